@@ -1,0 +1,52 @@
+# The state of the sample apps, and everything else `make` leaves behind, stays in this tree.
+MANIFESTS ?= manifests
+STATE ?= .state
+BIN := .venv/bin
+INPUTS := pyproject.toml scripts/setup requirements.lock
+
+.PHONY: help run stop test lint bench lock clean
+
+help:
+	@echo "make run     start the daemon on $(MANIFESTS)/; Ctrl-C ends it and leaves the apps serving"
+	@echo "make stop    end the daemon and every app it started"
+	@echo "make test    lint, types, import rules and all tests"
+	@echo "make lint    the same without the tests"
+	@echo "make bench   run what is in benchmarks/"
+	@echo "make lock    resolve the locked packages again"
+	@echo "make clean   make stop, and remove everything make has made"
+
+run: .venv/ready-run
+	@exec $(BIN)/reconciler run --manifests $(MANIFESTS) --state $(STATE)
+
+stop: .venv/ready-run
+	@exec $(BIN)/python -m reconciler.cli.halt --state $(STATE)
+
+test: lint
+	$(BIN)/python -m pytest -q
+
+lint: .venv/ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict
+	$(BIN)/lint-imports
+
+bench: .venv/ready-dev
+	@set -e; for each in benchmarks/[!_]*.py; do echo "== $$each"; $(BIN)/python "$$each"; done
+
+LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --upgrade --no-emit-index-url --no-header --no-annotate pyproject.toml
+
+lock: .venv/ready-dev
+	$(LOCK) -o requirements.lock
+	$(LOCK) --group dev -c requirements.lock -o requirements-dev.lock
+
+clean:
+	@if [ -d "$(STATE)" ] && [ -x $(BIN)/python ]; then $(MAKE) --no-print-directory stop; fi
+	rm -rf .venv $(STATE) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/ready-run: $(INPUTS)
+	@scripts/setup run
+
+.venv/ready-dev: $(INPUTS) requirements-dev.lock
+	@scripts/setup dev

@@ -1,0 +1,6 @@
+"""The `reconciler` command."""
+
+from reconciler.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""What can be done about a difference between what is asked and what is true.
+
+Each action carries the smallest value it needs and compares by it, never by its cause: "is this still the first thing
+to do?" is `==`. Doing an action twice, or after it was interrupted anywhere, must come to the same as doing it once.
+"""
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from reconciler.desired import Address, Build, Revision, Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadSource:
+    """Take the fingerprint of the source; `changes` tells one wish to do so from the next."""
+
+    source: Source
+    changes: int
+    cause: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"read source {self.source.path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Make the build: snapshot, environment, finished directory."""
+
+    build: Build
+    cause: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"stage build {self.build.id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Open the listener, or fetch it back from an instance that holds it."""
+
+    address: Address
+    cause: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"listen on {self.address}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Bring up an instance of a revision and wait until every worker has passed its gate."""
+
+    revision: Revision
+    cause: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"start revision {self.revision.id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Let an instance finish its requests and end: SIGTERM, its stop timeout, SIGKILL for its whole group."""
+
+    instance: str
+    cause: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"stop instance {self.instance}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bury:
+    """End what an instance that is gone left behind, and remember how it ended.
+
+    One that had served for `good_run_s` starts the count of crashes anew.
+    """
+
+    instance: str
+    good_run_s: float = field(compare=False)
+    cause: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"clean up after instance {self.instance}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unlisten:
+    """Close a listener that nothing asks for."""
+
+    address: Address
+    cause: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"close {self.address}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discard:
+    """Remove a build that nothing refers to."""
+
+    build: str
+    cause: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"discard build {self.build}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erase:
+    """Forget an app that is no longer asked for: its records, its port lease, its generated files."""
+
+    cause: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return "forget the app"
+
+
+Action: TypeAlias = ReadSource | Stage | Listen | Start | Stop | Bury | Unlisten | Discard | Erase

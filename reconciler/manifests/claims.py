@@ -1,0 +1,156 @@
+"""What every file asks for at once in; who gets which name and port out. What is chosen never collides.
+
+Two that claim the same are both refused, and each keeps what it had. Refusing only ever grows, so this ends; and were
+everything refused, what was in force before would remain, which did not collide.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from reconciler.desired import App
+from reconciler.manifests.document import AppDocument
+from reconciler.manifests.problem import Problem
+
+_EVERY_ADDRESS = frozenset(("0.0.0.0", "::"))
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One file: the documents of its newest content, None when that is not to be used, and those in force from it."""
+
+    proposed: tuple[AppDocument, ...] | None
+    in_force: tuple[AppDocument, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Where leases come from."""
+
+    range: range
+    is_free: Callable[[str, int], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """Who got what: the apps in force, the leases they and others hold, and why some files keep what they had."""
+
+    apps: Mapping[str, App]
+    leases: Mapping[str, int]
+    refused: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+
+
+def settle(candidates: Mapping[str, Candidate], leases: Mapping[str, int], ports: Ports) -> Settled:
+    """Decide all names and ports. A lease is kept by its holder; an app without a port gets the lowest free one."""
+    refused: dict[str, list[Problem]] = {}
+    while True:
+        chosen = [
+            document
+            for file, candidate in candidates.items()
+            for document in (
+                candidate.in_force if candidate.proposed is None or file in refused else candidate.proposed
+            )
+        ]
+        held, unleased = _leased(chosen, leases, ports, _explicit_ports(candidates))
+        problems = [*_name_problems(chosen), *_port_problems(chosen, leases)] or unleased
+        yielding = {file for file, candidate in candidates.items() if candidate.proposed is not None} - refused.keys()
+        newly = [problem for problem in problems if problem.file in yielding]
+        if not newly:
+            found = {file: tuple(problems) for file, problems in refused.items()}
+            return Settled(apps=_apps(chosen, held), leases=held, refused=found)
+        for problem in newly:
+            refused.setdefault(problem.file, []).append(problem)
+
+
+def _apps(chosen: list[AppDocument], leases: Mapping[str, int]) -> dict[str, App]:
+    apps = {}
+    for document in sorted(chosen, key=lambda document: document.name):
+        port = document.port or leases.get(document.name)
+        if port is not None:
+            apps[document.name] = document.app(port)
+    return apps
+
+
+def _name_problems(chosen: list[AppDocument]) -> Iterator[Problem]:
+    claims = defaultdict(list)
+    for document in chosen:
+        claims[document.name].append(document)
+    for name, claimants in claims.items():
+        if len(claimants) > 1:
+            for document in claimants:
+                others = [_place(other) for other in claimants if other is not document]
+                yield _problem(document, "name", f"'{name}' is also claimed by {_listed(others)}")
+
+
+def _port_problems(chosen: list[AppDocument], leases: Mapping[str, int]) -> Iterator[Problem]:
+    claims = defaultdict(list)
+    for document in chosen:
+        if document.port is not None:
+            claims[document.port].append(document)
+    documents = {document.name: document for document in chosen}
+    holders = {port: name for name, port in leases.items() if name not in documents or documents[name].port is None}
+    for port, claimants in claims.items():
+        for document in claimants:
+            rivals = [other for other in claimants if other is not document and _overlap(document.host, other.host)]
+            if rivals:
+                others = [f"'{other.name}' in {_place(other)}" for other in rivals]
+                yield _problem(document, "port", f"{document.host}:{port} is also claimed by {_listed(others)}")
+            elif (holder := holders.get(port, document.name)) != document.name:
+                yield _lease_problem(document, holder, documents.get(holder))
+
+
+def _lease_problem(document: AppDocument, holder: str, held_by: AppDocument | None) -> Problem:
+    where = f" in {_place(held_by)}" if held_by else ", which is being removed"
+    return _problem(document, "port", f"{document.port} is leased to '{holder}'{where}; choose another")
+
+
+def _explicit_ports(candidates: Mapping[str, Candidate]) -> frozenset[int]:
+    return frozenset(
+        document.port
+        for candidate in candidates.values()
+        for document in (*(candidate.proposed or ()), *candidate.in_force)
+        if document.port is not None
+    )
+
+
+def _leased(
+    chosen: list[AppDocument], leases: Mapping[str, int], ports: Ports, explicit: frozenset[int]
+) -> tuple[dict[str, int], list[Problem]]:
+    """The leases with one for every app that asks for no port, and a problem for each app that could get none."""
+    with_a_port = {document.name for document in chosen if document.port is not None}
+    held = {name: port for name, port in leases.items() if name not in with_a_port}
+    taken = {*explicit, *leases.values()}
+    # One walk through the range for each address: what was not free for one app is not for the next.
+    walks: defaultdict[str, Iterator[int]] = defaultdict(lambda: iter(ports.range))
+    problems = []
+    for document in chosen:
+        if document.port is not None or document.name in held:
+            continue
+        walk = walks[document.host]
+        port = next((port for port in walk if port not in taken and ports.is_free(document.host, port)), None)
+        if port is None:
+            bounds = f"{ports.range.start} to {ports.range.stop - 1}"
+            problems.append(_problem(document, "port", f"no port of the host's range ({bounds}) is free"))
+        else:
+            held[document.name] = port
+            taken.add(port)
+    return held, problems
+
+
+def _overlap(one: str, other: str) -> bool:
+    one, other = ("127.0.0.1" if host == "localhost" else host for host in (one, other))
+    return one == other or bool(_EVERY_ADDRESS & {one, other})
+
+
+def _place(document: AppDocument) -> str:
+    return f"{document.manifest}:{document.line}"
+
+
+def _listed(others: list[str]) -> str:
+    more = len(others) - _MOST_NAMED
+    return ", ".join(others[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _problem(document: AppDocument, path: str, message: str) -> Problem:
+    return Problem(file=document.manifest, line=document.line, column=1, path=path, message=message)

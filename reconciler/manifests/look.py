@@ -1,0 +1,135 @@
+"""The manifests directory's path in; what is in it now, as bytes or reasons, out. Blocking; cheap without changes.
+
+Only plain files are ever opened, and never more than a bound is read. A file is missing from the listing only when it
+is missing from a directory that could be read to its end.
+"""
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from reconciler.manifests.catalog import Listing, Unreadable
+from reconciler.manifests.text import LARGEST_MANIFEST, too_large
+
+_ENDINGS = (".yaml", ".yml")
+# A file changed this shortly before it was read may change again without its times showing it.
+_CLOCK_GRAIN_NS = 100_000_000
+_OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class _Stamp:
+    """Differs whenever a file was written, replaced or touched; unlike the time of modification it cannot be set."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    content: bytes | str
+    stamp: _Stamp | None
+
+
+@dataclass(slots=True)
+class Memo:
+    """What the last look found, so that the next one reads only what changed. Kept by the caller, filled by `look`."""
+
+    seen: dict[str, _Seen] = field(default_factory=dict)
+    is_filled: bool = False
+
+
+def is_manifest(name: str) -> bool:
+    """Whether a file of this name is a manifest, and not hidden or an editor's dropping."""
+    return name.endswith(_ENDINGS) and not name.startswith((".", "#"))
+
+
+def look(path: str, memo: Memo | None = None, unsettled: Collection[str] = ()) -> Listing | Unreadable:
+    """What is in the directory. Names in `unsettled` are still being written or replaced, and are as they last were."""
+    memo = memo or Memo()
+    try:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            status = os.fstat(directory)
+            seen = _seen(directory, memo, unsettled if memo.is_filled else ())
+        finally:
+            os.close(directory)
+    except OSError as error:
+        return Unreadable(reason=f"cannot read {path}: {error.strerror}")
+    memo.seen, memo.is_filled = seen, True
+    root = os.path.abspath(path)  # noqa: PTH100  # the path as given, whatever links it leads through
+    files = {f"{root}/{_printable(name)}": found.content for name, found in sorted(seen.items())}
+    return Listing(files=files, identity=(status.st_dev, status.st_ino))
+
+
+def _seen(directory: int, memo: Memo, unsettled: Collection[str]) -> dict[str, _Seen]:
+    names = {name for name in os.listdir(directory) if is_manifest(name)}
+    # A listing is no snapshot: a name replaced meanwhile may be skipped. What was there is asked for by name.
+    seen = {}
+    for name in names | memo.seen.keys():
+        before = memo.seen.get(name)
+        found = before if name in unsettled else _file(directory, name, before)
+        if found is not None:
+            seen[name] = found
+    return seen
+
+
+def _file(directory: int, name: str, before: _Seen | None) -> _Seen | None:
+    """The file as it is now; None when there is none."""
+    try:
+        status = os.stat(name, dir_fd=directory)
+        if not stat.S_ISREG(status.st_mode):
+            return _Seen(f"is {_kind(status.st_mode)}, not a file; rename it or put a file in its place", None)
+        if not name.isprintable():
+            return _Seen("has a name that is not printable UTF-8; rename it", None)
+        if before is not None and before.stamp == _stamp(status):
+            return before
+        return _content(directory, name)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return _dangling(directory, name)
+        return _Seen(f"cannot be read: {error.strerror}", None)
+
+
+def _content(directory: int, name: str) -> _Seen:
+    now_ns = time.time_ns()
+    opened = os.open(name, _OPEN, dir_fd=directory)
+    with open(opened, "rb", buffering=0) as file:  # noqa: PTH123  # a descriptor, not a path
+        status = os.fstat(opened)
+        if not stat.S_ISREG(status.st_mode):
+            return _Seen(f"is {_kind(status.st_mode)}, not a file", None)
+        stamp = _stamp(status) if now_ns - status.st_ctime_ns > _CLOCK_GRAIN_NS else None
+        if status.st_size > LARGEST_MANIFEST:
+            return _Seen(too_large(status.st_size), stamp)
+        content = b""
+        while len(content) <= LARGEST_MANIFEST and (more := file.read(LARGEST_MANIFEST + 1 - len(content))):
+            content += more
+        return _Seen(content, stamp)
+
+
+def _dangling(directory: int, name: str) -> _Seen | None:
+    try:
+        target = os.readlink(name, dir_fd=directory)
+    except OSError:
+        return None
+    return _Seen(f"is a symbolic link to {target!r}, which does not exist", None)
+
+
+def _stamp(status: os.stat_result) -> _Stamp:
+    return _Stamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a directory"
+    return "a named pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+
+
+def _printable(name: str) -> str:
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -1,0 +1,98 @@
+"""One manifest file's bytes in; the apps it asks for and everything that is wrong with it out.
+
+Pure: nothing is opened, and what the documents point at need not exist. A file with a problem asks for nothing.
+"""
+
+import posixpath
+import re
+from dataclasses import dataclass
+
+from reconciler.manifests.document import AppDocument, HostDefaults, document_of, misfits
+from reconciler.manifests.gunicorn_settings import owned_settings
+from reconciler.manifests.not_yet import unsupported
+from reconciler.manifests.problem import Problem
+from reconciler.manifests.text import text_of
+from reconciler.manifests.tree import Node, trees_of
+from reconciler.manifests.validate import MOST_PROBLEMS, problems_of, shown
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_LONGEST_NAME = 63
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """What a file asks for. `apps` is empty when there are problems."""
+
+    apps: tuple[AppDocument, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+def parse(file: str, content: bytes, host: HostDefaults) -> Parsed:
+    """Read the manifest `content` of `file`, an absolute path, to which its relative paths are relative."""
+    text = text_of(file, content)
+    if isinstance(text, Problem):
+        return Parsed(problems=(text,))
+    trees, problems = trees_of(file, text)
+    if not trees and not problems:
+        problems = [_problem(file, None, "", "holds only comments; delete the file to remove the app")]
+    default_name = posixpath.basename(file).rpartition(".")[0] if len(trees) == 1 else None
+    for tree in trees:
+        problems += _document_problems(file, tree, default_name)
+    if problems:
+        return Parsed(problems=_first(file, problems))
+    return Parsed(apps=tuple(document_of(file, tree, _name(tree, default_name), host) for tree in trees))
+
+
+def _document_problems(file: str, tree: Node, default_name: str | None) -> list[Problem]:
+    if not isinstance(tree.value, dict):
+        expected = f"expected fields such as 'path: ../apps/blog', not {shown(tree.value)}"
+        return [_problem(file, tree, "", expected)]
+    kind = tree.value.get("kind", "app")
+    problems = problems_of(file, "service" if kind == "service" else "app", tree)
+    beyond = [
+        *unsupported(file, tree),
+        *owned_settings(file, tree),
+        *misfits(file, tree),
+        *_name_problems(file, tree, default_name),
+    ]
+    # One problem a place: the schema's, which says what was expected, comes first.
+    said = {problem.path for problem in problems if problem.path != "name"}
+    named = [problem for problem in beyond if problem.path == "name"]
+    problems = [problem for problem in problems if problem.path != "name" or not named]
+    return problems + [problem for problem in beyond if problem.path not in said]
+
+
+def _name_problems(file: str, tree: Node, default_name: str | None) -> list[Problem]:
+    given = tree.keys.get("name")
+    name = tree.parts["name"].value if given else default_name
+    if name is None and not given:
+        return [_problem(file, tree, "name", "is required in a file of several documents")]
+    if not isinstance(name, str) or _NAME.fullmatch(name):
+        return []
+    expected = "expected at most 63 lower-case letters, digits and inner hyphens"
+    proposed = _proposed(name)
+    hint = f"; for example '{proposed}'" if proposed else ""
+    if given:
+        return [_problem(file, tree.parts["name"], "name", f"{expected}, not {shown(name)}{hint}")]
+    return [_problem(file, tree, "name", f"the file's name makes no app name ({expected}); add 'name'{hint}")]
+
+
+def _proposed(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_LONGEST_NAME].strip("-")
+
+
+def _name(tree: Node, default_name: str | None) -> str:
+    return tree.written_at("name") if "name" in tree.keys else str(default_name)
+
+
+def _first(file: str, problems: list[Problem]) -> tuple[Problem, ...]:
+    ordered = sorted(problems, key=lambda problem: (problem.line, problem.column))
+    if len(ordered) <= MOST_PROBLEMS:
+        return tuple(ordered)
+    more = _problem(file, None, "", "has more problems than these; mend them first")
+    return (*ordered[:MOST_PROBLEMS], more)
+
+
+def _problem(file: str, node: Node | None, path: str, message: str) -> Problem:
+    line, column = (node.line, node.column) if node else (1, 1)
+    return Problem(file=file, line=line, column=column, path=path, message=message)

@@ -1,0 +1,47 @@
+"""A file's bytes in; its text out, or the one problem that keeps it from being text. Too large is not looked at."""
+
+import re
+
+from reconciler.manifests.problem import Problem
+
+LARGEST_MANIFEST = 256 * 1024
+
+# What YAML calls printable; everything else would end in the parser's own, less helpful, words.
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+
+
+def text_of(file: str, content: bytes) -> str | Problem:
+    """The manifest's text without a byte order mark."""
+    if len(content) > LARGEST_MANIFEST:
+        return _problem(file, "", too_large(len(content)))
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start].decode("utf-8", "replace")
+        line, column = _position(before)
+        what = f"is not UTF-8, byte 0x{error.object[error.start]:02x} at line {line} column {column}; save it as UTF-8"
+        return _problem(file, before, what)
+    if not text.strip():
+        return _problem(file, "", "is empty; delete the file to remove the app")
+    if found := _UNPRINTABLE.search(text):
+        return _problem(file, text[: found.start()], f"holds the control character U+{ord(found[0]):04X}; remove it")
+    return text
+
+
+def too_large(size: int) -> str:
+    """Why a file of `size` bytes is refused."""
+    return f"is {_shown(size)}; a manifest has at most {LARGEST_MANIFEST // 1024} KiB"
+
+
+def _shown(size: int) -> str:
+    return f"{size / 1024**2:.1f} MiB" if size >= 1024**2 else f"{size / 1024:.1f} KiB"
+
+
+def _problem(file: str, before: str, message: str) -> Problem:
+    line, column = _position(before)
+    return Problem(file=file, line=line, column=column, path="", message=message)
+
+
+def _position(before: str) -> tuple[int, int]:
+    lines = before.split("\n")
+    return len(lines), len(lines[-1]) + 1

@@ -1,0 +1,207 @@
+"""YAML text in; one tree per document out, in which every value knows its line, and the problems found on the way.
+
+Nothing is constructed but text, numbers, truth values, lists and mappings, and nothing grows beyond what was written:
+depth, aliases and the size with all aliases expanded are bounded, and are checked before anything is expanded.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from reconciler.desired import Json
+from reconciler.manifests.problem import Path, Problem, dotted
+from reconciler.manifests.scalars import value_of
+
+DEEPEST = 32
+MOST_ALIASES = 100
+LARGEST_EXPANDED = 1024 * 1024
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_STR_TAG = "tag:yaml.org,2002:str"
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A value and where it was written.
+
+    `value` is plain data; `written` the same with every scalar as its text, so that 3.10 is not 3.1.
+    """
+
+    line: int
+    column: int
+    value: Json
+    written: Json
+    parts: dict[str | int, "Node"] = field(default_factory=dict)
+    keys: dict[str, tuple[int, int]] = field(default_factory=dict)
+    weight: int = 1
+    height: int = 0
+
+    def at(self, path: Path) -> "Node":
+        """The node at `path`, or the nearest above it that was written."""
+        node = self
+        for part in path:
+            if part not in node.parts:
+                break
+            node = node.parts[part]
+        return node
+
+    def written_at(self, *path: str) -> str:
+        """The text of the scalar at `path`, exactly as it stands in the file."""
+        return str(self.at(path).written)
+
+
+def trees_of(file: str, text: str) -> tuple[list[Node], list[Problem]]:
+    """Every document of `text` that holds something, and everything that is wrong with it as YAML."""
+    problems: list[Problem] = []
+    trees: list[Node] = []
+    events = yaml.parse(text, Loader=_LOADER)
+    try:
+        for event in events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                tree = _Reader(file, events, problems).node((), next(events))
+                if tree.value is not None:
+                    trees.append(tree)
+    except _RefusedError as refused:
+        problems.append(refused.problem)
+    except yaml.MarkedYAMLError as error:
+        problems.append(_syntax_problem(file, text, error))
+    except yaml.YAMLError as error:
+        problems.append(Problem(file=file, line=1, column=1, path="", message=f"is not valid YAML: {error}"))
+    return trees, problems
+
+
+class _RefusedError(Exception):
+    """Reading cannot go on, because of `problem`."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+class _Reader:
+    """Builds one document's tree from the parser's events, as they come."""
+
+    def __init__(self, file: str, events: Iterator[Any], problems: list[Problem]) -> None:
+        self._file = file
+        self._events = events
+        self._problems = problems
+        self._anchors: dict[str, Node | None] = {}
+        self._aliases = 0
+
+    def node(self, path: Path, event: Any) -> Node:
+        """The value that begins with `event`, and all that is in it."""
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(path, event)
+        if len(path) > DEEPEST:
+            raise self._refused((), event, f"is nested more than {DEEPEST} levels deep")
+        if event.anchor is not None:
+            self._anchors[event.anchor] = None
+        if isinstance(event, yaml.ScalarEvent):
+            node = self._scalar(path, event)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            node = self._sequence(path, event)
+        else:
+            node = self._mapping(path, event)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node
+        return node
+
+    def _scalar(self, path: Path, event: Any) -> Node:
+        text = str(event.value)
+        if event.tag not in (None, "!", _STR_TAG):
+            self._report_tag(path, event)
+        if "\0" in text:
+            self._report(path, event, "holds a NUL character; remove it")
+        plain = event.tag is None and event.implicit[0]
+        value = value_of(text) if plain else text
+        mark = event.start_mark
+        return Node(mark.line + 1, mark.column + 1, value, None if value is None else text, weight=1 + len(text))
+
+    def _sequence(self, path: Path, event: Any) -> Node:
+        node = self._collection(path, event)
+        while not isinstance(item := next(self._events), yaml.SequenceEndEvent):
+            index = len(node.parts)
+            self._adopt(node, index, self.node((*path, index), item), path, item)
+        node.value = [part.value for part in node.parts.values()]
+        node.written = [part.written for part in node.parts.values()]
+        return node
+
+    def _mapping(self, path: Path, event: Any) -> Node:
+        node = self._collection(path, event)
+        while not isinstance(key := next(self._events), yaml.MappingEndEvent):
+            if not isinstance(key, yaml.ScalarEvent):
+                raise self._refused(path, key, "has a field whose name is not plain text")
+            name = str(key.value)
+            here = (*path, name)
+            if name == "<<":
+                self._report(here, key, "merge keys are not supported; repeat the fields")
+            elif name in node.keys:
+                first = node.keys[name][0]
+                self._report(here, key, f"duplicate field '{name}', first given at line {first}")
+            child = self.node(here, next(self._events))
+            if name not in node.keys and name != "<<":
+                node.keys[name] = _position(key)
+                node.weight += len(name)
+                self._adopt(node, name, child, path, key)
+        node.value = {str(name): part.value for name, part in node.parts.items()}
+        node.written = {str(name): part.written for name, part in node.parts.items()}
+        return node
+
+    def _collection(self, path: Path, event: Any) -> Node:
+        if event.tag is not None:
+            self._report_tag(path, event)
+        return Node(event.start_mark.line + 1, event.start_mark.column + 1, None, None)
+
+    def _adopt(self, node: Node, part: str | int, child: Node, path: Path, event: Any) -> None:
+        node.parts[part] = child
+        node.weight += child.weight
+        node.height = max(node.height, child.height + 1)
+        if node.weight > LARGEST_EXPANDED:
+            raise self._refused(path, event, "is larger than 1 MiB with its aliases expanded")
+
+    def _alias(self, path: Path, event: Any) -> Node:
+        self._aliases += 1
+        if event.anchor not in self._anchors:
+            raise self._refused(path, event, f"refers to '&{event.anchor}', which is not defined above")
+        node = self._anchors[event.anchor]
+        if node is None:
+            raise self._refused(path, event, f"alias '*{event.anchor}' refers to what contains it")
+        if self._aliases > MOST_ALIASES:
+            raise self._refused(path, event, f"uses more than {MOST_ALIASES} aliases")
+        if len(path) + node.height > DEEPEST:
+            raise self._refused((), event, f"is nested more than {DEEPEST} levels deep")
+        return node
+
+    def _report(self, path: Path, event: Any, message: str) -> None:
+        self._problems.append(self._refused(path, event, message).problem)
+
+    def _report_tag(self, path: Path, event: Any) -> None:
+        shown = str(event.tag).replace("tag:yaml.org,2002:", "!!")
+        self._report(path, event, f"the tag {shown} is not supported; write the plain value")
+
+    def _refused(self, path: Path, event: Any, message: str) -> _RefusedError:
+        mark = event.start_mark
+        return _RefusedError(
+            Problem(file=self._file, line=mark.line + 1, column=mark.column + 1, path=dotted(path), message=message)
+        )
+
+
+def _position(event: Any) -> tuple[int, int]:
+    """Line and column of an event, counted from 1."""
+    return event.start_mark.line + 1, event.start_mark.column + 1
+
+
+def _syntax_problem(file: str, text: str, error: yaml.MarkedYAMLError) -> Problem:
+    mark: Any = error.problem_mark or error.context_mark
+    line, column = (mark.line, mark.column) if mark else (0, 0)
+    lines = text.splitlines()
+    indent = lines[line][: len(lines[line]) - len(lines[line].lstrip())] if line < len(lines) else ""
+    if "\t" in indent:
+        column = indent.index("\t")
+        message = "a tab is used for indentation; YAML allows only spaces there"
+    else:
+        context = f" {error.context}" if error.context else ""
+        message = f"is not valid YAML: {error.problem}{context}"
+    return Problem(file=file, line=line + 1, column=column + 1, path="", message=message)

@@ -1,0 +1,50 @@
+"""Durations and sizes as people write them (`1h30m`, `256M`) in; seconds and bytes out; nonsense raises ValueError."""
+
+import re
+
+_DURATION = re.compile(
+    r"(?:(?P<d>[0-9]{1,9})d)?(?:(?P<h>[0-9]{1,9})h)?(?:(?P<m>[0-9]{1,9})m(?!s))?"
+    r"(?:(?P<s>[0-9]{1,9}(?:\.[0-9]{1,9})?)s)?(?:(?P<ms>[0-9]{1,9})ms)?"
+)
+_PLAIN = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_LONGEST_S = 366 * 86400.0
+
+_SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_POWER = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def duration_s(written: str | float) -> float:
+    """Seconds of `500ms`, `10s`, `5m`, `1h30m`, `2d`, or a plain number of seconds; at most 366 days.
+
+    >>> duration_s("1h30m")
+    5400.0
+    """
+    text = str(written)
+    if isinstance(written, int | float) and not isinstance(written, bool):
+        seconds = float(written)
+    elif _PLAIN.fullmatch(text):
+        seconds = float(text)
+    elif text and (match := _DURATION.fullmatch(text)):
+        seconds = sum(float(amount) * _SECONDS[unit] for unit, amount in match.groupdict().items() if amount)
+    else:
+        raise ValueError(_expected_duration(text))
+    if not 0 <= seconds <= _LONGEST_S:
+        raise ValueError(f"a duration is between 0 and 366 days, not {text}")
+    return seconds
+
+
+def size_bytes(written: str | int) -> int:
+    """Bytes of `256M`, `1G`, `1.5GiB`, `512kB` or a plain number of bytes; K is 1024, as it is for memory everywhere.
+
+    >>> size_bytes("256M")
+    268435456
+    """
+    match = _SIZE.fullmatch(str(written).strip())
+    if isinstance(written, bool) or not match:
+        raise ValueError(f"expected a size such as 256M or 1G, not {str(written)!r}")
+    return int(float(match[1]) * 1024 ** _POWER[match[2].upper()])
+
+
+def _expected_duration(text: str) -> str:
+    return f"expected a duration such as 10s, 1m30s or 500ms, not {text!r}"

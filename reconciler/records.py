@@ -1,0 +1,233 @@
+"""What must outlive the daemon, in one SQLite database: leases, instances, crashes, sources, last good manifests.
+
+Every write is one transaction; a write that must survive a power cut says so. What a record claims about a process is
+only ever a hint: the process table has the last word.
+"""
+
+import contextlib
+import secrets
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.desired import Address, Source
+from reconciler.observed import Crashes
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE lease (app TEXT PRIMARY KEY, port INTEGER NOT NULL UNIQUE) WITHOUT ROWID;
+CREATE TABLE manifest (file TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE source (app TEXT PRIMARY KEY, path TEXT NOT NULL, pinned TEXT NOT NULL, content TEXT NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE instance (
+    id TEXT PRIMARY KEY, app TEXT NOT NULL, revision TEXT NOT NULL, build TEXT NOT NULL,
+    host TEXT NOT NULL, port INTEGER NOT NULL, boot TEXT NOT NULL, started_at REAL NOT NULL,
+    stop_timeout_s REAL NOT NULL, workers INTEGER NOT NULL, pid INTEGER, ticks INTEGER,
+    ready INTEGER NOT NULL DEFAULT 0, stopping_since REAL
+) WITHOUT ROWID;
+CREATE TABLE crash (
+    app TEXT PRIMARY KEY, revision TEXT NOT NULL, count INTEGER NOT NULL, last_at REAL NOT NULL,
+    end TEXT NOT NULL, boot TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE standing (
+    app TEXT PRIMARY KEY, state TEXT NOT NULL, message TEXT NOT NULL, wanted TEXT, since REAL NOT NULL,
+    next_try_at REAL
+) WITHOUT ROWID;
+CREATE TABLE event (
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, app TEXT NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL,
+    cause TEXT NOT NULL
+);
+CREATE INDEX event_of_app ON event (app, kind);
+"""
+
+
+class DatabaseTooNew(Exception):
+    """The state directory was written by a newer reconciler."""
+
+
+def open_database(file: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open the state database, creating it when it may be written; raises DatabaseTooNew or sqlite3.Error."""
+    if read_only:
+        database = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5)
+    else:
+        database = sqlite3.connect(file, isolation_level=None, timeout=5)
+        file.chmod(0o600)
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=NORMAL")
+        database.execute("PRAGMA wal_autocheckpoint=400")
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version == 0 and not read_only:
+        database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+    elif version > SCHEMA_VERSION:
+        database.close()
+        raise DatabaseTooNew(f"{file} was written by a newer reconciler (schema {version}); upgrade this one")
+    return database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceRecord:
+    """One started, or about to be started, instance. `started_at` and `stopping_since` are monotonic seconds of `boot`."""
+
+    id: str
+    app: str
+    revision: str
+    build: str
+    address: Address
+    boot: str
+    started_at: float
+    stop_timeout_s: float
+    workers: int
+    pid: int | None = None
+    ticks: int | None = None
+    ready: bool = False
+    stopping_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How an app stood when it was last told. `since` and `next_try_at` are wall-clock seconds."""
+
+    state: str
+    message: str
+    wanted: str | None
+    since: float
+    next_try_at: float | None
+
+
+class Records:
+    """Typed reading and writing of the state database."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    @contextlib.contextmanager
+    def lasting(self) -> Iterator[None]:
+        """Writes inside survive a power cut, at the cost of waiting for the disk."""
+        self._database.execute("PRAGMA synchronous=FULL")
+        try:
+            with self.together():
+                yield
+        finally:
+            self._database.execute("PRAGMA synchronous=NORMAL")
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Writes inside are one transaction."""
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+    def fact(self, name: str) -> str | None:
+        """A single remembered value, None when it was never set."""
+        row = self._database.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_fact(self, name: str, value: str) -> None:
+        """Remember a single value."""
+        self._database.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value))
+
+    def leases(self) -> dict[str, int]:
+        """The port leased to each app."""
+        return dict(self._database.execute("SELECT app, port FROM lease"))
+
+    def replace_leases(self, leases: Mapping[str, int]) -> None:
+        """Hold exactly these leases; call it inside `lasting`."""
+        self._database.execute("DELETE FROM lease")
+        self._database.executemany("INSERT INTO lease VALUES (?, ?)", sorted(leases.items()))
+
+    def manifests(self) -> dict[str, bytes]:
+        """The last good content of each manifest file."""
+        return dict(self._database.execute("SELECT file, content FROM manifest"))
+
+    def replace_manifests(self, changed: Mapping[str, bytes | None]) -> None:
+        """Remember the last good content of files; None forgets one."""
+        for file, content in changed.items():
+            if content is None:
+                self._database.execute("DELETE FROM manifest WHERE file = ?", (file,))
+            else:
+                self._database.execute("INSERT OR REPLACE INTO manifest VALUES (?, ?)", (file, content))
+
+    def sources(self) -> dict[str, tuple[Source, str]]:
+        """For each app the source that was last read, and its fingerprint then."""
+        rows = self._database.execute("SELECT app, path, pinned, content FROM source")
+        return {app: (Source(path=path, pinned=pinned), content) for app, path, pinned, content in rows}
+
+    def set_source(self, app: str, source: Source, content: str) -> None:
+        """Remember the fingerprint of an app's source."""
+        row = (app, source.path, source.pinned, content)
+        self._database.execute("INSERT OR REPLACE INTO source VALUES (?, ?, ?, ?)", row)
+
+    def instances(self) -> list[InstanceRecord]:
+        """Every instance on record, of whatever boot."""
+        rows = self._database.execute(
+            "SELECT id, app, revision, build, host, port, boot, started_at, stop_timeout_s, workers, pid, ticks, ready,"
+            " stopping_since FROM instance ORDER BY started_at, id"
+        )
+        return [
+            InstanceRecord(
+                id=row[0], app=row[1], revision=row[2], build=row[3], address=Address(host=row[4], port=row[5]),
+                boot=row[6], started_at=row[7], stop_timeout_s=row[8], workers=row[9], pid=row[10], ticks=row[11],
+                ready=bool(row[12]), stopping_since=row[13],
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def put_instance(self, record: InstanceRecord) -> None:
+        """Write an instance's record, new or changed."""
+        address = record.address
+        self._database.execute(
+            "INSERT OR REPLACE INTO instance VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                record.id, record.app, record.revision, record.build, address.host, address.port, record.boot,
+                record.started_at, record.stop_timeout_s, record.workers, record.pid, record.ticks,
+                int(record.ready), record.stopping_since,
+            ),
+        )  # fmt: skip
+
+    def drop_instance(self, instance: str) -> None:
+        """Forget an instance."""
+        self._database.execute("DELETE FROM instance WHERE id = ?", (instance,))
+
+    def crashes(self, boot: str) -> dict[str, Crashes]:
+        """The crashes each app suffered in this boot."""
+        rows = self._database.execute("SELECT app, revision, count, last_at, end FROM crash WHERE boot = ?", (boot,))
+        return {row[0]: Crashes(revision=row[1], count=row[2], last_at=row[3], end=row[4]) for row in rows}
+
+    def set_crashes(self, app: str, crashes: Crashes, boot: str) -> None:
+        """Remember an app's crashes."""
+        row = (app, crashes.revision, crashes.count, crashes.last_at, crashes.end, boot)
+        self._database.execute("INSERT OR REPLACE INTO crash VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def standings(self) -> dict[str, Standing]:
+        """How each app stood when it was last told."""
+        rows = self._database.execute("SELECT app, state, message, wanted, since, next_try_at FROM standing")
+        return {
+            row[0]: Standing(state=row[1], message=row[2], wanted=row[3], since=row[4], next_try_at=row[5])
+            for row in rows
+        }
+
+    def set_standing(self, app: str, standing: Standing) -> None:
+        """Remember how an app stands."""
+        row = (app, standing.state, standing.message, standing.wanted, standing.since, standing.next_try_at)
+        self._database.execute("INSERT OR REPLACE INTO standing VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def erase(self, app: str) -> None:
+        """Forget everything of an app but its events."""
+        for table in ("lease", "source", "crash", "standing", "instance"):
+            self._database.execute(f"DELETE FROM {table} WHERE app = ?", (app,))  # noqa: S608  names are the five above
+
+
+def state_id(records: Records) -> str:
+    """What marks the processes of this state directory; drawn once and kept."""
+    known = records.fact("state-id")
+    if known is None:
+        known = secrets.token_hex(8)
+        records.set_fact("state-id", known)
+    return known

@@ -1,0 +1,171 @@
+"""A staged revision in, what gunicorn needs out: its config file, its command line and its environment."""
+
+import json
+import os
+import resource
+import shutil
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+
+from reconciler.desired import Json, Revision
+from reconciler.serving.process import APP_MARK, INSTANCE_MARK, REVISION_MARK, STATE_MARK
+
+CONFIG_NAME = "gunicorn.config"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """What staging made of an app, as far as serving it needs to know. Paths are absolute."""
+
+    directory: str
+    python: str
+    target: str
+    worker_class: str
+    runtime: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where one app's instances read and write. Paths are absolute; all of them exist when an instance starts."""
+
+    revisions: Path
+    passed: Path
+    home: Path
+    scratch: Path
+    log: Path
+    access_log: Path
+    doorbell: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What marks an instance's processes as ours. `started_at` is wall-clock seconds, for display."""
+
+    state: str
+    instance: str
+    started_at: float
+
+
+def write_config(revision: Revision, code: Code, places: Places) -> Path:
+    """Write the config of a revision beside a link to its code; returns the file. Rewriting it changes nothing."""
+    directory = places.revisions / revision.id
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    link = directory / "code"
+    if not link.is_symlink():
+        link.symlink_to(code.directory)
+    config = directory / CONFIG_NAME
+    text = config_text(revision, code, places)
+    if not config.exists() or config.read_text(encoding="utf-8") != text:
+        draft = config.with_suffix(".draft")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(config)
+    return config
+
+
+def config_text(revision: Revision, code: Code, places: Places) -> str:
+    """The text of gunicorn.config for a revision."""
+    server = revision.server
+    return _template().substitute(
+        app=json.dumps(revision.app),
+        revision=revision.id,
+        bind=json.dumps(str(revision.address)),
+        workers=server.workers,
+        threads=server.threads,
+        worker_class=json.dumps(server.worker_class or code.worker_class),
+        graceful_timeout=max(1, round(server.stop_timeout_s)),
+        errorlog=json.dumps(str(places.log)),
+        accesslog=json.dumps(str(places.access_log)),
+        settings="\n".join(f"{name} = {value!r}" for name, value in sorted(server.settings.items())),
+        passed=json.dumps(str(places.passed)),
+        doorbell=json.dumps(str(places.doorbell)),
+        instance_mark=INSTANCE_MARK,
+        app_mark=APP_MARK,
+    )
+
+
+def argv(config: Path, code: Code) -> tuple[str, ...]:
+    """The command line that becomes gunicorn."""
+    launcher = str(resources.files("reconciler.serving") / "launcher.py")
+    return (code.python, launcher, code.directory, "-c", str(config), code.target)
+
+
+def environment(revision: Revision, code: Code, places: Places, identity: Identity) -> dict[str, str]:
+    """The whole environment of an instance; nothing of the daemon's own leaks in but its language and time zone."""
+    port = str(revision.address.port)
+    base = {
+        "HOME": str(places.home),
+        "TMPDIR": str(places.scratch),
+        "LANG": os.environ.get("LANG", "C.UTF-8"),
+        "PATH": f"{Path(code.python).parent}:/usr/local/bin:/usr/bin:/bin",
+        "PYTHONUNBUFFERED": "1",
+        "PORT": port,
+        "INSTANCE_INDEX": "0",
+        "CF_INSTANCE_INDEX": "0",
+        "CF_INSTANCE_GUID": identity.instance,
+        "CF_INSTANCE_PORT": port,
+        "CF_INSTANCE_ADDR": str(revision.address),
+        "MEMORY_LIMIT": f"{_memory_bytes() // 2**20}m",
+    }
+    if "TZ" in os.environ:
+        base["TZ"] = os.environ["TZ"]
+    ours = {
+        "VCAP_APPLICATION": json.dumps(vcap_application(revision, code, places, identity), sort_keys=True),
+        "VCAP_SERVICES": "{}",
+        "VCAP_APP_HOST": revision.address.host,
+        "VCAP_APP_PORT": port,
+        STATE_MARK: identity.state,
+        INSTANCE_MARK: identity.instance,
+        APP_MARK: revision.app,
+        REVISION_MARK: revision.id,
+    }
+    return {**base, **revision.env, **ours}
+
+
+def vcap_application(revision: Revision, code: Code, places: Places, identity: Identity) -> Mapping[str, Json]:
+    """The VCAP_APPLICATION object, v1 keys and modern ones in one."""
+    started = datetime.fromtimestamp(identity.started_at, UTC)
+    uris: list[Json] = [str(revision.address)]
+    return {
+        "application_id": f"{identity.state}-{revision.app}",
+        "application_name": revision.app,
+        "application_uris": uris,
+        "application_version": revision.id,
+        "host": revision.address.host,
+        "instance_id": identity.instance,
+        "instance_index": 0,
+        "limits": {"mem": _memory_bytes(), "disk": _disk_bytes(places.home), "fds": _descriptors()},
+        "name": revision.app,
+        "port": revision.address.port,
+        "process_type": "web",
+        "runtime": code.runtime,
+        "start": started.strftime("%Y-%m-%d %H:%M:%S +0000"),
+        "started_at": started.isoformat(),
+        "state_timestamp": int(identity.started_at),
+        "uris": uris,
+        "users": [],
+        "version": revision.id,
+    }
+
+
+def _memory_bytes() -> int:
+    """No limit is set on an instance: what it may use is what the host has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _disk_bytes(place: Path) -> int:
+    return shutil.disk_usage(place).total
+
+
+def _descriptors() -> int:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+@lru_cache(maxsize=1)
+def _template() -> string.Template:
+    text = (resources.files("reconciler.serving") / "gunicorn.config.template").read_text()
+    return string.Template(text)

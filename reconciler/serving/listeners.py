@@ -1,0 +1,158 @@
+"""Listening sockets that outlive the daemon: opened once, handed to every instance, fetched back from a running one.
+
+The daemon keeps its own descriptor of each, so that a deploy or a crash leaves connections waiting in the backlog
+instead of refusing them.
+"""
+
+import ctypes
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from reconciler.desired import Address
+
+_PIDFD_GETFD = 438
+_BACKLOG = 2048
+
+
+class CannotListen(Exception):
+    """The address cannot be opened; says who holds it where that can be known."""
+
+
+class Listeners:
+    """The listening sockets this process holds, by address."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[Address, socket.socket] = {}
+
+    def held(self) -> frozenset[Address]:
+        """The addresses whose sockets this process holds."""
+        return frozenset(self._sockets)
+
+    def fd(self, address: Address) -> int:
+        """The descriptor to hand to an instance; KeyError when the address is not held."""
+        return self._sockets[address].fileno()
+
+    def open(self, address: Address) -> None:
+        """Bind and listen; raises CannotListen."""
+        _refuse_taken(address)
+        self._sockets[address] = _bound(address)
+
+    def fetch(self, address: Address, pidfd: int, pid: int) -> bool:
+        """Take a copy of the socket that a process listens on at this address; False when that cannot be done."""
+        for number in _socket_numbers(pid):
+            fetched = _fetch(pidfd, number)
+            if fetched is None:
+                continue
+            if fetched.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and _listens_at(fetched, address):
+                self._sockets[address] = fetched
+                return True
+            fetched.close()
+        return False
+
+    def open_beside(self, address: Address) -> None:
+        """Bind while another process of ours still listens there: both get connections until that one ends."""
+        self._sockets[address] = _bound(address)
+
+    def close(self, address: Address) -> None:
+        """Close this process's copy; nothing happens when it is not held."""
+        held = self._sockets.pop(address, None)
+        if held is not None:
+            held.close()
+
+    def close_all(self) -> None:
+        """Close every copy of this process; instances keep theirs."""
+        for address in list(self._sockets):
+            self.close(address)
+
+
+def is_free(host: str, port: int) -> bool:
+    """True when nothing listens on that port of the host's address now."""
+    try:
+        _refuse_taken(Address(host=host, port=port))
+    except (CannotListen, OSError):
+        return False
+    return True
+
+
+def _refuse_taken(address: Address) -> None:
+    """A bind without SO_REUSEPORT fails when anybody listens there, even a second daemon of the same user."""
+    try:
+        with _socket_for(address) as probe:
+            probe.bind(_sockaddr(address))
+    except OSError as error:
+        raise CannotListen(_why(address, error)) from error
+
+
+def _bound(address: Address) -> socket.socket:
+    opened = _socket_for(address)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        opened.bind(_sockaddr(address))
+        opened.listen(_BACKLOG)
+    except OSError as error:
+        opened.close()
+        raise CannotListen(_why(address, error)) from error
+    return opened
+
+
+def _socket_for(address: Address) -> socket.socket:
+    opened = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return opened
+
+
+def _sockaddr(address: Address) -> tuple[str, int]:
+    host = "127.0.0.1" if address.host == "localhost" else address.host
+    return host, address.port
+
+
+def _listens_at(opened: socket.socket, address: Address) -> bool:
+    return opened.family in (socket.AF_INET, socket.AF_INET6) and opened.getsockname()[:2] == _sockaddr(address)
+
+
+def _why(address: Address, error: OSError) -> str:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno == errno.EADDRINUSE:
+        holder = _holder(address.port)
+        reason = f"the port is in use by {holder}" if holder else "the port is in use"
+    return f"cannot listen on {address}: {reason}"
+
+
+def _holder(port: int) -> str | None:
+    import psutil  # noqa: PLC0415  only this failure needs it, and it costs the daemon memory
+
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (port,) and connection.pid:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except (psutil.Error, OSError):
+        pass
+    return None
+
+
+def _socket_numbers(pid: int) -> Iterator[int]:
+    try:
+        entries = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return
+    for entry in entries:
+        try:
+            if entry.readlink().name.startswith("socket:"):
+                yield int(entry.name)
+        except OSError:
+            continue
+
+
+def _fetch(pidfd: int, number: int) -> socket.socket | None:
+    """pidfd_getfd(2), which Python does not wrap."""
+    copied = ctypes.CDLL(None, use_errno=True).syscall(_PIDFD_GETFD, pidfd, number, 0)
+    if copied < 0:
+        return None
+    try:
+        return socket.socket(fileno=copied)
+    except OSError:
+        os.close(copied)
+        return None

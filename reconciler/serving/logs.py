@@ -1,0 +1,56 @@
+"""An app's log files: where they are, their last lines, what a failed start says in them, and their rotation."""
+
+import os
+import re
+from pathlib import Path
+
+_TAIL_BYTES = 64 * 1024
+_GUNICORN_LINE = re.compile(r"^\[[^\]]+\] \[\d+\] \[(?P<level>[A-Z]+)\] (?P<text>.*)$")
+_RAISED = re.compile(r"^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|NotFound|Missing)\b.*)$")
+
+
+def size(log: Path) -> int:
+    """The size of a log in bytes, 0 when it does not exist."""
+    try:
+        return log.stat().st_size
+    except OSError:
+        return 0
+
+
+def tail(log: Path, lines: int, since: int = 0) -> list[str]:
+    """The last lines of a log, none of those before byte `since`."""
+    try:
+        with log.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            start = max(since if since <= end else 0, end - _TAIL_BYTES)
+            file.seek(start)
+            text = file.read(_TAIL_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return []
+    return text.splitlines()[-lines:] if lines else []
+
+
+def reason(log: Path, since: int) -> str | None:
+    """What an instance that did not come up said last, in one line: its exception, or gunicorn's own words."""
+    said = tail(log, 200, since)
+    for line in reversed(said):
+        if raised := _RAISED.match(line.strip()):
+            return raised["kind"]
+    for line in reversed(said):
+        told = _GUNICORN_LINE.match(line)
+        if told and told["level"] in ("ERROR", "CRITICAL") and not told["text"].startswith(("Shutting", "Reason", "Worker (")):
+            return told["text"]
+    plain = [line.strip() for line in said if line.strip() and not _GUNICORN_LINE.match(line)]
+    return plain[-1] if plain else None
+
+
+def rotate(log: Path, limit_bytes: int, keep: int) -> bool:
+    """Rename a log that grew over its limit to `.1`, the ones before it up to `.keep`; True when its writers must reopen."""
+    if size(log) <= limit_bytes:
+        return False
+    for number in range(keep - 1, 0, -1):
+        older = log.with_name(f"{log.name}.{number}")
+        if older.exists():
+            older.replace(log.with_name(f"{log.name}.{number + 1}"))
+    log.replace(log.with_name(f"{log.name}.1"))
+    return True

@@ -1,0 +1,187 @@
+"""Processes that outlive the daemon: how they are started, known again, noticed to end, and ended for certain.
+
+A process is identified by pid, start time and boot id together, and recognised by the marks in its environment; a pid
+alone is never trusted. Exits are noticed through pidfd, for children and adopted processes alike.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+STATE_MARK = "RECONCILER_STATE"
+INSTANCE_MARK = "RECONCILER_INSTANCE"
+APP_MARK = "RECONCILER_APP"
+REVISION_MARK = "RECONCILER_REVISION"
+
+
+def boot_id() -> str:
+    """This boot's random id, as the kernel gives it."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def start_ticks(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot (proc(5), field 22 of stat); None when it is gone."""
+    stat = _stat_of(pid)
+    return None if stat is None or stat[0] in "ZX" else int(stat[19])
+
+
+def group_of(pid: int) -> int | None:
+    """The process group of a process, None when it is gone."""
+    stat = _stat_of(pid)
+    return None if stat is None else int(stat[2])
+
+
+def _stat_of(pid: int) -> list[str] | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return text[text.rindex(")") + 2 :].split()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked:
+    """A process that carries a mark of this state directory."""
+
+    pid: int
+    instance: str
+    app: str
+    leads: bool
+
+
+def marked(state_id: str) -> Iterator[Marked]:
+    """Every process on the host whose environment says it was started for this state directory."""
+    want = f"{STATE_MARK}={state_id}".encode()
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdecimal():
+            continue
+        try:
+            block = Path(entry.path, "environ").read_bytes()
+        except OSError:
+            continue
+        fields = block.split(b"\0")
+        if want not in fields:
+            continue
+        env = dict(f.split(b"=", 1) for f in fields if b"=" in f)
+        pid = int(entry.name)
+        if start_ticks(pid) is None:
+            continue
+        yield Marked(
+            pid=pid,
+            instance=env.get(INSTANCE_MARK.encode(), b"").decode(),
+            app=env.get(APP_MARK.encode(), b"").decode(),
+            leads=group_of(pid) == pid,
+        )
+
+
+class Process:
+    """A running leader of a process group, watched until it ends.
+
+    `ended` is called once, on the loop, after every other member of its group was killed; `end` then says how it
+    ended in an operator's words.
+    """
+
+    def __init__(self, pid: int, fd: int, *, child: bool, ended: Callable[[], None]) -> None:
+        self.pid = pid
+        self.fd = fd
+        self.end: str | None = None
+        self._child = child
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(fd, self._on_end)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the leader; nothing happens when it is gone."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.fd, number)
+
+    def kill_group(self) -> None:
+        """SIGKILL for the leader and whatever is in its group."""
+        if self.end is None:
+            kill_group(self.pid)
+
+    def forget(self) -> None:
+        """Stop watching; the process goes on."""
+        if self.fd >= 0:
+            self._loop.remove_reader(self.fd)
+            os.close(self.fd)
+            self.fd = -1
+
+    def _on_end(self) -> None:
+        kill_group(self.pid)
+        self.end = self._reap() if self._child else "ended"
+        self.forget()
+        self._ended()
+
+    def _reap(self) -> str:
+        try:
+            result = os.waitid(os.P_PIDFD, self.fd, os.WEXITED)
+        except ChildProcessError:
+            return "ended"
+        if result is None:
+            return "ended"
+        if result.si_code == os.CLD_EXITED:
+            return f"exited with {result.si_status}"
+        return f"was ended by {_signal_name(result.si_status)}"
+
+
+def kill_group(leader: int) -> None:
+    """SIGKILL for a process group. Call it while the leader is known not to be another process."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What to execute: `listener` becomes descriptor 3, `output` becomes standard output and error."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    listener: int
+    output: Path
+
+
+def spawn(command: Command, ended: Callable[[], None]) -> Process:
+    """Start a process as the leader of a session of its own; raises OSError when the kernel refuses."""
+    output = os.open(command.output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        pid = os.posix_spawn(
+            command.argv[0],
+            list(command.argv),
+            dict(command.env),
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, output, 1),
+                (os.POSIX_SPAWN_DUP2, output, 2),
+                (os.POSIX_SPAWN_DUP2, command.listener, 3),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=list(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}),
+        )
+    finally:
+        os.close(output)
+    return Process(pid, os.pidfd_open(pid), child=True, ended=ended)
+
+
+def adopt(pid: int, ticks: int, ended: Callable[[], None]) -> Process | None:
+    """Watch a process that another daemon started; None when that very process is gone."""
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        return None
+    if start_ticks(pid) != ticks:
+        os.close(fd)
+        return None
+    return Process(pid, fd, child=False, ended=ended)

@@ -1,0 +1,83 @@
+"""An app's code in, what it says itself about the Python it needs out.
+
+`.python-version` or `runtime.txt` name a runtime, as a manifest would; `requires-python` bounds whichever is chosen.
+"""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from reconciler.staging.failure import StagingError
+from reconciler.staging.runtimes import Runtime, choose, table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The runtime of a build, and why it is this one."""
+
+    runtime: Runtime
+    because: str
+
+
+def chosen(runtimes: tuple[Runtime, ...], asked: str | None, code: Path) -> Choice:
+    """The runtime the manifest asks for, else the code itself, else the newest; StagingError when there is none."""
+    required = requires_python(code)
+    named = (asked, "runtime: in the manifest") if asked else _named(code)
+    try:
+        if named is not None:
+            choice = Choice(runtime=choose(runtimes, named[0]), because=named[1])
+            if not required.contains(choice.runtime.version, prereleases=True):
+                raise StagingError(
+                    f"pyproject.toml requires python {required}, and {choice.because} asks for {named[0]}"
+                    f" ({choice.runtime.description}): change one of the two"
+                )
+            return choice
+        fitting = [runtime for runtime in runtimes if required.contains(runtime.version, prereleases=True)]
+        if required and not any(runtime.name.startswith("python") for runtime in fitting):
+            raise StagingError(f"pyproject.toml requires python {required}; this host has\n{table(runtimes)}")
+    except StagingError as error:
+        origin = f" (from {named[1]})" if named and not asked else ""
+        raise StagingError(f"cannot choose a runtime{origin}: {error}") from error
+    because = f"requires-python {required}" if required else "the newest on this host"
+    return Choice(runtime=choose(fitting, None), because=because)
+
+
+def requires_python(code: Path) -> SpecifierSet:
+    """`project.requires-python` of pyproject.toml; everything when there is none."""
+    text = project_table(code).get("requires-python", "")
+    try:
+        return SpecifierSet(text)
+    except (InvalidSpecifier, TypeError) as error:
+        raise StagingError(f"cannot read requires-python in pyproject.toml: {error}") from error
+
+
+def project_table(code: Path) -> dict[str, Any]:
+    """The `[project]` table of pyproject.toml; empty when there is none."""
+    project = pyproject(code).get("project", {})
+    return project if isinstance(project, dict) else {}
+
+
+def pyproject(code: Path) -> dict[str, Any]:
+    """All of pyproject.toml; empty when there is none."""
+    try:
+        return tomllib.loads((code / "pyproject.toml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise StagingError(f"cannot read pyproject.toml: {error}") from error
+
+
+def _named(code: Path) -> tuple[str, str] | None:
+    for file in (".python-version", "runtime.txt"):
+        try:
+            lines = (code / file).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            asked = line.partition("#")[0].strip()
+            if asked and asked != "system":
+                return asked, file
+    return None

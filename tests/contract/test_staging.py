@@ -1,0 +1,382 @@
+"""Real builds: real interpreters, real environments, packages from the index."""
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+import uv
+
+from reconciler.desired import Build, Recipe, Source
+from reconciler.staging.runtimes import discover
+from reconciler.staging.source import fingerprint
+from reconciler.staging.stager import SourceChanged, Staged, Stager, StagingError
+
+pytestmark = [pytest.mark.contract, pytest.mark.network]
+
+WSGI = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
+ASGI = "async def application(scope, receive, send):\n    pass\n"
+# Builds for a minute, in a process of its own, and says so through a file.
+SLOW = (
+    "import os, pathlib, time\n"
+    "from setuptools import setup\n"
+    "pathlib.Path('{sign}').write_text(str(os.getpid()))\n"
+    "time.sleep({seconds})\n"
+    "setup(name='slow', version='1')\n"
+)
+
+
+@dataclass(kw_only=True)
+class Host:
+    """A state directory, a stager on it, and apps' sources."""
+
+    root: Path
+    timeout_s: float = 300
+    progress: list[str] = field(default_factory=list)
+
+    @property
+    def environments(self) -> Path:
+        return self.root / "environments"
+
+    def builds(self, app: str) -> Path:
+        return self.root / "apps" / app
+
+    def log(self, app: str) -> Path:
+        return self.root / f"{app}.log"
+
+    def stager(self) -> Stager:
+        return Stager(
+            builds=self.builds,
+            environments=self.environments,
+            cache=self.root.parent / "cache",
+            interpreters=(),
+            timeout_s=self.timeout_s,
+            slots=asyncio.Semaphore(2),
+            uv=os.fsdecode(uv.find_uv_bin()),
+        )
+
+    def build(self, app: str, files: dict[str, str], **recipe: str) -> Build:
+        source = self.root / "sources" / app
+        for name, text in files.items():
+            path = source / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return Build(source=Source(path=str(source)), recipe=Recipe(**recipe), content=fingerprint(str(source)))
+
+    async def stage(self, stager: Stager, app: str, build: Build) -> Staged:
+        return await stager.stage(app, build, self.log(app), self.progress.append)
+
+    def staged(self, app: str, files: dict[str, str], **recipe: str) -> Staged:
+        return asyncio.run(self.stage(self.stager(), app, self.build(app, files, **recipe)))
+
+    def finished(self) -> list[str]:
+        """The keys of every finished environment; nothing but those and their locks may be there."""
+        return [path.parent.name for path in self.environments.glob("*/finished.json")]
+
+    def nothing_half_done(self) -> bool:
+        drafts = [path for path in self.root.glob("apps/*/*") if not (path / "build.json").is_file()]
+        environments = [path.name for path in self.environments.iterdir() if not path.name.endswith(".lock")]
+        return not drafts and sorted(environments) == sorted(self.finished())
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One package cache for all of these tests."""
+    return tmp_path_factory.mktemp("staging")
+
+
+@pytest.fixture
+def host(shared: Path, request: pytest.FixtureRequest) -> Host:
+    root = shared / f"host-{abs(hash(request.node.name)):x}"
+    root.mkdir()
+    return Host(root=root)
+
+
+def version_of(staged: Staged, package: str) -> str:
+    ask = f"from importlib.metadata import version; print(version('{package}'))"
+    return subprocess.run([staged.python, "-c", ask], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def eventually(check: Callable[[], object], within: float = 30.0) -> None:
+    async with asyncio.timeout(within):
+        while not check():
+            await asyncio.sleep(0.02)
+
+
+def test_a_bare_app_gets_an_environment_with_gunicorn(host: Host) -> None:
+    staged = host.staged("bare", {"wsgi.py": WSGI, ".hidden": "x"})
+    assert (staged.entrypoint, staged.interface, staged.worker_class) == ("wsgi:application", "wsgi", "sync")
+    assert version_of(staged, "gunicorn") == staged.gunicorn_version
+    assert Path(staged.code, ".hidden").is_file()
+    assert Path(staged.directory).parent == host.builds("bare")
+    assert list(Path(staged.environment).glob("lib/*/site-packages/gunicorn/__pycache__/arbiter.*.pyc"))
+    assert host.progress[0] == "copying the source"
+    log = host.log("bare").read_text()
+    assert "because none like it exists" in log
+    assert "gunicorn==" in log
+
+
+def test_a_finished_build_is_returned_at_once_and_can_be_discarded(host: Host) -> None:
+    stager, build = host.stager(), host.build("bare", {"wsgi.py": WSGI})
+    staged = asyncio.run(host.stage(stager, "bare", build))
+    assert asyncio.run(host.stage(stager, "bare", build)) == staged
+    assert stager.finished("bare", build.id) == host.stager().finished("bare", build.id) == staged
+    assert stager.finished("bare", "0" * 12) is None
+    stager.discard("bare", build.id)
+    stager.discard("bare", build.id)
+    assert stager.finished("bare", build.id) is None
+    assert not list(host.builds("bare").iterdir())
+
+
+def test_an_edit_of_code_reuses_the_environment_within_milliseconds(host: Host) -> None:
+    stager = host.stager()
+
+    async def story() -> float:
+        await host.stage(stager, "shop", host.build("shop", {"wsgi.py": WSGI}))
+        took = []
+        for edit in range(5):
+            build = host.build("shop", {"wsgi.py": f"{WSGI}# {edit}\n"})
+            began = time.perf_counter()
+            await host.stage(stager, "shop", build)
+            took.append(time.perf_counter() - began)
+        return min(took)
+
+    assert asyncio.run(story()) < 0.015
+    assert len(host.finished()) == 1
+    assert ": reused" in host.log("shop").read_text()
+
+
+def test_requirements_and_a_pinned_old_gunicorn_win(host: Host) -> None:
+    first = host.staged("old", {"wsgi.py": WSGI, "requirements.txt": "bottle==0.12.25\n"}, runtime="3.11")
+    staged = host.staged(
+        "old", {"requirements.txt": "bottle==0.12.25\ngunicorn==20.1.0\nsetuptools<70\n"}, runtime="3.11"
+    )
+    assert first.environment != staged.environment
+    assert (staged.gunicorn_version, version_of(staged, "gunicorn")) == ("20.1.0", "20.1.0")
+    assert version_of(staged, "bottle") == "0.12.25"
+    assert staged.python_version.startswith("3.11.")
+    assert "because requirements.txt changed" in host.log("old").read_text()
+
+
+def test_a_pyproject_gives_its_dependencies_and_not_itself(host: Host) -> None:
+    project = "[project]\nname = 'shop'\nversion = '1'\ndependencies = ['bottle']\nrequires-python = '>=3.8'\n"
+    staged = host.staged("modern", {"app.py": "import bottle\napp = bottle.Bottle()\n", "pyproject.toml": project})
+    assert staged.entrypoint == "app:app"
+    assert version_of(staged, "bottle")
+    with pytest.raises(subprocess.CalledProcessError):
+        version_of(staged, "shop")
+
+
+def test_a_requirement_that_does_not_exist_fails_with_the_installers_words(host: Host) -> None:
+    build = host.build("bad", {"wsgi.py": WSGI, "requirements.txt": "no-such-package-reconciler-tests==1\n"})
+    with pytest.raises(StagingError) as failure:
+        asyncio.run(host.stage(host.stager(), "bad", build))
+    assert str(failure.value).startswith("cannot stage bad: ")
+    assert "no-such-package-reconciler-tests was not found in the package registry" in str(failure.value)
+    assert len(str(failure.value).splitlines()) <= 6
+    assert host.stager().finished("bad", build.id) is None
+    assert host.nothing_half_done()
+    assert "no-such-package-reconciler-tests was not found" in host.log("bad").read_text()
+    host.staged("bad", {"requirements.txt": "bottle\n"})
+
+
+@pytest.mark.parametrize("version", ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"])
+def test_every_supported_python_serves_asgi(host: Host, version: str) -> None:
+    if not any(runtime.name == f"python{version}" for runtime in discover(())):
+        pytest.skip(f"this host has no Python {version}")
+    staged = host.staged("asgi", {"asgi.py": ASGI}, runtime=version)
+    old = version in {"3.8", "3.9"}
+    assert staged.worker_class == ("uvicorn.workers.UvicornWorker" if old else "asgi")
+    load = f"from gunicorn.util import load_class; load_class('{staged.worker_class}')"
+    subprocess.run([staged.python, "-c", load], check=True)
+
+
+def test_asgi_with_a_gunicorn_that_has_no_worker_for_it_gets_uvicorn(host: Host) -> None:
+    staged = host.staged("asgi", {"asgi.py": ASGI, "requirements.txt": "gunicorn==23.0.0\n"}, runtime="3.12")
+    assert staged.worker_class == "uvicorn.workers.UvicornWorker"
+    assert version_of(staged, "uvicorn")
+
+
+def test_old_django_gets_a_module_and_a_django_one_down_its_directory(host: Host) -> None:
+    manage = "import os\nos.environ['DJANGO_SETTINGS_MODULE'] = 'settings'\nimport django\n"
+    staged = host.staged("old", {"manage.py": manage, "settings.py": ""})
+    assert staged.entrypoint == "reconciler_wsgi:application"
+    assert "settings" in Path(staged.code, "reconciler_wsgi.py").read_text()
+    assert not (host.root / "sources" / "old" / "reconciler_wsgi.py").exists()
+    nested = host.staged("nested", {"web/manage.py": manage, "web/settings.py": ""})
+    assert Path(nested.code).name == "web"
+    assert Path(nested.code, "reconciler_wsgi.py").is_file()
+
+
+def test_a_source_that_changed_meanwhile_is_not_taken_for_what_was_asked(host: Host) -> None:
+    build = host.build("shop", {"wsgi.py": WSGI})
+    host.build("shop", {"wsgi.py": f"{WSGI}#"})
+    with pytest.raises(SourceChanged, match="cannot stage shop: the source changed meanwhile"):
+        asyncio.run(host.stage(host.stager(), "shop", build))
+    with pytest.raises(StagingError, match="cannot stage shop: cannot read the source at /nowhere: it does not exist"):
+        asyncio.run(host.stage(host.stager(), "shop", replace(build, source=Source(path="/nowhere"))))
+    assert not list(host.builds("shop").iterdir())
+
+
+def test_apps_with_one_key_share_one_install(host: Host) -> None:
+    stager = host.stager()
+
+    async def story() -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(10):
+                app = f"app-{number}"
+                files = {"wsgi.py": f"{WSGI}# {number}", "requirements.txt": "bottle\n"}
+                group.create_task(host.stage(stager, app, host.build(app, files)))
+
+    asyncio.run(story())
+    assert len(host.finished()) == 1
+    logs = [host.log(f"app-{number}").read_text() for number in range(10)]
+    assert sum("making it, because" in log for log in logs) == 1
+    assert host.nothing_half_done()
+
+
+def test_two_processes_with_one_key_share_one_install(host: Host) -> None:
+    one, other = host.stager(), host.stager()
+    files = {"wsgi.py": WSGI, "requirements.txt": "bottle\n"}
+
+    async def story() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(host.stage(one, "one", host.build("one", files)))
+            group.create_task(host.stage(other, "other", host.build("other", files)))
+
+    asyncio.run(story())
+    logs = host.log("one").read_text() + host.log("other").read_text()
+    assert logs.count("making it, because") == 1
+    assert "made by another process meanwhile" in logs
+
+
+def test_a_damaged_environment_is_made_again(host: Host) -> None:
+    build = host.build("shop", {"wsgi.py": WSGI})
+    staged = asyncio.run(host.stage(host.stager(), "shop", build))
+    for path in Path(staged.environment).glob("lib/*/site-packages/gunicorn/__init__.py"):
+        path.unlink()
+    assert host.stager().finished("shop", build.id) is None
+    assert asyncio.run(host.stage(host.stager(), "shop", build)) == staged
+    assert host.nothing_half_done()
+
+
+def test_a_build_that_a_power_cut_emptied_is_staged_again(host: Host) -> None:
+    build = host.build("shop", {"wsgi.py": WSGI, "empty": ""})
+    staged = asyncio.run(host.stage(host.stager(), "shop", build))
+    record = Path(staged.directory, "build.json")
+    record.write_text(json.dumps({**json.loads(record.read_text()), "boot": "another"}))
+    assert host.stager().finished("shop", build.id) == staged
+    Path(staged.code, "wsgi.py").write_text("")
+    assert host.stager().finished("shop", build.id) is None
+    asyncio.run(host.stage(host.stager(), "shop", build))
+    assert Path(staged.code, "wsgi.py").read_text() == WSGI
+
+
+def slow(host: Host, seconds: int) -> tuple[dict[str, str], Path]:
+    """An app whose requirement takes long to build, and the file that says that it is being built."""
+    package, sign = host.root / "slow", host.root / "building"
+    package.mkdir()
+    (package / "setup.py").write_text(SLOW.format(sign=sign, seconds=seconds))
+    subprocess.run(["git", "init", "-q", str(package)], check=True)
+    git = ["git", "-C", str(package), "-c", "user.name=x", "-c", "user.email=x@x"]
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "x"], check=True)
+    return {"wsgi.py": WSGI, "requirements.txt": f"slow @ git+file://{package}\n"}, sign
+
+
+def held(host: Host) -> bool:
+    """Whether an installer somewhere still holds an environment."""
+    for path in host.environments.glob("*.lock"):
+        with path.open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
+
+
+@pytest.mark.parametrize("ended_by", ["cancel", "timeout"])
+def test_what_is_given_up_leaves_nothing_behind(host: Host, ended_by: str) -> None:
+    files, sign = slow(host, 60)
+    host.timeout_s = 300 if ended_by == "cancel" else 6
+    build = host.build("slow", files)
+
+    async def story() -> None:
+        task = asyncio.create_task(host.stage(host.stager(), "slow", build))
+        await eventually(sign.exists)
+        if ended_by == "cancel":
+            task.cancel()
+        await asyncio.wait((task,), timeout=30)
+        assert task.cancelled() if ended_by == "cancel" else "took longer than 6 s" in str(task.exception())
+        await eventually(lambda: not alive(int(sign.read_text())))
+
+    asyncio.run(story())
+    assert not held(host)
+    assert host.nothing_half_done()
+    assert not list(host.builds("slow").iterdir())
+    assert "was not finished" in host.log("slow").read_text()
+
+
+def test_a_waiting_app_takes_over_when_the_one_that_installs_is_cancelled(host: Host) -> None:
+    stager = host.stager()
+    files, sign = slow(host, 1)
+
+    async def story() -> None:
+        first = asyncio.create_task(host.stage(stager, "first", host.build("first", files)))
+        await eventually(sign.exists)
+        second = asyncio.create_task(host.stage(stager, "second", host.build("second", files)))
+        await eventually(lambda: "waiting for an environment that another app is having made" in host.progress)
+        first.cancel()
+        assert Path((await second).directory).is_dir()
+        assert first.cancelled()
+
+    asyncio.run(story())
+    assert host.nothing_half_done()
+
+
+KILLED = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_staging import Host, SLOW
+from reconciler.desired import Build, Recipe, Source
+host = Host(root=Path({root!r}))
+build = Build(source=Source(path={path!r}), recipe=Recipe(), content={content!r})
+asyncio.run(host.stage(host.stager(), "shop", build))
+"""
+
+
+@pytest.mark.parametrize("after_s", [None, 0.1, 0.4, 0.7])
+def test_killed_half_way_it_is_staged_again(host: Host, after_s: float | None) -> None:
+    files, sign = slow(host, 1)
+    build = host.build("shop", files if after_s is None else {"wsgi.py": WSGI, "requirements.txt": "bottle\n"})
+    script = KILLED.format(
+        tests=str(Path(__file__).parent), root=str(host.root), path=build.source.path, content=build.content
+    )
+    root = Path(__file__).parents[2]
+    with subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(root)}) as process:
+        if after_s is None:
+            asyncio.run(eventually(sign.exists))
+        else:
+            asyncio.run(eventually(lambda: host.log("shop").exists()))
+            time.sleep(after_s)  # any moment will do: that is the point
+        process.send_signal(signal.SIGKILL)
+    assert host.stager().finished("shop", build.id) is None or after_s is not None
+    staged = asyncio.run(host.stage(host.stager(), "shop", build))
+    assert version_of(staged, "gunicorn")
+    assert host.nothing_half_done()

@@ -1,0 +1,308 @@
+"""What is in force after each look: never colliding, and never less because something could not be read."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.manifests.catalog import Catalog, Listing, Rules, Unreadable, review
+from reconciler.manifests.document import HostDefaults
+
+HERE = (1, 1)
+RULES = Rules(host=HostDefaults(), ports=range(20000, 20100), is_free=lambda host, port: True, prune_after_s=30)
+GONE = Unreadable(reason="cannot read /m: No such file or directory")
+
+
+def listing(identity: tuple[int, int] = HERE, /, **files: str | None) -> Listing:
+    """Files by their stem; None is one that cannot be read."""
+    content = {
+        f"/m/{stem}.yaml": "cannot be read: Permission denied" if text is None else text.encode()
+        for stem, text in files.items()
+    }
+    return Listing(files=content, identity=identity)
+
+
+def reviewed(*looks: Listing | Unreadable, rules: Rules = RULES, now: float = 0) -> Catalog:
+    catalog = Catalog()
+    for look in looks:
+        catalog = review(catalog, look, rules, now)
+    return catalog
+
+
+def addresses(catalog: Catalog) -> dict[str, str]:
+    return {name: str(app.address) for name, app in catalog.apps.items()}
+
+
+def problems(catalog: Catalog) -> list[str]:
+    return [str(problem) for entry in catalog.files.values() for problem in entry.problems]
+
+
+def six() -> Listing:
+    return listing(**dict.fromkeys("abcdef", "path: x"))
+
+
+def test_apps_get_the_lowest_free_ports_and_keep_them() -> None:
+    rules = Rules(host=HostDefaults(), ports=range(20000, 20100), is_free=lambda _, port: port != 20000, prune_after_s=30)
+    first = reviewed(listing(b="path: x", c="path: x\nport: 20001"), rules=rules)
+    assert addresses(first) == {"b": "127.0.0.1:20002", "c": "127.0.0.1:20001"}
+    then = review(first, listing(a="path: x", b="path: x # edited", c="path: x"), rules, 1)
+    assert addresses(then) == {"a": "127.0.0.1:20003", "b": "127.0.0.1:20002", "c": "127.0.0.1:20004"}
+    assert then.leases == {"a": 20003, "b": 20002, "c": 20004}
+
+
+def test_a_removed_app_keeps_its_lease_until_it_is_dropped() -> None:
+    without = reviewed(listing(a="path: x", b="path: x"), listing(b="path: x"))
+    assert without.leases == {"a": 20000, "b": 20001}
+    again = review(without, listing(a="path: x", b="path: x"), RULES, 0)
+    assert addresses(again)["a"] == "127.0.0.1:20000"
+    assert without.without_lease("a").leases == {"b": 20001}
+    assert without.without_lease("b").leases == without.leases
+
+
+def test_an_explicit_port_leased_to_another_is_refused() -> None:
+    catalog = reviewed(listing(a="path: x"), listing(a="path: x", b="path: x\nport: 20000"))
+    assert problems(catalog) == [
+        "/m/b.yaml:1:1: port: 20000 is leased to 'a' in /m/a.yaml:1; choose another"
+    ]
+    assert addresses(catalog) == {"a": "127.0.0.1:20000"}
+
+
+def test_a_leased_port_may_be_written_down_by_its_holder() -> None:
+    catalog = reviewed(listing(a="path: x"), listing(a="path: x\nport: 20000"))
+    assert problems(catalog) == []
+    assert catalog.leases == {}
+
+
+def test_an_exhausted_range_refuses_only_the_newcomer() -> None:
+    rules = Rules(host=HostDefaults(), ports=range(20000, 20001), is_free=lambda _, __: True, prune_after_s=30)
+    catalog = reviewed(listing(b="path: x"), listing(a="path: x", b="path: x"), rules=rules)
+    assert problems(catalog) == ["/m/a.yaml:1:1: port: no port of the host's range (20000 to 20000) is free"]
+    assert addresses(catalog) == {"b": "127.0.0.1:20000"}
+
+
+def test_two_that_claim_one_name_are_both_refused_and_what_ran_stays() -> None:
+    before = listing(a="name: shop\npath: x", b="path: y")
+    catalog = reviewed(before, listing(a="name: shop\npath: x", b="# mine\nname: shop\npath: y"))
+    assert problems(catalog) == [
+        "/m/a.yaml:1:1: name: 'shop' is also claimed by /m/b.yaml:2",
+        "/m/b.yaml:2:1: name: 'shop' is also claimed by /m/a.yaml:1",
+    ]
+    assert {name: app.source.path for name, app in catalog.apps.items()} == {"shop": "/m/x", "b": "/m/y"}
+    assert catalog.files["/m/b.yaml"].last_good == b"path: y"
+    assert problems(review(catalog, before, RULES, 0)) == []
+
+
+@pytest.mark.parametrize(("one", "other"), [("127.0.0.1", "localhost"), ("0.0.0.0", "127.0.0.1"), ("::1", "::")])
+def test_two_that_claim_one_port_are_both_refused(one: str, other: str) -> None:
+    texts = {name: f"path: x\nport: 8001\nhost: '{host}'" for name, host in (("a", one), ("b", other))}
+    catalog = reviewed(listing(**texts))
+    assert problems(catalog) == [
+        f"/m/a.yaml:1:1: port: {one}:8001 is also claimed by 'b' in /m/b.yaml:1",
+        f"/m/b.yaml:1:1: port: {other}:8001 is also claimed by 'a' in /m/a.yaml:1",
+    ]
+    assert catalog.apps == {}
+
+
+def test_one_port_on_two_addresses_is_two_ports() -> None:
+    catalog = reviewed(listing(a="path: x\nport: 8001\nhost: 127.0.0.2", b="path: x\nport: 8001"))
+    assert len(catalog.apps) == 2
+
+
+def test_two_documents_of_one_file_may_not_claim_one_name() -> None:
+    catalog = reviewed(listing(a="name: shop\npath: x\n---\nname: shop\npath: y"))
+    assert problems(catalog) == [
+        "/m/a.yaml:1:1: name: 'shop' is also claimed by /m/a.yaml:4",
+        "/m/a.yaml:4:1: name: 'shop' is also claimed by /m/a.yaml:1",
+    ]
+
+
+def test_two_apps_may_swap_names_in_one_look() -> None:
+    catalog = reviewed(listing(a="name: x\npath: a", b="name: y\npath: b"), listing(a="name: y\npath: a", b="name: x\npath: b"))
+    assert problems(catalog) == []
+    assert {name: app.manifest for name, app in catalog.apps.items()} == {"x": "/m/b.yaml", "y": "/m/a.yaml"}
+
+
+def test_a_name_whose_holder_could_not_let_go_is_not_given_away() -> None:
+    before = listing(a="name: x\npath: a", b="name: y\npath: b")
+    catalog = reviewed(before, listing(a="name: y\npath: a", b="name: y\npath: b", c="name: x\npath: c"))
+    assert {name: app.manifest for name, app in catalog.apps.items()} == {"x": "/m/a.yaml", "y": "/m/b.yaml"}
+    assert "/m/c.yaml:1:1: name: 'x' is also claimed by /m/a.yaml:1" in problems(catalog)
+
+
+@pytest.mark.parametrize("broken", ["", "path: [", "nope: 1", None, "path: x\nrelease: y"])
+def test_a_broken_edit_changes_nothing_but_the_problems(broken: str | None) -> None:
+    before = reviewed(listing(a="path: x", b="path: x"))
+    after = review(before, listing(a=broken, b="path: x"), RULES, 0)
+    assert after.apps == before.apps
+    assert len(problems(after)) == 1
+    assert after.files["/m/a.yaml"].last_good == b"path: x"
+
+
+def test_unchanged_files_are_not_parsed_again() -> None:
+    before = reviewed(listing(a="path: x", b="path: ["))
+    after = review(before, listing(a="path: x", b="path: ["), RULES, 0)
+    for file, entry in after.files.items():
+        assert entry.parsed is before.files[file].parsed
+    assert after.apps["a"] is before.apps["a"]
+
+
+def test_nothing_is_stopped_while_the_directory_cannot_be_read() -> None:
+    before = reviewed(six())
+    after = review(before, GONE, RULES, 1)
+    assert after.apps == before.apps
+    assert after.notice == "cannot read /m: No such file or directory; nothing is stopped until it can be read"
+    assert review(after, six(), RULES, 2).notice is None
+
+
+def test_a_file_gone_from_a_readable_directory_is_gone_at_once() -> None:
+    catalog = reviewed(six(), listing(**dict.fromkeys("abc", "path: x")))
+    assert set(catalog.apps) == set("abc")
+    assert catalog.notice is None
+    assert catalog.look_again_at is None
+
+
+def test_most_apps_vanishing_at_once_needs_a_second_look() -> None:
+    first = reviewed(six())
+    second = review(first, listing(a="path: x"), RULES, 100)
+    assert second.apps == first.apps
+    assert second.look_again_at == 130
+    assert second.notice == (
+        "5 of 6 apps vanished from the manifests at once (b, c, d and 2 more); "
+        "nothing is stopped until they have been gone for 30 s"
+    )
+    assert review(second, listing(a="path: x"), RULES, 129).apps == first.apps
+    third = review(second, listing(a="path: x"), RULES, 130)
+    assert set(third.apps) == {"a"}
+    assert (third.notice, third.look_again_at) == (None, None)
+
+
+def test_what_comes_back_in_time_was_never_gone() -> None:
+    second = review(reviewed(six()), listing(), RULES, 100)
+    third = review(second, six(), RULES, 120)
+    assert (third.notice, third.look_again_at, set(third.apps)) == (None, None, set("abcdef"))
+
+
+def test_new_and_edited_files_take_effect_while_others_are_held() -> None:
+    second = review(reviewed(six()), listing(a="path: y", z="path: z"), RULES, 100)
+    assert second.apps["a"].source.path == "/m/y"
+    assert set(second.apps) == set("abcdefz")
+
+
+def test_another_directory_under_the_same_path_needs_a_second_look() -> None:
+    first = reviewed(listing(a="path: x", b="path: x"))
+    second = review(first, listing((1, 2), a="path: x"), RULES, 100)
+    assert set(second.apps) == {"a", "b"}
+    assert review(second, listing((1, 2), a="path: x"), RULES, 130).apps.keys() == {"a"}
+
+
+def test_another_directory_with_the_same_files_is_no_news() -> None:
+    catalog = reviewed(listing(a="path: x"), listing((1, 2), a="path: x"))
+    assert catalog.notice is None
+
+
+def test_time_spent_blind_does_not_count_as_gone() -> None:
+    second = review(reviewed(six()), listing(), RULES, 100)
+    blind = review(second, GONE, RULES, 129)
+    third = review(blind, listing(), RULES, 200)
+    assert set(third.apps) == set("abcdef")
+    assert third.look_again_at == 230
+    assert review(third, listing(), RULES, 230).apps == {}
+
+
+def test_an_edit_that_drops_most_apps_of_a_file_is_held_too() -> None:
+    whole = "\n---\n".join(f"name: {name}\npath: x" for name in "abcdef")
+    first = reviewed(listing(all=whole))
+    second = review(first, listing(all="name: a\npath: x"), RULES, 100)
+    assert second.apps == first.apps
+    assert second.files["/m/all.yaml"].last_good == whole.encode()
+    assert review(second, listing(all="name: a\npath: x"), RULES, 130).apps.keys() == {"a"}
+
+
+def test_renaming_a_file_stops_nothing() -> None:
+    catalog = reviewed(listing(a="name: shop\npath: x"), listing(b="name: shop\npath: x"))
+    assert catalog.apps["shop"].manifest == "/m/b.yaml"
+    assert problems(catalog) == []
+
+
+def test_a_restart_knows_what_was_in_force() -> None:
+    before = reviewed(listing(a="path: x", b="path: x\nport: 8001"), listing(a="path: [", b="path: x\nport: 8001"))
+    last_good = {file: entry.last_good for file, entry in before.files.items() if entry.last_good is not None}
+    after = Catalog.restored(last_good, before.leases, before.identity, RULES.host)
+    assert after.apps == before.apps
+    assert review(after, GONE, RULES, 0).apps == before.apps
+    assert review(after, listing(a="path: [", b="path: x\nport: 8001"), RULES, 0).apps == before.apps
+
+
+DOCUMENTS = st.one_of(
+    st.none(),
+    st.sampled_from(["", "path: [", "nope: 1", "# gone"]),
+    st.lists(
+        st.builds(
+            "name: {}\npath: {}\n{}".format,
+            st.sampled_from("uvwxyz"),
+            st.sampled_from(["x", "y"]),
+            st.sampled_from(["", "port: 20000", "port: 20001", "port: 8001", "port: 8001\nhost: 0.0.0.0"]),
+        ),
+        min_size=1,
+        max_size=3,
+    ).map("\n---\n".join),
+)
+LOOKS = st.one_of(
+    st.just(GONE),
+    st.builds(
+        lambda identity, files: listing((1, identity), **files),
+        st.sampled_from([1, 1, 1, 2]),
+        st.dictionaries(st.sampled_from("abcde"), DOCUMENTS, max_size=5),
+    ),
+)
+NARROW = Rules(host=HostDefaults(), ports=range(20000, 20004), is_free=lambda _, port: port != 20002, prune_after_s=30)
+STORIES = st.lists(st.tuples(LOOKS, st.sampled_from([0.0, 1.0, 31.0])), max_size=8)
+
+
+def told(story: list[tuple[Listing | Unreadable, float]]) -> list[tuple[Catalog, Listing | Unreadable, float]]:
+    catalog, now, chapters = Catalog(), 0.0, []
+    for look, later in story:
+        now += later
+        catalog = review(catalog, look, NARROW, now)
+        chapters.append((catalog, look, now))
+    return chapters
+
+
+@settings(max_examples=300)
+@given(STORIES)
+def test_what_is_in_force_never_collides(story: list[tuple[Listing | Unreadable, float]]) -> None:
+    for catalog, _, _ in told(story):
+        for app in catalog.apps.values():
+            hosts = {other.address.host for other in catalog.apps.values() if other.address.port == app.address.port}
+            assert len(hosts) == 1
+        names = [name for entry in catalog.files.values() for name in entry.names]
+        assert sorted(names) == sorted(catalog.apps)
+        assert len({(app.address.host, app.address.port) for app in catalog.apps.values()}) == len(catalog.apps)
+        assert len(set(catalog.leases.values())) == len(catalog.leases)
+
+
+@settings(max_examples=300)
+@given(STORIES)
+def test_looking_twice_changes_nothing(story: list[tuple[Listing | Unreadable, float]]) -> None:
+    for catalog, look, now in told(story):
+        assert review(catalog, look, NARROW, now) == catalog
+
+
+@given(STORIES)
+def test_unreadable_never_removes(story: list[tuple[Listing | Unreadable, float]]) -> None:
+    for catalog, _, now in told(story):
+        assert review(catalog, GONE, NARROW, now).apps == catalog.apps
+
+
+@given(STORIES, st.sampled_from(["", "path: [", "nope: 1", None]))
+def test_breaking_every_file_never_removes(story: list[tuple[Listing | Unreadable, float]], broken: str | None) -> None:
+    for catalog, _, now in told(story):
+        stems = {file.removeprefix("/m/").removesuffix(".yaml"): broken for file in catalog.files}
+        look = listing(catalog.identity or HERE, **stems)
+        assert review(catalog, look, NARROW, now).apps == catalog.apps
+
+
+@given(STORIES)
+def test_a_restart_changes_nothing(story: list[tuple[Listing | Unreadable, float]]) -> None:
+    for catalog, _, _ in told(story):
+        last_good = {file: entry.last_good for file, entry in catalog.files.items() if entry.last_good is not None}
+        assert Catalog.restored(last_good, catalog.leases, catalog.identity, NARROW.host).apps == catalog.apps

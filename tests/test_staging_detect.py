@@ -1,0 +1,132 @@
+"""What is found to serve in an app's code, without importing it."""
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.staging import django
+from reconciler.staging.detect import EntryPoint, detect
+from reconciler.staging.failure import StagingError
+
+WSGI = "def application(environ, start_response):\n    return []\n"
+ASGI = "async def app(scope, receive, send):\n    pass\n"
+FLASK = "from flask import Flask\napp = Flask(__name__)\n"
+MANAGE = "import django, os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site1.settings')\n"
+DJANGO_WSGI = "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n"
+DJANGO_ASGI = "from django.core.asgi import get_asgi_application\napplication = get_asgi_application()\n"
+
+
+def plant(directory: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("files", "asked", "found"),
+    [
+        pytest.param({"wsgi.py": WSGI}, None, "wsgi:application wsgi", id="plain"),
+        pytest.param({"wsgi.py": FLASK}, None, "wsgi:app wsgi", id="plain, called app"),
+        pytest.param({"wsgi.py": "from app import app", "app.py": FLASK}, None, "wsgi:app wsgi", id="imported"),
+        pytest.param({"wsgi.py": "def application(e, s):\n print 1"}, None, "wsgi:application wsgi", id="python 2"),
+        pytest.param({"wsgi.py": "application = make()"}, None, "wsgi:application wsgi", id="unknown, so by its name"),
+        pytest.param({"wsgi.py": WSGI, "asgi.py": ASGI}, None, "wsgi:application wsgi", id="both"),
+        pytest.param({"asgi.py": ASGI}, None, "asgi:app asgi", id="asgi"),
+        pytest.param({"asgi.py": "x = 1", "main.py": FLASK}, None, "main:app wsgi", id="asgi.py without an app"),
+        pytest.param({"app.py": FLASK}, None, "app:app wsgi", id="flask"),
+        pytest.param({"app.py": "import flask as f\nx = f.Flask('x')"}, None, "app:x wsgi", id="flask, oddly named"),
+        pytest.param({"main.py": "from fastapi import FastAPI\napi = FastAPI()"}, None, "main:api asgi", id="fastapi"),
+        pytest.param(
+            {"server.py": "from starlette.applications import Starlette\napp: Starlette = Starlette()"},
+            None, "server:app asgi", id="starlette",
+        ),
+        pytest.param({"app.py": "import falcon.asgi\napp = falcon.asgi.App()"}, None, "app:app asgi", id="falcon asgi"),
+        pytest.param({"app.py": "import falcon\napp = falcon.App()"}, None, "app:app wsgi", id="falcon"),
+        pytest.param({"app.py": f"try:\n  import x\nfinally:\n  x\n{FLASK}"}, None, "app:app wsgi", id="after try"),
+        pytest.param(
+            {"app.py": "class A:\n  async def __call__(self, scope, receive, send): ...\napp = A()"},
+            None, "app:app asgi", id="an instance of a class",
+        ),
+        pytest.param(
+            {"app.py": f"{FLASK}from werkzeug.middleware.proxy_fix import ProxyFix\napp = ProxyFix(app)"},
+            None, "app:app wsgi", id="wrapped",
+        ),
+        pytest.param(
+            {"main.py": "from pkg import create_app\napp = create_app()",
+             "pkg/__init__.py": "from .inner import create_app",
+             "pkg/inner.py": "def create_app():\n    from fastapi import FastAPI\n    it = FastAPI()\n    return it"},
+            None, "main:app asgi", id="made by a factory elsewhere",
+        ),
+        pytest.param({"a.py": "from b import app", "b.py": "from a import app"}, "a:app", "a:app wsgi", id="a cycle"),
+        pytest.param({"pkg/web.py": ASGI}, "pkg.web:app", "pkg.web:app asgi", id="asked for"),
+        pytest.param({"web.py": ASGI}, "web", "web:app asgi", id="asked for, without the callable"),
+        pytest.param(
+            {"web.py": "def create_app(config=None):\n    from quart import Quart\n    return Quart('x')"},
+            "web:create_app()", "web:create_app() asgi", id="a factory",
+        ),
+        pytest.param({"x.py": ""}, "installed.asgi:app", "installed.asgi:app asgi", id="from a package"),
+        pytest.param({"x.py": "globals()['app'] = 1"}, "x:app", "x:app wsgi", id="bound dynamically"),
+        pytest.param(
+            {"manage.py": MANAGE, "site1/settings.py": "", "site1/wsgi.py": DJANGO_WSGI, "site1/asgi.py": DJANGO_ASGI},
+            None, "site1.wsgi:application wsgi", id="django",
+        ),
+        pytest.param(
+            {"manage.py": MANAGE.replace("site1.settings", "conf.settings.live"), "conf/wsgi.py": DJANGO_WSGI,
+             "other/wsgi.py": DJANGO_WSGI},
+            None, "conf.wsgi:application wsgi", id="django, settings in a package",
+        ),
+        pytest.param(
+            {"manage.py": MANAGE, "site1/settings.py": "", "site1/asgi.py": DJANGO_ASGI},
+            None, "site1.asgi:application asgi", id="django, asgi only",
+        ),
+        pytest.param(
+            {"manage.py": "from django.core.management import execute_manager\nimport settings", "settings.py": ""},
+            None, "reconciler_wsgi:application wsgi settings=settings", id="django, old layout",
+        ),
+        pytest.param(
+            {"manage.py": MANAGE, "site1/settings.py": ""},
+            None, "reconciler_wsgi:application wsgi settings=site1.settings", id="django without wsgi.py",
+        ),
+        pytest.param(
+            {"README": "", "src/web/manage.py": MANAGE, "src/web/site1/wsgi.py": DJANGO_WSGI},
+            None, "site1.wsgi:application wsgi chdir=src/web", id="django, two down",
+        ),
+    ],
+)  # fmt: skip
+def test_the_entry_point_is_found(tmp_path: Path, files: dict[str, str], asked: str | None, found: str) -> None:
+    assert shown(detect(plant(tmp_path, files), asked)) == found
+
+
+@pytest.mark.parametrize(
+    ("files", "asked", "says"),
+    [
+        ({"README": ""}, None, "cannot find the entry point: looked for wsgi.py .* There is: README. Set `entrypoint"),
+        ({"wsgi.py": "x = 1"}, None, "cannot find the entry point"),
+        ({"app.py": "def helper(a, b): ..."}, "app:application", "app.py has no application; it has helper"),
+        ({"app.py": FLASK}, "app:app:x", "it reads module:callable"),
+        ({"app.py": FLASK}, "not a module", "it reads module:callable"),
+        ({"app.py": FLASK, "main.py": FLASK}, None, "cannot choose between app:app, main:app: set `entrypoint`"),
+        ({"main.py": FLASK.replace("app =", "a = b =")}, None, "cannot choose between main:a, main:b"),
+        ({"a/manage.py": MANAGE, "b/manage.py": MANAGE}, None, "cannot choose between a/manage.py, b/manage.py"),
+        ({"manage.py": "import django", "a/wsgi.py": "", "b/wsgi.py": ""}, None, "between a.wsgi, b.wsgi"),
+    ],
+)
+def test_what_cannot_be_told_is_an_error_with_the_way_out(
+    tmp_path: Path, files: dict[str, str], asked: str | None, says: str
+) -> None:
+    with pytest.raises(StagingError, match=says):
+        detect(plant(tmp_path, files), asked)
+
+
+def test_the_generated_module_runs_on_any_python(tmp_path: Path) -> None:
+    django.write_module(tmp_path, "site1.settings")
+    text = (tmp_path / "reconciler_wsgi.py").read_text()
+    assert '"DJANGO_SETTINGS_MODULE", "site1.settings"' in text
+    compile(text, "reconciler_wsgi.py", "exec")
+
+
+def shown(entry: EntryPoint) -> str:
+    rest = {"chdir": entry.chdir, "settings": entry.settings}
+    return " ".join((entry.target, entry.interface, *(f"{name}={value}" for name, value in rest.items() if value)))

@@ -1,0 +1,147 @@
+"""Which interpreter a manifest, or the code itself, means."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from reconciler.staging.failure import StagingError
+from reconciler.staging.pinned import chosen
+from reconciler.staging.runtimes import Interpreters, Runtime, choose, discover
+
+
+def runtime(version: str, kind: str = "python", flag: str = "") -> Runtime:
+    name = f"{kind}{'.'.join(version.split('.')[:2])}{flag}"
+    return Runtime(name=name, description=f"Python {version}", version=version, path=f"/opt/{kind}{version}{flag}")
+
+
+HOST = (
+    *map(runtime, ("2.7.18", "3.7.16", "3.8.18", "3.10.13", "3.11.2", "3.11.7", "3.12.1", "3.15.0a1")),
+    runtime("3.14.0", flag="t"),
+    runtime("3.13.2", kind="pypy"),
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "version"),
+    [
+        (None, "3.12.1"),
+        ("python3", "3.12.1"),
+        ("3", "3.12.1"),
+        ("python", "3.12.1"),
+        ("python3.11", "3.11.7"),
+        ("3.11", "3.11.7"),
+        ("3.11.2", "3.11.2"),
+        ("python3.11.2", "3.11.2"),
+        ("python-3.11.2", "3.11.2"),
+        ("python-3.11.x", "3.11.7"),
+        ("3.10", "3.10.13"),
+        ("3.15", "3.15.0a1"),
+        ("3.14t", "3.14.0"),
+        ("pypy3.13", "3.13.2"),
+        ("/opt/python3.8.18", "3.8.18"),
+    ],
+)
+def test_a_runtime_is_chosen(asked: str | None, version: str) -> None:
+    assert choose(HOST, asked).version == version
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ("python2", "python 2.7 is not supported yet: ask for 3.8 or newer"),
+        ("2.7", "python 2.7 is not supported yet"),
+        ("3.6", "python 3.6 is not supported yet"),
+        ("3.7.16", "python 3.7 is not supported yet"),
+        ("3.1", "python 3.1 is not supported yet"),
+        ("/opt/python2.7.18", "python 2.7 is not supported yet"),
+        ("3.99", "this host has no runtime '3.99'; it has\n  python2.7 "),
+        ("3.14", "no runtime '3.14'"),
+        ("ruby", "no runtime 'ruby'"),
+        ("/nowhere/python", "no runtime '/nowhere/python'"),
+        ("3.1.1.1.1", "no runtime"),
+    ],
+)
+def test_a_runtime_this_host_does_not_serve_is_refused(asked: str, says: str) -> None:
+    with pytest.raises(StagingError) as refused:
+        choose(HOST, asked)
+    assert says in str(refused.value)
+
+
+def test_discovery_runs_what_it_finds_and_lists_it_once(tmp_path: Path) -> None:
+    (tmp_path / "python3").symlink_to(sys.executable)
+    (tmp_path / "python3.11").symlink_to(sys.executable)
+    broken = tmp_path / "python3.9"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    shims = tmp_path / "shims"
+    shims.mkdir()
+    (shims / "python3.10").symlink_to("/bin/true")
+    found = discover([str(tmp_path)], {"PATH": str(shims), "HOME": str(tmp_path)})
+    here = ".".join(map(str, sys.version_info[:3]))
+    assert [runtime.version for runtime in found] == [here]
+    assert Path(found[0].path).samefile(Path(sys.executable).resolve())
+
+
+def test_discovery_is_not_repeated_until_something_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    interpreters = Interpreters(())
+
+    async def story() -> None:
+        first = await interpreters.known()
+        assert await interpreters.known() is first
+        (tmp_path / "python3").symlink_to(sys.executable)
+        assert await interpreters.known() is not first
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("files", "asked", "version", "because"),
+    [
+        ({}, None, "3.12.1", "the newest on this host"),
+        ({}, "3.10", "3.10.13", "runtime: in the manifest"),
+        ({".python-version": "# ours\n3.10\n"}, None, "3.10.13", ".python-version"),
+        ({".python-version": "3.10"}, "3.11", "3.11.7", "runtime: in the manifest"),
+        ({"runtime.txt": "python-3.11.x\n"}, None, "3.11.7", "runtime.txt"),
+        (
+            {"pyproject.toml": "[project]\nrequires-python = '>=3.8,<3.12'"},
+            None,
+            "3.11.7",
+            "requires-python <3.12,>=3.8",
+        ),
+    ],
+)
+def test_the_code_may_say_which(
+    tmp_path: Path, files: dict[str, str], asked: str | None, version: str, because: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    choice = chosen(HOST, asked, tmp_path)
+    assert (choice.runtime.version, choice.because) == (version, because)
+
+
+@pytest.mark.parametrize(
+    ("files", "asked", "says"),
+    [
+        ({".python-version": "3.99"}, None, r"cannot choose a runtime \(from .python-version\): this host has no"),
+        ({"pyproject.toml": "[project]\nrequires-python = '>=3.99'"}, None, "requires python >=3.99; this host has"),
+        (
+            {"pyproject.toml": "[project]\nrequires-python = '>=3.12'"},
+            "3.10",
+            "requires python >=3.12, and runtime: in",
+        ),
+        ({"pyproject.toml": "[project]\nrequires-python = 'new'"}, None, "cannot read requires-python"),
+        ({"pyproject.toml": "[project"}, None, "cannot read pyproject.toml"),
+    ],
+)
+def test_what_the_code_says_must_be_possible(
+    tmp_path: Path, files: dict[str, str], asked: str | None, says: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(StagingError, match=says):
+        chosen(HOST, asked, tmp_path)
