@@ -4,13 +4,14 @@ STATE ?= .state
 BIN := .venv/bin
 INPUTS := pyproject.toml scripts/setup requirements.lock
 
-.PHONY: help run stop test lint bench lock clean
+.PHONY: help run stop test lint mutants bench lock clean
 
 help:
 	@echo "make run     start the daemon on $(MANIFESTS)/; Ctrl-C ends it and leaves the apps serving"
 	@echo "make stop    end the daemon and every app it started"
 	@echo "make test    lint, types, import rules and all tests"
 	@echo "make lint    the same without the tests"
+	@echo "make mutants put deliberate mistakes into deciding and retrying, and see the tests catch each"
 	@echo "make bench   run what is in benchmarks/"
 	@echo "make lock    resolve the locked packages again"
 	@echo "make clean   make stop, and remove everything make has made"
@@ -29,6 +30,9 @@ lint: .venv/ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports
+
+mutants: .venv/ready-dev
+	$(BIN)/python -m tests.mutants
 
 bench: .venv/ready-dev
 	@set -e; for each in benchmarks/[!_]*.py; do echo "== $$each"; $(BIN)/python "$$each"; done

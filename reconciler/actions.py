@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from reconciler.desired import Address, Build, Revision, Source
+from reconciler.observed import Trouble
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +46,103 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Run the release command in the build and environment of a revision; `release` is its `release_id`.
+
+    At least once: one that was interrupted is run again. `failing` is what to remember when it does not succeed.
+    """
+
+    release: str
+    revision: Revision = field(compare=False, repr=False)
+    failing: Trouble = field(compare=False)
+    cause: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"run the release command of build {self.revision.build.id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """Bring up an instance of a revision and wait until every worker has passed its gate."""
+    """Bring up an instance of a revision and wait until every worker has passed its gate.
+
+    `failing` is what to remember when it does not get that far; its reason and time are filled in then.
+    """
+
+    revision: Revision
+    failing: Trouble = field(compare=False)
+    cause: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"start revision {self.revision.id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prove:
+    """A revision got through its probation: remember it as one to go back to."""
 
     revision: Revision
     cause: str = field(compare=False)
 
     def __str__(self) -> str:
-        return f"start revision {self.revision.id}"
+        return f"note that revision {self.revision.id} is good"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sleep:
+    """Stop an instance that nobody asks for; its listener stays open, and a connection wakes the app."""
+
+    instance: str
+    revision: str
+    cause: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"put instance {self.instance} to sleep"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Answer 503 at the listener until an instance can; `page` is a file to answer with, None for a plain one."""
+
+    address: Address
+    page: str | None
+    cause: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"answer for the app on {self.address}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepAside:
+    """Stop answering at the listener."""
+
+    address: Address
+    cause: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"stop answering for the app on {self.address}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attend:
+    """Wait for somebody to knock at the listener of a sleeping app."""
+
+    address: Address
+    cause: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"wait for a connection on {self.address}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bury:
+    """End what an instance that is gone left behind, and remember the trouble, None when it was told to end."""
+
+    instance: str
+    trouble: Trouble | None = field(compare=False)
+    cause: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"clean up after instance {self.instance}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,21 +154,6 @@ class Stop:
 
     def __str__(self) -> str:
         return f"stop instance {self.instance}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bury:
-    """End what an instance that is gone left behind, and remember how it ended.
-
-    One that had served for `good_run_s` starts the count of crashes anew.
-    """
-
-    instance: str
-    good_run_s: float = field(compare=False)
-    cause: str = field(compare=False)
-
-    def __str__(self) -> str:
-        return f"clean up after instance {self.instance}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,4 +188,7 @@ class Erase:
         return "forget the app"
 
 
-Action: TypeAlias = ReadSource | Stage | Listen | Start | Stop | Bury | Unlisten | Discard | Erase
+Action: TypeAlias = (
+    ReadSource | Stage | Release | Listen | Start | Prove | Sleep | Stop | Bury | Unlisten | Discard | Erase
+    | Hold | StepAside | Attend
+)  # fmt: skip

@@ -1,17 +1,20 @@
 """One task and one bell per name: wake, converge, retry politely, look again.
 
 The controller never learns why it was woken and never gives up. A change ends a nap between two tries as soon as it
-puts anything but the failed action first; what fails is told to the world and tried again under capped back-off.
+puts anything but the failed action first; what fails is told to the world and tried again under capped back-off. A
+mistake of ours that one app runs into is told and survived like a failure, and reaches no other app.
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never
 
+from reconciler.actions import Action
 from reconciler.converge import ActionFailed, Report, Subject, World, converge
 from reconciler.desired import App
 from reconciler.plan import Plan, state_when_failing
@@ -29,8 +32,17 @@ class Backoff:
         return float(min(self.cap_s, self.first_s * 2.0 ** min(tries - 1, 32)) * (0.75 + 0.5 * noise))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Failing:
+    """How an action failed last, how many times in a row it did, and until when it is not tried again."""
+
+    failure: ActionFailed
+    tries: int
+    until: float
+
+
 class Overtaken(Exception):
-    """The failed action is no longer the first thing to do: the nap is over and the count of tries starts anew."""
+    """The failed action is no longer the first thing to do, so that the nap is over; for that action it goes on."""
 
 
 class Controller:
@@ -46,7 +58,7 @@ class Controller:
         self._noise = noise
         self._asked: dict[str, App] = {}
         self._bells: dict[str, asyncio.Event] = {}
-        self._failed: dict[str, ActionFailed] = {}
+        self._failing: dict[str, _Failing] = {}
 
     def replace(self, asked: Mapping[str, App], also: frozenset[str] = frozenset()) -> None:
         """Ask for exactly these apps from now on; `also` names what may have left traces, to be looked at too."""
@@ -65,12 +77,16 @@ class Controller:
 
     async def _keep(self, name: str, bell: asyncio.Event) -> None:
         subject = Subject(name=name, asked=partial(self._asked_of, name), bell=bell)
+        held = partial(self._held, name)
         while True:
             try:
-                done: Plan = await self._retrying(subject)(converge, subject, self._world)
+                done: Plan = await self._retrying(subject)(converge, subject, self._world, held)
             except Overtaken:
                 continue
-            self._failed.pop(name, None)
+            except Exception as mistake:  # noqa: BLE001  whatever it is, it must not end the other apps' tasks
+                await self._survive(subject, mistake)
+                continue
+            self._failing.pop(name, None)
             if self._asked_of(name) is None and not bell.is_set():
                 del self._bells[name]
                 return
@@ -83,39 +99,68 @@ class Controller:
         return AsyncRetrying(
             retry=retry_if_exception_type(ActionFailed),
             stop=stop_never,
-            wait=self._delay_s,
+            wait=partial(self._delay_s, subject),
             before_sleep=partial(self._tell, subject),
             sleep=partial(self._nap, subject),
         )
 
-    def _delay_s(self, tries: RetryCallState) -> float:
-        return self._backoff.delay_s(tries.attempt_number, self._noise.random())
+    def _held(self, name: str, action: Action) -> ActionFailed | None:
+        """The failure of an action whose nap was only interrupted: what came in between does not make it work."""
+        failing = self._failing.get(name)
+        if failing is None or failing.failure.action != action or self._world.now() >= failing.until:
+            return None
+        return failing.failure
+
+    def _delay_s(self, subject: Subject, tries: RetryCallState) -> float:
+        """Counts the tries of one action: another one that fails after it has a count of its own."""
+        failure, now = _failure(tries), self._world.now()
+        before = self._failing.get(subject.name)
+        if before is not None and before.failure is failure:
+            return max(0.0, before.until - now)
+        again = before is not None and before.failure.action == failure.action
+        count = before.tries + 1 if before is not None and again else 1
+        delay_s = self._backoff.delay_s(count, self._noise.random())
+        self._failing[subject.name] = _Failing(failure=failure, tries=count, until=now + delay_s)
+        return delay_s
 
     def _tell(self, subject: Subject, tries: RetryCallState) -> None:
-        failed = tries.outcome and tries.outcome.exception()
-        assert isinstance(failed, ActionFailed) and tries.next_action is not None
-        self._failed[subject.name] = failed
-        planned = subject.plan(self._world)
+        assert tries.next_action is not None
+        planned = subject.peek(self._world)
         self._world.report(
             subject.name,
             Report(
                 state=state_when_failing(self._world.observe(subject.name)),
-                message=failed.reason,
+                message=_failure(tries).reason,
                 wanted=planned.wanted,
                 next_try_at=self._world.now() + tries.next_action.sleep,
-                failures=tries.attempt_number,
+                failures=self._failing[subject.name].tries,
+                failed_now=True,
             ),
         )
 
     async def _nap(self, subject: Subject, seconds: float) -> None:
-        failed = self._failed[subject.name].action
-        try:
-            async with asyncio.timeout(seconds):
-                while subject.plan(self._world).first == failed:
-                    await subject.bell.wait()
-        except TimeoutError:
-            return
-        raise Overtaken
+        failing = self._failing[subject.name]
+        until = self._world.now() + seconds
+        while self._world.now() < until:
+            planned = await subject.look(self._world)
+            if planned.first != failing.failure.action:
+                raise Overtaken
+            await subject.rung(min(until, planned.look_again_at or until))
+        self._failing[subject.name] = replace(failing, until=self._world.now())
+
+    async def _survive(self, subject: Subject, mistake: Exception) -> None:
+        """Show a mistake of ours, and look again after the longest nap; after the shortest when woken."""
+        loop = asyncio.get_running_loop()
+        loop.call_exception_handler({"message": f"a mistake of ours stops {subject.name}", "exception": mistake})
+        again_at = self._world.now() + self._backoff.cap_s
+        with contextlib.suppress(Exception):  # telling may be what the mistake is in
+            message = f"a mistake in reconciler itself, please report it: {mistake!r}"
+            self._world.report(
+                subject.name,
+                Report(state="failing", message=message, next_try_at=again_at, failures=1, failed_now=True),
+            )
+        await asyncio.sleep(self._backoff.first_s)
+        await self._rest(subject.bell, again_at)
 
     async def _rest(self, bell: asyncio.Event, look_again_at: float | None) -> None:
         """Sleep until woken, until time alone may have changed the plan, or for the periodic second look."""
@@ -127,3 +172,9 @@ class Controller:
                 await bell.wait()
         except TimeoutError:
             pass
+
+
+def _failure(tries: RetryCallState) -> ActionFailed:
+    failed = tries.outcome and tries.outcome.exception()
+    assert isinstance(failed, ActionFailed)
+    return failed

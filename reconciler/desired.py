@@ -7,11 +7,12 @@ identifier is a fingerprint of exactly the fields that make a difference to what
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Literal, TypeAlias
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
-AskedState: TypeAlias = Literal["running", "stopped"]
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+AskedState: TypeAlias = Literal["running", "stopped", "maintenance"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +34,11 @@ class Recipe:
     runtime: str | None = None
     entrypoint: str | None = None
     dependencies: str | None = None
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Build:
     """Code and environment to stage: a recipe applied to the source as it was when `content` was taken."""
 
@@ -43,22 +46,45 @@ class Build:
     recipe: Recipe
     content: str
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Twelve hexadecimal digits, the same for the same code and recipe."""
-        return fingerprint(asdict(self))
+        return fingerprint(told(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What a worker must answer with 2xx before it accepts, and an instance again and again while it serves."""
+
+    path: str
+    host: str | None = None
+    timeout_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """How gunicorn serves a build. `worker_class` None means: sync, or what an ASGI app needs."""
+    """How gunicorn serves a build. `worker_class` None means: sync, or what an ASGI app needs.
+
+    `counts` makes the workers say when they are busy, which only an app that may sleep needs.
+    """
 
     workers: int = 1
     threads: int = 1
     worker_class: str | None = None
     settings: Mapping[str, Json] = field(default_factory=dict)
+    health: Health | None = None
     start_timeout_s: float = 60.0
     stop_timeout_s: float = 30.0
+    access_log: bool = True
+    counts: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Liveness:
+    """How often the health path is asked for while an instance serves, and how many failures in a row are believed."""
+
+    interval_s: float = 10.0
+    failures: int = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +112,10 @@ class CrashPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
-    """One app as asked for: everything in its manifest, with defaults, leases and paths resolved."""
+    """One app as asked for: everything in its manifest, with defaults, leases and paths resolved.
+
+    `lazy` means that nothing is started before somebody asks for it; `holding_page` is an absolute path.
+    """
 
     name: str
     manifest: str
@@ -95,8 +124,21 @@ class App:
     recipe: Recipe = Recipe()
     server: Server = Server()
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    release: str | None = None
     state: AskedState = "running"
     crash: CrashPolicy = CrashPolicy()
+    liveness: Liveness = Liveness()
+    probation_s: float = 10.0
+    idle_after_s: float | None = None
+    lazy: bool = False
+    depends_on: tuple[str, ...] = ()
+    patience_s: float = 5.0
+    holding_page: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits, the same as long as the manifest asks for the same."""
+        return fingerprint(told(self))
 
     def build(self, content: str) -> Build:
         """The build this app needs when its source's fingerprint is `content`."""
@@ -105,11 +147,16 @@ class App:
     def revision(self, content: str) -> "Revision":
         """What should run when the source's fingerprint is `content`."""
         return Revision(
-            app=self.name, build=self.build(content), address=self.address, server=self.server, env=self.env
+            app=self.name,
+            build=self.build(content),
+            address=self.address,
+            server=self.server,
+            env=self.env,
+            release=self.release,
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Revision:
     """A build plus its configuration: what an instance is an instance of."""
 
@@ -118,11 +165,58 @@ class Revision:
     address: Address
     server: Server
     env: Mapping[str, str] = field(repr=False)
+    release: str | None = None
 
-    @property
+    @cached_property
+    def release_id(self) -> str | None:
+        """What marks the release command as done: it is run again for another build or environment, for nothing else.
+
+        None when there is no such command.
+        """
+        if self.release is None:
+            return None
+        return fingerprint({"build": self.build.id, "command": self.release, "env": dict(self.env)})
+
+    @cached_property
     def id(self) -> str:
         """Twelve hexadecimal digits, the same for the same build and configuration."""
-        return fingerprint(asdict(self))
+        return fingerprint(told(self))
+
+
+def revision_from(data: Mapping[str, Any]) -> Revision:
+    """The revision that `asdict` made `data` of; raises KeyError or TypeError when it was another version's."""
+    build, server, health = data["build"], dict(data["server"]), data["server"]["health"]
+    return Revision(
+        app=data["app"],
+        build=Build(source=Source(**build["source"]), recipe=_recipe_from(build["recipe"]), content=build["content"]),
+        address=Address(**data["address"]),
+        server=Server(**{**server, "health": None if health is None else Health(**health)}),
+        env=data["env"],
+        release=data["release"],
+    )
+
+
+def _recipe_from(data: Mapping[str, Any]) -> Recipe:
+    return Recipe(**{**data, "extras": tuple(data["extras"]), "groups": tuple(data["groups"])})
+
+
+def told(value: object) -> object:
+    """A value as JSON would have it, without what is as it is by default.
+
+    So a field that a later version adds changes no fingerprint, and an upgrade restarts nothing.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        given = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != _default(f)}
+        return {name: told(part) for name, part in given.items()}
+    if isinstance(value, Mapping):
+        return {str(name): told(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [told(part) for part in value]
+    return value
+
+
+def _default(of: "Field[Any]") -> object:
+    return of.default_factory() if of.default_factory is not MISSING else of.default
 
 
 def fingerprint(value: object) -> str:

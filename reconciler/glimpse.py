@@ -3,14 +3,17 @@
 The daemon need not run, and nothing here waits for it.
 """
 
-from dataclasses import replace
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.metadata import version
+from pathlib import Path
 
-from reconciler.desired import App, Json
+from reconciler.desired import Address, App, Json
+from reconciler.history import History
 from reconciler.journal import Journal
 from reconciler.manifests import memory
-from reconciler.observed import Instance, Observed, SourceLook
+from reconciler.observed import Instance, Observed, Rest, SourceLook
 from reconciler.ownership import running
 from reconciler.records import InstanceRecord, Records, Standing, open_database
 from reconciler.serving.process import boot_id, start_ticks
@@ -18,15 +21,29 @@ from reconciler.settings import Layout
 from reconciler.staging import staged
 from reconciler.staging.staged import Staged
 
+_NEVER_LOOKED_AT = Standing(state="pending", message="not looked at yet", wanted=None, since=0, next_try_at=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """An app's source as it is: its fingerprint, or the last one known and why there is no newer."""
+
+    content: str | None
+    problem: str | None = None
+
 
 class Glimpse:
-    """One look at a state directory that exists; raises sqlite3.Error when it has no database."""
+    """One look at a state directory that exists; raises sqlite3.Error when it has no database. Close it after use."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._database = open_database(layout.database, read_only=True)
         self.records = Records(self._database)
         self._boot = boot_id()
+
+    def close(self) -> None:
+        """Read no more."""
+        self._database.close()
 
     @cached_property
     def daemon(self) -> int | None:
@@ -35,58 +52,126 @@ class Glimpse:
 
     @cached_property
     def instances(self) -> dict[str, list[InstanceRecord]]:
-        """The instances that are alive, by app."""
+        """The instances that are alive, by app, oldest first."""
         found: dict[str, list[InstanceRecord]] = {}
-        for record in self.records.instances():
-            if record.boot == self._boot and record.pid is not None and start_ticks(record.pid) == record.ticks:
-                found.setdefault(record.app, []).append(record)
+        for record in self._of_this_boot:
+            if _alive(record):
+                found.setdefault(record.app, []).append(self._as_it_will_be(record))
         return found
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every app of which anything is left here."""
+        built = (place.name for place in _listing(self.layout.apps))
+        return frozenset({*self._standings, *self._sources, *(r.app for r in self._of_this_boot), *built})
 
     def staged(self, app: str, build: str) -> Staged | None:
         """A finished build, None when it is not there."""
         return staged.read(self.layout.builds(app) / build, self._boot)
 
-    def observed(self, name: str, content: str | None, app: App | None) -> Observed:
+    def read(self, app: App) -> Reading:
+        """The source of an app as the daemon would read it now. Blocks for as long as that takes."""
+        known = self.known_content(app)
+        if app.source.pinned and known is not None:
+            return Reading(content=known)
+        return read(app, known)
+
+    def known_content(self, app: App) -> str | None:
+        """The fingerprint of the app's source when it was last read, None when this very source never was."""
+        source, content = self._sources.get(app.name, (None, None))
+        return content if source == app.source else None
+
+    def observed(self, name: str, app: App | None, content: str | None) -> Observed:
         """One app as the daemon would see it, its source read as `content`."""
-        alive = self.instances.get(name, [])
-        held = {record.address for record in alive}
-        if app is not None and self.daemon is not None and name in self.records.standings():
-            held.add(app.address)
+        records = [record for record in self._of_this_boot if record.app == name]
         builds = sorted(self.layout.builds(name).glob(f"*/{staged.RECORD}"), key=lambda r: r.stat().st_mtime_ns)
+        alive = self.instances.get(name, [])
+        gone = [record for record in records if not _alive(record) and (record.pid or self.daemon is None)]
+        held = {record.address for record in alive}
+        learnt = self._history.of(name)
+        candidates = held | ({app.address} if app is not None else set())
         return Observed(
             source=None if content is None or app is None else SourceLook(source=app.source, content=content),
             builds=tuple(record.parent.name for record in builds if not record.parent.name.startswith(".")),
-            listeners=frozenset(held),
-            instances=tuple(_instance(record) for record in alive),
-            crashes=self.records.crashes(self._boot).get(name),
-            traces=name in self.records.standings() or name in self.records.sources(),
+            listeners=frozenset(held | (candidates & self._doors)),
+            instances=(
+                *(_instance(record) for record in gone),
+                *(_instance(record) for record in alive),
+            ),
+            attended=frozenset(candidates & self._doors) if self._sleeps(name) else frozenset(),
+            troubles=learnt.troubles,
+            proven=learnt.proven,
+            pin=learnt.pin,
+            rest=self._rest(name, learnt.rest),
+            released=self.records.releases().get(name, frozenset()),
+            traces=name in self._standings or name in self._sources,
         )
 
     def status(self, only: str | None = None) -> dict[str, Json]:
-        """Everything `status --json` prints; with `only`, one app."""
+        """Everything `status --json` prints but the version; with `only`, one app."""
         asked = memory.remembered_facts(self.records)
         files: list[Json] = asked.get("files", [])  # type: ignore[assignment]
         apps: dict[str, dict[str, Json]] = asked.get("apps", {})  # type: ignore[assignment]
-        standings = self.records.standings()
         deaths = Journal(self._database).deaths()
-        names = sorted({*standings, *apps, *self.instances})
+        names = sorted({*self._standings, *apps, *self.instances})
         rows: list[Json] = [
-            self._app(name, apps.get(name, {}), standings.get(name), deaths.get(name, 0)) for name in names
+            self._app(name, apps.get(name, {}), self._standings.get(name), deaths.get(name, 0)) for name in names
         ]
         rows += _refused(files, names)
         return {
-            "daemon": {"running": self.daemon is not None, "pid": self.daemon, "version": version("reconciler")},
+            "daemon": {"running": self.daemon is not None, "pid": self.daemon},
             "apps": [row for row in rows if only is None or (isinstance(row, dict) and row["name"] == only)],
             "services": [],
             "manifests": [{"file": f["file"], "errors": f["errors"]} for f in files if isinstance(f, dict)],
             "notice": asked.get("notice"),
         }
 
+    @cached_property
+    def _standings(self) -> dict[str, Standing]:
+        return self.records.standings()
+
+    @cached_property
+    def _sources(self) -> dict[str, tuple[object, str]]:
+        return {name: (source, content) for name, (source, content) in self.records.sources().items()}
+
+    @cached_property
+    def _history(self) -> History:
+        return History(self.records, self._boot)
+
+    def _sleeps(self, name: str) -> bool:
+        standing = self._standings.get(name)
+        return standing is not None and standing.state == "sleeping"
+
+    def _rest(self, name: str, known: Rest) -> Rest:
+        """Only the daemon knows who knocked; what is awake was knocked for."""
+        return known if self._sleeps(name) else replace(known, knocked_at=0.0)
+
+    def _as_it_will_be(self, record: InstanceRecord) -> InstanceRecord:
+        """An instance whose workers have all passed, as the next daemon will note it."""
+        if record.ready_at is None and self._passed(record) >= record.workers:
+            return replace(record, ready_at=time.monotonic())
+        return record
+
+    @cached_property
+    def _of_this_boot(self) -> list[InstanceRecord]:
+        return [record for record in self.records.instances() if record.boot == self._boot]
+
+    @cached_property
+    def _doors(self) -> frozenset[Address]:
+        """The addresses on which the daemon itself listens."""
+        return frozenset(_listening(self.daemon)) if self.daemon else frozenset()
+
+    def _passed(self, record: InstanceRecord) -> int:
+        """How many workers of an instance have come through their gate."""
+        return sum(1 for place in _listing(self.layout.passed(record.app) / record.id) if place.name.isdecimal())
+
     def _app(self, name: str, asked: dict[str, Json], standing: Standing | None, deaths: int) -> dict[str, Json]:
-        serving = [record for record in self.instances.get(name, []) if record.ready]
+        serving = [record for record in self.instances.get(name, []) if record.ready_at is not None]
         newest = serving[-1] if serving else None
         build = self.staged(name, newest.build) if newest else None
-        stands = standing or Standing(state="pending", message="not looked at yet", wanted=None, since=0, next_try_at=None)
+        stands = standing or Standing(
+            state="pending", message="not looked at yet", wanted=None, since=0, next_try_at=None
+        )
         if self.daemon is None and asked:
             stands = _without_daemon(stands, alive=newest is not None)
         return {
@@ -108,6 +193,40 @@ class Glimpse:
         }
 
 
+def read(app: App, known: str | None = None) -> Reading:
+    """The source of an app as it is now, or what was `known` of it and why there is nothing newer."""
+    from reconciler.staging.failure import SourceError
+    from reconciler.staging.source import fingerprint
+
+    try:
+        return Reading(content=fingerprint(app.source.path))
+    except SourceError as error:
+        return Reading(content=known, problem=str(error))
+
+
+def _alive(record: InstanceRecord) -> bool:
+    return record.pid is not None and start_ticks(record.pid) == record.ticks
+
+
+def _listing(directory: Path) -> list[Path]:
+    try:
+        return sorted(directory.iterdir())
+    except OSError:
+        return []
+
+
+def _listening(pid: int) -> Iterator[Address]:
+    """Where a process listens; nothing when that cannot be seen."""
+    import psutil
+
+    try:
+        for connection in psutil.Process(pid).net_connections(kind="tcp"):
+            if connection.status == psutil.CONN_LISTEN:
+                yield Address(host=connection.laddr.ip, port=connection.laddr.port)
+    except (psutil.Error, OSError):
+        return
+
+
 def _without_daemon(standing: Standing, *, alive: bool) -> Standing:
     """What was last told may have changed since nobody watches: what serves serves, and nothing is retried."""
     if standing.state == "running" and not alive:
@@ -126,8 +245,9 @@ def _instance(record: InstanceRecord) -> Instance:
         address=record.address,
         pid=record.pid or 0,
         started_at=record.started_at,
-        ready=record.ready,
+        ready_at=record.ready_at,
         stopping_since=record.stopping_since,
+        end=None if _alive(record) else "ended while no daemon was watching",
     )
 
 
@@ -150,5 +270,3 @@ def _refused(files: list[Json], known: list[str]) -> list[Json]:
             "since": None, "next_try_at": None, "services": [], "manifest": file,
         })  # fmt: skip
     return rows
-
-

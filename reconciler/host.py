@@ -6,30 +6,60 @@ relied upon.
 
 import asyncio
 import contextlib
+import os
 import shutil
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Literal, TypeAlias
 
-from reconciler.actions import Action, Bury, Discard, Erase, Listen, ReadSource, Stage, Start, Stop, Unlisten
+from reconciler.actions import (
+    Action,
+    Attend,
+    Bury,
+    Discard,
+    Erase,
+    Hold,
+    Listen,
+    Prove,
+    ReadSource,
+    Release,
+    Sleep,
+    Stage,
+    Start,
+    StepAside,
+    Stop,
+    Unlisten,
+)
 from reconciler.converge import Report
-from reconciler.desired import Address, Build, Revision
+from reconciler.desired import Address, App, Build, Json
+from reconciler.history import History
 from reconciler.journal import Journal, Kind
-from reconciler.observed import Crashes, Observed
+from reconciler.neighbours import Neighbours
+from reconciler.observed import Instance, Observed, Pin, Rest, Trouble
+from reconciler.plan import State
 from reconciler.records import Records, Standing
 from reconciler.serving.gunicorn import Code, Places
 from reconciler.serving.instances import CannotStart, Instances
 from reconciler.serving.listeners import Listeners
+from reconciler.serving.liveness import Question, Watchers
 from reconciler.settings import Settings
+from reconciler.staging.failure import StagingError
 from reconciler.staging.looks import Looks
+from reconciler.staging.release import Order, run_release
+from reconciler.staging.removal import leftovers, remove
 from reconciler.staging.stager import SourceChanged, Staged, Stager
+
+Wish: TypeAlias = Pin | Literal["start", "restart", "forget-failure"]
 
 
 class Host:
     """The real World. `told` is called with every report on an app, and with None once nothing of it is left."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  collaborators, each named
         self,
         settings: Settings,
         records: Records,
@@ -38,7 +68,9 @@ class Host:
         stager: Stager,
         looks: Looks,
         instances: Instances,
-        boot: str,
+        history: History,
+        tasks: asyncio.TaskGroup,
+        woken: Callable[[str], None],
         told: Callable[[str, Report | None], None],
     ) -> None:
         self._settings = settings
@@ -51,36 +83,96 @@ class Host:
         self._told = told
         self._listeners = Listeners()
         self._doors: dict[str, frozenset[Address]] = {}
-        self._crashes: dict[str, Crashes] = records.crashes(boot)
+        self._history = history
+        self._woken = woken
+        self._neighbours = Neighbours()
+        self._watchers = Watchers(tasks, self._heard)
+        self._apps: Mapping[str, App] = {}
+        self._unserved: dict[str, float] = {}
+        self._restart_before: dict[str, float] = {}
         self._builds = {name: stager.kept(name) for name in _directories(self._layout.apps)}
+        self._released: dict[str, frozenset[str]] = records.releases()
         self._standings: dict[str, Standing] = records.standings()
         self._booting = asyncio.Semaphore(settings.booting_slots)
 
     def names(self) -> frozenset[str]:
         """Every app of which anything is left here, asked for or not."""
-        return self._instances.apps() | self._looks.names() | {*self._builds, *self._crashes, *self._standings}
+        known = {*self._builds, *self._standings}
+        return self._instances.apps() | self._looks.names() | self._history.names() | known
+
+    def follow(self, apps: Mapping[str, App]) -> None:
+        """Learn what is asked of every app, for what one app has to know of another."""
+        self._apps = apps
+        self._neighbours.follow(apps)
+
+    def wish(self, name: str, wish: Wish) -> None:
+        """Take a one-off request of an operator for what the plan is to see; the app has to be woken for it."""
+        match wish:
+            case Pin():
+                self._history.pinned(name, wish)
+            case "start":
+                self._history.pinned(name, None)
+            case "restart":
+                self._restart_before[name] = self.now()
+            case "forget-failure":
+                self._history.recovered(name)
 
     def restore(self) -> None:
-        """Take back what an earlier daemon left running."""
-        for found in self._instances.restore(self.places):
+        """Take back what an earlier daemon left running, its listeners first of all: who holds them keeps them open."""
+        for found in self._instances.restore(self.places, self._keep_door):
             if found.alive:
                 self._note(found.app, "adopted", f"gunicorn {found.pid} goes on serving", "the daemon started")
+                self._history.rested(found.app, replace(self._history.of(found.app).rest, knocked_at=self.now()))
+        for name in self.names():
+            self._instances.tidy(name, self.places(name))
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what staging or discarding left half done: found before anything is staged, removed meanwhile."""
+        builds = [self._layout.builds(name) for name in self._builds]
+        left = [path for directory in builds if directory.is_dir() for path in leftovers(directory)]
+        if left:
+            asyncio.get_running_loop().run_in_executor(None, _remove_all, left)
+
+    def _keep_door(self, name: str, address: Address, pid: int) -> None:
+        if address in self._doors.get(name, frozenset()):
+            return
+        with contextlib.suppress(ProcessLookupError):
+            pidfd = os.pidfd_open(pid)
+            try:
+                if self._listeners.fetch(address, pidfd, pid):
+                    self._doors[name] = self._doors.get(name, frozenset()) | {address}
+            finally:
+                os.close(pidfd)
 
     def now(self) -> float:
         return time.monotonic()
 
     def observe(self, name: str) -> Observed:
+        learnt = self._history.of(name)
+        instances = self._instances.of(name)
+        doors = self._doors.get(name, frozenset())
         return Observed(
             source=self._looks.last(name),
             changes=self._looks.changes(name),
             builds=self._builds.get(name, ()),
-            listeners=self._doors.get(name, frozenset()),
-            instances=self._instances.of(name),
-            crashes=self._crashes.get(name),
+            released=self._released.get(name, frozenset()),
+            listeners=doors,
+            holding=frozenset(filter(self._listeners.is_holding, doors)),
+            attended=frozenset(filter(self._listeners.is_attended, doors)),
+            instances=instances,
+            troubles=learnt.troubles,
+            proven=learnt.proven,
+            pin=learnt.pin,
+            rest=learnt.rest,
+            restart_before=self._restart_before.get(name, float("-inf")),
+            unserved_since=self._unserved_since(name, instances, doors),
+            absent=self._neighbours.absent(name, self._serves),
+            leaning=self._neighbours.leaning(name, self._serves),
             traces=name in self._standings or self._looks.last(name) is not None,
         )
 
-    async def do(self, name: str, action: Action) -> None:
+    async def do(self, name: str, action: Action) -> None:  # noqa: C901, PLR0912  one line for each action
         match action:
             case ReadSource():
                 await self._read(name, action)
@@ -88,8 +180,22 @@ class Host:
                 await self._stage(name, action)
             case Listen():
                 self._listen(name, action)
+            case Release():
+                await self._release(name, action)
             case Start():
-                await self._start(action)
+                await self._start(name, action)
+            case Prove():
+                self._history.proved(name, action.revision)
+            case Sleep():
+                await self._sleep(name, action)
+            case Hold():
+                self._listeners.hold(action.address, action.page)
+                self._note(name, "holding", f"the daemon answers 503 on {action.address}", action.cause)
+            case StepAside():
+                self._listeners.step_aside(action.address)
+            case Attend():
+                self._listeners.attend(action.address, partial(self._knocked, name))
+                self._wake_all(self._neighbours.dependents(name))
             case Stop():
                 await self._stop(name, action)
             case Bury():
@@ -103,6 +209,7 @@ class Host:
 
     def report(self, name: str, report: Report) -> None:
         self._told(name, report)
+        self._ask_how_it_is(name)
         before = self._standings.get(name)
         now = time.time()  # noqa: TID251  shown to people, never subtracted
         next_try_at = None if report.next_try_at is None else now + report.next_try_at - self.now()
@@ -118,7 +225,7 @@ class Host:
         self._standings[name] = standing
         with contextlib.suppress(sqlite3.Error):  # a full disk costs the display its freshness, nothing else
             self._records.set_standing(name, standing)
-        if report.failures:
+        if report.failed_now:
             self._note(name, "failed", report.message, f"try {report.failures}")
 
     def places(self, name: str) -> Places:
@@ -150,12 +257,14 @@ class Host:
         self._builds[name] = (*built, action.build.id)
         self._note(name, "staged", f"build {action.build.id}: {_summary(staged)}", action.cause)
 
-    def _progress(self, name: str, phase: str) -> None:
+    def _progress(self, name: str, phase: str, state: State = "staging") -> None:
         before = self._standings.get(name)
-        self.report(name, Report(state="staging", message=phase, wanted=before.wanted if before else None))
+        self.report(name, Report(state=state, message=phase, wanted=before.wanted if before else None))
 
     def _listen(self, name: str, action: Listen) -> None:
         address = action.address
+        if address in self._doors.get(name, frozenset()):
+            return
         holders = [(i, p) for i, p in self._instances.processes(name) if i.address == address and not i.stranded]
         fetched = any(self._listeners.fetch(address, process.fd, process.pid) for _, process in holders[:1])
         if not fetched and holders:
@@ -167,19 +276,94 @@ class Host:
         self._doors[name] = self._doors.get(name, frozenset()) | {address}
         self._note(name, "listening", f"listening on {address}", "fetched back" if fetched else "")
 
-    async def _start(self, action: Start) -> None:
+    async def _release(self, name: str, action: Release) -> None:
         revision = action.revision
-        code = self._code(revision.app, revision.build)
-        places = self.places(revision.app)
+        assert revision.release is not None
+        code, places = self._code(name, revision.build), self.places(name)
+        _furnish(places)
+        self._note(name, "releasing", f"running the release command of build {revision.build.id}", action.cause)
+        order = Order(
+            app=name,
+            command=revision.release,
+            directory=code.directory,
+            environment=self._instances.surroundings(revision, code, places),
+            log=self._layout.log(name, "staging"),
+            timeout_s=self._settings.staging_timeout_s,
+        )
+        try:
+            await run_release(order, lambda phase: self._progress(name, phase, "starting"))
+        except StagingError as error:
+            self._failed(name, action.failing, str(error))
+            return
+        with self._records.lasting():
+            self._records.add_release(name, action.release)
+        self._released[name] = self._released.get(name, frozenset()) | {action.release}
+        self._note(name, "released", f"the release command of build {revision.build.id} worked", action.cause)
+
+    async def _start(self, name: str, action: Start) -> None:
+        revision = action.revision
+        code = self._code(name, revision.build)
+        places = self.places(name)
         _furnish(places)
         async with _place(self._booting, self._settings.booting_slot_s):
             try:
-                instance = await self._instances.start(
-                    revision, code, places, self._listeners.fd(revision.address)
-                )
+                door, since = self._listeners.fd(revision.address), self._restart_before.get(name, float("-inf"))
+                instance = await self._instances.start(revision, code, places, door, since=since)
             except CannotStart as error:
-                raise CannotStart(f"cannot start {revision.app}: {error}") from error
-        self._note(revision.app, "ready", f"gunicorn {instance.pid} serves revision {revision.id}", action.cause)
+                self._failed(name, action.failing, str(error))
+                return
+        self._note(name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}", action.cause)
+        self._wake_all(self._neighbours.dependents(name))
+
+    def _failed(self, name: str, failing: Trouble, reason: str) -> None:
+        """A revision did not get as far as serving: the plan decides what follows from that."""
+        trouble = replace(failing, reason=reason, last_at=self.now())
+        self._history.troubled(name, trouble)
+        self._note(name, "failed", f"revision {trouble.revision}: {reason}", f"try {trouble.count}")
+
+    async def _sleep(self, name: str, action: Sleep) -> None:
+        await self._instances.stop(name, action.instance)
+        self._history.rested(name, Rest(gated=action.revision))
+        self._note(name, "asleep", "stopped until somebody asks for it", action.cause)
+
+    def _knocked(self, name: str) -> None:
+        self._history.rested(name, replace(self._history.of(name).rest, knocked_at=self.now()))
+        self._woken(name)
+
+    def _ask_how_it_is(self, name: str) -> None:
+        app = self._apps.get(name)
+        health = None if app is None else app.server.health
+        if app is None or health is None:
+            self._watchers.ask(name, {})
+            return
+        host = health.host or str(app.address)
+        question = Question(address=app.address, health=health, host=host, liveness=app.liveness)
+        serving = [i.id for i in self._instances.of(name) if i.serves and i.address == app.address]
+        self._watchers.ask(name, dict.fromkeys(serving[-1:], question))
+
+    def _heard(self, name: str, instance: str, reason: str | None) -> None:
+        """How an instance is, by its own answer."""
+        known = next((i for i in self._instances.of(name) if i.id == instance), None)
+        if known is None or known.unwell == reason or (known.unwell is not None and reason is not None):
+            return
+        self._instances.unwell(name, instance, reason)
+        self._note(name, "unwell" if reason else "well", reason or "it answers as it must again")
+        self._woken(name)
+
+    def _serves(self, name: str) -> bool:
+        """True for an app that answers, or would when asked."""
+        asleep = any(map(self._listeners.is_attended, self._doors.get(name, ())))
+        return asleep or any(i.serves for i in self._instances.of(name))
+
+    def _unserved_since(self, name: str, instances: tuple[Instance, ...], doors: frozenset[Address]) -> float | None:
+        if not doors or any(i.serves for i in instances):
+            self._unserved.pop(name, None)
+            return None
+        return self._unserved.setdefault(name, self.now())
+
+    def _wake_all(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._woken(name)
 
     def _code(self, name: str, build: Build) -> Code:
         staged = self._stager.finished(name, build.id)
@@ -192,18 +376,23 @@ class Host:
         pids = {i.id: i.pid for i in self._instances.of(name)}
         await self._instances.stop(name, action.instance)
         self._note(name, "stopped", f"gunicorn {pids.get(action.instance, 0)} stopped", action.cause)
+        self._wake_all(self._neighbours.depends_on(name))
 
     def _bury(self, name: str, action: Bury) -> None:
-        (gone,) = (i for i in self._instances.of(name) if i.id == action.instance)
-        crashes = self._instances.bury(name, action.instance, self._crashes.get(name), action.good_run_s)
-        if crashes is not None:
-            self._crashes[name] = crashes
+        gone = next((i for i in self._instances.of(name) if i.id == action.instance), None)
+        if gone is None:
+            return
+        self._instances.bury(name, action.instance)
+        if action.trouble is not None:
+            self._history.troubled(name, replace(action.trouble, last_at=self.now()))
+        self._wake_all(self._neighbours.depends_on(name))
         died = gone.stopping_since is None
         self._note(name, "died" if died else "stopped", f"gunicorn {gone.pid} {gone.end}")
 
     def _unlisten(self, name: str, address: Address) -> None:
         self._listeners.close(address)
         self._doors[name] = self._doors.get(name, frozenset()) - {address}
+        self._wake_all(self._neighbours.depends_on(name))
 
     async def _discard(self, name: str, build: str) -> None:
         await asyncio.to_thread(self._stager.discard, name, build)
@@ -213,9 +402,13 @@ class Host:
         await asyncio.to_thread(shutil.rmtree, self._layout.app(name), ignore_errors=True)
         with self._records.lasting():
             self._records.erase(name)
-        for known in (self._builds, self._doors, self._crashes, self._standings):
+        for known in (
+            self._builds, self._doors, self._released, self._standings, self._unserved, self._restart_before
+        ):  # fmt: skip
             known.pop(name, None)
         self._looks.forget(name)
+        self._history.forget(name)
+        self._neighbours.forget(name)
         self._note(name, "removed", "removed; its home directory and logs are kept", "no manifest asks for it")
         self._told(name, None)
 
@@ -242,6 +435,11 @@ async def _place(slots: asyncio.Semaphore, at_most_s: float) -> AsyncIterator[No
         leave()
 
 
+def _remove_all(paths: list[Path]) -> None:
+    for path in paths:
+        remove(path)
+
+
 def _directories(parent: Path) -> list[str]:
     return sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
 
@@ -252,7 +450,10 @@ def _furnish(places: Places) -> None:
 
 
 def _summary(staged: Staged) -> str:
-    return f"{staged.entrypoint} on python {staged.python_version} with gunicorn {staged.gunicorn_version}"
+    what = f"{staged.entrypoint} on python {staged.python_version} with gunicorn {staged.gunicorn_version}"
+    environment = f"; environment {staged.because}" if staged.because else ""
+    reported = f"; not taken over: {', '.join(staged.reported)}" if staged.reported else ""
+    return f"{what}{environment}{reported}"
 
 
 def _code_of(staged: Staged) -> Code:
@@ -262,4 +463,11 @@ def _code_of(staged: Staged) -> Code:
         target=staged.entrypoint,
         worker_class=staged.worker_class,
         runtime=f"python {staged.python_version}",
+        settings=_settings_of(staged),
     )
+
+
+def _settings_of(staged: Staged) -> dict[str, Json]:
+    """What the code itself asks of gunicorn; the manifest has the last word."""
+    paths: dict[str, Json] = {"pythonpath": ",".join(staged.pythonpath)} if staged.pythonpath else {}
+    return {**staged.gunicorn, **paths}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 Kind: TypeAlias = Literal[
-    "daemon", "manifest", "source", "staging", "staged", "started", "ready", "died", "adopted", "stopped", "failed",
-    "listening", "removed",
+    "daemon", "manifest", "source", "staging", "staged", "releasing", "released", "started", "ready", "died", "adopted",
+    "stopped", "failed", "listening", "removed", "holding", "asleep", "wish", "unwell", "well",
 ]  # fmt: skip
 
 

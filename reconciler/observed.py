@@ -4,16 +4,19 @@ Times are seconds of the system's monotonic clock, which every process of one bo
 """
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
-from reconciler.desired import Address, Source
+from reconciler.desired import Address, Revision, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
     """One gunicorn master: alive, or gone and not yet buried (`end` then says how it ended).
 
-    `ready` means that every worker has once passed its gate, so that it serves. A `stranded` one listens on a socket
-    of its own, which the daemon could not fetch back, and has to be replaced.
+    `ready_at` is when every worker had once passed its gate, so that it serves. A `stranded` one listens on a socket
+    of its own, which the daemon could not fetch back, and has to be replaced; so has an `unwell` one, whose health path
+    keeps failing for the reason given. `busy_at` is when it was last seen to work on a request, None when nobody looks.
+    `note` is what one of its workers says of itself.
     """
 
     id: str
@@ -22,10 +25,18 @@ class Instance:
     address: Address
     pid: int
     started_at: float
-    ready: bool = False
+    ready_at: float | None = None
     stopping_since: float | None = None
     stranded: bool = False
+    unwell: str | None = None
+    busy_at: float | None = None
+    note: str | None = None
     end: str | None = None
+
+    @property
+    def ready(self) -> bool:
+        """True once every worker had passed its gate."""
+        return self.ready_at is not None
 
     @property
     def serves(self) -> bool:
@@ -34,13 +45,17 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Crashes:
-    """Instances of one revision that died one after the other without a good run between them."""
+class Trouble:
+    """A revision that failed `count` times without a good run between: `crashed` after it had proven itself, or `bad`.
+
+    Bad is what never proved itself: it failed its gate or its release command, or died on probation.
+    """
 
     revision: str
+    kind: Literal["crashed", "bad"]
     count: int
     last_at: float
-    end: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,19 +72,70 @@ class SourceLook:
     tried_at: float = 0.0
 
 
+PinKind: TypeAlias = Literal["stopped", "rolled back"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """A one-off wish of an operator, which holds as long as what it was said about does.
+
+    `about` is the fingerprint of the manifest's app for a stop, the id of the wanted revision for a rollback.
+    """
+
+    kind: PinKind
+    about: str
+    revision: Revision | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """What is known of an app that may sleep: the revision that was gated before it slept, and when one knocked."""
+
+    gated: str | None = None
+    knocked_at: float | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """Everything known of one app.
 
     `changes` counts how often its source was seen to change, so that two wishes to read it can be told apart.
-    `builds` are the finished ones, oldest first. `traces` is True when anything else is kept for the app that
-    removing it would have to clean up.
+    `builds` are the finished ones, oldest first; `released` marks the release commands that have worked. `proven` are
+    the revisions that got through their probation, newest first. `unserved_since` is since when clients may be waiting
+    at an open listener, None while something serves. `holding` are the listeners at which the daemon itself answers,
+    `attended` those at which it waits for somebody to knock. Instances started before `restart_before` are to be
+    replaced. `absent` are the apps it depends on that do not serve, `leaning` those that depend on it and are still up.
+    `traces` is True when anything else is kept for the app that removing it would have to clean up.
     """
 
     source: SourceLook | None = None
     changes: int = 0
     builds: tuple[str, ...] = ()
+    released: frozenset[str] = frozenset()
     listeners: frozenset[Address] = frozenset()
+    holding: frozenset[Address] = frozenset()
+    attended: frozenset[Address] = frozenset()
     instances: tuple[Instance, ...] = ()
-    crashes: Crashes | None = None
+    troubles: tuple[Trouble, ...] = ()
+    proven: tuple[Revision, ...] = ()
+    pin: Pin | None = None
+    rest: Rest = Rest()
+    restart_before: float = float("-inf")
+    unserved_since: float | None = None
+    absent: tuple[str, ...] = ()
+    leaning: tuple[str, ...] = ()
     traces: bool = False
+
+    @property
+    def alive(self) -> tuple[Instance, ...]:
+        """The instances that are not gone."""
+        return tuple(i for i in self.instances if i.end is None)
+
+    @property
+    def serves(self) -> bool:
+        """True while any instance accepts requests."""
+        return any(i.serves for i in self.instances)
+
+    def trouble_of(self, revision: str) -> Trouble | None:
+        """How a revision failed lately, None when it did not."""
+        return next((t for t in self.troubles if t.revision == revision), None)

@@ -2,16 +2,35 @@
 
 `plan` is a function: the same three arguments give the same plan, and nothing outside them matters. Its laws: what
 serves is never stopped before its successor is ready, no build is discarded under an instance, never more than two
-generations are alive, and with nothing to change there is nothing to do.
+generations are alive, a revision that failed is not tried again before its time, and with nothing to change there is
+nothing to do.
 """
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from reconciler.actions import Action, Bury, Discard, Erase, Listen, ReadSource, Stage, Start, Stop, Unlisten
-from reconciler.desired import App, Build, CrashPolicy, Revision
-from reconciler.observed import Crashes, Instance, Observed, SourceLook
+from reconciler.actions import (
+    Action,
+    Attend,
+    Bury,
+    Discard,
+    Erase,
+    Hold,
+    Listen,
+    Prove,
+    ReadSource,
+    Release,
+    Sleep,
+    Stage,
+    Start,
+    StepAside,
+    Stop,
+    Unlisten,
+)
+from reconciler.desired import App, CrashPolicy, Revision
+from reconciler.observed import Instance, Observed, Trouble
 
 State: TypeAlias = Literal[
     "pending",
@@ -27,23 +46,27 @@ State: TypeAlias = Literal[
     "invalid",
 ]
 
-_BUILDS_KEPT = 2
 _READ_AGAIN_S = 30.0
+_NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What to do, in order; what to call the app meanwhile; and when time alone could change the answer.
 
-    `wanted` is the id of the revision that should run, None while it cannot be known. `look_again_at` is monotonic
-    seconds.
+    `at_once` is done beside whatever else is being done: it takes no time and cannot fail. `wanted` is the id of the
+    revision that should run, None while it cannot be known. `look_again_at` is monotonic seconds. `settled` means that
+    the app is as asked and nothing is left to do; `failures` counts how often what is wanted failed in a row.
     """
 
     actions: tuple[Action, ...]
     state: State
+    at_once: tuple[Action, ...] = ()
     message: str = ""
     wanted: str | None = None
     look_again_at: float | None = None
+    settled: bool = False
+    failures: int = 0
 
     @property
     def first(self) -> Action | None:
@@ -55,123 +78,443 @@ def plan(app: App | None, observed: Observed, now: float) -> Plan:
     """What to do for one app; `app` is None when no manifest asks for it, `now` is monotonic seconds."""
     if app is None:
         return _remove(observed)
+    if observed.pin is not None and observed.pin.kind == "stopped" and observed.pin.about == app.fingerprint:
+        return _halt(observed, "it was stopped by hand, until its manifest changes")
     if app.state == "stopped":
-        return _halt(observed)
+        return _halt(observed, "its manifest says state: stopped")
+    if app.state == "maintenance":
+        return _maintain(app, observed)
     if _must_read(app, observed, now):
-        return _read(app, observed)
-    return _serve(app, observed, now)
+        return _read(app, observed, now)
+    return _Serving(app, observed, now).plan()
 
 
 def state_when_failing(observed: Observed) -> State:
     """What to call an app whose next action keeps failing: degraded while something of it serves."""
-    return "degraded" if _serves(observed) else "failing"
+    return "degraded" if observed.serves else "failing"
 
 
-def crash_delay_s(policy: CrashPolicy, crashes: Crashes, name: str) -> float:
-    """Seconds between the last crash and the next start: none the first time, then doubling to a cap.
+def crash_delay_s(policy: CrashPolicy, count: int, name: str) -> float:
+    """Seconds between the last of `count` failures and the next start: none the first time, then doubling to a cap.
 
     The jitter, 25% either way, is drawn from the name and the count: apps that died together come back apart, and
     planning stays a function.
     """
-    if crashes.count <= 1:
+    if count <= 1:
         return 0.0
-    doubled = min(policy.cap_s, policy.first_s * 2.0 ** min(crashes.count - 2, 32))
-    noise = zlib.crc32(f"{name}:{crashes.count}".encode()) / 0xFFFFFFFF
+    doubled = min(policy.cap_s, policy.first_s * 2.0 ** min(count - 2, 32))
+    noise = zlib.crc32(f"{name}:{count}".encode()) / 0xFFFFFFFF
     return doubled * (0.75 + 0.5 * noise)
 
 
 def _remove(observed: Observed) -> Plan:
     cause = "no manifest asks for it any more"
-    actions: list[Action] = _close_down(observed, cause)
-    actions += [Discard(build=b, cause=cause) for b in observed.builds]
-    if observed.traces:
-        actions.append(Erase(cause=cause))
-    return Plan(actions=tuple(actions), state="stopping", message=cause)
-
-
-def _halt(observed: Observed) -> Plan:
-    cause = "its manifest says state: stopped"
     actions = _close_down(observed, cause)
-    return Plan(actions=tuple(actions), state="stopping" if actions else "stopped", message=cause)
+    actions += [Discard(build=b, cause=cause) for b in observed.builds]
+    if actions or observed.traces:
+        actions.append(Erase(cause=cause))
+    return _after_leaning(observed, actions, "stopping", cause)
 
 
-def _read(app: App, observed: Observed) -> Plan:
+def _halt(observed: Observed, cause: str) -> Plan:
+    actions = _close_down(observed, cause)
+    return _after_leaning(observed, actions, "stopping" if actions else "stopped", cause)
+
+
+def _after_leaning(observed: Observed, actions: list[Action], state: State, cause: str) -> Plan:
+    """Apps that depend on this one and are ending too go first."""
+    if observed.leaning and any(i.end is None for i in observed.instances):
+        return Plan(actions=(), state="stopping", message=f"{cause}; waits for {', '.join(observed.leaning)} to stop")
+    return Plan(actions=tuple(actions), state=state, message=cause, settled=not actions)
+
+
+def _maintain(app: App, observed: Observed) -> Plan:
+    cause = "its manifest says state: maintenance"
+    actions: list[Action] = [*_bury(None, observed, 0.0), *_listen(app, observed)]
+    actions += [Stop(instance=i.id, cause=cause) for i in observed.alive]
+    actions += _unlisten(app, observed)
+    hold = _hold(app, observed) if app.address in observed.listeners else ()
+    return Plan(actions=tuple(actions), at_once=hold, state="maintenance", message=cause, settled=not actions)
+
+
+def _read(app: App, observed: Observed, now: float) -> Plan:
     cause = "it was not read yet" if observed.source is None else "it changed"
     read = ReadSource(source=app.source, changes=observed.changes, cause=cause)
-    state: State = "running" if _serves(observed) else "staging"
-    return Plan(actions=(*_bury(app.crash, observed), read), state=state, message="reading its source")
-
-
-def _serve(app: App, observed: Observed, now: float) -> Plan:
-    assert observed.source is not None
-    revision = app.revision(observed.source.content)
-    current = _current(revision, observed)
-    others = tuple(i for i in _alive(observed) if i is not current)
-
-    actions: list[Action] = [*_bury(app.crash, observed), *_stage(revision.build, observed), *_listen(app, observed)]
-    start_at = _earliest_start(app, revision, observed)
-    if current is None and start_at > now:
-        return _wait_after_crash(tuple(actions), revision, observed, start_at)
-    crowd = () if current is not None and current.ready else _crowd(others)
-    actions += [Stop(instance=i.id, cause="it is neither wanted nor of use any more") for i in crowd]
-    if current is None or not current.ready:
-        actions.append(Start(revision=revision, cause=_why_start(revision, observed, others)))
-    actions += [Stop(instance=i.id, cause="its successor serves") for i in others if i not in crowd]
-    actions += _unlisten(app, observed)
-    actions += _discard(revision.build, observed)
-    state, message = _describe(actions[0] if actions else None, observed)
-    again = None if observed.source.problem is None else _read_again_at(observed.source)
-    return Plan(actions=tuple(actions), state=state, message=message, wanted=revision.id, look_again_at=again)
+    state: State = "running" if observed.serves else "staging"
+    answer_at = _answer_at(app, observed)
+    return Plan(
+        actions=(*_bury(None, observed, 0.0), read),
+        at_once=_doors(app, observed, now),
+        state=state,
+        message="reading its source",
+        look_again_at=answer_at if now < answer_at < _NEVER else None,
+    )
 
 
 def _must_read(app: App, observed: Observed, now: float) -> bool:
     look = observed.source
     if look is None or look.source != app.source:
         return True
-    return look.stale if look.problem is None else now >= _read_again_at(look)
+    return look.stale and (look.problem is None or now >= look.tried_at + _READ_AGAIN_S)
 
 
-def _read_again_at(look: SourceLook) -> float:
-    return look.tried_at + _READ_AGAIN_S
+class _Serving:
+    """Planning for an app that is asked to run and whose source is known."""
+
+    def __init__(self, app: App, observed: Observed, now: float) -> None:
+        assert observed.source is not None
+        self.app = app
+        self.observed = observed
+        self.now = now
+        self.asked = app.revision(observed.source.content)
+        self.target = _rolled_back(app, self.asked, observed) or self.asked
+        self.trouble = observed.trouble_of(self.target.id)
+        self.fallback = _fallback(app, self.target, observed)
+        self.current = _best(self.target, observed)
+        self.others = tuple(i for i in observed.alive if i is not self.current)
+        self.dormant = _dormant(app, observed)
+
+    def plan(self) -> Plan:
+        bury = _bury(self, self.observed, self.now)
+        if self.current is not None and self.current.ready:
+            made = self._keep(self.current)
+        elif self._sleeps():
+            made = self._sleep_on()
+        elif self._needs_fallback() and not self.observed.absent:
+            made = self._fall_back()
+        elif self.current is None and self._try_at() > self.now:
+            made = self._wait()
+        elif self.current is None and self.observed.absent and not self.observed.serves:
+            made = self._wait_for_others()
+        else:
+            made = self._start()
+        return replace(
+            made,
+            actions=(*bury, *made.actions),
+            at_once=_doors(self.app, self.observed, self.now),
+            wanted=self.target.id,
+            look_again_at=self._look_again(),
+            settled=made.settled and not bury,
+            failures=self.trouble.count if self.trouble else 0,
+        )
+
+    # What is done, by how things stand.
+
+    def _keep(self, current: Instance) -> Plan:
+        """The target serves: finish the hand-over, prove it in time, put it to sleep when nobody asks for it."""
+        actions: list[Action] = [*_listen(self.app, self.observed), *self._stage()]
+        actions += [Stop(instance=i.id, cause="its successor serves") for i in self.others]
+        actions += _unlisten(self.app, self.observed)
+        if self._is_proven():
+            actions += self._discard()
+        elif self.now >= self._proven_at(current):
+            actions.append(Prove(revision=self.target, cause=f"it served for {self.app.probation_s:g} s"))
+        idle_at = self._idle_at(current)
+        if idle_at <= self.now:
+            why = (
+                f"no request for {self.now - self._busy_at(current):.0f} s"
+                if not self.dormant
+                else "it passed its gate"
+            )
+            actions.append(Sleep(instance=current.id, revision=self.target.id, cause=why))
+        if self.others:
+            return Plan(
+                actions=tuple(actions), state="starting", message="the instance before it finishes its requests"
+            )
+        return self._told(Plan(actions=tuple(actions), state="running", settled=not actions), current)
+
+    def _start(self) -> Plan:
+        """Nothing speaks against the target: stage it, release it, start it beside what serves."""
+        actions: list[Action] = [*_move(self.app, self.observed), *self._prepare()]
+        crowd = _make_room(self.others)
+        actions += crowd
+        actions.append(self._start_of(self.target, self._why_start()))
+        gone = {stop.instance for stop in crowd}
+        actions += [Stop(instance=i.id, cause="its successor serves") for i in self.others if i.id not in gone]
+        actions += [u for u in _unlisten(self.app, self.observed) if u not in actions]
+        first = actions[0]
+        state: State = "staging" if isinstance(first, Stage | Release) else "starting"
+        if self.observed.rest.knocked_at is not None and not self.observed.serves and isinstance(first, Start):
+            return Plan(actions=tuple(actions), state="running", message="waking: somebody asked for it")
+        return Plan(actions=tuple(actions), state=state, message=getattr(first, "cause", ""))
+
+    def _wait(self) -> Plan:
+        """The target failed and its time has not come."""
+        assert self.trouble is not None
+        actions = [*_move(self.app, self.observed), *self._junk()]
+        state = state_when_failing(self.observed)
+        told = self.trouble.reason
+        serving = next((i.revision for i in self.observed.alive if i.serves), None)
+        if serving is not None:
+            told = f"revision {self.target.id} failed: {told}; revision {serving} serves"
+        elif self.trouble.count > 1:
+            told = f"failed {self.trouble.count} times in a row, at last: {told}"
+        return Plan(actions=tuple(actions), state=state, message=told)
+
+    def _fall_back(self) -> Plan:
+        """Nothing serves and the target cannot at once: bring the last proven revision back first."""
+        assert self.fallback is not None
+        why = self.trouble.reason if self.trouble is not None else "it is not staged yet"
+        cause = f"revision {self.target.id} cannot serve: {why}"
+        coming = _best(self.fallback, self.observed)
+        rest = tuple(i for i in self.observed.alive if i is not coming)
+        actions: list[Action] = [*_move(self.app, self.observed), *_make_room(rest)]
+        actions.append(self._start_of(self.fallback, cause))
+        return Plan(actions=tuple(actions), state=state_when_failing(self.observed), message=cause)
+
+    def _wait_for_others(self) -> Plan:
+        """What it depends on does not serve yet; everything else is made ready."""
+        actions = [*_move(self.app, self.observed), *self._prepare(), *self._junk()]
+        return Plan(actions=tuple(actions), state="pending", message=f"waits for {', '.join(self.observed.absent)}")
+
+    def _sleep_on(self) -> Plan:
+        """Nobody asks for it: staged and listening is all it has to be."""
+        due = self._try_at() <= self.now
+        actions: list[Action] = [*(self._prepare() if due else ()), *_listen(self.app, self.observed)]
+        actions += [Stop(instance=i.id, cause="it is asleep") for i in self.others]
+        actions += _unlisten(self.app, self.observed)
+        if not actions:
+            actions += self._discard()
+        told = self.trouble.reason if self.trouble is not None else ""
+        state: State = "staging" if actions and isinstance(actions[0], Stage | Release) else "sleeping"
+        return Plan(actions=tuple(actions), state=state, message=told, settled=due and not actions)
+
+    # What is known.
+
+    def _sleeps(self) -> bool:
+        """Dormant, and either gated already, or not to be gated before somebody comes, or not for now."""
+        if not self.dormant or self.current is not None:
+            return False
+        gated = self.observed.rest.gated
+        return gated in (None, self.target.id) or self._try_at() > self.now
+
+    def _needs_fallback(self) -> bool:
+        if self.fallback is None or self.observed.serves or self.dormant or self.current is not None:
+            return False
+        if self._fallback_at() > self.now:
+            return False
+        return not self._is_staged() or (self.trouble is not None and self.trouble.kind == "bad")
+
+    def _is_staged(self) -> bool:
+        return self.target.build.id in self.observed.builds
+
+    def _is_proven(self) -> bool:
+        return any(p.id == self.target.id for p in self.observed.proven[:1])
+
+    def _proven_at(self, current: Instance) -> float:
+        assert current.ready_at is not None
+        return current.ready_at + self.app.probation_s
+
+    def _try_at(self) -> float:
+        """When the target may be tried: at once after a crash, later when it never proved itself and another serves."""
+        if self.trouble is None:
+            return -_NEVER
+        count = self.trouble.count
+        if self.trouble.kind == "bad" and (self.fallback is not None or self.observed.serves):
+            count += 1
+        return self.trouble.last_at + crash_delay_s(self.app.crash, count, self.app.name)
+
+    def _fallback_at(self) -> float:
+        """When the fallback may be tried; it failing too is no reason to spin."""
+        trouble = None if self.fallback is None else self.observed.trouble_of(self.fallback.id)
+        if trouble is None:
+            return -_NEVER
+        return trouble.last_at + crash_delay_s(self.app.crash, trouble.count, self.app.name)
+
+    def _busy_at(self, current: Instance) -> float:
+        return max(current.busy_at or -_NEVER, current.ready_at or -_NEVER, self.observed.rest.knocked_at or -_NEVER)
+
+    def _idle_at(self, current: Instance) -> float:
+        """When nobody will have asked for long enough."""
+        if self.dormant:
+            return -_NEVER
+        return _NEVER if self.app.idle_after_s is None else self._busy_at(current) + self.app.idle_after_s
+
+    # The pieces of a plan.
+
+    def _stage(self) -> list[Action]:
+        if self._is_staged():
+            return []
+        cause = "its source or the way it is built changed" if self.observed.builds else "it was never staged"
+        return [Stage(build=self.target.build, cause=cause)]
+
+    def _prepare(self) -> list[Action]:
+        actions = self._stage()
+        release = self.target.release_id
+        if release is not None and release not in self.observed.released:
+            cause = "its build or its environment is new" if self.observed.released else "it was never run"
+            failing = self._failing(self.target)
+            actions.append(Release(release=release, revision=self.target, failing=failing, cause=cause))
+        return actions
+
+    def _start_of(self, revision: Revision, cause: str) -> Start:
+        return Start(revision=revision, failing=self._failing(revision), cause=cause)
+
+    def _failing(self, revision: Revision) -> Trouble:
+        """What to remember when this revision does not get as far as serving; the reason and the time are filled in."""
+        before = self.observed.trouble_of(revision.id)
+        count = before.count if before is not None else 0
+        proven = any(p.id == revision.id for p in self.observed.proven)
+        kind: Literal["crashed", "bad"] = "crashed" if proven else "bad"
+        return Trouble(revision=revision.id, kind=kind, count=count + 1, last_at=self.now, reason="")
+
+    def _junk(self) -> list[Action]:
+        """What is alive without serving and is not on its way to."""
+        return [
+            Stop(instance=i.id, cause="it is neither wanted nor of use any more")
+            for i in self.others
+            if not i.serves and (self.fallback is None or i.revision != self.fallback.id)
+        ]
+
+    def _discard(self) -> list[Action]:
+        """Keep the builds of what is wanted, of what is alive and of what was proven last."""
+        needed = {self.target.build.id, self.asked.build.id, *(i.build for i in self.observed.alive)}
+        needed |= {p.build.id for p in self.observed.proven}
+        cause = "newer builds took its place"
+        return [Discard(build=b, cause=cause) for b in self.observed.builds if b not in needed]
+
+    def _why_start(self) -> str:
+        if self.trouble is not None:
+            return f"it failed: {self.trouble.reason}"
+        if self.observed.rest.knocked_at is not None and not self.others:
+            return "somebody asked for it"
+        if not self.others:
+            return "nothing of it runs"
+        unwell = next((i.unwell for i in self.others if i.unwell), None)
+        if unwell is not None:
+            return f"the running instance is unwell: {unwell}"
+        if any(i.stranded for i in self.others):
+            return "the listener of the running instance could not be fetched back"
+        if any(i.revision == self.target.id and i.started_at < self.observed.restart_before for i in self.others):
+            return "a restart was asked for"
+        same = any(i.build == self.target.build.id for i in self.others)
+        return "its configuration changed" if same else "its code changed"
+
+    def _told(self, made: Plan, current: Instance) -> Plan:
+        look = self.observed.source
+        assert look is not None
+        if current.note is not None:
+            return replace(made, state="degraded", message=current.note, settled=False)
+        if look.problem is not None:
+            return replace(made, state="degraded", message=f"its last build serves, but {look.problem}", settled=False)
+        if self.target is not self.asked:
+            return replace(made, message="rolled back by hand, until its manifest or source changes")
+        return made
+
+    # The clock.
+
+    def _look_again(self) -> float | None:
+        times: list[float] = []
+        look = self.observed.source
+        if look is not None and look.problem is not None and look.stale:
+            times.append(look.tried_at + _READ_AGAIN_S)
+        if self.current is not None and self.current.ready:
+            times += [self._idle_at(self.current)]
+            if not self._is_proven():
+                times.append(self._proven_at(self.current))
+        elif self.current is None and not (self.dormant and self._sleeps() and self.trouble is None):
+            times += [self._try_at(), self._fallback_at()]
+        times.append(_answer_at(self.app, self.observed))
+        coming = [at for at in times if self.now < at < _NEVER]
+        return min(coming, default=None)
 
 
-def _alive(observed: Observed) -> tuple[Instance, ...]:
-    return tuple(i for i in observed.instances if i.end is None)
+def _rolled_back(app: App, asked: Revision, observed: Observed) -> Revision | None:
+    """What an operator went back to, as long as what is asked is what it was then and its build is still there."""
+    pin = observed.pin
+    if pin is None or pin.revision is None or pin.about != asked.id:
+        return None
+    back = replace(pin.revision, address=app.address)
+    return back if back.build.id in observed.builds else None
 
 
-def _serves(observed: Observed) -> bool:
-    return any(i.serves for i in observed.instances)
+def _fallback(app: App, target: Revision, observed: Observed) -> Revision | None:
+    """The last proven revision that is not the target, where the app listens now, if its build is still there."""
+    for proven in observed.proven:
+        back = replace(proven, address=app.address)
+        if target.id not in {back.id, proven.id} and back.build.id in observed.builds:
+            return back
+    return None
 
 
-def _current(revision: Revision, observed: Observed) -> Instance | None:
-    """The one instance of the revision to keep, the readiest and then the oldest of them."""
+def _best(revision: Revision, observed: Observed) -> Instance | None:
+    """The one instance of the revision to keep, the readiest and then the oldest of those that may be kept."""
     fitting = [
-        i for i in _alive(observed) if i.revision == revision.id and i.stopping_since is None and not i.stranded
+        i
+        for i in observed.alive
+        if i.revision == revision.id
+        and i.stopping_since is None
+        and not i.stranded
+        and i.unwell is None
+        and i.started_at >= observed.restart_before
     ]
     return min(fitting, key=lambda i: (not i.ready, i.started_at), default=None)
 
 
+def _dormant(app: App, observed: Observed) -> bool:
+    """True for an app that may sleep and nobody asked for: it sleeps, was started only to be gated, or is lazy."""
+    if observed.rest.knocked_at is not None:
+        return False
+    if observed.rest.gated is not None:
+        return app.lazy or app.idle_after_s is not None
+    return app.lazy and not observed.serves
+
+
+def _doors(app: App, observed: Observed, now: float) -> tuple[Action, ...]:
+    """Who answers at the listener meanwhile: an instance, nobody for a while, or the daemon."""
+    if observed.serves:
+        return _step_aside(observed, "an instance serves")
+    if app.address not in observed.listeners:
+        return ()
+    if _dormant(app, observed):
+        attend = Attend(address=app.address, cause="it sleeps")
+        return (*_step_aside(observed, "it sleeps"), *(() if app.address in observed.attended else (attend,)))
+    return _hold(app, observed) if now >= _answer_at(app, observed) else ()
+
+
+def _answer_at(app: App, observed: Observed) -> float:
+    """When clients will have waited for long enough, so that the daemon is to answer them."""
+    since = observed.unserved_since
+    if since is None or app.address not in observed.listeners - observed.holding or _dormant(app, observed):
+        return _NEVER
+    return max(since, observed.rest.knocked_at or -_NEVER) + app.patience_s
+
+
 def _close_down(observed: Observed, cause: str) -> list[Action]:
     return [
-        *_bury(CrashPolicy(), observed),
-        *(Stop(instance=i.id, cause=cause) for i in _alive(observed)),
+        *_bury(None, observed, 0.0),
+        *(Stop(instance=i.id, cause=cause) for i in observed.alive),
         *(Unlisten(address=a, cause=cause) for a in sorted(observed.listeners, key=str)),
     ]
 
 
-def _bury(policy: CrashPolicy, observed: Observed) -> tuple[Bury, ...]:
+def _bury(serving: _Serving | None, observed: Observed, now: float) -> tuple[Bury, ...]:
+    gone = [i for i in observed.instances if i.end is not None]
     return tuple(
-        Bury(instance=i.id, good_run_s=policy.good_run_s, cause=f"gunicorn {i.pid} {i.end}")
-        for i in observed.instances
-        if i.end is not None
+        Bury(
+            instance=i.id,
+            trouble=None if serving is None else _after_death(serving.app, observed, i, now),
+            cause=f"gunicorn {i.pid} {i.end}",
+        )
+        for i in gone
     )
 
 
-def _stage(build: Build, observed: Observed) -> tuple[Stage, ...]:
-    if build.id in observed.builds:
-        return ()
-    cause = "its source or the way it is built changed" if observed.builds else "it was never staged"
-    return (Stage(build=build, cause=cause),)
+def _after_death(app: App, observed: Observed, gone: Instance, now: float) -> Trouble | None:
+    """What to remember of an instance that died; None when it was told to."""
+    if gone.stopping_since is not None:
+        return None
+    served_s = 0.0 if gone.ready_at is None else now - gone.ready_at
+    before = observed.trouble_of(gone.revision)
+    earlier = before.count if before is not None and served_s < app.crash.good_run_s else 0
+    proven = any(p.id == gone.revision for p in observed.proven) or (gone.ready and served_s >= app.probation_s)
+    return Trouble(
+        revision=gone.revision,
+        kind="crashed" if proven else "bad",
+        count=earlier + 1,
+        last_at=now,
+        reason=f"gunicorn {gone.pid} {gone.end}",
+    )
 
 
 def _listen(app: App, observed: Observed) -> tuple[Listen, ...]:
@@ -185,54 +528,24 @@ def _unlisten(app: App, observed: Observed) -> tuple[Unlisten, ...]:
     return tuple(Unlisten(address=a, cause=f"it listens on {app.address} now") for a in extra)
 
 
-def _crowd(others: tuple[Instance, ...]) -> tuple[Instance, ...]:
+def _move(app: App, observed: Observed) -> tuple[Listen | Unlisten, ...]:
+    """Listen where the app is asked to, and no longer where no instance does: the address may be wanted by another."""
+    used = {i.address for i in observed.alive}
+    return (*_listen(app, observed), *(u for u in _unlisten(app, observed) if u.address not in used))
+
+
+def _hold(app: App, observed: Observed) -> tuple[Hold, ...]:
+    if app.address in observed.holding:
+        return ()
+    return (Hold(address=app.address, page=app.holding_page, cause="nothing can serve"),)
+
+
+def _step_aside(observed: Observed, cause: str) -> tuple[StepAside, ...]:
+    return tuple(StepAside(address=a, cause=cause) for a in sorted(observed.holding, key=str))
+
+
+def _make_room(others: Iterable[Instance]) -> tuple[Stop, ...]:
     """Of the generations before this one only the best may stay while the new one starts, and only if it is of use."""
     ranked = sorted(others, key=lambda i: (i.serves, i.ready, i.started_at))
-    return tuple(ranked[:-1] if ranked and ranked[-1].ready else ranked)
-
-
-def _discard(build: Build, observed: Observed) -> tuple[Discard, ...]:
-    """Keep the wanted build, and enough of the newest others to go back to."""
-    spare = [b for b in observed.builds if b != build.id]
-    surplus = spare[: max(0, len(spare) - (_BUILDS_KEPT - 1))]
-    return tuple(Discard(build=b, cause="newer builds took its place") for b in surplus)
-
-
-def _earliest_start(app: App, revision: Revision, observed: Observed) -> float:
-    crashes = observed.crashes
-    if crashes is None or crashes.revision != revision.id:
-        return float("-inf")
-    return crashes.last_at + crash_delay_s(app.crash, crashes, app.name)
-
-
-def _wait_after_crash(actions: tuple[Action, ...], revision: Revision, observed: Observed, until: float) -> Plan:
-    assert observed.crashes is not None and observed.source is not None
-    message = f"died {observed.crashes.count} times in a row, the last time it {observed.crashes.end}"
-    state = state_when_failing(observed)
-    again = until if observed.source.problem is None else min(until, _read_again_at(observed.source))
-    return Plan(actions=actions, state=state, message=message, wanted=revision.id, look_again_at=again)
-
-
-def _why_start(revision: Revision, observed: Observed, others: tuple[Instance, ...]) -> str:
-    if observed.crashes is not None and observed.crashes.revision == revision.id:
-        return f"its last instance {observed.crashes.end}"
-    if not others:
-        return "nothing of it runs"
-    if any(i.stranded for i in others):
-        return "the listener of the running instance could not be fetched back"
-    return "its configuration changed" if any(i.build == revision.build.id for i in others) else "its code changed"
-
-
-def _describe(first: Action | None, observed: Observed) -> tuple[State, str]:
-    look = observed.source
-    match first:
-        case None if look is not None and look.problem is not None:
-            return "degraded", f"its last build serves, but {look.problem}"
-        case None:
-            return "running", ""
-        case Stage():
-            return "staging", first.cause
-        case Stop() | Unlisten() | Discard():
-            return "starting", "the instance before it finishes its requests"
-        case _:
-            return "starting", first.cause
+    crowd = ranked[:-1] if ranked and ranked[-1].ready else ranked
+    return tuple(Stop(instance=i.id, cause="it is neither wanted nor of use any more") for i in crowd)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.desired import Address, Source
-from reconciler.observed import Crashes
 
 SCHEMA_VERSION = 1
 
@@ -26,12 +25,9 @@ CREATE TABLE instance (
     id TEXT PRIMARY KEY, app TEXT NOT NULL, revision TEXT NOT NULL, build TEXT NOT NULL,
     host TEXT NOT NULL, port INTEGER NOT NULL, boot TEXT NOT NULL, started_at REAL NOT NULL,
     stop_timeout_s REAL NOT NULL, workers INTEGER NOT NULL, pid INTEGER, ticks INTEGER,
-    ready INTEGER NOT NULL DEFAULT 0, stopping_since REAL
+    ready_at REAL, stopping_since REAL
 ) WITHOUT ROWID;
-CREATE TABLE crash (
-    app TEXT PRIMARY KEY, revision TEXT NOT NULL, count INTEGER NOT NULL, last_at REAL NOT NULL,
-    end TEXT NOT NULL, boot TEXT NOT NULL
-) WITHOUT ROWID;
+CREATE TABLE history (app TEXT, what TEXT, value TEXT NOT NULL, PRIMARY KEY (app, what)) WITHOUT ROWID;
 CREATE TABLE standing (
     app TEXT PRIMARY KEY, state TEXT NOT NULL, message TEXT NOT NULL, wanted TEXT, since REAL NOT NULL,
     next_try_at REAL
@@ -41,6 +37,10 @@ CREATE TABLE event (
     cause TEXT NOT NULL
 );
 CREATE INDEX event_of_app ON event (app, kind);
+"""
+
+_ADDED = """
+CREATE TABLE IF NOT EXISTS release (app TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (app, id)) WITHOUT ROWID;
 """
 
 
@@ -61,6 +61,8 @@ def open_database(file: Path, *, read_only: bool = False) -> sqlite3.Connection:
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version == 0 and not read_only:
         database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+    if not read_only and version <= SCHEMA_VERSION:
+        database.executescript(_ADDED)
     elif version > SCHEMA_VERSION:
         database.close()
         raise DatabaseTooNew(f"{file} was written by a newer reconciler (schema {version}); upgrade this one")
@@ -69,7 +71,7 @@ def open_database(file: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceRecord:
-    """One started, or about to be started, instance. `started_at` and `stopping_since` are monotonic seconds of `boot`."""
+    """An instance, started or about to be. `started_at`, `ready_at`, `stopping_since`: monotonic seconds of `boot`."""
 
     id: str
     app: str
@@ -82,7 +84,7 @@ class InstanceRecord:
     workers: int
     pid: int | None = None
     ticks: int | None = None
-    ready: bool = False
+    ready_at: float | None = None
     stopping_since: float | None = None
 
 
@@ -167,14 +169,14 @@ class Records:
     def instances(self) -> list[InstanceRecord]:
         """Every instance on record, of whatever boot."""
         rows = self._database.execute(
-            "SELECT id, app, revision, build, host, port, boot, started_at, stop_timeout_s, workers, pid, ticks, ready,"
-            " stopping_since FROM instance ORDER BY started_at, id"
+            "SELECT id, app, revision, build, host, port, boot, started_at, stop_timeout_s, workers, pid, ticks,"
+            " ready_at, stopping_since FROM instance ORDER BY started_at, id"
         )
         return [
             InstanceRecord(
                 id=row[0], app=row[1], revision=row[2], build=row[3], address=Address(host=row[4], port=row[5]),
                 boot=row[6], started_at=row[7], stop_timeout_s=row[8], workers=row[9], pid=row[10], ticks=row[11],
-                ready=bool(row[12]), stopping_since=row[13],
+                ready_at=row[12], stopping_since=row[13],
             )
             for row in rows
         ]  # fmt: skip
@@ -187,7 +189,7 @@ class Records:
             (
                 record.id, record.app, record.revision, record.build, address.host, address.port, record.boot,
                 record.started_at, record.stop_timeout_s, record.workers, record.pid, record.ticks,
-                int(record.ready), record.stopping_since,
+                record.ready_at, record.stopping_since,
             ),
         )  # fmt: skip
 
@@ -195,15 +197,28 @@ class Records:
         """Forget an instance."""
         self._database.execute("DELETE FROM instance WHERE id = ?", (instance,))
 
-    def crashes(self, boot: str) -> dict[str, Crashes]:
-        """The crashes each app suffered in this boot."""
-        rows = self._database.execute("SELECT app, revision, count, last_at, end FROM crash WHERE boot = ?", (boot,))
-        return {row[0]: Crashes(revision=row[1], count=row[2], last_at=row[3], end=row[4]) for row in rows}
+    def histories(self) -> dict[tuple[str, str], str]:
+        """What was learnt about apps, as JSON, by app and subject."""
+        rows = self._database.execute("SELECT app, what, value FROM history")
+        return {(app, what): value for app, what, value in rows}
 
-    def set_crashes(self, app: str, crashes: Crashes, boot: str) -> None:
-        """Remember an app's crashes."""
-        row = (app, crashes.revision, crashes.count, crashes.last_at, crashes.end, boot)
-        self._database.execute("INSERT OR REPLACE INTO crash VALUES (?, ?, ?, ?, ?, ?)", row)
+    def set_history(self, app: str, what: str, value: str | None) -> None:
+        """Remember what was learnt about an app; None forgets it."""
+        if value is None:
+            self._database.execute("DELETE FROM history WHERE app = ? AND what = ?", (app, what))
+        else:
+            self._database.execute("INSERT OR REPLACE INTO history VALUES (?, ?, ?)", (app, what, value))
+
+    def releases(self) -> dict[str, frozenset[str]]:
+        """The release commands that have worked, by app."""
+        found: dict[str, set[str]] = {}
+        for app, release in self._database.execute("SELECT app, id FROM release"):
+            found.setdefault(app, set()).add(release)
+        return {app: frozenset(releases) for app, releases in found.items()}
+
+    def add_release(self, app: str, release: str) -> None:
+        """Remember that a release command has worked."""
+        self._database.execute("INSERT OR REPLACE INTO release VALUES (?, ?)", (app, release))
 
     def standings(self) -> dict[str, Standing]:
         """How each app stood when it was last told."""
@@ -220,8 +235,8 @@ class Records:
 
     def erase(self, app: str) -> None:
         """Forget everything of an app but its events."""
-        for table in ("lease", "source", "crash", "standing", "instance"):
-            self._database.execute(f"DELETE FROM {table} WHERE app = ?", (app,))  # noqa: S608  names are the five above
+        for table in ("lease", "source", "history", "standing", "instance", "release"):
+            self._database.execute(f"DELETE FROM {table} WHERE app = ?", (app,))  # noqa: S608  names are the six above
 
 
 def state_id(records: Records) -> str:

@@ -1,6 +1,7 @@
 """Every path, limit and interval of this host, frozen once the daemon is built."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,16 @@ class Layout:
     @property
     def doorbell(self) -> Path:
         return self.state / "doorbell"
+
+    @property
+    def control(self) -> Path:
+        """The socket on which the daemon takes requests."""
+        return self.state / "control.sock"
+
+    @property
+    def templates_log(self) -> Path:
+        """What warm templates say, which is nothing unless they fail."""
+        return self.state / "templates.log"
 
     @property
     def environments(self) -> Path:
@@ -67,7 +78,7 @@ def _cores() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How this host behaves. Intervals are seconds, sizes bytes."""
+    """How this host behaves. Intervals are seconds, sizes bytes; a path in `staging_env` names the value's file."""
 
     manifests: Path
     layout: Layout
@@ -77,7 +88,11 @@ class Settings:
     staging_slots: int = field(default_factory=_cores)
     booting_slots: int = field(default_factory=lambda: 2 * _cores())
     booting_slot_s: float = 3.0
+    template_idle_s: float = 900.0
+    template_answer_s: float = 1.0
     staging_timeout_s: float = 900.0
+    retention_s: float = 7 * 24 * 3600.0
+    staging_env: Mapping[str, str | Path] = field(default_factory=dict, repr=False)
     retry_first_s: float = 1.0
     retry_cap_s: float = 60.0
     crash: CrashPolicy = CrashPolicy()

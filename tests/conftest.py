@@ -2,8 +2,9 @@
 
 import os
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 
-settings.register_profile("everyday", max_examples=200, deadline=None, derandomize=True)
+settings.register_profile("everyday", max_examples=100, deadline=None, derandomize=True)
 settings.register_profile("nightly", max_examples=20_000, deadline=None)
+settings.register_profile("mutants", max_examples=40, deadline=None, derandomize=True, phases=[Phase.generate])
 settings.load_profile(os.environ.get("RECONCILER_TESTS", "everyday"))

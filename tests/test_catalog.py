@@ -1,10 +1,16 @@
-"""What is in force after each look: never colliding, and never less because something could not be read."""
+"""What is in force after each look: never colliding, never in a circle, never less because of what cannot be read."""
+
+import random
+import time
+from graphlib import TopologicalSorter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.manifests.catalog import Catalog, Listing, Rules, Unreadable, review
+from reconciler.manifests.circles import circles
 from reconciler.manifests.document import HostDefaults
 
 HERE = (1, 1)
@@ -41,7 +47,9 @@ def six() -> Listing:
 
 
 def test_apps_get_the_lowest_free_ports_and_keep_them() -> None:
-    rules = Rules(host=HostDefaults(), ports=range(20000, 20100), is_free=lambda _, port: port != 20000, prune_after_s=30)
+    rules = Rules(
+        host=HostDefaults(), ports=range(20000, 20100), is_free=lambda _, port: port != 20000, prune_after_s=30
+    )
     first = reviewed(listing(b="path: x", c="path: x\nport: 20001"), rules=rules)
     assert addresses(first) == {"b": "127.0.0.1:20002", "c": "127.0.0.1:20001"}
     then = review(first, listing(a="path: x", b="path: x # edited", c="path: x"), rules, 1)
@@ -60,9 +68,7 @@ def test_a_removed_app_keeps_its_lease_until_it_is_dropped() -> None:
 
 def test_an_explicit_port_leased_to_another_is_refused() -> None:
     catalog = reviewed(listing(a="path: x"), listing(a="path: x", b="path: x\nport: 20000"))
-    assert problems(catalog) == [
-        "/m/b.yaml:1:1: port: 20000 is leased to 'a' in /m/a.yaml:1; choose another"
-    ]
+    assert problems(catalog) == ["/m/b.yaml:1:1: port: 20000 is leased to 'a' in /m/a.yaml:1; choose another"]
     assert addresses(catalog) == {"a": "127.0.0.1:20000"}
 
 
@@ -116,7 +122,9 @@ def test_two_documents_of_one_file_may_not_claim_one_name() -> None:
 
 
 def test_two_apps_may_swap_names_in_one_look() -> None:
-    catalog = reviewed(listing(a="name: x\npath: a", b="name: y\npath: b"), listing(a="name: y\npath: a", b="name: x\npath: b"))
+    catalog = reviewed(
+        listing(a="name: x\npath: a", b="name: y\npath: b"), listing(a="name: y\npath: a", b="name: x\npath: b")
+    )
     assert problems(catalog) == []
     assert {name: app.manifest for name, app in catalog.apps.items()} == {"x": "/m/b.yaml", "y": "/m/a.yaml"}
 
@@ -128,7 +136,117 @@ def test_a_name_whose_holder_could_not_let_go_is_not_given_away() -> None:
     assert "/m/c.yaml:1:1: name: 'x' is also claimed by /m/a.yaml:1" in problems(catalog)
 
 
-@pytest.mark.parametrize("broken", ["", "path: [", "nope: 1", None, "path: x\nrelease: y"])
+def test_all_on_a_circle_are_refused_and_what_ran_stays() -> None:
+    before = listing(api="path: x", worker="path: y\ndepends_on: [api]")
+    circle = listing(
+        api="path: z\nworkers: 2\ndepends_on:\n  - worker",
+        worker="path: y\ndepends_on: [api]",
+        shop="path: s\ndepends_on: [api]",
+    )
+    catalog = reviewed(before, circle)
+    assert problems(catalog) == [
+        "/m/api.yaml:3:1: depends_on: 'api' would wait for itself: api → worker → api",
+        "/m/worker.yaml:2:1: depends_on: 'worker' would wait for itself: worker → api → worker",
+    ]
+    assert {name: (app.source.path, app.depends_on) for name, app in catalog.apps.items()} == {
+        "api": ("/m/x", ()),
+        "shop": ("/m/s", ("api",)),
+        "worker": ("/m/y", ("api",)),
+    }
+    assert catalog.files["/m/api.yaml"].last_good == b"path: x"
+    assert problems(review(catalog, before, RULES, 0)) == []
+
+
+def test_a_circle_of_newcomers_gives_none_of_them() -> None:
+    ring = {name: f"path: x\ndepends_on: [{other}]" for name, other in zip("abc", "bca", strict=True)}
+    catalog = reviewed(listing(**ring, d="path: x\ndepends_on: [a]"))
+    assert problems(catalog) == [
+        "/m/a.yaml:2:1: depends_on: 'a' would wait for itself: a → b → c → a",
+        "/m/b.yaml:2:1: depends_on: 'b' would wait for itself: b → c → a → b",
+        "/m/c.yaml:2:1: depends_on: 'c' would wait for itself: c → a → b → c",
+    ]
+    assert set(catalog.apps) == {"d"}
+
+
+def test_a_circle_within_one_file_is_one_too() -> None:
+    both = "name: a\npath: x\ndepends_on: [b]\n---\nname: b\npath: x\ndepends_on: [a]"
+    assert problems(reviewed(listing(both=both))) == [
+        "/m/both.yaml:3:1: depends_on: 'a' would wait for itself: a → b → a",
+        "/m/both.yaml:7:1: depends_on: 'b' would wait for itself: b → a → b",
+    ]
+
+
+def test_an_app_may_depend_on_what_does_not_exist() -> None:
+    catalog = reviewed(listing(a="path: x\ndepends_on: [nobody]"))
+    assert problems(catalog) == []
+    assert catalog.apps["a"].depends_on == ("nobody",)
+
+
+def test_a_circle_is_broken_by_mending_any_of_its_files() -> None:
+    circle = listing(a="path: x\ndepends_on: [b]", b="path: x\ndepends_on: [a]")
+    mended = reviewed(circle, listing(a="path: x", b="path: x\ndepends_on: [a]"))
+    assert problems(mended) == []
+    assert mended.apps["b"].depends_on == ("a",)
+
+
+def test_two_may_swap_who_waits_for_whom_in_one_look() -> None:
+    catalog = reviewed(
+        listing(a="path: x\ndepends_on: [b]", b="path: x"), listing(a="path: x", b="path: x\ndepends_on: [a]")
+    )
+    assert problems(catalog) == []
+    assert catalog.apps["b"].depends_on == ("a",)
+
+
+def test_half_a_swap_that_does_not_parse_leaves_both_as_they_were() -> None:
+    before = listing(a="path: x\ndepends_on: [b]", b="path: x")
+    catalog = reviewed(before, listing(a="path: [", b="path: x\ndepends_on: [a]"))
+    assert {name: app.depends_on for name, app in catalog.apps.items()} == {"a": ("b",), "b": ()}
+    assert "/m/b.yaml:2:1: depends_on: 'b' would wait for itself: b → a → b" in problems(catalog)
+
+
+def test_the_way_round_is_told_in_few_words_however_long_it_is() -> None:
+    ring = circles({f"n{i:02}": [f"n{(i + 1) % 20:02}"] for i in range(20)})
+    assert ring["n19"] == "n19 → n00 → n01 → n02 → n03 → n04 → n05 → n06 → … (12 more) → n19"
+    assert circles({"a": "b", "b": "ac", "c": "bd", "d": "e", "e": ""}) == {
+        "a": "a → b → a",
+        "b": "b → a → b",
+        "c": "c → b → c",
+    }
+
+
+@given(st.dictionaries(st.sampled_from("abcdefgh"), st.frozensets(st.sampled_from("abcdefgh"), max_size=3)))
+def test_a_circle_is_told_to_exactly_those_on_one(needs: dict[str, frozenset[str]]) -> None:
+    needs = {name: others - {name} for name, others in needs.items()}
+    found = circles(needs)
+    for name in needs:
+        reached: set[str] = set()
+        beyond = set(needs[name])
+        while beyond:
+            reached |= beyond
+            beyond = {other for step in beyond for other in needs.get(step, ())} - reached
+        assert (name in found) == (name in reached)
+    for name, told in found.items():
+        way = told.split(" → ")
+        assert (way[0], way[-1]) == (name, name)
+        assert len(set(way)) == len(way) - 1
+        assert all(other in needs[step] for step, other in pairwise(way))
+
+
+def test_thousands_in_one_tangle_are_told_in_bounded_time_and_space() -> None:
+    names = [f"app-{i}" for i in range(5000)]
+    chance = random.Random(1)
+    tangles = [
+        {name: [names[i - 1]] for i, name in enumerate(names)},
+        {name: chance.sample(names, 3) for name in names},
+        {name: [*names[max(0, i - 1) : i], *names[i + 1 : i + 2]] for i, name in enumerate(names)},
+        {name: names[i + 1 : i + 2] for i, name in enumerate(names)},
+    ]
+    started = time.monotonic()
+    assert [len(circles(tangle)) > 4500 for tangle in tangles] == [True, True, True, False]
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("broken", ["", "path: [", "path: x\nnope: 1", None, "path: x\nport: 0"])
 def test_a_broken_edit_changes_nothing_but_the_problems(broken: str | None) -> None:
     before = reviewed(listing(a="path: x", b="path: x"))
     after = review(before, listing(a=broken, b="path: x"), RULES, 0)
@@ -232,14 +350,16 @@ def test_a_restart_knows_what_was_in_force() -> None:
     assert review(after, listing(a="path: [", b="path: x\nport: 8001"), RULES, 0).apps == before.apps
 
 
+NEEDS = ("a", "b", "c", "d", "a, b", "b, c", "d, a")
 DOCUMENTS = st.one_of(
     st.none(),
     st.sampled_from(["", "path: [", "nope: 1", "# gone"]),
     st.lists(
         st.builds(
-            "name: {}\npath: {}\n{}".format,
+            "name: {}\npath: {}\n{}\n{}".format,
             st.sampled_from("uvwxyz"),
             st.sampled_from(["x", "y"]),
+            st.sampled_from(["", "", "depends_on: [u]", "depends_on: [v]", "depends_on: [w, x]"]),
             st.sampled_from(["", "port: 20000", "port: 20001", "port: 8001", "port: 8001\nhost: 0.0.0.0"]),
         ),
         min_size=1,
@@ -278,6 +398,21 @@ def test_what_is_in_force_never_collides(story: list[tuple[Listing | Unreadable,
         assert sorted(names) == sorted(catalog.apps)
         assert len({(app.address.host, app.address.port) for app in catalog.apps.values()}) == len(catalog.apps)
         assert len(set(catalog.leases.values())) == len(catalog.leases)
+
+
+# Files of one app each that do little else than depend on each other.
+TANGLED = st.dictionaries(
+    st.sampled_from("abcd"),
+    st.sampled_from(["path: x", "path: [", None, *(f"path: x\ndepends_on: [{needs}]" for needs in NEEDS)]),
+    min_size=2,
+).map(lambda files: listing(**files))
+
+
+@settings(max_examples=300)
+@given(STORIES | st.lists(st.tuples(TANGLED | st.just(GONE), st.sampled_from([0.0, 31.0])), max_size=8))
+def test_nothing_in_force_waits_for_itself(story: list[tuple[Listing | Unreadable, float]]) -> None:
+    for catalog, _, _ in told(story):
+        TopologicalSorter({name: app.depends_on for name, app in catalog.apps.items()}).prepare()
 
 
 @settings(max_examples=300)

@@ -1,12 +1,26 @@
 """What makes two builds, or two revisions, different ones."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.desired import Address, App, CrashPolicy, Recipe, Server, Source, fingerprint
+from reconciler.desired import (
+    Address,
+    App,
+    CrashPolicy,
+    Health,
+    Liveness,
+    Recipe,
+    Server,
+    Source,
+    fingerprint,
+    revision_from,
+    told,
+)
 from tests.world import an_app
 
 APP = an_app()
@@ -51,10 +65,54 @@ def test_another_configuration_is_another_revision_of_the_same_build(edited: App
         pytest.param(replace(APP, manifest="renamed.yaml"), id="manifest"),
         pytest.param(replace(APP, state="stopped"), id="state"),
         pytest.param(replace(APP, crash=CrashPolicy(cap_s=5.0)), id="crash policy"),
+        pytest.param(replace(APP, liveness=Liveness(failures=9)), id="liveness"),
+        pytest.param(replace(APP, probation_s=60.0), id="probation"),
+        pytest.param(replace(APP, idle_after_s=60.0), id="idle_after"),
+        pytest.param(replace(APP, lazy=True), id="lazy"),
+        pytest.param(replace(APP, depends_on=("api",)), id="depends_on"),
+        pytest.param(replace(APP, patience_s=60.0), id="patience"),
+        pytest.param(replace(APP, holding_page="/apps/503.html"), id="holding_page"),
     ],
 )
 def test_what_does_not_reach_the_instance_does_not_replace_it(edited: App) -> None:
     assert edited.revision("c1").id == APP.revision("c1").id
+
+
+@pytest.mark.parametrize(
+    ("edited", "again"),
+    [
+        pytest.param({"env": {"A": "1"}}, True, id="env"),
+        pytest.param({"release": "migrate --all"}, True, id="release"),
+        pytest.param({"recipe": Recipe(runtime="3.12")}, True, id="runtime"),
+        pytest.param({"server": Server(workers=2)}, False, id="workers"),
+        pytest.param({"address": Address(host="127.0.0.1", port=8002)}, False, id="port"),
+    ],
+)
+def test_a_release_command_is_one_for_one_build_and_environment(edited: dict[str, Any], again: bool) -> None:
+    migrating = replace(APP, release="migrate")
+    assert (replace(migrating, **edited).revision("c1").release_id != migrating.revision("c1").release_id) == again
+    assert APP.revision("c1").release_id is None
+
+
+def test_a_revision_survives_being_written_down() -> None:
+    server = Server(workers=3, settings={"max_requests": 10}, health=Health(path="/healthz"), counts=True)
+    recipe = Recipe(runtime="3.12", extras=("web",), groups=("prod",))
+    revision = replace(APP, server=server, recipe=recipe, env={"A": "1"}, release="migrate").revision("c1")
+    for one in (revision, APP.revision("c1")):
+        back = revision_from(json.loads(json.dumps(asdict(one))))
+        assert (back, back.id, back.build.id) == (one, one.id, one.build.id)
+
+
+def test_a_field_that_is_as_it_is_by_default_changes_no_fingerprint() -> None:
+    """So that a later version, which has more of them, restarts nothing."""
+    assert told(Server()) == {}
+    assert told(Server(workers=2)) == {"workers": 2}
+
+
+def test_any_edit_of_a_manifest_changes_the_fingerprint_of_what_it_asks() -> None:
+    edits = (replace(APP, patience_s=1.0), replace(APP, env={"A": "1"}), replace(APP, lazy=True), APP)
+    assert len({e.fingerprint for e in edits}) == 4
+    assert an_app().fingerprint == APP.fingerprint
 
 
 def test_other_code_is_another_build() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.desired import Address, CrashPolicy
+from reconciler.desired import Address, App, CrashPolicy, Health, Liveness, Source
 from reconciler.manifests.document import AppDocument, HostDefaults
 from reconciler.manifests.gunicorn_settings import OWNED
 from reconciler.manifests.not_yet import NOT_YET
@@ -48,7 +48,15 @@ def test_a_runtime_is_kept_as_written(written: str) -> None:
 
 @pytest.mark.parametrize(
     ("written", "value"),
-    [("8080", "8080"), ("yes", "yes"), ("3.10", "3.10"), ("true", "true"), ("''", ""), ("0777", "0777"), ("1e3", "1e3")],
+    [
+        ("8080", "8080"),
+        ("yes", "yes"),
+        ("3.10", "3.10"),
+        ("true", "true"),
+        ("''", ""),
+        ("0777", "0777"),
+        ("1e3", "1e3"),
+    ],
 )
 def test_environment_values_are_taken_as_written(written: str, value: str) -> None:
     assert app(f"path: x\nenv: {{X: {written}}}\n").env == {"X": value}
@@ -61,10 +69,114 @@ def test_auto_workers_durations_and_crash_delays_are_resolved() -> None:
     assert document.crash == CrashPolicy(first_s=120, cap_s=120, good_run_s=60)
 
 
+def test_a_manifest_that_says_nothing_of_serving_asks_for_the_defaults() -> None:
+    asked = app("path: x").app(8001)
+    silent = App(name="blog", manifest="/m/blog.yaml", source=Source(path="/m/x"), address=asked.address)
+    assert asked == silent
+
+
+def test_health_says_what_is_asked_how_often_and_for_how_long() -> None:
+    document = app(
+        "path: x\nhealth: {path: /healthz?deep=1, host: 'blog.example.com:8000', interval: 30s, timeout: 1s, "
+        "failures: 5, start_timeout: 2m}\n"
+    )
+    assert document.server.health == Health(path="/healthz?deep=1", host="blog.example.com:8000", timeout_s=1)
+    assert document.server.start_timeout_s == 120
+    assert document.app(8001).liveness == Liveness(interval_s=30, failures=5)
+    assert app("path: x\nhealth: {path: /}").server.health == Health(path="/", host=None, timeout_s=2)
+
+
+@pytest.mark.parametrize(
+    ("written", "timeout_s", "start_timeout_s"),
+    [
+        ("start_timeout: 1s", 1, 1),
+        ("timeout: 2m", 120, 120),
+        ("timeout: 5s", 5, 60),
+        ("timeout: 9s, start_timeout: 9s", 9, 9),
+    ],
+)
+def test_a_check_never_takes_longer_than_a_start_may(written: str, timeout_s: float, start_timeout_s: float) -> None:
+    server = app(f"path: x\nhealth: {{path: /, {written}}}").server
+    assert server.health == Health(path="/", timeout_s=timeout_s)
+    assert server.start_timeout_s == start_timeout_s
+
+
+@pytest.mark.parametrize(
+    ("written", "field", "value"),
+    [
+        ("probation: 1m", "probation_s", 60.0),
+        ("probation: 0", "probation_s", 0.0),
+        ("idle_after: 15m", "idle_after_s", 900.0),
+        ("start: lazy", "lazy", True),
+        ("start: eager", "lazy", False),
+        ("depends_on: [worker, api]", "depends_on", ("worker", "api")),
+        ("depends_on: []", "depends_on", ()),
+        ("patience: 500ms", "patience_s", 0.5),
+        ("holding_page: static/503.html", "holding_page", "/m/static/503.html"),
+        ("holding_page: /srv/503.html", "holding_page", "/srv/503.html"),
+        ("state: maintenance", "state", "maintenance"),
+    ],
+)
+def test_each_field_of_serving_reaches_the_app(written: str, field: str, value: object) -> None:
+    assert getattr(app(f"path: x\n{written}\n").app(8001), field) == value
+
+
+def test_only_an_app_that_may_sleep_counts_its_requests() -> None:
+    assert not app("path: x\nstart: lazy").server.counts
+    assert app("path: x\nidle_after: 1m").server.counts
+
+
+@pytest.mark.parametrize(("written", "logs"), [("", True), ("access_log: true", True), ("access_log: false", False)])
+def test_the_access_log_may_be_turned_off(written: str, logs: bool) -> None:
+    assert app(f"path: x\n{written}\n").server.access_log is logs
+
+
+@pytest.mark.parametrize("host", ["blog", "blog.example.com", "127.0.0.1", "localhost:8000", "Blog_1.example.com:80"])
+def test_a_health_host_is_a_host_name_with_or_without_a_port(host: str) -> None:
+    health = app(f"path: x\nhealth: {{path: /, host: '{host}'}}").server.health
+    assert health is not None
+    assert health.host == host
+
+
+@pytest.mark.parametrize(
+    "host", ["", "a b", "http://blog", "blog/x", ".blog", "blog:", "blog:0", "blog:x", "blöd", "a\nb"]
+)
+def test_what_is_no_health_host_is_refused(host: str) -> None:
+    (problem,) = problems(json.dumps({"path": "x", "health": {"path": "/", "host": host}}))
+    assert (
+        f" health.host: expected a host name, such as blog.example.com, with or without a port, not {host!r}" in problem
+    )
+
+
+@pytest.mark.parametrize("path", ["", "healthz", "/a b", "/a\nX: y", "/a\tb", "/caf\xe9", "/a#b", "/\x7f", "http://x/"])
+def test_what_is_no_health_path_is_refused(path: str) -> None:
+    found = problems(json.dumps({"path": "x", "health": {"path": path}}))
+    expected = "expected a URL path of plain characters without spaces that starts with /, such as /healthz"
+    assert [problem.partition(" health.path: ")[2] for problem in found] == [f"{expected}, not {path!r}"]
+
+
+def test_a_misspelt_health_path_is_told_once() -> None:
+    assert problems("path: x\nhealth: {pth: /, interval: 5s}\n") == [
+        "/m/blog.yaml:2:10: health.pth: unknown field 'pth'; did you mean 'path'?"
+    ]
+
+
+def test_an_app_without_a_name_of_its_own_does_not_depend_on_itself_either() -> None:
+    expected = "depends_on[1]: an app cannot depend on itself"
+    assert problems("path: x\ndepends_on:\n  - api\n  - blog\n") == [f"/m/blog.yaml:4:5: {expected}"]
+    assert problems("name: api\npath: x\ndepends_on: [blog, api]\n") == [f"/m/blog.yaml:3:20: {expected}"]
+
+
 def test_an_unwatched_source_is_pinned_by_what_the_document_says() -> None:
     pins = [
         app(f"path: x\n{more}").source.pinned
-        for more in ("", "watch: false", "watch: false # c", "watch: false\nruntime: 3.1", "watch: false\nruntime: 3.10")
+        for more in (
+            "",
+            "watch: false",
+            "watch: false # c",
+            "watch: false\nruntime: 3.1",
+            "watch: false\nruntime: 3.10",
+        )
     ]
     assert pins[0] == ""
     assert pins[1] == pins[2]
@@ -97,47 +209,139 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
         ("path: x\nenv: {<<: {A: b}}\n", "2:7: env.<<: merge keys are not supported; repeat the fields"),
         ("path: *x\n", "1:7: path: refers to '&x', which is not defined above"),
         ("path: x\nenv: &e {A: *e}\n", "2:13: env.A: alias '*e' refers to what contains it"),
-        ("path: !!python/name:os.system x\n", "1:7: path: the tag !!python/name:os.system is not supported; "
-         "write the plain value"),
+        (
+            "path: !!python/name:os.system x\n",
+            ("1:7: path: the tag !!python/name:os.system is not supported; write the plain value"),
+        ),
         ("path: x\n? [a]\n: 1\n", "2:3: has a field whose name is not plain text"),
         ("[" * 200_000, "1:34: is nested more than 32 levels deep"),
         ("path: x\nwrokers: 2\n", "2:1: wrokers: unknown field 'wrokers'; did you mean 'workers'?"),
         ("path: x\nzzz: 2\n", "2:1: zzz: unknown field 'zzz'"),
         ("name: blog\n", "1:1: path: is required and missing"),
-        ("path: ~/x\n", "1:7: path: expected a path, relative to this file or absolute ('~' is not expanded), not '~/x'"),
+        (
+            "path: ~/x\n",
+            "1:7: path: expected a path, relative to this file or absolute ('~' is not expanded), not '~/x'",
+        ),
         ("path:\n", "1:6: path: expected a path, relative to this file or absolute ('~' is not expanded), not nothing"),
-        ("path: x\nname: My_App\n", "2:7: name: expected at most 63 lower-case letters, digits and inner hyphens, "
-         "not 'My_App'; for example 'my-app'"),
-        ("path: x\nname: 12\n", "2:7: name: expected a name of at most 63 lower-case letters, digits and inner hyphens, "
-         "not 12; put it in quotes to make it text"),
-        ("path: x\nname: |\n  blog\n", "2:7: name: expected at most 63 lower-case letters, digits and inner hyphens, "
-         "not 'blog\\n'; for example 'blog'"),
+        (
+            "path: x\nname: My_App\n",
+            (
+                "2:7: name: expected at most 63 lower-case letters, digits and inner hyphens, "
+                "not 'My_App'; for example 'my-app'"
+            ),
+        ),
+        (
+            "path: x\nname: 12\n",
+            (
+                "2:7: name: expected a name of at most 63 lower-case letters, digits and inner hyphens, "
+                "not 12; put it in quotes to make it text"
+            ),
+        ),
+        (
+            "path: x\nname: |\n  blog\n",
+            (
+                "2:7: name: expected at most 63 lower-case letters, digits and inner hyphens, "
+                "not 'blog\\n'; for example 'blog'"
+            ),
+        ),
         ("path: x\nport: 0\n", "2:7: port: expected a port between 1 and 65535, not 0"),
         ("path: x\nport: 65536\n", "2:7: port: expected a port between 1 and 65535, not 65536"),
         ("path: x\nhost: example.com\n", "2:7: host: expected an IP address or localhost, not 'example.com'"),
-        ("path: x\nwatch: no\n", "2:8: watch: expected true or false, not 'no' "
-         "(of these words YAML 1.2 knows only true and false)"),
-        ("path: x\nruntime: [3.10]\n", "2:10: runtime: expected a Python such as python3.12, 3.12.1 or /usr/bin/python3, "
-         "not a list"),
-        ("path: x\nstop_timeout: 10x\n", "2:15: stop_timeout: expected a duration such as 10s, 1m30s or 500ms, not '10x'"),
+        (
+            "path: x\nwatch: no\n",
+            ("2:8: watch: expected true or false, not 'no' (of these words YAML 1.2 knows only true and false)"),
+        ),
+        (
+            "path: x\nruntime: [3.10]\n",
+            ("2:10: runtime: expected a Python such as python3.12, 3.12.1 or /usr/bin/python3, not a list"),
+        ),
+        (
+            "path: x\nstop_timeout: 10x\n",
+            "2:15: stop_timeout: expected a duration such as 10s, 1m30s or 500ms, not '10x'",
+        ),
         ("path: x\nstop_timeout: 0s\n", "2:15: stop_timeout: must be longer than nothing"),
         ("path: x\ncrash: {first: 2m, cap: 1m}\n", "2:16: crash.first: is longer than 'cap'"),
+        ("path: x\nhealth: {interval: 5s}\n", "2:20: health.interval: needs health.path"),
+        ("path: x\nhealth: {failures: 5}\n", "2:20: health.failures: needs health.path"),
+        ("path: x\nhealth: {timeout: 5s}\n", "2:19: health.timeout: needs health.path"),
+        ("path: x\nhealth: {host: blog}\n", "2:16: health.host: needs health.path"),
+        ("path: x\nhealth: {path: /, interval: 0}\n", "2:29: health.interval: must be longer than nothing"),
+        ("path: x\nhealth: {path: /, interval: 900ms}\n", "2:29: health.interval: must be 1s at least"),
+        ("path: x\nhealth: {path: /, timeout: 0s}\n", "2:28: health.timeout: must be longer than nothing"),
+        (
+            "path: x\nhealth: {path: /, timeout: 3s, start_timeout: 2s}\n",
+            "2:28: health.timeout: is longer than 'start_timeout'",
+        ),
+        (
+            "path: x\nhealth: {path: /, failures: 0}\n",
+            "2:29: health.failures: expected a number of checks between 1 and 1000, not 0",
+        ),
+        ("path: x\nidle_after: 0\n", "2:13: idle_after: must be longer than nothing"),
+        ("path: x\npatience: 0s\n", "2:11: patience: must be longer than nothing"),
+        ("path: x\nprobation: 367d\n", "2:12: probation: a duration is between 0 and 366 days, not 367d"),
+        ("path: x\nstart: later\n", "2:8: start: expected eager or lazy, not 'later'"),
+        ("path: x\nstate: asleep\n", "2:8: state: expected running, stopped or maintenance, not 'asleep'"),
+        (
+            "path: x\ndepends_on: [a, a]\n",
+            "2:13: depends_on: expected a list of different apps, such as [api], not a list",
+        ),
+        ("path: x\ndepends_on: api\n", "2:13: depends_on: expected a list of different apps, such as [api], not 'api'"),
+        (
+            "path: x\ndepends_on: [A]\n",
+            (
+                "2:14: depends_on[0]: expected an app's name: "
+                "at most 63 lower-case letters, digits and inner hyphens, not 'A'"
+            ),
+        ),
+        (
+            "path: x\naccess_log: off\n",
+            "2:13: access_log: expected true or false, not 'off' (of these words YAML 1.2 knows only true and false)",
+        ),
+        (
+            "path: x\nholding_page: ~/x\n",
+            "2:15: holding_page: expected a path, relative to this file or absolute ('~' is not expanded), not '~/x'",
+        ),
+        (
+            "path: x\ngunicorn: {accesslog: x}\n",
+            "2:12: gunicorn.accesslog: cannot be set here: the daemon keeps the logs; use the field 'access_log'",
+        ),
         ("path: x\nenv: {VCAP_X: 1}\n", "2:15: env.VCAP_X: names that start with VCAP_ are set by the daemon"),
-        ("path: x\nenv: {LISTEN_FDS: 1}\n", "2:19: env.LISTEN_FDS: cannot be set here: "
-         "the daemon hands over the listening socket with it"),
-        ("path: x\nenv: {1A: 1}\n", "2:7: env.1A: expected the name of an environment variable: letters, digits and '_', "
-         "not '1A'"),
-        ("path: x\nenv: {A: }\n", "2:10: env.A: expected text, a number, true or false, or {file: PATH}; "
-         "write '' for an empty value, not nothing"),
-        ("path: x\ngunicorn: {bind: x}\n", "2:12: gunicorn.bind: cannot be set here: "
-         "the daemon opens the listening socket; use the fields 'host' and 'port'"),
-        ("path: x\ngunicorn: {timeout: {a: 1}}\n", "2:21: gunicorn.timeout: expected text, a number, true or false, "
-         "or a list of those, not a mapping"),
-        ("path: x\ndependencies: ../r.txt\n", "2:15: dependencies: expected a file inside the app's directory, "
-         "such as requirements.txt, not '../r.txt'"),
+        (
+            "path: x\nenv: {LISTEN_FDS: 1}\n",
+            ("2:19: env.LISTEN_FDS: cannot be set here: the daemon hands over the listening socket with it"),
+        ),
+        (
+            "path: x\nenv: {1A: 1}\n",
+            ("2:7: env.1A: expected the name of an environment variable: letters, digits and '_', not '1A'"),
+        ),
+        (
+            "path: x\nenv: {A: }\n",
+            (
+                "2:10: env.A: expected text, a number, true or false, or {file: PATH}; "
+                "write '' for an empty value, not nothing"
+            ),
+        ),
+        (
+            "path: x\ngunicorn: {bind: x}\n",
+            (
+                "2:12: gunicorn.bind: cannot be set here: "
+                "the daemon opens the listening socket; use the fields 'host' and 'port'"
+            ),
+        ),
+        (
+            "path: x\ngunicorn: {timeout: {a: 1}}\n",
+            ("2:21: gunicorn.timeout: expected text, a number, true or false, or a list of those, not a mapping"),
+        ),
+        (
+            "path: x\ndependencies: ../r.txt\n",
+            (
+                "2:15: dependencies: expected a file inside the app's directory, such as requirements.txt, "
+                "or {file: uv.lock, extras: [postgres]}, not '../r.txt'"
+            ),
+        ),
         ("path: x\nkind: web\n", "2:7: kind: expected app or service, not 'web'"),
     ],
-)  # fmt: skip
+)
 def test_each_mistake_has_its_place_and_its_words(text: str | bytes, expected: str) -> None:
     assert problems(text) == [f"/m/blog.yaml:{expected}"]
 
@@ -192,21 +396,12 @@ def test_thousands_of_mistakes_are_told_in_bounded_time_and_space() -> None:
 @pytest.mark.parametrize(
     ("text", "path"),
     [
-        ("release: make", "release"),
-        ("health: {path: /x}", "health.path"),
-        ("probation: 1s", "probation"),
-        ("idle_after: 1m", "idle_after"),
-        ("start: lazy", "start"),
-        ("depends_on: [a]", "depends_on"),
-        ("patience: 5s", "patience"),
-        ("holding_page: x.html", "holding_page"),
         ("services: [db]", "services"),
-        ("state: maintenance", "state"),
         ("env: {X: {file: y}}", "env.X"),
     ],
 )
 def test_what_does_not_work_yet_is_refused_at_its_line(text: str, path: str) -> None:
-    if not any(dotted(pattern) in (path, "env.*") for pattern in NOT_YET):
+    if path.replace(".X", ".*") not in map(dotted, NOT_YET):
         pytest.skip("works by now")
     (problem,) = problems(f"path: x\n{text}\n")
     assert problem.startswith("/m/blog.yaml:2:")

@@ -29,7 +29,15 @@ def test_what_is_no_duration(written: str | float) -> None:
 
 @pytest.mark.parametrize(
     ("written", "size"),
-    [("256M", 256 << 20), ("1G", 1 << 30), ("1.5GiB", 3 << 29), ("512kB", 512 << 10), ("7", 7), (7, 7), ("1 MiB", 1 << 20)],
+    [
+        ("256M", 256 << 20),
+        ("1G", 1 << 30),
+        ("1.5GiB", 3 << 29),
+        ("512kB", 512 << 10),
+        ("7", 7),
+        (7, 7),
+        ("1 MiB", 1 << 20),
+    ],
 )
 def test_sizes(written: str | int, size: int) -> None:
     assert size_bytes(written) == size

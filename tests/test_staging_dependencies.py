@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
-from reconciler.staging.command import clean_environment
-from reconciler.staging.dependencies import dependencies
+from reconciler.staging.dependencies import Choices, dependencies
 from reconciler.staging.failure import StagingError
 from reconciler.staging.identity import differences, indexes
+from reconciler.staging.lockfiles import as_requirements, misfit, pythons
 from reconciler.staging.log import masked
+from reconciler.staging.requirements import requirements
+from reconciler.staging.surroundings import clean_environment, for_installers, secrets
 
 PROJECT = "[project]\nname = 'x'\nversion = '1'\ndependencies = ['bottle']\n"
 
@@ -52,7 +55,7 @@ def plant(directory: Path, files: dict[str, str]) -> Path:
 def test_the_dependency_file_and_all_it_draws_in_are_found(
     tmp_path: Path, files: dict[str, str], asked: str | None, file: str, contents: set[str]
 ) -> None:
-    found = dependencies(plant(tmp_path, files), asked)
+    found = dependencies(plant(tmp_path, files), Choices(file=asked))
     assert (found.file, set(found.contents)) == (file, contents)
 
 
@@ -60,46 +63,129 @@ def test_the_dependency_file_and_all_it_draws_in_are_found(
     ("files", "asked", "says"),
     [
         ({"requirements.txt": "", "uv.lock": ""}, None, "cannot choose between requirements.txt and uv.lock"),
-        ({"pyproject.toml": PROJECT, "poetry.lock": ""}, None, "poetry.lock: it is not supported yet;.* export it"),
-        ({"setup.py": ""}, None, "cannot install from setup.py: it is not supported yet"),
+        ({"Pipfile": ""}, None, "there is no Pipfile.lock beside it; run `pipenv lock`"),
+        ({"pyproject.toml": "[tool.poetry.dependencies]"}, None, "it is Poetry's, without poetry.lock"),
         ({}, "deps.txt", "there is no deps.txt in the source"),
         ({"pyproject.toml": "[tool.x]"}, "pyproject.toml", r"no \[project\] table"),
-        (
-            {"pyproject.toml": "[project]\ndynamic = ['dependencies']"},
-            None,
-            "dynamic dependencies are not supported yet",
-        ),
         (
             {"requirements.txt": "-r ../other.txt"},
             None,
             "cannot follow ../other.txt in requirements.txt: it is outside",
         ),
         ({"requirements.txt": "-r missing.txt"}, None, "cannot read missing.txt"),
-        *(
-            ({"requirements.txt": line}, None, "local paths are not supported yet")
-            for line in ("-e .", ".", "./x", "../x", "/x", "x @ file:///x", "vendor/x.whl", "-f ./wheels", ".[web]")
-        ),
+        ({"requirements.txt": "-e ../lib"}, None, "it is outside the source"),
+        ({"requirements.txt": "./lib"}, None, "there is no ./lib in the source"),
+        ({"uv.lock": "["}, None, "cannot read uv.lock"),
+        ({"Pipfile.lock": "{"}, None, "cannot read Pipfile.lock"),
     ],
 )
-def test_what_cannot_be_installed_yet_is_refused(
+def test_what_cannot_be_installed_is_refused(
     tmp_path: Path, files: dict[str, str], asked: str | None, says: str
 ) -> None:
     with pytest.raises(StagingError, match=says):
-        dependencies(plant(tmp_path, files), asked)
+        dependencies(plant(tmp_path, files), Choices(file=asked))
+
+
+def test_extras_are_refused_where_there_are_none(tmp_path: Path) -> None:
+    plant(tmp_path, {"requirements.txt": "bottle"})
+    with pytest.raises(StagingError, match=r"cannot choose extras or groups of requirements\.txt"):
+        dependencies(tmp_path, Choices(extras=("x",)))
+
+
+@pytest.mark.parametrize("line", ["-e .", ".", "./x", "x @ file:./x", "x/y.whl", ".[web]", "--editable=./x"])
+def test_code_that_is_installed_has_a_say_in_the_environment(tmp_path: Path, line: str) -> None:
+    plant(tmp_path, {"requirements.txt": line, "x/y.whl": "1", "a.py": ""})
+    before = dependencies(tmp_path, Choices())
+    assert before.trees
+    plant(tmp_path, {"x/y.whl": "2"})
+    after = dependencies(tmp_path, Choices())
+    assert after.contents != before.contents
+    assert after.declared == before.declared
+
+
+def test_paths_become_absolute_and_nothing_stays_editable(tmp_path: Path) -> None:
+    lines = "-e ./lib[x]\n--find-links wheels\n-r more/r.txt\nlib @ file:./lib\n"
+    plant(
+        tmp_path,
+        {"requirements.txt": lines, "more/r.txt": "../lib ; python_version > '3'\n", "lib/a": "", "wheels/w": ""},
+    )
+    top = tmp_path.resolve()
+    assert requirements(tmp_path, "requirements.txt").lines == (
+        f"{top}/lib[x]",
+        f"--find-links {top}/wheels",
+        f"{top}/lib ; python_version > '3'",
+        f"lib @ file://{top}/lib",
+    )
+
+
+LOCK = "version = 1\nrequires-python = '>=3.11'\n[[package]]\nname='lib'\nsource={editable='libs/lib'}\n"
+
+
+def test_a_lock_file_says_for_which_python_and_which_code_it_is(tmp_path: Path) -> None:
+    plant(tmp_path, {"uv.lock": LOCK, "libs/lib/a.py": "", "pyproject.toml": f"{PROJECT}[build-system]\nrequires=[]\n"})
+    found = dependencies(tmp_path, Choices())
+    assert (found.kind, str(found.python), found.itself) == ("uv", ">=3.11", True)
+    assert found.trees == {"libs/lib", "the project itself"}
+
+
+@pytest.mark.parametrize(
+    ("said", "means"),
+    [
+        ("^3.9", "<4,>=3.9"),
+        ("~3.9", "<3.10,>=3.9"),
+        ("~3", "<4,>=3"),
+        (">=3.8,<4.0", "<4.0,>=3.8"),
+        ("*", ""),
+        ("^2.7 || ^3.8", ""),
+    ],
+)
+def test_poetrys_bounds_are_understood(said: str, means: str) -> None:
+    assert pythons("poetry.lock", {"metadata": {"python-versions": said}}) == SpecifierSet(means)
+
+
+def test_a_pylock_becomes_requirements_with_its_extras_answered() -> None:
+    wheel = {"hashes": {"sha256": "ab"}}
+    lock = {
+        "packages": [
+            {"name": "a", "version": "1", "wheels": [wheel], "marker": "python_version > '3'"},
+            {"name": "b", "version": "2", "sdist": wheel, "marker": "'fast' in extras"},
+            {"name": "c", "version": "3", "marker": "'dev' in dependency_groups"},
+        ]
+    }
+    assert as_requirements(lock, ("fast",), ()) == (
+        "a==1 ; python_version > '3' --hash=sha256:ab\nb==2 --hash=sha256:ab\n"
+    )
+    assert misfit(lock, {"dependencies": ["a>=1", "z; python_version < '3'"]}, "3.12.1") == ""
+    assert misfit(lock, {"dependencies": ["z"]}, "3.12.1") == "it lacks z"
+    assert misfit(lock, {"dependencies": ["a>1"]}, "3.12.1") == "it has a 1, and a>1 is asked for"
 
 
 def test_what_has_no_say_in_the_environment_does_not_change_it(tmp_path: Path) -> None:
-    before = dependencies(plant(tmp_path, {"pyproject.toml": PROJECT}), None)
+    before = dependencies(plant(tmp_path, {"pyproject.toml": PROJECT}), Choices())
     plant(tmp_path, {"pyproject.toml": PROJECT.replace("'1'", "'2'") + "[tool.ruff]\nline-length = 1\n"})
-    assert dependencies(tmp_path, None) == before
+    assert dependencies(tmp_path, Choices()) == before
     plant(tmp_path, {"pyproject.toml": PROJECT.replace("bottle", "flask")})
-    assert dependencies(tmp_path, None) != before
+    assert dependencies(tmp_path, Choices()) != before
 
 
 def test_an_installer_sees_nothing_that_could_mislead_it() -> None:
-    misleading = ("PIP_TARGET", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "UV_CACHE_DIR", "UV_PYTHON", "UV_TARGET")
-    kept = {"PATH", "HOME", "https_proxy", "UV_INDEX_PRIVATE_PASSWORD", "SSL_CERT_FILE"}
+    misleading = {"PIP_TARGET", "PIP_USER", "PIP_PREFIX", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "UV_CACHE_DIR"}
+    misleading |= {"UV_PYTHON", "UV_TARGET", "UV_NO_DEPS", "PIP_REQUIRE_VIRTUALENV", "PIP_CONFIG_FILE"}
+    kept = {"PATH", "HOME", "https_proxy", "UV_INDEX_PRIVATE_PASSWORD", "SSL_CERT_FILE", "PIP_INDEX_URL", "NETRC"}
     assert set(clean_environment(dict.fromkeys((*misleading, *kept), "x"))) == kept
+    assert not {"PYTHONPATH", "PIP_TARGET", "UV_TARGET"} & set(for_installers(dict.fromkeys(misleading, "x")))
+
+
+def test_what_is_said_to_uv_or_to_pip_reaches_both() -> None:
+    to_uv = for_installers({"UV_DEFAULT_INDEX": "https://i/simple", "SSL_CERT_FILE": "/ca"})
+    assert (to_uv["PIP_INDEX_URL"], to_uv["PIP_CERT"]) == ("https://i/simple", "/ca")
+    assert for_installers({"PIP_EXTRA_INDEX_URL": "https://x"})["UV_EXTRA_INDEX_URL"] == "https://x"
+
+
+def test_secrets_are_known_by_their_names_and_from_addresses() -> None:
+    found = secrets({"UV_INDEX_X_PASSWORD": "hunter2", "UV_INDEX": "x=https://u:p%40ssw@h/s", "LANG": "C.UTF-8"})
+    assert found == {"hunter2", "p%40ssw"}
+    assert masked("it is hunter2 at https://u:p%40ssw@h/s", found) == "it is *** at https://***@h/s"
 
 
 def test_credentials_are_masked_and_do_not_make_another_environment() -> None:

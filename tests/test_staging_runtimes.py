@@ -17,7 +17,7 @@ def runtime(version: str, kind: str = "python", flag: str = "") -> Runtime:
 
 
 HOST = (
-    *map(runtime, ("2.7.18", "3.7.16", "3.8.18", "3.10.13", "3.11.2", "3.11.7", "3.12.1", "3.15.0a1")),
+    *map(runtime, ("2.7.18", "3.4.10", "3.7.16", "3.8.18", "3.10.13", "3.11.2", "3.11.7", "3.12.1", "3.15.0a1")),
     runtime("3.14.0", flag="t"),
     runtime("3.13.2", kind="pypy"),
 )
@@ -41,6 +41,9 @@ HOST = (
         ("3.14t", "3.14.0"),
         ("pypy3.13", "3.13.2"),
         ("/opt/python3.8.18", "3.8.18"),
+        ("python2", "2.7.18"),
+        ("python2.7", "2.7.18"),
+        ("3.7.16", "3.7.16"),
     ],
 )
 def test_a_runtime_is_chosen(asked: str | None, version: str) -> None:
@@ -50,12 +53,9 @@ def test_a_runtime_is_chosen(asked: str | None, version: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ("python2", "python 2.7 is not supported yet: ask for 3.8 or newer"),
-        ("2.7", "python 2.7 is not supported yet"),
-        ("3.6", "python 3.6 is not supported yet"),
-        ("3.7.16", "python 3.7 is not supported yet"),
-        ("3.1", "python 3.1 is not supported yet"),
-        ("/opt/python2.7.18", "python 2.7 is not supported yet"),
+        ("3.4", "Python 3.4.10 is not supported: 2.7, 3.6 and everything newer is\n  python2.7 "),
+        ("/opt/python3.4.10", "Python 3.4.10 is not supported"),
+        ("3.6", "this host has no runtime '3.6'"),
         ("3.99", "this host has no runtime '3.99'; it has\n  python2.7 "),
         ("3.14", "no runtime '3.14'"),
         ("ruby", "no runtime 'ruby'"),
@@ -105,13 +105,13 @@ def test_discovery_is_not_repeated_until_something_moves(tmp_path: Path, monkeyp
         ({}, None, "3.12.1", "the newest on this host"),
         ({}, "3.10", "3.10.13", "runtime: in the manifest"),
         ({".python-version": "# ours\n3.10\n"}, None, "3.10.13", ".python-version"),
-        ({".python-version": "3.10"}, "3.11", "3.11.7", "runtime: in the manifest"),
+        ({".python-version": "3.11.2"}, "3.11", "3.11.7", "runtime: in the manifest"),
         ({"runtime.txt": "python-3.11.x\n"}, None, "3.11.7", "runtime.txt"),
         (
             {"pyproject.toml": "[project]\nrequires-python = '>=3.8,<3.12'"},
             None,
             "3.11.7",
-            "requires-python <3.12,>=3.8",
+            "the newest that is <3.12,>=3.8",
         ),
     ],
 )
@@ -128,12 +128,13 @@ def test_the_code_may_say_which(
     ("files", "asked", "says"),
     [
         ({".python-version": "3.99"}, None, r"cannot choose a runtime \(from .python-version\): this host has no"),
-        ({"pyproject.toml": "[project]\nrequires-python = '>=3.99'"}, None, "requires python >=3.99; this host has"),
+        ({"pyproject.toml": "[project]\nrequires-python = '>=3.99'"}, None, "asks for python >=3.99; this host has"),
         (
             {"pyproject.toml": "[project]\nrequires-python = '>=3.12'"},
             "3.10",
-            "requires python >=3.12, and runtime: in",
+            "is for python >=3.12, and runtime: in",
         ),
+        ({"runtime.txt": "python-3.10.1"}, "3.11", r"runtime.txt asks for python-3.10.1, and runtime: in the manifest"),
         ({"pyproject.toml": "[project]\nrequires-python = 'new'"}, None, "cannot read requires-python"),
         ({"pyproject.toml": "[project"}, None, "cannot read pyproject.toml"),
     ],

@@ -11,19 +11,37 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from reconciler.actions import Action, Bury, Discard, Erase, Listen, ReadSource, Stage, Start, Stop, Unlisten
+from reconciler.actions import (
+    Action,
+    Attend,
+    Bury,
+    Discard,
+    Erase,
+    Hold,
+    Listen,
+    Prove,
+    ReadSource,
+    Release,
+    Sleep,
+    Stage,
+    Start,
+    StepAside,
+    Stop,
+    Unlisten,
+)
 from reconciler.converge import Report
 from reconciler.desired import Address, App, Build, CrashPolicy, Recipe, Revision, Server, Source
-from reconciler.observed import Crashes, Instance, Observed, SourceLook
+from reconciler.observed import Instance, Observed, Pin, Rest, SourceLook, Trouble
 from reconciler.plan import Plan, plan
 
 NOW = 1000.0
+_PROVEN_KEPT = 2
 
 
 # What an action does
 
 
-def after(  # noqa: C901, PLR0912  one case for each action
+def after(
     observed: Observed,
     action: Action,
     now: float,
@@ -41,30 +59,81 @@ def after(  # noqa: C901, PLR0912  one case for each action
     match action:
         case ReadSource():
             look = SourceLook(source=action.source, content=content, stale=action.changes != observed.changes)
-            return replace(observed, source=look, traces=True)
-        case Stage():
-            return replace(observed, builds=(*_without(observed.builds, action.build.id), action.build.id))
+            done = replace(observed, source=look, traces=True)
         case Listen():
-            listening = replace(observed, listeners=observed.listeners | {action.address})
-            return listening if fetchable else stranding(listening, action.address)
+            done = replace(observed, listeners=observed.listeners | {action.address})
+            done = done if fetchable else stranding(done, action.address)
         case Start():
             coming = coming_up(observed, action.revision)
-            if coming is not None:
-                return with_instance(observed, replace(coming, ready=True))
-            return with_instance(observed, born(action.revision, now, newborn, pid, ready=True))
+            up = coming or born(action.revision, now, newborn, pid)
+            done = with_instance(observed, replace(up, ready_at=now) if up.ready_at is None else up)
         case Stop():
-            return without_instance(observed, action.instance)
+            done = without_instance(observed, action.instance)
+        case Sleep():
+            done = replace(without_instance(observed, action.instance), rest=Rest(gated=action.revision))
         case Bury():
-            return replace(
-                without_instance(observed, action.instance),
-                crashes=_counted(observed, action.instance, now, action.good_run_s),
-            )
+            known = any(i.id == action.instance for i in observed.instances)
+            learnt = remembering(observed, action.trouble, now) if known and action.trouble else observed
+            done = without_instance(learnt, action.instance)
+        case Erase():
+            done = Observed(leaning=observed.leaning)
+        case _:
+            done = _noted(observed, action)
+    return waiting(done, now)
+
+
+def _noted(
+    observed: Observed, action: Stage | Release | Prove | Hold | StepAside | Attend | Unlisten | Discard
+) -> Observed:
+    """What is true once something is done that concerns no process."""
+    match action:
+        case Stage():
+            return replace(observed, builds=(*_without(observed.builds, action.build.id), action.build.id))
+        case Release():
+            return replace(observed, released=observed.released | {action.release})
+        case Prove():
+            others = (p for p in observed.proven if p.id != action.revision.id)
+            forgiven = (t for t in observed.troubles if t.revision != action.revision.id or t.kind == "crashed")
+            proven = (action.revision, *others)[:_PROVEN_KEPT]
+            return replace(observed, proven=proven, troubles=tuple(forgiven))
+        case Hold():
+            return replace(observed, holding=observed.holding | {action.address})
+        case StepAside():
+            return replace(observed, holding=observed.holding - {action.address})
+        case Attend():
+            return replace(observed, attended=observed.attended | {action.address})
         case Unlisten():
-            return replace(observed, listeners=observed.listeners - {action.address})
+            gone = {action.address}
+            return replace(
+                observed,
+                listeners=observed.listeners - gone,
+                holding=observed.holding - gone,
+                attended=observed.attended - gone,
+            )
         case Discard():
             return replace(observed, builds=_without(observed.builds, action.build))
-        case Erase():
-            return Observed()
+
+
+def failed(observed: Observed, action: Start | Release, now: float, reason: str) -> Observed:
+    """What is true once a revision has turned out not to get as far as serving."""
+    left = observed
+    if isinstance(action, Start):
+        coming = coming_up(observed, action.revision)
+        left = observed if coming is None or coming.ready else without_instance(observed, coming.id)
+    return waiting(remembering(left, replace(action.failing, reason=reason), now), now)
+
+
+def remembering(observed: Observed, trouble: Trouble, now: float) -> Observed:
+    """The latest trouble of a revision takes the place of the one before."""
+    others = (t for t in observed.troubles if t.revision != trouble.revision)
+    return replace(observed, troubles=(replace(trouble, last_at=now), *others))
+
+
+def waiting(observed: Observed, now: float) -> Observed:
+    """With clients that wait at an open door since nothing serves, and with none as soon as something does."""
+    if not observed.listeners or observed.serves:
+        return replace(observed, unserved_since=None)
+    return observed if observed.unserved_since is not None else replace(observed, unserved_since=now)
 
 
 def coming_up(observed: Observed, revision: Revision) -> Instance | None:
@@ -72,14 +141,18 @@ def coming_up(observed: Observed, revision: Revision) -> Instance | None:
     return next(
         (
             i
-            for i in observed.instances
-            if i.revision == revision.id and i.end is None and i.stopping_since is None and not i.stranded
+            for i in observed.alive
+            if i.revision == revision.id
+            and i.stopping_since is None
+            and not i.stranded
+            and i.unwell is None
+            and i.started_at >= observed.restart_before
         ),
         None,
     )
 
 
-def born(revision: Revision, now: float, name: str, pid: int, *, ready: bool = False) -> Instance:
+def born(revision: Revision, now: float, name: str, pid: int, *, ready_at: float | None = None) -> Instance:
     return Instance(
         id=name,
         revision=revision.id,
@@ -87,7 +160,7 @@ def born(revision: Revision, now: float, name: str, pid: int, *, ready: bool = F
         address=revision.address,
         pid=pid,
         started_at=now,
-        ready=ready,
+        ready_at=ready_at,
     )
 
 
@@ -117,16 +190,6 @@ def _without(builds: tuple[str, ...], build: str) -> tuple[str, ...]:
     return tuple(b for b in builds if b != build)
 
 
-def _counted(observed: Observed, name: str, now: float, good_run_s: float) -> Crashes | None:
-    gone = next((i for i in observed.instances if i.id == name), None)
-    if gone is None or gone.end is None or gone.stopping_since is not None:
-        return observed.crashes
-    good = gone.ready and now - gone.started_at >= good_run_s
-    before = observed.crashes
-    count = before.count if before is not None and before.revision == gone.revision and not good else 0
-    return Crashes(revision=gone.revision, count=count + 1, last_at=now, end=gone.end)
-
-
 # Values, with everything in them that a test does not care about
 
 SOURCE = Source(path="/apps/blog")
@@ -139,7 +202,13 @@ def an_app(**different: Any) -> App:
 
 def an_instance(revision: Revision, name: str = "i1", **different: Any) -> Instance:
     """One that has served for a minute and a half."""
-    return replace(born(revision, NOW - 90, name, 4242, ready=True), **different)
+    return replace(born(revision, NOW - 90, name, 4242, ready_at=NOW - 89), **different)
+
+
+def a_trouble(revision: Revision, **different: Any) -> Trouble:
+    """A revision that failed its gate once, half a second ago."""
+    usual = Trouble(revision=revision.id, kind="bad", count=1, last_at=NOW - 0.5, reason="exited with 3")
+    return replace(usual, **different)
 
 
 def a_look(app: App, content: str = "c1", **different: Any) -> SourceLook:
@@ -147,16 +216,25 @@ def a_look(app: App, content: str = "c1", **different: Any) -> SourceLook:
 
 
 def serving(app: App, content: str = "c1", **different: Any) -> Observed:
-    """What is true of an app that has all it asks for."""
+    """What is true of an app that has all it asks for, and had it for a while."""
     revision = app.revision(content)
     asked_for = Observed(
         source=a_look(app, content),
         builds=(revision.build.id,),
+        released=frozenset({revision.release_id} if revision.release_id else ()),
         listeners=frozenset({app.address}),
         instances=(an_instance(revision),),
+        proven=(revision,),
         traces=True,
     )
-    return replace(asked_for, **different)
+    return waiting(replace(asked_for, **different), NOW)
+
+
+def sleeping(app: App, content: str = "c1", **different: Any) -> Observed:
+    """What is true of an app that was gated, has slept since, and waits for somebody to knock."""
+    rest, attended = Rest(gated=app.revision(content).id), frozenset({app.address})
+    asleep = serving(app, content, instances=(), rest=rest, attended=attended)
+    return replace(asleep, unserved_since=NOW - 50, **different)
 
 
 # Plans as text
@@ -184,19 +262,51 @@ apps = st.builds(
     recipe=st.sampled_from((Recipe(), Recipe(runtime="3.12"))),
     server=st.sampled_from((Server(), Server(workers=2))),
     env=st.sampled_from(({}, {"LOG_LEVEL": "info"})),
-    state=st.sampled_from(("running", "running", "running", "stopped")),
+    release=st.sampled_from((None, None, "migrate")),
+    state=st.sampled_from(("running",) * 6 + ("stopped", "maintenance")),
     crash=st.sampled_from((CrashPolicy(), CrashPolicy(first_s=2.0, cap_s=5.0, good_run_s=10.0))),
+    probation_s=st.sampled_from((0.0, 10.0)),
+    idle_after_s=st.sampled_from((None, None, 60.0)),
+    lazy=st.sampled_from((False, False, False, True)),
+    holding_page=st.sampled_from((None, "/apps/503.html")),
 )
 _pasts = st.sampled_from((NOW - 500, NOW - 70, NOW - 20, NOW - 0.5, NOW))
 
 
 @st.composite
 def anything_observed(draw: st.DrawFn, app: App) -> Observed:
-    """Any state an app could be found in: several generations, dead, stranded, stopping and half-started ones."""
+    """Any state an app could be found in: several generations, dead, stranded, unwell, stopping and half-started."""
     variants = [app, draw(apps)]
     revisions = [v.revision(c) for v in variants for c in CONTENTS]
-    instances = draw(st.lists(_instances(revisions), max_size=4))
-    looks = st.builds(
+    some = st.sampled_from(revisions)
+    instances = draw(st.lists(_instances(some), max_size=3))
+    listeners = draw(st.frozensets(st.sampled_from(ADDRESSES)))
+    doors = st.frozensets(st.sampled_from(sorted(listeners, key=str))) if listeners else st.just(frozenset[Address]())
+    others = draw(st.sampled_from((((), ()), ((), ()), ((), ()), (("api",), ()), ((), ("shop",)))))
+    observed = Observed(
+        source=draw(st.none() | _looks(variants)),
+        changes=draw(st.integers(0, 2)),
+        builds=tuple(draw(st.lists(some.map(lambda r: r.build.id), unique=True, max_size=5))),
+        released=draw(st.frozensets(st.sampled_from([r.release_id or "r0" for r in revisions]), max_size=3)),
+        listeners=listeners,
+        holding=draw(st.just(frozenset[Address]()) | doors),
+        attended=draw(st.just(frozenset[Address]()) | doors),
+        instances=tuple(replace(i, id=f"i{n}") for n, i in enumerate(instances)),
+        troubles=tuple(draw(st.lists(_troubles(some), max_size=3, unique_by=lambda t: t.revision))),
+        proven=tuple(draw(st.lists(some, max_size=_PROVEN_KEPT, unique_by=lambda r: r.id))),
+        pin=draw(st.none() | st.none() | st.none() | _pins(variants, some)),
+        rest=draw(st.just(Rest()) | st.builds(Rest, gated=some.map(lambda r: r.id), knocked_at=st.none() | _pasts)),
+        restart_before=draw(st.sampled_from((float("-inf"), float("-inf"), NOW - 60, NOW))),
+        absent=others[0],
+        leaning=others[1],
+    )
+    learnt = observed.source or observed.troubles or observed.released or observed.proven or observed.pin
+    kept = bool(learnt or listeners or instances or observed.builds) or observed.rest != Rest()
+    return waiting(replace(observed, traces=kept or draw(st.booleans())), draw(_pasts))
+
+
+def _looks(variants: list[App]) -> st.SearchStrategy[SourceLook]:
+    return st.builds(
         SourceLook,
         source=st.sampled_from([v.source for v in variants]),
         content=st.sampled_from(CONTENTS),
@@ -204,38 +314,51 @@ def anything_observed(draw: st.DrawFn, app: App) -> Observed:
         problem=st.none() | st.just("/apps/blog cannot be read"),
         tried_at=_pasts,
     )
-    crashes = st.builds(
-        Crashes,
-        revision=st.sampled_from([r.id for r in revisions]),
-        count=st.integers(1, 40),
-        last_at=_pasts,
-        end=st.just("exited with 3"),
-    )
-    return Observed(
-        source=draw(st.none() | looks),
-        changes=draw(st.integers(0, 2)),
-        builds=tuple(draw(st.lists(st.sampled_from([r.build.id for r in revisions]), unique=True, max_size=5))),
-        listeners=draw(st.frozensets(st.sampled_from(ADDRESSES))),
-        instances=tuple(replace(i, id=f"i{n}") for n, i in enumerate(instances)),
-        crashes=draw(st.none() | crashes),
-        traces=draw(st.booleans()),
-    )
 
 
-def _instances(revisions: list[Revision]) -> st.SearchStrategy[Instance]:
+def _troubles(some: st.SearchStrategy[Revision]) -> st.SearchStrategy[Trouble]:
     return st.builds(
-        _odd_instance,
-        revision=st.sampled_from(revisions),
-        started_at=_pasts,
-        ready=st.booleans(),
-        stopping_since=st.none() | st.none() | _pasts,
-        stranded=st.sampled_from((False, False, True)),
-        end=st.none() | st.none() | st.just("was killed by SIGKILL"),
+        Trouble,
+        revision=some.map(lambda r: r.id),
+        kind=st.sampled_from(("crashed", "bad")),
+        count=st.sampled_from((1, 1, 2, 3, 7, 40)),
+        last_at=_pasts,
+        reason=st.just("exited with 3"),
     )
 
 
-def _odd_instance(revision: Revision, **different: Any) -> Instance:
-    return replace(born(revision, NOW, "i", 4242), **different)
+def _pins(variants: list[App], some: st.SearchStrategy[Revision]) -> st.SearchStrategy[Pin]:
+    stopped = st.sampled_from(variants).map(lambda v: Pin(kind="stopped", about=v.fingerprint))
+    back = st.builds(Pin, kind=st.just("rolled back"), about=some.map(lambda r: r.id), revision=some)
+    return stopped | back | back
+
+
+def _instances(some: st.SearchStrategy[Revision]) -> st.SearchStrategy[Instance]:
+    return st.builds(_odd_instance, some, _pasts, st.sampled_from(_ODDITIES))
+
+
+# What an instance may be besides ready: a few draws of many things at once are quicker than many draws.
+_ODDITIES: tuple[dict[str, Any], ...] = (
+    {},
+    {"busy_at": NOW - 0.5},
+    {"busy_at": NOW - 70, "note": "1 of its workers waits"},
+    {"ready_at": None},
+    {"ready_at": None, "stranded": True},
+    {"ready_at": None, "stopping_since": NOW - 20},
+    {"ready_at": None, "end": "exited with 3"},
+    {"stranded": True},
+    {"stranded": True, "end": "exited with 3"},
+    {"unwell": "GET /healthz answered 500"},
+    {"unwell": "GET /healthz answered 500", "stranded": True},
+    {"stopping_since": NOW - 0.5},
+    {"stopping_since": NOW - 20, "end": "exited with 0"},
+    {"end": "was killed by SIGKILL"},
+    {"unwell": "GET /healthz answered 500", "end": "was killed by SIGKILL"},
+)
+
+
+def _odd_instance(revision: Revision, started_at: float, odd: dict[str, Any]) -> Instance:
+    return replace(born(revision, started_at, "i", 4242, ready_at=started_at), **odd)
 
 
 # A World in memory
@@ -245,13 +368,15 @@ def _odd_instance(revision: Revision, **different: Any) -> Instance:
 class FakeWorld:
     """Does what `after` says, on the running loop's clock; fails and dawdles as it is told.
 
-    `takes` gives the seconds an action of a class needs. `refuses` says why an action fails, None when it works.
+    `takes` gives the seconds an action of a class needs. `refuses` says why an action cannot be done, `breaks` why a
+    revision does not get as far as serving; None when it works.
     """
 
     seen: dict[str, Observed] = field(default_factory=dict)
     content: str = "c1"
     takes: Mapping[type, float] = field(default_factory=dict)
     refuses: Callable[[str, Action], str | None] = lambda _name, _action: None
+    breaks: Callable[[str, Start | Release], str | None] = lambda _name, _action: None
     rings: Callable[[str], None] = lambda _name: None
     begun: list[tuple[float, str, Action]] = field(default_factory=list)
     done: list[Action] = field(default_factory=list)
@@ -268,20 +393,24 @@ class FakeWorld:
 
     async def do(self, name: str, action: Action) -> None:
         self.begun.append((self.now(), name, action))
-        await asyncio.sleep(self.takes.get(type(action), 0.0))
+        if not isinstance(action, Hold | StepAside | Attend):
+            await asyncio.sleep(self.takes.get(type(action), 0.0))
         problem = self.refuses(name, action)
         if problem is not None:
             self.rings(name)
             raise OSError(problem)
-        self.put(
-            name, after(self.observe(name), action, self.now(), content=self.content, newborn=f"i{next(self._names)}")
-        )
+        before, newborn = self.observe(name), f"i{next(self._names)}"
+        broken = self.breaks(name, action) if isinstance(action, Start | Release) else None
+        if broken is not None and isinstance(action, Start | Release):
+            self.put(name, failed(before, action, self.now(), broken))
+        else:
+            self.put(name, after(before, action, self.now(), content=self.content, newborn=newborn))
         self.done.append(action)
         self.rings(name)
 
     def report(self, name: str, report: Report) -> None:
         self.reports.setdefault(name, []).append(report)
-        self.put(name, replace(self.observe(name), traces=True))
+        self.put(name, replace(self.seen.get(name, Observed()), traces=True))
 
     def put(self, name: str, observed: Observed) -> None:
         self.seen[name] = observed
@@ -296,7 +425,14 @@ class FakeWorld:
     def crash(self, name: str, end: str = "was killed by SIGKILL") -> None:
         """Everything of the app that is alive dies."""
         before = self.observe(name)
-        self.put(name, replace(before, instances=tuple(replace(i, end=end) for i in before.instances)))
+        dead = replace(before, instances=tuple(replace(i, end=end) for i in before.instances))
+        self.put(name, waiting(dead, self.now()))
+
+    def knock(self, name: str) -> None:
+        """Somebody connects to the app while it sleeps."""
+        before = self.observe(name)
+        rest = replace(before.rest, knocked_at=self.now())
+        self.put(name, replace(before, rest=rest, attended=frozenset()))
 
     def told(self, name: str) -> Report:
         """The last report about the app."""
@@ -307,11 +443,34 @@ class FakeWorld:
         return plan(app, self.observe(name), self.now())
 
 
-def is_served(app: App, content: str, observed: Observed) -> bool:
-    """True when exactly what the app asks for serves, and nothing else of it is there."""
+def wanted_of(app: App, observed: Observed) -> Revision | None:
+    """What should serve: the revision an operator went back to as long as that holds, else what the manifest asks."""
+    if observed.source is None:
+        return None
+    asked, pin = app.revision(observed.source.content), observed.pin
+    if pin is not None and pin.revision is not None and pin.about == asked.id:
+        back = replace(pin.revision, address=app.address)
+        return back if back.build.id in observed.builds else asked
+    return asked
+
+
+def is_served(app: App, content: str, observed: Observed, revision: Revision | None = None) -> bool:
+    """True when exactly what the app asks for serves, or this revision, and nothing else of it is there."""
+    wanted = revision or app.revision(content)
     return (
-        [(i.revision, i.serves, i.address, i.stranded) for i in observed.instances]
-        == [(app.revision(content).id, True, app.address, False)]
+        [(i.revision, i.serves, i.address, i.stranded, i.unwell) for i in observed.instances]
+        == [(wanted.id, True, app.address, False, None)]
         and observed.listeners == {app.address}
-        and app.build(content).id in observed.builds
+        and observed.holding == frozenset()
+        and wanted.build.id in observed.builds
+    )
+
+
+def is_asleep(app: App, revision: Revision, observed: Observed) -> bool:
+    """True when nothing of a staged app runs, and somebody waits for a knock at its door and nowhere else."""
+    return (
+        observed.instances == ()
+        and observed.listeners == observed.attended == {app.address}
+        and observed.holding == frozenset()
+        and revision.build.id in observed.builds
     )

@@ -1,12 +1,19 @@
-"""The options most commands share, and the settings they make."""
+"""The options most commands share, and the settings, records and glimpses they make."""
 
-from collections.abc import Callable
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from reconciler.settings import Layout, Settings, default_state
+
+if TYPE_CHECKING:
+    from reconciler.glimpse import Glimpse
+
+DEFAULT_SETTINGS = Path("/etc/reconciler/host.yaml")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -17,7 +24,7 @@ class _Duration(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from reconciler.manifests.units import duration_s  # noqa: PLC0415  start-up time
+        from reconciler.manifests.units import duration_s
 
         try:
             return duration_s(str(value))
@@ -26,6 +33,11 @@ class _Duration(click.ParamType[float]):
 
 
 DURATION = _Duration()
+
+
+def examples(*lines: str) -> str:
+    """The examples at the end of a command's help, each on a line of its own."""
+    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
 
 
 def manifests_option(command: _Command) -> _Command:
@@ -54,6 +66,41 @@ def state_option(command: _Command) -> _Command:
     )(command)
 
 
+def settings_option(command: _Command) -> _Command:
+    """--settings FILE"""
+    return click.option(
+        "--settings",
+        "settings_file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar="RECONCILER_SETTINGS",
+        default=None,
+        show_default=f"{DEFAULT_SETTINGS} where it exists",
+        metavar="FILE",
+        help="How this host behaves.",
+    )(command)
+
+
+def with_settings(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
+    """--settings and these options, which reach the command as one argument `settings`."""
+
+    def decorate(command: _Command) -> _Command:
+        @functools.wraps(command)
+        def ready(
+            settings_file: Path | None, manifests: Path = Path("manifests"), state: Path | None = None, **rest: Any
+        ) -> Any:
+            return command(settings=settings_of(manifests, state, settings_file), **rest)
+
+        made: Any = ready
+        for option in (settings_option, *reversed(options)):
+            made = option(made)
+        return made  # type: ignore[no-any-return]
+
+    return decorate
+
+
+host_options = with_settings(manifests_option, state_option)
+
+
 def json_option(command: _Command) -> _Command:
     """--json"""
     return click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")(command)
@@ -64,16 +111,58 @@ def layout_of(state: Path | None) -> Layout:
     return Layout(state=(state or default_state()).absolute())
 
 
-def settings_of(manifests: Path, state: Path | None) -> Settings:
-    """The settings of this host for these two directories."""
-    return Settings(manifests=manifests.absolute(), layout=layout_of(state))
+def settings_of(manifests: Path, state: Path | None, file: Path | None) -> Settings:
+    """The settings of this host for these directories; every mistake in the settings file ends the command."""
+    settings = Settings(manifests=manifests.absolute(), layout=layout_of(state))
+    if file is None and not DEFAULT_SETTINGS.exists():
+        return settings
+    from reconciler.manifests.hostfile import parse
+
+    path = (file or DEFAULT_SETTINGS).absolute()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise click.ClickException(f"cannot read the host's settings {path}: {error.strerror}") from error
+    found = parse(str(path), content, settings)
+    if found.problems:
+        told = "\n".join(f"  {problem}" for problem in found.problems)
+        raise click.ClickException(f"cannot use the host's settings:\n{told}")
+    return found.applied(settings)
 
 
 def layout_in_use(state: Path | None) -> Layout:
     """The layout of a state directory that exists; a usage error that says what to do otherwise."""
     layout = layout_of(state)
-    if not layout.database.exists():
+    try:
+        known = layout.database.exists()
+    except OSError as error:
+        raise click.ClickException(f"cannot read {layout.state}: {error.strerror}") from error
+    if not known:
         raise click.ClickException(
             f"nothing was ever run in {layout.state}: start 'reconciler run' or 'reconciler apply', or give --state"
         )
     return layout
+
+
+@contextlib.contextmanager
+def reading(layout: Layout) -> Iterator[None]:
+    """What goes wrong while the state directory is read, in an operator's words."""
+    import sqlite3
+
+    from reconciler.records import DatabaseTooNew
+
+    try:
+        yield
+    except (DatabaseTooNew, PermissionError) as error:
+        raise click.ClickException(str(error)) from error
+    except sqlite3.Error as error:
+        raise click.ClickException(f"cannot read {layout.database}: {error}") from error
+
+
+@contextlib.contextmanager
+def glimpsed(layout: Layout) -> Iterator["Glimpse"]:
+    """A look at a state directory that exists, with its failures explained."""
+    from reconciler.glimpse import Glimpse
+
+    with reading(layout), contextlib.closing(Glimpse(layout)) as glimpse:
+        yield glimpse

@@ -2,52 +2,117 @@
 
 import asyncio
 import sys
-from pathlib import Path
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import manifests_option, settings_of, state_option
-from reconciler.cli.table import STATE_COLOURS, coloured, plain
+from reconciler.cli.options import examples, host_options
+from reconciler.cli.progress import Phases, is_under_way, phase_of
+from reconciler.cli.table import STATE_COLOURS, is_terminal, plain, styled, width, wrapped
+from reconciler.settings import Settings
+
+if TYPE_CHECKING:
+    from reconciler.converge import Report
+    from reconciler.daemon import Daemon
+    from reconciler.journal import Event
+
+_ALARMING = frozenset(("failed", "died"))
+_MARGIN = " " * 10
 
 
-@click.command()
-@manifests_option
-@state_option
-def command(manifests: Path, state: Path | None) -> None:
+@click.command(
+    epilog=examples(
+        "reconciler run", "reconciler run --manifests /srv/manifests --state /var/lib/reconciler", "kill -HUP PID"
+    )
+)
+@host_options
+def command(settings: Settings) -> None:
     """Keep this host as the manifests ask, until Ctrl-C or SIGTERM; the apps go on without the daemon.
 
     Prints each event on a line of its own, and each app with its URL as it comes up. SIGHUP looks at the manifests now.
     """
-    from reconciler.daemon import run  # noqa: PLC0415  start-up time of the other commands
-    from reconciler.ownership import AlreadyRunning  # noqa: PLC0415
-    from reconciler.records import DatabaseTooNew  # noqa: PLC0415
+    from reconciler.daemon import run
+    from reconciler.ownership import AlreadyRunning
+    from reconciler.records import DatabaseTooNew
 
-    settings = settings_of(manifests, state)
     try:
         asyncio.run(run(settings, _announce))
     except (AlreadyRunning, DatabaseTooNew, OSError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"the daemon ended; the apps go on. 'reconciler run' takes them up again (state in {settings.layout.state})")
+    kept = settings.layout.state
+    click.echo(f"the daemon ended; the apps go on. 'reconciler run' takes them up again (state in {kept})")
 
 
-def _announce(daemon: object) -> None:
-    from reconciler.converge import Report  # noqa: PLC0415
-    from reconciler.daemon import Daemon  # noqa: PLC0415
-    from reconciler.journal import as_line  # noqa: PLC0415
-
-    assert isinstance(daemon, Daemon)
-    shown: dict[str, str] = {}
+def _announce(daemon: "Daemon") -> None:
+    """Print what a daemon does from now on."""
+    teller = Teller(daemon)
     click.echo(f"manifests in {daemon.settings.manifests}, state in {daemon.settings.layout.state}")
+    daemon.told.append(teller.told)
+    daemon.journal.followers.append(teller.happened)
 
-    def tell(name: str, report: Report | None) -> None:
-        if report is None or not report.settled or shown.get(name) == report.wanted:
+
+class Teller:
+    """Prints events as they happen, long work now and then, and each app with its URL once it is as asked."""
+
+    def __init__(self, daemon: "Daemon") -> None:
+        self._daemon = daemon
+        self._phases = Phases()
+        self._settled: dict[str, tuple[str, str | None]] = {}
+        self._failed: dict[str, str] = {}
+
+    def told(self, name: str, report: "Report | None") -> None:
+        """How an app stands now; None once it is gone."""
+        if report is None:
+            self._settled.pop(name, None)
+        elif is_under_way(report):
+            if self._phases.worth_saying(name, report, time.monotonic()):
+                self._say(name, report.state, phase_of(report))
             return
-        shown[name] = report.wanted or ""
-        app = daemon.catalog.apps.get(name)
-        at = f"  http://{app.address}/" if app is not None and report.state == "running" else ""
-        state = click.style(report.state, fg=STATE_COLOURS[report.state]) if coloured() else report.state
-        click.echo(f"{name} is {state}{at}")
-        sys.stdout.flush()
+        elif report.settled and self._settled.get(name) != (report.state, report.wanted):
+            self._settled[name] = (report.state, report.wanted)
+            self._failed.pop(name, None)
+            app = self._daemon.catalog.apps.get(name)
+            at = f" at http://{app.address}/" if app is not None and report.state == "running" else ""
+            self._say(name, report.state, f"{report.state}{at}")
+        self._phases.over(name)
 
-    daemon.told.append(tell)
-    daemon.journal.followers.append(lambda event: click.echo(plain(as_line(event))))
+    def happened(self, event: "Event") -> None:
+        """An event, as it is written down; on a terminal a failure that repeats itself is not told in full again."""
+        from dataclasses import replace
+
+        if is_terminal() and event.kind == "failed":
+            if self._failed.get(event.app) == event.text:
+                event = replace(event, text="the same again")
+            else:
+                self._failed[event.app] = event.text
+        if not is_terminal() or event.kind != "listening":  # its URL is told once something answers there
+            _print(event)
+
+    def _say(self, name: str, kind: str, text: str) -> None:
+        from reconciler.journal import Event
+
+        at = time.time()  # noqa: TID251  shown to people, never subtracted
+        _print(Event(id=0, at=at, app=name, kind=kind, text=text, cause=""))
+
+
+def _print(event: "Event") -> None:
+    for line in _lines(event):
+        click.echo(line)
+    sys.stdout.flush()
+
+
+def _lines(event: "Event") -> Iterator[str]:
+    """One line in a pipe; on a terminal, where the day is known and columns are few, a short one or several."""
+    from reconciler.journal import as_line
+
+    if not is_terminal():
+        yield plain(as_line(event))
+        return
+    at = time.strftime("%H:%M:%S", time.localtime(event.at))
+    why = f" ({event.cause})" if event.cause else ""
+    who = f"{event.app}  " if event.app else ""
+    colour = "red" if event.kind in _ALARMING else STATE_COLOURS["running"] if event.kind == "running" else None
+    for line in wrapped(plain(f"{at}  {who}{event.text}{why}"), width(), _MARGIN):
+        yield styled(line, fg=colour)

@@ -1,14 +1,18 @@
-"""Rows in, a table out: drawn for a terminal, plain aligned columns for a pipe."""
+"""Rows in, a table out: fitted to a terminal, plain aligned columns for a pipe."""
 
 import json
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_LAST_COLUMN_LEAST = 20
+_GAP = "  "
 
 STATE_COLOURS: Mapping[str, str] = {
     "running": "green",
@@ -30,9 +34,43 @@ def plain(text: object) -> str:
     return _CONTROL.sub(lambda found: "\ufffd" if found[0] not in "\t\n\r" else " ", str(text))
 
 
+def is_terminal() -> bool:
+    """True when a person reads the standard output as it comes."""
+    return sys.stdout.isatty()
+
+
 def coloured() -> bool:
     """True when the standard output is a terminal that wants colours."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return is_terminal() and not os.environ.get("NO_COLOR")
+
+
+def styled(text: str, **style: object) -> str:
+    """The text in this style where colours are wanted, else as it is."""
+    return click.style(text, **style) if coloured() else text  # type: ignore[arg-type]
+
+
+def state_styled(text: str, state: str) -> str:
+    """The text in the colour of a state."""
+    return styled(text, fg=STATE_COLOURS.get(state))
+
+
+def width() -> int | None:
+    """How many columns the terminal has, None in a pipe."""
+    return shutil.get_terminal_size().columns if is_terminal() else None
+
+
+def cut(text: str, limit: int | None) -> str:
+    """The text, shortened to `limit` characters with an ellipsis."""
+    if limit is None or len(text) <= limit:
+        return text
+    return text[: max(0, limit - 1)] + "…" * (limit > 0)
+
+
+def wrapped(text: str, limit: int | None, indent: str = "  ") -> list[str]:
+    """The text as lines of at most `limit` characters, those after the first indented."""
+    if limit is None or len(text) <= limit:
+        return [text]
+    return textwrap.wrap(text, max(limit, 20), subsequent_indent=indent, break_on_hyphens=False) or [""]
 
 
 def show(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -42,34 +80,49 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         click.echo(line)
 
 
-def lines(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table: the last column is cut to the terminal's width, or left whole in a pipe."""
-    widths = [max(len(row[i]) for row in [columns, *cells]) for i in range(len(columns))]
-    limit = os.get_terminal_size().columns if sys.stdout.isatty() else None
-    return [_line(row, columns, widths, limit, head=number == 0) for number, row in enumerate([columns, *cells])]
+def lines(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], limit: int | None = None, spare: Sequence[str] = ()
+) -> list[str]:
+    """The lines of a table of at most `limit` characters each; None takes the terminal's width, or none in a pipe.
+
+    Where they do not fit, columns are left out in the order of `spare`, then the last column is cut.
+    """
+    limit = width() if limit is None else limit
+    table = [list(columns), *(list(row) for row in cells)]
+    for name in spare:
+        if limit is None or _needed(table) <= limit:
+            break
+        at = table[0].index(name)
+        table = [row[:at] + row[at + 1 :] for row in table]
+    widths = _widths(table)
+    return [_line(row, table[0], widths, limit, head=number == 0) for number, row in enumerate(table)]
+
+
+def _widths(table: Sequence[Sequence[str]]) -> list[int]:
+    return [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+
+
+def _needed(table: Sequence[Sequence[str]]) -> int:
+    """How wide the table is with what must remain of its last column."""
+    *others, last = _widths(table)
+    return sum(others) + len(_GAP) * len(others) + min(last, _LAST_COLUMN_LEAST)
 
 
 def _line(row: Sequence[str], columns: Sequence[str], widths: Sequence[int], limit: int | None, *, head: bool) -> str:
     left = limit
     parts: list[str] = []
-    for column, cell, width in zip(columns, row, widths, strict=True):
-        last = len(parts) == len(columns) - 1
-        text = cell if last else cell.ljust(width)
+    for number, (column, cell, wide) in enumerate(zip(columns, row, widths, strict=True)):
+        text = cut(cell if number == len(columns) - 1 else cell.ljust(wide), left)
         if left is not None:
-            text = text if len(text) <= left else text[: max(0, left - 1)] + "…" * (left > 0)
-            left = max(0, left - len(text) - 2)
-        parts.append(_styled(text, column, cell, head=head))
-    return "  ".join(parts).rstrip()
+            left = max(0, left - len(text) - len(_GAP))
+        parts.append(_cell(text, column, cell, head=head))
+    return _GAP.join(parts).rstrip()
 
 
-def _styled(text: str, column: str, cell: str, *, head: bool) -> str:
-    if not coloured():
-        return text
+def _cell(text: str, column: str, cell: str, *, head: bool) -> str:
     if head:
-        return click.style(text, bold=True)
-    if column == "STATE" and cell in STATE_COLOURS:
-        return click.style(text, fg=STATE_COLOURS[cell])
-    return text
+        return styled(text, bold=True)
+    return state_styled(text, cell) if column == "STATE" else text
 
 
 def show_json(facts: object) -> None:
@@ -85,3 +138,8 @@ def ago(seconds: float) -> str:
             rest = whole % size // smaller
             return f"{whole // size}{unit}{rest}{sub}" if rest else f"{whole // size}{unit}"
     return f"{whole}s"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 app`, `3 apps`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

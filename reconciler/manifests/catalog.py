@@ -117,7 +117,7 @@ def review(previous: Catalog, look: Listing | Unreadable, rules: Rules, now: flo
         apps={name: _same(previous.apps.get(name), app) for name, app in settled.apps.items()},
         files={file: _entry(entry, settled, is_held=file in held) for file, entry in sorted({**read, **kept}.items())},
         leases=settled.leases,
-        notice=_notice(previous, missing & settled.apps.keys(), rules) if held else None,
+        notice=_notice(missing & settled.apps.keys(), len(settled.apps), rules) if held else None,
         look_again_at=min(held.values(), default=None),
         identity=look.identity,
         held=held,
@@ -194,11 +194,11 @@ def _same(before: App | None, after: App) -> App:
     return before if before is not None and before == after else after
 
 
-def _notice(previous: Catalog, kept: frozenset[str], rules: Rules) -> str:
+def _notice(kept: frozenset[str], in_force: int, rules: Rules) -> str:
     names = sorted(kept)
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     shown = ", ".join(names[:_MOST_NAMED]) + more
     return (
-        f"{len(names)} of {len(previous.apps)} apps vanished from the manifests at once ({shown}); "
+        f"{len(names)} of {in_force} apps vanished from the manifests at once ({shown}); "
         f"nothing is stopped until they have been gone for {rules.prune_after_s:g} s"
     )

@@ -1,7 +1,7 @@
-"""What every file asks for at once in; who gets which name and port out. What is chosen never collides.
+"""What every file asks for at once in; who gets which name and port out. Nothing chosen collides or waits for itself.
 
-Two that claim the same are both refused, and each keeps what it had. Refusing only ever grows, so this ends; and were
-everything refused, what was in force before would remain, which did not collide.
+Two that claim the same are both refused, as are all on a circle of `depends_on`, and each keeps what it had. Refusing
+only ever grows, so this ends; and were everything refused, what was in force before would remain, which had neither.
 """
 
 from collections import defaultdict
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from reconciler.desired import App
+from reconciler.manifests.circles import circles
 from reconciler.manifests.document import AppDocument
 from reconciler.manifests.problem import Problem
 
@@ -53,7 +54,7 @@ def settle(candidates: Mapping[str, Candidate], leases: Mapping[str, int], ports
             )
         ]
         held, unleased = _leased(chosen, leases, ports, _explicit_ports(candidates))
-        problems = [*_name_problems(chosen), *_port_problems(chosen, leases)] or unleased
+        problems = [*_name_problems(chosen), *_port_problems(chosen, leases), *_circle_problems(chosen)] or unleased
         yielding = {file for file, candidate in candidates.items() if candidate.proposed is not None} - refused.keys()
         newly = [problem for problem in problems if problem.file in yielding]
         if not newly:
@@ -105,6 +106,18 @@ def _lease_problem(document: AppDocument, holder: str, held_by: AppDocument | No
     return _problem(document, "port", f"{document.port} is leased to '{holder}'{where}; choose another")
 
 
+def _circle_problems(chosen: list[AppDocument]) -> Iterator[Problem]:
+    needs: defaultdict[str, set[str]] = defaultdict(set)
+    for document in chosen:
+        if document.depends_on:
+            needs[document.name].update(document.depends_on)
+    found = circles(needs)
+    for document in chosen:
+        if document.depends_on and document.name in found:
+            message = f"'{document.name}' would wait for itself: {found[document.name]}"
+            yield _problem(document, "depends_on", message, line=document.depends_on_line)
+
+
 def _explicit_ports(candidates: Mapping[str, Candidate]) -> frozenset[int]:
     return frozenset(
         document.port
@@ -152,5 +165,5 @@ def _listed(others: list[str]) -> str:
     return ", ".join(others[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _problem(document: AppDocument, path: str, message: str) -> Problem:
-    return Problem(file=document.manifest, line=document.line, column=1, path=path, message=message)
+def _problem(document: AppDocument, path: str, message: str, *, line: int | None = None) -> Problem:
+    return Problem(file=document.manifest, line=line or document.line, column=1, path=path, message=message)

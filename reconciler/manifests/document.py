@@ -1,35 +1,28 @@
-"""A valid document's tree in; the app it asks for out, with defaults, units and paths resolved, and no port leased yet.
+"""A valid document's tree in; the app it asks for out: defaults, units and paths resolved, and no port leased yet."""
 
-What a schema cannot say (addresses, environment names, delays that fit together) is checked here.
-"""
-
-import ipaddress
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.desired import Address, App, AskedState, CrashPolicy, Recipe, Server, Source, fingerprint
-from reconciler.manifests.problem import Path, Problem, dotted
-from reconciler.manifests.tree import Node
-from reconciler.manifests.units import duration_s
-
-# Linux's MAX_ARG_STRLEN: exec refuses a longer NAME=value, with its ending NUL.
-_LONGEST_VARIABLE = 128 * 1024 - 1
-_TAKEN_VARIABLES: Mapping[str, str] = {
-    "LISTEN_FDS": "the daemon hands over the listening socket with it",
-    "LISTEN_PID": "the daemon hands over the listening socket with it",
-    "LISTEN_FDNAMES": "the daemon hands over the listening socket with it",
-    "GUNICORN_CMD_ARGS": "use the field 'gunicorn'",
-}
-_POSITIVE_DURATIONS: tuple[tuple[str, ...], ...] = (
-    ("stop_timeout",),
-    ("health", "start_timeout"),
-    ("crash", "first"),
-    ("crash", "cap"),
-    ("crash", "good_run"),
+from reconciler.desired import (
+    Address,
+    App,
+    AskedState,
+    CrashPolicy,
+    Health,
+    Liveness,
+    Recipe,
+    Server,
+    Source,
+    fingerprint,
 )
+from reconciler.manifests.misfits import variables
+from reconciler.manifests.tree import Node
+
+# What an app is about which a manifest says nothing.
+_SILENT = App(name="", manifest="", source=Source(path="/"), address=Address(host="127.0.0.1", port=0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +35,10 @@ class HostDefaults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppDocument:
-    """An app as one document asks for it: all of it but the port, which may be left to the host."""
+    """An app as one document asks for it: all of it but the port, which may be left to the host.
+
+    `line` is where the document begins in its file, `depends_on_line` where that field is, if it is.
+    """
 
     name: str
     manifest: str
@@ -55,6 +51,15 @@ class AppDocument:
     env: Mapping[str, str] = field(repr=False)
     state: AskedState
     crash: CrashPolicy
+    liveness: Liveness
+    probation_s: float
+    idle_after_s: float | None
+    lazy: bool
+    depends_on: tuple[str, ...]
+    depends_on_line: int | None
+    patience_s: float
+    holding_page: str | None
+    release: str | None
 
     def app(self, port: int) -> App:
         """The app, listening on `port`."""
@@ -68,6 +73,14 @@ class AppDocument:
             env=self.env,
             state=self.state,
             crash=self.crash,
+            liveness=self.liveness,
+            probation_s=self.probation_s,
+            idle_after_s=self.idle_after_s,
+            lazy=self.lazy,
+            depends_on=self.depends_on,
+            patience_s=self.patience_s,
+            holding_page=self.holding_page,
+            release=self.release,
         )
 
 
@@ -85,108 +98,80 @@ def document_of(file: str, tree: Node, name: str, host: HostDefaults) -> AppDocu
         recipe=Recipe(
             runtime=tree.written_at("runtime") if "runtime" in asked else None,
             entrypoint=asked.get("entrypoint"),
-            dependencies=asked.get("dependencies"),
+            **_dependencies(asked.get("dependencies")),
         ),
         server=_server(tree, asked, host),
-        env={name: str(part.written) for name, part in _variables(tree)},
+        env={name: str(part.written) for name, part in variables(tree)},
         state=asked.get("state", "running"),
         crash=_crash(tree, host.crash),
+        liveness=_liveness(tree, asked),
+        probation_s=_or(tree.seconds("probation"), _SILENT.probation_s),
+        idle_after_s=tree.seconds("idle_after"),
+        lazy=asked.get("start") == "lazy",
+        depends_on=tuple(asked.get("depends_on", ())),
+        depends_on_line=tree.keys["depends_on"][0] if "depends_on" in asked else None,
+        patience_s=_or(tree.seconds("patience"), _SILENT.patience_s),
+        holding_page=_joined(directory, asked["holding_page"]) if "holding_page" in asked else None,
+        release=asked.get("release"),
     )
 
 
-def misfits(file: str, tree: Node) -> Iterator[Problem]:
-    """What is wrong with a document beyond its schema."""
-    for path, message in _misfits(tree):
-        node = tree.at(path)
-        yield Problem(file=file, line=node.line, column=node.column, path=dotted(path), message=message)
-
-
-def _misfits(tree: Node) -> Iterator[tuple[Path, str]]:
-    host = tree.value.get("host") if isinstance(tree.value, dict) else None
-    if isinstance(host, str) and not _is_address(host):
-        yield ("host",), f"expected an IP address or localhost, not {host!r}"
-    for path in _POSITIVE_DURATIONS:
-        if message := _duration_misfit(tree, path):
-            yield path, message
-    for name, part in _variables(tree):
-        if message := _variable_misfit(name, part):
-            yield ("env", name), message
-    first, cap = _seconds(tree, ("crash", "first")), _seconds(tree, ("crash", "cap"))
-    if first and cap and first > cap:
-        yield ("crash", "first"), "is longer than 'cap'"
+def _dependencies(asked: str | dict[str, Any] | None) -> dict[str, Any]:
+    """The fields of a recipe that say what is installed."""
+    if not isinstance(asked, dict):
+        return {"dependencies": asked}
+    return {
+        "dependencies": asked.get("file"),
+        "extras": tuple(asked.get("extras", ())),
+        "groups": tuple(asked.get("groups", ())),
+    }
 
 
 def _server(tree: Node, asked: dict[str, Any], host: HostDefaults) -> Server:
     default = Server()
     workers = asked.get("workers", default.workers)
+    timeout_s, start_timeout_s = _fitting(
+        (tree.seconds("health", "timeout"), Health(path="/").timeout_s),
+        (tree.seconds("health", "start_timeout"), default.start_timeout_s),
+    )
+    health = asked.get("health", {})
     return Server(
         workers=host.auto_workers if workers == "auto" else int(workers),
         threads=int(asked.get("threads", default.threads)),
         worker_class=asked.get("worker_class"),
         settings=dict(asked.get("gunicorn", {})),
-        start_timeout_s=_seconds(tree, ("health", "start_timeout")) or default.start_timeout_s,
-        stop_timeout_s=_seconds(tree, ("stop_timeout",)) or default.stop_timeout_s,
+        health=Health(path=health["path"], host=health.get("host"), timeout_s=timeout_s) if "path" in health else None,
+        start_timeout_s=start_timeout_s,
+        stop_timeout_s=_or(tree.seconds("stop_timeout"), default.stop_timeout_s),
+        access_log=asked.get("access_log", default.access_log),
+        counts="idle_after" in asked,
+    )
+
+
+def _liveness(tree: Node, asked: dict[str, Any]) -> Liveness:
+    default = Liveness()
+    return Liveness(
+        interval_s=_or(tree.seconds("health", "interval"), default.interval_s),
+        failures=int(asked.get("health", {}).get("failures", default.failures)),
     )
 
 
 def _crash(tree: Node, default: CrashPolicy) -> CrashPolicy:
-    first = _seconds(tree, ("crash", "first"))
-    cap = _seconds(tree, ("crash", "cap"))
-    # Whichever of the two the manifest gives is meant; the host's default bends to it.
-    first_s = first or min(default.first_s, cap or default.cap_s)
-    cap_s = cap or max(default.cap_s, first_s)
-    return CrashPolicy(
-        first_s=first_s, cap_s=cap_s, good_run_s=_seconds(tree, ("crash", "good_run")) or default.good_run_s
+    first_s, cap_s = _fitting(
+        (tree.seconds("crash", "first"), default.first_s), (tree.seconds("crash", "cap"), default.cap_s)
     )
+    good_run_s = _or(tree.seconds("crash", "good_run"), default.good_run_s)
+    return CrashPolicy(first_s=first_s, cap_s=cap_s, good_run_s=good_run_s)
 
 
-def _seconds(tree: Node, path: tuple[str, ...]) -> float | None:
-    node = _given(tree, path)
-    try:
-        return None if node is None else duration_s(str(node.written))
-    except ValueError:
-        return None
+def _fitting(low: tuple[float | None, float], high: tuple[float | None, float]) -> tuple[float, float]:
+    """Two durations, each as given and by default: whichever the manifest gives is meant, and a default bends to it."""
+    low_s = low[0] if low[0] is not None else min(low[1], _or(high[0], high[1]))
+    return low_s, high[0] if high[0] is not None else max(high[1], low_s)
 
 
-def _duration_misfit(tree: Node, path: tuple[str, ...]) -> str:
-    node = _given(tree, path)
-    if node is None or not isinstance(node.value, str | int | float):
-        return ""
-    try:
-        return "" if duration_s(str(node.written)) > 0 else "must be longer than nothing"
-    except ValueError as error:
-        return str(error)
-
-
-def _given(tree: Node, path: tuple[str, ...]) -> Node | None:
-    node = tree
-    for name in path:
-        if name not in node.keys:
-            return None
-        node = node.parts[name]
-    return node
-
-
-def _variables(tree: Node) -> Iterator[tuple[str, Node]]:
-    env = _given(tree, ("env",))
-    return ((name, env.parts[name]) for name in env.keys) if env else iter(())
-
-
-def _variable_misfit(name: str, part: Node) -> str:
-    if name.startswith("VCAP_"):
-        return "names that start with VCAP_ are set by the daemon"
-    if name in _TAKEN_VARIABLES:
-        return f"cannot be set here: {_TAKEN_VARIABLES[name]}"
-    if len(f"{name}={part.written}".encode()) > _LONGEST_VARIABLE:
-        return "is longer than the 128 KiB that Linux allows for one variable"
-    return ""
-
-
-def _is_address(host: str) -> bool:
-    try:
-        return host == "localhost" or bool(ipaddress.ip_address(host))
-    except ValueError:
-        return False
+def _or(given: float | None, default: float) -> float:
+    return default if given is None else given
 
 
 def _joined(directory: str, path: str) -> str:

@@ -10,6 +10,7 @@ from reconciler.manifests.tree import Node
 
 _LISTENS = "the daemon opens the listening socket"
 _LOGS = "the daemon keeps the logs; read them with 'reconciler logs'"
+_ACCESS = "the daemon keeps the logs; use the field 'access_log'"
 _PROCESS = "the daemon starts, watches and ends the process"
 _RELOADS = "the daemon redeploys when the source changes; use the field 'watch'"
 _HOOK = "a hook is Python code, which a manifest cannot hold"
@@ -28,9 +29,8 @@ OWNED: Mapping[str, str] = {
     "wsgi_app": "use the field 'entrypoint'",
     "paste": "use the field 'entrypoint'",
     "chdir": "the daemon runs each release in its own directory; use the field 'path'",
-    **dict.fromkeys(
-        ("accesslog", "errorlog", "logconfig", "logconfig_dict", "logconfig_json", "capture_output"), _LOGS
-    ),
+    **dict.fromkeys(("errorlog", "logconfig", "logconfig_dict", "logconfig_json", "capture_output"), _LOGS),
+    "accesslog": _ACCESS,
     **dict.fromkeys(("daemon", "pidfile", "user", "group", "initgroups", "config"), _PROCESS),
     **dict.fromkeys(("check_config", "print_config"), _PROCESS),
     **dict.fromkeys(("control_socket", "control_socket_mode", "control_socket_disable"), _PROCESS),

@@ -1,25 +1,31 @@
 """What a restart of the daemon must know of the manifests: written down at each change, read once at the start."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.desired import Json
-from reconciler.manifests.catalog import Catalog, Rules
 from reconciler.records import Records
+
+if TYPE_CHECKING:  # whoever only asks how the manifests stood need not load all that reads them
+    from reconciler.manifests.catalog import Catalog, Rules
 
 _IDENTITY = "manifests-identity"
 _STANDING = "manifests"
 
 
-def restored(records: Records, rules: Rules) -> Catalog:
+def restored(records: Records, rules: "Rules") -> "Catalog":
     """What was in force when it was last written down."""
+    from reconciler.manifests.catalog import Catalog
+
     identity = records.fact(_IDENTITY)
     return Catalog.restored(
         records.manifests(), records.leases(), tuple(json.loads(identity)) if identity else None, rules.host
     )
 
 
-def remember(records: Records, before: Catalog, after: Catalog, directory: Path) -> None:
+def remember(records: Records, before: "Catalog", after: "Catalog", directory: Path) -> None:
     """Write down what changed; leases survive a power cut, because somebody may know an app by its port."""
     if after.leases != before.leases:
         with records.lasting():
@@ -42,7 +48,23 @@ def remembered_facts(records: Records) -> dict[str, Json]:
     return json.loads(told) if told else {}
 
 
-def facts(catalog: Catalog, directory: Path) -> dict[str, Json]:
+def apps_of_unreadable(records: Records, catalog: "Catalog") -> dict[str, str]:
+    """Apps, with their files, whose last good manifest this version refuses: what runs of them must be left alone."""
+    files: list[dict[str, list[str]]] = remembered_facts(records).get("files", [])  # type: ignore[assignment]
+    found = {name: str(entry["file"]) for entry in files for name in entry["apps"]}
+    return still_unreadable(found, catalog)
+
+
+def still_unreadable(apps: Mapping[str, str], catalog: "Catalog") -> dict[str, str]:
+    """Those of them of which nothing newer is in force."""
+    return {
+        name: file
+        for name, file in apps.items()
+        if name not in catalog.apps and file in catalog.files and catalog.files[file].problems
+    }
+
+
+def facts(catalog: "Catalog", directory: Path) -> dict[str, Json]:
     """How the manifests stand, for `status`."""
     return {
         "directory": str(directory),
@@ -70,6 +92,6 @@ def facts(catalog: Catalog, directory: Path) -> dict[str, Json]:
     }
 
 
-def _last_good(catalog: Catalog, file: str) -> bytes | None:
+def _last_good(catalog: "Catalog", file: str) -> bytes | None:
     entry = catalog.files.get(file)
     return None if entry is None else entry.last_good

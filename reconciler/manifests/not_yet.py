@@ -10,28 +10,10 @@ from reconciler.manifests.problem import Problem, dotted
 from reconciler.manifests.tree import Node
 from reconciler.manifests.validate import shown
 
-
-def _always(_: Json) -> bool:
-    return True
-
-
 # Path in the document (`*` is any name) → whether this value of it asks for something that does not work yet.
 NOT_YET: Mapping[tuple[str, ...], Callable[[Json], bool]] = {
     ("kind",): lambda value: value == "service",
-    ("release",): _always,
-    ("health", "path"): _always,
-    ("health", "host"): _always,
-    ("health", "interval"): _always,
-    ("health", "timeout"): _always,
-    ("health", "failures"): _always,
-    ("probation",): _always,
-    ("idle_after",): _always,
-    ("start",): lambda value: value == "lazy",
-    ("depends_on",): _always,
-    ("patience",): _always,
-    ("holding_page",): _always,
     ("services",): bool,
-    ("state",): lambda value: value == "maintenance",
     ("env", "*"): lambda value: isinstance(value, dict),
 }
 

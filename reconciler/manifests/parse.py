@@ -7,8 +7,9 @@ import posixpath
 import re
 from dataclasses import dataclass
 
-from reconciler.manifests.document import AppDocument, HostDefaults, document_of, misfits
+from reconciler.manifests.document import AppDocument, HostDefaults, document_of
 from reconciler.manifests.gunicorn_settings import owned_settings
+from reconciler.manifests.misfits import misfits
 from reconciler.manifests.not_yet import unsupported
 from reconciler.manifests.problem import Problem
 from reconciler.manifests.text import text_of
@@ -52,7 +53,7 @@ def _document_problems(file: str, tree: Node, default_name: str | None) -> list[
     beyond = [
         *unsupported(file, tree),
         *owned_settings(file, tree),
-        *misfits(file, tree),
+        *misfits(file, tree, _name(tree, default_name)),
         *_name_problems(file, tree, default_name),
     ]
     # One problem a place: the schema's, which says what was expected, comes first.

@@ -20,11 +20,9 @@ def schema(kind: str) -> dict[str, Any]:
 @cache
 def validator(kind: str) -> Any:
     """A validator for documents of this kind. Building one takes a while, so it happens once and when first needed."""
-    from jsonschema import Draft202012Validator  # type: ignore[import-untyped, unused-ignore]
-    from jsonschema.exceptions import (  # type: ignore[import-untyped, unused-ignore]
-        ValidationError,
-    )
-    from jsonschema.validators import extend  # type: ignore[import-untyped, unused-ignore]
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import ValidationError
+    from jsonschema.validators import extend
 
     def whole_line(_: Any, pattern: str, value: Any, __: Any) -> Iterator[ValidationError]:
         """In a schema `$` is the end of the text; in Python it may also stand before a last line break."""
@@ -38,4 +36,5 @@ def validator(kind: str) -> Any:
         if len({json.dumps(item, sort_keys=True) for item in items}) < len(items):
             yield ValidationError("has items twice")
 
-    return extend(Draft202012Validator, {"pattern": whole_line, "uniqueItems": all_different})(schema(kind))
+    own: Any = extend  # has no types
+    return own(Draft202012Validator, {"pattern": whole_line, "uniqueItems": all_different})(schema(kind))

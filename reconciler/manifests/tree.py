@@ -13,6 +13,7 @@ import yaml
 from reconciler.desired import Json
 from reconciler.manifests.problem import Path, Problem, dotted
 from reconciler.manifests.scalars import value_of
+from reconciler.manifests.units import duration_s
 
 DEEPEST = 32
 MOST_ALIASES = 100
@@ -46,6 +47,23 @@ class Node:
                 break
             node = node.parts[part]
         return node
+
+    def given(self, *path: str) -> "Node | None":
+        """The node at `path`, None when nothing was written there."""
+        node = self
+        for name in path:
+            if name not in node.keys:
+                return None
+            node = node.parts[name]
+        return node
+
+    def seconds(self, *path: str) -> float | None:
+        """The duration at `path`, None when there is none or it makes no sense."""
+        node = self.given(*path)
+        try:
+            return None if node is None else duration_s(str(node.written))
+        except ValueError:
+            return None
 
     def written_at(self, *path: str) -> str:
         """The text of the scalar at `path`, exactly as it stands in the file."""

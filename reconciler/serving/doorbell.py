@@ -1,7 +1,7 @@
 """The named pipe on which workers say that they came through their gate.
 
-A ring carries an app's name and means nothing but "look": the files that workers leave are the truth, and a ring that is
-lost is made good by the next look.
+A ring carries an app's name and means nothing but "look": the files that workers leave are the truth, and a ring
+that is lost is made good by the next look.
 """
 
 import contextlib

@@ -6,7 +6,7 @@ import resource
 import shutil
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import resources
@@ -27,6 +27,7 @@ class Code:
     target: str
     worker_class: str
     runtime: str
+    settings: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +80,26 @@ def config_text(revision: Revision, code: Code, places: Places) -> str:
         worker_class=json.dumps(server.worker_class or code.worker_class),
         graceful_timeout=max(1, round(server.stop_timeout_s)),
         errorlog=json.dumps(str(places.log)),
-        accesslog=json.dumps(str(places.access_log)),
-        settings="\n".join(f"{name} = {value!r}" for name, value in sorted(server.settings.items())),
+        accesslog=repr(str(places.access_log)) if server.access_log else None,
+        settings="\n".join(
+            f"{name} = {value!r}" for name, value in sorted({**code.settings, **server.settings}.items())
+        ),
         passed=json.dumps(str(places.passed)),
         doorbell=json.dumps(str(places.doorbell)),
         instance_mark=INSTANCE_MARK,
         app_mark=APP_MARK,
+        gate=json.dumps(str(resources.files("reconciler.serving") / "gate.py")),
+        health_path=repr(server.health.path) if server.health else None,
+        health_host=json.dumps(health_host(revision)),
+        health_timeout_s=server.health.timeout_s if server.health else 0,
+        counts=server.counts,
     )
+
+
+def health_host(revision: Revision) -> str:
+    """What stands in the Host header when the daemon or a worker asks how the app is."""
+    health = revision.server.health
+    return health.host if health is not None and health.host else str(revision.address)
 
 
 def argv(config: Path, code: Code) -> tuple[str, ...]:
@@ -103,6 +117,7 @@ def environment(revision: Revision, code: Code, places: Places, identity: Identi
         "LANG": os.environ.get("LANG", "C.UTF-8"),
         "PATH": f"{Path(code.python).parent}:/usr/local/bin:/usr/bin:/bin",
         "PYTHONUNBUFFERED": "1",
+        "SPT_NOENV": "1",  # setproctitle must not write over the marks that the process table shows
         "PORT": port,
         "INSTANCE_INDEX": "0",
         "CF_INSTANCE_INDEX": "0",

@@ -11,19 +11,23 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from reconciler.desired import Revision
-from reconciler.observed import Crashes, Instance
+from reconciler.desired import Address, Revision
+from reconciler.observed import Instance
 from reconciler.records import InstanceRecord, Records
 from reconciler.serving import logs
+from reconciler.serving.activity import last_busy
 from reconciler.serving.gunicorn import Code, Identity, Places, argv, environment, write_config
-from reconciler.serving.process import Command, Marked, Process, adopt, kill_group, marked, spawn, start_ticks
+from reconciler.serving.launch import launch
+from reconciler.serving.process import Command, Marked, Process, adopt, await_end, kill_group, marked, start_ticks
+from reconciler.serving.templates import Templates
 
 _SECOND_LOOK_S = 1.0
 _KILL_MARGIN_S = 2.0
+_STRAYS_END_S = 2.0
 
 
 class CannotStart(Exception):
@@ -39,7 +43,10 @@ class _Live:
     process: Process | None = None
     end: str | None = None
     stranded: bool = False
+    unwell: str | None = None
     log_start: int = 0
+    counts: bool = False
+    note: str | None = None
     bell: asyncio.Event = field(default_factory=asyncio.Event)
 
     def seen(self) -> Instance:
@@ -51,17 +58,46 @@ class _Live:
             address=record.address,
             pid=record.pid or 0,
             started_at=record.started_at,
-            ready=record.ready,
+            ready_at=record.ready_at,
             stopping_since=record.stopping_since,
             stranded=self.stranded,
+            unwell=self.unwell,
+            busy_at=self.busy_at() if self.counts else None,
+            note=self.note,
             end=self.end,
         )
 
     def workers_passed(self) -> int:
         """How many workers have come through their gate."""
+        return sum(1 for name in self._said() if name.isdecimal())
+
+    def listen_to_workers(self) -> None:
+        """Take note of what a worker says that waits before its gate while others serve."""
+        waiting = [name for name in self._said() if name.startswith("waiting-")]
+        self.note = None if not waiting else f"{len(waiting)} of its workers waits: {self._words(waiting[0])}"
+
+    def refusal(self) -> str | None:
+        """Why a worker did not pass its gate, None when none said so."""
+        return self._words("refused") or None
+
+    def busy_at(self) -> float | None:
+        """When a worker was last at work on a request, monotonic seconds."""
+        return last_busy(self.passed / name for name in self._said() if name.isdecimal())
+
+    def mark_serving(self) -> None:
+        """Tell the workers to come that a failed check is to be waited out."""
         with contextlib.suppress(OSError):
-            return sum(1 for _ in self.passed.iterdir())
-        return 0
+            (self.passed / "serving").touch(mode=0o600)
+
+    def _said(self) -> list[str]:
+        with contextlib.suppress(OSError):
+            return os.listdir(self.passed)  # noqa: PTH208  names are all there is to know
+        return []
+
+    def _words(self, name: str) -> str:
+        with contextlib.suppress(OSError):
+            return " ".join((self.passed / name).read_text(encoding="utf-8", errors="replace")[:1000].split())
+        return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +110,24 @@ class Adoption:
 
 
 class Instances:
-    """Every instance of this state directory, by app and id. `changed` is called with an app's name on the loop."""
+    """Every instance of this state directory, by app and id. `changed` is called with an app's name on the loop.
 
-    def __init__(self, records: Records, *, state_id: str, boot: str, changed: Callable[[str], None]) -> None:
+    `launched` is called with an app's name, and in words what was started and how.
+    """
+
+    def __init__(  # noqa: PLR0913  collaborators, each named
+        self,
+        records: Records,
+        *,
+        state_id: str,
+        boot: str,
+        templates: Templates,
+        changed: Callable[[str], None],
+        launched: Callable[[str, str], None],
+    ) -> None:
         self._records = records
+        self._templates = templates
+        self._launched = launched
         self._state_id = state_id
         self._boot = boot
         self._changed = changed
@@ -92,8 +142,9 @@ class Instances:
         return tuple(live.seen() for live in self._apps.get(app, {}).values())
 
     def ring(self, app: str) -> None:
-        """A worker of the app came through its gate, or says so."""
+        """A worker of the app has something to say."""
         for live in self._apps.get(app, {}).values():
+            live.listen_to_workers()
             live.bell.set()
 
     def processes(self, app: str) -> Iterator[tuple[Instance, Process]]:
@@ -102,31 +153,62 @@ class Instances:
             if live.process is not None and live.end is None:
                 yield live.seen(), live.process
 
+    def surroundings(self, revision: Revision, code: Code, places: Places) -> dict[str, str]:
+        """The environment of an instance, for a command run in its place; marked as ours, and on no record."""
+        identity = Identity(state=self._state_id, instance=secrets.token_hex(6), started_at=time.time())  # noqa: TID251
+        return environment(revision, code, places, identity)
+
     def strand(self, app: str, instance: str) -> None:
         """Note that the listener of this instance is one the daemon does not hold."""
         self._apps[app][instance].stranded = True
 
-    def restore(self, places: Callable[[str], Places]) -> list[Adoption]:
+    def unwell(self, app: str, instance: str, reason: str | None) -> None:
+        """Note that an instance keeps failing its health path, or no longer."""
+        live = self._apps.get(app, {}).get(instance)
+        if live is not None:
+            live.unwell = reason
+
+    def restore(
+        self, places: Callable[[str], Places], keep_door: Callable[[str, Address, int], None]
+    ) -> list[Adoption]:
         """Recognise what an earlier daemon left: adopt what runs, note what is gone, end what is on no record.
 
-        Instances of another boot are forgotten: their processes cannot be any more.
+        `keep_door` is called with app, address and pid for every process that holds a listener, those included that
+        are about to be ended: a worker whose master is gone may be the last to hold it. Forgotten are instances of
+        another boot, whose processes cannot be any more, and those that never had one.
         """
         found: list[Adoption] = []
         known = list(marked(self._state_id))
-        for record in self._records.instances():
+        records = [_with_process(record, known) for record in self._records.instances()]
+        addresses = {record.id: record.address for record in records}
+        for process in known:
+            if process.instance in addresses:
+                keep_door(process.app, addresses[process.instance], process.pid)
+        for record in records:
             passed = places(record.app).passed / record.id
-            if record.boot != self._boot:
+            if record.boot != self._boot or record.pid is None:
                 self._drop(record.id, passed)
                 continue
-            live = self._restored(_with_process(record, known), passed)
+            live = self._restored(record, passed)
             self._apps.setdefault(record.app, {})[record.id] = live
             found.append(Adoption(app=record.app, pid=live.record.pid or 0, alive=live.end is None))
         self._end_strays(known)
         return found
 
-    async def start(self, revision: Revision, code: Code, places: Places, listener: int) -> Instance:
-        """Bring up an instance of the revision, or wait for the one that is coming up; raises CannotStart."""
-        live = self._coming_up(revision) or self._spawn(revision, code, places, listener)
+    def tidy(self, app: str, places: Places) -> None:
+        """Remove what no instance of the app reads or writes any more: configurations, and words of workers."""
+        lives = self._apps.get(app, {})
+        _keep_only(places.revisions, {live.record.revision for live in lives.values()})
+        _keep_only(places.passed, lives.keys())
+
+    async def start(
+        self, revision: Revision, code: Code, places: Places, listener: int, *, since: float = float("-inf")
+    ) -> Instance:
+        """Bring up an instance of the revision, or wait for the one that is coming up; raises CannotStart.
+
+        One that is unwell, or was started before `since`, is to be replaced and not to be waited for.
+        """
+        live = self._coming_up(revision, since) or await self._launch(revision, code, places, listener)
         deadline = live.record.started_at + revision.server.start_timeout_s
         try:
             async with asyncio.timeout_at(deadline):
@@ -136,16 +218,18 @@ class Instances:
                         async with asyncio.timeout(_SECOND_LOOK_S):
                             await live.bell.wait()
         except TimeoutError:
+            said = live.refusal() or logs.reason(places.log, live.log_start)
             await self._kill(live)
-            said = logs.reason(places.log, live.log_start)
             late = f"it was not ready within {revision.server.start_timeout_s:g} s"
             raise CannotStart(f"{late}; it said: {said}" if said else late) from None
         if live.end is not None:
-            said = logs.reason(places.log, live.log_start)
+            said = live.refusal() or logs.reason(places.log, live.log_start)
             self._forget(live)
             raise CannotStart(said or f"gunicorn {live.end}")
-        live.record = replace(live.record, ready=True)
-        self._records.put_instance(live.record)
+        if live.record.ready_at is None:
+            live.record = replace(live.record, ready_at=time.monotonic())
+            live.mark_serving()
+            self._records.put_instance(live.record)
         return live.seen()
 
     async def stop(self, app: str, instance: str) -> None:
@@ -166,26 +250,22 @@ class Instances:
             await self._kill(live)
         self._forget(live)
 
-    def bury(self, app: str, instance: str, crashes: Crashes | None, good_run_s: float) -> Crashes | None:
-        """Forget an instance that is gone; returns the crashes of its revision with this one, None if it was stopped."""
+    def bury(self, app: str, instance: str) -> None:
+        """Forget an instance that is gone."""
         live = self._apps.get(app, {}).get(instance)
-        if live is None or live.end is None:
-            return crashes
-        counted = crashes
-        if live.record.stopping_since is None:
-            counted = _count(live, crashes, good_run_s)
-            self._records.set_crashes(app, counted, self._boot)
-        self._forget(live)
-        return counted
+        if live is not None and live.end is not None:
+            self._forget(live)
 
-    def _coming_up(self, revision: Revision) -> _Live | None:
+    def _coming_up(self, revision: Revision, since: float) -> _Live | None:
         for live in self._apps.get(revision.app, {}).values():
             record = live.record
-            if record.revision == revision.id and live.end is None and record.stopping_since is None:
+            if live.end is not None or live.stranded or record.stopping_since is not None:
+                continue
+            if record.revision == revision.id and live.unwell is None and record.started_at >= since:
                 return live
         return None
 
-    def _spawn(self, revision: Revision, code: Code, places: Places, listener: int) -> _Live:
+    async def _launch(self, revision: Revision, code: Code, places: Places, listener: int) -> _Live:
         config = write_config(revision, code, places)
         record = InstanceRecord(
             id=secrets.token_hex(6),
@@ -200,23 +280,32 @@ class Instances:
         )
         passed = places.passed / record.id
         passed.mkdir(mode=0o700)
-        live = _Live(record=record, passed=passed, log_start=logs.size(places.log))
+        live = _Live(record=record, passed=passed, log_start=logs.size(places.log), counts=revision.server.counts)
         self._records.put_instance(record)
         self._apps.setdefault(record.app, {})[record.id] = live
+        self.tidy(record.app, places)
         identity = Identity(state=self._state_id, instance=record.id, started_at=time.time())  # noqa: TID251  display
         try:
-            live.process = spawn(
+            launched = await launch(
                 Command(
                     argv=argv(config, code),
                     env=environment(revision, code, places, identity),
                     listener=listener,
                     output=places.log,
                 ),
+                revision.server,
+                code,
+                self._templates,
                 ended=lambda: self._on_end(live),
             )
         except OSError as error:
             self._forget(live)
             raise CannotStart(f"the kernel refused to start it: {error.strerror}") from error
+        except asyncio.CancelledError:
+            self._forget(live)  # what a template had forked for it was never let go
+            raise
+        live.process = launched.process
+        self._launched(record.app, f"gunicorn {launched.process.pid} started {launched.way}")
         live.record = replace(record, pid=live.process.pid, ticks=start_ticks(live.process.pid))
         self._records.put_instance(live.record)
         return live
@@ -227,19 +316,21 @@ class Instances:
             live.process = adopt(record.pid, record.ticks, ended=lambda: self._on_end(live))
         if live.process is None:
             live.end = "ended while no daemon was watching"
-        elif not record.ready and live.workers_passed() >= record.workers:
-            live.record = replace(record, ready=True)
+        elif record.ready_at is None and live.workers_passed() >= record.workers:
+            live.record = replace(record, ready_at=time.monotonic())
+            live.mark_serving()
+        live.counts = live.busy_at() is not None
         self._records.put_instance(live.record)
         return live
 
     def _end_strays(self, known: list[Marked]) -> None:
         """Kill marked processes whose leader is not alive on record: half-started orphans, workers without a master."""
-        alive = {
-            live.record.id for lives in self._apps.values() for live in lives.values() if live.process is not None
-        }
-        for process in known:
-            if process.instance not in alive:
-                kill_group(process.pid) if process.leads else _kill_one(process.pid)
+        alive = {live.record.id for lives in self._apps.values() for live in lives.values() if live.process is not None}
+        strays = [process for process in known if process.instance not in alive]
+        for process in strays:
+            kill_group(process.pid) if process.leads else _kill_one(process.pid)
+        # Until they are gone they hold the port that is about to be opened again.
+        await_end([process.pid for process in strays], _STRAYS_END_S)
 
     def _on_end(self, live: _Live) -> None:
         assert live.process is not None
@@ -279,12 +370,11 @@ def _with_process(record: InstanceRecord, known: list[Marked]) -> InstanceRecord
     return record
 
 
-def _count(live: _Live, crashes: Crashes | None, good_run_s: float) -> Crashes:
-    now = time.monotonic()
-    record = live.record
-    good = record.ready and now - record.started_at >= good_run_s
-    before = crashes.count if crashes is not None and crashes.revision == record.revision and not good else 0
-    return Crashes(revision=record.revision, count=before + 1, last_at=now, end=live.end or "ended")
+def _keep_only(directory: Path, names: Collection[str]) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        for entry in list(directory.iterdir()):
+            if entry.name not in names:
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 def _kill_one(pid: int) -> None:

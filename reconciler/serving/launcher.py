@@ -9,6 +9,6 @@ os.environ["LISTEN_FDS"] = "1"
 os.environ["LISTEN_PID"] = str(os.getpid())
 sys.argv = ["gunicorn"] + sys.argv[2:]
 
-from gunicorn.app.wsgiapp import run  # noqa: E402
+from gunicorn.app.wsgiapp import run  # type: ignore[import-untyped]  # noqa: E402
 
 run()

@@ -4,14 +4,16 @@ The daemon keeps its own descriptor of each, so that a deploy or a crash leaves 
 instead of refusing them.
 """
 
+import asyncio
 import ctypes
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from reconciler.desired import Address
+from reconciler.serving.holding import Holding
 
 _PIDFD_GETFD = 438
 _BACKLOG = 2048
@@ -26,6 +28,8 @@ class Listeners:
 
     def __init__(self) -> None:
         self._sockets: dict[Address, socket.socket] = {}
+        self._holding: dict[Address, Holding] = {}
+        self._attended: set[Address] = set()
 
     def held(self) -> frozenset[Address]:
         """The addresses whose sockets this process holds."""
@@ -41,7 +45,12 @@ class Listeners:
         self._sockets[address] = _bound(address)
 
     def fetch(self, address: Address, pidfd: int, pid: int) -> bool:
-        """Take a copy of the socket that a process listens on at this address; False when that cannot be done."""
+        """Take a copy of the socket that a process listens on at this address; False when that cannot be done.
+
+        Nothing happens when it is held already.
+        """
+        if address in self._sockets:
+            return True
         for number in _socket_numbers(pid):
             fetched = _fetch(pidfd, number)
             if fetched is None:
@@ -56,8 +65,47 @@ class Listeners:
         """Bind while another process of ours still listens there: both get connections until that one ends."""
         self._sockets[address] = _bound(address)
 
+    def hold(self, address: Address, page: str | None) -> None:
+        """Answer for the app at this address until `step_aside`."""
+        if address not in self._holding:
+            self._holding[address] = Holding(self._sockets[address], page)
+
+    def step_aside(self, address: Address) -> None:
+        """Answer no more; nothing happens when that is so already."""
+        holding = self._holding.pop(address, None)
+        if holding is not None:
+            holding.close()
+
+    def attend(self, address: Address, knocked: Callable[[], None]) -> None:
+        """Call `knocked`, once, when a connection waits at this address."""
+        loop, number = asyncio.get_running_loop(), self.fd(address)
+
+        def knock() -> None:
+            self._ignore(address)
+            knocked()
+
+        if address not in self._attended:
+            self._attended.add(address)
+            loop.add_reader(number, knock)
+
+    def is_holding(self, address: Address) -> bool:
+        """True while this process answers for the app at this address."""
+        return address in self._holding
+
+    def is_attended(self, address: Address) -> bool:
+        """True while this process waits for a knock at this address."""
+        return address in self._attended
+
+    def _ignore(self, address: Address) -> None:
+        if address in self._attended:
+            self._attended.discard(address)
+            asyncio.get_running_loop().remove_reader(self.fd(address))
+
     def close(self, address: Address) -> None:
         """Close this process's copy; nothing happens when it is not held."""
+        if address in self._sockets:
+            self.step_aside(address)
+            self._ignore(address)
         held = self._sockets.pop(address, None)
         if held is not None:
             held.close()
@@ -122,7 +170,7 @@ def _why(address: Address, error: OSError) -> str:
 
 
 def _holder(port: int) -> str | None:
-    import psutil  # noqa: PLC0415  only this failure needs it, and it costs the daemon memory
+    import psutil
 
     try:
         for connection in psutil.net_connections(kind="tcp"):

@@ -38,14 +38,18 @@ def reason(log: Path, since: int) -> str | None:
             return raised["kind"]
     for line in reversed(said):
         told = _GUNICORN_LINE.match(line)
-        if told and told["level"] in ("ERROR", "CRITICAL") and not told["text"].startswith(("Shutting", "Reason", "Worker (")):
+        if (
+            told
+            and told["level"] in ("ERROR", "CRITICAL")
+            and not told["text"].startswith(("Shutting", "Reason", "Worker ("))
+        ):
             return told["text"]
     plain = [line.strip() for line in said if line.strip() and not _GUNICORN_LINE.match(line)]
     return plain[-1] if plain else None
 
 
 def rotate(log: Path, limit_bytes: int, keep: int) -> bool:
-    """Rename a log that grew over its limit to `.1`, the ones before it up to `.keep`; True when its writers must reopen."""
+    """Rename a log over its limit to `.1`, those before it up to `.keep`; True when its writers must reopen."""
     if size(log) <= limit_bytes:
         return False
     for number in range(keep - 1, 0, -1):

@@ -6,16 +6,21 @@ alone is never trusted. Exits are noticed through pidfd, for children and adopte
 
 import asyncio
 import contextlib
+import ctypes
 import os
+import select
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-STATE_MARK = "RECONCILER_STATE"
+STATE_MARK = "RECONCILER_STATE_ID"
 INSTANCE_MARK = "RECONCILER_INSTANCE"
 APP_MARK = "RECONCILER_APP"
 REVISION_MARK = "RECONCILER_REVISION"
+_PR_SET_CHILD_SUBREAPER = 36
+_ORPHANS_END_S = 0.2
 
 
 def boot_id() -> str:
@@ -114,6 +119,7 @@ class Process:
     def _on_end(self) -> None:
         kill_group(self.pid)
         self.end = self._reap() if self._child else "ended"
+        self._loop.call_later(_ORPHANS_END_S, _reap_group, self.pid)
         self.forget()
         self._ended()
 
@@ -135,6 +141,54 @@ def kill_group(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
 
 
+def await_end(pids: Collection[int], at_most_s: float) -> None:
+    """Block until these processes, just killed, have let go of all they held."""
+    deadline = time.monotonic() + at_most_s
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            fd = os.pidfd_open(pid)
+            ended = select.poll()  # select() knows no descriptor over 1023
+            ended.register(fd, select.POLLIN)
+            ended.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            os.close(fd)
+
+
+def take_in_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends, so that how it ends is known here.
+
+    Without it (a kernel before 3.4) all goes on, but for that. Whatever was taken in is let go when this process ends.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+class Orphans:
+    """The children that nobody here started: workers whose master was killed, what an installer left behind."""
+
+    def __init__(self) -> None:
+        self._seen: frozenset[int] = frozenset()
+
+    def bury(self) -> None:
+        """Reap every child that was dead at the last call already: whoever started it would have waited for it."""
+        dead = frozenset(pid for pid in _children() if (_stat_of(pid) or "?")[0] == "Z")
+        for pid in dead & self._seen:
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
+        self._seen = dead
+
+
+def _children() -> Iterator[int]:
+    for children in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            yield from map(int, children.read_text().split())
+
+
+def _reap_group(leader: int) -> None:
+    """Reap what is left of a group whose leader is gone; those that were never taken in are nobody's concern."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitid(os.P_PGID, leader, os.WEXITED | os.WNOHANG) is not None:
+            pass
+
+
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
@@ -150,6 +204,14 @@ class Command:
     env: Mapping[str, str]
     listener: int
     output: Path
+
+
+def keep_descriptors() -> None:
+    """Hand on nothing that whoever started this process left open: an instance would hold it for months."""
+    for number in [int(entry.name) for entry in os.scandir("/proc/self/fd")]:
+        with contextlib.suppress(OSError):  # the scan's own is closed by now
+            if number > 2:
+                os.set_inheritable(number, False)
 
 
 def spawn(command: Command, ended: Callable[[], None]) -> Process:

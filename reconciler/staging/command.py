@@ -10,14 +10,15 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import join
 
 from reconciler.staging import leash
 from reconciler.staging.failure import StagingError
-from reconciler.staging.log import Log, masked
+from reconciler.staging.log import Log
+from reconciler.staging.progress import Progress
 
 _LAST_LINES = 5
 _GRACE_S = 2.0
@@ -25,42 +26,13 @@ _TICK_S = 1.0
 _LEASH = (sys.executable, "-I", "-S", leash.__file__)
 _LONGEST_LINE = 1 << 16
 
-# What an installer may know of our own environment. All else could change what is installed, and where to.
-_ALLOWED = frozenset(
-    (
-        "PATH",
-        "HOME",
-        "LANG",
-        "TMPDIR",
-        "http_proxy",
-        "https_proxy",
-        "all_proxy",
-        "no_proxy",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-        "NO_PROXY",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-        "NETRC",
-        "UV_INDEX",
-        "UV_DEFAULT_INDEX",
-        "UV_EXTRA_INDEX_URL",
-    )
-)
-_ALLOWED_PREFIX = "UV_INDEX_"
-
-
-def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The part of `environ` that an installer may see."""
-    return {name: value for name, value in environ.items() if name in _ALLOWED or name.startswith(_ALLOWED_PREFIX)}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """What to run; `doing` is what it does, as an operator would say it: "installing requirements".
 
-    `held` are descriptors the command keeps open for as long as it lives.
+    `held` are descriptors the command keeps open for as long as it lives, `into` a file for its standard output, which
+    otherwise is logged, and `detail` says how far it is from what it says, once a second.
     """
 
     doing: str
@@ -68,6 +40,8 @@ class Command:
     directory: str = "/"
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     held: Sequence[int] = ()
+    into: Path | None = None
+    detail: Progress | None = None
 
 
 async def run(command: Command, log: Log, progress: Callable[[str], None]) -> None:
@@ -75,20 +49,9 @@ async def run(command: Command, log: Log, progress: Callable[[str], None]) -> No
     loop = asyncio.get_running_loop()
     began = loop.time()
     log.say(f"{command.doing}: {join(command.arguments)}")
-    process = await asyncio.create_subprocess_exec(
-        *_LEASH,
-        str(os.getpid()),
-        *command.arguments,
-        cwd=command.directory,
-        env=dict(command.environment),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-        pass_fds=command.held,
-    )
+    process = await _spawn(command)
     try:
-        last = await _relay(process, log, _Clock(command.doing, progress))
+        last = await _relay(process, log, _Clock(command, progress))
         code = await process.wait()
     except BaseException:
         log.say(f"{command.doing}: ended after {loop.time() - began:.1f} s")
@@ -102,16 +65,34 @@ async def run(command: Command, log: Log, progress: Callable[[str], None]) -> No
     log.say(f"{command.doing}: done in {took:.1f} s")
 
 
+async def _spawn(command: Command) -> asyncio.subprocess.Process:
+    with ExitStack() as files:
+        into = None if command.into is None else files.enter_context(command.into.open("wb"))
+        return await asyncio.create_subprocess_exec(
+            *_LEASH,
+            str(os.getpid()),
+            *command.arguments,
+            cwd=command.directory,
+            env=dict(command.environment),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=into or asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE if into else asyncio.subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=command.held,
+        )
+
+
 async def _relay(process: asyncio.subprocess.Process, log: Log, clock: "_Clock") -> tuple[str, ...]:
     """Output into the log as it comes; the last lines that say anything."""
     last: deque[str] = deque(maxlen=_LAST_LINES)
-    assert process.stdout is not None
+    output = process.stdout or process.stderr
+    assert output is not None
     pending = b""
     while True:
         clock.show()
         try:
             async with asyncio.timeout(_TICK_S):
-                block = await process.stdout.read(_LONGEST_LINE)
+                block = await output.read(_LONGEST_LINE)
         except TimeoutError:
             continue
         if not block:
@@ -120,31 +101,43 @@ async def _relay(process: asyncio.subprocess.Process, log: Log, clock: "_Clock")
         if len(pending) > _LONGEST_LINE:
             lines, pending = [*lines, pending], b""
         for line in lines:
-            _keep(line, last, log)
-    _keep(pending, last, log)
+            _keep(line, last, log, clock)
+    _keep(pending, last, log, clock)
     return tuple(last)
 
 
-def _keep(line: bytes, last: deque[str], log: Log) -> None:
-    text = masked(line.decode(errors="backslashreplace").rstrip())
+def _keep(line: bytes, last: deque[str], log: Log, clock: "_Clock") -> None:
+    text = log.masked(line.decode(errors="backslashreplace").rstrip())
     if text:
         log.repeat(text)
+        clock.hear(text)
         last.append(text)
 
 
 class _Clock:
-    """Tells `progress` what is being done, and for how long."""
+    """Tells `progress` what is being done, how far it is, and for how long it has been."""
 
-    def __init__(self, doing: str, progress: Callable[[str], None]) -> None:
-        self._doing = doing
+    def __init__(self, command: Command, progress: Callable[[str], None]) -> None:
+        self._doing = command.doing
+        self._detail = command.detail
         self._progress = progress
         self._now = asyncio.get_running_loop().time
         self._began = self._now()
         self._shown = ""
+        self._next_at = 0.0
+
+    def hear(self, line: str) -> None:
+        if self._detail is not None:
+            self._detail.hear(line)
 
     def show(self) -> None:
-        elapsed_s = int(self._now() - self._began)
-        shown = f"{self._doing} ({elapsed_s} s)" if elapsed_s else self._doing
+        now = self._now()
+        if self._shown and now < self._next_at:
+            return
+        self._next_at = now + _TICK_S
+        elapsed_s = int(now - self._began)
+        far = self._detail.far() if self._detail is not None else ""
+        shown = f"{self._doing}{far and f': {far}'}{f' ({elapsed_s} s)' if elapsed_s else ''}"
         if shown != self._shown:
             self._shown = shown
             self._progress(shown)

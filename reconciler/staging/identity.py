@@ -16,19 +16,28 @@ from reconciler.staging.dependencies import Dependencies
 from reconciler.staging.log import masked
 from reconciler.staging.runtimes import Runtime
 
-_INDEX_SETTINGS = ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL")
+_INDEX_SETTINGS = frozenset(
+    (
+        *("UV_INDEX", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_INDEX_URL", "UV_FIND_LINKS", "UV_EXCLUDE_NEWER"),
+        *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"),
+    )
+)
 _CREDENTIALS = ("_USERNAME", "_PASSWORD")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ingredients:
-    """Everything that decides what is in an environment; `servers` are installed beside the app's own dependencies."""
+    """Everything that decides what is in an environment; `servers` are installed beside the app's own dependencies.
+
+    `supply` is a digest of the packages that the code brings along, "" when an index is asked for them.
+    """
 
     runtime: Runtime
     dependencies: Dependencies
     servers: tuple[str, ...]
     installer: str
     indexes: str
+    supply: str = ""
 
     @property
     def facts(self) -> dict[str, str]:
@@ -40,6 +49,7 @@ class Ingredients:
             "the index settings": self.indexes,
             "the server": " ".join(self.servers),
             "the dependency file": self.dependencies.file,
+            **({"the bundled packages": self.supply} if self.supply else {}),
             **self.dependencies.contents,
         }
 

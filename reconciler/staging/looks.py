@@ -13,6 +13,10 @@ from reconciler.records import Records
 from reconciler.staging.failure import SourceError
 from reconciler.staging.source import Digests, fingerprint
 
+# How long no file may have changed before a tree counts as whole, and the longest that is waited for.
+_QUIET_S = 0.25
+_LONGEST_S = 5.0
+
 
 class Looks:
     """What is known of every app's source, by the app's name."""
@@ -63,7 +67,7 @@ class Looks:
         before = self._looks.get(name)
         digests = self._digests.pop(name, None) or Digests()
         try:
-            content = await asyncio.to_thread(fingerprint, source.path, digests)
+            content = await _settled(source.path, digests)
         except SourceError as error:
             if before is None or before.source != source:
                 raise
@@ -81,3 +85,14 @@ class Looks:
         """Nothing is asked of the app any more."""
         for known in (self._looks, self._changes, self._digests):
             known.pop(name, None)
+
+
+async def _settled(path: str, digests: Digests) -> str:
+    """The source's fingerprint, taken again while it is still being written: half a copy is not what anybody wants."""
+    deadline = time.monotonic() + _LONGEST_S
+    while True:
+        content = await asyncio.to_thread(fingerprint, path, digests)
+        young_s = digests.youngest_s()
+        if young_s >= _QUIET_S or time.monotonic() > deadline:
+            return content
+        await asyncio.sleep(_QUIET_S - young_s)

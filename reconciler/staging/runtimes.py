@@ -19,7 +19,8 @@ from pathlib import Path
 from reconciler.staging.failure import StagingError
 from reconciler.staging.shared import Shared
 
-OLDEST_SUPPORTED = (3, 8)
+_OLDEST_3 = (3, 6)
+_OLDEST = (2, 7)
 
 _PROBE_TIMEOUT_S = 10.0
 _INTERPRETER = re.compile(r"(python|pypy)(\d(\.\d+)?t?)?")
@@ -71,14 +72,19 @@ def choose(runtimes: Sequence[Runtime], asked: str | None) -> Runtime:
         meant = [runtime for runtime in runtimes if runtime.path == os.path.realpath(asked)]
     else:
         meant = _meant(runtimes, asked)
-    supported = [runtime for runtime in meant if runtime.release >= OLDEST_SUPPORTED]
+    supported = [runtime for runtime in meant if is_supported(runtime)]
     if supported:
         return max(supported, key=lambda runtime: (runtime.stable, runtime.release))
-    if meant or _too_old(asked):
-        version = ".".join(map(str, meant[0].release[:2])) if meant else str(asked).lstrip("cpython-@")
-        oldest = ".".join(map(str, OLDEST_SUPPORTED))
-        raise StagingError(f"python {version} is not supported yet: ask for {oldest} or newer\n{table(runtimes)}")
+    if meant:
+        raise StagingError(
+            f"{meant[0].description} is not supported: 2.7, 3.6 and everything newer is\n{table(runtimes)}"
+        )
     raise StagingError(f"this host has no runtime {asked or 'python3'!r}; it has\n{table(runtimes)}")
+
+
+def is_supported(runtime: Runtime) -> bool:
+    """Whether gunicorn and an installer can still be had for it."""
+    return runtime.release[:2] == _OLDEST or runtime.release >= _OLDEST_3
 
 
 def table(runtimes: Iterable[Runtime]) -> str:
@@ -128,12 +134,6 @@ def _meant(runtimes: Sequence[Runtime], asked: str | None) -> list[Runtime]:
         and runtime.release[: len(numbers)] == numbers
         and runtime.name.endswith("t") == (match["rest"] == "t")
     ]
-
-
-def _too_old(asked: str | None) -> bool:
-    match = _ASKED.fullmatch((asked or "").strip().lower())
-    numbers = tuple(int(number) for number in ((match and match["version"]) or "").split(".") if number)
-    return bool(numbers) and numbers != (3,) and numbers < OLDEST_SUPPORTED
 
 
 def _places(extra: Sequence[str], environ: Mapping[str, str]) -> Iterator[Path]:

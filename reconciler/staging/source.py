@@ -1,4 +1,4 @@
-"""A source path in; its fingerprint, or a copy of it and the copy's fingerprint, out.
+"""A source path in, a directory or an archive; its fingerprint, or a copy of it and the copy's fingerprint, out.
 
 The fingerprint is a digest of what a snapshot holds: relative paths, executable bits, link targets, contents. A copy's
 is computed from the bytes that were copied, so a copy that has the fingerprint asked for *is* what was asked for,
@@ -8,6 +8,7 @@ whatever was written to the source meanwhile. Everything here blocks: call it in
 import errno
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from pathlib import Path
 from time import time_ns
 from typing import TypeAlias
 
+from reconciler.staging import archive, wheel
 from reconciler.staging.failure import SourceError
 from reconciler.staging.tree import Entry, entries, ignored, shown
 
@@ -23,7 +25,6 @@ __all__ = ["Digests", "fingerprint", "ignored", "snapshot"]
 _CHUNK = 1 << 20
 # A file changed this recently may change again without its times moving: file systems' clocks tick in 1 to 10 ms.
 _SETTLED_NS = 100_000_000
-_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".whl")
 
 _Stamp: TypeAlias = tuple[int, int, int, int]
 _Known: TypeAlias = tuple[_Stamp, str]
@@ -37,13 +38,20 @@ class Digests:
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
+        self._changed_ns = 0
+
+    def youngest_s(self) -> float:
+        """How long ago any of the files was last changed, when they were last looked at."""
+        return max(0.0, (time_ns() - self._changed_ns) / 1e9)
 
     def known(self, entry: Entry) -> str | None:
         stamp, digest = self._known.get(entry.path, (None, None))
         return digest if stamp == _stamp(entry.stat) else None
 
-    def replace(self, known: dict[str, _Known]) -> None:
+    def replace(self, known: dict[str, _Known], changed_ns: int) -> None:
         self._known = known
+        # A time in the future is a clock that was set, not a change that is yet to come.
+        self._changed_ns = min(changed_ns, time_ns())
 
 
 def fingerprint(path: str, digests: Digests | None = None) -> str:
@@ -51,15 +59,20 @@ def fingerprint(path: str, digests: Digests | None = None) -> str:
     digests = digests or Digests()
     whole = _Whole()
     seen: dict[str, _Known] = {}
+    changed_ns = 0
     with _reading(path) as root:
+        if root.is_file():
+            return _of_archive(root, digests)
         for entry in entries(root):
             digest = ""
             if entry.kind == "file":
                 digest = digests.known(entry) or _digest(f"{root}/{entry.path}")
-                if time_ns() - max(entry.stat.st_mtime_ns, entry.stat.st_ctime_ns) > _SETTLED_NS:
+                entry_ns = max(entry.stat.st_mtime_ns, entry.stat.st_ctime_ns)
+                changed_ns = max(changed_ns, entry.stat.st_ctime_ns)
+                if time_ns() - entry_ns > _SETTLED_NS:
                     seen[entry.path] = _stamp(entry.stat), digest
             whole.add(entry, digest)
-        digests.replace(seen)
+        digests.replace(seen, changed_ns)
         return whole.digest()
 
 
@@ -70,12 +83,50 @@ def snapshot(path: str, destination: Path, go_on: Callable[[], bool] = lambda: T
     """
     whole = _Whole()
     with _reading(path) as root:
+        if root.is_file():
+            return _unpacked(root, destination, go_on)
         destination.mkdir(parents=True)
         for entry in entries(root):
             if not go_on():
                 raise InterruptedError(errno.EINTR, "the copy was given up")
             whole.add(entry, _copy(entry, f"{root}/{entry.path}", f"{destination}/{entry.path}"))
         return whole.digest()
+
+
+def _of_archive(root: Path, digests: Digests) -> str:
+    """An archive's fingerprint is that of its bytes; one that cannot be unpacked has none."""
+    entry = Entry(root.name, "file", root.stat())
+    digest = digests.known(entry)
+    if digest is None:
+        digest = _digest(str(root))
+        archive.check(root)
+    settled = time_ns() - max(entry.stat.st_mtime_ns, entry.stat.st_ctime_ns) > _SETTLED_NS
+    known = {entry.path: (_stamp(entry.stat), digest)} if settled else {}
+    digests.replace(known, entry.stat.st_ctime_ns)
+    return hashlib.sha256(f"archive\0{root.name}\0{digest}".encode()).hexdigest()
+
+
+def _unpacked(root: Path, destination: Path, go_on: Callable[[], bool]) -> str:
+    """Unpack a copy of an archive: what is unpacked is what was read for the fingerprint."""
+    packed = destination.with_name(f"{destination.name}-packed")
+    unpacked = packed / "content"
+    packed.mkdir(parents=True)
+    copy = packed / root.name
+    reading = os.open(root, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        writing = os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            digest = _copy_contents(reading, writing, os.fstat(reading).st_size)
+        finally:
+            os.close(writing)
+    finally:
+        os.close(reading)
+    archive.unpack(copy, unpacked, go_on)
+    archive.top(unpacked).rename(destination)
+    shutil.rmtree(packed)
+    if root.name.endswith(".whl"):
+        wheel.write_requirements(destination)
+    return hashlib.sha256(f"archive\0{root.name}\0{digest}".encode()).hexdigest()
 
 
 class _Whole:
@@ -101,9 +152,8 @@ def _reading(path: str) -> Iterator[Path]:
     """The source's own directory (a link to it is followed), and its failures named."""
     try:
         root = Path(os.path.realpath(path, strict=True))
-        if not root.is_dir():
-            archive = root.name.endswith(_ARCHIVES)
-            raise SourceError("archives are not supported yet: unpack it" if archive else "it is not a directory")
+        if not root.is_dir() and not (root.is_file() and archive.is_archive(root.name)):
+            raise SourceError(f"it is neither a directory nor an archive ({', '.join(archive.ENDINGS)})")
         yield root
     except SourceError as error:
         raise SourceError(f"cannot read the source at {shown(path)}: {error}") from error

@@ -7,7 +7,8 @@ file systems leave of a file whose data never reached the disk). One that does n
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from reconciler.staging.modules import Interface
@@ -20,8 +21,10 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class Staged:
     """One finished build; all paths are absolute.
 
-    `code` is the directory to serve from (an app's own, or the one of its Django project), `python` the environment's
-    interpreter, `entrypoint` what gunicorn loads, `worker_class` the gunicorn worker that suits its `interface`.
+    `code` is the directory to serve from (an app's own, or the one of its Django project), `pythonpath` further ones to
+    import from, `python` the environment's interpreter, `entrypoint` what gunicorn loads, `worker_class` the gunicorn
+    worker that suits its `interface`, `gunicorn` settings of the code's own, where a manifest does not say otherwise.
+    `because` and `reported` are for an operator: why it has this environment, and which of its wishes are not granted.
     """
 
     directory: str
@@ -33,6 +36,10 @@ class Staged:
     entrypoint: str
     interface: Interface
     worker_class: str
+    gunicorn: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    pythonpath: tuple[str, ...] = ()
+    because: str = ""
+    reported: tuple[str, ...] = ()
 
 
 def boot_id() -> str:
@@ -55,7 +62,8 @@ def read(directory: Path, boot: str) -> Staged | None:
     """The build in `directory`; None when there is none, or it did not survive a power cut."""
     try:
         record = json.loads((directory / RECORD).read_bytes())
-        staged = Staged(**record["staged"])
+        lists = {name: tuple(record["staged"][name]) for name in ("pythonpath", "reported")}
+        staged = Staged(**{**record["staged"], **lists})
         if record["boot"] != boot and any(_emptied(directory / file) for file in record["files"]):
             return None
     except (OSError, ValueError, KeyError, TypeError):

@@ -5,40 +5,39 @@ there, whenever staging is cancelled or killed.
 """
 
 import asyncio
-import os
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.desired import Build
 from reconciler.staging import django, staged
-from reconciler.staging.command import clean_environment
-from reconciler.staging.dependencies import Dependencies, dependencies
-from reconciler.staging.detect import EntryPoint, detect
+from reconciler.staging.detect import EntryPoint
 from reconciler.staging.environment import Environment, Environments, Order
 from reconciler.staging.failure import SourceChanged, StagingError
-from reconciler.staging.identity import Ingredients, indexes, installer
+from reconciler.staging.identity import installer
 from reconciler.staging.log import Log
-from reconciler.staging.pinned import chosen
+from reconciler.staging.look import Look, look
 from reconciler.staging.removal import draft, leftovers, remove
 from reconciler.staging.runtimes import Interpreters, Runtime
+from reconciler.staging.serving_environment import environment_for, ingredients_of
 from reconciler.staging.source import snapshot
 from reconciler.staging.staged import Staged
+from reconciler.staging.surroundings import for_installers, secrets
 from reconciler.staging.threads import in_thread
 
 __all__ = ["SourceChanged", "Staged", "Stager", "StagingError"]
 
 _CODE = "code"
-_FIRST_WITH_ASGI_WORKER = (3, 10)  # the oldest Python on which gunicorn has a worker for ASGI apps
 
 
 class Stager:
     """Makes builds. `builds` says where an app's are kept; all paths are on one file system.
 
     `interpreters` are the host settings' own (programs or directories), `slots` bounds what is staged at once, and each
-    of copying and installing may take `timeout_s`, the wait for a slot not counted. One task at a time stages an app.
+    of copying and installing may take `timeout_s`, the wait for a slot not counted; `environ` gives the variables that
+    say where packages come from. One task at a time stages an app.
     """
 
     def __init__(  # noqa: PLR0913 -- collaborators, each named
@@ -51,14 +50,19 @@ class Stager:
         timeout_s: float,
         slots: asyncio.Semaphore,
         uv: str,
+        environ: Callable[[], Mapping[str, str]],
     ) -> None:
+        self._environ = environ
         self._builds = builds
         self._interpreters = Interpreters(interpreters)
-        self._environments = Environments(directory=environments, cache=cache, uv=uv, slots=slots, timeout_s=timeout_s)
+        self._boot = staged.boot_id()
+        self._environments = Environments(
+            directory=environments, cache=cache, uv=uv, slots=slots, timeout_s=timeout_s, boot=self._boot
+        )
         self._timeout_s = timeout_s
         self._slots = slots
         self._uv = uv
-        self._boot = staged.boot_id()
+        self._read: dict[Path, tuple[tuple[int, int], Staged | None]] = {}
 
     async def stage(self, app: str, build: Build, log: Path, progress: Callable[[str], None]) -> Staged:
         """The finished build, made now unless it is there already; StagingError, SourceChanged.
@@ -68,7 +72,7 @@ class Stager:
         finished = self.finished(app, build.id)
         if finished is not None:
             return finished
-        with _explained(app, self._timeout_s), Log(log) as lines:
+        with _explained(app, self._timeout_s), Log(log, secrets(self._environ())) as lines:
             loop = asyncio.get_running_loop()
             began = loop.time()
             lines.say(f"staging build {build.id} of {app} from {build.source.path}")
@@ -83,7 +87,16 @@ class Stager:
 
     def finished(self, app: str, build_id: str) -> Staged | None:
         """The build, when it is finished and its environment is whole. A few file reads."""
-        found = staged.read(self._builds(app) / build_id, self._boot)
+        directory = self._builds(app) / build_id
+        try:
+            facts = (directory / staged.RECORD).stat()
+        except OSError:
+            self._read.pop(directory, None)
+            return None
+        stamp, found = self._read.get(directory, (None, None))
+        if stamp != (facts.st_mtime_ns, facts.st_ino):
+            found = staged.read(directory, self._boot)
+            self._read[directory] = (facts.st_mtime_ns, facts.st_ino), found
         if found is None or self._environments.finished(Path(found.environment).name) is None:
             return None
         return found
@@ -94,6 +107,21 @@ class Stager:
             (record.stat().st_mtime_ns, record.parent.name) for record in self._builds(app).glob(f"*/{staged.RECORD}")
         ]
         return tuple(build for _, build in sorted(found) if not build.startswith("."))
+
+    async def warm_up(self) -> None:
+        """Learn what the first build would else have to wait for: the interpreters, and the installer's version."""
+        await self._interpreters.known()
+        await asyncio.to_thread(installer, self._uv)
+
+    def collect(self, apps: Iterable[str], retention_s: float) -> tuple[str, ...]:
+        """Remove the environments that no build of these apps has, and nobody asked for in `retention_s`. Blocks."""
+        found = (staged.read(record.parent, self._boot) for app in apps for record in self._records(app))
+        in_use = frozenset(Path(each.environment).name for each in found if each is not None)
+        return self._environments.collect(in_use, retention_s)
+
+    async def compile_ahead(self) -> None:
+        """Until cancelled: have the bytecode of new environments written while nothing else is to be done."""
+        await self._environments.compile_ahead()
 
     def discard(self, app: str, build_id: str) -> None:
         """Remove the build, finished or not; it is gone at once, though emptying it blocks for a while."""
@@ -109,10 +137,9 @@ class Stager:
         try:
             await self._copy(job, builds, unfinished / _CODE)
             runtimes = await self._interpreters.known(job.build.recipe.runtime)
-            plan = await in_thread(lambda _: _look(unfinished / _CODE, job.build, runtimes))
-            job.log.say(f"runtime: {plan.runtime.description}, {plan.runtime.path} ({plan.because})")
-            job.log.say(f"entry point: {plan.entry.target} ({plan.entry.interface})")
-            job.log.say(f"dependencies: {plan.dependencies.file or 'none'}")
+            plan = await in_thread(lambda _: look(unfinished / _CODE, job.build.recipe, runtimes))
+            for line in plan.lines():
+                job.log.say(line)
             environment = await self._environment(job, plan, unfinished / _CODE)
             made = _staged(directory, plan, environment)
             await in_thread(lambda _: _finish(unfinished, plan, made, self._boot))
@@ -134,42 +161,24 @@ class Stager:
         if content != job.build.content:
             raise SourceChanged("the source changed meanwhile: what it is now is staged instead")
 
-    async def _environment(self, job: "_Job", plan: "_Look", code: Path) -> Environment:
-        """An environment that can serve the app: gunicorn's own worker, or for ASGI uvicorn's where it has none."""
-        servers: tuple[str, ...] = ("gunicorn",)
-        needs_asgi = plan.entry.interface == "asgi"
-        if needs_asgi and plan.runtime.release < _FIRST_WITH_ASGI_WORKER:
-            servers = ("gunicorn", "uvicorn")
-        ingredients = Ingredients(
-            runtime=plan.runtime,
-            dependencies=plan.dependencies,
-            servers=servers,
-            installer=await asyncio.to_thread(installer, self._uv),
-            indexes=indexes(clean_environment(os.environ)),
-        )
+    async def _environment(self, job: "_Job", plan: Look, code: Path) -> Environment:
         order = Order(
-            ingredients=ingredients,
+            ingredients=ingredients_of(plan, await asyncio.to_thread(installer, self._uv), self._environ()),
             code=code,
             previous=self._previous(job.app),
             log=job.log,
             progress=job.progress,
+            environment=for_installers(self._environ()),
+            supply=plan.supply,
         )
-        environment = await self._environments.obtain(order)
-        if needs_asgi and not environment.asgi_worker and len(servers) == 1:
-            job.log.say(f"gunicorn {environment.gunicorn_version} has no worker for ASGI apps: uvicorn's is needed")
-            both = replace(ingredients, servers=("gunicorn", "uvicorn"))
-            environment = await self._environments.obtain(replace(order, ingredients=both))
-        if needs_asgi and not environment.asgi_worker:
-            raise StagingError(
-                f"it is an ASGI app, and neither gunicorn {environment.gunicorn_version} nor the uvicorn beside it"
-                " can serve those: allow gunicorn 25 or newer in the requirements"
-            )
-        return environment
+        return await environment_for(self._environments, order, plan.entry, await self._interpreters.known())
+
+    def _records(self, app: str) -> list[Path]:
+        return list(self._builds(app).glob(f"*/{staged.RECORD}"))
 
     def _previous(self, app: str) -> Mapping[str, str]:
         """What the environment of the app's newest build was made from; empty when there is none."""
-        records = self._builds(app).glob(f"*/{staged.RECORD}")
-        newest = max(records, key=lambda record: record.stat().st_mtime_ns, default=None)
+        newest = max(self._records(app), key=lambda record: record.stat().st_mtime_ns, default=None)
         found = None if newest is None else staged.read(newest.parent, self._boot)
         return {} if found is None else self._environments.facts(found.environment)
 
@@ -182,43 +191,31 @@ class _Job:
     progress: Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Look:
-    """What a look at the code says about how to run it."""
-
-    runtime: Runtime
-    because: str
-    entry: EntryPoint
-    dependencies: Dependencies
-
-
-def _look(code: Path, build: Build, runtimes: tuple[Runtime, ...]) -> _Look:
-    choice = chosen(runtimes, build.recipe.runtime, code)
-    return _Look(
-        runtime=choice.runtime,
-        because=choice.because,
-        entry=detect(code, build.recipe.entrypoint),
-        dependencies=dependencies(code, build.recipe.dependencies),
-    )
-
-
-def _staged(directory: Path, look: _Look, environment: Environment) -> Staged:
+def _staged(directory: Path, plan: Look, environment: Environment) -> Staged:
     return Staged(
         directory=str(directory),
-        code=str(directory / _CODE / look.entry.chdir),
+        code=str(directory / _CODE / plan.entry.chdir),
         environment=environment.directory,
         python=environment.python,
         python_version=environment.python_version,
         gunicorn_version=environment.gunicorn_version,
-        entrypoint=look.entry.target,
-        interface=look.entry.interface,
-        worker_class=environment.asgi_worker if look.entry.interface == "asgi" else "sync",
+        entrypoint=plan.entry.target,
+        interface=plan.entry.interface,
+        worker_class=plan.entry.worker_class or _worker_class(plan.entry, environment),
+        gunicorn=plan.entry.gunicorn,
+        pythonpath=tuple(str(directory / _CODE / path) for path in plan.entry.pythonpath),
+        because=environment.because,
+        reported=plan.entry.reported,
     )
 
 
-def _finish(unfinished: Path, look: _Look, made: Staged, boot: str) -> None:
-    if look.entry.settings is not None:
-        django.write_module(unfinished / _CODE / look.entry.chdir, look.entry.settings)
+def _worker_class(entry: EntryPoint, environment: Environment) -> str:
+    return environment.asgi_worker if entry.interface == "asgi" else "sync"
+
+
+def _finish(unfinished: Path, plan: Look, made: Staged, boot: str) -> None:
+    if plan.entry.settings is not None:
+        django.write_module(unfinished / _CODE / plan.entry.chdir, plan.entry.settings)
     staged.write(made, unfinished, boot)
     remove(Path(made.directory))  # one that is there and was not counted as finished
     unfinished.rename(made.directory)

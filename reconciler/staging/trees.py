@@ -8,7 +8,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
+from reconciler.staging.archive import is_archive
 from reconciler.staging.tree import ignored
 from reconciler.watch import Change, Watch, Watched
 
@@ -57,7 +59,7 @@ class Trees:
                 continue
             if tree is not None:
                 self._drop(path)
-            watched = await asyncio.to_thread(self._watch.tree, path, partial(self._stir, path), ignored)
+            watched = await asyncio.to_thread(self._start, path)
             self._trees[path] = tree = _Tree(names=frozenset(of_path), watched=watched)
             self._changed(tree)
 
@@ -69,6 +71,14 @@ class Trees:
         """Watch nothing any more."""
         for path in list(self._trees):
             self._drop(path)
+
+    def _start(self, path: str) -> Watched:
+        """Watch a tree; of an archive its directory, in which nothing else matters."""
+        stir = partial(self._stir, path)
+        if is_archive(path) and not Path(path).is_dir():
+            name = Path(path).name
+            return self._watch.folder(str(Path(path).parent), stir, lambda other: other != name)
+        return self._watch.tree(path, stir, ignored)
 
     def _drop(self, path: str) -> None:
         tree = self._trees.pop(path)

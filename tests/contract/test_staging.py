@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uv
@@ -28,7 +29,8 @@ ASGI = "async def application(scope, receive, send):\n    pass\n"
 SLOW = (
     "import os, pathlib, time\n"
     "from setuptools import setup\n"
-    "pathlib.Path('{sign}').write_text(str(os.getpid()))\n"
+    "pathlib.Path('{sign}.draft').write_text(str(os.getpid()))\n"
+    "os.rename('{sign}.draft', '{sign}')\n"
     "time.sleep({seconds})\n"
     "setup(name='slow', version='1')\n"
 )
@@ -61,9 +63,10 @@ class Host:
             timeout_s=self.timeout_s,
             slots=asyncio.Semaphore(2),
             uv=os.fsdecode(uv.find_uv_bin()),
+            environ=lambda: os.environ,
         )
 
-    def build(self, app: str, files: dict[str, str], **recipe: str) -> Build:
+    def build(self, app: str, files: dict[str, str], **recipe: Any) -> Build:
         source = self.root / "sources" / app
         for name, text in files.items():
             path = source / name
@@ -74,7 +77,7 @@ class Host:
     async def stage(self, stager: Stager, app: str, build: Build) -> Staged:
         return await stager.stage(app, build, self.log(app), self.progress.append)
 
-    def staged(self, app: str, files: dict[str, str], **recipe: str) -> Staged:
+    def staged(self, app: str, files: dict[str, str], **recipe: Any) -> Staged:
         return asyncio.run(self.stage(self.stager(), app, self.build(app, files, **recipe)))
 
     def finished(self) -> list[str]:
@@ -124,11 +127,22 @@ def test_a_bare_app_gets_an_environment_with_gunicorn(host: Host) -> None:
     assert version_of(staged, "gunicorn") == staged.gunicorn_version
     assert Path(staged.code, ".hidden").is_file()
     assert Path(staged.directory).parent == host.builds("bare")
-    assert list(Path(staged.environment).glob("lib/*/site-packages/gunicorn/__pycache__/arbiter.*.pyc"))
     assert host.progress[0] == "copying the source"
     log = host.log("bare").read_text()
     assert "because none like it exists" in log
     assert "gunicorn==" in log
+
+
+def test_bytecode_is_written_while_nothing_else_is_to_be_done(host: Host) -> None:
+    async def story() -> None:
+        stager = host.stager()
+        compiling = asyncio.create_task(stager.compile_ahead())
+        staged = await host.stage(stager, "bare", host.build("bare", {"wsgi.py": WSGI}))
+        pattern = "lib/*/site-packages/gunicorn/__pycache__/arbiter.*.pyc"
+        await eventually(lambda: list(Path(staged.environment).glob(pattern)), 120)
+        compiling.cancel()
+
+    asyncio.run(story())
 
 
 def test_a_finished_build_is_returned_at_once_and_can_be_discarded(host: Host) -> None:
@@ -271,7 +285,9 @@ def test_a_damaged_environment_is_made_again(host: Host) -> None:
     for path in Path(staged.environment).glob("lib/*/site-packages/gunicorn/__init__.py"):
         path.unlink()
     assert host.stager().finished("shop", build.id) is None
-    assert asyncio.run(host.stage(host.stager(), "shop", build)) == staged
+    again = asyncio.run(host.stage(host.stager(), "shop", build))
+    assert again == replace(staged, because=again.because)
+    assert "the one in the store was damaged (lib/" in again.because
     assert host.nothing_half_done()
 
 

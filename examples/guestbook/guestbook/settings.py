@@ -37,9 +37,10 @@ SECRET_KEY = os.environ.get("SECRET_KEY") or kept_secret(HOME / "guestbook.secre
 DEBUG = os.environ.get("DEBUG") == "1"
 ALLOWED_HOSTS = known_hosts()
 
-INSTALLED_APPS = ["entries"]
+INSTALLED_APPS = ["django.contrib.staticfiles", "entries"]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -60,6 +61,9 @@ DATABASES = {
         "OPTIONS": {"timeout": 10},
     }
 }
+# Collected into the release itself, so that a page and its style are always of the same one.
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "collected"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"

@@ -1,0 +1,23 @@
+"""What the commands share that ask something of the running daemon."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from reconciler.cli.options import layout_in_use
+from reconciler.cli.table import plain
+
+
+def ask_daemon(state: Path | None, **request: Any) -> None:
+    """Send a request, print what was done; a usage error in plain words when nobody hears it or it is refused."""
+    from reconciler.control import Refused, ask
+
+    layout = layout_in_use(state)
+    try:
+        answer = ask(layout.control, request)
+    except Refused as refused:
+        raise click.ClickException(plain(refused)) from refused
+    except OSError as error:
+        raise click.ClickException(f"no daemon keeps {layout.state}: start it with 'reconciler run'") from error
+    click.echo(plain(answer["done"]))

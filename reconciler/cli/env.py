@@ -1,0 +1,144 @@
+"""`reconciler env`: the environment an instance of the wanted revision gets, and where it runs."""
+
+import json
+import re
+import shlex
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import examples, glimpsed, host_options, json_option, layout_in_use
+from reconciler.cli.table import plain, show_json
+from reconciler.settings import Layout, Settings
+
+if TYPE_CHECKING:
+    from reconciler.desired import App
+    from reconciler.glimpse import Glimpse
+    from reconciler.serving.gunicorn import Code, Identity, Places
+
+HIDDEN = "•••"
+_SECRET_NAMES = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|PASS|CREDENTIAL|DSN", re.IGNORECASE)
+_PASSWORD_IN_URL = re.compile(r"(?<=://)(?P<user>[^/\s:@]*):\S+@")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What an instance of an app's wanted revision runs in."""
+
+    environment: Mapping[str, str]
+    code: "Code"
+    places: "Places"
+
+
+@click.command(epilog=examples("reconciler env blog", "reconciler env blog --reveal --json"))
+@click.argument("app")
+@click.option("--reveal", is_flag=True, help="Show secrets too.")
+@json_option
+@host_options
+def command(settings: Settings, app: str, reveal: bool, as_json: bool) -> None:
+    """The environment that an instance of APP gets: all of it, nothing else is passed on.
+
+    What looks secret by its name (KEY, SECRET, TOKEN, PASSWORD, PASS, CREDENTIAL, DSN), passwords in URLs, and the
+    credentials in VCAP_SERVICES are shown as ••• unless --reveal is given. Values are quoted for a shell.
+    """
+    found = wanted(app, settings).environment
+    shown = dict(found) if reveal else masked(found)
+    if as_json:
+        show_json(dict(sorted(shown.items())))
+        return
+    for name, value in sorted(shown.items()):
+        click.echo(f"{name}={value if value == HIDDEN else shlex.quote(value)}")
+
+
+def wanted(app: str, settings: Settings) -> Wanted:
+    """What the wanted revision of an app runs in; says why not when there is no such app or build."""
+    from reconciler.cli.asked import asked_of
+
+    layout = layout_in_use(settings.layout.state)
+    with glimpsed(layout) as glimpse:
+        asked = asked_of(settings, glimpse).apps.get(app)
+        if asked is None:
+            raise click.ClickException(f"no manifest in {settings.manifests} asks for an app named '{plain(app)}'")
+        return _wanted(asked, glimpse, layout)
+
+
+def _wanted(app: "App", glimpse: "Glimpse", layout: Layout) -> Wanted:
+    from reconciler.serving.gunicorn import Code, environment
+
+    content = glimpse.known_content(app)
+    revision = None if content is None else app.revision(content)
+    staged = None if revision is None else glimpse.staged(app.name, revision.build.id)
+    if revision is None or staged is None:
+        raise click.ClickException(
+            f"{app.name} is not staged yet as its manifest asks for it: 'reconciler status {app.name}' says how it"
+            f" stands, 'reconciler logs {app.name} --which staging' how far it got"
+        )
+    code = Code(
+        directory=staged.code,
+        python=staged.python,
+        target=staged.entrypoint,
+        worker_class=staged.worker_class,
+        runtime=f"python {staged.python_version}",
+    )
+    places = _places(layout, app.name)
+    # The disk that is asked about is the home's; an app that never started has no home yet.
+    seen = places if places.home.exists() else replace(places, home=layout.state)
+    found = environment(revision, code, seen, _identity(app, revision.id, glimpse))
+    return Wanted(environment={**found, "HOME": str(places.home)}, code=code, places=places)
+
+
+def _identity(app: "App", revision: str, glimpse: "Glimpse") -> "Identity":
+    """Of the instance that serves the revision; where none does, of one that would start now."""
+    from reconciler.serving.gunicorn import Identity
+
+    now = time.time()  # noqa: TID251  shown, and handed to the app for display
+    running = [record for record in glimpse.instances.get(app.name, []) if record.revision == revision]
+    return Identity(
+        state=glimpse.records.fact("state-id") or "",
+        instance=running[-1].id if running else "not-started",
+        started_at=now - (time.monotonic() - running[-1].started_at) if running else now,
+    )
+
+
+def _places(layout: Layout, name: str) -> "Places":
+    from reconciler.serving.gunicorn import Places
+
+    return Places(
+        revisions=layout.revisions(name),
+        passed=layout.passed(name),
+        home=layout.home(name),
+        scratch=layout.scratch(name),
+        log=layout.log(name, "app"),
+        access_log=layout.log(name, "access"),
+        doorbell=layout.doorbell,
+    )
+
+
+def masked(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment with everything that looks secret replaced."""
+    return {name: _masked(name, value) for name, value in environment.items()}
+
+
+def _masked(name: str, value: str) -> str:
+    if name == "VCAP_SERVICES":
+        return _without_credentials(value)
+    if _SECRET_NAMES.search(name):
+        return HIDDEN
+    return _PASSWORD_IN_URL.sub(rf"\g<user>:{HIDDEN}@", value)
+
+
+def _without_credentials(value: str) -> str:
+    """VCAP_SERVICES with the names and labels of its services, but what opens them hidden."""
+
+    def hide(node: object) -> object:
+        if isinstance(node, dict):
+            return {key: HIDDEN if key == "credentials" else hide(inner) for key, inner in node.items()}
+        return [hide(inner) for inner in node] if isinstance(node, list) else node
+
+    try:
+        return json.dumps(hide(json.loads(value)), ensure_ascii=False)
+    except ValueError:
+        return HIDDEN

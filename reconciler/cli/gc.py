@@ -1,0 +1,40 @@
+"""`reconciler gc`: remove what nothing refers to."""
+
+import os
+import subprocess
+from dataclasses import replace
+
+import click
+
+from reconciler.cli.options import DURATION, examples, json_option, layout_in_use, state_option, with_settings
+from reconciler.cli.table import show_json
+from reconciler.settings import Settings
+
+
+@click.command(epilog=examples("reconciler gc", "reconciler gc --older-than 0s --cache"))
+@click.option("--older-than", type=DURATION, help="Keep what was used since.  [default: the host's retention, 7d]")
+@click.option("--cache", is_flag=True, help="Also drop from uv's cache what cannot be used any more.")
+@json_option
+@with_settings(state_option)
+def command(settings: Settings, older_than: float | None, cache: bool, as_json: bool) -> None:
+    """Remove the environments that no build refers to and whose retention is over. The daemon does so every hour.
+
+    Safe while the daemon runs: what is being made or used stays.
+    """
+    import uv
+
+    from reconciler.daemon import collect, stager_of
+
+    layout_in_use(settings.layout.state)
+    if older_than is not None:
+        settings = replace(settings, retention_s=older_than)
+    removed = collect(settings, stager_of(settings))
+    if cache:
+        prune = [os.fsdecode(uv.find_uv_bin()), "cache", "prune", "--quiet", "--cache-dir"]
+        subprocess.run([*prune, str(settings.layout.cache / "uv")], check=False)
+    if as_json:
+        show_json({"environments": list(removed)})
+    elif removed:
+        click.echo("\n".join(f"removed environment {key}" for key in removed))
+    else:
+        click.echo("nothing to remove")

@@ -1,0 +1,158 @@
+"""`reconciler plan`: what would be done, and why, without doing it."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.asked import asked_of, problems_of
+from reconciler.cli.options import examples, glimpsed, host_options, json_option
+from reconciler.cli.table import ago, counted, plain, show_json, styled
+from reconciler.settings import Settings
+
+if TYPE_CHECKING:
+    from reconciler.desired import App
+    from reconciler.glimpse import Glimpse
+    from reconciler.manifests.catalog import Catalog
+    from reconciler.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What would be done about one app. `error` says why its source cannot be read; `wait_s` until when it waits."""
+
+    name: str
+    plan: "Plan | None"
+    error: str | None = None
+    wait_s: float | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """True when nothing is to be done, now or after a delay."""
+        return self.error is None and self.wait_s is None and self.plan is not None and not self.plan.actions
+
+
+@click.command(epilog=examples("reconciler plan", "reconciler plan blog --json"))
+@click.argument("app", required=False)
+@json_option
+@host_options
+def command(settings: Settings, app: str | None, as_json: bool) -> None:
+    """What would be done now about APP, or every app, and why; nothing is done.
+
+    Looks at the manifests and at every source afresh, whether a daemon runs or not. Exits with 0 when there is nothing
+    to do, 2 when there is something, 1 when a manifest or a source is wrong.
+    """
+    with contextlib.ExitStack() as stack:
+        known = settings.layout.database.exists()
+        glimpse = stack.enter_context(glimpsed(settings.layout)) if known else None
+        catalog = asked_of(settings, glimpse)
+        outlooks = list(_outlooks(catalog, glimpse, app))
+    if app is not None and not outlooks:
+        raise click.ClickException(
+            f"no app named '{plain(app)}' in {settings.manifests}, and nothing of it is left here"
+        )
+    _show_json(outlooks, catalog) if as_json else _show(outlooks, catalog)
+    if catalog.notice or any(problems_of(catalog)) or any(outlook.error for outlook in outlooks):
+        raise SystemExit(1)
+    if not all(outlook.is_done for outlook in outlooks):
+        raise SystemExit(2)
+
+
+def _outlooks(catalog: "Catalog", glimpse: "Glimpse | None", only: str | None) -> Iterator[Outlook]:
+    from reconciler.manifests import memory
+
+    names = set(catalog.apps)
+    if glimpse is not None:
+        names |= glimpse.names - memory.apps_of_unreadable(glimpse.records, catalog).keys()
+    for name in sorted(names):
+        if only in {None, name}:
+            yield _outlook(name, catalog.apps.get(name), glimpse)
+
+
+def _outlook(name: str, app: "App | None", glimpse: "Glimpse | None") -> Outlook:
+    from reconciler.glimpse import Reading, read
+    from reconciler.observed import Observed, SourceLook
+    from reconciler.plan import plan
+
+    reading = Reading(content=None)
+    if app is not None and app.state == "running":
+        reading = glimpse.read(app) if glimpse is not None else read(app)
+        if reading.content is None:
+            return Outlook(name=name, plan=None, error=reading.problem)
+    if glimpse is not None:
+        observed = glimpse.observed(name, app, reading.content)
+    elif app is not None and reading.content is not None:
+        observed = Observed(source=SourceLook(source=app.source, content=reading.content))
+    else:
+        observed = Observed()
+    now = time.monotonic()
+    planned = plan(app, observed, now)
+    wait_s = None if planned.look_again_at is None else planned.look_again_at - now
+    return Outlook(name=name, plan=planned, error=reading.problem, wait_s=wait_s)
+
+
+def _show(outlooks: list[Outlook], catalog: "Catalog") -> None:
+    for problem in problems_of(catalog):
+        click.echo(styled(plain(f"refused: {problem}"), fg="red"))
+    if catalog.notice:
+        click.echo(styled(plain(catalog.notice), fg="red"))
+    for outlook in outlooks:
+        for line in _lines(outlook):
+            click.echo(line)
+    click.echo(_summary(outlooks))
+
+
+def _lines(outlook: Outlook) -> Iterator[str]:
+    name = styled(plain(outlook.name), bold=True)
+    for action in outlook.plan.actions if outlook.plan else ():
+        yield f"{name}: {plain(action)} — {plain(action.cause)}"
+    if outlook.plan and outlook.wait_s is not None and not outlook.error:
+        yield f"{name}: start again in {ago(outlook.wait_s)} — {plain(outlook.plan.message)}"
+    if outlook.error:
+        yield f"{name}: {styled(plain(outlook.error), fg='red')}"
+
+
+def _summary(outlooks: list[Outlook]) -> str:
+    if not outlooks:
+        return "nothing to do: no app is asked for, and nothing is left of any"
+    done = sum(outlook.is_done for outlook in outlooks)
+    if done == len(outlooks):
+        return f"nothing to do: {counted(done, 'app')} as asked"
+    actions = sum(len(outlook.plan.actions) for outlook in outlooks if outlook.plan)
+    wrong = sum(outlook.error is not None for outlook in outlooks)
+    told = [counted(actions, "action"), f"for {counted(len(outlooks) - done, 'app')}"]
+    rest = [f"{done} as asked"] if done else []
+    rest += [f"{counted(wrong, 'source')} cannot be read"] if wrong else []
+    return " ".join(told) + "".join(f", {part}" for part in rest)
+
+
+def _show_json(outlooks: list[Outlook], catalog: "Catalog") -> None:
+    show_json(
+        {
+            "apps": [_record(outlook) for outlook in outlooks],
+            "problems": [
+                {"file": p.file, "line": p.line, "column": p.column, "path": p.path, "message": p.message}
+                for p in problems_of(catalog)
+            ],
+            "notice": catalog.notice,
+        }
+    )
+
+
+def _record(outlook: Outlook) -> dict[str, object]:
+    planned = outlook.plan
+    return {
+        "name": outlook.name,
+        "wanted_revision": planned.wanted if planned else None,
+        "actions": [
+            {"action": type(action).__name__, "what": str(action), "cause": action.cause} for action in planned.actions
+        ]
+        if planned
+        else [],
+        "message": planned.message if planned else "",
+        "wait_seconds": outlook.wait_s,
+        "error": outlook.error,
+    }

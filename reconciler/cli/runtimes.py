@@ -1,0 +1,33 @@
+"""`reconciler runtimes`: the Pythons of this host that a manifest can name."""
+
+from dataclasses import asdict
+
+import click
+
+from reconciler.cli.options import examples, json_option, with_settings
+from reconciler.cli.table import show, show_json
+from reconciler.settings import Settings
+
+
+@click.command(epilog=examples("reconciler runtimes", "reconciler runtimes --json"))
+@json_option
+@with_settings()
+def command(settings: Settings, as_json: bool) -> None:
+    """Every Python on this host: found on PATH, in pyenv, in uv's own directory and in the host's settings.
+
+    A manifest names one by its name (`runtime: python3.12`), its exact version or its path.
+    """
+    from reconciler.staging.runtimes import discover, is_supported
+
+    found = discover(settings.interpreters)
+    if as_json:
+        show_json([{**asdict(runtime), "supported": is_supported(runtime)} for runtime in found])
+        return
+    show(("Name", "Description", "Version", "Path"), [(r.name, r.description, r.version, r.path) for r in found])
+    too_old = [runtime.description for runtime in found if not is_supported(runtime)]
+    if too_old:
+        click.echo(f"not supported, as only 2.7, 3.6 and newer ones are: {', '.join(too_old)}", err=True)
+    if not found:
+        raise click.ClickException(
+            "this host has no Python for apps: install one, for example with 'uv python install'"
+        )

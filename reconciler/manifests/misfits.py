@@ -1,0 +1,122 @@
+"""A document's tree and its app's name in; what is wrong with it beyond its schema out.
+
+Addresses, environment names, and durations that make sense alone and fit together.
+"""
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+
+from reconciler.manifests.problem import Path, Problem, dotted
+from reconciler.manifests.tree import Node
+from reconciler.manifests.units import duration_s
+
+# Linux's MAX_ARG_STRLEN: exec refuses a longer NAME=value, with its ending NUL.
+_LONGEST_VARIABLE = 128 * 1024 - 1
+_TAKEN_VARIABLES: Mapping[str, str] = {
+    "LISTEN_FDS": "the daemon hands over the listening socket with it",
+    "LISTEN_PID": "the daemon hands over the listening socket with it",
+    "LISTEN_FDNAMES": "the daemon hands over the listening socket with it",
+    "GUNICORN_CMD_ARGS": "use the field 'gunicorn'",
+}
+_DURATIONS: tuple[tuple[str, ...], ...] = (
+    ("stop_timeout",),
+    ("health", "interval"),
+    ("health", "timeout"),
+    ("health", "start_timeout"),
+    ("probation",),
+    ("idle_after",),
+    ("patience",),
+    ("crash", "first"),
+    ("crash", "cap"),
+    ("crash", "good_run"),
+)
+# No probation is a choice; no patience would answer 503 whenever an app wakes.
+_MAY_BE_NOTHING = frozenset({("probation",)})
+# A check takes a worker away from the app's own requests: more often it costs more than it tells.
+_SHORTEST_INTERVAL_S = 1.0
+_ORDERED: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (("crash", "first"), ("crash", "cap")),
+    (("health", "timeout"), ("health", "start_timeout")),
+)
+_NEED_A_PATH = ("host", "interval", "timeout", "failures")
+_HEALTH = frozenset((*_NEED_A_PATH, "path", "start_timeout"))
+
+
+def misfits(file: str, tree: Node, name: str) -> Iterator[Problem]:
+    """What is wrong with a document beyond its schema."""
+    for path, message in _misfits(tree, name):
+        node = tree.at(path)
+        yield Problem(file=file, line=node.line, column=node.column, path=dotted(path), message=message)
+
+
+def variables(tree: Node) -> Iterator[tuple[str, Node]]:
+    """The names of the environment's variables with their values."""
+    env = tree.given("env")
+    return ((name, env.parts[name]) for name in env.keys) if env else iter(())
+
+
+def _misfits(tree: Node, name: str) -> Iterator[tuple[Path, str]]:
+    host = tree.given("host")
+    if host is not None and isinstance(host.value, str) and not _is_address(host.value):
+        yield ("host",), f"expected an IP address or localhost, not {host.value!r}"
+    for path in _DURATIONS:
+        if message := _duration_misfit(tree, path):
+            yield path, message
+    for low, high in _ORDERED:
+        shorter, longer = tree.seconds(*low), tree.seconds(*high)
+        if shorter and longer and shorter > longer:
+            yield low, f"is longer than '{high[-1]}'"
+    for variable, part in variables(tree):
+        if message := _variable_misfit(variable, part):
+            yield ("env", variable), message
+    yield from _health_misfits(tree)
+    yield from _dependency_misfits(tree, name)
+
+
+def _health_misfits(tree: Node) -> Iterator[tuple[Path, str]]:
+    health = tree.given("health")
+    # An unknown field is reported as such, and may well be a misspelt path.
+    if health is None or "path" in health.keys or not health.keys.keys() <= _HEALTH:
+        return
+    for field in _NEED_A_PATH:
+        if field in health.keys:
+            yield ("health", field), "needs health.path"
+
+
+def _dependency_misfits(tree: Node, name: str) -> Iterator[tuple[Path, str]]:
+    depends_on = tree.given("depends_on")
+    for index, part in depends_on.parts.items() if depends_on else ():
+        if part.value == name:
+            yield ("depends_on", index), "an app cannot depend on itself"
+
+
+def _duration_misfit(tree: Node, path: tuple[str, ...]) -> str:
+    node = tree.given(*path)
+    if node is None or not isinstance(node.value, str | int | float):
+        return ""
+    try:
+        seconds = duration_s(str(node.written))
+    except ValueError as error:
+        return str(error)
+    if seconds == 0 and path not in _MAY_BE_NOTHING:
+        return "must be longer than nothing"
+    if path == ("health", "interval") and seconds < _SHORTEST_INTERVAL_S:
+        return f"must be {_SHORTEST_INTERVAL_S:g}s at least"
+    return ""
+
+
+def _variable_misfit(name: str, part: Node) -> str:
+    if name.startswith("VCAP_"):
+        return "names that start with VCAP_ are set by the daemon"
+    if name in _TAKEN_VARIABLES:
+        return f"cannot be set here: {_TAKEN_VARIABLES[name]}"
+    if len(f"{name}={part.written}".encode()) > _LONGEST_VARIABLE:
+        return "is longer than the 128 KiB that Linux allows for one variable"
+    return ""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return host == "localhost" or bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False

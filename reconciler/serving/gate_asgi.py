@@ -1,0 +1,198 @@
+"""The gate for ASGI workers, loaded by gate.py where there is one: the app's lifespan is stood in for.
+
+The server sees its startup complete only after the app's own did and the health path answered 2xx. An app without a
+lifespan is asked all the same. Whatever fails is told to the server as a failed startup, which ends the master.
+"""
+
+import asyncio
+import os
+import signal
+from types import SimpleNamespace
+
+Refused = Exception  # gate.py's own takes its place
+_GIVE_UP_AFTER_S = 20.0  # gunicorn takes an app for one without a lifespan after 30 s, and would serve it
+
+
+def guard(gate, worker, refused):
+    """Put the gate between the worker and its app; `refused` is the exception that says why it was not passed."""
+    global Refused
+    Refused = refused
+    attribute = "asgi" if hasattr(worker, "asgi") else "wsgi"
+    if attribute == "asgi":
+        _drain_politely(worker)
+    app = getattr(worker, attribute)
+    if getattr(worker.cfg, "asgi_lifespan", "auto") == "off":
+        gate.until_passed(worker, lambda: worker.loop.run_until_complete(_ask(gate, app, {})))
+        gate.let_in()
+        return
+    setattr(worker, attribute, _Gated(gate, worker, app))
+
+
+def _drain_politely(worker):
+    """On SIGTERM announce the end of every kept connection before closing it.
+
+    gunicorn's own handler makes the worker close each connection after the answer it is at, also where that answer had
+    promised to keep it: a client that asks again at once is cut off. Here the worker stops accepting, answers with
+    "Connection: close" for as long as an idle connection may be kept, and only then ends as gunicorn would have it.
+    """
+    try:
+        from gunicorn.asgi.protocol import ASGIProtocol
+    except ImportError:
+        return
+    if not hasattr(ASGIProtocol, "_will_close"):
+        return
+
+    def drain():
+        ASGIProtocol._will_close = lambda *_: True  # noqa: SLF001  there is no public word for it
+        for server in worker.servers:
+            server.close()
+        linger_s = min(worker.cfg.keepalive + 0.5, worker.cfg.graceful_timeout / 2)
+        worker.loop.call_later(linger_s, worker.handle_exit_signal)
+
+    worker.loop.add_signal_handler(signal.SIGTERM, drain)
+
+
+class _Gated:
+    """An ASGI app that passes everything on but the start of its lifespan."""
+
+    def __init__(self, gate, worker, app):
+        self._gate = gate
+        self._worker = worker
+        self._app = app
+        self._counts = gate.counts and not hasattr(worker, "asgi")  # gunicorn's own worker calls the hooks
+
+    def __getattr__(self, name):
+        return getattr(self._app, name)
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "lifespan":
+            await _Lifespan(self._gate, self._worker, self._app, scope, self._let_through).run(receive, send)
+            return
+        if not self._counts:
+            await self._app(scope, receive, send)
+            return
+        request = SimpleNamespace(headers=scope["headers"])
+        self._gate.begin(request)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._gate.end(request)
+
+    def _let_through(self):
+        """From here on requests need not pass through this object, where the worker looks its app up for each."""
+        if hasattr(self._worker, "asgi"):
+            self._worker.asgi = self._app
+
+
+class _Lifespan:
+    """One lifespan: what the app says to its start is held back until the gate is passed."""
+
+    def __init__(self, gate, worker, app, scope, let_through):
+        self._gate = gate
+        self._worker = worker
+        self._app = app
+        self._scope = scope
+        self._let_through = let_through
+        self._asked = False
+        self._started = False
+
+    async def run(self, receive, send):
+        async def received():
+            message = await receive()
+            self._asked = True
+            return message
+
+        async def sent(message):
+            if message["type"] == "lifespan.startup.failed":
+                self._gate.refuse("its lifespan failed: " + (message.get("message") or "no reason given"))
+                os._exit(1)  # in an instance that serves: gunicorn starts another worker
+            if message["type"] == "lifespan.startup.complete":
+                await self._pass()
+            await send(message)
+
+        try:
+            await self._app(self._scope, received, sent)
+        except asyncio.CancelledError:
+            if not self._started:
+                self._gate.refuse("its lifespan did not start in time")
+                os._exit(1)
+            raise
+        except Exception as error:
+            if self._started:
+                raise
+            if self._asked:
+                self._gate.refuse("its lifespan raised %s: %s" % (type(error).__name__, error))
+                os._exit(1)
+        if not self._started:
+            await self._stand_in(receive, send)
+
+    async def _stand_in(self, receive, send):
+        """The app knows no lifespan: say what it would."""
+        if not self._asked:
+            await receive()
+        await self._pass()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _pass(self):
+        gate, loop = self._gate, asyncio.get_running_loop()
+        began, nap = loop.time(), 0.5
+        while gate.path is not None:
+            try:
+                await _ask(gate, self._app, self._scope.get("state", {}))
+                break
+            except Refused as refused:
+                gate.refuse(str(refused))
+            nap = min(nap * 2, 5.0)
+            if loop.time() - began + nap > _GIVE_UP_AFTER_S:
+                os._exit(1)
+            self._worker.notify()
+            await asyncio.sleep(nap)
+        self._started = True
+        self._let_through()
+        gate.let_in()
+
+
+async def _ask(gate, app, state):
+    """One GET of the health path; raises Refused."""
+    path, _, query = gate.path.partition("?")
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(b"host", gate.host.encode()), (b"user-agent", b"reconciler-health")],
+        "client": ("127.0.0.1", 0),
+        "server": ("127.0.0.1", 80),
+        "state": dict(state),
+    }
+    answer = {"status": "nothing", "body": b""}
+    requests = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive():
+        if requests:
+            return requests.pop()
+        await asyncio.sleep(3600)
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        if message["type"] == "http.response.start":
+            answer["status"] = message["status"]
+        elif message["type"] == "http.response.body":
+            answer["body"] += message.get("body", b"")[:1024]
+
+    try:
+        await asyncio.wait_for(app(scope, receive, send), gate.timeout_s)
+    except asyncio.TimeoutError:
+        raise Refused("GET %s did not answer within %g s" % (gate.path, gate.timeout_s)) from None
+    except Refused:
+        raise
+    except Exception as error:
+        raise Refused("GET %s raised %s: %s" % (gate.path, type(error).__name__, error)) from error
+    gate.judge(answer["status"], answer["body"])

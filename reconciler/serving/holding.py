@@ -1,0 +1,108 @@
+"""The daemon's own answer at a listener for which no instance can: 503, when to come again, and a page.
+
+Each connection is accepted by the daemon or by an instance, never by both. How many are answered at once, how long each
+may take and how much of a request is read are bounded, so that slow clients cost little and convergence nothing.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+_AT_ONCE = 128
+_PATIENCE_S = 5.0
+_MOST_OF_A_REQUEST = 16 * 1024
+_MOST_OF_A_PAGE = 512 * 1024
+_RETRY_AFTER_S = 5
+
+
+class Holding:
+    """Answers at one listener from construction until `close`."""
+
+    def __init__(self, listener: socket.socket, page: str | None) -> None:
+        self._listener = listener
+        self._answer = _answer_of(page)
+        self._loop = asyncio.get_running_loop()
+        self._answering: set[asyncio.Task[None]] = set()
+        self._accepting = False
+        listener.setblocking(False)
+        self._accept_more()
+
+    def close(self) -> None:
+        """Accept no more; whoever was accepted still gets an answer."""
+        self._stop_accepting()
+        self._closed = True
+
+    _closed = False
+
+    def _accept_more(self) -> None:
+        if not self._accepting and not self._closed:
+            self._accepting = True
+            self._loop.add_reader(self._listener.fileno(), self._accept)
+
+    def _stop_accepting(self) -> None:
+        if self._accepting:
+            self._accepting = False
+            self._loop.remove_reader(self._listener.fileno())
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError, OSError):
+            return
+        connection.setblocking(False)
+        task = self._loop.create_task(self._serve(connection))
+        self._answering.add(task)
+        task.add_done_callback(self._answered)
+        if len(self._answering) >= _AT_ONCE:
+            self._stop_accepting()
+
+    def _answered(self, task: "asyncio.Task[None]") -> None:
+        self._answering.discard(task)
+        self._accept_more()
+
+    async def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                head = await self._head(connection)
+                await self._loop.sock_sendall(connection, self._answer(head))
+                connection.shutdown(socket.SHUT_WR)
+                # Until the client has closed: closing on unread input would reset what was just sent.
+                for _ in range(64):
+                    if not await self._loop.sock_recv(connection, _MOST_OF_A_REQUEST):
+                        break
+
+    async def _head(self, connection: socket.socket) -> bytes:
+        head = b""
+        while b"\r\n\r\n" not in head and len(head) < _MOST_OF_A_REQUEST:
+            more = await self._loop.sock_recv(connection, 4096)
+            if not more:
+                break
+            head += more
+        return head
+
+
+def _answer_of(page: str | None) -> Callable[[bytes], bytes]:
+    body = _page(page)
+    head = (
+        "HTTP/1.1 503 Service Unavailable\r\n"
+        "Content-Type: text/html; charset=utf-8\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        f"Retry-After: {_RETRY_AFTER_S}\r\n"
+        "Cache-Control: no-store\r\n"
+        "Connection: close\r\n"
+        "\r\n"
+    ).encode()
+    return lambda request: head if request.startswith(b"HEAD ") else head + body
+
+
+def _page(page: str | None) -> bytes:
+    """The app's own page where it can be read and is of a decent size, a plain one otherwise."""
+    if page is not None:
+        with contextlib.suppress(OSError), Path(page).open("rb") as file:
+            body = file.read(_MOST_OF_A_PAGE + 1)
+            if len(body) <= _MOST_OF_A_PAGE:
+                return body
+    return (resources.files("reconciler.serving") / "holding.html").read_bytes()

@@ -1,0 +1,181 @@
+"""One warm process: it has imported gunicorn and no app, and forks instances of any environment of its kind.
+
+It lives as long as the socket between it and the daemon. What it forks waits for leave before it runs anything of an
+app, so that whatever dies between question and answer, an app is started once or not at all.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+
+from reconciler.serving.process import Command, Process, spawn
+from reconciler.serving.template_kind import Kind, NotForked
+
+_READY_WITHIN_S = 2.0
+_PROGRAM = "template_main.py"
+
+
+class Template:
+    """A template from its start to its end; `ended` is called with it on the loop when it is gone.
+
+    It begins in the environment of `python`, and holds nothing of it afterwards.
+    """
+
+    def __init__(
+        self, kind: Kind, python: str, *, env: Mapping[str, str], log: Path, ended: Callable[["Template"], None]
+    ) -> None:
+        self.kind = kind
+        self.env = env
+        self.alive = 0
+        self.unfit: str | None = None
+        self.used_at = asyncio.get_running_loop().time()
+        self._early: frozenset[str] | None = None
+        self._told = asyncio.Event()
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, contextlib.ExitStack() as in_vain:
+            in_vain.callback(self._socket.close)
+            program = str(resources.files("reconciler.serving") / _PROGRAM)
+            argv = (python, program, kind.launcher, kind.module)
+            self.process = spawn(Command(argv=argv, env=env, listener=theirs.fileno(), output=log), ended=self._on_end)
+            in_vain.pop_all()
+        self._socket.setblocking(False)
+        self._loop.add_reader(self._socket, self._on_word)
+
+    async def fork(self, command: Command, within_s: float, ended: Callable[[], None]) -> Process:
+        """An instance that has become what `command` says; raises NotForked when it cannot be had in time."""
+        self.used_at = self._loop.time()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_READY_WITHIN_S):
+                await self._told.wait()
+        self._refuse(command)
+        with contextlib.closing(self._ask(command)) as line:
+            try:
+                async with asyncio.timeout(within_s):
+                    await _readable(line)
+                process = self._answered(line, ended)
+            except TimeoutError:
+                self.close()
+                self.process.kill_group()
+                raise NotForked("its template does not answer") from None
+            except OSError as error:
+                raise NotForked(f"its template ended: {error}") from error
+        self.alive += 1
+        return process
+
+    def close(self) -> None:
+        """Let it end; what it forked goes on."""
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
+
+    def forget(self) -> None:
+        """Let it end, unwatched."""
+        self.close()
+        self.process.forget()
+
+    def _refuse(self, command: Command) -> None:
+        if self.unfit is not None:
+            raise NotForked(self.unfit)
+        if self._early is None:
+            raise NotForked("its template is still getting ready")
+        with contextlib.suppress(OSError):
+            for entry in Path(command.argv[2]).iterdir():
+                if entry.name.partition(".")[0] in self._early and _is_module(entry):
+                    raise NotForked(f"its own {entry.name} goes before Python's")
+
+    def _ask(self, command: Command) -> socket.socket:
+        """Send an order; returns the line on which its one receiver answers."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with theirs, _order(command) as order, _opened(command.output) as output:
+                socket.send_fds(self._socket, [b"f"], [theirs.fileno(), order, command.listener, output])
+        except OSError as error:
+            ours.close()
+            raise NotForked(f"its template takes no orders: {error.strerror}") from error
+        ours.setblocking(False)
+        return ours
+
+    def _answered(self, line: socket.socket, ended: Callable[[], None]) -> Process:
+        message, descriptors, _, _ = socket.recv_fds(line, 4096, 1, socket.MSG_CMSG_CLOEXEC)
+        if message and not descriptors:
+            raise NotForked(message.decode())
+        if not message:
+            raise ConnectionResetError("it hung up")
+        process = Process(int(message), descriptors[0], child=True, ended=lambda: self._one_less(ended))
+        try:
+            line.send(b"g")
+        except OSError:
+            process.forget()
+            raise
+        return process
+
+    def _one_less(self, ended: Callable[[], None]) -> None:
+        self.alive -= 1
+        self.used_at = self._loop.time()
+        ended()
+
+    def _on_word(self) -> None:
+        try:
+            verdict, _, rest = self._socket.recv(1 << 16).decode().partition(" ")
+        except BlockingIOError:
+            return
+        except OSError:
+            verdict, rest = "", ""
+        if verdict == "ready":
+            self._early = frozenset(rest.split())
+            self._told.set()
+            return
+        self.unfit = rest if verdict == "unfit" else self.unfit
+        self.close()
+        if self.unfit is not None:
+            self._told.set()
+
+    def _on_end(self) -> None:
+        self.close()
+        if self._early is None and self.unfit is None:
+            self.unfit = f"its template {self.process.end} while getting ready"
+        self._told.set()
+        self._ended(self)
+
+
+@contextlib.contextmanager
+def _order(command: Command) -> Iterator[int]:
+    """A descriptor of what to become: a count of the arguments, then NUL-terminated arguments and environment."""
+    strings = [*command.argv, *(f"{name}={value}" for name, value in command.env.items())]
+    text = b"%d\n" % len(command.argv) + b"".join(os.fsencode(each) + b"\0" for each in strings)
+    descriptor = os.memfd_create("order", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, text)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _opened(output: Path) -> Iterator[int]:
+    descriptor = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _is_module(entry: Path) -> bool:
+    return entry.suffix in {".py", ".pyc", ".so"} or (entry / "__init__.py").exists()
+
+
+async def _readable(line: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    bell = asyncio.Event()
+    loop.add_reader(line, bell.set)
+    try:
+        await bell.wait()
+    finally:
+        loop.remove_reader(line)

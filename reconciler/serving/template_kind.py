@@ -1,0 +1,129 @@
+"""An instance about to be started in, the kind of template that fits it out, or why none does.
+
+What depends on how a process begins, and would not be the same in a fork, has no template.
+"""
+
+import os
+import re
+import resource
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.desired import Server
+from reconciler.serving.gunicorn import Code
+from reconciler.serving.process import Command
+
+_OLDEST = (3, 8)
+_MODULES = {
+    "sync": "gunicorn.workers.sync",
+    "gthread": "gunicorn.workers.gthread",
+    "asgi": "gunicorn.workers.gasgi",
+    "uvicorn.workers.UvicornWorker": "gunicorn.workers.base",
+    "uvicorn.workers.UvicornH11Worker": "gunicorn.workers.base",
+}
+# Read once, by the interpreter, its libraries or gunicorn, before anything of an instance could change it.
+_READ_AT_START = re.compile(
+    r"PYTHON.*|LD_.*|MALLOC_.*|GLIBC_TUNABLES|OPENSSL_.*|LC_.*|LANGUAGE|LOCPATH|GCONV_PATH|COVERAGE_.*|COV_.*"
+    r"|GUNICORN_CMD_ARGS|SETUPTOOLS_USE_DISTUTILS"
+)
+_LONGEST_STRING = 32 * 4096  # MAX_ARG_STRLEN of <linux/binfmts.h>
+_OURS = {"PYTHONUNBUFFERED": "1"}
+_HARMLESS = ("_virtualenv.pth", "distutils-precedence.pth", "-nspkg.pth")
+
+
+class NotForked(Exception):
+    """No template can give an instance; the text says why, as the end of a sentence that starts with "because"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What templates that can stand in for one another have in common, whatever environment they began in.
+
+    `interpreter` and `gunicorn` are the identities of files: an environment that was made again, or another one that
+    links to the same gunicorn, is of the same kind. `hooks` are what its packages run whenever Python starts.
+    """
+
+    interpreter: tuple[str, int, int]
+    gunicorn: tuple[int, int]
+    hooks: tuple[tuple[str, int], ...]
+    launcher: str
+    module: str
+
+
+def kind(command: Command, server: Server, code: Code) -> Kind:
+    """The kind of template that can start this; raises NotForked."""
+    release = _release(code.runtime)
+    module = _module(server, code)
+    if _too_large(command):
+        raise NotForked("no program can be started with arguments and an environment that large")
+    told = _read_at_start(command.env)
+    if told is not None:
+        raise NotForked(f"{told} is read when a program starts")
+    python = Path(command.argv[0])
+    environment = python.parent.parent
+    packages = environment / f"lib/python{release[0]}.{release[1]}/site-packages"
+    try:
+        if "include-system-site-packages = true" in (environment / "pyvenv.cfg").read_text(errors="replace"):
+            raise NotForked("its environment has the packages of the whole system")
+        interpreter, gunicorn = python.stat(), (packages / "gunicorn/__init__.py").stat()
+        return Kind(
+            interpreter=(str(python.resolve()), interpreter.st_ino, interpreter.st_mtime_ns),
+            gunicorn=(gunicorn.st_dev, gunicorn.st_ino),
+            hooks=tuple(_hooks(packages)),
+            launcher=command.argv[1],
+            module=module,
+        )
+    except OSError as error:
+        raise NotForked(f"its environment is not as expected: {error}") from error
+
+
+def _release(runtime: str) -> tuple[int, int]:
+    release = re.match(r"python (\d+)\.(\d+)", runtime)
+    if release is None:
+        raise NotForked(f"it runs on {runtime}")
+    found = int(release[1]), int(release[2])
+    if found < _OLDEST:
+        raise NotForked(f"{runtime} is too old for templates")
+    return found
+
+
+def _module(server: Server, code: Code) -> str:
+    worker = server.worker_class or code.worker_class
+    if worker == "sync" and server.threads > 1:
+        worker = "gthread"
+    if worker not in _MODULES:
+        raise NotForked(f"worker class {worker} may change Python before anything else is imported")
+    if {**code.settings, **server.settings}.get("preload_app"):
+        raise NotForked("its master imports the app (preload_app)")
+    return _MODULES[worker]
+
+
+def _hooks(packages: Path) -> Iterator[tuple[str, int]]:
+    """The .pth files of an environment that run code, with a checksum of each; raises NotForked for unknown ones."""
+    names = sorted(entry.name for entry in packages.iterdir())
+    if "setproctitle" in names or "setproctitle.py" in names:
+        raise NotForked("setproctitle is installed, which keeps to itself where the arguments are")
+    for name in names:
+        if name.startswith(("sitecustomize.", "usercustomize.")):
+            raise NotForked(f"{name} runs whenever Python starts")
+        if name.endswith(".pth"):
+            text = (packages / name).read_bytes()
+            if any(line.startswith((b"import ", b"import\t")) for line in text.splitlines()):
+                if not name.endswith(_HARMLESS):
+                    raise NotForked(f"{name} runs code whenever Python starts")
+                yield name, zlib.crc32(text)
+
+
+def _too_large(command: Command) -> bool:
+    """True for what exec refuses, and every exec in the instance would: execve(2), "Limits on size"."""
+    sizes = [len(os.fsencode(each)) + 1 for each in command.argv]
+    sizes += [len(os.fsencode(f"{name}={value}")) + 1 for name, value in command.env.items()]
+    room = resource.getrlimit(resource.RLIMIT_STACK)[0]
+    total = sum(sizes) + 8 * len(sizes)
+    return max(sizes) > _LONGEST_STRING or (room != resource.RLIM_INFINITY and total > room // 4)
+
+
+def _read_at_start(env: Mapping[str, str]) -> str | None:
+    return next((name for name in env if _READ_AT_START.fullmatch(name) and env[name] != _OURS.get(name)), None)

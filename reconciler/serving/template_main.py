@@ -1,0 +1,346 @@
+# Run by an environment's own interpreter, CPython 3.8 or newer: a process that has imported gunicorn and nothing of any
+# app, and forks instances that run the launcher. Single-threaded; ends when the daemon closes descriptor 3.
+# It gives instances to every environment that has the very same gunicorn, and is moved there after the fork.
+# usage: template_main.py LAUNCHER WORKER_MODULE     (descriptor 3: a SOCK_SEQPACKET to the daemon)
+import sys
+
+sys.path.pop(0)  # this file's directory is none of the app's business
+
+import gunicorn.app.wsgiapp  # type: ignore[import-untyped]
+
+sys.modules["gunicorn.config"].Config().parser()  # what every start does first: its caches are filled now
+_EXECED = set(sys.modules)  # what an instance has imported before its app's directory comes first on sys.path
+
+import _imp  # noqa: E402
+import ast  # noqa: E402
+import ctypes  # noqa: E402
+import functools  # noqa: E402
+import gc  # noqa: E402
+import importlib  # noqa: E402
+import importlib.util  # noqa: E402
+import os  # noqa: E402
+import posix  # noqa: E402
+import re  # noqa: E402
+import signal  # noqa: E402
+import site  # noqa: E402
+import socket  # noqa: E402
+import time  # noqa: E402
+import types  # noqa: E402
+import zlib  # noqa: E402
+from importlib.machinery import SourceFileLoader  # noqa: E402
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_MM, _PR_SET_MM_MAP = 35, 14
+_PIDFD_OPEN = 434
+_FDS = 4  # to the daemon about this one launch, the order, the listener, the output
+
+
+class _Map(ctypes.Structure):
+    """struct prctl_mm_map of <linux/prctl.h>: where the kernel finds a process's own description."""
+
+    _fields_ = [
+        *[
+            (name, ctypes.c_uint64)
+            for name in (
+                *("start_code", "end_code", "start_data", "end_data", "start_brk", "brk", "start_stack"),
+                *("arg_start", "arg_end", "env_start", "env_end", "auxv"),
+            )
+        ],
+        ("auxv_size", ctypes.c_uint32),
+        ("exe_fd", ctypes.c_uint32),
+    ]
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = _libc.sbrk.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+_libc.sbrk.argtypes = [ctypes.c_ssize_t]
+_libc.syscall.argtypes = [ctypes.c_long] * 3
+_libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+
+
+def _addresses() -> "dict[str, int]":
+    """Where this process's parts are, from proc(5)'s stat; the same in every fork."""
+    with open("/proc/self/stat") as file:
+        stat = file.read().rpartition(")")[2].split()
+    named = {"start_code": 26, "end_code": 27, "start_stack": 28, "start_data": 45, "end_data": 46, "start_brk": 47}
+    named.update({"arg_start": 48, "arg_end": 49, "env_start": 50, "env_end": 51})
+    return {name: int(stat[number - 3]) for name, number in named.items()}
+
+
+def _describe(addresses: "dict[str, int]") -> None:
+    """Tell the kernel where this process's arguments and environment are now; raises OSError."""
+    described = _Map(brk=_libc.sbrk(0), auxv=0, auxv_size=0, exe_fd=0xFFFFFFFF, **addresses)
+    if _libc.prctl(_PR_SET_MM, _PR_SET_MM_MAP, ctypes.addressof(described), ctypes.sizeof(described), 0) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _become(arguments: "list[bytes]", environment: "list[bytes]", addresses: "dict[str, int]") -> "list[str]":
+    """Have /proc/self/cmdline and /proc/self/environ say what they would after an exec with these."""
+    head, tail = (b"".join(each + b"\0" for each in block) for block in (arguments, environment))
+    private_anonymous, read_write = 0x22, 0x3
+    start = _libc.mmap(None, len(head) + len(tail), read_write, private_anonymous, -1, 0)
+    if start in (None, ctypes.c_void_p(-1).value):
+        raise OSError(ctypes.get_errno(), "mmap")
+    ctypes.memmove(start, head + tail, len(head) + len(tail))
+    middle = start + len(head)
+    block = {"arg_start": start, "arg_end": middle, "env_start": middle, "env_end": middle + len(tail)}
+    _describe(dict(addresses, **block))
+    pairs = [each.split(b"=", 1) for each in environment]
+    os.environ.clear()
+    posix.environ.clear()
+    for name, value in pairs:
+        posix.environ[name] = value
+        os.environb[name] = value
+    time.tzset()
+    site.USER_BASE = site.USER_SITE = None
+    site.getusersitepackages()
+    return [os.fsdecode(each) for each in arguments]
+
+
+def _unfit(addresses: "dict[str, int]") -> str:
+    """Why no instance may be forked from this process, "" when all is well."""
+    if len(os.listdir("/proc/self/task")) != 1:
+        return "its packages start threads whenever Python starts"
+    try:
+        _describe(addresses)
+    except OSError as error:
+        return "the kernel lets no process move its arguments: %s" % error
+    return ""
+
+
+class _Environment:
+    """The environment this process began in, and how to have begun in another that holds the same gunicorn."""
+
+    def __init__(self) -> None:
+        self.prefix = sys.prefix
+        self.packages = os.path.dirname(os.path.dirname(os.path.abspath(gunicorn.__file__)))
+        files = [(module, str(getattr(module, "__file__", ""))) for module in list(sys.modules.values())]
+        self.modules = [module for module, file in files if self._is_in(file)]
+        self.files = {file: (self._which(file), self._content(file)) for _, file in files if self._is_in(file)}
+        self.functions = [
+            each
+            for each in gc.get_objects()
+            if isinstance(each, types.FunctionType) and self._is_in(each.__code__.co_filename)
+        ]
+
+    def _is_in(self, path: str) -> bool:
+        return path.startswith(self.prefix + os.sep)
+
+    @staticmethod
+    def _which(file: str) -> "tuple[int, ...]":
+        facts = os.stat(file)
+        return facts.st_dev, facts.st_ino, facts.st_mtime_ns
+
+    @staticmethod
+    def _content(file: str) -> int:
+        with open(file, "rb") as opened:
+            return zlib.crc32(opened.read())
+
+    def differs(self, prefix: str) -> str:
+        """What of the imported is not in the environment below `prefix`, "" when all is."""
+        for file, (which, content) in self.files.items():
+            other = prefix + file[len(self.prefix) :]
+            try:
+                same = self._which(other) == which or self._content(other) == content
+            except OSError:
+                same = False
+            if not same:
+                return os.path.relpath(file, self.packages)
+        return ""
+
+    def move(self, executable: str, prefix: str) -> None:
+        """Be as if begun as `executable`, below `prefix`; what its packages do whenever Python starts is done now."""
+        moved = functools.partial(self._moved, prefix)
+        for module in self.modules:
+            self._move_module(module, moved)
+        for function in self.functions:
+            old = function.__code__.co_filename
+            _imp._fix_co_filename(function.__code__, moved(old))  # type: ignore[attr-defined]  # noqa: SLF001
+        for path in [path for path in sys.path_importer_cache if self._is_in(path)]:
+            del sys.path_importer_cache[path]
+        sys.executable = executable
+        sys.prefix = sys.exec_prefix = prefix
+        if hasattr(sys, "_base_executable"):
+            sys._base_executable = moved(sys._base_executable)  # noqa: SLF001
+        site.PREFIXES[:] = [prefix if each == self.prefix else each for each in site.PREFIXES]
+        del sys.path[sys.path.index(self.packages) :]
+        site.addsitedir(moved(self.packages))
+
+    def _moved(self, prefix: str, path: str) -> str:
+        return prefix + path[len(self.prefix) :] if self._is_in(path) else path
+
+    @staticmethod
+    def _move_module(module: types.ModuleType, moved: "functools.partial[str]") -> None:
+        spec = module.__spec__
+        for name in ("__file__", "__cached__"):
+            if isinstance(getattr(module, name, None), str):
+                setattr(module, name, moved(getattr(module, name)))
+        if "__path__" in module.__dict__:
+            module.__path__[:] = [moved(each) for each in module.__path__]
+        if spec is not None:
+            spec.origin = spec.origin and moved(spec.origin)
+            spec.cached = spec.cached and moved(spec.cached)
+            if spec.submodule_search_locations is not None:
+                spec.submodule_search_locations[:] = [moved(each) for each in spec.submodule_search_locations]
+            if isinstance(spec.loader, SourceFileLoader):
+                spec.loader.path = moved(spec.loader.path)
+
+
+def _computed_defaults() -> "list[tuple[type, types.CodeType]]":
+    """The settings whose defaults gunicorn computes when imported, from the directory and the environment it is in."""
+    config = sys.modules["gunicorn.config"]
+    path = str(config.__file__)
+    with open(path, encoding="utf-8") as file:
+        classes = [each for each in re.split(r"(?m)^(?=class )", file.read()) if re.search(r"\sdefault = .*\(", each)]
+    computed = []
+    for each in (node for text in classes for node in ast.parse(text).body):
+        if isinstance(each, ast.ClassDef):
+            own = {part.name for part in each.body if isinstance(part, ast.FunctionDef)}
+            computed += [
+                (getattr(config, each.name), compile(ast.Module([part], []), path, "exec"))
+                for part in each.body
+                if isinstance(part, (ast.Assign, ast.If)) and _computes_default(part, own)
+            ]
+    return computed
+
+
+def _computes_default(statement: ast.stmt, own: "set[str]") -> bool:
+    """True for what sets `default` by calling something, but for the class's own functions."""
+    inside = list(ast.walk(statement))
+    names = {node.id for node in inside if isinstance(node, ast.Name)}
+    return "default" in names and not names & own and any(isinstance(node, ast.Call) for node in inside)
+
+
+def _compute(defaults: "list[tuple[type, types.CodeType]]") -> None:
+    """Give those settings the defaults they would have, had gunicorn been imported just now."""
+    for setting, code in defaults:
+        namespace: "dict[str, object]" = {}
+        exec(code, sys.modules["gunicorn.config"].__dict__, namespace)  # noqa: S102
+        setattr(setting, "default", namespace["default"])  # noqa: B010  the type checker knows no gunicorn
+
+
+def _order(descriptor: int) -> "tuple[list[bytes], list[bytes]]":
+    """The arguments and the environment to take on: a count of the arguments, then NUL-terminated strings."""
+    with open(descriptor, "rb") as file:
+        count, _, block = file.read().partition(b"\n")
+    strings = block.split(b"\0")[:-1]
+    return strings[: int(count)], strings[int(count) :]
+
+
+def _fork() -> bool:
+    """Fork a process that is not this one's child; True in it."""
+    middle = os.fork()
+    if middle:
+        os.waitpid(middle, 0)
+        return False
+    middle = os.getpid()
+    if os.fork():
+        os._exit(0)
+    while os.getppid() == middle:  # until then nobody who asks could be told how we end
+        time.sleep(0.0002)
+    return True
+
+
+def _born(received: "list[int]", addresses: "dict[str, int]", begun: _Environment) -> "list[str]":
+    """In the new process: become what was ordered, say so, wait for leave to go on; returns the arguments."""
+    line, order, listener, output = received
+    os.setsid()
+    arguments = _become(*_order(order), addresses)
+    prefix = os.path.dirname(os.path.dirname(arguments[0]))
+    if prefix != begun.prefix:
+        different = begun.differs(prefix)
+        if different:
+            with socket.socket(fileno=line) as daemon:
+                daemon.send(("its %s is another than its template's" % different).encode())
+            os._exit(0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.dup2(listener, 3)
+    for extra in (listener, output):
+        os.close(extra)
+    pidfd = _libc.syscall(_PIDFD_OPEN, os.getpid(), 0)
+    if pidfd < 0:
+        os._exit(1)
+    with socket.socket(fileno=line) as daemon:
+        sent = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, pidfd.to_bytes(4, sys.byteorder))]
+        daemon.sendmsg([b"%d" % os.getpid()], sent)
+        os.close(pidfd)
+        if not daemon.recv(1):
+            os._exit(0)  # the daemon is gone, or has started the app another way
+    if prefix != begun.prefix:
+        begun.move(arguments[0], prefix)
+    return arguments
+
+
+def _serve(daemon: socket.socket, addresses: "dict[str, int]", begun: _Environment) -> "list[str] | None":
+    """Fork at every message; returns the arguments in a new process, None once the daemon is gone."""
+    room = socket.CMSG_SPACE(_FDS * 4)
+    while True:
+        message, ancillary, _, _ = daemon.recvmsg(1, room, socket.MSG_CMSG_CLOEXEC)
+        if not message:
+            return None
+        received = [
+            int.from_bytes(data[at : at + 4], sys.byteorder)
+            for _, _, data in ancillary
+            for at in range(0, len(data) - 3, 4)
+        ]
+        if len(received) == _FDS and _fork():
+            try:
+                daemon.close()
+                return _born(received, addresses, begun)
+            except BaseException:  # noqa: BLE001  whatever it is, it must not get into the loop of the template
+                sys.excepthook(*sys.exc_info())
+                os._exit(1)
+        for descriptor in received:
+            os.close(descriptor)
+
+
+def _main_of(launcher: str) -> types.ModuleType:
+    """The module an interpreter makes to run that file."""
+    main = types.ModuleType("__main__")
+    own = sys.modules["__main__"].__dict__
+    for name in ("__builtins__", "__doc__", "__package__", "__spec__", "__cached__", "__annotations__"):
+        if name in own:
+            setattr(main, name, None if name == "__doc__" else own[name])
+    main.__file__ = launcher
+    main.__loader__ = SourceFileLoader("__main__", launcher)
+    return main
+
+
+def _wait(worker: str) -> "list[str] | None":
+    """Get ready, say so, and serve; returns the arguments in a new process."""
+    gc.disable()
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # for a template that is stopped and cannot see the end
+    for name in ("gunicorn.glogging", worker):
+        importlib.import_module(name)
+    defaults = _computed_defaults()
+    addresses = _addresses()
+    daemon = socket.socket(fileno=3)
+    unfit = _unfit(addresses)
+    early = sorted({name.partition(".")[0] for name in set(sys.modules) - _EXECED} - {"gunicorn"})
+    daemon.sendall(("unfit " + unfit if unfit else "ready " + " ".join(early)).encode())
+    if unfit:
+        return None
+    gc.collect()
+    begun = _Environment()
+    gc.freeze()
+    arguments = _serve(daemon, addresses, begun)
+    if arguments is not None:
+        os.chdir(arguments[2])
+        _compute(defaults)
+    return arguments
+
+
+_launcher = sys.argv[1]
+with open(_launcher, encoding="utf-8") as _file:
+    _code = compile(_file.read(), _launcher, "exec")
+_arguments = _wait(sys.argv[2])
+if _arguments is not None:
+    gc.enable()
+    sys.argv = _arguments[1:]
+    if hasattr(sys, "orig_argv"):
+        sys.orig_argv = list(_arguments)
+    sys.path.insert(0, os.path.dirname(_launcher))
+    sys.modules["__main__"] = _main_of(_launcher)
+    exec(_code, sys.modules["__main__"].__dict__)  # noqa: S102

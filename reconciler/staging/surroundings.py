@@ -1,0 +1,80 @@
+"""Our own environment variables in, those an installer may see out: where packages come from, nothing that misleads.
+
+Indexes, credentials, certificates and proxies pass, written for uv or for pip, to either of them. What is secret among
+them is known here, so that it can be masked wherever output is written down.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+_ALLOWED = frozenset(
+    (
+        *("PATH", "HOME", "LANG", "TMPDIR", "NETRC"),
+        *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+        *("UV_INDEX", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_INDEX_URL", "UV_INDEX_STRATEGY", "UV_FIND_LINKS"),
+        *("UV_SYSTEM_CERTS", "UV_NATIVE_TLS", "UV_INSECURE_HOST", "UV_KEYRING_PROVIDER", "UV_HTTP_TIMEOUT"),
+        *("UV_HTTP_RETRIES", "UV_EXCLUDE_NEWER"),
+        *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_TRUSTED_HOST", "PIP_CERT", "PIP_CLIENT_CERT"),
+        *("PIP_PROXY", "PIP_DEFAULT_TIMEOUT", "PIP_RETRIES"),
+    )
+)
+_ALLOWED_PREFIX = "UV_INDEX_"
+# What one of the two reads, and the other's word for it.
+_SAME: tuple[tuple[str, str], ...] = (
+    ("UV_DEFAULT_INDEX", "PIP_INDEX_URL"),
+    ("UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL"),
+    ("UV_FIND_LINKS", "PIP_FIND_LINKS"),
+    ("SSL_CERT_FILE", "PIP_CERT"),
+    ("SSL_CLIENT_CERT", "PIP_CLIENT_CERT"),
+    ("UV_INSECURE_HOST", "PIP_TRUSTED_HOST"),
+)
+_SYSTEM_CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+_SECRET = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|CREDENTIAL", re.IGNORECASE)
+_PASSWORD = re.compile(r"://[^/\s:@]*:(?P<password>[^/\s@]+)@")
+_SHORTEST_SECRET = 4
+
+
+def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The part of `environ` that an installer may see."""
+    return {name: value for name, value in environ.items() if name in _ALLOWED or name.startswith(_ALLOWED_PREFIX)}
+
+
+def for_installers(environ: Mapping[str, str]) -> dict[str, str]:
+    """A whole environment for uv and pip: the clean part of `environ`, and what keeps both from asking or roaming."""
+    clean = clean_environment(environ)
+    for of_uv, of_pip in _SAME:
+        if of_uv in clean:
+            clean.setdefault(of_pip, clean[of_uv])
+        elif of_pip in clean:
+            clean[of_uv] = clean[of_pip]
+    certificates = clean.get("PIP_CERT") or next((path for path in _SYSTEM_CERTIFICATES if Path(path).is_file()), None)
+    if certificates is not None:
+        clean["PIP_CERT"] = certificates
+    clean.setdefault("UV_SYSTEM_CERTS", "1")
+    return {
+        "LANG": "C.UTF-8",
+        **clean,
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_INPUT": "1",
+        "PIP_NO_PYTHON_VERSION_WARNING": "1",
+        "PIP_PROGRESS_BAR": "off",
+        "PIP_ROOT_USER_ACTION": "ignore",
+        # Each build of an sdist may take a compiler's memory.
+        "UV_CONCURRENT_BUILDS": str(min(4, len(os.sched_getaffinity(0)))),
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_NO_ENV_FILE": "1",
+    }
+
+
+def secrets(environ: Mapping[str, str]) -> frozenset[str]:
+    """The values in an environment that must never be written down: secrets by name, and passwords in addresses."""
+    found = {value for name, value in environ.items() if _SECRET.search(name)} | set(_in_addresses(environ.values()))
+    return frozenset(value for value in found if len(value) >= _SHORTEST_SECRET)
+
+
+def _in_addresses(values: Iterable[str]) -> Iterable[str]:
+    return (found["password"] for value in values for found in _PASSWORD.finditer(value))

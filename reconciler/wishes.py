@@ -1,0 +1,71 @@
+"""What an operator may ask of a running daemon: a request in, what it comes to or why it is refused out."""
+
+from typing import Any, Protocol
+
+from reconciler.control import Refused
+from reconciler.desired import App, Revision
+from reconciler.host import Wish
+from reconciler.manifests.catalog import Catalog
+from reconciler.observed import Observed, Pin
+
+
+class Wished(Protocol):
+    """Of the daemon, what granting needs."""
+
+    catalog: Catalog
+
+    def wish(self, name: str, wish: Wish, text: str, who: str) -> None:
+        """Do it."""
+        ...
+
+    def observed(self, name: str) -> Observed:
+        """What is true of an app."""
+        ...
+
+
+class Wishes:
+    """Grants requests such as {"do": "rollback", "app": "blog", "revision": "1a2b"}."""
+
+    def __init__(self, daemon: Wished) -> None:
+        self._daemon = daemon
+
+    def grant(self, request: dict[str, Any], who: str) -> dict[str, Any]:
+        """What was done, as {"done": sentence}; raises Refused."""
+        name = request.get("app")
+        app = self._daemon.catalog.apps.get(name) if isinstance(name, str) else None
+        if app is None:
+            raise Refused(f"no manifest in force asks for an app named '{name}'")
+        text, wish = self._granted(request, app, self._daemon.observed(app.name))
+        self._daemon.wish(app.name, wish, text, who)
+        return {"done": f"{app.name}: {text}"}
+
+    def _granted(self, request: dict[str, Any], app: App, observed: Observed) -> tuple[str, Wish]:
+        match request.get("do"):
+            case "restart":
+                return "it is started anew, the running instance serving until the new one does", "restart"
+            case "stop":
+                return "stopped until its manifest changes, or 'start'", Pin(kind="stopped", about=app.fingerprint)
+            case "start":
+                return "as its manifest asks again", "start"
+            case "forget-failure":
+                return "what failed is forgotten and tried at once", "forget-failure"
+            case "rollback":
+                return self._rolled_back(request.get("revision"), app, observed)
+        raise Refused(f"cannot do '{request.get('do')}'")
+
+    def _rolled_back(self, wanted: str | None, app: App, observed: Observed) -> tuple[str, Wish]:
+        if observed.source is None:
+            raise Refused("its source was not read yet")
+        asked = app.revision(observed.source.content)
+        known = [p for p in observed.proven if p.build.id in observed.builds and p.id != asked.id]
+        found = [p for p in known if wanted is None or p.id.startswith(wanted)]
+        if not found:
+            raise Refused(_nothing_to_go_back_to(wanted, known))
+        pin = Pin(kind="rolled back", about=asked.id, revision=found[0])
+        return f"rolled back to revision {found[0].id} until its manifest or source changes, or 'start'", pin
+
+
+def _nothing_to_go_back_to(wanted: str | None, known: list[Revision]) -> str:
+    if wanted is None or not known:
+        return "there is no earlier revision that got through its probation and is still on disk"
+    return f"no revision '{wanted}' to go back to; there is {', '.join(p.id for p in known)}"

@@ -1,0 +1,196 @@
+"""The real Host in this process, over a state directory that outlives it: what a daemon is, without its loop."""
+
+import asyncio
+import functools
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, ParamSpec
+
+from reconciler.actions import Action, Bury, Listen, ReadSource, Stage, Start
+from reconciler.converge import Report
+from reconciler.daemon import stager_of
+from reconciler.desired import Address, App, Revision, Server, Source
+from reconciler.history import History
+from reconciler.host import Host
+from reconciler.journal import Journal
+from reconciler.observed import Instance, Observed, Trouble
+from reconciler.records import Records, open_database, state_id
+from reconciler.serving.doorbell import answer, open_doorbell
+from reconciler.serving.instances import Instances
+from reconciler.serving.process import boot_id
+from reconciler.serving.templates import Templates
+from reconciler.settings import Settings
+from reconciler.staging.looks import Looks
+from tests.ports import a_port
+from tests.site import Site
+from tests.world import after
+
+P = ParamSpec("P")
+
+
+def on_the_loop(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
+    """Run an asynchronous test to its end."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        async def story() -> None:
+            await test(*args, **kwargs)
+
+        asyncio.run(story())
+
+    return run
+
+
+def start_of(revision: Revision) -> Start:
+    """To start a revision that never failed yet."""
+    failing = Trouble(revision=revision.id, kind="bad", count=1, last_at=0.0, reason="")
+    return Start(revision=revision, failing=failing, cause="the test says so")
+
+
+def burial(machine: "Machine", name: str = "blog", **different: Any) -> Bury:
+    """To bury the only instance of an app, which crashed for the first time."""
+    gone = machine.only(name)
+    trouble = Trouble(revision=gone.revision, kind="crashed", count=1, last_at=0.0, reason=gone.end or "")
+    return Bury(instance=gone.id, trouble=replace(trouble, **different), cause="the test says so")
+
+
+@dataclass(slots=True, kw_only=True)
+class Machine:
+    """One life of a Host. `boot` is the boot it believes to be in."""
+
+    site: Site
+    boot: str = field(default_factory=boot_id)
+    woken: list[str] = field(default_factory=list)
+    launched: list[tuple[str, str]] = field(default_factory=list)
+    told: list[tuple[str, Report | None]] = field(default_factory=list)
+    database: sqlite3.Connection = field(init=False)
+    records: Records = field(init=False)
+    templates: Templates = field(init=False)
+    instances: Instances = field(init=False)
+    looks: Looks = field(init=False)
+    host: Host = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings = Settings(manifests=self.site.manifests, layout=self.site.layout)
+        self.database = open_database(settings.layout.database)
+        self.records = Records(self.database)
+        self.looks = Looks(self.records)
+        self.templates = Templates(log=settings.layout.templates_log, idle_s=settings.template_idle_s, answer_s=20)
+        self.instances = Instances(
+            self.records,
+            state_id=state_id(self.records),
+            boot=self.boot,
+            templates=self.templates,
+            changed=self.woken.append,
+            launched=lambda name, what: self.launched.append((name, what)),
+        )
+        self.host = Host(
+            settings,
+            self.records,
+            Journal(self.database),
+            stager=stager_of(settings),
+            looks=self.looks,
+            instances=self.instances,
+            history=History(self.records, self.boot),
+            tasks=asyncio.TaskGroup(),  # only an app with a health path has tasks
+            woken=self.woken.append,
+            told=lambda name, report: self.told.append((name, report)),
+        )
+        self.host.restore()
+        doorbell = open_doorbell(settings.layout.doorbell)
+        asyncio.get_running_loop().add_reader(doorbell, answer, doorbell, self.instances.ring)
+
+    def app(self, name: str = "blog", **different: Any) -> App:
+        """An app whose source is there."""
+        source = self.site.source(name)
+        asked = App(
+            name=name,
+            manifest=f"{name}.yaml",
+            source=Source(path=str(source)),
+            address=Address(host="127.0.0.1", port=a_port()),
+            server=Server(start_timeout_s=30, stop_timeout_s=10),
+        )
+        return replace(asked, **different)
+
+    def seen(self, name: str = "blog") -> Observed:
+        return self.host.observe(name)
+
+    def content(self, name: str = "blog") -> str:
+        look = self.seen(name).source
+        assert look is not None
+        return look.content
+
+    def only(self, name: str = "blog") -> Instance:
+        (instance,) = self.seen(name).instances
+        return instance
+
+    async def do(self, action: Action, name: str = "blog") -> None:
+        await self.host.do(name, action)
+
+    async def staged(self, app: App) -> None:
+        """Everything that comes before a start."""
+        await self.do(ReadSource(source=app.source, changes=self.seen(app.name).changes, cause="test"), app.name)
+        await self.do(Stage(build=app.build(self.content(app.name)), cause="test"), app.name)
+        await self.do(Listen(address=app.address, cause="test"), app.name)
+
+    async def started(self, app: App) -> Instance:
+        """And the start."""
+        await self.staged(app)
+        await self.do(start_of(app.revision(self.content(app.name))), app.name)
+        return self.only(app.name)
+
+    async def holds(self, action: Action, name: str = "blog", **different: Any) -> None:
+        """Do an action; what is observed afterwards is what `after` says of it."""
+        before, since = self.seen(name), self.host.now()
+        await self.do(action, name)
+        self.is_after(before, action, since, name, **different)
+
+    def is_after(self, before: Observed, action: Action, since: float, name: str = "blog", **different: Any) -> None:
+        """What is observed now is what `after` says of `action` done on `before`; times lie between `since` and now."""
+        now, found = self.host.now(), self.seen(name)
+        known = {i.id for i in before.instances}
+        newborn = next((i for i in found.instances if i.id not in known), None)
+        if newborn is not None:
+            different |= {"newborn": newborn.id, "pid": newborn.pid}
+        expected = after(before, action, now, **different)
+        for instance in found.instances:
+            assert instance.id in known or since <= instance.started_at <= now
+        times = {i.id: i.started_at for i in found.instances}
+        expected = replace(
+            expected,
+            instances=tuple(replace(i, started_at=times.get(i.id, i.started_at)) for i in expected.instances),
+        )
+        now_ready = {i.id: i.ready_at for i in found.instances if i.ready_at is not None}
+        expected = replace(
+            expected,
+            instances=tuple(
+                i if i.ready_at is None else replace(i, ready_at=now_ready.get(i.id)) for i in expected.instances
+            ),
+            troubles=tuple(
+                replace(trouble, last_at=known_trouble.last_at)
+                for trouble, known_trouble in zip(expected.troubles, found.troubles, strict=True)
+            ),
+            unserved_since=None if expected.unserved_since is None else found.unserved_since,
+        )
+        assert found == expected
+
+    def die(self) -> None:
+        """What the kernel does to a daemon that is killed: its descriptors are closed, nothing else."""
+        for name in self.instances.apps():
+            for _, process in list(self.instances.processes(name)):
+                process.forget()
+        self.templates.close()
+        self.host._listeners.close_all()
+        self.database.close()
+
+
+@contextmanager
+def a_life(site: Site, **different: Any) -> Iterator[Machine]:
+    """A Host from its start to its sudden end."""
+    machine = Machine(site=site, **different)
+    try:
+        yield machine
+    finally:
+        machine.die()

@@ -1,0 +1,228 @@
+"""What a killed daemon leaves behind the next one finds, and trusts no further than the process table bears it out."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from reconciler.actions import Listen
+from reconciler.desired import App, Server
+from reconciler.plan import plan
+from reconciler.serving.listeners import Listeners
+from reconciler.serving.process import INSTANCE_MARK, STATE_MARK, start_ticks
+from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
+from tests.eventually import soon
+from tests.site import Site, get, is_gone
+from tests.world import stranding
+
+pytestmark = pytest.mark.contract
+
+
+async def a_life_that_ends(site: Site, workers: int = 1) -> tuple[App, int]:
+    """A host starts an app and is killed; returns the app and its master."""
+    with a_life(site) as machine:
+        app = machine.app(server=Server(workers=workers, stop_timeout_s=10))
+        instance = await machine.started(app)
+        return app, instance.pid
+
+
+def actions(machine: Machine, app: App | None) -> list[str]:
+    return [str(action).split()[0] for action in plan(app, machine.seen(), machine.host.now()).actions]
+
+
+def write(site: Site, statement: str, *values: object) -> None:
+    with a_life(site) as machine:
+        machine.database.execute(statement, values)
+
+
+@on_the_loop
+async def test_what_runs_is_adopted_with_its_listener_and_needs_nothing_but_a_look_at_its_source(site: Site) -> None:
+    app, pid = await a_life_that_ends(site, workers=2)
+    with a_life(site) as machine:
+        assert (machine.only().pid, machine.only().ready) == (pid, True)
+        assert machine.seen().listeners == {app.address}
+        assert not machine.only().stranded
+        assert actions(machine, app) == ["read"]
+        assert machine.host.names() == {"blog"}
+
+
+@on_the_loop
+async def test_a_listener_is_fetched_back_and_goes_on_when_the_instance_dies(site: Site) -> None:
+    app, pid = await a_life_that_ends(site)
+    with a_life(site) as machine:
+        assert machine.seen().listeners == {app.address}
+        os.kill(pid, signal.SIGKILL)
+        await soon(lambda: machine.only().end == "ended")
+        await soon(lambda: site.marked() == set())
+        _, writer = await asyncio.open_connection("127.0.0.1", app.address.port)  # waits in the backlog
+        writer.close()
+
+
+@on_the_loop
+async def test_an_instance_whose_listener_cannot_be_had_is_stranded_and_replaced(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a host that does not let us trace our own processes."""
+    app, pid = await a_life_that_ends(site)
+    monkeypatch.setattr(Listeners, "fetch", lambda *_: False)
+    with a_life(site) as machine:
+        await machine.holds(Listen(address=app.address, cause="test"), fetchable=False)
+        assert machine.seen() == stranding(machine.seen(), app.address)
+        await machine.holds(start_of(app.revision(machine.content())))
+        assert len(machine.seen().instances) == 2
+        assert not is_gone(pid)
+        assert get(app.address.port) == "1"
+
+
+@on_the_loop
+async def test_a_death_while_nobody_watched_is_found_and_its_workers_are_ended(site: Site) -> None:
+    app, pid = await a_life_that_ends(site, workers=2)
+    os.kill(pid, signal.SIGKILL)
+    await soon(lambda: is_gone(pid))
+    with a_life(site) as machine:
+        assert machine.only().end == "ended while no daemon was watching"
+        await soon(lambda: site.marked() == set())
+        await machine.holds(burial(machine))
+        await machine.do(Listen(address=app.address, cause="test"))
+        await machine.do(start_of(app.revision(machine.content())))
+        assert get(app.address.port) == "1"
+
+
+@on_the_loop
+async def test_the_port_of_an_instance_that_died_unwatched_can_be_opened_at_once(site: Site) -> None:
+    app, pid = await a_life_that_ends(site, workers=4)
+    for worker in site.marked() - {pid}:
+        os.kill(worker, signal.SIGSTOP)  # these would notice that their master is gone, and end
+    os.kill(pid, signal.SIGKILL)
+    await soon(lambda: is_gone(pid))
+    with a_life(site) as machine:
+        await machine.do(Listen(address=app.address, cause="test"))
+        assert machine.seen().listeners == {app.address}
+
+
+@on_the_loop
+async def test_an_instance_without_a_pid_on_record_is_known_by_its_mark(site: Site) -> None:
+    """The daemon died between starting it and writing down which process it is."""
+    _, pid = await a_life_that_ends(site)
+    write(site, "UPDATE instance SET pid = NULL, ticks = NULL, ready_at = NULL")
+    with a_life(site) as machine:
+        assert (machine.only().pid, machine.only().ready, machine.only().end) == (pid, True, None)
+        assert [(r.pid, r.ticks) for r in machine.records.instances()] == [(pid, start_ticks(pid))]
+
+
+@on_the_loop
+async def test_an_instance_that_never_became_a_process_is_forgotten_and_is_no_crash(site: Site) -> None:
+    """The daemon died between writing it down and starting it."""
+    _, pid = await a_life_that_ends(site)
+    os.killpg(pid, signal.SIGKILL)
+    await soon(lambda: site.marked() == set())
+    write(site, "UPDATE instance SET pid = NULL, ticks = NULL, ready_at = NULL")
+    with a_life(site) as machine:
+        assert machine.seen().instances == ()
+        assert machine.seen().troubles == ()
+        assert machine.records.instances() == []
+        assert list(site.layout.passed("blog").iterdir()) == []
+
+
+@on_the_loop
+async def test_an_instance_that_is_on_no_record_is_ended(site: Site) -> None:
+    _, pid = await a_life_that_ends(site, workers=2)
+    write(site, "DELETE FROM instance")
+    with a_life(site) as machine:
+        assert machine.seen().instances == ()
+        await soon(lambda: is_gone(pid) and site.marked() == set())
+        assert list(site.layout.passed("blog").iterdir()) == []
+        assert list(site.layout.revisions("blog").iterdir()) == []
+
+
+@on_the_loop
+async def test_instances_of_another_boot_are_forgotten(site: Site) -> None:
+    _app, pid = await a_life_that_ends(site)
+    write(site, "UPDATE instance SET boot = 'before'")
+    with a_life(site) as machine:
+        assert machine.seen().instances == ()
+        assert machine.records.instances() == []
+        assert machine.seen().source is not None
+        assert machine.seen().builds
+        await soon(lambda: is_gone(pid))  # it was none of that boot: its mark gave it away
+
+
+@on_the_loop
+async def test_a_process_that_only_has_the_pid_of_an_instance_is_left_alone(site: Site) -> None:
+    _, pid = await a_life_that_ends(site)
+    os.killpg(pid, signal.SIGKILL)
+    await soon(lambda: site.marked() == set())
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as stranger:
+        write(site, "UPDATE instance SET pid = ?", stranger.pid)
+        with a_life(site) as machine:
+            assert machine.only().end == "ended while no daemon was watching"
+            await machine.do(burial(machine))
+            assert stranger.poll() is None
+        stranger.kill()
+
+
+@on_the_loop
+async def test_processes_of_another_state_directory_are_left_alone(site: Site) -> None:
+    marks = {**os.environ, STATE_MARK: "0123456789abcdef", INSTANCE_MARK: "feedfacefeed"}
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env=marks) as stranger, a_life(site):
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+@on_the_loop
+async def test_a_start_that_was_under_way_is_waited_for_and_not_begun_again(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        slow = "import time\ntime.sleep(1)\ndef application(e, s):\n    s('200 OK', [])\n    return [b'slow']\n"
+        site.save(site.root / "apps/blog/wsgi.py", slow)
+        await machine.staged(app)
+        start = start_of(app.revision(machine.content()))
+        starting = asyncio.create_task(machine.do(start))
+        await soon(lambda: machine.seen().instances)
+        starting.cancel()
+        await asyncio.wait((starting,))
+        (pid,) = {r.pid for r in machine.records.instances()}
+    with a_life(site) as machine:
+        assert (machine.only().pid, machine.only().ready) == (pid, False)
+        await machine.do(Listen(address=app.address, cause="test"))
+        await machine.holds(start)
+        assert machine.only().pid == pid
+        assert len(site.marked()) == 2
+
+
+@on_the_loop
+async def test_a_stop_that_was_under_way_is_finished(site: Site) -> None:
+    app, pid = await a_life_that_ends(site)
+    write(site, "UPDATE instance SET stopping_since = started_at")
+    with a_life(site) as machine:
+        assert machine.only().stopping_since is not None
+        assert not machine.only().serves
+        assert "stop" in actions(machine, None)
+        await machine.instances.stop("blog", machine.only().id)
+        assert is_gone(pid)
+        assert replace(app, name="blog") == app
+
+
+@pytest.mark.network
+@on_the_loop
+async def test_an_app_that_renames_its_process_is_still_known_by_its_mark(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        (site.root / "apps/blog/requirements.txt").write_text("setproctitle\n")
+        pid = (await machine.started(app)).pid
+    assert pid in site.marked()
+
+
+@on_the_loop
+async def test_what_staging_and_discarding_left_half_done_is_removed(site: Site) -> None:
+    await a_life_that_ends(site)
+    builds = site.layout.builds("blog")
+    for name in (".draft-0123-ab", ".gone-4567-cd"):
+        (builds / name / "code").mkdir(parents=True)
+    with a_life(site) as machine:
+        await soon(lambda: len(list(builds.iterdir())) == 1)
+        assert machine.seen().builds == (next(builds.iterdir()).name,)

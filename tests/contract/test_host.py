@@ -1,0 +1,344 @@
+"""The real host does what tests/world.py says of every action: once, again, and after an interruption."""
+
+import asyncio
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reconciler.actions import Action, Bury, Discard, Erase, Listen, ReadSource, Stage, Start, Stop, Unlisten
+from reconciler.desired import App, Server
+from reconciler.observed import Observed
+from reconciler.serving.instances import CannotStart
+from reconciler.serving.listeners import CannotListen
+from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
+from tests.eventually import soon
+from tests.site import Site, get, is_gone
+
+pytestmark = pytest.mark.contract
+
+WHY = "the test says so"
+
+
+def start(machine: Machine, app: App) -> Start:
+    return start_of(app.revision(machine.content(app.name)))
+
+
+def read(machine: Machine, app: App) -> ReadSource:
+    return ReadSource(source=app.source, changes=machine.seen(app.name).changes, cause=WHY)
+
+
+async def killed(machine: Machine, name: str = "blog") -> None:
+    """The master of the only instance dies, and the host has noticed."""
+    os.kill(machine.only(name).pid, signal.SIGKILL)
+    await soon(lambda: machine.only(name).end is not None)
+
+
+# Each action, once
+
+
+@on_the_loop
+async def test_read_source_takes_the_fingerprint(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        await machine.do(read(machine, app))
+        machine.is_after(Observed(), read(machine, app), machine.host.now(), content=machine.content())
+
+
+@on_the_loop
+async def test_stage_makes_the_build(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        await machine.do(read(machine, app))
+        await machine.holds(Stage(build=app.build(machine.content()), cause=WHY))
+        assert site.layout.builds("blog").joinpath(app.build(machine.content()).id, "build.json").is_file()
+
+
+@on_the_loop
+async def test_stage_of_a_source_that_has_changed_asks_to_read_it_again(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        await machine.do(read(machine, app))
+        stage, changes = Stage(build=app.build(machine.content()), cause=WHY), machine.seen().changes
+        site.source("blog", "2")
+        await machine.do(stage)
+        look = machine.seen().source
+        assert machine.seen().builds == ()
+        assert look is not None
+        assert look.stale
+        assert machine.seen().changes == changes + 1
+
+
+@on_the_loop
+async def test_listen_opens_the_listener(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        await machine.holds(Listen(address=app.address, cause=WHY))
+        _reader, writer = await asyncio.open_connection("127.0.0.1", app.address.port)
+        writer.close()
+
+
+@on_the_loop
+async def test_listen_where_somebody_else_does_names_them(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        async with await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", app.address.port):
+            with pytest.raises(CannotListen, match=rf"the port is in use by .* \(pid {os.getpid()}\)"):
+                await machine.do(Listen(address=app.address, cause=WHY))
+        assert machine.seen().listeners == frozenset()
+
+
+@on_the_loop
+async def test_start_brings_up_an_instance_that_serves(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app(server=Server(workers=2))
+        await machine.staged(app)
+        await machine.holds(start(machine, app))
+        assert get(app.address.port) == "1"
+        passed = site.layout.passed("blog") / machine.only().id
+        assert len(list(passed.iterdir())) == 2
+
+
+@on_the_loop
+async def test_start_of_an_app_that_does_not_import_says_why_and_leaves_nothing(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        site.save(Path(app.source.path) / "wsgi.py", "import nothing_of_that_name\napplication = None\n")
+        await machine.staged(app)
+        before = machine.seen()
+        with pytest.raises(CannotStart, match=r"cannot start blog: ModuleNotFoundError.*nothing_of_that_name"):
+            await machine.do(start(machine, app))
+        assert machine.seen() == before
+        assert machine.records.instances() == []
+        assert list(site.layout.passed("blog").iterdir()) == []
+        assert site.marked() == set()
+
+
+@on_the_loop
+async def test_start_of_an_app_that_takes_too_long_is_ended_in_time(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app(server=Server(start_timeout_s=1.0))
+        site.save(
+            Path(app.source.path) / "wsgi.py", "import time\nprint('dawdling')\ntime.sleep(60)\napplication = 1\n"
+        )
+        await machine.staged(app)
+        with pytest.raises(CannotStart, match="it was not ready within 1 s; it said: dawdling"):
+            await machine.do(start(machine, app))
+        assert machine.seen().instances == ()
+        await soon(lambda: site.marked() == set())
+
+
+@on_the_loop
+async def test_stop_lets_a_request_finish(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        pid = (await machine.started(app)).pid
+        asked = asyncio.create_task(asyncio.to_thread(get, app.address.port, "/slow?0.5"))
+        await soon(lambda: "established" if _is_busy(app.address.port) else "")
+        await machine.holds(Stop(instance=machine.only().id, cause=WHY))
+        assert await asked == "1"
+        assert is_gone(pid)
+        assert site.marked() == set()
+        assert machine.records.instances() == []
+
+
+def _is_busy(port: int) -> bool:
+    """True when a connection to the port was accepted by a process."""
+    local = f"0100007F:{port:04X}"
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(line[1] == local and line[3] == "01" and line[9] != "0" for line in lines)
+
+
+@on_the_loop
+async def test_stop_kills_what_does_not_stop_in_time(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app(server=Server(stop_timeout_s=0.0))
+        await machine.started(app)
+        os.kill(machine.only().pid, signal.SIGSTOP)
+        await machine.holds(Stop(instance=machine.only().id, cause=WHY))
+        await soon(lambda: site.marked() == set())
+
+
+@on_the_loop
+async def test_bury_remembers_the_trouble_and_ends_the_workers(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        await machine.started(app)
+        await killed(machine)
+        assert "blog" in machine.woken
+        assert machine.only().end == "was ended by SIGKILL"
+        await machine.holds(burial(machine, count=3))
+        await soon(lambda: site.marked() == set())
+        (trouble,) = machine.seen().troubles
+        assert (trouble.count, trouble.reason) == (3, "was ended by SIGKILL")
+    with a_life(site) as machine:
+        assert machine.seen().troubles == (trouble,)
+
+
+@on_the_loop
+async def test_unlisten_closes_the_port(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        await machine.do(Listen(address=app.address, cause=WHY))
+        await machine.holds(Unlisten(address=app.address, cause=WHY))
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", app.address.port)
+
+
+@on_the_loop
+async def test_discard_removes_the_build(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        await machine.staged(app)
+        await machine.holds(Discard(build=app.build(machine.content()).id, cause=WHY))
+        assert list(site.layout.builds("blog").iterdir()) == []
+
+
+@on_the_loop
+async def test_erase_forgets_everything_but_home_and_logs(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        await machine.started(app)
+        await machine.do(Stop(instance=machine.only().id, cause=WHY))
+        await machine.do(Unlisten(address=app.address, cause=WHY))
+        await machine.do(Discard(build=app.build(machine.content()).id, cause=WHY))
+        await machine.holds(Erase(cause=WHY))
+        assert "blog" not in machine.host.names()
+        assert not site.layout.app("blog").exists()
+        assert site.layout.home("blog").exists()
+        assert site.layout.log("blog", "app").exists()
+        assert machine.told[-1] == ("blog", None)
+
+
+# Each action, again
+
+
+async def _prepared(machine: Machine, kind: type[Action]) -> tuple[App, Action]:
+    """What has to be true before an action makes sense, and the action."""
+    app = machine.app()
+    if kind is ReadSource:
+        return app, read(machine, app)
+    await machine.do(read(machine, app))
+    build = app.build(machine.content())
+    if kind is Stage:
+        return app, Stage(build=build, cause=WHY)
+    await machine.do(Stage(build=build, cause=WHY))
+    if kind is Discard:
+        return app, Discard(build=build.id, cause=WHY)
+    if kind is Listen:
+        return app, Listen(address=app.address, cause=WHY)
+    await machine.do(Listen(address=app.address, cause=WHY))
+    if kind is Unlisten:
+        return app, Unlisten(address=app.address, cause=WHY)
+    if kind is Start:
+        return app, start(machine, app)
+    await machine.do(start(machine, app))
+    if kind is Stop:
+        return app, Stop(instance=machine.only().id, cause=WHY)
+    await killed(machine)
+    if kind is Bury:
+        return app, burial(machine)
+    await machine.do(burial(machine))
+    await machine.do(Unlisten(address=app.address, cause=WHY))
+    await machine.do(Discard(build=build.id, cause=WHY))
+    return app, Erase(cause=WHY)
+
+
+KINDS = (ReadSource, Stage, Listen, Start, Stop, Bury, Unlisten, Discard, Erase)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@on_the_loop
+async def test_an_action_done_twice_comes_to_the_same_as_once(site: Site, kind: type[Action]) -> None:
+    with a_life(site) as machine:
+        _, action = await _prepared(machine, kind)
+        await machine.do(action)
+        once = machine.seen()
+        await machine.do(action)
+        assert machine.seen() == once
+
+
+@pytest.mark.parametrize("kind", [ReadSource, Stage, Start, Stop, Discard, Erase])
+@pytest.mark.parametrize("moments", [0, 1, 5, 40], ids=lambda moments: f"after {moments} turns of the loop")
+@on_the_loop
+async def test_an_action_cancelled_and_done_again_comes_to_the_same_as_once(
+    site: Site, kind: type[Action], moments: int
+) -> None:
+    with a_life(site) as machine:
+        _, action = await _prepared(machine, kind)
+        before, since = machine.seen(), machine.host.now()
+        doing = asyncio.create_task(machine.do(action))
+        for _ in range(moments):
+            await asyncio.sleep(0.001)
+        doing.cancel()
+        await asyncio.wait((doing,))
+        await machine.do(action)
+        if isinstance(action, Stage):
+            machine.is_after(replace(before, traces=True), action, since)
+        elif isinstance(action, ReadSource):
+            machine.is_after(before, action, since, content=machine.content())
+        else:
+            machine.is_after(before, action, since)
+        assert len(machine.seen().instances) == len(machine.records.instances())
+
+
+# Two generations
+
+
+@on_the_loop
+async def test_two_generations_share_the_listener_until_the_old_one_is_stopped(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        old = await machine.started(app)
+        newer = replace(app, env={"GREETING": "hi"})
+        await machine.holds(start(machine, newer))
+        assert [i.ready for i in machine.seen().instances] == [True, True]
+        await machine.holds(Stop(instance=old.id, cause=WHY))
+        assert get(app.address.port) == "1"
+
+
+@on_the_loop
+async def test_configurations_that_nothing_runs_do_not_pile_up(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        old = await machine.started(app)
+        for greeting in "abc":
+            newer = replace(app, env={"GREETING": greeting})
+            await machine.do(start(machine, newer))
+            await machine.do(Stop(instance=old.id, cause=WHY))
+            old = machine.only()
+        kept = {directory.name for directory in site.layout.revisions("blog").iterdir()}
+        assert old.revision in kept
+        assert len(kept) <= 2
+        assert [directory.name for directory in site.layout.passed("blog").iterdir()] == [old.id]
+
+
+@on_the_loop
+async def test_an_instance_inherits_no_descriptor_but_the_four_it_is_given(site: Site) -> None:
+    with a_life(site) as machine:
+        pid = (await machine.started(machine.app())).pid
+        theirs = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+        ours = {_open(number) for number in _descriptors() if not os.get_inheritable(number)}
+        shared = {target for target in ours & theirs if not target.startswith(("/dev/", "anon"))}
+        listener = machine.host._listeners.fd(next(iter(machine.seen().listeners)))
+        assert shared == {_open(listener)}
+
+
+def _open(number: int) -> str:
+    return str(Path(f"/proc/self/fd/{number}").readlink())
+
+
+def _descriptors() -> list[int]:
+    return [number for number in range(3, 256) if Path(f"/proc/self/fd/{number}").is_symlink()]
+
+
+@on_the_loop
+async def test_two_apps_cannot_listen_at_one_address(site: Site) -> None:
+    with a_life(site) as machine:
+        one = machine.app("one")
+        two = replace(machine.app("two"), address=one.address)
+        await machine.do(Listen(address=one.address, cause=WHY), "one")
+        with pytest.raises(CannotListen):
+            await machine.do(Listen(address=two.address, cause=WHY), "two")

@@ -1,0 +1,44 @@
+"""The real host runs a release command as tests/world.py says of it."""
+
+import pytest
+
+from reconciler.actions import Release
+from reconciler.desired import App
+from reconciler.observed import Trouble
+from tests.contract.machine import Machine, a_life, on_the_loop
+from tests.site import Site
+
+pytestmark = pytest.mark.contract
+
+
+def release(machine: Machine, app: App) -> Release:
+    revision = app.revision(machine.content(app.name))
+    assert revision.release_id is not None
+    failing = Trouble(revision=revision.id, kind="bad", count=1, last_at=0.0, reason="")
+    return Release(release=revision.release_id, revision=revision, failing=failing, cause="the test says so")
+
+
+@on_the_loop
+async def test_release_runs_once_in_the_build_with_what_an_instance_gets(site: Site) -> None:
+    with a_life(site) as machine:
+        command = 'pwd; python -c "import gunicorn"; echo "$GREETING $HOME $VCAP_SERVICES"; echo done >> $HOME/count'
+        app = machine.app(release=command, env={"GREETING": "hello", "API_TOKEN": "hunter2"})
+        await machine.staged(app)
+        await machine.holds(release(machine, app))
+        log = site.layout.log("blog", "staging").read_text()
+        assert f"    hello {site.layout.home('blog')} {{" in log
+        assert str(site.layout.builds("blog")) in log
+        assert "hunter2" not in log
+    with a_life(site) as machine:
+        assert release(machine, app).release in machine.seen().released
+
+
+@on_the_loop
+async def test_a_release_command_that_fails_is_not_remembered(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app(release="echo no such table >&2; exit 3")
+        await machine.staged(app)
+        await machine.do(release(machine, app))
+        (trouble,) = machine.seen().troubles
+        assert trouble.reason == "cannot release blog: its release command failed: exit code 3\nno such table"
+        assert machine.seen().released == frozenset()

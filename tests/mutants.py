@@ -1,0 +1,215 @@
+"""Deliberate mistakes in deciding and retrying, each of which some test must catch: `python -m tests.mutants`."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TESTS = ("test_plan.py", "test_converge.py", "test_controller.py", "simulation")
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One text of one file put in the place of another."""
+
+    mistake: str
+    file: str
+    right: str
+    wrong: str
+
+
+MUTANTS = (
+    Mutant("the old one is stopped before its successor is ready", "plan.py",
+           "ranked[:-1] if ranked and ranked[-1].ready else ranked", "ranked"),
+    Mutant("all but the newest old generation stay", "plan.py",
+           "crowd = ranked[:-1] if ranked and ranked[-1].ready else ranked", "crowd = []"),
+    Mutant("of a crowd a dead weight stays instead of what serves", "plan.py",
+           "key=lambda i: (i.serves, i.ready, i.started_at)", "key=lambda i: i.started_at"),
+    Mutant("every restart is immediate", "plan.py", "    if count <= 1:\n", "    if count <= 1000:\n"),
+    Mutant("a restart delay has no cap", "plan.py", "min(policy.cap_s, policy.first_s *", "max(0.0, policy.first_s *"),
+    Mutant("apps that died together come back together", "plan.py",
+           "doubled * (0.75 + 0.5 * noise)", "doubled * (0.75 + 0.0 * noise)"),
+    Mutant("a delay ends and nobody looks", "plan.py", "times += [self._try_at(), self._fallback_at()]", "pass"),
+    Mutant("an instance that is stopping is taken for the current one", "plan.py",
+           "        and i.stopping_since is None\n", ""),
+    Mutant("a stranded instance is taken for a sound one", "plan.py", "        and not i.stranded\n", ""),
+    Mutant("an unwell instance is taken for a sound one", "plan.py", "        and i.unwell is None\n", ""),
+    Mutant("a restart that was asked for is not done", "plan.py",
+           "        and i.started_at >= observed.restart_before\n", ""),
+    Mutant("an instance that is not ready is taken for one that serves", "plan.py",
+           "        if self.current is not None and self.current.ready:\n            made",
+           "        if self.current is not None:\n            made"),
+    Mutant("old listeners stay open", "plan.py",
+           "    extra = sorted(observed.listeners - {app.address}, key=str)", "    extra: list[Address] = []"),
+    Mutant("a port that nothing listens on is kept while the app fails", "plan.py",
+           "if u.address not in used", "if False"),
+    Mutant("a port is closed under an instance", "plan.py", "if u.address not in used", "if True"),
+    Mutant("old builds stay for ever", "plan.py",
+           "            actions += self._discard()\n        elif", "            pass\n        elif"),
+    Mutant("what was proven is discarded", "plan.py",
+           "        needed |= {p.build.id for p in self.observed.proven}\n", ""),
+    Mutant("an unreadable source is never read again", "plan.py",
+           "(look.problem is None or now >= look.tried_at + _READ_AGAIN_S)", "look.problem is None"),
+    Mutant("an unreadable source is read again and again", "plan.py",
+           "look.stale and (look.problem is None or now >= look.tried_at + _READ_AGAIN_S)", "look.stale"),
+    Mutant("a moved source is not read", "plan.py",
+           "if look is None or look.source != app.source:", "if look is None:"),
+    Mutant("the dead are not buried", "plan.py", "[i for i in observed.instances if i.end is not None]", "[]"),
+    Mutant("what was told to stop is counted as dead", "plan.py",
+           "    if gone.stopping_since is not None:\n        return None\n", ""),
+    Mutant("deaths are never counted anew", "plan.py", "and served_s < app.crash.good_run_s else 0", "else 0"),
+    Mutant("a death on probation is a mere crash", "plan.py",
+           'kind="crashed" if proven else "bad"', 'kind="crashed"'),
+    Mutant("a crash of what was proven makes it bad", "plan.py",
+           'kind="crashed" if proven else "bad"', 'kind="bad"'),
+    Mutant("a failed gate makes nothing bad", "plan.py",
+           'kind: Literal["crashed", "bad"] = "crashed" if proven else "bad"', 'kind: Literal["crashed"] = "crashed"'),
+    Mutant("failures are not counted", "plan.py", "kind=kind, count=count + 1", "kind=kind, count=1"),
+    Mutant("a bad revision is tried before the one before it is back", "plan.py",
+           "elif self._needs_fallback() and not self.observed.absent:", "elif False:"),
+    Mutant("a proven revision that crashes is rolled back", "plan.py",
+           ' and self.trouble.kind == "bad")\n\n    def _is_staged', ")\n\n    def _is_staged"),
+    Mutant("a fallback that fails is started without a pause", "plan.py",
+           "        if self._fallback_at() > self.now:\n            return False\n", ""),
+    Mutant("a fallback listens where it did when it was proven", "plan.py",
+           "        back = replace(proven, address=app.address)\n        if target",
+           "        back = proven\n        if target"),
+    Mutant("a bad revision is retried at once beside what serves", "plan.py",
+           "            count += 1\n", "            pass\n"),
+    Mutant("a failed revision is retried before its time", "plan.py",
+           "elif self.current is None and self._try_at() > self.now:", "elif False:"),
+    Mutant("no revision is ever proven", "plan.py", "elif self.now >= self._proven_at(current):", "elif False:"),
+    Mutant("a revision is proven before its probation is over", "plan.py",
+           "elif self.now >= self._proven_at(current):", "else:"),
+    Mutant("the end of a probation is not looked at", "plan.py",
+           "                times.append(self._proven_at(self.current))\n", "                pass\n"),
+    Mutant("a rollback by hand is not done", "plan.py",
+           "_rolled_back(app, self.asked, observed) or self.asked", "self.asked"),
+    Mutant("a rollback by hand outlives a change of the source", "plan.py", " or pin.about != asked.id", ""),
+    Mutant("a stop by hand outlives a change of the manifest", "plan.py",
+           " and observed.pin.about == app.fingerprint:", ":"),
+    Mutant("the release command is not run", "plan.py",
+           "if release is not None and release not in self.observed.released:", "if False:"),
+    Mutant("the release command is run at every start", "plan.py",
+           "if release is not None and release not in self.observed.released:", "if release is not None:"),
+    Mutant("a failed release command of what sleeps is run without a pause", "plan.py",
+           "(self._prepare() if due else ())", "self._prepare()"),
+    Mutant("an idle app is never put to sleep", "plan.py", "        if idle_at <= self.now:\n", "        if False:\n"),
+    Mutant("a busy app is put to sleep", "plan.py", "current.busy_at or -_NEVER, ", ""),
+    Mutant("idleness is not waited for", "plan.py", "            times += [self._idle_at(self.current)]\n", ""),
+    Mutant("a knock does not wake", "plan.py",
+           "    if observed.rest.knocked_at is not None:\n        return False\n", ""),
+    Mutant("what sleeps is started for no reason", "plan.py",
+           "return gated in (None, self.target.id) or self._try_at() > self.now", "return False"),
+    Mutant("what is new is not gated while it sleeps", "plan.py",
+           "return gated in (None, self.target.id) or self._try_at() > self.now", "return True"),
+    Mutant("what is lazy is gated before anybody knocks", "plan.py",
+           "    return app.lazy and not observed.serves\n", "    return False\n"),
+    Mutant("nobody waits for a knock", "plan.py",
+           "*(() if app.address in observed.attended else (attend,))", ""),
+    Mutant("nobody answers for an app that cannot", "plan.py",
+           "return _hold(app, observed) if now >= _answer_at(app, observed) else ()", "return ()"),
+    Mutant("clients have no patience", "plan.py", "+ app.patience_s", "+ 0.0"),
+    Mutant("the end of patience is not looked at", "plan.py",
+           "        times.append(_answer_at(self.app, self.observed))\n", ""),
+    Mutant("the daemon answers while an instance serves", "plan.py",
+           '        return _step_aside(observed, "an instance serves")\n', "        return ()\n"),
+    Mutant("what depends on another does not wait for it", "plan.py",
+           "elif self.current is None and self.observed.absent and not self.observed.serves:", "elif False:"),
+    Mutant("what others lean on is stopped before them", "plan.py",
+           "if observed.leaning and any(i.end is None for i in observed.instances):", "if False:"),
+    Mutant("maintenance closes the door", "plan.py",
+           "actions: list[Action] = [*_bury(None, observed, 0.0), *_listen(app, observed)]",
+           "actions: list[Action] = [*_bury(None, observed, 0.0)]"),
+    Mutant("a removed app leaves its traces", "plan.py", "    if actions or observed.traces:\n", "    if False:\n"),
+    Mutant("a stopped app keeps its port", "plan.py",
+           "        *(Unlisten(address=a, cause=cause) for a in sorted(observed.listeners, key=str)),\n", ""),
+    Mutant("an edit does not interrupt an action", "converge.py",
+           "given_up = now.first != action and doing.cancel()", "given_up = False"),
+    Mutant("any ring of the bell interrupts an action", "converge.py",
+           "given_up = now.first != action and doing.cancel()", "given_up = doing.cancel()"),
+    Mutant("time alone interrupts nothing", "converge.py",
+           "subject.rung(now.look_again_at)", "subject.rung(None)"),
+    Mutant("what is to be done at once is not", "converge.py",
+           "            await world.do(self.name, action)\n        return", "            pass\n        return"),
+    Mutant("a removed app is reported for ever", "converge.py",
+           "        if now.first is None and subject.asked() is None:\n            return now\n", ""),
+    Mutant("what works without an effect is done without a pause", "converge.py", "if doing == done:", "if False:"),
+    Mutant("a fallback that fails is said to have made no difference", "converge.py",
+           "return action.failing.count if isinstance(action, Start | Release) else 0", "return 0"),
+    Mutant("a nap ends at any ring of the bell", "controller.py",
+           "            if planned.first != failing.failure.action:\n                raise Overtaken\n"
+           "            await",
+           "            break\n            await"),
+    Mutant("a nap cannot be ended", "controller.py",
+           "            if planned.first != failing.failure.action:\n                raise Overtaken\n", ""),
+    Mutant("nobody is attended to during a nap", "controller.py",
+           "subject.rung(min(until, planned.look_again_at or until))", "subject.rung(until)"),
+    Mutant("what came in between makes a failed action be tried at once", "controller.py",
+           "if failing is None or failing.failure.action != action or self._world.now() >= failing.until:", "if True:"),
+    Mutant("tries of different actions are counted as one", "controller.py",
+           "again = before is not None and before.failure.action == failure.action", "again = before is not None"),
+    Mutant("tries are not counted", "controller.py",
+           "count = before.tries + 1 if before is not None and again else 1", "count = 1"),
+    Mutant("back-off has no cap", "controller.py", "min(self.cap_s, self.first_s *", "max(0.0, self.first_s *"),
+    Mutant("a lost event is lost", "controller.py",
+           "seconds = self._resync_s * (0.75 + 0.5 * self._noise.random())", "seconds = 1e9"),
+    Mutant("an edit wakes nobody", "controller.py", "before.get(name) != asked.get(name) or ", ""),
+    Mutant("the task of a removed app never ends", "controller.py",
+           "if self._asked_of(name) is None and not bell.is_set():", "if False:"),
+    Mutant("a mistake met by one app ends all", "controller.py",
+           "                await self._survive(subject, mistake)\n                continue\n",
+           "                raise\n"),
+    Mutant("a mistake is met again and again without a pause", "controller.py",
+           "        await asyncio.sleep(self._backoff.first_s)\n        await self._rest(subject.bell, again_at)\n",
+           ""),
+)  # fmt: skip
+
+
+def survives(mutant: Mutant) -> bool:
+    """True when no test notices; one that never ends is noticed too."""
+    with tempfile.TemporaryDirectory() as directory:
+        tree = Path(directory)
+        for part in ("reconciler", "tests"):
+            shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", tree)
+        file = tree / "reconciler" / mutant.file
+        text = file.read_text(encoding="utf-8")
+        if text.count(mutant.right) != 1:
+            raise SystemExit(f"{mutant.mistake}: {mutant.file} has {text.count(mutant.right)} times {mutant.right!r}")
+        file.write_text(text.replace(mutant.right, mutant.wrong), encoding="utf-8")
+        paths = [f"tests/{name}" for name in TESTS]
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *paths]
+        environment = {**os.environ, "PYTHONPATH": str(tree), "RECONCILER_TESTS": "mutants"}
+        try:
+            ran = subprocess.run(command, cwd=tree, env=environment, capture_output=True, timeout=300, check=False)
+        except subprocess.TimeoutExpired:
+            return False
+        return ran.returncode == 0
+
+
+RIGHT = Mutant("", "plan.py", "def plan(app: App", "def plan(app: App")
+
+
+def main() -> int:
+    """Try the mutants whose mistake contains a word of the command line; all without one."""
+    words = sys.argv[1:] or [""]
+    tried = [m for m in MUTANTS if any(word in m.mistake for word in words)]
+    if not survives(RIGHT):
+        raise SystemExit("the tests fail without any mistake")
+    missed = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for mutant, alive in zip(tried, pool.map(survives, tried), strict=True):
+            missed += [mutant.mistake] * alive
+            print("NOT CAUGHT" if alive else "caught", mutant.mistake, sep="  ", flush=True)
+    print(f"{len(tried) - len(missed)} of {len(tried)} caught", *missed, sep="\nNOT CAUGHT  ")
+    return min(len(missed), 1)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,549 @@
+"""A machine on which everything that can go wrong does, and the Worlds that one daemon after the other sees of it.
+
+What an action leaves behind when it works is what `after` says; when and whether it works is drawn from a seed. The
+machine checks at every action what must never happen, and writes down what does.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from reconciler.actions import (
+    Action,
+    Attend,
+    Bury,
+    Discard,
+    Erase,
+    Hold,
+    Listen,
+    Prove,
+    ReadSource,
+    Release,
+    Sleep,
+    Stage,
+    Start,
+    StepAside,
+    Stop,
+    Unlisten,
+)
+from reconciler.converge import Report
+from reconciler.desired import App, Revision
+from reconciler.neighbours import Neighbours
+from reconciler.observed import Instance, Observed, Pin, Rest
+from reconciler.plan import crash_delay_s
+from tests.world import after, born, coming_up, failed, stranding, waiting, with_instance, without_instance
+
+BACKOFF_S = 1.0
+LOOKS_A_SECOND = 120
+
+
+class Killed(BaseException):
+    """The daemon is gone: no instruction of it is carried out any more."""
+
+
+class Forbidden(AssertionError):
+    """Something happened that must never happen."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Life:
+    """What becomes of a process: whether its workers have passed their gate, and how long it takes to end."""
+
+    passed: bool = False
+    drain_s: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Machine:
+    """What outlives every daemon: processes, builds, sources, records. `trouble` is how likely things go wrong."""
+
+    chance: random.Random
+    asked: dict[str, App] = field(default_factory=dict)
+    trouble: float = 0.1
+    contents: dict[str, str | None] = field(default_factory=dict)
+    unstageable: set[str] = field(default_factory=set)
+    unstartable: set[str] = field(default_factory=set)
+    unreleasable: set[str] = field(default_factory=set)
+    shortlived: set[str] = field(default_factory=set)
+    things: dict[str, Observed] = field(default_factory=dict)
+    lives: dict[str, Life] = field(default_factory=dict)
+    story: list[str] = field(default_factory=list)
+    wake: Callable[[str], None] = lambda _name: None
+    births: int = 0
+    actions: int = 0
+    # What has happened to each name so far, counted: a failed action may be tried again at once only after a change.
+    events: dict[str, int] = field(default_factory=dict)
+    crimes: list["Forbidden"] = field(default_factory=list)
+    # Since when somebody has waited, by name, for an answer of the app or of the daemon in its place.
+    clients: dict[str, float] = field(default_factory=dict)
+
+    def tell(self, name: str, what: str) -> None:
+        self.story.append(f"{asyncio.get_running_loop().time():10.3f}  {name:6} {what}")
+
+    def of(self, name: str) -> Observed:
+        return self.things.get(name, Observed())
+
+    def put(self, name: str, observed: Observed) -> None:
+        self.things[name] = waiting(observed, asyncio.get_running_loop().time())
+        if observed.serves or observed.holding or not observed.listeners:
+            self.clients.pop(name, None)
+
+    def happened(self, name: str, what: str, *, lost: bool = False) -> None:
+        """Something changed; the daemon is woken unless the news is lost."""
+        self.tell(name, what + (" (unheard)" if lost else ""))
+        self.events[name] = self.events.get(name, 0) + 1
+        if not lost:
+            self.wake(name)
+
+    def forbidden(self, what: str) -> "Forbidden":
+        """To be raised; written down as well, because the controller survives whatever is raised."""
+        self.tell("", f"FORBIDDEN: {what}")
+        self.crimes.append(Forbidden(what))
+        return self.crimes[-1]
+
+    def bad_luck(self, scale: float = 1.0) -> bool:
+        return self.chance.random() < self.trouble * scale
+
+    # What happens by itself
+
+    def ends(self, name: str, instance: str, how: str, *, lost: bool = False) -> None:
+        """A process ends, unless it has ended before."""
+        observed = self.of(name)
+        for one in observed.instances:
+            if one.id == instance and one.end is None:
+                self.put(name, with_instance(observed, replace(one, end=how)))
+                self.happened(name, f"{instance} {how}", lost=lost)
+
+    def crash(self, name: str) -> None:
+        alive = [i for i in self.of(name).instances if i.end is None]
+        if alive:
+            self.ends(name, self.chance.choice(alive).id, "was killed by SIGKILL", lost=self.bad_luck(0.5))
+
+    def spawn(self, revision: Revision) -> Instance:
+        """A process that becomes ready, dies, or hangs, whoever waits for it."""
+        loop, chance, name = asyncio.get_running_loop(), self.chance, revision.app
+        self.births += 1
+        one = born(revision, loop.time(), f"i{self.births}", self.births)
+        self.put(name, with_instance(self.of(name), one))
+        drain_s = chance.choice((0.1, 1.0, revision.server.stop_timeout_s * 2))
+        life = self.lives[one.id] = Life(drain_s=drain_s if self.trouble else 0.1)
+        self.tell(name, f"{one.id} is spawned, revision {revision.id}")
+        if revision.build.content in self.shortlived:
+            loop.call_later(chance.uniform(3, 12), self.ends, name, one.id, "exited with 1")
+        if revision.build.content in self.unstartable or self.bad_luck():
+            if chance.random() < 0.7:
+                unheard = chance.random() < 0.5  # Start may notice before the doorbell rings, or after
+                loop.call_later(chance.uniform(0, 3), partial(self.ends, name, one.id, "exited with 3", lost=unheard))
+        else:
+            loop.call_later(chance.uniform(0.05, 3), self._passes, name, one.id, life)
+        return one
+
+    def _passes(self, name: str, instance: str, life: Life) -> None:
+        life.passed = True
+        self.tell(name, f"{instance} comes through its gate")
+
+    def knock(self, name: str) -> None:
+        """Somebody connects: an instance answers, a sleeping app is woken, and else they wait."""
+        observed = self.of(name)
+        now = asyncio.get_running_loop().time()
+        serving = [i for i in observed.instances if i.serves]
+        if serving:
+            self.put(name, with_instance(observed, replace(serving[-1], busy_at=now)))
+        elif observed.listeners and not observed.holding:
+            self.clients.setdefault(name, now)
+            self.tell(name, "somebody knocks")
+            self.let_in(name)
+
+    def let_in(self, name: str) -> None:
+        """Who waits is noticed as soon as somebody attends the door, and the news of it is never lost."""
+        observed = self.of(name)
+        if name in self.clients and observed.attended:
+            rest = replace(observed.rest, knocked_at=asyncio.get_running_loop().time())
+            self.put(name, replace(observed, attended=frozenset(), rest=rest))
+            self.happened(name, "is woken")
+
+    def ails(self, name: str, *, well: bool) -> None:
+        """What serves fails its health path from now on, or does so no longer."""
+        observed = self.of(name)
+        for one in [i for i in observed.instances if i.serves]:
+            unwell = None if well else "GET /healthz answered 500"
+            self.put(name, with_instance(self.of(name), replace(one, unwell=unwell)))
+            self.happened(name, f"{one.id} is {'well' if well else 'unwell'}", lost=self.bad_luck(0.3))
+
+    def wish(self, name: str, what: str, app: App) -> None:
+        """An operator asks for something once."""
+        observed, now = self.of(name), asyncio.get_running_loop().time()
+        back = self.chance.choice(observed.proven) if observed.proven else None
+        match what:
+            case "stop":
+                self.put(name, replace(observed, pin=Pin(kind="stopped", about=app.fingerprint)))
+            case "start":
+                self.put(name, replace(observed, pin=None))
+            case "restart":
+                self.put(name, replace(observed, restart_before=now))
+            case "forget-failure":
+                self.put(name, replace(observed, troubles=()))
+            case "rollback" if observed.source is not None and back is not None:
+                asked = app.revision(observed.source.content)
+                self.put(name, replace(observed, pin=Pin(kind="rolled back", about=asked.id, revision=back)))
+        self.happened(name, f"somebody asks for: {what}")
+
+    def source_changes(self, path: str, content: str | None, *, lost: bool = False) -> None:
+        """Every app of that source suspects it, at once or, when the news is lost, with the next rescan."""
+        self.contents[path] = content
+        self.tell("", f"source {path} is now {content or 'unreadable'}" + (" (unheard)" if lost else ""))
+        if lost:
+            asyncio.get_running_loop().call_later(30, self.rescan, path)
+        else:
+            self.rescan(path)
+
+    def rescan(self, path: str) -> None:
+        for name, observed in list(self.things.items()):
+            look = observed.source
+            if (look is not None and look.source.path == path) or (
+                name in self.asked and self.asked[name].source.path == path
+            ):
+                stale = look and (replace(look, stale=True, problem=None) if not look.source.pinned else look)
+                self.put(name, replace(observed, source=stale, changes=observed.changes + 1))
+                self.happened(name, "its source is suspected to have changed")
+
+    def reboot(self) -> None:
+        """Every process and socket is gone, and what was known only of this boot; what is bad stays bad."""
+        for name, observed in self.things.items():
+            bad = tuple(replace(t, last_at=0.0) for t in observed.troubles if t.kind == "bad")
+            self.put(name, replace(observed, instances=(), troubles=bad, **_SHUT))
+
+
+_SHUT: dict[str, Any] = {"listeners": frozenset(), "holding": frozenset(), "attended": frozenset()}
+
+
+@dataclass(slots=True, kw_only=True)
+class Daemon:
+    """One daemon's World. After `dies_in` more calls, or `kill`, nothing it does has an effect any more."""
+
+    machine: Machine
+    dies_in: int | None = None
+    dead: bool = False
+    neighbours: Neighbours = field(default_factory=Neighbours)
+    _known: dict[str, Observed] = field(default_factory=dict)
+    _asked: dict[str, App | None] = field(default_factory=dict)
+    _looks: dict[str, "deque[float]"] = field(default_factory=dict)
+    _refused: dict[str, tuple[Action, int, float]] = field(default_factory=dict)
+
+    def begin(self) -> frozenset[str]:
+        """Take back what an earlier one left; returns the names of which anything is left."""
+        machine = self.machine
+        for name, observed in machine.things.items():
+            alive = any(i.end is None for i in observed.instances)
+            rest = Rest(gated=observed.rest.gated, knocked_at=self.now() if alive else None)
+            back = replace(observed, changes=0, rest=rest, restart_before=float("-inf"), **_SHUT)
+            if back.source is not None and not back.source.source.pinned:
+                back = replace(back, source=replace(back.source, stale=True, problem=None))
+            for one in back.instances:
+                passed = machine.lives[one.id].passed and one.end is None
+                back = with_instance(
+                    back, replace(one, ready_at=one.ready_at or (self.now() if passed else None), **_FRESH)
+                )
+            machine.put(name, back)
+        return frozenset(name for name, observed in machine.things.items() if observed != Observed())
+
+    def follow(self, asked: dict[str, App]) -> None:
+        """Learn what is asked of every app, for what one has to know of another."""
+        self.neighbours.follow(asked)
+
+    def _serves(self, name: str) -> bool:
+        observed = self.machine.of(name)
+        return observed.serves or bool(observed.attended)
+
+    def _alive(self) -> None:
+        if self.dies_in is not None:
+            self.dies_in -= 1
+            self.dead = self.dead or self.dies_in < 0
+        if self.dead:
+            raise Killed
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def observe(self, name: str) -> Observed:
+        self._alive()
+        looks = self._looks.setdefault(name, deque(maxlen=LOOKS_A_SECOND))
+        if len(looks) == LOOKS_A_SECOND and looks[0] > self.now() - 1:
+            raise self.machine.forbidden(f"{name} is looked at more than {LOOKS_A_SECOND} times a second")
+        looks.append(self.now())
+        self._known[name] = replace(
+            self.machine.of(name),
+            absent=self.neighbours.absent(name, self._serves),
+            leaning=self.neighbours.leaning(name, self._serves),
+        )
+        self._asked[name] = self.machine.asked.get(name)
+        return self._known[name]
+
+    def report(self, name: str, report: Report) -> None:
+        self._alive()
+        self.machine.put(name, replace(self.machine.of(name), traces=True))
+
+    async def do(self, name: str, action: Action) -> None:
+        self._alive()
+        if isinstance(action, Hold | StepAside | Attend):
+            self._at_the_door(name, action)
+            return
+        machine = self.machine
+        self._check(name, action)
+        machine.actions += 1
+        machine.tell(name, f"{action}: {action.cause}")
+        try:
+            await self._try(name, action)
+        except OSError as error:
+            self._alive()
+            machine.tell(name, f"  cannot: {error}")
+            self._refused[name] = (action, machine.events.get(name, 0), self.now())
+            machine.wake(name)
+            raise
+        self._alive()
+        machine.wake(name)
+
+    def _at_the_door(self, name: str, action: Hold | StepAside | Attend) -> None:
+        machine, seen, asked = self.machine, self._known[name], self._asked[name]
+        if action.address not in seen.listeners:
+            raise machine.forbidden(f"the door of {name} is not open")
+        if isinstance(action, Hold) and seen.serves and (asked is None or asked.state != "maintenance"):
+            raise machine.forbidden(f"an instance of {name} serves, and the daemon answers")
+        machine.tell(name, f"{action}: {action.cause}")
+        self._becomes(name, action)
+        if isinstance(action, Attend):
+            machine.let_in(name)
+            self._wake(self.neighbours.dependents(name))
+
+    def _wake(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.machine.wake(name)
+
+    async def _try(self, name: str, action: Action) -> None:  # noqa: C901, PLR0912  one case for each action
+        match action:
+            case Start():
+                await self._start(action)
+                self._wake(self.neighbours.dependents(name))
+            case Stop():
+                await self._stop(name, action)
+                self._wake(self.neighbours.depends_on(name))
+            case Sleep():
+                await self._stop(name, action)
+                self._becomes(name, action)
+            case Release():
+                await self._release(name, action)
+            case Prove():
+                self._becomes(name, action)
+            case ReadSource():
+                await self._read(name, action)
+            case Bury():
+                self._becomes(name, action)
+            case Listen():
+                self._stumble("the port is in use")
+                self._becomes(name, action)
+                if any(i.address == action.address for i in self.machine.of(name).instances) and self._unlucky():
+                    self.machine.put(name, stranding(self.machine.of(name), action.address))
+            case Unlisten() | Discard() | Erase():
+                await self._takes(0.2)
+                self._stumble("the disk is full")
+                self._becomes(name, action)
+                self._wake(self.neighbours.depends_on(name))
+                if isinstance(action, Erase):
+                    self.neighbours.forget(name)
+            case Stage():
+                await self._takes(20)
+                self._stumble("the index does not answer")
+                if action.build.content in self.machine.unstageable:
+                    raise OSError("no such requirement")
+                await self._takes(5)
+                self._becomes(name, action)
+
+    def _becomes(self, name: str, action: Action) -> None:
+        self._alive()
+        self.machine.put(name, after(self.machine.of(name), action, self.now()))
+
+    async def _takes(self, at_most_s: float) -> None:
+        await asyncio.sleep(self.machine.chance.uniform(0, at_most_s))
+        self._alive()
+
+    def _unlucky(self) -> bool:
+        return self.machine.bad_luck()
+
+    def _stumble(self, reason: str) -> None:
+        if self._unlucky():
+            raise OSError(reason)
+
+    async def _read(self, name: str, action: ReadSource) -> None:
+        before = self.machine.of(name)
+        await self._takes(1)
+        self._stumble("the disk does not answer")
+        content = self.machine.contents.get(action.source.path)
+        look = before.source
+        if content is not None:
+            observed = self.machine.of(name)
+            self.machine.put(
+                name, after(observed, replace(action, changes=before.changes), self.now(), content=content)
+            )
+        elif look is not None and look.source == action.source:
+            unread = replace(look, stale=True, problem="it cannot be read", tried_at=self.now())
+            self.machine.put(name, replace(self.machine.of(name), source=unread))
+        else:
+            raise OSError("it cannot be read")
+
+    async def _release(self, name: str, action: Release) -> None:
+        await self._takes(5)
+        self._stumble("cannot fork")
+        if action.revision.build.content in self.machine.unreleasable or self._unlucky():
+            broken = failed(self.machine.of(name), action, self.now(), "migrate exited with 1")
+            self.machine.put(name, broken)
+        else:
+            self._becomes(name, action)
+
+    async def _start(self, action: Start) -> None:
+        machine, revision = self.machine, action.revision
+        self._stumble("cannot fork")
+        one = coming_up(machine.of(revision.app), revision)
+        if one is None:
+            self._check_spawn(revision)
+            one = machine.spawn(revision)
+        until = one.started_at + revision.server.start_timeout_s
+        while True:
+            await asyncio.sleep(0.05)
+            self._alive()
+            found = next((i for i in machine.of(revision.app).instances if i.id == one.id), None)
+            if found is None or found.end is not None or self.now() > until:
+                left = without_instance(machine.of(revision.app), one.id)
+                machine.put(revision.app, failed(left, action, self.now(), "it did not get as far as serving"))
+                machine.tell(revision.app, f"  failed for the time {action.failing.count}, {action.failing.kind}")
+                return
+            if machine.lives[one.id].passed:
+                up = replace(found, ready_at=found.ready_at or self.now())
+                machine.put(revision.app, with_instance(machine.of(revision.app), up))
+                return
+
+    async def _stop(self, name: str, action: Stop | Sleep) -> None:
+        machine = self.machine
+        one = next((i for i in machine.of(name).instances if i.id == action.instance), None)
+        if one is None:
+            return
+        life = machine.lives[one.id]
+        if one.stopping_since is None:
+            one = replace(one, stopping_since=self.now())
+            machine.put(name, with_instance(machine.of(name), one))
+            asyncio.get_running_loop().call_later(life.drain_s, machine.ends, name, one.id, "exited with 0")
+        self._stumble("the database is locked")
+        assert one.stopping_since is not None
+        kill_at = one.stopping_since + 12.0
+        while True:
+            found = next((i for i in machine.of(name).instances if i.id == one.id), None)
+            if found is None or found.end is not None or self.now() > kill_at:
+                break
+            await asyncio.sleep(0.05)
+            self._alive()
+        machine.put(name, without_instance(machine.of(name), one.id))
+
+    # What must never happen
+
+    def _check(self, name: str, action: Action) -> None:  # noqa: C901, PLR0912  one case for each action
+        """Judged by what the daemon saw when it decided: what changes a moment later, nobody can know."""
+        seen, asked = self._known[name], self._asked[name]
+        wanted = asked is not None and asked.state == "running" and not _stopped_by_hand(asked, seen)
+        self._check_pause(name, action)
+        if wanted and seen.serves and seen.holding:
+            raise self.machine.forbidden(f"an instance of {name} serves, and the daemon still answers")
+        match action:
+            case Stop(instance=instance) if wanted:
+                (one,) = (i for i in seen.alive if i.id == instance)
+                if one.serves and not any(i.serves for i in seen.alive if i is not one):
+                    raise self.machine.forbidden(
+                        f"{instance} of {name} serves, and nothing else does: it must not be stopped"
+                    )
+            case Stop() if seen.leaning:
+                raise self.machine.forbidden(f"{seen.leaning} lean on {name}: it must not be stopped before them")
+            case Discard(build=build) if build in {i.build for i in seen.alive}:
+                raise self.machine.forbidden(f"an instance of {name} runs from build {build}")
+            case Unlisten(address=address) if address in {i.address for i in seen.alive}:
+                raise self.machine.forbidden(f"an instance of {name} listens on {address}")
+            case Erase() if asked is not None or seen.alive or seen.builds or seen.listeners:
+                raise self.machine.forbidden(f"{name} is not gone yet")
+            case Release(release=release) if release in seen.released:
+                raise self.machine.forbidden(f"the release command of {name} is run a second time")
+            case Sleep(instance=instance):
+                self._check_sleep(asked, seen, next(i for i in seen.alive if i.id == instance))
+            case Start() | Release():
+                if asked is None or not wanted:
+                    raise self.machine.forbidden(f"nobody asks for {name} to run")
+                self._check_time(asked, seen, action)
+                if isinstance(action, Start):
+                    self._check_start(asked, seen, action.revision)
+            case _:
+                pass
+
+    def _check_time(self, asked: App, seen: Observed, action: Start | Release) -> None:
+        """A revision that failed is not tried before its time, and one that is bad not beside what serves at once."""
+        revision = action.revision
+        trouble = seen.trouble_of(revision.id)
+        if trouble is None or coming_up(seen, revision) is not None:
+            return
+        beside = trouble.kind == "bad" and seen.serves
+        # One more is counted when there is something to go back to; at the cap its delay may be the shorter one.
+        counts = (trouble.count + beside, trouble.count + (trouble.kind == "bad"))
+        waited_s = self.now() - trouble.last_at
+        if waited_s < min(crash_delay_s(asked.crash, count, asked.name) for count in counts) - 0.001:
+            raise self.machine.forbidden(
+                f"{asked.name} failed {trouble.count} times and is tried again after {waited_s:.3f} s"
+            )
+
+    def _check_start(self, asked: App, seen: Observed, revision: Revision) -> None:
+        name, machine = asked.name, self.machine
+        if revision.build.id not in seen.builds or revision.address not in seen.listeners:
+            raise machine.forbidden(f"{name} has no build or no listener to start with")
+        if coming_up(seen, revision) is not None or seen.serves:
+            return
+        if seen.absent:
+            raise machine.forbidden(f"{name} is started before {seen.absent}")
+        may_sleep = asked.lazy or asked.idle_after_s is not None
+        asleep = seen.rest.knocked_at is None and may_sleep
+        if asleep and seen.rest.gated == revision.id and not seen.alive:
+            raise machine.forbidden(f"{name} sleeps, and nobody knocked")
+        trouble = seen.trouble_of(revision.id)
+        back = [p for p in seen.proven if p.id != revision.id and p.build.id in seen.builds]
+        untroubled = [replace(p, address=asked.address) for p in back]
+        if trouble is None or trouble.kind != "bad" or asleep or seen.troubles != (trouble,):
+            return
+        if untroubled and revision.id not in {p.id for p in (*seen.proven, *untroubled)}:
+            raise machine.forbidden(f"{name} does not serve, and its bad revision is tried before the one before it")
+
+    def _check_sleep(self, asked: App | None, seen: Observed, one: Instance) -> None:
+        knocked_at = seen.rest.knocked_at
+        if asked is None or knocked_at is None:
+            return
+        lately = max(one.busy_at or 0, one.ready_at or 0, knocked_at)
+        if asked.idle_after_s is None or self.now() - lately < asked.idle_after_s:
+            raise self.machine.forbidden(f"{asked.name} is put to sleep, and somebody asked for it lately")
+
+    def _check_spawn(self, revision: Revision) -> None:
+        alive = [i for i in self.machine.of(revision.app).instances if i.end is None]
+        if coming_up(self.machine.of(revision.app), revision) is not None:
+            raise self.machine.forbidden(f"revision {revision.id} of {revision.app} is started a second time")
+        if len(alive) > 1:
+            raise self.machine.forbidden(f"a third generation of {revision.app} is started")
+
+    def _check_pause(self, name: str, action: Action) -> None:
+        refused = self._refused.get(name)
+        if refused is None:
+            return
+        failed, events, at = refused
+        if action == failed and events == self.machine.events.get(name, 0) and self.now() - at < BACKOFF_S * 0.74:
+            raise self.machine.forbidden(f"{action} of {name} failed and is tried again after {self.now() - at:.3f} s")
+
+
+_FRESH: dict[str, Any] = {"stranded": False, "unwell": None}
+
+
+def _stopped_by_hand(asked: App, seen: Observed) -> bool:
+    return seen.pin is not None and seen.pin.kind == "stopped" and seen.pin.about == asked.fingerprint

@@ -1,0 +1,90 @@
+"""Every change of what is asked is taken up, by a hand-over that costs no request."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.eventually import eventually
+from tests.load import under_load
+from tests.ports import a_port
+from tests.site import Site, get
+
+pytestmark = pytest.mark.system
+
+
+def test_new_code_takes_over_without_a_failed_request(site: Site) -> None:
+    port = site.app("blog", "1")
+    site.start()
+    eventually(site.serves("blog", "1", port))
+    with under_load(port) as load:
+        load.await_more(20)
+        for version in ("2", "3"):
+            site.source("blog", version)
+            eventually(site.serves("blog", version, port))
+    assert load.failed == {}
+    assert set(load.bodies) == {"1", "2", "3"}
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"env": {"GREETING": "hi"}},
+    {"workers": 2},
+    {"threads": 3},
+    {"gunicorn": {"max_requests": 500}},
+    {"stop_timeout": "9s"},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: next(iter(change)))
+def test_each_field_of_the_manifest_takes_effect_without_a_failed_request(site: Site, change: dict[str, Any]) -> None:
+    port = site.app("blog")
+    site.start()
+    eventually(site.serves("blog", "1", port))
+    before = site.pid("blog")
+    with under_load(port) as load:
+        load.await_more(10)
+        site.app("blog", port=port, **change)
+        site.await_successor("blog", before)
+    assert load.failed == {}
+    if "env" in change:
+        assert json.loads(get(port, "/env"))["GREETING"] == "hi"
+    assert site.told("blog")["workers"] == change.get("workers", 1)
+
+
+def test_a_new_port_is_served_before_the_old_one_is_closed(site: Site) -> None:
+    before, after = a_port(), a_port()
+    site.app("blog", port=before)
+    site.start()
+    eventually(site.serves("blog", "1", before))
+    site.app("blog", port=after)
+    eventually(site.serves("blog", "1", after))
+    with pytest.raises(ConnectionRefusedError):
+        get(before)
+    assert site.told("blog")["url"] == f"http://127.0.0.1:{after}/"
+
+
+def test_stopped_closes_the_port_and_running_opens_it_again(site: Site) -> None:
+    port = site.app("blog")
+    site.start()
+    eventually(site.serves("blog", "1", port))
+    site.app("blog", port=port, state="stopped")
+    eventually(lambda: site.told("blog")["state"] == "stopped")
+    assert site.instances("blog") == []
+    with pytest.raises(ConnectionRefusedError):
+        get(port)
+    site.app("blog", port=port)
+    eventually(site.serves("blog", "1", port))
+
+
+def test_a_removed_manifest_takes_its_app_with_it_and_nothing_else(site: Site) -> None:
+    ports = {name: site.app(name) for name in ("blog", "shop")}
+    site.start()
+    eventually(lambda: site.settled("blog", "shop"))
+    kept = site.pid("shop")
+    (site.manifests / "blog.yaml").unlink()
+    eventually(lambda: [row["name"] for row in site.status()["apps"]] == ["shop"])
+    with pytest.raises(ConnectionRefusedError):
+        get(ports["blog"])
+    assert site.pid("shop") == kept
+    assert not site.layout.app("blog").exists()
+    assert site.layout.home("blog").is_dir()

@@ -1,0 +1,59 @@
+"""Many apps at once."""
+
+import json
+import time
+
+import pytest
+
+from tests.eventually import eventually
+from tests.site import REPOSITORY, Site, get
+
+pytestmark = pytest.mark.system
+
+HELLO = REPOSITORY / "examples/hello"
+
+
+def test_apply_makes_twenty_apps_run_and_then_has_nothing_to_do(site: Site) -> None:
+    names = [f"hello{number:02}" for number in range(20)]
+    ports = {name: site.app(name, path=str(HELLO)) for name in names}
+    applied = site.cli("apply")
+    assert applied.returncode == 0, applied.stdout + applied.stderr
+    assert site.settled(*names)
+    assert all("Hello" in get(port) for port in ports.values())
+    before = site.pids()
+    planned = site.cli("plan")
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    again = site.cli("apply")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert site.pids() == before
+    rows = json.loads(site.cli("status", "--json").stdout)["apps"]
+    assert [row["state"] for row in rows] == ["running"] * 20
+
+
+def test_apply_says_what_could_not_be_done(site: Site) -> None:
+    port = site.app("good")
+    site.app("bad")
+    site.save(site.root / "apps/bad/wsgi.py", "import missing_module\napplication = None\n")
+    applied = site.cli("apply", "--timeout", "20s")
+    assert applied.returncode == 1
+    assert "missing_module" in applied.stdout
+    assert "bad" in applied.stderr
+    assert get(port) == "1"
+
+
+def test_sixty_apps_dropped_at_once_come_up_a_few_at_a_time(site: Site) -> None:
+    names = [f"app{number:02}" for number in range(60)]
+    site.live(booting_slots=3)
+    eventually(site.events)
+    for name in names:
+        site.app(name)
+    most, deadline = 0, time.monotonic() + 120
+    while time.monotonic() < deadline:
+        alive = site.instances()
+        most = max(most, sum(record.ready_at is None for record in alive))
+        if len(alive) == 60 and all(record.ready_at is not None for record in alive):
+            break
+    site.await_settled(*names)
+    assert 1 <= most <= 3
+    assert len(site.pids()) == 60
+    assert not [text for _, kind, text in site.events() if kind in ("failed", "died")]

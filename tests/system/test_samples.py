@@ -1,0 +1,42 @@
+"""Every sample answers at the URL that `status` prints."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.eventually import eventually
+from tests.load import under_load
+from tests.ports import a_port
+from tests.site import REPOSITORY, Site, get
+
+pytestmark = [pytest.mark.system, pytest.mark.network]
+
+WORDS = {"hello": "Hello", "notes": "Notes", "clock": "Clock", "guestbook": "/static/entries/style.css"}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_sample_answers(site: Site, name: str) -> None:
+    shutil.copytree(REPOSITORY / "examples" / name, site.root / "examples" / name)
+    manifest = yaml.safe_load((REPOSITORY / f"manifests/{name}.yaml").read_text())
+    site.save(site.manifests / f"{name}.yaml", yaml.safe_dump({**manifest, "port": a_port()}))
+    site.start()
+    site.await_settled(name, within=120)
+    url = site.told(name)["url"]
+    page = get(int(url.rstrip("/").rpartition(":")[2]))
+    assert WORDS[name].lower() in page.lower()
+
+
+def test_new_requirements_take_over_without_a_failed_request(site: Site) -> None:
+    port = site.app("blog", "1")
+    site.start()
+    eventually(site.serves("blog", "1", port))
+    source = Path(site.root / "apps/blog")
+    with under_load(port) as load:
+        load.await_more(10)
+        site.save(source / "requirements.txt", "iniconfig\n")
+        site.source("blog", "2")
+        site.save(source / "wsgi.py", "import iniconfig\n" + (source / "wsgi.py").read_text())
+        eventually(site.serves("blog", "2", port), 60)
+    assert load.failed == {}

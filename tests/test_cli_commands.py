@@ -1,0 +1,378 @@
+"""The commands that need nothing to run: what they print, how they exit, and that they leave no trace."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from reconciler.cli.env import HIDDEN, masked
+from reconciler.cli.halt import command as halt
+from reconciler.cli.main import _COMMANDS, group
+from reconciler.desired import Address
+from reconciler.journal import Journal
+from reconciler.records import InstanceRecord, Records, Standing, open_database
+from reconciler.serving.process import boot_id
+from reconciler.settings import Layout
+
+WSGI = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
+
+
+def run(*words: str | Path, code: int = 0) -> Result:
+    done = CliRunner().invoke(group, [str(word) for word in words], prog_name="reconciler")
+    assert done.exit_code == code, done.output + repr(done.exception)
+    return done
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> Path:
+    """A directory with one good manifest, of an app that can be read."""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "wsgi.py").write_text(WSGI)
+    directory = tmp_path / "manifests"
+    directory.mkdir()
+    (directory / "blog.yaml").write_text("path: ../app\n")
+    return directory
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A state directory as a daemon leaves it that never had anything to do."""
+    directory = tmp_path / "state"
+    directory.mkdir()
+    open_database(directory / "reconciler.db").close()
+    return directory
+
+
+def test_help_lists_every_command_and_each_has_an_example() -> None:
+    listed = run("--help").output
+    for name in _COMMANDS:
+        assert f"\n  {name} " in listed
+        assert "Examples:\n" in run(name, "--help").output
+
+
+def test_help_and_status_load_no_yaml_and_no_jsonschema(state: Path) -> None:
+    code = (
+        "import sys; from reconciler.cli.main import group; group(sys.argv[1:], standalone_mode=False);"
+        "sys.exit(any(name in sys.modules for name in ('yaml', 'jsonschema', 'rich', 'tenacity', 'virtualenv')))"
+    )
+    for words in (["--help"], ["status", "--state", str(state)]):
+        subprocess.run([sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL, check=True)
+
+
+def test_a_misspelt_command_is_answered_with_the_likely_one() -> None:
+    assert "Did you mean 'status'" in run("staus", code=2).output
+
+
+# validate
+
+
+def test_good_manifests_validate(manifests: Path) -> None:
+    assert run("validate", "--manifests", manifests).output == "1 file, 1 app, no problems\n"
+
+
+def test_every_error_is_told_with_its_place_and_nothing_is_made(manifests: Path, tmp_path: Path) -> None:
+    (manifests / "a.yaml").write_text("pth: x\nwrokers: 2\n")
+    (manifests / "b.yaml").write_text("path: x\nport: 9000\n")
+    (manifests / "c.yaml").write_text("path: x\nport: 9000\n")
+    before = sorted(tmp_path.rglob("*"))
+    lines = run("validate", "--manifests", manifests, code=1).output.splitlines()
+    assert lines[0] == f"{manifests}/a.yaml:1:1: pth: unknown field 'pth'; did you mean 'path'?"
+    assert [line.split(": ")[0] for line in lines[1:4]] == [
+        f"{manifests}/a.yaml:2:1", f"{manifests}/b.yaml:1:1", f"{manifests}/c.yaml:1:1"
+    ]  # fmt: skip
+    assert lines[4] == "4 files, 1 app, 4 problems"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_validate_speaks_json_and_github(manifests: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (manifests / "a.yaml").write_text("pth: 100%\n")
+    monkeypatch.chdir(manifests.parent)
+    facts = json.loads(run("validate", "--manifests", manifests, "--format", "json", code=1).output)
+    assert facts["files"] == 2
+    assert facts["apps"] == ["blog"]
+    assert facts["problems"][0]["line"] == 1
+    told = run("validate", "--manifests", manifests, "--format", "github", code=1).output.splitlines()[0]
+    assert told.startswith("::error file=manifests/a.yaml,line=1,col=1::pth: unknown field")
+
+
+def test_a_directory_that_cannot_be_read_does_not_validate(tmp_path: Path) -> None:
+    assert run("validate", "--manifests", tmp_path / "none", code=1).output.startswith("cannot read ")
+
+
+# plan
+
+
+def test_where_nothing_ever_ran_everything_is_planned_and_nothing_is_made(manifests: Path, tmp_path: Path) -> None:
+    lines = run("plan", "--manifests", manifests, "--state", tmp_path / "s", code=2).output.splitlines()
+    assert lines[0].startswith("blog: stage build ")
+    assert lines[0].endswith("— it was never staged")
+    assert lines[2].startswith("blog: start revision ")
+    assert lines[3] == "3 actions for 1 app"
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_source_that_cannot_be_read_is_an_error(manifests: Path, tmp_path: Path) -> None:
+    (manifests / "lost.yaml").write_text("path: ../lost\n")
+    done = run("plan", "--manifests", manifests, "--state", tmp_path / "s", code=1)
+    assert "lost: cannot read the source at" in done.output
+    assert "blog: stage build" in done.output
+
+
+def test_a_wrong_manifest_is_an_error_of_the_plan(manifests: Path, tmp_path: Path) -> None:
+    (manifests / "wrong.yaml").write_text("pth: x\n")
+    assert "refused: " in run("plan", "--manifests", manifests, "--state", tmp_path / "s", code=1).output
+
+
+def test_nothing_asked_is_nothing_to_do(tmp_path: Path, state: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert run("plan", "--manifests", tmp_path / "empty", "--state", state).output.startswith("nothing to do")
+
+
+def test_a_stopped_app_of_which_nothing_runs_is_as_asked(manifests: Path, state: Path) -> None:
+    (manifests / "blog.yaml").write_text("path: ../app\nstate: stopped\n")
+    assert run("plan", "--manifests", manifests, "--state", state).output == "nothing to do: 1 app as asked\n"
+
+
+def test_an_instance_that_died_unseen_is_started_again(manifests: Path, state: Path) -> None:
+    with contextlib.closing(open_database(state / "reconciler.db")) as database:
+        Records(database).put_instance(
+            InstanceRecord(
+                id="i1", app="blog", revision="r1", build="b1", address=Address(host="127.0.0.1", port=8000),
+                boot=boot_id(), started_at=0.0, stop_timeout_s=1.0, workers=1, pid=2**22 + 1, ticks=1, ready_at=1.0,
+            )
+        )  # fmt: skip
+    told = run("plan", "--manifests", manifests, "--state", state, code=2).output
+    assert "blog: clean up after instance i1 — gunicorn 4194305 ended while no daemon was watching" in told
+
+
+def test_plan_of_an_unknown_app_says_so(manifests: Path, tmp_path: Path) -> None:
+    assert (
+        "no app named 'nope'" in run("plan", "nope", "--manifests", manifests, "--state", tmp_path / "s", code=1).output
+    )
+
+
+def test_plan_speaks_json(manifests: Path, tmp_path: Path) -> None:
+    facts = json.loads(run("plan", "--json", "--manifests", manifests, "--state", tmp_path / "s", code=2).output)
+    (app,) = facts["apps"]
+    assert [action["action"] for action in app["actions"]] == ["Stage", "Listen", "Start"]
+    assert len(app["wanted_revision"]) == 12
+
+
+# status, events, logs
+
+
+def test_commands_that_look_at_what_ran_say_that_nothing_ever_did(tmp_path: Path) -> None:
+    for words in (["status"], ["events"], ["logs", "blog"], ["env", "blog"], ["shell", "blog"]):
+        assert "nothing was ever run in" in run(*words, "--state", tmp_path / "none", code=1).output
+
+
+def test_a_state_of_a_newer_version_is_explained(state: Path) -> None:
+    with contextlib.closing(open_database(state / "reconciler.db")) as database:
+        database.execute("PRAGMA user_version=99")
+    assert "newer reconciler" in run("status", "--state", state, code=1).output
+    assert "newer reconciler" in run("events", "--state", state, code=1).output
+
+
+def test_status_names_its_version_in_json(state: Path) -> None:
+    assert json.loads(run("status", "--json", "--state", state).output)["daemon"]["version"]
+
+
+def test_events_are_the_newest_ones_oldest_first(state: Path) -> None:
+    with contextlib.closing(open_database(state / "reconciler.db")) as database:
+        for number in range(5):
+            Journal(database).write("blog", "ready", f"event {number}")
+    assert [line.split()[-1] for line in run("events", "-n", "2", "--state", state).output.splitlines()] == ["3", "4"]
+    assert run("events", "-n", "0", "--state", state).output == ""
+    assert "nothing ever happened" in run("events", "shop", "--state", state).output
+    assert json.loads(run("events", "-n", "1", "--json", "--state", state).output)["text"] == "event 4"
+
+
+@pytest.mark.parametrize("end", ["\n", ""])
+@pytest.mark.parametrize("lines", [0, 1, 2, 3, 100])
+def test_logs_print_the_last_lines(state: Path, lines: int, end: str) -> None:
+    log = Layout(state=state).log("blog", "app")
+    log.parent.mkdir(parents=True)
+    log.write_text("\n".join("abc") + end)
+    assert run("logs", "blog", "-n", str(lines), "--state", state).output.split() == list("abc")[3 - min(lines, 3) :]
+
+
+def test_logs_find_the_last_lines_of_a_large_file(state: Path) -> None:
+    log = Layout(state=state).log("blog", "app")
+    log.parent.mkdir(parents=True)
+    log.write_text("".join(f"{number:09}\n" for number in range(50_000)))
+    told = run("logs", "blog", "-n", "20000", "--state", state).output.splitlines()
+    assert (len(told), told[0], told[-1]) == (20_000, "000030000", "000049999")
+
+
+def test_logs_of_an_unknown_app_are_an_error(state: Path) -> None:
+    for name in ("nope", "..", "a/b"):
+        assert "no log of an app named" in run("logs", name, "--state", state, code=1).output
+
+
+# env
+
+
+def test_secrets_are_masked_by_name_url_and_binding() -> None:
+    services = {"redis": [{"name": "cache", "credentials": {"password": "hunter2"}}]}
+    shown = masked(
+        {
+            "API_KEY": "hunter2",
+            "django_secret": "hunter2",
+            "SENTRY_DSN": "hunter2",
+            "MAIL_PASS": "hunter2",
+            "DATABASE_URL": "postgres://blog:hunter2/@x@db/blog",
+            "PLAIN_URL": "http://db:5432/x",
+            "VCAP_SERVICES": json.dumps(services),
+            "LOG_LEVEL": "info",
+        }
+    )
+    assert "hunter2" not in "".join(shown.values())
+    assert shown["API_KEY"] == HIDDEN
+    assert shown["DATABASE_URL"] == f"postgres://blog:{HIDDEN}@db/blog"
+    assert shown["PLAIN_URL"] == "http://db:5432/x"
+    assert shown["LOG_LEVEL"] == "info"
+    assert json.loads(shown["VCAP_SERVICES"]) == {"redis": [{"name": "cache", "credentials": HIDDEN}]}
+
+
+def test_an_app_that_was_never_staged_has_no_environment_yet(manifests: Path, state: Path) -> None:
+    told = run("env", "blog", "--manifests", manifests, "--state", state, code=1).output
+    assert "blog is not staged yet" in told
+    assert (
+        "asks for an app named 'shop'" in run("env", "shop", "--manifests", manifests, "--state", state, code=1).output
+    )
+
+
+# halt
+
+
+def test_where_nothing_runs_there_is_nothing_to_stop(state: Path, tmp_path: Path) -> None:
+    for directory in (state, tmp_path / "none"):
+        done = CliRunner().invoke(halt, ["--state", str(directory)])
+        assert (done.exit_code, done.output.startswith("nothing to stop")) == (0, True)
+    assert not (tmp_path / "none").exists()
+
+
+def test_halt_ends_what_carries_the_marks_and_says_that_it_was_meant(state: Path) -> None:
+    with contextlib.closing(open_database(state / "reconciler.db")) as database:
+        records = Records(database)
+        records.set_fact("state-id", "cafe0000cafe0000")
+        records.set_standing("blog", Standing(state="running", message="", wanted="r", since=0, next_try_at=None))
+        marks = {"RECONCILER_STATE_ID": "cafe0000cafe0000", "RECONCILER_APP": "blog"}
+        master, stubborn, stray = (
+            subprocess.Popen(
+                [sys.executable, "-c", f"import signal, time; {ready}; print(1, flush=True); time.sleep(60)"],
+                env={**marks, "RECONCILER_INSTANCE": name}, start_new_session=name != "stray", stdout=subprocess.PIPE,
+            )
+            for name, ready in (("i1", "0"), ("i2", "signal.signal(signal.SIGTERM, signal.SIG_IGN)"), ("stray", "0"))
+        )  # fmt: skip
+        try:
+            for process in (master, stubborn, stray):
+                assert process.stdout is not None
+                process.stdout.readline()
+                process.stdout.close()
+            for number, process in (("i1", master), ("i2", stubborn)):
+                records.put_instance(
+                    InstanceRecord(
+                        id=number, app="blog", revision="r", build="b", address=Address(host="127.0.0.1", port=8000),
+                        boot=boot_id(), started_at=time.monotonic(), stop_timeout_s=0.2, workers=1, pid=process.pid,
+                        ticks=1,
+                    )
+                )  # fmt: skip
+            done = CliRunner().invoke(halt, ["--state", str(state)])
+            assert done.exit_code == 0, done.output
+            assert done.output == "stopped 2 app instances and 1 stray process\n"
+            assert [process.wait(5) for process in (master, stubborn, stray)] == [-15, -9, -9]
+        finally:
+            for process in (master, stubborn, stray):
+                process.kill()
+                process.wait()
+        assert records.instances() == []
+        assert records.standings()["blog"].state == "stopped"
+        assert Journal(database).deaths() == {}
+
+
+# init
+
+
+def initialised(tmp_path: Path, code: Path, *more: str) -> str:
+    run("init", code, "--manifests", tmp_path / "m", *more)
+    (manifest,) = (tmp_path / "m").iterdir()
+    run("validate", "--manifests", tmp_path / "m")
+    return manifest.read_text()
+
+
+def test_a_manifest_is_written_from_what_is_found(tmp_path: Path) -> None:
+    code = tmp_path / "My Blog"
+    code.mkdir()
+    (code / "wsgi.py").write_text(WSGI)
+    (code / ".python-version").write_text("{}.{}\n".format(*sys.version_info))
+    text = initialised(tmp_path, code)
+    assert text.startswith("# yaml-language-server: $schema=")
+    assert "# Found a WSGI app, wsgi:application.\n" in text
+    assert 'path: "../My Blog"\n' in text
+    assert f"runtime: python{sys.version_info[0]}.{sys.version_info[1]}\n" in text
+    assert [entry.name for entry in (tmp_path / "m").iterdir()] == ["my-blog.yaml"]
+
+
+def test_a_manifest_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "blog").mkdir()
+    (tmp_path / "blog" / "wsgi.py").write_text(WSGI)
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "blog.yaml").write_text("path: mine\n")
+    assert "exists and is left as it is" in run("init", tmp_path / "blog", "--manifests", tmp_path / "m", code=1).output
+    assert (tmp_path / "m" / "blog.yaml").read_text() == "path: mine\n"
+
+
+def test_what_cannot_be_found_is_left_to_do(tmp_path: Path) -> None:
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "README").write_text("nothing to serve\n")
+    text = initialised(tmp_path, tmp_path / "odd", "--name", "odd")
+    assert "# To do: cannot find the entry point" in text
+    assert text.endswith("path: ../odd\n")
+
+
+@pytest.mark.parametrize("directory", ["123", "true", "~x", "a: b", "1.5"])
+def test_odd_names_of_directories_are_read_back(tmp_path: Path, directory: str) -> None:
+    code = tmp_path / "m" / directory
+    code.mkdir(parents=True)
+    (code / "wsgi.py").write_text(WSGI)
+    run("init", code, "--name", "odd", "--manifests", tmp_path / "m")
+    run("validate", "--manifests", tmp_path / "m")
+    assert "stage build" in run("plan", "--manifests", tmp_path / "m", "--state", tmp_path / "s", code=2).output
+
+
+def test_print_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "blog").mkdir()
+    (tmp_path / "blog" / "wsgi.py").write_text(WSGI)
+    assert "path: ../blog\n" in run("init", tmp_path / "blog", "--print", "--manifests", tmp_path / "m").output
+    assert not (tmp_path / "m").exists()
+
+
+# runtimes, doctor
+
+
+def test_runtimes_are_a_table_with_their_paths() -> None:
+    head, *rows = run("runtimes").stdout.splitlines()
+    assert head.split() == ["Name", "Description", "Version", "Path"]
+    assert any(row.split()[0] == "python{}.{}".format(*sys.version_info) for row in rows)
+    assert json.loads(run("runtimes", "--json").output)[0].keys() >= {"name", "description", "version", "path"}
+
+
+def test_doctor_checks_this_host_and_makes_nothing(manifests: Path, tmp_path: Path) -> None:
+    state = tmp_path / "deep" / "state"
+    done = CliRunner().invoke(group, ["doctor", "--json", "--manifests", str(manifests), "--state", str(state)])
+    levels = {check["subject"]: check["level"] for check in json.loads(done.output)}
+    assert {"kernel", "listeners", "inotify", "open files", "state", "uv", "Pythons", "ports", "clock"} <= levels.keys()
+    assert levels["kernel"] == levels["manifests"] == "ok"
+    assert levels["daemon"] == "warn"
+    assert not state.parent.exists()
+
+
+def test_doctor_fails_where_nothing_can_be_read(tmp_path: Path) -> None:
+    done = run("doctor", "--manifests", tmp_path / "none", "--state", tmp_path / "s", code=1)
+    assert "fail  manifests: cannot read" in done.output

@@ -1,0 +1,487 @@
+"""The real directory and the real kernel: what a look finds, and when it is time to look."""
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from reconciler.manifests.catalog import Listing, Unreadable
+from reconciler.manifests.directory import Directory
+from reconciler.manifests.look import Memo, look
+from reconciler.watch import EVERYTHING, Change, Watch, Watched, nothing
+
+
+def listed(path: Path, memo: Memo | None = None, unsettled: frozenset[str] = frozenset()) -> dict[str, bytes | str]:
+    found = look(str(path), memo, unsettled)
+    assert isinstance(found, Listing)
+    return {Path(file).relative_to(path).as_posix(): content for file, content in found.files.items()}
+
+
+async def eventually(check: Callable[[], bool], within: float = 5.0) -> None:
+    async with asyncio.timeout(within):
+        while not check():
+            await asyncio.sleep(0.005)
+
+
+# What a look finds
+
+
+def test_only_manifests_are_listed(tmp_path: Path) -> None:
+    for name in ("a.yaml", "b.yml"):
+        (tmp_path / name).write_text(name)
+    droppings = (
+        ".x.swp",
+        ".hidden.yaml",
+        "x.yaml~",
+        "#x.yaml#",
+        "4913",
+        "x.yaml.tmp",
+        "x.yaml.swp",
+        "README.md",
+        "C.YAML",
+    )
+    for name in droppings:
+        (tmp_path / name).write_text("x")
+    (tmp_path / ".#x.yaml").symlink_to("me@host.123")
+    assert listed(tmp_path) == {"a.yaml": b"a.yaml", "b.yml": b"b.yml"}
+
+
+def test_what_is_not_a_readable_file_is_refused_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "good.yaml").write_text("path: x")
+    (tmp_path / "dir.yaml").mkdir()
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    (tmp_path / "dangling.yaml").symlink_to("nowhere")
+    (tmp_path / "big.yaml").write_bytes(b"#" * 10_000_000)
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "null.yaml").symlink_to("/dev/null")
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(tmp_path / "door.yaml"))
+    assert listed(tmp_path) == {
+        "good.yaml": b"path: x",
+        "dir.yaml": "is a directory, not a file; rename it or put a file in its place",
+        "loop.yaml": "cannot be read: Too many levels of symbolic links",
+        "dangling.yaml": "is a symbolic link to 'nowhere', which does not exist",
+        "big.yaml": "is 9.5 MiB; a manifest has at most 256 KiB",
+        "pipe.yaml": "is a named pipe, not a file; rename it or put a file in its place",
+        "null.yaml": "is a device, not a file; rename it or put a file in its place",
+        "door.yaml": "is a socket, not a file; rename it or put a file in its place",
+    }
+
+
+def test_a_name_that_cannot_be_printed_is_refused(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.yaml")).write_text("path: x")
+    assert listed(tmp_path) == {"caf\\xe9.yaml": "has a name that is not printable UTF-8; rename it"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("x")
+    (tmp_path / "a.yaml").chmod(0)
+    assert listed(tmp_path) == {"a.yaml": "cannot be read: Permission denied"}
+
+
+def test_a_directory_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path) -> None:
+    path = tmp_path / "none"
+    assert look(str(path)) == Unreadable(reason=f"cannot read {path}: No such file or directory")
+    path.write_text("x")
+    assert look(str(path)) == Unreadable(reason=f"cannot read {path}: Not a directory")
+
+
+def test_files_behind_links_are_read(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.yaml").write_text("x")
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "real" / "b.yaml").symlink_to("a.yaml")
+    assert listed(tmp_path / "link") == {"a.yaml": b"x", "b.yaml": b"x"}
+
+
+def test_a_look_reads_again_only_what_changed(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("one")
+    memo = Memo()
+    first = listed(tmp_path, memo)["a.yaml"]
+    while memo.seen["a.yaml"].stamp is None:  # too young for its times to be trusted
+        first = listed(tmp_path, memo)["a.yaml"]
+    assert listed(tmp_path, memo)["a.yaml"] is first
+    old = file.stat().st_mtime - 100
+    os.utime(file, (old, old))
+    file.write_text("two")  # same size, and with the same times as before:
+    os.utime(file, (old, old))
+    assert (first, listed(tmp_path, memo)["a.yaml"]) == (b"one", b"two")
+
+
+def test_a_file_written_twice_in_one_tick_of_the_clock_is_seen(tmp_path: Path) -> None:
+    file, memo = tmp_path / "a.yaml", Memo()
+    for number in range(200):
+        file.write_text(f"{number:05}")
+        assert listed(tmp_path, memo) == {"a.yaml": b"%05d" % number}
+
+
+def test_an_unsettled_file_is_as_it_last_was(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("one")
+    (tmp_path / "b.yaml").write_text("one")
+    memo = Memo()
+    unsettled = frozenset(("a.yaml", "b.yaml", "new.yaml"))
+    assert listed(tmp_path, memo, unsettled) == {"a.yaml": b"one", "b.yaml": b"one"}, "a first look has no memory"
+    (tmp_path / "a.yaml").write_text("half")
+    (tmp_path / "b.yaml").unlink()
+    (tmp_path / "new.yaml").write_text("half")
+    assert listed(tmp_path, memo, unsettled) == {"a.yaml": b"one", "b.yaml": b"one"}
+    assert listed(tmp_path, memo) == {"a.yaml": b"half", "new.yaml": b"half"}
+
+
+# When it is time to look
+
+
+class Story:
+    """A directory that is looked at whenever it says so."""
+
+    def __init__(self, path: Path, quiet_s: float) -> None:
+        self.calls = 0
+        self.path = path
+        self.directory = Directory(
+            str(path), Watch(asyncio.get_running_loop().call_soon_threadsafe), self._changed, quiet_s
+        )
+
+    def _changed(self) -> None:
+        self.calls += 1
+
+    async def look(self) -> dict[str, bytes | str] | None:
+        found = await self.directory.look()
+        return {Path(file).name: text for file, text in found.files.items()} if isinstance(found, Listing) else None
+
+    async def comes_to(self, expected: dict[str, bytes | str] | None, within: float = 5.0) -> None:
+        """Looks only when told to, until the directory is seen as expected."""
+        async with asyncio.timeout(within):
+            seen = 0
+            while True:
+                while self.calls == seen:
+                    await asyncio.sleep(0.002)
+                seen = self.calls
+                if await self.look() == expected:
+                    return
+
+
+@asynccontextmanager
+async def story(path: Path, quiet_s: float = 0.05) -> AsyncIterator[Story]:
+    told = Story(path, quiet_s)
+    await told.look()
+    told.calls = 0
+    try:
+        yield told
+    finally:
+        told.directory.close()
+
+
+FOREVER = 3600.0
+
+
+def test_a_file_that_arrives_whole_is_looked_at_at_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with story(tmp_path, quiet_s=FOREVER) as told:
+            (tmp_path / "a.yaml").write_text("one")
+            await told.comes_to({"a.yaml": b"one"})
+            (tmp_path / ".a").write_text("two")
+            (tmp_path / ".a").rename(tmp_path / "a.yaml")
+            await told.comes_to({"a.yaml": b"two"})
+
+    asyncio.run(main())
+
+
+def test_one_still_being_written_waits_for_quiet_and_others_do_not_wait_for_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with story(tmp_path, quiet_s=0.3) as told:
+            with (tmp_path / "slow.yaml").open("w") as file:
+                file.write("half")
+                file.flush()
+                (tmp_path / "fast.yaml").write_text("whole")
+                await told.comes_to({"fast.yaml": b"whole"})
+                await told.comes_to({"fast.yaml": b"whole", "slow.yaml": b"half"})
+
+    asyncio.run(main())
+
+
+def test_a_file_moved_away_and_written_anew_is_never_missing(tmp_path: Path) -> None:
+    async def main() -> None:
+        file = tmp_path / "a.yaml"
+        file.write_text("one")
+        async with story(tmp_path, quiet_s=FOREVER) as told:
+            file.rename(tmp_path / "a.yaml~")
+            (tmp_path / "b.yaml").write_text("other")
+            await told.comes_to({"a.yaml": b"one", "b.yaml": b"other"})
+            file.write_text("two")
+            await told.comes_to({"a.yaml": b"two", "b.yaml": b"other"})
+
+    asyncio.run(main())
+
+
+def test_a_deleted_file_is_missed_after_quiet(tmp_path: Path) -> None:
+    async def main() -> None:
+        (tmp_path / "a.yaml").write_text("one")
+        async with story(tmp_path) as told:
+            (tmp_path / "a.yaml").unlink()
+            await told.comes_to({})
+
+    asyncio.run(main())
+
+
+def test_a_link_made_in_place_is_seen_after_quiet(tmp_path: Path) -> None:
+    async def main() -> None:
+        (tmp_path / "real").write_text("one")
+        async with story(tmp_path) as told:
+            (tmp_path / "a.yaml").symlink_to("real")
+            await told.comes_to({"a.yaml": b"one"})
+
+    asyncio.run(main())
+
+
+def test_a_file_that_is_never_quiet_is_looked_at_all_the_same(tmp_path: Path) -> None:
+    async def main() -> None:
+        calls: list[None] = []
+        watch = Watch(asyncio.get_running_loop().call_soon_threadsafe)
+        directory = Directory(str(tmp_path), watch, lambda: calls.append(None), quiet_s=0.2, longest_s=0.4)
+        await directory.look()
+        with (tmp_path / "a.yaml").open("w") as file:
+            async with asyncio.timeout(5):
+                while not calls:
+                    file.write("x")
+                    file.flush()
+                    await asyncio.sleep(0.01)
+        directory.close()
+
+    asyncio.run(main())
+
+
+def test_a_directory_missing_at_first_and_made_again_is_followed(tmp_path: Path) -> None:
+    async def main() -> None:
+        path = tmp_path / "deep" / "manifests"
+        async with story(path) as told:
+            path.mkdir(parents=True)
+            await told.comes_to({})
+            (path / "a.yaml").write_text("one")
+            await told.comes_to({"a.yaml": b"one"})
+            (path / "a.yaml").unlink()
+            path.rmdir()
+            await told.comes_to(None)
+            path.mkdir()
+            (path / "b.yaml").write_text("two")
+            await told.comes_to({"b.yaml": b"two"})
+            assert told.directory.problem == ""
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("below", ["", "manifests"])
+def test_a_swapped_link_is_followed(tmp_path: Path, below: str) -> None:
+    async def main() -> None:
+        for version in ("1", "2"):
+            folder = tmp_path / version / below
+            folder.mkdir(parents=True)
+            (folder / "a.yaml").write_text(version)
+        (tmp_path / "current").symlink_to("1")
+        async with story(tmp_path / "current" / below) as told:
+            (tmp_path / "next").symlink_to("2")
+            (tmp_path / "next").rename(tmp_path / "current")
+            await told.comes_to({"a.yaml": b"2"})
+            (tmp_path / "2" / below / "b.yaml").write_text("new")
+            await told.comes_to({"a.yaml": b"2", "b.yaml": b"new"})
+
+    asyncio.run(main())
+
+
+def test_files_linked_through_a_swapped_link_are_followed(tmp_path: Path) -> None:
+    async def main() -> None:
+        for version in ("..1", "..2"):
+            (tmp_path / version).mkdir()
+            (tmp_path / version / "a.yaml").write_text(version)
+        (tmp_path / "..data").symlink_to("..1")
+        (tmp_path / "a.yaml").symlink_to("..data/a.yaml")
+        async with story(tmp_path) as told:
+            (tmp_path / "..next").symlink_to("..2")
+            (tmp_path / "..next").rename(tmp_path / "..data")
+            await told.comes_to({"a.yaml": b"..2"})
+
+    asyncio.run(main())
+
+
+def test_looking_causes_no_looks(tmp_path: Path) -> None:
+    async def main() -> None:
+        for number in range(50):
+            (tmp_path / f"a{number}.yaml").write_text("one")
+        async with story(tmp_path) as told:
+            for _ in range(20):
+                look(str(tmp_path))
+                await told.look()
+            # What comes after in the same queue has been seen: nothing else is on its way.
+            (tmp_path / "last.yaml").write_text("x")
+            await eventually(lambda: told.calls > 0)
+            assert told.calls == 1
+
+    asyncio.run(main())
+
+
+# The watch itself
+
+
+class Noted:
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+        self.watch = Watch(asyncio.get_running_loop().call_soon_threadsafe)
+
+    def __call__(self, change: Change) -> None:
+        self.changes.append(change)
+
+    async def hears(self, name: str) -> None:
+        await eventually(lambda: any(change.name == name for change in self.changes))
+        self.changes.clear()
+
+
+def test_a_tree_is_watched_as_it_grows_and_moves(tmp_path: Path) -> None:
+    async def main() -> None:
+        noted = Noted()
+        (tmp_path / "a" / "b").mkdir(parents=True)
+        watched = noted.watch.tree(str(tmp_path), noted, nothing)
+        (tmp_path / "a" / "b" / "one").write_text("x")
+        await noted.hears("one")
+        (tmp_path / "c" / "d" / "e").mkdir(parents=True)
+        await noted.hears("c")
+        await eventually(lambda: len(watched._places) == 6)
+        (tmp_path / "c" / "d" / "e" / "two").write_text("x")
+        await noted.hears("two")
+        (tmp_path / "c").rename(tmp_path / "a" / "f")
+        await noted.hears("f")
+        (tmp_path / "a" / "f" / "d" / "e" / "three").write_text("x")
+        await noted.hears("three")
+        paths = {os.fsdecode(path) for path, _ in watched._places.values()}
+        assert paths == {str(tmp_path / folder) for folder in ("", "a", "a/b", "a/f", "a/f/d", "a/f/d/e")}
+        watched.close()
+        assert watched.problem == ""
+
+    asyncio.run(main())
+
+
+def test_ignored_names_and_links_are_not_watched(tmp_path: Path) -> None:
+    async def main() -> None:
+        noted = Noted()
+        (tmp_path / ".git").mkdir()
+        (tmp_path / "out").symlink_to("/")
+        watched = noted.watch.tree(str(tmp_path), noted, lambda name: name == ".git")
+        assert len(watched._places) == 1
+        (tmp_path / ".git" / "index").write_text("x")
+        (tmp_path / "after").write_text("x")
+        await noted.hears("after")
+        watched.close()
+
+    asyncio.run(main())
+
+
+def test_a_closed_watch_is_silent_and_others_on_the_same_folder_are_not(tmp_path: Path) -> None:
+    async def main() -> None:
+        one, other = Noted(), Noted()
+        first, second = one.watch.folder(str(tmp_path), one), other.watch.tree(str(tmp_path), other, nothing)
+        first.close()
+        (tmp_path / "a").write_text("x")
+        await other.hears("a")
+        assert one.changes == []
+        second.close()
+
+    asyncio.run(main())
+
+
+def test_thousands_of_trees_cost_one_thread(tmp_path: Path) -> None:
+    async def main() -> None:
+        noted = Noted()
+        folders = [tmp_path / str(number) for number in range(1000)]
+        for folder in folders:
+            folder.mkdir()
+        noted.watch.folder(str(tmp_path), noted).close()
+        threads, descriptors = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+        watches = [noted.watch.tree(str(folder), noted, nothing) for folder in folders]
+        assert threading.active_count() == threads
+        assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+        (folders[500] / "x").write_text("x")
+        await noted.hears("x")
+        for watched in watches:
+            watched.close()
+
+    asyncio.run(main())
+
+
+def test_many_changes_of_one_file_are_delivered_once(tmp_path: Path) -> None:
+    delivered: list[Callable[[], None]] = []
+    changes: list[Change] = []
+    watched = Watch(delivered.append).folder(str(tmp_path), changes.append)
+    for _ in range(100):
+        (tmp_path / "a").write_text("x")
+
+    async def main() -> None:
+        (tmp_path / "b").mkdir()
+        await eventually(lambda: "b" in watched._pending)
+
+    asyncio.run(main())
+    assert len(delivered) == 1
+    delivered[0]()
+    assert sorted(changes, key=lambda change: change.name) == [
+        Change(name="a", whole=True),
+        Change(name="b", whole=False),
+    ]
+    watched.close()
+
+
+def test_lost_events_say_that_everything_may_have_changed(tmp_path: Path) -> None:
+    async def main() -> None:
+        noted = Noted()
+        watched = noted.watch.tree(str(tmp_path), noted, nothing)
+        watched.on_queue_overflow()
+        await eventually(lambda: noted.changes == [EVERYTHING])
+        watched.close()
+
+    asyncio.run(main())
+
+
+def test_what_cannot_be_watched_is_a_problem_and_no_exception(tmp_path: Path) -> None:
+    async def main() -> None:
+        noted = Noted()
+        path = tmp_path / "gone"
+        assert noted.watch.folder(str(path), noted).problem == f"cannot watch {path}: No such file or directory"
+        path.mkdir()
+        watched = noted.watch.tree(str(path), noted, nothing)
+        path.rmdir()
+        await eventually(lambda: EVERYTHING in noted.changes)
+        assert watched.problem == f"cannot watch {path}: it is gone"
+
+    asyncio.run(main())
+
+
+def test_a_full_host_is_a_problem_and_no_exception(tmp_path: Path) -> None:
+    async def main() -> None:
+        noted = Noted()
+        watched = noted.watch.folder(str(tmp_path), noted)
+        watched._fail(os.fsencode(tmp_path), OSError(28, "inotify watch limit reached"))
+        expected = "the host's limit of watches is reached; raise fs.inotify.max_user_watches"
+        assert watched.problem == f"cannot watch {tmp_path}: {expected}"
+        watched.close()
+
+    asyncio.run(main())
+
+
+def test_a_loop_that_is_closed_does_not_end_the_reader(tmp_path: Path) -> None:
+    async def start() -> Watched:
+        return Noted().watch.folder(str(tmp_path), lambda _: None)
+
+    async def later() -> None:
+        noted = Noted()
+        watched = noted.watch.folder(str(tmp_path), noted)
+        (tmp_path / "b").write_text("x")
+        await noted.hears("b")
+        watched.close()
+
+    left = asyncio.run(start())
+    (tmp_path / "a").write_text("x")
+    asyncio.run(later())
+    left.close()

@@ -1,0 +1,122 @@
+"""What is unpacked from an archive, and what is refused before anything is written outside."""
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from reconciler.staging import archive
+from reconciler.staging.failure import SourceError
+from reconciler.staging.source import fingerprint, snapshot
+
+
+def a_tar(path: Path, *members: tarfile.TarInfo | tuple[str, bytes]) -> Path:
+    with tarfile.open(path, "w:gz" if path.suffix in {".gz", ".tgz"} else "w:xz") as tar:
+        for member in members:
+            if isinstance(member, tarfile.TarInfo):
+                tar.addfile(member)
+            else:
+                info = tarfile.TarInfo(member[0])
+                info.size = len(member[1])
+                tar.addfile(info, io.BytesIO(member[1]))
+    return path
+
+
+def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def a_zip(path: Path, **members: str) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for name, text in members.items():
+            zipped.writestr(name, text)
+    return path
+
+
+@pytest.mark.parametrize("name", ["app.tar.gz", "app.tgz", "app.tar.xz"])
+def test_a_tarball_is_unpacked_without_its_one_directory(tmp_path: Path, name: str) -> None:
+    link = special("app-1.0/link", tarfile.SYMTYPE, "wsgi.py")
+    packed = a_tar(tmp_path / name, ("app-1.0/wsgi.py", b"x"), ("app-1.0/lib/a.py", b"y"), link)
+    copy = tmp_path / "copy"
+    assert snapshot(str(packed), copy) == fingerprint(str(packed))
+    assert (copy / "wsgi.py").read_text() == "x"
+    assert (copy / "lib/a.py").read_text() == "y"
+    assert (copy / "link").read_text() == "x"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "copy"])
+
+
+def test_a_zip_is_unpacked_and_any_change_changes_its_fingerprint(tmp_path: Path) -> None:
+    packed = a_zip(tmp_path / "app.zip", **{"wsgi.py": "x", "static/a.css": "y"})
+    before = fingerprint(str(packed))
+    snapshot(str(packed), tmp_path / "copy")
+    assert (tmp_path / "copy/static/a.css").read_text() == "y"
+    a_zip(packed, **{"wsgi.py": "z", "static/a.css": "y"})
+    assert fingerprint(str(packed)) != before
+
+
+def test_a_wheel_brings_its_requirements(tmp_path: Path) -> None:
+    metadata = "Name: shop\nVersion: 1\nRequires-Dist: bottle>=0.12\nRequires-Dist: pytest; extra == 'test'\n"
+    packed = a_zip(tmp_path / "shop-1-py3-none-any.whl", **{"shop/wsgi.py": "", "shop-1.dist-info/METADATA": metadata})
+    snapshot(str(packed), tmp_path / "copy")
+    assert (tmp_path / "copy/requirements.txt").read_text() == "bottle>=0.12\n"
+
+
+@pytest.mark.parametrize(
+    ("member", "says"),
+    [
+        (("/etc/passwd", b""), "leads out of the directory"),
+        (("../evil", b""), "leads out of the directory"),
+        (("a/../../evil", b""), "leads out of the directory"),
+        (special("out", tarfile.SYMTYPE, "/etc/passwd"), "a link to '/etc/passwd', outside"),
+        (special("a/out", tarfile.SYMTYPE, "../../etc"), r"a link to '\.\./\.\./etc', outside"),
+        (special("hard", tarfile.LNKTYPE, "x"), "a hard link: pack it with --hard-dereference"),
+        (special("tty", tarfile.CHRTYPE), "no file, directory or link"),
+        (special("pipe", tarfile.FIFOTYPE), "no file, directory or link"),
+    ],
+)
+def test_what_would_leave_the_directory_or_is_no_file_is_refused(
+    tmp_path: Path, member: tarfile.TarInfo | tuple[str, bytes], says: str
+) -> None:
+    packed = a_tar(tmp_path / "app.tar.gz", ("ok", b"1"), member)
+    with pytest.raises(SourceError, match=says):
+        fingerprint(str(packed))
+    with pytest.raises(SourceError, match=says):
+        archive.unpack(packed, tmp_path / "inner" / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"app.tar.gz", "inner"}
+    assert [path.name for path in (tmp_path / "inner").iterdir()] == ["out"]
+
+
+def test_a_member_never_goes_through_a_link_that_an_earlier_one_was(tmp_path: Path) -> None:
+    inner = special("dir", tarfile.SYMTYPE, "deep/er")
+    packed = a_tar(tmp_path / "app.tar.gz", ("deep/er/x", b""), inner, special("dir/up", tarfile.SYMTYPE, "../../.."))
+    with pytest.raises(SourceError, match=r"outside|leads out"):
+        archive.unpack(packed, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["app.zip", "app.tar.gz"])
+def test_a_bomb_is_refused_before_it_fills_the_disk(tmp_path: Path, name: str) -> None:
+    zeros = b"\0" * (80 << 20)
+    packed = tmp_path / name
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as zipped:
+            zipped.writestr("zeros", zeros)
+    else:
+        a_tar(packed, ("zeros", zeros))
+    with pytest.raises(SourceError, match="its content is more than 200 times its size"):
+        archive.unpack(packed, tmp_path / "out")
+    assert (tmp_path / "out/zeros").stat().st_size <= 65 << 20
+
+
+@pytest.mark.parametrize("name", ["app.zip", "app.tar.gz", "app.tar.xz"])
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.9])
+def test_half_an_archive_is_no_archive(tmp_path: Path, name: str, part: float) -> None:
+    text = "".join(f"{number}\n" for number in range(20_000))
+    packed = tmp_path / name
+    a_zip(packed, a=text) if name.endswith(".zip") else a_tar(packed, ("a", text.encode()))
+    packed.write_bytes(packed.read_bytes()[: int(packed.stat().st_size * part)])
+    with pytest.raises(SourceError, match=r"cannot read the source at .*cannot be opened .*is it still being copied"):
+        fingerprint(str(packed))

@@ -1,0 +1,90 @@
+"""What a Procfile says, and what of it is not taken over; code below src/ and beside its dependencies."""
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.staging.detect import detect
+from reconciler.staging.failure import StagingError
+from reconciler.staging.procfile import web
+
+APP = "def application(environ, start_response): ...\n"
+ASGI = "async def app(scope, receive, send): ...\n"
+
+
+def plant(directory: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("line", "target", "settings"),
+    [
+        ("gunicorn web", "web", {}),
+        ("gunicorn web:application --timeout=90 --preload", "web:application", {"timeout": 90, "preload_app": True}),
+        ("exec gunicorn -t 90 web:make()", "web:make()", {"timeout": 90}),
+        ("python -m gunicorn web:application --max-requests 10", "web:application", {"max_requests": 10}),
+        ("bin/gunicorn 'web:make(\"x\")' --log-level debug", 'web:make("x")', {"loglevel": "debug"}),
+        ("PYTHONUNBUFFERED=1 uv run gunicorn web:application", "web:application", {}),
+        ("uvicorn web:make --factory --timeout-keep-alive 7", "web:make()", {"keepalive": 7}),
+        ("gunicorn web --no-sendfile --umask 0o22", "web", {"sendfile": False, "umask": 18}),
+    ],
+)
+def test_a_web_line_is_understood(tmp_path: Path, line: str, target: str, settings: dict[str, object]) -> None:
+    found = web(plant(tmp_path, {"Procfile": f"worker: celery\nweb: {line}\n"}))
+    assert found is not None
+    assert (found.target, dict(found.settings)) == (target, settings)
+
+
+@pytest.mark.parametrize("line", ["python server.py", "waitress-serve web:application", "gunicorn", ""])
+def test_any_other_line_says_nothing(tmp_path: Path, line: str) -> None:
+    assert web(plant(tmp_path, {"Procfile": f"web: {line}\n"})) is None
+
+
+def test_what_the_daemon_owns_is_reported_with_the_way_to_say_it(tmp_path: Path) -> None:
+    line = "gunicorn -w 4 --threads 2 -b 0.0.0.0:$PORT --timeout $T --foo=1 -k gevent --graceful-timeout 9 web"
+    found = web(plant(tmp_path, {"Procfile": f"web: {line}"}))
+    assert found is not None
+    assert (found.worker_class, dict(found.settings)) == ("gevent", {})
+    assert found.reported == (
+        "--workers 4 (set `workers` in the manifest)",
+        "--threads 2 (set `threads` in the manifest)",
+        "--bind 0.0.0.0:$PORT (the daemon opens the listening socket; set `host` and `port` in the manifest)",
+        "--timeout $T (the daemon decides it)",
+        "--foo 1 (the daemon decides it)",
+        "--graceful-timeout 9 (set `stop_timeout` in the manifest)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "asked", "beside", "says"),
+    [
+        ({"Procfile": "web: gunicorn --chdir srv web", "srv/web.py": APP}, None, "", "web:application wsgi srv "),
+        ({"Procfile": "web: cd srv && gunicorn web", "srv/web.py": APP}, None, "", "web:application wsgi srv "),
+        ({"Procfile": "web: uvicorn web:app", "web.py": ASGI}, None, "", "web:app asgi  "),
+        ({"Procfile": "web: gunicorn -k uvicorn.workers.UvicornWorker web:app", "web.py": ""}, None, "", "error"),
+        ({"Procfile": "web: gunicorn --pythonpath lib,x web", "web.py": APP}, None, "", "web:application wsgi  lib,x"),
+        ({"Procfile": "web: gunicorn web", "wsgi.py": APP, "web.py": APP}, None, "", "wsgi:application wsgi  "),
+        ({"src/shop/__init__.py": "", "src/shop/wsgi.py": APP}, None, "", "shop.wsgi:application wsgi  src"),
+        ({"src/shop/__init__.py": "", "src/shop/main.py": ASGI}, None, "", "shop.main:app asgi  src"),
+        ({"src/app.py": "import flask\napp = flask.Flask('x')"}, None, "", "app:app wsgi  src"),
+        ({"src/shop/__init__.py": "", "src/shop/web.py": APP}, "shop.web", "", "shop.web:application wsgi  src"),
+        ({"a/wsgi.py": APP, "b/wsgi.py": APP}, None, "b", "wsgi:application wsgi b "),
+        ({"a/src/x/__init__.py": "", "a/src/x/wsgi.py": APP}, None, "a", "x.wsgi:application wsgi a a/src"),
+        ({"wsgi.py": APP, "deps/r.txt": ""}, None, "deps", "wsgi:application wsgi  "),
+        ({"a/web.py": APP}, "web:application", "a", "web:application wsgi a "),
+    ],
+)
+def test_entry_points_away_from_the_top(
+    tmp_path: Path, files: dict[str, str], asked: str | None, beside: str, says: str
+) -> None:
+    code = plant(tmp_path, files)
+    if says == "error":
+        with pytest.raises(StagingError, match=r"web\.py has no app; it has nothing"):
+            detect(code, asked, beside)
+        return
+    found = detect(code, asked, beside)
+    assert f"{found.target} {found.interface} {found.chdir} {','.join(found.pythonpath)}" == says
