@@ -9,7 +9,8 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -28,14 +29,14 @@ from reconciler.manifests.document import HostDefaults
 from reconciler.manifests.look import look
 from reconciler.observed import Observed
 from reconciler.ownership import claimed
-from reconciler.records import Records, open_database, state_id
+from reconciler.records import Records, open_or_rebuild, state_id
 from reconciler.serving import logs
 from reconciler.serving.doorbell import answer, open_doorbell
 from reconciler.serving.instances import Instances
 from reconciler.serving.listeners import is_free
 from reconciler.serving.process import Orphans, boot_id, keep_descriptors, take_in_orphans
 from reconciler.serving.templates import Templates
-from reconciler.settings import Settings
+from reconciler.settings import Layout, Settings
 from reconciler.staging.looks import Looks
 from reconciler.staging.stager import Stager
 from reconciler.staging.trees import Settling, Trees
@@ -53,12 +54,15 @@ class Daemon:
     `told` are called with every report on an app, and with None once an app is gone for good.
     """
 
-    def __init__(self, settings: Settings, database: sqlite3.Connection, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, settings: Settings, database: sqlite3.Connection, tasks: asyncio.TaskGroup, *, lost: bool = False
+    ) -> None:
         self.settings = settings
         self.records = Records(database)
         self.journal = Journal(database)
         self.told: list[Callable[[str, Report | None], None]] = []
         self._tasks = tasks
+        self._lost = lost
         boot = boot_id()
         self._looks = Looks(self.records)
         self._history = History(self.records, boot)
@@ -67,7 +71,7 @@ class Daemon:
         )
         self._instances = Instances(
             self.records,
-            state_id=state_id(self.records),
+            state_id=state_id(settings.layout.state),
             boot=boot,
             templates=self.templates,
             changed=self._wake,
@@ -145,7 +149,10 @@ class Daemon:
         self._look_now.set()
 
     def _prepare(self) -> None:
-        self._host.restore()
+        ports = self._host.restore(lost=self._lost)
+        if self._lost:
+            self.journal.write("", "daemon", "the state database was lost; what runs was found in the process table")
+            self.catalog = replace(self.catalog, leases={**ports, **self.catalog.leases})
         self._tasks.create_task(self._tend(), name="tend templates and orphans")
         doorbell = open_doorbell(self.settings.layout.doorbell)
         asyncio.get_running_loop().add_reader(doorbell, answer, doorbell, self._rung)
@@ -306,6 +313,13 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+@contextlib.contextmanager
+def _opened(layout: Layout) -> Iterator[tuple[sqlite3.Connection, bool]]:
+    database, lost = open_or_rebuild(layout.database)
+    with contextlib.closing(database):
+        yield database, lost
+
+
 @contextlib.asynccontextmanager
 async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, asyncio.TaskGroup, asyncio.Event]]:
     """A daemon that owns its state directory, its tasks, and an event that SIGTERM and SIGINT set.
@@ -318,10 +332,10 @@ async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, asyncio.Task
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
-    with claimed(settings.layout), contextlib.closing(open_database(settings.layout.database)) as database:
+    with claimed(settings.layout), _opened(settings.layout) as (database, lost):
         try:
             async with asyncio.TaskGroup() as tasks:
-                daemon = Daemon(settings, database, tasks)
+                daemon = Daemon(settings, database, tasks, lost=lost)
                 with contextlib.closing(daemon.templates):
                     yield daemon, tasks, ending
                 raise _Ended

@@ -117,15 +117,19 @@ class Host:
             case "forget-failure":
                 self._history.recovered(name)
 
-    def restore(self) -> None:
-        """Take back what an earlier daemon left running, its listeners first of all: who holds them keeps them open."""
-        for found in self._instances.restore(self.places, self._keep_door):
+    def restore(self, *, lost: bool = False) -> dict[str, int]:
+        """Take back what an earlier daemon left running, its listeners first of all: who holds them keeps them open.
+
+        `lost` says that the records were; returns the port of each app that runs.
+        """
+        for found in self._instances.restore(self.places, self._keep_door, lost=lost):
             if found.alive:
                 self._note(found.app, "adopted", f"gunicorn {found.pid} goes on serving", "the daemon started")
                 self._history.rested(found.app, replace(self._history.of(found.app).rest, knocked_at=self.now()))
         for name in self.names():
             self._instances.tidy(name, self.places(name))
         self._sweep()
+        return {name: i.address.port for name in self._instances.apps() for i in self._instances.of(name)}
 
     def _sweep(self) -> None:
         """Remove what staging or discarding left half done: found before anything is staged, removed meanwhile."""

@@ -9,11 +9,13 @@ import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler.desired import Address, Source
 
 SCHEMA_VERSION = 1
+_STATE_ID = "id"
 
 _SCHEMA = """
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -67,6 +69,43 @@ def open_database(file: Path, *, read_only: bool = False) -> sqlite3.Connection:
         database.close()
         raise DatabaseTooNew(f"{file} was written by a newer reconciler (schema {version}); upgrade this one")
     return database
+
+
+def open_or_rebuild(file: Path) -> tuple[sqlite3.Connection, bool]:
+    """Open the state database, or put a damaged one aside and begin a new one; True when something was lost.
+
+    What is lost is found again: apps in the manifests, instances in the process table. Raises DatabaseTooNew.
+    """
+    known = (file.parent / _STATE_ID).exists()
+    rebuilt = known and not file.exists()
+    try:
+        database = open_database(file)
+        if database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",):
+            return database, rebuilt
+        database.close()
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        pass
+    aside = f"{file.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            file.with_name(name).rename(file.with_name(name.replace(file.name, aside)))
+    return open_database(file), True
+
+
+def state_id(state: Path) -> str:
+    """What marks the processes of this state directory: drawn once, and kept apart from the database, to outlive it."""
+    place = state / _STATE_ID
+    with contextlib.suppress(FileNotFoundError):
+        known = place.read_text(encoding="ascii").strip()
+        if known:
+            return known
+    drawn = secrets.token_hex(8)
+    draft = place.with_suffix(".draft")
+    draft.write_text(drawn, encoding="ascii")
+    draft.replace(place)
+    return drawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,12 +276,3 @@ class Records:
         """Forget everything of an app but its events."""
         for table in ("lease", "source", "history", "standing", "instance", "release"):
             self._database.execute(f"DELETE FROM {table} WHERE app = ?", (app,))  # noqa: S608  names are the six above
-
-
-def state_id(records: Records) -> str:
-    """What marks the processes of this state directory; drawn once and kept."""
-    known = records.fact("state-id")
-    if known is None:
-        known = secrets.token_hex(8)
-        records.set_fact("state-id", known)
-    return known

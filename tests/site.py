@@ -8,7 +8,6 @@ import http.client
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -19,9 +18,11 @@ from typing import Any
 
 import yaml
 
+from reconciler.desired import Revision
 from reconciler.glimpse import Glimpse
-from reconciler.records import InstanceRecord, open_database
-from reconciler.serving.process import marked, start_ticks
+from reconciler.history import History
+from reconciler.records import InstanceRecord, Records, open_database
+from reconciler.serving.process import boot_id, marked, start_ticks
 from reconciler.settings import Layout
 from tests.eventually import eventually
 from tests.life import live
@@ -159,7 +160,7 @@ class Site:
         try:
             return glimpse.status()
         finally:
-            glimpse._database.close()
+            glimpse.close()
 
     def told(self, name: str) -> dict[str, Any]:
         """One app's line of it."""
@@ -182,7 +183,7 @@ class Site:
         try:
             alive = glimpse.instances
         finally:
-            glimpse._database.close()
+            glimpse.close()
         return [record for app, records in alive.items() for record in records if name in (None, app)]
 
     def pid(self, name: str) -> int:
@@ -203,20 +204,19 @@ class Site:
         return {process.pid for process in marked(state)} if state else set()
 
     def state_id(self) -> str | None:
-        if not self.layout.database.exists():
-            return None
-        with contextlib.closing(sqlite3.connect(self.layout.database, timeout=5)) as database:
-            try:
-                row = database.execute("SELECT value FROM fact WHERE name = 'state-id'").fetchone()
-            except sqlite3.OperationalError:
-                return None
-            return None if row is None else str(row[0])
+        place = self.layout.state / "id"
+        return place.read_text().strip() if place.exists() else None
 
     def events(self, app: str | None = None) -> list[tuple[str, str, str]]:
         """The journal: app, kind, text."""
         with contextlib.closing(open_database(self.layout.database, read_only=True)) as database:
             rows = database.execute("SELECT app, kind, text FROM event ORDER BY id").fetchall()
         return [row for row in rows if app in (None, row[0])]
+
+    def proven(self, name: str) -> tuple[Revision, ...]:
+        """The revisions of an app that got through their probation."""
+        with contextlib.closing(open_database(self.layout.database, read_only=True)) as database:
+            return History(Records(database), boot_id()).of(name).proven
 
     def settled(self, *names: str) -> bool:
         """True when each app is as asked, with exactly one instance: that of the wanted revision."""

@@ -260,7 +260,7 @@ def test_where_nothing_runs_there_is_nothing_to_stop(state: Path, tmp_path: Path
 def test_halt_ends_what_carries_the_marks_and_says_that_it_was_meant(state: Path) -> None:
     with contextlib.closing(open_database(state / "reconciler.db")) as database:
         records = Records(database)
-        records.set_fact("state-id", "cafe0000cafe0000")
+        (state / "id").write_text("cafe0000cafe0000")
         records.set_standing("blog", Standing(state="running", message="", wanted="r", since=0, next_try_at=None))
         marks = {"RECONCILER_STATE_ID": "cafe0000cafe0000", "RECONCILER_APP": "blog"}
         master, stubborn, stray = (

@@ -92,12 +92,13 @@ def _wanted(app: "App", glimpse: "Glimpse", layout: Layout) -> Wanted:
 
 def _identity(app: "App", revision: str, glimpse: "Glimpse") -> "Identity":
     """Of the instance that serves the revision; where none does, of one that would start now."""
+    from reconciler.records import state_id
     from reconciler.serving.gunicorn import Identity
 
     now = time.time()  # noqa: TID251  shown, and handed to the app for display
     running = [record for record in glimpse.instances.get(app.name, []) if record.revision == revision]
     return Identity(
-        state=glimpse.records.fact("state-id") or "",
+        state=state_id(glimpse.layout.state),
         instance=running[-1].id if running else "not-started",
         started_at=now - (time.monotonic() - running[-1].started_at) if running else now,
     )

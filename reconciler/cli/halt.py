@@ -95,14 +95,12 @@ def _signal_daemon(layout: Layout, pid: int, number: int) -> None:
 
 def _end_apps(layout: Layout) -> tuple[int, int]:
     """How many masters, and how many marked processes without one, were ended."""
-    from reconciler.records import Records, open_database
+    from reconciler.records import Records, open_database, state_id
 
     with contextlib.closing(open_database(layout.database)) as database:
         records = Records(database)
         known = {record.id: record for record in records.instances()}
-        state = records.fact("state-id")
-        if state is None:
-            return 0, 0
+        state = state_id(layout.state)
         with _marked(state) as found:
             masters = [process for process in found if process.leads]
             _tell_stopping(database, [known[p.instance] for p in masters if p.instance in known])

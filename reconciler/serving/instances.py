@@ -6,13 +6,14 @@ either a record to finish or a marked process to own. Nothing here decides; it o
 
 import asyncio
 import contextlib
+import json
 import os
 import secrets
 import shutil
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from reconciler.desired import Address, Revision
@@ -22,7 +23,17 @@ from reconciler.serving import logs
 from reconciler.serving.activity import last_busy
 from reconciler.serving.gunicorn import Code, Identity, Places, argv, environment, write_config
 from reconciler.serving.launch import launch
-from reconciler.serving.process import Command, Marked, Process, adopt, await_end, kill_group, marked, start_ticks
+from reconciler.serving.process import (
+    RECORD_MARK,
+    Command,
+    Marked,
+    Process,
+    adopt,
+    await_end,
+    kill_group,
+    marked,
+    start_ticks,
+)
 from reconciler.serving.templates import Templates
 
 _SECOND_LOOK_S = 1.0
@@ -169,16 +180,19 @@ class Instances:
             live.unwell = reason
 
     def restore(
-        self, places: Callable[[str], Places], keep_door: Callable[[str, Address, int], None]
+        self, places: Callable[[str], Places], keep_door: Callable[[str, Address, int], None], *, lost: bool
     ) -> list[Adoption]:
         """Recognise what an earlier daemon left: adopt what runs, note what is gone, end what is on no record.
 
         `keep_door` is called with app, address and pid for every process that holds a listener, those included that
         are about to be ended: a worker whose master is gone may be the last to hold it. Forgotten are instances of
-        another boot, whose processes cannot be any more, and those that never had one.
+        another boot, whose processes cannot be any more, and those that never had one. When the records were `lost`,
+        what runs is put on record from its own marks.
         """
         found: list[Adoption] = []
         known = list(marked(self._state_id))
+        if lost:
+            self._write_down(known)
         records = [_with_process(record, known) for record in self._records.instances()]
         addresses = {record.id: record.address for record in records}
         for process in known:
@@ -194,6 +208,15 @@ class Instances:
             found.append(Adoption(app=record.app, pid=live.record.pid or 0, alive=live.end is None))
         self._end_strays(known)
         return found
+
+    def _write_down(self, known: list[Marked]) -> None:
+        """Put the masters that run on record again, from their own marks: the database was lost."""
+        for process in known:
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                told = json.loads(process.record) if process.leads else None
+                if told is not None:
+                    record = InstanceRecord(**{**told, "address": Address(**told["address"])})
+                    self._records.put_instance(replace(record, pid=process.pid, ticks=start_ticks(process.pid)))
 
     def tidy(self, app: str, places: Places) -> None:
         """Remove what no instance of the app reads or writes any more: configurations, and words of workers."""
@@ -285,11 +308,12 @@ class Instances:
         self._apps.setdefault(record.app, {})[record.id] = live
         self.tidy(record.app, places)
         identity = Identity(state=self._state_id, instance=record.id, started_at=time.time())  # noqa: TID251  display
+        env = {**environment(revision, code, places, identity), RECORD_MARK: json.dumps(asdict(record))}
         try:
             launched = await launch(
                 Command(
                     argv=argv(config, code),
-                    env=environment(revision, code, places, identity),
+                    env=env,
                     listener=listener,
                     output=places.log,
                 ),

@@ -19,8 +19,10 @@ STATE_MARK = "RECONCILER_STATE_ID"
 INSTANCE_MARK = "RECONCILER_INSTANCE"
 APP_MARK = "RECONCILER_APP"
 REVISION_MARK = "RECONCILER_REVISION"
+RECORD_MARK = "RECONCILER_RECORD"
 _PR_SET_CHILD_SUBREAPER = 36
-_ORPHANS_END_S = 0.2
+_ORPHANS_END_S = 0.1
+_LOOKS_FOR_ORPHANS = 20
 
 
 def boot_id() -> str:
@@ -50,12 +52,16 @@ def _stat_of(pid: int) -> list[str] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marked:
-    """A process that carries a mark of this state directory."""
+    """A process that carries a mark of this state directory.
+
+    `record` is what a master's own record said of it, for the case that the database is lost.
+    """
 
     pid: int
     instance: str
     app: str
     leads: bool
+    record: str = ""
 
 
 def marked(state_id: str) -> Iterator[Marked]:
@@ -80,6 +86,7 @@ def marked(state_id: str) -> Iterator[Marked]:
             instance=env.get(INSTANCE_MARK.encode(), b"").decode(),
             app=env.get(APP_MARK.encode(), b"").decode(),
             leads=group_of(pid) == pid,
+            record=env.get(RECORD_MARK.encode(), b"").decode(),
         )
 
 
@@ -119,7 +126,7 @@ class Process:
     def _on_end(self) -> None:
         kill_group(self.pid)
         self.end = self._reap() if self._child else "ended"
-        self._loop.call_later(_ORPHANS_END_S, _reap_group, self.pid)
+        _reap_group(self.pid, self._loop, _LOOKS_FOR_ORPHANS)
         self.forget()
         self._ended()
 
@@ -182,11 +189,13 @@ def _children() -> Iterator[int]:
             yield from map(int, children.read_text().split())
 
 
-def _reap_group(leader: int) -> None:
-    """Reap what is left of a group whose leader is gone; those that were never taken in are nobody's concern."""
+def _reap_group(leader: int, loop: asyncio.AbstractEventLoop, looks: int) -> None:
+    """Reap what was killed of a group whose leader is gone, as it dies; what was never taken in is no concern of ours."""
     with contextlib.suppress(ChildProcessError):
         while os.waitid(os.P_PGID, leader, os.WEXITED | os.WNOHANG) is not None:
             pass
+        if looks > 0:
+            loop.call_later(_ORPHANS_END_S, _reap_group, leader, loop, looks - 1)
 
 
 def _signal_name(number: int) -> str:

@@ -5,39 +5,54 @@ belongs to are named, to be fetched anew.
 """
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 LIST = "files.txt"
+# Tens of thousands of files are looked at before every reuse: find does it in a fraction of Python's time.
+_FIND = ("-name", "__pycache__", "-prune", "-o", "!", "-type", "d", "!", "-name", "*.pyc", "-printf", "%s %T@ %P\\n")
+_TIMEOUT_S = 60
 
 
 def write_list(directory: Path, roots: tuple[str, ...]) -> None:
     """Note every file below `roots` of the environment, but for what Python writes there itself."""
-    with (directory / LIST).open("w", encoding="utf-8", errors="surrogateescape") as file:
-        for root in roots:
-            for path in _files(f"{directory}/{root}"):
-                facts = os.lstat(path)
-                file.write(f"{facts.st_size} {facts.st_mtime_ns} {path[len(str(directory)) + 1 :]}\n")
+    (directory / LIST).write_bytes(b"".join(f"{root}\n".encode() for root in roots) + b"\n" + _seen(directory, roots))
 
 
 def damaged(directory: Path) -> tuple[str, ...]:
     """The files, relative to the environment, that are missing or not what they were; the list itself without one."""
-    found = []
     try:
-        text = (directory / LIST).read_text(encoding="utf-8", errors="surrogateescape")
+        head, _, noted = (directory / LIST).read_bytes().partition(b"\n\n")
     except OSError:
         return (LIST,)
-    prefix = f"{directory}/"
-    for line in text.splitlines():
-        size, changed, path = line.split(" ", 2)
+    roots = tuple(head.decode().split("\n"))
+    now = _seen(directory, roots)
+    if now == noted:
+        return ()
+    # Files that were added do no harm: only what was installed must be there.
+    gone = set(noted.splitlines()) - set(now.splitlines())
+    return tuple(sorted(os.fsdecode(line.split(b" ", 2)[2]) for line in gone))
+
+
+def _seen(directory: Path, roots: tuple[str, ...]) -> bytes:
+    """Size, time of change and path of each file, in the order the file system has them."""
+    parts = []
+    for root in roots:
         try:
-            facts = os.lstat(prefix + path)
-        except OSError:
-            found.append(path)
-            continue
-        if facts.st_size != int(size) or facts.st_mtime_ns != int(changed):
-            found.append(path)
-    return tuple(found)
+            found = subprocess.run(
+                ["find", f"{directory}/{root}", *_FIND], capture_output=True, check=True, timeout=_TIMEOUT_S
+            ).stdout
+        except (OSError, subprocess.SubprocessError):
+            found = b"".join(_by_hand(f"{directory}/{root}"))
+        prefix = f"{root}/".encode()
+        parts += [_prefixed(line, prefix) for line in found.splitlines()]
+    return b"\n".join(parts) + b"\n"
+
+
+def _prefixed(line: bytes, prefix: bytes) -> bytes:
+    size, changed, path = line.split(b" ", 2)
+    return b" ".join((size, changed, prefix + path))
 
 
 def owners(directory: Path, paths: tuple[str, ...]) -> frozenset[str]:
@@ -55,12 +70,13 @@ def owners(directory: Path, paths: tuple[str, ...]) -> frozenset[str]:
     return frozenset(names | {name.partition("-")[0] for name in dist_infos if name.endswith(".dist-info")})
 
 
-def _files(root: str) -> Iterator[str]:
-    with os.scandir(root) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            if entry.name != "__pycache__":
-                yield from _files(entry.path)
-        elif not entry.name.endswith(".pyc"):
-            yield entry.path
+def _by_hand(top: str) -> Iterator[bytes]:
+    """The same without find, or with one that cannot print times."""
+    for directory, names, files in os.walk(top):
+        names[:] = [name for name in names if name != "__pycache__"]
+        for name in files:
+            if not name.endswith(".pyc"):
+                path = f"{directory}/{name}"
+                facts = os.lstat(path)
+                seconds, ns = divmod(facts.st_mtime_ns, 10**9)
+                yield os.fsencode(f"{facts.st_size} {seconds}.{ns:09}0 {path[len(top) + 1 :]}\n")

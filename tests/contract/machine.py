@@ -80,7 +80,7 @@ class Machine:
         self.templates = Templates(log=settings.layout.templates_log, idle_s=settings.template_idle_s, answer_s=20)
         self.instances = Instances(
             self.records,
-            state_id=state_id(self.records),
+            state_id=state_id(settings.layout.state),
             boot=self.boot,
             templates=self.templates,
             changed=self.woken.append,

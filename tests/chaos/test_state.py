@@ -1,0 +1,37 @@
+"""The state directory is damaged: what runs goes on, is recognised by its own marks, and keeps its port."""
+
+import pytest
+
+from tests.eventually import eventually
+from tests.site import Site
+
+pytestmark = pytest.mark.chaos
+
+
+@pytest.mark.parametrize("damage", ["gone", "garbage", "cut short"])
+def test_a_lost_database_restarts_nothing(site: Site, damage: str) -> None:
+    site.source("blog")
+    site.manifest("blog")  # its port is leased
+    site.app("shop", workers=2)
+    daemon = site.live()
+    eventually(lambda: site.settled("blog", "shop"))
+    pids, port = site.pids(), site.told("blog")["port"]
+    site.end(daemon)
+    for extra in ("-wal", "-shm"):
+        site.layout.database.with_name(site.layout.database.name + extra).unlink(missing_ok=True)
+    content = site.layout.database.read_bytes()
+    match damage:
+        case "gone":
+            site.layout.database.unlink()
+        case "garbage":
+            site.layout.database.write_bytes(b"no database at all" * 1000)
+        case "cut short":
+            site.layout.database.write_bytes(content[: len(content) // 2 + 100])
+    site.live()
+    if damage != "gone":
+        eventually(lambda: list(site.state.glob("reconciler.db.damaged-*")))
+    eventually(lambda: site.layout.database.exists() and site.settled("blog", "shop"))
+    assert (site.pids(), site.told("blog")["port"]) == (pids, port)
+    if damage != "gone":
+        (aside,) = site.state.glob("reconciler.db.damaged-*")
+        assert aside.stat().st_size > 0
