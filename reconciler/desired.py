@@ -136,6 +136,11 @@ class App:
     holding_page: str | None = None
 
     @property
+    def may_sleep(self) -> bool:
+        """True when it need not run while nobody asks for it."""
+        return self.lazy or self.idle_after_s is not None
+
+    @property
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits, the same as long as the manifest asks for the same."""
         return fingerprint(told(self))

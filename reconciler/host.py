@@ -104,6 +104,9 @@ class Host:
         """Learn what is asked of every app, for what one app has to know of another."""
         self._apps = apps
         self._neighbours.follow(apps)
+        for name, app in apps.items():
+            if not app.may_sleep and self._history.of(name).rest != Rest():
+                self._history.rested(name, Rest())  # what it slept with must not put it to sleep if it may again
 
     def wish(self, name: str, wish: Wish) -> None:
         """Take a one-off request of an operator for what the plan is to see; the app has to be woken for it."""

@@ -456,7 +456,7 @@ def _dormant(app: App, observed: Observed) -> bool:
     if observed.rest.knocked_at is not None:
         return False
     if observed.rest.gated is not None:
-        return app.lazy or app.idle_after_s is not None
+        return app.may_sleep
     return app.lazy and not observed.serves
 
 

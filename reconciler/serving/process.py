@@ -190,7 +190,7 @@ def _children() -> Iterator[int]:
 
 
 def _reap_group(leader: int, loop: asyncio.AbstractEventLoop, looks: int) -> None:
-    """Reap what was killed of a group whose leader is gone, as it dies; what was never taken in is no concern of ours."""
+    """Reap what was killed of a group whose leader is gone, as it dies; what was never taken in is not ours."""
     with contextlib.suppress(ChildProcessError):
         while os.waitid(os.P_PGID, leader, os.WEXITED | os.WNOHANG) is not None:
             pass

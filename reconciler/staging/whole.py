@@ -11,7 +11,7 @@ from pathlib import Path
 
 LIST = "files.txt"
 # Tens of thousands of files are looked at before every reuse: find does it in a fraction of Python's time.
-_FIND = ("-name", "__pycache__", "-prune", "-o", "!", "-type", "d", "!", "-name", "*.pyc", "-printf", "%s %T@ %P\\n")
+_FIND = ("-name", "__pycache__", "-prune", "-o", "!", "-type", "d", "!", "-name", "*.pyc", "-printf", "%s %T@ %p\\n")
 _TIMEOUT_S = 60
 
 
@@ -37,22 +37,11 @@ def damaged(directory: Path) -> tuple[str, ...]:
 
 def _seen(directory: Path, roots: tuple[str, ...]) -> bytes:
     """Size, time of change and path of each file, in the order the file system has them."""
-    parts = []
-    for root in roots:
-        try:
-            found = subprocess.run(
-                ["find", f"{directory}/{root}", *_FIND], capture_output=True, check=True, timeout=_TIMEOUT_S
-            ).stdout
-        except (OSError, subprocess.SubprocessError):
-            found = b"".join(_by_hand(f"{directory}/{root}"))
-        prefix = f"{root}/".encode()
-        parts += [_prefixed(line, prefix) for line in found.splitlines()]
-    return b"\n".join(parts) + b"\n"
-
-
-def _prefixed(line: bytes, prefix: bytes) -> bytes:
-    size, changed, path = line.split(b" ", 2)
-    return b" ".join((size, changed, prefix + path))
+    find = ("find", *roots, *_FIND)
+    try:
+        return subprocess.run(find, cwd=directory, capture_output=True, check=True, timeout=_TIMEOUT_S).stdout
+    except (OSError, subprocess.SubprocessError):
+        return b"".join(line for root in roots for line in _by_hand(directory, root))
 
 
 def owners(directory: Path, paths: tuple[str, ...]) -> frozenset[str]:
@@ -70,13 +59,13 @@ def owners(directory: Path, paths: tuple[str, ...]) -> frozenset[str]:
     return frozenset(names | {name.partition("-")[0] for name in dist_infos if name.endswith(".dist-info")})
 
 
-def _by_hand(top: str) -> Iterator[bytes]:
+def _by_hand(directory: Path, root: str) -> Iterator[bytes]:
     """The same without find, or with one that cannot print times."""
-    for directory, names, files in os.walk(top):
+    for here, names, files in os.walk(directory / root):
         names[:] = [name for name in names if name != "__pycache__"]
         for name in files:
             if not name.endswith(".pyc"):
-                path = f"{directory}/{name}"
+                path = f"{here}/{name}"
                 facts = os.lstat(path)
                 seconds, ns = divmod(facts.st_mtime_ns, 10**9)
-                yield os.fsencode(f"{facts.st_size} {seconds}.{ns:09}0 {path[len(top) + 1 :]}\n")
+                yield os.fsencode(f"{facts.st_size} {seconds}.{ns:09}0 {path[len(str(directory)) + 1 :]}\n")

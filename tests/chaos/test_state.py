@@ -33,5 +33,4 @@ def test_a_lost_database_restarts_nothing(site: Site, damage: str) -> None:
     eventually(lambda: site.layout.database.exists() and site.settled("blog", "shop"))
     assert (site.pids(), site.told("blog")["port"]) == (pids, port)
     if damage != "gone":
-        (aside,) = site.state.glob("reconciler.db.damaged-*")
-        assert aside.stat().st_size > 0
+        assert min(site.state.glob("reconciler.db.damaged-*")).stat().st_size > 0

@@ -254,6 +254,9 @@ class Daemon:
     def follow(self, asked: dict[str, App]) -> None:
         """Learn what is asked of every app, for what one has to know of another."""
         self.neighbours.follow(asked)
+        for name, app in asked.items():
+            if not app.may_sleep:
+                self.machine.put(name, replace(self.machine.of(name), rest=Rest()))
 
     def _serves(self, name: str) -> bool:
         observed = self.machine.of(name)
@@ -458,7 +461,8 @@ class Daemon:
         match action:
             case Stop(instance=instance) if wanted:
                 (one,) = (i for i in seen.alive if i.id == instance)
-                if one.serves and not any(i.serves for i in seen.alive if i is not one):
+                gating = asked is not None and asked.may_sleep and seen.rest.gated and seen.rest.knocked_at is None
+                if one.serves and not gating and not any(i.serves for i in seen.alive if i is not one):
                     raise self.machine.forbidden(
                         f"{instance} of {name} serves, and nothing else does: it must not be stopped"
                     )
@@ -506,8 +510,7 @@ class Daemon:
             return
         if seen.absent:
             raise machine.forbidden(f"{name} is started before {seen.absent}")
-        may_sleep = asked.lazy or asked.idle_after_s is not None
-        asleep = seen.rest.knocked_at is None and may_sleep
+        asleep = seen.rest.knocked_at is None and asked.may_sleep
         if asleep and seen.rest.gated == revision.id and not seen.alive:
             raise machine.forbidden(f"{name} sleeps, and nobody knocked")
         trouble = seen.trouble_of(revision.id)
