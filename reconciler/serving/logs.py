@@ -6,6 +6,7 @@ from pathlib import Path
 
 _TAIL_BYTES = 64 * 1024
 _GUNICORN_LINE = re.compile(r"^\[[^\]]+\] \[\d+\] \[(?P<level>[A-Z]+)\] (?P<text>.*)$")
+_NOISE = re.compile(_GUNICORN_LINE.pattern + "|^!!!")  # gunicorn frames a remark on its config's name so
 _RAISED = re.compile(r"^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|NotFound|Missing)\b.*)$")
 
 
@@ -44,7 +45,7 @@ def reason(log: Path, since: int) -> str | None:
             and not told["text"].startswith(("Shutting", "Reason", "Worker ("))
         ):
             return told["text"]
-    plain = [line.strip() for line in said if line.strip() and not _GUNICORN_LINE.match(line)]
+    plain = [line.strip() for line in said if line.strip() and not _NOISE.match(line)]
     return plain[-1] if plain else None
 
 

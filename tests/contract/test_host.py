@@ -135,14 +135,14 @@ async def test_start_of_an_app_whose_health_path_fails_says_how(site: Site) -> N
 @on_the_loop
 async def test_start_of_an_app_that_takes_too_long_is_ended_in_time(site: Site) -> None:
     with a_life(site) as machine:
-        app = machine.app(server=Server(start_timeout_s=1.0))
+        app = machine.app(server=Server(start_timeout_s=2.0))
         site.save(
             Path(app.source.path) / "wsgi.py", "import time\nprint('dawdling')\ntime.sleep(60)\napplication = 1\n"
         )
         await machine.staged(app)
         await machine.do(start(machine, app))
         (trouble,) = machine.seen().troubles
-        assert trouble.reason == "it was not ready within 1 s; it said: dawdling"
+        assert trouble.reason == "it was not ready within 2 s; it said: dawdling"
         assert machine.seen().instances == ()
         await soon(lambda: site.marked() == set())
 

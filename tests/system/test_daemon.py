@@ -103,7 +103,6 @@ def test_after_a_reboot_everything_is_started_again(site: Site) -> None:
     with closing(sqlite3.connect(site.layout.database, isolation_level=None)) as database:
         # What the next boot finds: another boot's id, and a pid that is somebody else's by now.
         database.execute("UPDATE instance SET boot = 'another', pid = 1")
-        database.execute("UPDATE crash SET boot = 'another'")
     site.start()
     eventually(site.serves("blog", "1", port))
     assert not [text for _, kind, text in site.events() if kind in ("adopted", "died")]
