@@ -57,18 +57,24 @@ class Controller:
         self._resync_s = resync_s
         self._noise = noise
         self._asked: dict[str, App] = {}
+        self._knows = False
         self._bells: dict[str, asyncio.Event] = {}
         self._failing: dict[str, _Failing] = {}
 
     def replace(self, asked: Mapping[str, App], also: frozenset[str] = frozenset()) -> None:
         """Ask for exactly these apps from now on; `also` names what may have left traces, to be looked at too."""
-        before, self._asked = self._asked, dict(asked)
+        before, self._asked, self._knows = self._asked, dict(asked), True
         for name in sorted({*before, *asked, *also}):
             if before.get(name) != asked.get(name) or name not in self._bells:
                 self.wake(name)
 
     def wake(self, name: str) -> None:
-        """Look at this name soon. Why, nobody asks."""
+        """Look at this name soon. Why, nobody asks.
+
+        Until it is known what is asked, nothing is done: an app that dies then is not one that nobody asks for.
+        """
+        if not self._knows:
+            return
         bell = self._bells.get(name)
         if bell is None:
             bell = self._bells[name] = asyncio.Event()

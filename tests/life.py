@@ -6,13 +6,15 @@ import os
 import signal
 import sqlite3
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import reconciler.daemon
 from reconciler.cli.run import _announce
 from reconciler.daemon import run
+from reconciler.manifests.catalog import Listing, Unreadable
+from reconciler.manifests.directory import Directory
 from reconciler.records import open_database
 from reconciler.settings import Layout, Settings
 
@@ -25,20 +27,33 @@ _EFFECTS = frozenset((
 ))  # fmt: skip
 
 
-def live(
-    manifests: str, state: str, settings: dict[str, Any], console: str, die_at: int | None, rotate_every_s: float | None
-) -> None:
-    """Run the daemon until it is told to end, or until it is about to do the `die_at`th thing that lasts."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cues:
+    """What is to happen in one life that a test cannot bring about from outside.
+
+    `die_at`: it is killed when it is about to do the so manieth thing that lasts. `kill_first`: a process it knows
+    that ends before it has looked at the manifests for the first time.
+    """
+
+    die_at: int | None = None
+    kill_first: int | None = None
+    rotate_every_s: float | None = None
+
+
+def live(manifests: str, state: str, settings: dict[str, Any], console: str, cues: Cues) -> None:
+    """Run the daemon until it is told to end."""
     os.setsid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))  # when the tests are killed, so is this
     descriptor = os.open(console, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
-    if rotate_every_s is not None:
-        reconciler.daemon._ROTATE_EVERY_S = rotate_every_s
-    if die_at is not None:
-        _die_at(die_at)
+    if cues.rotate_every_s is not None:
+        reconciler.daemon._ROTATE_EVERY_S = cues.rotate_every_s
+    if cues.die_at is not None:
+        _die_at(cues.die_at)
+    if cues.kill_first is not None:
+        _kill_first(cues.kill_first)
     here = Settings(manifests=Path(manifests), layout=Layout(state=Path(state)))
     asyncio.run(run(replace(here, **settings), _announce))
 
@@ -67,6 +82,20 @@ def _die_at(number: int) -> None:
 
     vars(reconciler.daemon)["open_database"] = opened
     sys.addaudithook(audited)
+
+
+def _kill_first(pid: int) -> None:
+    """Kill a process before the first look at the manifests, and let the daemon notice before it looks."""
+    victims = [pid]
+
+    class Dawdling(Directory):
+        async def look(self) -> Listing | Unreadable:
+            while victims:
+                os.kill(victims.pop(), signal.SIGKILL)
+                await asyncio.sleep(0.5)
+            return await super().look()
+
+    vars(reconciler.daemon)["Directory"] = Dawdling
 
 
 def _writes(arguments: tuple[object, ...]) -> bool:

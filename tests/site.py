@@ -25,7 +25,7 @@ from reconciler.records import InstanceRecord, Records, open_database
 from reconciler.serving.process import boot_id, marked, start_ticks
 from reconciler.settings import Layout
 from tests.eventually import eventually
-from tests.life import live
+from tests.life import Cues, live
 from tests.ports import a_port
 from tests.store import Store
 
@@ -123,11 +123,11 @@ class Site:
         self.daemons.append(daemon)
         return daemon
 
-    def live(self, *, die_at: int | None = None, rotate_every_s: float | None = None, **settings: Any) -> Any:
+    def live(self, cues: Cues | None = None, **settings: Any) -> Any:
         """Start the daemon with other settings than the host's, at once: forked from a process that has it loaded."""
         daemon = _LIVES.Process(
             target=live,
-            args=(str(self.manifests), str(self.state), settings, str(self.console), die_at, rotate_every_s),
+            args=(str(self.manifests), str(self.state), settings, str(self.console), cues or Cues()),
             daemon=True,
         )
         daemon.start()

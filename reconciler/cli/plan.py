@@ -90,7 +90,8 @@ def _outlook(name: str, app: "App | None", glimpse: "Glimpse | None") -> Outlook
         observed = Observed()
     now = time.monotonic()
     planned = plan(app, observed, now)
-    wait_s = None if planned.look_again_at is None else planned.look_again_at - now
+    waits = planned.look_again_at is not None and planned.failures > 0 and not planned.settled
+    wait_s = planned.look_again_at - now if waits and planned.look_again_at is not None else None
     return Outlook(name=name, plan=planned, error=reading.problem, wait_s=wait_s)
 
 

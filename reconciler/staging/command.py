@@ -66,6 +66,17 @@ async def run(command: Command, log: Log, progress: Callable[[str], None]) -> No
 
 
 async def _spawn(command: Command) -> asyncio.subprocess.Process:
+    """Start it, whole or not at all: asyncio forgets a process whose start is cancelled, and that runs on."""
+    starting = asyncio.ensure_future(_start(command))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with suppress(OSError):
+            await _end(await starting)
+        raise
+
+
+async def _start(command: Command) -> asyncio.subprocess.Process:
     with ExitStack() as files:
         into = None if command.into is None else files.enter_context(command.into.open("wb"))
         return await asyncio.create_subprocess_exec(

@@ -16,6 +16,7 @@ import yaml
 from reconciler.desired import CrashPolicy
 from reconciler.serving.process import REVISION_MARK, marked
 from tests.eventually import eventually
+from tests.life import Cues
 from tests.load import under_load
 from tests.ports import a_port
 from tests.site import Site, get, is_gone
@@ -182,7 +183,7 @@ def test_a_daemon_killed_before_each_thing_it_does_is_made_good_by_the_next(
     number, step, killed = 1, 1 if os.environ.get("RECONCILER_TESTS") == "nightly" else 7, 0
     while True:
         done = story(site, number)
-        mortal = site.live(die_at=number, **quick)
+        mortal = site.live(Cues(die_at=number), **quick)
         eventually(partial(_is_dead_or, done, mortal), 60)
         if mortal.is_alive():
             break

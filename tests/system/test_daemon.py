@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.eventually import eventually
+from tests.life import Cues
 from tests.load import under_load
 from tests.site import Site, get, is_gone
 
@@ -156,7 +157,7 @@ def test_secrets_are_shown_nowhere(site: Site) -> None:
 
 def test_logs_rotate_and_lose_nothing(site: Site) -> None:
     port = site.app("blog", workers=2)
-    site.live(rotate_every_s=0.1, log_limit_bytes=2000, logs_kept=1000)
+    site.live(Cues(rotate_every_s=0.1), log_limit_bytes=2000, logs_kept=1000)
     eventually(site.serves("blog", "1", port))
     before = site.pid("blog")
     log = site.layout.log("blog", "access")
@@ -200,3 +201,17 @@ def _settled(site: Site, *names: str) -> "subprocess.Popen[str]":
     daemon = site.start()
     site.await_settled(*names)
     return daemon
+
+
+def test_a_death_before_the_manifests_were_looked_at_is_no_removal(site: Site) -> None:
+    """A daemon that has just started knows of the app from its records, and not yet what is asked of it."""
+    port = site.app("blog")
+    site.end(_settled(site, "blog"))
+    (build,) = site.layout.builds("blog").iterdir()
+    made, before = build.stat().st_ino, site.pid("blog")
+    daemon = site.live(Cues(kill_first=before))
+    eventually(lambda: is_gone(before))
+    eventually(lambda: get(port) == "1" and site.settled("blog"))
+    assert build.stat().st_ino == made
+    assert [kind for _, kind, _ in site.events("blog")].count("staged") == 1
+    assert daemon.is_alive()
