@@ -109,8 +109,8 @@ def test_a_directory_that_cannot_be_read_does_not_validate(tmp_path: Path) -> No
 
 def test_where_nothing_ever_ran_everything_is_planned_and_nothing_is_made(manifests: Path, tmp_path: Path) -> None:
     lines = run("plan", "--manifests", manifests, "--state", tmp_path / "s", code=2).output.splitlines()
-    assert lines[0].startswith("blog: stage build ")
-    assert lines[0].endswith("— it was never staged")
+    assert lines[0].startswith("blog: listen on ")
+    assert lines[0].endswith("is not open")
     assert lines[2].startswith("blog: start revision ")
     assert lines[3] == "3 actions for 1 app"
     assert not (tmp_path / "s").exists()
@@ -159,7 +159,7 @@ def test_plan_of_an_unknown_app_says_so(manifests: Path, tmp_path: Path) -> None
 def test_plan_speaks_json(manifests: Path, tmp_path: Path) -> None:
     facts = json.loads(run("plan", "--json", "--manifests", manifests, "--state", tmp_path / "s", code=2).output)
     (app,) = facts["apps"]
-    assert [action["action"] for action in app["actions"]] == ["Stage", "Listen", "Start"]
+    assert [action["action"] for action in app["actions"]] == ["Listen", "Stage", "Start"]
     assert len(app["wanted_revision"]) == 12
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -73,6 +73,7 @@ def _outlooks(catalog: "Catalog", glimpse: "Glimpse | None", only: str | None) -
 
 
 def _outlook(name: str, app: "App | None", glimpse: "Glimpse | None") -> Outlook:
+    from reconciler.actions import Prove
     from reconciler.glimpse import Reading, read
     from reconciler.observed import Observed, SourceLook
     from reconciler.plan import plan
@@ -92,7 +93,9 @@ def _outlook(name: str, app: "App | None", glimpse: "Glimpse | None") -> Outlook
     planned = plan(app, observed, now)
     waits = planned.look_again_at is not None and planned.failures > 0 and not planned.settled
     wait_s = planned.look_again_at - now if waits and planned.look_again_at is not None else None
-    return Outlook(name=name, plan=planned, error=reading.problem, wait_s=wait_s)
+    # That a revision has proven itself is noted by whoever watches it next: nothing an operator would call a change.
+    changes = tuple(action for action in planned.actions if not isinstance(action, Prove))
+    return Outlook(name=name, plan=replace(planned, actions=changes), error=reading.problem, wait_s=wait_s)
 
 
 def _show(outlooks: list[Outlook], catalog: "Catalog") -> None:

@@ -5,17 +5,12 @@ from pathlib import Path
 import click
 
 from reconciler.cli.asking import ask_daemon
-from reconciler.cli.options import state_option
+from reconciler.cli.options import examples, state_option
 
 
-@click.command()
+@click.command(epilog=examples("reconciler restart blog"))
 @click.argument("app")
 @state_option
 def command(app: str, state: Path | None) -> None:
-    r"""Start APP anew: the running instance serves until the new one does.
-
-    \b
-    Example:
-      reconciler restart blog
-    """
+    """Start APP anew: the running instance serves until the new one does."""
     ask_daemon(state, do="restart", app=app)

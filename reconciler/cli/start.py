@@ -5,17 +5,12 @@ from pathlib import Path
 import click
 
 from reconciler.cli.asking import ask_daemon
-from reconciler.cli.options import state_option
+from reconciler.cli.options import examples, state_option
 
 
-@click.command()
+@click.command(epilog=examples("reconciler start blog"))
 @click.argument("app")
 @state_option
 def command(app: str, state: Path | None) -> None:
-    r"""Take back a `stop` or a `rollback`: APP is as its manifest asks again.
-
-    \b
-    Example:
-      reconciler start blog
-    """
+    """Take back a `stop` or a `rollback`: APP is as its manifest asks again."""
     ask_daemon(state, do="start", app=app)

@@ -5,17 +5,12 @@ from pathlib import Path
 import click
 
 from reconciler.cli.asking import ask_daemon
-from reconciler.cli.options import state_option
+from reconciler.cli.options import examples, state_option
 
 
-@click.command()
+@click.command(epilog=examples("reconciler stop blog"))
 @click.argument("app")
 @state_option
 def command(app: str, state: Path | None) -> None:
-    r"""Stop APP and close its port, until its manifest changes or `start`.
-
-    \b
-    Example:
-      reconciler stop blog
-    """
+    """Stop APP and close its port, until its manifest changes or `start`."""
     ask_daemon(state, do="stop", app=app)
