@@ -155,15 +155,24 @@ class _Clock:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """End the whole group and wait for it; a second cancellation only shortens the wait."""
+    """End the whole group and wait for it; a second cancellation only shortens the grace it is given."""
+    cancelled = False
+    _signal(process.pid, signal.SIGTERM)
     try:
-        _signal(process.pid, signal.SIGTERM)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_GRACE_S):
-                await process.wait()
-    finally:
-        _signal(process.pid, signal.SIGKILL)
-    await process.wait()
+        async with asyncio.timeout(_GRACE_S):
+            await process.wait()
+    except TimeoutError:
+        pass
+    except asyncio.CancelledError:
+        cancelled = True
+    _signal(process.pid, signal.SIGKILL)
+    while process.returncode is None:
+        try:
+            await process.wait()
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 def _signal(group: int, number: signal.Signals) -> None:
