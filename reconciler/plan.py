@@ -234,7 +234,7 @@ class _Serving:
         actions += [u for u in _unlisten(self.app, self.observed) if u not in actions]
         first = actions[0]
         state: State = "staging" if isinstance(first, Stage | Release) else "starting"
-        if self.observed.rest.knocked_at is not None and not self.observed.serves and isinstance(first, Start):
+        if self._was_woken() and not self.observed.serves and isinstance(first, Start):
             return Plan(actions=tuple(actions), state="running", message="waking: somebody asked for it")
         return Plan(actions=tuple(actions), state=state, message=getattr(first, "cause", ""))
 
@@ -294,6 +294,9 @@ class _Serving:
         if self._fallback_at() > self.now:
             return False
         return not self._is_staged() or (self.trouble is not None and self.trouble.kind == "bad")
+
+    def _was_woken(self) -> bool:
+        return self.app.may_sleep and self.observed.rest.knocked_at is not None
 
     def _is_staged(self) -> bool:
         return self.target.build.id in self.observed.builds
@@ -376,7 +379,7 @@ class _Serving:
     def _why_start(self) -> str:
         if self.trouble is not None:
             return f"it failed: {self.trouble.reason}"
-        if self.observed.rest.knocked_at is not None and not self.others:
+        if self._was_woken() and not self.others:
             return "somebody asked for it"
         if not self.others:
             return "nothing of it runs"

@@ -162,4 +162,4 @@ def test_the_port_range_of_the_settings_is_used(tmp_path: Path) -> None:
     words = ["plan", "--json", "--manifests", str(tmp_path / "m"), "--state", str(tmp_path / "s")]
     done = CliRunner().invoke(group, [*words, "--settings", str(tmp_path / "host.yaml")])
     (app,) = json.loads(done.output)["apps"]
-    assert "listen on 127.0.0.1:2345" in app["actions"][1]["what"]
+    assert "listen on 127.0.0.1:2345" in app["actions"][0]["what"]

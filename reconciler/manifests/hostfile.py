@@ -29,6 +29,7 @@ _FIELDS: Mapping[tuple[str, ...], tuple[str, _Read]] = {
     ("booting", "concurrency"): ("booting_slots", int),
     ("booting", "slot"): ("booting_slot_s", duration_s),
     ("booting", "keep_warm"): ("template_idle_s", duration_s),
+    ("booting", "template_answer"): ("template_answer_s", duration_s),
     ("retry", "first"): ("retry_first_s", duration_s),
     ("retry", "cap"): ("retry_cap_s", duration_s),
     ("crash", "first"): ("first_s", duration_s),
