@@ -329,8 +329,10 @@ class Host:
         self._note(name, "failed", f"revision {trouble.revision}: {reason}", f"try {trouble.count}")
 
     async def _sleep(self, name: str, action: Sleep) -> None:
-        await self._instances.stop(name, action.instance)
+        # Asleep from here on: who comes while the last requests finish knocks, and does not wait for them.
         self._history.rested(name, Rest(gated=action.revision))
+        self._woken(name)
+        await self._instances.stop(name, action.instance)
         self._note(name, "asleep", "stopped until somebody asks for it", action.cause)
 
     def _knocked(self, name: str) -> None:

@@ -264,7 +264,8 @@ class _Serving:
 
     def _wait_for_others(self) -> Plan:
         """What it depends on does not serve yet; everything else is made ready."""
-        actions = [*_move(self.app, self.observed), *self._prepare(), *self._junk()]
+        actions: list[Action] = [*_move(self.app, self.observed), *self._prepare()]
+        actions += [Stop(instance=i.id, cause="what it depends on does not serve") for i in self.others]
         return Plan(actions=tuple(actions), state="pending", message=f"waits for {', '.join(self.observed.absent)}")
 
     def _sleep_on(self) -> Plan:

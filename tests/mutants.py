@@ -13,6 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
 TESTS = ("test_plan.py", "test_converge.py", "test_controller.py", "simulation")
 
 
+MOST_MEMORY = 1_500_000_000  # a mistake may make a story that never ends
+
+
 @dataclass(frozen=True, slots=True)
 class Mutant:
     """One text of one file put in the place of another."""
@@ -184,10 +187,21 @@ def survives(mutant: Mutant) -> bool:
             raise SystemExit(f"{mutant.mistake}: {mutant.file} has {text.count(mutant.right)} times {mutant.right!r}")
         file.write_text(text.replace(mutant.right, mutant.wrong), encoding="utf-8")
         paths = [f"tests/{name}" for name in TESTS]
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *paths]
+        command = [
+            "prlimit",
+            f"--as={MOST_MEMORY}",
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            *paths,
+        ]
         environment = {**os.environ, "PYTHONPATH": str(tree), "RECONCILER_TESTS": "mutants"}
         try:
-            ran = subprocess.run(command, cwd=tree, env=environment, capture_output=True, timeout=300, check=False)
+            ran = subprocess.run(command, cwd=tree, env=environment, capture_output=True, timeout=180, check=False)
         except subprocess.TimeoutExpired:
             return False
         return ran.returncode == 0

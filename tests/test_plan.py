@@ -665,6 +665,15 @@ def test_a_waking_app_that_crashes_is_woken_again() -> None:
     assert planned(TIRED, crash) == "start revision v1: it failed: exited with 3"
 
 
+def test_who_knocks_while_the_last_requests_finish_does_not_wait_for_them() -> None:
+    finishing = sleeping(TIRED, instances=(an_instance(V1, stopping_since=NOW - 1),), attended=frozenset())
+    assert planned(TIRED, finishing) == "stop instance i1: it is asleep"
+    assert at_once(TIRED, finishing) == "wait for a connection on 127.0.0.1:8001: it sleeps"
+    knocked = replace(finishing, rest=Rest(gated=V1.id, knocked_at=NOW))
+    first = plan(TIRED, knocked, NOW).first
+    assert isinstance(first, Start)
+
+
 def test_the_half_started_of_what_sleeps_is_ended() -> None:
     left = sleeping(TIRED, instances=(an_instance(V2, ready_at=None),))
     assert planned(TIRED, left) == "stop instance i1: it is asleep"
@@ -745,6 +754,11 @@ def test_neither_is_what_it_falls_back_to_started_before_what_it_depends_on() ->
     bad = deployed(a_trouble(V2), instances=(), absent=("api",))
     assert planned(NEEDY, bad) == ""
     assert plan(NEEDY, bad, LATER).message == "waits for api"
+
+
+def test_what_was_half_started_before_what_it_depends_on_is_ended() -> None:
+    half = deployed(a_trouble(V2), instances=(an_instance(V1, ready_at=None),), absent=("api",))
+    assert planned(NEEDY, half, now=LATER) == "stop instance i1: what it depends on does not serve"
 
 
 @pytest.mark.parametrize("app", [None, replace(APP, state="stopped")], ids=["removed", "stopped"])

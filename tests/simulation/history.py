@@ -161,6 +161,7 @@ class History:
     def _ask(self, name: str, app: App | None) -> None:
         asked = {n: a for n, a in self.machine.asked.items() if n != name}
         self.machine.asked = asked if app is None else {**asked, name: app}
+        self.machine.clients.pop(name, None)  # they may have come while nobody was to answer
         if app is None:
             self.machine.tell(name, "is removed")
         else:

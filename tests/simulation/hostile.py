@@ -182,6 +182,7 @@ class Machine:
             case "stop":
                 self.put(name, replace(observed, pin=Pin(kind="stopped", about=app.fingerprint)))
             case "start":
+                self.clients.pop(name, None)  # they may have come while nobody was to answer
                 self.put(name, replace(observed, pin=None))
             case "restart":
                 self.put(name, replace(observed, restart_before=now))
@@ -335,8 +336,11 @@ class Daemon:
                 await self._stop(name, action)
                 self._wake(self.neighbours.depends_on(name))
             case Sleep():
+                # Asleep from here on: who comes while the last requests finish knocks.
+                rest = Rest(gated=action.revision)
+                self.machine.put(name, replace(self.machine.of(name), rest=rest))
+                self.machine.wake(name)
                 await self._stop(name, action)
-                self._becomes(name, action)
             case Release():
                 await self._release(name, action)
             case Prove():
