@@ -180,7 +180,7 @@ def test_a_daemon_killed_before_each_thing_it_does_is_made_good_by_the_next(
     site: Site, story: Callable[[Site, int], Callable[[], object]]
 ) -> None:
     quick: dict[str, Any] = {"retry_first_s": 0.1, "retry_cap_s": 0.2, "crash": AT_ONCE, "quiet_s": 0.01}
-    number, step, killed = 1, 1 if os.environ.get("RECONCILER_TESTS") == "nightly" else 15, 0
+    number, step, killed = 1, 1 if os.environ.get("RECONCILER_TESTS") == "nightly" else 8, 0
     while True:
         done = story(site, number)
         mortal = site.live(Cues(die_at=number), **quick)
