@@ -22,8 +22,8 @@ class Store:
     directory: Path
 
     def hand_over(self, state: Path) -> None:
-        """Give a state directory that does not exist yet all of it: the cache by a link, environments as hard links."""
-        state.mkdir(mode=0o700, parents=True)
+        """Give a new state directory all of it: the cache by a link, environments as hard links where that can be."""
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
         (state / "cache").symlink_to(self.directory / "state" / "cache")
         for finished in (self.directory / "state" / "environments").glob("*/finished.json"):
             _copy(finished.parent, state / "environments" / finished.parent.name)
@@ -46,8 +46,15 @@ def warm(directory: Path) -> Store:
 
 def _copy(environment: Path, copy: Path) -> None:
     """A virtual environment names its own path in one record only, as far as running it by its python goes."""
-    shutil.copytree(environment, copy, copy_function=os.link, symlinks=True)
+    shutil.copytree(environment, copy, copy_function=_link, symlinks=True)
     record = copy / "finished.json"
     told = json.loads(record.read_text().replace(str(environment), str(copy)))
     record.unlink()
     record.write_text(json.dumps(told))
+
+
+def _link(file: str, link: str) -> None:
+    try:
+        os.link(file, link, follow_symlinks=False)
+    except OSError:  # another file system
+        shutil.copy2(file, link, follow_symlinks=False)

@@ -21,6 +21,7 @@ from reconciler.staging.log import Log
 from reconciler.staging.progress import Progress
 
 _LAST_LINES = 5
+_LONGEST_ERROR = 12
 _GRACE_S = 2.0
 _TICK_S = 1.0
 _LEASH = (sys.executable, "-I", "-S", leash.__file__)
@@ -95,7 +96,7 @@ async def _start(command: Command) -> asyncio.subprocess.Process:
 
 async def _relay(process: asyncio.subprocess.Process, log: Log, clock: "_Clock") -> tuple[str, ...]:
     """Output into the log as it comes; the last lines that say anything."""
-    last: deque[str] = deque(maxlen=_LAST_LINES)
+    last: deque[str] = deque(maxlen=_LONGEST_ERROR)
     output = process.stdout or process.stderr
     assert output is not None
     pending = b""
@@ -114,7 +115,13 @@ async def _relay(process: asyncio.subprocess.Process, log: Log, clock: "_Clock")
         for line in lines:
             _keep(line, last, log, clock)
     _keep(pending, last, log, clock)
-    return tuple(last)
+    return _telling(tuple(last))
+
+
+def _telling(last: tuple[str, ...]) -> tuple[str, ...]:
+    """The lines to show of the last ones: an error and all its causes, or the very last where none begins with it."""
+    errors = [at for at, line in enumerate(last) if line.startswith(("error:", "ERROR:"))]
+    return last[min([*errors[-1:], max(0, len(last) - _LAST_LINES)]) :]
 
 
 def _keep(line: bytes, last: deque[str], log: Log, clock: "_Clock") -> None:

@@ -1,11 +1,15 @@
 """Become the given command, which the kernel kills when the process that started it is gone.
 
+It gives way to what serves (nice 10). Where RECONCILER_STAGING_MEMORY gives a number of bytes, the command and each
+process it starts can have no more memory than that.
+
 A script, run as `python -I -S leash.py STARTER COMMAND…`: a daemon that is killed while it installs must not leave an
 installer behind that writes into the environment its successor builds.
 """
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 
@@ -15,6 +19,10 @@ if __name__ == "__main__":
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if os.getppid() != int(sys.argv[1]):
         sys.exit("the process that started this command is gone")
+    os.nice(10)
+    memory = int(os.environ.pop("RECONCILER_STAGING_MEMORY", "0"))
+    if memory:
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     try:
         os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606 -- becoming the command is all there is to do
     except OSError as error:

@@ -9,8 +9,11 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+# How many bytes each process of an installer may take; what runs it reads it, and it goes no further.
+MEMORY = "RECONCILER_STAGING_MEMORY"
 _ALLOWED = frozenset(
     (
+        MEMORY,
         *("PATH", "HOME", "LANG", "TMPDIR", "NETRC"),
         *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),

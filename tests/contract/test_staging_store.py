@@ -6,12 +6,16 @@ import io
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from reconciler.staging.failure import StagingError
+from reconciler.staging.surroundings import MEMORY
 from tests.contract.test_staging import WSGI, Host, host, shared, version_of
+from tests.eventually import eventually
 
 __all__ = ["host", "shared"]
 
@@ -104,3 +108,100 @@ def test_an_environment_goes_once_nothing_needs_it_and_its_time_is_over(host: Ho
     assert not Path(old.environment).exists()
     assert stager.finished("shop", Path(new.directory).name) == new
     assert host.nothing_half_done()
+
+
+GREEDY = """
+from setuptools import setup
+held = bytearray(1 << 30)
+setup(name="greedy", version="1.0", py_modules=["greedy"])
+"""
+
+
+def test_what_builds_a_package_cannot_take_all_memory(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"wsgi.py": WSGI, "requirements.txt": "./greedy\n", "greedy/setup.py": GREEDY, "greedy/greedy.py": ""}
+    monkeypatch.setenv(MEMORY, str(400 * 2**20))
+    with pytest.raises(StagingError) as refused:
+        host.staged("greedy", files, runtime="3.12")
+    assert "MemoryError" in host.log("greedy").read_text()
+    assert "./greedy" in str(refused.value) or "greedy" in str(refused.value)
+    monkeypatch.delenv(MEMORY)
+    assert version_of(host.staged("greedy", files, runtime="3.12"), "greedy") == "1.0"
+
+
+@dataclass
+class Flaky:
+    """An index of packages that cuts the last of them in the middle for as long as it is `broken`.
+
+    It does so once every other one is in `cache`.
+    """
+
+    names: tuple[str, ...]
+    cache: Path
+    broken: bool = True
+    fetched: list[str] = field(default_factory=list)
+    port: int = 0
+
+    def are_others_kept(self) -> bool:
+        kept = {path.name.partition("-")[0] for path in self.cache.glob("uv/archive-v0/*/*.dist-info")}
+        return kept >= set(self.names[:-1])
+
+    def page(self, name: str) -> bytes:
+        return f'<a href="/files/{name}-1.0-py3-none-any.whl">{name}-1.0-py3-none-any.whl</a>'.encode()
+
+
+@pytest.fixture
+def flaky(shared: Path) -> Iterator[Flaky]:
+    index = Flaky(names=tuple(f"part{number}" for number in range(6)), cache=shared / "cache")
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            name = self.path.removeprefix("/simple/").removeprefix("/files/").partition("-")[0].strip("/")
+            is_file = self.path.startswith("/files/")
+            if name not in index.names:
+                self.send_error(404)
+                return
+            body = a_wheel(name) if is_file else index.page(name)
+            self.send_response(200)
+            self.send_header("Content-Type", "application/octet-stream" if is_file else "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            if is_file:
+                self.send_header("Cache-Control", "max-age=3600, immutable")  # as public indexes say
+            self.end_headers()
+            if self.command == "HEAD":
+                return
+            if is_file:
+                index.fetched.append(name)
+            is_last = is_file and name == index.names[-1]
+            if not (is_last and index.broken and index.fetched.count(name) > 1):
+                self.wfile.write(body)
+                return
+            eventually(index.are_others_kept, 30)
+            self.wfile.write(body[: len(body) // 2])
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    index.port = server.server_port
+    yield index
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_what_was_fetched_before_the_network_failed_is_not_fetched_again(
+    host: Host, flaky: Flaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_INDEX", f"parts=http://127.0.0.1:{flaky.port}/simple/")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    files = {"wsgi.py": WSGI, "requirements.txt": "\n".join(flaky.names)}
+    with pytest.raises(StagingError, match=flaky.names[-1]):
+        host.staged("parts", files, runtime="3.12")
+    flaky.broken = False
+    flaky.fetched.clear()
+    assert version_of(host.staged("parts", files, runtime="3.12"), flaky.names[-1]) == "1.0"
+    assert set(flaky.fetched) == {flaky.names[-1]}
