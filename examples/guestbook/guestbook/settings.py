@@ -1,10 +1,13 @@
-"""Settings of the guestbook. What must last is under $HOME, which an app keeps for itself across deploys."""
+"""Settings of the guestbook. Its entries are with the service it is bound to; without one, in a database under $HOME,
+which an app keeps for itself across deploys."""
 
 import json
 import os
 import pathlib
 import secrets
 import socket
+
+import dj_database_url
 
 BASE_DIR = pathlib.Path(__file__).resolve().parent.parent
 HOME = pathlib.Path(os.environ["HOME"])
@@ -23,6 +26,12 @@ def kept_secret(path):
         finally:
             draft.unlink()
     return path.read_text(encoding="ascii")
+
+
+def bound_service():
+    """The credentials of the one service the app is bound to."""
+    services = json.loads(os.environ.get("VCAP_SERVICES", "{}"))
+    return next((entry["credentials"] for entries in services.values() for entry in entries), {})
 
 
 def known_hosts():
@@ -54,13 +63,21 @@ TEMPLATES = [
         "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
     }
 ]
+SERVICE = bound_service()
+# What is no database of Django's keeps the entries itself; the tables are then made here, and stay empty.
+REDIS = SERVICE if SERVICE.get("uri", "").startswith(("redis", "unix")) else None
 DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": HOME / "guestbook.sqlite3",
-        "OPTIONS": {"timeout": 10},
-    }
+    "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": HOME / "guestbook.sqlite3"}
+    if REDIS or not SERVICE
+    else dj_database_url.parse(SERVICE["uri"], conn_max_age=60)
 }
+if DATABASES["default"]["ENGINE"].endswith("mysql"):
+    import pymysql
+
+    pymysql.version_info = (2, 2, 8, "final", 0)  # what Django asks of mysqlclient
+    pymysql.install_as_MySQLdb()
+elif DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["default"]["OPTIONS"] = {"timeout": 10}
 # Collected into the release itself, so that a page and its style are always of the same one.
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "collected"

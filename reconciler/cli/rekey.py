@@ -1,0 +1,35 @@
+"""`reconciler rekey`: the stored secrets encrypted with a new key."""
+
+import click
+
+from reconciler.cli.asking import ask_daemon
+from reconciler.cli.options import examples, host_options, layout_in_use, reading
+from reconciler.settings import Settings
+
+
+@click.command(epilog=examples("reconciler rekey"))
+@host_options
+def command(settings: Settings) -> None:
+    """Draw a new key, encrypt everything that is stored with it, and forget the old one.
+
+    A running daemon is asked to do it. Backups of the state directory made before need the key of their time.
+    """
+    import contextlib
+
+    from reconciler.ownership import AlreadyRunning, claimed
+    from reconciler.records import open_database
+    from reconciler.services.kind import ServiceError
+    from reconciler.services.ledger import BOXES, Ledger
+    from reconciler.services.vault import Vault
+
+    layout = layout_in_use(settings.layout.state)
+    try:
+        with reading(layout), claimed(layout), contextlib.closing(open_database(layout.database)) as database:
+            ledger = Ledger(database, Vault(database, settings.key))
+            count = ledger.vault.rekey(BOXES)
+    except AlreadyRunning:
+        ask_daemon(settings.layout.state, do="rekey")
+        return
+    except ServiceError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{count} secrets are encrypted with the new key in {settings.key}")

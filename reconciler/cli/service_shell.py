@@ -1,0 +1,40 @@
+"""`reconciler service-shell`: a service's own client, let in."""
+
+import os
+
+import click
+
+from reconciler.cli.options import examples, host_options
+from reconciler.cli.serviced import reached
+from reconciler.settings import Settings
+
+_KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR", "EDITOR", "PAGER", "TZ")
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog=examples("reconciler service-shell blog-db", "reconciler service-shell --app blog blog-db -c 'select 1'"),
+)
+@click.option("--app", help="With whose credentials, where several apps are bound.")
+@host_options
+@click.argument("service")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def command(settings: Settings, app: str | None, service: str, arguments: tuple[str, ...]) -> None:
+    """Run the client of SERVICE (psql, mysql, redis-cli, sqlite3, …) with an app's credentials in its environment.
+
+    ARGUMENTS are handed on. The options come before SERVICE.
+    """
+    from reconciler.services.kinds import kind_of
+
+    with reached(service, settings) as found:
+        grants = [g for g in found.record.grants if g.credentials is not None and app in {None, g.app}]
+        grant = max(grants, key=lambda g: (g.retiring is None, g.number), default=None)
+        if grant is None or grant.credentials is None:
+            whom = f"app '{app}'" if app else "any app"
+            raise click.ClickException(f"{service} is not bound to {whom}: a client needs an app's credentials")
+        client = kind_of(found.record.type).client(found.where, found.ledger.credentials(grant.credentials))
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | dict(client.environment)
+    try:
+        os.execvpe(client.argv[0], [*client.argv, *arguments], environment)  # noqa: S606  the client, without a shell
+    except OSError as error:
+        raise click.ClickException(f"cannot run {client.argv[0]}: {error.strerror}; is it installed?") from error

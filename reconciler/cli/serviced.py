@@ -1,0 +1,56 @@
+"""What the commands share that reach into one service themselves, whether a daemon runs or not."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import glimpsed, layout_in_use
+from reconciler.cli.table import plain
+from reconciler.settings import Layout, Settings
+
+if TYPE_CHECKING:
+    from reconciler.journal import Kind
+    from reconciler.services.kind import Provision
+    from reconciler.services.ledger import Ledger, ServiceRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """A service on record, and where it is."""
+
+    record: "ServiceRecord"
+    where: "Provision"
+    ledger: "Ledger"
+
+
+@contextlib.contextmanager
+def reached(name: str, settings: Settings) -> Iterator[Reached]:
+    """One service by its name; what goes wrong with it inside is told in plain words."""
+    from reconciler.services.kind import ServiceError
+    from reconciler.services.place import provision_of
+
+    with glimpsed(layout_in_use(settings.layout.state)) as glimpse:
+        glimpse.key_file = settings.key
+        found = [record for record in glimpse.ledger.of(name) if record.made]
+        if not found:
+            raise click.ClickException(f"no service named '{plain(name)}' was made here: see 'reconciler services'")
+        # Of those that are left from another type or server, the one that is asked for.
+        record = min(found, key=lambda one: one.left_at is not None)
+        try:
+            where = provision_of(record, glimpse.ledger.asked(record.id), settings)
+            yield Reached(record=record, where=where, ledger=glimpse.ledger)
+        except ServiceError as error:
+            raise click.ClickException(plain(error)) from error
+
+
+def noted(layout: Layout, name: str, kind: "Kind", text: str) -> None:
+    """Write into the journal what was done beside the daemon, when that can be written."""
+    from reconciler.journal import Journal
+    from reconciler.records import open_database
+
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(open_database(layout.database)) as database:
+        Journal(database).write(f"service {name}", kind, text, "asked for on the command line")

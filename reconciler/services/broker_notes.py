@@ -1,0 +1,72 @@
+"""What was asked of a broker, noted in the service's directory before it is asked: never what a broker gave.
+
+A note decides one thing: whether what may be half made at the broker may be removed. What once was finished may hold
+data or be in use by an app, so it is never removed because a later request about it went wrong.
+"""
+
+import contextlib
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from reconciler.services.kind import ServiceError
+
+State: TypeAlias = Literal["begun", "orphan", "finished"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """One instance or binding: under which ids it is known, and how far it got.
+
+    `parameters` is a fingerprint. `since_s` is when it was begun, in seconds since the machine started; after a reboot
+    the time passed is told too short, never too long.
+    """
+
+    service_id: str
+    plan_id: str
+    parameters: str = ""
+    state: State = "begun"
+    since_s: float = 0.0
+
+    def asks_the_same(self, other: "Note") -> bool:
+        """Whether both are about the same thing, however far it got."""
+        return replace(self, state=other.state, since_s=other.since_s) == other
+
+    def age_s(self) -> float:
+        return max(0.0, uptime_s() - self.since_s)
+
+
+def uptime_s() -> float:
+    """Seconds since the machine started, asleep or awake."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def read(file: Path) -> Note | None:
+    """What is noted, None when nothing is. A note that cannot be read is not guessed at: raises ServiceError."""
+    try:
+        return Note(**json.loads(file.read_text()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise ServiceError(f"cannot read what was asked of the broker, in {file}: {type(error).__name__}") from error
+
+
+def write(file: Path, note: Note) -> None:
+    """Note it, whole or not at all."""
+    draft = file.with_suffix(".draft")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as drafted:
+            json.dump(asdict(note), drafted)
+            drafted.flush()
+            os.fsync(drafted.fileno())
+        draft.replace(file)
+    except OSError as error:
+        raise ServiceError(f"cannot note what is asked of the broker, in {file}: {error.strerror}") from error
+
+
+def forget(file: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        file.unlink()

@@ -1,0 +1,38 @@
+"""The type a service is of in; what can be done with it out. Each kind's module is imported when first asked for."""
+
+import importlib
+from collections.abc import Mapping
+from functools import cache
+
+from reconciler.services.kind import Impossible, Kind, ServiceError
+
+# The type in a manifest → where its kind is, and the module outside of us that it cannot do without.
+_KINDS: Mapping[str, tuple[str, str]] = {
+    "sqlite": ("reconciler.services.sqlite:Sqlite", ""),
+    "user-provided": ("reconciler.services.user_provided:UserProvided", ""),
+    "postgresql": ("reconciler.services.postgresql:Postgresql", "psycopg"),
+    "mysql": ("reconciler.services.mysql:Mysql", "pymysql"),
+    "redis": ("reconciler.services.redis:Redis", "redis"),
+    "rabbitmq": ("reconciler.services.rabbitmq:Rabbitmq", "httpx"),
+    "broker": ("reconciler.services.broker:Broker", "httpx"),
+}
+# These need no server of the host's settings.
+WITHOUT_SERVER = frozenset(("sqlite", "user-provided"))
+
+
+@cache
+def kind_of(of_type: str) -> Kind:
+    """The kind of this type. Raises Impossible when a package is missing."""
+    place, package = _KINDS.get(of_type, ("", ""))
+    if not place:
+        raise Impossible(f"there is no type '{of_type}'")
+    module, _, name = place.partition(":")
+    try:
+        made: Kind = getattr(importlib.import_module(module), name)()
+    except ModuleNotFoundError as error:
+        if error.name and package and error.name.partition(".")[0] == package:
+            raise Impossible(
+                f"type {of_type} needs {package}: pip install 'reconciler[services]', then restart the daemon"
+            ) from error
+        raise ServiceError(f"type {of_type} cannot be loaded: {error}") from error
+    return made

@@ -1,0 +1,362 @@
+"""What is on record of services: their ids, every grant, and what each app's secrets' files last said.
+
+Ids, users and passwords are here, on the disk, before any server hears of them: so whatever a kill interrupts is done
+again under the same names. Texts that are secret are sealed by the vault.
+"""
+
+import contextlib
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from reconciler.desired import Json, Service, fingerprint
+from reconciler.services.secret import Secret
+from reconciler.services.vault import SCHEMA, Sealed, Vault, packed
+
+_SCHEMA = f"""
+{SCHEMA}
+CREATE TABLE IF NOT EXISTS service (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL, server TEXT, plan TEXT NOT NULL, asked BLOB,
+    retain INTEGER NOT NULL, grace_s REAL NOT NULL, made TEXT NOT NULL, boot TEXT, left_at REAL, dumped INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS service_grant (
+    id TEXT PRIMARY KEY, number INTEGER NOT NULL, service TEXT NOT NULL, app TEXT NOT NULL, user TEXT NOT NULL,
+    password BLOB NOT NULL, parameters BLOB, parameters_id TEXT NOT NULL, credentials TEXT, due TEXT, retiring TEXT
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS service_use (
+    app TEXT NOT NULL, revision TEXT NOT NULL, service_grant TEXT NOT NULL, PRIMARY KEY (app, revision, service_grant)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS service_standing (
+    name TEXT PRIMARY KEY, state TEXT NOT NULL, message TEXT NOT NULL, since REAL NOT NULL, next_try_at REAL,
+    size INTEGER
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS env_file (
+    app TEXT NOT NULL, path TEXT NOT NULL, values_of TEXT NOT NULL, PRIMARY KEY (app, path)
+) WITHOUT ROWID;
+"""
+# Where the vault's boxes are beside its own table.
+BOXES = (("service", "id", "asked"), ("service_grant", "id", "password"), ("service_grant", "id", "parameters"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantRecord:
+    """A grant. `credentials` is the id of what binding it gave, None before that; `number` tells older from newer."""
+
+    id: str
+    number: int
+    service: str
+    app: str
+    user: str
+    parameters: str
+    credentials: str | None = None
+    due: str | None = None
+    retiring: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRecord:
+    """A service. `left_at` is monotonic seconds of `boot`."""
+
+    id: str
+    name: str
+    type: str
+    server: str | None
+    plan: str
+    retain: bool
+    grace_s: float
+    made: str = ""
+    boot: str | None = None
+    left_at: float | None = None
+    dumped: bool = False
+    grants: tuple[GrantRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceStanding:
+    """How a service stood when it was last told. `since` and `next_try_at` are wall-clock seconds, `size` bytes."""
+
+    state: str
+    message: str
+    since: float
+    next_try_at: float | None = None
+    size: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Cache:
+    services: dict[str, ServiceRecord] = field(default_factory=dict)
+    uses: dict[str, dict[str, frozenset[str]]] = field(default_factory=dict)
+
+
+class Ledger:
+    """Typed reading and writing of what is on record; reads are from memory. Raises sqlite3.Error, Sealed."""
+
+    def __init__(self, database: sqlite3.Connection, vault: Vault, *, read_only: bool = False) -> None:
+        self._database = database
+        self.vault = vault
+        if not read_only:
+            database.executescript(_SCHEMA)
+        self._cache = _Cache()
+        with contextlib.suppress(sqlite3.OperationalError):  # the database of an older version, read only
+            self._load()
+
+    # Services
+
+    def services(self) -> tuple[ServiceRecord, ...]:
+        """Every service on record."""
+        return tuple(self._cache.services.values())
+
+    def of(self, name: str) -> tuple[ServiceRecord, ...]:
+        """The services of a name, of which there is more than one after its type or server changed."""
+        return tuple(record for record in self._cache.services.values() if record.name == name)
+
+    def service(self, service: str) -> ServiceRecord:
+        """One service; raises KeyError."""
+        return self._cache.services[service]
+
+    def enrol(self, service: Service, server: str | None, known: str | None, grace_s: float) -> ServiceRecord:
+        """Put a service on record under `known`, an id it had before the records were lost, or under a new one."""
+        record = ServiceRecord(
+            id=known or secrets.token_hex(6),
+            name=service.name,
+            type=service.type,
+            server=server,
+            plan=service.plan,
+            retain=service.retain,
+            grace_s=grace_s,
+        )
+        asked = self.vault.sealed(packed(dict(service.asked)))
+        self._put(record, asked)
+        return record
+
+    def asked(self, service: str) -> dict[str, Json]:
+        """The fields only its type has, as they were when it was last provisioned or is being."""
+        row = self._database.execute("SELECT asked FROM service WHERE id = ?", (service,)).fetchone()
+        found: dict[str, Json] = json.loads(self.vault.unsealed(row[0])) if row else {}
+        return found
+
+    def ask(self, service: str, plan: str, asked: Mapping[str, Json]) -> ServiceRecord:
+        """What it is about to be provisioned as."""
+        record = replace(self.service(service), plan=plan)
+        self._put(record, self.vault.sealed(packed(dict(asked))))
+        return record
+
+    def note(self, service: str, **different: Any) -> None:
+        """Change what is on record of a service."""
+        self._put(replace(self.service(service), **different), None)
+
+    def drop(self, service: str) -> None:
+        """Forget a service and its grants."""
+        with self._lasting():
+            self._database.execute("DELETE FROM service_grant WHERE service = ?", (service,))
+            self._database.execute("DELETE FROM service WHERE id = ?", (service,))
+        self._cache.services.pop(service, None)
+
+    # Grants
+
+    def grant(self, grant: str) -> GrantRecord:
+        """One grant; raises KeyError."""
+        for record in self._cache.services.values():
+            for found in record.grants:
+                if found.id == grant:
+                    return found
+        raise KeyError(grant)
+
+    def draw(self, service: str, app: str, parameters: Mapping[str, Json]) -> GrantRecord:
+        """A user and a password for an app, drawn and on the disk."""
+        number = 1 + max((g.number for s in self.services() for g in s.grants), default=0)
+        grant = secrets.token_hex(6)
+        readable = "".join(c if c.isalnum() else "_" for c in app)[:16].strip("_")
+        record = GrantRecord(
+            id=grant,
+            number=number,
+            service=service,
+            app=app,
+            user=f"u_{readable}_{grant}",
+            parameters=parameters_id(parameters),
+        )
+        # Letters and digits only: it stands in URLs, files and command interpreters of many kinds.
+        password = self.vault.sealed(secrets.token_hex(24))
+        boxed = self.vault.sealed(packed(dict(parameters))) if parameters else None
+        with self._lasting():
+            self._database.execute(
+                "INSERT INTO service_grant (id, number, service, app, user, password, parameters, parameters_id)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (record.id, number, service, app, record.user, password, boxed, record.parameters),
+            )
+        self._keep(record)
+        return record
+
+    def password(self, grant: str) -> Secret:
+        """What was drawn with a grant."""
+        row = self._database.execute("SELECT password FROM service_grant WHERE id = ?", (grant,)).fetchone()
+        if row is None:
+            raise Sealed("the grant is no longer on record")
+        return Secret(self.vault.unsealed(row[0]))
+
+    def parameters(self, grant: str) -> dict[str, Json]:
+        """What a binding was asked with."""
+        row = self._database.execute("SELECT parameters FROM service_grant WHERE id = ?", (grant,)).fetchone()
+        found: dict[str, Json] = {} if row is None or row[0] is None else json.loads(self.vault.unsealed(row[0]))
+        return found
+
+    def bound(self, grant: str, credentials: Mapping[str, Json]) -> str:
+        """Keep what binding gave; returns its id, the same for the same credentials of the same grant."""
+        with self._lasting():
+            kept = self.vault.put(packed({"grant": grant, "credentials": dict(credentials)}))
+            self._database.execute("UPDATE service_grant SET credentials = ?, due = NULL WHERE id = ?", (kept, grant))
+        self._keep(replace(self.grant(grant), credentials=kept, due=None))
+        return kept
+
+    def due(self, grant: str, why: str) -> None:
+        """A grant has to be bound again."""
+        self._database.execute("UPDATE service_grant SET due = ? WHERE id = ?", (why, grant))
+        self._keep(replace(self.grant(grant), due=why))
+
+    def retire(self, grant: str, why: str) -> None:
+        """Another grant is to take the place of this one."""
+        with self._lasting():
+            self._database.execute("UPDATE service_grant SET retiring = ? WHERE id = ?", (why, grant))
+        self._keep(replace(self.grant(grant), retiring=why))
+
+    def revoke(self, grant: str) -> None:
+        """Forget a grant that opens nothing any more."""
+        record = self.grant(grant)
+        with self._lasting():
+            self._database.execute("DELETE FROM service_grant WHERE id = ?", (grant,))
+        service = self.service(record.service)
+        grants = tuple(g for g in service.grants if g.id != grant)
+        self._cache.services[service.id] = replace(service, grants=grants)
+
+    def credentials(self, kept: str) -> dict[str, Json]:
+        """What `bound` kept."""
+        found: dict[str, Json] = json.loads(self.vault.get(kept))["credentials"]
+        return found
+
+    # Who works with what
+
+    def use(self, app: str, revision: str, grants: frozenset[str]) -> None:
+        """An instance of this revision is about to work with these grants."""
+        if self._cache.uses.get(app, {}).get(revision) == grants:
+            return
+        with self._lasting():
+            self._database.execute("DELETE FROM service_use WHERE app = ? AND revision = ?", (app, revision))
+            rows = [(app, revision, grant) for grant in sorted(grants)]
+            self._database.executemany("INSERT INTO service_use VALUES (?, ?, ?)", rows)
+        self._cache.uses.setdefault(app, {})[revision] = grants
+
+    def uses(self, app: str) -> Mapping[str, frozenset[str]]:
+        """The grants that instances of each revision of an app work with, if there are any."""
+        return self._cache.uses.get(app, {})
+
+    def unused(self, app: str, alive: frozenset[str]) -> None:
+        """Only these revisions of an app have an instance."""
+        for revision in [r for r in self._cache.uses.get(app, {}) if r not in alive]:
+            self._database.execute("DELETE FROM service_use WHERE app = ? AND revision = ?", (app, revision))
+            del self._cache.uses[app][revision]
+
+    # How it stood
+
+    def standings(self) -> dict[str, ServiceStanding]:
+        """How each service stood when it was last told."""
+        try:
+            rows = self._database.execute("SELECT name, state, message, since, next_try_at, size FROM service_standing")
+        except sqlite3.OperationalError:
+            return {}
+        return {r[0]: ServiceStanding(state=r[1], message=r[2], since=r[3], next_try_at=r[4], size=r[5]) for r in rows}
+
+    def set_standing(self, name: str, standing: ServiceStanding | None) -> None:
+        """Remember how a service stands; None forgets it."""
+        if standing is None:
+            self._database.execute("DELETE FROM service_standing WHERE name = ?", (name,))
+            return
+        row = (name, standing.state, standing.message, standing.since, standing.next_try_at, standing.size)
+        self._database.execute("INSERT OR REPLACE INTO service_standing VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    # What files said
+
+    def env_values(self) -> dict[tuple[str, str], dict[str, str]]:
+        """For each app and file the ids of the values it last gave, by variable."""
+        try:
+            rows = self._database.execute("SELECT app, path, values_of FROM env_file").fetchall()
+        except sqlite3.OperationalError:
+            return {}
+        return {(app, path): json.loads(values) for app, path, values in rows}
+
+    def set_env_values(self, app: str, path: str, values: Mapping[str, str] | None) -> None:
+        """Remember what a file gave; None forgets it."""
+        if values is None:
+            self._database.execute("DELETE FROM env_file WHERE app = ? AND path = ?", (app, path))
+        else:
+            row = (app, path, json.dumps(dict(values)))
+            self._database.execute("INSERT OR REPLACE INTO env_file VALUES (?, ?, ?)", row)
+
+    # The pieces
+
+    def _put(self, record: ServiceRecord, asked: bytes | None) -> None:
+        row = (
+            record.id, record.name, record.type, record.server, record.plan, asked, record.retain, record.grace_s,
+            record.made, record.boot, record.left_at, record.dumped,
+        )  # fmt: skip
+        with self._lasting():
+            self._database.execute(
+                "INSERT INTO service VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+                " plan = excluded.plan, asked = coalesce(excluded.asked, asked), retain = excluded.retain,"
+                " grace_s = excluded.grace_s, made = excluded.made, boot = excluded.boot,"
+                " left_at = excluded.left_at, dumped = excluded.dumped",
+                row,
+            )
+        self._cache.services[record.id] = record
+
+    def _keep(self, grant: GrantRecord) -> None:
+        service = self.service(grant.service)
+        others = [g for g in service.grants if g.id != grant.id]
+        grants = tuple(sorted((*others, grant), key=lambda g: g.number))
+        self._cache.services[service.id] = replace(service, grants=grants)
+
+    def _load(self) -> None:
+        rows = self._database.execute(
+            "SELECT id, name, type, server, plan, retain, grace_s, made, boot, left_at, dumped FROM service ORDER BY id"
+        )
+        for r in rows:
+            self._cache.services[r[0]] = ServiceRecord(
+                id=r[0], name=r[1], type=r[2], server=r[3], plan=r[4], retain=bool(r[5]), grace_s=r[6], made=r[7],
+                boot=r[8], left_at=r[9], dumped=bool(r[10]),
+            )  # fmt: skip
+        rows = self._database.execute(
+            "SELECT id, number, service, app, user, parameters_id, credentials, due, retiring FROM service_grant"
+            " ORDER BY number"
+        )
+        for r in rows:
+            grant = GrantRecord(
+                id=r[0], number=r[1], service=r[2], app=r[3], user=r[4], parameters=r[5], credentials=r[6], due=r[7],
+                retiring=r[8],
+            )  # fmt: skip
+            if grant.service in self._cache.services:
+                self._keep(grant)
+        for app, revision, grant_id in self._database.execute("SELECT app, revision, service_grant FROM service_use"):
+            uses = self._cache.uses.setdefault(app, {})
+            uses[revision] = uses.get(revision, frozenset()) | {grant_id}
+
+    @contextlib.contextmanager
+    def _lasting(self) -> Iterator[None]:
+        """One transaction that survives a power cut."""
+        self._database.execute("PRAGMA synchronous=FULL")
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+        finally:
+            self._database.execute("PRAGMA synchronous=NORMAL")
+
+
+def parameters_id(parameters: Mapping[str, Json]) -> str:
+    """Twelve hexadecimal digits of what a binding is asked with; empty when it is asked with nothing."""
+    return fingerprint(dict(parameters)) if parameters else ""

@@ -1,0 +1,194 @@
+"""A RabbitMQ server's virtual hosts, users and permissions: through its management API, or by rabbitmqctl beside it.
+
+Each call makes sure of one thing, and finds it done when it is. The server is told a password's hash only.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import ssl
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+from urllib.parse import quote
+
+import httpx
+
+from reconciler.services import tool
+from reconciler.services.kind import Impossible, Provision, Server, ServiceError
+
+_CONNECT_S = 5
+_ANSWER_S = 30
+_LONGEST_WORDS = 300
+_ALGORITHM = "rabbit_password_hashing_sha256"
+_EVERYTHING = {"configure": ".*", "write": ".*", "read": ".*"}
+_PACKAGE = "rabbitmq-server"
+
+
+class Administration(Protocol):
+    """What is done to a server."""
+
+    async def make_vhost(self, vhost: str) -> None: ...
+
+    async def make_user(self, user: str, password: str) -> None:
+        """A user with this password and no tag: it administers nothing."""
+        ...
+
+    async def permit(self, user: str, vhost: str) -> None:
+        """Everything inside the virtual host."""
+        ...
+
+    async def drop_user(self, user: str) -> None:
+        """The server closes the connections of a user that goes."""
+        ...
+
+    async def drop_vhost(self, vhost: str) -> None: ...
+
+    async def size_bytes(self, vhost: str) -> int | None: ...
+
+
+def server_of(service: Provision) -> Server:
+    if service.server is None:
+        raise Impossible(f"service {service.name}: no rabbitmq server is set for it")
+    return service.server
+
+
+def administration(server: Server) -> AbstractAsyncContextManager[Administration]:
+    """By rabbitmqctl where the host's settings name it, else through the management API."""
+    if server.options.get("rabbitmqctl"):
+        return nullcontext(_Ctl(server=server))
+    return _Api(server)
+
+
+def said_of(server: Server) -> str:
+    return f"rabbitmq server {server.name} ({server.host}:{_port(server)})"
+
+
+def _port(server: Server) -> int:
+    return int(str(server.options.get("management_port", 15672)))
+
+
+def authority(server: Server) -> ssl.SSLContext | None:
+    """With `ssl_ca`, AMQP and the API are encrypted, and the server's certificate is signed by that."""
+    named = server.options.get("ssl_ca")
+    return None if named is None else ssl.create_default_context(cafile=str(named))
+
+
+def _hashed(password: str) -> str:
+    """As RabbitMQ keeps it: https://www.rabbitmq.com/docs/passwords#computing-password-hash."""
+    salt = os.urandom(4)
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+
+
+class _Api:
+    """The management API; the names in its paths are quoted whole."""
+
+    def __init__(self, server: Server) -> None:
+        encrypted = authority(server)
+        host = f"[{server.host}]" if ":" in server.host else server.host
+        self._server = server
+        self._client = httpx.AsyncClient(
+            base_url=f"{'https' if encrypted else 'http'}://{host}:{_port(server)}/api/",
+            auth=(server.user or "guest", server.password.reveal() if server.password else "guest"),
+            timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
+            verify=encrypted or False,
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def make_vhost(self, vhost: str) -> None:
+        await self._ask("PUT", f"vhosts/{quote(vhost, safe='')}", {})
+
+    async def make_user(self, user: str, password: str) -> None:
+        asked = {"password_hash": _hashed(password), "hashing_algorithm": _ALGORITHM, "tags": ""}
+        await self._ask("PUT", f"users/{quote(user, safe='')}", asked)
+
+    async def permit(self, user: str, vhost: str) -> None:
+        await self._ask("PUT", f"permissions/{quote(vhost, safe='')}/{quote(user, safe='')}", _EVERYTHING)
+
+    async def drop_user(self, user: str) -> None:
+        await self._ask("DELETE", f"users/{quote(user, safe='')}")
+
+    async def drop_vhost(self, vhost: str) -> None:
+        await self._ask("DELETE", f"vhosts/{quote(vhost, safe='')}")
+
+    async def size_bytes(self, vhost: str) -> int | None:
+        found = await self._ask("GET", f"queues/{quote(vhost, safe='')}")
+        return sum(int(queue.get("message_bytes") or 0) for queue in found or ())
+
+    async def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
+        """Its answer; None when it says nothing, or that there is no such thing."""
+        said = said_of(self._server)
+        try:
+            answer = await self._client.request(method, path, json=body)
+        except httpx.TimeoutException:
+            raise ServiceError(f"{said} did not answer in time") from None
+        except httpx.ConnectError:
+            raise ServiceError(f"{said} refused the connection") from None
+        except httpx.HTTPError as error:
+            raise ServiceError(f"{said} broke the connection ({type(error).__name__})") from None
+        if answer.status_code == 404:
+            return None
+        if answer.status_code == 401:
+            raise ServiceError(f"{said} does not let user {self._server.user or 'guest'} administer it")
+        if answer.is_error:
+            raise ServiceError(f"{said} answered {answer.status_code}: {_reason(answer)}")
+        return answer.json() if answer.content else None
+
+
+def _reason(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["reason"])[:_LONGEST_WORDS]
+    except (ValueError, KeyError, TypeError):
+        return answer.reason_phrase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ctl:
+    """rabbitmqctl on this host, as whoever this process is: root, or the server's own user."""
+
+    server: Server
+
+    async def make_vhost(self, vhost: str) -> None:
+        await self._import({"vhosts": [{"name": vhost}]})
+
+    async def make_user(self, user: str, password: str) -> None:
+        entry = {"name": user, "password_hash": _hashed(password), "hashing_algorithm": _ALGORITHM, "tags": ""}
+        await self._import({"users": [entry]})
+
+    async def permit(self, user: str, vhost: str) -> None:
+        await self._import({"permissions": [{"user": user, "vhost": vhost, **_EVERYTHING}]})
+
+    async def drop_user(self, user: str) -> None:
+        if user in await self._list("list_users", "user"):
+            await self._run("delete_user", user)
+
+    async def drop_vhost(self, vhost: str) -> None:
+        if vhost in await self._list("list_vhosts", "name"):
+            await self._run("delete_vhost", vhost)
+
+    async def size_bytes(self, vhost: str) -> int | None:
+        sizes = await self._list("list_queues", "message_bytes", "-p", vhost, "message_bytes")
+        return sum(int(size or 0) for size in sizes)
+
+    async def _import(self, definitions: Mapping[str, object]) -> None:
+        await self._run("import_definitions", told=json.dumps(definitions).encode())
+
+    async def _list(self, command: str, field: str, *more: str) -> list[Any]:
+        printed = await self._run("--formatter", "json", command, *more)
+        return [entry[field] for entry in json.loads(printed or b"[]")]
+
+    async def _run(self, *arguments: str, told: bytes | None = None) -> bytes:
+        program = str(self.server.options["rabbitmqctl"])
+        argv = (program, "--quiet", *(arguments))
+        home = {name: os.environ[name] for name in ("HOME", "ERL_EPMD_PORT", "RABBITMQ_NODENAME") if name in os.environ}
+        node = self.server.options.get("node")
+        named = {"RABBITMQ_NODENAME": str(node)} if node else {}
+        return await tool.answer(tool.Tool(argv=argv, package=_PACKAGE, environment={**home, **named}), told, _ANSWER_S)

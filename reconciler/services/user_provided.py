@@ -1,0 +1,131 @@
+"""Credentials that somebody else has made: written down, in files, or printed by a command. Nothing is made anywhere.
+
+`credentials` are literal, or `{file: PATH}` each; `credentials_file` is a JSON object or lines of NAME=VALUE; `command`
+is an argument list whose output is a JSON object. Of a key that several give, the first of these three counts.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from reconciler.desired import Json
+from reconciler.services import clients
+from reconciler.services.envfile import Unusable, content_of, pairs_of, value_of
+from reconciler.services.kind import Client, Credentials, Grant, Impossible, Provision, ServiceError
+
+_COMMAND_S = 30.0
+_MOST_BYTES = 1024 * 1024
+
+
+class UserProvided:
+    """The kind `user-provided`."""
+
+    async def provision(self, service: Provision) -> None:
+        """There is nothing to make."""
+
+    async def bind(self, service: Provision, grant: Grant) -> Credentials:  # noqa: ARG002  every app gets the same
+        """What the manifest points at says now."""
+        return await _credentials(service)
+
+    async def examine(self, service: Provision, grant: Grant, credentials: Credentials) -> str | None:  # noqa: ARG002
+        """Whether it still says the same."""
+        return None if await _credentials(service) == dict(credentials) else "what it is made from says something else"
+
+    async def unbind(self, service: Provision, grant: Grant) -> None:
+        """Whoever made the credentials takes them back."""
+
+    async def deprovision(self, service: Provision) -> None:
+        """Nothing of it is ours."""
+
+    async def size_bytes(self, service: Provision) -> int | None:  # noqa: ARG002
+        return None
+
+    async def dump(self, service: Provision, file: Path) -> None:  # noqa: ARG002
+        raise Impossible(f"{service.name} is user-provided: what it holds is not known here, so it is not backed up")
+
+    async def restore(self, service: Provision, file: Path) -> None:  # noqa: ARG002
+        raise Impossible(f"{service.name} is user-provided: what it holds is not known here, so it is not restored")
+
+    def client(self, service: Provision, credentials: Credentials) -> Client:
+        """By the scheme of its uri; Impossible when that says nothing."""
+        return clients.by_uri(service.name, credentials)
+
+
+async def _credentials(service: Provision) -> dict[str, Json]:
+    asked, found = service.asked, dict[str, Json]()
+    try:
+        if "command" in asked:
+            found |= _object(await _output(asked["command"]), "its command printed")
+        if "credentials_file" in asked:
+            found |= await asyncio.to_thread(_of_file, Path(str(asked["credentials_file"])))
+        literal = asked.get("credentials", {})
+        found |= await asyncio.to_thread(_literal, literal if isinstance(literal, Mapping) else {})
+    except Unusable as error:
+        raise ServiceError(str(error)) from error
+    return found
+
+
+def _literal(asked: Mapping[str, Json]) -> dict[str, Json]:
+    return {
+        key: value_of(Path(str(given["file"]))) if isinstance(given, Mapping) else given for key, given in asked.items()
+    }
+
+
+def _of_file(file: Path) -> dict[str, Json]:
+    text = content_of(file)
+    if text.lstrip().startswith("{"):
+        return _object(text, f"{file} holds")
+    return dict(pairs_of(file, text))
+
+
+def _object(text: str, said: str) -> dict[str, Json]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        raise ServiceError(f"{said} no JSON") from None
+    if not isinstance(found, dict):
+        raise ServiceError(f"{said} no JSON object")
+    return found
+
+
+async def _output(command: Json) -> str:
+    """What a command prints, in a process group of its own that ends with it."""
+    words = [str(word) for word in command] if isinstance(command, list) else []
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *words,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except (OSError, IndexError, ValueError) as error:
+        raise ServiceError(f"cannot run its command {words[:1]}: {getattr(error, 'strerror', error)}") from error
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(_COMMAND_S):
+            output = await _bounded(process.stdout, words[0])
+            status = await process.wait()
+    except TimeoutError:
+        raise ServiceError(f"its command {words[0]} did not end within {_COMMAND_S:g} s") from None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        # Killed, it ends at once; and its pid is ours until it is waited for.
+        await asyncio.shield(process.wait())
+    if status != 0:
+        raise ServiceError(f"its command {words[0]} ended with status {status}")
+    return output.decode(errors="replace")
+
+
+async def _bounded(stream: asyncio.StreamReader, name: str) -> bytes:
+    output = b""
+    while more := await stream.read(65536):
+        output += more
+        if len(output) > _MOST_BYTES:
+            raise ServiceError(f"its command {name} printed more than 1 MiB")
+    return output

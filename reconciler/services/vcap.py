@@ -1,0 +1,133 @@
+"""Bindings and their credentials in; what an app sees of them out: variables, and files for whoever prefers files.
+
+VCAP_SERVICES has the keys of Cloud Foundry's first version and of today in one entry; the files are laid out as
+servicebinding.io has it. See https://docs.cloudfoundry.org/devguide/deploy-apps/environment-variable.html#VCAP-SERVICES
+and https://servicebinding.io/spec/core/1.1.0/#workload-projection.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reconciler.desired import Bound, Json
+
+FILE_NAME = "vcap_services.json"
+BINDINGS = "bindings"
+# Linux's MAX_ARG_STRLEN: exec refuses a longer NAME=value, with its ending NUL.
+_LONGEST_VARIABLE = 128 * 1024 - 1
+_OF_DATABASES = re.compile(r"(postgres|postgresql|mysql|mysql2|mariadb)://", re.IGNORECASE)
+_UNFIT = re.compile(r"[^a-z0-9.-]+")
+_UNFIT_KEY = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A binding with what it opens."""
+
+    bound: Bound
+    credentials: Mapping[str, Json] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """What the app calls it."""
+        return self.bound.name or self.bound.service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What an app sees of its services. `whole` is VCAP_SERVICES as text, of any length."""
+
+    whole: str = field(repr=False)
+    database_url: str | None = field(default=None, repr=False)
+    files: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the kernel lets it be a variable."""
+        return len(f"VCAP_SERVICES={self.whole}".encode()) <= _LONGEST_VARIABLE
+
+
+def shown(services: Iterable[Opened]) -> Shown:
+    """What an app sees of these services, in this order."""
+    opened = tuple(services)
+    entries: dict[str, list[Json]] = {}
+    for one in opened:
+        entries.setdefault(one.bound.label, []).append(_entry(one))
+    uris = (one.credentials.get("uri") for one in opened)
+    url = next((uri for uri in uris if isinstance(uri, str) and _OF_DATABASES.match(uri)), None)
+    return Shown(
+        whole=json.dumps(entries, ensure_ascii=False),
+        database_url=url,
+        files={_folder(one.name): _files(one) for one in opened},
+    )
+
+
+def _entry(one: Opened) -> dict[str, Json]:
+    bound = one.bound
+    entry: dict[str, Json] = {
+        "name": one.name,
+        "label": bound.label,
+        "tags": list(bound.tags),
+        "plan": bound.plan,
+        "credentials": dict(one.credentials),
+        "instance_guid": bound.instance,
+        "instance_name": bound.service,
+        "binding_guid": bound.grant,
+        "binding_name": bound.name,
+        "syslog_drain_url": None,
+        "volume_mounts": [],
+    }
+    if bound.type == "user-provided":
+        del entry["plan"]
+    return entry
+
+
+def _files(one: Opened) -> dict[str, str]:
+    """The files of a binding: `type` and `provider`, and one for each credential; what is no text is JSON."""
+    told = {
+        key: given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+        for key, given in one.credentials.items()
+        if given is not None and _UNFIT_KEY.sub("", key) == key and not key.startswith(".")
+    }
+    return {**told, "type": str(one.credentials.get("type") or one.bound.type), "provider": "reconciler"}
+
+
+def _folder(name: str) -> str:
+    """A name that the specification allows for a directory: small letters, digits, dots and hyphens."""
+    return _UNFIT.sub("-", name.lower()).strip("-.") or "binding"
+
+
+def lay_out(told: Shown, directory: Path) -> None:
+    """Write the files that VCAP_SERVICES_FILE_PATH and SERVICE_BINDING_ROOT name, for their owner alone.
+
+    What is there already is left: it is of the same revision, so it says the same. Raises OSError.
+    """
+    root = directory / BINDINGS
+    file = directory / FILE_NAME
+    if file.exists():
+        return
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.chmod(0o700)
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(mode=0o700)
+    for folder, files in told.files.items():
+        (root / folder).mkdir(mode=0o700)
+        for name, content in files.items():
+            _write(root / folder / name, content)
+    # Last, and renamed into place: where it is, everything is.
+    draft = directory / f".{FILE_NAME}.draft"
+    with contextlib.suppress(FileNotFoundError):
+        draft.unlink()
+    _write(draft, told.whole)
+    draft.rename(file)
+
+
+def _write(file: Path, content: str) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+    with open(descriptor, "w", encoding="utf-8") as opened:  # noqa: PTH123  a descriptor, not a path
+        opened.write(content)

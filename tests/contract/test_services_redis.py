@@ -1,0 +1,459 @@
+"""Redis for real: a user for each grant, who reaches the service's keys and channels and is told of no others."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import traceback
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import redis
+
+from reconciler.services import redis_rights, redis_server
+from reconciler.services.kind import Credentials, Grant, Impossible, Provision, Server, ServiceError
+from reconciler.services.redis import Redis
+from reconciler.services.redis_server import Door, Session, opened
+from reconciler.services.secret import Secret
+from tests.contract.machine import on_the_loop
+from tests.servers.asked import Killed, a_grant, a_service
+from tests.servers.redis import RedisServer
+from tests.servers.redis import redis_server as running
+
+pytestmark = pytest.mark.contract
+
+
+@pytest.fixture(scope="module")
+def main() -> Iterator[RedisServer]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def old(main: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The same server, taken for one that knows no users."""
+    monkeypatch.setattr(redis_rights, "ACL_SINCE", (99,))
+    return main.without_users
+
+
+class Mortal(Redis):
+    """Dies before its so manieth command, or is cancelled while the server carries it out."""
+
+    def __init__(self, dies_at: int, *, cancelled: bool = False) -> None:
+        super().__init__()
+        self.left = dies_at
+        self.cancelled = cancelled
+
+    @asynccontextmanager
+    async def _opened(self, door: Door) -> AsyncIterator[Session]:
+        async with opened(door) as session:
+            do = session.do
+
+            async def once_more(*command: str | bytes | int) -> Any:
+                self.left -= 1
+                if self.left == 0 and not self.cancelled:
+                    raise Killed
+                if self.left == 0:
+                    task = asyncio.current_task()
+                    assert task is not None
+                    asyncio.get_running_loop().call_soon(task.cancel)
+                return await do(*command)
+
+            session.do = once_more  # type: ignore[method-assign]
+            yield session
+
+
+async def cut_short(story: Coroutine[Any, Any, object]) -> None:
+    """Run it until it ends or is interrupted."""
+    with suppress(Killed, asyncio.CancelledError):
+        await asyncio.ensure_future(story)
+
+
+interrupted = pytest.mark.parametrize("cancelled", [False, True], ids=["killed", "cancelled"])
+
+
+class App:
+    """What an app does with its credentials: keys get the service's prefix."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.redis = redis.Redis.from_url(str(credentials["uri"]))
+        self.prefix = str(credentials.get("prefix", ""))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.redis.close()
+
+    def do(self, command: str, key: str, *more: Any) -> Any:
+        return self.redis.execute_command(command, f"{self.prefix}{key}", *more)  # type: ignore[no-untyped-call]
+
+
+def ask(credentials: Credentials, command: str, key: str, *more: Any) -> Any:
+    with App(credentials) as app:
+        return app.do(command, key, *more)
+
+
+def users(main: RedisServer) -> list[str]:
+    with main.connect() as admin:
+        found: list[str] = admin.acl_users()
+        return found
+
+
+async def bound(server: Server, name: str = "cache") -> tuple[Provision, Grant, Credentials]:
+    service, grant = a_service(server, name), a_grant()
+    await Redis().provision(service)
+    return service, grant, await Redis().bind(service, grant)
+
+
+@on_the_loop
+async def test_what_is_done_twice_is_there_once(main: RedisServer) -> None:
+    service, grant, credentials = await bound(main.server)
+    await Redis().provision(service)
+    assert await Redis().bind(service, grant) == credentials
+    assert users(main).count(grant.user) == 1
+    assert await Redis().examine(service, grant, credentials) is None
+    assert ask(credentials, "SET", "page", "1")
+    assert {key: told for key, told in credentials.items() if key != "uri"} == {
+        "name": f"cache_{service.id}",
+        "hostname": "127.0.0.1",
+        "host": "127.0.0.1",
+        "port": main.port,
+        "db": 0,
+        "user": grant.user,
+        "username": grant.user,
+        "password": grant.password.reveal(),
+        "prefix": f"cache_{service.id}:",
+    }
+
+
+@interrupted
+@on_the_loop
+async def test_every_step_ends_well_wherever_it_was_interrupted(main: RedisServer, cancelled: bool) -> None:
+    for number in count(1):
+        service, grant, mortal = a_service(main.server), a_grant(), Mortal(number, cancelled=cancelled)
+
+        async def begins(kind: Redis, service: Provision, grant: Grant) -> Credentials:
+            await kind.provision(service)
+            return await kind.bind(service, grant)
+
+        async def ends(kind: Redis, service: Provision, grant: Grant) -> None:
+            await kind.unbind(service, grant)
+            await kind.deprovision(service)
+
+        await cut_short(begins(mortal, service, grant))
+        credentials = await begins(Redis(), service, grant)
+        ask(credentials, "SET", "page", "1")
+        await cut_short(ends(mortal, service, grant))
+        await ends(Redis(), service, grant)
+        assert grant.user not in users(main)
+        with main.connect() as admin:
+            assert admin.keys(f"*{service.id}*") == []
+        if mortal.left > 0:
+            assert number > 10
+            break
+
+
+@on_the_loop
+async def test_no_app_gets_at_another_ones_keys_or_is_told_of_them(main: RedisServer) -> None:
+    _, _, theirs = await bound(main.server, "theirs")
+    ask(theirs, "SET", "secret", "theirs")
+    secret = f"{theirs['prefix']}secret"
+    _, _, ours = await bound(main.server, "ours")
+    with App(ours) as app:
+        app.do("SET", "mine", "1")
+        app.do("RPUSH", "list", "secret")
+        for command in (
+            ("GET", secret),
+            ("SET", secret, "x"),
+            ("DEL", secret),
+            ("DUMP", secret),
+            ("OBJECT", "ENCODING", secret),
+            ("COPY", secret, f"{app.prefix}copy"),
+            ("RENAME", f"{app.prefix}mine", f"{theirs['prefix']}mine"),
+            ("SORT", f"{app.prefix}list", "BY", "nosort", "GET", f"{theirs['prefix']}*"),
+            ("EVAL", f"return redis.call('GET', '{secret}')", 0),
+            ("EVAL", "return redis.call('GET', KEYS[1])", 1, secret),
+            ("EVAL", "return redis.call('KEYS', '*')", 0),
+            ("SUBSCRIBE", f"{theirs['prefix']}news"),
+            ("PUBLISH", f"{theirs['prefix']}news", "x"),
+            ("PSUBSCRIBE", "*"),
+            ("KEYS", "*"),
+            ("SCAN", 0),
+            ("RANDOMKEY",),
+            ("PUBSUB", "CHANNELS"),
+            ("CLIENT", "TRACKING", "ON", "BCAST"),
+            ("CLIENT", "LIST"),
+            ("CLIENT", "KILL", "TYPE", "normal"),
+            ("FLUSHDB",),
+            ("FLUSHALL",),
+            ("SWAPDB", 0, 1),
+            ("SCRIPT", "FLUSH"),
+            ("FUNCTION", "FLUSH"),
+            ("MONITOR",),
+            ("CONFIG", "GET", "*"),
+            ("ACL", "LIST"),
+            ("ACL", "SETUSER", "more"),
+            ("SHUTDOWN",),
+        ):
+            with pytest.raises(redis.exceptions.ResponseError, match=r"permission|ACL|can't access|can't run"):
+                app.redis.execute_command(*command)  # type: ignore[no-untyped-call]
+        for database in (0, 1):
+            app.redis.execute_command("SELECT", database)  # type: ignore[no-untyped-call]
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                app.redis.get(secret)
+    assert ask(theirs, "GET", "secret") == b"theirs"
+
+
+@on_the_loop
+async def test_what_apps_commonly_do_is_allowed(main: RedisServer) -> None:
+    _, _, credentials = await bound(main.server)
+    with App(credentials) as app:
+        for command, key, *more in (
+            ("SET", "a", 1, "EX", 100),
+            ("INCR", "a"),
+            ("TTL", "a"),
+            ("HSET", "h", "f", 1),
+            ("HSCAN", "h", 0),
+            ("ZADD", "z", 1, "m"),
+            ("LPUSH", "l", 1),
+            ("BRPOP", "l", 1),
+            ("XADD", "x", "*", "f", 1),
+            ("SORT", "z", "ALPHA"),
+            ("PUBLISH", "news", "hello"),
+            ("UNLINK", "a"),
+        ):
+            app.do(command, key, *more)
+        assert app.redis.info()["redis_version"]
+        script = app.redis.register_script("return redis.call('SET', KEYS[1], ARGV[1])")
+        assert script(keys=[f"{app.prefix}s"], args=["1"])
+        with app.redis.pipeline() as pipe:
+            pipe.watch(f"{app.prefix}s")  # type: ignore[no-untyped-call]
+            pipe.multi()
+            pipe.get(f"{app.prefix}s")
+            assert pipe.execute() == [b"1"]
+        with app.redis.lock(f"{app.prefix}lock", timeout=5):
+            pass
+        listening = app.redis.pubsub()  # type: ignore[no-untyped-call]
+        listening.psubscribe(f"{app.prefix}*")
+        listening.close()
+
+
+@on_the_loop
+async def test_a_rotation_loses_nothing_and_locks_the_first_out(main: RedisServer) -> None:
+    service, first, before = await bound(main.server)
+    ask(before, "SET", "page", "1")
+    after = await Redis().bind(service, a_grant())
+    with App(before) as inside:
+        assert inside.do("GET", "page") == ask(after, "GET", "page") == b"1"
+        await Redis().unbind(service, first)
+        with pytest.raises(redis.exceptions.ConnectionError):
+            inside.do("GET", "page")
+    with pytest.raises(redis.exceptions.AuthenticationError):
+        ask(before, "GET", "page")
+    assert ask(after, "GET", "page") == b"1"
+
+
+@on_the_loop
+async def test_what_somebody_changed_is_noticed_and_set_right(main: RedisServer) -> None:
+    service, grant, credentials = await bound(main.server)
+    for change in (
+        ("ACL SETUSER", grant.user, "resetpass", ">another"),
+        ("ACL SETUSER", grant.user, "off"),
+        ("ACL SETUSER", grant.user, "resetkeys"),
+        ("ACL SETUSER", grant.user, "-@all"),
+        ("ACL DELUSER", grant.user),
+    ):
+        with main.connect() as admin:
+            admin.execute_command(*change)
+        wrong = await Redis().examine(service, grant, credentials)
+        assert wrong is not None, change
+        assert grant.user in wrong
+        assert await Redis().bind(service, grant) == credentials
+        assert await Redis().examine(service, grant, credentials) is None, change
+
+
+@on_the_loop
+async def test_users_outlive_the_server_and_a_server_that_is_down_is_said_to_be(main: RedisServer) -> None:
+    service, grant, credentials = await bound(replace(main.server, host=str(main.socket)))
+    main.stop()
+    kind = Redis()
+    try:
+        for step in (
+            lambda: kind.provision(service),
+            lambda: kind.bind(service, grant),
+            lambda: kind.examine(service, grant, credentials),
+            lambda: kind.unbind(service, grant),
+            lambda: kind.deprovision(service),
+        ):
+            with pytest.raises(ServiceError, match=f"redis server main \\({main.socket}\\) refused the connection"):
+                await step()
+    finally:
+        main.start()
+    assert await kind.examine(service, grant, credentials) is None
+    assert ask(credentials, "SET", "page", "1")
+
+
+@on_the_loop
+async def test_fifty_at_once(main: RedisServer) -> None:
+    kind = Redis()
+
+    async def one() -> None:
+        service, grant = a_service(main.server), a_grant()
+        await kind.provision(service)
+        assert await kind.examine(service, grant, await kind.bind(service, grant)) is None
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(50):
+            group.create_task(one())
+
+
+@interrupted
+@on_the_loop
+async def test_a_dump_comes_back_wherever_the_restore_was_interrupted(
+    main: RedisServer, tmp_path: Path, cancelled: bool
+) -> None:
+    service, _, credentials = await bound(main.server)
+    with App(credentials) as app:
+        app.do("SET", "page", b"\x00\xff")
+        app.do("SET", "short", "1", "EX", 1000)
+        app.do("HSET", "h", "f", "v")
+        app.redis.execute_command("SELECT", 3)  # type: ignore[no-untyped-call]
+        app.do("SET", "elsewhere", "3")
+    await Redis().dump(service, tmp_path / "dump")
+    assert (tmp_path / "dump").stat().st_mode & 0o777 == 0o600
+    await Redis().deprovision(service)
+    other, _, again = await bound(main.server)
+    ask(again, "SET", "goes", "1")
+    for number in count(1):
+        mortal = Mortal(number, cancelled=cancelled)
+        await cut_short(mortal.restore(other, tmp_path / "dump"))
+        if mortal.left > 0:
+            assert number > 6
+            break
+    with App(again) as app:
+        assert app.do("GET", "page") == b"\x00\xff"
+        assert 0 < app.do("TTL", "short") <= 1000
+        assert app.do("HGET", "h", "f") == b"v"
+        assert app.do("GET", "goes") is None
+        app.redis.execute_command("SELECT", 3)  # type: ignore[no-untyped-call]
+        assert app.do("GET", "elsewhere") == b"3"
+    assert [file.name for file in tmp_path.iterdir()] == ["dump"]
+
+
+@on_the_loop
+async def test_half_a_dump_changes_nothing(main: RedisServer, tmp_path: Path) -> None:
+    service, _, credentials = await bound(main.server)
+    ask(credentials, "SET", "page", "1")
+    await Redis().dump(service, tmp_path / "dump")
+    lines = (tmp_path / "dump").read_text().splitlines()
+    for half in ("", "no dump", "\n".join(lines[:-1]), "\n".join((lines[0], lines[-1])), json.dumps({"keys": 0})):
+        (tmp_path / "half").write_text(half)
+        with pytest.raises(Impossible, match="not a whole dump"):
+            await Redis().restore(service, tmp_path / "half")
+    assert ask(credentials, "GET", "page") == b"1"
+
+
+@on_the_loop
+async def test_an_admin_who_is_refused_is_told_so_without_the_password(main: RedisServer) -> None:
+    wrong = Secret("wrong-and-secret")
+    with pytest.raises(ServiceError, match="does not let user admin in") as refused:
+        await Redis().provision(a_service(replace(main.server, password=wrong)))
+    assert wrong.reveal() not in "".join(traceback.format_exception(refused.value))
+
+
+@on_the_loop
+async def test_a_server_that_asks_nobody_for_a_password_is_refused(main: RedisServer) -> None:
+    with main.connect() as admin:
+        kept = admin.execute_command("ACL LIST")
+        admin.execute_command("ACL SETUSER", "default", "nopass")
+        try:
+            with pytest.raises(Impossible, match="lets everybody in"):
+                await Redis().provision(a_service(main.server))
+            await Redis().provision(a_service(replace(main.server, options={"open": True})))
+        finally:
+            default = next(line for line in kept if line.startswith("user default"))
+            admin.execute_command("ACL SETUSER", "default", "reset", *default.split()[2:])
+
+
+@on_the_loop
+async def test_a_server_that_says_nothing_is_not_waited_for(main: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_server, "_CONNECT_S", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = replace(main.server, port=silent.getsockname()[1])
+        with pytest.raises(ServiceError, match="did not answer within 1 s"):
+            await Redis().provision(a_service(server))
+
+
+@on_the_loop
+async def test_redis_cli_opens_the_service(main: RedisServer) -> None:
+    service, grant, credentials = await bound(main.server)
+    client = Redis().client(service, credentials)
+    done = subprocess.run(
+        [*client.argv, "ACL", "WHOAMI"],
+        env={"PATH": os.environ["PATH"], **client.environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == grant.user
+    assert grant.password.reveal() not in repr(client)
+
+
+@interrupted
+@on_the_loop
+async def test_an_old_server_gives_each_service_a_number(
+    main: RedisServer, old: Server, tmp_path: Path, cancelled: bool
+) -> None:
+    other, _, theirs = await bound(old)
+    ask(theirs, "SET", "page", "theirs")
+    for number in count(1):
+        service, grant, mortal = a_service(old), a_grant(), Mortal(number, cancelled=cancelled)
+        await cut_short(mortal.bind(service, grant))
+        credentials = await Redis().bind(service, grant)
+        assert credentials["db"] != theirs["db"]
+        assert ask(credentials, "GET", "page") is None
+        ask(credentials, "SET", "page", "ours")
+        assert await Redis().examine(service, grant, credentials) is None
+        await Redis().dump(service, tmp_path / f"{number}")
+        await Redis().restore(service, tmp_path / f"{number}")
+        assert ask(credentials, "GET", "page") == b"ours"
+        await cut_short(mortal.deprovision(service))
+        await Redis().deprovision(service)
+        with main.connect() as admin:
+            assert admin.hgetall("reconciler:databases") == {str(theirs["db"]).encode(): other.id.encode()}
+        if mortal.left > 0:
+            assert number > 5
+            break
+    assert ask(theirs, "GET", "page") == b"theirs"
+    await Redis().deprovision(other)
+
+
+@on_the_loop
+async def test_an_old_server_that_is_full_says_so(main: RedisServer, old: Server) -> None:
+    services = [a_service(old) for _ in range(20)]
+    said = await asyncio.gather(*map(Redis().provision, services), return_exceptions=True)
+    try:
+        refused = [str(error) for error in said if error is not None]
+        assert 0 < len(refused) < len(services)
+        assert all("no database of the redis server is free" in words for words in refused)
+    finally:
+        for service in services:
+            await Redis().deprovision(service)
+
+
+@on_the_loop
+async def test_a_dump_that_cannot_be_written_or_read_is_said_to_be(main: RedisServer, tmp_path: Path) -> None:
+    service, _, credentials = await bound(main.server)
+    with pytest.raises(ServiceError, match=r"cannot write .*nowhere"):
+        await Redis().dump(service, tmp_path / "nowhere" / "dump")
+    with pytest.raises(ServiceError, match=r"cannot read .*nothing"):
+        await Redis().restore(service, tmp_path / "nothing")
+    assert ask(credentials, "GET", "page") is None
+    assert list(tmp_path.iterdir()) == []

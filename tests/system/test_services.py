@@ -1,0 +1,608 @@
+"""Services on a real host: bound, rotated, taken back, killed at every step, and never told to anybody else.
+
+What is true of every type is parametrized by `kinds`: a service's manifest, and what an app finds in its credentials.
+"""
+
+import json
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from reconciler.records import open_database
+from reconciler.services.ledger import Ledger
+from reconciler.services.vault import Vault
+from reconciler.settings import ServiceServer
+from tests.eventually import eventually
+from tests.life import Cues
+from tests.load import under_load
+from tests.ports import a_port
+from tests.servers.mysql import mysql_server
+from tests.servers.postgresql import postgresql_server
+from tests.servers.rabbitmq import rabbitmq_server
+from tests.servers.redis import redis_server
+from tests.site import REPOSITORY, Site, get
+
+# Says which grant it works with, and everything of its services when asked: /, /vcap, /file/BINDING/KEY.
+APP = """\
+import json, os
+
+SERVICES = json.loads(os.environ.get("VCAP_SERVICES") or open(os.environ["VCAP_SERVICES_FILE_PATH"]).read())
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    path = environ["PATH_INFO"]
+    if path == "/vcap":
+        return [json.dumps(SERVICES).encode()]
+    if path == "/environ":
+        return [json.dumps(dict(os.environ)).encode()]
+    if path.startswith("/file/"):
+        return [open(os.environ["SERVICE_BINDING_ROOT"] + path[5:]).read().encode()]
+    guids = sorted(e["binding_guid"] for entries in SERVICES.values() for e in entries)
+    return [json.dumps(guids).encode()]
+"""
+
+SECRET = "hunter2-" + "5e6f7a8b9c0d"
+QUICK: dict[str, Any] = {"quiet_s": 0.05, "retry_first_s": 0.05, "retry_cap_s": 0.2, "examine_s": 300.0, "grace_s": 0.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The fields of a service of some type, and the servers of the host's settings that it needs."""
+
+    fields: dict[str, Any]
+    servers: dict[str, ServiceServer] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {**QUICK, "servers": self.servers}
+
+
+SERVERS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "postgresql": postgresql_server,
+    "mysql": mysql_server,
+    "redis": redis_server,
+    "rabbitmq": rabbitmq_server,
+}
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Callable[[str], Any]]:
+    """Starts a server of a type when it is first asked for."""
+    with ExitStack() as stack:
+        running: dict[str, Any] = {}
+
+        def start(of_type: str) -> Any:
+            if of_type not in running:
+                running[of_type] = stack.enter_context(SERVERS[of_type]())
+            return running[of_type].server
+
+        yield start
+
+
+@pytest.fixture(params=["sqlite", "user-provided", *SERVERS])
+def kind(request: pytest.FixtureRequest, site: Site, started: Callable[[str], Any]) -> Asked:
+    """A service of each type."""
+    if request.param == "sqlite":
+        return Asked(fields={"type": "sqlite"})
+    if request.param == "user-provided":
+        (site.manifests / "secret").write_text(SECRET)
+        return Asked(fields={"type": "user-provided", "credentials": {"host": "h", "password": {"file": "secret"}}})
+    server, password = started(request.param), site.root / "password"
+    password.write_text(server.password.reveal())
+    password.chmod(0o600)
+    named = ServiceServer(
+        name="main",
+        type=request.param,
+        host=server.host,
+        port=server.port,
+        user=server.user,
+        password_file=password,
+        options=server.options,
+    )
+    return Asked(fields={"type": request.param}, servers={"main": named})
+
+
+def service(site: Site, name: str = "db", **fields: Any) -> Path:
+    file = site.manifests / f"{name}.yaml"
+    site.save(file, yaml.safe_dump({"kind": "service", "name": name, **fields}))
+    return file
+
+
+def app(site: Site, name: str = "blog", **fields: Any) -> int:
+    port = int(fields.setdefault("port", a_port()))
+    site.source(name)
+    site.save(site.root / "apps" / name / "wsgi.py", APP)
+    site.manifest(name, **{"services": ["db"], "probation": "0s", **fields})
+    return port
+
+
+def ledger(site: Site) -> Ledger:
+    database = open_database(site.layout.database, read_only=True)
+    return Ledger(database, Vault(database, site.state / "key"), read_only=True)
+
+
+def grants(site: Site) -> list[str]:
+    return [grant.id for record in ledger(site).services() for grant in record.grants]
+
+
+def told(site: Site, name: str = "db") -> dict[str, Any]:
+    rows: list[dict[str, Any]] = [row for row in site.status()["services"] if row["name"] == name]
+    assert rows, f"no service {name} in status"
+    return rows[0]
+
+
+def is_ready(site: Site, name: str = "db") -> bool:
+    row = told(site, name)
+    assert row["state"] == "ready", f"{name} is {row['state']}: {row['message']}"
+    return True
+
+
+def vcap(port: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(get(port, "/vcap"))
+    return found
+
+
+def test_an_app_reaches_its_service_by_variable_and_by_file(site: Site, kind: Asked) -> None:
+    service(site, label="thing-1.0", tags=["t"], **kind.fields)
+    port = app(site, services=[{"name": "db", "binding_name": "primary"}])
+    site.live(**kind.settings)
+    site.await_settled("blog")
+    (entry,) = vcap(port)["thing-1.0"]
+    assert (entry["name"], entry["instance_name"], entry["binding_name"]) == ("primary", "db", "primary")
+    assert entry["tags"] == ["t"]
+    assert ("plan" in entry) == (kind.fields["type"] != "user-provided")
+    for key, value in entry["credentials"].items():
+        assert get(port, f"/file/primary/{key}") in {value, json.dumps(value)}
+    assert get(port, "/file/primary/type") == kind.fields["type"]
+    environ = json.loads(get(port, "/environ"))
+    root = Path(environ["SERVICE_BINDING_ROOT"])
+    assert stat.S_IMODE(root.parent.stat().st_mode) == 0o700
+    files = [place for place in root.rglob("*") if place.is_file()]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o400}
+    assert json.loads(Path(environ["VCAP_SERVICES_FILE_PATH"]).read_text()) == vcap(port)
+    eventually(lambda: is_ready(site))
+    assert told(site)["apps"] == ["blog"]
+
+
+def test_a_new_label_is_a_hand_over(site: Site, kind: Asked) -> None:
+    service(site, **kind.fields)
+    port = app(site)
+    site.live(**kind.settings)
+    site.await_settled("blog")
+    before = site.pid("blog")
+    service(site, label="mysql-5.1", **kind.fields)
+    site.await_successor("blog", before)
+    assert list(vcap(port)) == ["mysql-5.1"]
+    assert len(grants(site)) == 1
+
+
+def test_rotation_under_load_fails_no_request_and_takes_the_old_credentials_back(site: Site, kind: Asked) -> None:
+    service(site, **kind.fields)
+    port = app(site, workers=2)
+    site.live(**kind.settings)
+    site.await_settled("blog")
+    (old,) = grants(site)
+    with under_load(port) as load:
+        load.await_more(20)
+        done = site.cli("rotate", "db")
+        assert done.returncode == 0, done.stderr
+        eventually(lambda: old not in grants(site))
+        load.await_more(20)
+    assert load.failed == {}
+    (new,) = grants(site)
+    assert json.loads(get(port)) == [new]
+    site.await_settled("blog")
+
+
+def test_other_parameters_are_other_credentials_handed_over(site: Site) -> None:
+    service(site, type="sqlite")
+    port = app(site, services=[{"name": "db", "parameters": {"role": "reader"}}])
+    site.live(**QUICK)
+    site.await_settled("blog")
+    (old,) = grants(site)
+    site.manifest("blog", port=port, probation="0s", services=[{"name": "db", "parameters": {"role": "writer"}}])
+    eventually(lambda: old not in grants(site))
+    assert json.loads(get(port)) == grants(site)
+
+
+def test_rotating_for_one_app_leaves_the_other_alone(site: Site) -> None:
+    service(site, type="sqlite")
+    ports = [app(site), app(site, "shop")]
+    site.live(**QUICK)
+    site.await_settled("blog", "shop")
+    before, pid = [get(port) for port in ports], site.pid("shop")
+    assert site.cli("rotate", "db", "blog").returncode == 0
+    eventually(lambda: get(ports[0]) != before[0])
+    site.await_settled("blog", "shop")
+    eventually(lambda: len(grants(site)) == 2)
+    assert (get(ports[1]), site.pid("shop")) == (before[1], pid)
+
+
+def test_an_app_waits_for_a_service_that_no_manifest_asks_for_and_starts_once_one_does(site: Site) -> None:
+    port = app(site)
+    site.live(**QUICK)
+    message = "waits for service db: no manifest asks for a service named 'db'"
+    eventually(lambda: site.told("blog")["message"] == message)
+    assert site.told("blog")["state"] == "pending"
+    service(site, type="sqlite")
+    site.await_settled("blog")
+    assert vcap(port)["sqlite"]
+
+
+def test_an_app_that_runs_goes_on_while_another_service_is_not_there(site: Site) -> None:
+    service(site, type="sqlite")
+    port = app(site)
+    site.live(**QUICK)
+    site.await_settled("blog")
+    pid = site.pid("blog")
+    site.manifest("blog", port=port, services=["db", "other"])
+    eventually(lambda: site.told("blog")["state"] == "degraded")
+    assert "service other" in site.told("blog")["message"]
+    assert site.pid("blog") == pid
+    os.kill(pid, signal.SIGKILL)
+    # What is asked cannot start; what ran last comes back.
+    eventually(lambda: site.pid("blog") != pid and len(json.loads(get(port))) == 1)
+
+
+def test_what_a_service_holds_is_retained_and_taken_back(site: Site) -> None:
+    file = service(site, type="sqlite")
+    port = app(site)
+    site.live(**QUICK)
+    site.await_settled("blog")
+    before = vcap(port)["sqlite"][0]
+    path = Path(before["credentials"]["path"])
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE kept (it TEXT)")
+    file.unlink()
+    (site.manifests / "blog.yaml").unlink()
+    eventually(lambda: told(site)["state"] == "retained" and not grants(site))
+    assert path.exists()
+    service(site, type="sqlite")
+    port = app(site)
+    site.await_settled("blog")
+    after = vcap(port)["sqlite"][0]
+    assert after["instance_guid"] == before["instance_guid"]
+    assert sqlite3.connect(after["credentials"]["path"]).execute("SELECT count(*) FROM kept").fetchone() == (0,)
+
+
+def test_what_is_not_retained_is_backed_up_and_removed_once_nobody_asks_for_it(site: Site) -> None:
+    file = service(site, type="sqlite", retain=False)
+    port = app(site)
+    site.live(**QUICK)
+    site.await_settled("blog")
+    path = Path(vcap(port)["sqlite"][0]["credentials"]["path"])
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE kept (it TEXT)")
+    file.unlink()
+    eventually(lambda: "blog still asks for it" in told(site)["message"])
+    assert path.exists()
+    (site.manifests / "blog.yaml").unlink()
+    eventually(lambda: not site.status()["services"])
+    assert not path.exists()
+    (backup,) = (site.state / "backups").iterdir()
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+    assert sqlite3.connect(backup).execute("SELECT count(*) FROM kept").fetchone() == (0,)
+
+
+def test_a_secret_in_a_file_is_watched_and_what_was_known_stays_in_force(site: Site) -> None:
+    secret, lines = site.manifests / "token", site.manifests / "more.env"
+    port = app(site, services=[], env={"TOKEN": {"file": "token"}, "PLAIN": "p"}, env_files=["more.env"])
+    lines.write_text("# lines\nexport MORE='m 1'\nPLAIN=never\n")
+    site.live(**QUICK)
+    eventually(lambda: f"cannot read {secret}" in site.told("blog")["message"])
+    secret.write_text(f"{SECRET}\n")
+    site.await_settled("blog")
+    environ = json.loads(get(port, "/environ"))
+    assert (environ["TOKEN"], environ["MORE"], environ["PLAIN"]) == (SECRET, "m 1", "p")
+    before = site.pid("blog")
+    site.save(secret, "another")
+    site.await_successor("blog", before)
+    assert json.loads(get(port, "/environ"))["TOKEN"] == "another"
+    before = site.pid("blog")
+    secret.unlink()
+    eventually(lambda: "serves with what was known last" in site.told("blog")["message"])
+    assert site.pid("blog") == before
+    site.save(secret, "another")
+    site.await_settled("blog")
+    assert site.pid("blog") == before
+
+
+def test_past_128_kib_the_file_takes_the_variables_place(site: Site) -> None:
+    service(site, type="user-provided", credentials_file="big.json")
+    (site.manifests / "big.json").write_text(json.dumps({"certificate": "x" * 200_000}))
+    port = app(site)
+    site.live(**QUICK)
+    site.await_settled("blog")
+    assert "VCAP_SERVICES" not in json.loads(get(port, "/environ"))
+    assert len(vcap(port)["user-provided"][0]["credentials"]["certificate"]) == 200_000
+    assert any("the variable is left out" in text for _, kind, text in site.events("blog") if kind == "secrets")
+
+
+def test_credentials_that_no_longer_open_the_service_are_repaired(site: Site) -> None:
+    service(site, type="sqlite")
+    port = app(site)
+    site.live(**{**QUICK, "examine_s": 0.2})
+    site.await_settled("blog")
+    path = Path(vcap(port)["sqlite"][0]["credentials"]["path"])
+    path.unlink()
+    eventually(path.exists)
+    eventually(lambda: is_ready(site))
+    assert any(kind == "unwell" for _, kind, _ in site.events("service db"))
+    assert len(grants(site)) == 1
+
+
+def test_a_command_gives_credentials_and_is_bounded(site: Site) -> None:
+    script = site.manifests / "give.sh"
+    script.write_text(f'#!/bin/sh\necho \'{{"host": "h", "password": "{SECRET}"}}\'\n')
+    script.chmod(0o700)
+    service(site, type="user-provided", command=["./give.sh"])
+    port = app(site)
+    site.live(**QUICK)
+    site.await_settled("blog")
+    assert vcap(port)["user-provided"][0]["credentials"] == {"host": "h", "password": SECRET}
+    script.write_text("#!/bin/sh\nhead -c 3000000 /dev/zero\n")
+    before = site.pid("blog")
+    assert site.cli("rotate", "db").returncode == 0
+    eventually(lambda: "printed more than 1 MiB" in told(site)["message"])
+    assert site.pid("blog") == before
+    assert len(json.loads(get(port))) == 1
+
+
+# Killed at every step
+
+
+def lives(site: Site, kind: Asked, step: int, check: Callable[[], bool]) -> Iterator[int]:
+    """Daemons that are killed before an ever later effect, until one lives until the check holds."""
+    number = 3
+    while True:
+        daemon = site.live(Cues(die_at=number), **kind.settings)
+        yield number
+        if over(daemon, check):
+            return
+        number += step
+
+
+def over(daemon: Any, check: Callable[[], bool]) -> bool:
+    """Wait until the daemon is dead (False) or the check holds (True)."""
+
+    def either() -> str:
+        if not daemon.is_alive():
+            return "dead"
+        try:
+            return "held" if check() else ""
+        except (AssertionError, OSError, sqlite3.Error, KeyError):
+            return ""
+
+    return bool(eventually(either) == "held")
+
+
+KILLED = pytest.mark.parametrize("kind", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
+def killable(kind: Asked) -> Asked:
+    """One type that is made here, and one that is made on a server; what each does there, its own tests kill."""
+    return kind
+
+
+@KILLED
+def test_killed_at_any_effect_of_provisioning_and_binding_there_is_one_service_and_one_grant(
+    site: Site, killable: Asked
+) -> None:
+    service(site, "other", **killable.fields)
+    site.live(**killable.settings)
+    eventually(lambda: is_ready(site, "other"))
+    site.end(site.daemons[-1])
+    service(site, **killable.fields)
+    port = app(site)
+    for _ in lives(site, killable, 5, lambda: site.settled("blog") and is_ready(site)):
+        pass
+    (record,) = ledger(site).of("db")
+    (grant,) = record.grants
+    assert json.loads(get(port)) == [grant.id]
+    assert {place.name for place in (site.state / "services" / "db").iterdir()} == {record.id}
+
+
+@KILLED
+def test_killed_at_any_effect_of_a_rotation_one_grant_is_left_and_the_app_serves_with_it(
+    site: Site, killable: Asked
+) -> None:
+    service(site, **killable.fields)
+    port = app(site)
+    site.live(**killable.settings)
+    site.await_settled("blog")
+    (old,) = grants(site)
+    assert site.cli("rotate", "db").returncode == 0
+    site.end(site.daemons[-1], signal.SIGKILL)
+    for _ in lives(
+        site, killable, 4, lambda: grants(site) != [old] and len(grants(site)) == 1 and site.settled("blog")
+    ):
+        pass
+    assert json.loads(get(port)) == grants(site) != [old]
+
+
+@KILLED
+def test_killed_at_any_effect_of_removal_nothing_is_left_of_it(site: Site, killable: Asked) -> None:
+    file = service(site, retain=False, **killable.fields)
+    app(site)
+    site.live(**killable.settings)
+    site.await_settled("blog")
+    site.end(site.daemons[-1])
+    file.unlink()
+    (site.manifests / "blog.yaml").unlink()
+    for _ in lives(site, killable, 3, lambda: not site.status()["services"]):
+        pass
+    assert not ledger(site).services()
+    assert not (site.state / "services" / "db").exists()
+    backups = [place for place in (site.state / "backups").iterdir() if not place.name.startswith(".")]
+    assert backups
+    assert all(backup.stat().st_size for backup in backups)
+
+
+def test_a_server_that_is_down_stops_nobody_who_runs_and_is_waited_for_by_who_does_not(site: Site) -> None:
+    with postgresql_server() as server:
+        password = site.root / "password"
+        password.write_text(server.password)
+        main = ServiceServer(name="main", type="postgresql", port=server.port, user="admin", password_file=password)
+        service(site, type="postgresql")
+        port = app(site)
+        site.live(**{**QUICK, "examine_s": 0.2, "servers": {"main": main}})
+        site.await_settled("blog")
+        before = site.pid("blog")
+        server.stop()
+        eventually(lambda: told(site)["state"] == "failing")
+        app(site, "shop")
+        eventually(lambda: "waits for service db: " in site.told("shop")["message"])
+        assert "postgresql" in site.told("shop")["message"]
+        assert (site.pid("blog"), len(json.loads(get(port)))) == (before, 1)
+        server.start()
+        site.await_settled("blog", "shop")
+        assert site.pid("blog") == before
+        # A password that somebody changed on the server is set right, and nobody has to be handed over.
+        (user,) = [g.user for record in ledger(site).services() for g in record.grants if g.app == "blog"]
+        server.ask(f"ALTER ROLE {user} PASSWORD 'another'")
+        eventually(lambda: any(kind == "unwell" for _, kind, _ in site.events("service db")))
+        eventually(lambda: is_ready(site))
+        assert site.pid("blog") == before
+
+
+def test_fifty_services_are_made_at_once(site: Site, started: Callable[[str], Any]) -> None:
+    server, password = started("postgresql"), site.root / "password"
+    password.write_text(server.password.reveal())
+    main = ServiceServer(name="main", type="postgresql", port=server.port, user="admin", password_file=password)
+    names = [f"db-{number}" for number in range(50)]
+    for name in names:
+        service(site, name, type="postgresql")
+    port = app(site, services=names)
+    site.live(**{**QUICK, "servers": {"main": main}})
+    site.await_settled("blog", within=120)
+    assert len(vcap(port)["postgresql"]) == 50
+
+
+# Secrets
+
+
+def test_no_secret_is_to_be_found_anywhere_but_with_the_app(site: Site, kind: Asked) -> None:
+    (site.manifests / "token").write_text(f"token-{SECRET}")
+    service(site, **kind.fields)
+    port = app(site, env={"TOKEN": {"file": "token"}})
+    daemon = site.live(**kind.settings)
+    site.await_settled("blog")
+    secrets = {SECRET, f"token-{SECRET}"}
+    for record in ledger(site).services():
+        secrets |= {ledger(site).password(grant.id).reveal() for grant in record.grants}
+    assert f"token-{SECRET}" in get(port, "/environ")
+    assert site.cli("rotate", "db").returncode == 0
+    eventually(lambda: len(grants(site)) == 1)
+    for record in ledger(site).services():
+        secrets |= {ledger(site).password(grant.id).reveal() for grant in record.grants}
+    shown = [site.cli(*words).stdout for words in (("status", "--json"), ("events",), ("services",), ("env", "blog"))]
+    shown += [place.read_text(errors="replace") for place in site.state.rglob("*.log")]
+    shown += [site.console.read_text()]
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            shown.append(place.read_text(errors="replace"))
+        except OSError:
+            continue
+    with sqlite3.connect(site.layout.database) as database:
+        shown += database.iterdump()
+    for place in site.state.rglob("*"):
+        if place.is_file() and place.stat().st_mode & 0o077:
+            parents = [p for p in place.parents if p.is_relative_to(site.state)]
+            if all(p.stat().st_mode & 0o011 for p in parents):
+                shown.append(place.read_text(errors="replace"))
+    for secret in secrets:
+        assert not [text for text in shown if secret in text]
+    site.end(daemon)
+
+
+def test_without_its_key_nothing_new_is_drawn_and_what_runs_goes_on(site: Site) -> None:
+    service(site, type="sqlite")
+    port = app(site)
+    site.live(**QUICK)
+    site.await_settled("blog")
+    site.end(site.daemons[-1])
+    key = site.state / "key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    key.rename(site.root / "elsewhere")
+    app(site, "shop")
+    site.live(**QUICK)
+    eventually(lambda: f"the key {key} is missing" in site.told("shop")["message"])
+    assert json.loads(get(port)) == grants(site)
+    assert not key.exists()
+    (site.root / "elsewhere").rename(key)
+    site.await_settled("blog", "shop")
+
+
+def test_a_new_key_changes_nothing_that_runs(site: Site) -> None:
+    service(site, type="sqlite")
+    app(site)
+    site.live(**QUICK)
+    site.await_settled("blog")
+    before, pid = (site.state / "key").read_text(), site.pid("blog")
+    done = site.cli("rekey")
+    assert done.returncode == 0, done.stderr
+    assert (site.state / "key").read_text() != before
+    assert site.cli("rotate", "db").returncode == 0
+    site.await_successor("blog", pid)
+
+
+def test_a_service_outlives_the_loss_of_the_state_database(site: Site) -> None:
+    service(site, type="sqlite")
+    port = app(site)
+    site.live(**QUICK)
+    site.await_settled("blog")
+    before = vcap(port)["sqlite"][0]
+    site.end(site.daemons[-1])
+    for place in site.state.glob("reconciler.db*"):
+        place.unlink()
+    site.live(**QUICK)
+    eventually(lambda: get(port) != json.dumps([before["binding_guid"]]))
+    site.await_settled("blog")
+    assert vcap(port)["sqlite"][0]["instance_guid"] == before["instance_guid"]
+
+
+# The command line
+
+
+def test_a_backup_is_restored_while_the_app_runs(site: Site, tmp_path: Path) -> None:
+    service(site, type="sqlite")
+    port = app(site)
+    site.live(**QUICK)
+    site.await_settled("blog")
+    path = vcap(port)["sqlite"][0]["credentials"]["path"]
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE kept (it TEXT)")
+    file = tmp_path / "backup"
+    assert site.cli("backup", "db", str(file)).returncode == 0
+    assert site.cli("backup", "db", str(file)).returncode == 1
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE kept")
+    assert site.cli("restore", "db", str(file)).returncode == 0
+    assert sqlite3.connect(path).execute("SELECT count(*) FROM kept").fetchone() == (0,)
+    words = [sys.executable, "-m", "reconciler", "service-shell", "--state", str(site.state), "db"]
+    shell = subprocess.run(
+        [*words, "select name from sqlite_master"], capture_output=True, text=True, cwd=REPOSITORY, check=True
+    )
+    assert "kept" in shell.stdout
+
+
+def test_plan_says_what_would_be_done_about_services(site: Site) -> None:
+    service(site, type="sqlite")
+    app(site)
+    planned = site.cli("plan", "--json")
+    facts = json.loads(planned.stdout)
+    assert [row["name"] for row in facts["services"]] == ["db"]
+    assert facts["services"][0]["actions"][0]["action"] == "Enrol"
+    assert "waits for service db" in facts["apps"][0]["message"]

@@ -1,0 +1,283 @@
+"""The vault, the ledger and what apps see: ids for secrets, keys that can be changed, libraries that read it all."""
+
+import json
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cfenv  # type: ignore[import-untyped]
+import dj_database_url
+import pytest
+from pyservicebinding import binding  # type: ignore[import-untyped]
+
+from reconciler.desired import Bound, Service
+from reconciler.services.envfile import Unusable, content_of, pairs_of, value_of
+from reconciler.services.ledger import BOXES, Ledger
+from reconciler.services.secret import Secret
+from reconciler.services.vault import Sealed, Vault
+from reconciler.services.vcap import Opened, lay_out, shown
+
+SAID = "correct horse battery staple"
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Any:
+    database = sqlite3.connect(tmp_path / "db", isolation_level=None)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def ledger(database: sqlite3.Connection, tmp_path: Path) -> Ledger:
+    return Ledger(database, Vault(database, tmp_path / "key"))
+
+
+def again(ledger: Ledger, database: sqlite3.Connection, tmp_path: Path) -> Ledger:
+    return Ledger(database, Vault(database, tmp_path / "key"))
+
+
+def test_a_secret_is_known_by_an_id_that_says_nothing(
+    ledger: Ledger, database: sqlite3.Connection, tmp_path: Path
+) -> None:
+    kept = ledger.vault.put(SAID)
+    assert ledger.vault.put(SAID) == kept
+    assert ledger.vault.put("other") != kept
+    assert ledger.vault.get(kept) == SAID
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+    assert not [line for line in database.iterdump() if SAID in line]
+    assert again(ledger, database, tmp_path).vault.put(SAID) == kept
+
+
+def test_another_vault_gives_the_same_secret_another_id(ledger: Ledger, tmp_path: Path) -> None:
+    other = sqlite3.connect(":memory:", isolation_level=None)
+    assert Ledger(other, Vault(other, tmp_path / "other")).vault.put(SAID) != ledger.vault.put(SAID)
+    other.close()
+
+
+def test_a_missing_key_is_never_replaced(ledger: Ledger, database: sqlite3.Connection, tmp_path: Path) -> None:
+    kept = ledger.vault.put(SAID)
+    (tmp_path / "key").unlink()
+    without = again(ledger, database, tmp_path)
+    with pytest.raises(Sealed, match="is missing, and credentials are stored that only it opens"):
+        without.vault.get(kept)
+    with pytest.raises(Sealed, match="is missing"):
+        without.vault.put("new")
+    assert not (tmp_path / "key").exists()
+
+
+@pytest.mark.parametrize("content", ["", "nonsense", "\xff"])
+def test_a_key_that_is_none_is_told(ledger: Ledger, database: sqlite3.Connection, tmp_path: Path, content: str) -> None:
+    kept = ledger.vault.put(SAID)
+    (tmp_path / "key").write_bytes(content.encode("latin-1"))
+    with pytest.raises(Sealed, match="key"):
+        again(ledger, database, tmp_path).vault.get(kept)
+
+
+def test_a_key_that_others_may_read_is_refused(ledger: Ledger, database: sqlite3.Connection, tmp_path: Path) -> None:
+    kept = ledger.vault.put(SAID)
+    (tmp_path / "key").chmod(0o644)
+    with pytest.raises(Sealed, match="chmod 600"):
+        again(ledger, database, tmp_path).vault.get(kept)
+
+
+def test_a_new_key_opens_everything_and_the_old_one_nothing(
+    ledger: Ledger, database: sqlite3.Connection, tmp_path: Path
+) -> None:
+    kept = ledger.vault.put(SAID)
+    record = ledger.enrol(
+        Service(name="db", manifest="", type="sqlite", asked={"credentials": {"a": "b"}}), None, None, 1.0
+    )
+    grant = ledger.draw(record.id, "blog", {"role": "reader"})
+    password = ledger.password(grant.id)
+    old = (tmp_path / "key").read_text()
+    assert ledger.vault.rekey(BOXES) == 5
+    for each in (ledger, again(ledger, database, tmp_path)):
+        assert each.vault.get(kept) == SAID
+        assert each.vault.put(SAID) == kept
+        assert each.password(grant.id) == password
+        assert each.asked(record.id) == {"credentials": {"a": "b"}}
+        assert each.parameters(grant.id) == {"role": "reader"}
+    (tmp_path / "key").write_text(old)
+    with pytest.raises(Sealed, match="does not open"):
+        again(ledger, database, tmp_path).vault.get(kept)
+
+
+def test_a_rekeying_that_was_killed_half_way_leaves_every_key_that_is_needed(
+    ledger: Ledger, database: sqlite3.Connection, tmp_path: Path
+) -> None:
+    kept = ledger.vault.put(SAID)
+
+    def denied(action: int, *_: Any) -> int:
+        return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_UPDATE else sqlite3.SQLITE_OK
+
+    database.set_authorizer(denied)
+    with pytest.raises(sqlite3.DatabaseError):
+        ledger.vault.rekey(BOXES)
+    database.set_authorizer(None)
+    assert len((tmp_path / "key").read_text().split()) == 2
+    assert again(ledger, database, tmp_path).vault.get(kept) == SAID
+    assert again(ledger, database, tmp_path).vault.rekey(BOXES) == 2
+    assert len((tmp_path / "key").read_text().split()) == 1
+
+
+def test_secrets_that_nothing_names_are_forgotten(ledger: Ledger, database: sqlite3.Connection, tmp_path: Path) -> None:
+    kept, gone = ledger.vault.put("kept"), ledger.vault.put("gone")
+    ledger.vault.keep_only({kept})
+    with pytest.raises(Sealed, match="is not in the state database any more"):
+        ledger.vault.get(gone)
+    assert again(ledger, database, tmp_path).vault.put("kept") == kept
+
+
+def test_what_is_on_record_outlives_the_process(ledger: Ledger, database: sqlite3.Connection, tmp_path: Path) -> None:
+    record = ledger.enrol(Service(name="db", manifest="", type="sqlite"), None, None, 1.0)
+    first, second = (ledger.draw(record.id, "blog", {}) for _ in range(2))
+    ledger.bound(first.id, {"uri": SAID})
+    ledger.retire(first.id, "asked for")
+    ledger.use("blog", "r1", frozenset({first.id}))
+    later = again(ledger, database, tmp_path)
+    assert [(g.id, g.retiring) for g in later.of("db")[0].grants] == [(first.id, "asked for"), (second.id, None)]
+    assert later.uses("blog") == {"r1": frozenset({first.id})}
+    kept = later.grant(first.id).credentials
+    assert kept is not None
+    assert later.credentials(kept) == {"uri": SAID}
+    later.unused("blog", frozenset())
+    assert again(ledger, database, tmp_path).uses("blog") == {}
+
+
+def test_user_names_fit_every_server(ledger: Ledger) -> None:
+    record = ledger.enrol(Service(name="db", manifest="", type="sqlite"), None, None, 1.0)
+    for app in ("blog", "a" * 63, "0-shop-with-a-name"):
+        user = ledger.draw(record.id, app, {}).user
+        assert len(user) <= 32
+        assert user.replace("_", "").isalnum()
+
+
+def test_without_services_nothing_of_cryptography_is_imported() -> None:
+    code = "import sys, reconciler.daemon; print(any(m.startswith('cryptography') for m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("form", ["{}", "{!r}", "{!s}", "{:>30}"])
+def test_no_print_shows_a_secret(form: str) -> None:
+    assert SAID not in form.format(Secret(SAID))
+
+
+# What apps see
+
+
+def opened(service: str, of_type: str, credentials: dict[str, Any], **different: Any) -> Opened:
+    fields = {
+        "service": service, "type": of_type, "label": of_type, "plan": "free", "instance": "i1", "grant": "g1",
+        "credentials": "c1", **different,
+    }  # fmt: skip
+    return Opened(bound=Bound(**fields), credentials=credentials)
+
+
+URI = "mysql://u:p%40ss@db.example.com:3307/blog"
+MYSQL = opened(
+    "blog-db",
+    "mysql",
+    {"name": "blog", "hostname": "db.example.com", "host": "db.example.com", "port": 3307, "user": "u", "uri": URI},
+    label="mysql-5.1",
+    tags=("relational",),
+)
+CACHE = opened("cache", "redis", {"uri": "redis://x", "port": 6379}, name="sessions")
+
+
+def test_code_written_for_appfog_reads_it_unchanged() -> None:
+    services = json.loads(shown([CACHE, MYSQL]).whole)
+    credentials = services["mysql-5.1"][0]["credentials"]
+    assert (credentials["hostname"], credentials["port"], credentials["name"]) == ("db.example.com", 3307, "blog")
+    assert {"name", "label", "plan", "tags", "credentials"} <= services["mysql-5.1"][0].keys()
+
+
+def test_several_services_of_one_label_stand_in_their_order() -> None:
+    one, two = (opened(name, "sqlite", {}, label="db") for name in ("b", "a"))
+    assert [entry["name"] for entry in json.loads(shown([one, two]).whole)["db"]] == ["b", "a"]
+
+
+def test_cfenv_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VCAP_SERVICES", shown([CACHE, MYSQL]).whole)
+    monkeypatch.setenv("VCAP_APPLICATION", "{}")
+    env = cfenv.AppEnv()
+    assert env.get_service(label="mysql-5.1").credentials["uri"] == URI
+    assert env.get_service(label="mysql-5.1").get_url(host="hostname", port="port") == "//db.example.com:3307"
+    assert env.get_service(name="sessions").credentials["port"] == 6379
+    assert env.get_service(tags=["relational"]).name == "blog-db"
+
+
+def test_the_first_database_is_the_one_that_dj_database_url_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", shown([CACHE, MYSQL]).database_url or "")
+    found = dj_database_url.config()
+    assert (found["HOST"], found["PORT"], found["NAME"], found["PASSWORD"]) == (
+        "db.example.com", 3307, "blog", "p@ss",
+    )  # fmt: skip
+    assert shown([CACHE]).database_url is None
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in")  # the library leaves closing its files to others
+def test_the_servicebinding_library_reads_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay_out(shown([CACHE, MYSQL]), tmp_path / "r1")
+    monkeypatch.setenv("SERVICE_BINDING_ROOT", str(tmp_path / "r1" / "bindings"))
+    found = binding.ServiceBinding()
+    (mysql,) = found.bindings("mysql")
+    assert (mysql["uri"], mysql["port"], mysql["provider"]) == (URI, "3307", "reconciler")
+    assert {stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "r1").rglob("*") if p.is_file()} == {0o400}
+    assert stat.S_IMODE((tmp_path / "r1").stat().st_mode) == 0o700
+    lay_out(shown([CACHE, MYSQL]), tmp_path / "r1")
+
+
+def test_files_half_written_when_killed_are_written_anew(tmp_path: Path) -> None:
+    lay_out(shown([MYSQL]), tmp_path)
+    (tmp_path / "vcap_services.json").unlink()
+    (tmp_path / "bindings" / "blog-db" / "uri").unlink()
+    lay_out(shown([MYSQL]), tmp_path)
+    assert (tmp_path / "bindings" / "blog-db" / "uri").read_text() == URI
+
+
+@pytest.mark.parametrize(("length", "fits"), [(100, True), (131_072, False)])
+def test_past_what_the_kernel_takes_it_does_not_fit(length: int, fits: bool) -> None:
+    told = shown([opened("big", "user-provided", {"x": "y" * length})])
+    assert told.fits == fits
+    if fits:
+        subprocess.run(["true"], env={"VCAP_SERVICES": told.whole}, check=True)
+    else:
+        with pytest.raises(OSError, match="Argument list too long"):
+            subprocess.run(["true"], env={"VCAP_SERVICES": told.whole}, check=False)
+
+
+# Files of secrets
+
+
+def test_lines_of_variables(tmp_path: Path) -> None:
+    text = "# no\n\nA=1\nexport B = two words \nC='q#x'\nD=\"$HOME\"\nA=2\n"
+    assert pairs_of(tmp_path, text) == {"A": "2", "B": "two words", "C": "q#x", "D": "$HOME"}
+
+
+def test_a_line_that_is_none_is_told_by_its_number_alone(tmp_path: Path) -> None:
+    with pytest.raises(Unusable) as told:
+        pairs_of(tmp_path / "f", f"A=1\n{SAID}\n")
+    assert str(told.value) == f"{tmp_path / 'f'}:2: expected NAME=VALUE"
+
+
+def test_only_the_last_line_break_is_none_of_the_value(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text(" a \n\n")
+    assert value_of(tmp_path / "f") == " a \n"
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"a\0b", b"x" * 1_100_000])
+def test_what_is_no_text_of_a_sensible_size_is_unusable(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "f").write_bytes(content)
+    with pytest.raises(Unusable):
+        content_of(tmp_path / "f")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "f")
+    with pytest.raises(Unusable, match="is not a file"):
+        content_of(tmp_path / "f")
