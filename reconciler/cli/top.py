@@ -1,0 +1,77 @@
+"""`reconciler top`: the load of each app."""
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import DURATION, examples, json_option, layout_in_use, reading, state_option
+from reconciler.cli.screen import live
+from reconciler.cli.table import is_terminal, lines, plain, show_json, width
+
+if TYPE_CHECKING:
+    from reconciler.metrics.rates import Rate, Rates
+    from reconciler.settings import Layout
+
+_COLUMNS = ("APP", "REQ/S", "5XX/S", "P50", "P95", "IN FLIGHT", "BUSY", "MEMORY", "CPU")
+_SPARE = ("IN FLIGHT", "P50", "5XX/S")
+
+
+@click.command(epilog=examples("reconciler top", "reconciler top --once", "reconciler top --interval 10s --json"))
+@click.option("--once", is_flag=True, help="Measure one interval and print it; so it is in a pipe.")
+@click.option("--interval", type=DURATION, default="2s", show_default=True, metavar="TIME", help="What to measure.")
+@json_option
+@state_option
+def command(once: bool, interval: float, as_json: bool, state: Path | None) -> None:
+    """What every app does and takes: requests, latency, busy workers, memory and processor, busiest first."""
+    from reconciler.metrics.rates import Rates
+
+    if interval < 0.1:
+        raise click.UsageError("--interval must be 100ms or more")
+    layout = layout_in_use(state)
+    rates = Rates(layout)
+    _look(layout, rates)
+    if as_json or once or not is_terminal():
+        with contextlib.suppress(KeyboardInterrupt):
+            time.sleep(interval)
+            seen = _look(layout, rates)
+            if as_json:
+                show_json({name: asdict(rate) for name, rate in seen.items()})
+            else:
+                click.echo("\n".join(_table(seen, width())))
+        return
+    live(lambda columns: _table(_look(layout, rates), columns), interval)
+
+
+def _look(layout: "Layout", rates: "Rates") -> "dict[str, Rate]":
+    with reading(layout):
+        return rates.look()
+
+
+def _table(seen: "Mapping[str, Rate]", limit: int | None) -> list[str]:
+    busiest = sorted(seen.items(), key=lambda item: (-item[1].requests, -item[1].cpu, item[0]))
+    rows = [[plain(cell) for cell in (name, *_cells(rate))] for name, rate in busiest]
+    return lines(_COLUMNS, rows, limit, _SPARE) if rows else ["no apps"]
+
+
+def _cells(rate: "Rate") -> tuple[str, ...]:
+    return (
+        f"{rate.requests:.1f}",
+        f"{rate.errors:.1f}" if rate.errors else "-",
+        _milliseconds(rate.p50_s),
+        _milliseconds(rate.p95_s),
+        str(rate.in_flight),
+        f"{rate.busy}/{rate.workers}",
+        f"{rate.memory / 2**20:.1f}M",
+        f"{rate.cpu * 100:.0f}%",
+    )
+
+
+def _milliseconds(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{seconds * 1000:.1f}ms" if seconds < 1 else f"{seconds:.1f}s"

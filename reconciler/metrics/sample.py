@@ -1,0 +1,43 @@
+"""What the apps of a host have done and take right now, from the state directory and the process table."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reconciler.glimpse import Glimpse
+from reconciler.metrics import processes
+from reconciler.serving import figures
+from reconciler.serving.figures import Figures
+from reconciler.settings import Layout
+
+_WEIGHED_WELL = 100  # of more processes than these, weighing each with what it shares takes too long
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppSample:
+    """One app: its requests, bytes of memory, and the processor seconds of each running instance, by id."""
+
+    figures: Figures
+    memory: int = 0
+    cpu: Mapping[str, float] = field(default_factory=dict)
+
+
+def of_host(layout: Layout) -> dict[str, AppSample]:
+    """Every app of which anything is left here; raises sqlite3.Error. Blocks."""
+    with contextlib.closing(Glimpse(layout)) as glimpse:
+        masters = {
+            name: {record.id: record.pid for record in glimpse.instances.get(name, []) if record.pid}
+            for name in glimpse.names
+        }
+    families = {
+        name: [pid for master in ids.values() for pid, _ in processes.family(master)] for name, ids in masters.items()
+    }
+    well = sum(map(len, families.values())) <= _WEIGHED_WELL
+    return {
+        name: AppSample(
+            figures=figures.of_app(layout.passed(name)),
+            memory=sum((well and processes.proportional(pid)) or processes.own(pid) for pid in families[name]),
+            cpu={instance: processes.seconds_of(master) for instance, master in ids.items()},
+        )
+        for name, ids in sorted(masters.items())
+    }

@@ -1,0 +1,95 @@
+"""What the daemon did, counted in its memory: actions, staging, hand-overs, deaths, and how the apps stand.
+
+Counters begin at 0 with every daemon, as Prometheus expects of them.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.converge import Report
+
+BOUNDS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
+
+
+@dataclass(slots=True, kw_only=True)
+class Durations:
+    """How many took up to each of BOUNDS_S, and longer; `seconds` in all."""
+
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
+    seconds: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one more."""
+        self.buckets[bisect_left(BOUNDS_S, seconds)] += 1
+        self.seconds += seconds
+
+
+class Tally:
+    """The daemon's figures; `clock` is monotonic seconds, `probes` what was asked of apps: (app, whether well)."""
+
+    def __init__(self, clock: Callable[[], float], probes: Counter[tuple[str, bool]]) -> None:
+        self._clock = clock
+        self._probes = probes
+        self._began = clock()
+        self._settled_at: float | None = None
+        self._unsettled: set[str] = set()
+        self._states: dict[str, str] = {}
+        self._actions: Counter[tuple[str, str]] = Counter()
+        self._durations: dict[str, Durations] = {}
+        self._environments: Counter[str] = Counter()
+        self._deaths: Counter[str] = Counter()
+        self._handover = Durations()
+
+    def tell(self, name: str, report: Report | None) -> None:
+        """How an app stands now; None when nothing of it is left."""
+        if report is None:
+            self._states.pop(name, None)
+            self._unsettled.discard(name)
+            self._deaths.pop(name, None)
+            for key in [key for key in self._probes if key[0] == name]:
+                del self._probes[key]
+        else:
+            self._states[name] = report.state
+            (self._unsettled.discard if report.settled else self._unsettled.add)(name)
+        if not self._unsettled:
+            self._settled_at = self._clock()
+
+    def acted(self, kind: str, outcome: str, seconds: float) -> None:
+        """An action was done, failed, or given up for another."""
+        self._actions[kind, outcome] += 1
+        self._durations.setdefault(kind, Durations()).add(seconds)
+
+    def staged(self, environment: str) -> None:
+        """A build was made with an environment that was "made" or "reused"."""
+        self._environments[environment] += 1
+
+    def handed_over(self, seconds: float) -> None:
+        """A successor was started and ready in this time, its predecessor serving meanwhile."""
+        self._handover.add(seconds)
+
+    def died(self, app: str) -> None:
+        """An instance ended that was not told to."""
+        self._deaths[app] += 1
+
+    def told(self) -> dict[str, Any]:
+        """All of it as JSON. `unsettled_s` is seconds since all apps were as asked, 0 while they are."""
+        now = self._clock()
+        since = self._began if self._settled_at is None else self._settled_at
+        return {
+            "states": dict(self._states),
+            "backlog": len(self._unsettled),
+            "unsettled_s": now - since if self._unsettled or self._settled_at is None else 0.0,
+            "actions": [[kind, outcome, count] for (kind, outcome), count in sorted(self._actions.items())],
+            "durations": {kind: _json(each) for kind, each in sorted(self._durations.items())},
+            "environments": dict(self._environments),
+            "deaths": dict(self._deaths),
+            "handover": _json(self._handover),
+            "probes": [[app, well, count] for (app, well), count in sorted(self._probes.items())],
+        }
+
+
+def _json(durations: Durations) -> dict[str, Any]:
+    return {"buckets": durations.buckets, "seconds": durations.seconds}

@@ -1,0 +1,195 @@
+"""The requests an app has answered, as its workers tell in the files they passed their gate with, and when last.
+
+An app's figures are those of the instances that are, read from the workers' files, and of those that were, kept in a
+ledger beside. An instance is added to the ledger before its files go, and named there, so that it is counted once
+whatever instruction the daemon dies at: a total goes back only when a ledger could not be written.
+"""
+
+import contextlib
+import json
+import os
+import struct
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from reconciler.serving.gate_figures import SPANS, VERSION
+
+_FORMAT = struct.Struct(f"QQdd{5 * SPANS}Q")
+_UNKNOWN = (0.0, 1)  # it could not write on a full disk, or is just about to: take it for busy
+_LEDGER = "figures.json"
+_NAMED = 64
+_LOOKS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """`classes` counts what was answered with 1xx to 5xx; `buckets` what took up to each of BOUNDS_S, and longer.
+
+    `seconds` is what they took in all; `busy` how many workers are at work, of so many `workers`.
+    """
+
+    classes: tuple[int, ...] = (0,) * 5
+    buckets: tuple[int, ...] = (0,) * SPANS
+    seconds: float = 0.0
+    in_flight: int = 0
+    busy: int = 0
+    workers: int = 0
+
+    def __add__(self, other: "Figures") -> "Figures":
+        return Figures(
+            classes=_sums(self.classes, other.classes),
+            buckets=_sums(self.buckets, other.buckets),
+            seconds=self.seconds + other.seconds,
+            in_flight=self.in_flight + other.in_flight,
+            busy=self.busy + other.busy,
+            workers=self.workers + other.workers,
+        )
+
+    @property
+    def requests(self) -> int:
+        """How many were answered."""
+        return sum(self.classes)
+
+
+def of_app(passed: Path) -> Figures:
+    """What an app has done; `passed` is the directory of its instances' directories. Blocks for a few small files."""
+    instances = {place.name: of_instance(place) for place in _listing(passed)}
+    ledger = _Ledger.read(passed.parent)  # after them: what went meanwhile is in it
+    return sum((figures for name, figures in instances.items() if name not in ledger.named), ledger.figures)
+
+
+def of_instance(place: Path) -> Figures:
+    """What the workers of one instance have done, those that are gone included."""
+    for _ in range(_LOOKS):
+        names = [path for path in _listing(place) if _tells(path.name)]
+        with contextlib.suppress(FileNotFoundError):  # a worker took over the file of another: look again
+            return sum((_of_worker(path) for path in names), Figures())
+    return Figures()
+
+
+def keep(passed: Path) -> None:
+    """Add the figures of an instance that is about to be forgotten to its app's ledger, once."""
+    directory = passed.parent.parent
+    ledger = _Ledger.read(directory)
+    figures = of_instance(passed)
+    if passed.name in ledger.named or not figures.requests:
+        return
+    named = (*ledger.named, passed.name)[-_NAMED:]
+    with contextlib.suppress(OSError):  # no app stays for want of room for its figures
+        _Ledger(figures=ledger.figures + figures, named=named).write(directory)
+
+
+def counting(files: Iterable[Path]) -> bool:
+    """Whether any of these workers says when it is at work."""
+    for file in files:
+        with contextlib.suppress(OSError):
+            if file.stat().st_size >= _FORMAT.size:
+                return True
+    return False
+
+
+def last_busy(files: Iterable[Path]) -> float | None:
+    """The latest moment any of these workers was busy, now for one that is; None when none of them says."""
+    latest = None
+    for file in files:
+        try:
+            numbers = _numbers(file)
+        except OSError:
+            continue
+        at, working_on = (numbers.ended, numbers.in_flight) if numbers else _UNKNOWN
+        moment = time.monotonic() if working_on > 0 else at
+        latest = moment if latest is None else max(latest, moment)
+    return latest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ledger:
+    """The figures of instances that are gone, and the ids of the last of them."""
+
+    figures: Figures = Figures()
+    named: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, directory: Path) -> "_Ledger":
+        try:
+            told = json.loads((directory / _LEDGER).read_bytes())
+            figures = Figures(
+                classes=_whole(told["classes"], 5),
+                buckets=_whole(told["buckets"], SPANS),
+                seconds=float(told["seconds"]),
+            )
+            return cls(figures=figures, named=tuple(map(str, told["instances"])))
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls()
+
+    def write(self, directory: Path) -> None:
+        told = {
+            "classes": self.figures.classes,
+            "buckets": self.figures.buckets,
+            "seconds": self.figures.seconds,
+            "instances": self.named,
+        }
+        draft = directory / f".{_LEDGER}.draft"
+        draft.write_text(json.dumps(told), encoding="ascii")
+        draft.replace(directory / _LEDGER)
+
+
+def _of_worker(path: Path) -> Figures:
+    """Raises FileNotFoundError; a file of another layout tells nothing."""
+    numbers, alive = _numbers(path), path.name.isdecimal()
+    if not numbers:
+        return Figures(workers=int(alive))
+    cells = numbers.cells
+    return Figures(
+        classes=tuple(sum(cells[at : at + SPANS]) for at in range(0, 5 * SPANS, SPANS)),
+        buckets=tuple(sum(cells[at::SPANS]) for at in range(SPANS)),
+        seconds=numbers.took,
+        in_flight=numbers.in_flight if alive else 0,
+        busy=int(alive and numbers.in_flight > 0),
+        workers=int(alive),
+    )
+
+
+class _Numbers(NamedTuple):
+    """A worker's file, number by number but for the version."""
+
+    in_flight: int
+    ended: float
+    took: float
+    cells: tuple[int, ...]
+
+
+def _numbers(path: Path) -> _Numbers | None:
+    content = path.read_bytes()
+    if len(content) < _FORMAT.size:
+        return None
+    version, in_flight, ended, took, *cells = _FORMAT.unpack_from(content)
+    return _Numbers(in_flight, ended, took, tuple(cells)) if version == VERSION else None
+
+
+def _tells(name: str) -> bool:
+    """A worker's pid; with "done-" or "left-" before it, of one that is gone."""
+    return name.removeprefix("done-").removeprefix("left-").isdecimal()
+
+
+def _whole(numbers: Iterable[object], count: int) -> tuple[int, ...]:
+    found = tuple(int(str(number)) for number in numbers)
+    if len(found) != count:
+        raise ValueError(found)
+    return found
+
+
+def _sums(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(a + b for a, b in zip(one, other, strict=True))
+
+
+def _listing(directory: Path) -> Iterator[Path]:
+    try:
+        names = os.listdir(directory)  # noqa: PTH208  names are all there is to know
+    except OSError:
+        return
+    for name in names:
+        yield directory / name

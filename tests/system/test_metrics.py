@@ -1,0 +1,102 @@
+"""The figures of a real daemon's real apps: exact, whoever dies."""
+
+import json
+import os
+import re
+import signal
+from typing import Any
+
+import pytest
+
+from reconciler.serving import figures
+from tests.eventually import eventually
+from tests.site import Site, get
+
+pytestmark = pytest.mark.system
+
+ASGI = """\
+async def application(scope, receive, send):
+    if scope["type"] != "http":
+        raise RuntimeError
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
+    await send({"type": "http.response.body", "body": b"1"})
+"""
+
+
+def seen(site: Site, app: str = "blog") -> figures.Figures:
+    return figures.of_app(site.layout.passed(app))
+
+
+def metrics(site: Site) -> dict[str, float]:
+    told = site.cli("metrics")
+    assert told.returncode == 0, told.stderr
+    return {
+        name: float(value)
+        for name, _, value in (line.rpartition(" ") for line in told.stdout.splitlines())
+        if name[0] != "#"
+    }
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread", "asgi"])
+def test_every_request_counts_once_and_the_total_outlives_workers_instances_and_the_daemon(
+    site: Site, kind: str
+) -> None:
+    fields: dict[str, Any] = {"gthread": {"worker_class": "gthread", "threads": 4}}.get(kind, {})
+    port = site.app("blog", probation="0s", workers=2, **fields)
+    if kind == "asgi":
+        (site.root / "apps/blog/wsgi.py").unlink()
+        site.save(site.root / "apps/blog/asgi.py", ASGI)
+    daemon = site.live()
+    eventually(site.serves("blog", "1", port))
+    eventually(lambda: seen(site).in_flight == 0)
+    first = seen(site).requests
+
+    def ask(total: int) -> None:
+        for _ in range(5):
+            assert get(port) == "1"
+        eventually(lambda: seen(site).requests == first + total)
+
+    ask(5)
+    (passed,) = site.layout.passed("blog").iterdir()
+    os.kill(next(int(path.name) for path in passed.iterdir() if path.name.isdecimal()), signal.SIGKILL)
+    eventually(lambda: seen(site).workers == 2)
+    eventually(lambda: len(list(passed.glob("left-*"))) == 0)
+    ask(10)
+    os.kill(site.pid("blog"), signal.SIGKILL)
+    eventually(lambda: seen(site).workers == 2 and len(list(site.layout.passed("blog").iterdir())) == 1)
+    ask(15)
+    site.end(daemon, signal.SIGKILL)
+    ask(20)
+    site.live()
+    site.await_settled("blog")
+    ask(25)
+    told = metrics(site)
+    assert told['reconciler_app_requests_total{app="blog",code="2xx"}'] == first + 25
+    assert told['reconciler_app_workers{app="blog"}'] == 2
+    assert told['reconciler_app_memory_bytes{app="blog"}'] > 2**20
+    assert told["reconciler_up"] == 1
+
+
+def test_the_daemon_tells_what_it_did_and_top_what_the_apps_do(site: Site) -> None:
+    port = site.app("blog", probation="0s", health={"path": "/", "interval": "1s"})
+    daemon = site.live()
+    eventually(site.serves("blog", "1", port))
+    site.source("blog", "2")
+    eventually(site.serves("blog", "2", port))
+    site.await_settled("blog")
+    os.kill(site.pid("blog"), signal.SIGKILL)
+    eventually(lambda: metrics(site)['reconciler_app_restarts_total{app="blog"}'] == 1)
+    site.await_settled("blog")
+    probes = 'reconciler_app_probes_total{app="blog",result="well"}'
+    eventually(lambda: metrics(site).get(probes, 0) > 0)
+    told = metrics(site)
+    assert told['reconciler_apps{state="running"}'] == 1
+    assert told["reconciler_backlog_apps"] == told["reconciler_unconverged_seconds"] == 0
+    assert told['reconciler_actions_total{action="stage",outcome="done"}'] == 2
+    assert told["reconciler_handover_duration_seconds_count"] == 1
+    table = site.cli("top", "--once", "--interval", "100ms").stdout.splitlines()
+    assert re.match(r"APP +REQ/S .* CPU$", table[0])
+    assert re.match(r"blog +[\d.]+ .* 0/1 +[\d.]+M +\d+%$", table[1])
+    assert json.loads(site.cli("top", "--json", "--interval", "100ms").stdout)["blog"]["workers"] == 1
+    site.end(daemon)
+    assert metrics(site)["reconciler_up"] == 0
