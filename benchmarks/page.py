@@ -1,0 +1,99 @@
+"""The page with 500 apps: how soon it is loaded, and what one viewer costs the daemon and the process that answers."""
+
+import http.client
+import os
+import socket
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from _bench import bench, machine, summary, verdict
+
+APPS = int(os.environ.get("APPS", "500"))
+LOADS = 20
+WATCHED_S = 30.0
+MOST_MS = 300.0
+MOST_PERCENT = 5.0
+
+
+class Client(http.client.HTTPConnection):
+    def __init__(self, place: Path) -> None:
+        super().__init__("localhost", timeout=30)
+        self.place = place
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(30)
+        self.sock.connect(str(self.place))
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_mb(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
+
+
+def child(daemon: int) -> int:
+    for pid in Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split():
+        if b"reconciler.web" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return int(pid)
+    raise ProcessLookupError
+
+
+def load(place: Path) -> tuple[float, int]:
+    began = time.perf_counter()
+    client = Client(place)
+    client.request("GET", "/")
+    answer = client.getresponse()
+    size = len(answer.read())
+    client.close()
+    assert answer.status == 200
+    return time.perf_counter() - began, size
+
+
+def main() -> int:
+    print(machine())
+    with bench() as here:
+        daemon = here.start().pid
+        names = [f"app-{number:03}" for number in range(APPS)]
+        for name in names:
+            here.drop(name, f"path: {here.app}\nstart: lazy\nworkers: 1\n")
+        here.until("sleeping", names)
+        # One of ten is awake, so that there is something to weigh.
+        ports = {name: app["port"] for name, app in here.status().items()}
+        for name in names[::10]:
+            client = http.client.HTTPConnection("127.0.0.1", int(str(ports[name])), timeout=60)
+            client.request("GET", "/")
+            client.getresponse().read()
+        place = here.state / "api.sock"
+        first, size = load(place)
+        print(f"the first page, with the start of the process: {first * 1000:.0f} ms, {size / 1024:.0f} kB")
+        taken = []
+        for _ in range(LOADS):
+            time.sleep(0.6)  # so that none is answered from the look before
+            taken.append(load(place)[0])
+        print(f"the page: {summary(taken)}")
+        viewer = Client(place)
+        viewer.request("GET", "/live", headers={"Accept": "text/event-stream"})
+        stream = viewer.getresponse()
+        for _ in range(4):
+            stream.readline()
+        web = child(daemon)
+        time.sleep(5)
+        before = cpu_seconds(daemon), cpu_seconds(web)
+        time.sleep(WATCHED_S)
+        shares = [(cpu_seconds(pid) - b) / WATCHED_S * 100 for pid, b in zip((daemon, web), before, strict=True)]
+        print(f"with one viewer, over {WATCHED_S:.0f} s: daemon {shares[0]:.2f}%, page {shares[1]:.2f}% of one core")
+        print(f"memory: daemon {memory_mb(daemon):.1f} MB, page {memory_mb(web):.1f} MB (PSS)")
+        viewer.close()
+        good = verdict("page in ms, median", statistics.median(taken) * 1000, MOST_MS)
+        return 0 if verdict("processor with one viewer, in percent", sum(shares), MOST_PERCENT) and good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

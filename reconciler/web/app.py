@@ -1,0 +1,85 @@
+"""Every path there is, and what holds for all of them: headers that bind browsers, and errors in a person's words."""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from reconciler.settings import Settings
+from reconciler.web.access import Access, MustLogIn
+from reconciler.web.api import Api
+from reconciler.web.desk import Desk
+from reconciler.web.lookout import CannotLook, Lookout
+from reconciler.web.pages import Pages
+from reconciler.web.problem import problem
+
+_HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    # With no-referrer, browsers would hide from us even that our own page sent a form.
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+_EXPLAINED = {404: "there is nothing at this path", 405: "this path does not take that method"}
+
+
+def application(settings: Settings) -> ASGIApp:
+    """The whole of it, for one host."""
+    desk = Desk(settings=settings, lookout=Lookout(settings), access=Access(settings.api))
+    pages = Pages(desk)
+
+    async def failed(request: Request, error: Exception) -> Response:
+        status, detail, headers = _told(error)
+        if isinstance(error, MustLogIn):
+            if _is_for_programs(request):
+                return problem(401, "this needs the token: 'Authorization: Bearer …'", {"WWW-Authenticate": "Bearer"})
+            return RedirectResponse("/login", 303)
+        if _is_for_programs(request):
+            return problem(status, detail, headers)
+        return pages.trouble(status, detail, headers)
+
+    handlers: dict[int | type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = dict.fromkeys(
+        (HTTPException, MustLogIn, CannotLook, 500), failed
+    )
+    starlette = Starlette(routes=[*Api(desk).routes(), *pages.routes()], exception_handlers=handlers)
+    starlette.router.redirect_slashes = False
+    return _Headed(starlette)
+
+
+def _told(error: Exception) -> tuple[int, str, dict[str, str] | None]:
+    if isinstance(error, HTTPException):
+        plain = error.detail if type(error) is not HTTPException else _EXPLAINED.get(error.status_code, error.detail)
+        return error.status_code, plain, dict(error.headers) if error.headers else None
+    if isinstance(error, CannotLook):
+        return 503, str(error), None
+    return 500, "this is a mistake in reconciler; web.log in the state directory has the details", None
+
+
+def _is_for_programs(request: Request) -> bool:
+    return request.url.path.startswith(("/api/", "/metrics", "/live"))
+
+
+class _Headed:
+    """Adds what every answer carries."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def headed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        await self._app(scope, receive, headed if scope["type"] == "http" else send)

@@ -1,0 +1,56 @@
+"""A manifest file as it is on disk, line by line, with what is wrong with it at each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reconciler.web.masking import masked
+from reconciler.web.reading import opened
+
+_LARGEST = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line, its number from 1, and what to mend in it."""
+
+    number: int
+    text: str
+    errors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownManifest:
+    """`problem` says why there are no lines, empty when there are."""
+
+    file: str
+    lines: tuple[Line, ...] = ()
+    errors: int = 0
+    problem: str = ""
+
+
+def shown_manifest(file: str | None, files: Sequence[Mapping[str, Any]], directory: Path) -> ShownManifest | None:
+    """The file's lines, secrets hidden; None when no file asks for the app."""
+    if file is None:
+        return None
+    place = Path(file)
+    errors: list[Mapping[str, Any]] = next((entry["errors"] for entry in files if entry["file"] == file), [])
+    if directory not in place.parents:
+        return ShownManifest(file=file, problem="it is not among the manifests any more")
+    try:
+        with opened(place) as read:
+            content = read.read(_LARGEST + 1)
+    except OSError as error:
+        return ShownManifest(file=file, errors=len(errors), problem=f"cannot be read: {error.strerror}")
+    if len(content) > _LARGEST:
+        return ShownManifest(file=file, errors=len(errors), problem="is too large to be shown")
+    found: dict[int, list[str]] = {}
+    texts = masked(content.decode("utf-8", "replace"))
+    for wrong in errors:
+        told = f"{wrong['path']}: {wrong['message']}" if wrong["path"] else str(wrong["message"])
+        found.setdefault(min(max(wrong["line"], 1), max(len(texts), 1)), []).append(told)
+    lines = tuple(
+        Line(number=number, text=text, errors=tuple(found.get(number, ()))) for number, text in enumerate(texts, 1)
+    )
+    return ShownManifest(file=file, lines=lines, errors=len(errors))

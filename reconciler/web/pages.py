@@ -1,0 +1,262 @@
+"""The pages: what a browser shows, with or without its own programs."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Mapping
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from reconciler.cli.table import ago
+from reconciler.web import logs
+from reconciler.web.access import Admission
+from reconciler.web.api import WHICH_LOGS, known_app, log_of
+from reconciler.web.desk import REQUESTS, Desk, form_of, server_sent
+from reconciler.web.manifest import shown_manifest
+from reconciler.web.planning import CannotPlan, plan_of
+from reconciler.web.problem import Problem
+from reconciler.web.shown import brief, clock, line, moment, shown, size
+from reconciler.web.ticking import ticks
+from reconciler.web.timeline import HEIGHT, NAMES, WIDTH, timeline
+from reconciler.web.view import BLANK, STATES, Row, counts, row, rows
+
+_EVENTS, _LATELY = 30, 14
+_TIMELINE_EVENTS = 500
+_LOG_LINES = 60
+_A_YEAR_S = 365 * 24 * 3600
+_KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+
+# What each request is called on its button, and what a person should know before.
+ACTIONS: Mapping[str, tuple[str, str]] = {
+    "restart": ("Restart", "A new instance is started; the running one serves until the new one does."),
+    "rollback": ("Roll back", "The last revision that proved good serves again, until manifest or source change."),
+    "stop": ("Stop", "It stops serving, and its port is closed, until its manifest changes or it is started here."),
+    "start": ("Start", "It is again as its manifest asks: what was asked for by hand is forgotten."),
+    "forget-failure": ("Try again now", "What failed is forgotten and tried at once."),
+}  # fmt: skip
+
+
+class Pages:
+    """Pages made at one desk."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._static = {
+            place.name: place.read_bytes()
+            for place in (resources.files("reconciler.web") / "static").iterdir()
+            if Path(place.name).suffix in _KINDS
+        }
+        self._versions = {name: sha256(content).hexdigest()[:12] for name, content in self._static.items()}
+        self._templates = jinja2.Environment(
+            loader=jinja2.PackageLoader("reconciler.web"), autoescape=True, undefined=jinja2.StrictUndefined,
+            trim_blocks=True, lstrip_blocks=True, auto_reload=False, finalize=_finalized,
+        )  # fmt: skip
+        self._templates.filters.update(line=line, ago=ago, brief=brief, clock=clock, moment=moment, size=size)
+        self._templates.globals.update(
+            static=lambda name: f"/static/{self._versions[name]}/{name}", actions=ACTIONS, states=STATES
+        )
+
+    def routes(self) -> list[Route]:
+        """Every path of the pages."""
+        guarded = self._desk.guarded
+        return [
+            Route("/", guarded(self.apps), methods=["GET"]),
+            Route("/apps/{name}", guarded(self.app), methods=["GET"]),
+            Route("/apps/{name}/plan", guarded(self.plan), methods=["GET"]),
+            Route("/apps/{name}/{do}", guarded(self.confirm), methods=["GET"]),
+            Route("/apps/{name}/{do}", guarded(self.act), methods=["POST"]),
+            Route("/live", guarded(self.live), methods=["GET"]),
+            Route("/login", self.login, methods=["GET"]),
+            Route("/login", self.log_in, methods=["POST"]),
+            Route("/logout", guarded(self.log_out), methods=["POST"]),
+            Route("/static/{version}/{name}", self.static, methods=["GET"]),
+        ]
+
+    async def apps(self, request: Request, admission: Admission) -> Response:
+        seen = await self._desk.lookout.now()
+        events = await self._desk.lookout.events(None, _LATELY)
+
+        def made() -> Response:
+            every = rows(seen)
+            state, sought = request.query_params.get("state", ""), request.query_params.get("q", "").strip().lower()
+            fits = [r for r in every if state in ("", r.state) and sought in f"{r.name} {r.cells['message']}".lower()]
+            return self._page(
+                "apps.html",
+                admission,
+                seen=seen,
+                rows=fits,
+                blank=BLANK,
+                every=every,
+                counts=counts(every),
+                state=state,
+                sought=sought,
+                events=list(reversed(events)),
+                refused=[m for m in seen.status["manifests"] if m["errors"]],
+            )
+
+        return await asyncio.to_thread(made)
+
+    async def app(self, request: Request, admission: Admission) -> Response:
+        seen = await self._desk.lookout.now()
+        found = known_app(request, seen)
+        name = str(found["name"])
+        events = await self._desk.lookout.events(name, _TIMELINE_EVENTS)
+        which = request.query_params.get("which", "app")
+        which = which if which in WHICH_LOGS else "app"
+        now = time.time()  # noqa: TID251  events are shown against it
+
+        def made() -> Response:
+            try:
+                written: list[str] = logs.tail(log_of(self._desk, request, [name]), _LOG_LINES)
+            except (Problem, OSError):
+                written = []
+            return self._page(
+                "app.html",
+                admission,
+                seen=seen,
+                row=row(found, seen),
+                app=found,
+                events=list(reversed(events[-_EVENTS:])),
+                picture=timeline(events, now),
+                width=WIDTH,
+                height=HEIGHT,
+                names=NAMES,
+                manifest=shown_manifest(found["manifest"], seen.status["manifests"], self._desk.settings.manifests),
+                log=written,
+                which=which,
+                told=self._desk.told.pop(f"{admission.session} {name}", ""),
+                services=[s for s in seen.status["services"] if name in s.get("apps", ())],
+            )
+
+        return await asyncio.to_thread(made)
+
+    async def plan(self, request: Request, admission: Admission) -> Response:
+        seen = await self._desk.lookout.now()
+        found = known_app(request, seen)
+        plan: dict[str, Any] = dict.fromkeys(("actions", "error", "wait_seconds", "message"))
+        why = ""
+        try:
+            told = await plan_of(self._desk.settings, str(found["name"]))
+            plan = next(iter(told["apps"]), plan)
+        except CannotPlan as error:
+            why = str(error)
+        return self._page("plan.html", admission, seen=seen, row=row(found, seen), plan=plan, why=why, signs=_SIGNS)
+
+    async def confirm(self, request: Request, admission: Admission) -> Response:
+        seen = await self._desk.lookout.now()
+        do = _known_action(request)
+        shown_row = row(known_app(request, seen), seen)
+        return self._page("confirm.html", admission, seen=seen, row=shown_row, do=do)
+
+    async def act(self, request: Request, admission: Admission) -> Response:
+        do, form = _known_action(request), await form_of(request)
+        self._desk.access.check_write(request, admission, form.get("form_token", ""))
+        name = str(known_app(request, await self._desk.lookout.now())["name"])
+        done = await self._desk.request(do, name)
+        while len(self._desk.told) >= 100:
+            del self._desk.told[next(iter(self._desk.told))]
+        self._desk.told[f"{admission.session} {name}"] = done
+        return RedirectResponse(f"/apps/{name}", 303)
+
+    async def live(self, request: Request, _: Admission) -> Response:
+        return self._desk.streaming(request, self._changes(request.query_params.get("app")))
+
+    async def _changes(self, only: str | None) -> AsyncIterator[str]:
+        """What differs from what was told before; everything at first."""
+        told: dict[str, Row] = {}
+        before, last = None, -1
+        async for sign_due in ticks():
+            seen = await self._desk.lookout.now()
+            if seen is before:
+                if sign_due:
+                    yield ": nothing new\n\n"
+                continue
+            now = {r.name: r for r in await asyncio.to_thread(rows, seen) if only in (None, r.name)}
+            changed = {name: r.live() for name, r in now.items() if told.get(name) != r}
+            gone = sorted(told.keys() - now.keys())
+            daemon = seen.status["daemon"]
+            head = {
+                "running": daemon["running"],
+                "pid": daemon["pid"],
+                "up": None if seen.up_s is None else ago(seen.up_s),
+            }
+            yield server_sent({"rows": changed, "gone": gone, "counts": counts(list(now.values())), "daemon": head,
+                               "notice": line(seen.status["notice"] or "")})  # fmt: skip
+            if seen.last_event != last:
+                newer = await self._desk.lookout.events(only, _EVENTS, last) if last >= 0 else []
+                last = seen.last_event
+                told_events = [{"at": e.at, "clock": brief(e.at), "app": line(e.app), "kind": line(e.kind),
+                                "text": line(e.text), "cause": line(e.cause)} for e in newer]  # fmt: skip
+                if told_events:
+                    yield server_sent(told_events, "events")
+            told, before = now, seen
+
+    async def login(self, request: Request) -> Response:
+        self._desk.access.check_host(request)
+        return self._page("login.html", None, wrong=False)
+
+    async def log_in(self, request: Request) -> Response:
+        self._desk.access.check_host(request)
+        if request.scope["state"]["door"] == "unix":
+            return RedirectResponse("/", 303)
+        session = await self._desk.access.log_in(request, (await form_of(request)).get("token", ""))
+        if session is None:
+            return self._page("login.html", None, status=403, wrong=True)
+        response = RedirectResponse("/", 303)
+        self._desk.give_session(response, session)
+        return response
+
+    async def log_out(self, request: Request, admission: Admission) -> Response:
+        form = await form_of(request)
+        self._desk.access.check_form(request, admission, form.get("form_token", ""))
+        response = RedirectResponse("/login", 303)
+        self._desk.give_session(response, "")
+        return response
+
+    async def static(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        content = self._static.get(name)
+        if content is None or request.path_params["version"] != self._versions[name]:
+            raise Problem(404, "there is nothing at this path")
+        return Response(
+            content,
+            media_type=_KINDS[Path(name).suffix],
+            headers={"Cache-Control": f"public, max-age={_A_YEAR_S}, immutable"},
+        )
+
+    def trouble(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+        """A page that says what went wrong."""
+        return self._page("trouble.html", None, status=status, detail=detail, headers=headers)
+
+    def _page(self, template: str, admission: Admission | None, status: int = 200, **facts: Any) -> HTMLResponse:
+        headers = facts.pop("headers", None)
+        is_tcp = admission is not None and not self._is_local(admission)
+        text = self._templates.get_template(template).render(
+            admission=admission, is_tcp=is_tcp, status=status, host=_HOST, **facts
+        )
+        return HTMLResponse(text, status, headers)
+
+    def _is_local(self, admission: Admission) -> bool:
+        return admission.who != "token"
+
+
+_SIGNS = {"Stop": "-", "Unlisten": "-", "Discard": "-", "Erase": "-", "Bury": "-", "Sleep": "-", "StepAside": "-"}
+_HOST = socket.gethostname()
+
+
+def _known_action(request: Request) -> str:
+    do = str(request.path_params["do"])
+    if do not in REQUESTS:
+        raise Problem(404, "there is nothing at this path")
+    return do
+
+
+def _finalized(value: Any) -> Any:
+    return shown(value) if type(value) is str else value

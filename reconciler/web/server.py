@@ -1,0 +1,67 @@
+"""Settings and listeners in; answers out, until the daemon is gone or nobody has come for a while."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Sequence
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from reconciler.front_door import SIGN_OF_LIFE_EVERY_S
+from reconciler.settings import Settings
+from reconciler.web.app import application
+from reconciler.web.connection import Connection
+
+_LONGEST_HEAD = 16 * 1024
+_LAST_WORDS_S = 10.0
+
+
+def serve(settings: Settings, line: socket.socket, listeners: Sequence[socket.socket]) -> None:
+    """Answer at the listeners. `line` is watched for the daemon's end, and told now and then that this one lives."""
+    asyncio.run(_serve(settings, line, listeners))
+
+
+async def _serve(settings: Settings, line: socket.socket, listeners: Sequence[socket.socket]) -> None:
+    loop = asyncio.get_running_loop()
+    line.setblocking(False)
+    loop.add_reader(line.fileno(), os._exit, 0)  # the daemon says nothing more: it is gone
+    config = uvicorn.Config(
+        application(settings),
+        http=Connection,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        h11_max_incomplete_event_size=_LONGEST_HEAD,
+    )
+    config.load()
+    state = ServerState()
+    async with contextlib.AsyncExitStack() as stack:
+        for listener in listeners:
+            server = await loop.create_server(
+                lambda: Connection(config=config, server_state=state, app_state={}),
+                sock=listener,
+                backlog=256,
+            )
+            stack.callback(server.close)
+        await _until_idle(settings.api_idle_s, state, line)
+    # Who was accepted a moment ago is still answered; whoever comes now waits for the next process.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LAST_WORDS_S):
+            while state.connections:  # noqa: ASYNC110  uvicorn says nothing when one goes
+                await asyncio.sleep(0.1)
+
+
+async def _until_idle(idle_s: float, state: ServerState, line: socket.socket) -> None:
+    """Return when nobody was there for `idle_s`."""
+    last, total = time.monotonic(), -1
+    while time.monotonic() - last < idle_s:
+        if state.connections or state.total_requests != total:
+            last, total = time.monotonic(), state.total_requests
+        with contextlib.suppress(BlockingIOError):
+            line.send(b".")
+        await asyncio.sleep(min(SIGN_OF_LIFE_EVERY_S, idle_s))

@@ -1,0 +1,188 @@
+// Keeps the page as the host is. Whatever comes from the host is put in place as text, never as markup.
+"use strict";
+(() => {
+  const one = document.getElementById("one");
+  const table = document.querySelector("#apps tbody");
+  const app = one ? one.dataset.app : null;
+  const query = new URLSearchParams(location.search);
+  const seek = document.getElementById("q");
+
+  const put = (place, text) => { if (place && place.textContent !== text) place.textContent = text; };
+
+  const update = (root, row) => {
+    for (const place of root.querySelectorAll("[data-cell]")) {
+      const text = row.cells[place.dataset.cell];
+      if (text !== undefined) put(place, String(text));
+    }
+    for (const state of root.querySelectorAll("[data-state]")) {
+      state.className = "state s-" + row.state;
+      state.querySelector("use").setAttribute("href", "#m-" + row.mark);
+    }
+    for (const link of root.querySelectorAll("[data-url]")) {
+      if (row.url && /^https?:\/\//.test(row.url)) link.setAttribute("href", row.url); else link.removeAttribute("href");
+    }
+    for (const spark of root.querySelectorAll("[data-spark]")) {
+      spark.firstElementChild.setAttribute("points", row[spark.dataset.spark]);
+    }
+    for (const time of root.querySelectorAll("time[data-until]")) time.dataset.until = row.next || "";
+  };
+
+  const rows = new Map();
+  if (table) for (const row of table.rows) rows.set(row.dataset.app, row);
+
+  const added = (name) => {
+    const row = document.getElementById("row").content.firstElementChild.cloneNode(true);
+    row.dataset.app = name;
+    const link = row.querySelector("[data-name]");
+    link.setAttribute("href", "/apps/" + encodeURIComponent(name));
+    put(link.querySelector("bdi"), name);
+    const after = [...rows.keys()].filter((known) => known > name).sort()[0];
+    table.insertBefore(row, after === undefined ? null : rows.get(after));
+    rows.set(name, row);
+    return row;
+  };
+
+  const sift = () => {
+    const words = seek ? seek.value.trim().toLowerCase() : "";
+    for (const [name, row] of rows) {
+      row.hidden = words !== "" && !(name + " " + row.querySelector('[data-cell="message"]').textContent).toLowerCase().includes(words);
+    }
+  };
+
+  const tell = (data) => {
+    put(document.getElementById("daemon"), data.daemon.running
+      ? "daemon " + data.daemon.pid + (data.daemon.up ? ", up " + data.daemon.up : "")
+      : "no daemon runs: nothing watches the apps");
+    const notice = document.getElementById("notice");
+    notice.hidden = !data.notice;
+    put(notice.firstElementChild, data.notice);
+    if (one) {
+      if (data.rows[app]) update(one, data.rows[app]);
+      return;
+    }
+    if (!table || query.has("state") || query.has("q")) {
+      for (const [name, row] of Object.entries(data.rows)) if (rows.has(name)) update(rows.get(name), row);
+      if (!table && Object.keys(data.rows).length && !query.toString()) location.reload();
+      return;
+    }
+    for (const [name, row] of Object.entries(data.rows)) update(rows.get(name) || added(name), row);
+    for (const name of data.gone) if (rows.has(name)) { rows.get(name).remove(); rows.delete(name); }
+    for (const link of document.querySelectorAll("[data-count]")) {
+      const number = data.counts[link.dataset.count] || 0;
+      put(link.querySelector("b"), String(number));
+      link.hidden = number === 0;
+    }
+    if (seek && seek.value) sift();
+  };
+
+  const list = document.getElementById("events");
+  const happened = (events) => {
+    for (const event of events) {
+      if (!list) break;
+      const item = document.createElement("li");
+      item.className = "e-" + event.kind.replace(/[^a-z]/g, "");
+      const part = (kind, name, text) => {
+        const place = document.createElement(kind);
+        if (name) place.className = name;
+        const isolated = document.createElement("bdi");
+        isolated.textContent = text;
+        place.append(isolated);
+        return place;
+      };
+      item.append(part("time", "", event.clock), " ");
+      if (!one) item.append(part("span", "who", event.app), " ");
+      item.append(part("span", "kind", event.kind), " ");
+      const what = part("span", "what", event.text);
+      if (event.cause) what.append(" ", part("span", "cause", event.cause));
+      item.append(what);
+      list.prepend(item);
+    }
+    while (list && list.children.length > 40) list.lastElementChild.remove();
+    if (one) refresh();
+  };
+
+  // What only the host can draw is fetched again, from our own pages, and put in whole.
+  const fetched = async (from, ...ids) => {
+    const answer = await fetch(from, { credentials: "same-origin" });
+    if (!answer.ok || answer.redirected) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const id of ids) {
+      const fresh = page.getElementById(id), old = document.getElementById(id);
+      if (fresh && old) {
+        const from = old.dataset.from;
+        old.replaceWith(document.adoptNode(fresh));
+        if (from) document.getElementById(id).dataset.from = from;
+      }
+    }
+  };
+  let due = null;
+  const refresh = () => {
+    clearTimeout(due);
+    due = setTimeout(() => {
+      fetched(location.pathname, "timeline", "manifest");
+      plan();
+    }, 700);
+  };
+  const plan = () => {
+    const place = document.getElementById("plan");
+    if (place && place.dataset.from) fetched(place.dataset.from, "plan");
+  };
+
+  const countdown = () => {
+    for (const time of document.querySelectorAll("time[data-until]")) {
+      const left = Number(time.dataset.until) - Date.now() / 1000;
+      put(time, time.dataset.until && left > -2 ? "next try in " + Math.max(0, Math.ceil(left)) + " s" : "");
+    }
+  };
+
+  const visible = (text) => text.replace(
+    /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g,
+    (c) => {
+      const code = c.charCodeAt(0).toString(16);
+      return code.length < 3 ? "\\x" + code.padStart(2, "0") : "\\u" + code.padStart(4, "0");
+    });
+  const log = document.getElementById("log");
+  const follow = () => {
+    let first = true;
+    const source = new EventSource(log.dataset.from);
+    source.onopen = () => { first = true; };
+    source.onmessage = (event) => {
+      const low = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+      if (first) log.textContent = "";
+      first = false;
+      const fresh = document.createDocumentFragment();
+      for (const line of JSON.parse(event.data)) {
+        const isolated = document.createElement("bdi");
+        isolated.textContent = visible(line);
+        fresh.append(isolated, "\n");
+      }
+      log.append(fresh);
+      while (log.childNodes.length > 2000) log.firstChild.remove();
+      document.getElementById("log-empty").hidden = true;
+      if (low) log.scrollTop = log.scrollHeight;
+    };
+    return source;
+  };
+
+  let open = [];
+  const listen = () => {
+    const live = new EventSource("/live" + (app ? "?app=" + encodeURIComponent(app) : ""));
+    live.onmessage = (event) => tell(JSON.parse(event.data));
+    live.addEventListener("events", (event) => happened(JSON.parse(event.data)));
+    live.onopen = () => document.body.removeAttribute("data-stale");
+    live.onerror = () => { document.body.dataset.stale = ""; };
+    open = [live];
+    if (log) { log.scrollTop = log.scrollHeight; open.push(follow()); }
+  };
+  // A tab nobody looks at costs the host nothing.
+  document.addEventListener("visibilitychange", () => {
+    for (const source of open) source.close();
+    open = [];
+    if (!document.hidden) listen();
+  });
+  if (seek) seek.addEventListener("input", sift);
+  setInterval(countdown, 1000);
+  countdown();
+  if (!document.hidden) listen();
+  plan();
+})();

@@ -1,0 +1,88 @@
+"""An app's line of the status in, the words of its row on the page out, the same at first and at every change."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.web.lookout import Sighting
+from reconciler.web.shown import line, percent, rate, size, url
+from reconciler.web.timeline import sparkline
+
+# Every state with the mark it is shown by, so that none is told by colour alone, in the order of an operator's eye.
+STATES: Mapping[str, str] = {
+    "failing": "triangle", "degraded": "diamond", "invalid": "cross", "pending": "ring", "staging": "ring",
+    "starting": "ring", "stopping": "ring", "running": "disc", "sleeping": "moon", "maintenance": "bars",
+    "stopped": "square",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One app. `cells` are texts by the name of their place in the page; `marks` are what a program needs of them."""
+
+    name: str
+    cells: Mapping[str, str]
+    state: str
+    mark: str
+    url: str | None
+    next_try_at: float | None
+    since: float | None
+    memory_line: str
+    cpu_line: str
+
+    def live(self) -> dict[str, Any]:
+        """What the page's program puts in place."""
+        return {
+            "cells": dict(self.cells), "state": self.state, "mark": self.mark, "url": self.url,
+            "next": self.next_try_at, "memory_line": self.memory_line, "cpu_line": self.cpu_line,
+        }  # fmt: skip
+
+
+def row(app: Mapping[str, Any], seen: Sighting) -> Row:
+    """One app as it is shown."""
+    load = seen.loads.get(app["name"])
+    revision, wanted = app["revision"], app["wanted_revision"]
+    state = str(app["state"])
+    cells = {
+        "state": state,
+        "message": app["message"] or "",
+        "address": app["url"] or "",
+        "revision": revision or wanted or "",
+        "wanted": wanted if wanted and revision and wanted != revision else "",
+        "runtime": app["runtime"] or "",
+        "workers": app["workers"] or "",
+        "cpu": percent(load.cpu) if load else "",
+        "memory": size(load.memory) if load else "",
+        "rate": rate(seen.rates.get(app["name"])),
+        "restarts": app["restarts"] or "0",
+    }
+    return Row(
+        name=str(app["name"]),
+        cells={name: line(text) for name, text in cells.items()},
+        state=state if state in STATES else "pending",
+        mark=STATES.get(state, "ring"),
+        url=url(app["url"]),
+        next_try_at=app["next_try_at"],
+        since=app["since"],
+        memory_line=sparkline(load.memory_lately) if load else "",
+        cpu_line=sparkline(load.cpu_lately) if load else "",
+    )
+
+
+def rows(seen: Sighting) -> list[Row]:
+    """Every app, by name."""
+    return sorted((row(app, seen) for app in seen.apps), key=lambda each: each.name)
+
+
+def counts(shown: list[Row]) -> dict[str, int]:
+    """How many apps are in each state that occurs."""
+    found = {state: sum(1 for each in shown if each.state == state) for state in STATES}
+    return {state: number for state, number in found.items() if number}
+
+
+# What the page's program makes a new row from.
+BLANK = Row(
+    name="", cells=dict.fromkeys(("state", "message", "address", "revision", "wanted", "runtime", "workers", "cpu",
+                                  "memory", "rate", "restarts"), ""),
+    state="pending", mark="ring", url=None, next_try_at=None, since=None, memory_line="", cpu_line="",
+)  # fmt: skip

@@ -1,0 +1,345 @@
+"""The API of a daemon that runs: what it tells, whom it lets in, and that nobody there can disturb convergence."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from tests.eventually import eventually
+from tests.hosts import explained
+from tests.site import Site, get, is_gone
+from tests.store import Store
+from tests.web import TOKEN, Answer, bearer, events, fetch, settings_with, web_process
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def host(tmp_path: Path, store: Store, request: pytest.FixtureRequest) -> Iterator[tuple[Site, int]]:
+    """A daemon with one app, the API writable on TCP."""
+    for site in explained(Site.at(tmp_path, store), request):
+        site.app("blog")
+        port, settings = settings_with(site, writable=True)
+        site.start("--settings", str(settings))
+        site.await_settled("blog")
+        yield site, port
+
+
+def test_the_api_tells_what_status_tells(host: tuple[Site, int]) -> None:
+    site, port = host
+    told = fetch(site.layout.api, "/api/v1/status").json
+    expected = site.status()
+    more = {"memory_bytes", "cpu", "requests_per_second"}
+    assert [{k: v for k, v in app.items() if k not in more} for app in told["apps"]] == expected["apps"]
+    assert told["daemon"] == expected["daemon"]
+    assert told["apps"][0]["memory_bytes"] > 2**20
+    assert fetch(port, "/api/v1/apps/blog", headers=bearer()).json["state"] == "running"
+    assert [p["name"] for p in fetch(site.layout.api, "/api/v1/plan/blog").json["apps"]] == ["blog"]
+    assert fetch(site.layout.api, "/api/v1/manifests").json["manifests"][0]["errors"] == []
+    assert fetch(site.layout.api, "/api/v1/services").json == {"services": []}
+
+
+def test_what_goes_wrong_is_told_as_a_problem(host: tuple[Site, int]) -> None:
+    site, _ = host
+    for path, status in {
+        "/api/v1/apps/none": 404,
+        "/api/v1/nowhere": 404,
+        "/api/v1/logs/none": 404,
+        "/api/v1/logs/..%2f..%2fetc": 404,
+        "/api/v1/logs/blog?which=../../token": 400,
+        "/api/v1/logs/blog?lines=-1": 400,
+        "/api/v1/events?limit=0": 400,
+        "/api/v1/events?after=x": 400,
+    }.items():
+        told = fetch(site.layout.api, path)
+        assert (told.status, told.headers["content-type"]) == (status, "application/problem+json"), path
+        assert told.json["status"] == status
+        assert told.json["detail"]
+    assert fetch(site.layout.api, "/api/v1/apps", "DELETE").status == 405
+
+
+def test_events_follow_on_from_the_last_one_seen(host: tuple[Site, int]) -> None:
+    site, _ = host
+    known = fetch(site.layout.api, "/api/v1/events?app=blog").json["events"]
+    assert [e["kind"] for e in known][-1] == "ready"
+    after = known[0]["id"]
+    page = fetch(site.layout.api, f"/api/v1/events?app=blog&after={after}&limit=1").json["events"]
+    assert page == [known[1]]
+    streamed = events(site.layout.api, "/api/v1/events?app=blog", 2, {"Last-Event-ID": str(after)})
+    assert [json.loads(e["data"]) for e in streamed] == known[1:3]
+    assert [int(e["id"]) for e in streamed] == [e["id"] for e in known[1:3]]
+
+
+def test_a_log_is_followed_through_its_rotation(host: tuple[Site, int]) -> None:
+    site, _ = host
+    log = site.layout.log("blog", "staging")
+    lines = fetch(site.layout.api, "/api/v1/logs/blog?which=staging&lines=1").json["lines"]
+    assert lines == log.read_text().splitlines()[-1:]
+    log.rename(log.with_suffix(".old"))
+    log.write_text("the next file\n")
+    (told,) = events(site.layout.api, "/api/v1/logs/blog?which=staging", 1)
+    assert json.loads(told["data"]) == ["the next file"]
+
+
+def test_a_request_over_the_socket_is_done_and_noted(host: tuple[Site, int]) -> None:
+    site, _ = host
+    before = site.pid("blog")
+    done = _ask(site.layout.api, {"do": "restart", "app": "blog"})
+    assert (done.status, done.json["done"].startswith("blog: ")) == (200, True)
+    site.await_successor("blog", before)
+    assert "wish" in [kind for _, kind, _ in site.events("blog")]
+    assert _ask(site.layout.api, {"do": "rollback", "app": "blog"}).status == 409
+    assert _ask(site.layout.api, {"do": "explode", "app": "blog"}).status == 422
+    assert _ask(site.layout.api, {"do": "restart", "app": "../x"}).status == 422
+    assert _ask(site.layout.api, ["restart"]).status == 422
+    assert fetch(site.layout.api, "/api/v1/requests", "POST", "{", {"Content-Type": "application/json"}).status == 400
+    huge = json.dumps({"do": "x" * 20_000, "app": "blog"})
+    assert fetch(site.layout.api, "/api/v1/requests", "POST", huge, {"Content-Type": "application/json"}).status == 413
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        bearer(""),
+        bearer(TOKEN[:-1]),
+        bearer(TOKEN + "x"),
+        bearer(TOKEN.upper()),
+        bearer("\xff" * 22),
+        {"Authorization": f"Basic {TOKEN}"},
+        {"Authorization": TOKEN},
+        {"X-Token": TOKEN},
+        {"Cookie": f"reconciler={TOKEN}"},
+        {"Cookie": "reconciler=9999999999.nonce.0000"},
+        {"Cookie": "reconciler=9999999999.nonce."},
+        {"Cookie": "reconciler="},
+    ],
+)
+def test_on_tcp_nobody_is_let_in_without_the_token(shared: tuple[Site, int], headers: dict[str, str]) -> None:
+    _, port = shared
+    told = fetch(port, "/api/v1/apps", headers={k: v.encode("latin-1").decode("latin-1") for k, v in headers.items()})
+    assert told.status == 401
+    assert TOKEN not in told.body
+    assert fetch(port, f"/api/v1/apps?token={TOKEN}").status == 401
+    assert fetch(port, "/", headers=headers).headers["location"] == "/login"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[tuple[Site, int]]:
+    """A daemon that tests only look at or fail to change: nobody's test depends on another's."""
+    site = Site.at(tmp_path_factory.mktemp("site"), store)
+    try:
+        site.app("blog")
+        port, settings = settings_with(site, writable=True)
+        site.start("--settings", str(settings))
+        site.await_settled("blog")
+        yield site, port
+    finally:
+        site.close()
+
+
+@pytest.mark.parametrize(
+    "host_header", ["evil.example", "evil.example:80", "localhost.evil.example", "user@localhost", "", "127.0.0.1.evil"]
+)
+def test_a_name_that_is_not_ours_is_refused_at_both_doors(shared: tuple[Site, int], host_header: str) -> None:
+    site, port = shared
+    assert fetch(port, "/api/v1/apps", headers={**bearer(), "Host": host_header}).status == 421
+    assert fetch(site.layout.api, "/api/v1/apps", headers={"Host": host_header}).status == 421
+    assert fetch(port, "/login", headers={"Host": host_header}).status == 421
+
+
+def test_a_session_is_a_careful_cookie_and_ends_with_the_token(shared: tuple[Site, int]) -> None:
+    site, port = shared
+    wrong = _form(port, "/login", {"token": "wrong"})
+    assert (wrong.status, "set-cookie" in wrong.headers) == (403, False)
+    given = _form(port, "/login", {"token": TOKEN}).headers["set-cookie"]
+    assert re.search("HttpOnly", given)
+    assert re.search("SameSite=strict", given, re.IGNORECASE)
+    assert TOKEN not in given
+    cookie = {"Cookie": given.partition(";")[0]}
+    assert fetch(port, "/api/v1/apps", headers=cookie).status == 200
+    assert fetch(port, "/", headers={"Cookie": cookie["Cookie"][:-1] + "0"}).status == 303
+    (site.root / "token").write_text("another-token-altogether\n")
+    try:
+        assert fetch(port, "/api/v1/apps", headers=cookie).status == 401
+    finally:
+        (site.root / "token").write_text(f"{TOKEN}\n")
+
+
+def test_a_form_is_done_only_when_our_own_page_sent_it(shared: tuple[Site, int]) -> None:
+    site, port = shared
+    doors: list[tuple[Path | int, dict[str, str], str]] = []
+    session = _form(port, "/login", {"token": TOKEN}).headers["set-cookie"].partition(";")[0]
+    doors.append((port, {"Cookie": session}, f"127.0.0.1:{port}"))
+    cookie = fetch(site.layout.api, "/").headers["set-cookie"].partition(";")[0]
+    doors.append((site.layout.api, {"Cookie": cookie}, "localhost"))
+    before = site.pid("blog")
+    for at, known, name in doors:
+        page = fetch(at, "/apps/blog/restart", headers=known)
+        found = re.search('name="form_token" value="([0-9a-f]+)"', page.body)
+        assert found
+        right = {"form_token": found[1]}
+        other = _form(port, "/login", {"token": TOKEN}).headers["set-cookie"].partition(";")[0]
+        for form, headers in [
+            ({}, {}),
+            ({"form_token": ""}, {}),
+            ({"form_token": found[1][:-1]}, {}),
+            ({"form_token": TOKEN}, {}),
+            (right, {"Origin": "http://evil.example"}),
+            (right, {"Origin": "null"}),
+            (right, {"Origin": f"https://{name}"}),
+            (right, {"Sec-Fetch-Site": "cross-site"}),
+            (right, {"Sec-Fetch-Site": "same-site"}),
+        ]:
+            told = _form(at, "/apps/blog/restart", form, {**known, **headers})
+            assert told.status == 403, (form, headers)
+        if isinstance(at, int):
+            assert _form(at, "/apps/blog/restart", right, {"Cookie": other}).status == 403
+            assert _form(at, "/apps/blog/restart", right).status == 303  # to the login
+        body = json.dumps({"do": "restart", "app": "blog"})
+        for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+            sent = {"Content-Type": kind}
+            assert fetch(at, "/api/v1/requests", "POST", body, {**known, **sent}).status == 403
+            assert fetch(site.layout.api, "/api/v1/requests", "POST", body, sent).status in (403, 415)
+        sent = {"Content-Type": "application/json"}
+        assert fetch(at, "/api/v1/requests", "POST", body, {**known, **sent}).status == 403
+        assert fetch(at, "/apps/blog/restart", "GET", headers=known).status == 200
+        preflight = fetch(at, "/api/v1/requests", "OPTIONS", headers={**known, "Origin": "http://evil.example"})
+        assert "access-control-allow-origin" not in preflight.headers
+    cross = {"Content-Type": "application/json", "Origin": "http://evil.example"}
+    assert fetch(site.layout.api, "/api/v1/requests", "POST", '{"do":"restart","app":"blog"}', cross).status == 403
+    assert site.pid("blog") == before
+    assert "wish" not in [kind for _, kind, _ in site.events("blog")]
+
+
+def test_an_address_that_is_not_writable_changes_nothing(site: Site) -> None:
+    site.app("blog")
+    port, settings = settings_with(site)
+    site.start("--settings", str(settings))
+    site.await_settled("blog")
+    told = _ask(port, {"do": "stop", "app": "blog"}, bearer())
+    assert (told.status, "read-only" in told.body) == (403, True)
+    session = {"Cookie": _form(port, "/login", {"token": TOKEN}).headers["set-cookie"].partition(";")[0]}
+    page = fetch(port, "/apps/blog/stop", headers=session).body
+    assert "form_token" not in page.partition("<main")[2]
+    assert "/apps/blog/stop" not in fetch(port, "/apps/blog", headers=session).body
+    assert site.settled("blog")
+
+
+def test_a_token_that_is_too_short_opens_nothing_and_is_told(site: Site) -> None:
+    site.app("blog")
+    port, settings = settings_with(site)
+    (site.root / "token").write_text("short\n")
+    site.start("--settings", str(settings))
+    site.await_settled("blog")
+    with pytest.raises(ConnectionRefusedError):
+        fetch(port, "/")
+    assert any("at least 16" in text for _, _, text in site.events(""))
+    assert fetch(site.layout.api, "/api/v1/apps").status == 200
+
+
+def test_the_process_that_answers_comes_back_and_goes_with_the_daemon(host: tuple[Site, int]) -> None:
+    site, port = host
+    assert fetch(port, "/api/v1/apps", headers=bearer()).status == 200
+    first = web_process(site)
+    assert first
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: fetch(port, "/api/v1/apps", headers=bearer()).status == 200)
+    second = eventually(lambda: web_process(site))
+    assert second
+    assert second != first
+    site.end(site.daemons[0], signal.SIGKILL)
+    eventually(lambda: is_gone(second))
+    site.start("--settings", str(site.root / "host.yaml"))
+    eventually(lambda: fetch(port, "/api/v1/apps", headers=bearer()).status == 200)
+    assert (site.layout.api.stat().st_mode & 0o777, site.state.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+def test_it_ends_when_nobody_comes_and_starts_when_somebody_does(site: Site) -> None:
+    site.app("blog")
+    site.live(api_idle_s=0.3)
+    eventually(lambda: fetch(site.layout.api, "/api/v1/apps").status == 200)
+    eventually(lambda: web_process(site) is None)
+    for _ in range(3):
+        assert fetch(site.layout.api, "/api/v1/apps").status == 200
+    assert not [text for _, kind, text in site.events("") if "the process of the page" in text]
+
+
+def test_clients_that_are_slow_or_many_leave_convergence_alone(host: tuple[Site, int]) -> None:
+    site, port = host
+    with contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10)) for _ in range(1000)]
+        slow = stack.enter_context(socket.socket(socket.AF_UNIX))
+        slow.connect(str(site.layout.api))
+        slow.send(b"GET / HTTP/1.1\r\nHost: loc")
+        port_of_shop = site.app("shop", "1")
+        eventually(site.serves("shop", "1", port_of_shop))
+        assert get(port_of_shop) == "1"
+        # Beyond a bound they are hung up on, and the socket has a bound of its own.
+        eventually(lambda: sum(_is_closed(each) for each in idle) >= 700)
+        assert fetch(site.layout.api, "/api/v1/apps").status == 200
+        # Those that never ask are hung up on, too, and so is the slow one.
+        eventually(lambda: _is_closed(slow) and all(_is_closed(each) for each in idle))
+    assert fetch(port, "/api/v1/apps", headers=bearer()).status == 200
+
+
+def test_every_answer_binds_the_browser(shared: tuple[Site, int]) -> None:
+    site, port = shared
+    for at, path in ((site.layout.api, "/"), (port, "/login"), (site.layout.api, "/nowhere"), (port, "/api/v1/apps")):
+        headers = fetch(at, path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+
+
+def test_schemathesis_finds_nothing(shared: tuple[Site, int]) -> None:
+    import schemathesis
+
+    _, port = shared
+    document = fetch(port, "/api/v1/openapi.json", headers=bearer()).json
+    schema = schemathesis.openapi.from_dict(document)
+    tried = 0
+    limits = settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+    def check(case: Any) -> None:
+        nonlocal tried
+        tried += 1
+        case.call_and_validate(base_url=f"http://127.0.0.1:{port}", headers=bearer())
+
+    for result in schema.get_all_operations():
+        operation: Any = result
+        limits(given(case=operation.ok().as_strategy())(check))()
+    assert tried > 50
+
+
+def _ask(at: Path | int, wanted: object, headers: dict[str, str] | None = None) -> Answer:
+    sent = {"Content-Type": "application/json", **(headers or {})}
+    return fetch(at, "/api/v1/requests", "POST", json.dumps(wanted), sent)
+
+
+def _form(at: Path | int, path: str, fields: dict[str, str], headers: dict[str, str] | None = None) -> Answer:
+    from urllib.parse import urlencode
+
+    sent = {"Content-Type": "application/x-www-form-urlencoded", **(headers or {})}
+    return fetch(at, path, "POST", urlencode(fields), sent)
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

@@ -1,0 +1,201 @@
+"""The page in a browser, from a daemon that runs apps in every state: what it shows, to whom, and that it stays text.
+
+With RECONCILER_SCREENSHOTS=1 the pictures in docs/screenshots are taken anew.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from functools import partial
+from importlib import resources
+from typing import Any
+
+import pytest
+
+from tests.eventually import eventually
+from tests.site import REPOSITORY, Site, get
+from tests.store import Store
+from tests.web import browser, fetch, log_in, resize, settings_with
+
+pytestmark = pytest.mark.system
+
+_PICTURES = REPOSITORY / "docs" / "screenshots"
+_HOSTILE = (
+    "<script>document.title='pwned'</script><img src=x onerror=alert(1)>&amp; \x1b[31mred\x1b[0m \u202egnp.exe\u202c"
+)
+_FAILS = f"raise RuntimeError({_HOSTILE!r})\n\ndef application(environ, start_response): ...\n"
+_KEPT = {
+    *(f"apps-{width}-{scheme}" for width in (1280, 390) for scheme in ("light", "dark")),
+    *("apps-crashy-1280-light", "apps-blog-1280-dark", "apps-broken-1280-light", "apps-crashy-390-dark"),
+    "apps-blog-stop-390-light",
+}
+_SHOWN = """
+    return Object.fromEntries([...document.querySelectorAll("#apps tbody tr")].map(
+        (row) => [row.dataset.app, row.querySelector("[data-cell=state]").textContent]))
+"""
+_STATES = {
+    "blog": "running",
+    "crashy": "failing",
+    "news": "degraded",
+    "archive": "sleeping",
+    "legacy": "stopped",
+    "wiki": "maintenance",
+    "broken": "invalid",
+}
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[tuple[Site, int]]:
+    """A daemon with an app in every state that lasts."""
+    site = Site.at(tmp_path_factory.mktemp("site"), store)
+    try:
+        blog = site.app("blog", workers=2, env={"LOG_LEVEL": "info", "API_KEY": "do-not-show"})
+        site.app("news", probation="0s")
+        site.app("archive", start="lazy")
+        site.app("legacy", state="stopped")
+        site.app("wiki", state="maintenance")
+        site.app("crashy")
+        site.save(site.root / "apps" / "crashy" / "wsgi.py", _FAILS)
+        text = f"path: ../apps/blog\nname: broken\nworkers: {_quoted(_HOSTILE)}\nhealth: {{pth: /x}}\n"
+        site.save(site.manifests / "broken.yaml", text.replace("\x1b", "").replace("\u202e", "").replace("\u202c", ""))
+        port, settings = settings_with(site, writable=True)
+        site.start("--settings", str(settings))
+        site.await_settled("blog", "news")
+        eventually(lambda: site.proven("news"))
+        site.save(site.root / "apps" / "news" / "wsgi.py", "raise RuntimeError('no database')\n" + _FAILS)
+        for _ in range(3):
+            get(blog)
+        eventually(lambda: {name: site.told(name)["state"] for name in _STATES} == _STATES)
+        yield site, port
+    finally:
+        site.close()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
+def test_the_page_shows_every_state_and_axe_finds_nothing(host: tuple[Site, int], width: int, dark: bool) -> None:
+    _, port = host
+    with browser(width, 900, dark=dark) as driver:
+        log_in(driver, port)
+        eventually(lambda: driver.execute_script(_SHOWN) == _STATES)
+        _picture(driver, f"apps-{width}-{'dark' if dark else 'light'}", width)
+        assert _axe(driver) == []
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+        for path in ("/apps/crashy", "/apps/blog", "/apps/broken", "/apps/blog/stop", "/nowhere"):
+            driver.get(f"http://127.0.0.1:{port}{path}")
+            if path.count("/") == 2 and "broken" not in path:
+                eventually(
+                    lambda: "Nothing" in driver.execute_script("return document.getElementById('plan').textContent")
+                )
+            _picture(driver, f"{path.strip('/').replace('/', '-')}-{width}-{'dark' if dark else 'light'}", width)
+            assert _axe(driver) == [], path
+            assert driver.execute_script("return document.documentElement.scrollWidth") <= width, path
+        complaints = [
+            e for e in driver.get_log("browser") if "Security Policy" in e["message"] or "TypeError" in e["message"]
+        ]
+        assert complaints == []
+
+
+def test_the_page_is_live_without_being_loaded_again(host: tuple[Site, int]) -> None:
+    site, port = host
+    with browser() as driver:
+        log_in(driver, port)
+        eventually(lambda: driver.find_elements("css selector", "tr[data-app=blog]"))
+        driver.execute_script("window.same = true")
+        site.app("shop")
+        eventually(lambda: driver.execute_script(_SHOWN).get("shop") == "running")
+        (site.manifests / "shop.yaml").unlink()
+        eventually(lambda: "shop" not in driver.execute_script(_SHOWN))
+        assert driver.execute_script("return window.same")
+
+
+def test_what_hosts_and_apps_say_stays_text(host: tuple[Site, int]) -> None:
+    site, port = host
+    log = site.layout.log("crashy", "app")
+    with log.open("a") as file:
+        file.write(f"{_HOSTILE}\u2028\u200f\n")
+    with browser() as driver:
+        log_in(driver, port)
+        for path in ("/", "/apps/crashy", "/apps/broken"):
+            driver.get(f"http://127.0.0.1:{port}{path}")
+            body = driver.find_element("tag name", "body")
+            eventually(partial(_says, body, "<script>document.title"))
+            assert driver.title.startswith(("Apps", "crashy", "broken"))
+            assert not driver.find_elements("css selector", "img")
+            assert not any(c in driver.page_source for c in "\x1b\u202e\u202c\u2028\u200f")
+        driver.get(f"http://127.0.0.1:{port}/apps/crashy")
+        # The log is fetched again by the page's own program, which must not be fooled either.
+        followed = "return document.querySelector('#log').textContent"
+        eventually(lambda: "\\u2028\\u200f" in driver.execute_script(followed))
+        assert "\\x1b[31mred\\x1b[0m \\u202egnp.exe" in driver.execute_script(followed)
+        driver.get(f"http://127.0.0.1:{port}/apps/blog")
+        assert "do-not-show" not in driver.page_source
+        assert "LOG_LEVEL" in driver.page_source
+    assert "\x1b" not in fetch(site.layout.api, "/apps/crashy").body
+
+
+def test_without_scripts_everything_can_be_read_and_done(host: tuple[Site, int]) -> None:
+    site, port = host
+    with browser(scripts=False) as driver:
+        log_in(driver, port)
+        assert driver.find_element("css selector", "tr[data-app=blog] [data-cell=state]").text == "running"
+        assert driver.find_elements("css selector", "meta[http-equiv=refresh]")
+        driver.get(f"http://127.0.0.1:{port}/?state=failing")
+        (row,) = driver.find_elements("css selector", "#apps tbody tr")
+        assert row.get_attribute("data-app") == "crashy"
+        driver.get(f"http://127.0.0.1:{port}/apps/blog")
+        assert "Booting worker" in driver.find_element("id", "log").text
+        assert driver.find_elements("css selector", ".timeline .p-serving")
+        before = site.pid("blog")
+        driver.find_element("link text", "Restart").click()
+        driver.find_element("css selector", "main form button").click()
+        assert "it is started anew" in driver.find_element("css selector", ".done").text
+        site.await_successor("blog", before)
+        driver.get(f"http://127.0.0.1:{port}/apps/blog/plan")
+        assert "as asked" in driver.find_element("id", "plan").text
+
+
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(host: tuple[Site, int]) -> None:
+    _, port = host
+    with browser() as driver:
+        log_in(driver, port)
+        from selenium.webdriver.common.keys import Keys
+
+        reached = []
+        for _ in range(14):
+            driver.switch_to.active_element.send_keys(Keys.TAB)
+            now = driver.switch_to.active_element
+            outline = driver.execute_script("return getComputedStyle(arguments[0]).outlineStyle", now)
+            assert outline != "none", now.get_attribute("outerHTML")
+            reached.append(now.text or now.get_attribute("id"))
+        assert reached[0] == "Skip to content"
+        assert {"Log out", "q"} <= set(reached)
+        assert any("archive" in each for each in reached)
+
+
+def _says(place: Any, text: str) -> bool:
+    return text in place.text
+
+
+def _axe(driver: Any) -> list[str]:
+    """What axe-core finds, of whatever weight."""
+    script = resources.files("axe_core_python") / "axe.min.js"
+    driver.execute_script(script.read_text(encoding="utf-8"))
+    found = driver.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    return [f"{v['id']} ({v['impact']}): {v['nodes'][0]['html'][:200]}" for v in found["violations"]]
+
+
+def _picture(driver: Any, name: str, width: int) -> None:
+    if not os.environ.get("RECONCILER_SCREENSHOTS") or name not in _KEPT:
+        return
+    time.sleep(1.5)
+    height = min(driver.execute_script("return document.documentElement.scrollHeight"), 1100 if width > 500 else 1600)
+    resize(driver, width, height)
+    time.sleep(0.3)
+    _PICTURES.mkdir(exist_ok=True)
+    driver.save_screenshot(str(_PICTURES / f"{name}.png"))
+    resize(driver, width, 900)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
