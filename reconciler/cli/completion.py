@@ -1,0 +1,40 @@
+"""`reconciler completion SHELL`: the script that completes commands, options and app names."""
+
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+from reconciler.cli.options import examples, layout_of
+
+
+class AppName(click.types.StringParamType):
+    """The name of an app, completed from the directories of the state directory: no database is opened."""
+
+    name = "app"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002  click calls it so
+        state = ctx.params.get("state")
+        apps = layout_of(state if isinstance(state, Path) else None).apps
+        try:
+            names = sorted(entry.name for entry in apps.iterdir())
+        except OSError:
+            return []
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+@click.command(
+    epilog=examples(
+        "reconciler completion bash > /etc/bash_completion.d/reconciler",
+        "reconciler completion zsh > /usr/local/share/zsh/site-functions/_reconciler",
+        "reconciler completion fish > ~/.config/fish/completions/reconciler.fish",
+    )
+)
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+def command(shell: str) -> None:
+    """Print the completion script of SHELL."""
+    from reconciler.cli.main import group
+
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(group, {}, "reconciler", "_RECONCILER_COMPLETE").source())

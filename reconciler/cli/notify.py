@@ -1,0 +1,37 @@
+"""`reconciler notify --test`: one message to each target of the host's settings, and what became of it."""
+
+import json
+import socket
+
+import click
+
+from reconciler.cli.options import examples, json_option, with_settings
+from reconciler.cli.table import plain
+from reconciler.settings import Settings
+
+
+@click.command(epilog=examples("reconciler notify --test", "reconciler notify --test --settings host.yaml"))
+@click.option("--test", is_flag=True, required=True, help="Send a test message to each target.")
+@json_option
+@with_settings()
+def command(settings: Settings, test: bool, as_json: bool) -> None:  # noqa: ARG001  required: what else is there to do
+    """Try the notifications of this host's settings; exit 0 when each target took the message."""
+    from reconciler.notifications.news import Item
+    from reconciler.notifications.send import NotSent, send
+
+    if not settings.notifications:
+        raise click.ClickException("the host's settings name nobody to notify: see 'notifications' in docs/host.md")
+    item = Item(app="", standing="well", text="a test message, asked for with 'reconciler notify --test'")
+    results: list[dict[str, str | bool]] = []
+    for target in settings.notifications:
+        try:
+            send(target, (item,), socket.gethostname())
+        except NotSent as error:
+            results.append({"target": str(target), "sent": False, "message": str(error)})
+        else:
+            results.append({"target": str(target), "sent": True, "message": ""})
+    for result in results:
+        told = "took the message" if result["sent"] else f"did not: {result['message']}"
+        click.echo(json.dumps(result) if as_json else plain(f"{result['target']}: {told}"))
+    if not all(result["sent"] for result in results):
+        raise SystemExit(1)

@@ -1,0 +1,91 @@
+"""How everything stands, and what was told of it, in; the one message that is due, out. Pure: time is an argument.
+
+Each subject (an app, or "" for the host) is told of at most once in `every_s`, with the count of what changed since.
+All that is due at once is one message; what recovered before anybody heard of it is no news.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
+
+Standing: TypeAlias = Literal["well", "degraded", "failing"]
+
+_TEXT_LIMIT = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One line of a message. `changes` is how often it changed since it was last told of."""
+
+    app: str
+    standing: Standing
+    text: str
+    changes: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """How one app or the host stands since `since`, and what was told of it at `told_at`; monotonic seconds."""
+
+    standing: Standing = "well"
+    text: str = ""
+    since: float = float("-inf")
+    changes: int = 0
+    told: Standing = "well"
+    told_at: float = float("-inf")
+
+
+@dataclass(slots=True, kw_only=True)
+class News:
+    """Everything that one target should know or knows. Bounded by the number of apps."""
+
+    every_s: float
+    settle_s: float
+    _subjects: dict[str, Subject] = field(default_factory=dict)
+
+    def restore(self, told: dict[str, Standing]) -> None:
+        """What an earlier daemon told, which is how things are taken to stand until something else is known."""
+        for app, standing in told.items():
+            self._subjects[app] = Subject(standing=standing, told=standing)
+
+    def told(self) -> dict[str, Standing]:
+        """What of it a later daemon must know."""
+        return {app: subject.told for app, subject in self._subjects.items() if subject.told != "well"}
+
+    def stands(self, app: str, standing: Standing, text: str, now: float) -> None:
+        """A subject stands so now."""
+        before = self._subjects.get(app, Subject())
+        if before.standing == standing:
+            self._subjects[app] = replace(before, text=text)
+        else:
+            self._subjects[app] = replace(before, standing=standing, text=text, since=now, changes=before.changes + 1)
+
+    def gone(self, app: str) -> None:
+        """Nothing is asked of the app any more, so nothing is to be told."""
+        self._subjects.pop(app, None)
+
+    def due(self, now: float) -> tuple[Item, ...]:
+        """What is to be told now, by name; the host first."""
+        return tuple(
+            Item(app=app, standing=s.standing, text=" ".join(s.text.split())[:_TEXT_LIMIT], changes=s.changes)
+            for app, s in sorted(self._subjects.items())
+            if self._due_at(s) <= now
+        )
+
+    def next_at(self) -> float | None:
+        """When something is due, None while nothing will be."""
+        times = [at for at in map(self._due_at, self._subjects.values()) if at != float("inf")]
+        return min(times, default=None)
+
+    def tell(self, items: tuple[Item, ...], now: float) -> None:
+        """These were told; what changed meanwhile is news still."""
+        for item in items:
+            subject = self._subjects.get(item.app)
+            if subject is not None:
+                left = max(0, subject.changes - item.changes)
+                self._subjects[item.app] = replace(subject, told=item.standing, told_at=now, changes=left)
+
+    def _due_at(self, subject: Subject) -> float:
+        flapped = subject.changes > 1 and subject.standing != "well"
+        if subject.standing == subject.told and not (flapped and subject.told != "well"):
+            return float("inf")
+        return max(subject.since + self.settle_s, subject.told_at + self.every_s)

@@ -1,0 +1,83 @@
+"""The service's files: written once, kept when edited, taken away again, and clean to systemd's own eyes."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from reconciler.cli.main import group
+
+
+def run(*words: object) -> str:
+    done = CliRunner().invoke(group, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def tree(root: Path) -> dict[str, str]:
+    return {str(p.relative_to(root)): p.read_text() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def test_installed_twice_nothing_changes_and_uninstalled_only_data_stays(tmp_path: Path) -> None:
+    run("install", "--root", tmp_path, "--dry-run")
+    assert not list(tmp_path.iterdir())
+    run("install", "--root", tmp_path)
+    first = tree(tmp_path)
+    assert (tmp_path / "var/lib/reconciler").stat().st_mode & 0o777 == 0o700
+    assert "writes" not in run("install", "--root", tmp_path)
+    assert tree(tmp_path) == first
+    (tmp_path / "var/lib/reconciler/data").write_text("precious")
+    assert "kept: manifests in /etc/reconciler/manifests" in run("uninstall", "--root", tmp_path)
+    assert tree(tmp_path) == {"var/lib/reconciler/data": "precious"}
+
+
+def test_a_file_somebody_edited_is_kept_unless_forced(tmp_path: Path) -> None:
+    run("install", "--root", tmp_path)
+    settings = tmp_path / "etc/reconciler/host.yaml"
+    settings.write_text("ports: {first: 9000}\n")
+    assert "kept, because it was edited: /etc/reconciler/host.yaml" in run("install", "--root", tmp_path)
+    assert "kept, because it was edited" in run("uninstall", "--root", tmp_path)
+    assert settings.read_text() == "ports: {first: 9000}\n"
+    run("install", "--root", tmp_path, "--force")
+    assert settings.read_text().startswith("#")
+
+
+def test_a_file_of_an_earlier_install_is_brought_up_to_date(tmp_path: Path) -> None:
+    run("install", "--root", tmp_path)
+    assert "overwrites /etc/systemd/system/reconciler.service" in run(
+        "install", "--root", tmp_path, "--user", "www-data"
+    )
+    assert "User=www-data" in (tmp_path / "etc/systemd/system/reconciler.service").read_text()
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this host")
+def test_systemd_finds_nothing_wrong_with_the_unit_and_little_exposed(tmp_path: Path) -> None:
+    run("install", "--root", tmp_path, "--manifests", "/srv/my manifests", "--state", "/var/lib/reconciler")
+    unit = tmp_path / "etc/systemd/system/reconciler.service"
+    found = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
+    scored = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", unit], capture_output=True, text=True, check=True
+    )
+    score = re.search(r"exposure level for \S+: ([0-9.]+)", scored.stdout)
+    assert score is not None
+    assert float(score[1]) <= 2.5
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_app_names_of_the_state_directory(shell: str, tmp_path: Path) -> None:
+    assert "_RECONCILER_COMPLETE" in run("completion", shell)
+    (tmp_path / "apps/blog").mkdir(parents=True)
+    (tmp_path / "apps/shop").mkdir()
+    words = f"reconciler logs --state {tmp_path} b"
+    env = {
+        "_RECONCILER_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": "4" if shell != "fish" else "b",
+    }
+    done = CliRunner(env=env).invoke(group, prog_name="reconciler")
+    assert "blog" in done.output
+    assert "shop" not in done.output
