@@ -1,0 +1,92 @@
+"""Another version of the package takes the place of the one that started the apps: none of them notices."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.eventually import eventually
+from tests.load import under_load
+from tests.ports import a_port
+from tests.site import REPOSITORY, Site, get, is_gone
+from tests.system.test_handover import ASGI
+
+pytestmark = pytest.mark.system
+
+
+def installed(site: Site, version: str) -> Path:
+    """A copy of the package that says it is of that version."""
+    place = site.root / f"version-{version}"
+    for part in ("reconciler", "schemas"):
+        shutil.copytree(REPOSITORY / part, place / part, ignore=shutil.ignore_patterns("__pycache__"))
+    facts = place / f"reconciler-{version}.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: reconciler\nVersion: {version}\n")
+    return place
+
+
+def run(site: Site, place: Path) -> "subprocess.Popen[str]":
+    """The daemon of that copy."""
+    with site.console.open("a") as console:
+        daemon = subprocess.Popen(
+            site.command("run"), cwd=place, stdout=console, stderr=console, text=True, start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(place), "PYTHONDONTWRITEBYTECODE": "1"},
+        )  # fmt: skip
+    site.daemons.append(daemon)
+    return daemon
+
+
+def version(place: Path, site: Site) -> str:
+    asked = subprocess.run(
+        [*site.command("status"), "--json"],
+        cwd=place, env={**os.environ, "PYTHONPATH": str(place)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    told: str = json.loads(asked.stdout)["daemon"]["version"]
+    return told
+
+
+def test_an_upgrade_restarts_no_app_and_needs_nothing_of_the_old_version(site: Site) -> None:
+    ports = {"blog": site.app("blog", health={"path": "/"}), "chat": a_port()}
+    (site.root / "apps" / "chat").mkdir()
+    site.save(site.root / "apps" / "chat" / "asgi.py", ASGI.replace("VERSION", "1"))
+    site.manifest("chat", port=ports["chat"])
+    old, new = installed(site, "1.0.0"), installed(site, "2.0.0")
+    daemon = run(site, old)
+    eventually(lambda: site.settled(*ports))
+    assert version(old, site) == "1.0.0"
+    before = site.pids()
+    with under_load(ports["blog"]) as load, under_load(ports["chat"], clients=1) as chatter:
+        site.end(daemon)
+        shutil.rmtree(old)
+        run(site, new)
+        eventually(lambda: [kind for _, kind, _ in site.events()].count("adopted") == 2)
+        eventually(lambda: site.settled(*ports))
+        assert version(new, site) == "2.0.0"
+        assert site.pids() == before
+        load.await_more(20)
+        chatter.await_more(20)
+    assert (load.failed, chatter.failed) == ({}, {})
+    for (
+        name,
+        port,
+    ) in ports.items():  # a worker that is started later is one of the old version's, and finds all it needs
+        worker = next(pid for pid in site.marked() if _parent(pid) == before[name])
+        os.kill(worker, signal.SIGKILL)
+        eventually(partial(_is_replaced, worker, port))
+    assert site.pids() == before
+    site.source("blog", "2")
+    eventually(site.serves("blog", "2", ports["blog"]))
+
+
+def _is_replaced(worker: int, port: int) -> bool:
+    return is_gone(worker) and get(port) == "1"
+
+
+def _parent(pid: int) -> int:
+    text = Path(f"/proc/{pid}/stat").read_text()
+    return int(text[text.rindex(")") + 2 :].split()[1])
