@@ -2,6 +2,8 @@
 MANIFESTS ?= manifests
 STATE ?= .state
 BIN := .venv/bin
+# Tests wait for processes more than they compute: some more at once than there are cores.
+TESTS_AT_ONCE ?= $(shell expr $$(nproc) + 1)
 INPUTS := pyproject.toml scripts/setup requirements.lock
 
 .PHONY: help run stop test lint mutants bench lock clean
@@ -23,7 +25,7 @@ stop: .venv/ready-run
 	@exec $(BIN)/python -m reconciler.cli.halt --state $(STATE)
 
 test: lint
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(TESTS_AT_ONCE) --dist loadfile
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .
@@ -38,7 +40,7 @@ bench: .venv/ready-dev
 	@set -e; for each in benchmarks/[!_]*.py; do echo "== $$each"; $(BIN)/python "$$each"; done
 
 LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
-	--generate-hashes --upgrade --no-emit-index-url --no-header --no-annotate pyproject.toml
+	--generate-hashes --upgrade --no-emit-index-url --no-header --no-annotate --extra services pyproject.toml
 
 lock: .venv/ready-dev
 	$(LOCK) -o requirements.lock

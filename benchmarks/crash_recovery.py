@@ -24,8 +24,13 @@ class Loop(threading.Thread):
     def __init__(self, port: int) -> None:
         super().__init__(daemon=True)
         self.port = port
-        self.answered = self.refused = self.cut = 0
+        self.answered = self.cut = 0
+        self.refused_at: list[float] = []
         self.over = threading.Event()
+
+    @property
+    def refused(self) -> int:
+        return len(self.refused_at)
 
     def run(self) -> None:
         while not self.over.wait(0.002):
@@ -34,7 +39,7 @@ class Loop(threading.Thread):
                 connection.request("GET", "/")
                 self.answered += connection.getresponse().status == 200
             except ConnectionRefusedError:
-                self.refused += 1
+                self.refused_at.append(time.monotonic())
             except (OSError, http.client.HTTPException):
                 self.cut += 1
             finally:

@@ -10,6 +10,7 @@ import random
 import signal
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from _bench import bench, free_ports, machine
@@ -20,6 +21,20 @@ def children_of(pid: int) -> list[int]:
     with contextlib.suppress(OSError):
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return []
+
+
+def explain(loop: Loop, killed: list[tuple[float, str]], log: str) -> None:
+    """Print what was killed before a connection was refused, and what the daemon said in those seconds."""
+    if not loop.refused_at:
+        return
+    first, last = loop.refused_at[0], loop.refused_at[-1]
+    print(f"port {loop.port}: {loop.refused} refused, from {first:.2f} to {last:.2f}; killed before:")
+    for at, what in [each for each in killed if first - 6 < each[0] < last]:
+        print(f"  {at:.2f} {what}")
+    now = datetime.now().astimezone()
+    offsets = (first + more - time.monotonic() for more in range(-6, 4))
+    seconds = {f"{now + timedelta(seconds=offset):%H:%M:%S}" for offset in offsets}
+    print("".join(f"  {line}\n" for line in log.splitlines() if line[11:19] in seconds))
 
 
 def main() -> int:
@@ -44,12 +59,14 @@ def main() -> int:
         for loop in loops:
             loop.start()
         kills = dict.fromkeys(("worker", "master", "daemon"), 0)
+        killed: list[tuple[float, str]] = []
         until = time.monotonic() + asked.seconds
         while time.monotonic() < until:
             time.sleep(1)
             what = chance.choice(sorted(kills))
             assert here.daemon is not None
             if what == "daemon":
+                killed.append((time.monotonic(), f"daemon {here.daemon.pid}"))
                 here.daemon.kill()
                 here.daemon.wait()
                 here.start()
@@ -58,14 +75,18 @@ def main() -> int:
                 victims = masters if what == "master" else [w for m in masters for w in children_of(m)]
                 if not victims:
                     continue
+                victim = chance.choice(victims)
+                killed.append((time.monotonic(), f"{what} {victim}"))
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(chance.choice(victims), signal.SIGKILL)
+                    os.kill(victim, signal.SIGKILL)
             kills[what] += 1
         here.until("running", names, within_s=60)
         for loop in loops:
             loop.over.set()
         for loop in loops:
             loop.join()
+        for loop in loops:
+            explain(loop, killed, (here.directory / "daemon.log").read_text())
         pids = {name: app["pid"] for name, app in here.status().items()}
     answered = sum(loop.answered for loop in loops)
     refused = sum(loop.refused for loop in loops)

@@ -5,7 +5,7 @@ to do?" is `==`. Doing an action twice, or after it was interrupted anywhere, mu
 """
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from reconciler.desired import Address, Build, Revision, Source
 from reconciler.observed import Trouble
@@ -18,6 +18,7 @@ class ReadSource:
     source: Source
     changes: int
     cause: str = field(compare=False)
+    tries: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"read source {self.source.path}"
@@ -29,6 +30,7 @@ class Stage:
 
     build: Build
     cause: str = field(compare=False)
+    tries: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"stage build {self.build.id}"
@@ -40,6 +42,7 @@ class Listen:
 
     address: Address
     cause: str = field(compare=False)
+    tries: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"listen on {self.address}"
@@ -57,6 +60,10 @@ class Release:
     failing: Trouble = field(compare=False)
     cause: str = field(compare=False)
 
+    @property
+    def tries(self) -> int:
+        return self.failing.count
+
     def __str__(self) -> str:
         return f"run the release command of build {self.revision.build.id}"
 
@@ -72,6 +79,10 @@ class Start:
     failing: Trouble = field(compare=False)
     cause: str = field(compare=False)
 
+    @property
+    def tries(self) -> int:
+        return self.failing.count
+
     def __str__(self) -> str:
         return f"start revision {self.revision.id}"
 
@@ -82,6 +93,7 @@ class Prove:
 
     revision: Revision
     cause: str = field(compare=False)
+    tries: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"note that revision {self.revision.id} is good"
@@ -94,6 +106,7 @@ class Sleep:
     instance: str
     revision: str
     cause: str = field(compare=False)
+    tries: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"put instance {self.instance} to sleep"
@@ -106,6 +119,7 @@ class Hold:
     address: Address
     page: str | None
     cause: str = field(compare=False)
+    tries: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"answer for the app on {self.address}"
@@ -117,6 +131,7 @@ class StepAside:
 
     address: Address
     cause: str = field(compare=False)
+    tries: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"stop answering for the app on {self.address}"
@@ -128,6 +143,7 @@ class Attend:
 
     address: Address
     cause: str = field(compare=False)
+    tries: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"wait for a connection on {self.address}"
@@ -140,9 +156,26 @@ class Bury:
     instance: str
     trouble: Trouble | None = field(compare=False)
     cause: str = field(compare=False)
+    tries: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"clean up after instance {self.instance}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blame:
+    """Remember that an instance failed although it lives, before its revision had proven itself."""
+
+    instance: str
+    trouble: Trouble = field(compare=False)
+    cause: str = field(compare=False)
+
+    @property
+    def tries(self) -> int:
+        return self.trouble.count
+
+    def __str__(self) -> str:
+        return f"note that instance {self.instance} failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +184,7 @@ class Stop:
 
     instance: str
     cause: str = field(compare=False)
+    tries: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"stop instance {self.instance}"
@@ -162,6 +196,7 @@ class Unlisten:
 
     address: Address
     cause: str = field(compare=False)
+    tries: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"close {self.address}"
@@ -173,6 +208,7 @@ class Discard:
 
     build: str
     cause: str = field(compare=False)
+    tries: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"discard build {self.build}"
@@ -183,12 +219,13 @@ class Erase:
     """Forget an app that is no longer asked for: its records, its port lease, its generated files."""
 
     cause: str = field(compare=False)
+    tries: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return "forget the app"
 
 
 Action: TypeAlias = (
-    ReadSource | Stage | Release | Listen | Start | Prove | Sleep | Stop | Bury | Unlisten | Discard | Erase
+    ReadSource | Stage | Release | Listen | Start | Prove | Sleep | Stop | Bury | Blame | Unlisten | Discard | Erase
     | Hold | StepAside | Attend
 )  # fmt: skip

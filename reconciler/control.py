@@ -11,9 +11,11 @@ import os
 import pwd
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from reconciler.serving.unix import reachable
 
 _MOST_OF_A_REQUEST = 64 * 1024
 _PATIENCE_S = 5.0
@@ -39,7 +41,7 @@ class Control:
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with contextlib.suppress(FileNotFoundError):
             self._place.unlink()
-        with _reachable(self._place) as short:
+        with reachable(self._place) as short:
             listening.bind(short)
         self._place.chmod(0o600)
         self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=_MOST_OF_A_REQUEST)
@@ -71,7 +73,7 @@ class Control:
 
 def ask(place: Path, request: dict[str, Any]) -> dict[str, Any]:
     """Send one request to a daemon and return its answer; raises OSError when none listens, Refused."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client, _reachable(place) as short:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client, reachable(place) as short:
         client.settimeout(_PATIENCE_S)
         client.connect(short)
         client.sendall(json.dumps(request).encode() + b"\n")
@@ -80,16 +82,6 @@ def ask(place: Path, request: dict[str, Any]) -> dict[str, Any]:
     if "error" in answer:
         raise Refused(answer["error"])
     return answer
-
-
-@contextlib.contextmanager
-def _reachable(place: Path) -> Iterator[str]:
-    """A name for the socket that fits into the 108 bytes an address has, however deep its directory lies."""
-    directory = os.open(place.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{directory}/{place.name}"
-    finally:
-        os.close(directory)
 
 
 def _who(connection: Any) -> str | None:

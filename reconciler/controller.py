@@ -2,7 +2,7 @@
 
 The controller never learns why it was woken and never gives up. A change ends a nap between two tries as soon as it
 puts anything but the failed action first; what fails is told to the world and tried again under capped back-off. A
-mistake of ours that one app runs into is told and survived like a failure, and reaches no other app.
+mistake of ours that one name runs into is told and survived like a failure, and reaches no other.
 """
 
 import asyncio
@@ -14,10 +14,7 @@ from functools import partial
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never
 
-from reconciler.actions import Action
-from reconciler.converge import ActionFailed, Report, Subject, World, converge
-from reconciler.desired import App
-from reconciler.plan import Plan, state_when_failing
+from reconciler.converge import Action, ActionFailed, Asked, Plan, Report, Subject, World, converge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +53,14 @@ class Controller:
         self._backoff = backoff
         self._resync_s = resync_s
         self._noise = noise
-        self._asked: dict[str, App] = {}
+        self._asked: dict[str, Asked] = {}
         self._knows = False
         self._bells: dict[str, asyncio.Event] = {}
+        self._keeping: set[asyncio.Task[None]] = set()
         self._failing: dict[str, _Failing] = {}
 
-    def replace(self, asked: Mapping[str, App], also: frozenset[str] = frozenset()) -> None:
-        """Ask for exactly these apps from now on; `also` names what may have left traces, to be looked at too."""
+    def replace(self, asked: Mapping[str, Asked], also: frozenset[str] = frozenset()) -> None:
+        """Ask for exactly these from now on; `also` names what may have left traces, to be looked at too."""
         before, self._asked, self._knows = self._asked, dict(asked), True
         for name in sorted({*before, *asked, *also}):
             if before.get(name) != asked.get(name) or name not in self._bells:
@@ -71,15 +69,25 @@ class Controller:
     def wake(self, name: str) -> None:
         """Look at this name soon. Why, nobody asks.
 
-        Until it is known what is asked, nothing is done: an app that dies then is not one that nobody asks for.
+        Until it is known what is asked, nothing is done: what dies then is not something that nobody asks for.
         """
         if not self._knows:
             return
         bell = self._bells.get(name)
         if bell is None:
             bell = self._bells[name] = asyncio.Event()
-            self._tasks.create_task(self._keep(name, bell), name=f"keep {name}")
+            keeping = self._tasks.create_task(self._keep(name, bell), name=f"keep {name}")
+            self._keeping.add(keeping)
+            keeping.add_done_callback(self._keeping.discard)
         bell.set()
+
+    async def rest(self) -> None:
+        """Do nothing more about any name, whatever wakes it; what was under way is cancelled."""
+        self._knows = False
+        keeping = tuple(self._keeping)
+        for task in keeping:
+            task.cancel()
+        await asyncio.gather(*keeping, return_exceptions=True)
 
     async def _keep(self, name: str, bell: asyncio.Event) -> None:
         subject = Subject(name=name, asked=partial(self._asked_of, name), bell=bell)
@@ -89,16 +97,16 @@ class Controller:
                 done: Plan = await self._retrying(subject)(converge, subject, self._world, held)
             except Overtaken:
                 continue
-            except Exception as mistake:  # noqa: BLE001  whatever it is, it must not end the other apps' tasks
+            except Exception as mistake:  # noqa: BLE001  whatever it is, it must not end the others' tasks
                 await self._survive(subject, mistake)
                 continue
             self._failing.pop(name, None)
-            if self._asked_of(name) is None and not bell.is_set():
+            if self._asked_of(name) is None and not bell.is_set() and done.look_again_at is None:
                 del self._bells[name]
                 return
             await self._rest(bell, done.look_again_at)
 
-    def _asked_of(self, name: str) -> App | None:
+    def _asked_of(self, name: str) -> Asked | None:
         return self._asked.get(name)
 
     def _retrying(self, subject: Subject) -> AsyncRetrying:
@@ -135,7 +143,7 @@ class Controller:
         self._world.report(
             subject.name,
             Report(
-                state=state_when_failing(self._world.observe(subject.name)),
+                state=self._world.when_failing(subject.name),
                 message=_failure(tries).reason,
                 wanted=planned.wanted,
                 next_try_at=self._world.now() + tries.next_action.sleep,

@@ -1,29 +1,28 @@
-"""Observe, plan, do the first thing, look again: until nothing is left to do for one app.
+"""Observe, plan, do the first thing, look again: until nothing is left to do for one name.
 
-Nothing is remembered between two rounds, and an action is given up as soon as it is no longer the first thing to do.
+What the name stands for, an app or a service, only its World knows. Nothing is remembered between two rounds, and an
+action is given up as soon as it is no longer the first thing to do.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
-from reconciler.actions import Action, Release, Start
-from reconciler.desired import App
-from reconciler.observed import Observed
-from reconciler.plan import Plan, State, plan
+# What is asked of a name: an app, a service; convergence only hands it on.
+Asked: TypeAlias = Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What to tell an operator about an app.
+    """What to tell an operator about an app or a service.
 
     `next_try_at` is monotonic seconds, None when nothing is being retried; `failures` counts the tries that failed in
     a row, the last of them just now when `failed_now`; `settled` means that nothing is left to do.
     """
 
-    state: State
+    state: str
     message: str = ""
     wanted: str | None = None
     next_try_at: float | None = None
@@ -32,23 +31,95 @@ class Report:
     settled: bool = False
 
 
+class Action(Protocol):
+    """Something that can be done; compares by what it does."""
+
+    @property
+    def cause(self) -> str:
+        """Why, in an operator's words."""
+        ...
+
+    @property
+    def tries(self) -> int:
+        """How often it will have failed if it fails now; 0 when its World does not count that."""
+        ...
+
+
+class Plan(Protocol):
+    """What to do, in order; what to call it meanwhile; and when time alone could change the answer."""
+
+    @property
+    def actions(self) -> Sequence[Action]:
+        """One after the other."""
+        ...
+
+    @property
+    def at_once(self) -> Sequence[Action]:
+        """Done beside whatever else is being done: it takes no time and cannot fail."""
+        ...
+
+    @property
+    def first(self) -> Action | None:
+        """The action to do now, None when nothing is left."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """What to call it."""
+        ...
+
+    @property
+    def message(self) -> str:
+        """Why, for an operator."""
+        ...
+
+    @property
+    def wanted(self) -> str | None:
+        """The id of what should be."""
+        ...
+
+    @property
+    def look_again_at(self) -> float | None:
+        """Monotonic seconds."""
+        ...
+
+    @property
+    def settled(self) -> bool:
+        """True when nothing is left to do."""
+        ...
+
+    @property
+    def kept(self) -> bool:
+        """True when something stays that nobody asks for, which is worth telling."""
+        ...
+
+    @property
+    def failures(self) -> int:
+        """How often what is wanted failed in a row."""
+        ...
+
+
 class World(Protocol):
-    """What convergence sees and touches. Names are all it needs to know of an app."""
+    """What convergence sees and touches. Names are all it needs to know of what is there."""
 
     def now(self) -> float:
         """Monotonic seconds, the same clock as the event loop's."""
         ...
 
-    def observe(self, name: str) -> Observed:
-        """What is true right now; cheap, and without an effect."""
+    def plan(self, name: str, asked: Asked | None) -> Plan:
+        """The difference between what is asked and what is true right now; cheap, and without an effect."""
         ...
 
-    async def do(self, name: str, action: Action) -> None:
+    def when_failing(self, name: str) -> str:
+        """What to call it while its next action keeps failing."""
+        ...
+
+    async def do(self, name: str, action: Any) -> None:
         """Carry out one action; raises when it cannot. May be cancelled at any await."""
         ...
 
     def report(self, name: str, report: Report) -> None:
-        """Tell whoever watches how the app stands."""
+        """Tell whoever watches how it stands."""
         ...
 
 
@@ -63,10 +134,10 @@ class ActionFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """One app's side of convergence: its name, what is asked of it now, and the bell that says "look again"."""
+    """One name's side of convergence: what is asked of it now, and the bell that says "look again"."""
 
     name: str
-    asked: Callable[[], App | None]
+    asked: Callable[[], Asked | None]
     bell: asyncio.Event
 
     async def look(self, world: World) -> Plan:
@@ -79,7 +150,7 @@ class Subject:
 
     def peek(self, world: World) -> Plan:
         """The plan as things stand this instant, without an effect."""
-        return plan(self.asked(), world.observe(self.name), world.now())
+        return world.plan(self.name, self.asked())
 
     async def rung(self, until: float | None) -> None:
         """Wait for the bell, or for a moment of the loop's clock."""
@@ -92,13 +163,13 @@ async def converge(subject: Subject, world: World, held: Callable[[Action], Acti
     """Do the first action of plan after plan until one has none, and return that one; raises ActionFailed.
 
     An action that `held` has a failure for is not tried yet: that failure is raised again. An action that works and is
-    still the first thing to do has failed, too: else it would be done without a pause. Of an app that nobody asks for
+    still the first thing to do has failed, too: else it would be done without a pause. Of what nobody asks for
     and of which nothing is left nothing is told, as that would be a trace again.
     """
     done: tuple[Action, int] | None = None
     while True:
         now = await subject.look(world)
-        if now.first is None and subject.asked() is None:
+        if now.first is None and subject.asked() is None and not now.kept:
             return now
         world.report(
             subject.name,
@@ -116,15 +187,10 @@ async def converge(subject: Subject, world: World, held: Callable[[Action], Acti
         failed = held(now.first)
         if failed is not None:
             raise failed
-        doing = (now.first, _tries(now.first))
+        doing = (now.first, now.first.tries)
         if doing == done:
             raise ActionFailed(now.first, f"to {now.first} made no difference")
         done = doing if await _done_while_first(subject, world, now) else None
-
-
-def _tries(action: Action) -> int:
-    """How many times an action will have failed if it fails now: one that is counted did make a difference."""
-    return action.failing.count if isinstance(action, Start | Release) else 0
 
 
 async def _done_while_first(subject: Subject, world: World, now: Plan) -> bool:

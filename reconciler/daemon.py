@@ -6,19 +6,24 @@ import os
 import random
 import resource
 import signal
+import socket
 import sqlite3
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import uv
 
+from reconciler.backing import Backing
 from reconciler.control import Control
 from reconciler.controller import Backoff, Controller
 from reconciler.converge import Report
+from reconciler.database import Database
+from reconciler.front_door import FrontDoor
 from reconciler.history import History
 from reconciler.host import Host, Wish
 from reconciler.journal import Journal
@@ -27,25 +32,39 @@ from reconciler.manifests.catalog import Catalog, Listing, Rules, Unreadable, re
 from reconciler.manifests.directory import Directory
 from reconciler.manifests.document import HostDefaults
 from reconciler.manifests.look import look
+from reconciler.metrics.measured import Measured
+from reconciler.metrics.tally import Tally
+from reconciler.notifications.announcer import Announcer, Pace
 from reconciler.observed import Observed
 from reconciler.ownership import claimed
 from reconciler.records import Records, open_or_rebuild, state_id
+from reconciler.service_manager import ServiceManager
+from reconciler.services.ledger import Ledger
+from reconciler.services.userfiles import files_of
+from reconciler.services.vault import Vault
+from reconciler.services.watching import Files
 from reconciler.serving import logs
 from reconciler.serving.doorbell import answer, open_doorbell
 from reconciler.serving.instances import Instances
+from reconciler.serving.keeper import Keeper
 from reconciler.serving.listeners import is_free
 from reconciler.serving.process import Orphans, boot_id, keep_descriptors, take_in_orphans
 from reconciler.serving.templates import Templates
 from reconciler.settings import Layout, Settings
 from reconciler.staging.looks import Looks
 from reconciler.staging.stager import Stager
+from reconciler.staging.surroundings import MEMORY, secrets
 from reconciler.staging.trees import Settling, Trees
-from reconciler.watch import Watch
+from reconciler.standing import Standing
+from reconciler.supplying import Supplying
+from reconciler.watch import Watch, is_limit
 from reconciler.wishes import Wishes
 
 _ROTATE_EVERY_S = 30.0
 _COLLECT_EVERY_S = 3600.0
 _TEND_EVERY_S = 30.0
+_AGAIN_S = 5.0
+_STATUS_EVERY_S = 5.0
 
 
 class Daemon:
@@ -54,12 +73,10 @@ class Daemon:
     `told` are called with every report on an app, and with None once an app is gone for good.
     """
 
-    def __init__(
-        self, settings: Settings, database: sqlite3.Connection, tasks: asyncio.TaskGroup, *, lost: bool = False
-    ) -> None:
+    def __init__(self, settings: Settings, database: Database, tasks: asyncio.TaskGroup, *, lost: bool = False) -> None:
         self.settings = settings
         self.records = Records(database)
-        self.journal = Journal(database)
+        self.journal = Journal(database, keep=settings.events_kept)
         self.told: list[Callable[[str, Report | None], None]] = []
         self._tasks = tasks
         self._lost = lost
@@ -77,6 +94,21 @@ class Daemon:
             changed=self._wake,
             launched=self._note_launch,
         )
+        self.keeper = Keeper(settings.layout.keeper, patience_s=settings.keeper_patience_s)
+        ledger = Ledger(database, Vault(database, settings.key))
+        self.backing = Backing(
+            settings,
+            ledger,
+            self.journal,
+            boot=boot,
+            woken=self._wake_service,
+            concerns=self._wake,
+            alive=self._revisions_alive,
+            spare=self._grants_spare,
+            told=self._tell_service,
+        )
+        supplier = Supplying(ledger, supplies=self.backing.supplies, use=self.backing.use, told=self._note_secrets)
+        self._ledger = ledger
         self._stager = stager_of(settings)
         self._host = Host(
             settings,
@@ -85,23 +117,39 @@ class Daemon:
             stager=self._stager,
             looks=self._looks,
             instances=self._instances,
+            keeper=self.keeper,
             history=self._history,
+            supplier=supplier,
             tasks=tasks,
             woken=self._wake,
             told=self._tell,
         )
+        self.tally = Tally(time.monotonic, self._host.probes)
+        self.told.append(self.tally.tell)
         self._controller = Controller(
-            self._host,
+            Measured(self._host, self.tally, self._because),
+            tasks,
+            backoff=Backoff(first_s=settings.retry_first_s, cap_s=settings.retry_cap_s),
+            resync_s=settings.resync_s,
+            noise=random.Random(),
+        )
+        self._services = Controller(
+            self.backing,
             tasks,
             backoff=Backoff(first_s=settings.retry_first_s, cap_s=settings.retry_cap_s),
             resync_s=settings.resync_s,
             noise=random.Random(),
         )
         self._look_now = asyncio.Event()
+        self._seen: Listing | Unreadable | None = None
+        self.looked = asyncio.Event()
         self._refreshing: dict[str, bool] = {}
         self._rules = rules_of(settings)
         self.catalog = memory.restored(self.records, self._rules)
         self._unreadable = memory.apps_of_unreadable(self.records, self.catalog)
+        self._written, self._unwritten = self.catalog, False
+        self._hindered = self._unwatched = ""
+        self._unseen = False
         self._freed: set[str] = set()
 
     async def keep(self) -> None:
@@ -114,16 +162,33 @@ class Daemon:
         self._tasks.create_task(self._rotate_logs(), name="rotate logs")
         self._tasks.create_task(self._warm_up(), name="warm up the stager")
         self._tasks.create_task(self._collect(), name="collect environments")
+        self._announce()
         self._tasks.create_task(self._stager.compile_ahead(), name="compile ahead")
+        files = Files(watch, self._suspect_file, self.settings.quiet_s)
         control = Control(self.settings.layout.control, Wishes(self).grant)
         await control.open()
-        with contextlib.closing(directory), contextlib.closing(trees), contextlib.closing(control):
+        door = FrontDoor(self.settings, lambda text, cause: self.journal.write("", "daemon", text, cause))
+        door.open()
+        with (
+            contextlib.closing(directory),
+            contextlib.closing(trees),
+            contextlib.closing(control),
+            contextlib.closing(door),
+            contextlib.closing(files),
+        ):
             while True:
                 self._look_now.clear()
-                await self._follow(await directory.look())
-                await trees.follow(
-                    {n: app.source.path for n, app in self.catalog.apps.items() if not app.source.pinned}
-                )
+                with self._surviving("look at the manifests"):
+                    seen = await directory.look()
+                    self._unseen = isinstance(seen, Unreadable)
+                    await self._follow(seen)
+                    await files.follow(self._secret_files())
+                    await trees.follow(
+                        {n: app.source.path for n, app in self.catalog.apps.items() if not app.source.pinned}
+                    )
+                    self._tell_unwatched([directory.problem, *trees.problems().values()])
+                if not self._look_now.is_set():
+                    self.looked.set()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._seconds_to_next_look()):
                         await self._look_now.wait()
@@ -132,6 +197,8 @@ class Daemon:
         """Take back what runs and look at the manifests a single time; returns every name there is work for."""
         self._prepare()
         await self._follow(await asyncio.to_thread(look, str(self.settings.manifests)))
+        for path in self._secret_files():
+            self._suspect_file(path)
         return self._host.names() | self.catalog.apps.keys()
 
     def wish(self, name: str, wish: Wish, text: str, who: str) -> None:
@@ -140,39 +207,199 @@ class Daemon:
         self.journal.write(name, "wish", text, f"asked for by {who}")
         self._controller.wake(name)
 
+    def rotate(self, service: str, app: str | None, who: str) -> tuple[str, ...]:
+        """Have new credentials for a service take the place of those in use; returns the apps they are of."""
+        apps = self.backing.rotate(service, app)
+        if apps:
+            text = f"new credentials for {', '.join(apps)}"
+            self.journal.write(f"service {service}", "wish", text, f"asked for by {who}")
+        return apps
+
+    def rekey(self, who: str) -> int:
+        """Encrypt what is stored with a new key; returns how many secrets there are. Raises ServiceError."""
+        count = self.backing.rekey()
+        self.journal.write("", "secrets", f"{count} secrets are encrypted with a new key", f"asked for by {who}")
+        return count
+
+    async def end_staging(self) -> None:
+        """End the builds that nobody waits for any more."""
+        await self._host.end_staging()
+
+    def figures(self) -> dict[str, Any]:
+        """What was done since this daemon began, in numbers."""
+        return self.tally.told()
+
     def observed(self, name: str) -> Observed:
         """What is true of an app right now."""
         return self._host.observe(name)
 
     def look_now(self) -> None:
-        """Look at the manifests without waiting for a change."""
+        """Look at the manifests without waiting for a change; `looked` is set once that was done."""
+        self.looked.clear()
         self._look_now.set()
 
+    def trouble(self) -> str:
+        """What keeps this host from following its manifests just now, empty when nothing does."""
+        unseen = f"cannot read the manifests in {self.settings.manifests}" if self._unseen else ""
+        database = self.journal.trouble and f"cannot write to the state database: {self.journal.trouble}"
+        return self._hindered or unseen or database
+
+    async def stop_apps(self) -> None:
+        """End every instance for good, each within its own stop timeout; nothing converges any more."""
+        await self._controller.rest()
+        async with asyncio.TaskGroup() as tasks:
+            for app in self._instances.apps():
+                for instance, _ in tuple(self._instances.processes(app)):
+                    tasks.create_task(self._instances.stop(app, instance.id))
+
+    def _announce(self) -> None:
+        """From now on, tell whoever the settings name of trouble and its end."""
+        pace = Pace(every_s=self.settings.notify_every_s, settle_s=self.settings.notify_settle_s)
+        for target in self.settings.notifications:
+            announcer = Announcer(
+                target,
+                self.records,
+                host=socket.gethostname(),
+                pace=pace,
+                mask=self._masked,
+                trouble=self.trouble,
+                failed=partial(self.journal.write, "", "daemon"),
+            )
+            self.told.append(announcer.tell)
+            self._tasks.create_task(announcer.keep(), name=f"notify {target}")
+
+    def _masked(self, text: str) -> str:
+        """Without what is secret in our own environment, the settings of staging and the apps' own variables."""
+        hidden = secrets(package_environ(self.settings, os.environ))
+        for app in self.catalog.apps.values():
+            hidden |= secrets(app.env)
+        for value in sorted(hidden, key=len, reverse=True):
+            text = text.replace(value, "***")
+        return text
+
     def _prepare(self) -> None:
-        ports = self._host.restore(lost=self._lost)
+        ports = self._host.restore()
         if self._lost:
             self.journal.write("", "daemon", "the state database was lost; what runs was found in the process table")
             self.catalog = replace(self.catalog, leases={**ports, **self.catalog.leases})
         self._tasks.create_task(self._tend(), name="tend templates and orphans")
+        self._tasks.create_task(self._catch_up(), name="write what is owed")
         doorbell = open_doorbell(self.settings.layout.doorbell)
         asyncio.get_running_loop().add_reader(doorbell, answer, doorbell, self._rung)
 
     async def _follow(self, seen: Listing | Unreadable) -> None:
+        if seen == self._seen and self.catalog.is_at_rest and not self._freed and not self._unwritten:
+            return
+        self._seen = seen
         before = self.catalog
         while self._freed:
             before = before.without_lease(self._freed.pop())
         # In a thread: parsing thousands of files takes a while.
         self.catalog = await asyncio.to_thread(review, before, seen, self._rules, time.monotonic())
-        memory.remember(self.records, before, self.catalog, self.settings.manifests)
+        self._remember()
         self._tell_problems(before, self.catalog)
         self._unreadable = memory.still_unreadable(self._unreadable, self.catalog)
         self._host.follow(self.catalog.apps)
+        stirred = self.backing.follow(self.catalog.services, self.catalog.apps)
+        self._services.replace(self.catalog.services, also=self.backing.names())
+        for name in stirred:
+            self._services.wake(name)
         self._controller.replace(self.catalog.apps, also=self._host.names() - self._unreadable.keys())
+
+    def _remember(self) -> None:
+        """Write down what is asked; what cannot be written is asked all the same, and written soon."""
+        try:
+            memory.remember(self.records, self._written, self.catalog, self.settings.manifests)
+        except sqlite3.Error as error:
+            if not self._unwritten:
+                text = f"cannot write down what the manifests ask for: {error}"
+                self.journal.write("", "daemon", text, "it is done all the same, and written down as soon as it can be")
+            self._unwritten = True
+        else:
+            self._written, self._unwritten = self.catalog, False
+
+    @contextlib.contextmanager
+    def _surviving(self, what: str) -> Iterator[None]:
+        """Tell what this host cannot do just now (no memory, thread or descriptor left), and try again soon."""
+        try:
+            yield
+            self._hindered = ""
+        except (OSError, RuntimeError, sqlite3.Error, MemoryError) as error:
+            before, self._hindered = self._hindered, f"cannot {what}: {error}"
+            if self._hindered != before:
+                self.journal.write("", "daemon", self._hindered, f"again every {_AGAIN_S:g} s")
+
+    def _tell_unwatched(self, problems: list[str]) -> None:
+        """Say once that changes are found by looking, because the kernel watches no more for us."""
+        problem = next(filter(is_limit, problems), "")
+        if problem and not self._unwatched:
+            self.journal.write("", "daemon", problem, f"until then changes are looked for every {_AGAIN_S:g} s")
+        self._unwatched = problem
 
     def _wake(self, name: str) -> None:
         """Something about an app changed. One whose manifest cannot be understood is left alone."""
         if name not in self._unreadable:
             self._controller.wake(name)
+
+    def _wake_service(self, name: str) -> None:
+        self._services.wake(name)
+
+    def _revisions_alive(self, app: str) -> frozenset[str]:
+        return frozenset(i.revision for i in self._instances.of(app))
+
+    def _grants_spare(self, app: str) -> frozenset[str]:
+        """What an app may go back to names these: the last revision that proved itself, and one pinned by hand."""
+        learnt = self._history.of(app)
+        pinned = () if learnt.pin is None or learnt.pin.revision is None else (learnt.pin.revision,)
+        return frozenset(bound.grant for back in (*learnt.proven[:1], *pinned) for bound in back.bindings)
+
+    def _secrets_of_old(self) -> frozenset[str]:
+        """The ids of the secrets that revisions name to which an app may go back."""
+        learnt = [self._history.of(name) for name in self._history.names()]
+        pinned = [one.pin.revision for one in learnt if one.pin is not None and one.pin.revision is not None]
+        return frozenset(
+            kept
+            for back in (*(proven for one in learnt for proven in one.proven), *pinned)
+            for kept in (*back.env_secrets.values(), *(bound.credentials for bound in back.bindings))
+        )
+
+    def _tell_service(self, name: str, report: Report | None) -> None:
+        """How a service stands, to whoever waits for everything."""
+        for tell in self.told:
+            tell(f"service {name}", report)
+
+    def _note_secrets(self, app: str, text: str) -> None:
+        with contextlib.suppress(sqlite3.Error):  # a full disk costs the journal a line, never an app its start
+            self.journal.write(app, "secrets", text)
+
+    def _secret_files(self) -> frozenset[str]:
+        """Every file that an app's variables or a service's credentials come from."""
+        of_apps = (path for app in self.catalog.apps.values() for path in self.backing.env.paths(app))
+        of_services = (path for service in self.catalog.services.values() for path in files_of(service))
+        return frozenset((*of_apps, *of_services))
+
+    def _suspect_file(self, path: str) -> None:
+        """A file with secrets may say something else now."""
+        for service in self.catalog.services.values():
+            if path in files_of(service):
+                self.backing.doubt(service.name, f"{path} may have changed")
+        for app in self.catalog.apps.values():
+            if path in self.backing.env.paths(app):
+                self._tasks.create_task(self._read_env(app.name), name=f"read the variables of {app.name}")
+
+    async def _read_env(self, name: str) -> None:
+        app = self.catalog.apps.get(name)
+        if app is None:
+            return
+        try:
+            changed = await self.backing.env.refresh(app)
+        except sqlite3.Error as error:
+            self._note_secrets(name, f"cannot keep what its files say: {error}")
+            return
+        if changed:
+            _, missing, stale = self.backing.env.of(app)
+            self._note_secrets(name, "; ".join((*missing, *stale)) or "the files of its variables were read anew")
+            self._wake(name)
 
     def _tell_problems(self, before: Catalog, after: Catalog) -> None:
         if after.notice and after.notice != before.notice:
@@ -185,8 +412,10 @@ class Daemon:
                     self.journal.write("", "manifest", f"refused: {problem}", stays)
 
     def _seconds_to_next_look(self) -> float:
-        at = self.catalog.look_again_at
-        return self.settings.rescan_s if at is None else min(self.settings.rescan_s, max(0.0, at - time.monotonic()))
+        at, longest_s = self.catalog.look_again_at, self.settings.rescan_s
+        if self._unwritten or self._hindered or self._unwatched or self._unseen:
+            longest_s = min(longest_s, _AGAIN_S)
+        return longest_s if at is None else min(longest_s, max(0.0, at - time.monotonic()))
 
     def _rung(self, name: str) -> None:
         """A worker has something to say."""
@@ -205,17 +434,28 @@ class Daemon:
         again = True
         while again:
             self._refreshing[name] = False
-            if await self._looks.refresh(name):
+            try:
+                changed = await self._looks.refresh(name)
+            except (OSError, RuntimeError):  # no descriptor, no thread: the app's own task tries again, and says so
+                self._looks.doubt(name)
+                self._wake(name)
+                changed = False
+            if changed:
                 self.journal.write(name, "source", "its source changed")
                 self._wake(name)
             again = self._refreshing[name]
         del self._refreshing[name]
 
+    def _because(self, name: str, build: str) -> str:
+        """Why a finished build has the environment it has."""
+        staged = self._stager.finished(name, build)
+        return "" if staged is None else staged.because
+
     def _note_launch(self, name: str, what: str) -> None:
-        with contextlib.suppress(sqlite3.Error):  # a full disk costs the journal a line, never an app its start
-            self.journal.write(name, "started", what)
+        self.journal.write(name, "started", what)
 
     def _tell(self, name: str, report: Report | None) -> None:
+        self.backing.stirred(name)
         if report is None:
             self._freed.add(name)
             self._look_now.set()
@@ -230,6 +470,8 @@ class Daemon:
         """Remove the environments that no build has needed for a long time."""
         while True:
             await asyncio.sleep(_COLLECT_EVERY_S)
+            with contextlib.suppress(sqlite3.Error):
+                self.backing.forget_secrets(self._secrets_of_old())
             with contextlib.suppress(OSError):
                 removed = await asyncio.to_thread(collect, self.settings, self._stager)
                 if removed:
@@ -240,12 +482,11 @@ class Daemon:
         while True:
             await asyncio.sleep(_ROTATE_EVERY_S)
             for name in self._instances.apps():
-                places = self._host.places(name)
-                rotated = [
-                    logs.rotate(log, self.settings.log_limit_bytes, self.settings.logs_kept)
-                    for log in (places.log, places.access_log)
-                ]
-                if any(rotated):
+                places, rotated = self._host.places(name), False
+                for log in (places.log, places.access_log):
+                    with contextlib.suppress(OSError):  # where nothing can be renamed it grows on
+                        rotated |= logs.rotate(log, self.settings.log_limit_bytes, self.settings.logs_kept)
+                if rotated:
                     for _, process in self._instances.processes(name):
                         process.signal(signal.SIGUSR1)
 
@@ -254,8 +495,16 @@ class Daemon:
         orphans = Orphans()
         while True:
             await asyncio.sleep(_TEND_EVERY_S)
-            self.templates.tend()
-            orphans.bury()
+            with contextlib.suppress(OSError):
+                self.templates.tend()
+                self._instances.tend()
+                orphans.bury()
+
+    async def _catch_up(self) -> None:
+        """Write what could not be written when it happened."""
+        while True:
+            await asyncio.sleep(_AGAIN_S)
+            self.journal.catch_up()
 
 
 def stager_of(settings: Settings) -> Stager:
@@ -274,11 +523,11 @@ def stager_of(settings: Settings) -> Stager:
 
 
 def package_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that say where packages come from: `environ`, and what the host's settings add to it.
+    """The variables that say where packages come from and what installing may take: `environ`, and what settings add.
 
     Files are read each time, so that a changed password holds at once; one that cannot be read is left out.
     """
-    found = dict(environ)
+    found = {**environ, MEMORY: str(settings.staging_memory_bytes)}
     for name, value in settings.staging_env.items():
         with contextlib.suppress(OSError, ValueError):
             found[name] = value.read_text(encoding="utf-8").rstrip("\n") if isinstance(value, Path) else value
@@ -314,9 +563,10 @@ def _raise_descriptor_limit() -> None:
 
 
 @contextlib.contextmanager
-def _opened(layout: Layout) -> Iterator[tuple[sqlite3.Connection, bool]]:
+def _opened(layout: Layout) -> Iterator[tuple[Database, bool]]:
     database, lost = open_or_rebuild(layout.database)
     with contextlib.closing(database):
+        database.defer()
         yield database, lost
 
 
@@ -333,25 +583,57 @@ async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, asyncio.Task
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
     with claimed(settings.layout), _opened(settings.layout) as (database, lost):
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                daemon = Daemon(settings, database, tasks, lost=lost)
-                with contextlib.closing(daemon.templates):
-                    yield daemon, tasks, ending
-                raise _Ended
-        except* _Ended:
-            pass
+        async with contextlib.AsyncExitStack() as last:
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    daemon = Daemon(settings, database, tasks, lost=lost)
+                    last.push_async_callback(daemon.end_staging)
+                    with contextlib.closing(daemon.templates), contextlib.closing(daemon.keeper):
+                        yield daemon, tasks, ending
+                    raise _Ended
+            except* _Ended:
+                pass
 
 
-async def run(settings: Settings, started: Callable[[Daemon], None]) -> None:
-    """Keep this host as its manifests ask until SIGTERM or SIGINT; raises AlreadyRunning."""
+async def _keep_told(manager: ServiceManager, daemon: Daemon, standing: Standing) -> None:
+    """Tell the service manager how all stands, now and then."""
+    while manager.listens:
+        manager.status(daemon.trouble() or standing.line())
+        await asyncio.sleep(_STATUS_EVERY_S)
+
+
+async def _tell_ready(manager: ServiceManager, daemon: Daemon) -> None:
+    """Tell the service manager once the manifests were looked at."""
+    await daemon.looked.wait()
+    manager.ready()
+
+
+async def run(settings: Settings, started: Callable[[Daemon], None], *, stop_apps: bool = False) -> None:
+    """Keep this host as its manifests ask until SIGTERM or SIGINT; raises AlreadyRunning.
+
+    The apps go on without the daemon, unless `stop_apps`: they are told to end first, and waited for.
+    """
+    manager, standing = ServiceManager(os.environ), Standing()
     async with _built(settings) as (daemon, tasks, ending):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.look_now)
+
+        def look_now() -> None:
+            manager.reloading()
+            daemon.look_now()
+            tasks.create_task(_tell_ready(manager, daemon), name="tell that it was reloaded")
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look_now)
+        daemon.told.append(standing.tell)
         daemon.journal.write("", "daemon", f"started, pid {os.getpid()}")
         started(daemon)
         tasks.create_task(daemon.keep(), name="follow the manifests")
+        tasks.create_task(_tell_ready(manager, daemon), name="tell that it is ready")
+        tasks.create_task(_keep_told(manager, daemon, standing), name="tell the service manager")
+        tasks.create_task(manager.stay_alive(), name="show the watchdog that the loop turns")
         await ending.wait()
-        daemon.journal.write("", "daemon", "ended; the apps go on")
+        manager.stopping()
+        if stop_apps:
+            await daemon.stop_apps()
+        daemon.journal.write("", "daemon", "ended; so did the apps" if stop_apps else "ended; the apps go on")
 
 
 class Watcher(Protocol):

@@ -111,10 +111,58 @@ class CrashPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """That an app wants to reach a service, by the service's name; `name` is what the app calls it, when it says so."""
+
+    service: str
+    name: str | None = None
+    parameters: Mapping[str, Json] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One backing service as asked for. `asked` are the fields only its type has, with absolute paths.
+
+    `server` is the one of the host's settings that it names, `grace_s` how long what it holds outlives the manifest
+    when `retain` is False.
+    """
+
+    name: str
+    manifest: str
+    type: str
+    plan: str = "free"
+    label: str = ""
+    tags: tuple[str, ...] = ()
+    retain: bool = True
+    server: str | None = None
+    grace_s: float | None = None
+    asked: Mapping[str, Json] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """A binding that is ready. `credentials` is the id of what opens the service, never itself a secret.
+
+    `instance` and `grant` are ids of twelve hexadecimal digits: of the service, and of the app's access to it.
+    """
+
+    service: str
+    type: str
+    label: str
+    plan: str
+    instance: str
+    grant: str
+    credentials: str
+    tags: tuple[str, ...] = ()
+    name: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class App:
     """One app as asked for: everything in its manifest, with defaults, leases and paths resolved.
 
-    `lazy` means that nothing is started before somebody asks for it; `holding_page` is an absolute path.
+    `lazy` means that nothing is started before somebody asks for it; `holding_page` is an absolute path. `env_files`
+    are absolute paths of files that hold one variable each, `env_lists` of files of NAME=VALUE lines.
     """
 
     name: str
@@ -134,6 +182,9 @@ class App:
     depends_on: tuple[str, ...] = ()
     patience_s: float = 5.0
     holding_page: str | None = None
+    bindings: tuple[Binding, ...] = ()
+    env_files: Mapping[str, str] = field(default_factory=dict)
+    env_lists: tuple[str, ...] = ()
 
     @property
     def may_sleep(self) -> bool:
@@ -149,21 +200,37 @@ class App:
         """The build this app needs when its source's fingerprint is `content`."""
         return Build(source=self.source, recipe=self.recipe, content=content)
 
-    def revision(self, content: str) -> "Revision":
-        """What should run when the source's fingerprint is `content`."""
-        return Revision(
+    def revision(
+        self, content: str, bindings: tuple[Bound, ...] = (), env_secrets: Mapping[str, str] | None = None
+    ) -> "Revision":
+        """What should run when the source's fingerprint is `content` and these are its credentials and secrets.
+
+        The last one is kept beside the app, so that its id is not worked out again at each look.
+        """
+        given = (content, bindings, env_secrets or {})
+        last: tuple[object, Revision] | None = self.__dict__.get("_last_revision")
+        if last is not None and last[0] == given:
+            return last[1]
+        revision = Revision(
             app=self.name,
             build=self.build(content),
             address=self.address,
             server=self.server,
             env=self.env,
             release=self.release,
+            bindings=bindings,
+            env_secrets=given[2],
         )
+        self.__dict__["_last_revision"] = (given, revision)
+        return revision
 
 
 @dataclass(frozen=True, kw_only=True)
 class Revision:
-    """A build plus its configuration: what an instance is an instance of."""
+    """A build plus its configuration: what an instance is an instance of.
+
+    It is written down, so it holds no secret: `env_secrets` are the ids of the values of variables.
+    """
 
     app: str
     build: Build
@@ -171,16 +238,23 @@ class Revision:
     server: Server
     env: Mapping[str, str] = field(repr=False)
     release: str | None = None
+    bindings: tuple[Bound, ...] = ()
+    env_secrets: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def release_id(self) -> str | None:
-        """What marks the release command as done: it is run again for another build or environment, for nothing else.
+        """What marks the release command as done: it is run again for another build, environment or services.
 
-        None when there is no such command.
+        New credentials for the same services are no reason. None when there is no such command.
         """
         if self.release is None:
             return None
-        return fingerprint({"build": self.build.id, "command": self.release, "env": dict(self.env)})
+        told_of: dict[str, object] = {"build": self.build.id, "command": self.release, "env": dict(self.env)}
+        if self.bindings:
+            told_of["services"] = [[b.service, b.instance, b.label, b.name] for b in self.bindings]
+        if self.env_secrets:
+            told_of["secrets"] = dict(self.env_secrets)
+        return fingerprint(told_of)
 
     @cached_property
     def id(self) -> str:
@@ -198,6 +272,8 @@ def revision_from(data: Mapping[str, Any]) -> Revision:
         server=Server(**{**server, "health": None if health is None else Health(**health)}),
         env=data["env"],
         release=data["release"],
+        bindings=tuple(Bound(**{**b, "tags": tuple(b["tags"])}) for b in data.get("bindings", ())),
+        env_secrets=data.get("env_secrets", {}),
     )
 
 

@@ -3,21 +3,26 @@
 The daemon need not run, and nothing here waits for it.
 """
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from reconciler.desired import Address, App, Json
+from reconciler.desired import Address, App, Json, Service
 from reconciler.history import History
 from reconciler.journal import Journal
 from reconciler.manifests import memory
-from reconciler.observed import Instance, Observed, Rest, SourceLook
+from reconciler.observed import Instance, Observed, Rest, SourceLook, Supplies
 from reconciler.ownership import running
 from reconciler.records import InstanceRecord, Records, Standing, open_database
+from reconciler.services.envfiles import EnvFiles
+from reconciler.services.ledger import Ledger, ServiceStanding
+from reconciler.services.sight import Around, Checked, Sight, Told
+from reconciler.services.vault import Vault
 from reconciler.serving.process import boot_id, start_ticks
-from reconciler.settings import Layout
+from reconciler.settings import Layout, Settings
 from reconciler.staging import staged
 from reconciler.staging.staged import Staged
 
@@ -37,6 +42,7 @@ class Glimpse:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
+        self.key_file: Path | None = None
         self._database = open_database(layout.database, read_only=True)
         self.records = Records(self._database)
         self._boot = boot_id()
@@ -81,7 +87,7 @@ class Glimpse:
         source, content = self._sources.get(app.name, (None, None))
         return content if source == app.source else None
 
-    def observed(self, name: str, app: App | None, content: str | None) -> Observed:
+    def observed(self, name: str, app: App | None, content: str | None, sight: Sight | None = None) -> Observed:
         """One app as the daemon would see it, its source read as `content`."""
         records = [record for record in self._of_this_boot if record.app == name]
         builds = sorted(self.layout.builds(name).glob(f"*/{staged.RECORD}"), key=lambda r: r.stat().st_mtime_ns)
@@ -105,7 +111,36 @@ class Glimpse:
             rest=self._rest(name, learnt.rest),
             released=self.records.releases().get(name, frozenset()),
             traces=name in self._standings or name in self._sources,
+            supplies=Supplies() if sight is None else sight.supplies(app, name),
         )
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What is on record of services; nothing in it that is secret can be read before `key_file` is set."""
+        return Ledger(self._database, Vault(self._database, self.key_file or self.layout.state / "key"), read_only=True)
+
+    def sight(self, settings: Settings, services: Mapping[str, Service], apps: Mapping[str, App]) -> Sight:
+        """The services as the daemon would see them, their credentials tried just now."""
+        self.key_file = settings.key
+        around = Around(
+            boot=self._boot,
+            alive=lambda app: frozenset(record.revision for record in self.instances.get(app, ())),
+            spare=self._spare,
+            checked=lambda _: Checked(at=time.monotonic()),
+            told=self._told_of_service,
+        )
+        sight = Sight(settings, self.ledger, EnvFiles(self.ledger), around)
+        sight.follow(services, apps)
+        return sight
+
+    def _spare(self, app: str) -> frozenset[str]:
+        learnt = self._history.of(app)
+        pinned = () if learnt.pin is None or learnt.pin.revision is None else (learnt.pin.revision,)
+        return frozenset(bound.grant for back in (*learnt.proven[:1], *pinned) for bound in back.bindings)
+
+    def _told_of_service(self, name: str) -> Told:
+        standing = self.ledger.standings().get(name)
+        return Told(message="" if standing is None else standing.message)
 
     def status(self, only: str | None = None) -> dict[str, Json]:
         """Everything `status --json` prints but the version; with `only`, one app."""
@@ -121,9 +156,36 @@ class Glimpse:
         return {
             "daemon": {"running": self.daemon is not None, "pid": self.daemon},
             "apps": [row for row in rows if only is None or (isinstance(row, dict) and row["name"] == only)],
-            "services": [],
+            "services": self._services(asked.get("services", {})) if only is None else [],  # type: ignore[arg-type]
             "manifests": [{"file": f["file"], "errors": f["errors"]} for f in files if isinstance(f, dict)],
-            "notice": asked.get("notice"),
+            "notice": "; ".join(str(n) for n in (asked.get("notice"), _cannot_write(self.layout.state)) if n) or None,
+        }
+
+    def _services(self, asked: dict[str, dict[str, Json]]) -> list[Json]:
+        """A row for each service that is asked for or of which anything is left."""
+        standings = self.ledger.standings()
+        names = sorted({*asked, *standings, *(record.name for record in self.ledger.services())})
+        return [self._service(name, asked.get(name, {}), standings.get(name)) for name in names]
+
+    def _service(self, name: str, asked: dict[str, Json], standing: ServiceStanding | None) -> Json:
+        record = max(self.ledger.of(name), key=lambda r: (r.type == asked.get("type"), r.left_at is None), default=None)
+        apps: list[Json] = []
+        apps += sorted({g.app for g in record.grants if g.credentials is not None}) if record is not None else []
+        return {
+            "name": name,
+            "type": asked.get("type") or (record.type if record else None),
+            "plan": asked.get("plan") or (record.plan if record else None),
+            "label": asked.get("label"),
+            "server": record.server if record else asked.get("server"),
+            "apps": apps,
+            "size": standing.size if standing else None,
+            "state": standing.state if standing else "pending",
+            "message": standing.message if standing else "not looked at yet",
+            "since": standing.since if standing else None,
+            "next_try_at": standing.next_try_at if standing and self.daemon is not None else None,
+            "retain": asked.get("retain", record.retain if record else None),
+            "id": record.id if record else None,
+            "manifest": asked.get("manifest"),
         }
 
     @cached_property
@@ -188,7 +250,7 @@ class Glimpse:
             "restarts": deaths,
             "since": stands.since or None,
             "next_try_at": stands.next_try_at,
-            "services": [],
+            "services": asked.get("services", []),
             "manifest": asked.get("manifest"),
         }
 
@@ -202,6 +264,16 @@ def read(app: App, known: str | None = None) -> Reading:
         return Reading(content=fingerprint(app.source.path))
     except SourceError as error:
         return Reading(content=known, problem=str(error))
+
+
+def _cannot_write(state: Path) -> str:
+    """Why what is shown may be of yesterday: nothing newer can be written down. Empty when all is well."""
+    facts = os.statvfs(state)
+    if facts.f_flag & os.ST_RDONLY:
+        return f"{state} is read-only: the apps go on, and nothing of what happens is written down"
+    if not facts.f_bavail or (facts.f_files and not facts.f_favail):
+        return f"the disk of {state} is full: the apps go on, and what happens is written down when it has room again"
+    return ""
 
 
 def _alive(record: InstanceRecord) -> bool:

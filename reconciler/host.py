@@ -10,15 +10,17 @@ import os
 import shutil
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from reconciler.actions import (
     Action,
     Attend,
+    Blame,
     Bury,
     Discard,
     Erase,
@@ -35,25 +37,42 @@ from reconciler.actions import (
     Unlisten,
 )
 from reconciler.converge import Report
-from reconciler.desired import Address, App, Build, Json
+from reconciler.desired import Address, App, Build, Json, Revision
 from reconciler.history import History
 from reconciler.journal import Journal, Kind
 from reconciler.neighbours import Neighbours
-from reconciler.observed import Instance, Observed, Pin, Rest, Trouble
-from reconciler.plan import State
+from reconciler.observed import Instance, Observed, Pin, Rest, Supplies, Trouble
+from reconciler.plan import Plan, State, plan, state_when_failing
 from reconciler.records import Records, Standing
-from reconciler.serving.gunicorn import Code, Places
+from reconciler.serving.gunicorn import Code, Given, Places
 from reconciler.serving.instances import CannotStart, Instances
+from reconciler.serving.keeper import Keeper
 from reconciler.serving.listeners import Listeners
 from reconciler.serving.liveness import Question, Watchers
 from reconciler.settings import Settings
 from reconciler.staging.failure import StagingError
+from reconciler.staging.lasting import Lasting
 from reconciler.staging.looks import Looks
 from reconciler.staging.release import Order, run_release
 from reconciler.staging.removal import leftovers, remove
 from reconciler.staging.stager import SourceChanged, Staged, Stager
 
 Wish: TypeAlias = Pin | Literal["start", "restart", "forget-failure"]
+
+
+class Supplier(Protocol):
+    """Who supplies apps with credentials and secrets."""
+
+    def supplies(self, app: App | None, name: str) -> Supplies:
+        """What an app is supplied with right now; cheap."""
+        ...
+
+    def given(self, revision: Revision, directory: Path) -> Given:
+        """What an instance of a revision gets, with its files written below `directory`.
+
+        From here on the instance may work with it. Raises CannotStart.
+        """
+        ...
 
 
 class Host:
@@ -68,7 +87,9 @@ class Host:
         stager: Stager,
         looks: Looks,
         instances: Instances,
+        keeper: Keeper,
         history: History,
+        supplier: Supplier,
         tasks: asyncio.TaskGroup,
         woken: Callable[[str], None],
         told: Callable[[str, Report | None], None],
@@ -82,8 +103,10 @@ class Host:
         self._instances = instances
         self._told = told
         self._listeners = Listeners()
+        self._keeper = keeper
         self._doors: dict[str, frozenset[Address]] = {}
         self._history = history
+        self._supplier = supplier
         self._woken = woken
         self._neighbours = Neighbours()
         self._watchers = Watchers(tasks, self._heard)
@@ -93,18 +116,28 @@ class Host:
         self._builds = {name: stager.kept(name) for name in _directories(self._layout.apps)}
         self._released: dict[str, frozenset[str]] = records.releases()
         self._standings: dict[str, Standing] = records.standings()
+        self._staging: Lasting[Staged] = Lasting()
         self._booting = asyncio.Semaphore(settings.booting_slots)
+
+    @property
+    def probes(self) -> Counter[tuple[str, bool]]:
+        """How often apps were asked how they are, by app and whether they were well."""
+        return self._watchers.asked
 
     def names(self) -> frozenset[str]:
         """Every app of which anything is left here, asked for or not."""
         known = {*self._builds, *self._standings}
-        return self._instances.apps() | self._looks.names() | self._history.names() | known
+        return self._instances.apps() | self._looks.names() | self._history.names() | self._doors.keys() | known
 
     def follow(self, apps: Mapping[str, App]) -> None:
         """Learn what is asked of every app, for what one app has to know of another."""
         self._apps = apps
         self._neighbours.follow(apps)
         for name, app in apps.items():
+            if not app.may_sleep:
+                for address in self._doors.get(name, ()):
+                    self._listeners.ignore(address)  # it is started without a knock, and counts as up when it is
+            self._listeners.show(app.address, app.holding_page)
             if not app.may_sleep and self._history.of(name).rest != Rest():
                 self._history.rested(name, Rest())  # what it slept with must not put it to sleep if it may again
 
@@ -120,19 +153,30 @@ class Host:
             case "forget-failure":
                 self._history.recovered(name)
 
-    def restore(self, *, lost: bool = False) -> dict[str, int]:
+    def restore(self) -> dict[str, int]:
         """Take back what an earlier daemon left running, its listeners first of all: who holds them keeps them open.
 
-        `lost` says that the records were; returns the port of each app that runs.
+        Returns the port of each app that runs.
         """
-        for found in self._instances.restore(self.places, self._keep_door, lost=lost):
+        for name, address, kept in self._keeper.take():
+            self._listeners.take(address, kept)
+            self._opened(name, address)
+        for found in self._instances.restore(self.places, self._keep_door):
             if found.alive:
                 self._note(found.app, "adopted", f"gunicorn {found.pid} goes on serving", "the daemon started")
                 self._history.rested(found.app, replace(self._history.of(found.app).rest, knocked_at=self.now()))
+        self._strand_strangers()
         for name in self.names():
             self._instances.tidy(name, self.places(name))
         self._sweep()
         return {name: i.address.port for name in self._instances.apps() for i in self._instances.of(name)}
+
+    def _strand_strangers(self) -> None:
+        """An instance that listens on another socket than ours gets connections we know nothing of."""
+        for name in self._instances.apps():
+            for instance, process in self._instances.processes(name):
+                if self._listeners.is_known_to(process.pid, instance.address) is False:
+                    self._instances.strand(name, instance.id)
 
     def _sweep(self) -> None:
         """Remove what staging or discarding left half done: found before anything is staged, removed meanwhile."""
@@ -148,14 +192,21 @@ class Host:
             pidfd = os.pidfd_open(pid)
             try:
                 if self._listeners.fetch(address, pidfd, pid):
-                    self._doors[name] = self._doors.get(name, frozenset()) | {address}
+                    self._opened(name, address)
             finally:
                 os.close(pidfd)
 
     def now(self) -> float:
         return time.monotonic()
 
+    def plan(self, name: str, asked: App | None) -> Plan:
+        return plan(asked, self.observe(name), self.now())
+
+    def when_failing(self, name: str) -> State:
+        return state_when_failing(self.observe(name))
+
     def observe(self, name: str) -> Observed:
+        """What is true right now; cheap, and without an effect."""
         learnt = self._history.of(name)
         instances = self._instances.of(name)
         doors = self._doors.get(name, frozenset())
@@ -177,6 +228,7 @@ class Host:
             absent=self._neighbours.absent(name, self._serves),
             leaning=self._neighbours.leaning(name, self._serves),
             traces=name in self._standings or self._looks.last(name) is not None,
+            supplies=self._supplier.supplies(self._apps.get(name), name),
         )
 
     async def do(self, name: str, action: Action) -> None:  # noqa: C901, PLR0912  one line for each action
@@ -207,6 +259,9 @@ class Host:
                 await self._stop(name, action)
             case Bury():
                 self._bury(name, action)
+            case Blame():
+                self._history.troubled(name, replace(action.trouble, last_at=self.now()))
+                self._note(name, "failed", f"revision {action.trouble.revision}: {action.cause}")
             case Unlisten():
                 self._unlisten(name, action.address)
             case Discard():
@@ -254,15 +309,25 @@ class Host:
     async def _stage(self, name: str, action: Stage) -> None:
         self._note(name, "staging", f"staging build {action.build.id}", action.cause)
         try:
-            staged = await self._stager.stage(
-                name, action.build, self._layout.log(name, "staging"), lambda phase: self._progress(name, phase)
-            )
+            # A crash meanwhile goes first, and costs the installation nothing: it is waited for again.
+            staged = await self._staging.result(name, action.build.id, lambda: self._staged(name, action.build))
         except SourceChanged:
             self._looks.doubt(name)
             return
         built = [b for b in self._builds.get(name, ()) if b != action.build.id]
         self._builds[name] = (*built, action.build.id)
         self._note(name, "staged", f"build {action.build.id}: {_summary(staged)}", action.cause)
+
+    async def end_staging(self) -> None:
+        """End every build that is under way."""
+        await self._staging.give_up_all()
+
+    async def _staged(self, name: str, build: Build) -> Staged:
+        def progress(phase: str) -> None:
+            if self._staging.is_awaited(name):
+                self._progress(name, phase)
+
+        return await self._stager.stage(name, build, self._layout.log(name, "staging"), progress)
 
     def _progress(self, name: str, phase: str, state: State = "staging") -> None:
         before = self._standings.get(name)
@@ -280,7 +345,7 @@ class Host:
                 self._instances.strand(name, instance.id)
         elif not fetched:
             self._listeners.open(address)
-        self._doors[name] = self._doors.get(name, frozenset()) | {address}
+        self._opened(name, address)
         self._note(name, "listening", f"listening on {address}", "fetched back" if fetched else "")
 
     async def _release(self, name: str, action: Release) -> None:
@@ -288,12 +353,13 @@ class Host:
         assert revision.release is not None
         code, places = self._code(name, revision.build), self.places(name)
         _furnish(places)
+        given = self._supplier.given(revision, places.revisions / revision.id)
         self._note(name, "releasing", f"running the release command of build {revision.build.id}", action.cause)
         order = Order(
             app=name,
             command=revision.release,
             directory=code.directory,
-            environment=self._instances.surroundings(revision, code, places),
+            environment=self._instances.surroundings(revision, code, places, given),
             log=self._layout.log(name, "staging"),
             timeout_s=self._settings.staging_timeout_s,
         )
@@ -302,7 +368,10 @@ class Host:
         except StagingError as error:
             self._failed(name, action.failing, str(error))
             return
-        with self._records.lasting():
+        try:
+            with self._records.lasting():
+                self._records.add_release(name, action.release)
+        except sqlite3.Error:  # it was run, and a full disk does not make it run again
             self._records.add_release(name, action.release)
         self._released[name] = self._released.get(name, frozenset()) | {action.release}
         self._note(name, "released", f"the release command of build {revision.build.id} worked", action.cause)
@@ -315,7 +384,8 @@ class Host:
         async with _place(self._booting, self._settings.booting_slot_s):
             try:
                 door, since = self._listeners.fd(revision.address), self._restart_before.get(name, float("-inf"))
-                instance = await self._instances.start(revision, code, places, door, since=since)
+                given = self._supplier.given(revision, places.revisions / revision.id)
+                instance = await self._instances.start(revision, code, places, door, given, since=since)
             except CannotStart as error:
                 self._failed(name, action.failing, str(error))
                 return
@@ -398,7 +468,12 @@ class Host:
         died = gone.stopping_since is None
         self._note(name, "died" if died else "stopped", f"gunicorn {gone.pid} {gone.end}")
 
+    def _opened(self, name: str, address: Address) -> None:
+        self._doors[name] = self._doors.get(name, frozenset()) | {address}
+        self._keeper.keep(name, address, self._listeners.fd(address))
+
     def _unlisten(self, name: str, address: Address) -> None:
+        self._keeper.drop(name, address)
         self._listeners.close(address)
         self._doors[name] = self._doors.get(name, frozenset()) - {address}
         self._wake_all(self._neighbours.depends_on(name))
@@ -408,6 +483,7 @@ class Host:
         self._builds[name] = tuple(b for b in self._builds.get(name, ()) if b != build)
 
     async def _erase(self, name: str) -> None:
+        await self._staging.give_up(name)
         await asyncio.to_thread(shutil.rmtree, self._layout.app(name), ignore_errors=True)
         with self._records.lasting():
             self._records.erase(name)
@@ -454,8 +530,10 @@ def _directories(parent: Path) -> list[str]:
 
 
 def _furnish(places: Places) -> None:
-    for directory in (places.revisions, places.passed, places.home, places.scratch, places.log.parent):
+    for directory in (places.revisions, places.passed, places.home, places.scratch):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):  # an app that cannot have a log starts without one, and that is told
+        places.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _summary(staged: Staged) -> str:

@@ -3,10 +3,11 @@
 Times are seconds of the system's monotonic clock, which every process of one boot shares.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from reconciler.desired import Address, Revision, Source
+from reconciler.desired import Address, App, Bound, Revision, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +17,7 @@ class Instance:
     `ready_at` is when every worker had once passed its gate, so that it serves. A `stranded` one listens on a socket
     of its own, which the daemon could not fetch back, and has to be replaced; so has an `unwell` one, whose health path
     keeps failing for the reason given. `busy_at` is when it was last seen to work on a request, None when nobody looks.
-    `note` is what one of its workers says of itself.
+    `note` is what one of its workers says of itself. `fallen` counts the workers that died on their own.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Instance:
     unwell: str | None = None
     busy_at: float | None = None
     note: str | None = None
+    fallen: int = 0
     end: str | None = None
 
     @property
@@ -96,6 +98,45 @@ class Rest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Supplies:
+    """What an app gets from outside its manifest and its source: credentials of services, secrets from files.
+
+    `bound` are the bindings it asks for that are ready, in its order; `env_secrets` the ids of the values of its
+    variables. `missing` says what is not there yet, and why, each in an operator's words; `again_at` is when that is
+    tried again, monotonic seconds, `failures` how often it failed in a row. `stale` says what is there and is not the
+    newest. `held` are all the credentials that open something, by service, asked for or not.
+    """
+
+    bound: tuple[Bound, ...] = ()
+    env_secrets: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    again_at: float | None = None
+    failures: int = 0
+    stale: tuple[str, ...] = ()
+    held: Mapping[str, Bound] = field(default_factory=dict)
+
+    def revision(self, app: App, content: str) -> Revision:
+        """What should run of an app that is supplied with this."""
+        return app.revision(content, self.bound, self.env_secrets)
+
+    def todays(self, earlier: Revision) -> Revision | None:
+        """An earlier revision with the credentials of today, as its own are taken back; None when it has none today."""
+        if not earlier.bindings:
+            return earlier
+        found = tuple(self._todays(bound) for bound in earlier.bindings)
+        bindings = tuple(bound for bound in found if bound is not None)
+        if bindings == earlier.bindings:
+            return earlier
+        return replace(earlier, bindings=bindings) if len(bindings) == len(found) else None
+
+    def _todays(self, bound: Bound) -> Bound | None:
+        now = self.held.get(bound.service)
+        if now is None or now.instance != bound.instance:
+            return None
+        return replace(bound, grant=now.grant, credentials=now.credentials)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """Everything known of one app.
 
@@ -125,6 +166,7 @@ class Observed:
     absent: tuple[str, ...] = ()
     leaning: tuple[str, ...] = ()
     traces: bool = False
+    supplies: Supplies = Supplies()
 
     @property
     def alive(self) -> tuple[Instance, ...]:

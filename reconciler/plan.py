@@ -9,11 +9,12 @@ nothing to do.
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from reconciler.actions import (
     Action,
     Attend,
+    Blame,
     Bury,
     Discard,
     Erase,
@@ -67,6 +68,7 @@ class Plan:
     look_again_at: float | None = None
     settled: bool = False
     failures: int = 0
+    kept: ClassVar[bool] = False
 
     @property
     def first(self) -> Action | None:
@@ -166,16 +168,20 @@ class _Serving:
         self.app = app
         self.observed = observed
         self.now = now
-        self.asked = app.revision(observed.source.content)
-        self.target = _rolled_back(app, self.asked, observed) or self.asked
+        self.asked = observed.supplies.revision(app, observed.source.content)
+        self.target = _rolled_back(app, observed) or self.asked
         self.trouble = observed.trouble_of(self.target.id)
-        self.fallback = _fallback(app, self.target, observed)
+        # Without all that it is supplied with the target is none: it may look like what ran last.
+        self.fallback = _fallback(app, None if observed.supplies.missing else self.target, observed)
         self.current = _best(self.target, observed)
         self.others = tuple(i for i in observed.alive if i is not self.current)
         self.dormant = _dormant(app, observed)
 
     def plan(self) -> Plan:
-        bury = _bury(self, self.observed, self.now)
+        bury: tuple[Bury | Blame, ...] = _bury(self, self.observed, self.now)
+        bury += _blame(self.app, self.observed, self.now)
+        if self.observed.supplies.missing and self.target is self.asked:
+            return self._without_supplies(bury)
         if self.current is not None and self.current.ready:
             made = self._keep(self.current)
         elif self._sleeps():
@@ -245,7 +251,9 @@ class _Serving:
         state = state_when_failing(self.observed)
         told = self.trouble.reason
         serving = next((i.revision for i in self.observed.alive if i.serves), None)
-        if serving is not None:
+        if serving == self.target.id:
+            told = f"{told}; it goes on as well as it can"
+        elif serving is not None:
             told = f"revision {self.target.id} failed: {told}; revision {serving} serves"
         elif self.trouble.count > 1:
             told = f"failed {self.trouble.count} times in a row, at last: {told}"
@@ -261,6 +269,32 @@ class _Serving:
         actions: list[Action] = [*_move(self.app, self.observed), *_make_room(rest)]
         actions.append(self._start_of(self.fallback, cause))
         return Plan(actions=tuple(actions), state=state_when_failing(self.observed), message=cause)
+
+    def _without_supplies(self, bury: tuple[Bury | Blame, ...]) -> Plan:
+        """What should run cannot be known yet: what runs goes on, what ran last comes back, and the code is staged."""
+        supplies = self.observed.supplies
+        serving = next((i.revision for i in self.observed.alive if i.serves), None)
+        waits = f"waits for {'; '.join(supplies.missing)}"
+        actions: list[Action] = [*bury, *_move(self.app, self.observed)]
+        again_at = [supplies.again_at, _answer_at(self.app, self.observed)]
+        if serving is not None:
+            actions += [*self._stage(), *self._junk()]
+        elif self.fallback is not None and not self.dormant and not self.observed.absent:
+            again_at.append(self._fallback_at())
+            if self._fallback_at() <= self.now:
+                coming = _best(self.fallback, self.observed)
+                actions += _make_room(tuple(i for i in self.observed.alive if i is not coming))
+                actions.append(self._start_of(self.fallback, "what ran last serves until it has all it asks for"))
+        else:
+            actions += [*self._stage(), *self._junk()]
+        return Plan(
+            actions=tuple(actions),
+            state="pending" if serving is None else "degraded",
+            at_once=_doors(self.app, self.observed, self.now),
+            message=waits if serving is None else f"{waits}; revision {serving} serves",
+            look_again_at=min((at for at in again_at if at is not None and self.now < at < _NEVER), default=None),
+            failures=supplies.failures,
+        )
 
     def _wait_for_others(self) -> Plan:
         """What it depends on does not serve yet; everything else is made ready."""
@@ -290,7 +324,7 @@ class _Serving:
         return gated in (None, self.target.id) or self._try_at() > self.now
 
     def _needs_fallback(self) -> bool:
-        if self.fallback is None or self.observed.serves or self.dormant or self.current is not None:
+        if self.fallback is None or self._is_well_served() or self.dormant or self.current is not None:
             return False
         if self._fallback_at() > self.now:
             return False
@@ -363,12 +397,17 @@ class _Serving:
         return Trouble(revision=revision.id, kind=kind, count=count + 1, last_at=self.now, reason="")
 
     def _junk(self) -> list[Action]:
-        """What is alive without serving and is not on its way to."""
+        """What is alive without serving and is not on its way to, or serves badly where another does well."""
+        coming = None if self.fallback is None else _best(self.fallback, self.observed)
+        well = self._is_well_served()
         return [
             Stop(instance=i.id, cause="it is neither wanted nor of use any more")
             for i in self.others
-            if not i.serves and (self.fallback is None or i.revision != self.fallback.id)
+            if i is not coming and (not i.serves or (well and _is_ill(i, self.observed)))
         ]
+
+    def _is_well_served(self) -> bool:
+        return any(i.serves and not _is_ill(i, self.observed) for i in self.observed.alive)
 
     def _discard(self) -> list[Action]:
         """Keep the builds of what is wanted, of what is alive and of what was proven last."""
@@ -401,6 +440,9 @@ class _Serving:
             return replace(made, state="degraded", message=current.note, settled=False)
         if look.problem is not None:
             return replace(made, state="degraded", message=f"its last build serves, but {look.problem}", settled=False)
+        if self.observed.supplies.stale:
+            message = f"it serves with what was known last: {'; '.join(self.observed.supplies.stale)}"
+            return replace(made, state="degraded", message=message, settled=False)
         if self.target is not self.asked:
             return replace(made, message="rolled back by hand, until its manifest or source changes")
         return made
@@ -423,20 +465,27 @@ class _Serving:
         return min(coming, default=None)
 
 
-def _rolled_back(app: App, asked: Revision, observed: Observed) -> Revision | None:
+def _rolled_back(app: App, observed: Observed) -> Revision | None:
     """What an operator went back to, as long as what is asked is what it was then and its build is still there."""
     pin = observed.pin
-    if pin is None or pin.revision is None or pin.about != asked.id:
+    assert observed.source is not None
+    if pin is None or pin.revision is None or pin.about != app.revision(observed.source.content).id:
         return None
-    back = replace(pin.revision, address=app.address)
-    return back if back.build.id in observed.builds else None
+    return _as_of_today(app, pin.revision, observed)
 
 
-def _fallback(app: App, target: Revision, observed: Observed) -> Revision | None:
+def _as_of_today(app: App, earlier: Revision, observed: Observed) -> Revision | None:
+    """An earlier revision where the app listens now, with the credentials of today; None when it cannot serve again."""
+    here = earlier if earlier.address == app.address else replace(earlier, address=app.address)
+    back = observed.supplies.todays(here)
+    return back if back is not None and back.build.id in observed.builds else None
+
+
+def _fallback(app: App, target: Revision | None, observed: Observed) -> Revision | None:
     """The last proven revision that is not the target, where the app listens now, if its build is still there."""
     for proven in observed.proven:
-        back = replace(proven, address=app.address)
-        if target.id not in {back.id, proven.id} and back.build.id in observed.builds:
+        back = _as_of_today(app, proven, observed)
+        if back is not None and (target is None or target.id not in {back.id, proven.id}):
             return back
     return None
 
@@ -449,10 +498,19 @@ def _best(revision: Revision, observed: Observed) -> Instance | None:
         if i.revision == revision.id
         and i.stopping_since is None
         and not i.stranded
-        and i.unwell is None
+        and not _is_ill(i, observed)
         and i.started_at >= observed.restart_before
     ]
     return min(fitting, key=lambda i: (not i.ready, i.started_at), default=None)
+
+
+def _is_ill(instance: Instance, observed: Observed) -> bool:
+    """True when it does not answer as it must, or a worker of it died before its revision had proven itself."""
+    return instance.unwell is not None or (instance.fallen > 0 and not _has_proven(instance.revision, observed))
+
+
+def _has_proven(revision: str, observed: Observed) -> bool:
+    return any(p.id == revision for p in observed.proven)
 
 
 def _dormant(app: App, observed: Observed) -> bool:
@@ -504,20 +562,40 @@ def _bury(serving: _Serving | None, observed: Observed, now: float) -> tuple[Bur
     )
 
 
+def _blame(app: App, observed: Observed, now: float) -> tuple[Blame, ...]:
+    """What to remember of instances that are ill while on probation; of each once."""
+    return tuple(
+        Blame(instance=i.id, trouble=_trouble(app, observed, i, now, reason), cause=reason)
+        for i in observed.alive
+        if i.serves and _is_ill(i, observed) and not _has_proven(i.revision, observed) and not _is_blamed(i, observed)
+        for reason in (i.unwell or f"a worker of gunicorn {i.pid} died on probation",)
+    )
+
+
+def _is_blamed(instance: Instance, observed: Observed) -> bool:
+    trouble = observed.trouble_of(instance.revision)
+    return trouble is not None and instance.ready_at is not None and trouble.last_at >= instance.ready_at
+
+
 def _after_death(app: App, observed: Observed, gone: Instance, now: float) -> Trouble | None:
     """What to remember of an instance that died; None when it was told to."""
     if gone.stopping_since is not None:
         return None
-    served_s = 0.0 if gone.ready_at is None else now - gone.ready_at
-    before = observed.trouble_of(gone.revision)
+    return _trouble(app, observed, gone, now, f"gunicorn {gone.pid} {gone.end}")
+
+
+def _trouble(app: App, observed: Observed, instance: Instance, now: float, reason: str) -> Trouble:
+    """One failure more of its revision, unless it served well for long enough."""
+    served_s = 0.0 if instance.ready_at is None else now - instance.ready_at
+    before = observed.trouble_of(instance.revision)
     earlier = before.count if before is not None and served_s < app.crash.good_run_s else 0
-    proven = any(p.id == gone.revision for p in observed.proven) or (gone.ready and served_s >= app.probation_s)
+    proven = _has_proven(instance.revision, observed) or (instance.ready and served_s >= app.probation_s)
     return Trouble(
-        revision=gone.revision,
+        revision=instance.revision,
         kind="crashed" if proven else "bad",
         count=earlier + 1,
         last_at=now,
-        reason=f"gunicorn {gone.pid} {gone.end}",
+        reason=reason,
     )
 
 

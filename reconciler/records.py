@@ -5,6 +5,7 @@ only ever a hint: the process table has the last word.
 """
 
 import contextlib
+import os
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from reconciler.database import Database
 from reconciler.desired import Address, Source
 
 SCHEMA_VERSION = 1
@@ -50,12 +52,12 @@ class DatabaseTooNew(Exception):
     """The state directory was written by a newer reconciler."""
 
 
-def open_database(file: Path, *, read_only: bool = False) -> sqlite3.Connection:
+def open_database(file: Path, *, read_only: bool = False) -> Database:
     """Open the state database, creating it when it may be written; raises DatabaseTooNew or sqlite3.Error."""
     if read_only:
-        database = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5)
+        database = _open_to_read(file)
     else:
-        database = sqlite3.connect(file, isolation_level=None, timeout=5)
+        database = sqlite3.connect(file, isolation_level=None, timeout=5, factory=Database)
         file.chmod(0o600)
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=NORMAL")
@@ -71,7 +73,15 @@ def open_database(file: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return database
 
 
-def open_or_rebuild(file: Path) -> tuple[sqlite3.Connection, bool]:
+def _open_to_read(file: Path) -> Database:
+    """Where nothing can be written SQLite cannot keep count of readers: nobody writes there, so none is needed."""
+    unwritable = file.parent.exists() and bool(os.statvfs(file.parent).f_flag & os.ST_RDONLY)
+    unshared = unwritable and not file.with_name(f"{file.name}-shm").exists()
+    place = f"{file.as_uri()}?mode=ro{'&immutable=1' if unshared else ''}"
+    return sqlite3.connect(place, uri=True, isolation_level=None, timeout=5, factory=Database)
+
+
+def open_or_rebuild(file: Path) -> tuple[Database, bool]:
     """Open the state database, or put a damaged one aside and begin a new one; True when something was lost.
 
     What is lost is found again: apps in the manifests, instances in the process table. Raises DatabaseTooNew.
@@ -141,7 +151,7 @@ class Standing:
 class Records:
     """Typed reading and writing of the state database."""
 
-    def __init__(self, database: sqlite3.Connection) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     @contextlib.contextmanager
@@ -172,7 +182,7 @@ class Records:
 
     def set_fact(self, name: str, value: str) -> None:
         """Remember a single value."""
-        self._database.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value))
+        self._database.write(("fact", name), "INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value))
 
     def leases(self) -> dict[str, int]:
         """The port leased to each app."""
@@ -203,7 +213,7 @@ class Records:
     def set_source(self, app: str, source: Source, content: str) -> None:
         """Remember the fingerprint of an app's source."""
         row = (app, source.path, source.pinned, content)
-        self._database.execute("INSERT OR REPLACE INTO source VALUES (?, ?, ?, ?)", row)
+        self._database.write(("source", app), "INSERT OR REPLACE INTO source VALUES (?, ?, ?, ?)", row)
 
     def instances(self) -> list[InstanceRecord]:
         """Every instance on record, of whatever boot."""
@@ -223,7 +233,8 @@ class Records:
     def put_instance(self, record: InstanceRecord) -> None:
         """Write an instance's record, new or changed."""
         address = record.address
-        self._database.execute(
+        self._database.write(
+            ("instance", record.id),
             "INSERT OR REPLACE INTO instance VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 record.id, record.app, record.revision, record.build, address.host, address.port, record.boot,
@@ -234,7 +245,7 @@ class Records:
 
     def drop_instance(self, instance: str) -> None:
         """Forget an instance."""
-        self._database.execute("DELETE FROM instance WHERE id = ?", (instance,))
+        self._database.write(("instance", instance), "DELETE FROM instance WHERE id = ?", (instance,))
 
     def histories(self) -> dict[tuple[str, str], str]:
         """What was learnt about apps, as JSON, by app and subject."""
@@ -243,10 +254,11 @@ class Records:
 
     def set_history(self, app: str, what: str, value: str | None) -> None:
         """Remember what was learnt about an app; None forgets it."""
+        key = ("history", app, what)
         if value is None:
-            self._database.execute("DELETE FROM history WHERE app = ? AND what = ?", (app, what))
+            self._database.write(key, "DELETE FROM history WHERE app = ? AND what = ?", (app, what))
         else:
-            self._database.execute("INSERT OR REPLACE INTO history VALUES (?, ?, ?)", (app, what, value))
+            self._database.write(key, "INSERT OR REPLACE INTO history VALUES (?, ?, ?)", (app, what, value))
 
     def releases(self) -> dict[str, frozenset[str]]:
         """The release commands that have worked, by app."""
@@ -257,7 +269,8 @@ class Records:
 
     def add_release(self, app: str, release: str) -> None:
         """Remember that a release command has worked."""
-        self._database.execute("INSERT OR REPLACE INTO release VALUES (?, ?)", (app, release))
+        key = ("release", app, release)
+        self._database.write(key, "INSERT OR REPLACE INTO release VALUES (?, ?)", (app, release))
 
     def standings(self) -> dict[str, Standing]:
         """How each app stood when it was last told."""
@@ -270,9 +283,10 @@ class Records:
     def set_standing(self, app: str, standing: Standing) -> None:
         """Remember how an app stands."""
         row = (app, standing.state, standing.message, standing.wanted, standing.since, standing.next_try_at)
-        self._database.execute("INSERT OR REPLACE INTO standing VALUES (?, ?, ?, ?, ?, ?)", row)
+        self._database.write(("standing", app), "INSERT OR REPLACE INTO standing VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def erase(self, app: str) -> None:
         """Forget everything of an app but its events."""
+        self._database.disown(app)
         for table in ("lease", "source", "history", "standing", "instance", "release"):
             self._database.execute(f"DELETE FROM {table} WHERE app = ?", (app,))  # noqa: S608  names are the six above

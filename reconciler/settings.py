@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.desired import CrashPolicy
+from reconciler.desired import CrashPolicy, Json
+from reconciler.notifications.target import Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,21 @@ class Layout:
         return self.state / "control.sock"
 
     @property
+    def api(self) -> Path:
+        """The socket on which the API and the page are."""
+        return self.state / "api.sock"
+
+    @property
+    def web_log(self) -> Path:
+        """What the process that answers there says, which is nothing unless it fails."""
+        return self.state / "web.log"
+
+    @property
+    def keeper(self) -> Path:
+        """The socket of the process that holds the listeners while no daemon does."""
+        return self.state / "keeper.sock"
+
+    @property
     def templates_log(self) -> Path:
         """What warm templates say, which is nothing unless they fail."""
         return self.state / "templates.log"
@@ -50,6 +66,14 @@ class Layout:
 
     def app(self, name: str) -> Path:
         return self.apps / name
+
+    def service(self, name: str, service: str) -> Path:
+        """What a service keeps on this host, by its name and id."""
+        return self.state / "services" / name / service
+
+    @property
+    def backups(self) -> Path:
+        return self.state / "backups"
 
     def builds(self, name: str) -> Path:
         return self.app(name) / "builds"
@@ -72,8 +96,39 @@ class Layout:
         return self.state / "logs" / name / f"{which}.log"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """Where the API and the page are on TCP: who sends the content of the file `token` is let in.
+
+    `url` is how browsers name this host when it is not by address or localhost, such as https://apps.example.com.
+    """
+
+    host: str
+    port: int
+    token: Path
+    writable: bool = False
+    url: str | None = None
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
+
+
+def _half_the_memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceServer:
+    """A server on which services are made. `host` may be a socket's directory or path; the password is in a file."""
+
+    name: str
+    type: str
+    host: str = "127.0.0.1"
+    port: int | None = None
+    user: str | None = None
+    password_file: Path | None = None
+    options: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +143,11 @@ class Settings:
     staging_slots: int = field(default_factory=_cores)
     booting_slots: int = field(default_factory=lambda: 2 * _cores())
     booting_slot_s: float = 3.0
+    keeper_patience_s: float = 60.0
     template_idle_s: float = 900.0
     template_answer_s: float = 1.0
     staging_timeout_s: float = 900.0
+    staging_memory_bytes: int = field(default_factory=_half_the_memory)
     retention_s: float = 7 * 24 * 3600.0
     staging_env: Mapping[str, str | Path] = field(default_factory=dict, repr=False)
     retry_first_s: float = 1.0
@@ -103,11 +160,26 @@ class Settings:
     longest_s: float = 5.0
     log_limit_bytes: int = 16 * 2**20
     logs_kept: int = 5
+    events_kept: int = 20_000
+    notifications: tuple[Target, ...] = ()
+    notify_every_s: float = 600.0
+    notify_settle_s: float = 5.0
+    api: Api | None = None
+    api_idle_s: float = 300.0
+    servers: Mapping[str, ServiceServer] = field(default_factory=dict)
+    key_file: Path | None = None
+    examine_s: float = 60.0
+    grace_s: float = 3600.0
 
     @property
     def ports(self) -> range:
         """The ports apps without one of their own are given."""
         return range(self.first_port, self.last_port + 1)
+
+    @property
+    def key(self) -> Path:
+        """The file of the key that opens what is stored encrypted."""
+        return self.key_file or self.layout.state / "key"
 
     @property
     def auto_workers(self) -> int:

@@ -43,6 +43,11 @@ _LIMITS = {
 }
 
 
+def is_limit(problem: str) -> bool:
+    """Whether a `problem` is one of the host's limits, and not of what is to be watched."""
+    return any(problem.endswith(limit) for limit in _LIMITS.values())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """Something happened to `name` (without its directory); an empty name says that anything may have changed.

@@ -34,7 +34,11 @@ def _warmed(base: Path) -> Store:
 
 @pytest.fixture
 def site(tmp_path: Path, store: Store, request: pytest.FixtureRequest) -> Iterator[Site]:
-    site = Site.at(tmp_path, store)
+    yield from explained(Site.at(tmp_path, store), request)
+
+
+def explained(site: Site, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """The site for one test, which says what happened when that fails, and leaves nothing running."""
     try:
         yield site
         if request.node.stash.get(_failed, False):

@@ -3,14 +3,17 @@
 import asyncio
 import ctypes
 import os
+import random
 import signal
 import sqlite3
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import reconciler.daemon
+import reconciler.staging.source
 from reconciler.cli.run import _announce
 from reconciler.daemon import run
 from reconciler.manifests.catalog import Listing, Unreadable
@@ -32,12 +35,14 @@ class Cues:
     """What is to happen in one life that a test cannot bring about from outside.
 
     `die_at`: it is killed when it is about to do the so manieth thing that lasts. `kill_first`: a process it knows
-    that ends before it has looked at the manifests for the first time.
+    that ends before it has looked at the manifests for the first time. `jumping`: the time of day is a month off,
+    forwards or back, and another way at every look.
     """
 
     die_at: int | None = None
     kill_first: int | None = None
     rotate_every_s: float | None = None
+    jumping: bool = False
 
 
 def live(manifests: str, state: str, settings: dict[str, Any], console: str, cues: Cues) -> None:
@@ -54,6 +59,8 @@ def live(manifests: str, state: str, settings: dict[str, Any], console: str, cue
         _die_at(cues.die_at)
     if cues.kill_first is not None:
         _kill_first(cues.kill_first)
+    if cues.jumping:
+        _jump()
     here = Settings(manifests=Path(manifests), layout=Layout(state=Path(state)))
     asyncio.run(run(replace(here, **settings), _announce))
 
@@ -96,6 +103,18 @@ def _kill_first(pid: int) -> None:
             return await super().look()
 
     vars(reconciler.daemon)["Directory"] = Dawdling
+
+
+def _jump() -> None:
+    """Have everybody who asks for the time of day here told another one."""
+    chance, real, real_ns = random.Random(4711), time.time, time.time_ns  # noqa: TID251  that very clock
+
+    def jump_s() -> int:
+        return chance.choice((-1, 1)) * chance.randrange(30 * 24 * 3600)
+
+    vars(time)["time"] = lambda: real() + jump_s()
+    vars(time)["time_ns"] = lambda: real_ns() + jump_s() * 10**9
+    vars(reconciler.staging.source)["time_ns"] = lambda: real_ns() + jump_s() * 10**9
 
 
 def _writes(arguments: tuple[object, ...]) -> bool:

@@ -22,6 +22,7 @@ from reconciler.desired import Revision
 from reconciler.glimpse import Glimpse
 from reconciler.history import History
 from reconciler.records import InstanceRecord, Records, open_database
+from reconciler.serving.keeper import dismiss
 from reconciler.serving.process import boot_id, marked, start_ticks
 from reconciler.settings import Layout
 from tests.eventually import eventually
@@ -247,6 +248,7 @@ class Site:
             if daemon.pid is not None and _runs(daemon):
                 daemon.kill()
             _reap(daemon)
+        dismiss(self.layout.keeper)
         for folder in [self.manifests, *self.root.glob("apps/*")]:
             with contextlib.suppress(OSError):
                 folder.chmod(0o755)

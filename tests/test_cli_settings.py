@@ -111,8 +111,9 @@ def test_the_schema_knows_exactly_what_settings_have() -> None:
         for name, about in schema("host")["properties"].items()
         for part in about.get("properties", [""])
     }
-    # manifests and layout are options; the crash policy is one field with three settings.
-    assert len(known) == len(fields(Settings)) - 2 + 2
+    # manifests and layout are options, and nobody sets the keeper's patience; the crash policy is one field with three
+    # settings, the API's address one with four.
+    assert len(known) == len(fields(Settings)) - 3 + 2 + 3
 
 
 def test_the_schema_is_true_of_its_examples_and_defaults() -> None:

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from reconciler.actions import Action, Discard, Hold, Listen, ReadSource, Stage, Start, StepAside, Stop
-from reconciler.converge import ActionFailed, Subject, converge
+from reconciler.actions import Discard, Hold, Listen, ReadSource, Stage, Start, StepAside, Stop
+from reconciler.converge import Action, ActionFailed, Subject, converge
 from reconciler.desired import Address, App, Recipe, Server
 from reconciler.observed import Observed
 from tests.simulation.clock import run
@@ -131,7 +132,7 @@ def test_a_bell_without_a_change_disturbs_no_action() -> None:
 
 def test_a_failure_of_what_was_just_given_up_is_not_reported_as_one() -> None:
     class Stubborn(FakeWorld):
-        async def do(self, name: str, action: Action) -> None:
+        async def do(self, name: str, action: Any) -> None:
             try:
                 await super().do(name, action)
             except asyncio.CancelledError:
@@ -152,7 +153,7 @@ def test_an_action_that_works_and_changes_nothing_is_a_failure() -> None:
     """Otherwise it would be done again, and again, without a pause."""
 
     class Lying(FakeWorld):
-        async def do(self, name: str, action: Action) -> None:
+        async def do(self, name: str, action: Any) -> None:
             if not isinstance(action, Discard):
                 await super().do(name, action)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from reconciler.desired import (
     Address,
     App,
+    Bound,
     CrashPolicy,
     Health,
     Liveness,
@@ -151,3 +152,28 @@ def test_a_fingerprint_does_not_depend_on_the_order_of_keys(value: dict[str, obj
 @given(_json, _json)
 def test_equal_fingerprints_mean_equal_values(one: object, other: object) -> None:
     assert fingerprint(one) != fingerprint(other) or one == other
+
+
+BOUND = Bound(service="db", type="sqlite", label="sqlite", plan="free", instance="i1", grant="g1", credentials="c1")
+
+
+def test_services_and_secrets_change_no_revision_of_an_app_that_has_none() -> None:
+    app = an_app()
+    assert app.revision("c1", (), {}).id == app.revision("c1").id
+    assert not {"bindings", "env_secrets"} & set(told(app.revision("c1")))  # type: ignore[call-overload]
+    assert not {"bindings", "env_files", "env_lists"} & set(told(app))  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("different", [{"credentials": "c2"}, {"label": "mysql-5.1"}, {"tags": ("t",)}, {"name": "n"}])
+def test_a_changed_credential_or_label_is_a_new_revision(different: dict[str, Any]) -> None:
+    app = an_app(release="migrate")
+    before, after = (app.revision("c1", (bound,)) for bound in (BOUND, replace(BOUND, **different)))
+    assert before.id != after.id
+    assert (before.release_id == after.release_id) == (set(different) <= {"credentials", "tags"})
+
+
+def test_a_revision_with_services_survives_being_written_down() -> None:
+    revision = an_app().revision("c1", (replace(BOUND, tags=("a", "b")),), {"TOKEN": "v1"})
+    assert revision_from(json.loads(json.dumps(asdict(revision)))) == revision
+    old = {k: v for k, v in asdict(an_app().revision("c1")).items() if k not in {"bindings", "env_secrets"}}
+    assert revision_from(old) == an_app().revision("c1")

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from reconciler.desired import Address, App, CrashPolicy, Health, Liveness, Source
 from reconciler.manifests.document import AppDocument, HostDefaults
 from reconciler.manifests.gunicorn_settings import OWNED
-from reconciler.manifests.not_yet import NOT_YET
 from reconciler.manifests.parse import parse
 from reconciler.manifests.problem import Problem, dotted
 from reconciler.manifests.schemas import schema
@@ -21,7 +20,7 @@ HOST = HostDefaults(auto_workers=5, crash=CrashPolicy(first_s=1, cap_s=60, good_
 def problems(text: str | bytes, file: str = "/m/blog.yaml") -> list[str]:
     content = text if isinstance(text, bytes) else text.encode()
     parsed = parse(file, content, HOST)
-    assert bool(parsed.problems) != bool(parsed.apps)
+    assert bool(parsed.problems) != bool(parsed.apps or parsed.services)
     return [str(problem) for problem in parsed.problems]
 
 
@@ -393,22 +392,6 @@ def test_thousands_of_mistakes_are_told_in_bounded_time_and_space() -> None:
     assert time.monotonic() - started < 5
 
 
-@pytest.mark.parametrize(
-    ("text", "path"),
-    [
-        ("services: [db]", "services"),
-        ("env: {X: {file: y}}", "env.X"),
-    ],
-)
-def test_what_does_not_work_yet_is_refused_at_its_line(text: str, path: str) -> None:
-    if path.replace(".X", ".*") not in map(dotted, NOT_YET):
-        pytest.skip("works by now")
-    (problem,) = problems(f"path: x\n{text}\n")
-    assert problem.startswith("/m/blog.yaml:2:")
-    assert f" {path}: " in problem
-    assert problem.endswith("is not supported yet")
-
-
 @pytest.mark.parametrize("text", ["services: []", "start: eager", "state: stopped", "kind: app", "health: {}"])
 def test_what_asks_for_nothing_new_is_accepted(text: str) -> None:
     assert problems(f"path: x\n{text}\n") == []
@@ -428,7 +411,7 @@ def test_problems_print_the_way_compilers_do() -> None:
 @given(st.binary(max_size=300) | st.text(alphabet="path: x-[]{}&*!|>'\"\n\t#%@,?0.a", max_size=80).map(str.encode))
 def test_no_bytes_at_all_make_parsing_fail(content: bytes) -> None:
     parsed = parse("/m/blog.yaml", content, HOST)
-    assert bool(parsed.problems) != bool(parsed.apps)
+    assert bool(parsed.problems) != bool(parsed.apps or parsed.services)
     for problem in parsed.problems:
         assert problem.line >= 1
         assert problem.column >= 1
@@ -440,4 +423,4 @@ def test_no_bytes_at_all_make_parsing_fail(content: bytes) -> None:
 )))  # fmt: skip
 def test_no_values_at_all_make_parsing_fail(document: dict[str, object]) -> None:
     parsed = parse("/m/blog.yaml", json.dumps(document).encode(), HOST)
-    assert bool(parsed.problems) != bool(parsed.apps)
+    assert bool(parsed.problems) != bool(parsed.apps or parsed.services)

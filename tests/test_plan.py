@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from reconciler.actions import (
     Attend,
+    Blame,
     Bury,
     Discard,
     Erase,
@@ -19,13 +20,14 @@ from reconciler.actions import (
     ReadSource,
     Release,
     Sleep,
+    Stage,
     Start,
     StepAside,
     Stop,
     Unlisten,
 )
-from reconciler.desired import Address, App, CrashPolicy, Revision, Server, Source
-from reconciler.observed import Instance, Observed, Pin, Rest, Trouble
+from reconciler.desired import Address, App, Binding, Bound, CrashPolicy, Revision, Server, Source
+from reconciler.observed import Instance, Observed, Pin, Rest, Supplies, Trouble
 from reconciler.plan import Plan, crash_delay_s, plan, state_when_failing
 from tests.world import (
     ADDRESS,
@@ -47,6 +49,8 @@ from tests.world import (
     sleeping,
     waiting,
     wanted_of,
+    with_instance,
+    without_instance,
 )
 
 APP = an_app()
@@ -544,6 +548,42 @@ def test_an_unwell_instance_whose_successor_fails_serves_on() -> None:
     unwell = serving(APP, instances=(an_instance(V1, unwell="GET /healthz answered 500"),), troubles=(crashed(4),))
     decided = plan(APP, unwell, NOW)
     assert (decided.actions, decided.state) == ((), "degraded")
+
+
+def test_an_instance_that_loses_a_worker_on_probation_gives_way_to_what_was_proven_last() -> None:
+    lost = an_instance(V2, fallen=1, ready_at=NOW - 3)
+    fell = serving(APP, "c2", builds=BOTH, instances=(lost,), proven=(V1,))
+    blame = plan(APP, fell, NOW).first
+    assert str(blame) == "note that instance i1 failed"
+    assert isinstance(blame, Blame)
+    blamed = after(fell, blame, NOW)
+    assert planned(APP, blamed) == lines("""
+        start revision v1: revision v2 cannot serve: a worker of gunicorn 4242 died on probation
+    """)
+    back = with_instance(blamed, an_instance(V1, "i2", ready_at=NOW))
+    decided = plan(APP, back, NOW)
+    assert [str(action) for action in decided.actions] == ["stop instance i1"]
+    assert decided.state == "degraded"
+    again_at = decided.look_again_at
+    assert again_at is not None
+    assert planned(APP, without_instance(back, "i1"), now=again_at).startswith("start revision v2: it failed")
+
+
+def test_an_instance_that_loses_workers_with_nothing_to_go_back_to_serves_on_until_its_successor_does() -> None:
+    lost = an_instance(V1, fallen=3, ready_at=NOW - 3)
+    blamed = serving(APP, instances=(lost,), proven=(), troubles=(a_trouble(V1, last_at=NOW - 1, count=2),))
+    decided = plan(APP, blamed, NOW)
+    assert (decided.actions, decided.state) == ((), "degraded")
+    assert decided.message.endswith("it goes on as well as it can")
+    assert decided.look_again_at is not None
+    assert planned(APP, blamed, now=decided.look_again_at) == lines("""
+        start revision v1: it failed: exited with 3
+        stop instance i1: its successor serves
+    """)
+
+
+def test_an_instance_that_loses_a_worker_after_its_probation_is_left_to_gunicorn() -> None:
+    assert planned(APP, serving(APP, instances=(an_instance(V1, fallen=3),))) == ""
 
 
 def test_what_a_worker_says_of_itself_is_shown() -> None:
@@ -1187,3 +1227,84 @@ def test_every_action_has_a_cause(situation: Situation) -> None:
 def test_a_listener_is_opened_only_where_the_app_is_asked_to_listen() -> None:
     opened = [a for a in plan(APP, Observed(source=a_look(APP)), NOW).actions if isinstance(a, Listen)]
     assert [a.address for a in opened] == [APP.address]
+
+
+# Services
+
+
+BOUND = Bound(service="db", type="sqlite", label="sqlite", plan="free", instance="i1", grant="g1", credentials="c1")
+NEWER = replace(BOUND, grant="g2", credentials="c2")
+BINDING = an_app(bindings=(Binding(service="db"),))
+WITH = Supplies(bound=(BOUND,), held={"db": BOUND})
+WITHOUT = Supplies(missing=("service db: it is being made",))
+RAN = BINDING.revision("c1", (BOUND,))
+
+
+def ran(supplies: Supplies, **different: Any) -> Observed:
+    """An app that ran with its service."""
+    observed = replace(serving(BINDING), instances=(an_instance(RAN, "i1"),), proven=(RAN,), supplies=supplies)
+    return replace(observed, **different)
+
+
+def test_an_app_waits_for_its_service_with_everything_else_made_ready() -> None:
+    known = Observed(source=a_look(BINDING), supplies=WITHOUT)
+    decided = plan(BINDING, known, NOW)
+    assert [type(action) for action in decided.actions] == [Listen, Stage]
+    assert (decided.state, decided.message) == ("pending", "waits for service db: it is being made")
+    assert not decided.settled
+
+
+def test_what_runs_goes_on_while_a_service_is_missing() -> None:
+    decided = plan(BINDING, ran(WITHOUT), NOW)
+    assert (decided.actions, decided.state) == ((), "degraded")
+    assert decided.message == f"waits for service db: it is being made; revision {RAN.id} serves"
+
+
+def test_what_ran_last_comes_back_while_another_service_is_missing() -> None:
+    known = ran(replace(WITH, missing=("service other: it is down",)), instances=())
+    (start,) = plan(BINDING, known, NOW).actions
+    assert isinstance(start, Start)
+    assert start.revision == RAN
+
+
+def test_without_any_credentials_what_ran_last_cannot_come_back() -> None:
+    assert plan(BINDING, ran(WITHOUT, instances=()), NOW).actions == ()
+
+
+def test_new_credentials_are_handed_over() -> None:
+    start, stop = plan(BINDING, ran(Supplies(bound=(NEWER,), held={"db": NEWER})), NOW).actions
+    assert isinstance(start, Start)
+    assert start.revision == BINDING.revision("c1", (NEWER,))
+    assert isinstance(stop, Stop)
+
+
+def test_a_fallback_gets_the_credentials_of_today() -> None:
+    other = replace(BINDING, env={"A": "B"})
+    target = other.revision("c1", (NEWER,))
+    known = ran(Supplies(bound=(NEWER,), held={"db": NEWER}), instances=(), troubles=(a_trouble(target, kind="bad"),))
+    start = plan(other, replace(known, source=a_look(other)), NOW).first
+    assert isinstance(start, Start)
+    assert start.revision == BINDING.revision("c1", (NEWER,))
+
+
+def test_a_revision_of_a_service_that_was_made_anew_is_none_to_fall_back_to() -> None:
+    anew = replace(NEWER, instance="i2")
+    other = replace(BINDING, env={"A": "B"})
+    target = other.revision("c1", (anew,))
+    known = ran(Supplies(bound=(anew,), held={"db": anew}), instances=(), troubles=(a_trouble(target, kind="bad"),))
+    first = plan(other, replace(known, source=a_look(other)), NOW).first
+    assert not isinstance(first, Start) or first.revision == target
+
+
+def test_a_rollback_by_hand_outlives_a_rotation() -> None:
+    back = replace(BINDING, env={"OLD": "1"}).revision("c1", (BOUND,))
+    pin = Pin(kind="rolled back", about=BINDING.revision("c1").id, revision=back)
+    for bound in (BOUND, NEWER):
+        decided = plan(BINDING, ran(Supplies(bound=(bound,), held={"db": bound}), pin=pin), NOW)
+        assert decided.wanted == replace(back, bindings=(bound,)).id
+
+
+def test_a_value_that_is_no_longer_the_newest_is_told() -> None:
+    decided = plan(BINDING, ran(replace(WITH, stale=("cannot read /x",))), NOW)
+    assert (decided.actions, decided.state) == ((), "degraded")
+    assert "cannot read /x" in decided.message

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from reconciler.actions import (
     Action,
     Attend,
+    Blame,
     Bury,
     Discard,
     Erase,
@@ -32,7 +33,7 @@ from reconciler.actions import (
 from reconciler.converge import Report
 from reconciler.desired import Address, App, Build, CrashPolicy, Recipe, Revision, Server, Source
 from reconciler.observed import Instance, Observed, Pin, Rest, SourceLook, Trouble
-from reconciler.plan import Plan, plan
+from reconciler.plan import Plan, State, plan, state_when_failing
 
 NOW = 1000.0
 _PROVEN_KEPT = 2
@@ -75,6 +76,8 @@ def after(
             known = any(i.id == action.instance for i in observed.instances)
             learnt = remembering(observed, action.trouble, now) if known and action.trouble else observed
             done = without_instance(learnt, action.instance)
+        case Blame():
+            done = remembering(observed, action.trouble, now)
         case Erase():
             done = Observed(leaning=observed.leaning)
         case _:
@@ -97,7 +100,8 @@ def _noted(
             proven = (action.revision, *others)[:_PROVEN_KEPT]
             return replace(observed, proven=proven, troubles=tuple(forgiven))
         case Hold():
-            return replace(observed, holding=observed.holding | {action.address})
+            door = {action.address}
+            return replace(observed, holding=observed.holding | door, attended=observed.attended - door)
         case StepAside():
             return replace(observed, holding=observed.holding - {action.address})
         case Attend():
@@ -146,6 +150,7 @@ def coming_up(observed: Observed, revision: Revision) -> Instance | None:
             and i.stopping_since is None
             and not i.stranded
             and i.unwell is None
+            and not i.fallen
             and i.started_at >= observed.restart_before
         ),
         None,
@@ -350,6 +355,7 @@ _ODDITIES: tuple[dict[str, Any], ...] = (
     {"stranded": True, "end": "exited with 3"},
     {"unwell": "GET /healthz answered 500"},
     {"unwell": "GET /healthz answered 500", "stranded": True},
+    {"fallen": 2},
     {"stopping_since": NOW - 0.5},
     {"stopping_since": NOW - 20, "end": "exited with 0"},
     {"end": "was killed by SIGKILL"},
@@ -386,6 +392,12 @@ class FakeWorld:
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
+
+    def plan(self, name: str, asked: App | None) -> Plan:
+        return plan(asked, self.observe(name), self.now())
+
+    def when_failing(self, name: str) -> State:
+        return state_when_failing(self.observe(name))
 
     def observe(self, name: str) -> Observed:
         self.looks += 1

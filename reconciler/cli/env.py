@@ -4,8 +4,9 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +18,8 @@ from reconciler.settings import Layout, Settings
 if TYPE_CHECKING:
     from reconciler.desired import App
     from reconciler.glimpse import Glimpse
+    from reconciler.observed import Supplies
+    from reconciler.services.vcap import Shown
     from reconciler.serving.gunicorn import Code, Identity, Places
 
 HIDDEN = "•••"
@@ -26,11 +29,17 @@ _PASSWORD_IN_URL = re.compile(r"(?<=://)(?P<user>[^/\s:@]*):\S+@")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What an instance of an app's wanted revision runs in."""
+    """What an instance of an app's wanted revision runs in.
 
-    environment: Mapping[str, str]
+    `secret` are the variables whose values come from files; `shown` of its services is in the directory `files`.
+    """
+
+    environment: Mapping[str, str] = field(repr=False)
     code: "Code"
     places: "Places"
+    secret: frozenset[str]
+    shown: "Shown"
+    files: Path
 
 
 @click.command(epilog=examples("reconciler env blog", "reconciler env blog --reveal --json"))
@@ -44,8 +53,8 @@ def command(settings: Settings, app: str, reveal: bool, as_json: bool) -> None:
     What looks secret by its name (KEY, SECRET, TOKEN, PASSWORD, PASS, CREDENTIAL, DSN), passwords in URLs, and the
     credentials in VCAP_SERVICES are shown as ••• unless --reveal is given. Values are quoted for a shell.
     """
-    found = wanted(app, settings).environment
-    shown = dict(found) if reveal else masked(found)
+    found = wanted(app, settings)
+    shown = dict(found.environment) if reveal else masked(found.environment, found.secret)
     if as_json:
         show_json(dict(sorted(shown.items())))
         return
@@ -59,17 +68,23 @@ def wanted(app: str, settings: Settings) -> Wanted:
 
     layout = layout_in_use(settings.layout.state)
     with glimpsed(layout) as glimpse:
-        asked = asked_of(settings, glimpse).apps.get(app)
+        catalog = asked_of(settings, glimpse)
+        asked = catalog.apps.get(app)
         if asked is None:
             raise click.ClickException(f"no manifest in {settings.manifests} asks for an app named '{plain(app)}'")
-        return _wanted(asked, glimpse, layout)
+        supplies = glimpse.sight(settings, catalog.services, catalog.apps).supplies(asked, app)
+        if supplies.missing:
+            raise click.ClickException(f"{asked.name} waits for {plain('; '.join(supplies.missing))}")
+        return _wanted(asked, supplies, glimpse, layout)
 
 
-def _wanted(app: "App", glimpse: "Glimpse", layout: Layout) -> Wanted:
+def _wanted(app: "App", supplies: "Supplies", glimpse: "Glimpse", layout: Layout) -> Wanted:
+    from reconciler.services.kind import ServiceError
     from reconciler.serving.gunicorn import Code, environment
+    from reconciler.supplying import given_of, told_of
 
     content = glimpse.known_content(app)
-    revision = None if content is None else app.revision(content)
+    revision = None if content is None else supplies.revision(app, content)
     staged = None if revision is None else glimpse.staged(app.name, revision.build.id)
     if revision is None or staged is None:
         raise click.ClickException(
@@ -86,8 +101,21 @@ def _wanted(app: "App", glimpse: "Glimpse", layout: Layout) -> Wanted:
     places = _places(layout, app.name)
     # The disk that is asked about is the home's; an app that never started has no home yet.
     seen = places if places.home.exists() else replace(places, home=layout.state)
-    found = environment(revision, code, seen, _identity(app, revision.id, glimpse))
-    return Wanted(environment={**found, "HOME": str(places.home)}, code=code, places=places)
+    files = places.revisions / revision.id
+    try:
+        told = told_of(revision, glimpse.ledger)
+        given = given_of(revision, told, files, glimpse.ledger)
+    except ServiceError as error:
+        raise click.ClickException(f"cannot read the secrets of {app.name}: {error}") from error
+    found = environment(revision, code, seen, _identity(app, revision.id, glimpse), given)
+    return Wanted(
+        environment={**found, "HOME": str(places.home)},
+        code=code,
+        places=places,
+        secret=frozenset(revision.env_secrets) - revision.env.keys(),
+        shown=told,
+        files=files,
+    )
 
 
 def _identity(app: "App", revision: str, glimpse: "Glimpse") -> "Identity":
@@ -118,13 +146,13 @@ def _places(layout: Layout, name: str) -> "Places":
     )
 
 
-def masked(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment with everything that looks secret replaced."""
-    return {name: _masked(name, value) for name, value in environment.items()}
+def masked(environment: Mapping[str, str], secret: Collection[str] = ()) -> dict[str, str]:
+    """The environment with everything replaced that looks secret, or is."""
+    return {name: HIDDEN if name in secret else _masked(name, value) for name, value in environment.items()}
 
 
 def _masked(name: str, value: str) -> str:
-    if name == "VCAP_SERVICES":
+    if name == "VCAP_SERVICES":  # its file's path is none
         return _without_credentials(value)
     if _SECRET_NAMES.search(name):
         return HIDDEN

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import examples, json_option, layout_in_use, reading, state_option
+from reconciler.cli.options import DURATION, examples, json_option, layout_in_use, reading, state_option
 from reconciler.cli.table import plain
 
 if TYPE_CHECKING:
@@ -17,37 +17,63 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.5
 _AT_ONCE = 10_000
+_EVERYTHING = 2**31
 
 
-@click.command(epilog=examples("reconciler events blog", "reconciler events -f --json"))
+@click.command(
+    epilog=examples(
+        "reconciler events blog", "reconciler events -f --json", "reconciler events --since 1h --kind failed"
+    )
+)
 @click.argument("app", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on printing what happens, until Ctrl-C.")
 @click.option(
-    "-n", "--lines", type=click.IntRange(min=0), default=50, show_default=True, help="How many of the newest to print."
+    "-n",
+    "--lines",
+    type=click.IntRange(min=0),
+    default=None,
+    show_default="50, or all with --since",
+    help="How many of the newest to print.",
 )
+@click.option("--since", type=DURATION, metavar="AGE", help="Only what happened in this time, such as 1h.")
+@click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only events of this kind; may be repeated.")
 @json_option
 @state_option
-def command(app: str | None, follow: bool, lines: int, as_json: bool, state: Path | None) -> None:
+def command(  # noqa: PLR0913, PLR0917  one for each option
+    app: str | None,
+    follow: bool,
+    lines: int | None,
+    since: float | None,
+    kinds: tuple[str, ...],
+    as_json: bool,
+    state: Path | None,
+) -> None:
     """What happened to APP, or to every app: deploys, crashes, failures, with their causes."""
-    from reconciler.journal import Journal
+    from reconciler.journal import KINDS, Journal
     from reconciler.records import open_database
 
+    for kind in kinds:
+        if kind not in KINDS:
+            raise click.UsageError(f"no events are of the kind '{plain(kind)}'; there are: {', '.join(KINDS)}")
     layout = layout_in_use(state)
     with reading(layout), contextlib.closing(open_database(layout.database, read_only=True)) as database:
         journal = Journal(database)
-        newest = journal.newest(app, max(lines, 1))
+        if lines is None:
+            lines = 50 if since is None else _EVERYTHING
+        begin = 0.0 if since is None else time.time() - since  # noqa: TID251  compared with what people are shown
+        newest = journal.newest(app, max(lines, 1), since=begin, kinds=kinds)
         _print(newest[len(newest) - lines :] if lines < len(newest) else newest, as_json)
-        if app is not None and not newest:
+        if app is not None and not newest and not kinds and since is None:
             click.echo(f"nothing ever happened to an app named '{plain(app)}'", err=True)
         if follow:
             with contextlib.suppress(KeyboardInterrupt):
-                _follow(journal, app, newest[-1].id if newest else 0, as_json)
+                _follow(journal, app, newest[-1].id if newest else 0, kinds, as_json)
 
 
-def _follow(journal: "Journal", app: str | None, last: int, as_json: bool) -> None:
+def _follow(journal: "Journal", app: str | None, last: int, kinds: Sequence[str], as_json: bool) -> None:
     while True:
         time.sleep(_POLL_S)
-        newer = journal.newest(app, _AT_ONCE, last)
+        newer = journal.newest(app, _AT_ONCE, last, kinds=kinds)
         _print(newer, as_json)
         last = newer[-1].id if newer else last
 

@@ -21,8 +21,7 @@ from reconciler.ownership import AlreadyRunning, claimed, running
 from reconciler.settings import Layout
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from reconciler.database import Database
     from reconciler.records import InstanceRecord
 
 _DAEMON_S = 30.0
@@ -45,6 +44,8 @@ class _Found:
 @state_option
 def command(state: Path | None) -> None:
     """End the daemon of a state directory, then every app it started, as gently as each app asks for."""
+    from reconciler.serving.keeper import dismiss
+
     layout = layout_of(state)
     if not layout.database.exists():
         click.echo(f"nothing to stop: nothing was ever run in {layout.state}")
@@ -53,6 +54,7 @@ def command(state: Path | None) -> None:
     try:
         with reading(layout), claimed(layout):
             masters, strays = _end_apps(layout)
+            dismiss(layout.keeper)
     except AlreadyRunning as error:
         raise click.ClickException(f"{error}; it was started just now: try again") from error
     ended = [f"the daemon (pid {daemon})"] if daemon else []
@@ -128,7 +130,7 @@ def _marked(state: str) -> Iterator[list[_Found]]:
         ]
 
 
-def _tell_stopping(database: "sqlite3.Connection", records: "list[InstanceRecord]") -> None:
+def _tell_stopping(database: "Database", records: "list[InstanceRecord]") -> None:
     """So that whoever finds them gone knows that they did not die of themselves."""
     from reconciler.records import Records
 
@@ -182,16 +184,18 @@ def _kill_rest(state: str) -> int:
         time.sleep(_POLL_S)
 
 
-def _settle(layout: Layout, database: "sqlite3.Connection", known: "dict[str, InstanceRecord]") -> None:
+def _settle(layout: Layout, database: "Database", known: "dict[str, InstanceRecord]") -> None:
     """Leave no record of what is gone, and tell `status` and `events` that it was meant."""
     import shutil
 
     from reconciler.journal import Journal
     from reconciler.records import Records
+    from reconciler.serving import figures
 
     records, journal = Records(database), Journal(database)
     for record in known.values():
         records.drop_instance(record.id)
+        figures.keep(layout.passed(record.app) / record.id)
         shutil.rmtree(layout.passed(record.app) / record.id, ignore_errors=True)
         journal.write(record.app, "stopped", f"gunicorn {record.pid or 0} stopped", "everything here was told to stop")
     now = time.time()  # noqa: TID251  shown to people, never subtracted

@@ -14,6 +14,8 @@ _COMMANDS: Mapping[str, str] = {
     "validate": "Check every manifest, without an effect.",
     "plan": "What would be done, and why.",
     "status": "How the apps stand.",
+    "top": "What each app does and takes.",
+    "metrics": "The host's figures for Prometheus.",
     "events": "What happened, and why.",
     "logs": "What an app wrote, and how it was staged.",
     "runtimes": "The Pythons a manifest can name.",
@@ -22,10 +24,20 @@ _COMMANDS: Mapping[str, str] = {
     "stop": "Stop an app until its manifest changes.",
     "start": "Take back a stop or a rollback.",
     "forget-failure": "Forget how an app failed, and try at once.",
+    "services": "The backing services, and who is bound to them.",
+    "rotate": "New credentials for a service's apps, handed over.",
+    "service-shell": "A service's own client, let in.",
+    "backup": "All that a service holds, in a file.",
+    "restore": "Put back what a backup holds.",
+    "rekey": "Encrypt the stored secrets with a new key.",
     "env": "The environment an app gets.",
     "shell": "A command in an app's environment and code.",
     "init": "Write a manifest for a directory.",
     "bundle": "An app's packages in one file, to stage it offline.",
+    "notify": "Send a test message to whoever is notified.",
+    "install": "Make the daemon a service of this host.",
+    "uninstall": "Take the service away; data and apps stay.",
+    "completion": "Completion of commands and app names for a shell.",
     "gc": "Remove what nothing refers to.",
     "doctor": "Check this host, and say what to fix.",
 }
@@ -42,6 +54,11 @@ class _Commands(click.Group):
             return None
         module = importlib.import_module("reconciler.cli." + cmd_name.replace("-", "_"))
         command: click.Command = module.command
+        for parameter in command.params:
+            if parameter.name == "app" and parameter.type is click.STRING:
+                from reconciler.cli.completion import AppName
+
+                parameter.type = AppName()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  the same

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from reconciler.glimpse import Glimpse
     from reconciler.manifests.catalog import Catalog
     from reconciler.plan import Plan
+    from reconciler.services.plan import Plan as ServicePlan
+    from reconciler.services.sight import Sight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +27,14 @@ class Outlook:
     """What would be done about one app. `error` says why its source cannot be read; `wait_s` until when it waits."""
 
     name: str
-    plan: "Plan | None"
+    plan: "Plan | ServicePlan | None"
     error: str | None = None
     wait_s: float | None = None
+
+    @property
+    def is_service(self) -> bool:
+        """True for a service, False for an app."""
+        return self.name.startswith("service ")
 
     @property
     def is_done(self) -> bool:
@@ -45,37 +52,60 @@ def command(settings: Settings, app: str | None, as_json: bool) -> None:
     Looks at the manifests and at every source afresh, whether a daemon runs or not. Exits with 0 when there is nothing
     to do, 2 when there is something, 1 when a manifest or a source is wrong.
     """
-    with contextlib.ExitStack() as stack:
-        known = settings.layout.database.exists()
-        glimpse = stack.enter_context(glimpsed(settings.layout)) if known else None
-        catalog = asked_of(settings, glimpse)
-        outlooks = list(_outlooks(catalog, glimpse, app))
+    outlooks, catalog = looked(settings, app)
     if app is not None and not outlooks:
         raise click.ClickException(
             f"no app named '{plain(app)}' in {settings.manifests}, and nothing of it is left here"
         )
-    _show_json(outlooks, catalog) if as_json else _show(outlooks, catalog)
+    show_json(facts(outlooks, catalog)) if as_json else _show(outlooks, catalog)
     if catalog.notice or any(problems_of(catalog)) or any(outlook.error for outlook in outlooks):
         raise SystemExit(1)
     if not all(outlook.is_done for outlook in outlooks):
         raise SystemExit(2)
 
 
-def _outlooks(catalog: "Catalog", glimpse: "Glimpse | None", only: str | None) -> Iterator[Outlook]:
+def looked(settings: Settings, app: str | None) -> "tuple[list[Outlook], Catalog]":
+    """What would be done about one app, or every app, and what is asked for."""
+    with contextlib.ExitStack() as stack:
+        known = settings.layout.database.exists()
+        glimpse = stack.enter_context(glimpsed(settings.layout)) if known else None
+        catalog = asked_of(settings, glimpse)
+        return list(_outlooks(catalog, glimpse, app, settings)), catalog
+
+
+def _outlooks(catalog: "Catalog", glimpse: "Glimpse | None", only: str | None, settings: Settings) -> Iterator[Outlook]:
     from reconciler.manifests import memory
 
+    sight = None if glimpse is None else glimpse.sight(settings, catalog.services, catalog.apps)
+    yield from _service_outlooks(catalog, glimpse, sight, only)
     names = set(catalog.apps)
     if glimpse is not None:
         names |= glimpse.names - memory.apps_of_unreadable(glimpse.records, catalog).keys()
     for name in sorted(names):
         if only in {None, name}:
-            yield _outlook(name, catalog.apps.get(name), glimpse)
+            yield _outlook(name, catalog.apps.get(name), glimpse, sight)
 
 
-def _outlook(name: str, app: "App | None", glimpse: "Glimpse | None") -> Outlook:
+def _service_outlooks(
+    catalog: "Catalog", glimpse: "Glimpse | None", sight: "Sight | None", only: str | None
+) -> Iterator[Outlook]:
+    from reconciler.services.plan import plan
+    from reconciler.services.steps import Seen
+
+    now = time.monotonic()
+    kept = () if glimpse is None else glimpse.ledger.services()
+    for name in sorted({*catalog.services, *(record.name for record in kept)}):
+        if only in {None, name}:
+            wanted = {app.name: "" for app in catalog.apps.values() if name in {b.service for b in app.bindings}}
+            seen = Seen(wanted_by=wanted) if sight is None else sight.seen(name)
+            planned = plan(catalog.services.get(name), seen, now)
+            yield Outlook(name=f"service {name}", plan=planned, error=seen.problem)
+
+
+def _outlook(name: str, app: "App | None", glimpse: "Glimpse | None", sight: "Sight | None") -> Outlook:
     from reconciler.actions import Prove
     from reconciler.glimpse import Reading, read
-    from reconciler.observed import Observed, SourceLook
+    from reconciler.observed import Observed, SourceLook, Supplies
     from reconciler.plan import plan
 
     reading = Reading(content=None)
@@ -84,9 +114,11 @@ def _outlook(name: str, app: "App | None", glimpse: "Glimpse | None") -> Outlook
         if reading.content is None:
             return Outlook(name=name, plan=None, error=reading.problem)
     if glimpse is not None:
-        observed = glimpse.observed(name, app, reading.content)
+        observed = glimpse.observed(name, app, reading.content, sight)
     elif app is not None and reading.content is not None:
-        observed = Observed(source=SourceLook(source=app.source, content=reading.content))
+        missing = tuple(f"service {binding.service}: it was never made" for binding in app.bindings)
+        look = SourceLook(source=app.source, content=reading.content)
+        observed = Observed(source=look, supplies=Supplies(missing=missing))
     else:
         observed = Observed()
     now = time.monotonic()
@@ -123,33 +155,42 @@ def _summary(outlooks: list[Outlook]) -> str:
     if not outlooks:
         return "nothing to do: no app is asked for, and nothing is left of any"
     done = sum(outlook.is_done for outlook in outlooks)
+    noun = "app or service" if any(outlook.is_service for outlook in outlooks) else "app"
     if done == len(outlooks):
-        return f"nothing to do: {counted(done, 'app')} as asked"
+        return f"nothing to do: {_counted(done, noun)} as asked"
     actions = sum(len(outlook.plan.actions) for outlook in outlooks if outlook.plan)
-    wrong = sum(outlook.error is not None for outlook in outlooks)
-    told = [counted(actions, "action"), f"for {counted(len(outlooks) - done, 'app')}"]
+    wrong = sum(outlook.error is not None for outlook in outlooks if not outlook.is_service)
+    unmade = sum(outlook.error is not None for outlook in outlooks if outlook.is_service)
+    told = [counted(actions, "action"), f"for {_counted(len(outlooks) - done, noun)}"]
     rest = [f"{done} as asked"] if done else []
     rest += [f"{counted(wrong, 'source')} cannot be read"] if wrong else []
+    rest += [f"{counted(unmade, 'service')} cannot be made"] if unmade else []
     return " ".join(told) + "".join(f", {part}" for part in rest)
 
 
-def _show_json(outlooks: list[Outlook], catalog: "Catalog") -> None:
-    show_json(
-        {
-            "apps": [_record(outlook) for outlook in outlooks],
-            "problems": [
-                {"file": p.file, "line": p.line, "column": p.column, "path": p.path, "message": p.message}
-                for p in problems_of(catalog)
-            ],
-            "notice": catalog.notice,
-        }
-    )
+def _counted(number: int, noun: str) -> str:
+    if noun == "app":
+        return counted(number, noun)
+    return f"{number} {noun}" if number == 1 else f"{number} apps and services"
+
+
+def facts(outlooks: list[Outlook], catalog: "Catalog") -> dict[str, object]:
+    """The same for a machine."""
+    return {
+        "apps": [_record(outlook) for outlook in outlooks if not outlook.is_service],
+        "services": [_record(outlook) for outlook in outlooks if outlook.is_service],
+        "problems": [
+            {"file": p.file, "line": p.line, "column": p.column, "path": p.path, "message": p.message}
+            for p in problems_of(catalog)
+        ],
+        "notice": catalog.notice,
+    }
 
 
 def _record(outlook: Outlook) -> dict[str, object]:
     planned = outlook.plan
     return {
-        "name": outlook.name,
+        "name": outlook.name.removeprefix("service "),
         "wanted_revision": planned.wanted if planned else None,
         "actions": [
             {"action": type(action).__name__, "what": str(action), "cause": action.cause} for action in planned.actions

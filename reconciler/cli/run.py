@@ -1,6 +1,9 @@
 """`reconciler run`: the daemon, in the foreground."""
 
 import asyncio
+import contextlib
+import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -27,21 +30,46 @@ _MARGIN = " " * 10
         "reconciler run", "reconciler run --manifests /srv/manifests --state /var/lib/reconciler", "kill -HUP PID"
     )
 )
+@click.option(
+    "--stop-apps/--leave-apps",
+    default=None,
+    show_default="stop them as pid 1 (in a container), else leave them",
+    help="What becomes of the apps when the daemon ends.",
+)
+@click.option(
+    "--events",
+    type=click.Choice(("text", "json")),
+    envvar="RECONCILER_EVENTS",
+    default="text",
+    show_default=True,
+    help="Print events for people, or only events, each as JSON on a line.",
+)
 @host_options
-def command(settings: Settings) -> None:
-    """Keep this host as the manifests ask, until Ctrl-C or SIGTERM; the apps go on without the daemon.
+def command(settings: Settings, stop_apps: bool | None, events: str) -> None:
+    """Keep this host as the manifests ask, until Ctrl-C or SIGTERM; the apps go on without the daemon,
+    unless it is pid 1 or told --stop-apps.
 
     Prints each event on a line of its own, and each app with its URL as it comes up. SIGHUP looks at the manifests now.
     """
+    import sqlite3
+
     from reconciler.daemon import run
     from reconciler.ownership import AlreadyRunning
     from reconciler.records import DatabaseTooNew
 
     try:
-        asyncio.run(run(settings, _announce))
+        stops = os.getpid() == 1 if stop_apps is None else stop_apps
+        asyncio.run(run(settings, _export if events == "json" else _announce, stop_apps=stops))
     except (AlreadyRunning, DatabaseTooNew, OSError) as error:
         raise click.ClickException(str(error)) from error
+    except sqlite3.Error as error:
+        raise click.ClickException(f"cannot use {settings.layout.database}: {error}") from error
+    if events == "json":
+        return
     kept = settings.layout.state
+    if stops:
+        click.echo(f"the daemon ended, and so did the apps. 'reconciler run' starts them again (state in {kept})")
+        return
     click.echo(f"the daemon ended; the apps go on. 'reconciler run' takes them up again (state in {kept})")
 
 
@@ -51,6 +79,19 @@ def _announce(daemon: "Daemon") -> None:
     click.echo(f"manifests in {daemon.settings.manifests}, state in {daemon.settings.layout.state}")
     daemon.told.append(teller.told)
     daemon.journal.followers.append(teller.happened)
+
+
+def _export(daemon: "Daemon") -> None:
+    """Print every event from now on as JSON, one on a line, and nothing else."""
+    daemon.journal.followers.append(_print_record)
+
+
+def _print_record(event: "Event") -> None:
+    from reconciler.journal import as_record
+
+    with contextlib.suppress(OSError):  # nobody reads it any more, or there is no room: the journal has it
+        sys.stdout.write(json.dumps(as_record(event), ensure_ascii=False) + "\n")
+        sys.stdout.flush()
 
 
 class Teller:
@@ -98,9 +139,10 @@ class Teller:
 
 
 def _print(event: "Event") -> None:
-    for line in _lines(event):
-        click.echo(line)
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):  # nobody reads it any more, or there is no room: the journal has it
+        for line in _lines(event):
+            click.echo(line)
+        sys.stdout.flush()
 
 
 def _lines(event: "Event") -> Iterator[str]:

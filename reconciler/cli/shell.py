@@ -30,10 +30,13 @@ def command(settings: Settings, app: str, cmd: tuple[str, ...]) -> None:
 
     Without CMD, an interactive shell. The options come before APP.
     """
+    from reconciler.services.vcap import lay_out
+
     found = wanted(app, settings)
     _refuse_strangers(found.places.home, app)
     for directory in (found.places.home, found.places.scratch):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lay_out(found.shown, found.files)
     environment = {name: value for name, value in found.environment.items() if name not in _MARKS}
     environment |= {name: os.environ[name] for name in _TERMINAL if name in os.environ}
     interactive = (os.environ.get("SHELL") or "/bin/sh", "-i")

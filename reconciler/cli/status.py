@@ -2,10 +2,6 @@
 
 import contextlib
 import json
-import os
-import select
-import shutil
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.options import examples, glimpsed, json_option, layout_in_use, state_option
-from reconciler.cli.table import ago, cut, is_terminal, lines, plain, show_json, styled, width, wrapped
+from reconciler.cli.screen import live
+from reconciler.cli.table import ago, is_terminal, lines, plain, show_json, styled, width, wrapped
 
 if TYPE_CHECKING:
     from reconciler.settings import Layout
 
 _COLUMNS = ("APP", "STATE", "URL", "REVISION", "RUNTIME", "PID", "WORKERS", "RESTARTS", "SINCE", "MESSAGE")
+_SERVICE_COLUMNS = ("SERVICE", "TYPE", "STATE", "MESSAGE")
 _SPARE = ("REVISION", "RUNTIME", "PID", "WORKERS", "RESTARTS", "SINCE", "URL")
 _REFRESH_S = 1.0
-_OTHER_SCREEN, _OWN_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
-_HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
+_MORE = " ('reconciler status' shows all)"
 
 
 @click.command(epilog=examples("reconciler status", "reconciler status blog --json", "reconciler status --watch"))
@@ -38,7 +35,7 @@ def command(app: str | None, watch: bool, as_json: bool, state: Path | None) -> 
     if app is not None and not facts["apps"]:
         raise click.ClickException(f"no app named '{plain(app)}'; 'reconciler status' lists them")
     if watch and is_terminal() and not as_json:
-        _watch(layout, app)
+        live(lambda columns: _screen(_facts(layout, app, as_json=False), columns), _REFRESH_S, _MORE)
     elif watch:
         _repeat(layout, app, as_json=as_json)
     elif as_json:
@@ -72,6 +69,8 @@ def _screen(facts: dict[str, Any], limit: int | None) -> list[str]:
         # What is wrong with a refused manifest is said below anyway.
         if message not in line and state != "invalid":
             told += wrapped(message if name in message else f"{name}: {message}", limit)
+    if facts.get("services"):
+        told += ["", *lines(_SERVICE_COLUMNS, [_service_row(service) for service in facts["services"]], limit)]
     for note, colour in _notes(facts):
         told += [styled(line, fg=colour) for line in wrapped(note, limit)]
     return told
@@ -88,6 +87,13 @@ def _notes(facts: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
             yield plain(told), "red"
     if not facts["daemon"]["running"]:
         yield "no daemon runs: what is shown goes on, but nothing watches it ('reconciler run' does)", None
+
+
+def _service_row(service: dict[str, Any]) -> list[str]:
+    message = service["message"]
+    if service["next_try_at"]:
+        message += f"; again in {ago(-_since(service['next_try_at']))}"
+    return [plain(cell or "-") for cell in (service["name"], service["type"], service["state"])] + [plain(message)]
 
 
 def _row(app: dict[str, Any]) -> list[str]:
@@ -119,43 +125,3 @@ def _repeat(layout: "Layout", app: str | None, *, as_json: bool) -> None:
                 click.echo(json.dumps(facts, ensure_ascii=False) if as_json else "\n".join([*_screen(facts, None), ""]))
                 shown = facts
             time.sleep(_REFRESH_S)
-
-
-def _watch(layout: "Layout", app: str | None) -> None:
-    """Redraw in place on the alternate screen until Ctrl-C, and at once when the window changes its size."""
-    click.echo(_OTHER_SCREEN, nl=False)
-    try:
-        with _resizes() as resized:
-            while True:
-                click.echo(_frame(_facts(layout, app, as_json=False)), nl=False)
-                if select.select([resized], [], [], _REFRESH_S)[0]:
-                    os.read(resized, 512)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        click.echo(_OWN_SCREEN, nl=False)
-
-
-def _frame(facts: dict[str, Any]) -> str:
-    """One full screen, written over the last one: nothing is cleared first, so nothing flickers."""
-    columns, rows = shutil.get_terminal_size()
-    told = _screen(facts, columns)
-    if len(told) > rows:
-        more = f"… and {len(told) - rows + 1} more lines ('reconciler status' shows all)"
-        told = [*told[: rows - 1], cut(more, columns)]
-    return _HOME + f"{_REST_OF_LINE}\r\n".join(told) + _REST_OF_LINE + _REST_OF_SCREEN
-
-
-@contextlib.contextmanager
-def _resizes() -> Iterator[int]:
-    """A descriptor that becomes readable when the window changes its size."""
-    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    before = signal.signal(signal.SIGWINCH, lambda *_: None)
-    woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    try:
-        yield reading
-    finally:
-        signal.set_wakeup_fd(woken)
-        signal.signal(signal.SIGWINCH, before)
-        os.close(reading)
-        os.close(writing)

@@ -16,6 +16,8 @@ _GAP = "  "
 
 STATE_COLOURS: Mapping[str, str] = {
     "running": "green",
+    "ready": "green",
+    "retained": "blue",
     "sleeping": "blue",
     "stopped": "bright_black",
     "pending": "yellow",

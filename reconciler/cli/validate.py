@@ -58,7 +58,8 @@ def _unreadable(catalog: "Catalog") -> str | None:
 
 def _summary(catalog: "Catalog", problems: list["Problem"]) -> str:
     found = counted(len(problems), "problem") if problems else "no problems"
-    text = f"{counted(len(catalog.files), 'file')}, {counted(len(catalog.apps), 'app')}, {found}"
+    services = f", {counted(len(catalog.services), 'service')}" if catalog.services else ""
+    text = f"{counted(len(catalog.files), 'file')}, {counted(len(catalog.apps), 'app')}{services}, {found}"
     return styled(text, fg="red" if problems else "green")
 
 
@@ -66,6 +67,7 @@ def _facts(catalog: "Catalog", problems: list["Problem"], reason: str | None) ->
     return {
         "files": len(catalog.files),
         "apps": sorted(catalog.apps),
+        "services": sorted(catalog.services),
         "error": reason,
         "problems": [
             {"file": p.file, "line": p.line, "column": p.column, "path": p.path, "message": p.message} for p in problems

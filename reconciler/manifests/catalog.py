@@ -7,12 +7,16 @@ in a suspicious way is believed gone only when it is still gone at a second look
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
-from reconciler.desired import App
+from reconciler.desired import App, Service
 from reconciler.manifests.claims import Candidate, Ports, Settled, settle
 from reconciler.manifests.document import AppDocument, HostDefaults
 from reconciler.manifests.parse import Parsed, parse
 from reconciler.manifests.problem import Problem
+from reconciler.manifests.service_document import ServiceDocument
+
+Asked = TypeVar("Asked", App, Service)
 
 _FEW_APPS = 4
 _MOST_NAMED = 3
@@ -50,6 +54,7 @@ class ManifestFile:
     file: str
     problems: tuple[Problem, ...] = ()
     in_force: tuple[AppDocument, ...] = field(default=(), repr=False)
+    services_in_force: tuple[ServiceDocument, ...] = field(default=(), repr=False)
     last_good: bytes | None = field(default=None, repr=False)
     seen: bytes | str = field(default="", repr=False)
     parsed: Parsed = field(default_factory=Parsed, repr=False)
@@ -59,12 +64,18 @@ class ManifestFile:
         """The apps in force from this file."""
         return tuple(document.name for document in self.in_force)
 
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """The same and the services, told apart."""
+        return (*self.names, *(f"service {document.name}" for document in self.services_in_force))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
     """All that is asked of this host. `held` says until when (monotonic) a file's loss of apps is not believed."""
 
     apps: Mapping[str, App] = field(default_factory=dict)
+    services: Mapping[str, Service] = field(default_factory=dict)
     files: Mapping[str, ManifestFile] = field(default_factory=dict)
     leases: Mapping[str, int] = field(default_factory=dict)
     notice: str | None = None
@@ -88,13 +99,22 @@ class Catalog:
                 file=file,
                 problems=parsed.problems,
                 in_force=parsed.apps,
+                services_in_force=parsed.services,
                 last_good=content,
                 seen=content,
                 parsed=parsed,
             )
-        candidates = {file: Candidate(proposed=None, in_force=entry.in_force) for file, entry in files.items()}
+        candidates = {
+            file: Candidate(proposed=None, in_force=entry.in_force, services_in_force=entry.services_in_force)
+            for file, entry in files.items()
+        }
         settled = settle(candidates, leases, Ports(range=range(0), is_free=lambda _, __: False))
-        return cls(apps=settled.apps, files=files, leases=leases, identity=identity)
+        return cls(apps=settled.apps, services=settled.services, files=files, leases=leases, identity=identity)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """True when the same look at the same directory would come to the same at any time."""
+        return self.notice is None and not self.held and not any(entry.problems for entry in self.files.values())
 
     def without_lease(self, name: str) -> "Catalog":
         """The same, with the port of a removed app free for others. An app in force keeps its lease."""
@@ -115,9 +135,10 @@ def review(previous: Catalog, look: Listing | Unreadable, rules: Rules, now: flo
     kept = {file: previous.files[file] for file in held if file not in read}
     return Catalog(
         apps={name: _same(previous.apps.get(name), app) for name, app in settled.apps.items()},
+        services={name: _same(previous.services.get(name), asked) for name, asked in settled.services.items()},
         files={file: _entry(entry, settled, is_held=file in held) for file, entry in sorted({**read, **kept}.items())},
         leases=settled.leases,
-        notice=_notice(missing & settled.apps.keys(), len(settled.apps), rules) if held else None,
+        notice=_notice(missing & _names(settled), settled, rules) if held else None,
         look_again_at=min(held.values(), default=None),
         identity=look.identity,
         held=held,
@@ -138,14 +159,14 @@ def _read(before: ManifestFile | None, file: str, seen: bytes | str, host: HostD
 def _settle(
     previous: Catalog, read: Mapping[str, ManifestFile], identity: tuple[int, int], rules: Rules, now: float
 ) -> tuple[Settled, frozenset[str], dict[str, float]]:
-    """Who gets what, the apps that would be gone, and the files that keep theirs for now, with the time until then."""
-    file_of = {name: file for file, entry in previous.files.items() for name in entry.names}
+    """Who gets what, the names that would be gone, and the files that keep theirs for now, with the time until then."""
+    file_of = {name: file for file, entry in previous.files.items() for name in entry.all_names}
     ports = Ports(range=rules.ports, is_free=rules.is_free)
     held: dict[str, float] = {}
     missing: frozenset[str] = frozenset()
     while True:
         settled = settle(_candidates(previous, read, held), previous.leases, ports)
-        missing |= previous.apps.keys() - settled.apps.keys()
+        missing |= _names(previous) - _names(settled)
         lost = {name: file_of[name] for name in missing if name in file_of}
         more = _held(previous, lost, identity, rules, now)
         if more.keys() <= held.keys():
@@ -157,7 +178,10 @@ def _candidates(previous: Catalog, read: Mapping[str, ManifestFile], held: Mappi
     files = {**read, **{file: previous.files[file] for file in held if file not in read}}
     return {
         file: Candidate(
-            proposed=None if entry.parsed.problems or file in held else entry.parsed.apps, in_force=entry.in_force
+            proposed=None if entry.parsed.problems or file in held else entry.parsed.apps,
+            in_force=entry.in_force,
+            proposed_services=entry.parsed.services,
+            services_in_force=entry.services_in_force,
         )
         for file, entry in sorted(files.items())
     }
@@ -166,12 +190,13 @@ def _candidates(previous: Catalog, read: Mapping[str, ManifestFile], held: Mappi
 def _held(
     previous: Catalog, lost: Mapping[str, str], identity: tuple[int, int], rules: Rules, now: float
 ) -> dict[str, float]:
-    """Of the files that lost apps, those for which that is not believed yet."""
+    """Of the files that lost apps or services, those for which that is not believed yet."""
     moved = previous.identity is not None and identity != previous.identity
     files = set(lost.values())
     waiting = {file: until for file, until in previous.held.items() if file in files}
     newly = [name for name, file in lost.items() if file not in waiting]
-    at_once = len(previous.apps) > _FEW_APPS and 2 * len(newly) > len(previous.apps)
+    asked = len(_names(previous))
+    at_once = asked > _FEW_APPS and 2 * len(newly) > asked
     pending = any(until > now for until in waiting.values())
     held = {}
     for file in files:
@@ -187,18 +212,30 @@ def _entry(entry: ManifestFile, settled: Settled, *, is_held: bool) -> ManifestF
     refused = settled.refused.get(entry.file, ())
     if refused or is_held or entry.parsed.problems or isinstance(entry.seen, str):
         return replace(entry, problems=(*entry.parsed.problems, *refused))
-    return replace(entry, problems=(), in_force=entry.parsed.apps, last_good=entry.seen)
+    return replace(
+        entry,
+        problems=(),
+        in_force=entry.parsed.apps,
+        services_in_force=entry.parsed.services,
+        last_good=entry.seen,
+    )
 
 
-def _same(before: App | None, after: App) -> App:
+def _same(before: Asked | None, after: Asked) -> Asked:
     return before if before is not None and before == after else after
 
 
-def _notice(kept: frozenset[str], in_force: int, rules: Rules) -> str:
-    names = sorted(kept)
+def _names(asked: Catalog | Settled) -> frozenset[str]:
+    """All that is asked for by name, services told apart from apps."""
+    return frozenset((*asked.apps, *(f"service {name}" for name in asked.services)))
+
+
+def _notice(kept: frozenset[str], settled: Settled, rules: Rules) -> str:
+    names, in_force = sorted(kept), len(_names(settled))
+    what = "apps and services" if settled.services else "apps"
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     shown = ", ".join(names[:_MOST_NAMED]) + more
     return (
-        f"{len(names)} of {in_force} apps vanished from the manifests at once ({shown}); "
+        f"{len(names)} of {in_force} {what} vanished from the manifests at once ({shown}); "
         f"nothing is stopped until they have been gone for {rules.prune_after_s:g} s"
     )

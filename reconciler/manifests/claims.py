@@ -5,13 +5,14 @@ only ever grows, so this ends; and were everything refused, what was in force be
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from reconciler.desired import App
+from reconciler.desired import App, Service
 from reconciler.manifests.circles import circles
 from reconciler.manifests.document import AppDocument
 from reconciler.manifests.problem import Problem
+from reconciler.manifests.service_document import ServiceDocument
 
 _EVERY_ADDRESS = frozenset(("0.0.0.0", "::"))
 _MOST_NAMED = 3
@@ -19,10 +20,12 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One file: the documents of its newest content, None when that is not to be used, and those in force from it."""
+    """One file: its newest content, None when that is not to be used, and what is in force from it."""
 
     proposed: tuple[AppDocument, ...] | None
     in_force: tuple[AppDocument, ...]
+    proposed_services: tuple[ServiceDocument, ...] = ()
+    services_in_force: tuple[ServiceDocument, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,7 @@ class Settled:
 
     apps: Mapping[str, App]
     leases: Mapping[str, int]
+    services: Mapping[str, Service] = field(default_factory=dict)
     refused: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
 
 
@@ -53,13 +57,24 @@ def settle(candidates: Mapping[str, Candidate], leases: Mapping[str, int], ports
                 candidate.in_force if candidate.proposed is None or file in refused else candidate.proposed
             )
         ]
+        services = [
+            document
+            for file, candidate in candidates.items()
+            for document in (
+                candidate.services_in_force
+                if candidate.proposed is None or file in refused
+                else candidate.proposed_services
+            )
+        ]
         held, unleased = _leased(chosen, leases, ports, _explicit_ports(candidates))
-        problems = [*_name_problems(chosen), *_port_problems(chosen, leases), *_circle_problems(chosen)] or unleased
+        names = [*_name_problems(chosen), *_name_problems(services)]
+        problems = [*names, *_port_problems(chosen, leases), *_circle_problems(chosen)] or unleased
         yielding = {file for file, candidate in candidates.items() if candidate.proposed is not None} - refused.keys()
         newly = [problem for problem in problems if problem.file in yielding]
         if not newly:
             found = {file: tuple(problems) for file, problems in refused.items()}
-            return Settled(apps=_apps(chosen, held), leases=held, refused=found)
+            asked = {document.name: document.service for document in sorted(services, key=lambda d: d.name)}
+            return Settled(apps=_apps(chosen, held), leases=held, services=asked, refused=found)
         for problem in newly:
             refused.setdefault(problem.file, []).append(problem)
 
@@ -73,7 +88,7 @@ def _apps(chosen: list[AppDocument], leases: Mapping[str, int]) -> dict[str, App
     return apps
 
 
-def _name_problems(chosen: list[AppDocument]) -> Iterator[Problem]:
+def _name_problems(chosen: Sequence[AppDocument | ServiceDocument]) -> Iterator[Problem]:
     claims = defaultdict(list)
     for document in chosen:
         claims[document.name].append(document)
@@ -156,7 +171,7 @@ def _overlap(one: str, other: str) -> bool:
     return one == other or bool(_EVERY_ADDRESS & {one, other})
 
 
-def _place(document: AppDocument) -> str:
+def _place(document: AppDocument | ServiceDocument) -> str:
     return f"{document.manifest}:{document.line}"
 
 
@@ -165,5 +180,5 @@ def _listed(others: list[str]) -> str:
     return ", ".join(others[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _problem(document: AppDocument, path: str, message: str, *, line: int | None = None) -> Problem:
+def _problem(document: AppDocument | ServiceDocument, path: str, message: str, *, line: int | None = None) -> Problem:
     return Problem(file=document.manifest, line=line or document.line, column=1, path=path, message=message)

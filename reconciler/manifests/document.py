@@ -10,6 +10,7 @@ from reconciler.desired import (
     Address,
     App,
     AskedState,
+    Binding,
     CrashPolicy,
     Health,
     Liveness,
@@ -60,6 +61,9 @@ class AppDocument:
     patience_s: float
     holding_page: str | None
     release: str | None
+    bindings: tuple[Binding, ...] = ()
+    env_files: Mapping[str, str] = field(default_factory=dict)
+    env_lists: tuple[str, ...] = ()
 
     def app(self, port: int) -> App:
         """The app, listening on `port`."""
@@ -81,6 +85,9 @@ class AppDocument:
             patience_s=self.patience_s,
             holding_page=self.holding_page,
             release=self.release,
+            bindings=self.bindings,
+            env_files=self.env_files,
+            env_lists=self.env_lists,
         )
 
 
@@ -94,14 +101,14 @@ def document_of(file: str, tree: Node, name: str, host: HostDefaults) -> AppDocu
         line=tree.line,
         host=asked.get("host", "127.0.0.1"),
         port=int(asked["port"]) if "port" in asked else None,
-        source=Source(path=_joined(directory, asked["path"]), pinned="" if asked.get("watch", True) else _digest(tree)),
+        source=Source(path=joined(directory, asked["path"]), pinned="" if asked.get("watch", True) else _digest(tree)),
         recipe=Recipe(
             runtime=tree.written_at("runtime") if "runtime" in asked else None,
             entrypoint=asked.get("entrypoint"),
             **_dependencies(asked.get("dependencies")),
         ),
         server=_server(tree, asked, host),
-        env={name: str(part.written) for name, part in variables(tree)},
+        env={name: str(part.written) for name, part in variables(tree) if not part.keys},
         state=asked.get("state", "running"),
         crash=_crash(tree, host.crash),
         liveness=_liveness(tree, asked),
@@ -111,9 +118,20 @@ def document_of(file: str, tree: Node, name: str, host: HostDefaults) -> AppDocu
         depends_on=tuple(asked.get("depends_on", ())),
         depends_on_line=tree.keys["depends_on"][0] if "depends_on" in asked else None,
         patience_s=_or(tree.seconds("patience"), _SILENT.patience_s),
-        holding_page=_joined(directory, asked["holding_page"]) if "holding_page" in asked else None,
+        holding_page=joined(directory, asked["holding_page"]) if "holding_page" in asked else None,
         release=asked.get("release"),
+        bindings=tuple(map(_binding, asked.get("services", ()))),
+        env_files={
+            name: joined(directory, str(part.parts["file"].value)) for name, part in variables(tree) if part.keys
+        },
+        env_lists=tuple(joined(directory, path) for path in asked.get("env_files", ())),
     )
+
+
+def _binding(asked: str | dict[str, Any]) -> Binding:
+    if isinstance(asked, str):
+        return Binding(service=asked)
+    return Binding(service=asked["name"], name=asked.get("binding_name"), parameters=asked.get("parameters", {}))
 
 
 def _dependencies(asked: str | dict[str, Any] | None) -> dict[str, Any]:
@@ -174,7 +192,7 @@ def _or(given: float | None, default: float) -> float:
     return default if given is None else given
 
 
-def _joined(directory: str, path: str) -> str:
+def joined(directory: str, path: str) -> str:
     """An absolute path without `.` and doubled slashes. `..` stays: only the kernel knows it behind a symbolic link."""
     joined = posixpath.join(directory, path)
     return "/" + "/".join(part for part in re.split("/+", joined) if part not in ("", "."))

@@ -10,12 +10,14 @@ from pathlib import Path as FilePath
 from typing import Any, TypeAlias
 
 from reconciler.desired import CrashPolicy
+from reconciler.manifests.hostfile_targets import targets_of
 from reconciler.manifests.problem import Path, Problem, dotted
 from reconciler.manifests.text import text_of
 from reconciler.manifests.tree import Node, trees_of
 from reconciler.manifests.units import duration_s, size_bytes
 from reconciler.manifests.validate import problems_of
-from reconciler.settings import Settings
+from reconciler.notifications.target import Target
+from reconciler.settings import Api, ServiceServer, Settings
 
 _Read: TypeAlias = Callable[[str], Any]
 
@@ -26,6 +28,7 @@ _FIELDS: Mapping[tuple[str, ...], tuple[str, _Read]] = {
     ("staging", "concurrency"): ("staging_slots", int),
     ("staging", "timeout"): ("staging_timeout_s", duration_s),
     ("staging", "retention"): ("retention_s", duration_s),
+    ("staging", "memory"): ("staging_memory_bytes", size_bytes),
     ("booting", "concurrency"): ("booting_slots", int),
     ("booting", "slot"): ("booting_slot_s", duration_s),
     ("booting", "keep_warm"): ("template_idle_s", duration_s),
@@ -42,9 +45,23 @@ _FIELDS: Mapping[tuple[str, ...], tuple[str, _Read]] = {
     ("settle", "longest"): ("longest_s", duration_s),
     ("logs", "limit"): ("log_limit_bytes", size_bytes),
     ("logs", "keep"): ("logs_kept", int),
+    ("services", "examine"): ("examine_s", duration_s),
+    ("services", "grace"): ("grace_s", duration_s),
+    ("journal", "keep"): ("events_kept", int),
+    ("notify", "every"): ("notify_every_s", duration_s),
+    ("notify", "settle"): ("notify_settle_s", duration_s),
+    ("api", "idle"): ("api_idle_s", duration_s),
 }
-_MAY_BE_NOTHING = frozenset({("staging", "retention"), ("prune_after",), ("settle", "quiet")})
-_SMALLEST_LOG = 4096
+_MAY_BE_NOTHING = frozenset((
+    ("staging", "retention"), ("prune_after",), ("settle", "quiet"), ("notify", "every"), ("notify", "settle"),
+    ("services", "grace"),
+))  # fmt: skip
+_SMALLEST: Mapping[tuple[str, ...], tuple[int, str]] = {
+    ("logs", "limit"): (4096, "4K"),
+    ("staging", "memory"): (64 * 2**20, "64M"),
+}
+_OF_EVERY_SERVER = frozenset(("type", "host", "port", "socket", "user", "password", "token"))
+_PATHS = ("sslrootcert", "ssl_ca", "ca")
 # The first of each must not exceed the second, whichever of the two is a default.
 _ORDERED: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("ports", "first"), ("ports", "last")),
@@ -61,6 +78,10 @@ class HostFile:
     given: Mapping[tuple[str, ...], Any] = field(default_factory=dict)
     interpreters: tuple[str, ...] = ()
     staging_env: Mapping[str, str | FilePath] = field(default_factory=dict, repr=False)
+    api: Api | None = None
+    notifications: tuple[Target, ...] = ()
+    servers: Mapping[str, ServiceServer] = field(default_factory=dict)
+    key_file: FilePath | None = None
     problems: tuple[Problem, ...] = ()
 
     def applied(self, settings: Settings) -> Settings:
@@ -73,6 +94,10 @@ class HostFile:
             crash=crashes,
             interpreters=self.interpreters or settings.interpreters,
             staging_env=self.staging_env,
+            notifications=self.notifications,
+            api=self.api or settings.api,
+            servers=self.servers,
+            key_file=self.key_file or settings.key_file,
             **fields,
         )
 
@@ -94,10 +119,21 @@ def parse(file: str, content: bytes, defaults: Settings) -> HostFile:
     problems = problems_of(file, "host", trees[0])
     said = {problem.path for problem in problems}
     given = dict(_given(trees[0])) if not problems else {}
+    notifications, amiss = targets_of(file, trees[0]) if not problems else ((), [])
+    problems += amiss
     problems += [problem for problem in _misfits(file, trees[0], given, defaults) if problem.path not in said]
     if problems:
         return HostFile(problems=tuple(sorted(problems, key=lambda problem: (problem.line, problem.column))))
-    return HostFile(given=given, interpreters=_interpreters(trees[0]), staging_env=dict(_staging_env(file, trees[0])))
+    key = _at(trees[0], ("services", "key"))
+    return HostFile(
+        given=given,
+        interpreters=_interpreters(trees[0]),
+        staging_env=dict(_staging_env(file, trees[0])),
+        notifications=notifications,
+        api=_api(file, trees[0]),
+        servers={server.name: server for server in _servers(file, trees[0])},
+        key_file=None if key is None else FilePath(posixpath.dirname(file), str(key.value)),
+    )
 
 
 def _given(tree: Node) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -120,13 +156,55 @@ def _staging_env(file: str, tree: Node) -> Iterator[tuple[str, str | FilePath]]:
         yield str(name), str(part.written) if held is None else FilePath(posixpath.dirname(file), str(held))
 
 
+def _api(file: str, tree: Node) -> Api | None:
+    """Where the API is on TCP, None when it is not."""
+    address, token = _at(tree, ("api", "address")), _at(tree, ("api", "token", "file"))
+    if address is None or token is None:
+        return None
+    writable, url = _at(tree, ("api", "writable")), _at(tree, ("api", "url"))
+    host, _, port = str(address.value).rpartition(":")
+    return Api(
+        host=host.strip("[]"),
+        port=int(port),
+        token=FilePath(posixpath.dirname(file), str(token.value)),
+        writable=writable is not None and writable.value is True,
+        url=None if url is None else str(url.value).rstrip("/"),
+    )
+
+
+def _servers(file: str, tree: Node) -> Iterator[ServiceServer]:
+    """The servers of services, with every path in them absolute."""
+    node = _at(tree, ("services", "servers"))
+    for name, part in node.parts.items() if node is not None else ():
+        asked: dict[str, Any] = part.value  # type: ignore[assignment]  # the schema has seen to it
+        here = posixpath.dirname(file)
+        options = {key: value for key, value in asked.items() if key not in _OF_EVERY_SERVER}
+        options |= {key: posixpath.join(here, str(options[key])) for key in _PATHS if key in options}
+        held = asked.get("token") or asked.get("password")
+        if "token" in asked:
+            options["auth"] = "bearer"
+        yield ServiceServer(
+            name=str(name),
+            type=asked["type"],
+            host=asked.get("socket") or asked.get("host", "127.0.0.1"),
+            port=asked.get("port"),
+            user=asked.get("user"),
+            password_file=None if held is None else FilePath(here, held["file"]),
+            options=options,
+        )
+
+
 def _misfits(file: str, tree: Node, given: Mapping[tuple[str, ...], Any], defaults: Settings) -> Iterator[Problem]:
     """What a schema cannot say."""
+    for one, needed in (("address", "token"), ("token", "address")):
+        if _at(tree, ("api", one)) is not None and _at(tree, ("api", needed)) is None:
+            yield _problem(file, tree, ("api", one), f"needs '{needed}' beside it: on TCP nobody is let in without")
     for path, value in given.items():
         if _FIELDS[path][1] is duration_s and value <= 0 and path not in _MAY_BE_NOTHING:
             yield _problem(file, tree, path, "must be longer than nothing")
-        if path == ("logs", "limit") and value < _SMALLEST_LOG:
-            yield _problem(file, tree, path, "must be 4K at least")
+        least, shown = _SMALLEST.get(path, (0, ""))
+        if shown and value < least:
+            yield _problem(file, tree, path, f"must be {shown} at least")
     known = {**_known(defaults), **given}
     for low, high in _ORDERED:
         if (low in given or high in given) and known[low] > known[high]:

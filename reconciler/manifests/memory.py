@@ -86,8 +86,20 @@ def facts(catalog: "Catalog", directory: Path) -> dict[str, Json]:
                 "port": app.address.port,
                 "workers": app.server.workers,
                 "runtime": app.recipe.runtime,
+                "services": [binding.service for binding in app.bindings],
             }
             for name, app in catalog.apps.items()
+        },
+        "services": {
+            name: {
+                "manifest": service.manifest,
+                "type": service.type,
+                "plan": service.plan,
+                "label": service.label or service.type,
+                "server": service.server,
+                "retain": service.retain,
+            }
+            for name, service in catalog.services.items()
         },
     }
 

@@ -31,7 +31,7 @@ _DURATIONS: tuple[tuple[str, ...], ...] = (
     ("crash", "good_run"),
 )
 # No probation is a choice; no patience would answer 503 whenever an app wakes.
-_MAY_BE_NOTHING = frozenset({("probation",)})
+_MAY_BE_NOTHING = frozenset({("probation",), ("grace",)})
 # A check takes a worker away from the app's own requests: more often it costs more than it tells.
 _SHORTEST_INTERVAL_S = 1.0
 _ORDERED: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
@@ -47,6 +47,13 @@ def misfits(file: str, tree: Node, name: str) -> Iterator[Problem]:
     for path, message in _misfits(tree, name):
         node = tree.at(path)
         yield Problem(file=file, line=node.line, column=node.column, path=dotted(path), message=message)
+
+
+def service_misfits(file: str, tree: Node) -> Iterator[Problem]:
+    """The same for a document of kind service."""
+    if message := _duration_misfit(tree, ("grace",)):
+        node = tree.at(("grace",))
+        yield Problem(file=file, line=node.line, column=node.column, path="grace", message=message)
 
 
 def variables(tree: Node) -> Iterator[tuple[str, Node]]:
@@ -69,6 +76,7 @@ def _misfits(tree: Node, name: str) -> Iterator[tuple[Path, str]]:
     for variable, part in variables(tree):
         if message := _variable_misfit(variable, part):
             yield ("env", variable), message
+    yield from _service_misfits(tree)
     yield from _health_misfits(tree)
     yield from _dependency_misfits(tree, name)
 
@@ -81,6 +89,21 @@ def _health_misfits(tree: Node) -> Iterator[tuple[Path, str]]:
     for field in _NEED_A_PATH:
         if field in health.keys:
             yield ("health", field), "needs health.path"
+
+
+def _service_misfits(tree: Node) -> Iterator[tuple[Path, str]]:
+    """Two bindings of one service, or of one name, could not be told apart."""
+    services = tree.given("services")
+    seen: set[tuple[str, str]] = set()
+    for index, part in services.parts.items() if services else ():
+        asked = part.value if isinstance(part.value, dict) else {"name": part.value}
+        name = str(asked.get("name"))
+        called = str(asked.get("binding_name") or name)
+        if ("service", name) in seen:
+            yield ("services", index), f"binds '{name}' a second time"
+        elif ("binding", called) in seen:
+            yield ("services", index), f"'{called}' is also what another binding is called"
+        seen |= {("service", name), ("binding", called)}
 
 
 def _dependency_misfits(tree: Node, name: str) -> Iterator[tuple[Path, str]]:
@@ -110,7 +133,7 @@ def _variable_misfit(name: str, part: Node) -> str:
         return "names that start with VCAP_ are set by the daemon"
     if name in _TAKEN_VARIABLES:
         return f"cannot be set here: {_TAKEN_VARIABLES[name]}"
-    if len(f"{name}={part.written}".encode()) > _LONGEST_VARIABLE:
+    if not part.keys and len(f"{name}={part.written}".encode()) > _LONGEST_VARIABLE:
         return "is longer than the 128 KiB that Linux allows for one variable"
     return ""
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from reconciler.manifests.document import AppDocument, HostDefaults, document_of
 from reconciler.manifests.gunicorn_settings import owned_settings
-from reconciler.manifests.misfits import misfits
-from reconciler.manifests.not_yet import unsupported
+from reconciler.manifests.misfits import misfits, service_misfits
 from reconciler.manifests.problem import Problem
+from reconciler.manifests.service_document import ServiceDocument, service_of
 from reconciler.manifests.text import text_of
 from reconciler.manifests.tree import Node, trees_of
 from reconciler.manifests.validate import MOST_PROBLEMS, problems_of, shown
@@ -22,9 +22,10 @@ _LONGEST_NAME = 63
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """What a file asks for. `apps` is empty when there are problems."""
+    """What a file asks for: nothing when there are problems."""
 
     apps: tuple[AppDocument, ...] = ()
+    services: tuple[ServiceDocument, ...] = ()
     problems: tuple[Problem, ...] = ()
 
 
@@ -41,19 +42,24 @@ def parse(file: str, content: bytes, host: HostDefaults) -> Parsed:
         problems += _document_problems(file, tree, default_name)
     if problems:
         return Parsed(problems=_first(file, problems))
-    return Parsed(apps=tuple(document_of(file, tree, _name(tree, default_name), host) for tree in trees))
+    return Parsed(
+        apps=tuple(document_of(file, t, _name(t, default_name), host) for t in trees if not _is_service(t)),
+        services=tuple(service_of(file, t, _name(t, default_name)) for t in trees if _is_service(t)),
+    )
+
+
+def _is_service(tree: Node) -> bool:
+    return isinstance(tree.value, dict) and tree.value.get("kind") == "service"
 
 
 def _document_problems(file: str, tree: Node, default_name: str | None) -> list[Problem]:
     if not isinstance(tree.value, dict):
         expected = f"expected fields such as 'path: ../apps/blog', not {shown(tree.value)}"
         return [_problem(file, tree, "", expected)]
-    kind = tree.value.get("kind", "app")
-    problems = problems_of(file, "service" if kind == "service" else "app", tree)
+    problems = problems_of(file, "service" if _is_service(tree) else "app", tree)
     beyond = [
-        *unsupported(file, tree),
-        *owned_settings(file, tree),
-        *misfits(file, tree, _name(tree, default_name)),
+        *([] if _is_service(tree) else owned_settings(file, tree)),
+        *(service_misfits(file, tree) if _is_service(tree) else misfits(file, tree, _name(tree, default_name))),
         *_name_problems(file, tree, default_name),
     ]
     # One problem a place: the schema's, which says what was expected, comes first.

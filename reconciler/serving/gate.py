@@ -9,15 +9,13 @@ import errno
 import io
 import os
 import signal
-import struct
 import sys
-import threading
 import time
 
 _BOOT_ERROR = 3
 _FIRST_LINES = 300
+_CLASSES = {"1": 1, "2": 2, "3": 3, "4": 4}
 _AGENT = "reconciler-health"
-_ACTIVITY = struct.Struct("dq")  # as the daemon reads it
 
 
 class Refused(Exception):
@@ -27,20 +25,19 @@ class Refused(Exception):
 class Gate(object):
     """What one instance's workers must pass. `path` is None when being imported is enough."""
 
-    def __init__(self, app, passed, doorbell, path, host, timeout_s, counts):
+    def __init__(self, app, passed, doorbell, path, host, timeout_s):
         self.app = app
         self.passed = passed
         self.doorbell = doorbell
         self.path = path
         self.host = host
         self.timeout_s = timeout_s
-        self.counts = counts
-        self.activity = None
+        self.figures = None
 
     def guard(self, worker):
         """Gunicorn's post_worker_init: returns only in a worker that may accept."""
         if _is_asgi(worker):
-            _module_beside("gate_asgi").guard(self, worker, Refused)
+            _module("reconciler_gate_asgi", _ASGI).guard(self, worker, Refused)
             return
         self.until_passed(worker, lambda: self.ask_wsgi(worker.wsgi))
         self.let_in()
@@ -70,8 +67,8 @@ class Gate(object):
 
     def wait(self, worker, seconds):
         """Sleep with a beating heart; ends the worker when its master is gone or wants it to."""
-        until = time.time() + seconds
-        while time.time() < until:
+        until = _monotonic() + seconds
+        while _monotonic() < until:
             worker.notify()
             if os.getppid() != worker.ppid or not worker.alive:
                 os._exit(0)
@@ -85,24 +82,44 @@ class Gate(object):
         """This worker is about to accept."""
         self._remove("waiting-%d" % os.getpid())
         self._write(str(os.getpid()), "")
-        if self.counts:
-            self.activity = _Activity(os.path.join(self.passed, str(os.getpid())))
+        try:
+            self.figures = _module("reconciler_gate_figures", _FIGURES).Figures(self.passed, _monotonic)
+        except (IOError, OSError):  # a full disk: the file stays empty, which says that it may be busy
+            pass
         self.ring()
 
     def begin(self, request):
         """Gunicorn's pre_request."""
-        if self.activity is not None and not _is_ours(request):
-            self.activity.begin()
+        if self.figures is not None and (self.path is None or not self._is_ours(request)):
+            request.reconciler_began = self.figures.begin()
 
-    def end(self, request):
-        """Gunicorn's post_request."""
-        if self.activity is not None and not _is_ours(request):
-            self.activity.end()
+    def end(self, request, answer):
+        """Gunicorn's post_request, after the last byte; `answer` is None when there was not even an attempt at one."""
+        began = getattr(request, "reconciler_began", None)
+        if began is None:
+            return
+        request.reconciler_began = None
+        # What was started and never sent is what gunicorn answers with 500 itself.
+        told = str(answer.status) if answer is not None and answer.headers_sent else ""
+        self.figures.end(began, _CLASSES.get(told[:1], 5))
+
+    def _is_ours(self, request):
+        """Asking how an app is does not keep it awake, and is no request of anybody."""
+        return request.uri == self.path and ("USER-AGENT", _AGENT) in request.headers
 
     def leave(self):
-        """This worker is gone."""
-        self._remove(str(os.getpid()))
+        """This worker is about to be gone; its figures stay."""
+        self._rename(str(os.getpid()), "done-%d" % os.getpid())
         self._remove("waiting-%d" % os.getpid())
+
+    def bury(self, pid):
+        """Gunicorn's child_exit, in the master: a worker that accepted and took no leave died of something."""
+        if os.path.exists(os.path.join(self.passed, str(pid))):
+            self._write("fallen-%d" % pid, "")
+            self._rename(str(pid), "done-%d" % pid)
+            self.ring()
+        # Nobody writes to it any more: the next worker goes on with it.
+        self._rename("done-%d" % pid, "left-%d" % pid)
 
     def ring(self):
         """Wake the daemon, if one runs; the next one finds the file."""
@@ -180,36 +197,17 @@ class Gate(object):
             if not self.serves():
                 raise
 
+    def _rename(self, name, other):
+        try:
+            os.rename(os.path.join(self.passed, name), os.path.join(self.passed, other))
+        except OSError:
+            pass
+
     def _remove(self, name):
         try:
             os.unlink(os.path.join(self.passed, name))
         except OSError:
             pass
-
-
-class _Activity(object):
-    """A worker's word on what it is at work on, in its own file, without a system call."""
-
-    def __init__(self, path):
-        import mmap
-
-        with open(path, "r+b") as file:
-            file.write(_ACTIVITY.pack(_monotonic(), 0))
-            file.flush()
-            self._map = mmap.mmap(file.fileno(), _ACTIVITY.size)
-        self._working_on = 0
-        self._lock = threading.Lock()
-
-    def begin(self):
-        self._note(1)
-
-    def end(self):
-        self._note(-1)
-
-    def _note(self, change):
-        with self._lock:
-            self._working_on += change
-            _ACTIVITY.pack_into(self._map, 0, _monotonic(), self._working_on)
 
 
 def _clock_of_python_2():
@@ -251,22 +249,23 @@ class _Alarm(object):
         raise Refused(self._reason)
 
 
-def _module_beside(name):
-    from importlib.util import module_from_spec, spec_from_file_location
+def _beside(name):
+    with io.open(os.path.join(os.path.dirname(os.path.abspath(__file__)), name), encoding="utf-8") as file:
+        return file.read()
 
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py")
-    spec = spec_from_file_location("reconciler_" + name, path)
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+
+# Read with this file, in the master: when a worker needs it, the daemon's package may have been replaced by another.
+_ASGI = _beside("gate_asgi.py")
+_FIGURES = _beside("gate_figures.py")
+
+
+def _module(name, text):
+    module = _loaded[name] = type(sys)(name)
+    exec(compile(text, name, "exec"), module.__dict__)
     return module
 
 
-def _is_ours(request):
-    """Asking how an app is does not keep it awake."""
-    for name, value in request.headers:
-        if name in ("USER-AGENT", b"user-agent", "user-agent"):
-            return value in (_AGENT, _AGENT.encode("ascii"))
-    return False
+_loaded = {}  # Python 2 empties a module that nobody refers to
 
 
 def _is_asgi(worker):

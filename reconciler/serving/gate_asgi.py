@@ -7,9 +7,11 @@ lifespan is asked all the same. Whatever fails is told to the server as a failed
 import asyncio
 import os
 import signal
-from types import SimpleNamespace
+import time
+from bisect import bisect_left
 
 Refused = Exception  # gate.py's own takes its place
+_ACCEPTED_BY_THEN_S = 0.1
 _GIVE_UP_AFTER_S = 20.0  # gunicorn takes an app for one without a lifespan after 30 s, and would serve it
 
 
@@ -20,12 +22,74 @@ def guard(gate, worker, refused):
     attribute = "asgi" if hasattr(worker, "asgi") else "wsgi"
     if attribute == "asgi":
         _drain_politely(worker)
+    _unhook(worker.cfg)
     app = getattr(worker, attribute)
     if getattr(worker.cfg, "asgi_lifespan", "auto") == "off":
         gate.until_passed(worker, lambda: worker.loop.run_until_complete(_ask(gate, app, {})))
         gate.let_in()
+        setattr(worker, attribute, _counted(gate, app))
         return
     setattr(worker, attribute, _Gated(gate, worker, app))
+
+
+def _unhook(cfg):
+    """Requests are counted around the app: gunicorn's hooks would hold connections until an app's last word."""
+    for name in ("pre_request", "post_request"):
+        cfg.settings[name].value = cfg.settings[name].default
+
+
+def _counted(gate, app):
+    """The app, its requests counted: in flight until its call is over, answered with the last byte."""
+    if gate.figures is None:
+        return app
+    health_path, clock, find = gate.path, time.monotonic, bisect_left
+    whole, real = gate.figures.whole, gate.figures.real
+    bounds, cells, in_flight, ended, took = gate.figures.layout
+
+    async def counted(scope, receive, send):
+        kind = scope["type"]
+        if kind == "lifespan" or (health_path is not None and _is_ours(scope, health_path)):
+            await app(scope, receive, send)
+            return
+        status, answered = 0, 0.0
+
+        def sent(message):
+            nonlocal status, answered
+            if status:
+                if not message.get("more_body"):
+                    answered = clock()
+            elif message["type"] == "http.response.start":
+                status = message["status"]
+            return send(message)
+
+        # No function calls here but of what is in C, and no lock: a loop has one thread.
+        whole[in_flight] += 1
+        began = clock()
+        try:
+            await app(scope, receive, sent)
+        except asyncio.CancelledError:  # the client is gone: what was not answered is nobody's error
+            status = status if answered else 0
+            raise
+        except Exception:
+            status = status if answered else 500
+            raise
+        else:
+            status = status or 500
+        finally:
+            now = clock()
+            whole[in_flight] -= 1
+            real[ended] = now
+            if 100 <= status < 600 and kind == "http":
+                span = (answered or now) - began
+                whole[cells[status // 100] + find(bounds, span)] += 1
+                real[took] += span
+
+    return counted
+
+
+def _is_ours(scope, health_path):
+    """Asking how an app is does not keep it awake, and is no request of anybody."""
+    return health_path.startswith(scope["path"]) and (b"user-agent", b"reconciler-health") in scope["headers"]
 
 
 def _drain_politely(worker):
@@ -34,6 +98,7 @@ def _drain_politely(worker):
     gunicorn's own handler makes the worker close each connection after the answer it is at, also where that answer had
     promised to keep it: a client that asks again at once is cut off. Here the worker stops accepting, answers with
     "Connection: close" for as long as an idle connection may be kept, and only then ends as gunicorn would have it.
+    The listener stays open until what was accepted has its connection: asyncio drops it if its server is closed before.
     """
     try:
         from gunicorn.asgi.protocol import ASGIProtocol
@@ -45,7 +110,9 @@ def _drain_politely(worker):
     def drain():
         ASGIProtocol._will_close = lambda *_: True  # noqa: SLF001  there is no public word for it
         for server in worker.servers:
-            server.close()
+            for listener in server.sockets:
+                worker.loop.remove_reader(listener.fileno())
+            worker.loop.call_later(_ACCEPTED_BY_THEN_S, server.close)
         linger_s = min(worker.cfg.keepalive + 0.5, worker.cfg.graceful_timeout / 2)
         worker.loop.call_later(linger_s, worker.handle_exit_signal)
 
@@ -59,7 +126,7 @@ class _Gated:
         self._gate = gate
         self._worker = worker
         self._app = app
-        self._counts = gate.counts and not hasattr(worker, "asgi")  # gunicorn's own worker calls the hooks
+        self._requests = app
 
     def __getattr__(self, name):
         return getattr(self._app, name)
@@ -68,20 +135,13 @@ class _Gated:
         if scope["type"] == "lifespan":
             await _Lifespan(self._gate, self._worker, self._app, scope, self._let_through).run(receive, send)
             return
-        if not self._counts:
-            await self._app(scope, receive, send)
-            return
-        request = SimpleNamespace(headers=scope["headers"])
-        self._gate.begin(request)
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._gate.end(request)
+        await self._requests(scope, receive, send)
 
     def _let_through(self):
-        """From here on requests need not pass through this object, where the worker looks its app up for each."""
+        """From here on requests are counted, and pass by this object where the worker looks its app up for each."""
+        self._requests = _counted(self._gate, self._app)
         if hasattr(self._worker, "asgi"):
-            self._worker.asgi = self._app
+            self._worker.asgi = self._requests
 
 
 class _Lifespan:
@@ -150,8 +210,8 @@ class _Lifespan:
             self._worker.notify()
             await asyncio.sleep(nap)
         self._started = True
-        self._let_through()
         gate.let_in()
+        self._let_through()
 
 
 async def _ask(gate, app, state):

@@ -16,6 +16,7 @@ from reconciler.desired import Json, Revision
 from reconciler.serving.process import APP_MARK, INSTANCE_MARK, REVISION_MARK, STATE_MARK
 
 CONFIG_NAME = "gunicorn.config"
+_NO_SERVICES = {"VCAP_SERVICES": "{}"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,18 @@ class Identity:
     state: str
     instance: str
     started_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """Secrets that an instance is given beside its revision, which names them only.
+
+    `fallback` counts less than the manifest's own variables, as does `env`; `ours` counts more than anything.
+    """
+
+    fallback: Mapping[str, str] = field(default_factory=dict, repr=False)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ours: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def write_config(revision: Revision, code: Code, places: Places) -> Path:
@@ -92,7 +105,6 @@ def config_text(revision: Revision, code: Code, places: Places) -> str:
         health_path=repr(server.health.path) if server.health else None,
         health_host=json.dumps(health_host(revision)),
         health_timeout_s=server.health.timeout_s if server.health else 0,
-        counts=server.counts,
     )
 
 
@@ -108,7 +120,9 @@ def argv(config: Path, code: Code) -> tuple[str, ...]:
     return (code.python, launcher, code.directory, "-c", str(config), code.target)
 
 
-def environment(revision: Revision, code: Code, places: Places, identity: Identity) -> dict[str, str]:
+def environment(
+    revision: Revision, code: Code, places: Places, identity: Identity, given: Given = Given()
+) -> dict[str, str]:
     """The whole environment of an instance; nothing of the daemon's own leaks in but its language and time zone."""
     port = str(revision.address.port)
     base = {
@@ -130,7 +144,6 @@ def environment(revision: Revision, code: Code, places: Places, identity: Identi
         base["TZ"] = os.environ["TZ"]
     ours = {
         "VCAP_APPLICATION": json.dumps(vcap_application(revision, code, places, identity), sort_keys=True),
-        "VCAP_SERVICES": "{}",
         "VCAP_APP_HOST": revision.address.host,
         "VCAP_APP_PORT": port,
         STATE_MARK: identity.state,
@@ -138,7 +151,7 @@ def environment(revision: Revision, code: Code, places: Places, identity: Identi
         APP_MARK: revision.app,
         REVISION_MARK: revision.id,
     }
-    return {**base, **revision.env, **ours}
+    return {**base, **given.fallback, **given.env, **revision.env, **ours, **(given.ours or _NO_SERVICES)}
 
 
 def vcap_application(revision: Revision, code: Code, places: Places, identity: Identity) -> Mapping[str, Json]:

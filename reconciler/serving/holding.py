@@ -6,6 +6,7 @@ may take and how much of a request is read are bounded, so that slow clients cos
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import Callable
 from importlib import resources
@@ -16,6 +17,8 @@ _PATIENCE_S = 5.0
 _MOST_OF_A_REQUEST = 16 * 1024
 _MOST_OF_A_PAGE = 512 * 1024
 _RETRY_AFTER_S = 5
+_PAUSE_S = 1.0
+_EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
 class Holding:
@@ -23,12 +26,18 @@ class Holding:
 
     def __init__(self, listener: socket.socket, page: str | None) -> None:
         self._listener = listener
-        self._answer = _answer_of(page)
+        self._page, self._stamp, self._answer = page, _stamp(page), _answer_of(page)
         self._loop = asyncio.get_running_loop()
         self._answering: set[asyncio.Task[None]] = set()
         self._accepting = False
         listener.setblocking(False)
         self._accept_more()
+
+    def show(self, page: str | None) -> None:
+        """Answer with that file from now on, as it is now; None for the plain page."""
+        stamp = _stamp(page)
+        if (page, stamp) != (self._page, self._stamp):
+            self._page, self._stamp, self._answer = page, stamp, _answer_of(page)
 
     def close(self) -> None:
         """Accept no more; whoever was accepted still gets an answer."""
@@ -50,7 +59,10 @@ class Holding:
     def _accept(self) -> None:
         try:
             connection, _ = self._listener.accept()
-        except (BlockingIOError, ConnectionAbortedError, OSError):
+        except OSError as error:
+            if error.errno in _EXHAUSTED:  # the connection waits, and asking for it at once would be a busy loop
+                self._stop_accepting()
+                self._loop.call_later(_PAUSE_S, self._accept_more)
             return
         connection.setblocking(False)
         task = self._loop.create_task(self._serve(connection))
@@ -67,6 +79,7 @@ class Holding:
         with connection, contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
                 head = await self._head(connection)
+                self.show(self._page)
                 await self._loop.sock_sendall(connection, self._answer(head))
                 connection.shutdown(socket.SHUT_WR)
                 # Until the client has closed: closing on unread input would reset what was just sent.
@@ -96,6 +109,14 @@ def _answer_of(page: str | None) -> Callable[[bytes], bytes]:
         "\r\n"
     ).encode()
     return lambda request: head if request.startswith(b"HEAD ") else head + body
+
+
+def _stamp(page: str | None) -> tuple[int, ...] | None:
+    """What tells one content of a file from the next, as far as stat knows."""
+    with contextlib.suppress(OSError):
+        facts = None if page is None else Path(page).stat()
+        return facts and (facts.st_mtime_ns, facts.st_size, facts.st_ino)
+    return None
 
 
 def _page(page: str | None) -> bytes:

@@ -19,11 +19,12 @@ from pathlib import Path
 from reconciler.desired import Address, Revision
 from reconciler.observed import Instance
 from reconciler.records import InstanceRecord, Records
-from reconciler.serving import logs
-from reconciler.serving.activity import last_busy
-from reconciler.serving.gunicorn import Code, Identity, Places, argv, environment, write_config
+from reconciler.serving import figures, logs
+from reconciler.serving.gunicorn import Code, Given, Identity, Places, argv, environment, write_config
 from reconciler.serving.launch import launch
+from reconciler.serving.memory import MemoryKiller
 from reconciler.serving.process import (
+    KILLED,
     RECORD_MARK,
     Command,
     Marked,
@@ -58,6 +59,7 @@ class _Live:
     log_start: int = 0
     counts: bool = False
     note: str | None = None
+    fallen: int = 0
     bell: asyncio.Event = field(default_factory=asyncio.Event)
 
     def seen(self) -> Instance:
@@ -75,6 +77,7 @@ class _Live:
             unwell=self.unwell,
             busy_at=self.busy_at() if self.counts else None,
             note=self.note,
+            fallen=self.fallen,
             end=self.end,
         )
 
@@ -83,8 +86,10 @@ class _Live:
         return sum(1 for name in self._said() if name.isdecimal())
 
     def listen_to_workers(self) -> None:
-        """Take note of what a worker says that waits before its gate while others serve."""
-        waiting = [name for name in self._said() if name.startswith("waiting-")]
+        """Take note of what a worker says that waits before its gate while others serve, and of those that died."""
+        said = self._said()
+        waiting = [name for name in said if name.startswith("waiting-")]
+        self.fallen = sum(1 for name in said if name.startswith("fallen-"))
         self.note = None if not waiting else f"{len(waiting)} of its workers waits: {self._words(waiting[0])}"
 
     def refusal(self) -> str | None:
@@ -93,7 +98,11 @@ class _Live:
 
     def busy_at(self) -> float | None:
         """When a worker was last at work on a request, monotonic seconds."""
-        return last_busy(self.passed / name for name in self._said() if name.isdecimal())
+        return figures.last_busy(self.passed / name for name in self._said() if name.isdecimal())
+
+    def counts_itself(self) -> bool:
+        """Whether its workers write down when they are at work."""
+        return figures.counting(self.passed / name for name in self._said() if name.isdecimal())
 
     def mark_serving(self) -> None:
         """Tell the workers to come that a failed check is to be waited out."""
@@ -142,6 +151,7 @@ class Instances:
         self._state_id = state_id
         self._boot = boot
         self._changed = changed
+        self._memory_killer = MemoryKiller()
         self._apps: dict[str, dict[str, _Live]] = {}
 
     def apps(self) -> frozenset[str]:
@@ -164,10 +174,14 @@ class Instances:
             if live.process is not None and live.end is None:
                 yield live.seen(), live.process
 
-    def surroundings(self, revision: Revision, code: Code, places: Places) -> dict[str, str]:
+    def surroundings(self, revision: Revision, code: Code, places: Places, given: Given) -> dict[str, str]:
         """The environment of an instance, for a command run in its place; marked as ours, and on no record."""
         identity = Identity(state=self._state_id, instance=secrets.token_hex(6), started_at=time.time())  # noqa: TID251
-        return environment(revision, code, places, identity)
+        return environment(revision, code, places, identity, given)
+
+    def tend(self) -> None:
+        """What the kernel killed for want of memory until now explains no later death."""
+        self._memory_killer.look()
 
     def strand(self, app: str, instance: str) -> None:
         """Note that the listener of this instance is one the daemon does not hold."""
@@ -180,19 +194,18 @@ class Instances:
             live.unwell = reason
 
     def restore(
-        self, places: Callable[[str], Places], keep_door: Callable[[str, Address, int], None], *, lost: bool
+        self, places: Callable[[str], Places], keep_door: Callable[[str, Address, int], None]
     ) -> list[Adoption]:
-        """Recognise what an earlier daemon left: adopt what runs, note what is gone, end what is on no record.
+        """Recognise what an earlier daemon left: adopt what runs, note what is gone, end what has no master.
 
         `keep_door` is called with app, address and pid for every process that holds a listener, those included that
         are about to be ended: a worker whose master is gone may be the last to hold it. Forgotten are instances of
-        another boot, whose processes cannot be any more, and those that never had one. When the records were `lost`,
-        what runs is put on record from its own marks.
+        another boot, whose processes cannot be any more, and those that never had one. A master that is on no record,
+        because the database was lost or could not take it, is put on record from its own marks.
         """
         found: list[Adoption] = []
         known = list(marked(self._state_id))
-        if lost:
-            self._write_down(known)
+        self._write_down(known)
         records = [_with_process(record, known) for record in self._records.instances()]
         addresses = {record.id: record.address for record in records}
         for process in known:
@@ -210,10 +223,11 @@ class Instances:
         return found
 
     def _write_down(self, known: list[Marked]) -> None:
-        """Put the masters that run on record again, from their own marks: the database was lost."""
+        """Put the masters that run on no record on one, from their own marks."""
+        recorded = {record.id for record in self._records.instances()}
         for process in known:
             with contextlib.suppress(ValueError, TypeError, KeyError):
-                told = json.loads(process.record) if process.leads else None
+                told = json.loads(process.record) if process.leads and process.instance not in recorded else None
                 if told is not None:
                     record = InstanceRecord(**{**told, "address": Address(**told["address"])})
                     self._records.put_instance(replace(record, pid=process.pid, ticks=start_ticks(process.pid)))
@@ -224,14 +238,21 @@ class Instances:
         _keep_only(places.revisions, {live.record.revision for live in lives.values()})
         _keep_only(places.passed, lives.keys())
 
-    async def start(
-        self, revision: Revision, code: Code, places: Places, listener: int, *, since: float = float("-inf")
+    async def start(  # noqa: PLR0913  each is another part of what an instance is made of
+        self,
+        revision: Revision,
+        code: Code,
+        places: Places,
+        listener: int,
+        given: Given = Given(),
+        *,
+        since: float = float("-inf"),
     ) -> Instance:
         """Bring up an instance of the revision, or wait for the one that is coming up; raises CannotStart.
 
-        One that is unwell, or was started before `since`, is to be replaced and not to be waited for.
+        One that is unwell, lost a worker, or was started before `since`, is to be replaced and not to be waited for.
         """
-        live = self._coming_up(revision, since) or await self._launch(revision, code, places, listener)
+        live = self._coming_up(revision, since) or await self._launch(revision, code, places, listener, given)
         deadline = live.record.started_at + revision.server.start_timeout_s
         try:
             async with asyncio.timeout_at(deadline):
@@ -284,11 +305,12 @@ class Instances:
             record = live.record
             if live.end is not None or live.stranded or record.stopping_since is not None:
                 continue
-            if record.revision == revision.id and live.unwell is None and record.started_at >= since:
+            sound = live.unwell is None and not live.fallen
+            if record.revision == revision.id and sound and record.started_at >= since:
                 return live
         return None
 
-    async def _launch(self, revision: Revision, code: Code, places: Places, listener: int) -> _Live:
+    async def _launch(self, revision: Revision, code: Code, places: Places, listener: int, given: Given) -> _Live:
         config = write_config(revision, code, places)
         record = InstanceRecord(
             id=secrets.token_hex(6),
@@ -308,7 +330,7 @@ class Instances:
         self._apps.setdefault(record.app, {})[record.id] = live
         self.tidy(record.app, places)
         identity = Identity(state=self._state_id, instance=record.id, started_at=time.time())  # noqa: TID251  display
-        env = {**environment(revision, code, places, identity), RECORD_MARK: json.dumps(asdict(record))}
+        env = {**environment(revision, code, places, identity, given), RECORD_MARK: json.dumps(asdict(record))}
         try:
             launched = await launch(
                 Command(
@@ -329,7 +351,10 @@ class Instances:
             self._forget(live)  # what a template had forked for it was never let go
             raise
         live.process = launched.process
-        self._launched(record.app, f"gunicorn {launched.process.pid} started {launched.way}")
+        mute = logs.unwritable(places.log)
+        self._launched(
+            record.app, f"gunicorn {launched.process.pid} started {launched.way}{mute and f', without a log: {mute}'}"
+        )
         live.record = replace(record, pid=live.process.pid, ticks=start_ticks(live.process.pid))
         self._records.put_instance(live.record)
         return live
@@ -343,7 +368,7 @@ class Instances:
         elif record.ready_at is None and live.workers_passed() >= record.workers:
             live.record = replace(record, ready_at=time.monotonic())
             live.mark_serving()
-        live.counts = live.busy_at() is not None
+        live.counts = live.counts_itself()
         self._records.put_instance(live.record)
         return live
 
@@ -359,6 +384,8 @@ class Instances:
     def _on_end(self, live: _Live) -> None:
         assert live.process is not None
         live.end = live.process.end
+        if live.end == KILLED and not live.process.told_to_end and self._memory_killer.struck():
+            live.end = f"{KILLED}, most likely by the kernel, which was out of memory"
         live.bell.set()
         self._changed(live.record.app)
 
@@ -380,6 +407,7 @@ class Instances:
         self._apps.get(live.record.app, {}).pop(live.record.id, None)
 
     def _drop(self, instance: str, passed: Path) -> None:
+        figures.keep(passed)
         shutil.rmtree(passed, ignore_errors=True)
         self._records.drop_instance(instance)
 

@@ -61,14 +61,35 @@ class Listeners:
             fetched.close()
         return False
 
+    def take(self, address: Address, opened: socket.socket) -> None:
+        """Own a socket that listens at this address; one that was held before is closed."""
+        self.close(address)
+        self._sockets[address] = opened
+
+    def is_known_to(self, pid: int, address: Address) -> bool | None:
+        """Whether a process holds this very socket; None when it is not held here, or that cannot be seen."""
+        if address not in self._sockets:
+            return None
+        wanted = f"socket:[{os.fstat(self.fd(address)).st_ino}]"
+        try:
+            return any(entry.readlink().name == wanted for entry in Path(f"/proc/{pid}/fd").iterdir())
+        except OSError:
+            return None
+
     def open_beside(self, address: Address) -> None:
         """Bind while another process of ours still listens there: both get connections until that one ends."""
         self._sockets[address] = _bound(address)
 
     def hold(self, address: Address, page: str | None) -> None:
         """Answer for the app at this address until `step_aside`."""
+        self.ignore(address)  # a descriptor has one reader
         if address not in self._holding:
             self._holding[address] = Holding(self._sockets[address], page)
+
+    def show(self, address: Address, page: str | None) -> None:
+        """From now on answer with that page, where this process answers; nothing happens elsewhere."""
+        if address in self._holding:
+            self._holding[address].show(page)
 
     def step_aside(self, address: Address) -> None:
         """Answer no more; nothing happens when that is so already."""
@@ -81,7 +102,7 @@ class Listeners:
         loop, number = asyncio.get_running_loop(), self.fd(address)
 
         def knock() -> None:
-            self._ignore(address)
+            self.ignore(address)
             knocked()
 
         if address not in self._attended:
@@ -96,7 +117,8 @@ class Listeners:
         """True while this process waits for a knock at this address."""
         return address in self._attended
 
-    def _ignore(self, address: Address) -> None:
+    def ignore(self, address: Address) -> None:
+        """Wait for no knock; nothing happens when nobody does."""
         if address in self._attended:
             self._attended.discard(address)
             asyncio.get_running_loop().remove_reader(self.fd(address))
@@ -105,7 +127,7 @@ class Listeners:
         """Close this process's copy; nothing happens when it is not held."""
         if address in self._sockets:
             self.step_aside(address)
-            self._ignore(address)
+            self.ignore(address)
         held = self._sockets.pop(address, None)
         if held is not None:
             held.close()

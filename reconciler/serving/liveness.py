@@ -4,6 +4,7 @@ What follows from them is the plan's to decide: here an instance is only said to
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -24,11 +25,15 @@ class Question:
 
 
 class Watchers:
-    """One task for each instance that is asked; `told` is called on the loop with app, instance and reason."""
+    """One task for each instance that is asked; `told` is called on the loop with app, instance and reason.
+
+    `asked` counts the answers, by app and whether they were of health.
+    """
 
     def __init__(self, tasks: asyncio.TaskGroup, told: Callable[[str, str, str | None], None]) -> None:
         self._tasks = tasks
         self._told = told
+        self.asked: Counter[tuple[str, bool]] = Counter()
         self._asking: dict[str, dict[str, tuple[Question, asyncio.Task[None]]]] = {}
 
     def ask(self, app: str, questions: Mapping[str, Question]) -> None:
@@ -38,18 +43,23 @@ class Watchers:
             asking.pop(instance)[1].cancel()
         for instance, question in questions.items():
             if instance not in asking:
-                task = self._tasks.create_task(_watch(question, partial(self._told, app, instance)))
+                count, tell = partial(self._count, app), partial(self._told, app, instance)
+                task = self._tasks.create_task(_watch(question, count, tell))
                 self._asking.setdefault(app, {})[instance] = (question, task)
         if not self._asking.get(app, True):
             del self._asking[app]
 
+    def _count(self, app: str, well: bool) -> None:
+        self.asked[app, well] += 1
 
-async def _watch(question: Question, tell: Callable[[str | None], None]) -> None:
+
+async def _watch(question: Question, count: Callable[[bool], None], tell: Callable[[str | None], None]) -> None:
     """Ask for ever; `tell` is called with a reason after so many failures in a row, and with None when it is well."""
     failures = 0
     while True:
         await asyncio.sleep(question.liveness.interval_s)
         reason = await _ask(question)
+        count(reason is None)
         failures = 0 if reason is None else failures + 1
         if reason is None:
             tell(None)

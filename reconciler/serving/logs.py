@@ -18,6 +18,15 @@ def size(log: Path) -> int:
         return 0
 
 
+def unwritable(log: Path) -> str:
+    """Why a log cannot be opened for writing, "" when it can."""
+    try:
+        os.close(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        return f"cannot write {log}: {error.strerror}"
+    return ""
+
+
 def tail(log: Path, lines: int, since: int = 0) -> list[str]:
     """The last lines of a log, none of those before byte `since`."""
     try:

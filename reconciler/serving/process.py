@@ -7,6 +7,7 @@ alone is never trusted. Exits are noticed through pidfd, for children and adopte
 import asyncio
 import contextlib
 import ctypes
+import errno
 import os
 import select
 import signal
@@ -20,6 +21,7 @@ INSTANCE_MARK = "RECONCILER_INSTANCE"
 APP_MARK = "RECONCILER_APP"
 REVISION_MARK = "RECONCILER_REVISION"
 RECORD_MARK = "RECONCILER_RECORD"
+KILLED = "was ended by SIGKILL"
 _PR_SET_CHILD_SUBREAPER = 36
 _ORPHANS_END_S = 0.1
 _LOOKS_FOR_ORPHANS = 20
@@ -94,13 +96,14 @@ class Process:
     """A running leader of a process group, watched until it ends.
 
     `ended` is called once, on the loop, after every other member of its group was killed; `end` then says how it
-    ended in an operator's words.
+    ended in an operator's words, and `told_to_end` whether that was asked for here.
     """
 
     def __init__(self, pid: int, fd: int, *, child: bool, ended: Callable[[], None]) -> None:
         self.pid = pid
         self.fd = fd
         self.end: str | None = None
+        self.told_to_end = False
         self._child = child
         self._ended = ended
         self._loop = asyncio.get_running_loop()
@@ -108,11 +111,13 @@ class Process:
 
     def signal(self, number: int) -> None:
         """Send a signal to the leader; nothing happens when it is gone."""
+        self.told_to_end |= number in (signal.SIGTERM, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.fd, number)
 
     def kill_group(self) -> None:
         """SIGKILL for the leader and whatever is in its group."""
+        self.told_to_end = True
         if self.end is None:
             kill_group(self.pid)
 
@@ -223,9 +228,19 @@ def keep_descriptors() -> None:
                 os.set_inheritable(number, False)
 
 
+def open_output(log: Path) -> int:
+    """A descriptor to write a log through; one to nowhere when it cannot be opened, as no app must stop for that."""
+    try:
+        return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
+        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+
+
 def spawn(command: Command, ended: Callable[[], None]) -> Process:
     """Start a process as the leader of a session of its own; raises OSError when the kernel refuses."""
-    output = os.open(command.output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    output = open_output(command.output)
     try:
         pid = os.posix_spawn(
             command.argv[0],
@@ -243,7 +258,13 @@ def spawn(command: Command, ended: Callable[[], None]) -> Process:
         )
     finally:
         os.close(output)
-    return Process(pid, os.pidfd_open(pid), child=True, ended=ended)
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:  # without a descriptor nobody would notice its end, nor know of it
+        kill_group(pid)
+        os.waitpid(pid, 0)
+        raise
+    return Process(pid, fd, child=True, ended=ended)
 
 
 def adopt(pid: int, ticks: int, ended: Callable[[], None]) -> Process | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 
-from reconciler.serving.process import Command, Process, spawn
+from reconciler.serving.process import Command, Process, open_output, spawn
 from reconciler.serving.template_kind import Kind, NotForked
 
 _READY_WITHIN_S = 2.0
@@ -160,7 +160,7 @@ def _order(command: Command) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _opened(output: Path) -> Iterator[int]:
-    descriptor = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_output(output)
     try:
         yield descriptor
     finally:

@@ -2,10 +2,12 @@
 
 import asyncio
 import functools
+import socket
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ParamSpec
 
 from reconciler.actions import Action, Bury, Listen, ReadSource, Stage, Start
@@ -15,10 +17,12 @@ from reconciler.desired import Address, App, Revision, Server, Source
 from reconciler.history import History
 from reconciler.host import Host
 from reconciler.journal import Journal
-from reconciler.observed import Instance, Observed, Trouble
+from reconciler.observed import Instance, Observed, Supplies, Trouble
 from reconciler.records import Records, open_database, state_id
 from reconciler.serving.doorbell import answer, open_doorbell
+from reconciler.serving.gunicorn import Given
 from reconciler.serving.instances import Instances
+from reconciler.serving.keeper import Keeper
 from reconciler.serving.process import boot_id
 from reconciler.serving.templates import Templates
 from reconciler.settings import Settings
@@ -56,11 +60,31 @@ def burial(machine: "Machine", name: str = "blog", **different: Any) -> Bury:
     return Bury(instance=gone.id, trouble=replace(trouble, **different), cause="the test says so")
 
 
+class NoKeeper(Keeper):
+    """A host where none can be started."""
+
+    def take(self) -> list[tuple[str, Address, socket.socket]]:
+        return []
+
+    def keep(self, app: str, address: Address, number: int) -> None: ...
+
+
+class Unsupplied:
+    """A host without services and secrets."""
+
+    def supplies(self, app: App | None, name: str) -> Supplies:
+        return Supplies()
+
+    def given(self, revision: Revision, directory: Path) -> Given:
+        return Given()
+
+
 @dataclass(slots=True, kw_only=True)
 class Machine:
-    """One life of a Host. `boot` is the boot it believes to be in."""
+    """One life of a Host. `boot` is the boot it believes to be in; with `kept`, its listeners are."""
 
     site: Site
+    kept: bool = False
     boot: str = field(default_factory=boot_id)
     woken: list[str] = field(default_factory=list)
     launched: list[tuple[str, str]] = field(default_factory=list)
@@ -71,6 +95,7 @@ class Machine:
     instances: Instances = field(init=False)
     looks: Looks = field(init=False)
     host: Host = field(init=False)
+    keeper: Keeper = field(init=False)
 
     def __post_init__(self) -> None:
         settings = Settings(manifests=self.site.manifests, layout=self.site.layout)
@@ -86,6 +111,7 @@ class Machine:
             changed=self.woken.append,
             launched=lambda name, what: self.launched.append((name, what)),
         )
+        self.keeper = (Keeper if self.kept else NoKeeper)(settings.layout.keeper, patience_s=60)
         self.host = Host(
             settings,
             self.records,
@@ -93,7 +119,9 @@ class Machine:
             stager=stager_of(settings),
             looks=self.looks,
             instances=self.instances,
+            keeper=self.keeper,
             history=History(self.records, self.boot),
+            supplier=Unsupplied(),
             tasks=asyncio.TaskGroup(),  # only an app with a health path has tasks
             woken=self.woken.append,
             told=lambda name, report: self.told.append((name, report)),
@@ -182,6 +210,7 @@ class Machine:
             for _, process in list(self.instances.processes(name)):
                 process.forget()
         self.templates.close()
+        self.keeper.close()
         self.host._listeners.close_all()
         self.database.close()
 

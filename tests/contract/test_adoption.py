@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from reconciler.actions import Listen
 from reconciler.desired import App, Server
 from reconciler.plan import plan
+from reconciler.records import open_database
 from reconciler.serving.listeners import Listeners
 from reconciler.serving.process import INSTANCE_MARK, STATE_MARK, start_ticks
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
@@ -22,9 +24,9 @@ from tests.world import stranding
 pytestmark = pytest.mark.contract
 
 
-async def a_life_that_ends(site: Site, workers: int = 1) -> tuple[App, int]:
+async def a_life_that_ends(site: Site, workers: int = 1, *, kept: bool = False) -> tuple[App, int]:
     """A host starts an app and is killed; returns the app and its master."""
-    with a_life(site) as machine:
+    with a_life(site, kept=kept) as machine:
         app = machine.app(server=Server(workers=workers, stop_timeout_s=10))
         instance = await machine.started(app)
         return app, instance.pid
@@ -129,12 +131,28 @@ async def test_an_instance_that_never_became_a_process_is_forgotten_and_is_no_cr
 
 
 @on_the_loop
-async def test_an_instance_that_is_on_no_record_is_ended(site: Site) -> None:
+async def test_an_instance_that_is_on_no_record_is_put_on_one_from_its_own_mark(site: Site) -> None:
+    """The disk was full when it was started, and its daemon died before it had room again."""
     _, pid = await a_life_that_ends(site, workers=2)
-    write(site, "DELETE FROM instance")
+    with closing(open_database(site.layout.database)) as database:
+        database.execute("DELETE FROM instance")
+    with a_life(site) as machine:
+        assert (machine.only().pid, machine.only().ready, machine.only().end) == (pid, True, None)
+        assert [(r.pid, r.ticks) for r in machine.records.instances()] == [(pid, start_ticks(pid))]
+
+
+@on_the_loop
+async def test_workers_whose_master_is_on_no_record_and_gone_are_ended(site: Site) -> None:
+    _, pid = await a_life_that_ends(site, workers=2)
+    with closing(open_database(site.layout.database)) as database:
+        database.execute("DELETE FROM instance")
+    for worker in site.marked() - {pid}:
+        os.kill(worker, signal.SIGSTOP)  # these would notice that their master is gone, and end
+    os.kill(pid, signal.SIGKILL)
+    await soon(lambda: is_gone(pid))
     with a_life(site) as machine:
         assert machine.seen().instances == ()
-        await soon(lambda: is_gone(pid) and site.marked() == set())
+        await soon(lambda: site.marked() == set())
         assert list(site.layout.passed("blog").iterdir()) == []
         assert list(site.layout.revisions("blog").iterdir()) == []
 

@@ -112,6 +112,7 @@ class History:
             self._crash_a_lot: 1,
             self._knock: 6,
             self._ail: 2,
+            self._fell: 2,
             self._wish: 4,
             self._doze: 2,
         }
@@ -202,6 +203,9 @@ class History:
 
     def _ail(self) -> None:
         self.machine.ails(self.chance.choice(NAMES), well=self.chance.random() < 0.3)
+
+    def _fell(self) -> None:
+        self.machine.loses_a_worker(self.chance.choice(NAMES))
 
     def _wish(self) -> None:
         name = self.chance.choice(NAMES)

@@ -15,6 +15,7 @@ from typing import Any
 from reconciler.actions import (
     Action,
     Attend,
+    Blame,
     Bury,
     Discard,
     Erase,
@@ -34,7 +35,7 @@ from reconciler.converge import Report
 from reconciler.desired import App, Revision
 from reconciler.neighbours import Neighbours
 from reconciler.observed import Instance, Observed, Pin, Rest
-from reconciler.plan import crash_delay_s
+from reconciler.plan import Plan, State, crash_delay_s, plan, state_when_failing
 from tests.world import after, born, coming_up, failed, stranding, waiting, with_instance, without_instance
 
 BACKOFF_S = 1.0
@@ -174,6 +175,12 @@ class Machine:
             self.put(name, with_instance(self.of(name), replace(one, unwell=unwell)))
             self.happened(name, f"{one.id} is {'well' if well else 'unwell'}", lost=self.bad_luck(0.3))
 
+    def loses_a_worker(self, name: str) -> None:
+        """A worker of what serves dies on its own."""
+        for one in [i for i in self.of(name).instances if i.serves]:
+            self.put(name, with_instance(self.of(name), replace(one, fallen=one.fallen + 1)))
+            self.happened(name, f"a worker of {one.id} died", lost=self.bad_luck(0.3))
+
     def wish(self, name: str, what: str, app: App) -> None:
         """An operator asks for something once."""
         observed, now = self.of(name), asyncio.get_running_loop().time()
@@ -273,6 +280,12 @@ class Daemon:
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
+    def plan(self, name: str, asked: App | None) -> Plan:
+        return plan(asked, self.observe(name), self.now())
+
+    def when_failing(self, name: str) -> State:
+        return state_when_failing(self.observe(name))
+
     def observe(self, name: str) -> Observed:
         self._alive()
         looks = self._looks.setdefault(name, deque(maxlen=LOOKS_A_SECOND))
@@ -343,7 +356,7 @@ class Daemon:
                 await self._stop(name, action)
             case Release():
                 await self._release(name, action)
-            case Prove():
+            case Prove() | Blame():
                 self._becomes(name, action)
             case ReadSource():
                 await self._read(name, action)
@@ -549,7 +562,7 @@ class Daemon:
             raise self.machine.forbidden(f"{action} of {name} failed and is tried again after {self.now() - at:.3f} s")
 
 
-_FRESH: dict[str, Any] = {"stranded": False, "unwell": None}
+_FRESH: dict[str, Any] = {"stranded": False, "unwell": None, "fallen": 0}
 
 
 def _stopped_by_hand(asked: App, seen: Observed) -> bool:

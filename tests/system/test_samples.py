@@ -21,6 +21,8 @@ def test_a_sample_answers(site: Site, name: str) -> None:
     shutil.copytree(REPOSITORY / "examples" / name, site.root / "examples" / name)
     manifest = yaml.safe_load((REPOSITORY / f"manifests/{name}.yaml").read_text())
     site.save(site.manifests / f"{name}.yaml", yaml.safe_dump({**manifest, "port": a_port()}))
+    for service in manifest.get("services", ()):
+        shutil.copy(REPOSITORY / f"manifests/{service}.yaml", site.manifests)
     site.start()
     site.await_settled(name, within=120)
     url = site.told(name)["url"]

@@ -165,10 +165,10 @@ def test_a_hung_app_is_noticed_explained_and_replaced(site: Site) -> None:
 
 def test_a_worker_that_fails_its_check_in_a_serving_instance_waits_and_the_master_lives(site: Site) -> None:
     flag = site.root / "bad"
-    port = site.app("blog", workers=2, health={"path": "/healthz", "interval": "60s"})
+    port = site.app("blog", workers=2, probation="0s", health={"path": "/healthz", "interval": "60s"})
     write(site, "one", str(flag))
     site.live()
-    eventually(lambda: site.settled("blog"))
+    eventually(lambda: site.settled("blog") and len(site.proven("blog")) == 1)
     master = site.pid("blog")
     flag.touch()
     os.kill(min(site.marked() - {master}), signal.SIGKILL)

@@ -1,0 +1,75 @@
+"""Hold listening sockets for a daemon that may die, and hand them to the next one.
+
+A script, run as `python -I -S keeper_main.py SECONDS` with its own listening socket as standard input. It imports
+little, for its memory is all it costs. Who connects is sent `have NAME`, with the descriptor, for each socket
+held, then `all`; it sends `keep NAME` with a descriptor, `drop NAME`, or `end`. The newest connection counts. SECONDS
+without one, and it ends: there is no daemon to come, and nobody should wait at a closed shop for ever.
+"""
+
+import os
+import resource
+import select
+import socket
+import sys
+import time
+
+_LONGEST = 512
+_ANSWER_S = 10.0
+
+
+def main(own: socket.socket, patience_s: float) -> None:
+    held: dict[str, int] = {}
+    client = None
+    until = time.monotonic() + patience_s
+    while client is not None or time.monotonic() < until:
+        waited = select.poll()
+        for each in (own, client):
+            if each is not None:
+                waited.register(each, select.POLLIN)
+        left_s = patience_s if client is not None else max(0.0, until - time.monotonic())
+        ready = {number for number, _ in waited.poll(left_s * 1000)}
+        going = client
+        if client is not None and client.fileno() in ready:  # its last words come before the next one's first
+            going = client if _heard(client, held) else None
+        elif own.fileno() in ready:
+            going, _ = own.accept()
+            going.settimeout(_ANSWER_S)
+            _tell(going, held)
+        if client is not None and going is not client:
+            client.close()
+            until = time.monotonic() + patience_s
+        client = going
+
+
+def _tell(client: socket.socket, held: dict[str, int]) -> None:
+    """Send everything that is held. Who takes no more of it may have said something before it went."""
+    try:
+        for name, number in held.items():
+            socket.send_fds(client, [b"have " + name.encode()], [number])
+        client.sendall(b"all")
+    except OSError:
+        pass
+
+
+def _heard(client: socket.socket, held: dict[str, int]) -> bool:
+    """Do what one message says; False when there will be no other."""
+    try:
+        message, numbers, _, _ = socket.recv_fds(client, _LONGEST, 1)
+    except ConnectionResetError:  # it went without hearing us out; what it said before that is still to be read
+        return True
+    except OSError:
+        return False
+    word, _, name = message.decode().partition(" ")
+    if word == "end":
+        sys.exit()
+    if word in ("keep", "drop") and name in held:
+        os.close(held.pop(name))
+    if word == "keep" and numbers:
+        held[name] = numbers[0]
+    return bool(message)
+
+
+if __name__ == "__main__":
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    main(socket.socket(fileno=0), float(sys.argv[1]))
