@@ -6,31 +6,28 @@ generations are alive, a revision that failed is not tried again before its time
 nothing to do.
 """
 
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeAlias
 
 from reconciler.actions import (
     Action,
-    Attend,
     Blame,
     Bury,
     Discard,
     Erase,
-    Hold,
-    Listen,
     Prove,
     ReadSource,
     Release,
     Sleep,
     Stage,
     Start,
-    StepAside,
     Stop,
     Unlisten,
 )
-from reconciler.desired import App, CrashPolicy, Revision
+from reconciler.desired import App, Revision
+from reconciler.doors import answer_at, doors, dormant, hold, listen, move, unlisten
+from reconciler.failures import blame, bury, crash_delay_s, is_ill
 from reconciler.observed import Instance, Observed, Trouble
 
 State: TypeAlias = Literal[
@@ -96,19 +93,6 @@ def state_when_failing(observed: Observed) -> State:
     return "degraded" if observed.serves else "failing"
 
 
-def crash_delay_s(policy: CrashPolicy, count: int, name: str) -> float:
-    """Seconds between the last of `count` failures and the next start: none the first time, then doubling to a cap.
-
-    The jitter, 25% either way, is drawn from the name and the count: apps that died together come back apart, and
-    planning stays a function.
-    """
-    if count <= 1:
-        return 0.0
-    doubled = min(policy.cap_s, policy.first_s * 2.0 ** min(count - 2, 32))
-    noise = zlib.crc32(f"{name}:{count}".encode()) / 0xFFFFFFFF
-    return doubled * (0.75 + 0.5 * noise)
-
-
 def _remove(observed: Observed) -> Plan:
     cause = "no manifest asks for it any more"
     actions = _close_down(observed, cause)
@@ -132,24 +116,24 @@ def _after_leaning(observed: Observed, actions: list[Action], state: State, caus
 
 def _maintain(app: App, observed: Observed) -> Plan:
     cause = "its manifest says state: maintenance"
-    actions: list[Action] = [*_bury(None, observed, 0.0), *_listen(app, observed)]
+    actions: list[Action] = [*bury(None, observed, 0.0), *listen(app, observed)]
     actions += [Stop(instance=i.id, cause=cause) for i in observed.alive]
-    actions += _unlisten(app, observed)
-    hold = _hold(app, observed) if app.address in observed.listeners else ()
-    return Plan(actions=tuple(actions), at_once=hold, state="maintenance", message=cause, settled=not actions)
+    actions += unlisten(app, observed)
+    door = hold(app, observed) if app.address in observed.listeners else ()
+    return Plan(actions=tuple(actions), at_once=door, state="maintenance", message=cause, settled=not actions)
 
 
 def _read(app: App, observed: Observed, now: float) -> Plan:
     cause = "it was not read yet" if observed.source is None else "it changed"
     read = ReadSource(source=app.source, changes=observed.changes, cause=cause)
     state: State = "running" if observed.serves else "staging"
-    answer_at = _answer_at(app, observed)
+    answered_at = answer_at(app, observed)
     return Plan(
-        actions=(*_bury(None, observed, 0.0), read),
-        at_once=_doors(app, observed, now),
+        actions=(*bury(None, observed, 0.0), read),
+        at_once=doors(app, observed, now),
         state=state,
         message="reading its source",
-        look_again_at=answer_at if now < answer_at < _NEVER else None,
+        look_again_at=answered_at if now < answered_at < _NEVER else None,
     )
 
 
@@ -175,13 +159,15 @@ class _Serving:
         self.fallback = _fallback(app, None if observed.supplies.missing else self.target, observed)
         self.current = _best(self.target, observed)
         self.others = tuple(i for i in observed.alive if i is not self.current)
-        self.dormant = _dormant(app, observed)
+        self.dormant = dormant(app, observed)
 
     def plan(self) -> Plan:
-        bury: tuple[Bury | Blame, ...] = _bury(self, self.observed, self.now)
-        bury += _blame(self.app, self.observed, self.now)
+        ended: tuple[Bury | Blame, ...] = (
+            *bury(self.app, self.observed, self.now),
+            *blame(self.app, self.observed, self.now),
+        )
         if self.observed.supplies.missing and self.target is self.asked:
-            return self._without_supplies(bury)
+            return self._without_supplies(ended)
         if self.current is not None and self.current.ready:
             made = self._keep(self.current)
         elif self._sleeps():
@@ -196,11 +182,11 @@ class _Serving:
             made = self._start()
         return replace(
             made,
-            actions=(*bury, *made.actions),
-            at_once=_doors(self.app, self.observed, self.now),
+            actions=(*ended, *made.actions),
+            at_once=doors(self.app, self.observed, self.now),
             wanted=self.target.id,
             look_again_at=self._look_again(),
-            settled=made.settled and not bury,
+            settled=made.settled and not ended,
             failures=self.trouble.count if self.trouble else 0,
         )
 
@@ -208,9 +194,9 @@ class _Serving:
 
     def _keep(self, current: Instance) -> Plan:
         """The target serves: finish the hand-over, prove it in time, put it to sleep when nobody asks for it."""
-        actions: list[Action] = [*_listen(self.app, self.observed), *self._stage()]
+        actions: list[Action] = [*listen(self.app, self.observed), *self._stage()]
         actions += [Stop(instance=i.id, cause="its successor serves") for i in self.others]
-        actions += _unlisten(self.app, self.observed)
+        actions += unlisten(self.app, self.observed)
         if self._is_proven():
             actions += self._discard()
         elif self.now >= self._proven_at(current):
@@ -231,13 +217,13 @@ class _Serving:
 
     def _start(self) -> Plan:
         """Nothing speaks against the target: stage it, release it, start it beside what serves."""
-        actions: list[Action] = [*_move(self.app, self.observed), *self._prepare()]
+        actions: list[Action] = [*move(self.app, self.observed), *self._prepare()]
         crowd = _make_room(self.others)
         actions += crowd
         actions.append(self._start_of(self.target, self._why_start()))
         gone = {stop.instance for stop in crowd}
         actions += [Stop(instance=i.id, cause="its successor serves") for i in self.others if i.id not in gone]
-        actions += [u for u in _unlisten(self.app, self.observed) if u not in actions]
+        actions += [u for u in unlisten(self.app, self.observed) if u not in actions]
         first = actions[0]
         state: State = "staging" if isinstance(first, Stage | Release) else "starting"
         if self._was_woken() and not self.observed.serves and isinstance(first, Start):
@@ -247,7 +233,7 @@ class _Serving:
     def _wait(self) -> Plan:
         """The target failed and its time has not come."""
         assert self.trouble is not None
-        actions = [*_move(self.app, self.observed), *self._junk()]
+        actions = [*move(self.app, self.observed), *self._junk()]
         state = state_when_failing(self.observed)
         told = self.trouble.reason
         serving = next((i.revision for i in self.observed.alive if i.serves), None)
@@ -266,17 +252,17 @@ class _Serving:
         cause = f"revision {self.target.id} cannot serve: {why}"
         coming = _best(self.fallback, self.observed)
         rest = tuple(i for i in self.observed.alive if i is not coming)
-        actions: list[Action] = [*_move(self.app, self.observed), *_make_room(rest)]
+        actions: list[Action] = [*move(self.app, self.observed), *_make_room(rest)]
         actions.append(self._start_of(self.fallback, cause))
         return Plan(actions=tuple(actions), state=state_when_failing(self.observed), message=cause)
 
-    def _without_supplies(self, bury: tuple[Bury | Blame, ...]) -> Plan:
+    def _without_supplies(self, ended: tuple[Bury | Blame, ...]) -> Plan:
         """What should run cannot be known yet: what runs goes on, what ran last comes back, and the code is staged."""
         supplies = self.observed.supplies
         serving = next((i.revision for i in self.observed.alive if i.serves), None)
         waits = f"waits for {'; '.join(supplies.missing)}"
-        actions: list[Action] = [*bury, *_move(self.app, self.observed)]
-        again_at = [supplies.again_at, _answer_at(self.app, self.observed)]
+        actions: list[Action] = [*ended, *move(self.app, self.observed)]
+        again_at = [supplies.again_at, answer_at(self.app, self.observed)]
         if serving is not None:
             actions += [*self._stage(), *self._junk()]
         elif self.fallback is not None and not self.dormant and not self.observed.absent:
@@ -290,7 +276,7 @@ class _Serving:
         return Plan(
             actions=tuple(actions),
             state="pending" if serving is None else "degraded",
-            at_once=_doors(self.app, self.observed, self.now),
+            at_once=doors(self.app, self.observed, self.now),
             message=waits if serving is None else f"{waits}; revision {serving} serves",
             look_again_at=min((at for at in again_at if at is not None and self.now < at < _NEVER), default=None),
             failures=supplies.failures,
@@ -298,16 +284,16 @@ class _Serving:
 
     def _wait_for_others(self) -> Plan:
         """What it depends on does not serve yet; everything else is made ready."""
-        actions: list[Action] = [*_move(self.app, self.observed), *self._prepare()]
+        actions: list[Action] = [*move(self.app, self.observed), *self._prepare()]
         actions += [Stop(instance=i.id, cause="what it depends on does not serve") for i in self.others]
         return Plan(actions=tuple(actions), state="pending", message=f"waits for {', '.join(self.observed.absent)}")
 
     def _sleep_on(self) -> Plan:
         """Nobody asks for it: staged and listening is all it has to be."""
         due = self._try_at() <= self.now
-        actions: list[Action] = [*(self._prepare() if due else ()), *_listen(self.app, self.observed)]
+        actions: list[Action] = [*(self._prepare() if due else ()), *listen(self.app, self.observed)]
         actions += [Stop(instance=i.id, cause="it is asleep") for i in self.others]
-        actions += _unlisten(self.app, self.observed)
+        actions += unlisten(self.app, self.observed)
         if not actions:
             actions += self._discard()
         told = self.trouble.reason if self.trouble is not None else ""
@@ -403,11 +389,11 @@ class _Serving:
         return [
             Stop(instance=i.id, cause="it is neither wanted nor of use any more")
             for i in self.others
-            if i is not coming and (not i.serves or (well and _is_ill(i, self.observed)))
+            if i is not coming and (not i.serves or (well and is_ill(i, self.observed)))
         ]
 
     def _is_well_served(self) -> bool:
-        return any(i.serves and not _is_ill(i, self.observed) for i in self.observed.alive)
+        return any(i.serves and not is_ill(i, self.observed) for i in self.observed.alive)
 
     def _discard(self) -> list[Action]:
         """Keep the builds of what is wanted, of what is alive and of what was proven last."""
@@ -460,7 +446,7 @@ class _Serving:
                 times.append(self._proven_at(self.current))
         elif self.current is None and not (self.dormant and self._sleeps() and self.trouble is None):
             times += [self._try_at(), self._fallback_at()]
-        times.append(_answer_at(self.app, self.observed))
+        times.append(answer_at(self.app, self.observed))
         coming = [at for at in times if self.now < at < _NEVER]
         return min(coming, default=None)
 
@@ -498,132 +484,18 @@ def _best(revision: Revision, observed: Observed) -> Instance | None:
         if i.revision == revision.id
         and i.stopping_since is None
         and not i.stranded
-        and not _is_ill(i, observed)
+        and not is_ill(i, observed)
         and i.started_at >= observed.restart_before
     ]
     return min(fitting, key=lambda i: (not i.ready, i.started_at), default=None)
 
 
-def _is_ill(instance: Instance, observed: Observed) -> bool:
-    """True when it does not answer as it must, or a worker of it died before its revision had proven itself."""
-    return instance.unwell is not None or (instance.fallen > 0 and not _has_proven(instance.revision, observed))
-
-
-def _has_proven(revision: str, observed: Observed) -> bool:
-    return any(p.id == revision for p in observed.proven)
-
-
-def _dormant(app: App, observed: Observed) -> bool:
-    """True for an app that may sleep and nobody asked for: it sleeps, was started only to be gated, or is lazy."""
-    if observed.rest.knocked_at is not None:
-        return False
-    if observed.rest.gated is not None:
-        return app.may_sleep
-    return app.lazy and not observed.serves
-
-
-def _doors(app: App, observed: Observed, now: float) -> tuple[Action, ...]:
-    """Who answers at the listener meanwhile: an instance, nobody for a while, or the daemon."""
-    if observed.serves:
-        return _step_aside(observed, "an instance serves")
-    if app.address not in observed.listeners:
-        return ()
-    if _dormant(app, observed):
-        attend = Attend(address=app.address, cause="it sleeps")
-        return (*_step_aside(observed, "it sleeps"), *(() if app.address in observed.attended else (attend,)))
-    return _hold(app, observed) if now >= _answer_at(app, observed) else ()
-
-
-def _answer_at(app: App, observed: Observed) -> float:
-    """When clients will have waited for long enough, so that the daemon is to answer them."""
-    since = observed.unserved_since
-    if since is None or app.address not in observed.listeners - observed.holding or _dormant(app, observed):
-        return _NEVER
-    return max(since, observed.rest.knocked_at or -_NEVER) + app.patience_s
-
-
 def _close_down(observed: Observed, cause: str) -> list[Action]:
     return [
-        *_bury(None, observed, 0.0),
+        *bury(None, observed, 0.0),
         *(Stop(instance=i.id, cause=cause) for i in observed.alive),
         *(Unlisten(address=a, cause=cause) for a in sorted(observed.listeners, key=str)),
     ]
-
-
-def _bury(serving: _Serving | None, observed: Observed, now: float) -> tuple[Bury, ...]:
-    gone = [i for i in observed.instances if i.end is not None]
-    return tuple(
-        Bury(
-            instance=i.id,
-            trouble=None if serving is None else _after_death(serving.app, observed, i, now),
-            cause=f"gunicorn {i.pid} {i.end}",
-        )
-        for i in gone
-    )
-
-
-def _blame(app: App, observed: Observed, now: float) -> tuple[Blame, ...]:
-    """What to remember of instances that are ill while on probation; of each once."""
-    return tuple(
-        Blame(instance=i.id, trouble=_trouble(app, observed, i, now, reason), cause=reason)
-        for i in observed.alive
-        if i.serves and _is_ill(i, observed) and not _has_proven(i.revision, observed) and not _is_blamed(i, observed)
-        for reason in (i.unwell or f"a worker of gunicorn {i.pid} died on probation",)
-    )
-
-
-def _is_blamed(instance: Instance, observed: Observed) -> bool:
-    trouble = observed.trouble_of(instance.revision)
-    return trouble is not None and instance.ready_at is not None and trouble.last_at >= instance.ready_at
-
-
-def _after_death(app: App, observed: Observed, gone: Instance, now: float) -> Trouble | None:
-    """What to remember of an instance that died; None when it was told to."""
-    if gone.stopping_since is not None:
-        return None
-    return _trouble(app, observed, gone, now, f"gunicorn {gone.pid} {gone.end}")
-
-
-def _trouble(app: App, observed: Observed, instance: Instance, now: float, reason: str) -> Trouble:
-    """One failure more of its revision, unless it served well for long enough."""
-    served_s = 0.0 if instance.ready_at is None else now - instance.ready_at
-    before = observed.trouble_of(instance.revision)
-    earlier = before.count if before is not None and served_s < app.crash.good_run_s else 0
-    proven = _has_proven(instance.revision, observed) or (instance.ready and served_s >= app.probation_s)
-    return Trouble(
-        revision=instance.revision,
-        kind="crashed" if proven else "bad",
-        count=earlier + 1,
-        last_at=now,
-        reason=reason,
-    )
-
-
-def _listen(app: App, observed: Observed) -> tuple[Listen, ...]:
-    if app.address in observed.listeners:
-        return ()
-    return (Listen(address=app.address, cause=f"{app.address} is not open"),)
-
-
-def _unlisten(app: App, observed: Observed) -> tuple[Unlisten, ...]:
-    extra = sorted(observed.listeners - {app.address}, key=str)
-    return tuple(Unlisten(address=a, cause=f"it listens on {app.address} now") for a in extra)
-
-
-def _move(app: App, observed: Observed) -> tuple[Listen | Unlisten, ...]:
-    """Listen where the app is asked to, and no longer where no instance does: the address may be wanted by another."""
-    used = {i.address for i in observed.alive}
-    return (*_listen(app, observed), *(u for u in _unlisten(app, observed) if u.address not in used))
-
-
-def _hold(app: App, observed: Observed) -> tuple[Hold, ...]:
-    if app.address in observed.holding:
-        return ()
-    return (Hold(address=app.address, page=app.holding_page, cause="nothing can serve"),)
-
-
-def _step_aside(observed: Observed, cause: str) -> tuple[StepAside, ...]:
-    return tuple(StepAside(address=a, cause=cause) for a in sorted(observed.holding, key=str))
 
 
 def _make_room(others: Iterable[Instance]) -> tuple[Stop, ...]:

@@ -27,8 +27,9 @@ from reconciler.actions import (
     Unlisten,
 )
 from reconciler.desired import Address, App, Binding, Bound, CrashPolicy, Revision, Server, Source
+from reconciler.failures import crash_delay_s
 from reconciler.observed import Instance, Observed, Pin, Rest, Supplies, Trouble
-from reconciler.plan import Plan, crash_delay_s, plan, state_when_failing
+from reconciler.plan import Plan, plan, state_when_failing
 from tests.world import (
     ADDRESS,
     CONTENTS,

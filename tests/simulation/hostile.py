@@ -33,9 +33,10 @@ from reconciler.actions import (
 )
 from reconciler.converge import Report
 from reconciler.desired import App, Revision
+from reconciler.failures import crash_delay_s
 from reconciler.neighbours import Neighbours
 from reconciler.observed import Instance, Observed, Pin, Rest
-from reconciler.plan import Plan, State, crash_delay_s, plan, state_when_failing
+from reconciler.plan import Plan, State, plan, state_when_failing
 from tests.world import after, born, coming_up, failed, stranding, waiting, with_instance, without_instance
 
 BACKOFF_S = 1.0
