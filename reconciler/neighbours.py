@@ -44,7 +44,7 @@ class Neighbours:
 
     def _is_ending(self, name: str) -> bool:
         app = self._apps.get(name)
-        return app is None or app.state == "stopped"
+        return app is None or app.state in ("stopped", "maintenance")
 
     def _turn_round(self) -> None:
         self._needed_by = {}

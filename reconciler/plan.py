@@ -108,15 +108,23 @@ def _halt(observed: Observed, cause: str) -> Plan:
 
 
 def _after_leaning(observed: Observed, actions: list[Action], state: State, cause: str) -> Plan:
-    """Apps that depend on this one and are ending too go first."""
-    if observed.leaning and any(i.end is None for i in observed.instances):
-        return Plan(actions=(), state="stopping", message=f"{cause}; waits for {', '.join(observed.leaning)} to stop")
-    return Plan(actions=tuple(actions), state=state, message=cause, settled=not actions)
+    made = Plan(actions=tuple(actions), state=state, message=cause, settled=not actions)
+    return _waits_for_leaning(observed, cause) or made
+
+
+def _waits_for_leaning(observed: Observed, cause: str) -> Plan | None:
+    """Apps that depend on this one and are ending too go first; None when there are none, or nothing is to end."""
+    if not observed.leaning or all(i.end is not None for i in observed.instances):
+        return None
+    return Plan(actions=(), state="stopping", message=f"{cause}; waits for {', '.join(observed.leaning)} to stop")
 
 
 def _maintain(app: App, observed: Observed) -> Plan:
     cause = "its manifest says state: maintenance"
     actions: list[Action] = [*bury(None, observed, 0.0), *listen(app, observed)]
+    waiting = _waits_for_leaning(observed, cause)
+    if waiting is not None:
+        return replace(waiting, actions=tuple(actions), state="maintenance")
     actions += [Stop(instance=i.id, cause=cause) for i in observed.alive]
     actions += unlisten(app, observed)
     door = hold(app, observed) if app.address in observed.listeners else ()
@@ -331,19 +339,19 @@ class _Serving:
 
     def _try_at(self) -> float:
         """When the target may be tried: at once after a crash, later when it never proved itself and another serves."""
-        if self.trouble is None:
-            return -_NEVER
-        count = self.trouble.count
-        if self.trouble.kind == "bad" and (self.fallback is not None or self.observed.serves):
-            count += 1
-        return self.trouble.last_at + crash_delay_s(self.app.crash, count, self.app.name)
+        return self._due_at(self.trouble, beside=self.fallback is not None or self.observed.serves)
 
     def _fallback_at(self) -> float:
         """When the fallback may be tried; it failing too is no reason to spin."""
         trouble = None if self.fallback is None else self.observed.trouble_of(self.fallback.id)
+        return self._due_at(trouble, beside=self.observed.serves)
+
+    def _due_at(self, trouble: Trouble | None, *, beside: bool) -> float:
+        """When what failed may be tried again; what is bad is not tried at once where there is something better."""
         if trouble is None:
             return -_NEVER
-        return trouble.last_at + crash_delay_s(self.app.crash, trouble.count, self.app.name)
+        count = trouble.count + (trouble.kind == "bad" and beside)
+        return trouble.last_at + crash_delay_s(self.app.crash, count, self.app.name)
 
     def _busy_at(self, current: Instance) -> float:
         return max(current.busy_at or -_NEVER, current.ready_at or -_NEVER, self.observed.rest.knocked_at or -_NEVER)

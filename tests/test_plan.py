@@ -425,6 +425,18 @@ def test_a_fallback_that_fails_too_is_not_started_without_a_pause() -> None:
     assert plan(APP, held, NOW).look_again_at == NOW - 0.5 + crash_delay_s(APP.crash, 4, "blog")
 
 
+def test_a_fallback_that_serves_badly_where_it_never_proved_itself_is_not_started_anew_at_once() -> None:
+    moved, back = replace(APP, address=DOOR_2), replace(V1, address=DOOR_2)
+    ill = an_instance(back, unwell="GET /healthz answered 500")
+    doors = frozenset({DOOR_2})
+    observed = deployed(a_trouble(back, last_at=NOW), instances=(ill,), builds=(B1.id,), listeners=doors)
+    decided = plan(moved, observed, NOW)
+    assert [type(a) for a in decided.actions] == [Stage, Start, Stop]  # the target, and not yet what it went back to
+    assert decided.look_again_at == NOW + crash_delay_s(APP.crash, 2, "blog")
+    due = plan(moved, observed, LATER)
+    assert due.first == Start(revision=back, failing=replace(a_trouble(back, count=2), last_at=LATER), cause="")
+
+
 def test_a_half_started_fallback_is_waited_for() -> None:
     coming = deployed(a_trouble(V2), instances=(an_instance(V1, ready_at=None),))
     assert planned(APP, coming) == "start revision v1: revision v2 cannot serve: exited with 3"
@@ -810,6 +822,12 @@ def test_what_others_lean_on_is_stopped_after_them(app: App | None) -> None:
     assert plan(app, serving(APP), NOW).actions
 
 
+def test_what_goes_into_maintenance_serves_until_what_leans_on_it_and_ends_has_ended() -> None:
+    decided = plan(replace(APP, state="maintenance"), serving(APP, leaning=("shop",)), NOW)
+    assert (decided.actions, decided.at_once, decided.state, decided.settled) == ((), (), "maintenance", False)
+    assert decided.message.endswith("; waits for shop to stop")
+
+
 # Stopping and removing
 
 
@@ -1009,6 +1027,8 @@ def test_every_story_ends_with_what_was_asked_for(situation: Situation, content:
         else:
             assert (last.state, last.settled) == ("stopped", True)
             assert (end.instances, end.listeners) == ((), frozenset())
+    elif app.state == "maintenance" and observed.leaning and any(i.end is None for i in observed.instances):
+        assert (last.state, last.settled) == ("maintenance", False)
     elif app.state == "maintenance":
         assert (last.state, last.settled) == ("maintenance", True)
         assert (end.instances, end.listeners) == ((), frozenset({app.address}))
