@@ -23,6 +23,7 @@ from reconciler.control import Control
 from reconciler.controller import Backoff, Controller
 from reconciler.converge import Report
 from reconciler.database import Database
+from reconciler.discretion import Discretion
 from reconciler.front_door import FrontDoor
 from reconciler.history import History
 from reconciler.host import Host, Wish
@@ -53,7 +54,7 @@ from reconciler.serving.templates import Templates
 from reconciler.settings import Layout, Settings
 from reconciler.staging.looks import Looks
 from reconciler.staging.stager import Stager
-from reconciler.staging.surroundings import MEMORY, secrets
+from reconciler.staging.surroundings import MEMORY
 from reconciler.staging.trees import Settling, Trees
 from reconciler.standing import Standing
 from reconciler.supplying import Supplying
@@ -255,27 +256,24 @@ class Daemon:
     def _announce(self) -> None:
         """From now on, tell whoever the settings name of trouble and its end."""
         pace = Pace(every_s=self.settings.notify_every_s, settle_s=self.settings.notify_settle_s)
+        discretion = Discretion(
+            self._ledger,
+            self.backing.env,
+            asked=lambda: self.catalog.apps,
+            ours=lambda: package_environ(self.settings, os.environ),
+        )
         for target in self.settings.notifications:
             announcer = Announcer(
                 target,
                 self.records,
                 host=socket.gethostname(),
                 pace=pace,
-                mask=self._masked,
+                mask=discretion.masked,
                 trouble=self.trouble,
                 failed=partial(self.journal.write, "", "daemon"),
             )
             self.told.append(announcer.tell)
             self._tasks.create_task(announcer.keep(), name=f"notify {target}")
-
-    def _masked(self, text: str) -> str:
-        """Without what is secret in our own environment, the settings of staging and the apps' own variables."""
-        hidden = secrets(package_environ(self.settings, os.environ))
-        for app in self.catalog.apps.values():
-            hidden |= secrets(app.env)
-        for value in sorted(hidden, key=len, reverse=True):
-            text = text.replace(value, "***")
-        return text
 
     def _prepare(self) -> None:
         ports = self._host.restore()

@@ -2,20 +2,19 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from reconciler.converge import Report
 from reconciler.notifications import message
 from reconciler.notifications.announcer import Announcer, Pace
-from reconciler.notifications.news import Item, News
-from reconciler.notifications.send import NotSent, send
-from reconciler.notifications.target import Command, Webhook
+from reconciler.notifications.courier import Courier
+from reconciler.notifications.news import Item, News, Standing
+from reconciler.notifications.send import NotSent
+from reconciler.notifications.target import Command, Target, Webhook
+from tests.post_office import Hook, webhook
 
 ITEM = Item(app="blog", standing="failing", text="cannot start")
 
@@ -68,6 +67,25 @@ def test_a_later_daemon_repeats_nothing_and_tells_the_recovery() -> None:
     assert [item.standing for item in after.due(7)] == ["well"]
 
 
+@pytest.mark.parametrize("standing", ["failing", "well"])
+def test_what_may_have_been_told_when_the_daemon_died_is_told_as_it_is_by_then(standing: Standing) -> None:
+    before, after = news(), news()
+    before.stands("blog", "failing", "x", now=0)
+    before.trying(before.due(5))
+    after.restore(json.loads(json.dumps(before.told())))
+    assert after.due(10_000) == ()
+    after.stands("blog", standing, "", now=1)
+    assert [item.standing for item in after.due(6)] == [standing]
+
+
+def test_who_may_have_heard_of_trouble_hears_of_its_end() -> None:
+    known = news()
+    known.stands("blog", "failing", "x", now=0)
+    known.trying(known.due(5))
+    known.stands("blog", "well", "", now=6)
+    assert [item.standing for item in known.due(11)] == ["well"]
+
+
 def test_what_an_app_wrote_is_neither_markup_nor_a_mention() -> None:
     payload = message.as_slack(
         [Item(app="blog", standing="failing", text="<!channel> *x* @here \x1b[31m\u202e &")], "h"
@@ -78,44 +96,23 @@ def test_what_an_app_wrote_is_neither_markup_nor_a_mention() -> None:
     assert not any(mark in told for mark in ("*x*", "@here", "\x1b", "\u202e"))
 
 
-class Hook(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        server: Any = self.server
-        server.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        status = server.answers.pop(0) if server.answers else 200
-        self.send_response(status)
-        if status == 302:
-            self.send_header("Location", "/elsewhere")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None: ...
-
-
 @pytest.fixture
-def hook() -> Iterator[Any]:
-    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-    server.got, server.answers = [], []
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def hook() -> Iterator[Hook]:
+    with webhook() as taking:
+        yield taking
 
 
-def url(server: Any) -> str:
-    return f"http://127.0.0.1:{server.server_port}/hook/s3cret"
+def bring(target: Target, within_s: float = 30) -> None:
+    """One message, one try."""
+    asyncio.run(Courier(target, "web1", within_s=within_s).bring([ITEM]))
 
 
-def test_a_webhook_gets_json_and_a_redirect_is_not_followed(hook: Any) -> None:
-    send(Webhook(url=url(hook)), [ITEM], "web1")
+def test_a_webhook_gets_json_and_a_redirect_is_not_followed(hook: Hook) -> None:
+    bring(Webhook(url=hook.url))
     assert hook.got[0]["apps"] == [{"app": "blog", "state": "failing", "message": "cannot start", "changes": 1}]
     hook.answers.append(302)
     with pytest.raises(NotSent, match="it answered 302"):
-        send(Webhook(url=url(hook)), [ITEM], "web1")
+        bring(Webhook(url=hook.url))
     assert len(hook.got) == 2
 
 
@@ -123,18 +120,18 @@ def test_a_url_in_a_file_stays_secret_when_nobody_answers(tmp_path: Path) -> Non
     (tmp_path / "url").write_text("http://127.0.0.1:1/s3cret\n")
     target = Webhook(url=tmp_path / "url")
     with pytest.raises(NotSent) as refusal:
-        send(target, [ITEM], "web1")
+        bring(target)
     assert "s3cret" not in f"{refusal.value} {target!r} {Webhook(url='https://h/s3cret')!s}"
     assert refusal.value.__cause__ is None
 
 
 def test_a_command_gets_json_and_its_failure_is_told(tmp_path: Path) -> None:
-    send(Command(argv=("/usr/bin/tee", str(tmp_path / "got"))), [ITEM], "web1")
+    bring(Command(argv=("/usr/bin/tee", str(tmp_path / "got"))))
     assert json.loads((tmp_path / "got").read_text())["text"] == "web1: blog is failing"
     with pytest.raises(NotSent, match="ended with 1"):
-        send(Command(argv=("/bin/false",)), [ITEM], "web1")
+        bring(Command(argv=("/bin/false",)))
     with pytest.raises(NotSent, match="No such file"):
-        send(Command(argv=("/no/such/program",)), [ITEM], "web1")
+        bring(Command(argv=("/no/such/program",)))
 
 
 class Facts(dict[str, str]):
@@ -145,26 +142,26 @@ class Facts(dict[str, str]):
         self[name] = value
 
 
-async def announced(hook: Any, facts: Facts, report: Report, count: int) -> None:
+async def announced(hook: Hook, facts: Facts, report: Report, count: int) -> None:
     announcer = Announcer(
-        Webhook(url=url(hook)),
+        Webhook(url=hook.url),
         facts,
         host="web1",
         pace=Pace(every_s=0, settle_s=0, cap_s=0.01),
-        mask=lambda text: text.replace("hunter2", "***"),
+        mask=lambda subject, text: text.replace("hunter2", "***"),
         trouble=lambda: "",
         failed=lambda what, then: None,
     )
     announcer.tell("blog", report)
     async with asyncio.timeout(20):
         keeping = asyncio.create_task(announcer.keep())
-        while len(hook.got) < count or not facts:
+        while len(hook.got) < count or "unsure" in str(facts) or not facts:
             await asyncio.sleep(0.01)
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
 
 
-def test_a_message_is_tried_again_masked_and_remembered_once_taken(hook: Any) -> None:
+def test_a_message_is_tried_again_masked_and_remembered_once_taken(hook: Hook) -> None:
     facts = Facts()
     hook.answers += [500, 503]
     asyncio.run(announced(hook, facts, Report(state="failing", message="password hunter2 refused"), 3))

@@ -1,5 +1,6 @@
 """`reconciler notify --test`: one message to each target of the host's settings, and what became of it."""
 
+import asyncio
 import json
 import socket
 
@@ -16,8 +17,9 @@ from reconciler.settings import Settings
 @with_settings()
 def command(settings: Settings, test: bool, as_json: bool) -> None:  # noqa: ARG001  required: what else is there to do
     """Try the notifications of this host's settings; exit 0 when each target took the message."""
+    from reconciler.notifications.courier import Courier
     from reconciler.notifications.news import Item
-    from reconciler.notifications.send import NotSent, send
+    from reconciler.notifications.send import NotSent
 
     if not settings.notifications:
         raise click.ClickException("the host's settings name nobody to notify: see 'notifications' in docs/host.md")
@@ -25,7 +27,7 @@ def command(settings: Settings, test: bool, as_json: bool) -> None:  # noqa: ARG
     results: list[dict[str, str | bool]] = []
     for target in settings.notifications:
         try:
-            send(target, (item,), socket.gethostname())
+            asyncio.run(Courier(target, socket.gethostname()).bring((item,)))
         except NotSent as error:
             results.append({"target": str(target), "sent": False, "message": str(error)})
         else:

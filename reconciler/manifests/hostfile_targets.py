@@ -11,9 +11,9 @@ from reconciler.notifications.target import Command, Smtp, Target, Webhook
 
 _NEEDS = {"webhook": ("url",), "command": ("argv",), "smtp": ("server", "from", "recipients")}
 _TAKES = {
-    "webhook": ("url", "template"),
+    "webhook": ("url", "template", "ca"),
     "command": ("argv",),
-    "smtp": ("server", "port", "tls", "user", "password", "from", "recipients"),
+    "smtp": ("server", "port", "tls", "user", "password", "from", "recipients", "ca"),
 }
 _PORTS = {"tls": 465, "starttls": 587, "none": 25}
 
@@ -50,10 +50,11 @@ def _wrong(given: Mapping[str, Any]) -> str:
 
 
 def _target(folder: str, given: Mapping[str, Any]) -> Target:
+    authority = Path(folder, given["ca"]) if "ca" in given else None
     if given["to"] == "webhook":
         url = given["url"]
         where = Path(folder, url["file"]) if isinstance(url, Mapping) else str(url)
-        return Webhook(url=where, template=given.get("template", "json"))
+        return Webhook(url=where, template=given.get("template", "json"), ca=authority)
     if given["to"] == "command":
         return Command(argv=tuple(given["argv"]))
     tls = given.get("tls", "starttls")
@@ -66,4 +67,5 @@ def _target(folder: str, given: Mapping[str, Any]) -> Target:
         tls=tls,
         user=given.get("user"),
         password=None if password is None else Path(folder, password["file"]),
+        ca=authority,
     )

@@ -1,7 +1,8 @@
 """Reports in; messages to one target out, in a task of its own that nothing waits for.
 
-What was told is written down once the target took it: a daemon killed in between tells it once more, and one started
-later repeats nothing. A target that takes nothing is tried again for ever, and what it missed is one message then.
+What is told is written down before the target may have it and once it took it: a daemon killed in between tells it
+once more, and one started later repeats nothing. A target that takes nothing is tried again for ever, and what it
+missed is one message then.
 """
 
 import asyncio
@@ -16,8 +17,9 @@ from typing import Protocol
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from reconciler.converge import Report
+from reconciler.notifications.courier import Courier
 from reconciler.notifications.news import Item, News, Standing
-from reconciler.notifications.send import NotSent, send
+from reconciler.notifications.send import NotSent
 from reconciler.notifications.target import Target
 
 _TRIES = 5
@@ -42,15 +44,22 @@ class Facts(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Seconds: nothing is told before it stood for `settle_s`, nor twice in `every_s`; tries `cap_s` apart at most."""
+    """Seconds: nothing is told before it stood for `settle_s`, nor twice in `every_s`; tries `cap_s` apart at most.
+
+    A try takes `within_s` at most.
+    """
 
     every_s: float = 600.0
     settle_s: float = 5.0
     cap_s: float = 60.0
+    within_s: float = 10.0
 
 
 class Announcer:
-    """Tells one target how the apps and the host stand; `mask` hides secrets, `trouble` is the host's own, or empty."""
+    """Tells one target how the apps and the host stand.
+
+    `mask` hides what is secret of an app, a service or the host in a text; `trouble` is the host's own, or empty.
+    """
 
     def __init__(  # noqa: PLR0913  collaborators, each named
         self,
@@ -59,20 +68,21 @@ class Announcer:
         *,
         host: str,
         pace: Pace,
-        mask: Callable[[str], str],
+        mask: Callable[[str, str], str],
         trouble: Callable[[], str],
         failed: Callable[[str, str], None],
     ) -> None:
         self._target = target
         self._facts = facts
-        self._host = host
+        self._courier = Courier(target, host, within_s=pace.within_s)
         self._pace = pace
         self._mask = mask
         self._trouble = trouble
         self._failed = failed
         self._news = News(every_s=pace.every_s, settle_s=pace.settle_s)
         self._key = "told " + hashlib.sha256(repr((str(target), target)).encode()).hexdigest()[:16]
-        self._refused = ""
+        self._refused = self._written = ""
+        self._changed = asyncio.Event()
         with contextlib.suppress(
             ValueError, TypeError, AttributeError, sqlite3.Error
         ):  # what is unreadable was not told
@@ -85,42 +95,59 @@ class Announcer:
             return
         standing = _STANDINGS.get(report.state)
         if standing is not None and (standing != "well" or report.settled):
-            self._news.stands(name, standing, report.message if standing != "well" else "", _now())
+            text = report.message if standing != "well" else ""
+            if self._news.stands(name, standing, text, _now()):
+                self._changed.set()
 
     async def keep(self) -> None:
         """Tell what is due, until cancelled."""
         while True:
+            self._changed.clear()
             trouble = self._trouble()
             self._news.stands("", "failing" if trouble else "well", trouble, _now())
-            items = self._news.due(_now())
-            if items:
-                await self._bring(tuple(self._masked(item) for item in items))
+            await self._catch_up()
             due_at = self._news.next_at()
             wait_s = _LOOK_EVERY_S if due_at is None else min(_LOOK_EVERY_S, max(0.1, due_at - _now()))
-            await asyncio.sleep(wait_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
 
-    async def _bring(self, items: tuple[Item, ...]) -> None:
+    async def _catch_up(self) -> None:
         tries = AsyncRetrying(
             retry=retry_if_exception_type(NotSent),
             stop=stop_after_attempt(_TRIES),
             wait=wait_random_exponential(multiplier=1, max=self._pace.cap_s),
         )
         try:
-            await tries(asyncio.to_thread, send, self._target, items, self._host)
+            await tries(self._bring)
         except RetryError as error:
-            why = self._mask(str(error.last_attempt.exception()))
+            why = self._mask("", str(error.last_attempt.exception()))
             if why != self._refused:
                 self._failed(f"cannot notify {self._target}: {why}", f"again in {self._pace.cap_s:g} s")
             self._refused = why
             await asyncio.sleep(self._pace.cap_s)
+
+    async def _bring(self) -> None:
+        """Bring what is due by now; raises NotSent."""
+        items = tuple(self._masked(item) for item in self._news.due(_now()))
+        if not items:
             return
+        self._news.trying(items)
+        self._write_down()
+        await self._courier.bring(items)
         self._refused = ""
         self._news.tell(items, _now())
-        with contextlib.suppress(sqlite3.Error):
-            self._facts.set_fact(self._key, json.dumps(self._news.told()))
+        self._write_down()
+
+    def _write_down(self) -> None:
+        told = json.dumps(self._news.told())
+        if told != self._written:
+            with contextlib.suppress(sqlite3.Error):
+                self._facts.set_fact(self._key, told)
+                self._written = told
 
     def _masked(self, item: Item) -> Item:
-        return Item(app=item.app, standing=item.standing, text=self._mask(item.text), changes=item.changes)
+        return Item(app=item.app, standing=item.standing, text=self._mask(item.app, item.text), changes=item.changes)
 
 
 def _now() -> float:

@@ -1,13 +1,15 @@
 """How everything stands, and what was told of it, in; the one message that is due, out. Pure: time is an argument.
 
 Each subject (an app, or "" for the host) is told of at most once in `every_s`, with the count of what changed since.
-All that is due at once is one message; what recovered before anybody heard of it is no news.
+All that is due at once is one message; what recovered before anybody may have heard of it is no news.
 """
 
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 Standing: TypeAlias = Literal["well", "degraded", "failing"]
+# What a target knows after a try that may have reached it: whatever comes next is news to it.
+Known: TypeAlias = Standing | Literal["unsure"]
 
 _TEXT_LIMIT = 500
 
@@ -26,11 +28,11 @@ class Item:
 class Subject:
     """How one app or the host stands since `since`, and what was told of it at `told_at`; monotonic seconds."""
 
-    standing: Standing = "well"
+    standing: Known = "well"
     text: str = ""
     since: float = float("-inf")
     changes: int = 0
-    told: Standing = "well"
+    told: Known = "well"
     told_at: float = float("-inf")
 
 
@@ -42,22 +44,23 @@ class News:
     settle_s: float
     _subjects: dict[str, Subject] = field(default_factory=dict)
 
-    def restore(self, told: dict[str, Standing]) -> None:
+    def restore(self, told: dict[str, Known]) -> None:
         """What an earlier daemon told, which is how things are taken to stand until something else is known."""
         for app, standing in told.items():
             self._subjects[app] = Subject(standing=standing, told=standing)
 
-    def told(self) -> dict[str, Standing]:
+    def told(self) -> dict[str, Known]:
         """What of it a later daemon must know."""
         return {app: subject.told for app, subject in self._subjects.items() if subject.told != "well"}
 
-    def stands(self, app: str, standing: Standing, text: str, now: float) -> None:
-        """A subject stands so now."""
+    def stands(self, app: str, standing: Standing, text: str, now: float) -> bool:
+        """A subject stands so now; True when it did not before."""
         before = self._subjects.get(app, Subject())
         if before.standing == standing:
             self._subjects[app] = replace(before, text=text)
         else:
             self._subjects[app] = replace(before, standing=standing, text=text, since=now, changes=before.changes + 1)
+        return before.standing != standing
 
     def gone(self, app: str) -> None:
         """Nothing is asked of the app any more, so nothing is to be told."""
@@ -68,13 +71,18 @@ class News:
         return tuple(
             Item(app=app, standing=s.standing, text=" ".join(s.text.split())[:_TEXT_LIMIT], changes=s.changes)
             for app, s in sorted(self._subjects.items())
-            if self._due_at(s) <= now
+            if s.standing != "unsure" and self._due_at(s) <= now
         )
 
     def next_at(self) -> float | None:
         """When something is due, None while nothing will be."""
         times = [at for at in map(self._due_at, self._subjects.values()) if at != float("inf")]
         return min(times, default=None)
+
+    def trying(self, items: tuple[Item, ...]) -> None:
+        """These are about to be told, and from here on may have been."""
+        for item in items:
+            self._subjects[item.app] = replace(self._subjects[item.app], told="unsure")
 
     def tell(self, items: tuple[Item, ...], now: float) -> None:
         """These were told; what changed meanwhile is news still."""

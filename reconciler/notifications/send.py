@@ -1,12 +1,12 @@
-"""A message in; one try to bring it to a target, whose failure says why without a secret. Everything here blocks."""
+"""A message in; one try to bring it over the network out, whose failure says why without a secret.
+
+Everything here blocks.
+"""
 
 import contextlib
 import http.client
-import os
-import signal
 import smtplib
 import ssl
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -17,9 +17,7 @@ from typing import Any
 
 from reconciler.notifications import message
 from reconciler.notifications.news import Item
-from reconciler.notifications.target import Command, Smtp, Target, Webhook
-
-_TIMEOUT_S = 10.0
+from reconciler.notifications.target import Smtp, Webhook
 
 
 class NotSent(Exception):
@@ -33,30 +31,28 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def send(target: Target, items: Sequence[Item], host: str) -> None:
-    """Bring the message to the target, in `_TIMEOUT_S` or so; raises NotSent."""
+def send(target: Webhook | Smtp, items: Sequence[Item], host: str, timeout_s: float) -> None:
+    """Bring the message to the target, which may be silent for `timeout_s` at most; raises NotSent, TimeoutError."""
     try:
         match target:
             case Webhook():
-                _post(target, items, host)
-            case Command():
-                _run(target, items, host)
+                _post(target, items, host, timeout_s)
             case Smtp():
-                _mail(target, items, host)
-    except NotSent:
+                _mail(target, items, host, timeout_s)
+    except (NotSent, TimeoutError):
         raise
     except urllib.error.HTTPError as error:
         with error:
             raise NotSent(f"it answered {error.code}") from None
     except urllib.error.URLError as error:
-        raise NotSent(_reason(error.reason)) from None
-    except smtplib.SMTPResponseException as error:
-        raise NotSent(f"the mail server answered {error.smtp_code}") from None
+        if isinstance(error.reason, TimeoutError):
+            raise error.reason from None
+        raise NotSent(reason(error.reason)) from None
     except (OSError, ValueError, http.client.HTTPException, smtplib.SMTPException) as error:
-        raise NotSent(_reason(error)) from None
+        raise NotSent(reason(error)) from None
 
 
-def _post(target: Webhook, items: Sequence[Item], host: str) -> None:
+def _post(target: Webhook, items: Sequence[Item], host: str, timeout_s: float) -> None:
     url = _content(target.url) if isinstance(target.url, Path) else target.url
     if not url.startswith(("https://", "http://")):
         raise NotSent("its URL does not begin with https:// or http://")
@@ -64,46 +60,34 @@ def _post(target: Webhook, items: Sequence[Item], host: str) -> None:
     payload = message.as_slack(items, host) if slack else message.as_json(items, host, datetime.now(UTC))
     headers = {"Content-Type": "application/json", "User-Agent": "reconciler"}
     request = urllib.request.Request(url, data=message.encoded(payload), headers=headers)  # noqa: S310  checked above
-    opener = urllib.request.build_opener(_NoRedirect)
-    with opener.open(request, timeout=_TIMEOUT_S):
+    secured = urllib.request.HTTPSHandler(context=_trusting(target.ca))
+    opener = urllib.request.build_opener(_NoRedirect, secured)
+    with opener.open(request, timeout=timeout_s):
         pass
 
 
-def _run(target: Command, items: Sequence[Item], host: str) -> None:
-    payload = message.encoded(message.as_json(items, host, datetime.now(UTC)))
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen(
-        target.argv, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True
-    ) as program:
-        try:
-            program.communicate(payload, timeout=_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            raise NotSent(f"it did not end within {_TIMEOUT_S:g} s and was killed") from None
-        finally:
-            with contextlib.suppress(ProcessLookupError):  # and whatever it started
-                os.killpg(program.pid, signal.SIGKILL)
-    if program.returncode:
-        raise NotSent(f"it ended with {program.returncode}")
-
-
-def _mail(target: Smtp, items: Sequence[Item], host: str) -> None:
+def _mail(target: Smtp, items: Sequence[Item], host: str, timeout_s: float) -> None:
     mail = EmailMessage()
     mail["Subject"] = message.headline(items, host)
     mail["From"] = target.sender
     mail["To"] = ", ".join(target.recipients)
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(message.text(items, host))
-    trusted = ssl.create_default_context()
-    with (
-        smtplib.SMTP_SSL(target.server, target.port, timeout=_TIMEOUT_S, context=trusted)
+    trusted = _trusting(target.ca)
+    server = (
+        smtplib.SMTP_SSL(target.server, target.port, timeout=timeout_s, context=trusted)
         if target.tls == "tls"
-        else smtplib.SMTP(target.server, target.port, timeout=_TIMEOUT_S)
-    ) as server:
+        else smtplib.SMTP(target.server, target.port, timeout=timeout_s)
+    )
+    with contextlib.closing(server):
         if target.tls == "starttls":
             server.starttls(context=trusted)
         if target.user is not None and target.password is not None:
             server.login(target.user, _content(target.password))
         server.send_message(mail)
+        # It has the message: an answer to this is not waited for, or a server that gives none would get it again.
+        with contextlib.suppress(OSError, smtplib.SMTPException):
+            server.putcmd("quit")
 
 
 def _content(file: Path) -> str:
@@ -113,10 +97,26 @@ def _content(file: Path) -> str:
         raise NotSent(f"cannot read {file}") from None
 
 
-def _reason(error: object) -> str:
-    """What the kernel or TLS said; an exception's own text may quote what was sent, its name does not."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}"
-    if isinstance(error, TimeoutError):
-        return f"no answer within {_TIMEOUT_S:g} s"
+def _trusting(authority: Path | None) -> ssl.SSLContext:
+    """What verifies a certificate: this host's trusted authorities, or only those in a file."""
+    try:
+        return ssl.create_default_context(cafile=authority)
+    except OSError:
+        raise NotSent(f"cannot read the certificates in {authority}") from None
+
+
+def reason(error: object) -> str:
+    """What the kernel, TLS or a mail server said; an exception's text may quote what was sent, its name does not."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted: {error.verify_message}"
+        case smtplib.SMTPResponseException():
+            return f"the mail server answered {error.smtp_code}"
+        case smtplib.SMTPRecipientsRefused():
+            codes = sorted({str(code) for code, _ in error.recipients.values()})
+            return f"the mail server refused every recipient: {', '.join(codes)}"
+        case smtplib.SMTPNotSupportedError():
+            return f"the mail server cannot do what is asked: {error}"
+        case smtplib.SMTPServerDisconnected():
+            return "the mail server hung up"
     return (isinstance(error, OSError) and error.strerror) or type(error).__name__

@@ -10,10 +10,14 @@ Tls: TypeAlias = Literal["starttls", "tls", "none"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """A URL that takes a POST of JSON; a path is the file whose content is the URL, read at each message."""
+    """A URL that takes a POST of JSON; a path is the file whose content is the URL, read at each message.
+
+    `ca` is a file with the only authorities its certificate is trusted from; without it, they are this host's.
+    """
 
     url: str | Path = field(repr=False)
     template: Template = "json"
+    ca: Path | None = None
 
     def __str__(self) -> str:
         return f"the webhook in {self.url}" if isinstance(self.url, Path) else f"the webhook at {_host_of(self.url)}"
@@ -31,7 +35,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Smtp:
-    """A mail server, who writes, and who is written to; `password` is the file that holds it."""
+    """A mail server, who writes, and who is written to; `password` is the file that holds it, `ca` as above."""
 
     server: str
     port: int
@@ -40,6 +44,7 @@ class Smtp:
     tls: Tls = "starttls"
     user: str | None = None
     password: Path | None = None
+    ca: Path | None = None
 
     def __str__(self) -> str:
         return f"mail by {self.server}"
