@@ -7,10 +7,16 @@ import signal
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from reconciler.metrics.exposition import CONTENT_TYPE, NAMES
 from reconciler.serving import figures
+from reconciler.settings import Api
 from tests.eventually import eventually
+from tests.ports import a_port
+from tests.promtool import promtool
 from tests.site import Site, get
+from tests.web import TOKEN, bearer, fetch
 
 pytestmark = pytest.mark.system
 
@@ -35,6 +41,21 @@ def metrics(site: Site) -> dict[str, float]:
         for name, _, value in (line.rpartition(" ") for line in told.stdout.splitlines())
         if name[0] != "#"
     }
+
+
+def scrape(port: int) -> str:
+    """What Prometheus gets, which only the token lets it have."""
+    for wrong in ({}, bearer("another-token-of-that-length")):
+        assert fetch(port, "/metrics", headers=wrong).status == 401
+    answer = fetch(port, "/metrics", headers=bearer())
+    assert (answer.status, answer.headers["content-type"]) == (200, CONTENT_TYPE)
+    return answer.body
+
+
+def families(told: str) -> set[str]:
+    """The metrics of which there is a sample."""
+    found = {sample.name: family for family in text_string_to_metric_families(told) for sample in family.samples}
+    return {name if family.type == "counter" else family.name for name, family in found.items()}
 
 
 @pytest.mark.parametrize("kind", ["sync", "gthread", "asgi"])
@@ -82,7 +103,9 @@ def test_every_request_counts_once_and_the_total_outlives_workers_instances_and_
 
 def test_the_daemon_tells_what_it_did_and_top_what_the_apps_do(site: Site) -> None:
     port = site.app("blog", probation="0s", health={"path": "/", "interval": "1s"})
-    daemon = site.live()
+    api = a_port()
+    site.save(site.root / "token", TOKEN)
+    daemon = site.live(api=Api(host="127.0.0.1", port=api, token=site.root / "token"))
     eventually(site.serves("blog", "1", port))
     site.source("blog", "2")
     eventually(site.serves("blog", "2", port))
@@ -97,9 +120,12 @@ def test_the_daemon_tells_what_it_did_and_top_what_the_apps_do(site: Site) -> No
     assert told["reconciler_backlog_apps"] == told["reconciler_unconverged_seconds"] == 0
     assert told['reconciler_actions_total{action="stage",outcome="done"}'] == 2
     assert told["reconciler_handover_duration_seconds_count"] == 1
+    scraped = scrape(api)
+    assert families(scraped) == families(site.cli("metrics").stdout) == NAMES
     table = site.cli("top", "--once", "--interval", "100ms").stdout.splitlines()
     assert re.match(r"APP +REQ/S .* CPU$", table[0])
     assert re.match(r"blog +[\d.]+ .* 0/1 +[\d.]+M +\d+%$", table[1])
     assert json.loads(site.cli("top", "--json", "--interval", "100ms").stdout)["blog"]["workers"] == 1
     site.end(daemon)
     assert metrics(site)["reconciler_up"] == 0
+    promtool("check", "metrics", said=scraped)  # may skip the test: the last thing it does
