@@ -64,6 +64,7 @@ from reconciler.wishes import Wishes
 _ROTATE_EVERY_S = 30.0
 _COLLECT_EVERY_S = 3600.0
 _TEND_EVERY_S = 30.0
+_BURY_AFTER_S = 5.0
 _AGAIN_S = 5.0
 _STATUS_EVERY_S = 5.0
 
@@ -280,7 +281,8 @@ class Daemon:
         if self._lost:
             self.journal.write("", "daemon", "the state database was lost; what runs was found in the process table")
             self.catalog = replace(self.catalog, leases={**ports, **self.catalog.leases})
-        self._tasks.create_task(self._tend(), name="tend templates and orphans")
+        self._tasks.create_task(self._tend(), name="tend templates")
+        self._tasks.create_task(self._bury(), name="bury orphans")
         self._tasks.create_task(self._catch_up(), name="write what is owed")
         doorbell = open_doorbell(self.settings.layout.doorbell)
         asyncio.get_running_loop().add_reader(doorbell, answer, doorbell, self._rung)
@@ -489,14 +491,24 @@ class Daemon:
                         process.signal(signal.SIGUSR1)
 
     async def _tend(self) -> None:
-        """End templates nothing needs, and bury what the kernel made ours."""
-        orphans = Orphans()
+        """End templates nothing needs."""
         while True:
             await asyncio.sleep(_TEND_EVERY_S)
             with contextlib.suppress(OSError):
                 self.templates.tend()
                 self._instances.tend()
-                orphans.bury()
+
+    async def _bury(self) -> None:
+        """Reap what the kernel made ours, not long after it died: as pid 1 there may be much of it."""
+        orphans, died = Orphans(), asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, died.set)
+        while True:
+            await died.wait()
+            died.clear()
+            await asyncio.sleep(_BURY_AFTER_S)
+            with contextlib.suppress(OSError):
+                if orphans.bury():
+                    died.set()
 
     async def _catch_up(self) -> None:
         """Write what could not be written when it happened."""

@@ -179,13 +179,17 @@ class Orphans:
     def __init__(self) -> None:
         self._seen: frozenset[int] = frozenset()
 
-    def bury(self) -> None:
-        """Reap every child that was dead at the last call already: whoever started it would have waited for it."""
+    def bury(self) -> bool:
+        """Reap every child that was dead at the last call already: whoever started it would have waited for it.
+
+        True when some are dead since, so that another call is due.
+        """
         dead = frozenset(pid for pid in _children() if (_stat_of(pid) or "?")[0] == "Z")
         for pid in dead & self._seen:
             with contextlib.suppress(ChildProcessError):
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
-        self._seen = dead
+        self._seen = dead - self._seen
+        return bool(self._seen)
 
 
 def _children() -> Iterator[int]:

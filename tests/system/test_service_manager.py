@@ -1,20 +1,39 @@
 """The real daemon under a service manager's socket, and as the first process of a container."""
 
+import asyncio
+import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from reconciler.service_manager import ServiceManager
-from tests.eventually import eventually
+from tests.eventually import eventually, soon
 from tests.site import Site, get, is_gone
 
 pytestmark = pytest.mark.system
+
+# Leaves a process to whoever takes it in, the first time it is asked for /env.
+LEAVING = """\
+import os
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/env":
+        child = os.fork()
+        if child == 0:
+            if os.fork() == 0:
+                os.setsid()
+                os.execvp("sleep", ["sleep", "34567"])
+            os._exit(0)
+        os.waitpid(child, 0)
+    start_response("200 OK", [])
+    return [b"left"]
+"""
 
 
 def heard(ours: socket.socket, said: list[str]) -> list[str]:
@@ -81,22 +100,102 @@ def test_told_so_the_daemon_stops_the_apps_before_it_ends(site: Site) -> None:
     assert site.events()[-1] == ("", "daemon", "ended; so did the apps")
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="only root makes a pid namespace")
-def test_as_pid_1_the_daemon_ends_at_sigterm_and_takes_the_apps_along_gracefully(site: Site) -> None:
-    port = site.app("blog")
-    command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-m", "reconciler", "run"]
-    command += ["--manifests", str(site.manifests), "--state", str(site.state)]
+def test_ready_means_that_what_runs_was_taken_back(site: Site, tmp_path: Path) -> None:
+    site.app("blog")
+    daemon = site.start()
+    site.await_settled("blog")
+    pid = site.pid("blog")
+    site.end(daemon, signal.SIGKILL)
+    said: list[str] = []
+    with listening(str(tmp_path / "notify")) as ours:
+        site.start(env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        eventually(lambda: "READY=1" in heard(ours, said))
+        assert ("blog", "adopted", f"gunicorn {pid} goes on serving") in site.events()
+    assert not any(word.startswith("WATCHDOG") for word in said), "nobody asked for it"
+
+
+def test_a_loop_that_hangs_tells_the_watchdog_nothing_whatever_else_runs(tmp_path: Path) -> None:
+    async def story(ours: socket.socket) -> None:
+        said: list[str] = []
+        address = str(tmp_path / "notify")
+        alive = asyncio.create_task(ServiceManager({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "20000"}).stay_alive())
+        await soon(lambda: heard(ours, said))
+        said.clear()
+        time.sleep(0.2)  # the loop hangs: ten times as long as it may be silent
+        assert heard(ours, said) == []
+        await soon(lambda: heard(ours, said))
+        alive.cancel()
+
+    with listening(str(tmp_path / "notify")) as ours:
+        asyncio.run(story(ours))
+
+
+def test_a_daemon_that_stands_still_is_silent_and_speaks_again_when_it_goes_on(site: Site, tmp_path: Path) -> None:
+    said: list[str] = []
+    with listening(str(tmp_path / "notify")) as ours:
+        daemon = site.start(env={"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "100000"})
+        eventually(lambda: {"READY=1", "WATCHDOG=1"} <= set(heard(ours, said)))
+        daemon.send_signal(signal.SIGSTOP)
+        eventually(lambda: stands_still(daemon.pid))
+        heard(ours, said).clear()
+        time.sleep(0.5)  # five times as long as it may be silent
+        assert heard(ours, said) == []
+        daemon.send_signal(signal.SIGCONT)
+        eventually(lambda: "WATCHDOG=1" in heard(ours, said))
+
+
+def stands_still(pid: int) -> bool:
+    """Whether every thread of a process is stopped."""
+    stats = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(text.rpartition(")")[2].split()[0] == "T" for text in stats)
+
+
+def children(pid: int) -> list[int]:
+    """The children of a process."""
+    return [int(word) for file in Path(f"/proc/{pid}/task").glob("*/children") for word in file.read_text().split()]
+
+
+def is_named(pid: int, words: str) -> bool:
+    """Whether this is the command line of a process."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0") == words.replace(" ", "\0").encode()
+
+
+@contextlib.contextmanager
+def as_pid_1(site: Site) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """The daemon in a pid namespace of its own: what ends when that does, and the daemon's pid out here."""
+    unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no pid namespace can be made here: that takes root, and a container that allows it")
     with (
         site.console.open("ab") as console,
-        subprocess.Popen(command, stdout=console, stderr=console) as outside,
+        subprocess.Popen([*unshare, *site.command("run")], stdout=console, stderr=console) as outside,
     ):
         try:
-            eventually(lambda: get(port), within=60)
-            (inside,) = map(int, Path(f"/proc/{outside.pid}/task/{outside.pid}/children").read_text().split())
-            os.kill(inside, signal.SIGTERM)
-            assert outside.wait(30) == 0
+            (inside,) = eventually(lambda: children(outside.pid))
+            yield outside, inside
         finally:
             outside.kill()
+            outside.wait()
+            eventually(lambda: not site.marked())
+
+
+def test_as_pid_1_the_daemon_ends_at_sigterm_and_takes_the_apps_along_gracefully(site: Site) -> None:
+    port = site.app("blog")
+    with as_pid_1(site) as (outside, inside):
+        eventually(lambda: get(port), within=60)
+        os.kill(inside, signal.SIGTERM)
+        assert outside.wait(30) == 0
     told = [text for app, kind, text in site.events() if kind == "stopped" or app == ""]
     assert told[-1] == "ended; so did the apps"
     assert "Worker exiting" in site.layout.log("blog", "app").read_text()
+
+
+def test_as_pid_1_the_daemon_takes_in_orphans_and_leaves_no_zombie(site: Site) -> None:
+    port = site.app("blog")
+    site.save(site.root / "apps/blog/wsgi.py", LEAVING)
+    with as_pid_1(site) as (_, inside):
+        eventually(lambda: get(port, "/env"), within=60)
+        (orphan,) = eventually(lambda: [pid for pid in children(inside) if is_named(pid, "sleep 34567")])
+        os.kill(orphan, signal.SIGKILL)
+        eventually(lambda: not Path(f"/proc/{orphan}").exists(), within=60)
+        assert get(port) == "left"
