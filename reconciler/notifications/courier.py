@@ -72,19 +72,37 @@ def _thread(work: Callable[[], None], name: str) -> "Future[Exception | None]":
 
 async def _run(target: Command, items: Sequence[Item], host: str, within_s: float) -> None:
     payload = message.encoded(message.as_json(items, host, datetime.now(UTC)))
-    quiet = asyncio.subprocess.DEVNULL
-    program = await asyncio.create_subprocess_exec(
-        *target.argv, stdin=asyncio.subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True
-    )
+    program = await _started(target)
     try:
         async with asyncio.timeout(within_s):
             await program.communicate(payload)
     except TimeoutError:
         raise NotSent(f"it did not end within {within_s:g} s and was killed") from None
     finally:
-        with contextlib.suppress(ProcessLookupError):  # and whatever it started
-            os.killpg(program.pid, signal.SIGKILL)
-        # Killed, it ends at once; and its pid is ours until it is waited for.
-        await asyncio.shield(program.wait())
+        await _end(program)
     if program.returncode:
         raise NotSent(f"it ended with {program.returncode}")
+
+
+async def _started(target: Command) -> asyncio.subprocess.Process:
+    """Start it, whole or not at all: asyncio forgets a process whose start is cancelled, and that runs on."""
+    quiet = asyncio.subprocess.DEVNULL
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *target.argv, stdin=asyncio.subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            await _end(await starting)
+        raise
+
+
+async def _end(program: asyncio.subprocess.Process) -> None:
+    """Kill it with whatever it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(program.pid, signal.SIGKILL)
+    # Killed, it ends at once; and its pid is ours until it is waited for.
+    await asyncio.shield(program.wait())
