@@ -1,6 +1,7 @@
 """What comes of a message at real servers: secret where it should be, bounded where they hang, told once."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from reconciler.cli.main import group
 from reconciler.notifications.courier import Courier
 from reconciler.notifications.news import Item
 from reconciler.notifications.send import NotSent
@@ -249,3 +252,31 @@ def test_a_command_that_hangs_is_killed_with_whatever_it_started(
 def test_a_command_that_hangs_is_told_as_such() -> None:
     why = why_not(Command(argv=(sys.executable, "-c", "import time; time.sleep(3600)")), SOON_S)
     assert why == "it did not end within 0.3 s and was killed"
+
+
+def test_the_settings_name_targets_and_the_command_tries_each(authority: Authority, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_bytes(authority.certificate.read_bytes())
+    (tmp_path / "password").write_text("hunter2\n")
+    with mail_server(authority.serving) as office, webhook(authority.serving) as hook:
+        (tmp_path / "url").write_text(f"{hook.url}\n")
+        mail = {
+            "server": "localhost",
+            "port": office.port,
+            "from": "apps@example.com",
+            "recipients": ["ops@example.com"],
+        }
+        targets = [
+            {"to": "webhook", "url": {"file": "url"}, "template": "slack", "ca": "ca.pem"},
+            {"to": "smtp", **mail, "user": "apps", "password": {"file": "password"}, "ca": "ca.pem"},
+            {"to": "command", "argv": ["/bin/false"]},
+        ]
+        (tmp_path / "host.yaml").write_text(json.dumps({"notifications": targets}))
+        done = CliRunner().invoke(group, ["notify", "--test", "--settings", str(tmp_path / "host.yaml")])
+    assert done.exit_code == 1
+    assert done.output.splitlines() == [
+        f"the webhook in {tmp_path}/url: took the message",
+        "mail by localhost: took the message",
+        "the command /bin/false: did not: it ended with 1",
+    ]
+    assert "a test message" in hook.taken[0]["text"]
+    assert office.said("AUTH") == [(plain_login("apps", "hunter2"), True)]
