@@ -217,6 +217,25 @@ def test_logs_of_an_unknown_app_are_an_error(state: Path) -> None:
 # env
 
 
+def test_a_log_is_shown_without_obeying_it_unless_its_bytes_are_asked_for(state: Path) -> None:
+    written = "\x1b[2Jgone\x00 \u202egnp.exe\r\nGrüße 👩\u200d💻\n".encode() + b"\xff\n"
+    log = Layout(state=state).log("blog", "app")
+    log.parent.mkdir(parents=True)
+    log.write_bytes(written)
+    told = run("logs", "blog", "--state", state).output
+    assert told == "\\x1b[2Jgone\\x00 \\u202egnp.exe\nGrüße 👩\u200d💻\n\ufffd\n"
+    assert run("logs", "blog", "--raw", "--state", state).stdout_bytes == written
+
+
+def test_what_is_complained_of_is_shown_without_obeying_it(state: Path) -> None:
+    for words in (["logs", "\x1b[2J\u202e", "--state", state], ["events", "--kind", "\x1b[2J", "--state", state],
+                  ["\x1b[2J"], ["status", "--state", state / "\x1b[2J"]):  # fmt: skip
+        done = CliRunner().invoke(group, [str(word) for word in words], prog_name="reconciler")
+        assert done.exit_code != 0
+        assert "\\x1b[2J" in done.output
+        assert not set(done.output) & set("\x1b\u202e")
+
+
 def test_secrets_are_masked_by_name_url_and_binding() -> None:
     services = {"redis": [{"name": "cache", "credentials": {"password": "hunter2"}}]}
     shown = masked(

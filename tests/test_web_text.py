@@ -1,28 +1,34 @@
 """What the page makes of texts: nothing that cannot be seen, no secret, and a picture of what happened."""
 
+import json
+
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.cli.visible import json_text, visible
 from reconciler.journal import Event
 from reconciler.web.masking import masked
-from reconciler.web.shown import line, percent, shown, size, url
+from reconciler.web.shown import line, percent, size, url
 from reconciler.web.timeline import WIDTH, sparkline, timeline
 
 
 @given(st.text() | st.text(alphabet="\x00\x1b\n\t\r\u202e\u2066\u2028\u200b\ud800\U000e0041a"))
 def test_nothing_shown_moves_a_cursor_turns_a_line_or_hides(text: str) -> None:
-    told = shown(text)
+    told = visible(text)
     assert not set(told) & set("\x00\x07\x08\r\x1b\x7f\x85\x9b\u061c\u200b\u200f\u2028\u202e\u2066\ufeff\ud800")
     assert not set(line(text)) & set("\n\t")
+    as_json = json_text({"said": text}, indent=1)
+    assert not set(as_json) & set("\x00\x1b\x7f\x9b\u200b\u200f\u2028\u202e\u2066\ud800")
+    assert json.loads(as_json) == {"said": text}
     told.encode()  # a lone surrogate could not be sent at all
 
 
 def test_ordinary_text_is_left_alone() -> None:
     text = "Grüße, שלום, 你好 👩‍💻\n\tnaïve <b> & co"
-    assert shown(text) == text.replace("\u200d", "\u200d")
-    assert shown("a\x1b[0m\u202e") == "a\\x1b[0m\\u202e"
+    assert visible(text) == text.replace("\u200d", "\u200d")
+    assert visible("a\x1b[0m\u202e") == "a\\x1b[0m\\u202e"
     assert line("a\nb\tc") == "a \u21b5 b c"
 
 

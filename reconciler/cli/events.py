@@ -1,7 +1,6 @@
 """`reconciler events`: the journal, newest last."""
 
 import contextlib
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import click
 
 from reconciler.cli.options import DURATION, examples, json_option, layout_in_use, reading, state_option
 from reconciler.cli.table import plain
+from reconciler.cli.visible import json_text
 
 if TYPE_CHECKING:
     from reconciler.journal import Event, Journal
@@ -82,4 +82,4 @@ def _print(events: "Sequence[Event]", as_json: bool) -> None:
     from reconciler.journal import as_line, as_record
 
     for event in events:
-        click.echo(json.dumps(as_record(event), ensure_ascii=False) if as_json else plain(as_line(event)))
+        click.echo(json_text(as_record(event)) if as_json else plain(as_line(event)))

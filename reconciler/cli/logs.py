@@ -1,6 +1,8 @@
 """`reconciler logs`: an app's log files."""
 
+import codecs
 import contextlib
+import io
 import os
 import time
 from pathlib import Path
@@ -10,6 +12,7 @@ import click
 
 from reconciler.cli.options import examples, layout_in_use, state_option
 from reconciler.cli.table import plain
+from reconciler.cli.visible import visible
 
 _POLL_S = 0.3
 _BLOCK = 64 * 1024
@@ -24,9 +27,15 @@ _BLOCK = 64 * 1024
 @click.option(
     "--which", type=click.Choice(["app", "access", "staging"]), default="app", show_default=True, help="Which log."
 )
+@click.option("--raw", is_flag=True, help="Every byte as it was written, escapes and all.")
 @state_option
-def command(app: str, follow: bool, lines: int, which: str, state: Path | None) -> None:
-    """What APP wrote, what it was asked for, or how it was staged."""
+def command(  # noqa: PLR0913, PLR0917  one for each option
+    app: str, follow: bool, lines: int, which: str, raw: bool, state: Path | None
+) -> None:
+    """What APP wrote, what it was asked for, or how it was staged.
+
+    Escapes, controls and marks that turn the direction of text are shown by their number, and do nothing.
+    """
     log = layout_in_use(state).log(app, which)
     if "/" in app or app in {"", ".", ".."} or not log.parent.is_dir():
         raise click.ClickException(f"no log of an app named '{plain(app)}'; 'reconciler status' lists the apps")
@@ -35,21 +44,22 @@ def command(app: str, follow: bool, lines: int, which: str, state: Path | None) 
             click.echo(f"nothing was written to {log} yet", err=True)
             return
         with contextlib.suppress(KeyboardInterrupt):
-            _print(log, lines, follow=follow)
+            _print(log, lines, follow=follow, raw=raw)
     except PermissionError as error:
         raise click.ClickException(f"cannot read {log}: {error.strerror}") from error
 
 
-def _print(log: Path, lines: int, *, follow: bool) -> None:
+def _print(log: Path, lines: int, *, follow: bool, raw: bool) -> None:
     """The last lines, then what is appended; a rotated log is read to its end, then its successor from the start."""
     while not log.exists():
         time.sleep(_POLL_S)
     file = log.open("rb")
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
     try:
         _seek_last(file, lines)
         while True:
             if chunk := file.read(_BLOCK):
-                click.echo(chunk, nl=False)
+                click.echo(chunk if raw else visible(decoder.decode(chunk)), nl=False)
             elif not follow:
                 return
             elif _is_replaced(file, log):

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from reconciler.cli.options import examples
+from reconciler.cli.visible import visible
 
 _COMMANDS: Mapping[str, str] = {
     "run": "The daemon, in the foreground.",
@@ -60,6 +61,14 @@ class _Commands(click.Group):
 
                 parameter.type = AppName()
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what it complains of is shown without obeying what names and files say."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            vars(error)["message"] = visible(error.message)
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  the same
         with formatter.section("Commands"):

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import sys
 import time
@@ -14,6 +13,7 @@ import click
 from reconciler.cli.options import examples, host_options
 from reconciler.cli.progress import Phases, is_under_way, phase_of
 from reconciler.cli.table import STATE_COLOURS, is_terminal, plain, styled, width, wrapped
+from reconciler.cli.visible import json_text
 from reconciler.settings import Settings
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _print_record(event: "Event") -> None:
     from reconciler.journal import as_record
 
     with contextlib.suppress(OSError):  # nobody reads it any more, or there is no room: the journal has it
-        sys.stdout.write(json.dumps(as_record(event), ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text(as_record(event)) + "\n")
         sys.stdout.flush()
 
 

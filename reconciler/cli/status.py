@@ -1,7 +1,6 @@
 """`reconciler status`: how the apps stand."""
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 from reconciler.cli.options import examples, glimpsed, json_option, layout_in_use, state_option
 from reconciler.cli.screen import live
 from reconciler.cli.table import ago, is_terminal, lines, plain, show_json, styled, width, wrapped
+from reconciler.cli.visible import json_text
 
 if TYPE_CHECKING:
     from reconciler.settings import Layout
@@ -122,6 +122,6 @@ def _repeat(layout: "Layout", app: str | None, *, as_json: bool) -> None:
         while True:
             facts = _facts(layout, app, as_json=as_json)
             if facts != shown:
-                click.echo(json.dumps(facts, ensure_ascii=False) if as_json else "\n".join([*_screen(facts, None), ""]))
+                click.echo(json_text(facts) if as_json else "\n".join([*_screen(facts, None), ""]))
                 shown = facts
             time.sleep(_REFRESH_S)

@@ -1,8 +1,6 @@
 """Rows in, a table out: fitted to a terminal, plain aligned columns for a pipe."""
 
-import json
 import os
-import re
 import shutil
 import sys
 import textwrap
@@ -10,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+from reconciler.cli.visible import json_text, visible
+
 _LAST_COLUMN_LEAST = 20
 _GAP = "  "
 
@@ -32,8 +31,8 @@ STATE_COLOURS: Mapping[str, str] = {
 
 
 def plain(text: object) -> str:
-    """Text as it may be shown: nothing in it can move the cursor, colour the line or turn its direction."""
-    return _CONTROL.sub(lambda found: "\ufffd" if found[0] not in "\t\n\r" else " ", str(text))
+    """Text as it may be shown on one line: nothing in it can move the cursor, colour the line or turn its direction."""
+    return visible(text).replace("\n", " ").replace("\t", " ")
 
 
 def is_terminal() -> bool:
@@ -129,7 +128,7 @@ def _cell(text: str, column: str, cell: str, *, head: bool) -> str:
 
 def show_json(facts: object) -> None:
     """Print facts as JSON."""
-    click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+    click.echo(json_text(facts, indent=2))
 
 
 def ago(seconds: float) -> str:

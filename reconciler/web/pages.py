@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from reconciler.cli.table import ago
+from reconciler.cli.visible import visible
 from reconciler.web import logs
 from reconciler.web.access import Admission
 from reconciler.web.api import WHICH_LOGS, known_app, log_of
@@ -22,7 +23,7 @@ from reconciler.web.desk import REQUESTS, Desk, form_of, server_sent
 from reconciler.web.manifest import shown_manifest
 from reconciler.web.planning import CannotPlan, plan_of
 from reconciler.web.problem import Problem
-from reconciler.web.shown import brief, clock, line, moment, shown, size
+from reconciler.web.shown import brief, clock, line, moment, size
 from reconciler.web.ticking import ticks
 from reconciler.web.timeline import HEIGHT, NAMES, WIDTH, timeline
 from reconciler.web.view import BLANK, STATES, Row, counts, row, rows
@@ -140,7 +141,7 @@ class Pages:
     async def plan(self, request: Request, admission: Admission) -> Response:
         seen = await self._desk.lookout.now()
         found = known_app(request, seen)
-        plan: dict[str, Any] = dict.fromkeys(("actions", "error", "wait_seconds", "message"))
+        plan: dict[str, Any] = dict.fromkeys(("actions", "error", "wait_seconds", "message", "changes"))
         why = ""
         try:
             told = await plan_of(self._desk.settings, str(found["name"]))
@@ -259,4 +260,4 @@ def _known_action(request: Request) -> str:
 
 
 def _finalized(value: Any) -> Any:
-    return shown(value) if type(value) is str else value
+    return visible(value) if type(value) is str else value

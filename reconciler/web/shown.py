@@ -6,24 +6,12 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-_INVISIBLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
-)
-
-
-def shown(text: object) -> str:
-    """Text with what cannot be seen made visible; line breaks and tabs stay."""
-    return _INVISIBLE.sub(_visible, str(text).replace("\r\n", "\n"))
+from reconciler.cli.visible import visible
 
 
 def line(text: object) -> str:
-    """The same on one line."""
-    return shown(text).replace("\n", " \u21b5 ").replace("\t", " ")
-
-
-def _visible(found: "re.Match[str]") -> str:
-    code = ord(found[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    """Text on one line, with a mark where it had ended one."""
+    return visible(text).replace("\n", " \u21b5 ").replace("\t", " ")
 
 
 def size(count: float | None) -> str:

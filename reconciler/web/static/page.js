@@ -136,9 +136,10 @@
   };
 
   const visible = (text) => text.replace(
-    /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g,
+    /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\u{e0000}-\u{e007f}]/gu,
     (c) => {
-      const code = c.charCodeAt(0).toString(16);
+      const code = c.codePointAt(0).toString(16);
+      if (code.length > 4) return "\\U" + code.padStart(8, "0");
       return code.length < 3 ? "\\x" + code.padStart(2, "0") : "\\u" + code.padStart(4, "0");
     });
   const log = document.getElementById("log");

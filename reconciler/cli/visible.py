@@ -1,0 +1,33 @@
+"""Any text in, the same for a screen out: nothing in it can move a cursor, colour, end or turn a line, or hide.
+
+What an app, a manifest or a file's name says is shown, never obeyed. Marks that only shape the writing of a language
+(joiners, variation selectors) stay.
+"""
+
+import json
+import re
+from typing import Any
+
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def visible(text: object) -> str:
+    """Text with what cannot be seen made visible by its number, in hexadecimal; line breaks and tabs stay."""
+    return _INVISIBLE.sub(_named, str(text).replace("\r\n", "\n"))
+
+
+def json_text(facts: Any, indent: int | None = None) -> str:
+    """Facts as JSON that reads back as they are; letters stay letters, and what cannot be seen is escaped."""
+    return _INVISIBLE.sub(_escaped, json.dumps(facts, indent=indent, ensure_ascii=False))
+
+
+def _named(found: "re.Match[str]") -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _escaped(found: "re.Match[str]") -> str:
+    return json.dumps(found[0])[1:-1]
