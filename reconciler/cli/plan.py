@@ -14,6 +14,7 @@ from reconciler.cli.table import ago, counted, plain, show_json, styled
 from reconciler.settings import Settings
 
 if TYPE_CHECKING:
+    from reconciler.cli.differences import Difference
     from reconciler.desired import App
     from reconciler.glimpse import Glimpse
     from reconciler.manifests.catalog import Catalog
@@ -24,12 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """What would be done about one app. `error` says why its source cannot be read; `wait_s` until when it waits."""
+    """What would be done about one app. `error` says why its source cannot be read; `wait_s` until when it waits.
+
+    `difference` is that between what should run and what does, None where one of them is not known.
+    """
 
     name: str
     plan: "Plan | ServicePlan | None"
     error: str | None = None
     wait_s: float | None = None
+    difference: "Difference | None" = None
 
     @property
     def is_service(self) -> bool:
@@ -42,11 +47,14 @@ class Outlook:
         return self.error is None and self.wait_s is None and self.plan is not None and not self.plan.actions
 
 
-@click.command(epilog=examples("reconciler plan", "reconciler plan blog --json"))
+@click.command(epilog=examples("reconciler plan", "reconciler plan blog --diff", "reconciler plan blog --json"))
 @click.argument("app", required=False)
+@click.option(
+    "--diff", "with_diff", is_flag=True, help="Also each field in which what should run differs from what does."
+)
 @json_option
 @host_options
-def command(settings: Settings, app: str | None, as_json: bool) -> None:
+def command(settings: Settings, app: str | None, with_diff: bool, as_json: bool) -> None:
     """What would be done now about APP, or every app, and why; nothing is done.
 
     Looks at the manifests and at every source afresh, whether a daemon runs or not. Exits with 0 when there is nothing
@@ -57,7 +65,7 @@ def command(settings: Settings, app: str | None, as_json: bool) -> None:
         raise click.ClickException(
             f"no app named '{plain(app)}' in {settings.manifests}, and nothing of it is left here"
         )
-    show_json(facts(outlooks, catalog)) if as_json else _show(outlooks, catalog)
+    show_json(facts(outlooks, catalog)) if as_json else _show(outlooks, catalog, with_diff=with_diff)
     if catalog.notice or any(problems_of(catalog)) or any(outlook.error for outlook in outlooks):
         raise SystemExit(1)
     if not all(outlook.is_done for outlook in outlooks):
@@ -104,6 +112,7 @@ def _service_outlooks(
 
 def _outlook(name: str, app: "App | None", glimpse: "Glimpse | None", sight: "Sight | None") -> Outlook:
     from reconciler.actions import Prove
+    from reconciler.cli.differences import difference
     from reconciler.glimpse import Reading, read
     from reconciler.observed import Observed, SourceLook, Supplies
     from reconciler.plan import plan
@@ -127,16 +136,24 @@ def _outlook(name: str, app: "App | None", glimpse: "Glimpse | None", sight: "Si
     wait_s = planned.look_again_at - now if waits and planned.look_again_at is not None else None
     # That a revision has proven itself is noted by whoever watches it next: nothing an operator would call a change.
     changes = tuple(action for action in planned.actions if not isinstance(action, Prove))
-    return Outlook(name=name, plan=replace(planned, actions=changes), error=reading.problem, wait_s=wait_s)
+    return Outlook(
+        name=name,
+        plan=replace(planned, actions=changes),
+        error=reading.problem,
+        wait_s=wait_s,
+        difference=difference(app, observed, planned.wanted),
+    )
 
 
-def _show(outlooks: list[Outlook], catalog: "Catalog") -> None:
+def _show(outlooks: list[Outlook], catalog: "Catalog", *, with_diff: bool) -> None:
     for problem in problems_of(catalog):
         click.echo(styled(plain(f"refused: {problem}"), fg="red"))
     if catalog.notice:
         click.echo(styled(plain(catalog.notice), fg="red"))
     for outlook in outlooks:
         for line in _lines(outlook):
+            click.echo(line)
+        for line in _diff(outlook) if with_diff else ():
             click.echo(line)
     click.echo(_summary(outlooks))
 
@@ -149,6 +166,13 @@ def _lines(outlook: Outlook) -> Iterator[str]:
         yield f"{name}: start again in {ago(outlook.wait_s)} — {plain(outlook.plan.message)}"
     if outlook.error:
         yield f"{name}: {styled(plain(outlook.error), fg='red')}"
+
+
+def _diff(outlook: Outlook) -> Iterator[str]:
+    if outlook.difference is not None and outlook.difference.changes:
+        yield f"  unlike revision {outlook.difference.before}, which {outlook.difference.stands}:"
+        for change in outlook.difference.changes:
+            yield f"    {plain(change)}"
 
 
 def _summary(outlooks: list[Outlook]) -> str:
@@ -188,7 +212,7 @@ def facts(outlooks: list[Outlook], catalog: "Catalog") -> dict[str, object]:
 
 
 def _record(outlook: Outlook) -> dict[str, object]:
-    planned = outlook.plan
+    planned, unlike = outlook.plan, outlook.difference
     return {
         "name": outlook.name.removeprefix("service "),
         "wanted_revision": planned.wanted if planned else None,
@@ -200,4 +224,6 @@ def _record(outlook: Outlook) -> dict[str, object]:
         "message": planned.message if planned else "",
         "wait_seconds": outlook.wait_s,
         "error": outlook.error,
+        "unlike_revision": unlike.before if unlike else None,
+        "changes": [{"field": c.field, "before": c.before, "after": c.after} for c in unlike.changes] if unlike else [],
     }

@@ -71,6 +71,11 @@ _SCHEMAS: dict[str, Any] = {
         message={"type": "string"},
         wait_seconds=_NULLABLE_NUMBER,
         error=_NULLABLE_TEXT,
+        unlike_revision=_NULLABLE_TEXT,
+        changes={
+            "type": "array",
+            "items": _object(field={"type": "string"}, before=_NULLABLE_TEXT, after=_NULLABLE_TEXT),
+        },
     ),
     "Problem": _object(
         type={"type": "string"}, title={"type": "string"}, status={"type": "integer"}, detail={"type": "string"}
