@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from reconciler.journal import as_record
 from reconciler.web import logs, metrics
 from reconciler.web.access import Admission
+from reconciler.web.answer import JsonAnswer
 from reconciler.web.desk import REQUESTS, Desk, body_of, server_sent
 from reconciler.web.lookout import Sighting
 from reconciler.web.openapi import document
@@ -55,29 +56,29 @@ class Api:
 
     async def status(self, _: Request, __: Admission) -> Response:
         seen = await self._desk.lookout.now()
-        return JSONResponse({**seen.status, "apps": [told(row, seen) for row in seen.apps]})
+        return JsonAnswer({**seen.status, "apps": [told(row, seen) for row in seen.apps]})
 
     async def apps(self, _: Request, __: Admission) -> Response:
         seen = await self._desk.lookout.now()
-        return JSONResponse({"apps": [told(row, seen) for row in seen.apps]})
+        return JsonAnswer({"apps": [told(row, seen) for row in seen.apps]})
 
     async def app(self, request: Request, _: Admission) -> Response:
         seen = await self._desk.lookout.now()
-        return JSONResponse(told(known_app(request, seen), seen))
+        return JsonAnswer(told(known_app(request, seen), seen))
 
     async def services(self, _: Request, __: Admission) -> Response:
-        return JSONResponse({"services": (await self._desk.lookout.now()).status["services"]})
+        return JsonAnswer({"services": (await self._desk.lookout.now()).status["services"]})
 
     async def manifests(self, _: Request, __: Admission) -> Response:
         status = (await self._desk.lookout.now()).status
-        return JSONResponse({"manifests": status["manifests"], "notice": status["notice"]})
+        return JsonAnswer({"manifests": status["manifests"], "notice": status["notice"]})
 
     async def plan(self, request: Request, _: Admission) -> Response:
         name = None
         if "name" in request.path_params:
             name = str(known_app(request, await self._desk.lookout.now())["name"])
         try:
-            return JSONResponse(await plan_of(self._desk.settings, name))
+            return JsonAnswer(await plan_of(self._desk.settings, name))
         except CannotPlan as error:
             raise Problem(503, str(error)) from error
 
@@ -93,7 +94,7 @@ class Api:
             found = (await self._desk.lookout.events(app, ALL_EVENTS, after))[:limit]
         else:
             found = await self._desk.lookout.events(app, limit)
-        return JSONResponse({"events": [as_record(event) for event in found]})
+        return JsonAnswer({"events": [as_record(event) for event in found]})
 
     async def _happening(self, app: str | None, after: int, limit: int, again: bool) -> AsyncIterator[str]:
         """Events as they happen, after the newest few, or after the last one that was seen."""
@@ -116,7 +117,7 @@ class Api:
         if "text/event-stream" in request.headers.get("accept", ""):
             return self._desk.streaming(request, self._written(log, count))
         try:
-            return JSONResponse({"lines": logs.tail(log, count)})
+            return JsonAnswer({"lines": logs.tail(log, count)})
         except OSError as error:
             raise Problem(503, f"cannot read the log: {error.strerror}") from error
 
@@ -138,10 +139,10 @@ class Api:
         except (ValueError, RecursionError):
             raise Problem(400, "this is no JSON") from None
         do, app, revision = _wanted(wanted)
-        return JSONResponse({"done": await self._desk.request(do, app, revision)})
+        return JsonAnswer({"done": await self._desk.request(do, app, revision)})
 
     async def openapi(self, _: Request, __: Admission) -> Response:
-        return JSONResponse(document())
+        return JsonAnswer(document())
 
     async def metrics(self, _: Request, __: Admission) -> Response:
         text = await asyncio.to_thread(metrics.rendered, self._desk.settings)

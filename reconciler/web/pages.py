@@ -179,7 +179,7 @@ class Pages:
                 if sign_due:
                     yield ": nothing new\n\n"
                 continue
-            now = {r.name: r for r in await asyncio.to_thread(rows, seen) if only in (None, r.name)}
+            now = {line(r.name): r for r in await asyncio.to_thread(rows, seen) if only in (None, line(r.name))}
             changed = {name: r.live() for name, r in now.items() if told.get(name) != r}
             gone = sorted(told.keys() - now.keys())
             daemon = seen.status["daemon"]

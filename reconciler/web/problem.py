@@ -4,14 +4,15 @@ from http import HTTPStatus
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+
+from reconciler.web.answer import JsonAnswer
 
 
 class Problem(HTTPException):
     """Raise it to answer with a problem; `detail` says what, why and what to do."""
 
 
-class ProblemResponse(JSONResponse):
+class ProblemResponse(JsonAnswer):
     """`type` is about:blank: the status says what kind of problem it is."""
 
     media_type = "application/problem+json"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from reconciler.web.lookout import Sighting
 from reconciler.web.shown import line, percent, rate, size, url
@@ -34,7 +35,8 @@ class Row:
         """What the page's program puts in place."""
         return {
             "cells": dict(self.cells), "state": self.state, "mark": self.mark, "url": self.url,
-            "next": self.next_try_at, "memory_line": self.memory_line, "cpu_line": self.cpu_line,
+            "page": f"/apps/{quote(self.name, safe='')}", "next": self.next_try_at,
+            "memory_line": self.memory_line, "cpu_line": self.cpu_line,
         }  # fmt: skip
 
 

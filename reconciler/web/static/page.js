@@ -30,11 +30,11 @@
   const rows = new Map();
   if (table) for (const row of table.rows) rows.set(row.dataset.app, row);
 
-  const added = (name) => {
+  const added = (name, page) => {
     const row = document.getElementById("row").content.firstElementChild.cloneNode(true);
     row.dataset.app = name;
     const link = row.querySelector("[data-name]");
-    link.setAttribute("href", "/apps/" + encodeURIComponent(name));
+    link.setAttribute("href", page);
     put(link.querySelector("bdi"), name);
     const after = [...rows.keys()].filter((known) => known > name).sort()[0];
     table.insertBefore(row, after === undefined ? null : rows.get(after));
@@ -65,7 +65,7 @@
       if (!table && Object.keys(data.rows).length && !query.toString()) location.reload();
       return;
     }
-    for (const [name, row] of Object.entries(data.rows)) update(rows.get(name) || added(name), row);
+    for (const [name, row] of Object.entries(data.rows)) update(rows.get(name) || added(name, row.page), row);
     for (const name of data.gone) if (rows.has(name)) { rows.get(name).remove(); rows.delete(name); }
     for (const link of document.querySelectorAll("[data-count]")) {
       const number = data.counts[link.dataset.count] || 0;
