@@ -70,7 +70,7 @@ def host(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[tup
         site.save(site.manifests / "named.yaml", yaml.safe_dump({"path": "../apps/noisy", "name": _HOSTILE}))
         site.save(site.manifests / "raw.yaml", f"path: ../apps/noisy\nworkers: {_HOSTILE}\n")
         site.save(site.manifests / f"{_NAME}.yaml", "path: [")
-        db = {"kind": "service", "name": "db", "type": "user-provided"}
+        db: dict[str, Any] = {"kind": "service", "name": "db", "type": "user-provided"}
         db |= {"label": _WHOLE, "credentials": {"uri": _WHOLE}}
         site.save(site.manifests / "db.yaml", yaml.safe_dump(db))
         port, settings = settings_with(site, writable=True)
