@@ -3,19 +3,22 @@
 With RECONCILER_SCREENSHOTS=1 the pictures in docs/screenshots are taken anew.
 """
 
+import contextlib
 import os
+import socket
 import time
 from collections.abc import Iterator
 from functools import partial
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.eventually import eventually
-from tests.site import REPOSITORY, Site, get
+from tests.site import REPOSITORY, WSGI, Site, get
 from tests.store import Store
-from tests.web import browser, fetch, log_in, resize, settings_with
+from tests.web import bearer, browser, fetch, log_in, resize, settings_with
 
 pytestmark = pytest.mark.system
 
@@ -24,6 +27,11 @@ _HOSTILE = (
     "<script>document.title='pwned'</script><img src=x onerror=alert(1)>&amp; \x1b[31mred\x1b[0m \u202egnp.exe\u202c"
 )
 _FAILS = f"raise RuntimeError({_HOSTILE!r})\n\ndef application(environ, start_response): ...\n"
+_FAILS_LATER = f"""\
+import os
+if os.environ["LOG_LEVEL"] == "debug":
+    raise RuntimeError('no database')
+{WSGI}"""
 _KEPT = {
     *(f"apps-{width}-{scheme}" for width in (1280, 390) for scheme in ("light", "dark")),
     *("apps-crashy-1280-light", "apps-blog-1280-dark", "apps-broken-1280-light", "apps-crashy-390-dark"),
@@ -41,16 +49,62 @@ _STATES = {
     "legacy": "stopped",
     "wiki": "maintenance",
     "broken": "invalid",
+    "shop": "pending",
+    "search": "staging",
+    "mail": "starting",
+    "forum": "stopping",
 }
+# Its build waits, as the installation of a large package does.
+_PACKAGE = """\
+[build-system]
+requires = []
+build-backend = "waits"
+backend-path = ["."]
+"""
+# It waits for what nobody ever writes: while it is imported, or while it answers.
+_WAITS = """\
+def wait():
+    with open({place!r}) as fifo:
+        fifo.read()
+
+{importing}
+
+def application(environ, start_response):
+    open({place!r} + ".asked", "w").close()
+    wait()
+    start_response("204 No Content", [])
+    return []
+"""
 
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[tuple[Site, int]]:
-    """A daemon with an app in every state that lasts."""
+    """A daemon with an app in every state there is; those that pass are held by a FIFO nobody writes to."""
     site = Site.at(tmp_path_factory.mktemp("site"), store)
-    try:
+    fifo = site.root / "fifo"
+    os.mkfifo(fifo)
+    with contextlib.ExitStack() as stack:
+        stack.callback(site.close)
+        stack.callback(_let_go, fifo)
+        patient: dict[str, Any] = {
+            "stop_timeout": "1h",
+            "health": {"start_timeout": "1h"},
+            "gunicorn": {"timeout": 3600},
+        }
+        site.app("search")
+        package = site.root / "apps" / "search" / "package"
+        package.mkdir()
+        site.save(package / "pyproject.toml", _PACKAGE)
+        site.save(package / "waits.py", f"open({str(fifo)!r}).read()\n")
+        site.save(package.with_name("requirements.txt"), "./package\n")
+        site.app("shop", depends_on=["mail"])
+        site.app("mail", **patient)
+        site.save(site.root / "apps" / "mail" / "wsgi.py", _WAITS.format(place=str(fifo), importing="wait()"))
+        forum = site.app("forum", **patient)
+        site.save(site.root / "apps" / "forum" / "wsgi.py", _WAITS.format(place=str(fifo), importing=""))
         blog = site.app("blog", workers=2, env={"LOG_LEVEL": "info", "API_KEY": "do-not-show"})
-        site.app("news", probation="0s")
+        news = site.app("news", probation="0s", env={"LOG_LEVEL": "info", "API_KEY": "do-not-show"})
+        site.save(site.root / "apps" / "news" / "wsgi.py", _FAILS_LATER)
         site.app("archive", start="lazy")
         site.app("legacy", state="stopped")
         site.app("wiki", state="maintenance")
@@ -60,15 +114,30 @@ def host(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[tup
         site.save(site.manifests / "broken.yaml", text.replace("\x1b", "").replace("\u202e", "").replace("\u202c", ""))
         port, settings = settings_with(site, writable=True)
         site.start("--settings", str(settings))
-        site.await_settled("blog", "news")
+        site.await_settled("blog", "news", "forum")
         eventually(lambda: site.proven("news"))
-        site.save(site.root / "apps" / "news" / "wsgi.py", "raise RuntimeError('no database')\n" + _FAILS)
+        site.manifest("news", port=news, probation="0s", env={"LOG_LEVEL": "debug", "API_KEY": "do-not-show-either"})
+        visitor = stack.enter_context(socket.create_connection(("127.0.0.1", forum), timeout=30))
+        visitor.sendall(b"GET / HTTP/1.1\r\nHost: forum\r\n\r\n")
+        eventually(fifo.with_name("fifo.asked").exists)
+        site.manifest("forum", port=forum, state="stopped", **patient)
         for _ in range(3):
             get(blog)
-        eventually(lambda: {name: site.told(name)["state"] for name in _STATES} == _STATES)
+        eventually(partial(_stand, site), 90)
         yield site, port
-    finally:
-        site.close()
+
+
+def _stand(site: Site) -> bool:
+    stands = {name: site.told(name) for name in _STATES}
+    others = {name: (told["state"], told["message"]) for name, told in stands.items() if told["state"] != _STATES[name]}
+    assert not others, others
+    return True
+
+
+def _let_go(fifo: Path) -> None:
+    """Whoever reads there comes to its end."""
+    with contextlib.suppress(OSError):  # nobody does
+        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -83,10 +152,8 @@ def test_the_page_shows_every_state_and_axe_finds_nothing(host: tuple[Site, int]
         assert driver.execute_script("return document.documentElement.scrollWidth") <= width
         for path in ("/apps/crashy", "/apps/blog", "/apps/broken", "/apps/blog/stop", "/nowhere"):
             driver.get(f"http://127.0.0.1:{port}{path}")
-            if path.count("/") == 2 and "broken" not in path:
-                eventually(
-                    lambda: "Nothing" in driver.execute_script("return document.getElementById('plan').textContent")
-                )
+            if path in {"/apps/crashy", "/apps/blog"}:
+                eventually(partial(_says_of_the_plan, driver, "Nothing"))
             _picture(driver, f"{path.strip('/').replace('/', '-')}-{width}-{'dark' if dark else 'light'}", width)
             assert _axe(driver) == [], path
             assert driver.execute_script("return document.documentElement.scrollWidth") <= width, path
@@ -107,6 +174,30 @@ def test_the_page_is_live_without_being_loaded_again(host: tuple[Site, int]) -> 
         (site.manifests / "shop.yaml").unlink()
         eventually(lambda: "shop" not in driver.execute_script(_SHOWN))
         assert driver.execute_script("return window.same")
+
+
+def test_what_is_pending_is_told_field_by_field(host: tuple[Site, int]) -> None:
+    site, port = host
+    told = site.cli("plan", "news", "--diff").stdout
+    assert "    env.LOG_LEVEL: info → debug\n" in told
+    assert "    env.API_KEY: ••• → •••\n" in told
+    assert "which serves:" in told
+    (plan,) = fetch(port, "/api/v1/plan/news", headers=bearer()).json["apps"]
+    assert {"field": "env.LOG_LEVEL", "before": "info", "after": "debug"} in plan["changes"]
+    assert plan["unlike_revision"] == site.told("news")["revision"]
+    for scripts in (True, False):
+        with browser(390, scripts=scripts) as driver:
+            log_in(driver, port)
+            eventually(partial(driver.find_elements, "id", "apps"))
+            driver.get(f"http://127.0.0.1:{port}/apps/news{'' if scripts else '/plan'}")
+            eventually(partial(_says_of_the_plan, driver, "LOG_LEVEL"))
+            before = driver.find_elements("css selector", "#plan del bdi")
+            after = driver.find_elements("css selector", "#plan ins bdi")
+            fields = driver.find_elements("css selector", "#plan .diff code")
+            found = {f.text: (b.text, a.text) for f, b, a in zip(fields, before, after, strict=True)}
+            assert found["env.LOG_LEVEL"] == ("info", "debug")
+            assert found["env.API_KEY"] == ("•••", "•••")
+            assert "do-not-show" not in driver.page_source
 
 
 def test_what_hosts_and_apps_say_stays_text(host: tuple[Site, int]) -> None:
@@ -162,7 +253,7 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(host: tuple[Site,
         from selenium.webdriver.common.keys import Keys
 
         reached = []
-        for _ in range(14):
+        for _ in range(20):
             driver.switch_to.active_element.send_keys(Keys.TAB)
             now = driver.switch_to.active_element
             outline = driver.execute_script("return getComputedStyle(arguments[0]).outlineStyle", now)
@@ -171,6 +262,10 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(host: tuple[Site,
         assert reached[0] == "Skip to content"
         assert {"Log out", "q"} <= set(reached)
         assert any("archive" in each for each in reached)
+
+
+def _says_of_the_plan(driver: Any, text: str) -> bool:
+    return text in driver.page_source.partition('id="plan"')[2].partition("</section>")[0]
 
 
 def _says(place: Any, text: str) -> bool:
