@@ -43,7 +43,7 @@ from reconciler.service_manager import ServiceManager
 from reconciler.services.ledger import Ledger
 from reconciler.services.userfiles import files_of
 from reconciler.services.vault import Vault
-from reconciler.services.watching import Files
+from reconciler.services.watching import Files, Use
 from reconciler.serving import logs
 from reconciler.serving.doorbell import answer, open_doorbell
 from reconciler.serving.instances import Instances
@@ -184,7 +184,7 @@ class Daemon:
                     seen = await directory.look()
                     self._unseen = isinstance(seen, Unreadable)
                     await self._follow(seen)
-                    await files.follow(self._secret_files())
+                    await files.follow(self._uses_of_files())
                     await trees.follow(
                         {n: app.source.path for n, app in self.catalog.apps.items() if not app.source.pinned}
                     )
@@ -199,7 +199,7 @@ class Daemon:
         """Take back what runs and look at the manifests a single time; returns every name there is work for."""
         self._prepare()
         await self._follow(await asyncio.to_thread(look, str(self.settings.manifests)))
-        for path in self._secret_files():
+        for path in {path for path, _ in self._uses_of_files()}:
             self._suspect_file(path)
         return self._host.names() | self.catalog.apps.keys()
 
@@ -372,10 +372,10 @@ class Daemon:
         with contextlib.suppress(sqlite3.Error):  # a full disk costs the journal a line, never an app its start
             self.journal.write(app, "secrets", text)
 
-    def _secret_files(self) -> frozenset[str]:
-        """Every file that an app's variables or a service's credentials come from."""
-        of_apps = (path for app in self.catalog.apps.values() for path in self.backing.env.paths(app))
-        of_services = (path for service in self.catalog.services.values() for path in files_of(service))
+    def _uses_of_files(self) -> frozenset[Use]:
+        """Every file that an app's variables or a service's credentials come from, and which of those."""
+        of_apps = (use for app in self.catalog.apps.values() for use in self.backing.env.uses(app))
+        of_services = ((path, f"service {s.name}") for s in self.catalog.services.values() for path in files_of(s))
         return frozenset((*of_apps, *of_services))
 
     def _suspect_file(self, path: str) -> None:

@@ -40,6 +40,10 @@ class EnvFiles:
         """The files an app takes variables from."""
         return frozenset((*app.env_lists, *app.env_files.values()))
 
+    def uses(self, app: App) -> frozenset[tuple[str, str]]:
+        """The same, each with the app and the variable it is read for."""
+        return frozenset((_path(key), f"{app.name} {key}") for _, key in _files(app))
+
     async def refresh(self, app: App) -> bool:
         """Read the files of an app again; True when what is known of them changed."""
         before = self.of(app)

@@ -1,4 +1,4 @@
-"""Single files in; a call on the loop out, with the path, once what happened to one of them has settled.
+"""Single files in, and what each is read for; a call on the loop out, with its path, once what happened has settled.
 
 The folder of a file is watched, so that one that is missing, replaced or behind a link is seen, too. What cannot be
 watched is suspected whenever `follow` is called.
@@ -8,8 +8,12 @@ import asyncio
 import os
 from collections.abc import Callable
 from functools import partial
+from typing import TypeAlias
 
 from reconciler.watch import Change, Watch, Watched
+
+# The absolute path of a file, and what it is read for.
+Use: TypeAlias = tuple[str, str]
 
 
 class Files:
@@ -20,12 +24,14 @@ class Files:
         self._suspect = suspect
         self._quiet_s = quiet_s
         self._folders: dict[str, Watched] = {}
+        self._uses: frozenset[Use] = frozenset()
         self._paths: frozenset[str] = frozenset()
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
-    async def follow(self, paths: frozenset[str]) -> None:
-        """Follow exactly these absolute paths. A new one is suspected, and one that cannot be watched, or is a link."""
-        new, self._paths = paths - self._paths, paths
+    async def follow(self, uses: frozenset[Use]) -> None:
+        """Follow exactly these. The file of a new use is suspected, and one that cannot be watched, or is a link."""
+        new, self._uses = {path for path, _ in uses - self._uses}, uses
+        paths = self._paths = frozenset(path for path, _ in uses)
         folders = {os.path.dirname(path) for path in paths}  # noqa: PTH120  plain text in, plain text out
         for folder in [f for f, watched in self._folders.items() if f not in folders or watched.problem]:
             self._folders.pop(folder).close()

@@ -318,6 +318,21 @@ def test_a_secret_in_a_file_is_watched_and_what_was_known_stays_in_force(site: S
     assert site.pid("blog") == before
 
 
+def test_a_file_that_one_app_reads_already_is_read_for_another_and_for_another_variable(site: Site) -> None:
+    (site.manifests / "token").write_text(SECRET)
+    (site.manifests / "more.env").write_text("MORE=m\n")
+    port = app(site, services=[], env={"TOKEN": {"file": "token"}}, env_files=["more.env"])
+    site.live(**QUICK)
+    site.await_settled("blog")
+    before = site.pid("blog")
+    site.manifest("blog", port=port, env={"TOKEN": {"file": "token"}, "COPY": {"file": "token"}})
+    site.source("shop")
+    site.manifest("shop", env_files=["more.env"])
+    site.await_successor("blog", before)
+    assert json.loads(get(port, "/environ"))["COPY"] == SECRET
+    site.await_settled("shop")
+
+
 def test_past_128_kib_the_file_takes_the_variables_place(site: Site) -> None:
     service(site, type="user-provided", credentials_file="big.json")
     (site.manifests / "big.json").write_text(json.dumps({"certificate": "x" * 200_000}))
