@@ -1,0 +1,180 @@
+"""docs/tutorial.md as its reader does it: files saved and commands run in order, in one shell, with the real daemon.
+
+A block of commands that is followed by what it prints is run again until it prints that, as by a reader who was too
+quick; any other block is run once and must succeed. What no two runs have in common is told by its shape.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from reconciler.serving.keeper import dismiss
+from reconciler.serving.process import marked
+from tests.documents import DOCS, Block, blocks
+from tests.eventually import eventually
+from tests.hosts import explained
+from tests.ports import a_port
+from tests.site import REPOSITORY, Site
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.network,
+    pytest.mark.skipif(shutil.which("curl") is None, reason="its reader has curl"),
+    pytest.mark.skipif(find_spec("ensurepip") is None, reason="its reader has a Python that makes environments"),
+]
+
+_PORT, _HOME = "8000", "/home/you"
+_LONGEST_S = 600.0
+_DONE = "-- done:"
+# What no two runs have in common: how the page writes it, and how it may look.
+_SHAPES = {
+    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d": r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d",  # a moment
+    r"\b[0-9a-f]{12}\b": r"[0-9a-f]{12}",  # a revision or a build
+    r"\bpython\d+\.\d+\.\d+\b": r"python\d+\.\d+\.\d+",  # the newest Python of the host
+    r"(?<= \d )\d(?= \d+s\b)": r"\d+",  # restarts: a slow machine may need another
+    r"\b\d+s\b": r"[\dhms]+",  # how long ago, how soon
+    r"\b\d{5,}\b": r"\d+",  # a process
+    r"(?<=visit )\d+": r"\d+",  # one more with every time of asking
+}
+
+
+class Shell:
+    """One bash, which keeps variables, directory and jobs from block to block; `close` ends it and its jobs."""
+
+    def __init__(self, cwd: Path, env: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
+            ["bash", "--norc", "--noprofile"], cwd=cwd, env=env, text=True, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def run(self, commands: str) -> tuple[str, int]:
+        """What the commands print, and the exit code of the last."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        told = []
+        limit = threading.Timer(_LONGEST_S, self._kill)
+        limit.start()
+        try:
+            self.process.stdin.write(f"{commands}\nprintf '%s%s\\n' '{_DONE}' $?\n")
+            self.process.stdin.flush()
+            for line in self.process.stdout:
+                before, done, code = line.partition(_DONE)
+                told.append(before)
+                if done:
+                    return "".join(told), int(code)
+        finally:
+            limit.cancel()
+        raise AssertionError(f"the shell ended, or took longer than {_LONGEST_S:g} s, in:\n{commands}{''.join(told)}")
+
+    def close(self) -> None:
+        self._kill()
+        self.process.wait(20)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def home(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A reader's home with a checkout in it; of what is left running in its tutorial nothing stays."""
+    (tmp_path / "reconciler").symlink_to(REPOSITORY)
+    for _ in explained(Site(root=tmp_path / "tutorial"), request):
+        yield tmp_path
+
+
+@pytest.fixture
+def shell(home: Path) -> Iterator[Shell]:
+    programs = home / "bin"
+    programs.mkdir()
+    (programs / "python3").symlink_to(Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}")
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RECONCILER_")}
+    path = f"{programs}:{os.environ['PATH']}"
+    shell = Shell(home, {**env, "HOME": str(home), "PATH": path, "PIP_NO_COMPILE": "1", "PIP_NO_CACHE_DIR": "1"})
+    try:
+        yield shell
+    finally:
+        shell.close()
+
+
+def shape(documented: str) -> "re.Pattern[str]":
+    """What output must look like to be the documented one; columns may be of another width."""
+    pattern, end = [], 0
+    for found in re.finditer("|".join(f"({each})" for each in _SHAPES), documented):
+        pattern += [re.escape(documented[end : found.start()]), [*_SHAPES.values()][(found.lastindex or 1) - 1]]
+        end = found.end()
+    return re.compile("".join([*pattern, re.escape(documented[end:])]))
+
+
+def narrow(text: str) -> str:
+    return "\n".join(" ".join(line.split()) for line in text.splitlines())
+
+
+class Reader:
+    """Does what blocks say, with a port and a home of its own."""
+
+    def __init__(self, home: Path, shell: Shell) -> None:
+        self.home = home
+        self._shell = shell
+        self._port = str(a_port())
+
+    def save(self, block: Block) -> None:
+        (self.home / "tutorial" / str(block.file)).write_text(self._own(block.text))
+
+    def do(self, block: Block) -> None:
+        told, code = self._shell.run(self._own(block.text))
+        assert code == 0, f"line {block.line} ends with {code} and printed:\n{told}"
+
+    def see(self, block: Block, documented: Block) -> None:
+        expected = shape(narrow(documented.text))
+        expected = re.compile(self._own(expected.pattern))
+
+        def printed() -> bool:
+            told, _ = self._shell.run(self._own(block.text))
+            assert expected.fullmatch(narrow(told)), f"line {block.line} printed:\n{told}instead of\n{documented.text}"
+            return True
+
+        eventually(printed, 120)
+
+    def _own(self, text: str) -> str:
+        return text.replace(_PORT, self._port).replace(_HOME, str(self.home))
+
+
+def test_every_step_of_the_tutorial_does_what_it_says(home: Path, shell: Shell) -> None:
+    reader, site, state = Reader(home, shell), Site(root=home / "tutorial"), None
+    steps = [*blocks(DOCS / "tutorial.md")]
+    assert {step.language for step in steps} == {"sh", "text", "python", "yaml"}
+    for step, following in zip(steps, [*steps[1:], None], strict=True):
+        if step.file is not None:
+            reader.save(step)
+        elif step.language == "sh" and following is not None and following.language == "text":
+            reader.see(step, following)
+        elif step.language == "sh":
+            if "rm -r" in step.text:
+                dismiss(site.layout.keeper)  # it would wait another minute for a daemon
+            reader.do(step)
+        state = site.state_id() or state
+    assert not (home / "tutorial").exists()
+    assert state is not None
+    eventually(lambda: not [*marked(state)])
+
+
+def test_every_block_of_the_tutorial_is_a_file_commands_or_what_they_print() -> None:
+    steps = [*blocks(DOCS / "tutorial.md")]
+    assert [step.line for step in steps if (step.file is None) is (step.language in {"python", "yaml"})] == []
+    prints = zip([None, *steps[:-1]], steps, strict=True)
+    assert [step.line for by, step in prints if step.language == "text" and (by is None or by.language != "sh")] == []
