@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _EVERY_S = 1.0
 _SHARE = 10
 _PLAN_EVERY_S = 10.0
+_PLAN_AGAIN_S = 3.0  # of an app whose state changes
 _EVENTS = 40
 _LINES = 200
 
@@ -118,7 +119,7 @@ class Looking:
             name, now = self._plan_of, time.monotonic()
             at, known = asked_at.get(name, (float("-inf"), None))
             stands = self._stands(name)
-            if now - at < (_EVERY_S if stands != known else _PLAN_EVERY_S):
+            if now - at < (_PLAN_AGAIN_S if stands != known else _PLAN_EVERY_S):
                 continue
             asked_at[name] = (now, stands)
             runs = self.facts is not None and self.facts.status["daemon"]["running"]
@@ -131,7 +132,7 @@ class Looking:
             return None
         runs = self.facts.status["daemon"]["running"]
         row: Mapping[str, object] = next((app for app in self.facts.status["apps"] if app["name"] == name), {})
-        return runs, row.get("state"), row.get("revision"), row.get("wanted_revision"), row.get("message")
+        return runs, row.get("state"), row.get("revision"), row.get("wanted_revision")
 
 
 def _line(event: Event) -> str:
