@@ -4,7 +4,7 @@ from collections import Counter
 
 from reconciler.converge import Report
 
-_WORST_FIRST = (
+WORST_FIRST = (
     "failing", "degraded", "invalid", "starting", "staging", "pending", "stopping", "maintenance", "running",
     "sleeping", "stopped",
 )  # fmt: skip
@@ -26,6 +26,6 @@ class Standing:
     def line(self) -> str:
         """Such as "3 apps: 1 failing, 2 running"."""
         counts = Counter(self._states.values())
-        told = [f"{counts[state]} {state}" for state in _WORST_FIRST if counts[state]]
+        told = [f"{counts[state]} {state}" for state in WORST_FIRST if counts[state]]
         apps = "1 app" if len(self._states) == 1 else f"{len(self._states)} apps"
         return f"{apps}: {', '.join(told)}" if told else "no apps"

@@ -1,57 +1,188 @@
-"""A whole screen drawn anew again and again, without a flicker, until Ctrl-C."""
+"""A whole screen of a terminal, drawn anew again and again without a flicker, and given back as it was found.
+
+However the program ends or is suspended (Ctrl-C, Ctrl-Z, SIGTERM, SIGHUP, an error), the terminal is itself again.
+"""
 
 import contextlib
+import copy
 import os
 import select
-import shutil
 import signal
-from collections.abc import Callable, Iterator
+import sys
+import termios
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType, TracebackType
+from typing import Any, Self
 
-import click
-
+from reconciler.cli.keys import Keys
 from reconciler.cli.table import cut
 
-_OTHER_SCREEN, _OWN_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
-_HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
+# The other screen, no wrapping at the right edge, no cursor; and back.
+_ENTER, _MODES, _LEAVE = "\x1b[?1049h", "\x1b[?7l\x1b[?25l", "\x1b[?25h\x1b[?7h\x1b[?1049l"
+_REST_OF_SCREEN = "\x1b[J"
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_WATCHED = (*_ENDING, signal.SIGINT, signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)
+_ESC_ALONE_S = 0.05
+_LEAVING = frozenset({"q", "esc", "ctrl-c"})
 
 
-def live(draw: Callable[[int], list[str]], refresh_s: float, more: str = "") -> None:
-    """Redraw in place on the alternate screen, and at once when the window changes its size.
+class Terminal:
+    """The terminal on standard output, its keys from standard input; nothing is taken before it is entered."""
 
-    `draw` is given the columns there are; `more` says where lines are to be had that did not fit.
-    """
-    click.echo(_OTHER_SCREEN, nl=False)
-    try:
-        with _resizes() as resized:
-            while True:
-                click.echo(_frame(draw, more), nl=False)
-                if select.select([resized], [], [], refresh_s)[0]:
-                    os.read(resized, 512)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        click.echo(_OWN_SCREEN, nl=False)
+    def __init__(self) -> None:
+        self._keys = Keys()
+        self._shown: list[str] = []
+        self._input = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None
+        self._found: list[Any] = []
+        self._handlers: dict[signal.Signals, Any] = {}
+        self._reading = self._writing = self._woken_before = -1
 
+    def __enter__(self) -> Self:
+        self._reading, self._writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._handlers = {number: signal.signal(number, _noted) for number in _WATCHED}
+        self._woken_before = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        self._show()
+        return self
 
-def _frame(draw: Callable[[int], list[str]], more: str) -> str:
-    """One full screen, written over the last one: nothing is cleared first, so nothing flickers."""
-    columns, rows = shutil.get_terminal_size()
-    told = draw(columns)
-    if len(told) > rows:
-        told = [*told[: rows - 1], cut(f"… and {len(told) - rows + 1} more lines{more}", columns)]
-    return _HOME + f"{_REST_OF_LINE}\r\n".join(told) + _REST_OF_LINE + _REST_OF_SCREEN
-
-
-@contextlib.contextmanager
-def _resizes() -> Iterator[int]:
-    """A descriptor that becomes readable when the window changes its size."""
-    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    before = signal.signal(signal.SIGWINCH, lambda *_: None)
-    woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    try:
-        yield reading
-    finally:
-        signal.set_wakeup_fd(woken)
-        signal.signal(signal.SIGWINCH, before)
-        os.close(reading)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._hide()
+        signal.set_wakeup_fd(self._woken_before)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        writing, self._writing = self._writing, -1
+        os.close(self._reading)
         os.close(writing)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows."""
+        try:
+            size = os.get_terminal_size(sys.stdout.fileno())
+        except OSError:
+            return 80, 24
+        return size.columns or 80, size.lines or 24
+
+    def draw(self, lines: Sequence[str]) -> None:
+        """Show these lines, which must fit; only what is new is sent."""
+        if len(lines) < len(self._shown):
+            self._shown = []
+        fresh = [
+            f"\x1b[{number + 1};1H\x1b[2K{line}"
+            for number, line in enumerate(lines)
+            if number >= len(self._shown) or self._shown[number] != line
+        ]
+        if len(self._shown) != len(lines) < self.size[1]:
+            fresh.append(f"\x1b[{len(lines) + 1};1H{_REST_OF_SCREEN}")
+        self._shown = list(lines)
+        _write("".join(fresh))
+
+    def wait(self, seconds: float) -> list[str]:
+        """The keys that were pressed, as soon as there are any; none when the time is over, or it is to be redrawn.
+
+        Raises SystemExit for a signal that ends the program.
+        """
+        sources = [self._reading] if self._input is None else [self._reading, self._input]
+        ready = select.select(sources, [], [], max(0.0, seconds))[0]
+        if self._reading in ready and (keys := self._signalled()):
+            return keys
+        if self._input is not None and self._input in ready:
+            return self._typed(self._input)
+        return []
+
+    def wake(self) -> None:
+        """End the waiting, from whatever thread."""
+        with contextlib.suppress(OSError):  # full, so it wakes anyway; or closed, so nobody waits
+            os.write(self._writing, b"\0")
+
+    def _typed(self, source: int) -> list[str]:
+        keys = self._keys.typed(_read(source))
+        while self._keys.waiting:
+            if select.select([source], [], [], _ESC_ALONE_S)[0]:
+                keys += self._keys.typed(_read(source))
+            else:
+                keys += self._keys.over()
+                break
+        return keys
+
+    def _signalled(self) -> list[str]:
+        numbers = os.read(self._reading, 512)
+        for ending in _ENDING:
+            if ending in numbers:
+                raise SystemExit(128 + ending)
+        if signal.SIGTSTP in numbers:
+            self._suspend()
+        elif signal.SIGCONT in numbers:
+            self._set_modes()
+        if signal.SIGWINCH in numbers:
+            self._shown = []
+        return ["ctrl-c"] if signal.SIGINT in numbers else []
+
+    def _suspend(self) -> None:
+        """Stop as any program does, and be back when told to go on."""
+        self._hide()
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, _noted)
+        self._show()
+
+    def _show(self) -> None:
+        if self._input is not None:
+            self._found = termios.tcgetattr(self._input)
+        _write(_ENTER)
+        self._set_modes()
+
+    def _set_modes(self) -> None:
+        """Keys come at once and unseen; those that send signals still do."""
+        if self._input is not None:
+            modes = copy.deepcopy(self._found)
+            modes[3] &= ~(termios.ICANON | termios.ECHO)
+            modes[6][termios.VMIN], modes[6][termios.VTIME] = 1, 0
+            termios.tcsetattr(self._input, termios.TCSADRAIN, modes)
+        self._shown = []
+        _write(_MODES)
+
+    def _hide(self) -> None:
+        with contextlib.suppress(OSError, termios.error):  # a terminal that is gone needs nothing
+            if self._input is not None:
+                termios.tcsetattr(self._input, termios.TCSAFLUSH, self._found)
+            _write(_LEAVE)
+
+
+def live(draw: Callable[[int], list[str]], refresh_s: float) -> None:
+    """Redraw every so often, and at once when the window changes its size, until q, Esc or Ctrl-C.
+
+    `draw` is given the columns there are.
+    """
+    with Terminal() as terminal:
+        while True:
+            columns, rows = terminal.size
+            told = draw(columns)
+            if len(told) > rows:
+                told = [*told[: rows - 1], cut(f"… and {len(told) - rows + 1} more lines", columns)]
+            terminal.draw(told)
+            until = time.monotonic() + refresh_s
+            while time.monotonic() < until and terminal.size == (columns, rows):
+                if _LEAVING.intersection(terminal.wait(until - time.monotonic())):
+                    return
+
+
+def _noted(number: int, frame: FrameType | None) -> None:
+    """A signal wakes whoever waits; nothing is done in the middle of something."""
+
+
+def _read(source: int) -> bytes:
+    with contextlib.suppress(OSError):
+        if sent := os.read(source, 1024):
+            return sent
+    raise SystemExit(128 + signal.SIGHUP)  # the terminal is gone
+
+
+def _write(text: str) -> None:
+    out = sys.stdout
+    out.flush()
+    left = memoryview(text.encode(out.encoding or "utf-8", "replace"))
+    while left:
+        left = left[os.write(out.fileno(), left) :]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.options import examples, glimpsed, json_option, layout_in_use, state_option
-from reconciler.cli.screen import live
 from reconciler.cli.table import ago, is_terminal, lines, plain, show_json, styled, width, wrapped
 from reconciler.cli.visible import json_text
 
@@ -20,12 +19,13 @@ _COLUMNS = ("APP", "STATE", "URL", "REVISION", "RUNTIME", "PID", "WORKERS", "RES
 _SERVICE_COLUMNS = ("SERVICE", "TYPE", "STATE", "MESSAGE")
 _SPARE = ("REVISION", "RUNTIME", "PID", "WORKERS", "RESTARTS", "SINCE", "URL")
 _REFRESH_S = 1.0
-_MORE = " ('reconciler status' shows all)"
 
 
 @click.command(epilog=examples("reconciler status", "reconciler status blog --json", "reconciler status --watch"))
 @click.argument("app", required=False)
-@click.option("--watch", is_flag=True, help="Show it anew every second.")
+@click.option(
+    "--watch", is_flag=True, help="Stay: a live screen with keys on a terminal (? lists them), else each change."
+)
 @json_option
 @state_option
 def command(app: str | None, watch: bool, as_json: bool, state: Path | None) -> None:
@@ -35,7 +35,9 @@ def command(app: str | None, watch: bool, as_json: bool, state: Path | None) -> 
     if app is not None and not facts["apps"]:
         raise click.ClickException(f"no app named '{plain(app)}'; 'reconciler status' lists them")
     if watch and is_terminal() and not as_json:
-        live(lambda columns: _screen(_facts(layout, app, as_json=False), columns), _REFRESH_S, _MORE)
+        from reconciler.cli.fullscreen.watch import watch as show_live
+
+        show_live(layout, app)
     elif watch:
         _repeat(layout, app, as_json=as_json)
     elif as_json:
