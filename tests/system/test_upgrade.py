@@ -24,9 +24,7 @@ def installed(site: Site, version: str) -> Path:
     place = site.root / f"version-{version}"
     for part in ("reconciler", "schemas"):
         shutil.copytree(REPOSITORY / part, place / part, ignore=shutil.ignore_patterns("__pycache__"))
-    facts = place / f"reconciler-{version}.dist-info"
-    facts.mkdir()
-    (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: reconciler\nVersion: {version}\n")
+    (place / "reconciler" / "_version.py").write_text(f'VERSION = "{version}"\n')
     return place
 
 
