@@ -10,7 +10,8 @@ import click
 from reconciler.cli.options import DURATION, examples, glimpsed, host_options
 from reconciler.cli.progress import Console, is_under_way, phase_of
 from reconciler.cli.table import ago, counted, plain
-from reconciler.settings import Layout, Settings
+from reconciler.layout import Layout
+from reconciler.settings import Settings
 
 if TYPE_CHECKING:
     from reconciler.converge import Report

@@ -17,8 +17,8 @@ import click
 
 from reconciler.cli.options import layout_of, reading, state_option
 from reconciler.cli.table import counted
+from reconciler.layout import Layout
 from reconciler.ownership import AlreadyRunning, claimed, running
-from reconciler.settings import Layout
 
 if TYPE_CHECKING:
     from reconciler.database import Database

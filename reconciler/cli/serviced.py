@@ -10,7 +10,8 @@ import click
 
 from reconciler.cli.options import glimpsed, layout_in_use
 from reconciler.cli.table import plain
-from reconciler.settings import Layout, Settings
+from reconciler.layout import Layout
+from reconciler.settings import Settings
 
 if TYPE_CHECKING:
     from reconciler.journal import Kind

@@ -15,7 +15,7 @@ from reconciler.cli.visible import json_text
 from reconciler.version import VERSION
 
 if TYPE_CHECKING:
-    from reconciler.settings import Layout
+    from reconciler.layout import Layout
 
 _COLUMNS = ("APP", "STATE", "URL", "REVISION", "RUNTIME", "PID", "WORKERS", "RESTARTS", "SINCE", "MESSAGE")
 _SERVICE_COLUMNS = ("SERVICE", "TYPE", "STATE", "MESSAGE")
