@@ -98,7 +98,7 @@ def command(settings: Settings, timeout_s: float) -> None:
     """
     from reconciler.daemon import apply
     from reconciler.ownership import AlreadyRunning
-    from reconciler.records import DatabaseTooNew
+    from reconciler.records import OtherVersion
 
     console = Console(time.monotonic)
     tally = Tally(console, _serving(settings.layout))
@@ -107,7 +107,7 @@ def command(settings: Settings, timeout_s: float) -> None:
         catalog = asyncio.run(apply(settings, tally, timeout_s))
     except AlreadyRunning as error:
         raise click.ClickException(f"{error}, and does all this by itself: see 'reconciler status'") from error
-    except (DatabaseTooNew, OSError) as error:
+    except (OtherVersion, OSError) as error:
         raise click.ClickException(str(error)) from error
     finally:
         console.bottom("")

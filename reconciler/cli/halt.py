@@ -99,7 +99,7 @@ def _end_apps(layout: Layout) -> tuple[int, int]:
     """How many masters, and how many marked processes without one, were ended."""
     from reconciler.records import Records, open_database, state_id
 
-    with contextlib.closing(open_database(layout.database)) as database:
+    with contextlib.closing(open_database(layout.database, upgrade=True)) as database:
         records = Records(database)
         known = {record.id: record for record in records.instances()}
         state = state_id(layout.state)

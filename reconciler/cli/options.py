@@ -153,11 +153,11 @@ def reading(layout: "Layout") -> Iterator[None]:
     """What goes wrong while the state directory is read, in an operator's words."""
     import sqlite3
 
-    from reconciler.records import DatabaseTooNew
+    from reconciler.records import OtherVersion
 
     try:
         yield
-    except (DatabaseTooNew, PermissionError) as error:
+    except (OtherVersion, PermissionError) as error:
         raise click.ClickException(str(error)) from error
     except sqlite3.Error as error:
         raise click.ClickException(f"cannot read {layout.database}: {error}") from error
