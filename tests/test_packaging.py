@@ -91,7 +91,8 @@ def test_the_sdist_holds_what_is_needed_to_build_test_and_read_and_nothing_that_
         inside = {name.partition("/")[2] for name in opened.getnames()}
     tops = {name.partition("/")[0] for name in inside}
     assert tops == {
-        *("reconciler", "schemas", "manifests", "examples", "tests", "benchmarks", "docs", "scripts", ".ci"),
+        *("reconciler", "schemas", "manifests", "examples", "tests", "benchmarks", "docs", "scripts", ".ci", ".github"),
+        ".pre-commit-config.yaml",
         *("pyproject.toml", "requirements.lock", "requirements-dev.lock", "Makefile", ".gitignore", "PKG-INFO"),
         *("README.md", "CHANGELOG.md", "LICENSE"),
     }
