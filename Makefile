@@ -6,7 +6,7 @@ BIN := .venv/bin
 TESTS_AT_ONCE ?= $(shell expr $$(nproc) + 1)
 INPUTS := pyproject.toml scripts/setup requirements.lock
 
-.PHONY: help run stop test lint mutants bench lock clean
+.PHONY: help run stop test lint mutants bench lock release clean
 
 help:
 	@echo "make run     start the daemon on $(MANIFESTS)/; Ctrl-C ends it and leaves the apps serving"
@@ -16,6 +16,7 @@ help:
 	@echo "make mutants put deliberate mistakes into deciding and retrying, and see the tests catch each"
 	@echo "make bench   run what is in benchmarks/"
 	@echo "make lock    resolve the locked packages again"
+	@echo "make release build what is released into dist/, from a tagged commit that passes make test"
 	@echo "make clean   make stop, and remove everything make has made"
 
 run: .venv/ready-run
@@ -45,6 +46,9 @@ LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(BIN)/uv pip compile --quiet --u
 lock: .venv/ready-dev
 	$(LOCK) -o requirements.lock
 	$(LOCK) --group dev -c requirements.lock -o requirements-dev.lock
+
+release: .venv/ready-dev
+	@scripts/release
 
 clean:
 	@if [ -d "$(STATE)" ] && [ -x $(BIN)/python ]; then $(MAKE) --no-print-directory stop; fi

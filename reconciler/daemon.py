@@ -28,6 +28,7 @@ from reconciler.front_door import FrontDoor
 from reconciler.history import History
 from reconciler.host import Host, Wish
 from reconciler.journal import Journal
+from reconciler.layout import Layout
 from reconciler.manifests import memory
 from reconciler.manifests.catalog import Catalog, Listing, Rules, Unreadable, review
 from reconciler.manifests.directory import Directory
@@ -51,7 +52,7 @@ from reconciler.serving.keeper import Keeper
 from reconciler.serving.listeners import is_free
 from reconciler.serving.process import Orphans, boot_id, keep_descriptors, take_in_orphans
 from reconciler.serving.templates import Templates
-from reconciler.settings import Layout, Settings
+from reconciler.settings import Settings
 from reconciler.staging.looks import Looks
 from reconciler.staging.stager import Stager
 from reconciler.staging.surroundings import MEMORY

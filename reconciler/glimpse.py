@@ -9,22 +9,26 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.desired import Address, App, Json, Service
-from reconciler.history import History
 from reconciler.journal import Journal
 from reconciler.manifests import memory
-from reconciler.observed import Instance, Observed, Rest, SourceLook, Supplies
 from reconciler.ownership import running
 from reconciler.records import InstanceRecord, Records, Standing, open_database
-from reconciler.services.envfiles import EnvFiles
 from reconciler.services.ledger import Ledger, ServiceStanding
-from reconciler.services.sight import Around, Checked, Sight, Told
 from reconciler.services.vault import Vault
 from reconciler.serving.process import boot_id, start_ticks
-from reconciler.settings import Layout, Settings
 from reconciler.staging import staged
 from reconciler.staging.staged import Staged
+
+# `status` needs none of these, and its user waits for every one: who asks for more imports them then.
+if TYPE_CHECKING:
+    from reconciler.history import History
+    from reconciler.layout import Layout
+    from reconciler.observed import Instance, Observed, Rest
+    from reconciler.services.sight import Sight, Told
+    from reconciler.settings import Settings
 
 _NEVER_LOOKED_AT = Standing(state="pending", message="not looked at yet", wanted=None, since=0, next_try_at=None)
 
@@ -40,7 +44,7 @@ class Reading:
 class Glimpse:
     """One look at a state directory that exists; raises sqlite3.Error when it has no database. Close it after use."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: "Layout") -> None:
         self.layout = layout
         self.key_file: Path | None = None
         self._database = open_database(layout.database, read_only=True)
@@ -87,8 +91,10 @@ class Glimpse:
         source, content = self._sources.get(app.name, (None, None))
         return content if source == app.source else None
 
-    def observed(self, name: str, app: App | None, content: str | None, sight: Sight | None = None) -> Observed:
+    def observed(self, name: str, app: App | None, content: str | None, sight: "Sight | None" = None) -> "Observed":
         """One app as the daemon would see it, its source read as `content`."""
+        from reconciler.observed import Observed, SourceLook, Supplies
+
         records = [record for record in self._of_this_boot if record.app == name]
         builds = sorted(self.layout.builds(name).glob(f"*/{staged.RECORD}"), key=lambda r: r.stat().st_mtime_ns)
         alive = self.instances.get(name, [])
@@ -119,8 +125,11 @@ class Glimpse:
         """What is on record of services; nothing in it that is secret can be read before `key_file` is set."""
         return Ledger(self._database, Vault(self._database, self.key_file or self.layout.state / "key"), read_only=True)
 
-    def sight(self, settings: Settings, services: Mapping[str, Service], apps: Mapping[str, App]) -> Sight:
+    def sight(self, settings: "Settings", services: Mapping[str, Service], apps: Mapping[str, App]) -> "Sight":
         """The services as the daemon would see them, their credentials tried just now."""
+        from reconciler.services.envfiles import EnvFiles
+        from reconciler.services.sight import Around, Checked, Sight
+
         self.key_file = settings.key
         around = Around(
             boot=self._boot,
@@ -138,7 +147,9 @@ class Glimpse:
         pinned = () if learnt.pin is None or learnt.pin.revision is None else (learnt.pin.revision,)
         return frozenset(bound.grant for back in (*learnt.proven[:1], *pinned) for bound in back.bindings)
 
-    def _told_of_service(self, name: str) -> Told:
+    def _told_of_service(self, name: str) -> "Told":
+        from reconciler.services.sight import Told
+
         standing = self.ledger.standings().get(name)
         return Told(message="" if standing is None else standing.message)
 
@@ -197,14 +208,16 @@ class Glimpse:
         return {name: (source, content) for name, (source, content) in self.records.sources().items()}
 
     @cached_property
-    def _history(self) -> History:
+    def _history(self) -> "History":
+        from reconciler.history import History
+
         return History(self.records, self._boot)
 
     def _sleeps(self, name: str) -> bool:
         standing = self._standings.get(name)
         return standing is not None and standing.state == "sleeping"
 
-    def _rest(self, name: str, known: Rest) -> Rest:
+    def _rest(self, name: str, known: "Rest") -> "Rest":
         """Only the daemon knows who knocked; what is awake was knocked for."""
         return known if self._sleeps(name) else replace(known, knocked_at=0.0)
 
@@ -309,7 +322,9 @@ def _without_daemon(standing: Standing, *, alive: bool) -> Standing:
     return standing
 
 
-def _instance(record: InstanceRecord) -> Instance:
+def _instance(record: InstanceRecord) -> "Instance":
+    from reconciler.observed import Instance
+
     return Instance(
         id=record.id,
         revision=record.revision,

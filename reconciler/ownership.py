@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from reconciler.settings import Layout
+from reconciler.layout import Layout
 
 
 class AlreadyRunning(Exception):

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from reconciler.database import Database
 from reconciler.desired import Address, Source
+from reconciler.migrations import NEWEST, migrate, version_of
 
-SCHEMA_VERSION = 1
 _STATE_ID = "id"
 
+# Whoever changes it adds a migration that leads there.
 _SCHEMA = """
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE lease (app TEXT PRIMARY KEY, port INTEGER NOT NULL UNIQUE) WITHOUT ROWID;
@@ -41,19 +42,19 @@ CREATE TABLE event (
     cause TEXT NOT NULL
 );
 CREATE INDEX event_of_app ON event (app, kind);
-"""
-
-_ADDED = """
-CREATE TABLE IF NOT EXISTS release (app TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (app, id)) WITHOUT ROWID;
+CREATE TABLE release (app TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (app, id)) WITHOUT ROWID;
 """
 
 
-class DatabaseTooNew(Exception):
-    """The state directory was written by a newer reconciler."""
+class OtherVersion(Exception):
+    """The state directory was written by a reconciler of another version, and how to go on."""
 
 
-def open_database(file: Path, *, read_only: bool = False) -> Database:
-    """Open the state database, creating it when it may be written; raises DatabaseTooNew or sqlite3.Error."""
+def open_database(file: Path, *, read_only: bool = False, upgrade: bool = False) -> Database:
+    """Open the state database, creating it when it may be written; raises OtherVersion or sqlite3.Error.
+
+    Only who ended the daemon, or is it, may `upgrade` one of an older version.
+    """
     if read_only:
         database = _open_to_read(file)
     else:
@@ -62,15 +63,27 @@ def open_database(file: Path, *, read_only: bool = False) -> Database:
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=NORMAL")
         database.execute("PRAGMA wal_autocheckpoint=400")
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version == 0 and not read_only:
-        database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
-    if not read_only and version <= SCHEMA_VERSION:
-        database.executescript(_ADDED)
-    elif version > SCHEMA_VERSION:
+    try:
+        _make_current(database, file, read_only=read_only, upgrade=upgrade)
+    except BaseException:
         database.close()
-        raise DatabaseTooNew(f"{file} was written by a newer reconciler (schema {version}); upgrade this one")
+        raise
     return database
+
+
+def _make_current(database: Database, file: Path, *, read_only: bool, upgrade: bool) -> None:
+    version = version_of(database)
+    if version == 0 and not read_only:
+        database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={NEWEST}; COMMIT;")
+    elif version > NEWEST:
+        raise OtherVersion(f"{file} was written by a newer reconciler (schema {version}); upgrade this one")
+    elif 0 < version < NEWEST and upgrade:
+        migrate(database, file)
+    elif 0 < version < NEWEST:
+        raise OtherVersion(
+            f"{file} was written by an older reconciler (schema {version}, here it is {NEWEST});"
+            " restart the daemon, or run 'reconciler apply', to bring it up to date"
+        )
 
 
 def _open_to_read(file: Path) -> Database:
@@ -84,12 +97,13 @@ def _open_to_read(file: Path) -> Database:
 def open_or_rebuild(file: Path) -> tuple[Database, bool]:
     """Open the state database, or put a damaged one aside and begin a new one; True when something was lost.
 
-    What is lost is found again: apps in the manifests, instances in the process table. Raises DatabaseTooNew.
+    One of an older version is brought up to date. What is lost is found again: apps in the manifests, instances in the
+    process table. Raises OtherVersion.
     """
     known = (file.parent / _STATE_ID).exists()
     rebuilt = known and not file.exists()
     try:
-        database = open_database(file)
+        database = open_database(file, upgrade=True)
         if database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",):
             return database, rebuilt
         database.close()

@@ -16,10 +16,11 @@ import reconciler.daemon
 import reconciler.staging.source
 from reconciler.cli.run import _announce
 from reconciler.daemon import run
+from reconciler.layout import Layout
 from reconciler.manifests.catalog import Listing, Unreadable
 from reconciler.manifests.directory import Directory
 from reconciler.records import open_database
-from reconciler.settings import Layout, Settings
+from reconciler.settings import Settings
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

@@ -21,10 +21,10 @@ import yaml
 from reconciler.desired import Revision
 from reconciler.glimpse import Glimpse
 from reconciler.history import History
+from reconciler.layout import Layout
 from reconciler.records import InstanceRecord, Records, open_database
 from reconciler.serving.keeper import dismiss
 from reconciler.serving.process import boot_id, marked, start_ticks
-from reconciler.settings import Layout
 from tests.eventually import eventually
 from tests.life import Cues, live
 from tests.ports import a_port

@@ -15,9 +15,9 @@ from reconciler.cli.halt import command as halt
 from reconciler.cli.main import _COMMANDS, group
 from reconciler.desired import Address
 from reconciler.journal import Journal
+from reconciler.layout import Layout
 from reconciler.records import InstanceRecord, Records, Standing, open_database
 from reconciler.serving.process import boot_id
-from reconciler.settings import Layout
 
 WSGI = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
 

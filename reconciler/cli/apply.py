@@ -10,7 +10,8 @@ import click
 from reconciler.cli.options import DURATION, examples, glimpsed, host_options
 from reconciler.cli.progress import Console, is_under_way, phase_of
 from reconciler.cli.table import ago, counted, plain
-from reconciler.settings import Layout, Settings
+from reconciler.layout import Layout
+from reconciler.settings import Settings
 
 if TYPE_CHECKING:
     from reconciler.converge import Report
@@ -97,7 +98,7 @@ def command(settings: Settings, timeout_s: float) -> None:
     """
     from reconciler.daemon import apply
     from reconciler.ownership import AlreadyRunning
-    from reconciler.records import DatabaseTooNew
+    from reconciler.records import OtherVersion
 
     console = Console(time.monotonic)
     tally = Tally(console, _serving(settings.layout))
@@ -106,7 +107,7 @@ def command(settings: Settings, timeout_s: float) -> None:
         catalog = asyncio.run(apply(settings, tally, timeout_s))
     except AlreadyRunning as error:
         raise click.ClickException(f"{error}, and does all this by itself: see 'reconciler status'") from error
-    except (DatabaseTooNew, OSError) as error:
+    except (OtherVersion, OSError) as error:
         raise click.ClickException(str(error)) from error
     finally:
         console.bottom("")

@@ -326,14 +326,14 @@ def _leased(settings: Settings) -> set[int]:
     """Ports of our own apps: taken when those run."""
     import sqlite3
 
-    from reconciler.records import DatabaseTooNew, Records, open_database
+    from reconciler.records import OtherVersion, Records, open_database
 
     if not settings.layout.database.exists():
         return set()
     try:
         with contextlib.closing(open_database(settings.layout.database, read_only=True)) as database:
             return set(Records(database).leases().values())
-    except (DatabaseTooNew, sqlite3.Error):
+    except (OtherVersion, sqlite3.Error):
         return set()
 
 

@@ -13,7 +13,8 @@ import click
 
 from reconciler.cli.options import examples, glimpsed, host_options, json_option, layout_in_use
 from reconciler.cli.table import plain, show_json
-from reconciler.settings import Layout, Settings
+from reconciler.layout import Layout
+from reconciler.settings import Settings
 
 if TYPE_CHECKING:
     from reconciler.desired import App

@@ -17,8 +17,8 @@ import click
 
 from reconciler.cli.options import layout_of, reading, state_option
 from reconciler.cli.table import counted
+from reconciler.layout import Layout
 from reconciler.ownership import AlreadyRunning, claimed, running
-from reconciler.settings import Layout
 
 if TYPE_CHECKING:
     from reconciler.database import Database
@@ -99,7 +99,7 @@ def _end_apps(layout: Layout) -> tuple[int, int]:
     """How many masters, and how many marked processes without one, were ended."""
     from reconciler.records import Records, open_database, state_id
 
-    with contextlib.closing(open_database(layout.database)) as database:
+    with contextlib.closing(open_database(layout.database, upgrade=True)) as database:
         records = Records(database)
         known = {record.id: record for record in records.instances()}
         state = state_id(layout.state)

@@ -8,6 +8,7 @@ import click
 
 from reconciler.cli.options import examples
 from reconciler.cli.visible import visible
+from reconciler.version import VERSION
 
 _COMMANDS: Mapping[str, str] = {
     "run": "The daemon, in the foreground.",
@@ -98,7 +99,7 @@ class _Commands(click.Group):
         "reconciler status --watch             how the apps stand",
     ),
 )
-@click.version_option(package_name="reconciler", message="reconciler %(version)s")
+@click.version_option(VERSION, message="reconciler %(version)s")
 def group() -> None:
     """Make a directory of YAML manifests true on this host.
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from reconciler.settings import Layout, Settings, default_state
-
 if TYPE_CHECKING:
     from reconciler.glimpse import Glimpse
+    from reconciler.layout import Layout
+    from reconciler.settings import Settings
 
 DEFAULT_SETTINGS = Path("/etc/reconciler/host.yaml")
 
@@ -106,13 +106,17 @@ def json_option(command: _Command) -> _Command:
     return click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")(command)
 
 
-def layout_of(state: Path | None) -> Layout:
+def layout_of(state: Path | None) -> "Layout":
     """The layout of the state directory named on the command line, or of the default one."""
+    from reconciler.layout import Layout, default_state
+
     return Layout(state=(state or default_state()).absolute())
 
 
-def settings_of(manifests: Path, state: Path | None, file: Path | None) -> Settings:
+def settings_of(manifests: Path, state: Path | None, file: Path | None) -> "Settings":
     """The settings of this host for these directories; every mistake in the settings file ends the command."""
+    from reconciler.settings import Settings
+
     settings = Settings(manifests=manifests.absolute(), layout=layout_of(state))
     if file is None and not DEFAULT_SETTINGS.exists():
         return settings
@@ -130,7 +134,7 @@ def settings_of(manifests: Path, state: Path | None, file: Path | None) -> Setti
     return found.applied(settings)
 
 
-def layout_in_use(state: Path | None) -> Layout:
+def layout_in_use(state: Path | None) -> "Layout":
     """The layout of a state directory that exists; a usage error that says what to do otherwise."""
     layout = layout_of(state)
     try:
@@ -145,22 +149,22 @@ def layout_in_use(state: Path | None) -> Layout:
 
 
 @contextlib.contextmanager
-def reading(layout: Layout) -> Iterator[None]:
+def reading(layout: "Layout") -> Iterator[None]:
     """What goes wrong while the state directory is read, in an operator's words."""
     import sqlite3
 
-    from reconciler.records import DatabaseTooNew
+    from reconciler.records import OtherVersion
 
     try:
         yield
-    except (DatabaseTooNew, PermissionError) as error:
+    except (OtherVersion, PermissionError) as error:
         raise click.ClickException(str(error)) from error
     except sqlite3.Error as error:
         raise click.ClickException(f"cannot read {layout.database}: {error}") from error
 
 
 @contextlib.contextmanager
-def glimpsed(layout: Layout) -> Iterator["Glimpse"]:
+def glimpsed(layout: "Layout") -> Iterator["Glimpse"]:
     """A look at a state directory that exists, with its failures explained."""
     from reconciler.glimpse import Glimpse
 

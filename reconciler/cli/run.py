@@ -55,12 +55,12 @@ def command(settings: Settings, stop_apps: bool | None, events: str) -> None:
 
     from reconciler.daemon import run
     from reconciler.ownership import AlreadyRunning
-    from reconciler.records import DatabaseTooNew
+    from reconciler.records import OtherVersion
 
     try:
         stops = os.getpid() == 1 if stop_apps is None else stop_apps
         asyncio.run(run(settings, _export if events == "json" else _announce, stop_apps=stops))
-    except (AlreadyRunning, DatabaseTooNew, OSError) as error:
+    except (AlreadyRunning, OtherVersion, OSError) as error:
         raise click.ClickException(str(error)) from error
     except sqlite3.Error as error:
         raise click.ClickException(f"cannot use {settings.layout.database}: {error}") from error

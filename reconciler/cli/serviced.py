@@ -10,7 +10,8 @@ import click
 
 from reconciler.cli.options import glimpsed, layout_in_use
 from reconciler.cli.table import plain
-from reconciler.settings import Layout, Settings
+from reconciler.layout import Layout
+from reconciler.settings import Settings
 
 if TYPE_CHECKING:
     from reconciler.journal import Kind
@@ -50,7 +51,10 @@ def reached(name: str, settings: Settings) -> Iterator[Reached]:
 def noted(layout: Layout, name: str, kind: "Kind", text: str) -> None:
     """Write into the journal what was done beside the daemon, when that can be written."""
     from reconciler.journal import Journal
-    from reconciler.records import open_database
+    from reconciler.records import OtherVersion, open_database
 
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(open_database(layout.database)) as database:
+    with (
+        contextlib.suppress(sqlite3.Error, OtherVersion),
+        contextlib.closing(open_database(layout.database)) as database,
+    ):
         Journal(database).write(f"service {name}", kind, text, "asked for on the command line")

@@ -11,9 +11,10 @@ import click
 from reconciler.cli.options import examples, glimpsed, json_option, layout_in_use, state_option
 from reconciler.cli.table import ago, is_terminal, lines, plain, show_json, styled, width, wrapped
 from reconciler.cli.visible import json_text
+from reconciler.version import VERSION
 
 if TYPE_CHECKING:
-    from reconciler.settings import Layout
+    from reconciler.layout import Layout
 
 _COLUMNS = ("APP", "STATE", "URL", "REVISION", "RUNTIME", "PID", "WORKERS", "RESTARTS", "SINCE", "MESSAGE")
 _SERVICE_COLUMNS = ("SERVICE", "TYPE", "STATE", "MESSAGE")
@@ -56,9 +57,7 @@ def _facts(layout: "Layout", app: str | None, *, as_json: bool) -> dict[str, Any
     with glimpsed(layout) as glimpse:
         facts: dict[str, Any] = glimpse.status(app)
     if as_json:
-        from importlib.metadata import version
-
-        facts["daemon"]["version"] = version("reconciler")
+        facts["daemon"]["version"] = VERSION
     return facts
 
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.glimpse import Glimpse
+from reconciler.layout import Layout
 from reconciler.metrics import processes
 from reconciler.serving import figures
 from reconciler.serving.figures import Figures
-from reconciler.settings import Layout
 
 _WEIGHED_WELL = 100  # of more processes than these, weighing each with what it shares takes too long
 

@@ -4,7 +4,6 @@ A process is identified by pid, start time and boot id together, and recognised 
 alone is never trusted. Exits are noticed through pidfd, for children and adopted processes alike.
 """
 
-import asyncio
 import contextlib
 import ctypes
 import errno
@@ -15,6 +14,10 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
 
 STATE_MARK = "RECONCILER_STATE_ID"
 INSTANCE_MARK = "RECONCILER_INSTANCE"
@@ -104,9 +107,11 @@ class Process:
         self.fd = fd
         self.end: str | None = None
         self.told_to_end = False
+        from asyncio import get_running_loop  # who only looks at processes need not wait for this
+
         self._child = child
         self._ended = ended
-        self._loop = asyncio.get_running_loop()
+        self._loop = get_running_loop()
         self._loop.add_reader(fd, self._on_end)
 
     def signal(self, number: int) -> None:
@@ -198,7 +203,7 @@ def _children() -> Iterator[int]:
             yield from map(int, children.read_text().split())
 
 
-def _reap_group(leader: int, loop: asyncio.AbstractEventLoop, looks: int) -> None:
+def _reap_group(leader: int, loop: "asyncio.AbstractEventLoop", looks: int) -> None:
     """Reap what was killed of a group whose leader is gone, as it dies; what was never taken in is not ours."""
     with contextlib.suppress(ChildProcessError):
         while os.waitid(os.P_PGID, leader, os.WEXITED | os.WNOHANG) is not None:

@@ -10,8 +10,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from reconciler.staging.modules import Interface
+if TYPE_CHECKING:
+    from reconciler.staging.modules import Interface
 
 RECORD = "build.json"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -34,7 +36,7 @@ class Staged:
     python_version: str
     gunicorn_version: str
     entrypoint: str
-    interface: Interface
+    interface: "Interface"
     worker_class: str
     gunicorn: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     pythonpath: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from typing import Any
 
 from reconciler.glimpse import Glimpse
 from reconciler.journal import Event, Journal
-from reconciler.records import open_database
+from reconciler.records import OtherVersion, open_database
 from reconciler.serving.process import start_ticks
 from reconciler.settings import Settings
 from reconciler.web.load import Load, Loads
@@ -94,7 +94,7 @@ class Lookout:
             if self._database is None:
                 self._database = open_database(self.settings.layout.database, read_only=True)
             (version,) = self._database.execute("PRAGMA data_version").fetchone()
-        except sqlite3.Error:
+        except (sqlite3.Error, OtherVersion):
             if self._database is not None:
                 self._database.close()
                 self._database = None
@@ -127,7 +127,7 @@ class Lookout:
 def _reading(settings: Settings) -> Iterator[None]:
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, OtherVersion) as error:
         raise CannotLook(f"cannot read {settings.layout.state}: {error}") from error
 
 

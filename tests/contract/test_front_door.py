@@ -10,7 +10,8 @@ import pytest
 
 import reconciler.front_door
 from reconciler.front_door import FrontDoor, token_of
-from reconciler.settings import Api, Layout, Settings
+from reconciler.layout import Layout
+from reconciler.settings import Api, Settings
 from tests.eventually import soon
 from tests.ports import a_port
 from tests.site import is_gone

@@ -1,15 +1,18 @@
 """Another version of the package takes the place of the one that started the apps: none of them notices."""
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from reconciler.migrations import NEWEST, copy_of, version_of
 from tests.eventually import eventually
 from tests.load import under_load
 from tests.ports import a_port
@@ -24,9 +27,7 @@ def installed(site: Site, version: str) -> Path:
     place = site.root / f"version-{version}"
     for part in ("reconciler", "schemas"):
         shutil.copytree(REPOSITORY / part, place / part, ignore=shutil.ignore_patterns("__pycache__"))
-    facts = place / f"reconciler-{version}.dist-info"
-    facts.mkdir()
-    (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: reconciler\nVersion: {version}\n")
+    (place / "reconciler" / "_version.py").write_text(f'VERSION = "{version}"\n')
     return place
 
 
@@ -81,6 +82,26 @@ def test_an_upgrade_restarts_no_app_and_needs_nothing_of_the_old_version(site: S
     assert site.pids() == before
     site.source("blog", "2")
     eventually(site.serves("blog", "2", ports["blog"]))
+
+
+def test_the_daemon_brings_an_older_state_database_up_to_date_and_keeps_a_copy(site: Site) -> None:
+    file = site.layout.database
+    for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
+        file.with_name(name).unlink(missing_ok=True)
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        database.executescript((REPOSITORY / "tests/databases/version-1-last.sql").read_text())
+    assert "was written by an older reconciler" in site.cli("status").stderr
+    site.app("shop")
+    site.start()
+    eventually(lambda: _version(file) == NEWEST)
+    site.await_settled("shop")
+    assert copy_of(file, 1).exists()
+    assert "r1 serves" in [text for _, _, text in site.events()]
+
+
+def _version(file: Path) -> int:
+    with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
+        return version_of(database)
 
 
 def _is_replaced(worker: int, port: int) -> bool:

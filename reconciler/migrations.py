@@ -1,0 +1,98 @@
+"""How the state database of an older version becomes one of this: forward only, and a copy of the old one is kept.
+
+Each step is one transaction that also moves the version on, so that whatever interrupts it, the database is of one
+version or of the next, and the next opening goes on from there.
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+_INSTANCE = """
+CREATE TABLE instance (
+    id TEXT PRIMARY KEY, app TEXT NOT NULL, revision TEXT NOT NULL, build TEXT NOT NULL,
+    host TEXT NOT NULL, port INTEGER NOT NULL, boot TEXT NOT NULL, started_at REAL NOT NULL,
+    stop_timeout_s REAL NOT NULL, workers INTEGER NOT NULL, pid INTEGER, ticks INTEGER,
+    ready_at REAL, stopping_since REAL
+) WITHOUT ROWID
+"""
+
+
+def _give_one_shape_to_all_of_version_1(database: sqlite3.Connection) -> None:
+    """Before the first release the shape was changed without a new number: what is missing is added."""
+    if "ready" in {row[1] for row in database.execute("PRAGMA table_info(instance)")}:
+        database.execute("ALTER TABLE instance RENAME TO instance_of_1")
+        database.execute(_INSTANCE)
+        database.execute(
+            "INSERT INTO instance SELECT id, app, revision, build, host, port, boot, started_at, stop_timeout_s,"
+            " workers, pid, ticks, CASE WHEN ready THEN started_at END, stopping_since FROM instance_of_1"
+        )
+        database.execute("DROP TABLE instance_of_1")
+    database.execute("DROP TABLE IF EXISTS crash")
+    database.execute(
+        "CREATE TABLE IF NOT EXISTS history (app TEXT, what TEXT, value TEXT NOT NULL, PRIMARY KEY (app, what))"
+        " WITHOUT ROWID"
+    )
+    database.execute(
+        "CREATE TABLE IF NOT EXISTS release (app TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (app, id)) WITHOUT ROWID"
+    )
+
+
+# The first leads from version 1 to 2. What was released is never changed: a new shape is a new step at the end.
+_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_give_one_shape_to_all_of_version_1,)
+NEWEST = 1 + len(_STEPS)
+
+
+def version_of(database: sqlite3.Connection) -> int:
+    """The version of a database's shape; 0 is an empty one's."""
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def migrate(database: sqlite3.Connection, file: Path) -> None:
+    """Bring an older database up to this version, its file copied first. Raises sqlite3.Error.
+
+    Call it as the only one who writes there.
+    """
+    version = version_of(database)
+    if version < NEWEST:
+        try:
+            _keep_copy(database, copy_of(file, version))
+        except OSError as error:
+            raise sqlite3.OperationalError(
+                f"it is of an older version, and no copy can be kept of it: {error}"
+            ) from error
+    for number in range(version, NEWEST):
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            _STEPS[number - 1](database)
+            database.execute(f"PRAGMA user_version={number + 1}")
+        except BaseException:
+            database.execute("ROLLBACK")
+            raise
+        database.execute("COMMIT")
+
+
+def copy_of(file: Path, version: int) -> Path:
+    """Where a database is copied to before it leaves a version."""
+    return file.with_name(f"{file.name}.version-{version}")
+
+
+def _keep_copy(database: sqlite3.Connection, copy: Path) -> None:
+    """Either the whole copy is there under its name or none; what is in it is for its owner alone."""
+    draft = copy.with_name(f"{copy.name}.draft")
+    draft.unlink(missing_ok=True)
+    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    with contextlib.closing(sqlite3.connect(draft)) as opened:
+        database.backup(opened)
+        opened.execute("PRAGMA journal_mode=DELETE")  # all in one file
+    for place in (draft, draft.parent):
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if place == draft:
+            draft.replace(copy)

@@ -1,0 +1,66 @@
+"""Whoever types a command waits for every module it imports: those that look and tell import no more than they use."""
+
+import json
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from reconciler.layout import Layout
+from reconciler.records import open_database
+
+_LOADED = """\
+import json, sys
+from reconciler.__main__ import main
+try:
+    main(sys.argv[1:])
+except SystemExit as ended:
+    assert not ended.code, ended.code
+sys.stderr.write(json.dumps(sorted(sys.modules)))
+"""
+
+# What takes long to import, and what only a daemon or a manifest's reader needs.
+SLOW = {
+    *("asyncio", "concurrent.futures", "email", "http.client", "importlib.metadata", "logging", "multiprocessing"),
+    *("ssl", "subprocess", "urllib.request", "zipfile"),
+    *("cryptography", "jinja2", "jsonschema", "packaging", "pathspec", "psutil", "rich", "starlette", "tenacity"),
+    *("uv", "uvicorn", "virtualenv", "watchdog", "yaml"),
+    *("reconciler.controller", "reconciler.daemon", "reconciler.host", "reconciler.observed", "reconciler.plan"),
+    *("reconciler.manifests.parse", "reconciler.services.sight", "reconciler.settings", "reconciler.staging.modules"),
+}
+
+
+def loaded(*command: str) -> set[str]:
+    """The modules a command has imported when it is done."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADED, *command], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return set(json.loads(done.stderr))
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    with closing(open_database(Layout(state=tmp_path).database)):
+        return tmp_path
+
+
+@pytest.mark.parametrize("command", ["--help", "--version", "status --help"])
+def test_help_and_version_import_nothing_slow_and_nothing_of_the_state(command: str) -> None:
+    assert not loaded(*command.split()) & (SLOW | {"sqlite3", "reconciler.desired", "reconciler.records"})
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_status_imports_nothing_slow(state: Path, options: tuple[str, ...]) -> None:
+    found = loaded("status", "--state", str(state), *options)
+    assert "reconciler.records" in found
+    assert not found & SLOW
+
+
+def test_the_names_of_what_is_slow_are_those_of_modules_that_a_daemon_does_import() -> None:
+    code = "import sys, reconciler.cli.run, reconciler.daemon; sys.stdout.write(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    ours = {name for name in SLOW if name.startswith("reconciler.")}
+    assert ours <= set(done.stdout.split())
