@@ -23,5 +23,9 @@ class Problem:
 
 
 def dotted(path: Iterable[str | int]) -> str:
-    """`("services", 0, "name")` as `services[0].name`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    """`("services", 0, "name")` as `services[0].name`; in one line, whatever a field is called."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{_shown(part)}" for part in path).removeprefix(".")
+
+
+def _shown(name: str) -> str:
+    return name if name.isprintable() else repr(name)
