@@ -1,0 +1,112 @@
+"""What a soak came to, in; the same in words, and whether every promise was kept, out."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.soak.leaks import Look, mib
+from tests.soak.requests import Failure
+
+_HEADING = "## What a soak came to"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """All that was seen. `never` names the apps that were not as asked in the end; `leaks` says what was too much."""
+
+    seed: int
+    apps: int
+    minutes: float
+    machine: str
+    deeds: Counter[str]
+    sent: Counter[str]
+    failures: tuple[Failure, ...]
+    took: tuple[tuple[float, str, str], ...]
+    never: tuple[str, ...]
+    settled_s: float
+    looks: tuple[Look, ...]
+    new: Look | None
+    leaks: tuple[str, ...]
+
+    @property
+    def unexcused(self) -> tuple[Failure, ...]:
+        return tuple(failure for failure in self.failures if failure.excuse is None)
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing was lost and nothing leaked."""
+        return not (self.unexcused or self.never or self.leaks)
+
+
+def markdown(outcome: Outcome) -> str:
+    """The section of docs/reliability.md."""
+    sent = sum(outcome.sent.values())
+    excused = Counter(f"{failure.excuse}: {failure.outcome}" for failure in outcome.failures if failure.excuse)
+    lost = Counter(failure.outcome for failure in outcome.unexcused)
+    took = sorted(seconds for seconds, _, _ in outcome.took)
+    slowest = max(outcome.took, default=(0.0, "", ""))
+    lost_words = f"{len(outcome.unexcused)} failed without an excuse{_bracketed(lost)}"
+    excused_words = f"{len(outcome.failures) - len(outcome.unexcused)} with one{_bracketed(excused)}"
+    typical = f"median {_at(took, 0.5):.2f} s, 95 in 100 within {_at(took, 0.95):.2f} s"
+    again = f"`make soak MINUTES={outcome.minutes:g} SOAK='--seed {outcome.seed}'`"
+    slowest_words = f"slowest {slowest[0]:.2f} s (`{slowest[2]}`)"
+    lines = [
+        _HEADING,
+        "",
+        f"{outcome.minutes:g} minutes, {outcome.apps} apps, {outcome.machine}; {again}.",
+        "",
+        f"- Done: {sum(outcome.deeds.values())} deeds: {_counted(outcome.deeds)}.",
+        f"- Requests: {sent:,} sent, {outcome.sent['ok']:,} answered with 200, {lost_words}, {excused_words}.",
+        f"- From an edit to the first answer that shows it, {len(took)} times: {typical}, {slowest_words}.",
+        f"- In the end: {_never(outcome)}, {outcome.settled_s:.1f} s after the last deed.",
+        f"- Left over or leaked: {'; '.join(outcome.leaks) or 'nothing'}.",
+        "",
+        "The daemon, minute by minute; a new pid is a daemon that was killed and started again:",
+        "",
+        "```text",
+        *_series(outcome.looks, outcome.new),
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write(section: str, document: Path) -> None:
+    """Put the section in the place of the last one, or before what is not promised."""
+    text = document.read_text(encoding="utf-8")
+    found = re.search(rf"^{_HEADING}\n.*?(?=^## )", text, re.MULTILINE | re.DOTALL)
+    if found is None:
+        before, heading, after = text.partition("## What is not promised\n")
+        text = f"{before}{section}\n{heading}{after}"
+    else:
+        text = f"{text[: found.start()]}{section}\n{text[found.end() :]}"
+    document.write_text(text, encoding="utf-8")
+
+
+def _series(looks: tuple[Look, ...], new: Look | None) -> list[str]:
+    lines = ["  minute      pid  descriptors      memory  threads  zombies  processes   files    database"]
+    for look in (*looks, *([new] if new else [])):
+        when = "anew" if look is new else f"{look.minute:.1f}"
+        lines.append(
+            f"{when:>8} {look.pid:>8} {look.descriptors:>12} {mib(look.memory):>11} {look.threads:>8} {look.zombies:>8}"
+            f" {look.processes:>10} {look.files:>7} {mib(look.database):>11}"
+        )
+    return lines
+
+
+def _never(outcome: Outcome) -> str:
+    if outcome.never:
+        return f"not as asked: {', '.join(outcome.never)}"
+    return "every app as asked"
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.most_common())
+
+
+def _bracketed(counts: Counter[str]) -> str:
+    return f" ({_counted(counts)})" if counts else ""
+
+
+def _at(ordered: list[float], part: float) -> float:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else 0.0
