@@ -67,7 +67,7 @@ def ask(port: int) -> tuple[str, str | None]:
     status = head.partition(b"\r\n")[0].decode()
     if not status:
         return "reset", None
-    return "ok" if status.split()[1:2] == ["200"] else status, body.decode()
+    return "ok" if status.split()[1:2] == ["200"] else status, body.decode(errors="replace")
 
 
 @contextlib.contextmanager

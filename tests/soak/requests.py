@@ -8,7 +8,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -146,5 +146,5 @@ class Requests:
                     excuse.until = min(excuse.until, began)
 
     def _excuse(self, app: str, outcome: str, began: float, ended: float) -> str | None:
-        fitting: Callable[[_Excuse], bool] = lambda excuse: excuse.covers(outcome, began, ended)  # noqa: E731
-        return next((excuse.why for excuse in self._excuses.get(app, ()) if fitting(excuse)), None)
+        found = (each.why for each in self._excuses.get(app, ()) if each.covers(outcome, began, ended))
+        return next(found, None)
