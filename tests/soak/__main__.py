@@ -26,7 +26,7 @@ from tests.store import warm
 
 _SLEEPERS = 10  # one app in so many sleeps when nobody asks
 _WARM_S = 60.0
-_PRUNED_S = 45.0  # what nobody needs any more is removed half a minute after
+_PRUNED_S = 75.0  # by then what nobody needs is removed, and what the daemon took in and died is buried
 _BEGUN_S = 20.0  # a daemon that has just begun has taken everything back by then
 _LONGEST_S = 300.0
 
@@ -112,7 +112,7 @@ def _soaked(fleet: Fleet, asked: argparse.Namespace) -> Outcome:
         seed=asked.seed,
         apps=asked.apps,
         minutes=asked.minutes,
-        machine=f"{os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}",
+        machine=_machine(),
         deeds=fleet.deeds,
         sent=requests.sent,
         failures=tuple(requests.failures),
@@ -123,6 +123,11 @@ def _soaked(fleet: Fleet, asked: argparse.Namespace) -> Outcome:
         new=new,
         leaks=tuple(_leaked(fleet, looks, new)),
     )
+
+
+def _machine() -> str:
+    release = platform.release().partition("-")[0]
+    return f"{len(os.sched_getaffinity(0))} cores, Linux {release}, Python {platform.python_version()}"
 
 
 def _as_asked(fleet: Fleet, *names: str) -> bool:
@@ -181,7 +186,9 @@ def _leaked(fleet: Fleet, looks: list[leaks.Look], new: leaks.Look) -> list[str]
     of_the_last = [look for look in looks[:-1] if look.pid == last.pid]
     warm_from = of_the_last[0].minute + _WARM_S / 60 if of_the_last else 0.0
     warmed = next((look for look in of_the_last if look.minute >= warm_from), None)
+    tracebacks = fleet.site.console.read_text(errors="replace").count("Traceback")
     return [
+        *([f"{tracebacks} tracebacks in what the daemon said"] if tracebacks else []),
         *leaks.left_over(fleet.site),
         *leaks.beyond_a_new_one(last, new),
         *(leaks.grown(warmed, of_the_last[-1]) if warmed else []),
