@@ -9,7 +9,7 @@ import pytest
 from tests.ports import a_port
 from tests.soak.leaks import Look, beyond_a_new_one, grown
 from tests.soak.report import Outcome, markdown, write
-from tests.soak.requests import Failure, Requests
+from tests.soak.requests import Failure, Requests, Shown
 
 
 def a_look(**differently: int) -> Look:
@@ -19,10 +19,17 @@ def a_look(**differently: int) -> Look:
 
 def an_outcome(*failures: Failure, leaks: tuple[str, ...] = ()) -> Outcome:
     return Outcome(
-        seed=7, apps=2, minutes=10, machine="2 cores", deeds=Counter(deploy=3), sent=Counter(ok=5, reset=2),
-        failures=failures, took=((1.0, "a", "deploy"), (3.0, "b", "bind")), never=(), settled_s=0.5,
+        command="make soak MINUTES=10 SOAK='--seed 7'",
+        apps=2, minutes=10, machine="2 cores", deeds=Counter(deploy=3), sent=Counter(ok=5, reset=2),
+        failures=failures, shown=SHOWN, daemon_killed_at=(104.0,), never=(), settled_s=0.5,
         looks=(a_look(),), new=a_look(descriptors=38), leaks=leaks,
     )  # fmt: skip
+
+
+SHOWN = (
+    Shown(app="a", deed="deploy", since=50.0, seconds=1.0),
+    Shown(app="b", deed="bind", since=103.0, seconds=3.0),
+)
 
 
 def a_failure(excuse: str | None) -> Failure:
@@ -54,7 +61,7 @@ def test_the_excuse_is_over_with_the_first_answer_that_is_as_expected(requests: 
     requests._answered("a", now, now, "1")
     assert requests._excuse("a", "refused", now + 1, now + 1)
     requests._answered("a", now + 1, now + 2, "2")
-    assert requests.took[0][1:] == ("a", "open again")
+    assert [(shown.app, shown.deed) for shown in requests.shown] == [("a", "open again")]
     assert requests._excuse("a", "refused", now + 0.5, now + 1)
     assert not requests._excuse("a", "refused", now + 2, now + 2)
     assert requests.awaited() == {}
@@ -103,7 +110,7 @@ def test_the_report_takes_the_place_of_the_last_one(tmp_path: Path) -> None:
     text = document.read_text()
     assert text.count("## What a soak came to") == 1
     assert "0 failed without an excuse, 0 with one." in text
-    assert "2 times: median 3.00 s, 95 in 100 within 3.00 s, slowest 3.00 s (`bind`)." in text
+    assert "2 times: median 3.00 s, 95 in 100 within 3.00 s, slowest 3.00 s (bind), and 1.00 s (deploy) with no" in text
     assert "Left over or leaked: nothing." in text
     assert text.startswith("# Faults\n\n## What a soak came to\n")
     assert text.endswith("```\n\n## What is not promised\n\n- Rain.\n")

@@ -19,7 +19,7 @@ from tests.eventually import eventually
 from tests.ports import a_port
 from tests.site import REPOSITORY, Site
 from tests.soak import leaks
-from tests.soak.fleet import Fleet, Wanted
+from tests.soak.fleet import THE_DAEMON, Fleet, Wanted
 from tests.soak.report import Outcome, markdown, write
 from tests.soak.requests import Requests
 from tests.store import warm
@@ -109,20 +109,27 @@ def _soaked(fleet: Fleet, asked: argparse.Namespace) -> Outcome:
     looks.append(_look(fleet, began))
     new = _a_new_daemon(fleet)
     return Outcome(
-        seed=asked.seed,
+        command=_command(asked),
         apps=asked.apps,
         minutes=asked.minutes,
         machine=_machine(),
         deeds=fleet.deeds,
         sent=requests.sent,
         failures=tuple(requests.failures),
-        took=tuple(requests.took),
+        shown=tuple(requests.shown),
+        daemon_killed_at=tuple(at for at, app, _ in fleet.told if app == THE_DAEMON),
         never=never,
         settled_s=settled_s,
         looks=tuple(looks),
         new=new,
         leaks=tuple(_leaked(fleet, looks, new)),
     )
+
+
+def _command(asked: argparse.Namespace) -> str:
+    usual = {"apps": 50, "deeds": 2.0, "requests": 100.0}
+    unusual = "".join(f" --{name} {vars(asked)[name]:g}" for name, value in usual.items() if vars(asked)[name] != value)
+    return f"make soak MINUTES={asked.minutes:g} SOAK='--seed {asked.seed}{unusual}'"
 
 
 def _machine() -> str:
@@ -196,12 +203,19 @@ def _leaked(fleet: Fleet, looks: list[leaks.Look], new: leaks.Look) -> list[str]
 
 
 def _explain(fleet: Fleet, outcome: Outcome) -> None:
-    """What was done to an app, and to the daemon, around each request that was lost; of ten at most."""
+    """What was done to an app, and to the daemon, around each request that was lost, of ten, and the slowest edits."""
     for failure in outcome.unexcused[:10]:
         print(f"{failure.app}: {failure.outcome}, from {failure.began:.2f} to {failure.ended:.2f}; done before:")
-        for at, app, deed in fleet.told:
-            if app in (failure.app, "the daemon") and failure.began - 30 < at < failure.ended:
-                print(f"  {at:.2f} {deed} {app}")
+        _tell(fleet, failure.app, failure.began, failure.ended)
+    for slow in sorted(outcome.shown, key=lambda each: -each.seconds)[:3]:
+        print(f"{slow.app}: {slow.deed}, shown after {slow.seconds:.2f} s; done before:")
+        _tell(fleet, slow.app, slow.since, slow.since + slow.seconds)
+
+
+def _tell(fleet: Fleet, name: str, since: float, until: float) -> None:
+    for at, app, deed in fleet.told:
+        if app in (name, THE_DAEMON) and since - 30 < at < until:
+            print(f"  {at - since:+.2f} s: {deed} ({app})")
 
 
 if __name__ == "__main__":

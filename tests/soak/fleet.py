@@ -21,6 +21,7 @@ from tests.site import Site
 from tests.soak.requests import Requests
 
 STORE = "store"
+THE_DAEMON = "the daemon"
 
 _WSGI = """\
 import json, os, sqlite3
@@ -83,7 +84,7 @@ class Fleet:
         """The next deed, by chance: to an app that was spoilt or shut, mostly its mending."""
         app = self.apps[self.chance.choice(sorted(self.apps))]
         if to_the_daemon and self.chance.random() < 1 / 40:
-            self._tell("the daemon", "kill the daemon")
+            self._tell(THE_DAEMON, "kill the daemon")
             self._kill_daemon()
         elif app.broken or app.shut:
             self.mend(app)
@@ -94,7 +95,7 @@ class Fleet:
 
     def mend(self, app: Wanted) -> None:
         """Make an app good again, whatever was done to it."""
-        self._tell(app.name, f"mend the {app.broken}" if app.broken else f"open again, {app.shut}")
+        self._tell(app.name, deed := f"mend {app.broken}" if app.broken else f"bring back ({app.shut})")
         broken, shut, app.broken, app.shut = app.broken, app.shut, "", ""
         app.version += broken == "source"
         app.edit += bool(shut)
@@ -104,7 +105,7 @@ class Fleet:
             self._ask_daemon("start", app)
         if broken != "source":
             self._manifest(app)
-        self.requests.expect(app.name, app.body, f"mend the {broken}" if broken else f"open again, {shut}")
+        self.requests.expect(app.name, app.body, deed)
 
     def mend_all(self) -> None:
         for app in self.apps.values():

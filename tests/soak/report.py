@@ -2,27 +2,34 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.soak.leaks import Look, mib
-from tests.soak.requests import Failure
+from tests.soak.requests import Failure, Shown
 
 _HEADING = "## What a soak came to"
+_BEGINS_WITHIN_S = 5.0  # a new daemon, on a busy host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """All that was seen. `never` names the apps that were not as asked in the end; `leaks` says what was too much."""
+    """All that was seen.
 
-    seed: int
+    `never` names the apps that were not as asked in the end; `leaks` says what was too much; `daemon_killed_at` is on
+    the clock of the requests; `command` is what does all of it again.
+    """
+
+    command: str
     apps: int
     minutes: float
     machine: str
     deeds: Counter[str]
     sent: Counter[str]
     failures: tuple[Failure, ...]
-    took: tuple[tuple[float, str, str], ...]
+    shown: tuple[Shown, ...]
+    daemon_killed_at: tuple[float, ...]
     never: tuple[str, ...]
     settled_s: float
     looks: tuple[Look, ...]
@@ -44,17 +51,16 @@ def markdown(outcome: Outcome) -> str:
     sent = sum(outcome.sent.values())
     excused = Counter(f"{failure.excuse}: {failure.outcome}" for failure in outcome.failures if failure.excuse)
     lost = Counter(failure.outcome for failure in outcome.unexcused)
-    took = sorted(seconds for seconds, _, _ in outcome.took)
-    slowest = max(outcome.took, default=(0.0, "", ""))
+    took = sorted(each.seconds for each in outcome.shown)
+    undisturbed = [each for each in outcome.shown if not _disturbed(each, outcome.daemon_killed_at)]
     lost_words = f"{len(outcome.unexcused)} failed without an excuse{_bracketed(lost)}"
     excused_words = f"{len(outcome.failures) - len(outcome.unexcused)} with one{_bracketed(excused)}"
     typical = f"median {_at(took, 0.5):.2f} s, 95 in 100 within {_at(took, 0.95):.2f} s"
-    again = f"`make soak MINUTES={outcome.minutes:g} SOAK='--seed {outcome.seed}'`"
-    slowest_words = f"slowest {slowest[0]:.2f} s (`{slowest[2]}`)"
+    slowest_words = f"slowest {_slowest(outcome.shown)}, and {_slowest(undisturbed)} with no daemon killed meanwhile"
     lines = [
         _HEADING,
         "",
-        f"{outcome.minutes:g} minutes, {outcome.apps} apps, {outcome.machine}; {again}.",
+        f"{outcome.minutes:g} minutes, {outcome.apps} apps, {outcome.machine}; `{outcome.command}`.",
         "",
         f"- Done: {sum(outcome.deeds.values())} deeds: {_counted(outcome.deeds)}.",
         f"- Requests: {sent:,} sent, {outcome.sent['ok']:,} answered with 200, {lost_words}, {excused_words}.",
@@ -98,6 +104,16 @@ def _never(outcome: Outcome) -> str:
     if outcome.never:
         return f"not as asked: {', '.join(outcome.never)}"
     return "every app as asked"
+
+
+def _disturbed(shown: Shown, daemon_killed_at: Sequence[float]) -> bool:
+    until = shown.since + shown.seconds
+    return any(shown.since - _BEGINS_WITHIN_S < at < until for at in daemon_killed_at)
+
+
+def _slowest(shown: Sequence[Shown]) -> str:
+    slowest = max(shown, key=lambda each: each.seconds, default=None)
+    return f"{slowest.seconds:.2f} s ({slowest.deed})" if slowest else "none"
 
 
 def _counted(counts: Counter[str]) -> str:

@@ -31,6 +31,16 @@ class Failure:
     excuse: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """An edit, by what it was, and how long it took until an answer showed it."""
+
+    app: str
+    deed: str
+    since: float
+    seconds: float
+
+
 @dataclass(slots=True, kw_only=True)
 class _Excuse:
     why: str
@@ -46,7 +56,7 @@ class _Excuse:
 class Requests:
     """Asks all of `ports`, `rate` times a second in all; `rarely` names apps that are only asked every few seconds.
 
-    What an app was last asked to be is told with `expect`; `slowest` is the longest time until it answered so.
+    What an app was last asked to be is told with `expect`; `shown` holds how long it took to answer so.
     """
 
     ports: Mapping[str, int]
@@ -54,7 +64,7 @@ class Requests:
     rarely: frozenset[str]
     sent: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
-    took: list[tuple[float, str, str]] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
     _excuses: dict[str, list[_Excuse]] = field(default_factory=dict)
     _expected: dict[str, tuple[float, str, str]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -139,7 +149,7 @@ class Requests:
     def _answered(self, app: str, began: float, ended: float, body: str) -> None:
         since, expected, after = self._expected.get(app, (began, None, ""))
         if expected == body and began >= since:
-            self.took.append((ended - since, app, after))
+            self.shown.append(Shown(app=app, deed=after, since=since, seconds=ended - since))
             del self._expected[app]
             for excuse in self._excuses.get(app, ()):
                 if excuse.outcomes is None:
