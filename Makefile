@@ -2,11 +2,15 @@
 MANIFESTS ?= manifests
 STATE ?= .state
 BIN := .venv/bin
+# For each target of `make fuzz`, and for `make soak`; SOAK is what else to tell that, such as --seed 4711 --write.
+SECONDS ?= 60
+MINUTES ?= 60
+SOAK ?=
 # Tests wait for processes more than they compute: some more at once than there are cores.
 TESTS_AT_ONCE ?= $(shell expr $$(nproc) + 1)
 INPUTS := pyproject.toml scripts/setup requirements.lock
 
-.PHONY: help run stop test lint mutants bench lock release clean
+.PHONY: help run stop test lint mutants bench fuzz soak lock release clean
 
 help:
 	@echo "make run     start the daemon on $(MANIFESTS)/; Ctrl-C ends it and leaves the apps serving"
@@ -15,6 +19,8 @@ help:
 	@echo "make lint    the same without the tests"
 	@echo "make mutants put deliberate mistakes into deciding and retrying, and see the tests catch each"
 	@echo "make bench   run what is in benchmarks/"
+	@echo "make fuzz    try what reads strangers' files with invented ones, each for SECONDS=60"
+	@echo "make soak    50 apps under random edits, crashes and deploys for MINUTES=60; then: what failed, what leaked"
 	@echo "make lock    resolve the locked packages again"
 	@echo "make release build what is released into dist/, from a tagged commit that passes make test"
 	@echo "make clean   make stop, and remove everything make has made"
@@ -40,19 +46,30 @@ mutants: .venv/ready-dev
 bench: .venv/ready-dev
 	@set -e; for each in benchmarks/[!_]*.py; do echo "== $$each"; $(BIN)/python "$$each"; done
 
+# atheris is no part of `dev`: not every Python that runs the tests has it.
+fuzz: .venv/ready-fuzz
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+soak: .venv/ready-dev
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(SOAK)
+
 LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --upgrade --no-emit-index-url --no-header --no-annotate --extra services pyproject.toml
+
+FUZZ_LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --upgrade --no-emit-index-url --no-header --no-annotate --group pyproject.toml:fuzz
 
 lock: .venv/ready-dev
 	$(LOCK) -o requirements.lock
 	$(LOCK) --group dev -c requirements.lock -o requirements-dev.lock
+	$(FUZZ_LOCK) -o requirements-fuzz.lock
 
 release: .venv/ready-dev
 	@scripts/release
 
 clean:
 	@if [ -d "$(STATE)" ] && [ -x $(BIN)/python ]; then $(MAKE) --no-print-directory stop; fi
-	rm -rf .venv $(STATE) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv $(STATE) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .fuzz
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/ready-run: $(INPUTS)
@@ -60,3 +77,7 @@ clean:
 
 .venv/ready-dev: $(INPUTS) requirements-dev.lock
 	@scripts/setup dev
+
+.venv/ready-fuzz: .venv/ready-dev requirements-fuzz.lock
+	@VIRTUAL_ENV="$$PWD/.venv" $(BIN)/uv pip install --quiet --require-hashes -r requirements-fuzz.lock
+	@touch $@

@@ -30,24 +30,10 @@ class Load:
         return self.outcomes["ok"]
 
     def one(self) -> str:
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=_TIMEOUT_S) as connection:
-                connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-                answer = b""
-                while more := connection.recv(65536):
-                    answer += more
-        except ConnectionRefusedError:
-            return "refused"
-        except TimeoutError:
-            return "late"
-        except OSError:
-            return "reset"
-        head, _, body = answer.partition(b"\r\n\r\n")
-        status = head.partition(b"\r\n")[0].decode()
-        if not status:
-            return "reset"
-        self.bodies[body.decode()] += 1
-        return "ok" if status.split()[1:2] == ["200"] else status
+        outcome, body = ask(self.port)
+        if body is not None:
+            self.bodies[body] += 1
+        return outcome
 
     def run(self) -> None:
         while not self._ending.is_set():
@@ -61,6 +47,27 @@ class Load:
 
     def end(self) -> None:
         self._ending.set()
+
+
+def ask(port: int) -> tuple[str, str | None]:
+    """One request: how it ended, as in `Load`, and the body of what was answered."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S) as connection:
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            answer = b""
+            while more := connection.recv(65536):
+                answer += more
+    except ConnectionRefusedError:
+        return "refused", None
+    except TimeoutError:
+        return "late", None
+    except OSError:
+        return "reset", None
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = head.partition(b"\r\n")[0].decode()
+    if not status:
+        return "reset", None
+    return "ok" if status.split()[1:2] == ["200"] else status, body.decode(errors="replace")
 
 
 @contextlib.contextmanager

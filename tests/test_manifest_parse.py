@@ -160,6 +160,13 @@ def test_a_misspelt_health_path_is_told_once() -> None:
     ]
 
 
+def test_a_problem_is_one_line_whatever_a_field_is_called() -> None:
+    unknown, duplicate = problems('path: x\n"a\\e\\n": 1\n"a\\e\\n": 1\n')
+    assert (unknown + duplicate).isprintable()
+    assert unknown.startswith(r"/m/blog.yaml:2:1: a\x1b\n: unknown field")
+    assert duplicate == r"/m/blog.yaml:3:1: a\x1b\n: duplicate field 'a\x1b\n', first given at line 2"
+
+
 def test_an_app_without_a_name_of_its_own_does_not_depend_on_itself_either() -> None:
     expected = "depends_on[1]: an app cannot depend on itself"
     assert problems("path: x\ndepends_on:\n  - api\n  - blog\n") == [f"/m/blog.yaml:4:5: {expected}"]

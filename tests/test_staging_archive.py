@@ -93,7 +93,67 @@ def test_what_would_leave_the_directory_or_is_no_file_is_refused(
 def test_a_member_never_goes_through_a_link_that_an_earlier_one_was(tmp_path: Path) -> None:
     inner = special("dir", tarfile.SYMTYPE, "deep/er")
     packed = a_tar(tmp_path / "app.tar.gz", ("deep/er/x", b""), inner, special("dir/up", tarfile.SYMTYPE, "../../.."))
-    with pytest.raises(SourceError, match=r"outside|leads out"):
+    with pytest.raises(SourceError, match=r"leads through the link 'dir'"):
+        archive.unpack(packed, tmp_path / "out")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_link_that_leads_out_by_way_of_another_is_refused(tmp_path: Path, turned: bool) -> None:
+    up = special("deep/in/here/up", tarfile.SYMTYPE, "../../..")
+    out = special("out", tarfile.SYMTYPE, "deep/in/here/up/../../etc")
+    packed = a_tar(tmp_path / "app.tar.gz", *((out, up) if turned else (up, out)))
+    for read in (archive.check, lambda packed: archive.unpack(packed, tmp_path / "out")):
+        with pytest.raises(SourceError, match=r"it holds 'out', a link to 'deep/in/here/up/\.\./\.\./etc', outside"):
+            read(packed)
+
+
+def test_links_that_lead_round_in_a_circle_or_through_one_another_inside_are_kept(tmp_path: Path) -> None:
+    here = special("here", tarfile.SYMTYPE, "a/b")
+    up = special("a/b/up", tarfile.SYMTYPE, "..")
+    circle = special("circle", tarfile.SYMTYPE, "circle")
+    packed = a_tar(tmp_path / "app.tar.gz", ("a/x", b"1"), here, up, special("x", tarfile.SYMTYPE, "here/up/x"), circle)
+    archive.unpack(packed, tmp_path / "out")
+    assert (tmp_path / "out/x").read_text() == "1"
+
+
+def test_a_header_that_swells_is_not_read_into_memory(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("a")
+    member.pax_headers = {"comment": "x" * (2 << 20)}
+    packed = a_tar(tmp_path / "app.tar.gz", member)
+    with pytest.raises(SourceError, match=r"it holds a header of 20\d+ bytes"):
+        archive.check(packed)
+
+
+def test_headers_count_as_content_that_swells(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("a")
+    member.pax_headers = {"comment": "x" * 1_000_000}
+    packed = a_tar(tmp_path / "app.tar.gz", *[member] * 72)
+    with pytest.raises(SourceError, match="its content is more than 200 times its size"):
+        archive.check(packed)
+
+
+def test_a_link_in_a_zip_is_as_long_as_a_path_may_be(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("link")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "app.zip", "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr(link, "x" * 4096)
+    with pytest.raises(SourceError, match="it holds 'link', a link to nothing that could be"):
+        archive.check(tmp_path / "app.zip")
+
+
+@pytest.mark.parametrize(
+    ("members", "says"),
+    [
+        ([("a", b""), ("a/b", b"")], "it holds 'a' twice|which cannot be here: Not a directory"),
+        ([("a" * 300, b"")], "which cannot be here: File name too long"),
+        ([special("a", tarfile.SYMTYPE, "")], "it holds 'a', a link to nothing that could be"),
+    ],
+)
+def test_names_that_cannot_be_are_told_as_the_archives_fault(
+    tmp_path: Path, members: list[tarfile.TarInfo | tuple[str, bytes]], says: str
+) -> None:
+    packed = a_tar(tmp_path / "app.tar.gz", *members)
+    with pytest.raises(SourceError, match=says):
         archive.unpack(packed, tmp_path / "out")
 
 

@@ -199,3 +199,36 @@ def test_credentials_are_masked_and_do_not_make_another_environment() -> None:
 def test_why_an_environment_is_made_again_is_said_in_words() -> None:
     assert differences({"a": "1", "b": "2"}, {"a": "1", "b": "3", "c": "4"}) == "b, c changed"
     assert differences({"a": "1"}, {"a": "1"}) == "it was not whole"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "says"),
+    [
+        ("Pipfile.lock", "[]", "expected all of it to be a table"),
+        ("Pipfile.lock", '{"default": {"a": 1}}', "expected default.a to be a table"),
+        ("poetry.lock", "metadata = 1", "expected metadata to be a table"),
+        ("poetry.lock", "package = [1]", r"expected package\[0\] to be a table"),
+        ("pylock.toml", "packages = 1", "expected packages to be a list"),
+        ("uv.lock", "requires-python = []", "expected requires-python to be text"),
+        ("uv.lock", "a = " + "[" * 5000, "it is nested too deep"),
+        ("pyproject.toml", "[project]\ndynamic = 1", "expected dynamic to be a list"),
+        ("pyproject.toml", "[tool]\nuv = 1", "expected tool.uv to be a table"),
+    ],
+)
+def test_a_file_of_another_shape_is_refused_with_the_place(tmp_path: Path, file: str, text: str, says: str) -> None:
+    with pytest.raises(StagingError, match=f"cannot read {file}: {says}"):
+        dependencies(plant(tmp_path, {file: text}), Choices())
+
+
+@pytest.mark.parametrize("path", ["a" * 300, "a\0b"])
+def test_a_path_that_cannot_be_is_refused_by_name(tmp_path: Path, path: str) -> None:
+    with pytest.raises(
+        StagingError, match=r"of requirements\.txt: there is no \./a|install from requirements\.txt: embedded"
+    ):
+        requirements(plant(tmp_path, {"requirements.txt": f"-e ./{path}\n"}), "requirements.txt")
+
+
+def test_an_included_file_that_cannot_be_read_is_named_with_the_one_that_includes_it(tmp_path: Path) -> None:
+    code = plant(tmp_path, {"requirements.txt": "-r more.txt\n"})
+    with pytest.raises(StagingError, match=r"cannot read more\.txt, which requirements\.txt includes: No such file"):
+        requirements(code, "requirements.txt")

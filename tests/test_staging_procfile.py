@@ -31,6 +31,8 @@ def plant(directory: Path, files: dict[str, str]) -> Path:
         ("PYTHONUNBUFFERED=1 uv run gunicorn web:application", "web:application", {}),
         ("uvicorn web:make --factory --timeout-keep-alive 7", "web:make()", {"keepalive": 7}),
         ("gunicorn web --no-sendfile --umask 0o22", "web", {"sendfile": False, "umask": 18}),
+        ("gunicorn web --umask 022 --timeout 090", "web", {"umask": 18, "timeout": 90}),
+        ("gunicorn web -m 18 --keep-alive 9x", "web", {"umask": 18, "keepalive": "9x"}),
     ],
 )
 def test_a_web_line_is_understood(tmp_path: Path, line: str, target: str, settings: dict[str, object]) -> None:

@@ -5,12 +5,12 @@ Pure: nothing is opened, and what the documents point at need not exist. A file 
 
 import posixpath
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler.manifests.document import AppDocument, HostDefaults, document_of
 from reconciler.manifests.gunicorn_settings import owned_settings
 from reconciler.manifests.misfits import misfits, service_misfits
-from reconciler.manifests.problem import Problem
+from reconciler.manifests.problem import Problem, one_line
 from reconciler.manifests.service_document import ServiceDocument, service_of
 from reconciler.manifests.text import text_of
 from reconciler.manifests.tree import Node, trees_of
@@ -94,6 +94,7 @@ def _name(tree: Node, default_name: str | None) -> str:
 
 def _first(file: str, problems: list[Problem]) -> tuple[Problem, ...]:
     ordered = sorted(problems, key=lambda problem: (problem.line, problem.column))
+    ordered = [replace(problem, message=one_line(problem.message)) for problem in ordered[: MOST_PROBLEMS + 1]]
     if len(ordered) <= MOST_PROBLEMS:
         return tuple(ordered)
     more = _problem(file, None, "", "has more problems than these; mend them first")

@@ -23,5 +23,14 @@ class Problem:
 
 
 def dotted(path: Iterable[str | int]) -> str:
-    """`("services", 0, "name")` as `services[0].name`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    """`("services", 0, "name")` as `services[0].name`; in one line, whatever a field is called."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{one_line(part)}" for part in path).removeprefix(".")
+
+
+def one_line(text: str) -> str:
+    """The text with an escape for each character that would not print: it may hold what somebody called a field."""
+    return text if text.isprintable() else "".join(map(_printable, text))
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()

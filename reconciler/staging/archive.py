@@ -4,16 +4,18 @@ Nothing in an archive is trusted: paths that lead out of the directory, links th
 that swells beyond any sensible size are refused, before a file is written outside of the given directory.
 """
 
+import errno
 import lzma
 import os
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Self
 
 from reconciler.staging.failure import SourceError
 
@@ -25,7 +27,16 @@ _MOST_MEMBERS = 200_000
 _MOST_SWELLING = 200
 _SWELLING_FROM = 64 << 20
 _CHUNK = 1 << 20
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError)
+# No path on Linux is longer, and Python reads such a header into memory as a whole.
+_LONGEST_PATH = 4095
+_LARGEST_HEADER = 1 << 20
+_MOST_LINKS_FOLLOWED = 40  # the kernel's own limit: path_resolution(7)
+_BROKEN = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError),
+    *(ValueError, RuntimeError),  # of zipfile and tarfile: names that are not in their encoding, unknown compression
+)
+# What the kernel says of names and places that only this archive asks for.
+_OF_ITS_NAMES = frozenset((errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP))
 
 
 def is_archive(name: str) -> bool:
@@ -63,15 +74,21 @@ class _Checking:
         self._swelling = max(_SWELLING_FROM, archive.stat().st_size * _MOST_SWELLING)
         self._members = 0
         self._bytes = 0
+        self._links: dict[str, str] = {}
 
     def path(self, name: str) -> str:
         """The member's path, relative and safe."""
         self._members += 1
         if self._members > _MOST_MEMBERS:
             raise SourceError(f"it holds more than {_MOST_MEMBERS} files")
+        if not name:
+            raise SourceError("it holds something without a name")
         pure = PurePosixPath(name)
         if pure.is_absolute() or ".." in pure.parts or "\0" in name or "\\" in name:
             raise SourceError(f"it holds {name!r}, which leads out of the directory it is unpacked into")
+        through = next((str(parent) for parent in pure.parents if str(parent) in self._links), None)
+        if through is not None:
+            raise SourceError(f"it holds {name!r}, which leads through the link {through!r}")
         return str(pure)
 
     def directory(self, path: str) -> None:
@@ -84,8 +101,22 @@ class _Checking:
 
     def link(self, path: str, target: str) -> None:
         """A symbolic link."""
-        if target.startswith("/") or _leads_out(path, target):
-            raise SourceError(f"it holds {path!r}, a link to {target!r}, outside of what is unpacked")
+        if not target or "\0" in target or len(os.fsencode(target)) > _LONGEST_PATH:
+            raise SourceError(f"it holds {path!r}, a link to nothing that could be")
+        if target.startswith("/"):
+            raise _points_out(path, target)
+        self._links[path] = target
+
+    def reach(self, position: int) -> None:
+        """Note how far into the unpacked archive this is: headers swell as well."""
+        self._bytes = max(self._bytes, position - _CHUNK)
+        self._count(b"")
+
+    def end(self) -> None:
+        """Every member came: see where the links lead, as one may go through another that came after it."""
+        for path, target in self._links.items():
+            if _leads_out(path, self._links):
+                raise _points_out(path, target)
 
     def _count(self, chunk: bytes) -> None:
         self._bytes += len(chunk)
@@ -134,6 +165,7 @@ def _walk(archive: Path, taking: _Checking, go_on: Callable[[], bool]) -> None:
         for _ in _members(archive, taking):
             if not go_on():
                 raise InterruptedError("the copy was given up")
+        taking.end()
 
 
 @contextmanager
@@ -145,7 +177,10 @@ def _reading(archive: Path) -> Iterator[None]:
     except _BROKEN as error:
         if isinstance(error, FileExistsError):
             raise SourceError(f"it holds {Path(str(error.filename)).name!r} twice") from error
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno in _OF_ITS_NAMES:
+            name = Path(os.fsdecode(error.filename or "")).name[:80]
+            raise SourceError(f"it holds {name!r}, which cannot be here: {error.strerror}") from error
+        if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:
             raise
         reason = str(error) or type(error).__name__
         raise SourceError(f"{archive.name} cannot be opened ({reason}); is it still being copied?") from error
@@ -164,7 +199,9 @@ def _of_zip(archive: Path, taking: _Checking) -> Iterator[None]:
             if member.is_dir():
                 taking.directory(path)
             elif stat.S_ISLNK(mode):
-                taking.link(path, zipped.read(member).decode("utf-8", "surrogateescape"))
+                with zipped.open(member) as content:
+                    target = content.read(_LONGEST_PATH + 1)
+                taking.link(path, target.decode("utf-8", "surrogateescape"))
             elif stat.S_IFMT(mode) in {0, stat.S_IFREG}:
                 with zipped.open(member) as content:
                     taking.file(path, mode or 0o644, content)
@@ -174,10 +211,12 @@ def _of_zip(archive: Path, taking: _Checking) -> Iterator[None]:
 
 
 def _of_tar(archive: Path, taking: _Checking) -> Iterator[None]:
-    with tarfile.open(archive, "r|*") as tarred:
+    with tarfile.open(archive, "r|*", tarinfo=_Header) as tarred:
         empty = True
-        for member in tarred:
+        while (member := tarred.next()) is not None:
             empty = False
+            tarred.members.clear()  # type: ignore[attr-defined]  # or all of their headers would be kept
+            taking.reach(member.offset_data)
             path = taking.path(member.name)
             if member.isdir():
                 taking.directory(path)
@@ -196,10 +235,47 @@ def _of_tar(archive: Path, taking: _Checking) -> Iterator[None]:
             raise SourceError(f"{archive.name} holds nothing")
 
 
-def _leads_out(path: str, target: str) -> bool:
-    depth = 0
-    for part in (*PurePosixPath(path).parent.parts, *PurePosixPath(target).parts):
-        depth += -1 if part == ".." else (part not in {".", "/"})
-        if depth < 0:
+class _Header(tarfile.TarInfo):
+    """A header that is not read into memory when it is larger than any honest one."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in _LONG_HEADERS and header.size > _LARGEST_HEADER:
+            raise SourceError(f"it holds a header of {header.size} bytes")
+        return header
+
+
+_LONG_HEADERS = frozenset(
+    (
+        *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+        *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    )
+)
+
+
+def _points_out(path: str, target: str) -> SourceError:
+    return SourceError(f"it holds {path!r}, a link to {target!r}, outside of what is unpacked")
+
+
+def _leads_out(path: str, links: Mapping[str, str]) -> bool:
+    """Whether following `path` through these links leaves the directory they are in, at any step."""
+    followed = 0
+    here: list[str] = []
+    ahead = [*reversed(PurePosixPath(path).parts)]
+    while ahead:
+        part = ahead.pop()
+        if part != "..":
+            here.append(part)
+        elif here:
+            here.pop()
+        else:
             return True
+        target = links.get("/".join(here)) if part != ".." else None
+        if target is not None:
+            followed += 1
+            if followed > _MOST_LINKS_FOLLOWED:
+                return False  # it leads nowhere: nobody can open it
+            here.pop()
+            ahead += reversed(PurePosixPath(target).parts)
     return False

@@ -9,14 +9,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from packaging.specifiers import SpecifierSet
 
 from reconciler.staging import lockfiles
 from reconciler.staging.failure import StagingError
-from reconciler.staging.pinned import project_table, pyproject
-from reconciler.staging.requirements import digest_of, requirements, tree_digest
+from reconciler.staging.pinned import project_table, pyproject, tool_table
+from reconciler.staging.requirements import digest_of, place_of, requirements, tree_digest
+from reconciler.staging.tables import as_table, listed, table, text
 
 Kind: TypeAlias = Literal["none", "requirements", "uv", "pylock", "poetry", "pipenv", "project", "setup"]
 
@@ -28,6 +29,7 @@ _LOCKS: Mapping[str, Kind] = {
 }
 _LOCKED = frozenset(_LOCKS.values())
 _ITSELF = "the project itself"
+_PROJECT = "pyproject.toml"
 _NO_CHOICES = frozenset(("none", "requirements", "setup"))
 
 
@@ -100,7 +102,7 @@ def dependencies(code: Path, asked: Choices) -> Dependencies:
 
 def has_own_configuration(code: Path) -> bool:
     """Whether the code configures uv itself (indexes, constraints)."""
-    return (code / "uv.toml").is_file() or "uv" in pyproject(code).get("tool", {})
+    return (code / "uv.toml").is_file() or "uv" in table(_PROJECT, pyproject(code), "tool")
 
 
 def _only(code: Path) -> tuple[str, str]:
@@ -123,7 +125,7 @@ def _refuse_half(code: Path) -> None:
     """A project that another tool keeps, without the lock file that the tool would install from."""
     if (code / "Pipfile").is_file():
         raise StagingError("cannot install from Pipfile: there is no Pipfile.lock beside it; run `pipenv lock`")
-    if "poetry" in pyproject(code).get("tool", {}):
+    if "poetry" in table(_PROJECT, pyproject(code), "tool"):
         raise StagingError("cannot install from pyproject.toml: it is Poetry's, without poetry.lock; run `poetry lock`")
 
 
@@ -171,7 +173,7 @@ def _lock(path: Path, found: Dependencies) -> Dependencies:
         contents["pyproject.toml"] = _asked_for(directory)
     trees: set[str] = set()
     for local in lockfiles.paths(name, lock):
-        place = (directory / local).resolve()
+        place = place_of(directory / local, f"{local} of {found.file}")
         if not place.is_relative_to(directory.resolve()) and not local.startswith("/"):
             raise StagingError(f"cannot install {local} of {found.file}: it is outside the source")
         contents[local] = tree_digest(place, f"{local} of {found.file}")
@@ -183,7 +185,7 @@ def _lock(path: Path, found: Dependencies) -> Dependencies:
 def _is_package(directory: Path) -> bool:
     """By uv's own rule: a project with a build system is one, unless it says otherwise."""
     said = pyproject(directory)
-    return bool(said.get("tool", {}).get("uv", {}).get("package", "build-system" in said))
+    return bool(tool_table(directory, "uv").get("package", "build-system" in said))
 
 
 def _project(directory: Path, file: str, because: str) -> Dependencies:
@@ -191,14 +193,16 @@ def _project(directory: Path, file: str, because: str) -> Dependencies:
     if not project:
         _refuse_half(directory)
         raise StagingError(f"cannot install from {file}: it has no [project] table")
-    if "dependencies" in project.get("dynamic", ()):
+    if "dependencies" in listed(_PROJECT, project, "dynamic"):
         return _built(Dependencies(kind="project", file=file, because=because, contents={}), directory)
     contents, trees = {"pyproject.toml": _asked_for(directory)}, set()
-    for package, sources in pyproject(directory).get("tool", {}).get("uv", {}).get("sources", {}).items():
-        for source in sources if isinstance(sources, list) else [sources]:
+    for package, sources in table(_PROJECT, tool_table(directory, "uv"), "sources").items():
+        for each in sources if isinstance(sources, list) else [sources]:
+            source = as_table(file, f"tool.uv.sources.{package}", each)
             if "path" in source:
-                contents[source["path"]] = tree_digest(directory / source["path"], f"{package} of {file}")
-                trees.add(source["path"])
+                path, named = text(file, source, "path"), f"{package} of {file}"
+                contents[path] = tree_digest(place_of(directory / path, named), named)
+                trees.add(path)
             elif source.get("workspace"):
                 raise StagingError(f"cannot install {package} of {file}: a workspace needs its uv.lock; run `uv lock`")
     return Dependencies(kind="project", file=file, because=because, contents=contents, trees=frozenset(trees))
@@ -209,7 +213,7 @@ def _asked_for(directory: Path) -> str:
     said = pyproject(directory)
     project = project_table(directory)
     names = ("name", "dependencies", "optional-dependencies", "requires-python")
-    poetry: dict[str, Any] = said.get("tool", {}).get("poetry", {})
+    poetry = tool_table(directory, "poetry")
     return digest_of(
         json.dumps(
             [
@@ -226,7 +230,7 @@ def _asked_for(directory: Path) -> str:
 def _configuration(directory: Path) -> dict[str, str]:
     """What the code says to uv about indexes and sources, which decides about the environment as well."""
     contents = {}
-    own = pyproject(directory).get("tool", {}).get("uv")
+    own = tool_table(directory, "uv")
     if own:
         contents["tool.uv of pyproject.toml"] = digest_of(json.dumps(own, sort_keys=True, default=str))
     if (directory / "uv.toml").is_file():

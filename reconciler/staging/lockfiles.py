@@ -12,11 +12,13 @@ from typing import Any
 
 from packaging.markers import InvalidMarker, Marker
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from reconciler.staging.failure import StagingError
+from reconciler.staging.tables import as_table, listed, table, tables, text
 
+_PYLOCK = "pylock.toml"
 _POETRY_BOUND = re.compile(r"(?P<kind>[\^~])\s*(?P<version>\d+(?:\.\d+)*)")
 
 
@@ -24,26 +26,19 @@ def read(path: Path) -> Mapping[str, Any]:
     """A lock file's content; StagingError."""
     try:
         if path.name == "Pipfile.lock":
-            content: dict[str, Any] = json.loads(path.read_bytes())
-            return content
+            return as_table(path.name, "all of it", json.loads(path.read_bytes()))
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StagingError(f"cannot read {path.name}: {error}") from error
+    except RecursionError as error:
+        raise StagingError(f"cannot read {path.name}: it is nested too deep") from error
 
 
 def pythons(name: str, lock: Mapping[str, Any]) -> SpecifierSet:
     """The Pythons a lock file was made for; every Python when it does not say."""
-    if name == "poetry.lock":
-        said = _of_poetry(str(lock.get("metadata", {}).get("python-versions", "")))
-    elif name == "Pipfile.lock":
-        requires = lock.get("_meta", {}).get("requires", {})
-        full, short = requires.get("python_full_version"), requires.get("python_version")
-        said = f"=={full}" if full else (f"=={short}.*" if short else "")
-    else:
-        said = str(lock.get("requires-python", ""))
     try:
-        return SpecifierSet(said)
-    except InvalidSpecifier as error:
+        return SpecifierSet(_pythons(name, lock))
+    except ValueError as error:
         raise StagingError(f"cannot read {name}: {error}") from error
 
 
@@ -55,11 +50,13 @@ def paths(name: str, lock: Mapping[str, Any]) -> tuple[str, ...]:
 def misfit(lock: Mapping[str, Any], project: Mapping[str, Any], python: str) -> str:
     """Why a pylock.toml does not hold what its project asks for, "" when it does; direct dependencies only."""
     versions: dict[str, list[str]] = {}
-    for package in lock.get("packages", ()):
-        versions.setdefault(canonicalize_name(package["name"]), []).append(str(package.get("version", "")))
-    for text in project.get("dependencies", ()):
+    for package in tables(_PYLOCK, lock, "packages"):
+        versions.setdefault(canonicalize_name(text(_PYLOCK, package, "name")), []).append(
+            text(_PYLOCK, package, "version", "")
+        )
+    for asked in listed("pyproject.toml", project, "dependencies"):
         try:
-            wanted = Requirement(text)
+            wanted = Requirement(str(asked))
         except InvalidRequirement:
             continue
         if wanted.marker is not None and not wanted.marker.evaluate({"python_full_version": python}):
@@ -68,29 +65,29 @@ def misfit(lock: Mapping[str, Any], project: Mapping[str, Any], python: str) -> 
         if locked is None:
             return f"it lacks {wanted.name}"
         if not any(version == "" or wanted.specifier.contains(version, prereleases=True) for version in locked):
-            return f"it has {wanted.name} {', '.join(locked)}, and {text} is asked for"
+            return f"it has {wanted.name} {', '.join(locked)}, and {asked} is asked for"
     return ""
 
 
 def as_requirements(lock: Mapping[str, Any], extras: tuple[str, ...], groups: tuple[str, ...]) -> str:
     """A pylock.toml as a requirements file with hashes, for installers and places that cannot use its addresses."""
     lines = []
-    chosen = {*groups, *lock.get("default-groups", ())}
-    for package in lock.get("packages", ()):
-        name, version = package["name"], package.get("version")
-        marker = _without_choices(package.get("marker"), set(extras), chosen)
-        if version is None or marker is False:
+    chosen = {*groups, *map(str, listed(_PYLOCK, lock, "default-groups"))}
+    for package in tables(_PYLOCK, lock, "packages"):
+        name, version = text(_PYLOCK, package, "name"), text(_PYLOCK, package, "version", "")
+        marker = _without_choices(text(_PYLOCK, package, "marker", ""), set(extras), chosen)
+        if not version or marker is False:
             continue
-        files = [*package.get("wheels", ()), *([package["sdist"]] if "sdist" in package else [])]
-        hashes = [f"{kind}:{value}" for file in files for kind, value in file.get("hashes", {}).items()]
+        files = [*tables(_PYLOCK, package, "wheels"), table(_PYLOCK, package, "sdist")]
+        hashes = [f"{kind}:{value}" for file in files for kind, value in table(_PYLOCK, file, "hashes").items()]
         condition = f" ; {marker}" if isinstance(marker, str) else ""
         lines.append(" ".join((f"{name}=={version}{condition}", *(f"--hash={each}" for each in dict.fromkeys(hashes)))))
     return "\n".join(lines) + "\n"
 
 
-def _without_choices(marker: str | None, extras: set[str], groups: set[str]) -> str | bool:
+def _without_choices(marker: str, extras: set[str], groups: set[str]) -> str | bool:
     """The marker, with its conditions on extras and groups answered: False when they leave the package out."""
-    if marker is None:
+    if not marker:
         return True
     if "extras" not in marker and "dependency_groups" not in marker:
         return marker
@@ -102,18 +99,29 @@ def _without_choices(marker: str | None, extras: set[str], groups: set[str]) -> 
 
 def _paths(name: str, lock: Mapping[str, Any]) -> Iterator[str]:
     if name == "Pipfile.lock":
-        for package in lock.get("default", {}).values():
+        for each, found in table(name, lock, "default").items():
+            package = as_table(name, f"default.{each}", found)
             yield str(package.get("path") or package.get("file") or "") if "://" not in str(package) else ""
         return
-    for package in lock.get("package", ()):
-        source = package.get("source", {})
+    for package in tables(name, lock, "package"):
+        source = table(name, package, "source")
         if name == "poetry.lock" and source.get("type") in {"directory", "file"}:
             yield str(source.get("url", ""))
         elif name == "uv.lock":
             yield str(source.get("editable") or source.get("directory") or source.get("path") or "")
-    for package in lock.get("packages", ()):
+    for package in tables(name, lock, "packages"):
         for kind in ("directory", "archive"):
-            yield str(package.get(kind, {}).get("path", ""))
+            yield text(name, table(name, package, kind), "path", "")
+
+
+def _pythons(name: str, lock: Mapping[str, Any]) -> str:
+    if name == "poetry.lock":
+        return _of_poetry(text(name, table(name, lock, "metadata"), "python-versions", ""))
+    if name == "Pipfile.lock":
+        requires = table(name, lock, "_meta", "requires")
+        full, short = (text(name, requires, key, "") for key in ("python_full_version", "python_version"))
+        return f"=={full}" if full else (f"=={short}.*" if short else "")
+    return text(name, lock, "requires-python", "")
 
 
 def _of_poetry(said: str) -> str:

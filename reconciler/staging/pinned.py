@@ -5,14 +5,18 @@
 
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 
+from reconciler.staging import tables
 from reconciler.staging.failure import StagingError
 from reconciler.staging.runtimes import Runtime, choose, table
+
+_FILE = "pyproject.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,27 +73,33 @@ def chosen(runtimes: tuple[Runtime, ...], asked: str | None, code: Path, also: B
 
 def requires_python(code: Path) -> SpecifierSet:
     """`project.requires-python` of pyproject.toml; everything when there is none."""
-    text = project_table(code).get("requires-python", "")
+    said = tables.text(_FILE, project_table(code), "requires-python", "")
     try:
-        return SpecifierSet(text)
-    except (InvalidSpecifier, TypeError) as error:
+        return SpecifierSet(said)
+    except ValueError as error:
         raise StagingError(f"cannot read requires-python in pyproject.toml: {error}") from error
 
 
-def project_table(code: Path) -> dict[str, Any]:
+def project_table(code: Path) -> Mapping[str, Any]:
     """The `[project]` table of pyproject.toml; empty when there is none."""
-    project = pyproject(code).get("project", {})
-    return project if isinstance(project, dict) else {}
+    return tables.table(_FILE, pyproject(code), "project")
+
+
+def tool_table(code: Path, tool: str) -> Mapping[str, Any]:
+    """The `[tool.…]` table of pyproject.toml; empty when there is none."""
+    return tables.table(_FILE, pyproject(code), "tool", tool)
 
 
 def pyproject(code: Path) -> dict[str, Any]:
     """All of pyproject.toml; empty when there is none."""
     try:
-        return tomllib.loads((code / "pyproject.toml").read_text(encoding="utf-8"))
+        return tomllib.loads((code / _FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except ValueError as error:
-        raise StagingError(f"cannot read pyproject.toml: {error}") from error
+    except (OSError, ValueError) as error:
+        raise StagingError(f"cannot read {_FILE}: {error}") from error
+    except RecursionError as error:
+        raise StagingError(f"cannot read {_FILE}: it is nested too deep") from error
 
 
 def _agrees(asked: str, runtime: Runtime) -> bool:

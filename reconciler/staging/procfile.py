@@ -178,4 +178,6 @@ def _value(option: str, value: str) -> Value:
         return False
     if value == "":
         return True
-    return int(value, 0) if re.fullmatch(r"\d+|0x[0-9a-fA-F]+|0o[0-7]+", value) else value
+    if option == "--umask" and re.fullmatch(r"0o?[0-7]{1,8}", value):
+        return int(value.replace("o", ""), 8)
+    return int(value) if re.fullmatch(r"[0-9]{1,18}", value) else value

@@ -4,6 +4,7 @@ Files are named relative to the code; what lies outside of it, and would be left
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -55,6 +56,14 @@ def tree_digest(path: Path, named: str) -> str:
         raise StagingError(f"cannot install from {named}: {getattr(error, 'strerror', None) or error}") from error
 
 
+def place_of(path: Path, named: str) -> Path:
+    """Where a path that was read somewhere leads, links followed; StagingError when no path can be that."""
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError as error:  # a NUL, or half a character
+        raise StagingError(f"cannot install from {named}: {error}") from error
+
+
 class _Reading:
     def __init__(self, code: Path) -> None:
         self._code = code.resolve()
@@ -63,10 +72,10 @@ class _Reading:
         self._hashed = False
 
     def read(self, start: Path) -> Requirements:
-        lines = tuple(self._lines(start.resolve()))
+        lines = tuple(self._lines(start.resolve(), ""))
         return Requirements(contents=self._contents, trees=frozenset(self._trees), hashed=self._hashed, lines=lines)
 
-    def _lines(self, path: Path) -> Iterator[str]:
+    def _lines(self, path: Path, by: str) -> Iterator[str]:
         name = path.relative_to(self._code).as_posix()
         if name in self._contents:
             return
@@ -74,7 +83,7 @@ class _Reading:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise StagingError(f"cannot read {name}: {reason}") from error
+            raise StagingError(f"cannot read {name}{by}: {reason}") from error
         self._contents[name] = digest_of(text)
         for line in _logical(text):
             yield from self._line(line, path, name)
@@ -103,10 +112,10 @@ class _Reading:
         if "://" in value:
             yield f"{option} {value}"
             return
-        nested = (path.parent / value).resolve()
+        nested = place_of(path.parent / value, name)
         if not nested.is_relative_to(self._code):
             raise StagingError(f"cannot follow {value} in {name}: it is outside the source")
-        lines = list(self._lines(nested))
+        lines = list(self._lines(nested, f", which {name} includes"))
         if option in {"-c", "--constraint"}:
             yield f"-c {nested}"
         else:
@@ -116,14 +125,14 @@ class _Reading:
         """Note a path that packages come from; as an installer that is run in the code's directory takes it."""
         value, extras = re.fullmatch(r"(.*?)(\[[^]]*\])?", value.removeprefix("file://").removeprefix("file:")).groups()  # type: ignore[union-attr]
         # As pip does, from where it is run: the top of the code, or the directory of the file.
-        tries = [(top / value).resolve() for top in (self._code, (self._code / name).parent)]
+        tries = [place_of(top / value, name) for top in (self._code, (self._code / name).parent)]
         inside = [place for place in tries if value.startswith("/") or place.is_relative_to(self._code)]
         if not inside:
             raise StagingError(
                 f"cannot install `{line}` of {name}: it is outside the source;"
                 " set `path` to a directory that holds both, and `dependencies` to the file"
             )
-        place = next((place for place in inside if place.exists()), None)
+        place = next((place for place in inside if os.access(place, os.F_OK)), None)
         if place is None:
             raise StagingError(f"cannot install `{line}` of {name}: there is no {value} in the source")
         self._contents[value] = tree_digest(place, value)

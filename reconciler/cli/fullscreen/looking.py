@@ -22,7 +22,7 @@ from reconciler.records import open_database
 from reconciler.serving.logs import tail
 
 if TYPE_CHECKING:
-    from reconciler.settings import Layout
+    from reconciler.layout import Layout
 
 _EVERY_S = 1.0
 _SHARE = 10

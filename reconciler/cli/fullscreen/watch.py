@@ -11,7 +11,7 @@ from reconciler.cli.fullscreen.view import View, place, pressed
 from reconciler.cli.screen import Terminal
 
 if TYPE_CHECKING:
-    from reconciler.settings import Layout
+    from reconciler.layout import Layout
 
 _LONGEST_WAIT_S = 60.0
 

@@ -1,0 +1,153 @@
+"""What strangers write, and we read: each target takes any bytes and an empty directory, and fails on a broken promise.
+
+The promises: nothing but the documented error is raised, the error says which file it is about, and where in a
+manifest; what is unpacked stays in its directory, and is not much larger than it was.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from reconciler.manifests.document import HostDefaults
+from reconciler.manifests.parse import parse
+from reconciler.staging import archive, lockfiles
+from reconciler.staging.dependencies import Choices, dependencies
+from reconciler.staging.failure import SourceError, StagingError
+from reconciler.staging.pinned import project_table, requires_python
+from reconciler.staging.procfile import web
+from reconciler.staging.requirements import requirements
+
+# An absolute path is taken as it is meant, and would have this host's own files read.
+_ABSOLUTE = re.compile(r"(?:^|[^\w.]|-\w)[\\\n]*/")
+_LARGEST = 64 << 20
+_PYTHON = "3.11.7"
+
+
+def manifest(content: bytes, directory: Path) -> None:
+    """A manifest asks for something or has problems, each at a place in it and in one line of text."""
+    parsed = parse("/m/blog.yaml", content, HostDefaults())
+    assert bool(parsed.problems) != bool(parsed.apps or parsed.services), "neither problems nor apps, or both"
+    lines = re.split("\r\n|[\n\r\x85\u2028\u2029]", content.decode("utf-8-sig", "replace"))
+    for problem in parsed.problems:
+        assert problem.file == "/m/blog.yaml"
+        assert problem.message, "a problem without words"
+        assert 1 <= problem.line <= len(lines) + 1, f"line {problem.line} of {len(lines)}: {problem}"
+        assert problem.column >= 1
+        assert str(problem).isprintable(), f"not one line of text: {problem!r}"
+    for document in parsed.apps:
+        assert document.app(8001).name == document.name
+
+
+def a_zip(content: bytes, directory: Path) -> None:
+    _unpacked(content, directory, "app.zip")
+
+
+def a_tar(content: bytes, directory: Path) -> None:
+    _unpacked(content, directory, "app.tar")
+
+
+def procfile(content: bytes, directory: Path) -> None:
+    (directory / "Procfile").write_bytes(content)
+    with _refused("Procfile"):
+        web(directory)
+
+
+def requirements_file(content: bytes, directory: Path) -> None:
+    if _ABSOLUTE.search(content.decode(errors="replace")):
+        return
+    (directory / "requirements.txt").write_bytes(content)
+    with _refused("requirements.txt"):
+        requirements(directory, "requirements.txt")
+
+
+def pyproject(content: bytes, directory: Path) -> None:
+    """A project without a lock file, and with one."""
+    _dependencies(content, directory, "pyproject.toml")
+    with _refused("pyproject.toml"):
+        requires_python(directory)
+    (directory / "uv.lock").write_text("")
+    with _refused("pyproject.toml"):
+        dependencies(directory, Choices())
+
+
+def lock_file(name: str) -> "Target":
+    """Whoever reads the lock file of that name."""
+
+    def target(content: bytes, directory: Path) -> None:
+        _dependencies(content, directory, name)
+        with _refused(name):
+            lock = lockfiles.read(directory / name)
+            lockfiles.pythons(name, lock)
+            assert all(isinstance(path, str) for path in lockfiles.paths(name, lock))
+            if name == "pylock.toml":
+                lockfiles.misfit(lock, {"dependencies": ["bottle>=0.12", "x ; python_version > '3'"]}, _PYTHON)
+                lockfiles.as_requirements(lock, ("a",), ("b",))
+
+    return target
+
+
+Target = Callable[[bytes, Path], None]
+
+TARGETS: Mapping[str, Target] = {
+    "manifest": manifest,
+    "zip": a_zip,
+    "tar": a_tar,
+    "procfile": procfile,
+    "requirements": requirements_file,
+    "pyproject": pyproject,
+    **{name: lock_file(name) for name in ("uv.lock", "poetry.lock", "pylock.toml", "Pipfile.lock")},
+}
+
+
+class _refused:  # noqa: N801 -- it reads as what it is: a context
+    """Lets through the documented error, if it names the file."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, StagingError):
+            return False
+        assert self._name in str(error), f"it does not name {self._name}: {error}"
+        return True
+
+
+def _dependencies(content: bytes, directory: Path, name: str) -> None:
+    if _ABSOLUTE.search(content.decode(errors="replace")):
+        return
+    (directory / name).write_bytes(content)
+    with _refused(name):
+        dependencies(directory, Choices())
+    with _refused("pyproject.toml"):
+        project_table(directory)
+
+
+def _unpacked(content: bytes, directory: Path, name: str) -> None:
+    packed, into = directory / name, directory / "inner" / "out"
+    packed.write_bytes(content)
+    try:
+        archive.check(packed)
+        harmless = True
+    except SourceError:
+        harmless = False
+    with contextlib.suppress(SourceError):
+        archive.unpack(packed, into)
+        assert harmless, "checking refuses what unpacking takes"
+        for place in _places(into):
+            assert Path(os.path.realpath(place)).is_relative_to(os.path.realpath(into)), f"{place} leads out"
+    assert {path.name for path in directory.iterdir()} <= {name, "inner"}, "written outside"
+    assert {path.name for path in (directory / "inner").iterdir()} <= {"out"}, "written outside"
+    size = 0
+    for place in _places(into):
+        size += place.lstat().st_size
+    assert size <= _LARGEST + (1 << 20), f"{size} bytes of {len(content)}"
+
+
+def _places(top: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(top):
+        yield from (Path(folder) / name for name in (*folders, *files))

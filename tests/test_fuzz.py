@@ -1,0 +1,123 @@
+"""What strangers write is taken or refused, never more: inputs that once failed, and new ones, on every run.
+
+`make fuzz` finds the former with atheris; this needs nothing but hypothesis.
+"""
+
+import io
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fuzz.__main__ import CORPUS
+from tests.fuzz.one import replay
+from tests.fuzz.targets import TARGETS
+
+_KEPT = sorted(CORPUS.glob("*/*"))
+
+# Pieces of each language, put together in any order: most of it is wrong in a way that noise never is.
+_PIECES = {
+    "manifest": [
+        *("path: x", "name: a", "kind: service", "type: sqlite", "env: {A: b}", "health:", "  path: /", "port: 8"),
+        *("\n", "\n  ", "- ", "&a ", "*a", "<<: ", "!!int ", "{", "}", "[", "]", ": ", "? ", "|\n", ">", "'", '"', "#"),
+        *("\t", "---\n", "...\n", "%YAML 1.2\n", "\0", "\x85", "\u2028", "é", "~", "1e400", "0x1", "runtime: 3.10"),
+    ],
+    "procfile": [
+        *("web: ", "worker: ", "gunicorn ", "uvicorn ", "cd ", "&& ", "srv ", "web:app ", "A=1 ", "--timeout ", "-t"),
+        *("090 ", "--umask=", "022 ", "-w", "--factory ", "--pythonpath ", "a,b ", "$PORT ", "'", '"', "\\", "#", "\n"),
+    ],
+    "requirements": [
+        *("-r ", "-c", "-e ", "./", "../", ".", "requirements.txt", "file:", "x @ ", "flask", "[a]", " ; "),
+        *(" --hash=a:b", "https://h/x.whl"),
+        *("\\\n", "\n", "#", "--require-hashes", ".whl", "\0", "\ud800", "-f ", "="),
+    ],
+}
+
+_NAMES = st.sampled_from(
+    ["a", "b", "a/b", "a/b/c", "..", "../x", "/x", ".", "", "a/../b", "a\\b", "x" * 300, "é", "a/"]
+)
+_TARGETS_OF_LINKS = st.sampled_from(["a", "b", "..", "../..", "a/..", "a/b/../..", "b/../../x", "/etc", "", "a/b/c"])
+_KINDS = st.sampled_from([tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+_MEMBERS = st.lists(st.tuples(_NAMES, _KINDS, _TARGETS_OF_LINKS), max_size=8)
+
+_KEYS = st.sampled_from([
+    *("project", "name", "version", "dependencies", "requires-python", "dynamic", "tool", "uv", "poetry", "sources"),
+    *("package", "packages", "path", "source", "directory", "archive", "type", "url", "metadata", "python-versions"),
+    *("_meta", "requires", "python_version", "default", "file", "wheels", "sdist", "hashes", "marker"),
+])  # fmt: skip
+_TEXTS = st.sampled_from(["x", "..", "^3.9", ">=3", "file", "\0", "extras == 'a'", "x" * 300, "9" * 5000, "", "a b"])
+_PLAIN: st.SearchStrategy[Any] = st.one_of(_TEXTS, st.integers(0, 9), st.booleans())
+_TREES = st.dictionaries(
+    _KEYS,
+    st.recursive(
+        _PLAIN, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(_KEYS, inner)), max_leaves=9
+    ),
+    max_size=5,
+)
+
+
+@pytest.mark.parametrize("kept", _KEPT, ids=lambda kept: f"{kept.parent.name}/{kept.name}")
+def test_what_was_once_tried_keeps_every_promise(kept: Path) -> None:
+    replay(kept.parent.name, kept.read_bytes())
+
+
+def test_every_target_has_something_to_begin_with() -> None:
+    assert {kept.parent.name for kept in _KEPT} == set(TARGETS)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@given(content=st.binary(max_size=400))
+def test_noise_is_refused_in_words(name: str, content: bytes) -> None:
+    replay(name, content)
+
+
+@pytest.mark.parametrize("name", _PIECES)
+@given(data=st.data())
+def test_pieces_of_a_language_in_any_order_are_understood_or_refused(name: str, data: st.DataObject) -> None:
+    pieces = data.draw(st.lists(st.sampled_from(_PIECES[name]), max_size=20))
+    replay(name, "".join(pieces).encode("utf-8", "surrogatepass"))
+
+
+@given(tree=_TREES)
+def test_a_lock_file_of_any_shape_is_read_or_refused(tree: dict[str, Any]) -> None:
+    replay("Pipfile.lock", json.dumps(tree).encode())
+    for name in ("pyproject", "uv.lock", "poetry.lock", "pylock.toml"):
+        replay(name, _toml(tree).encode())
+
+
+@given(members=_MEMBERS)
+def test_a_tarball_of_anything_stays_in_its_directory(members: list[tuple[str, bytes, str]]) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, kind, target in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, target
+            tar.addfile(member)
+    replay("tar", packed.getvalue())
+
+
+@given(members=_MEMBERS)
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+def test_a_zip_of_anything_stays_in_its_directory(members: list[tuple[str, bytes, str]]) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as zipped:
+        for name, kind, target in members:
+            member = zipfile.ZipInfo(name)
+            member.external_attr = (0o120777 if kind == tarfile.SYMTYPE else 0o100644) << 16
+            zipped.writestr(member, target)
+    replay("zip", packed.getvalue())
+
+
+def _toml(value: Any, *, top: bool = True) -> str:
+    """A tree as TOML: inline below the top, and texts with the escapes of JSON, which are TOML's."""
+    if isinstance(value, dict):
+        pairs = [f"{json.dumps(key)} = {_toml(part, top=False)}" for key, part in value.items()]
+        return "\n".join(pairs) if top else f"{{{', '.join(pairs)}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(_toml(part, top=False) for part in value)}]"
+    return json.dumps(value)
