@@ -33,7 +33,8 @@ _LARGEST_HEADER = 1 << 20
 _MOST_LINKS_FOLLOWED = 40  # the kernel's own limit: path_resolution(7)
 _BROKEN = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError),
-    *(ValueError, RuntimeError),  # of zipfile and tarfile: names that are not in their encoding, unknown compression
+    # Of zipfile and tarfile: names that are not in their encoding, unknown compression, lengths beyond any.
+    *(ValueError, RuntimeError, OverflowError),
 )
 # What the kernel says of names and places that only this archive asks for.
 _OF_ITS_NAMES = frozenset((errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP))
@@ -241,7 +242,7 @@ class _Header(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         header = super().frombuf(buf, encoding, errors)
-        if header.type in _LONG_HEADERS and header.size > _LARGEST_HEADER:
+        if header.size < 0 or (header.type in _LONG_HEADERS and header.size > _LARGEST_HEADER):
             raise SourceError(f"it holds a header of {header.size} bytes")
         return header
 
