@@ -18,9 +18,9 @@ help:
 	@echo "make test    lint, types, import rules and all tests"
 	@echo "make lint    the same without the tests"
 	@echo "make mutants put deliberate mistakes into deciding and retrying, and see the tests catch each"
-	@echo "make bench   run what is in benchmarks/"
 	@echo "make fuzz    try what reads strangers' files with invented ones, each for SECONDS=60"
 	@echo "make soak    50 apps under random edits, crashes and deploys for MINUTES=60; then: what failed, what leaked"
+	@echo "make bench   measure it beside its peers (CASES=\"drop idle\" for some), and write docs/performance.md"
 	@echo "make lock    resolve the locked packages again"
 	@echo "make release build what is released into dist/, from a tagged commit that passes make test"
 	@echo "make clean   make stop, and remove everything make has made"
@@ -43,8 +43,8 @@ lint: .venv/ready-dev
 mutants: .venv/ready-dev
 	$(BIN)/python -m tests.mutants
 
-bench: .venv/ready-dev
-	@set -e; for each in benchmarks/[!_]*.py; do echo "== $$each"; $(BIN)/python "$$each"; done
+bench: .venv/ready-bench
+	@$(BIN)/python -m benchmarks $(CASES); measured=$$?; $(BIN)/python -m benchmarks report && exit $$measured
 
 # atheris is no part of `dev`: not every Python that runs the tests has it.
 fuzz: .venv/ready-fuzz
@@ -62,6 +62,7 @@ FUZZ_LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(BIN)/uv pip compile --quie
 lock: .venv/ready-dev
 	$(LOCK) -o requirements.lock
 	$(LOCK) --group dev -c requirements.lock -o requirements-dev.lock
+	$(LOCK) --group bench -c requirements-dev.lock -o requirements-bench.lock
 	$(FUZZ_LOCK) -o requirements-fuzz.lock
 
 release: .venv/ready-dev
@@ -69,7 +70,7 @@ release: .venv/ready-dev
 
 clean:
 	@if [ -d "$(STATE)" ] && [ -x $(BIN)/python ]; then $(MAKE) --no-print-directory stop; fi
-	rm -rf .venv $(STATE) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .fuzz
+	rm -rf .venv .bench $(STATE) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .fuzz
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/ready-run: $(INPUTS)
@@ -81,3 +82,6 @@ clean:
 .venv/ready-fuzz: .venv/ready-dev requirements-fuzz.lock
 	@VIRTUAL_ENV="$$PWD/.venv" $(BIN)/uv pip install --quiet --require-hashes -r requirements-fuzz.lock
 	@touch $@
+
+.venv/ready-bench: $(INPUTS) requirements-bench.lock
+	@scripts/setup bench

@@ -5,18 +5,23 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
-from _bench import ROOT, bench, free_ports, gunicorn_by_hand, machine, seconds_to_200, summary, verdict
-from idle import cpu_seconds, memory_mb
+from benchmarks.bench import ROOT, bench
+from benchmarks.clients import free_ports, seconds_to_200
+from benchmarks.gunicorn import gunicorn_by_hand
+from benchmarks.machine import described
+from benchmarks.printed import summary, verdict
+from benchmarks.processes import cpu_s, memory_mb
 
 MOST = 1.5
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks many_sleeping", description=__doc__)
     parser.add_argument("--apps", type=int, default=10_000)
-    asked = parser.parse_args()
-    print(machine())
+    asked = parser.parse_args(arguments)
+    print(described())
     with bench() as here:
         settings = here.directory / "host.yaml"
         settings.write_text(f"ports: {{first: 20000, last: {20000 + asked.apps + 100}}}\n")
@@ -32,9 +37,9 @@ def main() -> int:
         here.until("sleeping", names, within_s=1800)
         print(f"from nothing to all sleeping: {time.perf_counter() - began:.1f} s")
         time.sleep(5)
-        before = cpu_seconds(daemon.pid)
+        before = cpu_s(daemon.pid)
         time.sleep(30)
-        percent = (cpu_seconds(daemon.pid) - before) / 30 * 100
+        percent = (cpu_s(daemon.pid) - before) / 30 * 100
         print(f"the daemon then: {percent:.2f}% of one core over 30 s, {memory_mb(daemon.pid):.0f} MB (PSS)")
         status = here.status()
         python = here.environment_python()
@@ -47,7 +52,3 @@ def main() -> int:
         print(f"a connection to a sleeping app → its 200  {summary(ours)}")
         print(f"gunicorn by hand → first 200              {summary(theirs)}")
         return 0 if verdict("wake", statistics.median(ours) / statistics.median(theirs), MOST) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,11 +4,14 @@ import http.client
 import os
 import socket
 import statistics
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from _bench import bench, machine, summary, verdict
+from benchmarks.bench import bench
+from benchmarks.machine import described
+from benchmarks.printed import summary, verdict
+from benchmarks.processes import children, command_line, cpu_s, memory_mb
 
 APPS = int(os.environ.get("APPS", "500"))
 LOADS = 20
@@ -28,21 +31,9 @@ class Client(http.client.HTTPConnection):
         self.sock.connect(str(self.place))
 
 
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def memory_mb(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
-
-
-def child(daemon: int) -> int:
-    for pid in Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split():
-        if b"reconciler.web" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            return int(pid)
-    raise ProcessLookupError
+def page_of(daemon: int) -> int:
+    """The process that answers for a daemon."""
+    return next(pid for pid in children(daemon) if "reconciler.web" in command_line(pid))
 
 
 def load(place: Path) -> tuple[float, int]:
@@ -56,8 +47,8 @@ def load(place: Path) -> tuple[float, int]:
     return time.perf_counter() - began, size
 
 
-def main() -> int:
-    print(machine())
+def main(_arguments: Sequence[str]) -> int:
+    print(described())
     with bench() as here:
         daemon = here.start().pid
         names = [f"app-{number:03}" for number in range(APPS)]
@@ -83,17 +74,13 @@ def main() -> int:
         stream = viewer.getresponse()
         for _ in range(4):
             stream.readline()
-        web = child(daemon)
+        web = page_of(daemon)
         time.sleep(5)
-        before = cpu_seconds(daemon), cpu_seconds(web)
+        before = cpu_s(daemon), cpu_s(web)
         time.sleep(WATCHED_S)
-        shares = [(cpu_seconds(pid) - b) / WATCHED_S * 100 for pid, b in zip((daemon, web), before, strict=True)]
+        shares = [(cpu_s(pid) - b) / WATCHED_S * 100 for pid, b in zip((daemon, web), before, strict=True)]
         print(f"with one viewer, over {WATCHED_S:.0f} s: daemon {shares[0]:.2f}%, page {shares[1]:.2f}% of one core")
         print(f"memory: daemon {memory_mb(daemon):.1f} MB, page {memory_mb(web):.1f} MB (PSS)")
         viewer.close()
         good = verdict("page in ms, median", statistics.median(taken) * 1000, MOST_MS)
         return 0 if verdict("processor with one viewer, in percent", sum(shares), MOST_PERCENT) and good else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,7 +4,7 @@ Two gunicorns run side by side, one worker each, that differ in nothing but the 
 after round. What a pair of rounds differs by on a machine that does other things is several percent either way, far
 more than counting is. So counting is also timed by itself, a million times in this process, and held against the
 processor time (utime + stime) of the worker's requests without it: that is the verdict.
-Usage: metrics_cost.py [--rounds N] [--seconds S]; needs wrk. Exits with 1 when counting costs 2% or more.
+Exits with 1 when counting costs 2% or more.
 """
 
 import argparse
@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import os
 import re
-import shutil
 import signal
 import statistics
 import subprocess
@@ -20,14 +19,15 @@ import sys
 import tempfile
 import time
 import timeit
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from _bench import free_ports, machine, seconds_to_200
-
+from benchmarks.clients import free_ports, seconds_to_200
+from benchmarks.machine import described
+from benchmarks.tools import tool
 from reconciler.desired import Address, App, Server, Source
 from reconciler.serving import gate, gate_asgi
 from reconciler.serving.gunicorn import Code, Places, config_text
@@ -49,6 +49,9 @@ _ASGI = """async def application(scope, receive, send):
 _KINDS = {"sync": ("sync", 1, 2), "gthread": ("gthread", 4, 4), "asgi": ("asgi", 1, 4)}
 _AT_MOST = 0.02
 _TIMES = 50_000
+# The very things, which have no types: an app's own Python runs them.
+_Gate: Any = gate.Gate
+_counted: Any = gate_asgi._counted  # noqa: SLF001
 
 
 @dataclass
@@ -61,20 +64,34 @@ class Running:
     per_second: list[float]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks metrics_cost", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=int, default=3)
-    asked = parser.parse_args()
-    if shutil.which("wrk") is None:
-        print("wrk is not installed", file=sys.stderr)
+    asked = parser.parse_args(arguments)
+    if tool("wrk").missing:
+        print(tool("wrk").missing, file=sys.stderr)
         return 2
-    print(machine())
-    holds = [_compare(kind, asked.rounds, asked.seconds) for kind in _KINDS]
+    print(described())
+    holds = [_tell(kind, compare(kind, asked.rounds, asked.seconds)) for kind in _KINDS]
     return 0 if all(holds) else 1
 
 
-def _compare(kind: str, rounds: int, seconds: int) -> bool:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """Both gunicorns after their rounds, and the microseconds of CPU that counting takes by itself."""
+
+    without: Running
+    counting: Running
+    itself_us: float
+
+    @property
+    def share(self) -> float:
+        """Of the processor time of a request without it."""
+        return self.itself_us / statistics.median(self.without.cpu_us)
+
+
+def compare(kind: str, rounds: int, seconds: int) -> Compared:
     connections = _KINDS[kind][2]
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         pair = [
@@ -84,25 +101,29 @@ def _compare(kind: str, rounds: int, seconds: int) -> bool:
         for number in range(rounds + 1):
             for each in pair if number % 2 else reversed(pair):
                 _round(each, connections, seconds, counts=number > 0)  # the first one only warms up
-    without, with_ = pair
+    return Compared(without=pair[0], counting=pair[1], itself_us=_itself_us(kind))
+
+
+def _tell(kind: str, compared: Compared) -> bool:
+    without, with_ = compared.without, compared.counting
     pairs = [b / a - 1 for a, b in zip(without.cpu_us, with_.cpu_us, strict=True)]
     low, median, high = statistics.quantiles(pairs, n=4)
-    request_us, itself_us = statistics.median(without.cpu_us), _itself_us(kind)
     print(
-        f"{kind:8} {request_us:5.1f} us of CPU a request, counting by itself {itself_us:.2f} us:"
-        f" {itself_us / request_us:.1%}; pairs of rounds differ by {median:+.1%} (quartiles {low:+.1%}, {high:+.1%});"
+        f"{kind:8} {statistics.median(without.cpu_us):5.1f} us of CPU a request,"
+        f" counting by itself {compared.itself_us:.2f} us:"
+        f" {compared.share:.1%}; pairs of rounds differ by {median:+.1%} (quartiles {low:+.1%}, {high:+.1%});"
         f" {statistics.median(without.per_second):.0f} -> {statistics.median(with_.per_second):.0f} requests/s"
     )
-    return itself_us / request_us < _AT_MOST
+    return compared.share < _AT_MOST
 
 
 def _itself_us(kind: str) -> float:
     """Microseconds of CPU that counting adds to one request; the best of several goes, as nothing makes it quicker."""
     with tempfile.TemporaryDirectory() as directory:
-        counting: Any = gate.Gate("bench", directory, "/nowhere", None, "host", 1)
+        counting: Any = _Gate("bench", directory, "/nowhere", None, "host", 1)
         counting.let_in()
         if kind == "asgi":
-            counted = gate_asgi._counted(counting, _answer)  # noqa: SLF001  the very thing
+            counted = _counted(counting, _answer)
             return _best_us(lambda: asyncio.run(_call(counted))) - _best_us(lambda: asyncio.run(_call(_answer)))
         answer = SimpleNamespace(status="200 OK", headers_sent=True)
         return _best_us(lambda: _hooks(counting.begin, counting.end, answer)) - _best_us(
@@ -137,7 +158,7 @@ async def _swallow(message: Any) -> None: ...
 
 def _round(running: Running, connections: int, seconds: int, *, counts: bool) -> None:
     before = _ticks(running.worker)
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"http://127.0.0.1:{running.port}/"]
+    command = [tool("wrk").path, "-t1", f"-c{connections}", f"-d{seconds}s", f"http://127.0.0.1:{running.port}/"]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     used = (_ticks(running.worker) - before) / _TICKS
     requests = int(re.search(r"(\d+) requests in", told)[1])  # type: ignore[index]
@@ -194,7 +215,3 @@ def _config(directory: Path, port: int, server: Server) -> str:
 def _ticks(pid: int) -> int:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

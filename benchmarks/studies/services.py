@@ -7,13 +7,16 @@ database's name; beside the bare statements and gunicorn by hand, whose environm
 import asyncio
 import secrets
 import statistics
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from _bench import Bench, bench, free_ports, gunicorn_by_hand, machine, seconds_to_200, summary, verdict
 from psycopg import sql
 
+from benchmarks.bench import Bench, bench
+from benchmarks.clients import free_ports, seconds_to_200
+from benchmarks.gunicorn import gunicorn_by_hand
+from benchmarks.machine import described
+from benchmarks.printed import summary, verdict
 from reconciler.services.kind import Provision
 from reconciler.services.postgresql import Postgresql
 from tests.servers.asked import a_grant, a_service
@@ -100,8 +103,8 @@ def the_whole_way(server: PostgresqlServer) -> bool:
     return verdict("manifests to bound and running, beside the bare statements and gunicorn by hand", ratio, _AT_MOST)
 
 
-def main() -> int:
-    print(machine())
+def main(_arguments: Sequence[str]) -> int:
+    print(described())
     ways: dict[str, Callable[[PostgresqlServer], float]] = {"ours": ours, "bare": bare}
     took: dict[str, list[float]] = {name: [] for name in ways}
     with postgresql_server(fsync="on", full_page_writes="on", log_statement="none") as server:
@@ -115,7 +118,3 @@ def main() -> int:
         print(f"{name}: {summary(seconds)}")
     ratio = statistics.median(took["ours"]) / statistics.median(took["bare"])
     return 0 if verdict("provision and bind beside the bare statements", ratio, _AT_MOST) and whole else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

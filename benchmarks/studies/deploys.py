@@ -10,14 +10,18 @@ import argparse
 import re
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from _bench import Bench, bench, free_ports, machine, verdict
+from benchmarks.bench import Bench, bench
+from benchmarks.clients import free_ports
+from benchmarks.machine import described
+from benchmarks.printed import verdict
+from benchmarks.tools import tool
 
 KINDS = {"sync": "worker_class: sync", "gthread": "worker_class: gthread\nthreads: 4", "asgi": ""}
 CONNECTIONS = 16
@@ -94,7 +98,7 @@ class Load:
 
 
 def start_wrk(port: int, seconds: float, close: bool, script: Path) -> "subprocess.Popen[str]":
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s", "--timeout", "30s", "-s", str(script)]
+    command = [tool("wrk").path, "-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s", "--timeout", "30s", "-s", str(script)]
     if close:
         command += ["-H", "Connection: close"]
     return subprocess.Popen([*command, f"http://127.0.0.1:{port}/"], stdout=subprocess.PIPE, text=True)
@@ -196,15 +200,15 @@ class Deploys:
         time.sleep(0.5)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks deploys", description=__doc__)
     parser.add_argument("--deploys", type=int, default=102)
     parser.add_argument("--seconds", type=float, default=45.0, help="of each of the six loads")
     parser.add_argument("--rate", type=int, default=2000, help="requests a second")
     parser.add_argument("--kinds", default=",".join(KINDS), help="worker classes to load")
     parser.add_argument("--broken", action="store_true")
-    asked = parser.parse_args()
-    print(machine())
+    asked = parser.parse_args(arguments)
+    print(described())
     held, total, failed, from_bad = True, 0, 0, 0
     with bench() as here:
         script = here.directory / "load.lua"
@@ -248,7 +252,3 @@ def main() -> int:
                     held &= verdict("p99 during deploys", ratio, MOST_P99)
         print(f"in all: {total} requests, {failed} failed, {from_bad} answered by a release that failed its gate")
     return 0 if held else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,88 @@
+"""New code while requests come in: how many fail, and how much longer the slowest hundredth takes."""
+
+import contextlib
+import http.client
+import statistics
+import time
+from collections.abc import Sequence
+
+from benchmarks.case import OURS, Bound, Case, Figures
+from benchmarks.clients import ask, until
+from benchmarks.gunicorn import write_app
+from benchmarks.load import Load, Request
+from benchmarks.peers.peer import App, Peer
+from benchmarks.setting import Setting, in_turn
+
+_RATE = 200
+_FAILED = "requests failed in all deploys"
+_QUIET = "p99 without deploys"
+_BUSY = "p99 during deploys"
+_TAKEN = "new code → first answer of it"
+_BETWEEN_S = 2.0
+
+
+def run(setting: Setting) -> Figures:
+    figures = Figures()
+    with setting.contenders(needs=("deploy",), absent=figures.cannot) as peers:
+        for peer in in_turn(peers, 1):
+            _deploy_some(setting, peer, figures)
+    return figures
+
+
+def _deploy_some(setting: Setting, peer: Peer, figures: Figures) -> None:
+    code = setting.directory / f"deployed-{setting.apps('x', 1)[0].port}"
+    write_app(code)
+    (free,) = setting.apps("deployed", 1)
+    app = App(name=free.name, port=free.port, code=code)
+    if setting.bring_up(peer, [app], figures.cannot) is None:
+        return
+    time.sleep(1.5)  # supervisord takes what lived for a second for started
+    how = peer.ways["deploy"]
+    load = Load(app.port, _RATE)
+    try:
+        time.sleep(2.0 if setting.quick else 8.0)
+        first = time.monotonic()
+        for version in range(2, 4 if setting.quick else 8):
+            began = time.perf_counter()
+            write_app(code, version)
+            peer.deploy(app)
+            until(lambda version=version: _serves(app, version), within_s=60, pause_s=0.005)  # type: ignore[misc]
+            figures.add(_TAKEN, peer.name, "ms", (time.perf_counter() - began) * 1000, how=how)
+            time.sleep(_BETWEEN_S)
+    finally:
+        asked = load.end()
+    quiet, busy = [each for each in asked if each.began < first], [each for each in asked if each.began >= first]
+    figures.add(_FAILED, peer.name, f"of {len(busy)}", float(sum(each.outcome != "200" for each in busy)), how=how)
+    figures.add(_QUIET, peer.name, "ms", _p99_ms(quiet))
+    figures.add(_BUSY, peer.name, "ms", _p99_ms(busy))
+    peer.stop()
+
+
+def _serves(app: App, version: int) -> bool:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return ask(app.port).startswith(f"{version} ")
+    return False
+
+
+def _p99_ms(asked: Sequence[Request]) -> float:
+    """Of those that were answered; the others are counted."""
+    return statistics.quantiles((each.took_s * 1000 for each in asked if each.outcome == "200"), n=100)[98]
+
+
+def _none_failed(figures: Figures) -> tuple[str, bool]:
+    ours = figures.of(_FAILED)[OURS]
+    return f"{ours.median:.0f} {ours.unit}", ours.median == 0
+
+
+CASE = Case(
+    name="deploy",
+    title="Deploys under load",
+    measures=(
+        "200 requests a second, each on a new connection, to an app with one worker. Six times its code is "
+        "replaced by a new version, and the manager told the way its users do; two seconds after the first answer "
+        "of the new code comes the next. The percentile is of the requests that were answered."
+    ),
+    bounds=(Bound(says="no request of ours fails", check=_none_failed),),
+    plotted=(_FAILED, _BUSY),
+    run=run,
+)

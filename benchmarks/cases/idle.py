@@ -1,0 +1,78 @@
+"""What a manager costs while nothing happens: its processor time over a minute, and its memory."""
+
+import time
+from collections.abc import Iterator, Sequence
+
+from benchmarks import machine
+from benchmarks.case import OURS, Bound, Case, Figures, at_most, told
+from benchmarks.peers.known import ALL
+from benchmarks.peers.peer import Peer
+from benchmarks.peers.supervisord import Supervisord
+from benchmarks.processes import cpu_s, memory_mb
+from benchmarks.setting import Setting, in_turn
+
+_SIZES = (10, 50, 200)
+_SETTLE_S = 10.0
+_APP_MB = 25.0
+
+
+def cpu(size: int) -> str:
+    return f"processor, {size} apps"
+
+
+def memory(size: int) -> str:
+    return f"memory, {size} apps"
+
+
+def run(setting: Setting) -> Figures:
+    figures = Figures()
+    for turn, size in enumerate((5,) if setting.quick else _SIZES):
+        for kinds in _groups(in_turn(ALL, turn), size):
+            with setting.contenders(needs=("idle",), absent=figures.cannot, of=kinds) as peers:
+                _watch(setting, peers, size, figures)
+    return figures
+
+
+def _groups(kinds: Sequence[type[Peer]], size: int) -> Iterator[Sequence[type[Peer]]]:
+    """As many side by side as there is memory for, with some to spare."""
+    at_once = max(1, int(machine.available_mb() * 0.7 / (size * _APP_MB)))
+    for start in range(0, len(kinds), at_once):
+        yield kinds[start : start + at_once]
+
+
+def _watch(setting: Setting, peers: Sequence[Peer], size: int, figures: Figures) -> None:
+    peers = [peer for peer in peers if setting.bring_up(peer, setting.apps("idle", size), figures.cannot)]
+    time.sleep(2.0 if setting.quick else _SETTLE_S)
+    seconds = 5.0 if setting.quick else 60.0
+    managers = {peer.name: peer.of_manager() for peer in peers}
+    before = {name: sum(map(cpu_s, pids)) for name, pids in managers.items()}
+    began = time.perf_counter()
+    time.sleep(seconds)
+    for name, pids in managers.items():
+        share = (sum(map(cpu_s, pids)) - before[name]) / (time.perf_counter() - began) * 100
+        figures.add(cpu(size), name, "% of a core", share)
+        figures.add(memory(size), name, "MB", sum(map(memory_mb, pids)))
+
+
+def _below_supervisord(size: int) -> Bound:
+    def check(figures: Figures) -> tuple[str, bool]:
+        found = figures.of(cpu(size))
+        ours, theirs = found[OURS], found[Supervisord.name]
+        return f"{told(ours)}; supervisord {told(theirs)}", ours.median < theirs.median
+
+    return Bound(says=f"{cpu(size)}: ahead of supervisord", check=check)
+
+
+CASE = Case(
+    name="idle",
+    title="The manager while nothing happens",
+    measures=(
+        "10, 50 and 200 apps serve and nobody asks anything. Processor time of all processes that are there for "
+        "managing (for runit and s6 one an app) over 60 s, and their memory (PSS). As many managers are watched "
+        "at the same time as there is memory for. The Emperor looks at its directory every second here, three "
+        "times as often as by default."
+    ),
+    bounds=(*(_below_supervisord(size) for size in _SIZES), at_most(memory(200), 45, "MB")),
+    plotted=(cpu(200), memory(200)),
+    run=run,
+)

@@ -1,0 +1,111 @@
+"""What it costs to look at apps of which nothing has changed, and to read ten thousand manifests."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.bench import ROOT, Bench
+from benchmarks.case import OURS, Case, Figures, at_most
+from benchmarks.processes import cpu_s
+from benchmarks.setting import Setting
+
+_SIZES = (100, 1_000, 10_000)
+_ROUNDS = 5
+_PAUSE_S = 0.25
+
+
+def per_app(size: int) -> str:
+    return f"wake-up of all of {size:,} apps, per app"
+
+
+def command_of(name: str, size: int) -> str:
+    return f"`{name}` of {size:,} manifests"
+
+
+def run(setting: Setting) -> Figures:
+    figures = Figures()
+    for size in (50, 200) if setting.quick else _SIZES:
+        directory = setting.directory / f"unchanged-{size}"
+        directory.mkdir()
+        here = Bench(directory)
+        try:
+            _measure(here, size, figures)
+        finally:
+            here.end()
+    return figures
+
+
+def _measure(here: Bench, size: int, figures: Figures) -> None:
+    settings = here.directory / "host.yaml"
+    settings.write_text(f"ports: {{first: 20000, last: {20000 + size + 100}}}\n")
+    names = [f"app-{number:05}" for number in range(size)]
+    for name in names:
+        here.drop(name, f"path: {here.app}\nstart: lazy\nidle_after: 10m\nworkers: 1\n")
+    daemon = here.start("--settings", str(settings))
+    here.until("sleeping", names, within_s=1800)
+    _at_rest(daemon.pid)
+    for _ in range(_ROUNDS):
+        before = cpu_s(daemon.pid)
+        _ring(here.state / "doorbell", names)
+        _at_rest(daemon.pid)
+        figures.add(per_app(size), OURS, "µs", (cpu_s(daemon.pid) - before) / size * 1e6)
+    for command in ("validate", "plan"):
+        figures.add(command_of(command, size), OURS, "s", _seconds(command, here, settings))
+
+
+def _ring(doorbell: Path, names: list[str]) -> None:
+    """Wake all, as their workers would: whoever's name is on the doorbell is looked at."""
+    with doorbell.open("w") as bell:
+        for start in range(0, len(names), 100):
+            bell.write("".join(f"{name}\n" for name in names[start : start + 100]))
+            bell.flush()
+
+
+def _at_rest(pid: int) -> None:
+    """Wait until the daemon takes next to no processor time."""
+    before, deadline = cpu_s(pid), time.monotonic() + 120
+    while True:
+        time.sleep(_PAUSE_S)
+        now = cpu_s(pid)
+        if now - before < 0.002:
+            return
+        if time.monotonic() > deadline:
+            raise TimeoutError("the daemon does not come to rest")
+        before = now
+
+
+def _seconds(command: str, here: Bench, settings: Path) -> float:
+    line = [
+        sys.executable,
+        "-m",
+        "reconciler",
+        command,
+        "--manifests",
+        str(here.manifests),
+        "--settings",
+        str(settings),
+    ]
+    if command == "plan":
+        line += ["--state", str(here.state)]
+    began = time.perf_counter()
+    subprocess.run(line, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+CASE = Case(
+    name="unchanged",
+    title="Looking at apps of which nothing has changed",
+    measures=(
+        "100, 1,000 and 10,000 lazy apps are staged and asleep. All are woken at once, five times, through the "
+        "pipe on which workers ring; processor time of the daemon until it is at rest again, by the number of "
+        "apps. Then `validate` and `plan` of the same manifests, start of the command included. The others are "
+        "not compared: each app costs them at least a process."
+    ),
+    bounds=(
+        at_most(per_app(10_000), 20, "µs"),
+        at_most(per_app(1_000), 20, "µs"),
+        at_most(command_of("validate", 10_000), 10, "s"),
+    ),
+    run=run,
+)

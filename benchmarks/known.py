@@ -1,0 +1,46 @@
+"""Every benchmark by its name: the cases, beside their peers, and studies of ours alone, each a module of its own."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.case import Case
+
+# In the order of the report.
+CASES: Sequence[str] = (
+    "drop",
+    "crash",
+    "cold",
+    "idle",
+    "deploy",
+    "staging",
+    "manager",
+    "unchanged",
+    "throughput",
+    "command_line",
+)
+# Cases that take too long to be among all.
+LONG: Mapping[str, str] = {"staging_many": "staging"}
+STUDIES: Mapping[str, str] = {
+    "deploys": "a hundred deploys of ours under load, good and broken, with every worker class",
+    "kill_everything": "workers, masters and the daemon killed at random under load",
+    "many_sleeping": "ten thousand sleeping apps, and what a wake costs",
+    "metrics_cost": "what counting requests costs",
+    "page": "the page with 500 apps",
+    "services": "a service on PostgreSQL, beside the bare SQL statements",
+    "templates": "waking a sleeping app, and ten thousand starts from one template",
+}
+
+
+def case(name: str) -> Case:
+    """A case by its name; what it needs is imported only now."""
+    module: Any = importlib.import_module(f"benchmarks.cases.{LONG.get(name, name)}")
+    found = [each for each in vars(module).values() if isinstance(each, Case) and each.name == name]
+    return found[0]
+
+
+def study(name: str) -> Callable[[Sequence[str]], int]:
+    """What runs a study with its own arguments; returns its exit status."""
+    module: Any = importlib.import_module(f"benchmarks.studies.{name}")
+    run: Callable[[Sequence[str]], int] = module.main
+    return run

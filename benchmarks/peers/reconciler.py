@@ -1,0 +1,88 @@
+"""Ourselves, through the same manifests and commands as anybody."""
+
+import contextlib
+import sqlite3
+from collections.abc import Sequence
+
+from benchmarks import processes
+from benchmarks.bench import Bench
+from benchmarks.peers.peer import App, Peer, Room
+
+
+class Reconciler(Peer):
+    """The daemon with its defaults; a template has been warmed, as after the first app of any host."""
+
+    name = "reconciler"
+    log_name = "daemon.log"
+    ways = {  # noqa: RUF012  what it is, is told by the base
+        "drop": "its manifest is renamed into the directory",
+        "restart": "the daemon, at once",
+        "deploy": "the code is renamed into place: it is watched",
+    }
+
+    def __init__(self, room: Room) -> None:
+        super().__init__(room)
+        self.bench = Bench(room.directory)
+        self._since = 0
+
+    def configure(self, apps: Sequence[App]) -> None:
+        """Stage them: what is compared is serving."""
+        self.apps = list(apps)
+        for app in apps:
+            self._write(app)
+        self.bench.start()
+        self.bench.until("running", [app.name for app in apps])
+        self.bench.end()
+
+    def start(self) -> None:
+        self._since = self._last_event()
+        self.process = self.bench.start()
+
+    def drop(self, app: App) -> None:
+        self.apps.append(app)
+        self._write(app)
+
+    def deploy(self, app: App) -> None:
+        """Nothing: the new code is seen."""
+
+    def _write(self, app: App) -> None:
+        crash = "crash: {first: 10ms, cap: 10ms, good_run: 100ms}"
+        self.bench.drop(app.name, f"path: {app.code}\nport: {app.port}\nworkers: 1\n{crash}\n")
+
+    def masters(self) -> dict[str, int]:
+        told = self.bench.status()
+        return {name: int(str(app["pid"])) for name, app in told.items() if app["pid"] is not None}
+
+    def supervised(self) -> dict[str, int]:
+        """Those whose adoption by this daemon is in the journal, with the pid it tells."""
+        with (
+            contextlib.suppress(sqlite3.OperationalError),
+            contextlib.closing(sqlite3.connect(f"file:{self.bench.state}/reconciler.db?mode=ro", uri=True)) as database,
+        ):
+            rows = database.execute("SELECT app, text FROM event WHERE kind = 'adopted' AND id > ?", (self._since,))
+            return {app: int(text.split()[1]) for app, text in rows}
+        return {}
+
+    def _last_event(self) -> int:
+        with contextlib.suppress(sqlite3.OperationalError):
+            place = f"file:{self.bench.state}/reconciler.db?mode=ro"
+            with contextlib.closing(sqlite3.connect(place, uri=True)) as database:
+                ((last,),) = database.execute("SELECT coalesce(max(id), 0) FROM event").fetchall()
+                return int(last)
+        return 0
+
+    def of_manager(self) -> list[int]:
+        """The daemon, and the keeper of its listeners; templates count with the apps, whose memory they share."""
+        keepers = [pid for pid in processes.children(self.manager_pid()) if "keeper" in processes.command_line(pid)]
+        return [self.manager_pid(), *keepers]
+
+    def of_apps(self) -> list[int]:
+        return [*super().of_apps(), *self._templates()]
+
+    def _templates(self) -> list[int]:
+        below = processes.children(self.manager_pid())
+        return [pid for pid in below if "template_main.py" in processes.command_line(pid)]
+
+    def stop(self) -> None:
+        self.bench.end()
+        self.process = None
