@@ -23,15 +23,16 @@ def draw(figures: Figures, what: str, place: Path) -> bool:
     # The file is the same for the same figures: no random ids, and no date.
     with mpl.rc_context({"svg.hashsalt": "reconciler", "svg.fonttype": "none", "font.family": "sans-serif"}):
         drawing, axes = plt.subplots(figsize=(7.5, 0.7 + 0.38 * len(found)))
-        bars = axes.barh([each.who for each in found], medians, color=[_color(each.who) for each in found], height=0.62)
-        for each in found:
-            if len(each.samples) > 1:
-                axes.plot([min(each.samples), max(each.samples)], [each.who] * 2, color=_INK, linewidth=1)
+        places = range(len(found))
+        axes.barh(places, medians, color=[_color(each.who) for each in found], height=0.62)
+        axes.set_yticks(places, [each.who for each in found])
+        for row, each in enumerate(found):
+            axes.plot([min(each.samples), max(each.samples)], [row, row], color=_INK, linewidth=1)
+            axes.text(max(each.samples), row, f"  {number(each.median)}", va="center", color=_INK, fontsize=9)
         if min(medians) > 0 and max(medians) / min(medians) > _FAR_APART:
             axes.set_xscale("log")
-        axes.bar_label(bars, labels=[f" {number(each)}" for each in medians], color=_INK, fontsize=9)
         axes.set_xlabel(f"{what}, {found[0].unit}", color=_INK)
-        axes.margins(x=0.12)
+        axes.margins(x=0.12, y=0.02)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(left=False, colors=_INK)
         drawing.savefig(place, format="svg", bbox_inches="tight", metadata={"Date": None})

@@ -1,6 +1,7 @@
 """docs/performance.md out of the last results: what was measured, how, every figure, and where ours is not ahead."""
 
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ def _machine(parts: Sequence[_Part]) -> str:
 def _bounds(parts: Sequence[_Part]) -> str:
     body = [
         [
-            f"[{part.case.title}](#{_anchor(part.case.title)})",
+            f"[{part.case.name}](#{_anchor(part.case.title)})",
             each["says"],
             each["measured"],
             tables.holds(each["holds"]),
@@ -88,7 +89,7 @@ def _behind(parts: Sequence[_Part]) -> str:
     lines = ["## Where we lose", ""]
     for part in parts:
         lines += [
-            f"- {part.case.title}: {each['says']}: {each['measured']}"
+            f"- {part.case.name}: {each['says']}: {each['measured']}"
             for each in part.found["bounds"]
             if each["holds"] is False
         ]
@@ -106,18 +107,22 @@ def _lost(part: _Part, what: str) -> list[str]:
     if not better:
         return []
     who = ", ".join(f"{each.who} {told(each)}" for each in better)
-    return [f"- {part.case.title}: {what}: ours is {told(found[OURS])}; better: {who}"]
+    return [f"- {part.case.name}: {what}: ours is {told(found[OURS])}; better: {who}"]
 
 
 def _section(part: _Part, folder: Path) -> str:
-    lines = [f"## {part.case.title}", "", part.case.measures, ""]
+    lines = [f"## {part.case.title}", "", _wrapped(part.case.measures), ""]
     for number, what in enumerate(part.case.plotted):
         plot = folder / f"{part.case.name}-{number + 1}.svg"
         if plots.draw(part.figures, what, plot):
             lines += [f"![{what}]({folder.name}/{plot.name})", ""]
     lines += [tables.as_markdown(*tables.rows(part.figures)), ""]
-    lines += [f"{each.who}: cannot; {each.why}." for each in part.figures.absent]
+    lines += [_wrapped(f"- {each.who} has no figure: {each.why}.") for each in part.figures.absent]
     return "\n".join([*lines, *([""] if part.figures.absent else [])])
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, width=120, break_on_hyphens=False, break_long_words=False)
 
 
 def _anchor(title: str) -> str:

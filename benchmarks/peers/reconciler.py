@@ -16,7 +16,7 @@ class Reconciler(Peer):
     log_name = "daemon.log"
     ways = {  # noqa: RUF012  what it is, is told by the base
         "drop": "its manifest is renamed into the directory",
-        "restart": "the daemon, at once",
+        "restart": "the daemon; told to be as quick after the tenth crash as after the first",
         "deploy": "the code is renamed into place: it is watched",
     }
 
