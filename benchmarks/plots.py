@@ -28,7 +28,10 @@ def draw(figures: Figures, what: str, place: Path) -> bool:
         axes.set_yticks(places, [each.who for each in found])
         for row, each in enumerate(found):
             axes.plot([min(each.samples), max(each.samples)], [row, row], color=_INK, linewidth=1)
-            axes.text(max(each.samples), row, f"  {number(each.median)}", va="center", color=_INK, fontsize=9)
+            end = (max(each.samples), row)
+            axes.annotate(
+                number(each.median), end, (5, 0), textcoords="offset points", va="center", color=_INK, fontsize=9
+            )
         if min(medians) > 0 and max(medians) / min(medians) > _FAR_APART:
             axes.set_xscale("log")
         axes.set_xlabel(f"{what}, {found[0].unit}", color=_INK)

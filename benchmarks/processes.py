@@ -1,10 +1,11 @@
-"""Processes as the kernel tells of them: who is whose child, what they take, and ending those we marked."""
+"""Processes as the kernel tells of them: who is whose child, what they take; and ending those we marked."""
 
 import contextlib
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 MARK = "RECONCILER_BENCHMARK"
@@ -77,6 +78,13 @@ def memory_mb(pid: int) -> float:
             if line.startswith("Pss:"):
                 return int(line.split()[1]) / 1024
     return 0.0
+
+
+def seconds_of(command: Sequence[str], cwd: Path) -> float:
+    """How long a command takes, from its start to its end; raises when it fails."""
+    began = time.perf_counter()
+    subprocess.run(command, cwd=cwd, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
 
 
 def marked(mark: str) -> list[int]:

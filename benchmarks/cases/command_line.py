@@ -1,11 +1,10 @@
 """How soon the command line answers, beside a Python that does nothing."""
 
-import subprocess
 import sys
-import time
 
 from benchmarks.bench import ROOT, Bench
 from benchmarks.case import OURS, Case, Figures, at_most
+from benchmarks.processes import seconds_of
 from benchmarks.setting import Setting, in_turn
 
 _PASS = "python -c pass"
@@ -30,7 +29,7 @@ def run(setting: Setting) -> Figures:
             ("nothing at all", _PASS): [sys.executable, "-c", "pass"],
         }
         for turn in range(3 if setting.quick else 30):
-            took = {each: _seconds(commands[each]) for each in in_turn(list(commands), turn)}
+            took = {each: seconds_of(commands[each], ROOT) for each in in_turn(list(commands), turn)}
             for (what, who), seconds in took.items():
                 figures.add(what, who, "ms", seconds * 1000)
                 if who == OURS:
@@ -42,12 +41,6 @@ def run(setting: Setting) -> Figures:
 
 def _time_of(words: str) -> str:
     return f"`reconciler {words}`"
-
-
-def _seconds(command: list[str]) -> float:
-    began = time.perf_counter()
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
 
 
 CASE = Case(

@@ -83,6 +83,6 @@ CASE = Case(
         "of the new code comes the next. The percentile is of the requests that were answered."
     ),
     bounds=(Bound(says="no request of ours fails", check=_none_failed),),
-    plotted=(_FAILED, _BUSY),
+    plotted=(_FAILED, _BUSY, _TAKEN),
     run=run,
 )

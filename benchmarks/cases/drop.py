@@ -17,7 +17,7 @@ def run(setting: Setting) -> Figures:
         peers = [peer for peer in asked if setting.bring_up(peer, setting.apps("warm", 2), figures.cannot)]
         for turn in range(rounds):
             for peer in in_turn(peers, turn):
-                time.sleep(random.uniform(0.1, 0.6))
+                time.sleep(random.uniform(0.05, 0.35))
                 (app,) = setting.apps(f"drop-{turn}", 1)
                 began = time.perf_counter()
                 peer.drop(app)

@@ -30,7 +30,7 @@ def run(setting: Setting) -> Figures:
     if wrk.missing:
         figures.cannot("wrk", wrk.missing)
         return figures
-    rounds, seconds = (3, 1) if setting.quick else (12, 4)
+    rounds, seconds = (3, 1) if setting.quick else (10, 4)
     _through_us(setting, rounds, seconds, figures)
     for kind in _KINDS:
         _counting(kind, 2 if setting.quick else 4, 1 if setting.quick else 3, figures)

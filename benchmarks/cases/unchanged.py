@@ -1,13 +1,12 @@
 """What it costs to look at apps of which nothing has changed, and to read ten thousand manifests."""
 
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 from benchmarks.bench import ROOT, Bench
 from benchmarks.case import OURS, Case, Figures, at_most
-from benchmarks.processes import cpu_s
+from benchmarks.processes import cpu_s, seconds_of
 from benchmarks.setting import Setting
 
 _SIZES = (100, 1_000, 10_000)
@@ -50,8 +49,10 @@ def _measure(here: Bench, size: int, figures: Figures) -> None:
         _ring(here.state / "doorbell", names)
         _at_rest(daemon.pid)
         figures.add(per_app(size), OURS, "µs", (cpu_s(daemon.pid) - before) / size * 1e6)
-    for command in ("validate", "plan"):
-        figures.add(command_of(command, size), OURS, "s", _seconds(command, here, settings))
+    asked = ["--manifests", str(here.manifests), "--settings", str(settings)]
+    for command, more in (("validate", []), ("plan", ["--state", str(here.state)])):
+        line = [sys.executable, "-m", "reconciler", command, *asked, *more]
+        figures.add(command_of(command, size), OURS, "s", seconds_of(line, ROOT))
 
 
 def _ring(doorbell: Path, names: list[str]) -> None:
@@ -73,24 +74,6 @@ def _at_rest(pid: int) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError("the daemon does not come to rest")
         before = now
-
-
-def _seconds(command: str, here: Bench, settings: Path) -> float:
-    line = [
-        sys.executable,
-        "-m",
-        "reconciler",
-        command,
-        "--manifests",
-        str(here.manifests),
-        "--settings",
-        str(settings),
-    ]
-    if command == "plan":
-        line += ["--state", str(here.state)]
-    began = time.perf_counter()
-    subprocess.run(line, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
 
 
 CASE = Case(

@@ -158,12 +158,6 @@ class Peer(ABC):
         return gunicorn.command(self.room.python, app.port)
 
 
-def run_script(peer: Peer, app: App) -> str:
-    """A run script as runit and s6 have it: in the app's directory, become gunicorn."""
-    command = " ".join(peer.gunicorn(app))
-    return f"#!/bin/sh\nexec 2>&1\ncd {app.code} || exit 111\nexec {command} >/dev/null\n"
-
-
 def wait_for_file(path: Path, within_s: float = 10.0) -> None:
     """Until a manager has made what it can be told things through."""
     deadline = time.monotonic() + within_s

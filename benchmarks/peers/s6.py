@@ -1,13 +1,11 @@
 """s6: a directory of services, each with a run script and an `s6-supervise` of its own."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from benchmarks import tools
-from benchmarks.peers.peer import App, Peer, run_script, wait_for_file
+from benchmarks.peers.peer import App, wait_for_file
+from benchmarks.peers.service_directory import ServiceDirectory
 
 
-class S6(Peer):
+class S6(ServiceDirectory):
     """`s6-svscan` looks at its directory when it is told to."""
 
     name = "s6"
@@ -18,42 +16,24 @@ class S6(Peer):
         "deploy": "`s6-svc -r`",
     }
 
-    @property
-    def _services(self) -> Path:
-        return self.room.directory / "services"
-
-    def configure(self, apps: Sequence[App]) -> None:
-        self._services.mkdir()
-        self.apps = list(apps)
-        for app in apps:
-            self._write(app)
-
-    def _write(self, app: App) -> None:
-        draft = self.room.directory / f"draft-{app.name}"
-        draft.mkdir()
-        run = draft / "run"
-        run.write_text(run_script(self, app))
-        run.chmod(0o755)
-        draft.rename(self._services / app.name)
-
     def start(self) -> None:
         # By default it takes 500 services.
-        self.process = self.spawn([tools.tool("s6-svscan").path, "-c", "1000", str(self._services)])
+        self.process = self.spawn([tools.tool("s6-svscan").path, "-c", "1000", str(self.services)])
 
     def drop(self, app: App) -> None:
         self.apps.append(app)
-        self._write(app)
-        wait_for_file(self._services / ".s6-svscan" / "control")
-        self._run("s6-svscanctl", "-a", str(self._services))
+        self.add(app)
+        wait_for_file(self.services / ".s6-svscan" / "control")
+        self._run("s6-svscanctl", "-a", str(self.services))
 
     def deploy(self, app: App) -> None:
-        self._run("s6-svc", "-r", str(self._services / app.name))
+        self._run("s6-svc", "-r", str(self.services / app.name))
 
     def supervised(self) -> dict[str, int]:
         """What each `s6-supervise` tells: it outlives `s6-svscan`, and the next one's gives way to it."""
         found: dict[str, int] = {}
         for app in self.apps:
-            told = self._run("s6-svstat", "-o", "pid", str(self._services / app.name)).strip()
+            told = self._run("s6-svstat", "-o", "pid", str(self.services / app.name)).strip()
             if told.isdecimal():
                 found[app.name] = int(told)
         return found
