@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,8 +62,12 @@ def _run(name: str, *, quick: bool, wanted: frozenset[str], place: Path) -> bool
     print(f"== {name}: {about.title}", flush=True)
     here = machine.facts()
     began = time.perf_counter()
-    with setting(quick=quick, wanted=wanted) as where:
-        figures = about.run(where)
+    try:
+        with setting(quick=quick, wanted=wanted) as where:
+            figures = about.run(where)
+    except Exception:  # noqa: BLE001  the other cases are measured all the same
+        traceback.print_exc()
+        return False
     took_s = round(time.perf_counter() - began, 1)
     found = as_json(about, figures)
     found |= {"quick": quick, "took_s": took_s, "machine": here, "peers": tools.found(), "ours": tools.ours()}
