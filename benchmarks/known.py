@@ -28,6 +28,7 @@ STUDIES: Mapping[str, str] = {
     "metrics_cost": "what counting requests costs",
     "page": "the page with 500 apps",
     "services": "a service on PostgreSQL, beside the bare SQL statements",
+    "startup": "how soon the commands answer, beside Click alone",
     "templates": "waking a sleeping app, and ten thousand starts from one template",
 }
 

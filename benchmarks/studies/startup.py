@@ -13,8 +13,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from _bench import ROOT, machine, summary, verdict
-
+from benchmarks.bench import ROOT
+from benchmarks.machine import described
+from benchmarks.printed import summary, verdict
 from reconciler.layout import Layout
 from reconciler.records import open_database
 
@@ -22,8 +23,8 @@ _ROUNDS = 20
 _AT_MOST = {"reconciler --help": 9.0, "reconciler --version": 9.0, "reconciler status": 12.0}
 
 
-def main() -> int:
-    print(machine())
+def main(_: Sequence[str]) -> int:
+    print(described())
     with tempfile.TemporaryDirectory(prefix="reconciler-bench-") as directory:
         taken = _measure(_commands(Path(directory)), Path(directory) / "bytecode")
     for name, seconds in taken.items():
@@ -58,7 +59,3 @@ def _measure(commands: Mapping[str, Sequence[str]], bytecode: Path) -> dict[str,
             subprocess.run(command, cwd=ROOT, env=env, check=True, stdout=subprocess.DEVNULL)
             taken[name].append(time.perf_counter() - began)
     return {name: seconds[1:] for name, seconds in taken.items()}
-
-
-if __name__ == "__main__":
-    sys.exit(main())
