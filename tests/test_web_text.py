@@ -1,13 +1,14 @@
 """What the page makes of texts: nothing that cannot be seen, no secret, and a picture of what happened."""
 
 import json
+import subprocess
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.cli.visible import json_text, visible
+from reconciler.cli.visible import json_text, quoted, visible
 from reconciler.journal import Event
 from reconciler.web.masking import masked
 from reconciler.web.shown import line, percent, size, url
@@ -30,6 +31,25 @@ def test_ordinary_text_is_left_alone() -> None:
     assert visible(text) == text.replace("\u200d", "\u200d")
     assert visible("a\x1b[0m\u202e") == "a\\x1b[0m\\u202e"
     assert line("a\nb\tc") == "a \u21b5 b c"
+
+
+def test_a_shell_reads_what_is_quoted_for_it_as_it_was() -> None:
+    texts = [
+        "",
+        "plain",
+        "a b's",
+        "\x1b[2Jx",
+        "\x07f",
+        "it's \\x1b\x1b\\",
+        "a\nb\r\n",
+        "\u202egnp.exe\ufeff\x9b31m",
+        "Grüße\t$HOME`id`\x7f",
+    ]
+    words = [quoted(text) for text in texts]
+    assert all(visible(word) == word and "\n" not in word for word in words)
+    read = subprocess.run(["bash", "-c", f"printf '%s\\0' {' '.join(words)}"], check=True, capture_output=True)
+    assert read.stdout.decode().split("\0")[:-1] == texts
+    assert (quoted("a b"), quoted("\x1b[2J\n")) == ("'a b'", "$'\\x1b[2J\\n'")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ import click
 
 from reconciler.cli.options import examples, glimpsed, host_options, json_option, layout_in_use
 from reconciler.cli.table import plain, show_json
+from reconciler.cli.visible import quoted
 from reconciler.layout import Layout
 from reconciler.settings import Settings
 
@@ -49,10 +49,11 @@ class Wanted:
 @json_option
 @host_options
 def command(settings: Settings, app: str, reveal: bool, as_json: bool) -> None:
-    """The environment that an instance of APP gets: all of it, nothing else is passed on.
+    r"""The environment that an instance of APP gets: all of it, nothing else is passed on.
 
     What looks secret by its name (KEY, SECRET, TOKEN, PASSWORD, PASS, CREDENTIAL, DSN), passwords in URLs, and the
-    credentials in VCAP_SERVICES are shown as ••• unless --reveal is given. Values are quoted for a shell.
+    credentials in VCAP_SERVICES are shown as ••• unless --reveal is given. Values are quoted for a shell;
+    what cannot be seen in them is written as $'\x1b'.
     """
     found = wanted(app, settings)
     shown = dict(found.environment) if reveal else masked(found.environment, found.secret)
@@ -60,7 +61,7 @@ def command(settings: Settings, app: str, reveal: bool, as_json: bool) -> None:
         show_json(dict(sorted(shown.items())))
         return
     for name, value in sorted(shown.items()):
-        click.echo(f"{name}={value if value == HIDDEN else shlex.quote(value)}")
+        click.echo(f"{name}={value if value == HIDDEN else quoted(value)}")
 
 
 def wanted(app: str, settings: Settings) -> Wanted:

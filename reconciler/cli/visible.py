@@ -6,6 +6,7 @@ What an app, a manifest or a file's name says is shown, never obeyed. Marks that
 
 import json
 import re
+import shlex
 from typing import Any
 
 _INVISIBLE = re.compile(
@@ -19,6 +20,14 @@ def visible(text: object) -> str:
     return _INVISIBLE.sub(_named, str(text).replace("\r\n", "\n"))
 
 
+def quoted(text: str) -> str:
+    r"""Text as a word that a shell reads back as it is; what cannot be seen, and line breaks, as bytes: $'\x1b'."""
+    if not (_INVISIBLE.search(text) or "\n" in text):
+        return shlex.quote(text)
+    plain = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return f"$'{_INVISIBLE.sub(_bytes, plain)}'"
+
+
 def json_text(facts: Any, indent: int | None = None) -> str:
     """Facts as JSON that reads back as they are; letters stay letters, and what cannot be seen is escaped."""
     return _INVISIBLE.sub(_escaped, json.dumps(facts, indent=indent, ensure_ascii=False))
@@ -27,6 +36,10 @@ def json_text(facts: Any, indent: int | None = None) -> str:
 def _named(found: "re.Match[str]") -> str:
     code = ord(found[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _bytes(found: "re.Match[str]") -> str:
+    return "".join(f"\\x{byte:02x}" for byte in found[0].encode(errors="surrogatepass"))
 
 
 def _escaped(found: "re.Match[str]") -> str:
