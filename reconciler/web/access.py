@@ -80,9 +80,10 @@ class Access:
             )
         assert self._api is not None
         token = self._token()
-        scheme, _, sent = request.headers.get("authorization", "").partition(" ")
-        if scheme:
-            if scheme.lower() == "bearer" and _same(sent.strip(), token):
+        credentials = request.headers.getlist("authorization")
+        if any(credentials):
+            scheme, _, sent = credentials[0].partition(" ")
+            if len(credentials) == 1 and scheme.lower() == "bearer" and _same(sent.strip(" "), token):
                 return Admission(who="token", may_write=self._api.writable)
         elif self._is_session(given, token.encode()):
             form_token = _signed(b"form " + given.encode(), token.encode())

@@ -15,7 +15,7 @@ from reconciler.journal import as_record
 from reconciler.web import logs, metrics
 from reconciler.web.access import Admission
 from reconciler.web.answer import JsonAnswer
-from reconciler.web.desk import REQUESTS, Desk, body_of, server_sent
+from reconciler.web.desk import REQUESTS, Desk, body_of, server_sent, while_there
 from reconciler.web.lookout import Sighting
 from reconciler.web.openapi import document
 from reconciler.web.planning import CannotPlan, plan_of
@@ -78,7 +78,7 @@ class Api:
         if "name" in request.path_params:
             name = str(known_app(request, await self._desk.lookout.now())["name"])
         try:
-            return JsonAnswer(await plan_of(self._desk.settings, name))
+            return JsonAnswer(await while_there(request, plan_of(self._desk.settings, name)))
         except CannotPlan as error:
             raise Problem(503, str(error)) from error
 

@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect, Request
@@ -22,6 +22,7 @@ _BODY_WITHIN_S = 10.0
 _STREAMS = 64
 _STREAM_FOR_S = 3600.0
 
+T = TypeVar("T")
 Answer: TypeAlias = Callable[[Request, Admission], Awaitable[Response]]
 REQUESTS = ("restart", "rollback", "stop", "start", "forget-failure")
 
@@ -93,6 +94,25 @@ class Desk:
             self.streams -= 1
 
 
+async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` finds out; it is cancelled as soon as whoever asked has left."""
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise Problem(400, "whoever asked has left")  # nobody reads it
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 async def body_of(request: Request) -> bytes:
     """A request's body; raises Problem when it is too large or takes too long to come."""
     content = b""
@@ -116,9 +136,13 @@ async def form_of(request: Request) -> Mapping[str, str]:
         raise Problem(415, "expected a form")
     try:
         text = (await body_of(request)).decode("ascii")
-        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=20, errors="strict"))
+        fields = parse_qsl(text, keep_blank_values=True, max_num_fields=20, errors="strict")
     except ValueError:
         raise Problem(400, "this is no form") from None
+    form = dict(fields)
+    if len(form) < len(fields):
+        raise Problem(400, "a form says each thing once")
+    return form
 
 
 def server_sent(data: Any, event: str | None = None, number: int | None = None) -> str:

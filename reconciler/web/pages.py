@@ -19,7 +19,7 @@ from reconciler.cli.visible import visible
 from reconciler.web import logs
 from reconciler.web.access import Admission
 from reconciler.web.api import WHICH_LOGS, known_app, log_of
-from reconciler.web.desk import REQUESTS, Desk, form_of, server_sent
+from reconciler.web.desk import REQUESTS, Desk, form_of, server_sent, while_there
 from reconciler.web.manifest import shown_manifest
 from reconciler.web.planning import CannotPlan, plan_of
 from reconciler.web.problem import Problem
@@ -144,7 +144,7 @@ class Pages:
         plan: dict[str, Any] = dict.fromkeys(("actions", "error", "wait_seconds", "message", "changes"))
         why = ""
         try:
-            told = await plan_of(self._desk.settings, str(found["name"]))
+            told = await while_there(request, plan_of(self._desk.settings, str(found["name"])))
             plan = next(iter(told["apps"]), plan)
         except CannotPlan as error:
             why = str(error)
