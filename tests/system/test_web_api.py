@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from reconciler.serving.unix import reachable
 from tests.eventually import eventually
 from tests.hosts import explained
 from tests.site import Site, get, is_gone
@@ -116,6 +118,10 @@ def test_a_request_over_the_socket_is_done_and_noted(host: tuple[Site, int]) -> 
         bearer("\xff" * 22),
         {"Authorization": f"Basic {TOKEN}"},
         {"Authorization": TOKEN},
+        {"Authorization": f"Bearer{TOKEN}"},
+        {"Authorization": f"Bearer {TOKEN} {TOKEN}"},
+        {"Authorization": f"Bearer {TOKEN},"},
+        {"Authorization": f"Bearer \xa0{TOKEN}"},
         {"X-Token": TOKEN},
         {"Cookie": f"reconciler={TOKEN}"},
         {"Cookie": "reconciler=9999999999.nonce.0000"},
@@ -130,6 +136,46 @@ def test_on_tcp_nobody_is_let_in_without_the_token(shared: tuple[Site, int], hea
     assert TOKEN not in told.body
     assert fetch(port, f"/api/v1/apps?token={TOKEN}").status == 401
     assert fetch(port, "/", headers=headers).headers["location"] == "/login"
+
+
+def test_the_token_is_sent_once_by_a_scheme_of_any_case(shared: tuple[Site, int]) -> None:
+    _, port = shared
+    right = f"Authorization: Bearer {TOKEN}"
+    for sent, status in [
+        ([right], 200),
+        ([f"authorization: bearer   {TOKEN}  "], 200),
+        ([f"AUTHORIZATION:\tBEARER {TOKEN}\t"], 200),
+        ([right, right], 401),
+        ([right, "Authorization: Bearer wrong"], 401),
+        (["Authorization: Bearer wrong", right], 401),
+        (["Authorization:", right], 401),
+    ]:
+        told = _raw(port, ["GET /api/v1/apps HTTP/1.1", "Host: localhost", "Connection: close", *sent])
+        assert int(told.split()[1]) == status, sent
+
+
+def test_only_a_post_of_the_right_type_is_an_action(shared: tuple[Site, int]) -> None:
+    site, port = shared
+    before = site.pid("blog")
+    body = json.dumps({"do": "restart", "app": "blog"})
+    for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE"):
+        sent = {**bearer(), "Content-Type": "application/json", "X-HTTP-Method-Override": "POST"}
+        assert fetch(port, "/api/v1/requests", method, body, sent).status == 405, method
+    for kind in ("", "application/jsonp", "text/plain; application/json", "application/json, text/plain", "text/json"):
+        assert fetch(port, "/api/v1/requests", "POST", body, {**bearer(), "Content-Type": kind}).status == 415, kind
+    session = {"Cookie": _form(port, "/login", {"token": TOKEN}).headers["set-cookie"].partition(";")[0]}
+    found = re.search('name="form_token" value="([0-9a-f]+)"', fetch(port, "/apps/blog/restart", headers=session).body)
+    assert found
+    for method in ("GET", "HEAD"):
+        told = fetch(port, f"/apps/blog/restart?form_token={found[1]}", method, headers=session)
+        assert told.status == 200  # the page that asks once more
+    form = {**session, "Content-Type": "application/x-www-form-urlencoded"}
+    for twice in (f"form_token={found[1]}&form_token={found[1]}", f"form_token=x&form_token={found[1]}"):
+        assert fetch(port, "/apps/blog/restart", "POST", twice, form).status == 400
+    multipart = {**session, "Content-Type": "multipart/form-data; boundary=x"}
+    assert fetch(port, "/apps/blog/restart", "POST", f"form_token={found[1]}", multipart).status == 415
+    assert site.pid("blog") == before
+    assert "wish" not in [kind for _, kind, _ in site.events("blog")]
 
 
 @pytest.fixture(scope="module")
@@ -291,6 +337,24 @@ def test_clients_that_are_slow_or_many_leave_convergence_alone(host: tuple[Site,
     assert fetch(port, "/api/v1/apps", headers=bearer()).status == 200
 
 
+def test_a_thousand_idle_on_the_socket_take_nothing_from_the_daemon(host: tuple[Site, int]) -> None:
+    site, _ = host
+    descriptors = Path(f"/proc/{site.daemons[0].pid}/fd")
+    assert fetch(site.layout.api, "/api/v1/apps").status == 200
+    before = len(list(descriptors.iterdir()))
+    with contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(1000)]
+        with reachable(site.layout.api) as short:
+            for each in idle:
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 30, 0))
+                each.connect(short)  # waits while the backlog is full
+        eventually(lambda: sum(_is_closed(each) for each in idle) >= 700)
+        eventually(lambda: len(list(descriptors.iterdir())) < before + 20)
+        port_of_shop = site.app("shop", "1")
+        eventually(site.serves("shop", "1", port_of_shop))
+    eventually(lambda: fetch(site.layout.api, "/api/v1/apps").status == 200)
+
+
 def test_every_answer_binds_the_browser(shared: tuple[Site, int]) -> None:
     site, port = shared
     for at, path in ((site.layout.api, "/"), (port, "/login"), (site.layout.api, "/nowhere"), (port, "/api/v1/apps")):
@@ -333,6 +397,13 @@ def _form(at: Path | int, path: str, fields: dict[str, str], headers: dict[str, 
 
     sent = {"Content-Type": "application/x-www-form-urlencoded", **(headers or {})}
     return fetch(at, path, "POST", urlencode(fields), sent)
+
+
+def _raw(port: int, lines: list[str]) -> str:
+    """What the server says to these very lines."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection, connection.makefile("rb") as told:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        return told.read().decode()
 
 
 def _is_closed(connection: socket.socket) -> bool:
