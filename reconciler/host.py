@@ -425,6 +425,8 @@ class Host:
         known = next((i for i in self._instances.of(name) if i.id == instance), None)
         if known is None or known.unwell == reason or (known.unwell is not None and reason is not None):
             return
+        if reason is None and any(i is not known and i.end is None for i in self._instances.of(name)):
+            return  # they share the listener: it may be its successor that answers
         self._instances.unwell(name, instance, reason)
         self._note(name, "unwell" if reason else "well", reason or "it answers as it must again")
         self._woken(name)

@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -288,6 +289,15 @@ def get(port: int, path: str = "/", within: float = 10.0) -> str:
         connection.close()
     assert answer.status == 200, f"{answer.status}: {body[:200]}"
     return body
+
+
+def is_refused(port: int) -> bool:
+    """True when nobody listens there; a socket that was just closed resets those who came before."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 10).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def is_gone(pid: int) -> bool:

@@ -93,7 +93,8 @@ def test_the_sdist_holds_what_is_needed_to_build_test_and_read_and_nothing_that_
     assert tops == {
         *("reconciler", "schemas", "manifests", "examples", "tests", "benchmarks", "docs", "scripts", ".ci", ".github"),
         ".pre-commit-config.yaml",
-        *("pyproject.toml", "requirements.lock", "requirements-dev.lock", "Makefile", ".gitignore", "PKG-INFO"),
+        *("pyproject.toml", "Makefile", ".gitignore", "PKG-INFO"),
+        *(path.name for path in ROOT.glob("requirements*.lock")),
         *("README.md", "CHANGELOG.md", "LICENSE"),
     }
     linked = {link for link in _LINK.findall((ROOT / "README.md").read_text(encoding="utf-8")) if ":" not in link}

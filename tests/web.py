@@ -3,9 +3,11 @@
 import contextlib
 import http.client
 import json
+import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from reconciler.serving.unix import reachable
+from tests.eventually import eventually
 from tests.ports import a_port
 from tests.site import REPOSITORY, Site
 
@@ -121,8 +124,14 @@ def browser(width: int = 1280, height: int = 900, *, dark: bool = False, scripts
         options.add_argument(word)
     if not scripts:
         options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
-    service = webdriver.ChromeService(shutil.which("chromedriver") or "")
-    driver: Any = webdriver.Chrome(options=options, service=service)
+    # Chromium leaves files behind, whatever becomes of its profile.
+    scratch = tempfile.mkdtemp(prefix="reconciler-browser-")
+    service = webdriver.ChromeService(shutil.which("chromedriver") or "", env={**os.environ, "TMPDIR": scratch})
+    try:
+        driver: Any = webdriver.Chrome(options=options, service=service)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
     try:
         scheme = "dark" if dark else "light"
         features = [{"name": "prefers-color-scheme", "value": scheme}]
@@ -131,6 +140,7 @@ def browser(width: int = 1280, height: int = 900, *, dark: bool = False, scripts
         yield driver
     finally:
         driver.quit()
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def resize(driver: Any, width: int, height: int) -> None:
@@ -144,3 +154,5 @@ def log_in(driver: Any, port: int) -> None:
     driver.get(f"http://127.0.0.1:{port}/login")
     driver.find_element("id", "token").send_keys(TOKEN)
     driver.find_element("css selector", "main button").click()
+    ready = "return document.readyState == 'complete'"
+    eventually(lambda: "/login" not in driver.current_url and driver.execute_script(ready))

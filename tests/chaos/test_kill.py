@@ -43,9 +43,9 @@ def test_a_master_killed_twenty_times_refuses_no_connection(site: Site) -> None:
 
 
 def test_a_worker_killed_again_and_again_refuses_no_connection(site: Site) -> None:
-    port = site.app("blog", workers=2)
+    port = site.app("blog", workers=2, probation="0s")  # on probation a worker that dies is the release's fault
     site.live()
-    eventually(site.serves("blog", "1", port))
+    eventually(lambda: site.serves("blog", "1", port)() and site.proven("blog"))
     master = site.pid("blog")
     with under_load(port) as load:
         for _ in range(10):

@@ -84,6 +84,7 @@ def host(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[tup
     fifo = site.root / "fifo"
     os.mkfifo(fifo)
     with contextlib.ExitStack() as stack:
+        stack.callback(_let_go, fifo)  # a build that outlived its installer
         stack.callback(site.close)
         stack.callback(_let_go, fifo)
         patient: dict[str, Any] = {
