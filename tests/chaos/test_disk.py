@@ -42,9 +42,9 @@ def test_a_full_disk_stops_nothing_and_is_told_and_what_could_not_be_done_is_don
     tmp_path: Path, store: Store
 ) -> None:
     with living_on(tmp_path, store, small_disk(tmp_path / "state")) as site:
-        port = site.app("blog", workers=2)
+        port = site.app("blog", workers=2, probation="0s")  # on probation a worker that dies is the release's fault
         daemon = site.live(crash=AT_ONCE, retry_first_s=0.1, retry_cap_s=0.2)
-        eventually(site.serves("blog", "1", port))
+        eventually(lambda: site.serves("blog", "1", port)() and site.proven("blog"))
         with under_load(port) as load:
             ballast = fill(site.state)
             load.await_more(20)
@@ -55,7 +55,7 @@ def test_a_full_disk_stops_nothing_and_is_told_and_what_could_not_be_done_is_don
             os.kill(master, signal.SIGKILL)  # started again, on a record that cannot be written
             eventually(lambda: is_gone(master) and len(site.marked()) == 3)
             load.await_more(20)
-            site.app("blog", "2", port=port, workers=2)
+            site.app("blog", "2", port=port, workers=2, probation="0s")
             eventually(lambda: "No space left on device" in site.console.read_text())
             assert "cannot write to the state database: database or disk is full" in site.console.read_text()
             assert "is full" in site.status()["notice"]
@@ -74,16 +74,16 @@ def test_a_full_disk_stops_nothing_and_is_told_and_what_could_not_be_done_is_don
 @needs_mounts
 def test_a_disk_that_fails_stops_nothing_and_ends_no_daemon(tmp_path: Path, store: Store) -> None:
     with living_on(tmp_path, store, failing_disk(tmp_path / "state", tmp_path / "image")) as site:
-        port = site.app("blog", workers=2, patience="1s")
+        port = site.app("blog", workers=2, patience="1s", probation="0s")
         daemon = site.live(crash=AT_ONCE, retry_first_s=0.1, retry_cap_s=0.2, quiet_s=0.01)
-        eventually(site.serves("blog", "1", port))
+        eventually(lambda: site.serves("blog", "1", port)() and site.proven("blog"))
         before = site.pid("blog")
         with under_load(port) as load:
             break_disk(site.state)
             worker = max(site.marked() - {before})
             os.kill(worker, signal.SIGKILL)
             eventually(lambda: is_gone(worker) and len(site.marked()) == 3)
-            site.app("blog", "2", port=port, workers=2, patience="1s")
+            site.app("blog", "2", port=port, workers=2, patience="1s", probation="0s")
             eventually(lambda: "cannot write to the state database" in site.console.read_text())
             eventually(lambda: "Read-only file system" in site.console.read_text())
             load.await_more(20)

@@ -68,7 +68,7 @@ def test_every_request_counts_once_and_the_total_outlives_workers_instances_and_
         (site.root / "apps/blog/wsgi.py").unlink()
         site.save(site.root / "apps/blog/asgi.py", ASGI)
     daemon = site.live()
-    eventually(site.serves("blog", "1", port))
+    eventually(lambda: site.serves("blog", "1", port)() and site.proven("blog"))
     eventually(lambda: seen(site).in_flight == 0)
     first = seen(site).requests
 

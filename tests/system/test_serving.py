@@ -160,7 +160,7 @@ def test_a_hung_app_is_noticed_explained_and_replaced(site: Site) -> None:
     eventually(lambda: site.settled("blog") and site.pid("blog") != before)
     assert get(port) == "1"
     told = [text for _, kind, text in site.events("blog") if kind == "unwell"]
-    assert told == ["GET / did not answer within 0.3 s, 2 times in a row"]
+    assert {*told} == {"GET / did not answer within 0.3 s, 2 times in a row"}  # on a slow host its successor may, too
 
 
 def test_a_worker_that_fails_its_check_in_a_serving_instance_waits_and_the_master_lives(site: Site) -> None:

@@ -52,13 +52,13 @@ def version(place: Path, site: Site) -> str:
 
 
 def test_an_upgrade_restarts_no_app_and_needs_nothing_of_the_old_version(site: Site) -> None:
-    ports = {"blog": site.app("blog", health={"path": "/"}), "chat": a_port()}
+    ports = {"blog": site.app("blog", health={"path": "/"}, probation="0s"), "chat": a_port()}
     (site.root / "apps" / "chat").mkdir()
     site.save(site.root / "apps" / "chat" / "asgi.py", ASGI.replace("VERSION", "1"))
-    site.manifest("chat", port=ports["chat"])
+    site.manifest("chat", port=ports["chat"], probation="0s")
     old, new = installed(site, "1.0.0"), installed(site, "2.0.0")
     daemon = run(site, old)
-    eventually(lambda: site.settled(*ports))
+    eventually(lambda: site.settled(*ports) and all(map(site.proven, ports)))
     assert version(old, site) == "1.0.0"
     before = site.pids()
     with under_load(ports["blog"]) as load, under_load(ports["chat"], clients=1) as chatter:
