@@ -1,6 +1,7 @@
 """One runner for every benchmark: figures side by side with the peers', as JSON, and the report made of them."""
 
 import argparse
+import os
 import sys
 import time
 import traceback
@@ -19,6 +20,8 @@ _USAGE = """python -m benchmarks [--quick] [--peers NAME,…] [CASE…]   the ca
 
 
 def main(arguments: Sequence[str]) -> int:
+    # What is installed has its bytecode; a checkout in such an environment would be compiled anew at every start.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if arguments and arguments[0] in STUDIES:
         return study(arguments[0])(arguments[1:])
     asked = _parser().parse_args(arguments)

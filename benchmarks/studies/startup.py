@@ -50,8 +50,7 @@ def _commands(directory: Path) -> dict[str, list[str]]:
 
 def _measure(commands: Mapping[str, Sequence[str]], bytecode: Path) -> dict[str, list[float]]:
     """Seconds of each, in turns; the first turn, which compiles, does not count."""
-    env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    env["PYTHONPYCACHEPREFIX"] = str(bytecode)
+    env = {**os.environ, "PYTHONPYCACHEPREFIX": str(bytecode)}
     taken: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(_ROUNDS + 1):
         for name, command in commands.items():
