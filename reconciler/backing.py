@@ -18,6 +18,7 @@ from reconciler.converge import Report
 from reconciler.desired import App, Bound, Service
 from reconciler.journal import Journal, Kind
 from reconciler.observed import Supplies
+from reconciler.planner import Planner
 from reconciler.services.dumping import dumped
 from reconciler.services.envfiles import EnvFiles
 from reconciler.services.kind import Grant, Impossible, Provision, ServiceError
@@ -83,6 +84,7 @@ class Backing:
         self.env = EnvFiles(ledger)
         around = Around(boot=boot, alive=alive, spare=spare, checked=self._checked_of, told=self._told_of)
         self._sight = Sight(settings, ledger, self.env, around)
+        self._planner: Planner[Service, Seen, Plan] = Planner(plan)
 
     # What is asked
 
@@ -162,7 +164,7 @@ class Backing:
         return time.monotonic()
 
     def plan(self, name: str, asked: Service | None) -> Plan:
-        return plan(asked, self.observe(name), self.now())
+        return self._planner.plan(name, asked, self.observe(name), self.now())
 
     def when_failing(self, name: str) -> str:  # noqa: ARG002  it is the same for each
         """A service whose next step fails; what apps were given of it before is theirs still."""

@@ -8,7 +8,7 @@ mistake of ours that one name runs into is told and survived like a failure, and
 import asyncio
 import contextlib
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -91,23 +91,36 @@ class Controller:
 
     async def _keep(self, name: str, bell: asyncio.Event) -> None:
         subject = Subject(name=name, asked=partial(self._asked_of, name), bell=bell)
-        held = partial(self._held, name)
         while True:
             try:
-                done: Plan = await self._retrying(subject)(converge, subject, self._world, held)
+                done = await self._converged(subject, partial(self._held, name))
+                self._failing.pop(name, None)
+                if self._asked_of(name) is None and not bell.is_set() and done.look_again_at is None:
+                    del self._bells[name]
+                    return
+                await self._rest(bell, done.look_again_at, partial(self._is_still, done, subject))
             except Overtaken:
                 continue
             except Exception as mistake:  # noqa: BLE001  whatever it is, it must not end the others' tasks
                 await self._survive(subject, mistake)
-                continue
-            self._failing.pop(name, None)
-            if self._asked_of(name) is None and not bell.is_set() and done.look_again_at is None:
-                del self._bells[name]
-                return
-            await self._rest(bell, done.look_again_at)
 
     def _asked_of(self, name: str) -> Asked | None:
         return self._asked.get(name)
+
+    async def _converged(self, subject: Subject, held: Callable[[Action], ActionFailed | None]) -> Plan:
+        """The plan that is left; most wakes change nothing, and what retries is made only once something failed."""
+        try:
+            return await converge(subject, self._world, held)
+        except ActionFailed as failed:
+            failures = iter((failed,))
+
+        async def again() -> Plan:
+            for failure in failures:
+                raise failure
+            return await converge(subject, self._world, held)
+
+        done: Plan = await self._retrying(subject)(again)
+        return done
 
     def _retrying(self, subject: Subject) -> AsyncRetrying:
         return AsyncRetrying(
@@ -174,16 +187,23 @@ class Controller:
                 Report(state="failing", message=message, next_try_at=again_at, failures=1, failed_now=True),
             )
         await asyncio.sleep(self._backoff.first_s)
-        await self._rest(subject.bell, again_at)
+        await self._rest(subject.bell, again_at, lambda: False)
 
-    async def _rest(self, bell: asyncio.Event, look_again_at: float | None) -> None:
-        """Sleep until woken, until time alone may have changed the plan, or for the periodic second look."""
+    def _is_still(self, done: Plan, subject: Subject) -> bool:
+        """True when the World says that nothing has changed at all: by making the very plan of which all is done."""
+        return subject.peek(self._world) is done and not done.at_once
+
+    async def _rest(self, bell: asyncio.Event, look_again_at: float | None, is_known: Callable[[], bool]) -> None:
+        """Sleep until woken by what is not known, until time alone may change the plan, or until the periodic look."""
         seconds = self._resync_s * (0.75 + 0.5 * self._noise.random())
         if look_again_at is not None:
             seconds = min(seconds, max(0.0, look_again_at - self._world.now()))
         try:
             async with asyncio.timeout(seconds):
                 await bell.wait()
+                while is_known():
+                    bell.clear()
+                    await bell.wait()
         except TimeoutError:
             pass
 

@@ -107,7 +107,10 @@ class World(Protocol):
         ...
 
     def plan(self, name: str, asked: Asked | None) -> Plan:
-        """The difference between what is asked and what is true right now; cheap, and without an effect."""
+        """The difference between what is asked and what is true right now; cheap, and without an effect.
+
+        The same object as before says that nothing the plan is made from has changed.
+        """
         ...
 
     def when_failing(self, name: str) -> str:

@@ -43,6 +43,7 @@ from reconciler.journal import Journal, Kind
 from reconciler.neighbours import Neighbours
 from reconciler.observed import Instance, Observed, Pin, Rest, Supplies, Trouble
 from reconciler.plan import Plan, State, plan, state_when_failing
+from reconciler.planner import Planner
 from reconciler.records import Records, Standing
 from reconciler.serving.gunicorn import Code, Given, Places
 from reconciler.serving.instances import CannotStart, Instances
@@ -111,6 +112,7 @@ class Host:
         self._neighbours = Neighbours()
         self._watchers = Watchers(tasks, self._heard)
         self._apps: Mapping[str, App] = {}
+        self._planner: Planner[App, Observed, Plan] = Planner(plan)
         self._unserved: dict[str, float] = {}
         self._restart_before: dict[str, float] = {}
         self._builds = {name: stager.kept(name) for name in _directories(self._layout.apps)}
@@ -200,7 +202,7 @@ class Host:
         return time.monotonic()
 
     def plan(self, name: str, asked: App | None) -> Plan:
-        return plan(asked, self.observe(name), self.now())
+        return self._planner.plan(name, asked, self.observe(name), self.now())
 
     def when_failing(self, name: str) -> State:
         return state_when_failing(self.observe(name))

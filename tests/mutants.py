@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TESTS = ("test_plan.py", "test_converge.py", "test_controller.py", "simulation")
+TESTS = ("test_plan.py", "test_planner.py", "test_converge.py", "test_controller.py", "simulation")
 
 
 MOST_MEMORY = 1_500_000_000  # a mistake may make a story that never ends
@@ -178,11 +178,20 @@ MUTANTS = (
     Mutant("the task of a removed app never ends", "controller.py",
            "if self._asked_of(name) is None and not bell.is_set() and", "if False and"),
     Mutant("a mistake met by one app ends all", "controller.py",
-           "                await self._survive(subject, mistake)\n                continue\n",
+           "                await self._survive(subject, mistake)\n",
            "                raise\n"),
     Mutant("a mistake is met again and again without a pause", "controller.py",
-           "        await asyncio.sleep(self._backoff.first_s)\n        await self._rest(subject.bell, again_at)\n",
+           "        await asyncio.sleep(self._backoff.first_s)\n"
+           "        await self._rest(subject.bell, again_at, lambda: False)\n",
            ""),
+    Mutant("a wake at rest changes nothing", "controller.py",
+           "return subject.peek(self._world) is done and not done.at_once", "return True"),
+    Mutant("what failed is tried once more without a pause", "controller.py",
+           "            for failure in failures:\n                raise failure\n", ""),
+    Mutant("a plan outlives the time it holds for", "planner.py", "last.asked is asked and _is_before(now, last.plan)",
+           "last.asked is asked"),
+    Mutant("a plan outlives what was seen", "planner.py", " and last.seen == seen:", ":"),
+    Mutant("a plan outlives what was asked", "planner.py", "last.asked is asked and ", ""),
 )  # fmt: skip
 
 

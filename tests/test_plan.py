@@ -963,6 +963,16 @@ def _running(draw: st.DrawFn, *, may_sleep: bool | None = None) -> tuple[App, Ob
     return app, observed if not _ends(app, observed) else replace(observed, pin=None)
 
 
+@given(_running(), st.floats(min_value=0, max_value=0.999))
+def test_until_it_says_to_look_again_time_alone_changes_no_plan(running: "Running", part: float) -> None:
+    app, observed = running
+    decided = plan(app, observed, NOW)
+    until = NOW + 1e6 if decided.look_again_at is None else decided.look_again_at
+    later = plan(app, observed, NOW + (until - NOW) * part)
+    assert replace(later, actions=()) == replace(decided, actions=())
+    assert list(map(str, later.actions)) == list(map(str, decided.actions))
+
+
 _MANY = 60
 
 Situation = tuple[App | None, Observed]

@@ -34,6 +34,7 @@ from reconciler.converge import Report
 from reconciler.desired import Address, App, Build, CrashPolicy, Recipe, Revision, Server, Source
 from reconciler.observed import Instance, Observed, Pin, Rest, SourceLook, Trouble
 from reconciler.plan import Plan, State, plan, state_when_failing
+from reconciler.planner import Planner
 
 NOW = 1000.0
 _PROVEN_KEPT = 2
@@ -389,12 +390,13 @@ class FakeWorld:
     looks: int = 0
     reports: dict[str, list[Report]] = field(default_factory=dict)
     _names: "itertools.count[int]" = field(default_factory=itertools.count)
+    _planner: Planner[App, Observed, Plan] = field(default_factory=lambda: Planner(plan))
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
     def plan(self, name: str, asked: App | None) -> Plan:
-        return plan(asked, self.observe(name), self.now())
+        return self._planner.plan(name, asked, self.observe(name), self.now())
 
     def when_failing(self, name: str) -> State:
         return state_when_failing(self.observe(name))

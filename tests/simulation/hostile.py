@@ -37,6 +37,7 @@ from reconciler.failures import crash_delay_s
 from reconciler.neighbours import Neighbours
 from reconciler.observed import Instance, Observed, Pin, Rest
 from reconciler.plan import Plan, State, plan, state_when_failing
+from reconciler.planner import Planner
 from tests.world import after, born, coming_up, failed, stranding, waiting, with_instance, without_instance
 
 BACKOFF_S = 1.0
@@ -238,6 +239,7 @@ class Daemon:
     dies_in: int | None = None
     dead: bool = False
     neighbours: Neighbours = field(default_factory=Neighbours)
+    _planner: Planner[App, Observed, Plan] = field(default_factory=lambda: Planner(plan))
     _known: dict[str, Observed] = field(default_factory=dict)
     _asked: dict[str, App | None] = field(default_factory=dict)
     _looks: dict[str, "deque[float]"] = field(default_factory=dict)
@@ -282,7 +284,7 @@ class Daemon:
         return asyncio.get_running_loop().time()
 
     def plan(self, name: str, asked: App | None) -> Plan:
-        return plan(asked, self.observe(name), self.now())
+        return self._planner.plan(name, asked, self.observe(name), self.now())
 
     def when_failing(self, name: str) -> State:
         return state_when_failing(self.observe(name))
