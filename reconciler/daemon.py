@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import random
 import resource
@@ -36,7 +37,6 @@ from reconciler.manifests.document import HostDefaults
 from reconciler.manifests.look import look
 from reconciler.metrics.measured import Measured
 from reconciler.metrics.tally import Tally
-from reconciler.notifications.announcer import Announcer, Pace
 from reconciler.observed import Observed
 from reconciler.ownership import claimed
 from reconciler.records import Records, open_or_rebuild, state_id
@@ -68,6 +68,7 @@ _TEND_EVERY_S = 30.0
 _BURY_AFTER_S = 5.0
 _AGAIN_S = 5.0
 _STATUS_EVERY_S = 5.0
+_M_ARENA_MAX = -8  # malloc.h
 
 
 class Daemon:
@@ -257,6 +258,11 @@ class Daemon:
 
     def _announce(self) -> None:
         """From now on, tell whoever the settings name of trouble and its end."""
+        if not self.settings.notifications:
+            return
+        # What mails and posts is loaded only where somebody is told: most hosts tell nobody.
+        from reconciler.notifications.announcer import Announcer, Pace
+
         pace = Pace(every_s=self.settings.notify_every_s, settle_s=self.settings.notify_settle_s)
         discretion = Discretion(
             self._ledger,
@@ -573,6 +579,12 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+def _share_one_heap() -> None:
+    """Threads here mostly wait: a heap for each of them, as glibc gives by default, only costs memory."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
 @contextlib.contextmanager
 def _opened(layout: Layout) -> Iterator[tuple[Database, bool]]:
     database, lost = open_or_rebuild(layout.database)
@@ -589,6 +601,7 @@ async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, asyncio.Task
     """
     keep_descriptors()
     _raise_descriptor_limit()
+    _share_one_heap()
     take_in_orphans()
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -63,6 +63,7 @@ def open_database(file: Path, *, read_only: bool = False, upgrade: bool = False)
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=NORMAL")
         database.execute("PRAGMA wal_autocheckpoint=400")
+        database.execute("PRAGMA cache_size=-512")  # KiB: what is read often, we remember ourselves
     try:
         _make_current(database, file, read_only=read_only, upgrade=upgrade)
     except BaseException:
