@@ -13,6 +13,7 @@ import click
 from reconciler.cli.options import examples, layout_in_use, state_option
 from reconciler.cli.table import plain
 from reconciler.cli.visible import visible
+from reconciler.serving.logs import is_replaced
 
 _POLL_S = 0.3
 _BLOCK = 64 * 1024
@@ -62,7 +63,7 @@ def _print(log: Path, lines: int, *, follow: bool, raw: bool) -> None:
                 click.echo(chunk if raw else visible(decoder.decode(chunk)), nl=False)
             elif not follow:
                 return
-            elif _is_replaced(file, log):
+            elif is_replaced(file, log):
                 file.close()
                 file = log.open("rb")
             else:
@@ -91,13 +92,3 @@ def _seek_last(file: BinaryIO, lines: int) -> None:
             return
         wanted, at = wanted - breaks, start
     file.seek(0)
-
-
-def _is_replaced(file: BinaryIO, log: Path) -> bool:
-    """True when the log is another file by now, or was emptied."""
-    here = os.fstat(file.fileno())
-    try:
-        there = log.stat()
-    except OSError:
-        return False
-    return there.st_ino != here.st_ino or there.st_size < file.tell()

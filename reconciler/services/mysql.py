@@ -8,7 +8,6 @@ import asyncio
 import os
 import re
 import secrets
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -20,6 +19,7 @@ from reconciler.services.kind import Client, Credentials, Grant, Provision, Serv
 from reconciler.services.mysql_database import drop_all, drop_user, make_database, open_to_user
 from reconciler.services.mysql_server import Door, NotLetIn, Session, account, admin_door, name_of, opened
 from reconciler.services.naming import called
+from reconciler.services.turns import Turns
 
 _STEP_S = 50.0
 _AT_ONCE = 8
@@ -35,7 +35,7 @@ class Mysql:
     """One server or many; constructed once."""
 
     def __init__(self) -> None:
-        self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
+        self._turns = Turns(_AT_ONCE)
 
     async def provision(self, service: Provision) -> None:
         async with self._step(service) as session:
@@ -48,7 +48,7 @@ class Mysql:
         return _credentials(service, grant)
 
     async def examine(self, service: Provision, grant: Grant, credentials: Credentials) -> str | None:
-        async with self._turn(service, _STEP_S):
+        async with self._turn(service):
             try:
                 async with self._opened(_app_door(service, credentials)) as session:
                     await session.ask("SELECT 1")
@@ -68,7 +68,7 @@ class Mysql:
             await session.ask(f"DROP USER IF EXISTS {account(_restorer(service))}")
 
     async def size_bytes(self, service: Provision) -> int | None:
-        async with self._turn(service, _STEP_S), self._opened(admin_door(service)) as session:
+        async with self._turn(service), self._opened(admin_door(service)) as session:
             ((size,),) = await session.ask(
                 "SELECT sum(data_length + index_length) FROM information_schema.tables WHERE table_schema = %s",
                 _name(service),
@@ -130,15 +130,9 @@ class Mysql:
     def _opened(self, door: Door) -> AbstractAsyncContextManager[Session]:
         return opened(door)
 
-    @asynccontextmanager
-    async def _turn(self, service: Provision, within_s: float) -> AsyncIterator[None]:
-        """One of the few connections to a server, for so long at most; the wait for it counts."""
+    def _turn(self, service: Provision, within_s: float = _STEP_S) -> AbstractAsyncContextManager[None]:
         door = admin_door(service)
-        try:
-            async with asyncio.timeout(within_s), self._turns[door.server.name]:
-                yield
-        except TimeoutError:
-            raise ServiceError(f"{door} did not do it within {within_s:g} s") from None
+        return self._turns.turn(door.server.name, str(door), within_s)
 
     @asynccontextmanager
     async def _step(self, service: Provision, within_s: float = _STEP_S) -> AsyncIterator[Session]:

@@ -7,7 +7,6 @@ server ends before it is looked at.
 
 import asyncio
 import os
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -28,6 +27,7 @@ from reconciler.services.postgresql_database import (
     users_of,
 )
 from reconciler.services.postgresql_server import CannotConnect, Door, Session, admin_door, opened
+from reconciler.services.turns import Turns
 
 _STEP_S = 50.0
 _AT_ONCE = 8  # connections the daemon takes of a server's 100, with one more each for a moment
@@ -40,7 +40,7 @@ class Postgresql:
     """One server or many; constructed once."""
 
     def __init__(self) -> None:
-        self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
+        self._turns = Turns(_AT_ONCE)
 
     async def provision(self, service: Provision) -> None:
         async with self._step(service) as session:
@@ -54,7 +54,7 @@ class Postgresql:
 
     async def examine(self, service: Provision, grant: Grant, credentials: Credentials) -> str | None:
         names = _names(service)
-        async with self._turn(service, _STEP_S):
+        async with self._turn(service):
             try:
                 async with self._opened(_app_door(service, credentials)) as session:
                     ((acts_as,),) = await session.ask("SELECT current_user::text")
@@ -77,7 +77,7 @@ class Postgresql:
             await session.do("DROP ROLE IF EXISTS {}", names.owner)
 
     async def size_bytes(self, service: Provision) -> int | None:
-        async with self._turn(service, _STEP_S), self._opened(admin_door(service)) as session:
+        async with self._turn(service), self._opened(admin_door(service)) as session:
             found = await session.ask(
                 "SELECT pg_database_size(oid) FROM pg_database WHERE datname = %(name)s",
                 {"name": _names(service).database},
@@ -127,15 +127,9 @@ class Postgresql:
     def _inside(self, service: Provision) -> Inside:
         return lambda database: self._opened(admin_door(service, database))
 
-    @asynccontextmanager
-    async def _turn(self, service: Provision, within_s: float) -> AsyncIterator[None]:
-        """One of the few connections to a server, for so long at most; the wait for it counts."""
+    def _turn(self, service: Provision, within_s: float = _STEP_S) -> AbstractAsyncContextManager[None]:
         door = admin_door(service)
-        try:
-            async with asyncio.timeout(within_s), self._turns[door.server.name]:
-                yield
-        except TimeoutError:
-            raise ServiceError(f"{door} did not do it within {within_s:g} s") from None
+        return self._turns.turn(door.server.name, str(door), within_s)
 
     @asynccontextmanager
     async def _step(self, service: Provision, within_s: float = _STEP_S) -> AsyncIterator[Session]:

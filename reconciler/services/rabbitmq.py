@@ -1,7 +1,6 @@
 """RabbitMQ 3.8 and newer: a virtual host for each service, and for each grant a user who may enter that one only."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from reconciler.services.amqp import Login, Refused, let_in
 from reconciler.services.kind import Client, Credentials, Grant, Impossible, Provision, Server, ServiceError
 from reconciler.services.naming import called
 from reconciler.services.rabbitmq_server import Administration, administration, authority, said_of, server_of
+from reconciler.services.turns import Turns
 
 _STEP_S = 50.0
 _CONNECT_S = 5.0
@@ -23,7 +23,7 @@ class Rabbitmq:
     """One server or many; constructed once."""
 
     def __init__(self) -> None:
-        self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
+        self._turns = Turns(_AT_ONCE)
 
     async def provision(self, service: Provision) -> None:
         async with self._step(service) as broker:
@@ -79,17 +79,12 @@ class Rabbitmq:
 
     @asynccontextmanager
     async def _step(self, service: Provision) -> AsyncIterator[Administration]:
-        """One of the few connections to a server, for so long at most; the wait for it counts."""
         server = server_of(service)
-        try:
-            async with (
-                asyncio.timeout(_STEP_S),
-                self._turns[server.name],
-                self._administration(server) as broker,
-            ):
-                yield broker
-        except TimeoutError:
-            raise ServiceError(f"{said_of(server)} did not do it within {_STEP_S:g} s") from None
+        async with (
+            self._turns.turn(server.name, said_of(server), _STEP_S),
+            self._administration(server) as broker,
+        ):
+            yield broker
 
     @asynccontextmanager
     async def _administration(self, server: Server) -> AsyncIterator[Administration]:

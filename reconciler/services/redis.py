@@ -6,7 +6,6 @@ password. Nothing else is kept on such a server than which number is whose.
 
 import asyncio
 import os
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -19,6 +18,7 @@ from reconciler.services.kind import Client, Credentials, Grant, Impossible, Pro
 from reconciler.services.naming import called
 from reconciler.services.redis_numbers import forget_number, number_of
 from reconciler.services.redis_server import Door, NotLetIn, Session, admin_door, opened
+from reconciler.services.turns import Turns
 
 _STEP_S = 50.0
 _AT_ONCE = 8
@@ -29,7 +29,7 @@ class Redis:
     """One server or many; constructed once."""
 
     def __init__(self) -> None:
-        self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
+        self._turns = Turns(_AT_ONCE)
 
     async def provision(self, service: Provision) -> None:
         async with self._step(service) as session:
@@ -51,7 +51,7 @@ class Redis:
         return _credentials(service, grant, 0)
 
     async def examine(self, service: Provision, grant: Grant, credentials: Credentials) -> str | None:
-        async with self._turn(service, _STEP_S):
+        async with self._turn(service):
             try:
                 async with self._opened(_app_door(service, credentials)) as session:
                     await session.do("GET", f"{credentials.get('prefix', '')}reconciler")
@@ -135,15 +135,9 @@ class Redis:
     def _inside(self, service: Provision) -> redis_keys.Inside:
         return lambda number: self._opened(admin_door(service, number))
 
-    @asynccontextmanager
-    async def _turn(self, service: Provision, within_s: float) -> AsyncIterator[None]:
-        """One of the few connections to a server, for so long at most; the wait for it counts."""
+    def _turn(self, service: Provision, within_s: float = _STEP_S) -> AbstractAsyncContextManager[None]:
         door = admin_door(service)
-        try:
-            async with asyncio.timeout(within_s), self._turns[door.server.name]:
-                yield
-        except TimeoutError:
-            raise ServiceError(f"{door} did not do it within {within_s:g} s") from None
+        return self._turns.turn(door.server.name, str(door), within_s)
 
     @asynccontextmanager
     async def _step(self, service: Provision, within_s: float = _STEP_S) -> AsyncIterator[Session]:

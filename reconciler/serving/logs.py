@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 _TAIL_BYTES = 64 * 1024
 _GUNICORN_LINE = re.compile(r"^\[[^\]]+\] \[\d+\] \[(?P<level>[A-Z]+)\] (?P<text>.*)$")
@@ -16,6 +17,16 @@ def size(log: Path) -> int:
         return log.stat().st_size
     except OSError:
         return 0
+
+
+def is_replaced(file: BinaryIO, log: Path) -> bool:
+    """True when the log is another file by now, or was emptied."""
+    here = os.fstat(file.fileno())
+    try:
+        there = log.stat()
+    except OSError:
+        return False
+    return there.st_ino != here.st_ino or there.st_size < file.tell()
 
 
 def unwritable(log: Path) -> str:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
 
+from reconciler.serving.logs import is_replaced
 from reconciler.web.reading import opened
 
 MOST_LINES = 2000
@@ -43,7 +44,7 @@ async def follow(log: Path, count: int) -> AsyncIterator[list[str] | None]:
                 if whole:
                     yield [_text(part) for part in whole[-MOST_LINES:]]
             else:
-                if file is not None and _is_replaced(file, log):
+                if file is not None and is_replaced(file, log):
                     file.close()
                     file, rest = None, b""
                     continue
@@ -77,13 +78,3 @@ def _last(file: BinaryIO, count: int) -> list[str]:
 
 def _text(part: bytes) -> str:
     return part[:_LONGEST_LINE].decode("utf-8", "replace")
-
-
-def _is_replaced(file: BinaryIO, log: Path) -> bool:
-    """True when the log is another file by now, or was emptied."""
-    here = os.fstat(file.fileno())
-    try:
-        there = log.stat()
-    except OSError:
-        return False
-    return there.st_ino != here.st_ino or there.st_size < file.tell()

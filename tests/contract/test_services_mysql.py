@@ -1,12 +1,9 @@
 """MariaDB for real: one database and one user however often it is interrupted, and nobody in another's."""
 
 import asyncio
-import os
-import socket
-import subprocess
 import traceback
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -25,6 +22,16 @@ from tests.contract.machine import on_the_loop
 from tests.servers.asked import Killed, a_grant, a_service
 from tests.servers.mysql import MysqlServer
 from tests.servers.mysql import mysql_server as running
+from tests.servers.stories import (
+    a_dump_that_cannot_be_written_or_read_is_said_to_be,
+    a_port_that_says_nothing,
+    a_port_where_nobody_listens,
+    cut_short,
+    every_step_says,
+    fifty_at_once,
+    made_by_two_daemons_at_once,
+    said_by,
+)
 
 pytestmark = pytest.mark.contract
 
@@ -70,12 +77,6 @@ class Mortal(Mysql):
 
             session.ask = once_more  # type: ignore[method-assign]
             yield session
-
-
-async def cut_short(story: Coroutine[Any, Any, object]) -> None:
-    """Run it until it ends or is interrupted."""
-    with suppress(Killed, asyncio.CancelledError):
-        await asyncio.ensure_future(story)
 
 
 interrupted = pytest.mark.parametrize(("who", "cancelled"), [("all", False), ("least", True)])
@@ -351,49 +352,23 @@ async def test_what_somebody_changed_is_noticed_and_set_right(main: MysqlServer,
 
 @on_the_loop
 async def test_fifty_at_once(main: MysqlServer) -> None:
-    kind = Mysql()
-
-    async def one() -> None:
-        service, grant = a_service(main.server), a_grant()
-        await kind.provision(service)
-        credentials = await kind.bind(service, grant)
-        assert await kind.examine(service, grant, credentials) is None
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(50):
-            group.create_task(one())
+    await fifty_at_once(Mysql(), main.server)
 
 
 @on_the_loop
 async def test_two_daemons_doing_the_same_at_once_make_one(main: MysqlServer, server: Server) -> None:
-    service, grant = a_service(server), a_grant()
-
-    async def both() -> Credentials:
-        kind = Mysql()
-        await kind.provision(service)
-        return await kind.bind(service, grant)
-
-    first, second = await asyncio.gather(both(), both())
-    assert first == second
-    assert ask(first, "SELECT 1") == [(1,)]
+    made_once = await made_by_two_daemons_at_once(Mysql, server)
+    assert ask(made_once, "SELECT 1") == [(1,)]
 
 
 @on_the_loop
 async def test_a_server_that_is_down_is_said_to_be(main: MysqlServer) -> None:
     service, grant, credentials = await bound(replace(main.server, host=str(main.socket)))
+    down = f"mysql server main \\({main.socket}\\) refused the connection"
     main.stop()
     kind = Mysql()
     try:
-        for step in (
-            lambda: kind.provision(service),
-            lambda: kind.bind(service, grant),
-            lambda: kind.examine(service, grant, credentials),
-            lambda: kind.unbind(service, grant),
-            lambda: kind.deprovision(service),
-            lambda: kind.size_bytes(service),
-        ):
-            with pytest.raises(ServiceError, match=f"mysql server main \\({main.socket}\\) refused the connection"):
-                await step()
+        await every_step_says(down, kind, service, grant, credentials)
     finally:
         main.start()
     assert await Mysql().examine(service, grant, credentials) is None
@@ -401,18 +376,18 @@ async def test_a_server_that_is_down_is_said_to_be(main: MysqlServer) -> None:
 
 @on_the_loop
 async def test_a_port_where_nobody_listens_is_said_to_refuse(main: MysqlServer) -> None:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port = held.getsockname()[1]
-        with pytest.raises(ServiceError, match=f"mysql server main \\(127.0.0.1:{port}\\) refused the connection"):
-            await Mysql().provision(a_service(replace(main.server, port=port)))
+    with (
+        a_port_where_nobody_listens() as port,
+        pytest.raises(ServiceError, match=f"mysql server main \\(127.0.0.1:{port}\\) refused the connection"),
+    ):
+        await Mysql().provision(a_service(replace(main.server, port=port)))
 
 
 @on_the_loop
 async def test_a_server_that_says_nothing_is_not_waited_for(main: MysqlServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mysql_server, "_CONNECT_S", 1)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        server = replace(main.server, port=silent.getsockname()[1])
+    with a_port_that_says_nothing() as port:
+        server = replace(main.server, port=port)
         with pytest.raises(ServiceError, match="did not answer within 1 s"):
             await Mysql().provision(a_service(server))
 
@@ -444,25 +419,13 @@ async def test_the_client_and_the_size_tell_of_the_service(main: MysqlServer, se
     size = await Mysql().size_bytes(service)
     assert size is not None
     assert size > 1000
-    client = Mysql().client(service, credentials)
-    done = subprocess.run(
-        [*client.argv, "-BNe", "SELECT user(), database()"],
-        env={"PATH": os.environ["PATH"], **client.environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.startswith(f"{grant.user}@")
-    assert str(credentials["name"]) in done.stdout
-    assert grant.password.reveal() not in repr(client)
+    said = said_by(Mysql().client(service, credentials), grant, "-BNe", "SELECT user(), database()")
+    assert said.startswith(f"{grant.user}@")
+    assert str(credentials["name"]) in said
 
 
 @on_the_loop
 async def test_a_dump_that_cannot_be_written_or_read_is_said_to_be(main: MysqlServer, tmp_path: Path) -> None:
     service, _, credentials = await bound(main.server)
-    with pytest.raises(ServiceError, match=r"cannot write .*nowhere"):
-        await Mysql().dump(service, tmp_path / "nowhere" / "dump")
-    with pytest.raises(ServiceError, match=r"cannot read .*nothing"):
-        await Mysql().restore(service, tmp_path / "nothing")
+    await a_dump_that_cannot_be_written_or_read_is_said_to_be(Mysql(), service, tmp_path)
     assert ask(credentials, "SELECT 1") == [(1,)]
-    assert list(tmp_path.iterdir()) == []

@@ -1,12 +1,9 @@
 """PostgreSQL for real: one database and one user however often it is interrupted, and nobody in another's."""
 
 import asyncio
-import os
-import socket
-import subprocess
 import traceback
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -24,6 +21,16 @@ from tests.contract.machine import on_the_loop
 from tests.servers.asked import Killed, a_grant, a_service
 from tests.servers.postgresql import PostgresqlServer
 from tests.servers.postgresql import postgresql_server as running
+from tests.servers.stories import (
+    a_dump_that_cannot_be_written_or_read_is_said_to_be,
+    a_port_that_says_nothing,
+    a_port_where_nobody_listens,
+    cut_short,
+    every_step_says,
+    fifty_at_once,
+    made_by_two_daemons_at_once,
+    said_by,
+)
 
 pytestmark = pytest.mark.contract
 
@@ -139,12 +146,6 @@ async def test_a_name_of_any_length_fits(server: Server) -> None:
     assert len(str(credentials["name"])) <= 63
     assert ask(credentials, "SELECT 1") == [(1,)]
     await Postgresql().deprovision(service)
-
-
-async def cut_short(story: Coroutine[Any, Any, object]) -> None:
-    """Run it until it ends or is interrupted."""
-    with suppress(Killed, asyncio.CancelledError):
-        await asyncio.ensure_future(story)
 
 
 interrupted = pytest.mark.parametrize(("who", "cancelled"), [("superuser", False), ("least", True)])
@@ -361,31 +362,13 @@ async def test_what_somebody_changed_is_noticed_and_set_right(main: PostgresqlSe
 
 @on_the_loop
 async def test_fifty_at_once(main: PostgresqlServer) -> None:
-    kind = Postgresql()
-
-    async def one() -> None:
-        service, grant = a_service(main.server), a_grant()
-        await kind.provision(service)
-        credentials = await kind.bind(service, grant)
-        assert await kind.examine(service, grant, credentials) is None
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(50):
-            group.create_task(one())
+    await fifty_at_once(Postgresql(), main.server)
 
 
 @on_the_loop
 async def test_two_daemons_doing_the_same_at_once_make_one(main: PostgresqlServer, server: Server) -> None:
-    service, grant = a_service(server), a_grant()
-
-    async def both() -> Credentials:
-        kind = Postgresql()
-        await kind.provision(service)
-        return await kind.bind(service, grant)
-
-    first, second = await asyncio.gather(both(), both())
-    assert first == second
-    assert ask(first, "SELECT 1") == [(1,)]
+    made_once = await made_by_two_daemons_at_once(Postgresql, server)
+    assert ask(made_once, "SELECT 1") == [(1,)]
 
 
 @on_the_loop
@@ -395,16 +378,7 @@ async def test_a_server_that_is_down_is_said_to_be(main: PostgresqlServer) -> No
     main.stop()
     kind = Postgresql()
     try:
-        for step in (
-            lambda: kind.provision(service),
-            lambda: kind.bind(service, grant),
-            lambda: kind.examine(service, grant, credentials),
-            lambda: kind.unbind(service, grant),
-            lambda: kind.deprovision(service),
-            lambda: kind.size_bytes(service),
-        ):
-            with pytest.raises(ServiceError, match=down):
-                await step()
+        await every_step_says(down, kind, service, grant, credentials)
     finally:
         main.start()
     assert await Postgresql().examine(service, grant, credentials) is None
@@ -412,11 +386,11 @@ async def test_a_server_that_is_down_is_said_to_be(main: PostgresqlServer) -> No
 
 @on_the_loop
 async def test_a_port_where_nobody_listens_is_said_to_refuse(main: PostgresqlServer) -> None:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port = held.getsockname()[1]
-        with pytest.raises(ServiceError, match=f"postgresql server main \\(127.0.0.1:{port}\\) refused the connection"):
-            await Postgresql().provision(a_service(replace(main.server, port=port)))
+    with (
+        a_port_where_nobody_listens() as port,
+        pytest.raises(ServiceError, match=f"postgresql server main \\(127.0.0.1:{port}\\) refused the connection"),
+    ):
+        await Postgresql().provision(a_service(replace(main.server, port=port)))
 
 
 @on_the_loop
@@ -424,8 +398,8 @@ async def test_a_server_that_says_nothing_is_not_waited_for(
     main: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgresql_server, "_CONNECT_S", 2)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        server = replace(main.server, port=silent.getsockname()[1])
+    with a_port_that_says_nothing() as port:
+        server = replace(main.server, port=port)
         with pytest.raises(ServiceError, match="did not answer within 2 s"):
             await Postgresql().provision(a_service(server))
 
@@ -469,24 +443,11 @@ async def test_psql_and_the_size_tell_of_the_service(main: PostgresqlServer, ser
     size = await Postgresql().size_bytes(service)
     assert size is not None
     assert size > 1_000_000
-    client = Postgresql().client(service, credentials)
-    done = subprocess.run(
-        [*client.argv, "-Atc", "SELECT session_user"],
-        env={"PATH": os.environ["PATH"], **client.environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == grant.user
-    assert grant.password.reveal() not in repr(client)
+    assert said_by(Postgresql().client(service, credentials), grant, "-Atc", "SELECT session_user") == grant.user
 
 
 @on_the_loop
 async def test_a_dump_that_cannot_be_written_or_read_is_said_to_be(main: PostgresqlServer, tmp_path: Path) -> None:
     service, _, credentials = await bound(main.server)
-    with pytest.raises(ServiceError, match=r"cannot write .*nowhere"):
-        await Postgresql().dump(service, tmp_path / "nowhere" / "dump")
-    with pytest.raises(ServiceError, match=r"cannot read .*nothing"):
-        await Postgresql().restore(service, tmp_path / "nothing")
+    await a_dump_that_cannot_be_written_or_read_is_said_to_be(Postgresql(), service, tmp_path)
     assert ask(credentials, "SELECT 1") == [(1,)]
-    assert list(tmp_path.iterdir()) == []

@@ -1,10 +1,9 @@
 """RabbitMQ for real: a virtual host for each service, and users who may enter that one only."""
 
 import asyncio
-import socket
 import struct
 import traceback
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from itertools import count
@@ -24,6 +23,7 @@ from tests.contract.machine import on_the_loop
 from tests.servers.asked import Killed, a_grant, a_service
 from tests.servers.rabbitmq import RabbitmqServer
 from tests.servers.rabbitmq import rabbitmq_server as running
+from tests.servers.stories import a_port_that_says_nothing, a_port_where_nobody_listens, cut_short, fifty_at_once
 
 pytestmark = pytest.mark.contract
 
@@ -69,12 +69,6 @@ class Mortal(Rabbitmq):
     async def _administration(self, server: Server) -> AsyncIterator[Administration]:
         async with super()._administration(server) as broker:
             yield _Counted(broker, self)
-
-
-async def cut_short(story: Coroutine[Any, Any, object]) -> None:
-    """Run it until it ends or is interrupted."""
-    with suppress(Killed, asyncio.CancelledError):
-        await asyncio.ensure_future(story)
 
 
 def login(credentials: Credentials, **other: Any) -> Login:
@@ -219,16 +213,7 @@ async def test_what_somebody_changed_is_noticed_and_set_right(main: RabbitmqServ
 
 @on_the_loop
 async def test_fifty_at_once(main: RabbitmqServer) -> None:
-    kind = Rabbitmq()
-
-    async def one() -> None:
-        service, grant = a_service(main.server), a_grant()
-        await kind.provision(service)
-        await kind.bind(service, grant)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(50):
-            group.create_task(one())
+    await fifty_at_once(Rabbitmq(), main.server)
 
 
 @on_the_loop
@@ -283,9 +268,7 @@ async def test_what_it_cannot_do_it_says(main: RabbitmqServer, tmp_path: Path) -
 @on_the_loop
 async def test_a_port_where_nobody_listens_is_said_to_refuse(main: RabbitmqServer) -> None:
     service, grant, credentials = await bound(main.server)
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port = held.getsockname()[1]
+    with a_port_where_nobody_listens() as port:
         said = f"rabbitmq server main \\(127.0.0.1:{port}\\) refused the connection"
         server = replace(main.server, options={"management_port": port})
         with pytest.raises(ServiceError, match=said):
@@ -301,8 +284,7 @@ async def test_a_server_that_says_nothing_is_not_waited_for(
     monkeypatch.setattr(rabbitmq, "_CONNECT_S", 0.5)
     monkeypatch.setattr(rabbitmq_server, "_ANSWER_S", 0.5)
     service, grant, credentials = await bound(main.server)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1]
+    with a_port_that_says_nothing() as port:
         with pytest.raises(ServiceError, match="did not answer"):
             await Rabbitmq().provision(a_service(replace(main.server, options={"management_port": port})))
         with pytest.raises(ServiceError, match="did not answer"):

@@ -2,12 +2,9 @@
 
 import asyncio
 import json
-import os
-import socket
-import subprocess
 import traceback
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -25,6 +22,14 @@ from tests.contract.machine import on_the_loop
 from tests.servers.asked import Killed, a_grant, a_service
 from tests.servers.redis import RedisServer
 from tests.servers.redis import redis_server as running
+from tests.servers.stories import (
+    a_dump_that_cannot_be_written_or_read_is_said_to_be,
+    a_port_that_says_nothing,
+    cut_short,
+    every_step_says,
+    fifty_at_once,
+    said_by,
+)
 
 pytestmark = pytest.mark.contract
 
@@ -67,12 +72,6 @@ class Mortal(Redis):
 
             session.do = once_more  # type: ignore[method-assign]
             yield session
-
-
-async def cut_short(story: Coroutine[Any, Any, object]) -> None:
-    """Run it until it ends or is interrupted."""
-    with suppress(Killed, asyncio.CancelledError):
-        await asyncio.ensure_future(story)
 
 
 interrupted = pytest.mark.parametrize("cancelled", [False, True], ids=["killed", "cancelled"])
@@ -282,18 +281,11 @@ async def test_what_somebody_changed_is_noticed_and_set_right(main: RedisServer)
 @on_the_loop
 async def test_users_outlive_the_server_and_a_server_that_is_down_is_said_to_be(main: RedisServer) -> None:
     service, grant, credentials = await bound(replace(main.server, host=str(main.socket)))
+    down = f"redis server main \\({main.socket}\\) refused the connection"
     main.stop()
     kind = Redis()
     try:
-        for step in (
-            lambda: kind.provision(service),
-            lambda: kind.bind(service, grant),
-            lambda: kind.examine(service, grant, credentials),
-            lambda: kind.unbind(service, grant),
-            lambda: kind.deprovision(service),
-        ):
-            with pytest.raises(ServiceError, match=f"redis server main \\({main.socket}\\) refused the connection"):
-                await step()
+        await every_step_says(down, kind, service, grant, credentials, sized=False)
     finally:
         main.start()
     assert await kind.examine(service, grant, credentials) is None
@@ -302,16 +294,7 @@ async def test_users_outlive_the_server_and_a_server_that_is_down_is_said_to_be(
 
 @on_the_loop
 async def test_fifty_at_once(main: RedisServer) -> None:
-    kind = Redis()
-
-    async def one() -> None:
-        service, grant = a_service(main.server), a_grant()
-        await kind.provision(service)
-        assert await kind.examine(service, grant, await kind.bind(service, grant)) is None
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(50):
-            group.create_task(one())
+    await fifty_at_once(Redis(), main.server)
 
 
 @interrupted
@@ -385,8 +368,8 @@ async def test_a_server_that_asks_nobody_for_a_password_is_refused(main: RedisSe
 @on_the_loop
 async def test_a_server_that_says_nothing_is_not_waited_for(main: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_server, "_CONNECT_S", 1)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        server = replace(main.server, port=silent.getsockname()[1])
+    with a_port_that_says_nothing() as port:
+        server = replace(main.server, port=port)
         with pytest.raises(ServiceError, match="did not answer within 1 s"):
             await Redis().provision(a_service(server))
 
@@ -394,16 +377,7 @@ async def test_a_server_that_says_nothing_is_not_waited_for(main: RedisServer, m
 @on_the_loop
 async def test_redis_cli_opens_the_service(main: RedisServer) -> None:
     service, grant, credentials = await bound(main.server)
-    client = Redis().client(service, credentials)
-    done = subprocess.run(
-        [*client.argv, "ACL", "WHOAMI"],
-        env={"PATH": os.environ["PATH"], **client.environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == grant.user
-    assert grant.password.reveal() not in repr(client)
+    assert said_by(Redis().client(service, credentials), grant, "ACL", "WHOAMI") == grant.user
 
 
 @interrupted
@@ -451,9 +425,5 @@ async def test_an_old_server_that_is_full_says_so(main: RedisServer, old: Server
 @on_the_loop
 async def test_a_dump_that_cannot_be_written_or_read_is_said_to_be(main: RedisServer, tmp_path: Path) -> None:
     service, _, credentials = await bound(main.server)
-    with pytest.raises(ServiceError, match=r"cannot write .*nowhere"):
-        await Redis().dump(service, tmp_path / "nowhere" / "dump")
-    with pytest.raises(ServiceError, match=r"cannot read .*nothing"):
-        await Redis().restore(service, tmp_path / "nothing")
+    await a_dump_that_cannot_be_written_or_read_is_said_to_be(Redis(), service, tmp_path)
     assert ask(credentials, "GET", "page") is None
-    assert list(tmp_path.iterdir()) == []
