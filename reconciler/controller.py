@@ -11,10 +11,12 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never
+from typing import TYPE_CHECKING
 
 from reconciler.converge import Action, ActionFailed, Asked, Plan, Report, Subject, World, converge
+
+if TYPE_CHECKING:
+    from tenacity import AsyncRetrying, RetryCallState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +124,9 @@ class Controller:
         done: Plan = await self._retrying(subject)(again)
         return done
 
-    def _retrying(self, subject: Subject) -> AsyncRetrying:
+    def _retrying(self, subject: Subject) -> "AsyncRetrying":
+        from tenacity import AsyncRetrying, retry_if_exception_type, stop_never
+
         return AsyncRetrying(
             retry=retry_if_exception_type(ActionFailed),
             stop=stop_never,
@@ -138,7 +142,7 @@ class Controller:
             return None
         return failing.failure
 
-    def _delay_s(self, subject: Subject, tries: RetryCallState) -> float:
+    def _delay_s(self, subject: Subject, tries: "RetryCallState") -> float:
         """Counts the tries of one action: another one that fails after it has a count of its own."""
         failure, now = _failure(tries), self._world.now()
         before = self._failing.get(subject.name)
@@ -150,7 +154,7 @@ class Controller:
         self._failing[subject.name] = _Failing(failure=failure, tries=count, until=now + delay_s)
         return delay_s
 
-    def _tell(self, subject: Subject, tries: RetryCallState) -> None:
+    def _tell(self, subject: Subject, tries: "RetryCallState") -> None:
         assert tries.next_action is not None
         planned = subject.peek(self._world)
         self._world.report(
@@ -208,7 +212,7 @@ class Controller:
             pass
 
 
-def _failure(tries: RetryCallState) -> ActionFailed:
+def _failure(tries: "RetryCallState") -> ActionFailed:
     failed = tries.outcome and tries.outcome.exception()
     assert isinstance(failed, ActionFailed)
     return failed

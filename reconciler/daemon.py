@@ -1,23 +1,17 @@
-"""The daemon: builds every part, connects what wakes to what is woken, and ends without stopping an app."""
+"""The daemon: builds every part, and connects what wakes to what is woken."""
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import random
-import resource
-import signal
 import socket
 import sqlite3
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, Protocol
-
-import uv
+from typing import Any
 
 from reconciler.backing import Backing
 from reconciler.control import Control
@@ -28,47 +22,35 @@ from reconciler.discretion import Discretion
 from reconciler.front_door import FrontDoor
 from reconciler.history import History
 from reconciler.host import Host, Wish
+from reconciler.housekeeping import Housekeeping
 from reconciler.journal import Journal
-from reconciler.layout import Layout
 from reconciler.manifests import memory
-from reconciler.manifests.catalog import Catalog, Listing, Rules, Unreadable, review
+from reconciler.manifests.catalog import Catalog, Listing, Unreadable, review
 from reconciler.manifests.directory import Directory
-from reconciler.manifests.document import HostDefaults
 from reconciler.manifests.look import look
 from reconciler.metrics.measured import Measured
 from reconciler.metrics.tally import Tally
 from reconciler.observed import Observed
-from reconciler.ownership import claimed
-from reconciler.records import Records, open_or_rebuild, state_id
-from reconciler.service_manager import ServiceManager
+from reconciler.records import Records, state_id
+from reconciler.rules import rules_of
 from reconciler.services.ledger import Ledger
 from reconciler.services.userfiles import files_of
 from reconciler.services.vault import Vault
 from reconciler.services.watching import Files, Use
-from reconciler.serving import logs
 from reconciler.serving.doorbell import answer, open_doorbell
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
-from reconciler.serving.listeners import is_free
-from reconciler.serving.process import Orphans, boot_id, keep_descriptors, take_in_orphans
+from reconciler.serving.process import boot_id
 from reconciler.serving.templates import Templates
 from reconciler.settings import Settings
+from reconciler.stagers import package_environ, stager_of
 from reconciler.staging.looks import Looks
-from reconciler.staging.stager import Stager
-from reconciler.staging.surroundings import MEMORY
 from reconciler.staging.trees import Settling, Trees
-from reconciler.standing import Standing
 from reconciler.supplying import Supplying
 from reconciler.watch import Watch, is_limit
 from reconciler.wishes import Wishes
 
-_ROTATE_EVERY_S = 30.0
-_COLLECT_EVERY_S = 3600.0
-_TEND_EVERY_S = 30.0
-_BURY_AFTER_S = 5.0
 _AGAIN_S = 5.0
-_STATUS_EVERY_S = 5.0
-_M_ARENA_MAX = -8  # malloc.h
 
 
 class Daemon:
@@ -128,6 +110,15 @@ class Daemon:
             woken=self._wake,
             told=self._tell,
         )
+        self._housekeeping = Housekeeping(
+            settings,
+            self.journal,
+            stager=self._stager,
+            instances=self._instances,
+            templates=self.templates,
+            places=self._host.places,
+            forget_secrets=lambda: self.backing.forget_secrets(self._secrets_of_old()),
+        )
         self.tally = Tally(time.monotonic, self._host.probes)
         self.told.append(self.tally.tell)
         self._controller = Controller(
@@ -163,9 +154,7 @@ class Daemon:
         settling = Settling(quiet_s=self.settings.quiet_s, longest_s=self.settings.longest_s)
         directory = Directory(str(self.settings.manifests), watch, self._look_now.set)
         trees = Trees(watch, self._suspect, settling)
-        self._tasks.create_task(self._rotate_logs(), name="rotate logs")
         self._tasks.create_task(self._warm_up(), name="warm up the stager")
-        self._tasks.create_task(self._collect(), name="collect environments")
         self._announce()
         self._tasks.create_task(self._stager.compile_ahead(), name="compile ahead")
         files = Files(watch, self._suspect_file, self.settings.quiet_s)
@@ -288,9 +277,7 @@ class Daemon:
         if self._lost:
             self.journal.write("", "daemon", "the state database was lost; what runs was found in the process table")
             self.catalog = replace(self.catalog, leases={**ports, **self.catalog.leases})
-        self._tasks.create_task(self._tend(), name="tend templates")
-        self._tasks.create_task(self._bury(), name="bury orphans")
-        self._tasks.create_task(self._catch_up(), name="write what is owed")
+        self._housekeeping.begin(self._tasks)
         doorbell = open_doorbell(self.settings.layout.doorbell)
         asyncio.get_running_loop().add_reader(doorbell, answer, doorbell, self._rung)
 
@@ -472,216 +459,3 @@ class Daemon:
     async def _warm_up(self) -> None:
         with contextlib.suppress(OSError, subprocess.SubprocessError):  # whatever it is, the first build will say so
             await self._stager.warm_up()
-
-    async def _collect(self) -> None:
-        """Remove the environments that no build has needed for a long time."""
-        while True:
-            await asyncio.sleep(_COLLECT_EVERY_S)
-            with contextlib.suppress(sqlite3.Error):
-                self.backing.forget_secrets(self._secrets_of_old())
-            with contextlib.suppress(OSError):
-                removed = await asyncio.to_thread(collect, self.settings, self._stager)
-                if removed:
-                    self.journal.write("", "removed", f"environments that nothing needs: {', '.join(removed)}")
-
-    async def _rotate_logs(self) -> None:
-        """Rename what grew too large and let its writers reopen it: SIGUSR1 is gunicorn's word for that."""
-        while True:
-            await asyncio.sleep(_ROTATE_EVERY_S)
-            for name in self._instances.apps():
-                places, rotated = self._host.places(name), False
-                for log in (places.log, places.access_log):
-                    with contextlib.suppress(OSError):  # where nothing can be renamed it grows on
-                        rotated |= logs.rotate(log, self.settings.log_limit_bytes, self.settings.logs_kept)
-                if rotated:
-                    for _, process in self._instances.processes(name):
-                        process.signal(signal.SIGUSR1)
-
-    async def _tend(self) -> None:
-        """End templates nothing needs."""
-        while True:
-            await asyncio.sleep(_TEND_EVERY_S)
-            with contextlib.suppress(OSError):
-                self.templates.tend()
-                self._instances.tend()
-
-    async def _bury(self) -> None:
-        """Reap what the kernel made ours, not long after it died: as pid 1 there may be much of it."""
-        orphans, died = Orphans(), asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, died.set)
-        while True:
-            await died.wait()
-            died.clear()
-            await asyncio.sleep(_BURY_AFTER_S)
-            with contextlib.suppress(OSError):
-                if orphans.bury():
-                    died.set()
-
-    async def _catch_up(self) -> None:
-        """Write what could not be written when it happened."""
-        while True:
-            await asyncio.sleep(_AGAIN_S)
-            self.journal.catch_up()
-
-
-def stager_of(settings: Settings) -> Stager:
-    """The stager of this host."""
-    layout = settings.layout
-    return Stager(
-        builds=layout.builds,
-        environments=layout.environments,
-        cache=layout.cache,
-        interpreters=settings.interpreters,
-        timeout_s=settings.staging_timeout_s,
-        slots=asyncio.Semaphore(settings.staging_slots),
-        uv=os.fsdecode(uv.find_uv_bin()),
-        environ=lambda: package_environ(settings, os.environ),
-    )
-
-
-def package_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that say where packages come from and what installing may take: `environ`, and what settings add.
-
-    Files are read each time, so that a changed password holds at once; one that cannot be read is left out.
-    """
-    found = {**environ, MEMORY: str(settings.staging_memory_bytes)}
-    for name, value in settings.staging_env.items():
-        with contextlib.suppress(OSError, ValueError):
-            found[name] = value.read_text(encoding="utf-8").rstrip("\n") if isinstance(value, Path) else value
-    return found
-
-
-def collect(settings: Settings, stager: Stager) -> tuple[str, ...]:
-    """Remove every environment that no build refers to and whose retention is over; returns their keys. Blocks."""
-    apps = settings.layout.apps
-    names = [entry.name for entry in apps.iterdir()] if apps.is_dir() else []
-    return stager.collect(names, settings.retention_s)
-
-
-def rules_of(settings: Settings) -> Rules:
-    """What this host decides about manifests."""
-    return Rules(
-        host=HostDefaults(auto_workers=settings.auto_workers, crash=settings.crash),
-        ports=settings.ports,
-        is_free=is_free,
-        prune_after_s=settings.prune_after_s,
-    )
-
-
-class _Ended(Exception):
-    """Raised inside the task group to end every task of it."""
-
-
-def _raise_descriptor_limit() -> None:
-    """A sleeping app costs the daemon a descriptor: take as many as the host grants."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _share_one_heap() -> None:
-    """Threads here mostly wait: a heap for each of them, as glibc gives by default, only costs memory."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
-
-
-@contextlib.contextmanager
-def _opened(layout: Layout) -> Iterator[tuple[Database, bool]]:
-    database, lost = open_or_rebuild(layout.database)
-    with contextlib.closing(database):
-        database.defer()
-        yield database, lost
-
-
-@contextlib.asynccontextmanager
-async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, asyncio.TaskGroup, asyncio.Event]]:
-    """A daemon that owns its state directory, its tasks, and an event that SIGTERM and SIGINT set.
-
-    Leaving the context ends every task and stops no app.
-    """
-    keep_descriptors()
-    _raise_descriptor_limit()
-    _share_one_heap()
-    take_in_orphans()
-    ending = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ending.set)
-    with claimed(settings.layout), _opened(settings.layout) as (database, lost):
-        async with contextlib.AsyncExitStack() as last:
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    daemon = Daemon(settings, database, tasks, lost=lost)
-                    last.push_async_callback(daemon.end_staging)
-                    with contextlib.closing(daemon.templates), contextlib.closing(daemon.keeper):
-                        yield daemon, tasks, ending
-                    raise _Ended
-            except* _Ended:
-                pass
-
-
-async def _keep_told(manager: ServiceManager, daemon: Daemon, standing: Standing) -> None:
-    """Tell the service manager how all stands, now and then."""
-    while manager.listens:
-        manager.status(daemon.trouble() or standing.line())
-        await asyncio.sleep(_STATUS_EVERY_S)
-
-
-async def _tell_ready(manager: ServiceManager, daemon: Daemon) -> None:
-    """Tell the service manager once the manifests were looked at."""
-    await daemon.looked.wait()
-    manager.ready()
-
-
-async def run(settings: Settings, started: Callable[[Daemon], None], *, stop_apps: bool = False) -> None:
-    """Keep this host as its manifests ask until SIGTERM or SIGINT; raises AlreadyRunning.
-
-    The apps go on without the daemon, unless `stop_apps`: they are told to end first, and waited for.
-    """
-    manager, standing = ServiceManager(os.environ), Standing()
-    async with _built(settings) as (daemon, tasks, ending):
-
-        def look_now() -> None:
-            manager.reloading()
-            daemon.look_now()
-            tasks.create_task(_tell_ready(manager, daemon), name="tell that it was reloaded")
-
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look_now)
-        daemon.told.append(standing.tell)
-        daemon.journal.write("", "daemon", f"started, pid {os.getpid()}")
-        started(daemon)
-        tasks.create_task(daemon.keep(), name="follow the manifests")
-        tasks.create_task(_tell_ready(manager, daemon), name="tell that it is ready")
-        tasks.create_task(_keep_told(manager, daemon, standing), name="tell the service manager")
-        tasks.create_task(manager.stay_alive(), name="show the watchdog that the loop turns")
-        await ending.wait()
-        manager.stopping()
-        if stop_apps:
-            await daemon.stop_apps()
-        daemon.journal.write("", "daemon", "ended; so did the apps" if stop_apps else "ended; the apps go on")
-
-
-class Watcher(Protocol):
-    """Whoever waits for the apps to be as asked."""
-
-    done: asyncio.Event
-
-    def tell(self, name: str, report: Report | None) -> None:
-        """How an app stands now; None when it is gone for good."""
-        ...
-
-    def expect(self, names: frozenset[str]) -> None:
-        """These are all the apps there are to wait for; called once."""
-        ...
-
-
-async def apply(settings: Settings, watcher: Watcher, timeout_s: float) -> Catalog:
-    """Converge until the watcher is done, a signal comes or the time is over; the apps are left running.
-
-    Returns what was asked for; raises AlreadyRunning.
-    """
-    async with _built(settings) as (daemon, tasks, ending):
-        daemon.told.append(watcher.tell)
-        watcher.expect(await daemon.once())
-        waiting = [tasks.create_task(event.wait()) for event in (watcher.done, ending)]
-        await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        return daemon.catalog

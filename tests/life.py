@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import reconciler.daemon
+import reconciler.housekeeping
 import reconciler.staging.source
 from reconciler.cli.run import _announce
-from reconciler.daemon import run
 from reconciler.layout import Layout
 from reconciler.manifests.catalog import Listing, Unreadable
 from reconciler.manifests.directory import Directory
 from reconciler.records import open_database
+from reconciler.running import run
 from reconciler.settings import Settings
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -55,7 +55,7 @@ def live(manifests: str, state: str, settings: dict[str, Any], console: str, cue
     os.dup2(descriptor, 2)
     os.close(descriptor)
     if cues.rotate_every_s is not None:
-        reconciler.daemon._ROTATE_EVERY_S = cues.rotate_every_s
+        reconciler.housekeeping._ROTATE_EVERY_S = cues.rotate_every_s
     if cues.die_at is not None:
         _die_at(cues.die_at)
     if cues.kill_first is not None:
@@ -88,7 +88,7 @@ def _die_at(number: int) -> None:
         database.set_trace_callback(executed)
         return database
 
-    vars(reconciler.daemon)["open_database"] = opened
+    vars(reconciler.running)["open_database"] = opened
     sys.addaudithook(audited)
 
 
@@ -103,7 +103,7 @@ def _kill_first(pid: int) -> None:
                 await asyncio.sleep(0.5)
             return await super().look()
 
-    vars(reconciler.daemon)["Directory"] = Dawdling
+    vars(reconciler.running)["Directory"] = Dawdling
 
 
 def _jump() -> None:

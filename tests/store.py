@@ -7,10 +7,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.daemon import stager_of
 from reconciler.desired import Build, Recipe, Source
 from reconciler.layout import Layout
 from reconciler.settings import Settings
+from reconciler.stagers import stager_of
 from reconciler.staging.source import fingerprint
 
 HELLO = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"

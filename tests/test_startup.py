@@ -59,6 +59,12 @@ def test_status_imports_nothing_slow(state: Path, options: tuple[str, ...]) -> N
     assert not found & SLOW
 
 
+def test_to_validate_nothing_of_staging_or_serving_is_loaded(tmp_path: Path) -> None:
+    found = loaded("validate", "--manifests", str(tmp_path))
+    assert "reconciler.manifests.catalog" in found
+    assert not found & {"reconciler.daemon", "reconciler.host", "reconciler.staging.stager", "tenacity", "uv"}
+
+
 def test_the_names_of_what_is_slow_are_those_of_modules_that_a_daemon_does_import() -> None:
     code = "import sys, reconciler.cli.run, reconciler.daemon; sys.stdout.write(' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)

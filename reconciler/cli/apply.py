@@ -96,9 +96,9 @@ def command(settings: Settings, timeout_s: float) -> None:
     Exits with 0 when every app is as asked, with 1 and the reasons otherwise. Needs no daemon; where one runs, it is
     what does this, and apply says so.
     """
-    from reconciler.daemon import apply
     from reconciler.ownership import AlreadyRunning
     from reconciler.records import OtherVersion
+    from reconciler.running import apply
 
     console = Console(time.monotonic)
     tally = Tally(console, _serving(settings.layout))

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def asked_of(settings: Settings, glimpse: "Glimpse | None") -> "Catalog":
     """What would be in force after a look at the manifests now; without a glimpse, as if nothing had ever run."""
-    from reconciler.daemon import rules_of
     from reconciler.manifests import memory
     from reconciler.manifests.catalog import Catalog, review
     from reconciler.manifests.look import look
+    from reconciler.rules import rules_of
 
     rules = rules_of(settings)
     before = Catalog() if glimpse is None else memory.restored(glimpse.records, rules)
@@ -27,9 +27,9 @@ def asked_of(settings: Settings, glimpse: "Glimpse | None") -> "Catalog":
 
 def checked(settings: Settings) -> "Catalog":
     """The manifests by themselves: what runs, and who holds which port on this host, makes no difference."""
-    from reconciler.daemon import rules_of
     from reconciler.manifests.catalog import Catalog, review
     from reconciler.manifests.look import look
+    from reconciler.rules import rules_of
 
     rules = replace(rules_of(settings), is_free=lambda _host, _port: True)
     return review(Catalog(), look(str(settings.manifests)), rules, time.monotonic())

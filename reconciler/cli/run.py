@@ -53,9 +53,9 @@ def command(settings: Settings, stop_apps: bool | None, events: str) -> None:
     """
     import sqlite3
 
-    from reconciler.daemon import run
     from reconciler.ownership import AlreadyRunning
     from reconciler.records import OtherVersion
+    from reconciler.running import run
 
     try:
         stops = os.getpid() == 1 if stop_apps is None else stop_apps

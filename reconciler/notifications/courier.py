@@ -5,14 +5,12 @@ the rest of the daemon shares. One that outlives its time is left to itself, and
 """
 
 import asyncio
-import contextlib
-import os
-import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 
+from reconciler.children import end, started
 from reconciler.notifications import message
 from reconciler.notifications.news import Item
 from reconciler.notifications.send import NotSent, reason, send
@@ -79,30 +77,15 @@ async def _run(target: Command, items: Sequence[Item], host: str, within_s: floa
     except TimeoutError:
         raise NotSent(f"it did not end within {within_s:g} s and was killed") from None
     finally:
-        await _end(program)
+        await end(program)
     if program.returncode:
         raise NotSent(f"it ended with {program.returncode}")
 
 
 async def _started(target: Command) -> asyncio.subprocess.Process:
-    """Start it, whole or not at all: asyncio forgets a process whose start is cancelled, and that runs on."""
     quiet = asyncio.subprocess.DEVNULL
-    starting = asyncio.ensure_future(
+    return await started(
         asyncio.create_subprocess_exec(
             *target.argv, stdin=asyncio.subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True
         )
     )
-    try:
-        return await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        with contextlib.suppress(OSError):
-            await _end(await starting)
-        raise
-
-
-async def _end(program: asyncio.subprocess.Process) -> None:
-    """Kill it with whatever it started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(program.pid, signal.SIGKILL)
-    # Killed, it ends at once; and its pid is ours until it is waited for.
-    await asyncio.shield(program.wait())

@@ -9,11 +9,12 @@ import os
 import shutil
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from reconciler.children import end, started
 from reconciler.services.kind import Impossible, ServiceError
 
 LONGEST_S = 3600.0
@@ -63,20 +64,14 @@ async def answer(tool: Tool, told: bytes | None, within_s: float, hide: Sequence
 async def _running(tool: Tool, within_s: float, *, talks: bool) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process that is there as long as this is, and so long at most; started whole or not at all."""
     program = found(tool.argv[:1], tool.package)
-    starting = asyncio.ensure_future(_start(program, tool, talks=talks))
-    try:
-        process = await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        with suppress(OSError):
-            await _end(await starting)
-        raise
+    process = await started(_start(program, tool, talks=talks))
     try:
         async with asyncio.timeout(within_s):
             yield process
     except TimeoutError as error:
         raise ServiceError(f"{Path(program).name} did not end within {within_s:g} s") from error
     finally:
-        await _end(process)
+        await end(process)
 
 
 def _see(tool: Tool, code: int, last: bytes, hide: Sequence[str]) -> None:
@@ -154,18 +149,3 @@ def _words(last: bytes, hide: Sequence[str]) -> str:
     for secret in hide:
         words = words.replace(secret, "•••")
     return words[:_LONGEST_WORDS]
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """End the whole group and wait for it, however often that is cancelled."""
-    cancelled = False
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    while process.returncode is None:
-        try:
-            await process.wait()
-        except asyncio.CancelledError:
-            cancelled = True
-    if cancelled:
-        raise asyncio.CancelledError

@@ -5,13 +5,11 @@ is an argument list whose output is a JSON object. Of a key that several give, t
 """
 
 import asyncio
-import contextlib
 import json
-import os
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 
+from reconciler.children import end, started
 from reconciler.desired import Json
 from reconciler.services import clients
 from reconciler.services.envfile import Unusable, content_of, pairs_of, value_of
@@ -96,12 +94,14 @@ async def _output(command: Json) -> str:
     """What a command prints, in a process group of its own that ends with it."""
     words = [str(word) for word in command] if isinstance(command, list) else []
     try:
-        process = await asyncio.create_subprocess_exec(
-            *words,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
+        process = await started(
+            asyncio.create_subprocess_exec(
+                *words,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+            )
         )
     except (OSError, IndexError, ValueError) as error:
         raise ServiceError(f"cannot run its command {words[:1]}: {getattr(error, 'strerror', error)}") from error
@@ -113,10 +113,7 @@ async def _output(command: Json) -> str:
     except TimeoutError:
         raise ServiceError(f"its command {words[0]} did not end within {_COMMAND_S:g} s") from None
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        # Killed, it ends at once; and its pid is ours until it is waited for.
-        await asyncio.shield(process.wait())
+        await end(process)
     if status != 0:
         raise ServiceError(f"its command {words[0]} ended with status {status}")
     return output.decode(errors="replace")

@@ -19,7 +19,6 @@ from typing import IO, Self
 
 from reconciler.staging.failure import SourceError
 
-ENDINGS = (".zip", ".whl", ".bundle", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tar")
 _ZIPS = (".zip", ".whl", ".bundle")
 _MOST_BYTES = 4 << 30
 _MOST_MEMBERS = 200_000
@@ -38,11 +37,6 @@ _BROKEN = (
 )
 # What the kernel says of names and places that only this archive asks for.
 _OF_ITS_NAMES = frozenset((errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP))
-
-
-def is_archive(name: str) -> bool:
-    """Whether a file of this name would be unpacked."""
-    return name.endswith(ENDINGS)
 
 
 def unpack(archive: Path, directory: Path, go_on: Callable[[], bool] = lambda: True) -> None:

@@ -10,11 +10,12 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import join
 
+from reconciler.children import end, started
 from reconciler.staging import leash
 from reconciler.staging.failure import StagingError
 from reconciler.staging.log import Log
@@ -50,13 +51,13 @@ async def run(command: Command, log: Log, progress: Callable[[str], None]) -> No
     loop = asyncio.get_running_loop()
     began = loop.time()
     log.say(f"{command.doing}: {join(command.arguments)}")
-    process = await _spawn(command)
+    process = await started(_start(command), _GRACE_S)
     try:
         last = await _relay(process, log, _Clock(command, progress))
         code = await process.wait()
     except BaseException:
         log.say(f"{command.doing}: ended after {loop.time() - began:.1f} s")
-        await _end(process)
+        await end(process, _GRACE_S)
         raise
     took = loop.time() - began
     if code != 0:
@@ -64,17 +65,6 @@ async def run(command: Command, log: Log, progress: Callable[[str], None]) -> No
         log.say(f"{command.doing}: {how} after {took:.1f} s")
         raise StagingError("\n".join((f"{Path(command.arguments[0]).name}: {how}", *last)))
     log.say(f"{command.doing}: done in {took:.1f} s")
-
-
-async def _spawn(command: Command) -> asyncio.subprocess.Process:
-    """Start it, whole or not at all: asyncio forgets a process whose start is cancelled, and that runs on."""
-    starting = asyncio.ensure_future(_start(command))
-    try:
-        return await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        with suppress(OSError):
-            await _end(await starting)
-        raise
 
 
 async def _start(command: Command) -> asyncio.subprocess.Process:
@@ -159,29 +149,3 @@ class _Clock:
         if shown != self._shown:
             self._shown = shown
             self._progress(shown)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """End the whole group and wait for it; a second cancellation only shortens the grace it is given."""
-    cancelled = False
-    _signal(process.pid, signal.SIGTERM)
-    try:
-        async with asyncio.timeout(_GRACE_S):
-            await process.wait()
-    except TimeoutError:
-        pass
-    except asyncio.CancelledError:
-        cancelled = True
-    _signal(process.pid, signal.SIGKILL)
-    while process.returncode is None:
-        try:
-            await process.wait()
-        except asyncio.CancelledError:
-            cancelled = True
-    if cancelled:
-        raise asyncio.CancelledError
-
-
-def _signal(group: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(group, number)

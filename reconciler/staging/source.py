@@ -16,7 +16,7 @@ from pathlib import Path
 from time import time_ns
 from typing import TypeAlias
 
-from reconciler.staging import archive, wheel
+from reconciler.staging.endings import ENDINGS, is_archive
 from reconciler.staging.failure import SourceError
 from reconciler.staging.tree import Entry, entries, ignored, shown
 
@@ -95,6 +95,8 @@ def snapshot(path: str, destination: Path, go_on: Callable[[], bool] = lambda: T
 
 def _of_archive(root: Path, digests: Digests) -> str:
     """An archive's fingerprint is that of its bytes; one that cannot be unpacked has none."""
+    from reconciler.staging import archive
+
     entry = Entry(root.name, "file", root.stat())
     digest = digests.known(entry)
     if digest is None:
@@ -108,6 +110,8 @@ def _of_archive(root: Path, digests: Digests) -> str:
 
 def _unpacked(root: Path, destination: Path, go_on: Callable[[], bool]) -> str:
     """Unpack a copy of an archive: what is unpacked is what was read for the fingerprint."""
+    from reconciler.staging import archive
+
     packed = destination.with_name(f"{destination.name}-packed")
     unpacked = packed / "content"
     packed.mkdir(parents=True)
@@ -125,6 +129,8 @@ def _unpacked(root: Path, destination: Path, go_on: Callable[[], bool]) -> str:
     archive.top(unpacked).rename(destination)
     shutil.rmtree(packed)
     if root.name.endswith(".whl"):
+        from reconciler.staging import wheel
+
         wheel.write_requirements(destination)
     return hashlib.sha256(f"archive\0{root.name}\0{digest}".encode()).hexdigest()
 
@@ -152,8 +158,8 @@ def _reading(path: str) -> Iterator[Path]:
     """The source's own directory (a link to it is followed), and its failures named."""
     try:
         root = Path(os.path.realpath(path, strict=True))
-        if not root.is_dir() and not (root.is_file() and archive.is_archive(root.name)):
-            raise SourceError(f"it is neither a directory nor an archive ({', '.join(archive.ENDINGS)})")
+        if not root.is_dir() and not (root.is_file() and is_archive(root.name)):
+            raise SourceError(f"it is neither a directory nor an archive ({', '.join(ENDINGS)})")
         yield root
     except SourceError as error:
         raise SourceError(f"cannot read the source at {shown(path)}: {error}") from error

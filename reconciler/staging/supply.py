@@ -6,13 +6,11 @@ installed from it.
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reconciler.staging.archive import unpack
 from reconciler.staging.dependencies import Dependencies
 from reconciler.staging.failure import StagingError
 from reconciler.staging.requirements import tree_digest
@@ -53,13 +51,15 @@ def opened(bundle: Path, directory: Path, runtime: Runtime, dependencies: Depend
 
     It must have been made from the same dependencies, for the same kind of Python, and be whole.
     """
+    from reconciler.staging.archive import unpack
+
     try:
         unpack(bundle, directory)
         index: dict[str, Any] = json.loads((directory / INDEX).read_bytes())
         made_for, files = index["runtime"], dict(index["files"])
         asked: Mapping[str, str] = index["dependencies"]
         built: list[str] = index["built"]
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StagingError(
             f"cannot use {BUNDLE}: it is not a bundle ({error}); make it with `reconciler bundle`"
         ) from error

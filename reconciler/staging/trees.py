@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from reconciler.staging.archive import is_archive
+from reconciler.staging.endings import is_archive
 from reconciler.staging.tree import ignored
 from reconciler.watch import Change, Watch, Watched
 

@@ -10,6 +10,7 @@ import pickle
 import sys
 from typing import Any
 
+from reconciler.children import gone
 from reconciler.settings import Settings
 
 _PATIENCE_S = 20.0
@@ -36,7 +37,7 @@ async def plan_of(settings: Settings, app: str | None) -> dict[str, Any]:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 child.kill()
-            await child.wait()
+            await gone(child)
     try:
         found: dict[str, Any] = json.loads(output)
     except ValueError:

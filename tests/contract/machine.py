@@ -12,7 +12,6 @@ from typing import Any, ParamSpec
 
 from reconciler.actions import Action, Bury, Listen, ReadSource, Stage, Start
 from reconciler.converge import Report
-from reconciler.daemon import stager_of
 from reconciler.desired import Address, App, Revision, Server, Source
 from reconciler.history import History
 from reconciler.host import Host
@@ -26,6 +25,7 @@ from reconciler.serving.keeper import Keeper
 from reconciler.serving.process import boot_id
 from reconciler.serving.templates import Templates
 from reconciler.settings import Settings
+from reconciler.stagers import stager_of
 from reconciler.staging.looks import Looks
 from tests.ports import a_port
 from tests.site import Site

@@ -73,37 +73,34 @@ def start(site: Site, module: str = "reconciler") -> "subprocess.Popen[str]":
     return daemon
 
 
+def is_taken_back_under_load(site: Site, port: int, daemon: "subprocess.Popen[str]", module: str) -> None:
+    """Killed and started again: the very instance goes on, and no request fails."""
+    before = site.pid("blog")
+    with under_load(port) as load:
+        site.end(daemon, signal.SIGKILL)
+        load.await_more(20)
+        start(site, module)
+        eventually(lambda: ("blog", "adopted", f"gunicorn {before} goes on serving") in site.events())
+        site.await_settled("blog")
+        load.await_more(20)
+    assert load.failed == {}
+    assert site.pid("blog") == before
+
+
 def test_a_listener_is_fetched_back_without_any_privilege(site: Site) -> None:
     port = site.app("blog")
     daemon = start(site)
     eventually(site.serves("blog", "1", port), 15)
     before = site.pid("blog")
     assert Path(f"/proc/{before}").stat().st_uid == _USER
-    with under_load(port) as load:
-        site.end(daemon, signal.SIGKILL)
-        load.await_more(20)
-        start(site)
-        eventually(lambda: ("blog", "adopted", f"gunicorn {before} goes on serving") in site.events())
-        site.await_settled("blog")
-        load.await_more(20)
-    assert load.failed == {}
-    assert site.pid("blog") == before
+    is_taken_back_under_load(site, port, daemon, "reconciler")
 
 
 def test_where_no_listener_can_be_fetched_back_the_keeper_has_it(site: Site) -> None:
     port = site.app("blog", workers=2)
     daemon = start(site, "tests.refusing")
     eventually(site.serves("blog", "1", port), 15)
-    before = site.pid("blog")
-    with under_load(port) as load:
-        site.end(daemon, signal.SIGKILL)
-        load.await_more(20)
-        start(site, "tests.refusing")
-        eventually(lambda: ("blog", "adopted", f"gunicorn {before} goes on serving") in site.events())
-        site.await_settled("blog")
-        load.await_more(20)
-    assert load.failed == {}
-    assert site.pid("blog") == before
+    is_taken_back_under_load(site, port, daemon, "tests.refusing")
 
 
 def test_without_a_keeper_the_instance_whose_listener_cannot_be_had_is_replaced_and_nobody_refused(site: Site) -> None:
