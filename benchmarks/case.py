@@ -88,7 +88,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One benchmark. `measures` says what and how, for the report.
+    """One benchmark. `measures` says what and how, for the report, and `because` why ours is behind where it is.
 
     `plotted` names the figures that are drawn, and in which all are compared: less is better but in `more_is_better`.
     """
@@ -100,6 +100,7 @@ class Case:
     run: Callable[[Setting], Figures]
     plotted: Sequence[str] = ()
     more_is_better: Sequence[str] = ()
+    because: str = ""
 
     def verdicts(self, figures: Figures) -> list[Verdict]:
         return [bound.verdict(figures) for bound in self.bounds]

@@ -88,13 +88,16 @@ def _behind(parts: Sequence[_Part]) -> str:
     """Whatever anybody else does better, and every bound that is missed."""
     lines = ["## Where we lose", ""]
     for part in parts:
-        lines += [
+        lost = [
             f"- {part.case.name}: {each['says']}: {each['measured']}"
             for each in part.found["bounds"]
             if each["holds"] is False
         ]
         for what in part.case.plotted:
-            lines += _lost(part, what)
+            lost += _lost(part, what)
+        if lost and part.case.because:
+            lost += ["", _wrapped(part.case.because), ""]
+        lines += lost
     return "\n".join([*lines, *([] if len(lines) > 2 else ["Nowhere, of what was measured."]), ""])
 
 

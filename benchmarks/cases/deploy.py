@@ -87,5 +87,10 @@ CASE = Case(
     ),
     bounds=(Bound(says="no request of ours fails", check=_none_failed),),
     plotted=(_FAILED, _BUSY, _TAKEN),
+    because=(
+        "A new instance is started, asked how it is, and given the listener before the old one is told to finish; "
+        "gunicorn that is told by HUP to reload replaces its workers at once, whether or not the new ones can "
+        "serve."
+    ),
     run=run,
 )

@@ -90,5 +90,10 @@ CASE = Case(
         at_most(per_app(1_000), 20, "µs"),
         at_most(command_of("validate", 10_000), 10, "s"),
     ),
+    because=(
+        "By cProfile two fifths of a wake are spent on observing the app, one quarter on waking its task. It is "
+        "17 to 20 µs with 1,000 apps; with 10,000 the daemon holds 350 MB, which no cache of the processor does, "
+        "and a collection of all its objects that falls into a round takes half a second."
+    ),
     run=run,
 )
