@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import reconciler.daemon
 import reconciler.housekeeping
 import reconciler.staging.source
 from reconciler.cli.run import _announce
@@ -103,7 +104,7 @@ def _kill_first(pid: int) -> None:
                 await asyncio.sleep(0.5)
             return await super().look()
 
-    vars(reconciler.running)["Directory"] = Dawdling
+    vars(reconciler.daemon)["Directory"] = Dawdling
 
 
 def _jump() -> None:

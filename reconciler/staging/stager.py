@@ -125,7 +125,9 @@ class Stager:
 
     def discard(self, app: str, build_id: str) -> None:
         """Remove the build, finished or not; it is gone at once, though emptying it blocks for a while."""
-        remove(self._builds(app) / build_id)
+        directory = self._builds(app) / build_id
+        remove(directory)
+        self._read.pop(directory, None)
 
     async def runtimes(self) -> tuple[Runtime, ...]:
         """Every interpreter of this host."""
