@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.desired import CrashPolicy, Json
-from reconciler.layout import Layout
 from reconciler.notifications.target import Target
+from reconciler.planning.desired import CrashPolicy, Json
+from reconciler.state.paths import Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import reconciler.daemon
-import reconciler.housekeeping
+import reconciler.daemon.daemon
+import reconciler.daemon.housekeeping
 import reconciler.staging.source
 from reconciler.cli.run import _announce
-from reconciler.layout import Layout
+from reconciler.daemon.process import run
 from reconciler.manifests.catalog import Listing, Unreadable
 from reconciler.manifests.directory import Directory
-from reconciler.records import open_database
-from reconciler.running import run
 from reconciler.settings import Settings
+from reconciler.state.paths import Layout
+from reconciler.state.records import open_database
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -56,7 +56,7 @@ def live(manifests: str, state: str, settings: dict[str, Any], console: str, cue
     os.dup2(descriptor, 2)
     os.close(descriptor)
     if cues.rotate_every_s is not None:
-        reconciler.housekeeping._ROTATE_EVERY_S = cues.rotate_every_s
+        reconciler.daemon.housekeeping._ROTATE_EVERY_S = cues.rotate_every_s
     if cues.die_at is not None:
         _die_at(cues.die_at)
     if cues.kill_first is not None:
@@ -89,7 +89,7 @@ def _die_at(number: int) -> None:
         database.set_trace_callback(executed)
         return database
 
-    vars(reconciler.running)["open_database"] = opened
+    vars(reconciler.daemon.process)["open_database"] = opened
     sys.addaudithook(audited)
 
 
@@ -104,7 +104,7 @@ def _kill_first(pid: int) -> None:
                 await asyncio.sleep(0.5)
             return await super().look()
 
-    vars(reconciler.daemon)["Directory"] = Dawdling
+    vars(reconciler.daemon.daemon)["Directory"] = Dawdling
 
 
 def _jump() -> None:

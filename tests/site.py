@@ -19,13 +19,13 @@ from typing import Any
 
 import yaml
 
-from reconciler.desired import Revision
-from reconciler.glimpse import Glimpse
-from reconciler.history import History
-from reconciler.layout import Layout
-from reconciler.records import InstanceRecord, Records, open_database
+from reconciler.inspection.snapshot import Glimpse
+from reconciler.linux.processes import boot_id, marked, start_ticks
+from reconciler.planning.desired import Revision
 from reconciler.serving.keeper import dismiss
-from reconciler.serving.process import boot_id, marked, start_ticks
+from reconciler.state.paths import Layout
+from reconciler.state.records import InstanceRecord, Records, open_database
+from reconciler.state.revision_history import History
 from tests.eventually import eventually
 from tests.life import Cues, live
 from tests.ports import a_port

@@ -7,11 +7,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.desired import Build, Recipe, Source
-from reconciler.layout import Layout
+from reconciler.host.assembly import stager_of
+from reconciler.planning.desired import Build, Recipe, Source
 from reconciler.settings import Settings
-from reconciler.stagers import stager_of
 from reconciler.staging.source import fingerprint
+from reconciler.state.paths import Layout
 
 HELLO = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from reconciler.children import Child, end, gone, started
+from reconciler.linux.child_processes import Child, end, gone, started
 from tests.eventually import eventually
 
 _LONG_S = 60.0

@@ -13,11 +13,11 @@ from click.testing import CliRunner, Result
 from reconciler.cli.env import HIDDEN, masked
 from reconciler.cli.halt import command as halt
 from reconciler.cli.main import _COMMANDS, group
-from reconciler.desired import Address
-from reconciler.journal import Journal
-from reconciler.layout import Layout
-from reconciler.records import InstanceRecord, Records, Standing, open_database
-from reconciler.serving.process import boot_id
+from reconciler.linux.processes import boot_id
+from reconciler.planning.desired import Address
+from reconciler.state.journal import Journal
+from reconciler.state.paths import Layout
+from reconciler.state.records import InstanceRecord, Records, Standing, open_database
 
 WSGI = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
 

@@ -10,7 +10,7 @@ from reconciler.cli.apply import Tally
 from reconciler.cli.progress import Console, Phases
 from reconciler.cli.status import _COLUMNS, _SPARE, _screen
 from reconciler.cli.table import ago, counted, cut, lines, plain, wrapped
-from reconciler.converge import Report
+from reconciler.convergence.converge import Report
 
 LONG = "cannot stage a-shop-with-a-long-name: no such package"
 

@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 
 from reconciler.cli.main import group
-from reconciler.desired import CrashPolicy
-from reconciler.layout import Layout
 from reconciler.manifests.hostfile import parse
 from reconciler.manifests.schemas import schema, validator
+from reconciler.planning.desired import CrashPolicy
 from reconciler.settings import Settings
+from reconciler.state.paths import Layout
 
 ROOT = Path(__file__).resolve().parents[1]
 AN_ABSOLUTE_PATH = "expected an absolute path, such as /opt/python3.12/bin"

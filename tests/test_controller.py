@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.actions import Action, Bury, ReadSource, Release, Stage, Start, Stop
-from reconciler.controller import Backoff, Controller
-from reconciler.desired import Recipe, Server
-from reconciler.observed import Observed
+from reconciler.convergence.controller import Backoff, Controller
+from reconciler.planning.apps.actions import Action, Bury, ReadSource, Release, Stage, Start, Stop
+from reconciler.planning.apps.observed import Observed
+from reconciler.planning.desired import Recipe, Server
 from tests.simulation.clock import run
 from tests.world import FakeWorld, an_app, is_served, serving
 

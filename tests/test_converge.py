@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from reconciler.actions import Discard, Hold, Listen, ReadSource, Stage, Start, StepAside, Stop
-from reconciler.converge import Action, ActionFailed, Subject, converge
-from reconciler.desired import Address, App, Recipe, Server
-from reconciler.observed import Observed
+from reconciler.convergence.converge import Action, ActionFailed, Subject, converge
+from reconciler.planning.apps.actions import Discard, Hold, Listen, ReadSource, Stage, Start, StepAside, Stop
+from reconciler.planning.apps.observed import Observed
+from reconciler.planning.desired import Address, App, Recipe, Server
 from tests.simulation.clock import run
 from tests.world import FakeWorld, a_trouble, an_app, is_served, serving
 

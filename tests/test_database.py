@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import database as module
-from reconciler.database import Database
-from reconciler.journal import Event, Journal
-from reconciler.records import Records, open_database
+from reconciler.state import database as module
+from reconciler.state.database import Database
+from reconciler.state.journal import Event, Journal
+from reconciler.state.records import Records, open_database
 from tests.eventually import eventually
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.desired import (
+from reconciler.planning.desired import (
     Address,
     App,
     Bound,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.cli.differences import changes, difference
-from reconciler.desired import Address, App, Bound, Health, Recipe, Revision, Server
-from reconciler.observed import Pin, Supplies
+from reconciler.inspection.differences import changes, difference
+from reconciler.planning.apps.observed import Pin, Supplies
+from reconciler.planning.desired import Address, App, Bound, Health, Recipe, Revision, Server
 from tests.world import CONTENTS, an_app, apps, serving
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.linux.inotify import EVERYTHING, Change, Watch, Watched, nothing
 from reconciler.manifests.catalog import Listing, Unreadable
 from reconciler.manifests.directory import Directory
 from reconciler.manifests.look import Memo, look
-from reconciler.watch import EVERYTHING, Change, Watch, Watched, nothing
 
 
 def listed(path: Path, memo: Memo | None = None, unsettled: frozenset[str] = frozenset()) -> dict[str, bytes | str]:

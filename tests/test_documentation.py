@@ -11,15 +11,15 @@ import click
 import pytest
 import yaml
 
-from reconciler.actions import Action
 from reconciler.cli.main import group
-from reconciler.desired import CrashPolicy
-from reconciler.layout import Layout
 from reconciler.manifests.document import HostDefaults
 from reconciler.manifests.hostfile import parse as parse_settings
 from reconciler.manifests.parse import parse
 from reconciler.manifests.schemas import schema, validator
+from reconciler.planning.apps.actions import Action
+from reconciler.planning.desired import CrashPolicy
 from reconciler.settings import Settings
+from reconciler.state.paths import Layout
 from tests.documents import DOCS, Block, blocks, pages
 from tests.reference import PAGE, commands
 from tests.site import REPOSITORY

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from jsonschema import Draft202012Validator
 
-from reconciler.journal import KINDS, Journal, as_record
 from reconciler.manifests.schemas import schema
-from reconciler.records import open_database
+from reconciler.state.journal import KINDS, Journal, as_record
+from reconciler.state.records import open_database
 
 DOCS = Path(__file__).parent.parent / "docs"
 

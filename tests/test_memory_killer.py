@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from reconciler.serving.memory import MemoryKiller
+from reconciler.linux.oom import MemoryKiller
 
 
 def test_a_kill_explains_what_ends_until_the_next_look(tmp_path: Path) -> None:

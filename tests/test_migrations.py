@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from reconciler.cli.main import group
-from reconciler.desired import Address
-from reconciler.migrations import NEWEST, copy_of, version_of
-from reconciler.records import OtherVersion, Records, open_database, open_or_rebuild
+from reconciler.planning.desired import Address
+from reconciler.state.migrations import NEWEST, copy_of, version_of
+from reconciler.state.records import OtherVersion, Records, open_database, open_or_rebuild
 
 OLD = sorted((Path(__file__).parent / "databases").glob("*.sql"))
 
@@ -23,7 +23,7 @@ _KILLED = """\
 import os, sqlite3, sys
 from pathlib import Path
 from reconciler import records
-from reconciler.database import Database
+from reconciler.state.database import Database
 
 class Mortal(Database):
     def __init__(self, *arguments, **options):

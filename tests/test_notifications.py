@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.converge import Report
+from reconciler.convergence.converge import Report
 from reconciler.notifications import message
 from reconciler.notifications.announcer import Announcer, Pace
 from reconciler.notifications.courier import Courier

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from reconciler.actions import (
+from reconciler.planning.apps.actions import (
     Attend,
     Blame,
     Bury,
@@ -26,10 +26,10 @@ from reconciler.actions import (
     Stop,
     Unlisten,
 )
-from reconciler.desired import Address, App, Binding, Bound, CrashPolicy, Revision, Server, Source
-from reconciler.failures import crash_delay_s
-from reconciler.observed import Instance, Observed, Pin, Rest, Supplies, Trouble
-from reconciler.plan import Plan, plan, state_when_failing
+from reconciler.planning.apps.failures import crash_delay_s
+from reconciler.planning.apps.observed import Instance, Observed, Pin, Rest, Supplies, Trouble
+from reconciler.planning.apps.plan import Plan, plan, state_when_failing
+from reconciler.planning.desired import Address, App, Binding, Bound, CrashPolicy, Revision, Server, Source
 from tests.world import (
     ADDRESS,
     CONTENTS,

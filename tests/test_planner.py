@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from reconciler.planner import Planner
+from reconciler.planning.cache import Planner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

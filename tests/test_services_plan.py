@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.desired import Service
-from reconciler.services.plan import Plan, made_of, plan
-from reconciler.services.steps import (
+from reconciler.planning.desired import Service
+from reconciler.planning.services.actions import (
     Bind,
     Deprovision,
     Draw,
@@ -25,6 +24,7 @@ from reconciler.services.steps import (
     Step,
     Unbind,
 )
+from reconciler.planning.services.plan import Plan, made_of, plan
 
 NOW = 1000.0
 DB = Service(name="db", manifest="db.yaml", type="postgresql")

@@ -14,7 +14,7 @@ import dj_database_url
 import pytest
 from pyservicebinding import binding  # type: ignore[import-untyped]
 
-from reconciler.desired import Bound, Service
+from reconciler.planning.desired import Bound, Service
 from reconciler.services.envfile import Unusable, content_of, pairs_of, value_of
 from reconciler.services.ledger import BOXES, Ledger
 from reconciler.services.secret import Secret
@@ -157,7 +157,7 @@ def test_user_names_fit_every_server(ledger: Ledger) -> None:
 
 
 def test_without_services_nothing_of_cryptography_is_imported() -> None:
-    code = "import sys, reconciler.daemon; print(any(m.startswith('cryptography') for m in sys.modules))"
+    code = "import sys, reconciler.daemon.daemon; print(any(m.startswith('cryptography') for m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import uv
 
-from reconciler.desired import Recipe
+from reconciler.planning.desired import Recipe
 from reconciler.staging.export import Exporter
 from reconciler.staging.failure import StagingError
 from reconciler.staging.log import Log

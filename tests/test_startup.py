@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.layout import Layout
-from reconciler.records import open_database
+from reconciler.state.paths import Layout
+from reconciler.state.records import open_database
 
 _LOADED = """\
 import json, sys
@@ -27,7 +27,13 @@ SLOW = {
     *("ssl", "subprocess", "urllib.request", "zipfile"),
     *("cryptography", "jinja2", "jsonschema", "packaging", "pathspec", "psutil", "rich", "starlette", "tenacity"),
     *("uv", "uvicorn", "virtualenv", "watchdog", "yaml"),
-    *("reconciler.controller", "reconciler.daemon", "reconciler.host", "reconciler.observed", "reconciler.plan"),
+    *(
+        "reconciler.convergence.controller",
+        "reconciler.daemon.daemon",
+        "reconciler.host.world",
+        "reconciler.planning.apps.observed",
+        "reconciler.planning.apps.plan",
+    ),
     *("reconciler.manifests.parse", "reconciler.services.sight", "reconciler.settings", "reconciler.staging.modules"),
 }
 
@@ -49,24 +55,32 @@ def state(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("command", ["--help", "--version", "status --help"])
 def test_help_and_version_import_nothing_slow_and_nothing_of_the_state(command: str) -> None:
-    assert not loaded(*command.split()) & (SLOW | {"sqlite3", "reconciler.desired", "reconciler.records"})
+    assert not loaded(*command.split()) & (
+        SLOW | {"sqlite3", "reconciler.planning.desired", "reconciler.state.records"}
+    )
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_status_imports_nothing_slow(state: Path, options: tuple[str, ...]) -> None:
     found = loaded("status", "--state", str(state), *options)
-    assert "reconciler.records" in found
+    assert "reconciler.state.records" in found
     assert not found & SLOW
 
 
 def test_to_validate_nothing_of_staging_or_serving_is_loaded(tmp_path: Path) -> None:
     found = loaded("validate", "--manifests", str(tmp_path))
     assert "reconciler.manifests.catalog" in found
-    assert not found & {"reconciler.daemon", "reconciler.host", "reconciler.staging.stager", "tenacity", "uv"}
+    assert not found & {
+        "reconciler.daemon.daemon",
+        "reconciler.host.world",
+        "reconciler.staging.stager",
+        "tenacity",
+        "uv",
+    }
 
 
 def test_the_names_of_what_is_slow_are_those_of_modules_that_a_daemon_does_import() -> None:
-    code = "import sys, reconciler.cli.run, reconciler.daemon; sys.stdout.write(' '.join(sys.modules))"
+    code = "import sys, reconciler.cli.run, reconciler.daemon.daemon; sys.stdout.write(' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
     ours = {name for name in SLOW if name.startswith("reconciler.")}
     assert ours <= set(done.stdout.split())

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.desired import Server
+from reconciler.linux.processes import Command
+from reconciler.planning.desired import Server
 from reconciler.serving.gunicorn import Code
-from reconciler.serving.process import Command
 from reconciler.serving.template_kind import Kind, NotForked, kind
 
 ENV = {"LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "GREETING": "hi"}

@@ -8,8 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.cli.visible import json_text, quoted, visible
-from reconciler.journal import Event
+from reconciler.inspection.printable import json_text, quoted, visible
+from reconciler.state.journal import Event
 from reconciler.web.masking import masked
 from reconciler.web.shown import line, percent, size, url
 from reconciler.web.timeline import WIDTH, sparkline, timeline

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.serving.unix import reachable
+from reconciler.linux.unix_sockets import reachable
 from tests.eventually import eventually
 from tests.ports import a_port
 from tests.site import REPOSITORY, Site

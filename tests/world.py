@@ -11,7 +11,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from reconciler.actions import (
+from reconciler.convergence.converge import Report
+from reconciler.planning.apps.actions import (
     Action,
     Attend,
     Blame,
@@ -30,11 +31,10 @@ from reconciler.actions import (
     Stop,
     Unlisten,
 )
-from reconciler.converge import Report
-from reconciler.desired import Address, App, Build, CrashPolicy, Recipe, Revision, Server, Source
-from reconciler.observed import Instance, Observed, Pin, Rest, SourceLook, Trouble
-from reconciler.plan import Plan, State, plan, state_when_failing
-from reconciler.planner import Planner
+from reconciler.planning.apps.observed import Instance, Observed, Pin, Rest, SourceLook, Trouble
+from reconciler.planning.apps.plan import Plan, State, plan, state_when_failing
+from reconciler.planning.cache import Planner
+from reconciler.planning.desired import Address, App, Build, CrashPolicy, Recipe, Revision, Server, Source
 
 NOW = 1000.0
 _PROVEN_KEPT = 2

@@ -17,7 +17,7 @@ import uv
 
 from benchmarks.case import OURS, Bound, Case, Figures, at_most, ratio_at_most
 from benchmarks.setting import Setting
-from reconciler.desired import Build, Recipe, Source
+from reconciler.planning.desired import Build, Recipe, Source
 from reconciler.staging.runtimes import choose, discover
 from reconciler.staging.source import snapshot
 from reconciler.staging.stager import Stager

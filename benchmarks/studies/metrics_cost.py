@@ -28,7 +28,7 @@ from typing import Any
 from benchmarks.clients import free_ports, seconds_to_200
 from benchmarks.machine import described
 from benchmarks.tools import tool
-from reconciler.desired import Address, App, Server, Source
+from reconciler.planning.desired import Address, App, Server, Source
 from reconciler.serving import gate, gate_asgi
 from reconciler.serving.gunicorn import Code, Places, config_text
 

@@ -17,7 +17,7 @@ from benchmarks.gunicorn import gunicorn_by_hand
 from benchmarks.machine import described
 from benchmarks.printed import summary, verdict
 from benchmarks.processes import children, command_line
-from reconciler.serving.process import Command, Orphans, take_in_orphans
+from reconciler.linux.processes import Command, Orphans, take_in_orphans
 from reconciler.serving.template_kind import Kind, NotForked
 from reconciler.serving.templates import Templates
 

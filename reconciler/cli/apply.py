@@ -10,11 +10,11 @@ import click
 from reconciler.cli.options import DURATION, examples, glimpsed, host_options
 from reconciler.cli.progress import Console, is_under_way, phase_of
 from reconciler.cli.table import ago, counted, plain
-from reconciler.layout import Layout
 from reconciler.settings import Settings
+from reconciler.state.paths import Layout
 
 if TYPE_CHECKING:
-    from reconciler.converge import Report
+    from reconciler.convergence.converge import Report
     from reconciler.manifests.catalog import Catalog
 
 _TRIES = 3
@@ -96,9 +96,9 @@ def command(settings: Settings, timeout_s: float) -> None:
     Exits with 0 when every app is as asked, with 1 and the reasons otherwise. Needs no daemon; where one runs, it is
     what does this, and apply says so.
     """
-    from reconciler.ownership import AlreadyRunning
-    from reconciler.records import OtherVersion
-    from reconciler.running import apply
+    from reconciler.daemon.process import apply
+    from reconciler.state.lock import AlreadyRunning
+    from reconciler.state.records import OtherVersion
 
     console = Console(time.monotonic)
     tally = Tally(console, _serving(settings.layout))

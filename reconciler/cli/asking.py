@@ -11,7 +11,7 @@ from reconciler.cli.table import plain
 
 def ask_daemon(state: Path | None, **request: Any) -> None:
     """Send a request, print what was done; a usage error in plain words when nobody hears it or it is refused."""
-    from reconciler.control import Refused, ask
+    from reconciler.control.socket import Refused, ask
 
     layout = layout_in_use(state)
     try:

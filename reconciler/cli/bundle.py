@@ -38,8 +38,8 @@ def command(
     """
     import uv
 
-    from reconciler.desired import Recipe
-    from reconciler.stagers import package_environ
+    from reconciler.host.assembly import package_environ
+    from reconciler.planning.desired import Recipe
     from reconciler.staging.bundle import Bundling, bundle
     from reconciler.staging.failure import StagingError
     from reconciler.staging.runtimes import discover

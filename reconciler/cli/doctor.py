@@ -68,7 +68,7 @@ def _show(check: Check) -> None:
 
 
 def _checks(settings: Settings) -> Iterator[Check]:
-    from reconciler.cli.asked import checked
+    from reconciler.inspection.catalog import checked
 
     catalog = checked(settings)
     parts: tuple[Callable[[], Iterator[Check]], ...] = (
@@ -128,7 +128,7 @@ def _can_fetch() -> bool:
     import signal
     import socket
 
-    from reconciler.desired import Address
+    from reconciler.planning.desired import Address
     from reconciler.serving.listeners import Listeners
 
     reading, writing = os.pipe()
@@ -326,7 +326,7 @@ def _leased(settings: Settings) -> set[int]:
     """Ports of our own apps: taken when those run."""
     import sqlite3
 
-    from reconciler.records import OtherVersion, Records, open_database
+    from reconciler.state.records import OtherVersion, Records, open_database
 
     if not settings.layout.database.exists():
         return set()
@@ -338,7 +338,7 @@ def _leased(settings: Settings) -> set[int]:
 
 
 def _manifests(settings: Settings, catalog: "Catalog") -> Iterator[Check]:
-    from reconciler.cli.asked import problems_of
+    from reconciler.inspection.catalog import problems_of
 
     problems = sum(1 for _ in problems_of(catalog))
     if catalog.notice:
@@ -353,7 +353,7 @@ def _manifests(settings: Settings, catalog: "Catalog") -> Iterator[Check]:
 
 
 def _daemon(settings: Settings) -> Iterator[Check]:
-    from reconciler.ownership import running
+    from reconciler.state.lock import running
 
     pid = running(settings.layout)
     if pid is not None:

@@ -12,14 +12,14 @@ import click
 
 from reconciler.cli.options import examples, glimpsed, host_options, json_option, layout_in_use
 from reconciler.cli.table import plain, show_json
-from reconciler.cli.visible import quoted
-from reconciler.layout import Layout
+from reconciler.inspection.printable import quoted
 from reconciler.settings import Settings
+from reconciler.state.paths import Layout
 
 if TYPE_CHECKING:
-    from reconciler.desired import App
-    from reconciler.glimpse import Glimpse
-    from reconciler.observed import Supplies
+    from reconciler.inspection.snapshot import Glimpse
+    from reconciler.planning.apps.observed import Supplies
+    from reconciler.planning.desired import App
     from reconciler.services.vcap import Shown
     from reconciler.serving.gunicorn import Code, Identity, Places
 
@@ -66,7 +66,7 @@ def command(settings: Settings, app: str, reveal: bool, as_json: bool) -> None:
 
 def wanted(app: str, settings: Settings) -> Wanted:
     """What the wanted revision of an app runs in; says why not when there is no such app or build."""
-    from reconciler.cli.asked import asked_of
+    from reconciler.inspection.catalog import asked_of
 
     layout = layout_in_use(settings.layout.state)
     with glimpsed(layout) as glimpse:
@@ -81,9 +81,9 @@ def wanted(app: str, settings: Settings) -> Wanted:
 
 
 def _wanted(app: "App", supplies: "Supplies", glimpse: "Glimpse", layout: Layout) -> Wanted:
+    from reconciler.host.instance_secrets import given_of, told_of
     from reconciler.services.kind import ServiceError
     from reconciler.serving.gunicorn import Code, environment
-    from reconciler.supplying import given_of, told_of
 
     content = glimpse.known_content(app)
     revision = None if content is None else supplies.revision(app, content)
@@ -122,8 +122,8 @@ def _wanted(app: "App", supplies: "Supplies", glimpse: "Glimpse", layout: Layout
 
 def _identity(app: "App", revision: str, glimpse: "Glimpse") -> "Identity":
     """Of the instance that serves the revision; where none does, of one that would start now."""
-    from reconciler.records import state_id
     from reconciler.serving.gunicorn import Identity
+    from reconciler.state.records import state_id
 
     now = time.time()  # noqa: TID251  shown, and handed to the app for display
     running = [record for record in glimpse.instances.get(app.name, []) if record.revision == revision]

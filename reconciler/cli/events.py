@@ -10,10 +10,10 @@ import click
 
 from reconciler.cli.options import DURATION, examples, json_option, layout_in_use, reading, state_option
 from reconciler.cli.table import plain
-from reconciler.cli.visible import json_text
+from reconciler.inspection.printable import json_text
 
 if TYPE_CHECKING:
-    from reconciler.journal import Event, Journal
+    from reconciler.state.journal import Event, Journal
 
 _POLL_S = 0.5
 _AT_ONCE = 10_000
@@ -49,8 +49,8 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     state: Path | None,
 ) -> None:
     """What happened to APP, or to every app: deploys, crashes, failures, with their causes."""
-    from reconciler.journal import KINDS, Journal
-    from reconciler.records import open_database
+    from reconciler.state.journal import KINDS, Journal
+    from reconciler.state.records import open_database
 
     for kind in kinds:
         if kind not in KINDS:
@@ -79,7 +79,7 @@ def _follow(journal: "Journal", app: str | None, last: int, kinds: Sequence[str]
 
 
 def _print(events: "Sequence[Event]", as_json: bool) -> None:
-    from reconciler.journal import as_line, as_record
+    from reconciler.state.journal import as_line, as_record
 
     for event in events:
         click.echo(json_text(as_record(event)) if as_json else plain(as_line(event)))

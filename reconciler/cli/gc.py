@@ -23,7 +23,7 @@ def command(settings: Settings, older_than: float | None, cache: bool, as_json: 
     """
     import uv
 
-    from reconciler.stagers import collect, stager_of
+    from reconciler.host.assembly import collect, stager_of
 
     layout_in_use(settings.layout.state)
     if older_than is not None:

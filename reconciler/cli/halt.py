@@ -17,12 +17,12 @@ import click
 
 from reconciler.cli.options import layout_of, reading, state_option
 from reconciler.cli.table import counted
-from reconciler.layout import Layout
-from reconciler.ownership import AlreadyRunning, claimed, running
+from reconciler.state.lock import AlreadyRunning, claimed, running
+from reconciler.state.paths import Layout
 
 if TYPE_CHECKING:
-    from reconciler.database import Database
-    from reconciler.records import InstanceRecord
+    from reconciler.state.database import Database
+    from reconciler.state.records import InstanceRecord
 
 _DAEMON_S = 30.0
 _DEFAULT_STOP_S = 30.0
@@ -97,7 +97,7 @@ def _signal_daemon(layout: Layout, pid: int, number: int) -> None:
 
 def _end_apps(layout: Layout) -> tuple[int, int]:
     """How many masters, and how many marked processes without one, were ended."""
-    from reconciler.records import Records, open_database, state_id
+    from reconciler.state.records import Records, open_database, state_id
 
     with contextlib.closing(open_database(layout.database, upgrade=True)) as database:
         records = Records(database)
@@ -115,7 +115,7 @@ def _end_apps(layout: Layout) -> tuple[int, int]:
 @contextlib.contextmanager
 def _marked(state: str) -> Iterator[list[_Found]]:
     """Every process that carries the marks of this state directory, held by a descriptor."""
-    from reconciler.serving.process import marked
+    from reconciler.linux.processes import marked
 
     with contextlib.ExitStack() as stack:
         descriptors: dict[int, int] = {}
@@ -132,7 +132,7 @@ def _marked(state: str) -> Iterator[list[_Found]]:
 
 def _tell_stopping(database: "Database", records: "list[InstanceRecord]") -> None:
     """So that whoever finds them gone knows that they did not die of themselves."""
-    from reconciler.records import Records
+    from reconciler.state.records import Records
 
     for record in records:
         stopping = record.stopping_since or time.monotonic()
@@ -141,7 +141,7 @@ def _tell_stopping(database: "Database", records: "list[InstanceRecord]") -> Non
 
 def _end_masters(masters: list[_Found], known: "dict[str, InstanceRecord]") -> None:
     """SIGTERM for each; its own stop timeout later, SIGKILL for its whole group."""
-    from reconciler.serving.process import kill_group
+    from reconciler.linux.processes import kill_group
 
     began = time.monotonic()
     deadlines: dict[int, tuple[float, int]] = {}
@@ -188,9 +188,9 @@ def _settle(layout: Layout, database: "Database", known: "dict[str, InstanceReco
     """Leave no record of what is gone, and tell `status` and `events` that it was meant."""
     import shutil
 
-    from reconciler.journal import Journal
-    from reconciler.records import Records
     from reconciler.serving import figures
+    from reconciler.state.journal import Journal
+    from reconciler.state.records import Records
 
     records, journal = Records(database), Journal(database)
     for record in known.values():

@@ -12,7 +12,7 @@ import click
 
 from reconciler.cli.options import examples, layout_in_use, state_option
 from reconciler.cli.table import plain
-from reconciler.cli.visible import visible
+from reconciler.inspection.printable import visible
 from reconciler.serving.logs import is_replaced
 
 _POLL_S = 0.3

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from reconciler.cli.options import examples
-from reconciler.cli.visible import visible
+from reconciler.inspection.printable import visible
 from reconciler.version import VERSION
 
 _COMMANDS: Mapping[str, str] = {

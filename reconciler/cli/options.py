@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from reconciler.glimpse import Glimpse
-    from reconciler.layout import Layout
+    from reconciler.inspection.snapshot import Glimpse
     from reconciler.settings import Settings
+    from reconciler.state.paths import Layout
 
 DEFAULT_SETTINGS = Path("/etc/reconciler/host.yaml")
 
@@ -108,7 +108,7 @@ def json_option(command: _Command) -> _Command:
 
 def layout_of(state: Path | None) -> "Layout":
     """The layout of the state directory named on the command line, or of the default one."""
-    from reconciler.layout import Layout, default_state
+    from reconciler.state.paths import Layout, default_state
 
     return Layout(state=(state or default_state()).absolute())
 
@@ -153,7 +153,7 @@ def reading(layout: "Layout") -> Iterator[None]:
     """What goes wrong while the state directory is read, in an operator's words."""
     import sqlite3
 
-    from reconciler.records import OtherVersion
+    from reconciler.state.records import OtherVersion
 
     try:
         yield
@@ -166,7 +166,7 @@ def reading(layout: "Layout") -> Iterator[None]:
 @contextlib.contextmanager
 def glimpsed(layout: "Layout") -> Iterator["Glimpse"]:
     """A look at a state directory that exists, with its failures explained."""
-    from reconciler.glimpse import Glimpse
+    from reconciler.inspection.snapshot import Glimpse
 
     with reading(layout), contextlib.closing(Glimpse(layout)) as glimpse:
         yield glimpse

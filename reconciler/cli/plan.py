@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.asked import asked_of, problems_of
 from reconciler.cli.options import examples, glimpsed, host_options, json_option
 from reconciler.cli.table import ago, counted, plain, show_json, styled
+from reconciler.inspection.catalog import asked_of, problems_of
 from reconciler.settings import Settings
 
 if TYPE_CHECKING:
-    from reconciler.cli.differences import Difference
-    from reconciler.desired import App
-    from reconciler.glimpse import Glimpse
+    from reconciler.inspection.differences import Difference
+    from reconciler.inspection.snapshot import Glimpse
     from reconciler.manifests.catalog import Catalog
-    from reconciler.plan import Plan
-    from reconciler.services.plan import Plan as ServicePlan
+    from reconciler.planning.apps.plan import Plan
+    from reconciler.planning.desired import App
+    from reconciler.planning.services.plan import Plan as ServicePlan
     from reconciler.services.sight import Sight
 
 
@@ -97,8 +97,8 @@ def _outlooks(catalog: "Catalog", glimpse: "Glimpse | None", only: str | None, s
 def _service_outlooks(
     catalog: "Catalog", glimpse: "Glimpse | None", sight: "Sight | None", only: str | None
 ) -> Iterator[Outlook]:
-    from reconciler.services.plan import plan
-    from reconciler.services.steps import Seen
+    from reconciler.planning.services.actions import Seen
+    from reconciler.planning.services.plan import plan
 
     now = time.monotonic()
     kept = () if glimpse is None else glimpse.ledger.services()
@@ -111,11 +111,11 @@ def _service_outlooks(
 
 
 def _outlook(name: str, app: "App | None", glimpse: "Glimpse | None", sight: "Sight | None") -> Outlook:
-    from reconciler.actions import Prove
-    from reconciler.cli.differences import difference
-    from reconciler.glimpse import Reading, read
-    from reconciler.observed import Observed, SourceLook, Supplies
-    from reconciler.plan import plan
+    from reconciler.inspection.differences import difference
+    from reconciler.inspection.snapshot import Reading, read
+    from reconciler.planning.apps.actions import Prove
+    from reconciler.planning.apps.observed import Observed, SourceLook, Supplies
+    from reconciler.planning.apps.plan import plan
 
     reading = Reading(content=None)
     if app is not None and app.state == "running":

@@ -14,7 +14,7 @@ import click
 from reconciler.cli.table import cut, is_terminal, plain, state_styled, width
 
 if TYPE_CHECKING:
-    from reconciler.converge import Report
+    from reconciler.convergence.converge import Report
 
 _ELAPSED = re.compile(r" \(\d+ s\)$")
 _FIRST_AFTER_S, _NEXT_AFTER_S, _SAME_AFTER_S, _ANY_AFTER_S = 2.0, 2.0, 10.0, 0.5

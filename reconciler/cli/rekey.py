@@ -16,11 +16,11 @@ def command(settings: Settings) -> None:
     """
     import contextlib
 
-    from reconciler.ownership import AlreadyRunning, claimed
-    from reconciler.records import open_database
     from reconciler.services.kind import ServiceError
     from reconciler.services.ledger import BOXES, Ledger
     from reconciler.services.vault import Vault
+    from reconciler.state.lock import AlreadyRunning, claimed
+    from reconciler.state.records import open_database
 
     layout = layout_in_use(settings.layout.state)
     try:

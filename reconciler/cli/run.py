@@ -13,13 +13,13 @@ import click
 from reconciler.cli.options import examples, host_options
 from reconciler.cli.progress import Phases, is_under_way, phase_of
 from reconciler.cli.table import STATE_COLOURS, is_terminal, plain, styled, width, wrapped
-from reconciler.cli.visible import json_text
+from reconciler.inspection.printable import json_text
 from reconciler.settings import Settings
 
 if TYPE_CHECKING:
-    from reconciler.converge import Report
-    from reconciler.daemon import Daemon
-    from reconciler.journal import Event
+    from reconciler.convergence.converge import Report
+    from reconciler.daemon.daemon import Daemon
+    from reconciler.state.journal import Event
 
 _ALARMING = frozenset(("failed", "died"))
 _MARGIN = " " * 10
@@ -53,9 +53,9 @@ def command(settings: Settings, stop_apps: bool | None, events: str) -> None:
     """
     import sqlite3
 
-    from reconciler.ownership import AlreadyRunning
-    from reconciler.records import OtherVersion
-    from reconciler.running import run
+    from reconciler.daemon.process import run
+    from reconciler.state.lock import AlreadyRunning
+    from reconciler.state.records import OtherVersion
 
     try:
         stops = os.getpid() == 1 if stop_apps is None else stop_apps
@@ -87,7 +87,7 @@ def _export(daemon: "Daemon") -> None:
 
 
 def _print_record(event: "Event") -> None:
-    from reconciler.journal import as_record
+    from reconciler.state.journal import as_record
 
     with contextlib.suppress(OSError):  # nobody reads it any more, or there is no room: the journal has it
         sys.stdout.write(json_text(as_record(event)) + "\n")
@@ -132,7 +132,7 @@ class Teller:
             _print(event)
 
     def _say(self, name: str, kind: str, text: str) -> None:
-        from reconciler.journal import Event
+        from reconciler.state.journal import Event
 
         at = time.time()  # noqa: TID251  shown to people, never subtracted
         _print(Event(id=0, at=at, app=name, kind=kind, text=text, cause=""))
@@ -147,7 +147,7 @@ def _print(event: "Event") -> None:
 
 def _lines(event: "Event") -> Iterator[str]:
     """One line in a pipe; on a terminal, where the day is known and columns are few, a short one or several."""
-    from reconciler.journal import as_line
+    from reconciler.state.journal import as_line
 
     if not is_terminal():
         yield plain(as_line(event))

@@ -10,13 +10,13 @@ import click
 
 from reconciler.cli.options import glimpsed, layout_in_use
 from reconciler.cli.table import plain
-from reconciler.layout import Layout
 from reconciler.settings import Settings
+from reconciler.state.paths import Layout
 
 if TYPE_CHECKING:
-    from reconciler.journal import Kind
     from reconciler.services.kind import Provision
     from reconciler.services.ledger import Ledger, ServiceRecord
+    from reconciler.state.journal import Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +50,8 @@ def reached(name: str, settings: Settings) -> Iterator[Reached]:
 
 def noted(layout: Layout, name: str, kind: "Kind", text: str) -> None:
     """Write into the journal what was done beside the daemon, when that can be written."""
-    from reconciler.journal import Journal
-    from reconciler.records import OtherVersion, open_database
+    from reconciler.state.journal import Journal
+    from reconciler.state.records import OtherVersion, open_database
 
     with (
         contextlib.suppress(sqlite3.Error, OtherVersion),

@@ -10,11 +10,11 @@ import click
 
 from reconciler.cli.options import examples, glimpsed, json_option, layout_in_use, state_option
 from reconciler.cli.table import ago, is_terminal, lines, plain, show_json, styled, width, wrapped
-from reconciler.cli.visible import json_text
+from reconciler.inspection.printable import json_text
 from reconciler.version import VERSION
 
 if TYPE_CHECKING:
-    from reconciler.layout import Layout
+    from reconciler.state.paths import Layout
 
 _COLUMNS = ("APP", "STATE", "URL", "REVISION", "RUNTIME", "PID", "WORKERS", "RESTARTS", "SINCE", "MESSAGE")
 _SERVICE_COLUMNS = ("SERVICE", "TYPE", "STATE", "MESSAGE")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
-from reconciler.cli.visible import json_text, visible
+from reconciler.inspection.printable import json_text, visible
 
 _LAST_COLUMN_LEAST = 20
 _GAP = "  "

@@ -14,8 +14,8 @@ from reconciler.cli.screen import live
 from reconciler.cli.table import is_terminal, lines, plain, show_json, width
 
 if TYPE_CHECKING:
-    from reconciler.layout import Layout
     from reconciler.metrics.rates import Rate, Rates
+    from reconciler.state.paths import Layout
 
 _COLUMNS = ("APP", "REQ/S", "5XX/S", "P50", "P95", "IN FLIGHT", "BUSY", "MEMORY", "CPU")
 _SPARE = ("IN FLIGHT", "P50", "5XX/S")

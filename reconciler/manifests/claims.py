@@ -8,11 +8,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from reconciler.desired import App, Service
 from reconciler.manifests.circles import circles
 from reconciler.manifests.document import AppDocument
 from reconciler.manifests.problem import Problem
 from reconciler.manifests.service_document import ServiceDocument
+from reconciler.planning.desired import App, Service
 
 _EVERY_ADDRESS = frozenset(("0.0.0.0", "::"))
 _MOST_NAMED = 3

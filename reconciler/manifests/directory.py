@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from reconciler.linux.inotify import Change, Watch, Watched
 from reconciler.manifests.catalog import Listing, Unreadable
 from reconciler.manifests.look import Memo, is_manifest, look
-from reconciler.watch import Change, Watch, Watched
 
 # As many as the kernel follows.
 _MOST_LINKS = 40

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.desired import (
+from reconciler.manifests.misfits import variables
+from reconciler.manifests.tree import Node
+from reconciler.planning.desired import (
     Address,
     App,
     AskedState,
@@ -19,8 +21,6 @@ from reconciler.desired import (
     Source,
     fingerprint,
 )
-from reconciler.manifests.misfits import variables
-from reconciler.manifests.tree import Node
 
 # What an app is about which a manifest says nothing.
 _SILENT = App(name="", manifest="", source=Source(path="/"), address=Address(host="127.0.0.1", port=0))

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any, TypeAlias
 
-from reconciler.desired import CrashPolicy
 from reconciler.manifests.hostfile_targets import targets_of
 from reconciler.manifests.problem import Path, Problem, dotted
 from reconciler.manifests.text import text_of
@@ -17,6 +16,7 @@ from reconciler.manifests.tree import Node, trees_of
 from reconciler.manifests.units import duration_s, size_bytes
 from reconciler.manifests.validate import problems_of
 from reconciler.notifications.target import Target
+from reconciler.planning.desired import CrashPolicy
 from reconciler.settings import Api, ServiceServer, Settings
 
 _Read: TypeAlias = Callable[[str], Any]

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.desired import Json
-from reconciler.records import Records
+from reconciler.planning.desired import Json
+from reconciler.state.records import Records
 
 if TYPE_CHECKING:  # whoever only asks how the manifests stood need not load all that reads them
     from reconciler.manifests.catalog import Catalog, Rules

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.desired import Json, Service
 from reconciler.manifests.document import joined
 from reconciler.manifests.tree import Node
+from reconciler.planning.desired import Json, Service
 
 _OF_EVERY_TYPE = frozenset(("kind", "name", "type", "plan", "label", "tags", "retain", "server", "grace"))
 

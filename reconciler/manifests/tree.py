@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from reconciler.desired import Json
 from reconciler.manifests.problem import Path, Problem, dotted
 from reconciler.manifests.scalars import value_of
 from reconciler.manifests.units import duration_s
+from reconciler.planning.desired import Json
 
 DEEPEST = 32
 MOST_ALIASES = 100

@@ -8,10 +8,10 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
-from reconciler.desired import Json
 from reconciler.manifests.problem import Path, Problem, dotted
 from reconciler.manifests.schemas import schema, validator
 from reconciler.manifests.tree import Node
+from reconciler.planning.desired import Json
 
 MOST_PROBLEMS = 100
 

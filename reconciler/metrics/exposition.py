@@ -4,11 +4,11 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from reconciler.control import Refused, ask
-from reconciler.layout import Layout
+from reconciler.control.socket import Refused, ask
 from reconciler.metrics import sample, tally
 from reconciler.metrics.sample import AppSample
 from reconciler.serving.gate_figures import BOUNDS_S
+from reconciler.state.paths import Layout
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")

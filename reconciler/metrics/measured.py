@@ -5,11 +5,11 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
-from reconciler.actions import Action, Bury, Release, Stage, Start
-from reconciler.converge import Plan, Report
-from reconciler.desired import App
+from reconciler.convergence.converge import Plan, Report
 from reconciler.metrics.tally import Tally
-from reconciler.observed import Observed
+from reconciler.planning.apps.actions import Action, Bury, Release, Stage, Start
+from reconciler.planning.apps.observed import Observed
+from reconciler.planning.desired import App
 
 
 class Observing(Protocol):

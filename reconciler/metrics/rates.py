@@ -4,10 +4,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reconciler.layout import Layout
 from reconciler.metrics import sample
 from reconciler.metrics.sample import AppSample
 from reconciler.serving.gate_figures import BOUNDS_S
+from reconciler.state.paths import Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,11 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reconciler.glimpse import Glimpse
-from reconciler.layout import Layout
-from reconciler.metrics import processes
+from reconciler.inspection.snapshot import Glimpse
+from reconciler.linux import process_table
 from reconciler.serving import figures
 from reconciler.serving.figures import Figures
+from reconciler.state.paths import Layout
 
 _WEIGHED_WELL = 100  # of more processes than these, weighing each with what it shares takes too long
 
@@ -30,14 +30,15 @@ def of_host(layout: Layout) -> dict[str, AppSample]:
             for name in glimpse.names
         }
     families = {
-        name: [pid for master in ids.values() for pid, _ in processes.family(master)] for name, ids in masters.items()
+        name: [pid for master in ids.values() for pid, _ in process_table.family(master)]
+        for name, ids in masters.items()
     }
     well = sum(map(len, families.values())) <= _WEIGHED_WELL
     return {
         name: AppSample(
             figures=figures.of_app(layout.passed(name)),
-            memory=sum((well and processes.proportional(pid)) or processes.own(pid) for pid in families[name]),
-            cpu={instance: processes.seconds_of(master) for instance, master in ids.items()},
+            memory=sum((well and process_table.proportional(pid)) or process_table.own(pid) for pid in families[name]),
+            cpu={instance: process_table.seconds_of(master) for instance, master in ids.items()},
         )
         for name, ids in sorted(masters.items())
     }

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from reconciler.converge import Report
+from reconciler.convergence.converge import Report
 from reconciler.notifications.courier import Courier
 from reconciler.notifications.news import Item, News, Standing
 from reconciler.notifications.send import NotSent

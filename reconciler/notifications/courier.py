@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 
-from reconciler.children import end, started
+from reconciler.linux.child_processes import end, started
 from reconciler.notifications import message
 from reconciler.notifications.news import Item
 from reconciler.notifications.send import NotSent, reason, send

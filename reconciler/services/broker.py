@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from reconciler.desired import Json
+from reconciler.planning.desired import Json
 from reconciler.services import broker_notes, clients
 from reconciler.services.broker_catalog import Offering, Plan, chosen
 from reconciler.services.broker_client import Answer, Conversation, Patience, conversation

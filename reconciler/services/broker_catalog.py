@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.desired import Json
+from reconciler.planning.desired import Json
 from reconciler.services.broker_client import Conversation
 from reconciler.services.kind import Impossible, Provision, ServiceError
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from reconciler.desired import Json
+from reconciler.planning.desired import Json
 from reconciler.services.kind import Impossible, Server, ServiceError
 from reconciler.services.secret import HIDDEN
 

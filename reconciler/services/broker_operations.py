@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reconciler.desired import Json
+from reconciler.planning.desired import Json
 from reconciler.services import broker_notes
 from reconciler.services.broker_client import Answer, Conversation, Unanswered
 from reconciler.services.broker_notes import Note

@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Mapping
 
-from reconciler.desired import Json, fingerprint
+from reconciler.planning.desired import Json, fingerprint
 from reconciler.services.broker_catalog import Offering, Plan
 from reconciler.services.broker_notes import Note
 from reconciler.services.broker_operations import Thing

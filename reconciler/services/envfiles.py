@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from reconciler.desired import App
+from reconciler.planning.desired import App
 from reconciler.services.envfile import Unusable, content_of, pairs_of, value_of
 from reconciler.services.kind import ServiceError
 from reconciler.services.ledger import Ledger

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from reconciler.desired import Json
+from reconciler.planning.desired import Json
 from reconciler.services.secret import Secret
 
 Credentials: TypeAlias = Mapping[str, Json]

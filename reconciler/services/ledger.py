@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from reconciler.desired import Json, Service, fingerprint
+from reconciler.planning.desired import Json, Service, fingerprint
 from reconciler.services.secret import Secret
 from reconciler.services.vault import SCHEMA, Sealed, Vault, packed
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from reconciler.desired import Json, Service
+from reconciler.planning.desired import Json, Service
 from reconciler.services.kind import Impossible, Provision, Server
 from reconciler.services.kinds import WITHOUT_SERVER
 from reconciler.services.ledger import ServiceRecord

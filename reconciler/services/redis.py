@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
-from reconciler.desired import Json
+from reconciler.planning.desired import Json
 from reconciler.services import redis_keys, redis_rights, tool
 from reconciler.services.kind import Client, Credentials, Grant, Impossible, Provision, ServiceError
 from reconciler.services.naming import called

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from reconciler.desired import App, Bound, Service
-from reconciler.observed import Supplies
+from reconciler.planning.apps.observed import Supplies
+from reconciler.planning.desired import App, Bound, Service
+from reconciler.planning.services.actions import Held, Kept, Seen
 from reconciler.services.envfiles import EnvFiles
 from reconciler.services.kind import Impossible
 from reconciler.services.ledger import GrantRecord, Ledger, ServiceRecord, parameters_id
 from reconciler.services.place import server_name
-from reconciler.services.steps import Held, Kept, Seen
 from reconciler.settings import Settings
 
 _NOTHING = Supplies()

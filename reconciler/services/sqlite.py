@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
-from reconciler.desired import Json
+from reconciler.planning.desired import Json
 from reconciler.services.kind import Client, Credentials, Grant, Provision, ServiceError
 
 _PATIENCE_S = 30.0

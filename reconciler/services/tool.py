@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from reconciler.children import end, started
+from reconciler.linux.child_processes import end, started
 from reconciler.services.kind import Impossible, ServiceError
 
 LONGEST_S = 3600.0

@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from reconciler.children import end, started
-from reconciler.desired import Json
+from reconciler.linux.child_processes import end, started
+from reconciler.planning.desired import Json
 from reconciler.services import clients
 from reconciler.services.envfile import Unusable, content_of, pairs_of, value_of
 from reconciler.services.kind import Client, Credentials, Grant, Impossible, Provision, ServiceError

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from reconciler.desired import Service
+from reconciler.planning.desired import Service
 
 
 def files_of(service: Service) -> frozenset[str]:

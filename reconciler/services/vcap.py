@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.desired import Bound, Json
+from reconciler.planning.desired import Bound, Json
 
 FILE_NAME = "vcap_services.json"
 BINDINGS = "bindings"

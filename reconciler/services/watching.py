@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
-from reconciler.watch import Change, Watch, Watched
+from reconciler.linux.inotify import Change, Watch, Watched
 
 # The absolute path of a file, and what it is read for.
 Use: TypeAlias = tuple[str, str]

@@ -12,8 +12,8 @@ from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
-from reconciler.desired import Json, Revision
-from reconciler.serving.process import APP_MARK, INSTANCE_MARK, REVISION_MARK, STATE_MARK
+from reconciler.linux.processes import APP_MARK, INSTANCE_MARK, REVISION_MARK, STATE_MARK
+from reconciler.planning.desired import Json, Revision
 
 CONFIG_NAME = "gunicorn.config"
 _NO_SERVICES = {"VCAP_SERVICES": "{}"}

@@ -16,14 +16,8 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from reconciler.desired import Address, Revision
-from reconciler.observed import Instance
-from reconciler.records import InstanceRecord, Records
-from reconciler.serving import figures, logs
-from reconciler.serving.gunicorn import Code, Given, Identity, Places, argv, environment, write_config
-from reconciler.serving.launch import launch
-from reconciler.serving.memory import MemoryKiller
-from reconciler.serving.process import (
+from reconciler.linux.oom import MemoryKiller
+from reconciler.linux.processes import (
     KILLED,
     RECORD_MARK,
     Command,
@@ -35,7 +29,13 @@ from reconciler.serving.process import (
     marked,
     start_ticks,
 )
+from reconciler.planning.apps.observed import Instance
+from reconciler.planning.desired import Address, Revision
+from reconciler.serving import figures, logs
+from reconciler.serving.gunicorn import Code, Given, Identity, Places, argv, environment, write_config
+from reconciler.serving.launch import launch
 from reconciler.serving.templates import Templates
+from reconciler.state.records import InstanceRecord, Records
 
 _SECOND_LOOK_S = 1.0
 _KILL_MARGIN_S = 2.0

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from reconciler.desired import Address
+from reconciler.linux.unix_sockets import reachable
+from reconciler.planning.desired import Address
 from reconciler.serving import keeper_main
-from reconciler.serving.unix import reachable
 
 _ANSWER_S = 5.0
 _START_AGAIN_S = 5.0

@@ -6,9 +6,9 @@ Nobody else knows of the two ways, and an instance cannot tell which it was.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from reconciler.desired import Server
+from reconciler.linux.processes import Command, Process, spawn
+from reconciler.planning.desired import Server
 from reconciler.serving.gunicorn import Code
-from reconciler.serving.process import Command, Process, spawn
 from reconciler.serving.template_kind import NotForked, kind
 from reconciler.serving.templates import Templates
 

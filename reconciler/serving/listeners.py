@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from reconciler.desired import Address
+from reconciler.planning.desired import Address
 from reconciler.serving.holding import Holding
 
 _PIDFD_GETFD = 438

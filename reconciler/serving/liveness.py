@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from reconciler.desired import Address, Health, Liveness
+from reconciler.planning.desired import Address, Health, Liveness
 
 _FIRST_BYTES = 512
 

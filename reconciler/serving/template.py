@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 
-from reconciler.serving.process import Command, Process, open_output, spawn
+from reconciler.linux.processes import Command, Process, open_output, spawn
 from reconciler.serving.template_kind import Kind, NotForked
 
 _READY_WITHIN_S = 2.0

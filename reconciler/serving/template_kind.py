@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.desired import Server
+from reconciler.linux.processes import Command
+from reconciler.planning.desired import Server
 from reconciler.serving.gunicorn import Code
-from reconciler.serving.process import Command
 
 _OLDEST = (3, 8)
 _MODULES = {

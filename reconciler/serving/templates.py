@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.serving.process import Command, Process
+from reconciler.linux.processes import Command, Process
 from reconciler.serving.template import Template
 from reconciler.serving.template_kind import Kind, NotForked
 

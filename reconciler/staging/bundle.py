@@ -18,7 +18,8 @@ from typing import Any
 
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from reconciler.desired import Recipe
+from reconciler.linux.files import draft, remove
+from reconciler.planning.desired import Recipe
 from reconciler.staging.command import Command, run
 from reconciler.staging.environment import Environments, Order
 from reconciler.staging.failure import StagingError
@@ -28,7 +29,6 @@ from reconciler.staging.installing import site_packages
 from reconciler.staging.log import Log
 from reconciler.staging.look import Look, look
 from reconciler.staging.progress import Progress
-from reconciler.staging.removal import draft, remove
 from reconciler.staging.requirements import requirements
 from reconciler.staging.runtimes import Runtime
 from reconciler.staging.serving_environment import environment_for, ingredients_of

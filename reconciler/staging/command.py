@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import join
 
-from reconciler.children import end, started
+from reconciler.linux.child_processes import end, started
 from reconciler.staging import leash
 from reconciler.staging.failure import StagingError
 from reconciler.staging.log import Log

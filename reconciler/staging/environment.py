@@ -16,15 +16,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from reconciler.linux.file_lock import locked, try_lock
+from reconciler.linux.files import leftovers, remove
 from reconciler.staging import whole
 from reconciler.staging.command import Command, run
 from reconciler.staging.export import Exporter
 from reconciler.staging.failure import StagingError
 from reconciler.staging.identity import Ingredients, differences
 from reconciler.staging.installing import Installing, Order, site_packages
-from reconciler.staging.locks import locked, try_lock
 from reconciler.staging.log import Log
-from reconciler.staging.removal import leftovers, remove
 from reconciler.staging.runtimes import Runtime
 from reconciler.staging.shared import Shared
 from reconciler.staging.threads import in_thread

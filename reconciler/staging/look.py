@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.desired import Recipe
+from reconciler.planning.desired import Recipe
 from reconciler.staging.dependencies import Choices, Dependencies, dependencies
 from reconciler.staging.detect import EntryPoint, detect
 from reconciler.staging.pinned import Bound, chosen

@@ -7,11 +7,11 @@ import asyncio
 import time
 from dataclasses import replace
 
-from reconciler.desired import Source
-from reconciler.observed import SourceLook
-from reconciler.records import Records
+from reconciler.planning.apps.observed import SourceLook
+from reconciler.planning.desired import Source
 from reconciler.staging.failure import SourceError
 from reconciler.staging.source import Digests, fingerprint
+from reconciler.state.records import Records
 
 # How long no file may have changed before a tree counts as whole, and the longest that is waited for.
 _QUIET_S = 0.25

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.desired import Build
+from reconciler.linux.files import draft, leftovers, remove
+from reconciler.planning.desired import Build
 from reconciler.staging import django, staged
 from reconciler.staging.detect import EntryPoint
 from reconciler.staging.environment import Environment, Environments, Order
@@ -19,7 +20,6 @@ from reconciler.staging.failure import SourceChanged, StagingError
 from reconciler.staging.identity import installer
 from reconciler.staging.log import Log
 from reconciler.staging.look import Look, look
-from reconciler.staging.removal import draft, leftovers, remove
 from reconciler.staging.runtimes import Interpreters, Runtime
 from reconciler.staging.serving_environment import environment_for, ingredients_of
 from reconciler.staging.source import snapshot

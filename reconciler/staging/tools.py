@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.linux.file_lock import locked
+from reconciler.linux.files import remove
 from reconciler.staging.command import Command, run
 from reconciler.staging.failure import StagingError
-from reconciler.staging.locks import locked
 from reconciler.staging.log import Log
-from reconciler.staging.removal import remove
 from reconciler.staging.runtimes import Runtime
 from reconciler.staging.threads import in_thread
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from reconciler.linux.inotify import Change, Watch, Watched
 from reconciler.staging.endings import is_archive
 from reconciler.staging.tree import ignored
-from reconciler.watch import Change, Watch, Watched
 
 
 @dataclass(slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from reconciler.front_door import token_of
+from reconciler.daemon.web_process import token_of
 from reconciler.settings import Api
 from reconciler.web.problem import Problem
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from reconciler.cli.visible import json_text
+from reconciler.inspection.printable import json_text
 
 
 class JsonAnswer(JSONResponse):

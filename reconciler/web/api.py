@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from reconciler.journal import as_record
-from reconciler.web import logs, metrics
+from reconciler.inspection import log_files
+from reconciler.state.journal import as_record
+from reconciler.web import metrics
 from reconciler.web.access import Admission
 from reconciler.web.answer import JsonAnswer
 from reconciler.web.desk import REQUESTS, Desk, body_of, server_sent, while_there
@@ -113,17 +114,17 @@ class Api:
 
     async def log(self, request: Request, _: Admission) -> Response:
         log = log_of(self._desk, request, [row["name"] for row in (await self._desk.lookout.now()).apps])
-        count = whole(request.query_params, "lines", 100, 0, logs.MOST_LINES)
+        count = whole(request.query_params, "lines", 100, 0, log_files.MOST_LINES)
         if "text/event-stream" in request.headers.get("accept", ""):
             return self._desk.streaming(request, self._written(log, count))
         try:
-            return JsonAnswer({"lines": logs.tail(log, count)})
+            return JsonAnswer({"lines": log_files.tail(log, count)})
         except OSError as error:
             raise Problem(503, f"cannot read the log: {error.strerror}") from error
 
     async def _written(self, log: Path, count: int) -> AsyncIterator[str]:
         quiet = 0
-        async for lines in logs.follow(log, count):
+        async for lines in log_files.follow(log, count):
             quiet = 0 if lines else quiet + 1
             if lines:
                 yield server_sent(lines)

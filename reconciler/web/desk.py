@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
-from reconciler.control import Refused, ask
+from reconciler.control.socket import Refused, ask
 from reconciler.settings import Settings
 from reconciler.web.access import SESSION_S, Access, Admission
 from reconciler.web.lookout import Lookout

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from reconciler.metrics.processes import TICKS, family, own, proportional
+from reconciler.linux.process_table import TICKS, family, own, proportional
 
 _REMEMBERED = 60
 _WEIGHED_AT_ONCE = 40

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.glimpse import Glimpse
-from reconciler.journal import Event, Journal
-from reconciler.records import OtherVersion, open_database
-from reconciler.serving.process import start_ticks
+from reconciler.inspection.snapshot import Glimpse
+from reconciler.linux.processes import start_ticks
 from reconciler.settings import Settings
+from reconciler.state.journal import Event, Journal
+from reconciler.state.records import OtherVersion, open_database
 from reconciler.web.load import Load, Loads
 from reconciler.web.metrics import Requests
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reconciler.linux.files import opened
 from reconciler.web.masking import masked
-from reconciler.web.reading import opened
 
 _LARGEST = 256 * 1024
 

@@ -4,10 +4,10 @@ import sqlite3
 import time
 from collections.abc import Iterable, Mapping
 
-from reconciler.layout import Layout
 from reconciler.metrics.exposition import render
 from reconciler.serving import figures
 from reconciler.settings import Settings
+from reconciler.state.paths import Layout
 
 
 def rendered(settings: Settings) -> str | None:

@@ -15,8 +15,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from reconciler.cli.table import ago
-from reconciler.cli.visible import visible
-from reconciler.web import logs
+from reconciler.inspection import log_files
+from reconciler.inspection.printable import visible
 from reconciler.web.access import Admission
 from reconciler.web.api import WHICH_LOGS, known_app, log_of
 from reconciler.web.desk import REQUESTS, Desk, form_of, server_sent, while_there
@@ -115,7 +115,7 @@ class Pages:
 
         def made() -> Response:
             try:
-                written: list[str] = logs.tail(log_of(self._desk, request, [name]), _LOG_LINES)
+                written: list[str] = log_files.tail(log_of(self._desk, request, [name]), _LOG_LINES)
             except (Problem, OSError):
                 written = []
             return self._page(

@@ -10,7 +10,7 @@ import pickle
 import sys
 from typing import Any
 
-from reconciler.children import gone
+from reconciler.linux.child_processes import gone
 from reconciler.settings import Settings
 
 _PATIENCE_S = 20.0

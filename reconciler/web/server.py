@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import uvicorn
 from uvicorn.server import ServerState
 
-from reconciler.front_door import SIGN_OF_LIFE_EVERY_S
+from reconciler.daemon.web_process import SIGN_OF_LIFE_EVERY_S
 from reconciler.settings import Settings
 from reconciler.web.app import application
 from reconciler.web.connection import Connection

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from reconciler.cli.visible import visible
+from reconciler.inspection.printable import visible
 
 
 def line(text: object) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from reconciler.journal import Event
+from reconciler.state.journal import Event
 from reconciler.web.shown import clock
 
 WIDTH, HEIGHT = 960.0, 92.0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.desired import CrashPolicy
+from reconciler.planning.desired import CrashPolicy
 from tests.chaos.mounts import break_disk, failing_disk, fill, needs_mounts, small_disk
 from tests.eventually import eventually
 from tests.load import under_load

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.desired import CrashPolicy
-from reconciler.serving.process import REVISION_MARK, marked
+from reconciler.linux.processes import REVISION_MARK, marked
+from reconciler.planning.desired import CrashPolicy
 from tests.eventually import eventually
 from tests.life import Cues
 from tests.load import under_load

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.desired import CrashPolicy
+from reconciler.planning.desired import CrashPolicy
 from tests.eventually import eventually
 from tests.load import under_load
 from tests.site import REPOSITORY, Site, get

@@ -10,23 +10,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ParamSpec
 
-from reconciler.actions import Action, Bury, Listen, ReadSource, Stage, Start
-from reconciler.converge import Report
-from reconciler.desired import Address, App, Revision, Server, Source
-from reconciler.history import History
-from reconciler.host import Host
-from reconciler.journal import Journal
-from reconciler.observed import Instance, Observed, Supplies, Trouble
-from reconciler.records import Records, open_database, state_id
+from reconciler.convergence.converge import Report
+from reconciler.host.assembly import stager_of
+from reconciler.host.world import Host
+from reconciler.linux.processes import boot_id
+from reconciler.planning.apps.actions import Action, Bury, Listen, ReadSource, Stage, Start
+from reconciler.planning.apps.observed import Instance, Observed, Supplies, Trouble
+from reconciler.planning.desired import Address, App, Revision, Server, Source
 from reconciler.serving.doorbell import answer, open_doorbell
 from reconciler.serving.gunicorn import Given
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
-from reconciler.serving.process import boot_id
 from reconciler.serving.templates import Templates
 from reconciler.settings import Settings
-from reconciler.stagers import stager_of
 from reconciler.staging.looks import Looks
+from reconciler.state.journal import Journal
+from reconciler.state.records import Records, open_database, state_id
+from reconciler.state.revision_history import History
 from tests.ports import a_port
 from tests.site import Site
 from tests.world import after

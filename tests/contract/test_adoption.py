@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.actions import Listen
-from reconciler.desired import App, Server
-from reconciler.plan import plan
-from reconciler.records import open_database
+from reconciler.linux.processes import INSTANCE_MARK, STATE_MARK, start_ticks
+from reconciler.planning.apps.actions import Listen
+from reconciler.planning.apps.plan import plan
+from reconciler.planning.desired import App, Server
 from reconciler.serving.listeners import Listeners
-from reconciler.serving.process import INSTANCE_MARK, STATE_MARK, start_ticks
+from reconciler.state.records import open_database
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
 from tests.eventually import soon
 from tests.site import Site, get, is_gone

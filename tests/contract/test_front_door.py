@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-import reconciler.front_door
-from reconciler.front_door import FrontDoor, token_of
-from reconciler.layout import Layout
+import reconciler.daemon.web_process
+from reconciler.daemon.web_process import FrontDoor, token_of
 from reconciler.settings import Api, Settings
+from reconciler.state.paths import Layout
 from tests.eventually import soon
 from tests.ports import a_port
 from tests.site import is_gone
@@ -31,7 +31,7 @@ async def _answers(settings: Settings) -> bool:
 
 
 def test_a_process_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconciler.front_door, "_HANGS_AFTER_S", 3.0)
+    monkeypatch.setattr(reconciler.daemon.web_process, "_HANGS_AFTER_S", 3.0)
     settings = _settings(tmp_path)
     told: list[str] = []
 
@@ -78,7 +78,7 @@ def test_a_process_that_cannot_start_is_tried_again_and_told_of(
 
 
 def test_an_address_in_use_is_taken_as_soon_as_it_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconciler.front_door, "_OPEN_AGAIN_S", 0.1)
+    monkeypatch.setattr(reconciler.daemon.web_process, "_OPEN_AGAIN_S", 0.1)
     (tmp_path / "token").write_text("x" * 20)
     port = a_port()
     settings = _settings(tmp_path, Api(host="127.0.0.1", port=port, token=tmp_path / "token"))

@@ -8,9 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.actions import Action, Bury, Discard, Erase, Listen, ReadSource, Stage, Start, Stop, Unlisten
-from reconciler.desired import App, Health, Server
-from reconciler.observed import Observed
+from reconciler.planning.apps.actions import (
+    Action,
+    Bury,
+    Discard,
+    Erase,
+    Listen,
+    ReadSource,
+    Stage,
+    Start,
+    Stop,
+    Unlisten,
+)
+from reconciler.planning.apps.observed import Observed
+from reconciler.planning.desired import App, Health, Server
 from reconciler.serving.listeners import CannotListen
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
 from tests.eventually import soon

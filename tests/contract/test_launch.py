@@ -19,11 +19,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.desired import Server
-from reconciler.serving import template as template_module
-from reconciler.serving.gunicorn import Code
-from reconciler.serving.launch import Launched, launch
-from reconciler.serving.process import (
+from reconciler.linux.processes import (
     INSTANCE_MARK,
     STATE_MARK,
     Command,
@@ -34,6 +30,10 @@ from reconciler.serving.process import (
     start_ticks,
     take_in_orphans,
 )
+from reconciler.planning.desired import Server
+from reconciler.serving import template as template_module
+from reconciler.serving.gunicorn import Code
+from reconciler.serving.launch import Launched, launch
 from reconciler.serving.template import Template
 from reconciler.serving.template_kind import NotForked, kind
 from reconciler.serving.templates import Templates

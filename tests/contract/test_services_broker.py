@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from reconciler.desired import Json
+from reconciler.planning.desired import Json
 from reconciler.services.broker import Broker
 from reconciler.services.broker_client import MOST_BYTES, Patience
 from reconciler.services.broker_operations import Differs, OperationFailed

@@ -2,9 +2,9 @@
 
 import pytest
 
-from reconciler.actions import Release
-from reconciler.desired import App
-from reconciler.observed import Trouble
+from reconciler.planning.apps.actions import Release
+from reconciler.planning.apps.observed import Trouble
+from reconciler.planning.desired import App
 from tests.contract.machine import Machine, a_life, on_the_loop
 from tests.site import Site
 

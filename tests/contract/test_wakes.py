@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.actions import Attend, Hold, Listen, Sleep, Start, StepAside, Stop, Unlisten
-from reconciler.desired import App
-from reconciler.observed import Rest
+from reconciler.planning.apps.actions import Attend, Hold, Listen, Sleep, Start, StepAside, Stop, Unlisten
+from reconciler.planning.apps.observed import Rest
+from reconciler.planning.desired import App
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
 from tests.eventually import soon
 from tests.site import Site, get

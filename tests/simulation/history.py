@@ -6,9 +6,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from reconciler.controller import Backoff, Controller
-from reconciler.desired import Address, App, CrashPolicy, Recipe, Server, Source
-from reconciler.observed import Observed
+from reconciler.convergence.controller import Backoff, Controller
+from reconciler.planning.apps.observed import Observed
+from reconciler.planning.desired import Address, App, CrashPolicy, Recipe, Server, Source
 from tests.simulation.clock import run
 from tests.simulation.hostile import BACKOFF_S, Daemon, Forbidden, Killed, Machine
 from tests.world import is_asleep, is_served, wanted_of

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from reconciler.actions import (
+from reconciler.convergence.converge import Report
+from reconciler.host.depends_on import Neighbours
+from reconciler.planning.apps.actions import (
     Action,
     Attend,
     Blame,
@@ -31,13 +33,11 @@ from reconciler.actions import (
     Stop,
     Unlisten,
 )
-from reconciler.converge import Report
-from reconciler.desired import App, Revision
-from reconciler.failures import crash_delay_s
-from reconciler.neighbours import Neighbours
-from reconciler.observed import Instance, Observed, Pin, Rest
-from reconciler.plan import Plan, State, plan, state_when_failing
-from reconciler.planner import Planner
+from reconciler.planning.apps.failures import crash_delay_s
+from reconciler.planning.apps.observed import Instance, Observed, Pin, Rest
+from reconciler.planning.apps.plan import Plan, State, plan, state_when_failing
+from reconciler.planning.cache import Planner
+from reconciler.planning.desired import App, Revision
 from tests.world import after, born, coming_up, failed, stranding, waiting, with_instance, without_instance
 
 BACKOFF_S = 1.0

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from reconciler.control import Refused, ask
+from reconciler.control.socket import Refused, ask
 from tests.eventually import eventually
 from tests.site import Site
 from tests.soak.requests import Requests

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from reconciler.metrics.processes import proportional
-from reconciler.serving.process import marked
+from reconciler.linux.process_table import proportional
+from reconciler.linux.processes import marked
 from tests.site import Site
 
 # Of each app that serves: its build and the one before, in case; the same of configurations.

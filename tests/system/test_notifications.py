@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.notifications.target import Webhook
-from reconciler.records import open_database
+from reconciler.state.records import open_database
 from tests.eventually import eventually
 from tests.post_office import Hook, webhook
 from tests.site import Site

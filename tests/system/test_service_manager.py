@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.service_manager import ServiceManager
+from reconciler.linux.systemd import ServiceManager
 from tests.eventually import eventually, soon
 from tests.site import Site, get, is_gone
 

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.records import open_database
 from reconciler.services.ledger import Ledger
 from reconciler.services.vault import Vault
 from reconciler.settings import ServiceServer
+from reconciler.state.records import open_database
 from tests.eventually import eventually
 from tests.life import Cues
 from tests.load import under_load

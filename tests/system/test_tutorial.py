@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.linux.processes import marked
 from reconciler.serving.keeper import dismiss
-from reconciler.serving.process import marked
 from tests.documents import DOCS, Block, blocks
 from tests.eventually import eventually
 from tests.hosts import explained

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.migrations import NEWEST, copy_of, version_of
+from reconciler.state.migrations import NEWEST, copy_of, version_of
 from tests.eventually import eventually
 from tests.load import under_load
 from tests.ports import a_port

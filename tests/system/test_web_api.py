@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from reconciler.serving.unix import reachable
+from reconciler.linux.unix_sockets import reachable
 from tests.eventually import eventually
 from tests.hosts import explained
 from tests.site import Site, get, is_gone

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from reconciler.cli.fullscreen.facts import Facts
 from reconciler.cli.fullscreen.view import View
 from reconciler.cli.table import ago, plain
-from reconciler.standing import WORST_FIRST
+from reconciler.daemon.summary import WORST_FIRST
 
 if TYPE_CHECKING:
     from reconciler.metrics.rates import Rate

@@ -15,7 +15,7 @@ from reconciler.cli.fullscreen.facts import Details, Facts
 from reconciler.cli.fullscreen.line import Line, fitted, said
 from reconciler.cli.fullscreen.view import KEYS, View, place
 from reconciler.cli.table import counted, plain
-from reconciler.standing import WORST_FIRST
+from reconciler.daemon.summary import WORST_FIRST
 
 _HINT = "↑↓ select  Enter details  s sort  r reverse  / filter  ? help  q quit"
 _IN_DETAILS = "↑↓ select  Enter close  Tab next log  s sort  / filter  ? help  q quit"

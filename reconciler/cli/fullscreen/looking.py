@@ -16,13 +16,13 @@ import click
 from reconciler.cli.fullscreen.facts import Details, Facts
 from reconciler.cli.fullscreen.pending import NO_DAEMON, pending
 from reconciler.cli.options import glimpsed, reading
-from reconciler.journal import Event, Journal
 from reconciler.metrics.rates import Rates
-from reconciler.records import open_database
 from reconciler.serving.logs import tail
+from reconciler.state.journal import Event, Journal
+from reconciler.state.records import open_database
 
 if TYPE_CHECKING:
-    from reconciler.layout import Layout
+    from reconciler.state.paths import Layout
 
 _EVERY_S = 1.0
 _SHARE = 10

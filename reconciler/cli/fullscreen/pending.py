@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from reconciler.serving.unix import reachable
+from reconciler.linux.unix_sockets import reachable
 
 _PATIENCE_S = 25.0
 NO_DAEMON = "no daemon runs, so nothing is done; 'reconciler plan' says what one would do"

@@ -11,7 +11,7 @@ from reconciler.cli.fullscreen.view import View, place, pressed
 from reconciler.cli.screen import Terminal
 
 if TYPE_CHECKING:
-    from reconciler.layout import Layout
+    from reconciler.state.paths import Layout
 
 _LONGEST_WAIT_S = 60.0
 

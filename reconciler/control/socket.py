@@ -1,0 +1,94 @@
+"""One-off requests of an operator to the running daemon: a line of JSON on a unix socket, a line of JSON back.
+
+Only root and the daemon's own user are heard, whatever the mode of the socket says. What is asked here holds until what
+is asked by the manifest changes, and is written into the journal with who asked.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from reconciler.linux.unix_sockets import reachable
+
+_MOST_OF_A_REQUEST = 64 * 1024
+_PATIENCE_S = 5.0
+
+
+class Refused(Exception):
+    """A request that cannot be granted, and why."""
+
+
+Answer = Callable[[dict[str, Any], str], dict[str, Any]]
+
+
+class Control:
+    """Listens on the socket until closed. `answer` gets a request and the name of who asks, and may raise Refused."""
+
+    def __init__(self, place: Path, answer: Answer) -> None:
+        self._place = place
+        self._answer = answer
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        """Take the socket's place; a socket left there by a daemon that died is replaced."""
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with contextlib.suppress(FileNotFoundError):
+            self._place.unlink()
+        with reachable(self._place) as short:
+            listening.bind(short)
+        self._place.chmod(0o600)
+        self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=_MOST_OF_A_REQUEST)
+
+    def close(self) -> None:
+        """Hear nobody any more."""
+        if self._server is not None:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(OSError, TimeoutError, ValueError):
+            async with asyncio.timeout(_PATIENCE_S):
+                who = _who(writer.get_extra_info("socket"))
+                line = await reader.readline()
+                writer.write(json.dumps(self._answered(line, who)).encode() + b"\n")
+                await writer.drain()
+
+    def _answered(self, line: bytes, who: str | None) -> dict[str, Any]:
+        if who is None:
+            return {"error": "only root and the daemon's own user may ask"}
+        try:
+            request = json.loads(line)
+            if not isinstance(request, dict):
+                raise Refused("a request is a JSON object")
+            return self._answer(request, who)
+        except (Refused, ValueError) as error:
+            return {"error": str(error)}
+
+
+def ask(place: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """Send one request to a daemon and return its answer; raises OSError when none listens, Refused."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client, reachable(place) as short:
+        client.settimeout(_PATIENCE_S)
+        client.connect(short)
+        client.sendall(json.dumps(request).encode() + b"\n")
+        with client.makefile("rb") as answers:
+            answer: dict[str, Any] = json.loads(answers.readline() or b"{}")
+    if "error" in answer:
+        raise Refused(answer["error"])
+    return answer
+
+
+def _who(connection: Any) -> str | None:
+    """The name of the user at the other end, None when that user may not ask (SO_PEERCRED, unix(7))."""
+    _, uid, _ = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    if uid not in (0, os.geteuid()):
+        return None
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(uid).pw_name
+    return f"user {uid}"

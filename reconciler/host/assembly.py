@@ -1,0 +1,66 @@
+"""Build parts from the settings of this host: the rules for manifests, and the stager."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.manifests.catalog import Rules
+from reconciler.manifests.document import HostDefaults
+from reconciler.serving.listeners import is_free
+from reconciler.settings import Settings
+
+if TYPE_CHECKING:  # `validate` needs nothing of staging
+    from reconciler.staging.stager import Stager
+
+
+def rules_of(settings: Settings) -> Rules:
+    """What this host decides about manifests."""
+    return Rules(
+        host=HostDefaults(auto_workers=settings.auto_workers, crash=settings.crash),
+        ports=settings.ports,
+        is_free=is_free,
+        prune_after_s=settings.prune_after_s,
+    )
+
+
+def stager_of(settings: Settings) -> "Stager":
+    """The stager of this host."""
+    import uv
+
+    from reconciler.staging.stager import Stager
+
+    layout = settings.layout
+    return Stager(
+        builds=layout.builds,
+        environments=layout.environments,
+        cache=layout.cache,
+        interpreters=settings.interpreters,
+        timeout_s=settings.staging_timeout_s,
+        slots=asyncio.Semaphore(settings.staging_slots),
+        uv=os.fsdecode(uv.find_uv_bin()),
+        environ=lambda: package_environ(settings, os.environ),
+    )
+
+
+def package_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that say where packages come from and what installing may take: `environ`, and what settings add.
+
+    Files are read each time, so that a changed password holds at once; one that cannot be read is left out.
+    """
+    from reconciler.staging.surroundings import MEMORY
+
+    found = {**environ, MEMORY: str(settings.staging_memory_bytes)}
+    for name, value in settings.staging_env.items():
+        with contextlib.suppress(OSError, ValueError):
+            found[name] = value.read_text(encoding="utf-8").rstrip("\n") if isinstance(value, Path) else value
+    return found
+
+
+def collect(settings: Settings, stager: "Stager") -> tuple[str, ...]:
+    """Remove every environment that no build refers to and whose retention is over; returns their keys. Blocks."""
+    apps = settings.layout.apps
+    names = [entry.name for entry in apps.iterdir()] if apps.is_dir() else []
+    return stager.collect(names, settings.retention_s)

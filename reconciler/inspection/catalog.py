@@ -1,0 +1,41 @@
+"""What the manifests ask for at this moment, found out without a daemon and without an effect."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from reconciler.settings import Settings
+
+if TYPE_CHECKING:
+    from reconciler.inspection.snapshot import Glimpse
+    from reconciler.manifests.catalog import Catalog
+    from reconciler.manifests.problem import Problem
+
+
+def asked_of(settings: Settings, glimpse: "Glimpse | None") -> "Catalog":
+    """What would be in force after a look at the manifests now; without a glimpse, as if nothing had ever run."""
+    from reconciler.host.assembly import rules_of
+    from reconciler.manifests import memory
+    from reconciler.manifests.catalog import Catalog, review
+    from reconciler.manifests.look import look
+
+    rules = rules_of(settings)
+    before = Catalog() if glimpse is None else memory.restored(glimpse.records, rules)
+    return review(before, look(str(settings.manifests)), rules, time.monotonic())
+
+
+def checked(settings: Settings) -> "Catalog":
+    """The manifests by themselves: what runs, and who holds which port on this host, makes no difference."""
+    from reconciler.host.assembly import rules_of
+    from reconciler.manifests.catalog import Catalog, review
+    from reconciler.manifests.look import look
+
+    rules = replace(rules_of(settings), is_free=lambda _host, _port: True)
+    return review(Catalog(), look(str(settings.manifests)), rules, time.monotonic())
+
+
+def problems_of(catalog: "Catalog") -> Iterator["Problem"]:
+    """Everything that is wrong with the manifests, file by file."""
+    for entry in catalog.files.values():
+        yield from entry.problems

@@ -1,0 +1,121 @@
+"""Two revisions of an app in, what differs between them out: in a manifest's words, with secrets hidden."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from reconciler.cli.env import HIDDEN, masked
+from reconciler.inspection.printable import json_text
+
+if TYPE_CHECKING:
+    from reconciler.planning.apps.observed import Observed
+    from reconciler.planning.desired import App, Bound, Revision
+
+# What a manifest calls it where that is not the name it has here.
+_IN_A_MANIFEST: Mapping[str, str] = {
+    "build.source.path": "path",
+    "build.source.pinned": "manifest (watch: false)",
+    "build.content": "source",
+    "address.host": "host",
+    "address.port": "port",
+    "server.start_timeout_s": "health.start_timeout",
+    "server.stop_timeout_s": "stop_timeout",
+    "server.health.timeout_s": "health.timeout",
+    "server.counts": "may sleep",
+}
+_WITHOUT = ("build.recipe.", "server.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One field that differs; None on the side where it is not set."""
+
+    field: str
+    before: str | None
+    after: str | None
+
+    def __str__(self) -> str:
+        before, after = ("not set" if side is None else side for side in (self.before, self.after))
+        return f"{self.field}: {before} → {after}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """What makes the wanted revision another than `before`, a revision's id; `stands` says what that one does."""
+
+    before: str
+    stands: str
+    changes: tuple[Change, ...]
+
+
+def difference(app: "App | None", observed: "Observed", wanted: str | None) -> Difference | None:
+    """That between the wanted revision and the one that serves, or served last; None when there is none or no other.
+
+    What a revision consisted of is known once it got through its probation.
+    """
+    known = {revision.id: revision for revision in observed.proven}
+    if observed.pin is not None and observed.pin.revision is not None:
+        known[observed.pin.revision.id] = observed.pin.revision
+    if app is not None and observed.source is not None and not observed.supplies.missing:
+        asked = observed.supplies.revision(app, observed.source.content)
+        known[asked.id] = asked
+    serving = next((instance.revision for instance in observed.instances if instance.serves), None)
+    before = serving if serving is not None else next((revision.id for revision in observed.proven), None)
+    if wanted == before or wanted not in known or before not in known:
+        return None
+    stands = "serves" if serving is not None else "served last"
+    return Difference(before=before, stands=stands, changes=changes(known[before], known[wanted]))
+
+
+def changes(before: "Revision", after: "Revision") -> tuple[Change, ...]:
+    """Each field that differs, by name. A secret that differs is told as that."""
+    old, new = _fields(before), _fields(after)
+    shown_old, shown_new = _hidden(old), _hidden(new)
+    return tuple(
+        Change(field=_shown_name(name), before=shown_old.get(name), after=shown_new.get(name))
+        for name in sorted({*old, *new}, key=lambda name: (_shown_name(name), name))
+        if old.get(name) != new.get(name)
+    )
+
+
+def _hidden(found: Mapping[str, str]) -> dict[str, str]:
+    return {place: HIDDEN if text.startswith(HIDDEN) else text for place, text in masked(found).items()}
+
+
+def _fields(revision: "Revision") -> dict[str, str]:
+    """Every field that is set, as text, by its place."""
+    facts = asdict(revision)
+    del facts["app"], facts["bindings"], facts["env_secrets"]
+    facts["server"]["gunicorn"] = facts["server"].pop("settings")
+    found = {place: _text(value) for place, value in _flat(facts) if value is not None}
+    # The ids of the values of secret variables differ as those do, and tell nothing of them.
+    found |= {f"env.{name}": f"{HIDDEN} {value}" for name, value in revision.env_secrets.items()}
+    for bound in revision.bindings:
+        found |= {f"services.{bound.service}.{what}": text for what, text in _of_binding(bound)}
+    return found
+
+
+def _of_binding(bound: "Bound") -> Iterator[tuple[str, str]]:
+    for what in ("type", "label", "plan", "name", "instance"):
+        value = getattr(bound, what)
+        if value is not None:
+            yield what, _text(value)
+    yield "access", f"{bound.grant} {bound.credentials}"
+
+
+def _flat(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from _flat(inner, f"{place}.{name}" if place else str(name))
+    elif value not in ({}, ()):
+        yield place, value
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json_text(value)
+
+
+def _shown_name(place: str) -> str:
+    if place in _IN_A_MANIFEST:
+        return _IN_A_MANIFEST[place]
+    return next((place.removeprefix(start) for start in _WITHOUT if place.startswith(start)), place)

@@ -1,0 +1,78 @@
+"""What is to be told to somebody outside in; the same without the secrets of this host and of who it is about out."""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+
+from reconciler.planning.desired import App, Json
+from reconciler.services.envfiles import EnvFiles
+from reconciler.services.kind import ServiceError
+from reconciler.services.ledger import Ledger
+from reconciler.staging.log import masked
+from reconciler.staging.surroundings import secrets
+
+_SHORTEST = 4
+
+
+class Discretion:
+    """Hides what an app was given: its own secret variables, what its files say, and what opens its services.
+
+    `asked` are the apps by name, `ours` the variables of this host.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        files: EnvFiles,
+        *,
+        asked: Callable[[], Mapping[str, App]],
+        ours: Callable[[], Mapping[str, str]],
+    ) -> None:
+        self._ledger = ledger
+        self._files = files
+        self._asked = asked
+        self._ours = ours
+
+    def masked(self, subject: str, text: str) -> str:
+        """The text about an app, a service (`service NAME`), or the host (empty), as it may leave this host."""
+        app = self._asked().get(subject)
+        hidden = secrets(self._ours()) | secrets(self._opening(subject))
+        if app is not None:
+            hidden |= secrets(app.env) | frozenset(self._in_files(app))
+        return masked(text, hidden)
+
+    def _in_files(self, app: App) -> Iterator[str]:
+        """A value with a file of its own is secret; one of many in a file is when it looks so."""
+        kept, _, _ = self._files.of(app)
+        found = {name: value for name, key in kept.items() for value in self._kept(key)}
+        yield from (found[name] for name in found.keys() & app.env_files.keys() if len(found[name]) >= _SHORTEST)
+        yield from secrets(found)
+
+    def _kept(self, key: str) -> Iterator[str]:
+        try:
+            yield self._ledger.vault.get(key)
+        except (ServiceError, sqlite3.Error):  # what cannot be opened was given to nobody
+            return
+
+    def _opening(self, subject: str) -> dict[str, str]:
+        """The texts in the credentials of an app or a service, by the name they have there."""
+        found: dict[str, str] = {}
+        for service in self._ledger.services():
+            for grant in service.grants:
+                if grant.credentials is not None and subject in {grant.app, f"service {service.name}"}:
+                    try:
+                        credentials = self._ledger.credentials(grant.credentials)
+                    except (ServiceError, sqlite3.Error):
+                        continue
+                    found |= {f"{grant.id} {name}": text for name, text in _texts(credentials)}
+        return found
+
+
+def _texts(value: Json, name: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _texts(inner, f"{name} {key}")
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from _texts(inner, f"{name} {index}")

@@ -1,0 +1,359 @@
+"""What is true on this host as another process can see it: from the state directory and the process table, no effect.
+
+The daemon need not run, and nothing here waits for it.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.linux.processes import boot_id, start_ticks
+from reconciler.manifests import memory
+from reconciler.planning.desired import Address, App, Json, Service
+from reconciler.services.ledger import Ledger, ServiceStanding
+from reconciler.services.vault import Vault
+from reconciler.staging import staged
+from reconciler.staging.staged import Staged
+from reconciler.state.journal import Journal
+from reconciler.state.lock import running
+from reconciler.state.records import InstanceRecord, Records, Standing, open_database
+
+# `status` needs none of these, and its user waits for every one: who asks for more imports them then.
+if TYPE_CHECKING:
+    from reconciler.planning.apps.observed import Instance, Observed, Rest
+    from reconciler.services.sight import Sight, Told
+    from reconciler.settings import Settings
+    from reconciler.state.paths import Layout
+    from reconciler.state.revision_history import History
+
+_NEVER_LOOKED_AT = Standing(state="pending", message="not looked at yet", wanted=None, since=0, next_try_at=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """An app's source as it is: its fingerprint, or the last one known and why there is no newer."""
+
+    content: str | None
+    problem: str | None = None
+
+
+class Glimpse:
+    """One look at a state directory that exists; raises sqlite3.Error when it has no database. Close it after use."""
+
+    def __init__(self, layout: "Layout") -> None:
+        self.layout = layout
+        self.key_file: Path | None = None
+        self._database = open_database(layout.database, read_only=True)
+        self.records = Records(self._database)
+        self._boot = boot_id()
+
+    def close(self) -> None:
+        """Read no more."""
+        self._database.close()
+
+    @cached_property
+    def daemon(self) -> int | None:
+        """The pid of the daemon, None when none runs."""
+        return running(self.layout)
+
+    @cached_property
+    def instances(self) -> dict[str, list[InstanceRecord]]:
+        """The instances that are alive, by app, oldest first."""
+        found: dict[str, list[InstanceRecord]] = {}
+        for record in self._of_this_boot:
+            if _alive(record):
+                found.setdefault(record.app, []).append(self._as_it_will_be(record))
+        return found
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every app of which anything is left here."""
+        built = (place.name for place in _listing(self.layout.apps))
+        return frozenset({*self._standings, *self._sources, *(r.app for r in self._of_this_boot), *built})
+
+    def staged(self, app: str, build: str) -> Staged | None:
+        """A finished build, None when it is not there."""
+        return staged.read(self.layout.builds(app) / build, self._boot)
+
+    def read(self, app: App) -> Reading:
+        """The source of an app as the daemon would read it now. Blocks for as long as that takes."""
+        known = self.known_content(app)
+        if app.source.pinned and known is not None:
+            return Reading(content=known)
+        return read(app, known)
+
+    def known_content(self, app: App) -> str | None:
+        """The fingerprint of the app's source when it was last read, None when this very source never was."""
+        source, content = self._sources.get(app.name, (None, None))
+        return content if source == app.source else None
+
+    def observed(self, name: str, app: App | None, content: str | None, sight: "Sight | None" = None) -> "Observed":
+        """One app as the daemon would see it, its source read as `content`."""
+        from reconciler.planning.apps.observed import Observed, SourceLook, Supplies
+
+        records = [record for record in self._of_this_boot if record.app == name]
+        builds = sorted(self.layout.builds(name).glob(f"*/{staged.RECORD}"), key=lambda r: r.stat().st_mtime_ns)
+        alive = self.instances.get(name, [])
+        gone = [record for record in records if not _alive(record) and (record.pid or self.daemon is None)]
+        held = {record.address for record in alive}
+        learnt = self._history.of(name)
+        candidates = held | ({app.address} if app is not None else set())
+        return Observed(
+            source=None if content is None or app is None else SourceLook(source=app.source, content=content),
+            builds=tuple(record.parent.name for record in builds if not record.parent.name.startswith(".")),
+            listeners=frozenset(held | (candidates & self._doors)),
+            instances=(
+                *(_instance(record) for record in gone),
+                *(_instance(record) for record in alive),
+            ),
+            attended=frozenset(candidates & self._doors) if self._sleeps(name) else frozenset(),
+            troubles=learnt.troubles,
+            proven=learnt.proven,
+            pin=learnt.pin,
+            rest=self._rest(name, learnt.rest),
+            released=self.records.releases().get(name, frozenset()),
+            traces=name in self._standings or name in self._sources,
+            supplies=Supplies() if sight is None else sight.supplies(app, name),
+        )
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What is on record of services; nothing in it that is secret can be read before `key_file` is set."""
+        return Ledger(self._database, Vault(self._database, self.key_file or self.layout.state / "key"), read_only=True)
+
+    def sight(self, settings: "Settings", services: Mapping[str, Service], apps: Mapping[str, App]) -> "Sight":
+        """The services as the daemon would see them, their credentials tried just now."""
+        from reconciler.services.envfiles import EnvFiles
+        from reconciler.services.sight import Around, Checked, Sight
+
+        self.key_file = settings.key
+        around = Around(
+            boot=self._boot,
+            alive=lambda app: frozenset(record.revision for record in self.instances.get(app, ())),
+            spare=self._spare,
+            checked=lambda _: Checked(at=time.monotonic()),
+            told=self._told_of_service,
+        )
+        sight = Sight(settings, self.ledger, EnvFiles(self.ledger), around)
+        sight.follow(services, apps)
+        return sight
+
+    def _spare(self, app: str) -> frozenset[str]:
+        learnt = self._history.of(app)
+        pinned = () if learnt.pin is None or learnt.pin.revision is None else (learnt.pin.revision,)
+        return frozenset(bound.grant for back in (*learnt.proven[:1], *pinned) for bound in back.bindings)
+
+    def _told_of_service(self, name: str) -> "Told":
+        from reconciler.services.sight import Told
+
+        standing = self.ledger.standings().get(name)
+        return Told(message="" if standing is None else standing.message)
+
+    def status(self, only: str | None = None) -> dict[str, Json]:
+        """Everything `status --json` prints but the version; with `only`, one app."""
+        asked = memory.remembered_facts(self.records)
+        files: list[Json] = asked.get("files", [])  # type: ignore[assignment]
+        apps: dict[str, dict[str, Json]] = asked.get("apps", {})  # type: ignore[assignment]
+        deaths = Journal(self._database).deaths()
+        names = sorted({*self._standings, *apps, *self.instances})
+        rows: list[Json] = [
+            self._app(name, apps.get(name, {}), self._standings.get(name), deaths.get(name, 0)) for name in names
+        ]
+        rows += _refused(files, names)
+        return {
+            "daemon": {"running": self.daemon is not None, "pid": self.daemon},
+            "apps": [row for row in rows if only is None or (isinstance(row, dict) and row["name"] == only)],
+            "services": self._services(asked.get("services", {})) if only is None else [],  # type: ignore[arg-type]
+            "manifests": [{"file": f["file"], "errors": f["errors"]} for f in files if isinstance(f, dict)],
+            "notice": "; ".join(str(n) for n in (asked.get("notice"), _cannot_write(self.layout.state)) if n) or None,
+        }
+
+    def _services(self, asked: dict[str, dict[str, Json]]) -> list[Json]:
+        """A row for each service that is asked for or of which anything is left."""
+        standings = self.ledger.standings()
+        names = sorted({*asked, *standings, *(record.name for record in self.ledger.services())})
+        return [self._service(name, asked.get(name, {}), standings.get(name)) for name in names]
+
+    def _service(self, name: str, asked: dict[str, Json], standing: ServiceStanding | None) -> Json:
+        record = max(self.ledger.of(name), key=lambda r: (r.type == asked.get("type"), r.left_at is None), default=None)
+        apps: list[Json] = []
+        apps += sorted({g.app for g in record.grants if g.credentials is not None}) if record is not None else []
+        return {
+            "name": name,
+            "type": asked.get("type") or (record.type if record else None),
+            "plan": asked.get("plan") or (record.plan if record else None),
+            "label": asked.get("label"),
+            "server": record.server if record else asked.get("server"),
+            "apps": apps,
+            "size": standing.size if standing else None,
+            "state": standing.state if standing else "pending",
+            "message": standing.message if standing else "not looked at yet",
+            "since": standing.since if standing else None,
+            "next_try_at": standing.next_try_at if standing and self.daemon is not None else None,
+            "retain": asked.get("retain", record.retain if record else None),
+            "id": record.id if record else None,
+            "manifest": asked.get("manifest"),
+        }
+
+    @cached_property
+    def _standings(self) -> dict[str, Standing]:
+        return self.records.standings()
+
+    @cached_property
+    def _sources(self) -> dict[str, tuple[object, str]]:
+        return {name: (source, content) for name, (source, content) in self.records.sources().items()}
+
+    @cached_property
+    def _history(self) -> "History":
+        from reconciler.state.revision_history import History
+
+        return History(self.records, self._boot)
+
+    def _sleeps(self, name: str) -> bool:
+        standing = self._standings.get(name)
+        return standing is not None and standing.state == "sleeping"
+
+    def _rest(self, name: str, known: "Rest") -> "Rest":
+        """Only the daemon knows who knocked; what is awake was knocked for."""
+        return known if self._sleeps(name) else replace(known, knocked_at=0.0)
+
+    def _as_it_will_be(self, record: InstanceRecord) -> InstanceRecord:
+        """An instance whose workers have all passed, as the next daemon will note it."""
+        if record.ready_at is None and self._passed(record) >= record.workers:
+            return replace(record, ready_at=time.monotonic())
+        return record
+
+    @cached_property
+    def _of_this_boot(self) -> list[InstanceRecord]:
+        return [record for record in self.records.instances() if record.boot == self._boot]
+
+    @cached_property
+    def _doors(self) -> frozenset[Address]:
+        """The addresses on which the daemon itself listens."""
+        return frozenset(_listening(self.daemon)) if self.daemon else frozenset()
+
+    def _passed(self, record: InstanceRecord) -> int:
+        """How many workers of an instance have come through their gate."""
+        return sum(1 for place in _listing(self.layout.passed(record.app) / record.id) if place.name.isdecimal())
+
+    def _app(self, name: str, asked: dict[str, Json], standing: Standing | None, deaths: int) -> dict[str, Json]:
+        serving = [record for record in self.instances.get(name, []) if record.ready_at is not None]
+        newest = serving[-1] if serving else None
+        build = self.staged(name, newest.build) if newest else None
+        stands = standing or Standing(
+            state="pending", message="not looked at yet", wanted=None, since=0, next_try_at=None
+        )
+        if self.daemon is None and asked:
+            stands = _without_daemon(stands, alive=newest is not None)
+        return {
+            "name": name,
+            "state": stands.state,
+            "message": stands.message,
+            "url": asked.get("url"),
+            "port": asked.get("port"),
+            "revision": newest.revision if newest else None,
+            "wanted_revision": stands.wanted,
+            "runtime": f"python{build.python_version}" if build else asked.get("runtime"),
+            "pid": newest.pid if newest else None,
+            "workers": newest.workers if newest else 0,
+            "restarts": deaths,
+            "since": stands.since or None,
+            "next_try_at": stands.next_try_at,
+            "services": asked.get("services", []),
+            "manifest": asked.get("manifest"),
+        }
+
+
+def read(app: App, known: str | None = None) -> Reading:
+    """The source of an app as it is now, or what was `known` of it and why there is nothing newer."""
+    from reconciler.staging.failure import SourceError
+    from reconciler.staging.source import fingerprint
+
+    try:
+        return Reading(content=fingerprint(app.source.path))
+    except SourceError as error:
+        return Reading(content=known, problem=str(error))
+
+
+def _cannot_write(state: Path) -> str:
+    """Why what is shown may be of yesterday: nothing newer can be written down. Empty when all is well."""
+    facts = os.statvfs(state)
+    if facts.f_flag & os.ST_RDONLY:
+        return f"{state} is read-only: the apps go on, and nothing of what happens is written down"
+    if not facts.f_bavail or (facts.f_files and not facts.f_favail):
+        return f"the disk of {state} is full: the apps go on, and what happens is written down when it has room again"
+    return ""
+
+
+def _alive(record: InstanceRecord) -> bool:
+    return record.pid is not None and start_ticks(record.pid) == record.ticks
+
+
+def _listing(directory: Path) -> list[Path]:
+    try:
+        return sorted(directory.iterdir())
+    except OSError:
+        return []
+
+
+def _listening(pid: int) -> Iterator[Address]:
+    """Where a process listens; nothing when that cannot be seen."""
+    import psutil
+
+    try:
+        for connection in psutil.Process(pid).net_connections(kind="tcp"):
+            if connection.status == psutil.CONN_LISTEN:
+                yield Address(host=connection.laddr.ip, port=connection.laddr.port)
+    except (psutil.Error, OSError):
+        return
+
+
+def _without_daemon(standing: Standing, *, alive: bool) -> Standing:
+    """What was last told may have changed since nobody watches: what serves serves, and nothing is retried."""
+    if standing.state == "running" and not alive:
+        return replace(standing, state="failing", message="nothing of it runs, and no daemon is there to start it")
+    if standing.next_try_at is not None:
+        message = f"{standing.message}; no daemon is there to try again"
+        return replace(standing, message=message, next_try_at=None)
+    return standing
+
+
+def _instance(record: InstanceRecord) -> "Instance":
+    from reconciler.planning.apps.observed import Instance
+
+    return Instance(
+        id=record.id,
+        revision=record.revision,
+        build=record.build,
+        address=record.address,
+        pid=record.pid or 0,
+        started_at=record.started_at,
+        ready_at=record.ready_at,
+        stopping_since=record.stopping_since,
+        end=None if _alive(record) else "ended while no daemon was watching",
+    )
+
+
+def _refused(files: list[Json], known: list[str]) -> list[Json]:
+    """A row for each file that is refused and has nothing in force."""
+    rows: list[Json] = []
+    for entry in files:
+        if not isinstance(entry, dict) or not entry["errors"] or entry["apps"]:
+            continue
+        file = str(entry["file"])
+        name = file.rpartition("/")[2].rpartition(".")[0]
+        if name in known:
+            continue
+        errors = entry["errors"]
+        first = errors[0] if isinstance(errors, list) else None
+        told = f"line {first['line']}: {first['path']}: {first['message']}" if isinstance(first, dict) else ""
+        rows.append({
+            "name": name, "state": "invalid", "message": told.replace(": : ", ": "), "url": None, "port": None,
+            "revision": None, "wanted_revision": None, "runtime": None, "pid": None, "workers": 0, "restarts": 0,
+            "since": None, "next_try_at": None, "services": [], "manifest": file,
+        })  # fmt: skip
+    return rows

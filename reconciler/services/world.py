@@ -1,0 +1,368 @@
+"""The backing services of this host as a World: what is true of each, and one line for each step that changes it.
+
+Whatever is made on a server is on record before; whatever opens it is on the disk before an app hears of it. For the
+apps it says what they are supplied with, and why not with more.
+"""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from reconciler.convergence.converge import Report
+from reconciler.planning.apps.observed import Supplies
+from reconciler.planning.cache import Planner
+from reconciler.planning.desired import App, Bound, Service
+from reconciler.planning.services.actions import (
+    Bind,
+    Deprovision,
+    Draw,
+    Dump,
+    Enrol,
+    Examine,
+    Forget,
+    Note,
+    Seen,
+    Step,
+    Unbind,
+)
+from reconciler.planning.services.actions import Provision as Make
+from reconciler.planning.services.plan import Plan, current, plan
+from reconciler.services.dumping import dumped
+from reconciler.services.envfiles import EnvFiles
+from reconciler.services.kind import Grant, Impossible, Provision, ServiceError
+from reconciler.services.kinds import kind_of
+from reconciler.services.ledger import BOXES, GrantRecord, Ledger, ServiceRecord, ServiceStanding
+from reconciler.services.place import provision_of
+from reconciler.services.sight import Around, Checked, Sight, Told
+from reconciler.settings import Settings
+from reconciler.state.journal import Journal, Kind
+
+_STEP_S = 120.0
+_DUMP_S = 6 * 3600.0
+_UNCHECKED = Checked()
+
+
+class Backing:
+    """The World of services. `woken` is called with a service's name, `concerns` with the name of an app.
+
+    `alive` gives the revisions of an app that have an instance, `spare` the grants named by what it may go back to.
+    """
+
+    def __init__(  # noqa: PLR0913  collaborators, each named
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        journal: Journal,
+        *,
+        boot: str,
+        woken: Callable[[str], None],
+        concerns: Callable[[str], None],
+        alive: Callable[[str], frozenset[str]],
+        spare: Callable[[str], frozenset[str]],
+        told: Callable[[str, Report | None], None],
+    ) -> None:
+        self._settings = settings
+        self._layout = settings.layout
+        self._ledger = ledger
+        self._journal = journal
+        self._boot = boot
+        self._woken = woken
+        self._concerns = concerns
+        self._alive = alive
+        self._told = told
+        self._apps: Mapping[str, App] = {}
+        self._standings = ledger.standings()
+        self._reports: dict[str, Report] = {}
+        self._checked: dict[str, Checked] = {}
+        self._sizes: dict[str, int | None] = {n: s.size for n, s in self._standings.items()}
+        self.env = EnvFiles(ledger)
+        around = Around(boot=boot, alive=alive, spare=spare, checked=self._checked_of, told=self._told_of)
+        self._sight = Sight(settings, ledger, self.env, around)
+        self._planner: Planner[Service, Seen, Plan] = Planner(plan)
+
+    # What is asked
+
+    def follow(self, services: Mapping[str, Service], apps: Mapping[str, App]) -> frozenset[str]:
+        """Learn what is asked; returns the services to look at because of that."""
+        self._apps = apps
+        for name in self.env.known() - {n for n, app in apps.items() if app.env_files or app.env_lists}:
+            self.env.forget(name, apps.get(name))
+        before = self._sight.services
+        changed = self._sight.follow(services, apps)
+        for name, wanted_by in self._sight.wanted_by.items():
+            if before.get(name) != services.get(name):
+                for app in wanted_by:
+                    self._concerns(app)
+        return changed
+
+    def names(self) -> frozenset[str]:
+        """Every service of which anything is left here, asked for or not."""
+        return frozenset({record.name for record in self._ledger.services()} | self._standings.keys())
+
+    # What an app gets
+
+    def supplies(self, app: App | None, name: str) -> Supplies:
+        """What an app is supplied with right now."""
+        return self._sight.supplies(app, name)
+
+    def use(self, app: str, revision: str, bindings: tuple[Bound, ...]) -> None:
+        """An instance of a revision is about to work with these."""
+        self._ledger.unused(app, self._alive(app) | {revision})
+        if bindings:
+            self._ledger.use(app, revision, frozenset(bound.grant for bound in bindings))
+
+    def stirred(self, app: str) -> None:
+        """What runs of an app changed, so that credentials may be of no use any more."""
+        for record in self._ledger.services():
+            for grant in record.grants:
+                wanted = self._sight.wanted_by.get(record.name, {}).get(app)
+                if grant.app == app and (grant.retiring or wanted != grant.parameters or record.left_at is not None):
+                    self._woken(record.name)
+                    break
+
+    def forget_secrets(self, besides: frozenset[str]) -> None:
+        """Forget every secret that is not in force, and that none of `besides` is the id of."""
+        grants = (g.credentials for s in self._ledger.services() for g in s.grants)
+        in_force = {kept for kept in grants if kept is not None} | set(self.env.versions())
+        self._ledger.vault.keep_only(in_force | besides)
+
+    # What an operator asks for
+
+    def rotate(self, name: str, app: str | None) -> tuple[str, ...]:
+        """Have new credentials take the place of those in use; returns the apps they are of."""
+        service = self._sight.services.get(name)
+        here = None if service is None else current(service, self.observe(name))
+        wanted = self._sight.wanted_by.get(name, {})
+        grants = () if here is None else self._ledger.service(here.id).grants
+        chosen = [g for g in grants if g.app in wanted and app in {None, g.app} and not g.retiring]
+        for grant in chosen:
+            self._ledger.retire(grant.id, "a rotation was asked for")
+        self._woken(name)
+        return tuple(sorted({grant.app for grant in chosen}))
+
+    def rekey(self) -> int:
+        """Encrypt everything with a new key; returns how many secrets there are."""
+        return self._ledger.vault.rekey(BOXES)
+
+    def doubt(self, name: str, why: str) -> None:
+        """What a user-provided service is made from may say something else now."""
+        for record in self._ledger.of(name):
+            for grant in record.grants:
+                if grant.credentials is not None:
+                    self._ledger.due(grant.id, why)
+        self._woken(name)
+
+    # The World
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def plan(self, name: str, asked: Service | None) -> Plan:
+        return self._planner.plan(name, asked, self.observe(name), self.now())
+
+    def when_failing(self, name: str) -> str:  # noqa: ARG002  it is the same for each
+        """A service whose next step fails; what apps were given of it before is theirs still."""
+        return "failing"
+
+    def observe(self, name: str) -> Seen:
+        """What is true of a service right now."""
+        return replace(self._sight.seen(name), traces=name in self._standings)
+
+    async def do(self, name: str, step: Step) -> None:
+        """Carry out one step; raises ServiceError, sqlite3.Error or OSError when it cannot."""
+        longest_s = _DUMP_S if isinstance(step, Dump) else _STEP_S
+        try:
+            async with asyncio.timeout(longest_s):
+                await self._do(name, step)
+        except TimeoutError:
+            raise ServiceError(f"{step}: that took longer than {longest_s:g} s") from None
+
+    async def _do(self, name: str, step: Step) -> None:  # noqa: C901  one line for each step
+        match step:
+            case Enrol():
+                self._enrol(name, step)
+            case Note():
+                left_at = self.now() if step.left else None
+                self._ledger.note(
+                    step.service, retain=step.retain, grace_s=step.grace_s, boot=self._boot, left_at=left_at,
+                    dumped=False,
+                )  # fmt: skip
+            case Make():
+                await self._make(name, step)
+            case Draw():
+                app = self._apps[step.app]
+                parameters = next((b.parameters for b in app.bindings if b.service == name), {})
+                self._ledger.draw(step.service, step.app, parameters)
+            case Bind():
+                await self._bind(name, step)
+            case Examine():
+                await self._examine(name, step)
+            case Unbind():
+                await self._unbind(name, step)
+            case Dump():
+                await self._dump(name, step)
+            case Deprovision():
+                await self._deprovision(name, step)
+            case Forget():
+                self._forget(name)
+
+    def report(self, name: str, report: Report) -> None:
+        self._told(name, report)
+        before, told_before = self._standings.get(name), self._reports.get(name)
+        self._reports[name] = report
+        now = time.time()  # noqa: TID251  shown to people, never subtracted
+        standing = ServiceStanding(
+            state=report.state,
+            message=report.message,
+            since=before.since if before is not None and before.state == report.state else now,
+            next_try_at=None if report.next_try_at is None else now + report.next_try_at - self.now(),
+            size=self._sizes.get(name),
+        )
+        if report.failed_now:
+            self._note(name, "failed", report.message, f"try {report.failures}")
+        if standing == before:
+            return
+        self._standings[name] = standing
+        with contextlib.suppress(sqlite3.Error):  # a full disk costs the display its freshness, nothing else
+            self._ledger.set_standing(name, standing)
+        if told_before is None or (told_before.state, told_before.message, told_before.next_try_at) != (
+            report.state, report.message, report.next_try_at
+        ):  # fmt: skip
+            for app in self._sight.wanted_by.get(name, {}):
+                self._concerns(app)
+
+    # The steps
+
+    def _enrol(self, name: str, step: Enrol) -> None:
+        service = self._sight.services[name]
+        known = next(iter(self._on_disk(name, step)), None)
+        grace_s = self._settings.grace_s if service.grace_s is None else service.grace_s
+        record = self._ledger.enrol(service, step.server, known, grace_s)
+        self._house(record)
+        if known is not None:
+            self._note(name, "provisioned", "taken back under the id it had before the records were lost")
+
+    def _house(self, record: ServiceRecord) -> None:
+        """Make sure of its directory, which says what it is in case the records are lost."""
+        about = self._layout.service(record.name, record.id) / "about.json"
+        if about.exists():
+            return
+        about.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = about.with_suffix(".draft")
+        draft.write_text(json.dumps({"type": record.type, "server": record.server}), encoding="utf-8")
+        draft.replace(about)
+
+    def _on_disk(self, name: str, step: Enrol) -> Iterator[str]:
+        """Ids of services of this name that are on no record: the database was lost."""
+        known = {record.id for record in self._ledger.services()}
+        for place in sorted(self._layout.service(name, "").glob("*/about.json")):
+            with contextlib.suppress(OSError, ValueError):
+                about = json.loads(place.read_text(encoding="utf-8"))
+                if about == {"type": step.type, "server": step.server} and place.parent.name not in known:
+                    yield place.parent.name
+
+    async def _make(self, name: str, step: Make) -> None:
+        service = self._sight.services[name]
+        record = self._ledger.ask(step.service, service.plan, service.asked)
+        await kind_of(record.type).provision(self._provision(record))
+        self._ledger.note(record.id, made=step.made)
+        self._note(name, "provisioned", f"{record.type} service {record.id} is there", step.cause)
+
+    async def _bind(self, name: str, step: Bind) -> None:
+        record, grant = self._ledger.service(step.service), self._ledger.grant(step.grant)
+        credentials = await kind_of(record.type).bind(self._provision(record), self._grant(grant))
+        kept = self._ledger.bound(grant.id, credentials)
+        checked = self._checked.setdefault(grant.id, Checked())
+        checked.at = None if checked.repaired else self.now()
+        if kept != grant.credentials:
+            said = "new credentials" if grant.credentials is not None else "credentials"
+            self._note(name, "bound", f"{grant.app} has {said}", step.cause)
+        self._concerns(grant.app)
+
+    async def _examine(self, name: str, step: Examine) -> None:
+        record, grant = self._ledger.service(step.service), self._ledger.grant(step.grant)
+        if grant.credentials is None:
+            return
+        where, kind = self._provision(record), kind_of(record.type)
+        wrong = await kind.examine(where, self._grant(grant), self._ledger.credentials(grant.credentials))
+        checked = self._checked.setdefault(grant.id, Checked())
+        checked.at = self.now()
+        if wrong is None:
+            checked.repaired = False
+        elif not checked.repaired:
+            checked.repaired = True
+            self._note(name, "unwell", f"the credentials of {grant.app} do not work: {wrong}")
+            self._ledger.due(grant.id, wrong)
+        else:
+            self._ledger.retire(grant.id, wrong)
+        with contextlib.suppress(ServiceError):
+            self._sizes[name] = await kind.size_bytes(where)
+
+    async def _unbind(self, name: str, step: Unbind) -> None:
+        record, grant = self._ledger.service(step.service), self._ledger.grant(step.grant)
+        await kind_of(record.type).unbind(self._provision(record), self._grant(grant))
+        self._ledger.revoke(grant.id)
+        self._checked.pop(grant.id, None)
+        self._note(name, "unbound", f"credentials of {grant.app} were taken back", step.cause)
+
+    async def _dump(self, name: str, step: Dump) -> None:
+        record = self._ledger.service(step.service)
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        file = self._layout.backups / f"{name}-{record.id}-{stamp}.{record.type}"
+        try:
+            await dumped(record.type, self._provision(record), file)
+        except Impossible as error:
+            self._note(name, "backup", f"not backed up: {error}", step.cause)
+        else:
+            self._note(name, "backup", f"all it holds is in {file}", step.cause)
+        self._ledger.note(record.id, dumped=True)
+
+    async def _deprovision(self, name: str, step: Deprovision) -> None:
+        record = self._ledger.service(step.service)
+        where = self._provision(record)
+        await kind_of(record.type).deprovision(where)
+        await asyncio.to_thread(shutil.rmtree, where.directory, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            where.directory.parent.rmdir()
+        self._ledger.drop(record.id)
+        self._note(name, "removed", f"{record.type} service {record.id} is removed with all it held", step.cause)
+
+    def _forget(self, name: str) -> None:
+        self._ledger.set_standing(name, None)
+        for known in (self._standings, self._reports, self._sizes):
+            known.pop(name, None)
+        self._told(name, None)
+
+    # The pieces
+
+    def _provision(self, record: ServiceRecord) -> Provision:
+        self._house(record)
+        return provision_of(record, self._ledger.asked(record.id), self._settings)
+
+    def _grant(self, grant: GrantRecord) -> Grant:
+        return Grant(
+            id=grant.id,
+            app=grant.app,
+            user=grant.user,
+            password=self._ledger.password(grant.id),
+            parameters=self._ledger.parameters(grant.id),
+        )
+
+    def _checked_of(self, grant: str) -> Checked:
+        return self._checked.get(grant, _UNCHECKED)
+
+    def _told_of(self, name: str) -> Told:
+        report = self._reports.get(name)
+        if report is None:
+            return Told()
+        return Told(message=report.message, next_try_at=report.next_try_at, failures=report.failures)
+
+    def _note(self, name: str, kind: Kind, text: str, cause: str = "") -> None:
+        with contextlib.suppress(sqlite3.Error):  # a full disk costs the journal a line, nothing else
+            self._journal.write(f"service {name}", kind, text, cause)

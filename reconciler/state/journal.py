@@ -1,0 +1,120 @@
+"""What happened to each app, lately and durably: events in, the newest of them out, the oldest forgotten."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Literal, TypeAlias, get_args
+
+from reconciler.state.database import Database
+
+# Stable: schemas/event.schema.json lists the same for whoever reads them.
+Kind: TypeAlias = Literal[
+    "daemon", "manifest", "source", "staging", "staged", "releasing", "released", "started", "ready", "died", "adopted",
+    "stopped", "failed", "listening", "removed", "holding", "asleep", "wish", "unwell", "well",
+    "provisioned", "bound", "unbound", "backup", "secrets",
+]  # fmt: skip
+KINDS: tuple[str, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened. `at` is wall-clock seconds; `app` is empty for what concerns the host."""
+
+    id: int
+    at: float
+    app: str
+    kind: str
+    text: str
+    cause: str
+
+
+class Journal:
+    """Appends events to the state database, keeps the newest `keep`, and shows each to whoever follows."""
+
+    def __init__(self, database: Database, *, keep: int = 20_000) -> None:
+        self._database = database
+        self._keep = keep
+        self._written = count()
+        self._trouble = ""
+        self.followers: list[Callable[[Event], None]] = []
+
+    def write(self, app: str, kind: Kind, text: str, cause: str = "") -> None:
+        """Write down what happened, and show it whether or not the database can take it now.
+
+        Raises sqlite3.Error where nothing can be owed.
+        """
+        self._append(app, kind, text, cause)
+        self._tell_trouble()
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be written down just now, empty when it can."""
+        return self._trouble
+
+    def catch_up(self) -> None:
+        """Write what is owed, if anything is."""
+        self._database.settle()
+        self._tell_trouble()
+
+    def _append(self, app: str, kind: Kind, text: str, cause: str) -> None:
+        at = time.time()  # noqa: TID251  shown to people, never subtracted
+        statement = "INSERT INTO event (at, app, kind, text, cause) VALUES (?, ?, ?, ?, ?)"
+        number = self._database.write(("event", next(self._written)), statement, (at, app, kind, text, cause))
+        if number and number % 500 == 0:
+            self._database.write(("events",), "DELETE FROM event WHERE id <= ?", (number - self._keep,))
+        event = Event(id=number, at=at, app=app, kind=kind, text=text, cause=cause)
+        for follower in self.followers:
+            follower(event)
+
+    def _tell_trouble(self) -> None:
+        """Say once that nothing can be written down, and once that it can be again."""
+        trouble = self._database.trouble
+        if bool(trouble) == bool(self._trouble):
+            return
+        self._trouble = trouble
+        if trouble:
+            stays = "the apps go on; what happens is written down as soon as it can be"
+            self._append("", "daemon", f"cannot write to the state database: {trouble}", stays)
+        else:
+            self._append("", "daemon", "the state database is written to again", "")
+
+    def newest(
+        self, app: str | None, count: int, after: int = 0, *, since: float = 0.0, kinds: Sequence[str] = ()
+    ) -> Sequence[Event]:
+        """The newest events with an id over `after`, of one app or of all, oldest of them first.
+
+        `since` is wall-clock seconds; without `kinds`, of every kind.
+        """
+        rows = self._database.execute(
+            "SELECT id, at, app, kind, text, cause FROM event WHERE id > ?1 AND (?2 IS NULL OR app = ?2)"
+            " AND at >= ?4 AND (?5 = '' OR instr(?5, ',' || kind || ','))"
+            " ORDER BY id DESC LIMIT ?3",
+            (after, app, count, since, f",{','.join(kinds)}," if kinds else ""),
+        ).fetchall()
+        return [
+            Event(id=row[0], at=row[1], app=row[2], kind=row[3], text=row[4], cause=row[5]) for row in reversed(rows)
+        ]
+
+    def deaths(self) -> dict[str, int]:
+        """How often an instance of each app died on its own."""
+        return dict(self._database.execute("SELECT app, count(*) FROM event WHERE kind = 'died' GROUP BY app"))
+
+
+def as_line(event: Event) -> str:
+    """One line for a person: local time, app, kind, what, why."""
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
+    why = f" ({event.cause})" if event.cause else ""
+    return f"{at}  {event.app or '-':<20} {event.kind:<9} {event.text}{why}"
+
+
+def as_record(event: Event) -> dict[str, int | float | str]:
+    """The same for a machine."""
+    return {
+        "id": event.id,
+        "at": event.at,
+        "app": event.app,
+        "kind": event.kind,
+        "text": event.text,
+        "cause": event.cause,
+    }
