@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uv
 
-from reconciler.staging.surroundings import for_installers
+from reconciler.staging.environments.installer_env import for_installers
 
 _PLACE = Path(__file__).parent.parent / ".bench"
 # Program → the requirement that brings it, for the record and for the same figures next year.

@@ -14,7 +14,7 @@ from typing import Any
 
 import reconciler.daemon.daemon
 import reconciler.daemon.housekeeping
-import reconciler.staging.source
+import reconciler.staging.source.snapshot
 from reconciler.cli.run import _announce
 from reconciler.daemon.process import run
 from reconciler.manifests.catalog import Listing, Unreadable
@@ -116,7 +116,7 @@ def _jump() -> None:
 
     vars(time)["time"] = lambda: real() + jump_s()
     vars(time)["time_ns"] = lambda: real_ns() + jump_s() * 10**9
-    vars(reconciler.staging.source)["time_ns"] = lambda: real_ns() + jump_s() * 10**9
+    vars(reconciler.staging.source.snapshot)["time_ns"] = lambda: real_ns() + jump_s() * 10**9
 
 
 def _writes(arguments: tuple[object, ...]) -> bool:

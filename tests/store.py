@@ -10,7 +10,7 @@ from pathlib import Path
 from reconciler.host.assembly import stager_of
 from reconciler.planning.desired import Build, Recipe, Source
 from reconciler.settings import Settings
-from reconciler.staging.source import fingerprint
+from reconciler.staging.source.snapshot import fingerprint
 from reconciler.state.paths import Layout
 
 HELLO = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"

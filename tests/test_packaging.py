@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.staging.runtimes import discover
+from reconciler.staging.detection.runtimes import discover
 from tests.ports import a_port
 from tests.site import get
 

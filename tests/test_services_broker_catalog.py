@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as some
 
-from reconciler.services.broker_catalog import parsed
-from reconciler.services.broker_client import MOST_BYTES, _parsed
+from reconciler.services.types.broker.catalog import parsed
+from reconciler.services.types.broker.client import MOST_BYTES, _parsed
 
 FLAGS = ("bindable", "plan_updateable", "bindings_retrievable")
 KEYS = ("services", "id", "name", "plans", "requires", "maximum_polling_duration", "metadata", *FLAGS)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.staging import archive
-from reconciler.staging.failure import SourceError
-from reconciler.staging.source import fingerprint, snapshot
+from reconciler.staging.errors import SourceError
+from reconciler.staging.source import archive
+from reconciler.staging.source.snapshot import fingerprint, snapshot
 
 
 def a_tar(path: Path, *members: tarfile.TarInfo | tuple[str, bytes]) -> Path:

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from reconciler.staging.dependencies import Choices, dependencies
-from reconciler.staging.failure import StagingError
-from reconciler.staging.identity import differences, indexes
-from reconciler.staging.lockfiles import as_requirements, misfit, pythons
+from reconciler.staging.detection.dependencies import Choices, dependencies
+from reconciler.staging.detection.lockfiles import as_requirements, misfit, pythons
+from reconciler.staging.detection.requirements import requirements
+from reconciler.staging.environments.identity import differences, indexes
+from reconciler.staging.environments.installer_env import clean_environment, for_installers, secrets
+from reconciler.staging.errors import StagingError
 from reconciler.staging.log import masked
-from reconciler.staging.requirements import requirements
-from reconciler.staging.surroundings import clean_environment, for_installers, secrets
 
 PROJECT = "[project]\nname = 'x'\nversion = '1'\ndependencies = ['bottle']\n"
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.staging import django
-from reconciler.staging.detect import EntryPoint, detect
-from reconciler.staging.failure import StagingError
+from reconciler.staging.detection import django
+from reconciler.staging.detection.entry_point import EntryPoint, detect
+from reconciler.staging.errors import StagingError
 
 WSGI = "def application(environ, start_response):\n    return []\n"
 ASGI = "async def app(scope, receive, send):\n    pass\n"

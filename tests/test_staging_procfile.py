@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.staging.detect import detect
-from reconciler.staging.failure import StagingError
-from reconciler.staging.procfile import web
+from reconciler.staging.detection.entry_point import detect
+from reconciler.staging.detection.procfile import web
+from reconciler.staging.errors import StagingError
 
 APP = "def application(environ, start_response): ...\n"
 ASGI = "async def app(scope, receive, send): ...\n"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.staging.failure import StagingError
-from reconciler.staging.pinned import chosen
-from reconciler.staging.runtimes import Interpreters, Runtime, choose, discover
+from reconciler.staging.detection.python_version import chosen
+from reconciler.staging.detection.runtimes import Interpreters, Runtime, choose, discover
+from reconciler.staging.errors import StagingError
 
 
 def runtime(version: str, kind: str = "python", flag: str = "") -> Runtime:

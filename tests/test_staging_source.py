@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.staging.failure import SourceError
-from reconciler.staging.source import Digests, fingerprint, ignored, snapshot
+from reconciler.staging.errors import SourceError
+from reconciler.staging.source.snapshot import Digests, fingerprint, ignored, snapshot
 
 NAMES = st.text("abcXY.-_é ", min_size=1, max_size=6).filter(lambda name: name not in {".", ".."} and not ignored(name))
 TREES = st.dictionaries(NAMES, st.binary(max_size=50), min_size=1, max_size=5)

@@ -16,14 +16,14 @@ import pytest
 import uv
 
 from reconciler.planning.desired import Recipe
-from reconciler.staging.export import Exporter
-from reconciler.staging.failure import StagingError
+from reconciler.staging.detection.offline import opened
+from reconciler.staging.detection.runtimes import Runtime
+from reconciler.staging.detection.selection import Look, look
+from reconciler.staging.environments.export import Exporter
+from reconciler.staging.environments.tools import Tools, Work
+from reconciler.staging.errors import StagingError
 from reconciler.staging.log import Log
-from reconciler.staging.look import Look, look
-from reconciler.staging.runtimes import Runtime
-from reconciler.staging.source import snapshot
-from reconciler.staging.supply import opened
-from reconciler.staging.tools import Tools, Work
+from reconciler.staging.source.snapshot import snapshot
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs/staging.md"

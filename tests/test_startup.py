@@ -34,7 +34,12 @@ SLOW = {
         "reconciler.planning.apps.observed",
         "reconciler.planning.apps.plan",
     ),
-    *("reconciler.manifests.parse", "reconciler.services.sight", "reconciler.settings", "reconciler.staging.modules"),
+    *(
+        "reconciler.manifests.parse",
+        "reconciler.services.sight",
+        "reconciler.settings",
+        "reconciler.staging.detection.modules",
+    ),
 }
 
 

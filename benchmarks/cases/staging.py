@@ -18,10 +18,10 @@ import uv
 from benchmarks.case import OURS, Bound, Case, Figures, at_most, ratio_at_most
 from benchmarks.setting import Setting
 from reconciler.planning.desired import Build, Recipe, Source
-from reconciler.staging.runtimes import choose, discover
-from reconciler.staging.source import snapshot
+from reconciler.staging.detection.runtimes import choose, discover
+from reconciler.staging.environments.installer_env import for_installers
+from reconciler.staging.source.snapshot import snapshot
 from reconciler.staging.stager import Stager
-from reconciler.staging.surroundings import for_installers
 
 _PYTHON = os.environ.get("PYTHON_VERSION", "3.12")
 _RUNS = int(os.environ.get("RUNS", "3"))

@@ -18,7 +18,7 @@ from benchmarks.gunicorn import gunicorn_by_hand
 from benchmarks.machine import described
 from benchmarks.printed import summary, verdict
 from reconciler.services.kind import Provision
-from reconciler.services.postgresql import Postgresql
+from reconciler.services.types.postgresql.provisioner import Postgresql
 from tests.servers.asked import a_grant, a_service
 from tests.servers.postgresql import PostgresqlServer, postgresql_server
 

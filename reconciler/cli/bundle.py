@@ -40,9 +40,9 @@ def command(
 
     from reconciler.host.assembly import package_environ
     from reconciler.planning.desired import Recipe
-    from reconciler.staging.bundle import Bundling, bundle
-    from reconciler.staging.failure import StagingError
-    from reconciler.staging.runtimes import discover
+    from reconciler.staging.detection.runtimes import discover
+    from reconciler.staging.environments.bundle import Bundling, bundle
+    from reconciler.staging.errors import StagingError
 
     log = settings.layout.cache / "bundle.log"
     bundling = Bundling(

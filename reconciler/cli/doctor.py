@@ -158,8 +158,8 @@ def _can_fetch() -> bool:
 
 
 def _inotify(catalog: "Catalog") -> Iterator[Check]:
-    from reconciler.staging.failure import SourceError
-    from reconciler.staging.tree import entries
+    from reconciler.staging.errors import SourceError
+    from reconciler.staging.source.tree import entries
 
     needed = 1
     for app in catalog.apps.values():
@@ -283,7 +283,7 @@ def _uv() -> Iterator[Check]:
 
 
 def _interpreters(extra: tuple[str, ...]) -> Iterator[Check]:
-    from reconciler.staging.runtimes import discover, is_supported
+    from reconciler.staging.detection.runtimes import discover, is_supported
 
     found = [runtime for runtime in discover(extra) if is_supported(runtime)]
     names = ", ".join(dict.fromkeys(runtime.name for runtime in found))

@@ -68,10 +68,10 @@ def _name(path: Path, asked: str | None) -> str:
 
 
 def _look(path: Path, interpreters: tuple[str, ...]) -> _Found:
-    from reconciler.staging.dependencies import Choices, dependencies
-    from reconciler.staging.detect import detect
-    from reconciler.staging.pinned import chosen
-    from reconciler.staging.runtimes import discover
+    from reconciler.staging.detection.dependencies import Choices, dependencies
+    from reconciler.staging.detection.entry_point import detect
+    from reconciler.staging.detection.python_version import chosen
+    from reconciler.staging.detection.runtimes import discover
 
     doubts: list[str] = []
     entry = _unless(doubts, lambda: detect(path, None))
@@ -93,7 +93,7 @@ def _look(path: Path, interpreters: tuple[str, ...]) -> _Found:
 
 def _unless(doubts: list[str], look: Callable[[], T]) -> T | None:
     """What a look finds; nothing, and a doubt more, when it cannot tell."""
-    from reconciler.staging.failure import StagingError
+    from reconciler.staging.errors import StagingError
 
     try:
         return look()

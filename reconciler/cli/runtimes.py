@@ -17,7 +17,7 @@ def command(settings: Settings, as_json: bool) -> None:
 
     A manifest names one by its name (`runtime: python3.12`), its exact version or its path.
     """
-    from reconciler.staging.runtimes import discover, is_supported
+    from reconciler.staging.detection.runtimes import discover, is_supported
 
     found = discover(settings.interpreters)
     if as_json:

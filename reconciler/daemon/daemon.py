@@ -33,7 +33,7 @@ from reconciler.metrics.measured import Measured
 from reconciler.metrics.tally import Tally
 from reconciler.planning.apps.observed import Observed
 from reconciler.services.ledger import Ledger
-from reconciler.services.userfiles import files_of
+from reconciler.services.types.user_provided.files import files_of
 from reconciler.services.vault import Vault
 from reconciler.services.watching import Files, Use
 from reconciler.services.world import Backing
@@ -42,8 +42,8 @@ from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
 from reconciler.serving.templates import Templates
 from reconciler.settings import Settings
-from reconciler.staging.looks import Looks
-from reconciler.staging.trees import Settling, Trees
+from reconciler.staging.source.last_seen import Looks
+from reconciler.staging.source.watches import Settling, Trees
 from reconciler.state.database import Database
 from reconciler.state.journal import Journal
 from reconciler.state.records import Records, state_id

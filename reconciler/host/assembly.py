@@ -50,7 +50,7 @@ def package_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str,
 
     Files are read each time, so that a changed password holds at once; one that cannot be read is left out.
     """
-    from reconciler.staging.surroundings import MEMORY
+    from reconciler.staging.environments.installer_env import MEMORY
 
     found = {**environ, MEMORY: str(settings.staging_memory_bytes)}
     for name, value in settings.staging_env.items():

@@ -49,10 +49,10 @@ from reconciler.serving.keeper import Keeper
 from reconciler.serving.listeners import Listeners
 from reconciler.serving.liveness import Question, Watchers
 from reconciler.settings import Settings
-from reconciler.staging.failure import StagingError
-from reconciler.staging.lasting import Lasting
-from reconciler.staging.looks import Looks
+from reconciler.staging.concurrency import Lasting
+from reconciler.staging.errors import StagingError
 from reconciler.staging.release import Order, run_release
+from reconciler.staging.source.last_seen import Looks
 from reconciler.staging.stager import SourceChanged, Staged, Stager
 from reconciler.state.journal import Journal, Kind
 from reconciler.state.records import Records, Standing

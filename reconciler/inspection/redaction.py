@@ -7,8 +7,8 @@ from reconciler.planning.desired import App, Json
 from reconciler.services.envfiles import EnvFiles
 from reconciler.services.kind import ServiceError
 from reconciler.services.ledger import Ledger
+from reconciler.staging.environments.installer_env import secrets
 from reconciler.staging.log import masked
-from reconciler.staging.surroundings import secrets
 
 _SHORTEST = 4
 

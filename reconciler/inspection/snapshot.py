@@ -270,8 +270,8 @@ class Glimpse:
 
 def read(app: App, known: str | None = None) -> Reading:
     """The source of an app as it is now, or what was `known` of it and why there is nothing newer."""
-    from reconciler.staging.failure import SourceError
-    from reconciler.staging.source import fingerprint
+    from reconciler.staging.errors import SourceError
+    from reconciler.staging.source.snapshot import fingerprint
 
     try:
         return Reading(content=fingerprint(app.source.path))

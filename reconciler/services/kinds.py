@@ -8,13 +8,13 @@ from reconciler.services.kind import Impossible, Kind, ServiceError
 
 # The type in a manifest → where its kind is, and the module outside of us that it cannot do without.
 _KINDS: Mapping[str, tuple[str, str]] = {
-    "sqlite": ("reconciler.services.sqlite:Sqlite", ""),
-    "user-provided": ("reconciler.services.user_provided:UserProvided", ""),
-    "postgresql": ("reconciler.services.postgresql:Postgresql", "psycopg"),
-    "mysql": ("reconciler.services.mysql:Mysql", "pymysql"),
-    "redis": ("reconciler.services.redis:Redis", "redis"),
-    "rabbitmq": ("reconciler.services.rabbitmq:Rabbitmq", "httpx"),
-    "broker": ("reconciler.services.broker:Broker", "httpx"),
+    "sqlite": ("reconciler.services.types.sqlite.provisioner:Sqlite", ""),
+    "user-provided": ("reconciler.services.types.user_provided.provisioner:UserProvided", ""),
+    "postgresql": ("reconciler.services.types.postgresql.provisioner:Postgresql", "psycopg"),
+    "mysql": ("reconciler.services.types.mysql.provisioner:Mysql", "pymysql"),
+    "redis": ("reconciler.services.types.redis.provisioner:Redis", "redis"),
+    "rabbitmq": ("reconciler.services.types.rabbitmq.provisioner:Rabbitmq", "httpx"),
+    "broker": ("reconciler.services.types.broker.provisioner:Broker", "httpx"),
 }
 # These need no server of the host's settings.
 WITHOUT_SERVER = frozenset(("sqlite", "user-provided"))

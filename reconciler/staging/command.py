@@ -16,16 +16,16 @@ from pathlib import Path
 from shlex import join
 
 from reconciler.linux.child_processes import end, started
-from reconciler.staging import leash
-from reconciler.staging.failure import StagingError
+from reconciler.staging import bounded_exec
+from reconciler.staging.errors import StagingError
+from reconciler.staging.installer_progress import Progress
 from reconciler.staging.log import Log
-from reconciler.staging.progress import Progress
 
 _LAST_LINES = 5
 _LONGEST_ERROR = 12
 _GRACE_S = 2.0
 _TICK_S = 1.0
-_LEASH = (sys.executable, "-I", "-S", leash.__file__)
+_LEASH = (sys.executable, "-I", "-S", bounded_exec.__file__)
 _LONGEST_LINE = 1 << 16
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.staging.command import Command, run
-from reconciler.staging.failure import StagingError
+from reconciler.staging.environments.installer_env import secrets
+from reconciler.staging.errors import StagingError
 from reconciler.staging.log import Log
-from reconciler.staging.surroundings import secrets
 
 _SHELL = "/bin/sh"
 

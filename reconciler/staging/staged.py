@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reconciler.staging.modules import Interface
+    from reconciler.staging.detection.modules import Interface
 
 RECORD = "build.json"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

@@ -13,19 +13,20 @@ from pathlib import Path
 
 from reconciler.linux.files import draft, leftovers, remove
 from reconciler.planning.desired import Build
-from reconciler.staging import django, staged
-from reconciler.staging.detect import EntryPoint
-from reconciler.staging.environment import Environment, Environments, Order
-from reconciler.staging.failure import SourceChanged, StagingError
-from reconciler.staging.identity import installer
+from reconciler.staging import staged
+from reconciler.staging.concurrency import in_thread
+from reconciler.staging.detection import django
+from reconciler.staging.detection.entry_point import EntryPoint
+from reconciler.staging.detection.runtimes import Interpreters, Runtime
+from reconciler.staging.detection.selection import Look, look
+from reconciler.staging.environments.identity import installer
+from reconciler.staging.environments.installer_env import for_installers, secrets
+from reconciler.staging.environments.serving import environment_for, ingredients_of
+from reconciler.staging.environments.store import Environment, Environments, Order
+from reconciler.staging.errors import SourceChanged, StagingError
 from reconciler.staging.log import Log
-from reconciler.staging.look import Look, look
-from reconciler.staging.runtimes import Interpreters, Runtime
-from reconciler.staging.serving_environment import environment_for, ingredients_of
-from reconciler.staging.source import snapshot
+from reconciler.staging.source.snapshot import snapshot
 from reconciler.staging.staged import Staged
-from reconciler.staging.surroundings import for_installers, secrets
-from reconciler.staging.threads import in_thread
 
 __all__ = ["SourceChanged", "Staged", "Stager", "StagingError"]
 

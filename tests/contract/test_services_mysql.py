@@ -13,11 +13,11 @@ from urllib.parse import unquote, urlsplit
 import pymysql
 import pytest
 
-from reconciler.services import mysql_server
 from reconciler.services.kind import Credentials, Grant, Provision, Server, ServiceError
-from reconciler.services.mysql import Mysql
-from reconciler.services.mysql_server import Door, Row, Session, opened
 from reconciler.services.secret import Secret
+from reconciler.services.types.mysql import session
+from reconciler.services.types.mysql.provisioner import Mysql
+from reconciler.services.types.mysql.session import Door, Row, Session, opened
 from tests.contract.machine import on_the_loop
 from tests.servers.asked import Killed, a_grant, a_service
 from tests.servers.mysql import MysqlServer
@@ -385,7 +385,7 @@ async def test_a_port_where_nobody_listens_is_said_to_refuse(main: MysqlServer) 
 
 @on_the_loop
 async def test_a_server_that_says_nothing_is_not_waited_for(main: MysqlServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mysql_server, "_CONNECT_S", 1)
+    monkeypatch.setattr(session, "_CONNECT_S", 1)
     with a_port_that_says_nothing() as port:
         server = replace(main.server, port=port)
         with pytest.raises(ServiceError, match="did not answer within 1 s"):

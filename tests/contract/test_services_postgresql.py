@@ -12,11 +12,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from reconciler.services import postgresql_server
 from reconciler.services.kind import Credentials, Grant, Provision, Server, ServiceError
-from reconciler.services.postgresql import Postgresql
-from reconciler.services.postgresql_server import Door, Row, Session, Statement, opened
 from reconciler.services.secret import Secret
+from reconciler.services.types.postgresql import session
+from reconciler.services.types.postgresql.provisioner import Postgresql
+from reconciler.services.types.postgresql.session import Door, Row, Session, Statement, opened
 from tests.contract.machine import on_the_loop
 from tests.servers.asked import Killed, a_grant, a_service
 from tests.servers.postgresql import PostgresqlServer
@@ -397,7 +397,7 @@ async def test_a_port_where_nobody_listens_is_said_to_refuse(main: PostgresqlSer
 async def test_a_server_that_says_nothing_is_not_waited_for(
     main: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgresql_server, "_CONNECT_S", 2)
+    monkeypatch.setattr(session, "_CONNECT_S", 2)
     with a_port_that_says_nothing() as port:
         server = replace(main.server, port=port)
         with pytest.raises(ServiceError, match="did not answer within 2 s"):

@@ -13,12 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
-from reconciler.services import rabbitmq, rabbitmq_server
-from reconciler.services.amqp import Line, Login, Refused, let_in, short, table
 from reconciler.services.kind import Credentials, Grant, Impossible, Provision, Server, ServiceError
-from reconciler.services.rabbitmq import Rabbitmq
-from reconciler.services.rabbitmq_server import Administration
 from reconciler.services.secret import Secret
+from reconciler.services.types.rabbitmq import admin, provisioner
+from reconciler.services.types.rabbitmq.admin import Administration
+from reconciler.services.types.rabbitmq.amqp import Line, Login, Refused, let_in, short, table
+from reconciler.services.types.rabbitmq.provisioner import Rabbitmq
 from tests.contract.machine import on_the_loop
 from tests.servers.asked import Killed, a_grant, a_service
 from tests.servers.rabbitmq import RabbitmqServer
@@ -281,8 +281,8 @@ async def test_a_port_where_nobody_listens_is_said_to_refuse(main: RabbitmqServe
 async def test_a_server_that_says_nothing_is_not_waited_for(
     main: RabbitmqServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rabbitmq, "_CONNECT_S", 0.5)
-    monkeypatch.setattr(rabbitmq_server, "_ANSWER_S", 0.5)
+    monkeypatch.setattr(provisioner, "_CONNECT_S", 0.5)
+    monkeypatch.setattr(admin, "_ANSWER_S", 0.5)
     service, grant, credentials = await bound(main.server)
     with a_port_that_says_nothing() as port:
         with pytest.raises(ServiceError, match="did not answer"):

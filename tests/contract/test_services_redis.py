@@ -13,11 +13,11 @@ from typing import Any, Self
 import pytest
 import redis
 
-from reconciler.services import redis_rights, redis_server
 from reconciler.services.kind import Credentials, Grant, Impossible, Provision, Server, ServiceError
-from reconciler.services.redis import Redis
-from reconciler.services.redis_server import Door, Session, opened
 from reconciler.services.secret import Secret
+from reconciler.services.types.redis import acl, session
+from reconciler.services.types.redis.provisioner import Redis
+from reconciler.services.types.redis.session import Door, Session, opened
 from tests.contract.machine import on_the_loop
 from tests.servers.asked import Killed, a_grant, a_service
 from tests.servers.redis import RedisServer
@@ -43,7 +43,7 @@ def main() -> Iterator[RedisServer]:
 @pytest.fixture
 def old(main: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Server:
     """The same server, taken for one that knows no users."""
-    monkeypatch.setattr(redis_rights, "ACL_SINCE", (99,))
+    monkeypatch.setattr(acl, "ACL_SINCE", (99,))
     return main.without_users
 
 
@@ -367,7 +367,7 @@ async def test_a_server_that_asks_nobody_for_a_password_is_refused(main: RedisSe
 
 @on_the_loop
 async def test_a_server_that_says_nothing_is_not_waited_for(main: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_server, "_CONNECT_S", 1)
+    monkeypatch.setattr(session, "_CONNECT_S", 1)
     with a_port_that_says_nothing() as port:
         server = replace(main.server, port=port)
         with pytest.raises(ServiceError, match="did not answer within 1 s"):

@@ -17,8 +17,8 @@ import pytest
 import uv
 
 from reconciler.planning.desired import Build, Recipe, Source
-from reconciler.staging.runtimes import discover
-from reconciler.staging.source import fingerprint
+from reconciler.staging.detection.runtimes import discover
+from reconciler.staging.source.snapshot import fingerprint
 from reconciler.staging.stager import SourceChanged, Staged, Stager, StagingError
 
 pytestmark = [pytest.mark.contract, pytest.mark.network]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.staging.failure import StagingError
-from reconciler.staging.surroundings import MEMORY
+from reconciler.staging.environments.installer_env import MEMORY
+from reconciler.staging.errors import StagingError
 from tests.contract.test_staging import WSGI, Host, host, shared, version_of
 from tests.eventually import eventually
 

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from reconciler.manifests.document import HostDefaults
 from reconciler.manifests.parse import parse
-from reconciler.staging import archive, lockfiles
-from reconciler.staging.dependencies import Choices, dependencies
-from reconciler.staging.failure import SourceError, StagingError
-from reconciler.staging.pinned import project_table, requires_python
-from reconciler.staging.procfile import web
-from reconciler.staging.requirements import requirements
+from reconciler.staging.detection import lockfiles
+from reconciler.staging.detection.dependencies import Choices, dependencies
+from reconciler.staging.detection.procfile import web
+from reconciler.staging.detection.python_version import project_table, requires_python
+from reconciler.staging.detection.requirements import requirements
+from reconciler.staging.errors import SourceError, StagingError
+from reconciler.staging.source import archive
 
 # An absolute path is taken as it is meant, and would have this host's own files read.
 _ABSOLUTE = re.compile(r"(?:^|[^\w.]|-\w)[\\\n]*/")

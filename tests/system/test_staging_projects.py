@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.staging.runtimes import discover
+from reconciler.staging.detection.runtimes import discover
 from tests.eventually import eventually
 from tests.ports import a_port
 from tests.site import REPOSITORY, Site, get

@@ -1,0 +1,127 @@
+"""What a broker offers: its catalog, read with suspicion, and the offering and plan that a manifest names in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler.planning.desired import Json
+from reconciler.services.kind import Impossible, Provision, ServiceError
+from reconciler.services.types.broker.client import Conversation
+
+_CANNOT_GIVE = {
+    "route_forwarding": "requests to be led through it (a route service)",
+    "volume_mount": "a volume to be mounted",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One plan of an offering, with what the offering says where it is silent. `polling_s` bounds an operation."""
+
+    id: str
+    name: str
+    bindable: bool
+    updateable: bool
+    polling_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offering:
+    """One service that a broker offers."""
+
+    id: str
+    name: str
+    plans: tuple[Plan, ...]
+    retrievable: bool
+    updateable: bool
+    requires: frozenset[str]
+
+
+async def chosen(talk: Conversation, service: Provision) -> tuple[Offering, Plan]:
+    """The offering and plan that a service asks for. Raises Impossible with what there is when they are not there."""
+    answer = await talk.ask("GET", "/v2/catalog")
+    if answer.status == 404:
+        raise Impossible(f"{talk.broker} has no catalog: its url in the host's settings is not a broker's")
+    if answer.status == 412:
+        raise Impossible(f"{talk.broker} speaks an older version of the Open Service Broker API than 2.17")
+    if answer.status != 200:
+        raise ServiceError(f"cannot read the catalog of {talk.broker}: it answers {answer.status}")
+    if answer.body is None or not isinstance(answer.body.get("services"), list):
+        raise ServiceError(f"cannot read the catalog of {talk.broker}: it is not one")
+    return pick(parsed(answer.body), service, talk)
+
+
+def parsed(catalog: Mapping[str, Json]) -> tuple[Offering, ...]:
+    """Every offering of a catalog that has an id, a name and a plan; what is malformed is as if it were not there."""
+    return tuple(offering for entry in _objects(catalog.get("services")) if (offering := _offering(entry)) is not None)
+
+
+def pick(offerings: tuple[Offering, ...], service: Provision, talk: Conversation) -> tuple[Offering, Plan]:
+    """By name; raises Impossible when it is not there, not unique, or needs what this host cannot give."""
+    name = service.asked.get("service")
+    named = [offering for offering in offerings if offering.name == name]
+    if not isinstance(name, str) or not named:
+        raise Impossible(f"{talk.broker} has no service {name!r}: there is {_listed(talk, offerings)}")
+    offering = named[0]
+    plans = [plan for plan in offering.plans if plan.name == service.plan]
+    if not plans:
+        there = _listed(talk, offering.plans)
+        raise Impossible(f"{talk.broker} has no plan {service.plan!r} of {name}: there is {there}")
+    if len(named) > 1 or len(plans) > 1:
+        raise Impossible(f"{talk.broker} has more than one plan {service.plan!r} of {name}")
+    for need, words in _CANNOT_GIVE.items():
+        if need in offering.requires:
+            raise Impossible(f"{name} of {talk.broker} needs {words}, which this host has no way to do")
+    return offering, plans[0]
+
+
+def _listed(talk: Conversation, found: tuple[Offering, ...] | tuple[Plan, ...]) -> str:
+    return talk.said(", ".join(sorted(entry.name for entry in found))) or "nothing"
+
+
+def _offering(entry: Mapping[str, Json]) -> Offering | None:
+    identified = _identified(entry)
+    if identified is None:
+        return None
+    plans = tuple(plan for found in _objects(entry.get("plans")) if (plan := _plan(found, entry)) is not None)
+    if not plans:
+        return None
+    requires = entry.get("requires")
+    return Offering(
+        id=identified[0],
+        name=identified[1],
+        plans=plans,
+        retrievable=entry.get("bindings_retrievable") is True,
+        updateable=entry.get("plan_updateable") is True,
+        requires=frozenset(need for need in requires if isinstance(need, str))
+        if isinstance(requires, list)
+        else frozenset(),
+    )
+
+
+def _plan(entry: Mapping[str, Json], offering: Mapping[str, Json]) -> Plan | None:
+    identified = _identified(entry)
+    if identified is None:
+        return None
+    polling = entry.get("maximum_polling_duration")
+    bounded = isinstance(polling, int) and not isinstance(polling, bool) and 0 < polling < 10**9
+    return Plan(
+        id=identified[0],
+        name=identified[1],
+        bindable=_either(entry, offering, "bindable"),
+        updateable=_either(entry, offering, "plan_updateable"),
+        polling_s=float(polling) if bounded and isinstance(polling, int) else None,
+    )
+
+
+def _either(plan: Mapping[str, Json], offering: Mapping[str, Json], key: str) -> bool:
+    said = plan.get(key)
+    return said if isinstance(said, bool) else offering.get(key) is True
+
+
+def _identified(entry: Mapping[str, Json]) -> tuple[str, str] | None:
+    found, name = entry.get("id"), entry.get("name")
+    return (found, name) if isinstance(found, str) and isinstance(name, str) and found and name else None
+
+
+def _objects(found: Json) -> list[dict[str, Json]]:
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []

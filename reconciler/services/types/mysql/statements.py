@@ -1,0 +1,88 @@
+"""What is made on a MariaDB or MySQL server for a service, statement by statement: each may be the last."""
+
+import asyncio
+from contextlib import suppress
+
+from reconciler.services.types.mysql.session import Gone, Session, account, name_of
+
+_LOOK_AGAIN_S = 0.05
+
+
+async def make_database(session: Session, database: str) -> None:
+    """Its text is any Unicode; nobody but the server's admins has a right in it."""
+    await session.ask(f"CREATE DATABASE IF NOT EXISTS {name_of(database)} CHARACTER SET utf8mb4")
+
+
+async def open_to_user(session: Session, database: str, user: str, password: str) -> None:
+    """A user with this password and every right in the database, save that to hand them on."""
+    identified = session.identified(password)
+    await session.ask(f"CREATE USER IF NOT EXISTS {account(user)} {identified}")
+    await session.ask(f"ALTER USER {account(user)} {identified} ACCOUNT UNLOCK")
+    granted = await _granted(session, database)
+    await session.ask(f"GRANT ALL PRIVILEGES ON {name_of(granted)}.* TO {account(user)}")
+
+
+async def drop_user(session: Session, database: str, user: str) -> None:
+    """Nobody gets in with it from here on, and whoever is in is out."""
+    if not await session.ask("SELECT 1 FROM mysql.user WHERE user = %s AND host = '%%'", user):
+        return
+    await session.ask(f"ALTER USER {account(user)} ACCOUNT LOCK")
+    await _end_sessions(session, user)
+    if not await _runs_in_the_name_of(session, database, user):
+        await session.ask(f"DROP USER IF EXISTS {account(user)}")
+
+
+async def drop_all(session: Session, database: str) -> None:
+    """The database, the users that are locked in its name, and the rights in it of anybody else."""
+    await session.ask(f"DROP DATABASE IF EXISTS {name_of(database)}")
+    granted = await _granted(session, database)
+    for (user,) in await session.ask("SELECT DISTINCT user FROM mysql.db WHERE db = %s AND host = '%%'", granted):
+        await _end_sessions(session, user)
+        if await _is_locked(session, user):
+            await session.ask(f"DROP USER IF EXISTS {account(user)}")
+        else:
+            await session.ask(f"REVOKE ALL PRIVILEGES ON {name_of(granted)}.* FROM {account(user)}")
+
+
+async def _granted(session: Session, database: str) -> str:
+    r"""How a grant names the database: there `_` stands for any letter unless it is escaped.
+
+    Where partial revokes are on, it stands for itself and so does the `\`.
+    """
+    found = await session.ask("SHOW VARIABLES LIKE 'partial_revokes'")
+    if found and str(found[0][1]).upper() == "ON":
+        return database
+    return database.replace("_", r"\_")
+
+
+async def _runs_in_the_name_of(session: Session, database: str, user: str) -> bool:
+    definer = f"{user}@%"
+    found = await session.ask(
+        "SELECT 1 FROM information_schema.views WHERE table_schema = %s AND definer = %s"
+        " UNION SELECT 1 FROM information_schema.triggers WHERE trigger_schema = %s AND definer = %s"
+        " UNION SELECT 1 FROM information_schema.routines WHERE routine_schema = %s AND definer = %s"
+        " UNION SELECT 1 FROM information_schema.events WHERE event_schema = %s AND definer = %s",
+        *(database, definer) * 4,
+    )
+    return bool(found)
+
+
+async def _is_locked(session: Session, user: str) -> bool:
+    if session.is_mariadb:
+        ask = "SELECT json_value(priv, '$.account_locked') FROM mysql.global_priv WHERE user = %s AND host = '%%'"
+    else:
+        ask = "SELECT account_locked FROM mysql.user WHERE user = %s AND host = '%%'"
+    found = await session.ask(ask, user)
+    return bool(found) and str(found[0][0]).lower() in {"1", "true", "y"}
+
+
+async def _end_sessions(session: Session, user: str) -> None:
+    """End every session of a user and see them gone."""
+    while True:
+        found = await session.ask("SELECT id FROM information_schema.processlist WHERE user = %s", user)
+        if not found:
+            return
+        for (number,) in found:
+            with suppress(Gone):
+                await session.ask(f"KILL CONNECTION {int(number)}")
+        await asyncio.sleep(_LOOK_AGAIN_S)

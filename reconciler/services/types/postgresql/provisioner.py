@@ -1,0 +1,207 @@
+"""PostgreSQL 10 and newer: a database and a role that owns it for each service, a role of its own for each grant.
+
+A grant's role logs in and at once becomes the owner, so what one grant makes, every other one may read and alter, and a
+rotation loses nothing. Each step holds the service's advisory lock: what an earlier, killed step left running on the
+server ends before it is looked at.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from reconciler.services import tool
+from reconciler.services.kind import Client, Credentials, Grant, Provision, ServiceError
+from reconciler.services.naming import called
+from reconciler.services.turns import Turns
+from reconciler.services.types.postgresql.session import CannotConnect, Door, Session, admin_door, opened
+from reconciler.services.types.postgresql.statements import (
+    Inside,
+    Names,
+    drop_database,
+    drop_user,
+    make_database,
+    open_to_user,
+    swap_databases,
+    users_of,
+)
+
+_STEP_S = 50.0
+_AT_ONCE = 8  # connections the daemon takes of a server's 100, with one more each for a moment
+_LOCK = 0x5EC0 << 48  # beside the service's 48 bits
+_PACKAGE = "postgresql-client"
+_LONGEST = 52  # of the 63 bytes a name may have: the rest is for the databases a restore makes
+
+
+class Postgresql:
+    """One server or many; constructed once."""
+
+    def __init__(self) -> None:
+        self._turns = Turns(_AT_ONCE)
+
+    async def provision(self, service: Provision) -> None:
+        async with self._step(service) as session:
+            await make_database(session, _names(service), self._inside(service))
+
+    async def bind(self, service: Provision, grant: Grant) -> Credentials:
+        async with self._step(service) as session:
+            admin = await make_database(session, _names(service), self._inside(service))
+            await open_to_user(session, _names(service), admin, grant.user, grant.password.reveal())
+        return _credentials(service, grant)
+
+    async def examine(self, service: Provision, grant: Grant, credentials: Credentials) -> str | None:
+        names = _names(service)
+        async with self._turn(service):
+            try:
+                async with self._opened(_app_door(service, credentials)) as session:
+                    ((acts_as,),) = await session.ask("SELECT current_user::text")
+            except CannotConnect:
+                async with self._opened(admin_door(service)) as session:
+                    return await _why_locked_out(session, names, grant.user)
+        return None if acts_as == names.owner else f"user {grant.user} does not act as {names.owner}, who owns the data"
+
+    async def unbind(self, service: Provision, grant: Grant) -> None:
+        async with self._step(service) as session:
+            await drop_user(session, _names(service), grant.user, self._inside(service))
+
+    async def deprovision(self, service: Provision) -> None:
+        names = _names(service)
+        async with self._step(service) as session:
+            for user in await users_of(session, names):
+                await drop_user(session, names, user, self._inside(service))
+            for database in (names.draft, names.replaced, names.database):
+                await drop_database(session, database)
+            await session.do("DROP ROLE IF EXISTS {}", names.owner)
+
+    async def size_bytes(self, service: Provision) -> int | None:
+        async with self._turn(service), self._opened(admin_door(service)) as session:
+            found = await session.ask(
+                "SELECT pg_database_size(oid) FROM pg_database WHERE datname = %(name)s",
+                {"name": _names(service).database},
+            )
+        return int(found[0][0]) if found else None
+
+    async def dump(self, service: Provision, file: Path) -> None:
+        """By pg_dump, in its custom format: without owners and rights, which a restore makes anew."""
+        door = admin_door(service, _names(service).database)
+        draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
+        argv = ("pg_dump", "--format=custom", "--no-owner", "--no-privileges", "--no-password")
+        try:
+            await tool.run(
+                tool.Tool(argv=argv, package=_PACKAGE, environment=door.environment, into=draft),
+                hide=_secrets(door),
+            )
+            await asyncio.to_thread(tool.settle, draft, file)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    async def restore(self, service: Provision, file: Path) -> None:
+        """Into a database beside the service's, which takes its place when all is in: until then nothing changes."""
+        names = _names(service)
+        door = admin_door(service, names.draft)
+        argv = (
+            *("pg_restore", "--no-owner", "--no-privileges", f"--role={names.owner}"),
+            *("--exit-on-error", "--single-transaction", "--no-password", f"--dbname={names.draft}"),
+        )
+        tool.readable(file).close()
+        async with self._step(service, tool.LONGEST_S + _STEP_S) as session:
+            await make_database(session, names, self._inside(service))
+            await drop_database(session, names.draft)
+            await make_database(session, replace(names, database=names.draft), self._inside(service))
+            await tool.run(
+                tool.Tool(argv=argv, package=_PACKAGE, environment=door.environment, out_of=file),
+                hide=_secrets(door),
+            )
+            await swap_databases(session, names)
+            await drop_database(session, names.replaced)
+
+    def client(self, service: Provision, credentials: Credentials) -> Client:
+        return Client(argv=("psql",), environment=_app_door(service, credentials).environment)
+
+    def _opened(self, door: Door) -> AbstractAsyncContextManager[Session]:
+        return opened(door)
+
+    def _inside(self, service: Provision) -> Inside:
+        return lambda database: self._opened(admin_door(service, database))
+
+    def _turn(self, service: Provision, within_s: float = _STEP_S) -> AbstractAsyncContextManager[None]:
+        door = admin_door(service)
+        return self._turns.turn(door.server.name, str(door), within_s)
+
+    @asynccontextmanager
+    async def _step(self, service: Provision, within_s: float = _STEP_S) -> AsyncIterator[Session]:
+        """A session of the admin's that alone changes this service."""
+        async with self._turn(service, within_s), self._opened(admin_door(service)) as session:
+            await session.ask("SELECT pg_advisory_lock(%(key)s)", {"key": _LOCK | int(service.id, 16)})
+            yield session
+
+
+def _names(service: Provision) -> Names:
+    name = called(service, _LONGEST)
+    return Names(owner=name, database=name, draft=f"{name}_restored", replaced=f"{name}_replaced")
+
+
+def _credentials(service: Provision, grant: Grant) -> Credentials:
+    """v1's keys and `uri`; over a socket the directory is in the uri's query, where every reader of one finds it."""
+    admin = admin_door(service)
+    host = str(admin.server.options.get("app_host", admin.host))
+    port = int(str(admin.server.options.get("app_port", admin.port)))
+    name, password = called(service, _LONGEST), grant.password.reveal()
+    socket = host.startswith("/")
+    query = {**({"host": host, "port": str(port)} if socket else {}), **admin.ssl}
+    where = "" if socket else f"{f'[{host}]' if ':' in host else host}:{port}"
+    return {
+        "name": name,
+        "hostname": host,
+        "host": host,
+        "port": port,
+        "user": grant.user,
+        "username": grant.user,
+        "password": password,
+        "uri": f"postgresql://{quote(grant.user, safe='')}:{quote(password, safe='')}@{where}/{name}"
+        f"{f'?{urlencode(query)}' if query else ''}",
+    }
+
+
+def _app_door(service: Provision, credentials: Credentials) -> Door:
+    return replace(
+        admin_door(service),
+        host=str(credentials["host"]),
+        port=int(str(credentials["port"])),
+        database=str(credentials["name"]),
+        user=str(credentials["user"]),
+        password=str(credentials["password"]),
+    )
+
+
+async def _why_locked_out(session: Session, names: Names, user: str) -> str:
+    """What the admin sees of credentials that did not open the database."""
+    ((login, expired, member, database, opens, full),) = await session.ask(
+        "SELECT u.rolcanlogin, u.rolvaliduntil < now(), pg_has_role(u.oid, o.oid, 'USAGE'), d.oid, d.datallowconn,"
+        " (SELECT count(*) >= current_setting('max_connections')::int"
+        " - current_setting('superuser_reserved_connections')::int"
+        " FROM pg_stat_activity WHERE backend_type = 'client backend')"
+        " FROM (SELECT) AS here LEFT JOIN pg_roles u ON u.rolname = %(user)s"
+        " LEFT JOIN pg_roles o ON o.rolname = %(owner)s LEFT JOIN pg_database d ON d.datname = %(database)s",
+        {"user": user, "owner": names.owner, "database": names.database},
+    )
+    if full:
+        raise ServiceError(f"the postgresql server has no free connection for user {user}")
+    if database is None:
+        return f"database {names.database} does not exist"
+    if login is None:
+        return f"user {user} does not exist"
+    if not login or expired:
+        return f"user {user} may not log in"
+    if not member:
+        return f"user {user} has no right to database {names.database}"
+    if not opens:
+        return f"database {names.database} is closed"
+    return f"the password of user {user} is not accepted"
+
+
+def _secrets(door: Door) -> tuple[str, ...]:
+    return (door.password,) if door.password else ()

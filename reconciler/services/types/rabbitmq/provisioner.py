@@ -1,0 +1,132 @@
+"""RabbitMQ 3.8 and newer: a virtual host for each service, and for each grant a user who may enter that one only."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from reconciler.services.kind import Client, Credentials, Grant, Impossible, Provision, Server, ServiceError
+from reconciler.services.naming import called
+from reconciler.services.turns import Turns
+from reconciler.services.types.rabbitmq.admin import Administration, administration, authority, said_of, server_of
+from reconciler.services.types.rabbitmq.amqp import Login, Refused, let_in
+
+_STEP_S = 50.0
+_CONNECT_S = 5.0
+_AT_ONCE = 4
+_LONGEST = 52
+_ACCESS_REFUSED, _NOT_ALLOWED, _INVALID_PATH = 403, 530, 402
+
+
+class Rabbitmq:
+    """One server or many; constructed once."""
+
+    def __init__(self) -> None:
+        self._turns = Turns(_AT_ONCE)
+
+    async def provision(self, service: Provision) -> None:
+        async with self._step(service) as broker:
+            await broker.make_vhost(_vhost(service))
+
+    async def bind(self, service: Provision, grant: Grant) -> Credentials:
+        async with self._step(service) as broker:
+            await broker.make_vhost(_vhost(service))
+            await broker.make_user(grant.user, grant.password.reveal())
+            await broker.permit(grant.user, _vhost(service))
+        return _credentials(service, grant)
+
+    async def examine(self, service: Provision, grant: Grant, credentials: Credentials) -> str | None:
+        """By AMQP, for what the app uses is not the management API."""
+        server = server_of(service)
+        login = _login(server, credentials)
+        said = f"rabbitmq server {server.name} ({login.host}:{login.port})"
+        try:
+            async with asyncio.timeout(_CONNECT_S), let_in(login):
+                return None
+        except Refused as refused:
+            if refused.code not in {_ACCESS_REFUSED, _NOT_ALLOWED, _INVALID_PATH}:
+                raise ServiceError(f"{said}: {refused}") from None
+            return f"user {grant.user} cannot get in: {refused}"
+        except TimeoutError:
+            raise ServiceError(f"{said} did not answer within {_CONNECT_S:g} s") from None
+        except ConnectionRefusedError:
+            raise ServiceError(f"{said} refused the connection") from None
+        except OSError as error:
+            raise ServiceError(f"{said} cannot be reached: {error.strerror or type(error).__name__}") from None
+
+    async def unbind(self, service: Provision, grant: Grant) -> None:
+        async with self._step(service) as broker:
+            await broker.drop_user(grant.user)
+
+    async def deprovision(self, service: Provision) -> None:
+        """Users whom nobody has taken back stay, and have no right anywhere: an admin may have let in others."""
+        async with self._step(service) as broker:
+            await broker.drop_vhost(_vhost(service))
+
+    async def size_bytes(self, service: Provision) -> int | None:
+        async with self._step(service) as broker:
+            return await broker.size_bytes(_vhost(service))
+
+    async def dump(self, service: Provision, file: Path) -> None:  # noqa: ARG002 -- there is nothing it could write
+        raise Impossible(f"service {service.name}: RabbitMQ has no way to write down the messages it holds")
+
+    async def restore(self, service: Provision, file: Path) -> None:  # noqa: ARG002 -- the same
+        raise Impossible(f"service {service.name}: RabbitMQ has no way to read back messages")
+
+    def client(self, service: Provision, credentials: Credentials) -> Client:  # noqa: ARG002 -- the same
+        raise Impossible(f"service {service.name}: RabbitMQ has no client program that keeps a password to itself")
+
+    @asynccontextmanager
+    async def _step(self, service: Provision) -> AsyncIterator[Administration]:
+        server = server_of(service)
+        async with (
+            self._turns.turn(server.name, said_of(server), _STEP_S),
+            self._administration(server) as broker,
+        ):
+            yield broker
+
+    @asynccontextmanager
+    async def _administration(self, server: Server) -> AsyncIterator[Administration]:
+        async with administration(server) as broker:
+            yield broker
+
+
+def _vhost(service: Provision) -> str:
+    return called(service, _LONGEST)
+
+
+def _credentials(service: Provision, grant: Grant) -> Credentials:
+    server = server_of(service)
+    host = str(server.options.get("app_host", server.host))
+    port = int(str(server.options.get("app_port", server.port or (5671 if authority(server) else 5672))))
+    vhost, password = _vhost(service), grant.password.reveal()
+    scheme = "amqps" if server.options.get("ssl_ca") else "amqp"
+    uri = (
+        f"{scheme}://{quote(grant.user, safe='')}:{quote(password, safe='')}"
+        f"@{f'[{host}]' if ':' in host else host}:{port}/{quote(vhost, safe='')}"
+    )
+    return {
+        "name": vhost,
+        "hostname": host,
+        "host": host,
+        "port": port,
+        "vhost": vhost,
+        "user": grant.user,
+        "username": grant.user,
+        "password": password,
+        "pass": password,
+        "uri": uri,
+        "url": uri,
+    }
+
+
+def _login(server: Server, credentials: Credentials) -> Login:
+    return Login(
+        host=str(credentials["host"]),
+        port=int(str(credentials["port"])),
+        user=str(credentials["user"]),
+        password=str(credentials["password"]),
+        vhost=str(credentials["vhost"]),
+        encrypted=authority(server),
+    )

@@ -1,0 +1,110 @@
+"""A service's keys on a Redis server: found, removed, written to a file and read from one.
+
+The file is lines of JSON: `{"format": "reconciler-redis", "version": 1}`, then for each key `db`, `key` without the
+service's prefix and `value` as DUMP gives it, both in base64, and `until`, the millisecond since 1970 at which it ends,
+or null; at last `{"keys": N}`, without which the file is not whole. Keys are read one after another, not at one moment.
+"""
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from itertools import groupby
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+from reconciler.services.kind import Impossible
+from reconciler.services.tool import readable
+from reconciler.services.types.redis.session import Session
+
+Inside: TypeAlias = Callable[[int], AbstractAsyncContextManager[Session]]  # a session in the database of that number
+
+_AT_ONCE = 1000
+_FORMAT = {"format": "reconciler-redis", "version": 1}
+
+
+async def databases(session: Session) -> tuple[int, ...]:
+    """The numbers of those that hold keys."""
+    return tuple(sorted(int(name[2:]) for name in await session.do("INFO", "keyspace") if name.startswith("db")))
+
+
+async def keys(session: Session, prefix: str) -> AsyncIterator[list[bytes]]:
+    """Names of keys, some at a time, some of them perhaps twice."""
+    cursor = 0
+    while True:
+        cursor, found = await session.do("SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", _AT_ONCE)
+        if found:
+            yield found
+        if int(cursor) == 0:
+            return
+
+
+async def remove(session: Session, prefix: str) -> None:
+    async for found in keys(session, prefix):
+        await session.do("UNLINK", *found)
+
+
+async def write(session: Session, database: int, prefix: str, file: BinaryIO) -> int:
+    """Each key, once; how many there were."""
+    written: set[bytes] = set()
+    async for found in keys(session, prefix):
+        for key in found:
+            value = await session.do("DUMP", key)
+            if value is None or key in written:
+                continue
+            written.add(key)
+            left_ms = int(await session.do("PTTL", key))
+            now_s, now_us = (int(part) for part in await session.do("TIME"))
+            _say(
+                file,
+                {
+                    "db": database,
+                    "key": b64encode(key[len(prefix) :]).decode(),
+                    "value": b64encode(value).decode(),
+                    "until": None if left_ms < 0 else now_s * 1000 + now_us // 1000 + left_ms,
+                },
+            )
+    return len(written)
+
+
+def begin(file: BinaryIO) -> None:
+    _say(file, _FORMAT)
+
+
+def end(file: BinaryIO, count: int) -> None:
+    _say(file, {"keys": count})
+
+
+def check(file: Path) -> None:
+    """Raises Impossible when it is no dump, or not a whole one."""
+    try:
+        with readable(file) as dump:
+            first = json.loads(next(dump, b"null"))
+            count, last = -1, None
+            for line in dump:
+                count, last = count + 1, json.loads(line)
+    except (ValueError, UnicodeError):
+        first = last = count = None
+    if first != _FORMAT or last != {"keys": count}:
+        raise Impossible(f"{file.name} is not a whole dump of a redis service")
+
+
+async def read(inside: Inside, prefix: str, file: Path, database: int | None) -> None:
+    """Every key of a dump that was checked; into one database, or each into the one it came from."""
+    with readable(file) as dump:
+        entries = (entry for line in dump if "value" in (entry := json.loads(line)))
+        for number, group in groupby(entries, key=lambda entry: int(entry["db"])):
+            async with inside(number if database is None else database) as session:
+                for entry in group:
+                    await _restore(session, prefix, entry)
+
+
+async def _restore(session: Session, prefix: str, entry: dict[str, Any]) -> None:
+    key = prefix.encode() + b64decode(entry["key"])
+    until = ("0",) if entry["until"] is None else (str(entry["until"]),)
+    absolute = () if entry["until"] is None else ("ABSTTL",)
+    await session.do("RESTORE", key, *until, b64decode(entry["value"]), "REPLACE", *absolute)
+
+
+def _say(file: BinaryIO, entry: dict[str, Any]) -> None:
+    file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")

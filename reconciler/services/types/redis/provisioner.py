@@ -1,0 +1,188 @@
+"""Redis: a prefix of its own for each service, and for each grant a user who may use the keys that begin with it.
+
+Servers before 6 know no users: there each service has a numbered database of its own, and every app the server's
+password. Nothing else is kept on such a server than which number is whose.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+from reconciler.planning.desired import Json
+from reconciler.services import tool
+from reconciler.services.kind import Client, Credentials, Grant, Impossible, Provision, ServiceError
+from reconciler.services.naming import called
+from reconciler.services.turns import Turns
+from reconciler.services.types.redis import acl, keys
+from reconciler.services.types.redis.numbers import forget_number, number_of
+from reconciler.services.types.redis.session import Door, NotLetIn, Session, admin_door, opened
+
+_STEP_S = 50.0
+_AT_ONCE = 8
+_LONGEST = 52
+
+
+class Redis:
+    """One server or many; constructed once."""
+
+    def __init__(self) -> None:
+        self._turns = Turns(_AT_ONCE)
+
+    async def provision(self, service: Provision) -> None:
+        async with self._step(service) as session:
+            if not await self._knows_users(session):
+                await number_of(session, service)
+            elif await acl.everybody_is_let_in(session) and not admin_door(service).server.options.get("open"):
+                raise Impossible(
+                    f"{admin_door(service)} lets everybody in without a password: set requirepass, or open: true"
+                )
+
+    async def bind(self, service: Provision, grant: Grant) -> Credentials:
+        async with self._step(service) as session:
+            version = await acl.version_of(session)
+            if version < acl.ACL_SINCE:
+                return _credentials(service, None, await number_of(session, service))
+            rights = acl.rights(_prefix(service), grant.password.reveal(), version)
+            await session.do("ACL SETUSER", grant.user, *rights)
+            await acl.keep_users(session)
+        return _credentials(service, grant, 0)
+
+    async def examine(self, service: Provision, grant: Grant, credentials: Credentials) -> str | None:
+        async with self._turn(service):
+            try:
+                async with self._opened(_app_door(service, credentials)) as session:
+                    await session.do("GET", f"{credentials.get('prefix', '')}reconciler")
+            except NotLetIn as error:
+                return f"user {grant.user} cannot get at its keys: {error}"
+        return None
+
+    async def unbind(self, service: Provision, grant: Grant) -> None:
+        """A user that goes takes its connections with it. On a server without users this does nothing."""
+        async with self._step(service) as session:
+            if await self._knows_users(session):
+                await session.do("ACL DELUSER", grant.user)
+                await acl.keep_users(session)
+
+    async def deprovision(self, service: Provision) -> None:
+        async with self._step(service) as session:
+            if not await self._knows_users(session):
+                await forget_number(session, service, self._inside(service))
+                return
+            for user in await acl.users_of(session, _prefix(service)):
+                await session.do("ACL DELUSER", user)
+            await acl.keep_users(session)
+            await self._empty(service, session)
+
+    async def size_bytes(self, service: Provision) -> int | None:  # noqa: ARG002 -- counting would mean to read every key of the server
+        return None
+
+    async def dump(self, service: Provision, file: Path) -> None:
+        draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
+        try:
+            async with self._step(service, tool.LONGEST_S) as session:
+                with tool.new(draft) as writing:
+                    keys.begin(writing)
+                    prefix, numbers, count = _prefix(service), await keys.databases(session), 0
+                    if not await self._knows_users(session):
+                        prefix, numbers = "", (await number_of(session, service),)
+                    for number in numbers:
+                        async with self._inside(service)(number) as within:
+                            count += await keys.write(within, number, prefix, writing)
+                    keys.end(writing, count)
+            await asyncio.to_thread(tool.settle, draft, file)
+        except OSError as error:
+            raise ServiceError(f"cannot write {file}: {error.strerror}") from None
+        finally:
+            draft.unlink(missing_ok=True)
+
+    async def restore(self, service: Provision, file: Path) -> None:
+        """What is there goes and what was dumped comes, key by key; interrupted, it is to be done once more."""
+        await asyncio.to_thread(keys.check, file)
+        async with self._step(service, tool.LONGEST_S) as session:
+            if await self._knows_users(session):
+                await self._empty(service, session)
+                await keys.read(self._inside(service), _prefix(service), file, None)
+                return
+            number = await number_of(session, service)
+            async with self._inside(service)(number) as within:
+                await within.do("FLUSHDB")
+            await keys.read(self._inside(service), "", file, number)
+
+    def client(self, service: Provision, credentials: Credentials) -> Client:
+        door = _app_door(service, credentials)
+        where = ("-s", door.host) if door.is_socket else ("-h", door.host, "-p", str(door.port))
+        encrypted = ("--tls", "--cacert", door.authority) if door.authority else ()
+        user = ("--user", door.user) if door.user else ()
+        return Client(
+            argv=("redis-cli", *where, *encrypted, *user, "-n", str(door.database)),
+            environment={"REDISCLI_AUTH": door.password} if door.password else {},
+        )
+
+    async def _empty(self, service: Provision, session: Session) -> None:
+        for number in await keys.databases(session):
+            async with self._inside(service)(number) as within:
+                await keys.remove(within, _prefix(service))
+
+    async def _knows_users(self, session: Session) -> bool:
+        return await acl.version_of(session) >= acl.ACL_SINCE
+
+    def _opened(self, door: Door) -> AbstractAsyncContextManager[Session]:
+        return opened(door)
+
+    def _inside(self, service: Provision) -> keys.Inside:
+        return lambda number: self._opened(admin_door(service, number))
+
+    def _turn(self, service: Provision, within_s: float = _STEP_S) -> AbstractAsyncContextManager[None]:
+        door = admin_door(service)
+        return self._turns.turn(door.server.name, str(door), within_s)
+
+    @asynccontextmanager
+    async def _step(self, service: Provision, within_s: float = _STEP_S) -> AsyncIterator[Session]:
+        async with self._turn(service, within_s), self._opened(admin_door(service)) as session:
+            yield session
+
+
+def _prefix(service: Provision) -> str:
+    return f"{called(service, _LONGEST)}:"
+
+
+def _credentials(service: Provision, grant: Grant | None, number: int) -> Credentials:
+    """v1's keys and `uri`; with a user also `prefix`, which every key and channel must begin with."""
+    admin = admin_door(service)
+    host = str(admin.server.options.get("app_host", admin.host))
+    port = int(str(admin.server.options.get("app_port", admin.port)))
+    password = grant.password.reveal() if grant else admin.password
+    user = grant.user if grant else ""
+    secret = "" if password is None else f"{quote(user, safe='')}:{quote(password, safe='')}@"
+    if host.startswith("/"):
+        uri = f"unix://{secret}{quote(host)}?db={number}"
+    else:
+        scheme = "rediss" if admin.authority else "redis"
+        uri = f"{scheme}://{secret}{f'[{host}]' if ':' in host else host}:{port}/{number}"
+    said: dict[str, Json] = {
+        "name": called(service, _LONGEST),
+        "hostname": host,
+        "host": host,
+        "port": port,
+        "password": password,
+        "db": number,
+        "uri": uri,
+    }
+    if grant:
+        said |= {"user": user, "username": user, "prefix": _prefix(service)}
+    return said
+
+
+def _app_door(service: Provision, credentials: Credentials) -> Door:
+    user, password = credentials.get("user"), credentials.get("password")
+    return replace(
+        admin_door(service, int(str(credentials["db"]))),
+        host=str(credentials["host"]),
+        port=int(str(credentials["port"])),
+        user=None if user is None else str(user),
+        password=None if password is None else str(password),
+    )

@@ -1,0 +1,128 @@
+"""A database in a file of the service's own directory: nothing to install, nothing to run.
+
+Every app it is bound to opens the same file; there is nobody to ask for a password.
+"""
+
+import asyncio
+import contextlib
+import shutil
+import sqlite3
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+from reconciler.planning.desired import Json
+from reconciler.services.kind import Client, Credentials, Grant, Provision, ServiceError
+
+_PATIENCE_S = 30.0
+
+
+class Sqlite:
+    """The kind `sqlite`."""
+
+    async def provision(self, service: Provision) -> None:
+        """Make an empty database, or leave the one that is there."""
+        await asyncio.to_thread(_made, service)
+
+    async def bind(self, service: Provision, grant: Grant) -> Credentials:  # noqa: ARG002  nobody has to be let in
+        """Where the file is; made when somebody removed it."""
+        await asyncio.to_thread(_made, service)
+        return _credentials(service)
+
+    async def examine(self, service: Provision, grant: Grant, credentials: Credentials) -> str | None:  # noqa: ARG002
+        """Open it as the app would, and read its first page."""
+        if dict(credentials) != _credentials(service):
+            return "the state directory has moved since"
+        return await asyncio.to_thread(_wrong, _file(service))
+
+    async def unbind(self, service: Provision, grant: Grant) -> None:
+        """Nothing was given that could be taken back."""
+
+    async def deprovision(self, service: Provision) -> None:
+        """Remove the file with all that lies beside it."""
+        await asyncio.to_thread(shutil.rmtree, service.directory, ignore_errors=True)
+        if service.directory.exists():
+            raise ServiceError(f"cannot remove {service.directory} with all that is in it")
+
+    async def size_bytes(self, service: Provision) -> int | None:
+        """The file and its log."""
+        sizes = [place.stat().st_size for place in _files(service) if place.exists()]
+        return sum(sizes) if sizes else None
+
+    async def dump(self, service: Provision, file: Path) -> None:
+        """A database of the same content, taken while apps go on writing."""
+        await asyncio.to_thread(_copied, _file(service), file, f"cannot back up {service.name}")
+
+    async def restore(self, service: Provision, file: Path) -> None:
+        """Write the content of another database over this one, in one transaction; whoever has it open sees it."""
+        await asyncio.to_thread(_checked, file)
+        await asyncio.to_thread(_copied, file, _file(service), f"cannot restore {service.name}")
+
+    def client(self, service: Provision, credentials: Credentials) -> Client:  # noqa: ARG002  the path says it all
+        """sqlite3 where it is installed, else a small one of our own."""
+        found = shutil.which("sqlite3")
+        argv = (found,) if found else (sys.executable, "-m", "reconciler.services.types.sqlite.shell")
+        return Client(argv=(*argv, str(_file(service))), environment={})
+
+
+def _file(service: Provision) -> Path:
+    return service.directory / f"{service.name}.sqlite3"
+
+
+def _files(service: Provision) -> tuple[Path, Path]:
+    file = _file(service)
+    return file, file.with_name(f"{file.name}-wal")
+
+
+def _credentials(service: Provision) -> dict[str, Json]:
+    path = str(_file(service))
+    return {"name": service.name, "path": path, "filename": path, "uri": f"sqlite:///{quote(path)}"}
+
+
+def _made(service: Provision) -> None:
+    file = _file(service)
+    try:
+        service.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.closing(sqlite3.connect(file, timeout=_PATIENCE_S)) as database:
+            # Readers and a writer at once; it is kept in the file, so that it is made here for every app.
+            if database.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                database.execute("PRAGMA journal_mode=WAL")
+        file.chmod(0o600)
+    except (OSError, sqlite3.Error) as error:
+        raise ServiceError(f"cannot make the database {file}: {error}") from error
+
+
+def _wrong(file: Path) -> str | None:
+    if not file.exists():
+        return f"{file} is gone"
+    try:
+        with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=5)) as database:
+            database.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.OperationalError as error:
+        raise ServiceError(f"cannot open {file}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise ServiceError(f"{file} is damaged: {error}; restore it from a backup") from error
+    return None
+
+
+def _checked(file: Path) -> None:
+    try:
+        with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=5)) as database:
+            found = database.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        raise ServiceError(f"cannot restore from {file}: {error}") from error
+    if found != ("ok",):
+        raise ServiceError(f"cannot restore from {file}: it is damaged")
+
+
+def _copied(source: Path, target: Path, what: str) -> None:
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True, timeout=_PATIENCE_S)) as held,
+            contextlib.closing(sqlite3.connect(target, timeout=_PATIENCE_S)) as taken,
+        ):
+            taken.execute("PRAGMA synchronous=FULL")
+            held.backup(taken)
+        target.chmod(0o600)
+    except (OSError, sqlite3.Error) as error:
+        raise ServiceError(f"{what}: {error}") from error

@@ -1,0 +1,183 @@
+"""A Procfile in; the entry point of its web process out, with the options of gunicorn that can be taken over.
+
+Only a web line that starts gunicorn or uvicorn says anything. Options the daemon owns are left out and reported.
+"""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from reconciler.staging.errors import StagingError
+
+Value: TypeAlias = "str | int | float | bool"
+
+_WEB = re.compile(r"^\s*web\s*:\s*(?P<command>.+)$", re.MULTILINE)
+_SERVERS = ("gunicorn", "uvicorn")
+_WRAPPERS = frozenset(("exec", "uv", "poetry", "pipenv", "run", "python", "python2", "python3", "-m", "--"))
+_TARGET = re.compile(r"[A-Za-z_][\w.]*(:[A-Za-z_][\w.]*(\(.*\))?)?")
+_SHORT = {
+    "-b": "--bind", "-w": "--workers", "-k": "--worker-class", "-t": "--timeout", "-c": "--config", "-e": "--env",
+    "-n": "--name", "-p": "--pid", "-u": "--user", "-g": "--group", "-m": "--umask", "-D": "--daemon",
+}  # fmt: skip
+# Options without a value; every other takes one.
+_FLAGS = frozenset(
+    (
+        *("--preload", "--daemon", "--reload", "--no-sendfile", "--capture-output", "--enable-stdio-inheritance"),
+        *("--strip-header-spaces", "--proxy-protocol", "--spew", "--check-config", "--print-config", "--disable"),
+        *("--no-control-socket", "--initgroups", "--reuse-port", "--log-syslog", "--proxy-headers", "--factory"),
+        *("--no-proxy-headers", "--no-access-log", "--use-colors", "--no-use-colors", "--no-server-header"),
+        *("--no-date-header", "--access-log", "--permit-unsafe-obsolete-folding", "--permit-obsolete-folding"),
+    )
+)
+# What is taken over: gunicorn's option → its setting. From the settings of gunicorn 19 to 27.
+_TAKEN: Mapping[str, str] = {
+    "--timeout": "timeout",
+    "--keep-alive": "keepalive",
+    "--max-requests": "max_requests",
+    "--max-requests-jitter": "max_requests_jitter",
+    "--worker-connections": "worker_connections",
+    "--limit-request-line": "limit_request_line",
+    "--limit-request-fields": "limit_request_fields",
+    "--limit-request-field_size": "limit_request_field_size",
+    "--forwarded-allow-ips": "forwarded_allow_ips",
+    "--access-logformat": "access_log_format",
+    "--log-level": "loglevel",
+    "--preload": "preload_app",
+    "--no-sendfile": "sendfile",
+    "--umask": "umask",
+}
+_UVICORNS = {
+    "--forwarded-allow-ips": "forwarded_allow_ips",
+    "--log-level": "loglevel",
+    "--timeout-keep-alive": "keepalive",
+}
+# What is the manifest's to say: option → how.
+_INSTEAD: Mapping[str, str] = {
+    "--workers": "set `workers` in the manifest",
+    "--threads": "set `threads` in the manifest",
+    "--bind": "the daemon opens the listening socket; set `host` and `port` in the manifest",
+    "--host": "the daemon opens the listening socket; set `host` in the manifest",
+    "--port": "the daemon opens the listening socket; set `port` in the manifest",
+    "--env": "set `env` in the manifest",
+    "--graceful-timeout": "set `stop_timeout` in the manifest",
+    "--reload": "the daemon redeploys when the source changes",
+    "--config": "set what is in it under `gunicorn` in the manifest",
+    "--user": "every app runs as the daemon's user",
+    "--group": "every app runs as the daemon's user",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Web:
+    """The web process: its target, its working directory, what it asks of gunicorn, and what was not taken over."""
+
+    target: str
+    server: str
+    chdir: str = ""
+    pythonpath: tuple[str, ...] = ()
+    worker_class: str | None = None
+    settings: Mapping[str, Value] = field(default_factory=dict)
+    reported: tuple[str, ...] = ()
+
+
+def web(code: Path) -> Web | None:
+    """The web process of the code's Procfile when it starts gunicorn or uvicorn; StagingError."""
+    try:
+        text = (code / "Procfile").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise StagingError(f"cannot read Procfile: {error}") from error
+    line = _WEB.search(text)
+    if line is None:
+        return None
+    try:
+        words = shlex.split(line["command"], comments=True)
+    except ValueError as error:
+        raise StagingError(f"cannot read the web line of Procfile: {error}") from error
+    return _of(words)
+
+
+def _of(words: list[str]) -> Web | None:
+    chdir = ""
+    if words[:1] == ["cd"] and "&&" in words:
+        chdir, words = words[1], words[words.index("&&") + 1 :]
+    while words and (words[0] in _WRAPPERS or re.fullmatch(r"\w+=\S*", words[0])):
+        words = words[1:]
+    server = words[0].rpartition("/")[2] if words else ""
+    if server not in _SERVERS:
+        return None
+    found = _Read(server)
+    for option, value in _options(words[1:], found):
+        found.take(option, value)
+    if found.target is None:
+        return None
+    return Web(
+        target=found.target + ("()" if found.factory else ""),
+        server=server,
+        chdir=(found.chdir or chdir).strip("/").removeprefix("./"),
+        pythonpath=found.pythonpath,
+        worker_class=found.worker_class,
+        settings=found.settings,
+        reported=tuple(found.reported),
+    )
+
+
+class _Read:
+    """What was read of a command so far."""
+
+    def __init__(self, server: str) -> None:
+        self._taken = _TAKEN if server == "gunicorn" else _UVICORNS
+        self.target: str | None = None
+        self.chdir = ""
+        self.pythonpath: tuple[str, ...] = ()
+        self.worker_class: str | None = None
+        self.factory = False
+        self.settings: dict[str, Value] = {}
+        self.reported: list[str] = []
+
+    def take(self, option: str, value: str) -> None:
+        match option:
+            case "--chdir" | "--app-dir":
+                self.chdir = value
+            case "--pythonpath":
+                self.pythonpath = tuple(path for path in value.split(",") if path)
+            case "--worker-class":
+                self.worker_class = value
+            case "--factory":
+                self.factory = True
+            case _ if option in self._taken and "$" not in value:
+                self.settings[self._taken[option]] = _value(option, value)
+            case _:
+                shown = f"{option} {value}".strip()
+                self.reported.append(f"{shown} ({_INSTEAD.get(option, 'the daemon decides it')})")
+
+
+def _options(words: list[str], found: _Read) -> Iterator[tuple[str, str]]:
+    """The options with their values; the word that is none is the target."""
+    waiting = iter(words)
+    for word in waiting:
+        if not word.startswith("-"):
+            if found.target is None and _TARGET.fullmatch(word):
+                found.target = word
+            continue
+        option, equals, value = word.partition("=")
+        if not equals and not option.startswith("--") and len(option) > 2:
+            option, equals, value = option[:2], "=", option[2:]
+        option = _SHORT.get(option, option)
+        if not equals and option not in _FLAGS:
+            value = next(waiting, "")
+        yield option, value
+
+
+def _value(option: str, value: str) -> Value:
+    if option == "--no-sendfile":
+        return False
+    if value == "":
+        return True
+    if option == "--umask" and re.fullmatch(r"0o?[0-7]{1,8}", value):
+        return int(value.replace("o", ""), 8)
+    return int(value) if re.fullmatch(r"[0-9]{1,18}", value) else value

@@ -1,0 +1,93 @@
+"""What an environment is made from in, the key it is kept under out: equal keys mean interchangeable environments."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+from reconciler.staging.detection.dependencies import Dependencies
+from reconciler.staging.detection.runtimes import Runtime
+from reconciler.staging.log import masked
+
+_INDEX_SETTINGS = frozenset(
+    (
+        *("UV_INDEX", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_INDEX_URL", "UV_FIND_LINKS", "UV_EXCLUDE_NEWER"),
+        *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"),
+    )
+)
+_CREDENTIALS = ("_USERNAME", "_PASSWORD")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingredients:
+    """Everything that decides what is in an environment; `servers` are installed beside the app's own dependencies.
+
+    `supply` is a digest of the packages that the code brings along, "" when an index is asked for them.
+    """
+
+    runtime: Runtime
+    dependencies: Dependencies
+    servers: tuple[str, ...]
+    installer: str
+    indexes: str
+    supply: str = ""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Each ingredient as text, under the name an operator knows it by."""
+        return {
+            "the interpreter": f"{self.runtime.path} {self.runtime.version}",
+            "the platform": f"{sysconfig.get_platform()} {'-'.join(platform.libc_ver())}",
+            "the installer": self.installer,
+            "the index settings": self.indexes,
+            "the server": " ".join(self.servers),
+            "the dependency file": self.dependencies.file,
+            **({"the bundled packages": self.supply} if self.supply else {}),
+            **self.dependencies.contents,
+        }
+
+    @property
+    def key(self) -> str:
+        """Twenty hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.facts, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def differences(new: Mapping[str, str], old: Mapping[str, str]) -> str:
+    """What changed from `old` to `new`, in words."""
+    words = [name for name in {**new, **old} if new.get(name) != old.get(name)]
+    return f"{', '.join(words)} changed" if words else "it was not whole"
+
+
+def installer(uv: str) -> str:
+    """Which uv and virtualenv make environments here. Blocks the first time, and when uv was replaced."""
+    facts = Path(uv).stat()
+    return _installer(uv, facts.st_mtime_ns, facts.st_ino)
+
+
+def indexes(environ: Mapping[str, str]) -> str:
+    """A digest of where packages come from, but for the credentials: they may change and nothing else with them."""
+    settings = {
+        name: masked(value)
+        for name, value in environ.items()
+        if (name in _INDEX_SETTINGS or name.startswith("UV_INDEX_")) and not name.endswith(_CREDENTIALS)
+    }
+    home = Path(environ.get("HOME") or os.devnull)
+    for path in (home / ".config/uv/uv.toml", Path("/etc/uv/uv.toml")):
+        try:
+            settings[str(path)] = masked(path.read_text(encoding="utf-8", errors="replace"))
+        except OSError:
+            continue
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:20]
+
+
+@lru_cache(maxsize=8)
+def _installer(uv: str, _mtime_ns: int, _inode: int) -> str:
+    answer = subprocess.run([uv, "--version"], capture_output=True, text=True, timeout=10, check=True)
+    return f"{answer.stdout.split('(')[0].strip()}, virtualenv {version('virtualenv')}"

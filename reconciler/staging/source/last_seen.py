@@ -1,0 +1,98 @@
+"""The last look at each app's source: what was found, whether it may have changed since, and how often it did.
+
+A look that fails never forgets the last good one, and the last good one outlives the daemon.
+"""
+
+import asyncio
+import time
+from dataclasses import replace
+
+from reconciler.planning.apps.observed import SourceLook
+from reconciler.planning.desired import Source
+from reconciler.staging.errors import SourceError
+from reconciler.staging.source.snapshot import Digests, fingerprint
+from reconciler.state.records import Records
+
+# How long no file may have changed before a tree counts as whole, and the longest that is waited for.
+_QUIET_S = 0.25
+_LONGEST_S = 5.0
+
+
+class Looks:
+    """What is known of every app's source, by the app's name."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._changes: dict[str, int] = {}
+        self._digests: dict[str, Digests] = {}
+        self._looks = {
+            name: SourceLook(source=source, content=content, stale=not source.pinned)
+            for name, (source, content) in records.sources().items()
+        }
+
+    def names(self) -> frozenset[str]:
+        """The apps whose source was ever read."""
+        return frozenset(self._looks)
+
+    def last(self, name: str) -> SourceLook | None:
+        """The last good look, None when there was none."""
+        return self._looks.get(name)
+
+    def doubt(self, name: str) -> None:
+        """What was read turned out not to be what is there: the next plan reads it again."""
+        self._changes[name] = self.changes(name) + 1
+        look = self._looks.get(name)
+        if look is not None:
+            self._looks[name] = replace(look, stale=True)
+
+    def changes(self, name: str) -> int:
+        """How often the source was thought to have changed."""
+        return self._changes.get(name, 0)
+
+    async def refresh(self, name: str) -> bool:
+        """Look again at a source that was read before; True when what is known of it changed."""
+        before = self._looks.get(name)
+        if before is None or before.source.pinned:
+            return False
+        self._changes[name] = self.changes(name) + 1
+        await self.read(name, before.source)
+        after = self._looks.get(name)
+        return after is not None and (after.content, after.problem) != (before.content, before.problem)
+
+    async def read(self, name: str, source: Source) -> bool:
+        """Look at the source; True when it differs from the last look.
+
+        Raises SourceError only when there is no earlier look at this very source to go on with.
+        """
+        before = self._looks.get(name)
+        digests = self._digests.pop(name, None) or Digests()
+        try:
+            content = await _settled(source.path, digests)
+        except SourceError as error:
+            if before is None or before.source != source:
+                raise
+            self._looks[name] = replace(before, stale=True, problem=str(error), tried_at=time.monotonic())
+            return False
+        finally:
+            self._digests[name] = digests
+        differs = before is None or before.source != source or before.content != content
+        if differs:
+            self._records.set_source(name, source, content)
+        self._looks[name] = SourceLook(source=source, content=content)
+        return differs
+
+    def forget(self, name: str) -> None:
+        """Nothing is asked of the app any more."""
+        for known in (self._looks, self._changes, self._digests):
+            known.pop(name, None)
+
+
+async def _settled(path: str, digests: Digests) -> str:
+    """The source's fingerprint, taken again while it is still being written: half a copy is not what anybody wants."""
+    deadline = time.monotonic() + _LONGEST_S
+    while True:
+        content = await asyncio.to_thread(fingerprint, path, digests)
+        young_s = digests.youngest_s()
+        if young_s >= _QUIET_S or time.monotonic() > deadline:
+            return content
+        await asyncio.sleep(_QUIET_S - young_s)
