@@ -19,7 +19,7 @@ from reconciler.cli.run import _announce
 from reconciler.daemon.process import run
 from reconciler.manifests.catalog import Listing, Unreadable
 from reconciler.manifests.directory import Directory
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 from reconciler.state.paths import Layout
 from reconciler.state.records import open_database
 

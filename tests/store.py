@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reconciler.host.assembly import stager_of
 from reconciler.planning.desired import Build, Recipe, Source
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 from reconciler.staging.source.snapshot import fingerprint
 from reconciler.state.paths import Layout
 

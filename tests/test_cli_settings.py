@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 
 from reconciler.cli.main import group
-from reconciler.manifests.hostfile import parse
-from reconciler.manifests.schemas import schema, validator
+from reconciler.documents.schemas import schema, validator
 from reconciler.planning.desired import CrashPolicy
-from reconciler.settings import Settings
+from reconciler.settings.file import parse
+from reconciler.settings.settings import Settings
 from reconciler.state.paths import Layout
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 from reconciler.cli.main import group
+from reconciler.documents.schemas import schema, validator
 from reconciler.manifests.document import HostDefaults
-from reconciler.manifests.hostfile import parse as parse_settings
 from reconciler.manifests.parse import parse
-from reconciler.manifests.schemas import schema, validator
 from reconciler.planning.apps.actions import Action
 from reconciler.planning.desired import CrashPolicy
-from reconciler.settings import Settings
+from reconciler.settings.file import parse as parse_settings
+from reconciler.settings.settings import Settings
 from reconciler.state.paths import Layout
 from tests.documents import DOCS, Block, blocks, pages
 from tests.reference import PAGE, commands

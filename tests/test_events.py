@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jsonschema import Draft202012Validator
 
-from reconciler.manifests.schemas import schema
+from reconciler.documents.schemas import schema
 from reconciler.state.journal import KINDS, Journal, as_record
 from reconciler.state.records import open_database
 

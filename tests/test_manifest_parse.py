@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.documents.problem import Problem, dotted
+from reconciler.documents.schemas import schema
 from reconciler.manifests.document import AppDocument, HostDefaults
 from reconciler.manifests.gunicorn_settings import OWNED
 from reconciler.manifests.parse import parse
-from reconciler.manifests.problem import Problem, dotted
-from reconciler.manifests.schemas import schema
 from reconciler.planning.desired import Address, App, CrashPolicy, Health, Liveness, Source
 
 HOST = HostDefaults(auto_workers=5, crash=CrashPolicy(first_s=1, cap_s=60, good_run_s=60))

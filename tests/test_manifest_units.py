@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.manifests.schemas import schema
-from reconciler.manifests.units import duration_s, size_bytes
+from reconciler.documents.schemas import schema
+from reconciler.documents.units import duration_s, size_bytes
 
 
 @pytest.mark.parametrize(

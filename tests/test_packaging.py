@@ -131,7 +131,7 @@ def test_the_schemas_of_the_wheel_are_those_of_the_tree(wheel: Path) -> None:
 
 def test_an_installed_wheel_finds_its_schemas_without_any_dependency(installed: Path, tmp_path: Path) -> None:
     code = """\
-from reconciler.manifests.schemas import schema
+from reconciler.documents.schemas import schema
 print(schema("app")["title"], schema("service")["title"])
 """
     done = run(installed / "python", "-c", code, cwd=tmp_path, env={})

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from reconciler.manifests.schemas import schema, validator
+from reconciler.documents.schemas import schema, validator
 
 KINDS = ("app", "service")
 

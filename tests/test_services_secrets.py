@@ -15,11 +15,11 @@ import pytest
 from pyservicebinding import binding  # type: ignore[import-untyped]
 
 from reconciler.planning.desired import Bound, Service
-from reconciler.services.envfile import Unusable, content_of, pairs_of, value_of
 from reconciler.services.ledger import BOXES, Ledger
-from reconciler.services.secret import Secret
-from reconciler.services.vault import Sealed, Vault
 from reconciler.services.vcap import Opened, lay_out, shown
+from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
+from reconciler.vault.secret import Secret
+from reconciler.vault.vault import Sealed, Vault
 
 SAID = "correct horse battery staple"
 

@@ -37,7 +37,7 @@ SLOW = {
     *(
         "reconciler.manifests.parse",
         "reconciler.services.sight",
-        "reconciler.settings",
+        "reconciler.settings.settings",
         "reconciler.staging.detection.modules",
     ),
 }

@@ -10,7 +10,7 @@ import click
 from reconciler.cli.options import DURATION, examples, glimpsed, host_options
 from reconciler.cli.progress import Console, is_under_way, phase_of
 from reconciler.cli.table import ago, counted, plain
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 from reconciler.state.paths import Layout
 
 if TYPE_CHECKING:

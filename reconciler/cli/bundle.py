@@ -8,7 +8,7 @@ import click
 
 from reconciler.cli.options import examples, state_option, with_settings
 from reconciler.cli.table import plain
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 
 
 @click.command(

@@ -12,7 +12,7 @@ import click
 
 from reconciler.cli.options import examples, host_options, json_option
 from reconciler.cli.table import counted, cut, plain, show_json, styled, width, wrapped
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:
     from reconciler.manifests.catalog import Catalog

@@ -13,7 +13,7 @@ import click
 from reconciler.cli.options import examples, glimpsed, host_options, json_option, layout_in_use
 from reconciler.cli.table import plain, show_json
 from reconciler.inspection.printable import quoted
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 from reconciler.state.paths import Layout
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import click
 
 from reconciler.cli.options import DURATION, examples, json_option, layout_in_use, state_option, with_settings
 from reconciler.cli.table import show_json
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 
 
 @click.command(epilog=examples("reconciler gc", "reconciler gc --older-than 0s --cache"))

@@ -13,7 +13,7 @@ import click
 
 from reconciler.cli.options import examples, manifests_option, with_settings
 from reconciler.cli.table import plain
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 
 T = TypeVar("T")
 
@@ -125,7 +125,7 @@ def _fields(found: _Found) -> Iterator[str]:
 
 def _scalar(text: str) -> str:
     """The text as YAML reads it back: as it is where that is plain, else in quotes."""
-    from reconciler.manifests.scalars import value_of
+    from reconciler.documents.scalars import value_of
 
     text = f"./{text}" if text.startswith("~") else text
     return text if _PLAIN.fullmatch(text) and value_of(text) == text else json.dumps(text, ensure_ascii=False)

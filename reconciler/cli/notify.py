@@ -8,7 +8,7 @@ import click
 
 from reconciler.cli.options import examples, json_option, with_settings
 from reconciler.cli.table import plain
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 
 
 @click.command(epilog=examples("reconciler notify --test", "reconciler notify --test --settings host.yaml"))

@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from reconciler.inspection.snapshot import Glimpse
-    from reconciler.settings import Settings
+    from reconciler.settings.settings import Settings
     from reconciler.state.paths import Layout
 
 DEFAULT_SETTINGS = Path("/etc/reconciler/host.yaml")
@@ -24,7 +24,7 @@ class _Duration(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from reconciler.manifests.units import duration_s
+        from reconciler.documents.units import duration_s
 
         try:
             return duration_s(str(value))
@@ -115,12 +115,12 @@ def layout_of(state: Path | None) -> "Layout":
 
 def settings_of(manifests: Path, state: Path | None, file: Path | None) -> "Settings":
     """The settings of this host for these directories; every mistake in the settings file ends the command."""
-    from reconciler.settings import Settings
+    from reconciler.settings.settings import Settings
 
     settings = Settings(manifests=manifests.absolute(), layout=layout_of(state))
     if file is None and not DEFAULT_SETTINGS.exists():
         return settings
-    from reconciler.manifests.hostfile import parse
+    from reconciler.settings.file import parse
 
     path = (file or DEFAULT_SETTINGS).absolute()
     try:

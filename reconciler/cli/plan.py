@@ -11,7 +11,7 @@ import click
 from reconciler.cli.options import examples, glimpsed, host_options, json_option
 from reconciler.cli.table import ago, counted, plain, show_json, styled
 from reconciler.inspection.catalog import asked_of, problems_of
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:
     from reconciler.inspection.differences import Difference

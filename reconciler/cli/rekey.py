@@ -4,7 +4,7 @@ import click
 
 from reconciler.cli.asking import ask_daemon
 from reconciler.cli.options import examples, host_options, layout_in_use, reading
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 
 
 @click.command(epilog=examples("reconciler rekey"))
@@ -18,9 +18,9 @@ def command(settings: Settings) -> None:
 
     from reconciler.services.kind import ServiceError
     from reconciler.services.ledger import BOXES, Ledger
-    from reconciler.services.vault import Vault
     from reconciler.state.lock import AlreadyRunning, claimed
     from reconciler.state.records import open_database
+    from reconciler.vault.vault import Vault
 
     layout = layout_in_use(settings.layout.state)
     try:

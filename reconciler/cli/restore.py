@@ -7,7 +7,7 @@ import click
 
 from reconciler.cli.options import examples, host_options
 from reconciler.cli.serviced import noted, reached
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 
 
 @click.command(epilog=examples("reconciler restore blog-db blog.dump"))

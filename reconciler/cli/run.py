@@ -14,7 +14,7 @@ from reconciler.cli.options import examples, host_options
 from reconciler.cli.progress import Phases, is_under_way, phase_of
 from reconciler.cli.table import STATE_COLOURS, is_terminal, plain, styled, width, wrapped
 from reconciler.inspection.printable import json_text
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:
     from reconciler.convergence.converge import Report

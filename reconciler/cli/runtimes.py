@@ -6,7 +6,7 @@ import click
 
 from reconciler.cli.options import examples, json_option, with_settings
 from reconciler.cli.table import show, show_json
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 
 
 @click.command(epilog=examples("reconciler runtimes", "reconciler runtimes --json"))

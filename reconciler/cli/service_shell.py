@@ -6,7 +6,7 @@ import click
 
 from reconciler.cli.options import examples, host_options
 from reconciler.cli.serviced import reached
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 
 _KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR", "EDITOR", "PAGER", "TZ")
 

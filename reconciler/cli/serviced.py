@@ -10,7 +10,7 @@ import click
 
 from reconciler.cli.options import glimpsed, layout_in_use
 from reconciler.cli.table import plain
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 from reconciler.state.paths import Layout
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import click
 
 from reconciler.cli.env import wanted
 from reconciler.cli.options import examples, host_options
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 
 _TERMINAL = ("TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR")
 # By these a process is known as an instance's, and ended with what is left of it.

@@ -9,11 +9,11 @@ import click
 from reconciler.cli.options import examples, manifests_option, with_settings
 from reconciler.cli.table import counted, plain, show_json, styled
 from reconciler.inspection.catalog import checked, problems_of
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:
+    from reconciler.documents.problem import Problem
     from reconciler.manifests.catalog import Catalog
-    from reconciler.manifests.problem import Problem
 
 
 @click.command(

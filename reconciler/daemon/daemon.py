@@ -34,20 +34,20 @@ from reconciler.metrics.tally import Tally
 from reconciler.planning.apps.observed import Observed
 from reconciler.services.ledger import Ledger
 from reconciler.services.types.user_provided.files import files_of
-from reconciler.services.vault import Vault
-from reconciler.services.watching import Files, Use
 from reconciler.services.world import Backing
 from reconciler.serving.doorbell import answer, open_doorbell
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
 from reconciler.serving.templates import Templates
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 from reconciler.staging.source.last_seen import Looks
 from reconciler.staging.source.watches import Settling, Trees
 from reconciler.state.database import Database
 from reconciler.state.journal import Journal
 from reconciler.state.records import Records, state_id
 from reconciler.state.revision_history import History
+from reconciler.vault.vault import Vault
+from reconciler.vault.watched_files import Files, Use
 
 _AGAIN_S = 5.0
 

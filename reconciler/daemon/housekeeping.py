@@ -12,7 +12,7 @@ from reconciler.serving import logs
 from reconciler.serving.gunicorn import Places
 from reconciler.serving.instances import Instances
 from reconciler.serving.templates import Templates
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 from reconciler.staging.stager import Stager
 from reconciler.state.journal import Journal
 

@@ -15,7 +15,7 @@ from reconciler.daemon.summary import Standing
 from reconciler.linux.processes import keep_descriptors, take_in_orphans
 from reconciler.linux.systemd import ServiceManager
 from reconciler.manifests.catalog import Catalog
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 from reconciler.state.database import Database
 from reconciler.state.lock import claimed
 from reconciler.state.paths import Layout

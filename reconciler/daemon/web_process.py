@@ -18,7 +18,7 @@ from pathlib import Path
 import reconciler
 from reconciler.linux.processes import Process, kill_group, open_output
 from reconciler.linux.unix_sockets import reachable
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 
 SIGN_OF_LIFE_EVERY_S = 10.0
 SHORTEST_TOKEN = 16

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from reconciler.manifests.catalog import Rules
 from reconciler.manifests.document import HostDefaults
 from reconciler.serving.listeners import is_free
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:  # `validate` needs nothing of staging
     from reconciler.staging.stager import Stager

@@ -48,7 +48,7 @@ from reconciler.serving.instances import CannotStart, Instances
 from reconciler.serving.keeper import Keeper
 from reconciler.serving.listeners import Listeners
 from reconciler.serving.liveness import Question, Watchers
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 from reconciler.staging.concurrency import Lasting
 from reconciler.staging.errors import StagingError
 from reconciler.staging.release import Order, run_release

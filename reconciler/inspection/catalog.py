@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:
+    from reconciler.documents.problem import Problem
     from reconciler.inspection.snapshot import Glimpse
     from reconciler.manifests.catalog import Catalog
-    from reconciler.manifests.problem import Problem
 
 
 def asked_of(settings: Settings, glimpse: "Glimpse | None") -> "Catalog":

@@ -15,18 +15,18 @@ from reconciler.linux.processes import boot_id, start_ticks
 from reconciler.manifests import memory
 from reconciler.planning.desired import Address, App, Json, Service
 from reconciler.services.ledger import Ledger, ServiceStanding
-from reconciler.services.vault import Vault
 from reconciler.staging import staged
 from reconciler.staging.staged import Staged
 from reconciler.state.journal import Journal
 from reconciler.state.lock import running
 from reconciler.state.records import InstanceRecord, Records, Standing, open_database
+from reconciler.vault.vault import Vault
 
 # `status` needs none of these, and its user waits for every one: who asks for more imports them then.
 if TYPE_CHECKING:
     from reconciler.planning.apps.observed import Instance, Observed, Rest
     from reconciler.services.sight import Sight, Told
-    from reconciler.settings import Settings
+    from reconciler.settings.settings import Settings
     from reconciler.state.paths import Layout
     from reconciler.state.revision_history import History
 
@@ -127,8 +127,8 @@ class Glimpse:
 
     def sight(self, settings: "Settings", services: Mapping[str, Service], apps: Mapping[str, App]) -> "Sight":
         """The services as the daemon would see them, their credentials tried just now."""
-        from reconciler.services.envfiles import EnvFiles
         from reconciler.services.sight import Around, Checked, Sight
+        from reconciler.vault.env_files import EnvFiles
 
         self.key_file = settings.key
         around = Around(

@@ -8,9 +8,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from reconciler.documents.problem import Problem
 from reconciler.manifests.circles import circles
 from reconciler.manifests.document import AppDocument
-from reconciler.manifests.problem import Problem
 from reconciler.manifests.service_document import ServiceDocument
 from reconciler.planning.desired import App, Service
 

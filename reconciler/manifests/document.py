@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from reconciler.documents.tree import Node
 from reconciler.manifests.misfits import variables
-from reconciler.manifests.tree import Node
 from reconciler.planning.desired import (
     Address,
     App,

@@ -5,8 +5,8 @@ Which other settings exist depends on each app's own gunicorn, so their names ar
 
 from collections.abc import Mapping
 
-from reconciler.manifests.problem import Problem
-from reconciler.manifests.tree import Node
+from reconciler.documents.problem import Problem
+from reconciler.documents.tree import Node
 
 _LISTENS = "the daemon opens the listening socket"
 _LOGS = "the daemon keeps the logs; read them with 'reconciler logs'"

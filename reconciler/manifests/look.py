@@ -11,8 +11,8 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from reconciler.documents.text import LARGEST_MANIFEST, too_large
 from reconciler.manifests.catalog import Listing, Unreadable
-from reconciler.manifests.text import LARGEST_MANIFEST, too_large
 
 _ENDINGS = (".yaml", ".yml")
 # A file changed this shortly before it was read may change again without its times showing it.

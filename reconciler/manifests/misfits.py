@@ -6,9 +6,9 @@ Addresses, environment names, and durations that make sense alone and fit togeth
 import ipaddress
 from collections.abc import Iterator, Mapping
 
-from reconciler.manifests.problem import Path, Problem, dotted
-from reconciler.manifests.tree import Node
-from reconciler.manifests.units import duration_s
+from reconciler.documents.problem import Path, Problem, dotted
+from reconciler.documents.tree import Node
+from reconciler.documents.units import duration_s
 
 # Linux's MAX_ARG_STRLEN: exec refuses a longer NAME=value, with its ending NUL.
 _LONGEST_VARIABLE = 128 * 1024 - 1

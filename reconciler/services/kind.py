@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from reconciler.planning.desired import Json
-from reconciler.services.secret import Secret
+from reconciler.vault.secret import Secret
 
 Credentials: TypeAlias = Mapping[str, Json]
 

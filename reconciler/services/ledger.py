@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.planning.desired import Json, Service, fingerprint
-from reconciler.services.secret import Secret
-from reconciler.services.vault import SCHEMA, Sealed, Vault, packed
+from reconciler.vault.secret import Secret
+from reconciler.vault.vault import SCHEMA, Sealed, Vault, packed
 
 _SCHEMA = f"""
 {SCHEMA}

@@ -6,8 +6,8 @@ from reconciler.planning.desired import Json, Service
 from reconciler.services.kind import Impossible, Provision, Server
 from reconciler.services.kinds import WITHOUT_SERVER
 from reconciler.services.ledger import ServiceRecord
-from reconciler.services.secret import Secret
-from reconciler.settings import ServiceServer, Settings
+from reconciler.settings.settings import ServiceServer, Settings
+from reconciler.vault.secret import Secret
 
 
 def server_name(service: Service, servers: Mapping[str, ServiceServer]) -> str | None:

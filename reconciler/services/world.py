@@ -34,14 +34,14 @@ from reconciler.planning.services.actions import (
 from reconciler.planning.services.actions import Provision as Make
 from reconciler.planning.services.plan import Plan, current, plan
 from reconciler.services.dumping import dumped
-from reconciler.services.envfiles import EnvFiles
 from reconciler.services.kind import Grant, Impossible, Provision, ServiceError
 from reconciler.services.kinds import kind_of
 from reconciler.services.ledger import BOXES, GrantRecord, Ledger, ServiceRecord, ServiceStanding
 from reconciler.services.place import provision_of
 from reconciler.services.sight import Around, Checked, Sight, Told
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 from reconciler.state.journal import Journal, Kind
+from reconciler.vault.env_files import EnvFiles
 
 _STEP_S = 120.0
 _DUMP_S = 6 * 3600.0

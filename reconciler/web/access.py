@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 
 from reconciler.daemon.web_process import token_of
-from reconciler.settings import Api
+from reconciler.settings.settings import Api
 from reconciler.web.problem import Problem
 
 SESSION_S = 12 * 3600

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 from reconciler.web.access import Access, MustLogIn
 from reconciler.web.api import Api
 from reconciler.web.desk import Desk

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
 from reconciler.control.socket import Refused, ask
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 from reconciler.web.access import SESSION_S, Access, Admission
 from reconciler.web.lookout import Lookout
 from reconciler.web.problem import Problem

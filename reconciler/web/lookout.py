@@ -15,7 +15,7 @@ from typing import Any
 
 from reconciler.inspection.snapshot import Glimpse
 from reconciler.linux.processes import start_ticks
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 from reconciler.state.journal import Event, Journal
 from reconciler.state.records import OtherVersion, open_database
 from reconciler.web.load import Load, Loads

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from reconciler.metrics.exposition import render
 from reconciler.serving import figures
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 from reconciler.state.paths import Layout
 
 

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from reconciler.linux.child_processes import gone
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 
 _PATIENCE_S = 20.0
 _LARGEST = 2**22

@@ -11,7 +11,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from reconciler.daemon.web_process import SIGN_OF_LIFE_EVERY_S
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 from reconciler.web.app import application
 from reconciler.web.connection import Connection
 

@@ -22,7 +22,7 @@ from reconciler.serving.gunicorn import Given
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
 from reconciler.serving.templates import Templates
-from reconciler.settings import Settings
+from reconciler.settings.settings import Settings
 from reconciler.staging.source.last_seen import Looks
 from reconciler.state.journal import Journal
 from reconciler.state.records import Records, open_database, state_id

@@ -10,7 +10,7 @@ import pytest
 
 import reconciler.daemon.web_process
 from reconciler.daemon.web_process import FrontDoor, token_of
-from reconciler.settings import Api, Settings
+from reconciler.settings.settings import Api, Settings
 from reconciler.state.paths import Layout
 from tests.eventually import soon
 from tests.ports import a_port

@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from reconciler.planning.desired import Json
 from reconciler.services.kind import Grant, Impossible, Provision, Server, ServiceError
-from reconciler.services.secret import Secret
 from reconciler.services.types.broker.client import MOST_BYTES, Patience
 from reconciler.services.types.broker.operations import Differs, OperationFailed
 from reconciler.services.types.broker.provisioner import Broker
+from reconciler.vault.secret import Secret
 from tests.broker import TOKEN, Databases, Fault, Running, a_broker, answering, breaking_off, hanging
 
 pytestmark = pytest.mark.contract

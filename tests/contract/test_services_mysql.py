@@ -14,10 +14,10 @@ import pymysql
 import pytest
 
 from reconciler.services.kind import Credentials, Grant, Provision, Server, ServiceError
-from reconciler.services.secret import Secret
 from reconciler.services.types.mysql import session
 from reconciler.services.types.mysql.provisioner import Mysql
 from reconciler.services.types.mysql.session import Door, Row, Session, opened
+from reconciler.vault.secret import Secret
 from tests.contract.machine import on_the_loop
 from tests.servers.asked import Killed, a_grant, a_service
 from tests.servers.mysql import MysqlServer

@@ -13,10 +13,10 @@ import psycopg
 import pytest
 
 from reconciler.services.kind import Credentials, Grant, Provision, Server, ServiceError
-from reconciler.services.secret import Secret
 from reconciler.services.types.postgresql import session
 from reconciler.services.types.postgresql.provisioner import Postgresql
 from reconciler.services.types.postgresql.session import Door, Row, Session, Statement, opened
+from reconciler.vault.secret import Secret
 from tests.contract.machine import on_the_loop
 from tests.servers.asked import Killed, a_grant, a_service
 from tests.servers.postgresql import PostgresqlServer

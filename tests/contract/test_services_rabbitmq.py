@@ -14,11 +14,11 @@ import httpx
 import pytest
 
 from reconciler.services.kind import Credentials, Grant, Impossible, Provision, Server, ServiceError
-from reconciler.services.secret import Secret
 from reconciler.services.types.rabbitmq import admin, provisioner
 from reconciler.services.types.rabbitmq.admin import Administration
 from reconciler.services.types.rabbitmq.amqp import Line, Login, Refused, let_in, short, table
 from reconciler.services.types.rabbitmq.provisioner import Rabbitmq
+from reconciler.vault.secret import Secret
 from tests.contract.machine import on_the_loop
 from tests.servers.asked import Killed, a_grant, a_service
 from tests.servers.rabbitmq import RabbitmqServer

@@ -14,10 +14,10 @@ import pytest
 import redis
 
 from reconciler.services.kind import Credentials, Grant, Impossible, Provision, Server, ServiceError
-from reconciler.services.secret import Secret
 from reconciler.services.types.redis import acl, session
 from reconciler.services.types.redis.provisioner import Redis
 from reconciler.services.types.redis.session import Door, Session, opened
+from reconciler.vault.secret import Secret
 from tests.contract.machine import on_the_loop
 from tests.servers.asked import Killed, a_grant, a_service
 from tests.servers.redis import RedisServer

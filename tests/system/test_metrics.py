@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from reconciler.metrics.exposition import CONTENT_TYPE, NAMES
 from reconciler.serving import figures
-from reconciler.settings import Api
+from reconciler.settings.settings import Api
 from tests.eventually import eventually
 from tests.ports import a_port
 from tests.promtool import promtool

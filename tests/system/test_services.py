@@ -20,9 +20,9 @@ import pytest
 import yaml
 
 from reconciler.services.ledger import Ledger
-from reconciler.services.vault import Vault
-from reconciler.settings import ServiceServer
+from reconciler.settings.settings import ServiceServer
 from reconciler.state.records import open_database
+from reconciler.vault.vault import Vault
 from tests.eventually import eventually
 from tests.life import Cues
 from tests.load import under_load

@@ -18,7 +18,7 @@ import httpx
 
 from reconciler.planning.desired import Json
 from reconciler.services.kind import Impossible, Server, ServiceError
-from reconciler.services.secret import HIDDEN
+from reconciler.vault.secret import HIDDEN
 
 API_VERSION = "2.17"
 MOST_BYTES = 1024 * 1024

@@ -16,7 +16,7 @@ import pymysql
 from pymysql.constants import CR, ER
 
 from reconciler.services.kind import Impossible, Provision, Server, ServiceError
-from reconciler.services.secret import HIDDEN
+from reconciler.vault.secret import HIDDEN
 
 Row: TypeAlias = tuple[Any, ...]
 T = TypeVar("T")

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from reconciler.services.kind import Impossible, Provision, Server, ServiceError
-from reconciler.services.secret import HIDDEN
+from reconciler.vault.secret import HIDDEN
 
 Statement: TypeAlias = LiteralString | sql.Composed | sql.SQL
 Row: TypeAlias = tuple[Any, ...]

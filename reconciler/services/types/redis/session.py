@@ -15,7 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from reconciler.services.kind import Impossible, Provision, Server, ServiceError
-from reconciler.services.secret import HIDDEN
+from reconciler.vault.secret import HIDDEN
 
 _CONNECT_S = 5
 _COMMAND_S = 30

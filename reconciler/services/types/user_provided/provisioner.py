@@ -12,8 +12,8 @@ from pathlib import Path
 from reconciler.linux.child_processes import end, started
 from reconciler.planning.desired import Json
 from reconciler.services import clients
-from reconciler.services.envfile import Unusable, content_of, pairs_of, value_of
 from reconciler.services.kind import Client, Credentials, Grant, Impossible, Provision, ServiceError
+from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
 
 _COMMAND_S = 30.0
 _MOST_BYTES = 1024 * 1024

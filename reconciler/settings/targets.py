@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reconciler.manifests.problem import Problem, dotted
-from reconciler.manifests.tree import Node
+from reconciler.documents.problem import Problem, dotted
+from reconciler.documents.tree import Node
 from reconciler.notifications.target import Command, Smtp, Target, Webhook
 
 _NEEDS = {"webhook": ("url",), "command": ("argv",), "smtp": ("server", "from", "recipients")}

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any, TypeAlias
 
-from reconciler.manifests.hostfile_targets import targets_of
-from reconciler.manifests.problem import Path, Problem, dotted
-from reconciler.manifests.text import text_of
-from reconciler.manifests.tree import Node, trees_of
-from reconciler.manifests.units import duration_s, size_bytes
-from reconciler.manifests.validate import problems_of
+from reconciler.documents.problem import Path, Problem, dotted
+from reconciler.documents.schema_checks import problems_of
+from reconciler.documents.text import text_of
+from reconciler.documents.tree import Node, trees_of
+from reconciler.documents.units import duration_s, size_bytes
 from reconciler.notifications.target import Target
 from reconciler.planning.desired import CrashPolicy
-from reconciler.settings import Api, ServiceServer, Settings
+from reconciler.settings.settings import Api, ServiceServer, Settings
+from reconciler.settings.targets import targets_of
 
 _Read: TypeAlias = Callable[[str], Any]
 

@@ -8,9 +8,9 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
-from reconciler.manifests.problem import Path, Problem, dotted
-from reconciler.manifests.schemas import schema, validator
-from reconciler.manifests.tree import Node
+from reconciler.documents.problem import Path, Problem, dotted
+from reconciler.documents.schemas import schema, validator
+from reconciler.documents.tree import Node
 from reconciler.planning.desired import Json
 
 MOST_PROBLEMS = 100

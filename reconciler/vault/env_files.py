@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from reconciler.planning.desired import App
-from reconciler.services.envfile import Unusable, content_of, pairs_of, value_of
 from reconciler.services.kind import ServiceError
 from reconciler.services.ledger import Ledger
+from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
 
 # Linux's MAX_ARG_STRLEN: exec refuses a longer NAME=value, with its ending NUL.
 _LONGEST_VARIABLE = 128 * 1024 - 1

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from reconciler.manifests.problem import Path, Problem, dotted
-from reconciler.manifests.scalars import value_of
-from reconciler.manifests.units import duration_s
+from reconciler.documents.problem import Path, Problem, dotted
+from reconciler.documents.scalars import value_of
+from reconciler.documents.units import duration_s
 from reconciler.planning.desired import Json
 
 DEEPEST = 32

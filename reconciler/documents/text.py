@@ -2,7 +2,7 @@
 
 import re
 
-from reconciler.manifests.problem import Problem
+from reconciler.documents.problem import Problem
 
 LARGEST_MANIFEST = 256 * 1024
 
