@@ -58,9 +58,6 @@ class Lasting(Generic[T]):
 
 
 K = TypeVar("K")
-T = TypeVar("T")
-
-
 class Shared(Generic[K, T]):
     """What is being worked on right now, by key; nothing is kept once it is done."""
 
@@ -90,9 +87,6 @@ class Shared(Generic[K, T]):
         finally:
             del self._under_way[key]
             future.cancel()
-
-
-T = TypeVar("T")
 
 
 async def in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
