@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.catalog import Catalog, Listing, Rules, Unreadable, review
-from reconciler.manifests.circles import circles
-from reconciler.manifests.document import HostDefaults
+from reconciler.manifests.cycles import circles
 
 HERE = (1, 1)
 RULES = Rules(host=HostDefaults(), ports=range(20000, 20100), is_free=lambda host, port: True, prune_after_s=30)

@@ -13,7 +13,7 @@ import pytest
 from reconciler.linux.inotify import EVERYTHING, Change, Watch, Watched, nothing
 from reconciler.manifests.catalog import Listing, Unreadable
 from reconciler.manifests.directory import Directory
-from reconciler.manifests.look import Memo, look
+from reconciler.manifests.reader import Memo, look
 
 
 def listed(path: Path, memo: Memo | None = None, unsettled: frozenset[str] = frozenset()) -> dict[str, bytes | str]:

@@ -13,7 +13,7 @@ import yaml
 
 from reconciler.cli.main import group
 from reconciler.documents.schemas import schema, validator
-from reconciler.manifests.document import HostDefaults
+from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.parse import parse
 from reconciler.planning.apps.actions import Action
 from reconciler.planning.desired import CrashPolicy

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from reconciler.documents.problem import Problem, dotted
 from reconciler.documents.schemas import schema
-from reconciler.manifests.document import AppDocument, HostDefaults
+from reconciler.manifests.app_document import AppDocument, HostDefaults
 from reconciler.manifests.gunicorn_settings import OWNED
 from reconciler.manifests.parse import parse
 from reconciler.planning.desired import Address, App, CrashPolicy, Health, Liveness, Source

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from reconciler.services.clients import by_uri
-from reconciler.services.kind import Impossible
+from reconciler.services.client_programs import by_uri
+from reconciler.services.provisioner import Impossible
 
 _PG = {"PGHOST": "db.test", "PGPORT": "5432", "PGUSER": "a b", "PGPASSWORD": "p/w", "PGDATABASE": "shop"}
 

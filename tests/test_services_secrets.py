@@ -15,7 +15,7 @@ import pytest
 from pyservicebinding import binding  # type: ignore[import-untyped]
 
 from reconciler.planning.desired import Bound, Service
-from reconciler.services.ledger import BOXES, Ledger
+from reconciler.services.records import BOXES, Ledger
 from reconciler.services.vcap import Opened, lay_out, shown
 from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
 from reconciler.vault.secret import Secret

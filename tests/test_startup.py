@@ -36,7 +36,7 @@ SLOW = {
     ),
     *(
         "reconciler.manifests.parse",
-        "reconciler.services.sight",
+        "reconciler.services.observer",
         "reconciler.settings.settings",
         "reconciler.staging.detection.modules",
     ),

@@ -8,8 +8,8 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from reconciler.web.desk import while_there
-from reconciler.web.problem import Problem
+from reconciler.web.context import while_there
+from reconciler.web.responses import Problem
 
 
 def _request(gone: asyncio.Event) -> Request:

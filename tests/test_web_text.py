@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from reconciler.inspection.printable import json_text, quoted, visible
 from reconciler.state.journal import Event
-from reconciler.web.masking import masked
-from reconciler.web.shown import line, percent, size, url
+from reconciler.web.formatting import line, percent, size, url
+from reconciler.web.manifest import masked
 from reconciler.web.timeline import WIDTH, sparkline, timeline
 
 

@@ -17,7 +17,7 @@ from benchmarks.clients import free_ports, seconds_to_200
 from benchmarks.gunicorn import gunicorn_by_hand
 from benchmarks.machine import described
 from benchmarks.printed import summary, verdict
-from reconciler.services.kind import Provision
+from reconciler.services.provisioner import Provision
 from reconciler.services.types.postgresql.provisioner import Postgresql
 from tests.servers.asked import a_grant, a_service
 from tests.servers.postgresql import PostgresqlServer, postgresql_server

@@ -20,7 +20,7 @@ def command(settings: Settings, service: str, file: Path | None) -> None:
 
     FILE must not exist. Types sqlite, postgresql and mysql can be backed up, with their servers' own tools.
     """
-    from reconciler.services.dumping import dumped
+    from reconciler.services.backup import dumped
 
     with reached(service, settings) as found:
         place = file.absolute() if file is not None else _new(settings, service, found.record.id, found.record.type)

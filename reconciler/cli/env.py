@@ -82,7 +82,7 @@ def wanted(app: str, settings: Settings) -> Wanted:
 
 def _wanted(app: "App", supplies: "Supplies", glimpse: "Glimpse", layout: Layout) -> Wanted:
     from reconciler.host.instance_secrets import given_of, told_of
-    from reconciler.services.kind import ServiceError
+    from reconciler.services.provisioner import ServiceError
     from reconciler.serving.gunicorn import Code, environment
 
     content = glimpse.known_content(app)

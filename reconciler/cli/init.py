@@ -143,7 +143,7 @@ def _schema(directory: Path) -> str:
 
 def _must_be_valid(target: Path, text: str) -> None:
     """What is written must validate; a path that no manifest can hold is told instead."""
-    from reconciler.manifests.document import HostDefaults
+    from reconciler.manifests.app_document import HostDefaults
     from reconciler.manifests.parse import parse
 
     try:

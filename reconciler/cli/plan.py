@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from reconciler.planning.apps.plan import Plan
     from reconciler.planning.desired import App
     from reconciler.planning.services.plan import Plan as ServicePlan
-    from reconciler.services.sight import Sight
+    from reconciler.services.observer import Sight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +82,13 @@ def looked(settings: Settings, app: str | None) -> "tuple[list[Outlook], Catalog
 
 
 def _outlooks(catalog: "Catalog", glimpse: "Glimpse | None", only: str | None, settings: Settings) -> Iterator[Outlook]:
-    from reconciler.manifests import memory
+    from reconciler.manifests import persisted
 
     sight = None if glimpse is None else glimpse.sight(settings, catalog.services, catalog.apps)
     yield from _service_outlooks(catalog, glimpse, sight, only)
     names = set(catalog.apps)
     if glimpse is not None:
-        names |= glimpse.names - memory.apps_of_unreadable(glimpse.records, catalog).keys()
+        names |= glimpse.names - persisted.apps_of_unreadable(glimpse.records, catalog).keys()
     for name in sorted(names):
         if only in {None, name}:
             yield _outlook(name, catalog.apps.get(name), glimpse, sight)

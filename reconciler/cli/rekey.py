@@ -16,8 +16,8 @@ def command(settings: Settings) -> None:
     """
     import contextlib
 
-    from reconciler.services.kind import ServiceError
-    from reconciler.services.ledger import BOXES, Ledger
+    from reconciler.services.provisioner import ServiceError
+    from reconciler.services.records import BOXES, Ledger
     from reconciler.state.lock import AlreadyRunning, claimed
     from reconciler.state.records import open_database
     from reconciler.vault.vault import Vault

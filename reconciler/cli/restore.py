@@ -20,8 +20,8 @@ def command(settings: Settings, service: str, file: Path) -> None:
     What it holds now is backed up first. Apps go on running and see the change.
     """
     from reconciler.cli.backup import _new
-    from reconciler.services.dumping import dumped
-    from reconciler.services.kinds import kind_of
+    from reconciler.services.backup import dumped
+    from reconciler.services.registry import kind_of
 
     with reached(service, settings) as found:
         before = _new(settings, service, found.record.id, found.record.type)

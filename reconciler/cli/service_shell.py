@@ -24,7 +24,7 @@ def command(settings: Settings, app: str | None, service: str, arguments: tuple[
 
     ARGUMENTS are handed on. The options come before SERVICE.
     """
-    from reconciler.services.kinds import kind_of
+    from reconciler.services.registry import kind_of
 
     with reached(service, settings) as found:
         grants = [g for g in found.record.grants if g.credentials is not None and app in {None, g.app}]

@@ -14,8 +14,8 @@ from reconciler.settings.settings import Settings
 from reconciler.state.paths import Layout
 
 if TYPE_CHECKING:
-    from reconciler.services.kind import Provision
-    from reconciler.services.ledger import Ledger, ServiceRecord
+    from reconciler.services.provisioner import Provision
+    from reconciler.services.records import Ledger, ServiceRecord
     from reconciler.state.journal import Kind
 
 
@@ -31,8 +31,8 @@ class Reached:
 @contextlib.contextmanager
 def reached(name: str, settings: Settings) -> Iterator[Reached]:
     """One service by its name; what goes wrong with it inside is told in plain words."""
-    from reconciler.services.kind import ServiceError
-    from reconciler.services.place import provision_of
+    from reconciler.services.provisioner import ServiceError
+    from reconciler.services.servers import provision_of
 
     with glimpsed(layout_in_use(settings.layout.state)) as glimpse:
         glimpse.key_file = settings.key

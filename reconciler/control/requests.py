@@ -7,7 +7,7 @@ from reconciler.host.world import Wish
 from reconciler.manifests.catalog import Catalog
 from reconciler.planning.apps.observed import Observed, Pin
 from reconciler.planning.desired import App, Revision
-from reconciler.services.kind import ServiceError
+from reconciler.services.provisioner import ServiceError
 
 
 class Wished(Protocol):

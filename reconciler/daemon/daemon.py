@@ -25,14 +25,14 @@ from reconciler.host.world import Host, Wish
 from reconciler.inspection.redaction import Discretion
 from reconciler.linux.inotify import Watch, is_limit
 from reconciler.linux.processes import boot_id
-from reconciler.manifests import memory
+from reconciler.manifests import persisted
 from reconciler.manifests.catalog import Catalog, Listing, Unreadable, review
 from reconciler.manifests.directory import Directory
-from reconciler.manifests.look import look
+from reconciler.manifests.reader import look
 from reconciler.metrics.measured import Measured
 from reconciler.metrics.tally import Tally
 from reconciler.planning.apps.observed import Observed
-from reconciler.services.ledger import Ledger
+from reconciler.services.records import Ledger
 from reconciler.services.types.user_provided.files import files_of
 from reconciler.services.world import Backing
 from reconciler.serving.doorbell import answer, open_doorbell
@@ -139,8 +139,8 @@ class Daemon:
         self.looked = asyncio.Event()
         self._refreshing: dict[str, bool] = {}
         self._rules = rules_of(settings)
-        self.catalog = memory.restored(self.records, self._rules)
-        self._unreadable = memory.apps_of_unreadable(self.records, self.catalog)
+        self.catalog = persisted.restored(self.records, self._rules)
+        self._unreadable = persisted.apps_of_unreadable(self.records, self.catalog)
         self._written, self._unwritten = self.catalog, False
         self._hindered = self._unwatched = ""
         self._unseen = False
@@ -291,7 +291,7 @@ class Daemon:
         self.catalog = await asyncio.to_thread(review, before, seen, self._rules, time.monotonic())
         self._remember()
         self._tell_problems(before, self.catalog)
-        self._unreadable = memory.still_unreadable(self._unreadable, self.catalog)
+        self._unreadable = persisted.still_unreadable(self._unreadable, self.catalog)
         self._host.follow(self.catalog.apps)
         stirred = self.backing.follow(self.catalog.services, self.catalog.apps)
         self._services.replace(self.catalog.services, also=self.backing.names())
@@ -302,7 +302,7 @@ class Daemon:
     def _remember(self) -> None:
         """Write down what is asked; what cannot be written is asked all the same, and written soon."""
         try:
-            memory.remember(self.records, self._written, self.catalog, self.settings.manifests)
+            persisted.remember(self.records, self._written, self.catalog, self.settings.manifests)
         except sqlite3.Error as error:
             if not self._unwritten:
                 text = f"cannot write down what the manifests ask for: {error}"

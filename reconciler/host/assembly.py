@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.catalog import Rules
-from reconciler.manifests.document import HostDefaults
 from reconciler.serving.listeners import is_free
 from reconciler.settings.settings import Settings
 

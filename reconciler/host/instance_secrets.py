@@ -10,8 +10,8 @@ from pathlib import Path
 
 from reconciler.planning.apps.observed import Supplies
 from reconciler.planning.desired import App, Bound, Revision
-from reconciler.services.kind import ServiceError
-from reconciler.services.ledger import Ledger
+from reconciler.services.provisioner import ServiceError
+from reconciler.services.records import Ledger
 from reconciler.services.vcap import BINDINGS, FILE_NAME, Opened, Shown, lay_out, shown
 from reconciler.serving.gunicorn import Given
 from reconciler.serving.instances import CannotStart

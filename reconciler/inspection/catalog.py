@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 def asked_of(settings: Settings, glimpse: "Glimpse | None") -> "Catalog":
     """What would be in force after a look at the manifests now; without a glimpse, as if nothing had ever run."""
     from reconciler.host.assembly import rules_of
-    from reconciler.manifests import memory
+    from reconciler.manifests import persisted
     from reconciler.manifests.catalog import Catalog, review
-    from reconciler.manifests.look import look
+    from reconciler.manifests.reader import look
 
     rules = rules_of(settings)
-    before = Catalog() if glimpse is None else memory.restored(glimpse.records, rules)
+    before = Catalog() if glimpse is None else persisted.restored(glimpse.records, rules)
     return review(before, look(str(settings.manifests)), rules, time.monotonic())
 
 
@@ -29,7 +29,7 @@ def checked(settings: Settings) -> "Catalog":
     """The manifests by themselves: what runs, and who holds which port on this host, makes no difference."""
     from reconciler.host.assembly import rules_of
     from reconciler.manifests.catalog import Catalog, review
-    from reconciler.manifests.look import look
+    from reconciler.manifests.reader import look
 
     rules = replace(rules_of(settings), is_free=lambda _host, _port: True)
     return review(Catalog(), look(str(settings.manifests)), rules, time.monotonic())

@@ -4,8 +4,8 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 
 from reconciler.planning.desired import App, Json
-from reconciler.services.kind import ServiceError
-from reconciler.services.ledger import Ledger
+from reconciler.services.provisioner import ServiceError
+from reconciler.services.records import Ledger
 from reconciler.staging.environments.installer_env import secrets
 from reconciler.staging.log import masked
 from reconciler.vault.env_files import EnvFiles

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.linux.processes import boot_id, start_ticks
-from reconciler.manifests import memory
+from reconciler.manifests import persisted
 from reconciler.planning.desired import Address, App, Json, Service
-from reconciler.services.ledger import Ledger, ServiceStanding
+from reconciler.services.records import Ledger, ServiceStanding
 from reconciler.staging import staged
 from reconciler.staging.staged import Staged
 from reconciler.state.journal import Journal
@@ -25,7 +25,7 @@ from reconciler.vault.vault import Vault
 # `status` needs none of these, and its user waits for every one: who asks for more imports them then.
 if TYPE_CHECKING:
     from reconciler.planning.apps.observed import Instance, Observed, Rest
-    from reconciler.services.sight import Sight, Told
+    from reconciler.services.observer import Sight, Told
     from reconciler.settings.settings import Settings
     from reconciler.state.paths import Layout
     from reconciler.state.revision_history import History
@@ -127,7 +127,7 @@ class Glimpse:
 
     def sight(self, settings: "Settings", services: Mapping[str, Service], apps: Mapping[str, App]) -> "Sight":
         """The services as the daemon would see them, their credentials tried just now."""
-        from reconciler.services.sight import Around, Checked, Sight
+        from reconciler.services.observer import Around, Checked, Sight
         from reconciler.vault.env_files import EnvFiles
 
         self.key_file = settings.key
@@ -148,14 +148,14 @@ class Glimpse:
         return frozenset(bound.grant for back in (*learnt.proven[:1], *pinned) for bound in back.bindings)
 
     def _told_of_service(self, name: str) -> "Told":
-        from reconciler.services.sight import Told
+        from reconciler.services.observer import Told
 
         standing = self.ledger.standings().get(name)
         return Told(message="" if standing is None else standing.message)
 
     def status(self, only: str | None = None) -> dict[str, Json]:
         """Everything `status --json` prints but the version; with `only`, one app."""
-        asked = memory.remembered_facts(self.records)
+        asked = persisted.remembered_facts(self.records)
         files: list[Json] = asked.get("files", [])  # type: ignore[assignment]
         apps: dict[str, dict[str, Json]] = asked.get("apps", {})  # type: ignore[assignment]
         deaths = Journal(self._database).deaths()

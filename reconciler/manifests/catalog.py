@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from reconciler.documents.problem import Problem
-from reconciler.manifests.claims import Candidate, Ports, Settled, settle
-from reconciler.manifests.document import AppDocument, HostDefaults
+from reconciler.manifests.allocation import Candidate, Ports, Settled, settle
+from reconciler.manifests.app_document import AppDocument, HostDefaults
 from reconciler.manifests.parse import Parsed, parse
 from reconciler.manifests.service_document import ServiceDocument
 from reconciler.planning.desired import App, Service

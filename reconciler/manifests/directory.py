@@ -13,7 +13,7 @@ from pathlib import Path
 
 from reconciler.linux.inotify import Change, Watch, Watched
 from reconciler.manifests.catalog import Listing, Unreadable
-from reconciler.manifests.look import Memo, is_manifest, look
+from reconciler.manifests.reader import Memo, is_manifest, look
 
 # As many as the kernel follows.
 _MOST_LINKS = 40

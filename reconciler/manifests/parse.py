@@ -11,9 +11,9 @@ from reconciler.documents.problem import Problem, one_line
 from reconciler.documents.schema_checks import MOST_PROBLEMS, problems_of, shown
 from reconciler.documents.text import text_of
 from reconciler.documents.tree import Node, trees_of
-from reconciler.manifests.document import AppDocument, HostDefaults, document_of
+from reconciler.manifests.app_document import AppDocument, HostDefaults, document_of
+from reconciler.manifests.checks import misfits, service_misfits
 from reconciler.manifests.gunicorn_settings import owned_settings
-from reconciler.manifests.misfits import misfits, service_misfits
 from reconciler.manifests.service_document import ServiceDocument, service_of
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.documents.tree import Node
-from reconciler.manifests.document import joined
+from reconciler.manifests.app_document import joined
 from reconciler.planning.desired import Json, Service
 
 _OF_EVERY_TYPE = frozenset(("kind", "name", "type", "plan", "label", "tags", "retain", "server", "grace"))

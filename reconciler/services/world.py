@@ -33,12 +33,12 @@ from reconciler.planning.services.actions import (
 )
 from reconciler.planning.services.actions import Provision as Make
 from reconciler.planning.services.plan import Plan, current, plan
-from reconciler.services.dumping import dumped
-from reconciler.services.kind import Grant, Impossible, Provision, ServiceError
-from reconciler.services.kinds import kind_of
-from reconciler.services.ledger import BOXES, GrantRecord, Ledger, ServiceRecord, ServiceStanding
-from reconciler.services.place import provision_of
-from reconciler.services.sight import Around, Checked, Sight, Told
+from reconciler.services.backup import dumped
+from reconciler.services.observer import Around, Checked, Sight, Told
+from reconciler.services.provisioner import Grant, Impossible, Provision, ServiceError
+from reconciler.services.records import BOXES, GrantRecord, Ledger, ServiceRecord, ServiceStanding
+from reconciler.services.registry import kind_of
+from reconciler.services.servers import provision_of
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import Journal, Kind
 from reconciler.vault.env_files import EnvFiles

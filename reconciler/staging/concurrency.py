@@ -58,6 +58,8 @@ class Lasting(Generic[T]):
 
 
 K = TypeVar("K")
+
+
 class Shared(Generic[K, T]):
     """What is being worked on right now, by key; nothing is kept once it is done."""
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from reconciler.planning.desired import App
-from reconciler.services.kind import ServiceError
-from reconciler.services.ledger import Ledger
+from reconciler.services.provisioner import ServiceError
+from reconciler.services.records import Ledger
 from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
 
 # Linux's MAX_ARG_STRLEN: exec refuses a longer NAME=value, with its ending NUL.

@@ -15,7 +15,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reconciler.services.kind import ServiceError
+from reconciler.services.provisioner import ServiceError
 
 if TYPE_CHECKING:  # whoever has no service never pays for it
     from cryptography.fernet import MultiFernet

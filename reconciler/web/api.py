@@ -14,14 +14,13 @@ from starlette.routing import Route
 from reconciler.inspection import log_files
 from reconciler.state.journal import as_record
 from reconciler.web import metrics
-from reconciler.web.access import Admission
-from reconciler.web.answer import JsonAnswer
-from reconciler.web.desk import REQUESTS, Desk, body_of, server_sent, while_there
-from reconciler.web.lookout import Sighting
+from reconciler.web.authentication import Admission
+from reconciler.web.context import REQUESTS, Desk, body_of, server_sent, while_there
 from reconciler.web.openapi import document
-from reconciler.web.planning import CannotPlan, plan_of
-from reconciler.web.problem import Problem
-from reconciler.web.ticking import ticks
+from reconciler.web.plan_process import CannotPlan, plan_of
+from reconciler.web.responses import JsonAnswer, Problem
+from reconciler.web.status_cache import Sighting
+from reconciler.web.streaming import ticks
 
 ALL_EVENTS = 20_000
 WHICH_LOGS = ("app", "access", "staging")

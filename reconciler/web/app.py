@@ -10,12 +10,12 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reconciler.settings.settings import Settings
-from reconciler.web.access import Access, MustLogIn
 from reconciler.web.api import Api
-from reconciler.web.desk import Desk
-from reconciler.web.lookout import CannotLook, Lookout
+from reconciler.web.authentication import Access, MustLogIn
+from reconciler.web.context import Desk
 from reconciler.web.pages import Pages
-from reconciler.web.problem import problem
+from reconciler.web.responses import problem
+from reconciler.web.status_cache import CannotLook, Lookout
 
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"

@@ -17,16 +17,16 @@ from starlette.routing import Route
 from reconciler.cli.table import ago
 from reconciler.inspection import log_files
 from reconciler.inspection.printable import visible
-from reconciler.web.access import Admission
 from reconciler.web.api import WHICH_LOGS, known_app, log_of
-from reconciler.web.desk import REQUESTS, Desk, form_of, server_sent, while_there
+from reconciler.web.authentication import Admission
+from reconciler.web.context import REQUESTS, Desk, form_of, server_sent, while_there
+from reconciler.web.formatting import brief, clock, line, moment, size
 from reconciler.web.manifest import shown_manifest
-from reconciler.web.planning import CannotPlan, plan_of
-from reconciler.web.problem import Problem
-from reconciler.web.shown import brief, clock, line, moment, size
-from reconciler.web.ticking import ticks
+from reconciler.web.plan_process import CannotPlan, plan_of
+from reconciler.web.responses import Problem
+from reconciler.web.rows import BLANK, STATES, Row, counts, row, rows
+from reconciler.web.streaming import ticks
 from reconciler.web.timeline import HEIGHT, NAMES, WIDTH, timeline
-from reconciler.web.view import BLANK, STATES, Row, counts, row, rows
 
 _EVENTS, _LATELY = 30, 14
 _TIMELINE_EVENTS = 500

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from reconciler.state.journal import Event
-from reconciler.web.shown import clock
+from reconciler.web.formatting import clock
 
 WIDTH, HEIGHT = 960.0, 92.0
 _LEFT, _RIGHT = 8.0, WIDTH - 8.0

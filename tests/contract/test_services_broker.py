@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from reconciler.planning.desired import Json
-from reconciler.services.kind import Grant, Impossible, Provision, Server, ServiceError
+from reconciler.services.provisioner import Grant, Impossible, Provision, Server, ServiceError
 from reconciler.services.types.broker.client import MOST_BYTES, Patience
 from reconciler.services.types.broker.operations import Differs, OperationFailed
 from reconciler.services.types.broker.provisioner import Broker

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import pymysql
 import pytest
 
-from reconciler.services.kind import Credentials, Grant, Provision, Server, ServiceError
+from reconciler.services.provisioner import Credentials, Grant, Provision, Server, ServiceError
 from reconciler.services.types.mysql import session
 from reconciler.services.types.mysql.provisioner import Mysql
 from reconciler.services.types.mysql.session import Door, Row, Session, opened

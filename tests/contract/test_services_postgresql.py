@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from reconciler.services.kind import Credentials, Grant, Provision, Server, ServiceError
+from reconciler.services.provisioner import Credentials, Grant, Provision, Server, ServiceError
 from reconciler.services.types.postgresql import session
 from reconciler.services.types.postgresql.provisioner import Postgresql
 from reconciler.services.types.postgresql.session import Door, Row, Session, Statement, opened

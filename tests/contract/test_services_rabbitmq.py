@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from reconciler.services.kind import Credentials, Grant, Impossible, Provision, Server, ServiceError
+from reconciler.services.provisioner import Credentials, Grant, Impossible, Provision, Server, ServiceError
 from reconciler.services.types.rabbitmq import admin, provisioner
 from reconciler.services.types.rabbitmq.admin import Administration
 from reconciler.services.types.rabbitmq.amqp import Line, Login, Refused, let_in, short, table

@@ -13,7 +13,7 @@ from typing import Any, Self
 import pytest
 import redis
 
-from reconciler.services.kind import Credentials, Grant, Impossible, Provision, Server, ServiceError
+from reconciler.services.provisioner import Credentials, Grant, Impossible, Provision, Server, ServiceError
 from reconciler.services.types.redis import acl, session
 from reconciler.services.types.redis.provisioner import Redis
 from reconciler.services.types.redis.session import Door, Session, opened

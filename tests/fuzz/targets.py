@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from reconciler.manifests.document import HostDefaults
+from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.parse import parse
 from reconciler.staging.detection import lockfiles
 from reconciler.staging.detection.dependencies import Choices, dependencies

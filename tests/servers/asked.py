@@ -3,7 +3,7 @@
 import secrets
 from pathlib import Path
 
-from reconciler.services.kind import Grant, Provision, Server
+from reconciler.services.provisioner import Grant, Provision, Server
 from reconciler.vault.secret import Secret
 
 # What has to be quoted somewhere on the way: in SQL, in a URI, in an option file, in a shell.

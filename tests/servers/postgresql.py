@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from reconciler.services.kind import Server
+from reconciler.services.provisioner import Server
 from reconciler.vault.secret import Secret
 from tests.ports import a_port
 from tests.servers.private import Private, installed, private

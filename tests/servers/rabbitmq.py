@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from reconciler.services.kind import Server
+from reconciler.services.provisioner import Server
 from reconciler.vault.secret import Secret
 from tests.ports import a_port
 from tests.servers.private import Private, installed, listens, private

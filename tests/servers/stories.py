@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.services.kind import Client, Credentials, Grant, Kind, Provision, Server, ServiceError
+from reconciler.services.provisioner import Client, Credentials, Grant, Kind, Provision, Server, ServiceError
 from tests.servers.asked import Killed, a_grant, a_service
 
 

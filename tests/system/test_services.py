@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.services.ledger import Ledger
+from reconciler.services.records import Ledger
 from reconciler.settings.settings import ServiceServer
 from reconciler.state.records import open_database
 from reconciler.vault.vault import Vault

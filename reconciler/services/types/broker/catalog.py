@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.planning.desired import Json
-from reconciler.services.kind import Impossible, Provision, ServiceError
+from reconciler.services.provisioner import Impossible, Provision, ServiceError
 from reconciler.services.types.broker.client import Conversation
 
 _CANNOT_GIVE = {

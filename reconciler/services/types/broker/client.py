@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from reconciler.planning.desired import Json
-from reconciler.services.kind import Impossible, Server, ServiceError
+from reconciler.services.provisioner import Impossible, Server, ServiceError
 from reconciler.vault.secret import HIDDEN
 
 API_VERSION = "2.17"

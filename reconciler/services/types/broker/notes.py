@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from reconciler.services.kind import ServiceError
+from reconciler.services.provisioner import ServiceError
 
 State: TypeAlias = Literal["begun", "orphan", "finished"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.planning.desired import Json
-from reconciler.services.kind import Impossible, ServiceError
+from reconciler.services.provisioner import Impossible, ServiceError
 from reconciler.services.types.broker import notes
 from reconciler.services.types.broker.client import Answer, Conversation, Unanswered
 from reconciler.services.types.broker.notes import Note

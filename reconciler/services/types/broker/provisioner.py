@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from reconciler.planning.desired import Json
-from reconciler.services import clients
-from reconciler.services.kind import Client, Credentials, Grant, Impossible, Provision, ServiceError
+from reconciler.services import client_programs
+from reconciler.services.provisioner import Client, Credentials, Grant, Impossible, Provision, ServiceError
 from reconciler.services.types.broker import notes
 from reconciler.services.types.broker.catalog import Offering, Plan, chosen
 from reconciler.services.types.broker.client import Answer, Conversation, Patience, conversation
@@ -127,7 +127,7 @@ class Broker:
 
     def client(self, service: Provision, credentials: Credentials) -> Client:
         """By the scheme of the credentials' uri; Impossible when that says nothing."""
-        return clients.by_uri(service.name, credentials)
+        return client_programs.by_uri(service.name, credentials)
 
     def _talk(self, service: Provision, grant: Grant | None = None) -> AbstractAsyncContextManager[Conversation]:
         who: dict[str, Json] = (

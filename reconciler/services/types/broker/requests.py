@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Mapping
 
 from reconciler.planning.desired import Json, fingerprint
-from reconciler.services.kind import Grant, Impossible, Provision
+from reconciler.services.provisioner import Grant, Impossible, Provision
 from reconciler.services.types.broker.catalog import Offering, Plan
 from reconciler.services.types.broker.notes import Note
 from reconciler.services.types.broker.operations import Thing

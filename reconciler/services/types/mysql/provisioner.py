@@ -14,10 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
-from reconciler.services import tool
-from reconciler.services.kind import Client, Credentials, Grant, Provision, ServiceError
-from reconciler.services.naming import called
-from reconciler.services.turns import Turns
+from reconciler.services import server_tools
+from reconciler.services.connection_limit import Turns
+from reconciler.services.provisioner import Client, Credentials, Grant, Provision, ServiceError, called
 from reconciler.services.types.mysql.session import Door, NotLetIn, Session, account, admin_door, name_of, opened
 from reconciler.services.types.mysql.statements import drop_all, drop_user, make_database, open_to_user
 
@@ -79,16 +78,17 @@ class Mysql:
         """By the server's own program, as SQL: one moment of all tables, with views, triggers, routines and events."""
         door = admin_door(service)
         draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
-        program = tool.found(_DUMPERS, _PACKAGE)
+        program = server_tools.found(_DUMPERS, _PACKAGE)
         argv = (
             *(program, *door.arguments, "--single-transaction", "--quick", "--routines", "--triggers", "--events"),
             *("--hex-blob", "--no-tablespaces", "--skip-dump-date", _name(service)),
         )
         try:
-            await tool.run(
-                tool.Tool(argv=argv, package=_PACKAGE, environment=door.environment, into=draft), hide=_secrets(door)
+            await server_tools.run(
+                server_tools.Tool(argv=argv, package=_PACKAGE, environment=door.environment, into=draft),
+                hide=_secrets(door),
             )
-            await asyncio.to_thread(tool.settle, draft, file)
+            await asyncio.to_thread(server_tools.settle, draft, file)
         finally:
             draft.unlink(missing_ok=True)
 
@@ -103,7 +103,7 @@ class Mysql:
         nameless = file.with_name(f".{file.name}.{os.getpid()}.nameless")
         try:
             await asyncio.to_thread(_without_definers, file, nameless)
-            async with self._step(service, tool.LONGEST_S + _STEP_S) as session:
+            async with self._step(service, server_tools.LONGEST_S + _STEP_S) as session:
                 for database in (_draft(service), name):
                     await session.ask(f"DROP DATABASE IF EXISTS {name_of(database)}")
                     await make_database(session, database)
@@ -116,15 +116,16 @@ class Mysql:
             nameless.unlink(missing_ok=True)
 
     async def _read(self, door: Door, file: Path) -> None:
-        program = tool.found(_CLIENTS, _PACKAGE)
+        program = server_tools.found(_CLIENTS, _PACKAGE)
         argv = (program, *door.arguments, "--batch", "--binary-mode", f"--database={door.database}")
-        await tool.run(
-            tool.Tool(argv=argv, package=_PACKAGE, environment=door.environment, out_of=file), hide=_secrets(door)
+        await server_tools.run(
+            server_tools.Tool(argv=argv, package=_PACKAGE, environment=door.environment, out_of=file),
+            hide=_secrets(door),
         )
 
     def client(self, service: Provision, credentials: Credentials) -> Client:
         door = _app_door(service, credentials)
-        program = Path(tool.found(_CLIENTS, _PACKAGE)).name
+        program = Path(server_tools.found(_CLIENTS, _PACKAGE)).name
         return Client(argv=(program, *door.arguments, f"--database={door.database}"), environment=door.environment)
 
     def _opened(self, door: Door) -> AbstractAsyncContextManager[Session]:
@@ -196,7 +197,7 @@ def _secrets(door: Door) -> tuple[str, ...]:
 
 def _without_definers(file: Path, into: Path) -> None:
     """The same dump, naming nobody in whose name views and the like run: whoever reads it is that."""
-    with tool.readable(file) as dump, tool.new(into) as copy:
+    with server_tools.readable(file) as dump, server_tools.new(into) as copy:
         try:
             for line in dump:
                 copy.write(_DEFINER.sub(rb"\1", line))

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 import pymysql
 from pymysql.constants import CR, ER
 
-from reconciler.services.kind import Impossible, Provision, Server, ServiceError
+from reconciler.services.provisioner import Impossible, Provision, Server, ServiceError
 from reconciler.vault.secret import HIDDEN
 
 Row: TypeAlias = tuple[Any, ...]

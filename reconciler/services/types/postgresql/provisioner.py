@@ -13,10 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from reconciler.services import tool
-from reconciler.services.kind import Client, Credentials, Grant, Provision, ServiceError
-from reconciler.services.naming import called
-from reconciler.services.turns import Turns
+from reconciler.services import server_tools
+from reconciler.services.connection_limit import Turns
+from reconciler.services.provisioner import Client, Credentials, Grant, Provision, ServiceError, called
 from reconciler.services.types.postgresql.session import CannotConnect, Door, Session, admin_door, opened
 from reconciler.services.types.postgresql.statements import (
     Inside,
@@ -90,11 +89,11 @@ class Postgresql:
         draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
         argv = ("pg_dump", "--format=custom", "--no-owner", "--no-privileges", "--no-password")
         try:
-            await tool.run(
-                tool.Tool(argv=argv, package=_PACKAGE, environment=door.environment, into=draft),
+            await server_tools.run(
+                server_tools.Tool(argv=argv, package=_PACKAGE, environment=door.environment, into=draft),
                 hide=_secrets(door),
             )
-            await asyncio.to_thread(tool.settle, draft, file)
+            await asyncio.to_thread(server_tools.settle, draft, file)
         finally:
             draft.unlink(missing_ok=True)
 
@@ -106,13 +105,13 @@ class Postgresql:
             *("pg_restore", "--no-owner", "--no-privileges", f"--role={names.owner}"),
             *("--exit-on-error", "--single-transaction", "--no-password", f"--dbname={names.draft}"),
         )
-        tool.readable(file).close()
-        async with self._step(service, tool.LONGEST_S + _STEP_S) as session:
+        server_tools.readable(file).close()
+        async with self._step(service, server_tools.LONGEST_S + _STEP_S) as session:
             await make_database(session, names, self._inside(service))
             await drop_database(session, names.draft)
             await make_database(session, replace(names, database=names.draft), self._inside(service))
-            await tool.run(
-                tool.Tool(argv=argv, package=_PACKAGE, environment=door.environment, out_of=file),
+            await server_tools.run(
+                server_tools.Tool(argv=argv, package=_PACKAGE, environment=door.environment, out_of=file),
                 hide=_secrets(door),
             )
             await swap_databases(session, names)

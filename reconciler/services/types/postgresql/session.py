@@ -8,7 +8,7 @@ from typing import Any, LiteralString, TypeAlias
 import psycopg
 from psycopg import sql
 
-from reconciler.services.kind import Impossible, Provision, Server, ServiceError
+from reconciler.services.provisioner import Impossible, Provision, Server, ServiceError
 from reconciler.vault.secret import HIDDEN
 
 Statement: TypeAlias = LiteralString | sql.Composed | sql.SQL

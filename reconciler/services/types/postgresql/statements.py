@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from reconciler.services.kind import ServiceError
+from reconciler.services.provisioner import ServiceError
 from reconciler.services.types.postgresql.session import Session
 
 Inside: TypeAlias = Callable[[str], AbstractAsyncContextManager[Session]]  # a session in the database of that name

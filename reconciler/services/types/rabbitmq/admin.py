@@ -16,8 +16,8 @@ from urllib.parse import quote
 
 import httpx
 
-from reconciler.services import tool
-from reconciler.services.kind import Impossible, Provision, Server, ServiceError
+from reconciler.services import server_tools
+from reconciler.services.provisioner import Impossible, Provision, Server, ServiceError
 
 _CONNECT_S = 5
 _ANSWER_S = 30
@@ -191,4 +191,6 @@ class _Ctl:
         home = {name: os.environ[name] for name in ("HOME", "ERL_EPMD_PORT", "RABBITMQ_NODENAME") if name in os.environ}
         node = self.server.options.get("node")
         named = {"RABBITMQ_NODENAME": str(node)} if node else {}
-        return await tool.answer(tool.Tool(argv=argv, package=_PACKAGE, environment={**home, **named}), told, _ANSWER_S)
+        return await server_tools.answer(
+            server_tools.Tool(argv=argv, package=_PACKAGE, environment={**home, **named}), told, _ANSWER_S
+        )

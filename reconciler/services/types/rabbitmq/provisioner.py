@@ -6,9 +6,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from reconciler.services.kind import Client, Credentials, Grant, Impossible, Provision, Server, ServiceError
-from reconciler.services.naming import called
-from reconciler.services.turns import Turns
+from reconciler.services.connection_limit import Turns
+from reconciler.services.provisioner import (
+    Client,
+    Credentials,
+    Grant,
+    Impossible,
+    Provision,
+    Server,
+    ServiceError,
+    called,
+)
 from reconciler.services.types.rabbitmq.admin import Administration, administration, authority, said_of, server_of
 from reconciler.services.types.rabbitmq.amqp import Login, Refused, let_in
 

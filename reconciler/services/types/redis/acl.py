@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 
-from reconciler.services.kind import ServiceError
+from reconciler.services.provisioner import ServiceError
 from reconciler.services.types.redis.session import Session
 
 Version = tuple[int, ...]

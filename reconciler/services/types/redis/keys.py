@@ -13,8 +13,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
-from reconciler.services.kind import Impossible
-from reconciler.services.tool import readable
+from reconciler.services.provisioner import Impossible
+from reconciler.services.server_tools import readable
 from reconciler.services.types.redis.session import Session
 
 Inside: TypeAlias = Callable[[int], AbstractAsyncContextManager[Session]]  # a session in the database of that number

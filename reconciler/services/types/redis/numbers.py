@@ -1,6 +1,6 @@
 """Which numbered database of a Redis server before 6 is whose: a hash in its database 0, from the number to the id."""
 
-from reconciler.services.kind import Impossible, Provision
+from reconciler.services.provisioner import Impossible, Provision
 from reconciler.services.types.redis.keys import Inside, databases
 from reconciler.services.types.redis.session import Session
 

@@ -13,10 +13,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from reconciler.planning.desired import Json
-from reconciler.services import tool
-from reconciler.services.kind import Client, Credentials, Grant, Impossible, Provision, ServiceError
-from reconciler.services.naming import called
-from reconciler.services.turns import Turns
+from reconciler.services import server_tools
+from reconciler.services.connection_limit import Turns
+from reconciler.services.provisioner import Client, Credentials, Grant, Impossible, Provision, ServiceError, called
 from reconciler.services.types.redis import acl, keys
 from reconciler.services.types.redis.numbers import forget_number, number_of
 from reconciler.services.types.redis.session import Door, NotLetIn, Session, admin_door, opened
@@ -83,8 +82,8 @@ class Redis:
     async def dump(self, service: Provision, file: Path) -> None:
         draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
         try:
-            async with self._step(service, tool.LONGEST_S) as session:
-                with tool.new(draft) as writing:
+            async with self._step(service, server_tools.LONGEST_S) as session:
+                with server_tools.new(draft) as writing:
                     keys.begin(writing)
                     prefix, numbers, count = _prefix(service), await keys.databases(session), 0
                     if not await self._knows_users(session):
@@ -93,7 +92,7 @@ class Redis:
                         async with self._inside(service)(number) as within:
                             count += await keys.write(within, number, prefix, writing)
                     keys.end(writing, count)
-            await asyncio.to_thread(tool.settle, draft, file)
+            await asyncio.to_thread(server_tools.settle, draft, file)
         except OSError as error:
             raise ServiceError(f"cannot write {file}: {error.strerror}") from None
         finally:
@@ -102,7 +101,7 @@ class Redis:
     async def restore(self, service: Provision, file: Path) -> None:
         """What is there goes and what was dumped comes, key by key; interrupted, it is to be done once more."""
         await asyncio.to_thread(keys.check, file)
-        async with self._step(service, tool.LONGEST_S) as session:
+        async with self._step(service, server_tools.LONGEST_S) as session:
             if await self._knows_users(session):
                 await self._empty(service, session)
                 await keys.read(self._inside(service), _prefix(service), file, None)

@@ -14,7 +14,7 @@ from redis.asyncio.connection import ConnectionPool, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from reconciler.services.kind import Impossible, Provision, Server, ServiceError
+from reconciler.services.provisioner import Impossible, Provision, Server, ServiceError
 from reconciler.vault.secret import HIDDEN
 
 _CONNECT_S = 5

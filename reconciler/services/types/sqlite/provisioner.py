@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from reconciler.planning.desired import Json
-from reconciler.services.kind import Client, Credentials, Grant, Provision, ServiceError
+from reconciler.services.provisioner import Client, Credentials, Grant, Provision, ServiceError
 
 _PATIENCE_S = 30.0
 

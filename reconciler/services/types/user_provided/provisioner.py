@@ -11,8 +11,8 @@ from pathlib import Path
 
 from reconciler.linux.child_processes import end, started
 from reconciler.planning.desired import Json
-from reconciler.services import clients
-from reconciler.services.kind import Client, Credentials, Grant, Impossible, Provision, ServiceError
+from reconciler.services import client_programs
+from reconciler.services.provisioner import Client, Credentials, Grant, Impossible, Provision, ServiceError
 from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
 
 _COMMAND_S = 30.0
@@ -50,7 +50,7 @@ class UserProvided:
 
     def client(self, service: Provision, credentials: Credentials) -> Client:
         """By the scheme of its uri; Impossible when that says nothing."""
-        return clients.by_uri(service.name, credentials)
+        return client_programs.by_uri(service.name, credentials)
 
 
 async def _credentials(service: Provision) -> dict[str, Json]:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from reconciler.services.kind import ServiceError
+from reconciler.services.provisioner import ServiceError
 
 
 class Turns:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from reconciler.planning.desired import Json
-from reconciler.services.kind import Client, Impossible
+from reconciler.services.provisioner import Client, Impossible
 
 
 def by_uri(service: str, credentials: Mapping[str, Json]) -> Client:

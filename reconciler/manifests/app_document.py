@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.documents.tree import Node
-from reconciler.manifests.misfits import variables
+from reconciler.manifests.checks import variables
 from reconciler.planning.desired import (
     Address,
     App,

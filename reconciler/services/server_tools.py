@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.linux.child_processes import end, started
-from reconciler.services.kind import Impossible, ServiceError
+from reconciler.services.provisioner import Impossible, ServiceError
 
 LONGEST_S = 3600.0
 _LAST_BYTES = 4096

@@ -4,8 +4,8 @@ import contextlib
 import os
 from pathlib import Path
 
-from reconciler.services.kind import Provision, ServiceError
-from reconciler.services.kinds import kind_of
+from reconciler.services.provisioner import Provision, ServiceError
+from reconciler.services.registry import kind_of
 
 
 async def dumped(of_type: str, where: Provision, file: Path) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.documents.problem import Problem
-from reconciler.manifests.circles import circles
-from reconciler.manifests.document import AppDocument
+from reconciler.manifests.app_document import AppDocument
+from reconciler.manifests.cycles import circles
 from reconciler.manifests.service_document import ServiceDocument
 from reconciler.planning.desired import App, Service
 

@@ -26,7 +26,7 @@ async def plan_of(settings: Settings, app: str | None) -> dict[str, Any]:
     """The plan of one app, or of all; raises CannotPlan."""
     async with _at_once:
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "reconciler.web.planning", *([app] if app else []),
+            sys.executable, "-m", "reconciler.web.plan_process", *([app] if app else []),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         try:

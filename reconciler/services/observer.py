@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from reconciler.planning.apps.observed import Supplies
 from reconciler.planning.desired import App, Bound, Service
 from reconciler.planning.services.actions import Held, Kept, Seen
-from reconciler.services.kind import Impossible
-from reconciler.services.ledger import GrantRecord, Ledger, ServiceRecord, parameters_id
-from reconciler.services.place import server_name
+from reconciler.services.provisioner import Impossible
+from reconciler.services.records import GrantRecord, Ledger, ServiceRecord, parameters_id
+from reconciler.services.servers import server_name
 from reconciler.settings.settings import Settings
 from reconciler.vault.env_files import EnvFiles
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from reconciler.planning.desired import Json, Service
-from reconciler.services.kind import Impossible, Provision, Server
-from reconciler.services.kinds import WITHOUT_SERVER
-from reconciler.services.ledger import ServiceRecord
+from reconciler.services.provisioner import Impossible, Provision, Server
+from reconciler.services.records import ServiceRecord
+from reconciler.services.registry import WITHOUT_SERVER
 from reconciler.settings.settings import ServiceServer, Settings
 from reconciler.vault.secret import Secret
 

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Mapping
 from functools import cache
 
-from reconciler.services.kind import Impossible, Kind, ServiceError
+from reconciler.services.provisioner import Impossible, Kind, ServiceError
 
 # The type in a manifest → where its kind is, and the module outside of us that it cannot do without.
 _KINDS: Mapping[str, tuple[str, str]] = {

@@ -1,11 +1,20 @@
-"""What went wrong, as RFC 9457 says it: application/problem+json."""
+"""Facts in, an answer out that a terminal may print: JSON in which what cannot be seen is escaped."""
 
 from http import HTTPStatus
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 
-from reconciler.web.answer import JsonAnswer
+from reconciler.inspection.printable import json_text
+from reconciler.web.responses import JsonAnswer
+
+
+class JsonAnswer(JSONResponse):
+    """Letters stay letters."""
+
+    def render(self, content: Any) -> bytes:
+        return json_text(content).encode()
 
 
 class Problem(HTTPException):

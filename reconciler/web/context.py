@@ -13,9 +13,9 @@ from starlette.responses import Response, StreamingResponse
 
 from reconciler.control.socket import Refused, ask
 from reconciler.settings.settings import Settings
-from reconciler.web.access import SESSION_S, Access, Admission
-from reconciler.web.lookout import Lookout
-from reconciler.web.problem import Problem
+from reconciler.web.authentication import SESSION_S, Access, Admission
+from reconciler.web.responses import Problem
+from reconciler.web.status_cache import Lookout
 
 LARGEST_BODY = 16 * 1024
 _BODY_WITHIN_S = 10.0

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from reconciler.planning.desired import Json
+from reconciler.services.provisioner import Provision
 from reconciler.vault.secret import Secret
 
 Credentials: TypeAlias = Mapping[str, Json]
@@ -125,3 +126,11 @@ class Kind(Protocol):
     def client(self, service: Provision, credentials: Credentials) -> Client:
         """How an operator gets inside."""
         ...
+
+
+def called(service: Provision, longest: int) -> str:
+    """Small letters, digits and `_`, beginning with a letter, at most `longest` bytes; the same for ever."""
+    readable = service.name.replace("-", "_")
+    if not readable[0].isalpha():
+        readable = f"s{readable}"
+    return f"{readable[: longest - len(service.id) - 1]}_{service.id}"

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from reconciler.web.lookout import Sighting
-from reconciler.web.shown import line, percent, rate, size, url
+from reconciler.web.formatting import line, percent, rate, size, url
+from reconciler.web.status_cache import Sighting
 from reconciler.web.timeline import sparkline
 
 # Every state with the mark it is shown by, so that none is told by colour alone, in the order of an operator's eye.

@@ -18,7 +18,7 @@ from starlette.requests import Request
 
 from reconciler.daemon.web_process import token_of
 from reconciler.settings.settings import Api
-from reconciler.web.problem import Problem
+from reconciler.web.responses import Problem
 
 SESSION_S = 12 * 3600
 _LOGINS_AT_ONCE = 4
