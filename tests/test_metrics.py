@@ -11,17 +11,17 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from reconciler.convergence.converge import Report
-from reconciler.metrics.exposition import NAMES, text
-from reconciler.metrics.measured import Measured, kind_of
+from reconciler.metrics.counters import Tally
+from reconciler.metrics.instrumented_world import Measured, kind_of
+from reconciler.metrics.prometheus import NAMES, text
 from reconciler.metrics.rates import quantile, rate
 from reconciler.metrics.sample import AppSample
-from reconciler.metrics.tally import Tally
 from reconciler.planning.apps.actions import Action, Bury, Start
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.apps.plan import Plan
 from reconciler.planning.desired import App
-from reconciler.serving.figures import Figures
 from reconciler.serving.gate_figures import BOUNDS_S, SPANS
+from reconciler.serving.request_counters import Figures
 from tests.world import a_trouble, an_app, an_instance, serving
 
 APP = an_app()

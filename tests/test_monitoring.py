@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.metrics.exposition import NAMES
+from reconciler.metrics.prometheus import NAMES
 from tests.promtool import promtool
 
 MONITORING = Path(__file__).parents[1] / "docs/monitoring"

@@ -15,10 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 from reconciler.cli.main import group
-from reconciler.notifications.courier import Courier
-from reconciler.notifications.news import Item
-from reconciler.notifications.send import NotSent
-from reconciler.notifications.target import Command, Smtp, Target, Webhook
+from reconciler.notifications.delivery import Courier
+from reconciler.notifications.digest import Item
+from reconciler.notifications.targets import Command, Smtp, Target, Webhook
+from reconciler.notifications.transports import NotSent
 from tests.authority import Authority, made_in
 from tests.eventually import eventually
 from tests.post_office import PostOffice, mail_server, plain_login, webhook
@@ -203,8 +203,8 @@ def test_nothing_waits_for_a_thread_that_hangs_when_the_daemon_ends() -> None:
         hook.manner = "silent"
         code = (
             "import asyncio\n"
-            "from reconciler.notifications.courier import Courier, NotSent\n"
-            "from reconciler.notifications.target import Webhook\n"
+            "from reconciler.notifications.delivery import Courier, NotSent\n"
+            "from reconciler.notifications.targets import Webhook\n"
             "async def main():\n"
             "    bringing = asyncio.create_task(Courier(Webhook(url=URL), 'h', within_s=3600).bring([]))\n"
             "    await asyncio.wait((bringing,), timeout=0.2)\n"

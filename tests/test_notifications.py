@@ -9,11 +9,11 @@ import pytest
 
 from reconciler.convergence.converge import Report
 from reconciler.notifications import message
-from reconciler.notifications.announcer import Announcer, Pace
-from reconciler.notifications.courier import Courier
-from reconciler.notifications.news import Item, News, Standing
-from reconciler.notifications.send import NotSent
-from reconciler.notifications.target import Command, Target, Webhook
+from reconciler.notifications.delivery import Courier
+from reconciler.notifications.digest import Item, News, Standing
+from reconciler.notifications.notifier import Announcer, Pace
+from reconciler.notifications.targets import Command, Target, Webhook
+from reconciler.notifications.transports import NotSent
 from tests.post_office import Hook, webhook
 
 ITEM = Item(app="blog", standing="failing", text="cannot start")

@@ -8,8 +8,8 @@ import pytest
 
 from reconciler.linux.processes import Command
 from reconciler.planning.desired import Server
+from reconciler.serving.forkserver.eligibility import Kind, NotForked, kind
 from reconciler.serving.gunicorn import Code
-from reconciler.serving.template_kind import Kind, NotForked, kind
 
 ENV = {"LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "GREETING": "hi"}
 

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from reconciler.cli.fullscreen.columns import COLUMNS, rows_of
-from reconciler.cli.fullscreen.facts import Details, Facts
-from reconciler.cli.fullscreen.frame import frame
-from reconciler.cli.fullscreen.line import Line, painted, said, text_of
-from reconciler.cli.fullscreen.pending import NO_DAEMON, pending
-from reconciler.cli.fullscreen.view import KEYS, SORTS, View, pressed
-from reconciler.cli.keys import Keys
+from reconciler.cli.live.columns import COLUMNS, rows_of
+from reconciler.cli.live.facts import Details, Facts
+from reconciler.cli.live.frame import frame
+from reconciler.cli.live.keys import Keys
+from reconciler.cli.live.line import Line, painted, said, text_of
+from reconciler.cli.live.plan_client import NO_DAEMON, pending
+from reconciler.cli.live.selection import KEYS, SORTS, View, pressed
 from reconciler.metrics.rates import Rate
 from tests.site import REPOSITORY
 

@@ -18,8 +18,8 @@ from benchmarks.machine import described
 from benchmarks.printed import summary, verdict
 from benchmarks.processes import children, command_line
 from reconciler.linux.processes import Command, Orphans, take_in_orphans
-from reconciler.serving.template_kind import Kind, NotForked
-from reconciler.serving.templates import Templates
+from reconciler.serving.forkserver.eligibility import Kind, NotForked
+from reconciler.serving.forkserver.pool import Templates
 
 RUNS = int(os.environ.get("RUNS", "20"))
 STARTS = int(os.environ.get("STARTS", "10000"))

@@ -188,14 +188,14 @@ def _settle(layout: Layout, database: "Database", known: "dict[str, InstanceReco
     """Leave no record of what is gone, and tell `status` and `events` that it was meant."""
     import shutil
 
-    from reconciler.serving import figures
+    from reconciler.serving import request_counters
     from reconciler.state.journal import Journal
     from reconciler.state.records import Records
 
     records, journal = Records(database), Journal(database)
     for record in known.values():
         records.drop_instance(record.id)
-        figures.keep(layout.passed(record.app) / record.id)
+        request_counters.keep(layout.passed(record.app) / record.id)
         shutil.rmtree(layout.passed(record.app) / record.id, ignore_errors=True)
         journal.write(record.app, "stopped", f"gunicorn {record.pid or 0} stopped", "everything here was told to stop")
     now = time.time()  # noqa: TID251  shown to people, never subtracted

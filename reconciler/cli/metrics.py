@@ -13,7 +13,7 @@ from reconciler.cli.options import examples, layout_in_use, reading, state_optio
 @state_option
 def command(state: Path | None) -> None:
     """Print what /metrics says: convergence, staging and every app's requests, in Prometheus' text format."""
-    from reconciler.metrics.exposition import render
+    from reconciler.metrics.prometheus import render
 
     layout = layout_in_use(state)
     with reading(layout):

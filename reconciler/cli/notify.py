@@ -17,9 +17,9 @@ from reconciler.settings.settings import Settings
 @with_settings()
 def command(settings: Settings, test: bool, as_json: bool) -> None:  # noqa: ARG001  required: what else is there to do
     """Try the notifications of this host's settings; exit 0 when each target took the message."""
-    from reconciler.notifications.courier import Courier
-    from reconciler.notifications.news import Item
-    from reconciler.notifications.send import NotSent
+    from reconciler.notifications.delivery import Courier
+    from reconciler.notifications.digest import Item
+    from reconciler.notifications.transports import NotSent
 
     if not settings.notifications:
         raise click.ClickException("the host's settings name nobody to notify: see 'notifications' in docs/host.md")

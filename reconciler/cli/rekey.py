@@ -2,7 +2,7 @@
 
 import click
 
-from reconciler.cli.asking import ask_daemon
+from reconciler.cli.daemon_client import ask_daemon
 from reconciler.cli.options import examples, host_options, layout_in_use, reading
 from reconciler.settings.settings import Settings
 

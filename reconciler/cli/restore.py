@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli.options import examples, host_options
-from reconciler.cli.serviced import noted, reached
+from reconciler.cli.service_access import noted, reached
 from reconciler.settings.settings import Settings
 
 

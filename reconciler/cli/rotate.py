@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.asking import ask_daemon
+from reconciler.cli.daemon_client import ask_daemon
 from reconciler.cli.options import examples, state_option
 
 

@@ -5,7 +5,7 @@ import os
 import click
 
 from reconciler.cli.options import examples, host_options
-from reconciler.cli.serviced import reached
+from reconciler.cli.service_access import reached
 from reconciler.settings.settings import Settings
 
 _KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR", "EDITOR", "PAGER", "TZ")

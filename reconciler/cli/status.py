@@ -36,7 +36,7 @@ def command(app: str | None, watch: bool, as_json: bool, state: Path | None) -> 
     if app is not None and not facts["apps"]:
         raise click.ClickException(f"no app named '{plain(app)}'; 'reconciler status' lists them")
     if watch and is_terminal() and not as_json:
-        from reconciler.cli.fullscreen.watch import watch as show_live
+        from reconciler.cli.live.watch import watch as show_live
 
         show_live(layout, app)
     elif watch:

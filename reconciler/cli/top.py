@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.live.terminal import live
 from reconciler.cli.options import DURATION, examples, json_option, layout_in_use, reading, state_option
-from reconciler.cli.screen import live
 from reconciler.cli.table import is_terminal, lines, plain, show_json, width
 
 if TYPE_CHECKING:

@@ -29,16 +29,16 @@ from reconciler.manifests import persisted
 from reconciler.manifests.catalog import Catalog, Listing, Unreadable, review
 from reconciler.manifests.directory import Directory
 from reconciler.manifests.reader import look
-from reconciler.metrics.measured import Measured
-from reconciler.metrics.tally import Tally
+from reconciler.metrics.counters import Tally
+from reconciler.metrics.instrumented_world import Measured
 from reconciler.planning.apps.observed import Observed
 from reconciler.services.records import Ledger
 from reconciler.services.types.user_provided.files import files_of
 from reconciler.services.world import Backing
-from reconciler.serving.doorbell import answer, open_doorbell
+from reconciler.serving.forkserver.pool import Templates
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
-from reconciler.serving.templates import Templates
+from reconciler.serving.wakeup_pipe import answer, open_doorbell
 from reconciler.settings.settings import Settings
 from reconciler.staging.source.last_seen import Looks
 from reconciler.staging.source.watches import Settling, Trees
@@ -249,7 +249,7 @@ class Daemon:
         if not self.settings.notifications:
             return
         # What mails and posts is loaded only where somebody is told: most hosts tell nobody.
-        from reconciler.notifications.announcer import Announcer, Pace
+        from reconciler.notifications.notifier import Announcer, Pace
 
         pace = Pace(every_s=self.settings.notify_every_s, settle_s=self.settings.notify_settle_s)
         discretion = Discretion(

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from reconciler.host.assembly import collect
 from reconciler.linux.processes import Orphans
 from reconciler.serving import logs
+from reconciler.serving.forkserver.pool import Templates
 from reconciler.serving.gunicorn import Places
 from reconciler.serving.instances import Instances
-from reconciler.serving.templates import Templates
 from reconciler.settings.settings import Settings
 from reconciler.staging.stager import Stager
 from reconciler.state.journal import Journal

@@ -47,7 +47,7 @@ from reconciler.serving.gunicorn import Code, Given, Places
 from reconciler.serving.instances import CannotStart, Instances
 from reconciler.serving.keeper import Keeper
 from reconciler.serving.listeners import Listeners
-from reconciler.serving.liveness import Question, Watchers
+from reconciler.serving.probes import Question, Watchers
 from reconciler.settings.settings import Settings
 from reconciler.staging.concurrency import Lasting
 from reconciler.staging.errors import StagingError

@@ -1,12 +1,16 @@
 """How much each app does per second, from one look at the host to the next."""
 
+import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.metrics import sample
+from reconciler.metrics.prometheus import render
 from reconciler.metrics.sample import AppSample
+from reconciler.serving import request_counters
 from reconciler.serving.gate_figures import BOUNDS_S
+from reconciler.settings.settings import Settings
 from reconciler.state.paths import Layout
 
 
@@ -78,3 +82,27 @@ def quantile(share: float, buckets: Sequence[int]) -> float | None:
 def _gone_up(before: int, now: int) -> int:
     """What came on top; a counter that began anew was at 0."""
     return now - before if now >= before else now
+
+
+def rendered(settings: Settings) -> str | None:
+    """Prometheus' text format, None when nothing can be read just now. Blocks."""
+    try:
+        return render(settings.layout)
+    except (OSError, sqlite3.Error):
+        return None
+
+
+class Requests:
+    """Requests per second by app, from one look to the next."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._before: Mapping[str, int] = {}
+        self._at = 0.0
+
+    def per_second(self, names: Iterable[str]) -> Mapping[str, float]:
+        """An app that was not there at the look before is not in it. Blocks."""
+        now, before = time.monotonic(), self._before
+        seen = {name: request_counters.of_app(self._layout.passed(name)).requests for name in names}
+        seconds, self._before, self._at = now - self._at, seen, now
+        return {name: max(0, seen[name] - before[name]) / seconds for name in seen if name in before and seconds > 0}

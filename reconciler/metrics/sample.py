@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from reconciler.inspection.snapshot import Glimpse
 from reconciler.linux import process_table
-from reconciler.serving import figures
-from reconciler.serving.figures import Figures
+from reconciler.serving import request_counters
+from reconciler.serving.request_counters import Figures
 from reconciler.state.paths import Layout
 
 _WEIGHED_WELL = 100  # of more processes than these, weighing each with what it shares takes too long
@@ -17,7 +17,7 @@ _WEIGHED_WELL = 100  # of more processes than these, weighing each with what it 
 class AppSample:
     """One app: its requests, bytes of memory, and the processor seconds of each running instance, by id."""
 
-    figures: Figures
+    request_counters: Figures
     memory: int = 0
     cpu: Mapping[str, float] = field(default_factory=dict)
 
@@ -36,7 +36,7 @@ def of_host(layout: Layout) -> dict[str, AppSample]:
     well = sum(map(len, families.values())) <= _WEIGHED_WELL
     return {
         name: AppSample(
-            figures=figures.of_app(layout.passed(name)),
+            figures=request_counters.of_app(layout.passed(name)),
             memory=sum((well and process_table.proportional(pid)) or process_table.own(pid) for pid in families[name]),
             cpu={instance: process_table.seconds_of(master) for instance, master in ids.items()},
         )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from reconciler.notifications.news import Item
+from reconciler.notifications.digest import Item
 
 _LINES = 20
 _BAD_FIRST = {"failing": 0, "degraded": 1, "well": 2}

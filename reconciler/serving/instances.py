@@ -31,10 +31,10 @@ from reconciler.linux.processes import (
 )
 from reconciler.planning.apps.observed import Instance
 from reconciler.planning.desired import Address, Revision
-from reconciler.serving import figures, logs
+from reconciler.serving import logs, request_counters
+from reconciler.serving.forkserver.pool import Templates
 from reconciler.serving.gunicorn import Code, Given, Identity, Places, argv, environment, write_config
 from reconciler.serving.launch import launch
-from reconciler.serving.templates import Templates
 from reconciler.state.records import InstanceRecord, Records
 
 _SECOND_LOOK_S = 1.0
@@ -98,11 +98,11 @@ class _Live:
 
     def busy_at(self) -> float | None:
         """When a worker was last at work on a request, monotonic seconds."""
-        return figures.last_busy(self.passed / name for name in self._said() if name.isdecimal())
+        return request_counters.last_busy(self.passed / name for name in self._said() if name.isdecimal())
 
     def counts_itself(self) -> bool:
         """Whether its workers write down when they are at work."""
-        return figures.counting(self.passed / name for name in self._said() if name.isdecimal())
+        return request_counters.counting(self.passed / name for name in self._said() if name.isdecimal())
 
     def mark_serving(self) -> None:
         """Tell the workers to come that a failed check is to be waited out."""
@@ -407,7 +407,7 @@ class Instances:
         self._apps.get(live.record.app, {}).pop(live.record.id, None)
 
     def _drop(self, instance: str, passed: Path) -> None:
-        figures.keep(passed)
+        request_counters.keep(passed)
         shutil.rmtree(passed, ignore_errors=True)
         self._records.drop_instance(instance)
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from reconciler.linux.processes import Command, Process, spawn
 from reconciler.planning.desired import Server
+from reconciler.serving.forkserver.eligibility import NotForked, kind
+from reconciler.serving.forkserver.pool import Templates
 from reconciler.serving.gunicorn import Code
-from reconciler.serving.template_kind import NotForked, kind
-from reconciler.serving.templates import Templates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

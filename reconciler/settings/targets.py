@@ -7,7 +7,7 @@ from typing import Any
 
 from reconciler.documents.problem import Problem, dotted
 from reconciler.documents.tree import Node
-from reconciler.notifications.target import Command, Smtp, Target, Webhook
+from reconciler.notifications.targets import Command, Smtp, Target, Webhook
 
 _NEEDS = {"webhook": ("url",), "command": ("argv",), "smtp": ("server", "from", "recipients")}
 _TAKES = {

@@ -12,8 +12,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from reconciler.inspection import log_files
+from reconciler.metrics import rates
 from reconciler.state.journal import as_record
-from reconciler.web import metrics
 from reconciler.web.authentication import Admission
 from reconciler.web.context import REQUESTS, Desk, body_of, server_sent, while_there
 from reconciler.web.openapi import document
@@ -145,7 +145,7 @@ class Api:
         return JsonAnswer(document())
 
     async def metrics(self, _: Request, __: Admission) -> Response:
-        text = await asyncio.to_thread(metrics.rendered, self._desk.settings)
+        text = await asyncio.to_thread(rates.rendered, self._desk.settings)
         if text is None:
             raise Problem(503, "the figures cannot be read just now")
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -15,11 +15,11 @@ from typing import Any
 
 from reconciler.inspection.snapshot import Glimpse
 from reconciler.linux.processes import start_ticks
+from reconciler.metrics.load import Load, Loads
+from reconciler.metrics.rates import Requests
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import Event, Journal
 from reconciler.state.records import OtherVersion, open_database
-from reconciler.web.load import Load, Loads
-from reconciler.web.metrics import Requests
 
 _FRESH_S = 0.5
 _STALE_S = 5.0

@@ -17,11 +17,11 @@ from reconciler.linux.processes import boot_id
 from reconciler.planning.apps.actions import Action, Bury, Listen, ReadSource, Stage, Start
 from reconciler.planning.apps.observed import Instance, Observed, Supplies, Trouble
 from reconciler.planning.desired import Address, App, Revision, Server, Source
-from reconciler.serving.doorbell import answer, open_doorbell
+from reconciler.serving.forkserver.pool import Templates
 from reconciler.serving.gunicorn import Given
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
-from reconciler.serving.templates import Templates
+from reconciler.serving.wakeup_pipe import answer, open_doorbell
 from reconciler.settings.settings import Settings
 from reconciler.staging.source.last_seen import Looks
 from reconciler.state.journal import Journal

@@ -31,12 +31,12 @@ from reconciler.linux.processes import (
     take_in_orphans,
 )
 from reconciler.planning.desired import Server
-from reconciler.serving import template as template_module
+from reconciler.serving.forkserver import client as template_module
+from reconciler.serving.forkserver.client import Template
+from reconciler.serving.forkserver.eligibility import NotForked, kind
+from reconciler.serving.forkserver.pool import Templates
 from reconciler.serving.gunicorn import Code
 from reconciler.serving.launch import Launched, launch
-from reconciler.serving.template import Template
-from reconciler.serving.template_kind import NotForked, kind
-from reconciler.serving.templates import Templates
 from tests.contract.machine import a_life, on_the_loop
 from tests.eventually import soon
 from tests.site import Site

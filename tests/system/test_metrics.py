@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from reconciler.metrics.exposition import CONTENT_TYPE, NAMES
-from reconciler.serving import figures
+from reconciler.metrics.prometheus import CONTENT_TYPE, NAMES
+from reconciler.serving import request_counters
 from reconciler.settings.settings import Api
 from tests.eventually import eventually
 from tests.ports import a_port
@@ -29,8 +29,8 @@ async def application(scope, receive, send):
 """
 
 
-def seen(site: Site, app: str = "blog") -> figures.Figures:
-    return figures.of_app(site.layout.passed(app))
+def seen(site: Site, app: str = "blog") -> request_counters.Figures:
+    return request_counters.of_app(site.layout.passed(app))
 
 
 def metrics(site: Site) -> dict[str, float]:

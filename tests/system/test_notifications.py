@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.notifications.target import Webhook
+from reconciler.notifications.targets import Webhook
 from reconciler.state.records import open_database
 from tests.eventually import eventually
 from tests.post_office import Hook, webhook

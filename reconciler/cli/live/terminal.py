@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from reconciler.cli.keys import Keys
+from reconciler.cli.live.keys import Keys
 from reconciler.cli.table import cut
 
 # The other screen, no wrapping at the right edge, no cursor; and back.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from reconciler.control.socket import Refused, ask
-from reconciler.metrics import sample, tally
+from reconciler.metrics import counters, sample
 from reconciler.metrics.sample import AppSample
 from reconciler.serving.gate_figures import BOUNDS_S
 from reconciler.state.paths import Layout
@@ -76,7 +76,7 @@ def _durations(daemon: Mapping[str, Any]) -> list[_Sample]:
     return [
         each
         for kind, took in daemon["durations"].items()
-        for each in _histogram({"action": kind}, tally.BOUNDS_S, took["buckets"], took["seconds"])
+        for each in _histogram({"action": kind}, counters.BOUNDS_S, took["buckets"], took["seconds"])
     ]
 
 
@@ -91,7 +91,7 @@ def _probes(daemon: Mapping[str, Any]) -> list[_Sample]:
 
 def _handover(daemon: Mapping[str, Any]) -> list[_Sample]:
     took = daemon["handover"]
-    return list(_histogram({}, tally.BOUNDS_S, took["buckets"], took["seconds"]))
+    return list(_histogram({}, counters.BOUNDS_S, took["buckets"], took["seconds"]))
 
 
 def _one(name: str) -> Callable[[Mapping[str, Any]], list[_Sample]]:

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 
 from reconciler.linux.child_processes import end, started
 from reconciler.notifications import message
-from reconciler.notifications.news import Item
-from reconciler.notifications.send import NotSent, reason, send
-from reconciler.notifications.target import Command, Target
+from reconciler.notifications.digest import Item
+from reconciler.notifications.targets import Command, Target
+from reconciler.notifications.transports import NotSent, reason, send
 
 _WITHIN_S = 10.0
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from reconciler.convergence.converge import Plan, Report
-from reconciler.metrics.tally import Tally
+from reconciler.metrics.counters import Tally
 from reconciler.planning.apps.actions import Action, Bury, Release, Stage, Start
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.desired import App

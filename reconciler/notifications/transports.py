@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.notifications import message
-from reconciler.notifications.news import Item
-from reconciler.notifications.target import Smtp, Webhook
+from reconciler.notifications.digest import Item
+from reconciler.notifications.targets import Smtp, Webhook
 
 
 class NotSent(Exception):

@@ -9,11 +9,11 @@ from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
-from reconciler.cli.fullscreen.columns import GAP, Column, Row, fitting, rows_of
-from reconciler.cli.fullscreen.details import details_of
-from reconciler.cli.fullscreen.facts import Details, Facts
-from reconciler.cli.fullscreen.line import Line, fitted, said
-from reconciler.cli.fullscreen.view import KEYS, View, place
+from reconciler.cli.live.columns import GAP, Column, Row, fitting, rows_of
+from reconciler.cli.live.details import details_of
+from reconciler.cli.live.facts import Details, Facts
+from reconciler.cli.live.line import Line, fitted, said
+from reconciler.cli.live.selection import KEYS, View, place
 from reconciler.cli.table import counted, plain
 from reconciler.daemon.summary import WORST_FIRST
 

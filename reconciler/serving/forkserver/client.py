@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 
 from reconciler.linux.processes import Command, Process, open_output, spawn
-from reconciler.serving.template_kind import Kind, NotForked
+from reconciler.serving.forkserver.eligibility import Kind, NotForked
 
 _READY_WITHIN_S = 2.0
 _PROGRAM = "template_main.py"

@@ -17,10 +17,10 @@ from typing import Protocol
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from reconciler.convergence.converge import Report
-from reconciler.notifications.courier import Courier
-from reconciler.notifications.news import Item, News, Standing
-from reconciler.notifications.send import NotSent
-from reconciler.notifications.target import Target
+from reconciler.notifications.delivery import Courier
+from reconciler.notifications.digest import Item, News, Standing
+from reconciler.notifications.targets import Target
+from reconciler.notifications.transports import NotSent
 
 _TRIES = 5
 _LOOK_EVERY_S = 5.0

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from rich.cells import cell_len
 
-from reconciler.cli.fullscreen.columns import COLUMNS, Row
-from reconciler.cli.fullscreen.facts import Details
-from reconciler.cli.fullscreen.line import Line, block, said
-from reconciler.cli.fullscreen.view import LOGS
+from reconciler.cli.live.columns import COLUMNS, Row
+from reconciler.cli.live.facts import Details
+from reconciler.cli.live.line import Line, block, said
+from reconciler.cli.live.selection import LOGS
 from reconciler.cli.table import plain
 
 _TITLED = {"WORKERS": "workers", "MEMORY": "memory", "CPU": "cpu", "REQ/S": "req/s", "RESTARTS": "restarts",

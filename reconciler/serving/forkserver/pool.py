@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.linux.processes import Command, Process
-from reconciler.serving.template import Template
-from reconciler.serving.template_kind import Kind, NotForked
+from reconciler.serving.forkserver.client import Template
+from reconciler.serving.forkserver.eligibility import Kind, NotForked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

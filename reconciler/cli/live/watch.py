@@ -3,12 +3,12 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from reconciler.cli.fullscreen.columns import rows_of
-from reconciler.cli.fullscreen.frame import frame, page_of
-from reconciler.cli.fullscreen.line import painted
-from reconciler.cli.fullscreen.looking import Looking
-from reconciler.cli.fullscreen.view import View, place, pressed
-from reconciler.cli.screen import Terminal
+from reconciler.cli.live.columns import rows_of
+from reconciler.cli.live.frame import frame, page_of
+from reconciler.cli.live.line import painted
+from reconciler.cli.live.poller import Looking
+from reconciler.cli.live.selection import View, place, pressed
+from reconciler.cli.live.terminal import Terminal
 
 if TYPE_CHECKING:
     from reconciler.state.paths import Layout

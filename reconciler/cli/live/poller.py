@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.fullscreen.facts import Details, Facts
-from reconciler.cli.fullscreen.pending import NO_DAEMON, pending
+from reconciler.cli.live.facts import Details, Facts
+from reconciler.cli.live.plan_client import NO_DAEMON, pending
 from reconciler.cli.options import glimpsed, reading
 from reconciler.metrics.rates import Rates
 from reconciler.serving.logs import tail

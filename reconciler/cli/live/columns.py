@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 
-from reconciler.cli.fullscreen.facts import Facts
-from reconciler.cli.fullscreen.view import View
+from reconciler.cli.live.facts import Facts
+from reconciler.cli.live.selection import View
 from reconciler.cli.table import ago, plain
 from reconciler.daemon.summary import WORST_FIRST
 
