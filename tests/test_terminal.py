@@ -277,7 +277,7 @@ def test_status_and_help_do_not_pay_for_the_live_screen() -> None:
         check=True, capture_output=True, text=True, timeout=60,
     ).stdout.split()  # fmt: skip
     assert "reconciler.cli.status" in told
-    assert not [name for name in told if name.startswith(("rich", "termios", "reconciler.cli.fullscreen"))]
+    assert not [name for name in told if name.startswith(("rich", "termios", "reconciler.cli.live"))]
 
 
 def test_the_captures_in_the_documentation_are_of_the_size_they_claim() -> None:

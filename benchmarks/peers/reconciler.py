@@ -81,7 +81,7 @@ class Reconciler(Peer):
 
     def _templates(self) -> list[int]:
         below = processes.children(self.manager_pid())
-        return [pid for pid in below if "template_main.py" in processes.command_line(pid)]
+        return [pid for pid in below if "forkserver/main.py" in processes.command_line(pid)]
 
     def stop(self) -> None:
         self.bench.end()

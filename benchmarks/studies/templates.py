@@ -109,7 +109,7 @@ async def _many(here: Bench, python: str, launcher: Path) -> bool:
             assert process.end == "exited with 7", process.end
             done += 1
             if done in (STARTS // 10, STARTS):
-                (pid,) = (each for each in children(os.getpid()) if "template_main.py" in command_line(each))
+                (pid,) = (each for each in children(os.getpid()) if "forkserver/main.py" in command_line(each))
                 sizes.append((_rss_kb(pid), _fds(pid), _fds(os.getpid()), _zombies(pid) + _zombies(os.getpid())))
     Orphans().bury()
     templates.close()

@@ -17,7 +17,7 @@ _WEIGHED_WELL = 100  # of more processes than these, weighing each with what it 
 class AppSample:
     """One app: its requests, bytes of memory, and the processor seconds of each running instance, by id."""
 
-    request_counters: Figures
+    figures: Figures
     memory: int = 0
     cpu: Mapping[str, float] = field(default_factory=dict)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from reconciler.planning.desired import Json
-from reconciler.services.provisioner import Provision
 from reconciler.vault.secret import Secret
 
 Credentials: TypeAlias = Mapping[str, Json]

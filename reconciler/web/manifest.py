@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 
 from reconciler.linux.files import opened
-from reconciler.web.manifest import masked
 
 _LARGEST = 256 * 1024
 

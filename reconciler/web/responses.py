@@ -7,7 +7,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from reconciler.inspection.printable import json_text
-from reconciler.web.responses import JsonAnswer
 
 
 class JsonAnswer(JSONResponse):

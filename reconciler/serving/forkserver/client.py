@@ -16,7 +16,7 @@ from reconciler.linux.processes import Command, Process, open_output, spawn
 from reconciler.serving.forkserver.eligibility import Kind, NotForked
 
 _READY_WITHIN_S = 2.0
-_PROGRAM = "template_main.py"
+_PROGRAM = "main.py"
 
 
 class Template:
@@ -40,7 +40,7 @@ class Template:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, contextlib.ExitStack() as in_vain:
             in_vain.callback(self._socket.close)
-            program = str(resources.files("reconciler.serving") / _PROGRAM)
+            program = str(resources.files("reconciler.serving.forkserver") / _PROGRAM)
             argv = (python, program, kind.launcher, kind.module)
             self.process = spawn(Command(argv=argv, env=env, listener=theirs.fileno(), output=log), ended=self._on_end)
             in_vain.pop_all()

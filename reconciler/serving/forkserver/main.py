@@ -1,7 +1,7 @@
 # Run by an environment's own interpreter, CPython 3.8 or newer: a process that has imported gunicorn and nothing of any
 # app, and forks instances that run the launcher. Single-threaded; ends when the daemon closes descriptor 3.
 # It gives instances to every environment that has the very same gunicorn, and is moved there after the fork.
-# usage: template_main.py LAUNCHER WORKER_MODULE     (descriptor 3: a SOCK_SEQPACKET to the daemon)
+# usage: main.py LAUNCHER WORKER_MODULE     (descriptor 3: a SOCK_SEQPACKET to the daemon)
 import sys
 
 sys.path.pop(0)  # this file's directory is none of the app's business

@@ -53,5 +53,7 @@ def project(manage: Path) -> Project:
 
 def write_module(directory: Path, settings: str) -> None:
     """Write the module that serves a project which has none, where `manage.py` is."""
-    template = resources.files("reconciler.staging").joinpath("reconciler_wsgi.py.template").read_text("utf-8")
+    template = (
+        resources.files("reconciler.staging.detection").joinpath("reconciler_wsgi.py.template").read_text("utf-8")
+    )
     (directory / f"{GENERATED_MODULE}.py").write_text(template.replace("{{ settings }}", settings), "utf-8")
