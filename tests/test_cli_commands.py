@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from reconciler.cli.env import HIDDEN, masked
 from reconciler.cli.halt import command as halt
 from reconciler.cli.main import _COMMANDS, group
 from reconciler.linux.processes import boot_id
@@ -18,6 +17,7 @@ from reconciler.planning.desired import Address
 from reconciler.state.journal import Journal
 from reconciler.state.paths import Layout
 from reconciler.state.records import InstanceRecord, Records, Standing, open_database
+from reconciler.vault.secret_patterns import HIDDEN, masked
 
 WSGI = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
 

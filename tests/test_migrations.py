@@ -22,7 +22,7 @@ OLD = sorted((Path(__file__).parent / "databases").glob("*.sql"))
 _KILLED = """\
 import os, sqlite3, sys
 from pathlib import Path
-from reconciler import records
+from reconciler.state import records
 from reconciler.state.database import Database
 
 class Mortal(Database):

@@ -9,7 +9,7 @@ import click
 
 from reconciler.cli.options import DURATION, examples, glimpsed, host_options
 from reconciler.cli.progress import Console, is_under_way, phase_of
-from reconciler.cli.table import ago, counted, plain
+from reconciler.inspection.printable import ago, counted, plain
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import Layout
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli.options import examples, state_option, with_settings
-from reconciler.cli.table import plain
+from reconciler.inspection.printable import plain
 from reconciler.settings.settings import Settings
 
 

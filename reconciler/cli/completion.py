@@ -31,10 +31,9 @@ class AppName(click.types.StringParamType):
     )
 )
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
-def command(shell: str) -> None:
+@click.pass_context
+def command(ctx: click.Context, shell: str) -> None:
     """Print the completion script of SHELL."""
-    from reconciler.cli.main import group
-
     found = get_completion_class(shell)
     assert found is not None
-    click.echo(found(group, {}, "reconciler", "_RECONCILER_COMPLETE").source())
+    click.echo(found(ctx.find_root().command, {}, "reconciler", "_RECONCILER_COMPLETE").source())

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from reconciler.cli.options import layout_in_use
-from reconciler.cli.table import plain
+from reconciler.inspection.printable import plain
 
 
 def ask_daemon(state: Path | None, **request: Any) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import click
 
 from reconciler.cli.options import examples, host_options, json_option
-from reconciler.cli.table import counted, cut, plain, show_json, styled, width, wrapped
+from reconciler.cli.table import cut, show_json, styled, width, wrapped
+from reconciler.inspection.printable import counted, plain
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:

@@ -1,9 +1,7 @@
 """`reconciler env`: the environment an instance of the wanted revision gets, and where it runs."""
 
-import json
-import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import examples, glimpsed, host_options, json_option, layout_in_use
-from reconciler.cli.table import plain, show_json
-from reconciler.inspection.printable import quoted
+from reconciler.cli.table import show_json
+from reconciler.inspection.printable import plain, quoted
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import Layout
+from reconciler.vault.secret_patterns import HIDDEN, masked
 
 if TYPE_CHECKING:
     from reconciler.inspection.snapshot import Glimpse
@@ -22,10 +21,6 @@ if TYPE_CHECKING:
     from reconciler.planning.desired import App
     from reconciler.services.vcap import Shown
     from reconciler.serving.gunicorn import Code, Identity, Places
-
-HIDDEN = "•••"
-_SECRET_NAMES = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|PASS|CREDENTIAL|DSN", re.IGNORECASE)
-_PASSWORD_IN_URL = re.compile(r"(?<=://)(?P<user>[^/\s:@]*):\S+@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +77,8 @@ def wanted(app: str, settings: Settings) -> Wanted:
 
 def _wanted(app: "App", supplies: "Supplies", glimpse: "Glimpse", layout: Layout) -> Wanted:
     from reconciler.host.instance_secrets import given_of, told_of
-    from reconciler.services.provisioner import ServiceError
     from reconciler.serving.gunicorn import Code, environment
+    from reconciler.vault.vault import Sealed
 
     content = glimpse.known_content(app)
     revision = None if content is None else supplies.revision(app, content)
@@ -107,7 +102,7 @@ def _wanted(app: "App", supplies: "Supplies", glimpse: "Glimpse", layout: Layout
     try:
         told = told_of(revision, glimpse.ledger)
         given = given_of(revision, told, files, glimpse.ledger)
-    except ServiceError as error:
+    except Sealed as error:
         raise click.ClickException(f"cannot read the secrets of {app.name}: {error}") from error
     found = environment(revision, code, seen, _identity(app, revision.id, glimpse), given)
     return Wanted(
@@ -146,30 +141,3 @@ def _places(layout: Layout, name: str) -> "Places":
         access_log=layout.log(name, "access"),
         doorbell=layout.doorbell,
     )
-
-
-def masked(environment: Mapping[str, str], secret: Collection[str] = ()) -> dict[str, str]:
-    """The environment with everything replaced that looks secret, or is."""
-    return {name: HIDDEN if name in secret else _masked(name, value) for name, value in environment.items()}
-
-
-def _masked(name: str, value: str) -> str:
-    if name == "VCAP_SERVICES":  # its file's path is none
-        return _without_credentials(value)
-    if _SECRET_NAMES.search(name):
-        return HIDDEN
-    return _PASSWORD_IN_URL.sub(rf"\g<user>:{HIDDEN}@", value)
-
-
-def _without_credentials(value: str) -> str:
-    """VCAP_SERVICES with the names and labels of its services, but what opens them hidden."""
-
-    def hide(node: object) -> object:
-        if isinstance(node, dict):
-            return {key: HIDDEN if key == "credentials" else hide(inner) for key, inner in node.items()}
-        return [hide(inner) for inner in node] if isinstance(node, list) else node
-
-    try:
-        return json.dumps(hide(json.loads(value)), ensure_ascii=False)
-    except ValueError:
-        return HIDDEN

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import DURATION, examples, json_option, layout_in_use, reading, state_option
-from reconciler.cli.table import plain
-from reconciler.inspection.printable import json_text
+from reconciler.inspection.printable import json_text, plain
 
 if TYPE_CHECKING:
     from reconciler.state.journal import Event, Journal

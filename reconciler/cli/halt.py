@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import layout_of, reading, state_option
-from reconciler.cli.table import counted
+from reconciler.inspection.printable import counted
 from reconciler.state.lock import AlreadyRunning, claimed, running
 from reconciler.state.paths import Layout
 

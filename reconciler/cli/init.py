@@ -12,7 +12,7 @@ from typing import TypeVar
 import click
 
 from reconciler.cli.options import examples, manifests_option, with_settings
-from reconciler.cli.table import plain
+from reconciler.inspection.printable import plain
 from reconciler.settings.settings import Settings
 
 T = TypeVar("T")

@@ -11,8 +11,7 @@ from typing import BinaryIO
 import click
 
 from reconciler.cli.options import examples, layout_in_use, state_option
-from reconciler.cli.table import plain
-from reconciler.inspection.printable import visible
+from reconciler.inspection.printable import plain, visible
 from reconciler.serving.logs import is_replaced
 
 _POLL_S = 0.3

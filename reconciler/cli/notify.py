@@ -7,7 +7,7 @@ import socket
 import click
 
 from reconciler.cli.options import examples, json_option, with_settings
-from reconciler.cli.table import plain
+from reconciler.inspection.printable import plain
 from reconciler.settings.settings import Settings
 
 

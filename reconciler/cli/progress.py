@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.table import cut, is_terminal, plain, state_styled, width
+from reconciler.cli.table import cut, is_terminal, state_styled, width
+from reconciler.inspection.printable import plain
 
 if TYPE_CHECKING:
     from reconciler.convergence.converge import Report

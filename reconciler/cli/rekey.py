@@ -16,11 +16,10 @@ def command(settings: Settings) -> None:
     """
     import contextlib
 
-    from reconciler.services.provisioner import ServiceError
     from reconciler.services.records import BOXES, Ledger
     from reconciler.state.lock import AlreadyRunning, claimed
     from reconciler.state.records import open_database
-    from reconciler.vault.vault import Vault
+    from reconciler.vault.vault import Sealed, Vault
 
     layout = layout_in_use(settings.layout.state)
     try:
@@ -30,6 +29,6 @@ def command(settings: Settings) -> None:
     except AlreadyRunning:
         ask_daemon(settings.layout.state, do="rekey")
         return
-    except ServiceError as error:
+    except Sealed as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{count} secrets are encrypted with the new key in {settings.key}")

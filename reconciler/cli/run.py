@@ -12,8 +12,8 @@ import click
 
 from reconciler.cli.options import examples, host_options
 from reconciler.cli.progress import Phases, is_under_way, phase_of
-from reconciler.cli.table import STATE_COLOURS, is_terminal, plain, styled, width, wrapped
-from reconciler.inspection.printable import json_text
+from reconciler.cli.table import STATE_COLOURS, is_terminal, styled, width, wrapped
+from reconciler.inspection.printable import json_text, plain
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:

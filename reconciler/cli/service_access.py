@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import glimpsed, layout_in_use
-from reconciler.cli.table import plain
+from reconciler.inspection.printable import plain
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import Layout
 
@@ -33,6 +33,7 @@ def reached(name: str, settings: Settings) -> Iterator[Reached]:
     """One service by its name; what goes wrong with it inside is told in plain words."""
     from reconciler.services.provisioner import ServiceError
     from reconciler.services.servers import provision_of
+    from reconciler.vault.vault import Sealed
 
     with glimpsed(layout_in_use(settings.layout.state)) as glimpse:
         glimpse.key_file = settings.key
@@ -44,7 +45,7 @@ def reached(name: str, settings: Settings) -> Iterator[Reached]:
         try:
             where = provision_of(record, glimpse.ledger.asked(record.id), settings)
             yield Reached(record=record, where=where, ledger=glimpse.ledger)
-        except ServiceError as error:
+        except (ServiceError, Sealed) as error:
             raise click.ClickException(plain(error)) from error
 
 

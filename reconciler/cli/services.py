@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from reconciler.cli.options import examples, glimpsed, json_option, layout_in_use, state_option
-from reconciler.cli.table import ago, plain, show, show_json
+from reconciler.cli.table import show, show_json
+from reconciler.inspection.printable import ago, plain
 
 _COLUMNS = ("SERVICE", "TYPE", "PLAN", "SERVER", "APPS", "SIZE", "STATE", "MESSAGE")
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.options import examples, glimpsed, json_option, layout_in_use, state_option
-from reconciler.cli.table import ago, is_terminal, lines, plain, show_json, styled, width, wrapped
-from reconciler.inspection.printable import json_text
+from reconciler.cli.table import is_terminal, lines, show_json, styled, width, wrapped
+from reconciler.inspection.printable import ago, json_text, plain
 from reconciler.version import VERSION
 
 if TYPE_CHECKING:

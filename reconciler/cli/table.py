@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
-from reconciler.inspection.printable import json_text, visible
+from reconciler.inspection.printable import json_text, plain
 
 _LAST_COLUMN_LEAST = 20
 _GAP = "  "
@@ -28,11 +28,6 @@ STATE_COLOURS: Mapping[str, str] = {
     "failing": "red",
     "invalid": "red",
 }
-
-
-def plain(text: object) -> str:
-    """Text as it may be shown on one line: nothing in it can move the cursor, colour the line or turn its direction."""
-    return visible(text).replace("\n", " ").replace("\t", " ")
 
 
 def is_terminal() -> bool:
@@ -129,18 +124,3 @@ def _cell(text: str, column: str, cell: str, *, head: bool) -> str:
 def show_json(facts: object) -> None:
     """Print facts as JSON."""
     click.echo(json_text(facts, indent=2))
-
-
-def ago(seconds: float) -> str:
-    """A span of time as a person would say it, in two units at most."""
-    whole = max(0, round(seconds))
-    for size, unit, smaller, sub in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
-        if whole >= size:
-            rest = whole % size // smaller
-            return f"{whole // size}{unit}{rest}{sub}" if rest else f"{whole // size}{unit}"
-    return f"{whole}s"
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 app`, `3 apps`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -11,7 +11,8 @@ import click
 
 from reconciler.cli.live.terminal import live
 from reconciler.cli.options import DURATION, examples, json_option, layout_in_use, reading, state_option
-from reconciler.cli.table import is_terminal, lines, plain, show_json, width
+from reconciler.cli.table import is_terminal, lines, show_json, width
+from reconciler.inspection.printable import plain
 
 if TYPE_CHECKING:
     from reconciler.metrics.rates import Rate, Rates

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import examples, manifests_option, with_settings
-from reconciler.cli.table import counted, plain, show_json, styled
+from reconciler.cli.table import show_json, styled
 from reconciler.inspection.catalog import checked, problems_of
+from reconciler.inspection.printable import counted, plain
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:

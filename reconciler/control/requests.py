@@ -7,7 +7,7 @@ from reconciler.host.world import Wish
 from reconciler.manifests.catalog import Catalog
 from reconciler.planning.apps.observed import Observed, Pin
 from reconciler.planning.desired import App, Revision
-from reconciler.services.provisioner import ServiceError
+from reconciler.vault.vault import Sealed
 
 
 class Wished(Protocol):
@@ -32,7 +32,7 @@ class Wished(Protocol):
         ...
 
     def rekey(self, who: str) -> int:
-        """Encrypt what is stored anew; returns how many secrets there are. Raises ServiceError."""
+        """Encrypt what is stored anew; returns how many secrets there are. Raises Sealed."""
         ...
 
 
@@ -60,7 +60,7 @@ class Wishes:
         if request["do"] == "rekey":
             try:
                 return f"{self._daemon.rekey(who)} secrets are encrypted with a new key; keep its file, not the old one"
-            except ServiceError as error:
+            except Sealed as error:
                 raise Refused(str(error)) from error
         name, app = request.get("service"), request.get("app")
         if not isinstance(name, str) or name not in self._daemon.catalog.services:

@@ -208,7 +208,7 @@ class Daemon:
         return apps
 
     def rekey(self, who: str) -> int:
-        """Encrypt what is stored with a new key; returns how many secrets there are. Raises ServiceError."""
+        """Encrypt what is stored with a new key; returns how many secrets there are. Raises Sealed."""
         count = self.backing.rekey()
         self.journal.write("", "secrets", f"{count} secrets are encrypted with a new key", f"asked for by {who}")
         return count

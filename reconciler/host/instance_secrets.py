@@ -10,11 +10,11 @@ from pathlib import Path
 
 from reconciler.planning.apps.observed import Supplies
 from reconciler.planning.desired import App, Bound, Revision
-from reconciler.services.provisioner import ServiceError
 from reconciler.services.records import Ledger
 from reconciler.services.vcap import BINDINGS, FILE_NAME, Opened, Shown, lay_out, shown
 from reconciler.serving.gunicorn import Given
 from reconciler.serving.instances import CannotStart
+from reconciler.vault.vault import Sealed
 
 
 class Supplying:
@@ -49,7 +49,7 @@ class Supplying:
             told = told_of(revision, self._ledger)
             lay_out(told, directory)
             given = given_of(revision, told, directory, self._ledger)
-        except (ServiceError, sqlite3.Error, KeyError) as error:
+        except (Sealed, sqlite3.Error, KeyError) as error:
             raise CannotStart(f"cannot give it its secrets: {error}") from error
         except OSError as error:
             raise CannotStart(f"cannot write the files of its services: {error.strerror}") from error
@@ -63,12 +63,12 @@ class Supplying:
 
 
 def told_of(revision: Revision, ledger: Ledger) -> Shown:
-    """What an app sees of its services. Raises ServiceError."""
+    """What an app sees of its services. Raises Sealed."""
     return shown(Opened(bound=b, credentials=ledger.credentials(b.credentials)) for b in revision.bindings)
 
 
 def given_of(revision: Revision, told: Shown, directory: Path, ledger: Ledger) -> Given:
-    """The variables of an instance that are secret, or name what is. Raises ServiceError."""
+    """The variables of an instance that are secret, or name what is. Raises Sealed."""
     ours = {"VCAP_SERVICES_FILE_PATH": str(directory / FILE_NAME)}
     if told.fits:
         ours["VCAP_SERVICES"] = told.whole

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from reconciler.cli.env import HIDDEN, masked
 from reconciler.inspection.printable import json_text
+from reconciler.vault.secret_patterns import HIDDEN, masked
 
 if TYPE_CHECKING:
     from reconciler.planning.apps.observed import Observed

@@ -44,3 +44,23 @@ def _bytes(found: "re.Match[str]") -> str:
 
 def _escaped(found: "re.Match[str]") -> str:
     return json.dumps(found[0])[1:-1]
+
+
+def plain(text: object) -> str:
+    """Text as it may be shown on one line: nothing in it can move the cursor, colour the line or turn its direction."""
+    return visible(text).replace("\n", " ").replace("\t", " ")
+
+
+def ago(seconds: float) -> str:
+    """A span of time as a person would say it, in two units at most."""
+    whole = max(0, round(seconds))
+    for size, unit, smaller, sub in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size}{unit}{rest}{sub}" if rest else f"{whole // size}{unit}"
+    return f"{whole}s"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 app`, `3 apps`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -4,11 +4,11 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 
 from reconciler.planning.desired import App, Json
-from reconciler.services.provisioner import ServiceError
 from reconciler.services.records import Ledger
 from reconciler.staging.environments.installer_env import secrets
 from reconciler.staging.log import masked
 from reconciler.vault.env_files import EnvFiles
+from reconciler.vault.vault import Sealed
 
 _SHORTEST = 4
 
@@ -50,7 +50,7 @@ class Discretion:
     def _kept(self, key: str) -> Iterator[str]:
         try:
             yield self._ledger.vault.get(key)
-        except (ServiceError, sqlite3.Error):  # what cannot be opened was given to nobody
+        except (Sealed, sqlite3.Error):  # what cannot be opened was given to nobody
             return
 
     def _opening(self, subject: str) -> dict[str, str]:
@@ -61,7 +61,7 @@ class Discretion:
                 if grant.credentials is not None and subject in {grant.app, f"service {service.name}"}:
                     try:
                         credentials = self._ledger.credentials(grant.credentials)
-                    except (ServiceError, sqlite3.Error):
+                    except (Sealed, sqlite3.Error):
                         continue
                     found |= {f"{grant.id} {name}": text for name, text in _texts(credentials)}
         return found

@@ -138,7 +138,7 @@ class Glimpse:
             checked=lambda _: Checked(at=time.monotonic()),
             told=self._told_of_service,
         )
-        sight = Sight(settings, self.ledger, EnvFiles(self.ledger), around)
+        sight = Sight(settings, self.ledger, EnvFiles(self.ledger.database, self.ledger.vault), around)
         sight.follow(services, apps)
         return sight
 

@@ -95,7 +95,7 @@ class Ledger:
     """Typed reading and writing of what is on record; reads are from memory. Raises sqlite3.Error, Sealed."""
 
     def __init__(self, database: sqlite3.Connection, vault: Vault, *, read_only: bool = False) -> None:
-        self._database = database
+        self.database = self._database = database
         self.vault = vault
         if not read_only:
             database.executescript(_SCHEMA)
@@ -275,24 +275,6 @@ class Ledger:
             return
         row = (name, standing.state, standing.message, standing.since, standing.next_try_at, standing.size)
         self._database.execute("INSERT OR REPLACE INTO service_standing VALUES (?, ?, ?, ?, ?, ?)", row)
-
-    # What files said
-
-    def env_values(self) -> dict[tuple[str, str], dict[str, str]]:
-        """For each app and file the ids of the values it last gave, by variable."""
-        try:
-            rows = self._database.execute("SELECT app, path, values_of FROM env_file").fetchall()
-        except sqlite3.OperationalError:
-            return {}
-        return {(app, path): json.loads(values) for app, path, values in rows}
-
-    def set_env_values(self, app: str, path: str, values: Mapping[str, str] | None) -> None:
-        """Remember what a file gave; None forgets it."""
-        if values is None:
-            self._database.execute("DELETE FROM env_file WHERE app = ? AND path = ?", (app, path))
-        else:
-            row = (app, path, json.dumps(dict(values)))
-            self._database.execute("INSERT OR REPLACE INTO env_file VALUES (?, ?, ?)", row)
 
     # The pieces
 

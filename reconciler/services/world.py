@@ -81,7 +81,7 @@ class Backing:
         self._reports: dict[str, Report] = {}
         self._checked: dict[str, Checked] = {}
         self._sizes: dict[str, int | None] = {n: s.size for n, s in self._standings.items()}
-        self.env = EnvFiles(ledger)
+        self.env = EnvFiles(ledger.database, ledger.vault)
         around = Around(boot=boot, alive=alive, spare=spare, checked=self._checked_of, told=self._told_of)
         self._sight = Sight(settings, ledger, self.env, around)
         self._planner: Planner[Service, Seen, Plan] = Planner(plan)
@@ -175,7 +175,7 @@ class Backing:
         return replace(self._sight.seen(name), traces=name in self._standings)
 
     async def do(self, name: str, step: Step) -> None:
-        """Carry out one step; raises ServiceError, sqlite3.Error or OSError when it cannot."""
+        """Carry out one step; raises ServiceError, Sealed, sqlite3.Error or OSError when it cannot."""
         longest_s = _DUMP_S if isinstance(step, Dump) else _STEP_S
         try:
             async with asyncio.timeout(longest_s):

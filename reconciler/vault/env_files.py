@@ -1,13 +1,14 @@
 """What the files say from which apps take variables: kept in the vault, so that a value outlives its file."""
 
 import asyncio
+import json
+import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from reconciler.planning.desired import App
-from reconciler.services.provisioner import ServiceError
-from reconciler.services.records import Ledger
 from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
+from reconciler.vault.vault import Sealed, Vault
 
 # Linux's MAX_ARG_STRLEN: exec refuses a longer NAME=value, with its ending NUL.
 _LONGEST_VARIABLE = 128 * 1024 - 1
@@ -17,9 +18,10 @@ _TAKEN = ("VCAP_", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "GUNICORN_CMD_A
 class EnvFiles:
     """The last good reading of every file, by app, and why there is no newer one."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._values = ledger.env_values()
+    def __init__(self, database: sqlite3.Connection, vault: Vault) -> None:
+        self._database = database
+        self._vault = vault
+        self._values = self._stored()
         self._problems: dict[tuple[str, str], str] = {}
 
     def of(self, app: App) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
@@ -51,13 +53,13 @@ class EnvFiles:
             place = (app.name, key)
             try:
                 read = await asyncio.to_thread(_read, name, Path(_path(key)))
-                values = {variable: self._ledger.vault.put(text) for variable, text in read.items()}
-            except (Unusable, ServiceError) as error:
+                values = {variable: self._vault.put(text) for variable, text in read.items()}
+            except (Unusable, Sealed) as error:
                 self._problems[place] = str(error)
                 continue
             self._problems.pop(place, None)
             if self._values.get(place) != values:
-                self._ledger.set_env_values(app.name, key, values)
+                self._store(app.name, key, values)
                 self._values[place] = values
         return self.of(app) != before
 
@@ -65,7 +67,7 @@ class EnvFiles:
         """An app takes variables from no other files than its manifest says."""
         kept = frozenset() if asked is None else frozenset(key for _, key in _files(asked))
         for place in [p for p in self._values if p[0] == app and p[1] not in kept]:
-            self._ledger.set_env_values(*place, None)
+            self._store(*place, None)
             del self._values[place]
         for place in [p for p in self._problems if p[0] == app and p[1] not in kept]:
             del self._problems[place]
@@ -78,6 +80,22 @@ class EnvFiles:
         """Every id that is in force."""
         for values in self._values.values():
             yield from values.values()
+
+    def _stored(self) -> dict[tuple[str, str], dict[str, str]]:
+        """For each app and file the ids of the values it last gave, by variable."""
+        try:
+            rows = self._database.execute("SELECT app, path, values_of FROM env_file").fetchall()
+        except sqlite3.OperationalError:
+            return {}
+        return {(app, path): json.loads(values) for app, path, values in rows}
+
+    def _store(self, app: str, path: str, values: Mapping[str, str] | None) -> None:
+        """Remember what a file gave; None forgets it."""
+        if values is None:
+            self._database.execute("DELETE FROM env_file WHERE app = ? AND path = ?", (app, path))
+        else:
+            row = (app, path, json.dumps(dict(values)))
+            self._database.execute("INSERT OR REPLACE INTO env_file VALUES (?, ?, ?)", row)
 
 
 def _files(app: App) -> Iterator[tuple[str | None, str]]:

@@ -15,8 +15,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reconciler.services.provisioner import ServiceError
-
 if TYPE_CHECKING:  # whoever has no service never pays for it
     from cryptography.fernet import MultiFernet
 
@@ -27,7 +25,7 @@ CREATE TABLE IF NOT EXISTS vault (id TEXT PRIMARY KEY, box BLOB NOT NULL) WITHOU
 """
 
 
-class Sealed(ServiceError):
+class Sealed(Exception):
     """What is kept cannot be read, or nothing can be kept, and why."""
 
 

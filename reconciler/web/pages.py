@@ -14,9 +14,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from reconciler.cli.table import ago
 from reconciler.inspection import log_files
-from reconciler.inspection.printable import visible
+from reconciler.inspection.printable import ago, visible
 from reconciler.web.api import WHICH_LOGS, known_app, log_of
 from reconciler.web.authentication import Admission
 from reconciler.web.context import REQUESTS, Desk, form_of, server_sent, while_there

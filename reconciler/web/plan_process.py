@@ -48,7 +48,7 @@ async def plan_of(settings: Settings, app: str | None) -> dict[str, Any]:
 
 
 def main() -> None:
-    from reconciler.cli.plan import facts, looked
+    from reconciler.inspection.plans import facts, looked
 
     settings = pickle.load(sys.stdin.buffer)  # noqa: S301  from the process that started this
     try:

@@ -130,7 +130,10 @@ def test_the_terminal_is_as_it_was_after_a_signal(host: Site, opened: Opener, nu
 
 
 def test_the_terminal_is_as_it_was_after_an_error(opened: Opener) -> None:
-    program = "from reconciler.cli.live.terminal import Terminal\nwith Terminal() as it: it.draw(['x']); raise RuntimeError('no')"
+    program = (
+        "from reconciler.cli.live.terminal import Terminal\n"
+        "with Terminal() as it: it.draw(['x']); raise RuntimeError('no')"
+    )
     terminal = opened([sys.executable, "-c", program])
     assert terminal.await_end() == 1
     assert terminal.restored

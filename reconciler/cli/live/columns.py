@@ -8,8 +8,8 @@ from rich.cells import cell_len
 
 from reconciler.cli.live.facts import Facts
 from reconciler.cli.live.selection import View
-from reconciler.cli.table import ago, plain
 from reconciler.daemon.summary import WORST_FIRST
+from reconciler.inspection.printable import ago, plain
 
 if TYPE_CHECKING:
     from reconciler.metrics.rates import Rate

@@ -8,7 +8,7 @@ from reconciler.cli.live.columns import COLUMNS, Row
 from reconciler.cli.live.facts import Details
 from reconciler.cli.live.line import Line, block, said
 from reconciler.cli.live.selection import LOGS
-from reconciler.cli.table import plain
+from reconciler.inspection.printable import plain
 
 _TITLED = {"WORKERS": "workers", "MEMORY": "memory", "CPU": "cpu", "REQ/S": "req/s", "RESTARTS": "restarts",
            "NEXT TRY": "next try in", "REVISION": "revision"}  # fmt: skip
