@@ -17,10 +17,10 @@ import reconciler.daemon.housekeeping
 import reconciler.staging.source.snapshot
 from reconciler.cli.run import _announce
 from reconciler.daemon.process import run
-from reconciler.manifests.catalog import Listing, Unreadable
+from reconciler.manifests.catalog import DirectoryContents, DirectoryUnreadable
 from reconciler.manifests.directory import Directory
 from reconciler.settings.settings import Settings
-from reconciler.state.paths import Layout
+from reconciler.state.paths import StatePaths
 from reconciler.state.records import open_database
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -63,7 +63,7 @@ def live(manifests: str, state: str, settings: dict[str, Any], console: str, cue
         _kill_first(cues.kill_first)
     if cues.jumping:
         _jump()
-    here = Settings(manifests=Path(manifests), layout=Layout(state=Path(state)))
+    here = Settings(manifests=Path(manifests), paths=StatePaths(state=Path(state)))
     asyncio.run(run(replace(here, **settings), _announce))
 
 
@@ -98,7 +98,7 @@ def _kill_first(pid: int) -> None:
     victims = [pid]
 
     class Dawdling(Directory):
-        async def look(self) -> Listing | Unreadable:
+        async def look(self) -> DirectoryContents | DirectoryUnreadable:
             while victims:
                 os.kill(victims.pop(), signal.SIGKILL)
                 await asyncio.sleep(0.5)

@@ -19,13 +19,13 @@ from typing import Any
 
 import yaml
 
-from reconciler.inspection.snapshot import Glimpse
+from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.linux.processes import boot_id, marked, start_ticks
 from reconciler.planning.desired import Revision
 from reconciler.serving.keeper import dismiss
-from reconciler.state.paths import Layout
+from reconciler.state.paths import StatePaths
 from reconciler.state.records import InstanceRecord, Records, open_database
-from reconciler.state.revision_history import History
+from reconciler.state.revision_history import RevisionHistory
 from tests.eventually import eventually
 from tests.life import Cues, live
 from tests.ports import a_port
@@ -74,8 +74,8 @@ class Site:
         return self.root / "state"
 
     @property
-    def layout(self) -> Layout:
-        return Layout(state=self.state)
+    def layout(self) -> StatePaths:
+        return StatePaths(state=self.state)
 
     @property
     def console(self) -> Path:
@@ -158,7 +158,7 @@ class Site:
 
     def status(self) -> dict[str, Any]:
         """What `status --json` prints."""
-        glimpse = Glimpse(self.layout)
+        glimpse = HostSnapshot(self.layout)
         try:
             return glimpse.status()
         finally:
@@ -181,7 +181,7 @@ class Site:
 
     def instances(self, name: str | None = None) -> list[InstanceRecord]:
         """The instances that are alive."""
-        glimpse = Glimpse(self.layout)
+        glimpse = HostSnapshot(self.layout)
         try:
             alive = glimpse.instances
         finally:
@@ -218,7 +218,7 @@ class Site:
     def proven(self, name: str) -> tuple[Revision, ...]:
         """The revisions of an app that got through their probation."""
         with contextlib.closing(open_database(self.layout.database, read_only=True)) as database:
-            return History(Records(database), boot_id()).of(name).proven
+            return RevisionHistory(Records(database), boot_id()).of(name).known_good
 
     def settled(self, *names: str) -> bool:
         """True when each app is as asked, with exactly one instance: that of the wanted revision."""

@@ -11,7 +11,7 @@ from reconciler.host.assembly import stager_of
 from reconciler.planning.desired import Build, Recipe, Source
 from reconciler.settings.settings import Settings
 from reconciler.staging.source.snapshot import fingerprint
-from reconciler.state.paths import Layout
+from reconciler.state.paths import StatePaths
 
 HELLO = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
 
@@ -35,7 +35,7 @@ def warm(directory: Path) -> Store:
     source = directory / "hello"
     source.mkdir(parents=True)
     (source / "wsgi.py").write_text(HELLO)
-    settings = Settings(manifests=directory, layout=Layout(state=directory / "state"))
+    settings = Settings(manifests=directory, paths=StatePaths(state=directory / "state"))
     build = Build(source=Source(path=str(source)), recipe=Recipe(), content=fingerprint(str(source)))
 
     async def stage() -> None:

@@ -10,24 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.manifests.app_document import HostDefaults
-from reconciler.manifests.catalog import Catalog, Listing, Rules, Unreadable, review
-from reconciler.manifests.cycles import circles
+from reconciler.manifests.catalog import Catalog, DirectoryContents, DirectoryUnreadable, Rules, review
+from reconciler.manifests.cycles import cycles
 
 HERE = (1, 1)
 RULES = Rules(host=HostDefaults(), ports=range(20000, 20100), is_free=lambda host, port: True, prune_after_s=30)
-GONE = Unreadable(reason="cannot read /m: No such file or directory")
+GONE = DirectoryUnreadable(reason="cannot read /m: No such file or directory")
 
 
-def listing(identity: tuple[int, int] = HERE, /, **files: str | None) -> Listing:
+def listing(identity: tuple[int, int] = HERE, /, **files: str | None) -> DirectoryContents:
     """Files by their stem; None is one that cannot be read."""
     content = {
         f"/m/{stem}.yaml": "cannot be read: Permission denied" if text is None else text.encode()
         for stem, text in files.items()
     }
-    return Listing(files=content, identity=identity)
+    return DirectoryContents(files=content, identity=identity)
 
 
-def reviewed(*looks: Listing | Unreadable, rules: Rules = RULES, now: float = 0) -> Catalog:
+def reviewed(*looks: DirectoryContents | DirectoryUnreadable, rules: Rules = RULES, now: float = 0) -> Catalog:
     catalog = Catalog()
     for look in looks:
         catalog = review(catalog, look, rules, now)
@@ -42,7 +42,7 @@ def problems(catalog: Catalog) -> list[str]:
     return [str(problem) for entry in catalog.files.values() for problem in entry.problems]
 
 
-def six() -> Listing:
+def six() -> DirectoryContents:
     return listing(**dict.fromkeys("abcdef", "path: x"))
 
 
@@ -205,9 +205,9 @@ def test_half_a_swap_that_does_not_parse_leaves_both_as_they_were() -> None:
 
 
 def test_the_way_round_is_told_in_few_words_however_long_it_is() -> None:
-    ring = circles({f"n{i:02}": [f"n{(i + 1) % 20:02}"] for i in range(20)})
+    ring = cycles({f"n{i:02}": [f"n{(i + 1) % 20:02}"] for i in range(20)})
     assert ring["n19"] == "n19 → n00 → n01 → n02 → n03 → n04 → n05 → n06 → … (12 more) → n19"
-    assert circles({"a": "b", "b": "ac", "c": "bd", "d": "e", "e": ""}) == {
+    assert cycles({"a": "b", "b": "ac", "c": "bd", "d": "e", "e": ""}) == {
         "a": "a → b → a",
         "b": "b → a → b",
         "c": "c → b → c",
@@ -217,7 +217,7 @@ def test_the_way_round_is_told_in_few_words_however_long_it_is() -> None:
 @given(st.dictionaries(st.sampled_from("abcdefgh"), st.frozensets(st.sampled_from("abcdefgh"), max_size=3)))
 def test_a_circle_is_told_to_exactly_those_on_one(needs: dict[str, frozenset[str]]) -> None:
     needs = {name: others - {name} for name, others in needs.items()}
-    found = circles(needs)
+    found = cycles(needs)
     for name in needs:
         reached: set[str] = set()
         beyond = set(needs[name])
@@ -242,7 +242,7 @@ def test_thousands_in_one_tangle_are_told_in_bounded_time_and_space() -> None:
         {name: names[i + 1 : i + 2] for i, name in enumerate(names)},
     ]
     started = time.monotonic()
-    assert [len(circles(tangle)) > 4500 for tangle in tangles] == [True, True, True, False]
+    assert [len(cycles(tangle)) > 4500 for tangle in tangles] == [True, True, True, False]
     assert time.monotonic() - started < 5
 
 
@@ -275,14 +275,14 @@ def test_a_file_gone_from_a_readable_directory_is_gone_at_once() -> None:
     catalog = reviewed(six(), listing(**dict.fromkeys("abc", "path: x")))
     assert set(catalog.apps) == set("abc")
     assert catalog.notice is None
-    assert catalog.look_again_at is None
+    assert catalog.recheck_at is None
 
 
 def test_most_apps_vanishing_at_once_needs_a_second_look() -> None:
     first = reviewed(six())
     second = review(first, listing(a="path: x"), RULES, 100)
     assert second.apps == first.apps
-    assert second.look_again_at == 130
+    assert second.recheck_at == 130
     assert second.notice == (
         "5 of 6 apps vanished from the manifests at once (b, c, d and 2 more); "
         "nothing is stopped until they have been gone for 30 s"
@@ -290,13 +290,13 @@ def test_most_apps_vanishing_at_once_needs_a_second_look() -> None:
     assert review(second, listing(a="path: x"), RULES, 129).apps == first.apps
     third = review(second, listing(a="path: x"), RULES, 130)
     assert set(third.apps) == {"a"}
-    assert (third.notice, third.look_again_at) == (None, None)
+    assert (third.notice, third.recheck_at) == (None, None)
 
 
 def test_what_comes_back_in_time_was_never_gone() -> None:
     second = review(reviewed(six()), listing(), RULES, 100)
     third = review(second, six(), RULES, 120)
-    assert (third.notice, third.look_again_at, set(third.apps)) == (None, None, set("abcdef"))
+    assert (third.notice, third.recheck_at, set(third.apps)) == (None, None, set("abcdef"))
 
 
 def test_new_and_edited_files_take_effect_while_others_are_held() -> None:
@@ -322,7 +322,7 @@ def test_time_spent_blind_does_not_count_as_gone() -> None:
     blind = review(second, GONE, RULES, 129)
     third = review(blind, listing(), RULES, 200)
     assert set(third.apps) == set("abcdef")
-    assert third.look_again_at == 230
+    assert third.recheck_at == 230
     assert review(third, listing(), RULES, 230).apps == {}
 
 
@@ -378,7 +378,9 @@ NARROW = Rules(host=HostDefaults(), ports=range(20000, 20004), is_free=lambda _,
 STORIES = st.lists(st.tuples(LOOKS, st.sampled_from([0.0, 1.0, 31.0])), max_size=8)
 
 
-def told(story: list[tuple[Listing | Unreadable, float]]) -> list[tuple[Catalog, Listing | Unreadable, float]]:
+def told(
+    story: list[tuple[DirectoryContents | DirectoryUnreadable, float]],
+) -> list[tuple[Catalog, DirectoryContents | DirectoryUnreadable, float]]:
     catalog, now, chapters = Catalog(), 0.0, []
     for look, later in story:
         now += later
@@ -389,7 +391,7 @@ def told(story: list[tuple[Listing | Unreadable, float]]) -> list[tuple[Catalog,
 
 @settings(max_examples=300)
 @given(STORIES)
-def test_what_is_in_force_never_collides(story: list[tuple[Listing | Unreadable, float]]) -> None:
+def test_what_is_in_force_never_collides(story: list[tuple[DirectoryContents | DirectoryUnreadable, float]]) -> None:
     for catalog, _, _ in told(story):
         for app in catalog.apps.values():
             hosts = {other.address.host for other in catalog.apps.values() if other.address.port == app.address.port}
@@ -410,26 +412,28 @@ TANGLED = st.dictionaries(
 
 @settings(max_examples=300)
 @given(STORIES | st.lists(st.tuples(TANGLED | st.just(GONE), st.sampled_from([0.0, 31.0])), max_size=8))
-def test_nothing_in_force_waits_for_itself(story: list[tuple[Listing | Unreadable, float]]) -> None:
+def test_nothing_in_force_waits_for_itself(story: list[tuple[DirectoryContents | DirectoryUnreadable, float]]) -> None:
     for catalog, _, _ in told(story):
         TopologicalSorter({name: app.depends_on for name, app in catalog.apps.items()}).prepare()
 
 
 @settings(max_examples=300)
 @given(STORIES)
-def test_looking_twice_changes_nothing(story: list[tuple[Listing | Unreadable, float]]) -> None:
+def test_looking_twice_changes_nothing(story: list[tuple[DirectoryContents | DirectoryUnreadable, float]]) -> None:
     for catalog, look, now in told(story):
         assert review(catalog, look, NARROW, now) == catalog
 
 
 @given(STORIES)
-def test_unreadable_never_removes(story: list[tuple[Listing | Unreadable, float]]) -> None:
+def test_unreadable_never_removes(story: list[tuple[DirectoryContents | DirectoryUnreadable, float]]) -> None:
     for catalog, _, now in told(story):
         assert review(catalog, GONE, NARROW, now).apps == catalog.apps
 
 
 @given(STORIES, st.sampled_from(["", "path: [", "nope: 1", None]))
-def test_breaking_every_file_never_removes(story: list[tuple[Listing | Unreadable, float]], broken: str | None) -> None:
+def test_breaking_every_file_never_removes(
+    story: list[tuple[DirectoryContents | DirectoryUnreadable, float]], broken: str | None
+) -> None:
     for catalog, _, now in told(story):
         stems = {file.removeprefix("/m/").removesuffix(".yaml"): broken for file in catalog.files}
         look = listing(catalog.identity or HERE, **stems)
@@ -437,7 +441,7 @@ def test_breaking_every_file_never_removes(story: list[tuple[Listing | Unreadabl
 
 
 @given(STORIES)
-def test_a_restart_changes_nothing(story: list[tuple[Listing | Unreadable, float]]) -> None:
+def test_a_restart_changes_nothing(story: list[tuple[DirectoryContents | DirectoryUnreadable, float]]) -> None:
     for catalog, _, _ in told(story):
         last_good = {file: entry.last_good for file, entry in catalog.files.items() if entry.last_good is not None}
         assert Catalog.restored(last_good, catalog.leases, catalog.identity, NARROW.host).apps == catalog.apps

@@ -15,8 +15,8 @@ from reconciler.cli.main import _COMMANDS, group
 from reconciler.linux.processes import boot_id
 from reconciler.planning.desired import Address
 from reconciler.state.journal import Journal
-from reconciler.state.paths import Layout
-from reconciler.state.records import InstanceRecord, Records, Standing, open_database
+from reconciler.state.paths import StatePaths
+from reconciler.state.records import AppStatus, InstanceRecord, Records, open_database
 from reconciler.vault.secret_patterns import HIDDEN, masked
 
 WSGI = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
@@ -195,14 +195,14 @@ def test_events_are_the_newest_ones_oldest_first(state: Path) -> None:
 @pytest.mark.parametrize("end", ["\n", ""])
 @pytest.mark.parametrize("lines", [0, 1, 2, 3, 100])
 def test_logs_print_the_last_lines(state: Path, lines: int, end: str) -> None:
-    log = Layout(state=state).log("blog", "app")
+    log = StatePaths(state=state).log("blog", "app")
     log.parent.mkdir(parents=True)
     log.write_text("\n".join("abc") + end)
     assert run("logs", "blog", "-n", str(lines), "--state", state).output.split() == list("abc")[3 - min(lines, 3) :]
 
 
 def test_logs_find_the_last_lines_of_a_large_file(state: Path) -> None:
-    log = Layout(state=state).log("blog", "app")
+    log = StatePaths(state=state).log("blog", "app")
     log.parent.mkdir(parents=True)
     log.write_text("".join(f"{number:09}\n" for number in range(50_000)))
     told = run("logs", "blog", "-n", "20000", "--state", state).output.splitlines()
@@ -219,7 +219,7 @@ def test_logs_of_an_unknown_app_are_an_error(state: Path) -> None:
 
 def test_a_log_is_shown_without_obeying_it_unless_its_bytes_are_asked_for(state: Path) -> None:
     written = "\x1b[2Jgone\x00 \u202egnp.exe\r\nGrüße 👩\u200d💻\n".encode() + b"\xff\n"
-    log = Layout(state=state).log("blog", "app")
+    log = StatePaths(state=state).log("blog", "app")
     log.parent.mkdir(parents=True)
     log.write_bytes(written)
     told = run("logs", "blog", "--state", state).output
@@ -280,7 +280,7 @@ def test_halt_ends_what_carries_the_marks_and_says_that_it_was_meant(state: Path
     with contextlib.closing(open_database(state / "reconciler.db")) as database:
         records = Records(database)
         (state / "id").write_text("cafe0000cafe0000")
-        records.set_standing("blog", Standing(state="running", message="", wanted="r", since=0, next_try_at=None))
+        records.set_app_status("blog", AppStatus(state="running", message="", wanted="r", since=0, next_try_at=None))
         marks = {"RECONCILER_STATE_ID": "cafe0000cafe0000", "RECONCILER_APP": "blog"}
         master, stubborn, stray = (
             subprocess.Popen(
@@ -311,7 +311,7 @@ def test_halt_ends_what_carries_the_marks_and_says_that_it_was_meant(state: Path
                 process.kill()
                 process.wait()
         assert records.instances() == []
-        assert records.standings()["blog"].state == "stopped"
+        assert records.app_statuses()["blog"].state == "stopped"
         assert Journal(database).deaths() == {}
 
 

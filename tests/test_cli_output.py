@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.cli.apply import Tally
+from reconciler.cli.apply import ApplyProgress
 from reconciler.cli.progress import Console, Phases
 from reconciler.cli.status import _COLUMNS, _SPARE, _screen
 from reconciler.cli.table import cut, lines, wrapped
@@ -84,7 +84,7 @@ def test_many_apps_are_no_flood() -> None:
 
 
 def test_apply_is_done_when_every_app_is_settled_or_failed_for_good(capsys: pytest.CaptureFixture[str]) -> None:
-    tally = Tally(Console(lambda: 0.0), {"same": "r1"})
+    tally = ApplyProgress(Console(lambda: 0.0), {"same": "r1"})
     tally.expect({"same", "new", "bad"})
     tally.tell("same", Report(state="starting", message="127.0.0.1:8000 is not open"))
     tally.tell("same", Report(state="running", wanted="r1", settled=True))
@@ -98,7 +98,7 @@ def test_apply_is_done_when_every_app_is_settled_or_failed_for_good(capsys: pyte
 
 
 def test_nothing_to_wait_for_is_done_at_once() -> None:
-    tally = Tally(Console(lambda: 0.0), {})
+    tally = ApplyProgress(Console(lambda: 0.0), {})
     tally.expect(set())
     assert tally.done.is_set()
 

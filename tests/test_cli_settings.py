@@ -14,12 +14,12 @@ from reconciler.documents.schemas import schema, validator
 from reconciler.planning.desired import CrashPolicy
 from reconciler.settings.file import parse
 from reconciler.settings.settings import Settings
-from reconciler.state.paths import Layout
+from reconciler.state.paths import StatePaths
 
 ROOT = Path(__file__).resolve().parents[1]
 AN_ABSOLUTE_PATH = "expected an absolute path, such as /opt/python3.12/bin"
 SETTINGS_OF_THIS_HOST = "expected settings of this host, such as 'ports: {first: 8000, last: 8999}'"
-DEFAULTS = Settings(manifests=Path("/m"), layout=Layout(state=Path("/s")))
+DEFAULTS = Settings(manifests=Path("/m"), paths=StatePaths(state=Path("/s")))
 
 
 def settings(text: str) -> Settings:
@@ -47,15 +47,15 @@ settle: {quiet: 1s, longest: 9s}
 logs: {limit: 64M, keep: 9}
 """) == Settings(
         manifests=Path("/m"),
-        layout=Layout(state=Path("/s")),
+        paths=StatePaths(state=Path("/s")),
         first_port=9000,
         last_port=9499,
         interpreters=("/opt/python/bin", "/opt/pypy"),
         staging_slots=3,
         staging_timeout_s=1800,
-        booting_slots=5,
-        booting_slot_s=7,
-        template_idle_s=3600,
+        starting_slots=5,
+        starting_slot_s=7,
+        fork_server_idle_s=3600,
         retry_first_s=2,
         retry_cap_s=600,
         crash=CrashPolicy(first_s=3, cap_s=480, good_run_s=300),

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.convergence.controller import Backoff, Controller
-from reconciler.planning.apps.actions import Action, Bury, ReadSource, Release, Stage, Start, Stop
+from reconciler.planning.apps.actions import Action, ReadSource, Reap, Release, Stage, Start, Stop
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.desired import Recipe, Server
 from tests.simulation.clock import run
@@ -247,7 +247,7 @@ def test_a_crash_is_answered_at_once_when_it_is_told_and_at_the_next_resync_when
         world.crash("blog")
         await asyncio.sleep(RESYNC_S * 1.25 + 1)
         assert is_served(APP, "c1", world.seen["blog"])
-        assert len(tries(world, Bury)) == 2
+        assert len(tries(world, Reap)) == 2
 
     told(world, story)
 
@@ -499,7 +499,7 @@ def test_a_fix_of_a_broken_revision_is_tried_at_once() -> None:
         await asyncio.sleep(0.1)
         assert [i.revision for i in world.seen["blog"].instances] == [APP.revision("c3").id]
         await asyncio.sleep(APP.probation_s + 1)
-        assert world.seen["blog"].proven[0] == APP.revision("c3")
+        assert world.seen["blog"].known_good[0] == APP.revision("c3")
 
     told(world, story)
 
@@ -533,7 +533,7 @@ def test_an_app_falls_asleep_in_time_and_is_woken_by_a_knock() -> None:
         assert is_served(app, "c1", world.seen["blog"])
         await asyncio.sleep(2)
         assert world.told("blog").state == "sleeping"
-        assert world.seen["blog"].attended == {app.address}
+        assert world.seen["blog"].armed == {app.address}
         looks = world.looks
         await asyncio.sleep(RESYNC_S / 2)
         assert world.looks == looks

@@ -7,8 +7,17 @@ from typing import Any
 
 import pytest
 
-from reconciler.convergence.converge import Action, ActionFailed, Subject, converge
-from reconciler.planning.apps.actions import Discard, Hold, Listen, ReadSource, Stage, Start, StepAside, Stop
+from reconciler.convergence.converge import Action, ActionFailed, Key, converge
+from reconciler.planning.apps.actions import (
+    Listen,
+    ReadSource,
+    RemoveBuild,
+    ServeHoldingPage,
+    Stage,
+    Start,
+    Stop,
+    StopHoldingPage,
+)
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.desired import Address, App, Recipe, Server
 from tests.simulation.clock import run
@@ -23,7 +32,7 @@ class Desk:
     def __init__(self, asked: App | None) -> None:
         self.asked = asked
         self.bell = asyncio.Event()
-        self.subject = Subject(name="blog", asked=lambda: self.asked, bell=self.bell)
+        self.subject = Key(name="blog", asked=lambda: self.asked, wakeup=self.bell)
 
     def ask(self, asked: App | None) -> None:
         self.asked = asked
@@ -35,7 +44,7 @@ def nothing_held(_action: Action) -> None:
 
 
 def kinds(actions: Sequence[Action]) -> list[type]:
-    return [type(a) for a in actions if not isinstance(a, Hold | StepAside)]
+    return [type(a) for a in actions if not isinstance(a, ServeHoldingPage | StopHoldingPage)]
 
 
 def test_nothing_becomes_what_was_asked_for_one_action_at_a_time() -> None:
@@ -124,7 +133,7 @@ def test_a_bell_without_a_change_disturbs_no_action() -> None:
         for second in range(1, 100):
             asyncio.get_running_loop().call_later(second, desk.bell.set)
         await converge(desk.subject, world, nothing_held)
-        begun = [action for _, _, action in world.begun if not isinstance(action, Hold | StepAside)]
+        begun = [action for _, _, action in world.begun if not isinstance(action, ServeHoldingPage | StopHoldingPage)]
         assert kinds(begun) == [ReadSource, Listen, Stage, Start]
 
     run(story())
@@ -154,7 +163,7 @@ def test_an_action_that_works_and_changes_nothing_is_a_failure() -> None:
 
     class Lying(FakeWorld):
         async def do(self, name: str, action: Any) -> None:
-            if not isinstance(action, Discard):
+            if not isinstance(action, RemoveBuild):
                 await super().do(name, action)
 
     async def story() -> None:
@@ -214,7 +223,7 @@ def test_a_revision_that_breaks_is_no_failure_of_its_start_but_a_fact_that_is_pl
         report = world.told("blog")
         assert (report.failures, report.settled) == (2, False)
         assert report.message == "failed 2 times in a row, at last: it does not import"
-        assert report.next_try_at == last.look_again_at
+        assert report.next_try_at == last.recheck_at
 
     run(story())
 
@@ -229,7 +238,7 @@ def test_a_fallback_that_breaks_did_make_a_difference() -> None:
         world = FakeWorld(seen={"blog": down}, breaks=lambda _, __: "it does not import")
         last = await converge(Desk(APP).subject, world, nothing_held)
         assert (last.state, last.first) == ("failing", None)
-        trouble = world.seen["blog"].trouble_of(v1.id)
+        trouble = world.seen["blog"].failure_of(v1.id)
         assert trouble is not None
         assert trouble.count == 2
 
@@ -242,9 +251,9 @@ def test_the_daemon_answers_beside_a_long_start_and_steps_aside_when_an_instance
         await converge(Desk(APP).subject, world, nothing_held)
         times = {type(action): at for at, _, action in world.begun}
         opened = times[Listen]
-        assert opened + APP.patience_s <= times[Hold] <= opened + APP.patience_s + 0.1
-        assert times[StepAside] >= opened + 30
-        assert len([a for a in world.done if isinstance(a, Hold | StepAside)]) == 2
+        assert opened + APP.patience_s <= times[ServeHoldingPage] <= opened + APP.patience_s + 0.1
+        assert times[StopHoldingPage] >= opened + 30
+        assert len([a for a in world.done if isinstance(a, ServeHoldingPage | StopHoldingPage)]) == 2
         assert world.seen["blog"].holding == frozenset()
 
     run(story())

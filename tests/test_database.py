@@ -35,7 +35,7 @@ def _half_done(records: Records) -> None:
 
 
 def settled(database: Database) -> bool:
-    database.settle()
+    database.flush()
     return not database.trouble
 
 

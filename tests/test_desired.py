@@ -18,9 +18,9 @@ from reconciler.planning.desired import (
     Recipe,
     Server,
     Source,
+    canonical,
     fingerprint,
     revision_from,
-    told,
 )
 from tests.world import an_app
 
@@ -106,8 +106,8 @@ def test_a_revision_survives_being_written_down() -> None:
 
 def test_a_field_that_is_as_it_is_by_default_changes_no_fingerprint() -> None:
     """So that a later version, which has more of them, restarts nothing."""
-    assert told(Server()) == {}
-    assert told(Server(workers=2)) == {"workers": 2}
+    assert canonical(Server()) == {}
+    assert canonical(Server(workers=2)) == {"workers": 2}
 
 
 def test_any_edit_of_a_manifest_changes_the_fingerprint_of_what_it_asks() -> None:
@@ -160,8 +160,8 @@ BOUND = Bound(service="db", type="sqlite", label="sqlite", plan="free", instance
 def test_services_and_secrets_change_no_revision_of_an_app_that_has_none() -> None:
     app = an_app()
     assert app.revision("c1", (), {}).id == app.revision("c1").id
-    assert not {"bindings", "env_secrets"} & set(told(app.revision("c1")))  # type: ignore[call-overload]
-    assert not {"bindings", "env_files", "env_lists"} & set(told(app))  # type: ignore[call-overload]
+    assert not {"bindings", "env_secrets"} & set(canonical(app.revision("c1")))  # type: ignore[call-overload]
+    assert not {"bindings", "env_files", "env_lists"} & set(canonical(app))  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("different", [{"credentials": "c2"}, {"label": "mysql-5.1"}, {"tags": ("t",)}, {"name": "n"}])

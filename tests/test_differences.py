@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.inspection.differences import changes, difference
-from reconciler.planning.apps.observed import Pin, Supplies
+from reconciler.planning.apps.observed import ExternalInputs, Override
 from reconciler.planning.desired import Address, App, Bound, Health, Recipe, Revision, Server
 from tests.world import CONTENTS, an_app, apps, serving
 
@@ -92,14 +92,14 @@ def test_without_two_known_revisions_there_is_nothing_to_compare(unknown: str) -
     asked, observed, wanted = edited, serving(app), edited.revision("c1").id
     match unknown:
         case "nothing":
-            observed = replace(observed, instances=(), proven=())
+            observed = replace(observed, instances=(), known_good=())
         case "not proven":
-            observed = replace(observed, proven=())
+            observed = replace(observed, known_good=())
         case "removed":
             assert difference(None, observed, None) is None
             return
         case "services missing":
-            observed = replace(observed, supplies=Supplies(missing=("service db: no server",)))
+            observed = replace(observed, inputs=ExternalInputs(missing=("service db: no server",)))
         case _:
             asked, wanted = app, app.revision("c1").id
     assert difference(asked, observed, wanted) is None
@@ -107,7 +107,7 @@ def test_without_two_known_revisions_there_is_nothing_to_compare(unknown: str) -
 
 def test_a_rollback_is_compared_as_any_other_change() -> None:
     app, earlier = an_app(), an_app(env={"A": "1"}).revision("c1")
-    pin = Pin(kind="rolled back", about=app.revision("c1").id, revision=earlier)
+    pin = Override(kind="rolled back", holds_for=app.revision("c1").id, revision=earlier)
     found = difference(app, serving(app, pin=pin), earlier.id)
     assert found is not None
     assert [str(change) for change in found.changes] == ["env.A: not set → 1"]

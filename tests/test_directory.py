@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 
 from reconciler.linux.inotify import EVERYTHING, Change, Watch, Watched, nothing
-from reconciler.manifests.catalog import Listing, Unreadable
+from reconciler.manifests.catalog import DirectoryContents, DirectoryUnreadable
 from reconciler.manifests.directory import Directory
-from reconciler.manifests.reader import Memo, look
+from reconciler.manifests.reader import ReadCache, read_directory
 
 
-def listed(path: Path, memo: Memo | None = None, unsettled: frozenset[str] = frozenset()) -> dict[str, bytes | str]:
-    found = look(str(path), memo, unsettled)
-    assert isinstance(found, Listing)
+def listed(
+    path: Path, memo: ReadCache | None = None, unsettled: frozenset[str] = frozenset()
+) -> dict[str, bytes | str]:
+    found = read_directory(str(path), memo, unsettled)
+    assert isinstance(found, DirectoryContents)
     return {Path(file).relative_to(path).as_posix(): content for file, content in found.files.items()}
 
 
@@ -87,9 +89,9 @@ def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_directory_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path) -> None:
     path = tmp_path / "none"
-    assert look(str(path)) == Unreadable(reason=f"cannot read {path}: No such file or directory")
+    assert read_directory(str(path)) == DirectoryUnreadable(reason=f"cannot read {path}: No such file or directory")
     path.write_text("x")
-    assert look(str(path)) == Unreadable(reason=f"cannot read {path}: Not a directory")
+    assert read_directory(str(path)) == DirectoryUnreadable(reason=f"cannot read {path}: Not a directory")
 
 
 def test_files_behind_links_are_read(tmp_path: Path) -> None:
@@ -103,7 +105,7 @@ def test_files_behind_links_are_read(tmp_path: Path) -> None:
 def test_a_look_reads_again_only_what_changed(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text("one")
-    memo = Memo()
+    memo = ReadCache()
     first = listed(tmp_path, memo)["a.yaml"]
     while memo.seen["a.yaml"].stamp is None:  # too young for its times to be trusted
         first = listed(tmp_path, memo)["a.yaml"]
@@ -116,7 +118,7 @@ def test_a_look_reads_again_only_what_changed(tmp_path: Path) -> None:
 
 
 def test_a_file_written_twice_in_one_tick_of_the_clock_is_seen(tmp_path: Path) -> None:
-    file, memo = tmp_path / "a.yaml", Memo()
+    file, memo = tmp_path / "a.yaml", ReadCache()
     for number in range(200):
         file.write_text(f"{number:05}")
         assert listed(tmp_path, memo) == {"a.yaml": b"%05d" % number}
@@ -125,7 +127,7 @@ def test_a_file_written_twice_in_one_tick_of_the_clock_is_seen(tmp_path: Path) -
 def test_an_unsettled_file_is_as_it_last_was(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("one")
     (tmp_path / "b.yaml").write_text("one")
-    memo = Memo()
+    memo = ReadCache()
     unsettled = frozenset(("a.yaml", "b.yaml", "new.yaml"))
     assert listed(tmp_path, memo, unsettled) == {"a.yaml": b"one", "b.yaml": b"one"}, "a first look has no memory"
     (tmp_path / "a.yaml").write_text("half")
@@ -153,7 +155,11 @@ class Story:
 
     async def look(self) -> dict[str, bytes | str] | None:
         found = await self.directory.look()
-        return {Path(file).name: text for file, text in found.files.items()} if isinstance(found, Listing) else None
+        return (
+            {Path(file).name: text for file, text in found.files.items()}
+            if isinstance(found, DirectoryContents)
+            else None
+        )
 
     async def comes_to(self, expected: dict[str, bytes | str] | None, within: float = 5.0) -> None:
         """Looks only when told to, until the directory is seen as expected."""
@@ -315,7 +321,7 @@ def test_looking_causes_no_looks(tmp_path: Path) -> None:
             (tmp_path / f"a{number}.yaml").write_text("one")
         async with story(tmp_path) as told:
             for _ in range(20):
-                look(str(tmp_path))
+                read_directory(str(tmp_path))
                 await told.look()
             # What comes after in the same queue has been seen: nothing else is on its way.
             (tmp_path / "last.yaml").write_text("x")
@@ -427,8 +433,8 @@ def test_many_changes_of_one_file_are_delivered_once(tmp_path: Path) -> None:
     assert len(delivered) == 1
     delivered[0]()
     assert sorted(changes, key=lambda change: change.name) == [
-        Change(name="a", whole=True),
-        Change(name="b", whole=False),
+        Change(name="a", complete=True),
+        Change(name="b", complete=False),
     ]
     watched.close()
 

@@ -19,14 +19,14 @@ from reconciler.planning.apps.actions import Action
 from reconciler.planning.desired import CrashPolicy
 from reconciler.settings.file import parse as parse_settings
 from reconciler.settings.settings import Settings
-from reconciler.state.paths import Layout
+from reconciler.state.paths import StatePaths
 from tests.documents import DOCS, Block, blocks, pages
 from tests.reference import PAGE, commands
 from tests.site import REPOSITORY
 
 PAGES = [pytest.param(page, id=str(page.relative_to(REPOSITORY))) for page in pages()]
 HOST = HostDefaults(auto_workers=5, crash=CrashPolicy(first_s=1, cap_s=60, good_run_s=60))
-SETTINGS = Settings(manifests=Path("/m"), layout=Layout(state=Path("/s")))
+SETTINGS = Settings(manifests=Path("/m"), paths=StatePaths(state=Path("/s")))
 
 _SPAN = re.compile(r"`(reconciler [^`]+)`")
 _LINK = re.compile(r"\]\(([^)#\s]*)(?:#([\w-]+))?\)")

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from reconciler.linux.oom import MemoryKiller
+from reconciler.linux.oom import OomKillCounter
 
 
 def test_a_kill_explains_what_ends_until_the_next_look(tmp_path: Path) -> None:
     counts = tmp_path / "vmstat"
     counts.write_text("pgfault 12\noom_kill 3\nswap_ra 0\n")
-    killer = MemoryKiller(counts)
+    killer = OomKillCounter(counts)
     assert not killer.struck()
     counts.write_text("pgfault 14\noom_kill 4\nswap_ra 0\n")
     assert killer.struck()
@@ -18,13 +18,13 @@ def test_a_kill_explains_what_ends_until_the_next_look(tmp_path: Path) -> None:
 
 def test_a_kernel_that_does_not_count_explains_nothing(tmp_path: Path) -> None:
     counts = tmp_path / "vmstat"
-    killer = MemoryKiller(counts)
+    killer = OomKillCounter(counts)
     assert not killer.struck()
     counts.write_text("pgfault 14\noom_kill many\n")
     assert not killer.struck()
 
 
 def test_this_kernel_counts() -> None:
-    killer = MemoryKiller()
+    killer = OomKillCounter()
     assert "\noom_kill " in Path("/proc/vmstat").read_text()
     assert not killer.struck()

@@ -11,12 +11,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from reconciler.convergence.converge import Report
-from reconciler.metrics.counters import Tally
-from reconciler.metrics.instrumented_world import Measured, kind_of
+from reconciler.metrics.counters import Counters
+from reconciler.metrics.instrumented_world import InstrumentedWorld, kind_of
 from reconciler.metrics.prometheus import NAMES, text
 from reconciler.metrics.rates import quantile, rate
 from reconciler.metrics.sample import AppSample
-from reconciler.planning.apps.actions import Action, Bury, Start
+from reconciler.planning.apps.actions import Action, Reap, Start
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.apps.plan import Plan
 from reconciler.planning.desired import App
@@ -72,15 +72,15 @@ class OneApp:
 
 
 def told() -> dict[str, Any]:
-    tally = Tally(Clock(), Counter({("blog", True): 3, ("blog", False): 1}))
-    tally.tell("blog", Report(state="running", settled=True))
-    tally.tell('a"\\\nb', Report(state="failing"))
+    tally = Counters(Clock(), Counter({("blog", True): 3, ("blog", False): 1}))
+    tally.on_report("blog", Report(state="running", settled=True))
+    tally.on_report('a"\\\nb', Report(state="failing"))
     tally.acted("stage", "done", 3.0)
     tally.acted("stage", "failed", 9999.0)
     tally.staged("made")
     tally.handed_over(0.2)
     tally.died("blog")
-    through_the_socket: dict[str, Any] = json.loads(json.dumps(tally.told()))
+    through_the_socket: dict[str, Any] = json.loads(json.dumps(tally.as_json()))
     return through_the_socket
 
 
@@ -153,17 +153,17 @@ def test_without_a_daemon_the_apps_are_told_all_the_same() -> None:
 
 def test_the_time_since_all_was_as_asked_runs_only_while_something_is_not() -> None:
     clock = Clock()
-    tally = Tally(clock, Counter())
+    tally = Counters(clock, Counter())
     clock.now += 5
-    assert tally.told()["unsettled_s"] == 5, "nothing was converged yet"
-    tally.tell("blog", Report(state="running", settled=True))
+    assert tally.as_json()["unsettled_s"] == 5, "nothing was converged yet"
+    tally.on_report("blog", Report(state="running", settled=True))
     clock.now += 60
-    assert tally.told()["unsettled_s"] == 0
-    tally.tell("shop", Report(state="staging"))
+    assert tally.as_json()["unsettled_s"] == 0
+    tally.on_report("shop", Report(state="staging"))
     clock.now += 7
-    assert (tally.told()["unsettled_s"], tally.told()["backlog"]) == (67, 1)
-    tally.tell("shop", None)
-    assert (tally.told()["unsettled_s"], tally.told()["states"]) == (0, {"blog": "running"})
+    assert (tally.as_json()["unsettled_s"], tally.as_json()["backlog"]) == (67, 1)
+    tally.on_report("shop", None)
+    assert (tally.as_json()["unsettled_s"], tally.as_json()["states"]) == (0, {"blog": "running"})
 
 
 @pytest.mark.parametrize(
@@ -180,11 +180,11 @@ def test_each_action_is_counted_by_how_it_went(
     before: Observed, after: Observed | Exception | None, outcome: str, handovers: int
 ) -> None:
     clock = Clock()
-    world, tally = OneApp(clock, after), Tally(clock, Counter())
+    world, tally = OneApp(clock, after), Counters(clock, Counter())
     world.seen = before
 
     async def story() -> None:
-        doing = asyncio.create_task(Measured(world, tally, lambda *_: "").do("blog", START))
+        doing = asyncio.create_task(InstrumentedWorld(world, tally, lambda *_: "").do("blog", START))
         await asyncio.sleep(0)
         if after is None:
             doing.cancel()
@@ -192,7 +192,7 @@ def test_each_action_is_counted_by_how_it_went(
         assert isinstance(after, Exception) == (not doing.cancelled() and doing.exception() is not None)
 
     asyncio.run(story())
-    seen = tally.told()
+    seen = tally.as_json()
     assert seen["actions"] == [["start", outcome, 1]]
     assert seen["durations"]["start"]["seconds"] == 2.0
     assert sum(seen["handover"]["buckets"]) == handovers
@@ -200,12 +200,12 @@ def test_each_action_is_counted_by_how_it_went(
 
 def test_only_an_instance_that_was_not_told_to_end_counts_as_a_restart() -> None:
     clock = Clock()
-    world, tally = OneApp(clock, serving(APP)), Tally(clock, Counter())
-    measured = Measured(world, tally, lambda *_: "")
-    asyncio.run(measured.do("blog", Bury(instance="i1", trouble=None, cause="")))
-    assert tally.told()["deaths"] == {}
-    asyncio.run(measured.do("blog", Bury(instance="i2", trouble=a_trouble(REVISION), cause="")))
-    assert tally.told()["deaths"] == {"blog": 1}
+    world, tally = OneApp(clock, serving(APP)), Counters(clock, Counter())
+    measured = InstrumentedWorld(world, tally, lambda *_: "")
+    asyncio.run(measured.do("blog", Reap(instance="i1", failure=None, cause="")))
+    assert tally.as_json()["deaths"] == {}
+    asyncio.run(measured.do("blog", Reap(instance="i2", failure=a_trouble(REVISION), cause="")))
+    assert tally.as_json()["deaths"] == {"blog": 1}
     assert kind_of(START) == "start"
 
 

@@ -84,7 +84,7 @@ def test_an_older_database_gets_the_shape_of_a_new_one_and_keeps_what_it_knows(t
         assert records.leases() == {"blog": 8001, "shop": 8002}
         assert records.manifests() == {"/srv/manifests/blog.yaml": b"path: ../apps/blog\n"}
         assert records.sources()["blog"][1] == "c0ffee"
-        assert records.standings()["blog"].state == "running"
+        assert records.app_statuses()["blog"].state == "running"
         served, started = records.instances()
         assert (served.id, served.pid, served.ticks, served.workers) == ("i1", 4242, 777, 2)
         assert served.address == Address(host="127.0.0.1", port=8001)

@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from reconciler.cli.main import group
-from reconciler.notifications.delivery import Courier
-from reconciler.notifications.digest import Item
+from reconciler.notifications.delivery import Delivery
+from reconciler.notifications.digest import Entry
 from reconciler.notifications.targets import Command, Smtp, Target, Webhook
 from reconciler.notifications.transports import NotSent
 from tests.authority import Authority, made_in
@@ -24,7 +24,7 @@ from tests.eventually import eventually
 from tests.post_office import PostOffice, mail_server, plain_login, webhook
 from tests.site import is_gone
 
-ITEM = Item(app="blog", standing="failing", text="cannot start\u202e")
+ITEM = Entry(app="blog", severity="failing", text="cannot start\u202e")
 ENOUGH_S = 60.0
 SOON_S = 0.3
 
@@ -41,7 +41,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def bring(target: Target, within_s: float = ENOUGH_S) -> None:
     """One message, one try."""
-    asyncio.run(Courier(target, "web1", within_s=within_s).bring([ITEM]))
+    asyncio.run(Delivery(target, "web1", within_s=within_s).send([ITEM]))
 
 
 def why_not(target: Target, within_s: float = ENOUGH_S) -> str:
@@ -149,11 +149,11 @@ def test_a_webhook_is_trusted_by_the_authority_it_was_given_and_no_other(authori
 @pytest.mark.parametrize("manner", ["silent", "dripping"])
 def test_a_webhook_that_hangs_is_given_up_in_time_and_keeps_one_thread_at_most(manner: str) -> None:
     async def story(url: str) -> None:
-        courier = Courier(Webhook(url=url), "web1", within_s=SOON_S)
+        courier = Delivery(Webhook(url=url), "web1", within_s=SOON_S)
         before = set(threading.enumerate())
         for _ in range(3):
             with pytest.raises(NotSent, match=r"no answer within 0\.3 s"):
-                await courier.bring([ITEM])
+                await courier.send([ITEM])
             more = set(threading.enumerate()) - before
             assert len([thread for thread in more if thread.name.startswith("notify ")]) <= 1
 
@@ -164,13 +164,13 @@ def test_a_webhook_that_hangs_is_given_up_in_time_and_keeps_one_thread_at_most(m
 
 def test_one_that_hung_is_told_as_soon_as_it_answers_again() -> None:
     async def story(url: str, answer_again: Callable[[], None]) -> None:
-        courier = Courier(Webhook(url=url), "web1", within_s=SOON_S)
+        courier = Delivery(Webhook(url=url), "web1", within_s=SOON_S)
         with pytest.raises(NotSent):
-            await courier.bring([ITEM])
+            await courier.send([ITEM])
         answer_again()
-        patient = Courier(Webhook(url=url), "web1", within_s=ENOUGH_S)
+        patient = Delivery(Webhook(url=url), "web1", within_s=ENOUGH_S)
         patient._working = courier._working
-        await patient.bring([ITEM])
+        await patient.send([ITEM])
 
     with webhook() as hook:
         hook.manner = "silent"
@@ -185,9 +185,9 @@ def test_one_that_hung_is_told_as_soon_as_it_answers_again() -> None:
 
 def test_however_many_hang_the_rest_of_the_daemon_has_its_threads() -> None:
     async def story(url: str) -> None:
-        couriers = [Courier(Webhook(url=url), "web1", within_s=ENOUGH_S) for _ in range(40)]
+        couriers = [Delivery(Webhook(url=url), "web1", within_s=ENOUGH_S) for _ in range(40)]
         async with asyncio.TaskGroup() as tasks:
-            hanging = [tasks.create_task(courier.bring([ITEM])) for courier in couriers]
+            hanging = [tasks.create_task(courier.send([ITEM])) for courier in couriers]
             await asyncio.to_thread(lambda: None)
             assert not any(one.done() for one in hanging)
             for one in hanging:
@@ -239,7 +239,7 @@ def test_a_command_that_hangs_is_killed_with_whatever_it_started(
     command, pids = lingering
 
     async def story() -> None:
-        bringing = asyncio.create_task(Courier(command, "web1", within_s=ENOUGH_S).bring([ITEM]))
+        bringing = asyncio.create_task(Delivery(command, "web1", within_s=ENOUGH_S).send([ITEM]))
         while len(pids()) < 2:
             await asyncio.sleep(0.02)
         bringing.cancel()  # as the daemon's end does it

@@ -9,18 +9,18 @@ import pytest
 
 from reconciler.convergence.converge import Report
 from reconciler.notifications import message
-from reconciler.notifications.delivery import Courier
-from reconciler.notifications.digest import Item, News, Standing
-from reconciler.notifications.notifier import Announcer, Pace
+from reconciler.notifications.delivery import Delivery
+from reconciler.notifications.digest import Digest, Entry, Severity
+from reconciler.notifications.notifier import Notifier, Pace
 from reconciler.notifications.targets import Command, Target, Webhook
 from reconciler.notifications.transports import NotSent
 from tests.post_office import Hook, webhook
 
-ITEM = Item(app="blog", standing="failing", text="cannot start")
+ITEM = Entry(app="blog", severity="failing", text="cannot start")
 
 
-def news() -> News:
-    return News(every_s=600, settle_s=5)
+def news() -> Digest:
+    return Digest(every_s=600, settle_s=5)
 
 
 def test_fifty_apps_that_fail_at_once_are_one_message_and_only_once() -> None:
@@ -64,18 +64,18 @@ def test_a_later_daemon_repeats_nothing_and_tells_the_recovery() -> None:
     after.stands("blog", "failing", "x", now=1)
     assert after.due(10_000) == ()
     after.stands("blog", "well", "", now=2)
-    assert [item.standing for item in after.due(7)] == ["well"]
+    assert [item.severity for item in after.due(7)] == ["well"]
 
 
 @pytest.mark.parametrize("standing", ["failing", "well"])
-def test_what_may_have_been_told_when_the_daemon_died_is_told_as_it_is_by_then(standing: Standing) -> None:
+def test_what_may_have_been_told_when_the_daemon_died_is_told_as_it_is_by_then(standing: Severity) -> None:
     before, after = news(), news()
     before.stands("blog", "failing", "x", now=0)
     before.trying(before.due(5))
     after.restore(json.loads(json.dumps(before.told())))
     assert after.due(10_000) == ()
     after.stands("blog", standing, "", now=1)
-    assert [item.standing for item in after.due(6)] == [standing]
+    assert [item.severity for item in after.due(6)] == [standing]
 
 
 def test_who_may_have_heard_of_trouble_hears_of_its_end() -> None:
@@ -83,12 +83,12 @@ def test_who_may_have_heard_of_trouble_hears_of_its_end() -> None:
     known.stands("blog", "failing", "x", now=0)
     known.trying(known.due(5))
     known.stands("blog", "well", "", now=6)
-    assert [item.standing for item in known.due(11)] == ["well"]
+    assert [item.severity for item in known.due(11)] == ["well"]
 
 
 def test_what_an_app_wrote_is_neither_markup_nor_a_mention() -> None:
     payload = message.as_slack(
-        [Item(app="blog", standing="failing", text="<!channel> *x* @here \x1b[31m\u202e &")], "h"
+        [Entry(app="blog", severity="failing", text="<!channel> *x* @here \x1b[31m\u202e &")], "h"
     )
     told = payload["text"]
     assert "<" not in told
@@ -104,7 +104,7 @@ def hook() -> Iterator[Hook]:
 
 def bring(target: Target, within_s: float = 30) -> None:
     """One message, one try."""
-    asyncio.run(Courier(target, "web1", within_s=within_s).bring([ITEM]))
+    asyncio.run(Delivery(target, "web1", within_s=within_s).send([ITEM]))
 
 
 def test_a_webhook_gets_json_and_a_redirect_is_not_followed(hook: Hook) -> None:
@@ -143,7 +143,7 @@ class Facts(dict[str, str]):
 
 
 async def announced(hook: Hook, facts: Facts, report: Report, count: int) -> None:
-    announcer = Announcer(
+    announcer = Notifier(
         Webhook(url=hook.url),
         facts,
         host="web1",
@@ -152,9 +152,9 @@ async def announced(hook: Hook, facts: Facts, report: Report, count: int) -> Non
         trouble=lambda: "",
         failed=lambda what, then: None,
     )
-    announcer.tell("blog", report)
+    announcer.on_report("blog", report)
     async with asyncio.timeout(20):
-        keeping = asyncio.create_task(announcer.keep())
+        keeping = asyncio.create_task(announcer.run())
         while len(hook.got) < count or "unsure" in str(facts) or not facts:
             await asyncio.sleep(0.01)
         keeping.cancel()

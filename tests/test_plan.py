@@ -9,25 +9,25 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from reconciler.planning.apps.actions import (
-    Attend,
-    Blame,
-    Bury,
-    Discard,
-    Erase,
-    Hold,
+    ArmActivation,
+    ForgetApp,
     Listen,
-    Prove,
+    MarkGood,
     ReadSource,
+    Reap,
+    RecordFailure,
     Release,
+    RemoveBuild,
+    ServeHoldingPage,
     Sleep,
     Stage,
     Start,
-    StepAside,
     Stop,
+    StopHoldingPage,
     Unlisten,
 )
 from reconciler.planning.apps.failures import crash_delay_s
-from reconciler.planning.apps.observed import Instance, Observed, Pin, Rest, Supplies, Trouble
+from reconciler.planning.apps.observed import ExternalInputs, Failure, Instance, Observed, Override, SleepState
 from reconciler.planning.apps.plan import Plan, plan, state_when_failing
 from reconciler.planning.desired import Address, App, Binding, Bound, CrashPolicy, Revision, Server, Source
 from tests.world import (
@@ -75,7 +75,7 @@ def named(app: App | None, decided: Plan) -> str:
 
 def at_once(app: App | None, observed: Observed, *, now: float = NOW) -> str:
     """What is done beside everything else, as text."""
-    return "\n".join(f"{action}: {action.cause}" for action in plan(app, observed, now).at_once)
+    return "\n".join(f"{action}: {action.cause}" for action in plan(app, observed, now).immediate)
 
 
 def lines(text: str) -> str:
@@ -100,7 +100,7 @@ def test_the_first_deploy_stages_listens_and_starts() -> None:
 def test_an_app_as_asked_has_nothing_to_do() -> None:
     decided = plan(APP, serving(APP), NOW)
     assert (decided.actions, decided.state, decided.message) == ((), "running", "")
-    assert (decided.wanted, decided.look_again_at, decided.settled) == (V1.id, None, True)
+    assert (decided.wanted, decided.recheck_at, decided.settled) == (V1.id, None, True)
 
 
 def test_changed_code_is_staged_and_takes_over_before_the_old_instance_stops() -> None:
@@ -209,7 +209,7 @@ def test_builds_of_what_is_wanted_alive_or_proven_are_kept_and_others_go_once_th
         APP, "c3", builds=(B1.id, B2.id, B3.id), proven=(V2,), instances=(an_instance(V3, "i1", ready_at=NOW),)
     )
     assert planned(APP, unproven) == ""
-    assert planned(APP, replace(unproven, proven=(V3, V2))) == "discard build b1: newer builds took its place"
+    assert planned(APP, replace(unproven, known_good=(V3, V2))) == "discard build b1: newer builds took its place"
 
 
 def test_a_listener_that_could_not_be_fetched_back_gets_a_successor() -> None:
@@ -246,14 +246,14 @@ def dead(revision: Revision = V1, **different: Any) -> Instance:
     return an_instance(revision, end="was killed by SIGKILL", **different)
 
 
-def crashed(count: int, **different: Any) -> Trouble:
+def crashed(count: int, **different: Any) -> Failure:
     return a_trouble(V1, kind="crashed", count=count, **different)
 
 
-def remembered(app: App, observed: Observed) -> Trouble | None:
+def remembered(app: App, observed: Observed) -> Failure | None:
     """What burying the dead says of them."""
-    (bury,) = (a for a in plan(app, observed, NOW).actions if isinstance(a, Bury))
-    return bury.trouble
+    (bury,) = (a for a in plan(app, observed, NOW).actions if isinstance(a, Reap))
+    return bury.failure
 
 
 def test_a_crash_is_cleaned_up_and_started_again_at_once() -> None:
@@ -307,9 +307,9 @@ def test_a_crash_loop_waits_and_says_until_when_and_why() -> None:
     decided = plan(APP, looping, NOW)
     assert (decided.actions, decided.state, decided.settled) == ((), "failing", False)
     assert decided.message == "failed 5 times in a row, at last: exited with 3"
-    assert (decided.wanted, decided.failures, decided.look_again_at) == (V1.id, 5, NOW + 4)
+    assert (decided.wanted, decided.failures, decided.recheck_at) == (V1.id, 5, NOW + 4)
     held = replace(looping, holding=frozenset({ADDRESS}))
-    again = plan(APP, held, NOW).look_again_at
+    again = plan(APP, held, NOW).recheck_at
     assert again == NOW - 0.5 + crash_delay_s(APP.crash, 5, "blog")
     assert planned(APP, held, now=again) == "start revision v1: it failed: exited with 3"
 
@@ -334,13 +334,13 @@ def test_what_neither_serves_nor_will_is_ended_while_a_crash_loop_waits() -> Non
 def test_an_unreadable_source_is_read_again_even_while_a_crash_loop_waits() -> None:
     unreadable = a_look(APP, stale=True, problem="it is gone", tried_at=NOW - 26)
     looping = serving(APP, source=unreadable, instances=(), troubles=(crashed(40, last_at=NOW),))
-    assert plan(APP, looping, NOW).look_again_at == NOW + 4
+    assert plan(APP, looping, NOW).recheck_at == NOW + 4
 
 
 # Failing a gate, a release command, a probation
 
 
-def deployed(*troubles: Trouble, **different: Any) -> Observed:
+def deployed(*troubles: Failure, **different: Any) -> Observed:
     """The second revision is asked for and staged; the first one is proven and serves."""
     usual = serving(APP, "c2", builds=BOTH, instances=(an_instance(V1),), proven=(V1,), troubles=troubles)
     return waiting(replace(usual, **different), NOW - 3)
@@ -360,7 +360,7 @@ def test_a_revision_that_failed_its_gate_waits_while_the_one_before_it_serves() 
     decided = plan(APP, deployed(a_trouble(V2)), NOW)
     assert (decided.actions, decided.state, decided.failures) == ((), "degraded", 1)
     assert decided.message == f"revision {V2.id} failed: exited with 3; revision {V1.id} serves"
-    assert decided.look_again_at == NOW - 0.5 + crash_delay_s(APP.crash, 2, "blog")
+    assert decided.recheck_at == NOW - 0.5 + crash_delay_s(APP.crash, 2, "blog")
 
 
 def test_its_time_come_it_is_tried_again_beside_what_serves() -> None:
@@ -393,7 +393,7 @@ def test_the_one_before_is_brought_back_first_even_when_the_bad_one_may_be_tried
 def test_a_proven_revision_that_crashes_is_started_again_and_not_rolled_back() -> None:
     died = deployed(a_trouble(V2, kind="crashed"), instances=(), proven=(V2, V1))
     assert planned(APP, died) == "start revision v2: it failed: exited with 3"
-    looping = replace(died, troubles=(a_trouble(V2, kind="crashed", count=5),))
+    looping = replace(died, failures=(a_trouble(V2, kind="crashed", count=5),))
     assert (planned(APP, looping), plan(APP, looping, NOW).state) == ("", "failing")
 
 
@@ -422,7 +422,7 @@ def test_a_fallback_that_fails_too_is_not_started_without_a_pause() -> None:
     decided = plan(APP, both, NOW)
     assert (decided.actions, decided.state) == ((), "failing")
     held = replace(both, holding=frozenset({ADDRESS}))
-    assert plan(APP, held, NOW).look_again_at == NOW - 0.5 + crash_delay_s(APP.crash, 4, "blog")
+    assert plan(APP, held, NOW).recheck_at == NOW - 0.5 + crash_delay_s(APP.crash, 4, "blog")
 
 
 def test_a_fallback_that_serves_badly_where_it_never_proved_itself_is_not_started_anew_at_once() -> None:
@@ -432,7 +432,7 @@ def test_a_fallback_that_serves_badly_where_it_never_proved_itself_is_not_starte
     observed = deployed(a_trouble(back, last_at=NOW), instances=(ill,), builds=(B1.id,), listeners=doors)
     decided = plan(moved, observed, NOW)
     assert [type(a) for a in decided.actions] == [Stage, Start, Stop]  # the target, and not yet what it went back to
-    assert decided.look_again_at == NOW + crash_delay_s(APP.crash, 2, "blog")
+    assert decided.recheck_at == NOW + crash_delay_s(APP.crash, 2, "blog")
     due = plan(moved, observed, LATER)
     assert due.first == Start(revision=back, failing=replace(a_trouble(back, count=2), last_at=LATER), cause="")
 
@@ -445,7 +445,7 @@ def test_a_half_started_fallback_is_waited_for() -> None:
 def test_once_it_has_served_for_its_probation_a_revision_is_proven() -> None:
     young = serving(APP, proven=(), instances=(an_instance(V1, ready_at=NOW - 9),))
     decided = plan(APP, young, NOW)
-    assert (decided.actions, decided.state, decided.settled, decided.look_again_at) == ((), "running", True, NOW + 1)
+    assert (decided.actions, decided.state, decided.settled, decided.recheck_at) == ((), "running", True, NOW + 1)
     assert planned(APP, young, now=NOW + 1) == "note that revision v1 is good: it served for 10 s"
 
 
@@ -493,21 +493,19 @@ def test_a_release_command_that_fails_waits_like_a_gate_while_the_one_before_ser
 
 def test_a_release_command_that_fails_for_what_sleeps_is_not_run_without_a_pause() -> None:
     lazy = replace(MIGRATING, lazy=True)
-    asleep = Observed(
-        source=a_look(lazy), builds=(B1.id,), listeners=frozenset({ADDRESS}), attended=frozenset({ADDRESS})
-    )
-    failing = replace(asleep, troubles=(a_trouble(lazy.revision("c1"), count=3),))
+    asleep = Observed(source=a_look(lazy), builds=(B1.id,), listeners=frozenset({ADDRESS}), armed=frozenset({ADDRESS}))
+    failing = replace(asleep, failures=(a_trouble(lazy.revision("c1"), count=3),))
     decided = plan(lazy, failing, NOW)
     assert (decided.actions, decided.state, decided.settled) == ((), "sleeping", False)
-    assert decided.look_again_at == NOW - 0.5 + crash_delay_s(APP.crash, 3, "blog")
-    assert [type(a) for a in plan(lazy, failing, decided.look_again_at).actions] == [Release]
+    assert decided.recheck_at == NOW - 0.5 + crash_delay_s(APP.crash, 3, "blog")
+    assert [type(a) for a in plan(lazy, failing, decided.recheck_at).actions] == [Release]
 
 
 # Wishes of an operator
 
 
 def test_an_app_stopped_by_hand_ends_until_its_manifest_changes() -> None:
-    pin = Pin(kind="stopped", about=APP.fingerprint)
+    pin = Override(kind="stopped", holds_for=APP.fingerprint)
     assert planned(APP, serving(APP, pin=pin)) == lines("""
         stop instance i1: it was stopped by hand, until its manifest changes
         close 127.0.0.1:8001: it was stopped by hand, until its manifest changes
@@ -518,13 +516,13 @@ def test_an_app_stopped_by_hand_ends_until_its_manifest_changes() -> None:
 
 
 def test_an_app_rolled_back_by_hand_serves_that_revision_until_its_source_changes() -> None:
-    pin = Pin(kind="rolled back", about=V2.id, revision=V1)
+    pin = Override(kind="rolled back", holds_for=V2.id, revision=V1)
     rolled = serving(APP, "c2", builds=BOTH, instances=(an_instance(V2),), proven=(V2, V1), pin=pin)
     assert planned(APP, rolled) == lines("""
         start revision v1: its code changed
         stop instance i1: its successor serves
     """)
-    back = replace(rolled, instances=(an_instance(V1),), proven=(V1, V2))
+    back = replace(rolled, instances=(an_instance(V1),), known_good=(V1, V2))
     decided = plan(APP, back, NOW)
     assert (decided.actions, decided.state, decided.wanted) == ((), "running", V1.id)
     assert decided.message == "rolled back by hand, until its manifest or source changes"
@@ -533,7 +531,7 @@ def test_an_app_rolled_back_by_hand_serves_that_revision_until_its_source_change
 
 
 def test_a_revision_rolled_back_to_whose_build_is_gone_is_given_up() -> None:
-    pin = Pin(kind="rolled back", about=V2.id, revision=V1)
+    pin = Override(kind="rolled back", holds_for=V2.id, revision=V1)
     assert planned(APP, serving(APP, "c2", pin=pin)) == ""
 
 
@@ -568,7 +566,7 @@ def test_an_instance_that_loses_a_worker_on_probation_gives_way_to_what_was_prov
     fell = serving(APP, "c2", builds=BOTH, instances=(lost,), proven=(V1,))
     blame = plan(APP, fell, NOW).first
     assert str(blame) == "note that instance i1 failed"
-    assert isinstance(blame, Blame)
+    assert isinstance(blame, RecordFailure)
     blamed = after(fell, blame, NOW)
     assert planned(APP, blamed) == lines("""
         start revision v1: revision v2 cannot serve: a worker of gunicorn 4242 died on probation
@@ -577,7 +575,7 @@ def test_an_instance_that_loses_a_worker_on_probation_gives_way_to_what_was_prov
     decided = plan(APP, back, NOW)
     assert [str(action) for action in decided.actions] == ["stop instance i1"]
     assert decided.state == "degraded"
-    again_at = decided.look_again_at
+    again_at = decided.recheck_at
     assert again_at is not None
     assert planned(APP, without_instance(back, "i1"), now=again_at).startswith("start revision v2: it failed")
 
@@ -588,8 +586,8 @@ def test_an_instance_that_loses_workers_with_nothing_to_go_back_to_serves_on_unt
     decided = plan(APP, blamed, NOW)
     assert (decided.actions, decided.state) == ((), "degraded")
     assert decided.message.endswith("it goes on as well as it can")
-    assert decided.look_again_at is not None
-    assert planned(APP, blamed, now=decided.look_again_at) == lines("""
+    assert decided.recheck_at is not None
+    assert planned(APP, blamed, now=decided.recheck_at) == lines("""
         start revision v1: it failed: exited with 3
         stop instance i1: its successor serves
     """)
@@ -612,16 +610,18 @@ def test_what_a_worker_says_of_itself_is_shown() -> None:
 def test_maintenance_ends_what_runs_and_keeps_the_door_which_the_daemon_answers() -> None:
     app = replace(APP, state="maintenance", holding_page="/apps/503.html")
     assert planned(app, serving(APP)) == "stop instance i1: its manifest says state: maintenance"
-    assert plan(app, serving(APP), NOW).at_once == (Hold(address=ADDRESS, page="/apps/503.html", cause=""),)
+    assert plan(app, serving(APP), NOW).immediate == (
+        ServeHoldingPage(address=ADDRESS, page="/apps/503.html", cause=""),
+    )
     held = serving(app, instances=(), holding=frozenset({ADDRESS}))
     decided = plan(app, held, NOW)
-    assert (decided.actions, decided.at_once, decided.state, decided.settled) == ((), (), "maintenance", True)
+    assert (decided.actions, decided.immediate, decided.state, decided.settled) == ((), (), "maintenance", True)
 
 
 def test_maintenance_opens_the_door_of_an_app_never_seen() -> None:
     app = replace(APP, state="maintenance")
     assert planned(app, Observed()) == "listen on 127.0.0.1:8001: 127.0.0.1:8001 is not open"
-    assert plan(app, Observed(), NOW).at_once == ()
+    assert plan(app, Observed(), NOW).immediate == ()
 
 
 def test_maintenance_moves_with_the_port() -> None:
@@ -648,7 +648,7 @@ LAZY = an_app(lazy=True)
 def test_an_app_that_nobody_asks_for_is_put_to_sleep() -> None:
     busy = serving(TIRED, instances=(an_instance(V1, busy_at=NOW - 59),))
     decided = plan(TIRED, busy, NOW)
-    assert (decided.actions, decided.state, decided.look_again_at) == ((), "running", NOW + 1)
+    assert (decided.actions, decided.state, decided.recheck_at) == ((), "running", NOW + 1)
     assert planned(TIRED, busy, now=NOW + 1) == "put instance i1 to sleep: no request for 60 s"
 
 
@@ -656,20 +656,20 @@ def test_an_app_that_nobody_asks_for_is_put_to_sleep() -> None:
 def test_idleness_counts_from_the_last_sign_that_somebody_is_there(lately: str) -> None:
     times = {"ready_at": NOW - 500, "busy_at": NOW - 500, "knocked_at": NOW - 500} | {lately: NOW - 10}
     one = an_instance(V1, ready_at=times["ready_at"], busy_at=times["busy_at"])
-    seen = serving(TIRED, instances=(one,), rest=Rest(gated=V1.id, knocked_at=times["knocked_at"]))
-    assert plan(TIRED, seen, NOW).look_again_at == NOW + 50
+    seen = serving(TIRED, instances=(one,), rest=SleepState(gate_passed=V1.id, activated_at=times["knocked_at"]))
+    assert plan(TIRED, seen, NOW).recheck_at == NOW + 50
 
 
 def test_what_sleeps_has_nothing_to_do_and_its_door_is_attended() -> None:
     decided = plan(TIRED, sleeping(TIRED), NOW)
-    assert (decided.actions, decided.at_once, decided.state) == ((), (), "sleeping")
-    assert (decided.settled, decided.look_again_at) == (True, None)
-    fallen = replace(sleeping(TIRED), attended=frozenset())
+    assert (decided.actions, decided.immediate, decided.state) == ((), (), "sleeping")
+    assert (decided.settled, decided.recheck_at) == (True, None)
+    fallen = replace(sleeping(TIRED), armed=frozenset())
     assert at_once(TIRED, fallen) == "wait for a connection on 127.0.0.1:8001: it sleeps"
 
 
 def test_a_knock_wakes_and_a_waking_app_is_running() -> None:
-    knocked = sleeping(TIRED, rest=Rest(gated=V1.id, knocked_at=NOW), attended=frozenset())
+    knocked = sleeping(TIRED, rest=SleepState(gate_passed=V1.id, activated_at=NOW), attended=frozenset())
     assert planned(TIRED, knocked) == "start revision v1: somebody asked for it"
     assert (plan(TIRED, knocked, NOW).state, at_once(TIRED, knocked)) == ("running", "")
 
@@ -688,13 +688,13 @@ def test_what_was_gated_asleep_and_failed_sleeps_on_until_its_time_to_be_gated_a
     bad = sleeping(TIRED, source=a_look(TIRED, "c2"), builds=BOTH, troubles=(a_trouble(V2),))
     decided = plan(TIRED, bad, NOW)
     assert (decided.actions, decided.state, decided.message) == ((), "sleeping", "exited with 3")
-    assert (decided.settled, decided.at_once) == (False, ())
-    assert decided.look_again_at == NOW - 0.5 + crash_delay_s(APP.crash, 2, "blog")
-    assert planned(TIRED, bad, now=decided.look_again_at) == "start revision v2: it failed: exited with 3"
+    assert (decided.settled, decided.immediate) == (False, ())
+    assert decided.recheck_at == NOW - 0.5 + crash_delay_s(APP.crash, 2, "blog")
+    assert planned(TIRED, bad, now=decided.recheck_at) == "start revision v2: it failed: exited with 3"
 
 
 def test_a_knock_at_what_was_gated_asleep_and_failed_brings_the_one_before() -> None:
-    rest = Rest(gated=V1.id, knocked_at=NOW)
+    rest = SleepState(gate_passed=V1.id, activated_at=NOW)
     bad = sleeping(TIRED, source=a_look(TIRED, "c2"), builds=BOTH, troubles=(a_trouble(V2),), rest=rest)
     assert planned(TIRED, bad) == "start revision v1: revision v2 cannot serve: exited with 3"
 
@@ -705,8 +705,8 @@ def test_what_is_lazy_is_staged_and_not_even_gated_before_somebody_knocks() -> N
 
 
 def test_what_is_lazy_stays_up_once_it_was_asked_for() -> None:
-    up = serving(LAZY, rest=Rest(knocked_at=NOW - 80))
-    assert (planned(LAZY, up, now=LATER), plan(LAZY, up, NOW).look_again_at) == ("", None)
+    up = serving(LAZY, rest=SleepState(activated_at=NOW - 80))
+    assert (planned(LAZY, up, now=LATER), plan(LAZY, up, NOW).recheck_at) == ("", None)
 
 
 def test_an_app_that_serves_is_not_put_to_sleep_by_becoming_lazy() -> None:
@@ -714,7 +714,7 @@ def test_an_app_that_serves_is_not_put_to_sleep_by_becoming_lazy() -> None:
 
 
 def test_a_waking_app_that_crashes_is_woken_again() -> None:
-    crash = sleeping(TIRED, rest=Rest(gated=V1.id, knocked_at=NOW - 2), troubles=(crashed(1),))
+    crash = sleeping(TIRED, rest=SleepState(gate_passed=V1.id, activated_at=NOW - 2), troubles=(crashed(1),))
     assert planned(TIRED, crash) == "start revision v1: it failed: exited with 3"
 
 
@@ -722,7 +722,7 @@ def test_who_knocks_while_the_last_requests_finish_does_not_wait_for_them() -> N
     finishing = sleeping(TIRED, instances=(an_instance(V1, stopping_since=NOW - 1),), attended=frozenset())
     assert planned(TIRED, finishing) == "stop instance i1: it is asleep"
     assert at_once(TIRED, finishing) == "wait for a connection on 127.0.0.1:8001: it sleeps"
-    knocked = replace(finishing, rest=Rest(gated=V1.id, knocked_at=NOW))
+    knocked = replace(finishing, sleep_state=SleepState(gate_passed=V1.id, activated_at=NOW))
     first = plan(TIRED, knocked, NOW).first
     assert isinstance(first, Start)
 
@@ -737,12 +737,12 @@ def test_the_half_started_of_what_sleeps_is_ended() -> None:
 
 def test_clients_wait_for_patience_and_are_answered_then() -> None:
     looping = serving(APP, instances=(), troubles=(crashed(5),), unserved_since=NOW - 4)
-    assert (at_once(APP, looping), plan(APP, looping, NOW).look_again_at) == ("", NOW + 1)
+    assert (at_once(APP, looping), plan(APP, looping, NOW).recheck_at) == ("", NOW + 1)
     assert at_once(APP, looping, now=NOW + 1) == "answer for the app on 127.0.0.1:8001: nothing can serve"
 
 
 def test_the_patience_of_who_knocks_begins_with_the_knock() -> None:
-    waking = sleeping(TIRED, rest=Rest(gated=V1.id, knocked_at=NOW - 1), troubles=(crashed(5),))
+    waking = sleeping(TIRED, rest=SleepState(gate_passed=V1.id, activated_at=NOW - 1), troubles=(crashed(5),))
     assert (at_once(TIRED, waking), at_once(TIRED, waking, now=NOW + 4)) == (
         "",
         "answer for the app on 127.0.0.1:8001: nothing can serve",
@@ -752,7 +752,7 @@ def test_the_patience_of_who_knocks_begins_with_the_knock() -> None:
 def test_while_a_slow_start_lasts_clients_are_answered_too() -> None:
     slow = serving(APP, instances=(an_instance(V1, ready_at=None),), unserved_since=NOW - 10)
     decided = plan(APP, slow, NOW)
-    assert decided.at_once == (Hold(address=ADDRESS, page=None, cause=""),)
+    assert decided.immediate == (ServeHoldingPage(address=ADDRESS, page=None, cause=""),)
     assert isinstance(decided.first, Start)
 
 
@@ -765,7 +765,7 @@ def test_while_a_source_is_being_read_the_doors_are_not_forgotten() -> None:
     served = serving(APP, source=stale, holding=frozenset({ADDRESS}))
     assert at_once(APP, served) == "stop answering for the app on 127.0.0.1:8001: an instance serves"
     unserved = serving(APP, source=stale, instances=(), unserved_since=NOW - 4)
-    assert plan(APP, unserved, NOW).look_again_at == NOW + 1
+    assert plan(APP, unserved, NOW).recheck_at == NOW + 1
     assert at_once(APP, unserved, now=NOW + 1) == "answer for the app on 127.0.0.1:8001: nothing can serve"
 
 
@@ -783,7 +783,7 @@ NEEDY = an_app(depends_on=("api",))
 
 
 def test_what_depends_on_another_is_made_ready_and_waits_for_it() -> None:
-    first = Observed(source=a_look(NEEDY), absent=("api",))
+    first = Observed(source=a_look(NEEDY), unmet_dependencies=("api",))
     assert planned(NEEDY, first) == lines("""
         listen on 127.0.0.1:8001: 127.0.0.1:8001 is not open
         stage build b1: it was never staged
@@ -824,7 +824,7 @@ def test_what_others_lean_on_is_stopped_after_them(app: App | None) -> None:
 
 def test_what_goes_into_maintenance_serves_until_what_leans_on_it_and_ends_has_ended() -> None:
     decided = plan(replace(APP, state="maintenance"), serving(APP, leaning=("shop",)), NOW)
-    assert (decided.actions, decided.at_once, decided.state, decided.settled) == ((), (), "maintenance", False)
+    assert (decided.actions, decided.immediate, decided.state, decided.settled) == ((), (), "maintenance", False)
     assert decided.message.endswith("; waits for shop to stop")
 
 
@@ -863,7 +863,7 @@ def test_a_removed_app_goes_away_with_all_it_left() -> None:
 
 
 def test_a_removed_app_of_which_only_traces_are_left_is_forgotten() -> None:
-    assert planned(None, Observed(traces=True)) == "forget the app: no manifest asks for it any more"
+    assert planned(None, Observed(has_residue=True)) == "forget the app: no manifest asks for it any more"
 
 
 def test_of_an_app_that_nobody_asks_for_and_that_left_nothing_there_is_nothing_to_do() -> None:
@@ -889,7 +889,7 @@ def test_the_dead_are_buried_before_a_source_is_read() -> None:
 def test_an_unreadable_source_leaves_the_last_build_serving_and_is_tried_again_later() -> None:
     unreadable = serving(APP, source=a_look(APP, stale=True, problem="it is gone", tried_at=NOW - 10))
     decided = plan(APP, unreadable, NOW)
-    assert (decided.actions, decided.state, decided.look_again_at) == ((), "degraded", NOW + 20)
+    assert (decided.actions, decided.state, decided.recheck_at) == ((), "degraded", NOW + 20)
     assert decided.message == "its last build serves, but it is gone"
     assert planned(APP, unreadable, now=NOW + 20) == "read source /apps/blog: it changed"
 
@@ -960,14 +960,14 @@ def _running(draw: st.DrawFn, *, may_sleep: bool | None = None) -> tuple[App, Ob
     elif may_sleep and not app.lazy:
         app = replace(app, idle_after_s=60.0)
     observed = draw(anything_observed(app))
-    return app, observed if not _ends(app, observed) else replace(observed, pin=None)
+    return app, observed if not _ends(app, observed) else replace(observed, override=None)
 
 
 @given(_running(), st.floats(min_value=0, max_value=0.999))
 def test_until_it_says_to_look_again_time_alone_changes_no_plan(running: "Running", part: float) -> None:
     app, observed = running
     decided = plan(app, observed, NOW)
-    until = NOW + 1e6 if decided.look_again_at is None else decided.look_again_at
+    until = NOW + 1e6 if decided.recheck_at is None else decided.recheck_at
     later = plan(app, observed, NOW + (until - NOW) * part)
     assert replace(later, actions=()) == replace(decided, actions=())
     assert list(map(str, later.actions)) == list(map(str, decided.actions))
@@ -994,10 +994,10 @@ def _story(app: App | None, observed: Observed, content: str, broken: frozenset[
         story.append((decided, observed, now))
         match decided.first:
             case None:
-                if decided.look_again_at is None:
+                if decided.recheck_at is None:
                     return story
-                assert decided.look_again_at > now, "it would look again and again at the same instant"
-                now = decided.look_again_at
+                assert decided.recheck_at > now, "it would look again and again at the same instant"
+                now = decided.recheck_at
             case Start() as first if first.revision.id in broken:
                 observed = failed(observed, first, now, "exited with 3")
             case first:
@@ -1010,17 +1010,17 @@ def _story(app: App | None, observed: Observed, content: str, broken: frozenset[
 def _attended_to(app: App | None, observed: Observed, now: float) -> Observed:
     """What is to be done at once is done, and is done by that."""
     decided = plan(app, observed, now)
-    for action in decided.at_once:
-        assert isinstance(action, Hold | StepAside | Attend)
+    for action in decided.immediate:
+        assert isinstance(action, ServeHoldingPage | StopHoldingPage | ArmActivation)
         observed = after(observed, action, now)
-    if decided.at_once:
-        assert plan(app, observed, now).at_once == ()
+    if decided.immediate:
+        assert plan(app, observed, now).immediate == ()
     return observed
 
 
 def _ends(app: App, observed: Observed) -> bool:
-    pin = observed.pin
-    return app.state == "stopped" or (pin is not None and pin.kind == "stopped" and pin.about == app.fingerprint)
+    pin = observed.override
+    return app.state == "stopped" or (pin is not None and pin.kind == "stopped" and pin.holds_for == app.fingerprint)
 
 
 @given(situations(), st.sampled_from(CONTENTS))
@@ -1030,14 +1030,14 @@ def test_every_story_ends_with_what_was_asked_for(situation: Situation, content:
     last, end, _ = story[-1]
     event(f"{last.state} after {len(story) // 4 * 4} steps")
     if app is None or _ends(app, observed):
-        if observed.leaning and any(i.end is None for i in observed.instances):
+        if observed.stopping_dependents and any(i.end is None for i in observed.instances):
             assert (last.state, len(story)) == ("stopping", 1)
         elif app is None:
-            assert end == Observed(leaning=end.leaning, changes=end.changes)
+            assert end == Observed(stopping_dependents=end.stopping_dependents, source_generation=end.source_generation)
         else:
             assert (last.state, last.settled) == ("stopped", True)
             assert (end.instances, end.listeners) == ((), frozenset())
-    elif app.state == "maintenance" and observed.leaning and any(i.end is None for i in observed.instances):
+    elif app.state == "maintenance" and observed.stopping_dependents and any(i.end is None for i in observed.instances):
         assert (last.state, last.settled) == ("maintenance", False)
     elif app.state == "maintenance":
         assert (last.state, last.settled) == ("maintenance", True)
@@ -1049,16 +1049,16 @@ def test_every_story_ends_with_what_was_asked_for(situation: Situation, content:
         assert last.wanted == wanted.id
         if last.state == "sleeping":
             assert is_asleep(app, wanted, end)
-            assert end.rest.gated == wanted.id or (app.lazy and end.rest.gated is None)
+            assert end.sleep_state.gate_passed == wanted.id or (app.lazy and end.sleep_state.gate_passed is None)
             assert app.lazy or app.idle_after_s is not None
         elif last.state == "pending":
-            assert end.absent
+            assert end.unmet_dependencies
             assert not end.serves
             assert wanted.build.id in end.builds
         else:
             assert last.state in ("running", "degraded")
             assert is_served(app, "", end, wanted)
-            assert end.proven[0] == wanted
+            assert end.known_good[0] == wanted
             assert len(end.builds) <= 4
 
 
@@ -1067,7 +1067,7 @@ def test_what_serves_is_never_stopped_before_another_one_does(situation: Running
     """Unless it was only started to be gated, by an app that sleeps."""
     app, observed = situation
     for decided, seen, _ in _story(app, observed, content, frozenset({app.revision(broken).id})):
-        gating = app.may_sleep and seen.rest.gated is not None and seen.rest.knocked_at is None
+        gating = app.may_sleep and seen.sleep_state.gate_passed is not None and seen.sleep_state.activated_at is None
         if isinstance(decided.first, Stop) and not gating:
             (stopped,) = (i for i in seen.instances if i.id == decided.first.instance)
             assert not stopped.serves or any(i.serves for i in seen.instances if i is not stopped)
@@ -1077,11 +1077,11 @@ def test_what_serves_is_never_stopped_before_another_one_does(situation: Running
 def test_no_build_or_listener_is_taken_from_under_an_instance(situation: Situation, content: str) -> None:
     for decided, seen, _ in _story(*situation, content):
         match decided.first:
-            case Discard(build=build):
+            case RemoveBuild(build=build):
                 assert build not in {i.build for i in seen.alive}
             case Unlisten(address=address):
                 assert address not in {i.address for i in seen.alive}
-            case Erase():
+            case ForgetApp():
                 assert (seen.alive, seen.builds, seen.listeners) == ((), (), frozenset())
             case _:
                 pass
@@ -1110,7 +1110,7 @@ def test_a_revision_that_failed_is_not_started_before_its_time(situation: Runnin
     app, observed = situation
     for decided, seen, now in _story(app, observed, content, frozenset({app.revision(broken).id})):
         if isinstance(decided.first, Start):
-            trouble = seen.trouble_of(decided.first.revision.id)
+            trouble = seen.failure_of(decided.first.revision.id)
             if trouble is not None and coming_up(seen, decided.first.revision) is None:
                 more = trouble.kind == "bad" and decided.first.revision.id == decided.wanted and seen.serves
                 assert now >= trouble.last_at + crash_delay_s(app.crash, trouble.count + more, app.name)
@@ -1131,17 +1131,17 @@ def test_while_the_wanted_revision_is_bad_the_last_proven_one_serves_or_is_broug
     situation: Running, content: str, broken: str
 ) -> None:
     app, observed = situation
-    observed = replace(observed, rest=Rest(), absent=())
+    observed = replace(observed, sleep_state=SleepState(), unmet_dependencies=())
     for decided, seen, _ in _story(app, observed, content, frozenset({app.revision(broken).id})):
         first = decided.first
-        trouble = seen.trouble_of(decided.wanted or "")
+        trouble = seen.failure_of(decided.wanted or "")
         if not isinstance(first, Start) or trouble is None or trouble.kind != "bad" or seen.serves:
             continue
         if coming_up(seen, first.revision) is not None:
             continue
-        back = [replace(p, address=app.address) for p in seen.proven if p.build.id in seen.builds]
-        back = [b for b in back if b.id != decided.wanted and not any(p.id == decided.wanted for p in seen.proven)]
-        if back and seen.trouble_of(back[0].id) is None:
+        back = [replace(p, address=app.address) for p in seen.known_good if p.build.id in seen.builds]
+        back = [b for b in back if b.id != decided.wanted and not any(p.id == decided.wanted for p in seen.known_good)]
+        if back and seen.failure_of(back[0].id) is None:
             assert first.revision == back[0]
 
 
@@ -1150,12 +1150,12 @@ def test_what_sleeps_is_only_woken_by_a_knock_or_to_gate_a_new_revision(situatio
     app, observed = situation
     gated: list[str] = []
     for decided, seen, _ in _story(app, observed, content):
-        if isinstance(decided.first, Start) and seen.rest.knocked_at is None and not seen.alive:
+        if isinstance(decided.first, Start) and seen.sleep_state.activated_at is None and not seen.alive:
             woken = decided.first.revision.id
-            if seen.rest.gated is None:
+            if seen.sleep_state.gate_passed is None:
                 assert not app.lazy
             else:
-                assert woken not in (seen.rest.gated, None)
+                assert woken not in (seen.sleep_state.gate_passed, None)
                 gated.append(woken)
     assert len(gated) == len(set(gated))
 
@@ -1169,9 +1169,9 @@ def test_nothing_is_put_to_sleep_that_somebody_asked_for_lately(situation: Situa
             assert app is not None
             assert one.ready_at is not None
             assert (one.revision, [i for i in seen.alive if i is not one]) == (decided.first.revision, [])
-            if seen.rest.knocked_at is not None:
+            if seen.sleep_state.activated_at is not None:
                 assert app.idle_after_s is not None
-                assert now - max(one.ready_at, one.busy_at or 0, seen.rest.knocked_at) >= app.idle_after_s
+                assert now - max(one.ready_at, one.busy_at or 0, seen.sleep_state.activated_at) >= app.idle_after_s
 
 
 @given(_running(), st.sampled_from(CONTENTS), st.sampled_from(CONTENTS))
@@ -1181,8 +1181,8 @@ def test_the_daemon_never_answers_while_an_instance_serves(situation: Running, c
     for decided, seen, now in _story(app, observed, content, frozenset({app.revision(broken).id})):
         if seen.serves:
             assert seen.holding == frozenset()
-        elif seen.rest.knocked_at is None or now >= seen.rest.knocked_at + app.patience_s:
-            asleep = app.address in seen.attended
+        elif seen.sleep_state.activated_at is None or now >= seen.sleep_state.activated_at + app.patience_s:
+            asleep = app.address in seen.armed
             since = seen.unserved_since
             if app.address in seen.listeners and since is not None and now >= since + app.patience_s:
                 assert asleep or app.address in seen.holding, decided
@@ -1194,7 +1194,7 @@ def test_planning_is_a_function_and_what_is_planned_is_planned_once(situation: S
     decided = plan(app, observed, NOW)
     assert decided == plan(app, observed, NOW)
     assert len({str(a) for a in decided.actions}) == len(decided.actions)
-    assert len({str(a) for a in decided.at_once}) == len(decided.at_once)
+    assert len({str(a) for a in decided.immediate}) == len(decided.immediate)
 
 
 @given(situations(), st.sampled_from(CONTENTS))
@@ -1203,7 +1203,7 @@ def test_what_a_plan_foresees_is_what_is_done(situation: Situation, content: str
     app, observed = situation
     observed = _attended_to(app, observed, NOW)
     decided = plan(app, observed, NOW)
-    while decided.first is not None and not isinstance(decided.first, ReadSource | Bury | Start | Prove | Sleep):
+    while decided.first is not None and not isinstance(decided.first, ReadSource | Reap | Start | MarkGood | Sleep):
         observed = after(observed, decided.first, NOW, content=content)
         foreseen = [a for a in decided.actions[1:] if not isinstance(a, Unlisten)]
         decided = plan(app, observed, NOW)
@@ -1232,7 +1232,7 @@ def test_what_is_settled_has_nothing_left_to_do_and_is_as_asked(situation: Situa
 def test_a_second_look_is_due_in_the_future_or_not_at_all(situation: Situation) -> None:
     app, observed = situation
     seen = _attended_to(app, observed, NOW)
-    again = plan(app, seen, NOW).look_again_at
+    again = plan(app, seen, NOW).recheck_at
     assert again is None or NOW < again < NOW + 1e6
 
 
@@ -1241,18 +1241,18 @@ def test_until_the_next_look_is_due_time_alone_changes_nothing(situation: Situat
     app, observed = situation
     seen = _attended_to(app, observed, NOW)
     decided = plan(app, seen, NOW)
-    until = decided.look_again_at or NOW + 1e5
+    until = decided.recheck_at or NOW + 1e5
     for share in (0.3, 0.999):
         later = plan(app, seen, NOW + (until - NOW) * share)
-        assert (later.actions, later.at_once, later.look_again_at) == (
-            decided.actions, (), decided.look_again_at
+        assert (later.actions, later.immediate, later.recheck_at) == (
+            decided.actions, (), decided.recheck_at
         )  # fmt: skip
 
 
 @given(situations())
 def test_every_action_has_a_cause(situation: Situation) -> None:
     decided = plan(*situation, NOW)
-    assert all(action.cause for action in (*decided.actions, *decided.at_once))
+    assert all(action.cause for action in (*decided.actions, *decided.immediate))
 
 
 def test_a_listener_is_opened_only_where_the_app_is_asked_to_listen() -> None:
@@ -1266,19 +1266,19 @@ def test_a_listener_is_opened_only_where_the_app_is_asked_to_listen() -> None:
 BOUND = Bound(service="db", type="sqlite", label="sqlite", plan="free", instance="i1", grant="g1", credentials="c1")
 NEWER = replace(BOUND, grant="g2", credentials="c2")
 BINDING = an_app(bindings=(Binding(service="db"),))
-WITH = Supplies(bound=(BOUND,), held={"db": BOUND})
-WITHOUT = Supplies(missing=("service db: it is being made",))
+WITH = ExternalInputs(bound=(BOUND,), held={"db": BOUND})
+WITHOUT = ExternalInputs(missing=("service db: it is being made",))
 RAN = BINDING.revision("c1", (BOUND,))
 
 
-def ran(supplies: Supplies, **different: Any) -> Observed:
+def ran(supplies: ExternalInputs, **different: Any) -> Observed:
     """An app that ran with its service."""
-    observed = replace(serving(BINDING), instances=(an_instance(RAN, "i1"),), proven=(RAN,), supplies=supplies)
+    observed = replace(serving(BINDING), instances=(an_instance(RAN, "i1"),), known_good=(RAN,), inputs=supplies)
     return replace(observed, **different)
 
 
 def test_an_app_waits_for_its_service_with_everything_else_made_ready() -> None:
-    known = Observed(source=a_look(BINDING), supplies=WITHOUT)
+    known = Observed(source=a_look(BINDING), inputs=WITHOUT)
     decided = plan(BINDING, known, NOW)
     assert [type(action) for action in decided.actions] == [Listen, Stage]
     assert (decided.state, decided.message) == ("pending", "waits for service db: it is being made")
@@ -1303,7 +1303,7 @@ def test_without_any_credentials_what_ran_last_cannot_come_back() -> None:
 
 
 def test_new_credentials_are_handed_over() -> None:
-    start, stop = plan(BINDING, ran(Supplies(bound=(NEWER,), held={"db": NEWER})), NOW).actions
+    start, stop = plan(BINDING, ran(ExternalInputs(bound=(NEWER,), held={"db": NEWER})), NOW).actions
     assert isinstance(start, Start)
     assert start.revision == BINDING.revision("c1", (NEWER,))
     assert isinstance(stop, Stop)
@@ -1312,7 +1312,9 @@ def test_new_credentials_are_handed_over() -> None:
 def test_a_fallback_gets_the_credentials_of_today() -> None:
     other = replace(BINDING, env={"A": "B"})
     target = other.revision("c1", (NEWER,))
-    known = ran(Supplies(bound=(NEWER,), held={"db": NEWER}), instances=(), troubles=(a_trouble(target, kind="bad"),))
+    known = ran(
+        ExternalInputs(bound=(NEWER,), held={"db": NEWER}), instances=(), troubles=(a_trouble(target, kind="bad"),)
+    )
     start = plan(other, replace(known, source=a_look(other)), NOW).first
     assert isinstance(start, Start)
     assert start.revision == BINDING.revision("c1", (NEWER,))
@@ -1322,16 +1324,18 @@ def test_a_revision_of_a_service_that_was_made_anew_is_none_to_fall_back_to() ->
     anew = replace(NEWER, instance="i2")
     other = replace(BINDING, env={"A": "B"})
     target = other.revision("c1", (anew,))
-    known = ran(Supplies(bound=(anew,), held={"db": anew}), instances=(), troubles=(a_trouble(target, kind="bad"),))
+    known = ran(
+        ExternalInputs(bound=(anew,), held={"db": anew}), instances=(), troubles=(a_trouble(target, kind="bad"),)
+    )
     first = plan(other, replace(known, source=a_look(other)), NOW).first
     assert not isinstance(first, Start) or first.revision == target
 
 
 def test_a_rollback_by_hand_outlives_a_rotation() -> None:
     back = replace(BINDING, env={"OLD": "1"}).revision("c1", (BOUND,))
-    pin = Pin(kind="rolled back", about=BINDING.revision("c1").id, revision=back)
+    pin = Override(kind="rolled back", holds_for=BINDING.revision("c1").id, revision=back)
     for bound in (BOUND, NEWER):
-        decided = plan(BINDING, ran(Supplies(bound=(bound,), held={"db": bound}), pin=pin), NOW)
+        decided = plan(BINDING, ran(ExternalInputs(bound=(bound,), held={"db": bound}), pin=pin), NOW)
         assert decided.wanted == replace(back, bindings=(bound,)).id
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from reconciler.services.client_programs import by_uri
-from reconciler.services.provisioner import Impossible
+from reconciler.services.provisioner import Misconfigured
 
 _PG = {"PGHOST": "db.test", "PGPORT": "5432", "PGUSER": "a b", "PGPASSWORD": "p/w", "PGDATABASE": "shop"}
 
@@ -51,7 +51,7 @@ def test_url_is_as_good_as_uri() -> None:
 def test_what_nothing_opens_is_told_without_its_password(
     credentials: dict[str, bool | int | float | str | None],
 ) -> None:
-    with pytest.raises(Impossible) as raised:
+    with pytest.raises(Misconfigured) as raised:
         by_uri("queue", dict(credentials))
     assert "queue" in str(raised.value)
     assert "hunter2" not in str(raised.value)
@@ -62,7 +62,7 @@ def test_any_uri_is_opened_or_impossible(uri: str) -> None:
     for text in (uri, f"mysql://{uri}", f"redis://{uri}", f"postgres://{uri}"):
         try:
             by_uri("db", {"uri": text})
-        except Impossible:
+        except Misconfigured:
             continue
 
 

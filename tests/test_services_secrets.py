@@ -15,11 +15,11 @@ import pytest
 from pyservicebinding import binding  # type: ignore[import-untyped]
 
 from reconciler.planning.desired import Bound, Service
-from reconciler.services.records import BOXES, Ledger
-from reconciler.services.vcap import Opened, lay_out, shown
+from reconciler.services.records import BOXES, ServiceRecords
+from reconciler.services.vcap import OpenBinding, lay_out, shown
 from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
 from reconciler.vault.secret import Secret
-from reconciler.vault.vault import Sealed, Vault
+from reconciler.vault.vault import Vault, VaultLocked
 
 SAID = "correct horse battery staple"
 
@@ -32,16 +32,16 @@ def database(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def ledger(database: sqlite3.Connection, tmp_path: Path) -> Ledger:
-    return Ledger(database, Vault(database, tmp_path / "key"))
+def ledger(database: sqlite3.Connection, tmp_path: Path) -> ServiceRecords:
+    return ServiceRecords(database, Vault(database, tmp_path / "key"))
 
 
-def again(ledger: Ledger, database: sqlite3.Connection, tmp_path: Path) -> Ledger:
-    return Ledger(database, Vault(database, tmp_path / "key"))
+def again(ledger: ServiceRecords, database: sqlite3.Connection, tmp_path: Path) -> ServiceRecords:
+    return ServiceRecords(database, Vault(database, tmp_path / "key"))
 
 
 def test_a_secret_is_known_by_an_id_that_says_nothing(
-    ledger: Ledger, database: sqlite3.Connection, tmp_path: Path
+    ledger: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
     kept = ledger.vault.put(SAID)
     assert ledger.vault.put(SAID) == kept
@@ -52,46 +52,50 @@ def test_a_secret_is_known_by_an_id_that_says_nothing(
     assert again(ledger, database, tmp_path).vault.put(SAID) == kept
 
 
-def test_another_vault_gives_the_same_secret_another_id(ledger: Ledger, tmp_path: Path) -> None:
+def test_another_vault_gives_the_same_secret_another_id(ledger: ServiceRecords, tmp_path: Path) -> None:
     other = sqlite3.connect(":memory:", isolation_level=None)
-    assert Ledger(other, Vault(other, tmp_path / "other")).vault.put(SAID) != ledger.vault.put(SAID)
+    assert ServiceRecords(other, Vault(other, tmp_path / "other")).vault.put(SAID) != ledger.vault.put(SAID)
     other.close()
 
 
-def test_a_missing_key_is_never_replaced(ledger: Ledger, database: sqlite3.Connection, tmp_path: Path) -> None:
+def test_a_missing_key_is_never_replaced(ledger: ServiceRecords, database: sqlite3.Connection, tmp_path: Path) -> None:
     kept = ledger.vault.put(SAID)
     (tmp_path / "key").unlink()
     without = again(ledger, database, tmp_path)
-    with pytest.raises(Sealed, match="is missing, and credentials are stored that only it opens"):
+    with pytest.raises(VaultLocked, match="is missing, and credentials are stored that only it opens"):
         without.vault.get(kept)
-    with pytest.raises(Sealed, match="is missing"):
+    with pytest.raises(VaultLocked, match="is missing"):
         without.vault.put("new")
     assert not (tmp_path / "key").exists()
 
 
 @pytest.mark.parametrize("content", ["", "nonsense", "\xff"])
-def test_a_key_that_is_none_is_told(ledger: Ledger, database: sqlite3.Connection, tmp_path: Path, content: str) -> None:
+def test_a_key_that_is_none_is_told(
+    ledger: ServiceRecords, database: sqlite3.Connection, tmp_path: Path, content: str
+) -> None:
     kept = ledger.vault.put(SAID)
     (tmp_path / "key").write_bytes(content.encode("latin-1"))
-    with pytest.raises(Sealed, match="key"):
+    with pytest.raises(VaultLocked, match="key"):
         again(ledger, database, tmp_path).vault.get(kept)
 
 
-def test_a_key_that_others_may_read_is_refused(ledger: Ledger, database: sqlite3.Connection, tmp_path: Path) -> None:
+def test_a_key_that_others_may_read_is_refused(
+    ledger: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
+) -> None:
     kept = ledger.vault.put(SAID)
     (tmp_path / "key").chmod(0o644)
-    with pytest.raises(Sealed, match="chmod 600"):
+    with pytest.raises(VaultLocked, match="chmod 600"):
         again(ledger, database, tmp_path).vault.get(kept)
 
 
 def test_a_new_key_opens_everything_and_the_old_one_nothing(
-    ledger: Ledger, database: sqlite3.Connection, tmp_path: Path
+    ledger: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
     kept = ledger.vault.put(SAID)
-    record = ledger.enrol(
+    record = ledger.register(
         Service(name="db", manifest="", type="sqlite", asked={"credentials": {"a": "b"}}), None, None, 1.0
     )
-    grant = ledger.draw(record.id, "blog", {"role": "reader"})
+    grant = ledger.create_grant(record.id, "blog", {"role": "reader"})
     password = ledger.password(grant.id)
     old = (tmp_path / "key").read_text()
     assert ledger.vault.rekey(BOXES) == 5
@@ -102,12 +106,12 @@ def test_a_new_key_opens_everything_and_the_old_one_nothing(
         assert each.asked(record.id) == {"credentials": {"a": "b"}}
         assert each.parameters(grant.id) == {"role": "reader"}
     (tmp_path / "key").write_text(old)
-    with pytest.raises(Sealed, match="does not open"):
+    with pytest.raises(VaultLocked, match="does not open"):
         again(ledger, database, tmp_path).vault.get(kept)
 
 
 def test_a_rekeying_that_was_killed_half_way_leaves_every_key_that_is_needed(
-    ledger: Ledger, database: sqlite3.Connection, tmp_path: Path
+    ledger: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
     kept = ledger.vault.put(SAID)
 
@@ -124,17 +128,21 @@ def test_a_rekeying_that_was_killed_half_way_leaves_every_key_that_is_needed(
     assert len((tmp_path / "key").read_text().split()) == 1
 
 
-def test_secrets_that_nothing_names_are_forgotten(ledger: Ledger, database: sqlite3.Connection, tmp_path: Path) -> None:
+def test_secrets_that_nothing_names_are_forgotten(
+    ledger: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
+) -> None:
     kept, gone = ledger.vault.put("kept"), ledger.vault.put("gone")
     ledger.vault.keep_only({kept})
-    with pytest.raises(Sealed, match="is not in the state database any more"):
+    with pytest.raises(VaultLocked, match="is not in the state database any more"):
         ledger.vault.get(gone)
     assert again(ledger, database, tmp_path).vault.put("kept") == kept
 
 
-def test_what_is_on_record_outlives_the_process(ledger: Ledger, database: sqlite3.Connection, tmp_path: Path) -> None:
-    record = ledger.enrol(Service(name="db", manifest="", type="sqlite"), None, None, 1.0)
-    first, second = (ledger.draw(record.id, "blog", {}) for _ in range(2))
+def test_what_is_on_record_outlives_the_process(
+    ledger: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
+) -> None:
+    record = ledger.register(Service(name="db", manifest="", type="sqlite"), None, None, 1.0)
+    first, second = (ledger.create_grant(record.id, "blog", {}) for _ in range(2))
     ledger.bound(first.id, {"uri": SAID})
     ledger.retire(first.id, "asked for")
     ledger.use("blog", "r1", frozenset({first.id}))
@@ -148,10 +156,10 @@ def test_what_is_on_record_outlives_the_process(ledger: Ledger, database: sqlite
     assert again(ledger, database, tmp_path).uses("blog") == {}
 
 
-def test_user_names_fit_every_server(ledger: Ledger) -> None:
-    record = ledger.enrol(Service(name="db", manifest="", type="sqlite"), None, None, 1.0)
+def test_user_names_fit_every_server(ledger: ServiceRecords) -> None:
+    record = ledger.register(Service(name="db", manifest="", type="sqlite"), None, None, 1.0)
     for app in ("blog", "a" * 63, "0-shop-with-a-name"):
-        user = ledger.draw(record.id, app, {}).user
+        user = ledger.create_grant(record.id, app, {}).user
         assert len(user) <= 32
         assert user.replace("_", "").isalnum()
 
@@ -170,12 +178,12 @@ def test_no_print_shows_a_secret(form: str) -> None:
 # What apps see
 
 
-def opened(service: str, of_type: str, credentials: dict[str, Any], **different: Any) -> Opened:
+def opened(service: str, of_type: str, credentials: dict[str, Any], **different: Any) -> OpenBinding:
     fields = {
         "service": service, "type": of_type, "label": of_type, "plan": "free", "instance": "i1", "grant": "g1",
         "credentials": "c1", **different,
     }  # fmt: skip
-    return Opened(bound=Bound(**fields), credentials=credentials)
+    return OpenBinding(bound=Bound(**fields), credentials=credentials)
 
 
 URI = "mysql://u:p%40ss@db.example.com:3307/blog"

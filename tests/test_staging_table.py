@@ -18,7 +18,7 @@ import uv
 from reconciler.planning.desired import Recipe
 from reconciler.staging.detection.offline import opened
 from reconciler.staging.detection.runtimes import Runtime
-from reconciler.staging.detection.selection import Look, look
+from reconciler.staging.detection.selection import Selection, select
 from reconciler.staging.environments.export import Exporter
 from reconciler.staging.environments.tools import Tools, Work
 from reconciler.staging.errors import StagingError
@@ -242,7 +242,7 @@ def outcome(case: Case, place: Path) -> str:
     path = case.pack(source, place / "packed") if case.pack is not None else source
     try:
         snapshot(str(path), place / "code")
-        seen = look(place / "code", Recipe(**case.recipe), HOST)
+        seen = select(place / "code", Recipe(**case.recipe), HOST)
         if seen.supply is not None and seen.supply.is_bundle:
             opened(seen.supply.place, place / "bundle", seen.runtime, seen.dependencies)
         if case.read:
@@ -260,7 +260,7 @@ def outcome(case: Case, place: Path) -> str:
     )
 
 
-async def exported(seen: Look, place: Path) -> None:
+async def exported(seen: Selection, place: Path) -> None:
     """Read the lock file, as far as that takes no tool but uv."""
     program = os.fsdecode(uv.find_uv_bin())
     exporter = Exporter(tools=Tools(place, place, program), uv=program, cache=place / "cache", runtimes=())

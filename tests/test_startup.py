@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.state.paths import Layout
+from reconciler.state.paths import StatePaths
 from reconciler.state.records import open_database
 
 _LOADED = """\
@@ -54,7 +54,7 @@ def loaded(*command: str) -> set[str]:
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    with closing(open_database(Layout(state=tmp_path).database)):
+    with closing(open_database(StatePaths(state=tmp_path).database)):
         return tmp_path
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.linux.processes import Command
 from reconciler.planning.desired import Server
-from reconciler.serving.forkserver.eligibility import Kind, NotForked, kind
+from reconciler.serving.forkserver.eligibility import ForkKind, NotForkable, kind
 from reconciler.serving.gunicorn import Code
 
 ENV = {"LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "GREETING": "hi"}
@@ -29,7 +29,7 @@ class Environment:
         else:
             (self.packages / "gunicorn/__init__.py").hardlink_to(gunicorn)
 
-    def kind(self, server: Server | None = None, env: dict[str, str] | None = None, **code: Any) -> Kind:
+    def kind(self, server: Server | None = None, env: dict[str, str] | None = None, **code: Any) -> ForkKind:
         python = str(self.root / "bin/python")
         argv = (python, "launcher.py", "/app", "-c", "gunicorn.config", "wsgi:application")
         command = Command(argv=argv, env={**ENV, **(env or {})}, listener=0, output=Path("/dev/null"))
@@ -39,7 +39,7 @@ class Environment:
         return kind(command, server or Server(), replace(known, **code))
 
     def refused(self, server: Server | None = None, env: dict[str, str] | None = None, **code: Any) -> str:
-        with pytest.raises(NotForked) as refusal:
+        with pytest.raises(NotForkable) as refusal:
             self.kind(server, env, **code)
         return str(refusal.value)
 

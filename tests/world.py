@@ -14,24 +14,24 @@ from hypothesis import strategies as st
 from reconciler.convergence.converge import Report
 from reconciler.planning.apps.actions import (
     Action,
-    Attend,
-    Blame,
-    Bury,
-    Discard,
-    Erase,
-    Hold,
+    ArmActivation,
+    ForgetApp,
     Listen,
-    Prove,
+    MarkGood,
     ReadSource,
+    Reap,
+    RecordFailure,
     Release,
+    RemoveBuild,
+    ServeHoldingPage,
     Sleep,
     Stage,
     Start,
-    StepAside,
     Stop,
+    StopHoldingPage,
     Unlisten,
 )
-from reconciler.planning.apps.observed import Instance, Observed, Pin, Rest, SourceLook, Trouble
+from reconciler.planning.apps.observed import Failure, Instance, Observed, Override, SleepState, SourceState
 from reconciler.planning.apps.plan import Plan, State, plan, state_when_failing
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired import Address, App, Build, CrashPolicy, Recipe, Revision, Server, Source
@@ -60,8 +60,10 @@ def after(
     """
     match action:
         case ReadSource():
-            look = SourceLook(source=action.source, content=content, stale=action.changes != observed.changes)
-            done = replace(observed, source=look, traces=True)
+            look = SourceState(
+                source=action.source, content=content, stale=action.changes != observed.source_generation
+            )
+            done = replace(observed, source=look, has_residue=True)
         case Listen():
             done = replace(observed, listeners=observed.listeners | {action.address})
             done = done if fetchable else stranding(done, action.address)
@@ -72,22 +74,25 @@ def after(
         case Stop():
             done = without_instance(observed, action.instance)
         case Sleep():
-            done = replace(without_instance(observed, action.instance), rest=Rest(gated=action.revision))
-        case Bury():
+            done = replace(
+                without_instance(observed, action.instance), sleep_state=SleepState(gate_passed=action.revision)
+            )
+        case Reap():
             known = any(i.id == action.instance for i in observed.instances)
-            learnt = remembering(observed, action.trouble, now) if known and action.trouble else observed
+            learnt = remembering(observed, action.failure, now) if known and action.failure else observed
             done = without_instance(learnt, action.instance)
-        case Blame():
-            done = remembering(observed, action.trouble, now)
-        case Erase():
-            done = Observed(leaning=observed.leaning)
+        case RecordFailure():
+            done = remembering(observed, action.failure, now)
+        case ForgetApp():
+            done = Observed(stopping_dependents=observed.stopping_dependents)
         case _:
             done = _noted(observed, action)
     return waiting(done, now)
 
 
 def _noted(
-    observed: Observed, action: Stage | Release | Prove | Hold | StepAside | Attend | Unlisten | Discard
+    observed: Observed,
+    action: Stage | Release | MarkGood | ServeHoldingPage | StopHoldingPage | ArmActivation | Unlisten | RemoveBuild,
 ) -> Observed:
     """What is true once something is done that concerns no process."""
     match action:
@@ -95,27 +100,27 @@ def _noted(
             return replace(observed, builds=(*_without(observed.builds, action.build.id), action.build.id))
         case Release():
             return replace(observed, released=observed.released | {action.release})
-        case Prove():
-            others = (p for p in observed.proven if p.id != action.revision.id)
-            forgiven = (t for t in observed.troubles if t.revision != action.revision.id or t.kind == "crashed")
+        case MarkGood():
+            others = (p for p in observed.known_good if p.id != action.revision.id)
+            forgiven = (t for t in observed.failures if t.revision != action.revision.id or t.kind == "crashed")
             proven = (action.revision, *others)[:_PROVEN_KEPT]
-            return replace(observed, proven=proven, troubles=tuple(forgiven))
-        case Hold():
+            return replace(observed, known_good=proven, failures=tuple(forgiven))
+        case ServeHoldingPage():
             door = {action.address}
-            return replace(observed, holding=observed.holding | door, attended=observed.attended - door)
-        case StepAside():
+            return replace(observed, holding=observed.holding | door, armed=observed.armed - door)
+        case StopHoldingPage():
             return replace(observed, holding=observed.holding - {action.address})
-        case Attend():
-            return replace(observed, attended=observed.attended | {action.address})
+        case ArmActivation():
+            return replace(observed, armed=observed.armed | {action.address})
         case Unlisten():
             gone = {action.address}
             return replace(
                 observed,
                 listeners=observed.listeners - gone,
                 holding=observed.holding - gone,
-                attended=observed.attended - gone,
+                armed=observed.armed - gone,
             )
-        case Discard():
+        case RemoveBuild():
             return replace(observed, builds=_without(observed.builds, action.build))
 
 
@@ -128,10 +133,10 @@ def failed(observed: Observed, action: Start | Release, now: float, reason: str)
     return waiting(remembering(left, replace(action.failing, reason=reason), now), now)
 
 
-def remembering(observed: Observed, trouble: Trouble, now: float) -> Observed:
+def remembering(observed: Observed, trouble: Failure, now: float) -> Observed:
     """The latest trouble of a revision takes the place of the one before."""
-    others = (t for t in observed.troubles if t.revision != trouble.revision)
-    return replace(observed, troubles=(replace(trouble, last_at=now), *others))
+    others = (t for t in observed.failures if t.revision != trouble.revision)
+    return replace(observed, failures=(replace(trouble, last_at=now), *others))
 
 
 def waiting(observed: Observed, now: float) -> Observed:
@@ -149,9 +154,9 @@ def coming_up(observed: Observed, revision: Revision) -> Instance | None:
             for i in observed.alive
             if i.revision == revision.id
             and i.stopping_since is None
-            and not i.stranded
-            and i.unwell is None
-            and not i.fallen
+            and not i.detached
+            and i.unhealthy is None
+            and not i.workers_died
             and i.started_at >= observed.restart_before
         ),
         None,
@@ -187,7 +192,7 @@ def stranding(observed: Observed, address: Address) -> Observed:
     return replace(
         observed,
         instances=tuple(
-            replace(i, stranded=True) if i.address == address and i.end is None else i for i in observed.instances
+            replace(i, detached=True) if i.address == address and i.end is None else i for i in observed.instances
         ),
     )
 
@@ -211,14 +216,14 @@ def an_instance(revision: Revision, name: str = "i1", **different: Any) -> Insta
     return replace(born(revision, NOW - 90, name, 4242, ready_at=NOW - 89), **different)
 
 
-def a_trouble(revision: Revision, **different: Any) -> Trouble:
+def a_trouble(revision: Revision, **different: Any) -> Failure:
     """A revision that failed its gate once, half a second ago."""
-    usual = Trouble(revision=revision.id, kind="bad", count=1, last_at=NOW - 0.5, reason="exited with 3")
+    usual = Failure(revision=revision.id, kind="bad", count=1, last_at=NOW - 0.5, reason="exited with 3")
     return replace(usual, **different)
 
 
-def a_look(app: App, content: str = "c1", **different: Any) -> SourceLook:
-    return replace(SourceLook(source=app.source, content=content), **different)
+def a_look(app: App, content: str = "c1", **different: Any) -> SourceState:
+    return replace(SourceState(source=app.source, content=content), **different)
 
 
 def serving(app: App, content: str = "c1", **different: Any) -> Observed:
@@ -230,15 +235,15 @@ def serving(app: App, content: str = "c1", **different: Any) -> Observed:
         released=frozenset({revision.release_id} if revision.release_id else ()),
         listeners=frozenset({app.address}),
         instances=(an_instance(revision),),
-        proven=(revision,),
-        traces=True,
+        known_good=(revision,),
+        has_residue=True,
     )
     return waiting(replace(asked_for, **different), NOW)
 
 
 def sleeping(app: App, content: str = "c1", **different: Any) -> Observed:
     """What is true of an app that was gated, has slept since, and waits for somebody to knock."""
-    rest, attended = Rest(gated=app.revision(content).id), frozenset({app.address})
+    rest, attended = SleepState(gate_passed=app.revision(content).id), frozenset({app.address})
     asleep = serving(app, content, instances=(), rest=rest, attended=attended)
     return replace(asleep, unserved_since=NOW - 50, **different)
 
@@ -291,29 +296,31 @@ def anything_observed(draw: st.DrawFn, app: App) -> Observed:
     others = draw(st.sampled_from((((), ()), ((), ()), ((), ()), (("api",), ()), ((), ("shop",)))))
     observed = Observed(
         source=draw(st.none() | _looks(variants)),
-        changes=draw(st.integers(0, 2)),
+        source_generation=draw(st.integers(0, 2)),
         builds=tuple(draw(st.lists(some.map(lambda r: r.build.id), unique=True, max_size=5))),
         released=draw(st.frozensets(st.sampled_from([r.release_id or "r0" for r in revisions]), max_size=3)),
         listeners=listeners,
         holding=draw(st.just(frozenset[Address]()) | doors),
-        attended=draw(st.just(frozenset[Address]()) | doors),
+        armed=draw(st.just(frozenset[Address]()) | doors),
         instances=tuple(replace(i, id=f"i{n}") for n, i in enumerate(instances)),
-        troubles=tuple(draw(st.lists(_troubles(some), max_size=3, unique_by=lambda t: t.revision))),
-        proven=tuple(draw(st.lists(some, max_size=_PROVEN_KEPT, unique_by=lambda r: r.id))),
-        pin=draw(st.none() | st.none() | st.none() | _pins(variants, some)),
-        rest=draw(st.just(Rest()) | st.builds(Rest, gated=some.map(lambda r: r.id), knocked_at=st.none() | _pasts)),
+        failures=tuple(draw(st.lists(_troubles(some), max_size=3, unique_by=lambda t: t.revision))),
+        known_good=tuple(draw(st.lists(some, max_size=_PROVEN_KEPT, unique_by=lambda r: r.id))),
+        override=draw(st.none() | st.none() | st.none() | _pins(variants, some)),
+        sleep_state=draw(
+            st.just(SleepState()) | st.builds(SleepState, gated=some.map(lambda r: r.id), knocked_at=st.none() | _pasts)
+        ),
         restart_before=draw(st.sampled_from((float("-inf"), float("-inf"), NOW - 60, NOW))),
-        absent=others[0],
-        leaning=others[1],
+        unmet_dependencies=others[0],
+        stopping_dependents=others[1],
     )
-    learnt = observed.source or observed.troubles or observed.released or observed.proven or observed.pin
-    kept = bool(learnt or listeners or instances or observed.builds) or observed.rest != Rest()
-    return waiting(replace(observed, traces=kept or draw(st.booleans())), draw(_pasts))
+    learnt = observed.source or observed.failures or observed.released or observed.known_good or observed.override
+    kept = bool(learnt or listeners or instances or observed.builds) or observed.sleep_state != SleepState()
+    return waiting(replace(observed, has_residue=kept or draw(st.booleans())), draw(_pasts))
 
 
-def _looks(variants: list[App]) -> st.SearchStrategy[SourceLook]:
+def _looks(variants: list[App]) -> st.SearchStrategy[SourceState]:
     return st.builds(
-        SourceLook,
+        SourceState,
         source=st.sampled_from([v.source for v in variants]),
         content=st.sampled_from(CONTENTS),
         stale=st.booleans(),
@@ -322,9 +329,9 @@ def _looks(variants: list[App]) -> st.SearchStrategy[SourceLook]:
     )
 
 
-def _troubles(some: st.SearchStrategy[Revision]) -> st.SearchStrategy[Trouble]:
+def _troubles(some: st.SearchStrategy[Revision]) -> st.SearchStrategy[Failure]:
     return st.builds(
-        Trouble,
+        Failure,
         revision=some.map(lambda r: r.id),
         kind=st.sampled_from(("crashed", "bad")),
         count=st.sampled_from((1, 1, 2, 3, 7, 40)),
@@ -333,9 +340,9 @@ def _troubles(some: st.SearchStrategy[Revision]) -> st.SearchStrategy[Trouble]:
     )
 
 
-def _pins(variants: list[App], some: st.SearchStrategy[Revision]) -> st.SearchStrategy[Pin]:
-    stopped = st.sampled_from(variants).map(lambda v: Pin(kind="stopped", about=v.fingerprint))
-    back = st.builds(Pin, kind=st.just("rolled back"), about=some.map(lambda r: r.id), revision=some)
+def _pins(variants: list[App], some: st.SearchStrategy[Revision]) -> st.SearchStrategy[Override]:
+    stopped = st.sampled_from(variants).map(lambda v: Override(kind="stopped", holds_for=v.fingerprint))
+    back = st.builds(Override, kind=st.just("rolled back"), about=some.map(lambda r: r.id), revision=some)
     return stopped | back | back
 
 
@@ -407,7 +414,7 @@ class FakeWorld:
 
     async def do(self, name: str, action: Action) -> None:
         self.begun.append((self.now(), name, action))
-        if not isinstance(action, Hold | StepAside | Attend):
+        if not isinstance(action, ServeHoldingPage | StopHoldingPage | ArmActivation):
             await asyncio.sleep(self.takes.get(type(action), 0.0))
         problem = self.refuses(name, action)
         if problem is not None:
@@ -424,7 +431,7 @@ class FakeWorld:
 
     def report(self, name: str, report: Report) -> None:
         self.reports.setdefault(name, []).append(report)
-        self.put(name, replace(self.seen.get(name, Observed()), traces=True))
+        self.put(name, replace(self.seen.get(name, Observed()), has_residue=True))
 
     def put(self, name: str, observed: Observed) -> None:
         self.seen[name] = observed
@@ -434,7 +441,7 @@ class FakeWorld:
         self.content = content
         before = self.observe(name)
         look = before.source and replace(before.source, stale=True, problem=None)
-        self.put(name, replace(before, source=look, changes=before.changes + 1))
+        self.put(name, replace(before, source=look, source_generation=before.source_generation + 1))
 
     def crash(self, name: str, end: str = "was killed by SIGKILL") -> None:
         """Everything of the app that is alive dies."""
@@ -445,8 +452,8 @@ class FakeWorld:
     def knock(self, name: str) -> None:
         """Somebody connects to the app while it sleeps."""
         before = self.observe(name)
-        rest = replace(before.rest, knocked_at=self.now())
-        self.put(name, replace(before, rest=rest, attended=frozenset()))
+        rest = replace(before.sleep_state, activated_at=self.now())
+        self.put(name, replace(before, sleep_state=rest, armed=frozenset()))
 
     def told(self, name: str) -> Report:
         """The last report about the app."""
@@ -461,8 +468,8 @@ def wanted_of(app: App, observed: Observed) -> Revision | None:
     """What should serve: the revision an operator went back to as long as that holds, else what the manifest asks."""
     if observed.source is None:
         return None
-    asked, pin = app.revision(observed.source.content), observed.pin
-    if pin is not None and pin.revision is not None and pin.about == asked.id:
+    asked, pin = app.revision(observed.source.content), observed.override
+    if pin is not None and pin.revision is not None and pin.holds_for == asked.id:
         back = replace(pin.revision, address=app.address)
         return back if back.build.id in observed.builds else asked
     return asked
@@ -472,7 +479,7 @@ def is_served(app: App, content: str, observed: Observed, revision: Revision | N
     """True when exactly what the app asks for serves, or this revision, and nothing else of it is there."""
     wanted = revision or app.revision(content)
     return (
-        [(i.revision, i.serves, i.address, i.stranded, i.unwell) for i in observed.instances]
+        [(i.revision, i.serves, i.address, i.detached, i.unhealthy) for i in observed.instances]
         == [(wanted.id, True, app.address, False, None)]
         and observed.listeners == {app.address}
         and observed.holding == frozenset()
@@ -484,7 +491,7 @@ def is_asleep(app: App, revision: Revision, observed: Observed) -> bool:
     """True when nothing of a staged app runs, and somebody waits for a knock at its door and nowhere else."""
     return (
         observed.instances == ()
-        and observed.listeners == observed.attended == {app.address}
+        and observed.listeners == observed.armed == {app.address}
         and observed.holding == frozenset()
         and revision.build.id in observed.builds
     )

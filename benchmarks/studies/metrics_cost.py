@@ -30,7 +30,7 @@ from benchmarks.machine import described
 from benchmarks.tools import tool
 from reconciler.planning.desired import Address, App, Server, Source
 from reconciler.serving import gate, gate_asgi
-from reconciler.serving.gunicorn import Code, Places, config_text
+from reconciler.serving.gunicorn import Code, InstancePaths, config_text
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _WSGI = """def application(environ, start_response):
@@ -203,9 +203,9 @@ def _config(directory: Path, port: int, server: Server) -> str:
     address = Address(host="127.0.0.1", port=port)
     revision = App(name="bench", manifest="", source=source, address=address, server=server).revision("0")
     nowhere = directory / "nowhere"
-    places = Places(
-        revisions=directory, passed=directory / "passed", home=directory, scratch=directory, log=directory / "log",
-        access_log=nowhere, doorbell=nowhere,
+    places = InstancePaths(
+        revisions=directory, readiness=directory / "passed", home=directory, scratch=directory, log=directory / "log",
+        access_log=nowhere, wakeup_pipe=nowhere,
     )  # fmt: skip
     python, target = sys.executable, "wsgi:application"
     code = Code(directory=str(directory), python=python, target=target, worker_class="sync", runtime="")

@@ -17,7 +17,7 @@ from benchmarks.clients import free_ports, seconds_to_200
 from benchmarks.gunicorn import gunicorn_by_hand
 from benchmarks.machine import described
 from benchmarks.printed import summary, verdict
-from reconciler.services.provisioner import Provision
+from reconciler.services.provisioner import ServiceSpec
 from reconciler.services.types.postgresql.provisioner import Postgresql
 from tests.servers.asked import a_grant, a_service
 from tests.servers.postgresql import PostgresqlServer, postgresql_server
@@ -36,7 +36,7 @@ def application(environ, start_response):
 def ours(server: PostgresqlServer) -> float:
     """Seconds of provision and bind, each with a connection of its own, as the daemon does it."""
 
-    async def story(service: Provision) -> None:
+    async def story(service: ServiceSpec) -> None:
         await Postgresql().provision(service)
         await Postgresql().bind(service, a_grant())
 

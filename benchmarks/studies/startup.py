@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.bench import ROOT
 from benchmarks.machine import described
 from benchmarks.printed import summary, verdict
-from reconciler.state.paths import Layout
+from reconciler.state.paths import StatePaths
 from reconciler.state.records import open_database
 
 _ROUNDS = 20
@@ -37,7 +37,7 @@ def main(_: Sequence[str]) -> int:
 def _commands(directory: Path) -> dict[str, list[str]]:
     state = directory / "state"
     state.mkdir()
-    open_database(Layout(state=state).database).close()
+    open_database(StatePaths(state=state).database).close()
     reconciler = [sys.executable, "-m", "reconciler"]
     return {
         "python -c pass": [sys.executable, "-c", "pass"],

@@ -17,9 +17,9 @@ from benchmarks.gunicorn import gunicorn_by_hand
 from benchmarks.machine import described
 from benchmarks.printed import summary, verdict
 from benchmarks.processes import children, command_line
-from reconciler.linux.processes import Command, Orphans, take_in_orphans
-from reconciler.serving.forkserver.eligibility import Kind, NotForked
-from reconciler.serving.forkserver.pool import Templates
+from reconciler.linux.processes import Command, Orphans, adopt_orphans
+from reconciler.serving.forkserver.eligibility import ForkKind, NotForkable
+from reconciler.serving.forkserver.pool import ForkServerPool
 
 RUNS = int(os.environ.get("RUNS", "20"))
 STARTS = int(os.environ.get("STARTS", "10000"))
@@ -81,9 +81,9 @@ def starts() -> bool:
 
 
 async def _many(here: Bench, python: str, launcher: Path) -> bool:
-    take_in_orphans()
-    templates = Templates(log=here.directory / "templates.log", idle_s=900, answer_s=5)
-    kind = Kind(
+    adopt_orphans()
+    templates = ForkServerPool(log=here.directory / "templates.log", idle_s=900, answer_s=5)
+    kind = ForkKind(
         interpreter=(python, 0, 0), gunicorn=(0, 0), hooks=(), launcher=str(launcher), module="gunicorn.workers.sync"
     )
     loop = asyncio.get_running_loop()
@@ -100,7 +100,7 @@ async def _many(here: Bench, python: str, launcher: Path) -> bool:
             began = loop.time()
             try:
                 process = await templates.fork(kind, command, over.set)
-            except NotForked:
+            except NotForkable:
                 refused += 1
                 await asyncio.sleep(0.05)
                 continue
@@ -111,7 +111,7 @@ async def _many(here: Bench, python: str, launcher: Path) -> bool:
             if done in (STARTS // 10, STARTS):
                 (pid,) = (each for each in children(os.getpid()) if "forkserver/main.py" in command_line(each))
                 sizes.append((_rss_kb(pid), _fds(pid), _fds(os.getpid()), _zombies(pid) + _zombies(os.getpid())))
-    Orphans().bury()
+    Orphans().reap()
     templates.close()
     (rss, fds, own, _), (rss_after, fds_after, own_after, zombies) = sizes
     print(f"{STARTS} starts from one template: fork to answer {summary(took)}; {refused} refused while it got ready")

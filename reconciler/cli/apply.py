@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.options import DURATION, examples, glimpsed, host_options
+from reconciler.cli.options import DURATION, examples, host_options, open_snapshot
 from reconciler.cli.progress import Console, is_under_way, phase_of
 from reconciler.inspection.printable import ago, counted, plain
 from reconciler.settings.settings import Settings
-from reconciler.state.paths import Layout
+from reconciler.state.paths import StatePaths
 
 if TYPE_CHECKING:
     from reconciler.convergence.converge import Report
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _TRIES = 3
 
 
-class Tally:
+class ApplyProgress:
     """Counts down the apps that are not yet as asked; `done` is set when every one has settled or failed for good.
 
     `before` are the revisions that served at the start: an app that still serves its own is not worth a line.
@@ -101,7 +101,7 @@ def command(settings: Settings, timeout_s: float) -> None:
     from reconciler.state.records import OtherVersion
 
     console = Console(time.monotonic)
-    tally = Tally(console, _serving(settings.layout))
+    tally = ApplyProgress(console, _serving(settings.paths))
     began = time.monotonic()
     try:
         catalog = asyncio.run(apply(settings, tally, timeout_s))
@@ -112,14 +112,14 @@ def command(settings: Settings, timeout_s: float) -> None:
     finally:
         console.bottom("")
     took_s = time.monotonic() - began
-    _conclude(settings.layout, catalog, tally, ago(timeout_s) if took_s >= timeout_s else "")
+    _conclude(settings.paths, catalog, tally, ago(timeout_s) if took_s >= timeout_s else "")
 
 
-def _serving(layout: Layout) -> dict[str, str]:
+def _serving(layout: StatePaths) -> dict[str, str]:
     """The revision that serves of each app before anything is done."""
     if not layout.database.exists():
         return {}
-    with glimpsed(layout) as glimpse:
+    with open_snapshot(layout) as glimpse:
         return {
             name: records[0].revision
             for name, records in glimpse.instances.items()
@@ -127,11 +127,11 @@ def _serving(layout: Layout) -> dict[str, str]:
         }
 
 
-def _conclude(layout: Layout, catalog: "Catalog", tally: Tally, waited: str) -> None:
+def _conclude(layout: StatePaths, catalog: "Catalog", tally: ApplyProgress, waited: str) -> None:
     """Print how everything stands now; exits with 1 when that is not as asked."""
     from reconciler.cli.status import show_apps
 
-    with glimpsed(layout) as glimpse:
+    with open_snapshot(layout) as glimpse:
         facts: dict[str, Any] = glimpse.status()
     click.echo()
     show_apps(facts)

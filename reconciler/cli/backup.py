@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli.options import examples, host_options
-from reconciler.cli.service_access import noted, reached
+from reconciler.cli.service_access import open_service, record_event
 from reconciler.settings.settings import Settings
 
 
@@ -20,17 +20,17 @@ def command(settings: Settings, service: str, file: Path | None) -> None:
 
     FILE must not exist. Types sqlite, postgresql and mysql can be backed up, with their servers' own tools.
     """
-    from reconciler.services.backup import dumped
+    from reconciler.services.backup import back_up
 
-    with reached(service, settings) as found:
+    with open_service(service, settings) as found:
         place = file.absolute() if file is not None else _new(settings, service, found.record.id, found.record.type)
         if place.exists():
             raise click.ClickException(f"{place} exists: name another file")
-        asyncio.run(dumped(found.record.type, found.where, place))
-    noted(settings.layout, service, "backup", f"all it holds is in {place}")
+        asyncio.run(back_up(found.record.type, found.where, place))
+    record_event(settings.paths, service, "backup", f"all it holds is in {place}")
     click.echo(f"all that {service} holds is in {place}")
 
 
 def _new(settings: Settings, name: str, service: str, of_type: str) -> Path:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return settings.layout.backups / f"{name}-{service}-{stamp}.{of_type}"
+    return settings.paths.backups / f"{name}-{service}-{stamp}.{of_type}"

@@ -41,12 +41,12 @@ def command(
     from reconciler.host.assembly import package_environ
     from reconciler.planning.desired import Recipe
     from reconciler.staging.detection.runtimes import discover
-    from reconciler.staging.environments.bundle import Bundling, bundle
+    from reconciler.staging.environments.bundle import BundleRequest, bundle
     from reconciler.staging.errors import StagingError
 
-    log = settings.layout.cache / "bundle.log"
-    bundling = Bundling(
-        cache=settings.layout.cache,
+    log = settings.paths.cache / "bundle.log"
+    bundling = BundleRequest(
+        cache=settings.paths.cache,
         uv=os.fsdecode(uv.find_uv_bin()),
         runtimes=discover(settings.interpreters),
         environ=package_environ(settings, os.environ),

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from reconciler.cli.options import examples, layout_of
+from reconciler.cli.options import examples, paths_of
 
 
 class AppName(click.types.StringParamType):
@@ -15,7 +15,7 @@ class AppName(click.types.StringParamType):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002  click calls it so
         state = ctx.params.get("state")
-        apps = layout_of(state if isinstance(state, Path) else None).apps
+        apps = paths_of(state if isinstance(state, Path) else None).apps
         try:
             names = sorted(entry.name for entry in apps.iterdir())
         except OSError:

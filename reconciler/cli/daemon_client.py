@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from reconciler.cli.options import layout_in_use
+from reconciler.cli.options import paths_in_use
 from reconciler.inspection.printable import plain
 
 
@@ -13,7 +13,7 @@ def ask_daemon(state: Path | None, **request: Any) -> None:
     """Send a request, print what was done; a usage error in plain words when nobody hears it or it is refused."""
     from reconciler.control.socket import Refused, ask
 
-    layout = layout_in_use(state)
+    layout = paths_in_use(state)
     try:
         answer = ask(layout.control, request)
     except Refused as refused:

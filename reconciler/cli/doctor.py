@@ -77,13 +77,13 @@ def _checks(settings: Settings) -> Iterator[Check]:
         _fetching,
         lambda: _inotify(catalog),
         lambda: _open_files(len(catalog.apps)),
-        lambda: _state(settings.layout.state),
+        lambda: _state(settings.paths.state),
         _uv,
         lambda: _interpreters(settings.interpreters),
         lambda: _ports(settings),
         lambda: _manifests(settings, catalog),
         lambda: _daemon(settings),
-        lambda: _clock(settings.layout.database),
+        lambda: _clock(settings.paths.database),
     )
     for part in parts:
         try:
@@ -329,10 +329,10 @@ def _leased(settings: Settings) -> set[int]:
 
     from reconciler.state.records import OtherVersion, Records, open_database
 
-    if not settings.layout.database.exists():
+    if not settings.paths.database.exists():
         return set()
     try:
-        with contextlib.closing(open_database(settings.layout.database, read_only=True)) as database:
+        with contextlib.closing(open_database(settings.paths.database, read_only=True)) as database:
             return set(Records(database).leases().values())
     except (OtherVersion, sqlite3.Error):
         return set()
@@ -354,9 +354,9 @@ def _manifests(settings: Settings, catalog: "Catalog") -> Iterator[Check]:
 
 
 def _daemon(settings: Settings) -> Iterator[Check]:
-    from reconciler.state.lock import running
+    from reconciler.state.lock import holder
 
-    pid = running(settings.layout)
+    pid = holder(settings.paths)
     if pid is not None:
         yield Check(level="ok", subject="daemon", found=f"runs, pid {pid}")
     else:

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import examples, glimpsed, host_options, json_option, layout_in_use
+from reconciler.cli.options import examples, host_options, json_option, open_snapshot, paths_in_use
 from reconciler.cli.table import show_json
 from reconciler.inspection.printable import plain, quoted
 from reconciler.settings.settings import Settings
-from reconciler.state.paths import Layout
+from reconciler.state.paths import StatePaths
 from reconciler.vault.secret_patterns import HIDDEN, masked
 
 if TYPE_CHECKING:
-    from reconciler.inspection.snapshot import Glimpse
-    from reconciler.planning.apps.observed import Supplies
+    from reconciler.inspection.snapshot import HostSnapshot
+    from reconciler.planning.apps.observed import ExternalInputs
     from reconciler.planning.desired import App
-    from reconciler.services.vcap import Shown
-    from reconciler.serving.gunicorn import Code, Identity, Places
+    from reconciler.services.vcap import BindingViews
+    from reconciler.serving.gunicorn import Code, Identity, InstancePaths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +32,9 @@ class Wanted:
 
     environment: Mapping[str, str] = field(repr=False)
     code: "Code"
-    places: "Places"
+    places: "InstancePaths"
     secret: frozenset[str]
-    shown: "Shown"
+    shown: "BindingViews"
     files: Path
 
 
@@ -63,22 +63,22 @@ def wanted(app: str, settings: Settings) -> Wanted:
     """What the wanted revision of an app runs in; says why not when there is no such app or build."""
     from reconciler.inspection.catalog import asked_of
 
-    layout = layout_in_use(settings.layout.state)
-    with glimpsed(layout) as glimpse:
+    layout = paths_in_use(settings.paths.state)
+    with open_snapshot(layout) as glimpse:
         catalog = asked_of(settings, glimpse)
         asked = catalog.apps.get(app)
         if asked is None:
             raise click.ClickException(f"no manifest in {settings.manifests} asks for an app named '{plain(app)}'")
-        supplies = glimpse.sight(settings, catalog.services, catalog.apps).supplies(asked, app)
+        supplies = glimpse.service_observer(settings, catalog.services, catalog.apps).inputs(asked, app)
         if supplies.missing:
             raise click.ClickException(f"{asked.name} waits for {plain('; '.join(supplies.missing))}")
         return _wanted(asked, supplies, glimpse, layout)
 
 
-def _wanted(app: "App", supplies: "Supplies", glimpse: "Glimpse", layout: Layout) -> Wanted:
+def _wanted(app: "App", supplies: "ExternalInputs", glimpse: "HostSnapshot", layout: StatePaths) -> Wanted:
     from reconciler.host.instance_secrets import given_of, told_of
     from reconciler.serving.gunicorn import Code, environment
-    from reconciler.vault.vault import Sealed
+    from reconciler.vault.vault import VaultLocked
 
     content = glimpse.known_content(app)
     revision = None if content is None else supplies.revision(app, content)
@@ -102,7 +102,7 @@ def _wanted(app: "App", supplies: "Supplies", glimpse: "Glimpse", layout: Layout
     try:
         told = told_of(revision, glimpse.ledger)
         given = given_of(revision, told, files, glimpse.ledger)
-    except Sealed as error:
+    except VaultLocked as error:
         raise click.ClickException(f"cannot read the secrets of {app.name}: {error}") from error
     found = environment(revision, code, seen, _identity(app, revision.id, glimpse), given)
     return Wanted(
@@ -115,7 +115,7 @@ def _wanted(app: "App", supplies: "Supplies", glimpse: "Glimpse", layout: Layout
     )
 
 
-def _identity(app: "App", revision: str, glimpse: "Glimpse") -> "Identity":
+def _identity(app: "App", revision: str, glimpse: "HostSnapshot") -> "Identity":
     """Of the instance that serves the revision; where none does, of one that would start now."""
     from reconciler.serving.gunicorn import Identity
     from reconciler.state.records import state_id
@@ -123,21 +123,21 @@ def _identity(app: "App", revision: str, glimpse: "Glimpse") -> "Identity":
     now = time.time()  # noqa: TID251  shown, and handed to the app for display
     running = [record for record in glimpse.instances.get(app.name, []) if record.revision == revision]
     return Identity(
-        state=state_id(glimpse.layout.state),
+        state=state_id(glimpse.paths.state),
         instance=running[-1].id if running else "not-started",
         started_at=now - (time.monotonic() - running[-1].started_at) if running else now,
     )
 
 
-def _places(layout: Layout, name: str) -> "Places":
-    from reconciler.serving.gunicorn import Places
+def _places(layout: StatePaths, name: str) -> "InstancePaths":
+    from reconciler.serving.gunicorn import InstancePaths
 
-    return Places(
+    return InstancePaths(
         revisions=layout.revisions(name),
-        passed=layout.passed(name),
+        readiness=layout.readiness(name),
         home=layout.home(name),
         scratch=layout.scratch(name),
         log=layout.log(name, "app"),
         access_log=layout.log(name, "access"),
-        doorbell=layout.doorbell,
+        wakeup_pipe=layout.wakeup_pipe,
     )

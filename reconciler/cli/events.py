@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import DURATION, examples, json_option, layout_in_use, reading, state_option
+from reconciler.cli.options import DURATION, examples, json_option, paths_in_use, reading, state_option
 from reconciler.inspection.printable import json_text, plain
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     for kind in kinds:
         if kind not in KINDS:
             raise click.UsageError(f"no events are of the kind '{plain(kind)}'; there are: {', '.join(KINDS)}")
-    layout = layout_in_use(state)
+    layout = paths_in_use(state)
     with reading(layout), contextlib.closing(open_database(layout.database, read_only=True)) as database:
         journal = Journal(database)
         if lines is None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import click
 
-from reconciler.cli.options import DURATION, examples, json_option, layout_in_use, state_option, with_settings
+from reconciler.cli.options import DURATION, examples, json_option, paths_in_use, state_option, with_settings
 from reconciler.cli.table import show_json
 from reconciler.settings.settings import Settings
 
@@ -25,13 +25,13 @@ def command(settings: Settings, older_than: float | None, cache: bool, as_json: 
 
     from reconciler.host.assembly import collect, stager_of
 
-    layout_in_use(settings.layout.state)
+    paths_in_use(settings.paths.state)
     if older_than is not None:
         settings = replace(settings, retention_s=older_than)
     removed = collect(settings, stager_of(settings))
     if cache:
         prune = [os.fsdecode(uv.find_uv_bin()), "cache", "prune", "--quiet", "--cache-dir"]
-        subprocess.run([*prune, str(settings.layout.cache / "uv")], check=False)
+        subprocess.run([*prune, str(settings.paths.cache / "uv")], check=False)
     if as_json:
         show_json({"environments": list(removed)})
     elif removed:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import layout_of, reading, state_option
+from reconciler.cli.options import paths_of, reading, state_option
 from reconciler.inspection.printable import counted
-from reconciler.state.lock import AlreadyRunning, claimed, running
-from reconciler.state.paths import Layout
+from reconciler.state.lock import AlreadyRunning, acquire, holder
+from reconciler.state.paths import StatePaths
 
 if TYPE_CHECKING:
     from reconciler.state.database import Database
@@ -46,13 +46,13 @@ def command(state: Path | None) -> None:
     """End the daemon of a state directory, then every app it started, as gently as each app asks for."""
     from reconciler.serving.keeper import dismiss
 
-    layout = layout_of(state)
+    layout = paths_of(state)
     if not layout.database.exists():
         click.echo(f"nothing to stop: nothing was ever run in {layout.state}")
         return
     daemon = _end_daemon(layout)
     try:
-        with reading(layout), claimed(layout):
+        with reading(layout), acquire(layout):
             masters, strays = _end_apps(layout)
             dismiss(layout.keeper)
     except AlreadyRunning as error:
@@ -63,14 +63,14 @@ def command(state: Path | None) -> None:
     click.echo(f"stopped {' and '.join(ended)}" if ended else "nothing to stop: nothing runs")
 
 
-def _end_daemon(layout: Layout) -> int | None:
+def _end_daemon(layout: StatePaths) -> int | None:
     """The pid of the daemon that was ended, None when none ran."""
-    pid = running(layout)
+    pid = holder(layout)
     if not pid:
         return None
     deadline = time.monotonic() + _DAEMON_S
     _signal_daemon(layout, pid, signal.SIGTERM)
-    while running(layout) == pid:
+    while holder(layout) == pid:
         if time.monotonic() > deadline:
             click.echo(f"the daemon (pid {pid}) did not end within {_DAEMON_S:g} s and is killed", err=True)
             _signal_daemon(layout, pid, signal.SIGKILL)
@@ -79,13 +79,13 @@ def _end_daemon(layout: Layout) -> int | None:
     return pid
 
 
-def _signal_daemon(layout: Layout, pid: int, number: int) -> None:
+def _signal_daemon(layout: StatePaths, pid: int, number: int) -> None:
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
-        if running(layout) == pid:  # so the descriptor is the daemon's, and not a successor's of its pid
+        if holder(layout) == pid:  # so the descriptor is the daemon's, and not a successor's of its pid
             signal.pidfd_send_signal(fd, number)
     except ProcessLookupError:
         pass
@@ -95,7 +95,7 @@ def _signal_daemon(layout: Layout, pid: int, number: int) -> None:
         os.close(fd)
 
 
-def _end_apps(layout: Layout) -> tuple[int, int]:
+def _end_apps(layout: StatePaths) -> tuple[int, int]:
     """How many masters, and how many marked processes without one, were ended."""
     from reconciler.state.records import Records, open_database, state_id
 
@@ -184,7 +184,7 @@ def _kill_rest(state: str) -> int:
         time.sleep(_POLL_S)
 
 
-def _settle(layout: Layout, database: "Database", known: "dict[str, InstanceRecord]") -> None:
+def _settle(layout: StatePaths, database: "Database", known: "dict[str, InstanceRecord]") -> None:
     """Leave no record of what is gone, and tell `status` and `events` that it was meant."""
     import shutil
 
@@ -195,15 +195,15 @@ def _settle(layout: Layout, database: "Database", known: "dict[str, InstanceReco
     records, journal = Records(database), Journal(database)
     for record in known.values():
         records.drop_instance(record.id)
-        request_counters.keep(layout.passed(record.app) / record.id)
-        shutil.rmtree(layout.passed(record.app) / record.id, ignore_errors=True)
+        request_counters.keep(layout.readiness(record.app) / record.id)
+        shutil.rmtree(layout.readiness(record.app) / record.id, ignore_errors=True)
         journal.write(record.app, "stopped", f"gunicorn {record.pid or 0} stopped", "everything here was told to stop")
     now = time.time()  # noqa: TID251  shown to people, never subtracted
-    for name, standing in records.standings().items():
+    for name, standing in records.app_statuses().items():
         if any(record.app == name for record in known.values()):
             told = "stopped with the daemon; 'reconciler run' starts it again"
             halted = replace(standing, state="stopped", message=told, since=now, next_try_at=None)
-            records.set_standing(name, halted)
+            records.set_app_status(name, halted)
 
 
 if __name__ == "__main__":

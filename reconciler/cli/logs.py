@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import click
 
-from reconciler.cli.options import examples, layout_in_use, state_option
+from reconciler.cli.options import examples, paths_in_use, state_option
 from reconciler.inspection.printable import plain, visible
 from reconciler.serving.logs import is_replaced
 
@@ -36,7 +36,7 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
 
     Escapes, controls and marks that turn the direction of text are shown by their number, and do nothing.
     """
-    log = layout_in_use(state).log(app, which)
+    log = paths_in_use(state).log(app, which)
     if "/" in app or app in {"", ".", ".."} or not log.parent.is_dir():
         raise click.ClickException(f"no log of an app named '{plain(app)}'; 'reconciler status' lists the apps")
     try:

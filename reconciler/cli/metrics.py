@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.options import examples, layout_in_use, reading, state_option
+from reconciler.cli.options import examples, paths_in_use, reading, state_option
 
 
 @click.command(
@@ -15,6 +15,6 @@ def command(state: Path | None) -> None:
     """Print what /metrics says: convergence, staging and every app's requests, in Prometheus' text format."""
     from reconciler.metrics.prometheus import render
 
-    layout = layout_in_use(state)
+    layout = paths_in_use(state)
     with reading(layout):
         click.echo(render(layout), nl=False)

@@ -17,17 +17,17 @@ from reconciler.settings.settings import Settings
 @with_settings()
 def command(settings: Settings, test: bool, as_json: bool) -> None:  # noqa: ARG001  required: what else is there to do
     """Try the notifications of this host's settings; exit 0 when each target took the message."""
-    from reconciler.notifications.delivery import Courier
-    from reconciler.notifications.digest import Item
+    from reconciler.notifications.delivery import Delivery
+    from reconciler.notifications.digest import Entry
     from reconciler.notifications.transports import NotSent
 
     if not settings.notifications:
         raise click.ClickException("the host's settings name nobody to notify: see 'notifications' in docs/host.md")
-    item = Item(app="", standing="well", text="a test message, asked for with 'reconciler notify --test'")
+    item = Entry(app="", severity="well", text="a test message, asked for with 'reconciler notify --test'")
     results: list[dict[str, str | bool]] = []
     for target in settings.notifications:
         try:
-            asyncio.run(Courier(target, socket.gethostname()).bring((item,)))
+            asyncio.run(Delivery(target, socket.gethostname()).send((item,)))
         except NotSent as error:
             results.append({"target": str(target), "sent": False, "message": str(error)})
         else:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from reconciler.inspection.snapshot import Glimpse
+    from reconciler.inspection.snapshot import HostSnapshot
     from reconciler.settings.settings import Settings
-    from reconciler.state.paths import Layout
+    from reconciler.state.paths import StatePaths
 
 DEFAULT_SETTINGS = Path("/etc/reconciler/host.yaml")
 
@@ -106,18 +106,18 @@ def json_option(command: _Command) -> _Command:
     return click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")(command)
 
 
-def layout_of(state: Path | None) -> "Layout":
+def paths_of(state: Path | None) -> "StatePaths":
     """The layout of the state directory named on the command line, or of the default one."""
-    from reconciler.state.paths import Layout, default_state
+    from reconciler.state.paths import StatePaths, default_state
 
-    return Layout(state=(state or default_state()).absolute())
+    return StatePaths(state=(state or default_state()).absolute())
 
 
 def settings_of(manifests: Path, state: Path | None, file: Path | None) -> "Settings":
     """The settings of this host for these directories; every mistake in the settings file ends the command."""
     from reconciler.settings.settings import Settings
 
-    settings = Settings(manifests=manifests.absolute(), layout=layout_of(state))
+    settings = Settings(manifests=manifests.absolute(), paths=paths_of(state))
     if file is None and not DEFAULT_SETTINGS.exists():
         return settings
     from reconciler.settings.file import parse
@@ -134,9 +134,9 @@ def settings_of(manifests: Path, state: Path | None, file: Path | None) -> "Sett
     return found.applied(settings)
 
 
-def layout_in_use(state: Path | None) -> "Layout":
+def paths_in_use(state: Path | None) -> "StatePaths":
     """The layout of a state directory that exists; a usage error that says what to do otherwise."""
-    layout = layout_of(state)
+    layout = paths_of(state)
     try:
         known = layout.database.exists()
     except OSError as error:
@@ -149,7 +149,7 @@ def layout_in_use(state: Path | None) -> "Layout":
 
 
 @contextlib.contextmanager
-def reading(layout: "Layout") -> Iterator[None]:
+def reading(layout: "StatePaths") -> Iterator[None]:
     """What goes wrong while the state directory is read, in an operator's words."""
     import sqlite3
 
@@ -164,9 +164,9 @@ def reading(layout: "Layout") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def glimpsed(layout: "Layout") -> Iterator["Glimpse"]:
+def open_snapshot(layout: "StatePaths") -> Iterator["HostSnapshot"]:
     """A look at a state directory that exists, with its failures explained."""
-    from reconciler.inspection.snapshot import Glimpse
+    from reconciler.inspection.snapshot import HostSnapshot
 
-    with reading(layout), contextlib.closing(Glimpse(layout)) as glimpse:
+    with reading(layout), contextlib.closing(HostSnapshot(layout)) as glimpse:
         yield glimpse

@@ -8,7 +8,7 @@ import click
 from reconciler.cli.options import examples, host_options, json_option, reading
 from reconciler.cli.table import show_json, styled
 from reconciler.inspection.catalog import problems_of
-from reconciler.inspection.plans import Outlook, facts, looked
+from reconciler.inspection.plans import AppPlan, facts, plans_now
 from reconciler.inspection.printable import ago, counted, plain
 from reconciler.settings.settings import Settings
 
@@ -29,8 +29,8 @@ def command(settings: Settings, app: str | None, with_diff: bool, as_json: bool)
     Looks at the manifests and at every source afresh, whether a daemon runs or not. Exits with 0 when there is nothing
     to do, 2 when there is something, 1 when a manifest or a source is wrong.
     """
-    with reading(settings.layout):
-        outlooks, catalog = looked(settings, app)
+    with reading(settings.paths):
+        outlooks, catalog = plans_now(settings, app)
     if app is not None and not outlooks:
         raise click.ClickException(
             f"no app named '{plain(app)}' in {settings.manifests}, and nothing of it is left here"
@@ -42,7 +42,7 @@ def command(settings: Settings, app: str | None, with_diff: bool, as_json: bool)
         raise SystemExit(2)
 
 
-def _show(outlooks: list[Outlook], catalog: "Catalog", *, with_diff: bool) -> None:
+def _show(outlooks: list[AppPlan], catalog: "Catalog", *, with_diff: bool) -> None:
     for problem in problems_of(catalog):
         click.echo(styled(plain(f"refused: {problem}"), fg="red"))
     if catalog.notice:
@@ -55,7 +55,7 @@ def _show(outlooks: list[Outlook], catalog: "Catalog", *, with_diff: bool) -> No
     click.echo(_summary(outlooks))
 
 
-def _lines(outlook: Outlook) -> Iterator[str]:
+def _lines(outlook: AppPlan) -> Iterator[str]:
     name = styled(plain(outlook.name), bold=True)
     for action in outlook.plan.actions if outlook.plan else ():
         yield f"{name}: {plain(action)} — {plain(action.cause)}"
@@ -65,14 +65,14 @@ def _lines(outlook: Outlook) -> Iterator[str]:
         yield f"{name}: {styled(plain(outlook.error), fg='red')}"
 
 
-def _diff(outlook: Outlook) -> Iterator[str]:
+def _diff(outlook: AppPlan) -> Iterator[str]:
     if outlook.difference is not None and outlook.difference.changes:
         yield f"  unlike revision {outlook.difference.before}, which {outlook.difference.stands}:"
         for change in outlook.difference.changes:
             yield f"    {plain(change)}"
 
 
-def _summary(outlooks: list[Outlook]) -> str:
+def _summary(outlooks: list[AppPlan]) -> str:
     if not outlooks:
         return "nothing to do: no app is asked for, and nothing is left of any"
     done = sum(outlook.is_done for outlook in outlooks)

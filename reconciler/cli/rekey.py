@@ -3,7 +3,7 @@
 import click
 
 from reconciler.cli.daemon_client import ask_daemon
-from reconciler.cli.options import examples, host_options, layout_in_use, reading
+from reconciler.cli.options import examples, host_options, paths_in_use, reading
 from reconciler.settings.settings import Settings
 
 
@@ -16,19 +16,19 @@ def command(settings: Settings) -> None:
     """
     import contextlib
 
-    from reconciler.services.records import BOXES, Ledger
-    from reconciler.state.lock import AlreadyRunning, claimed
+    from reconciler.services.records import BOXES, ServiceRecords
+    from reconciler.state.lock import AlreadyRunning, acquire
     from reconciler.state.records import open_database
-    from reconciler.vault.vault import Sealed, Vault
+    from reconciler.vault.vault import Vault, VaultLocked
 
-    layout = layout_in_use(settings.layout.state)
+    layout = paths_in_use(settings.paths.state)
     try:
-        with reading(layout), claimed(layout), contextlib.closing(open_database(layout.database)) as database:
-            ledger = Ledger(database, Vault(database, settings.key))
+        with reading(layout), acquire(layout), contextlib.closing(open_database(layout.database)) as database:
+            ledger = ServiceRecords(database, Vault(database, settings.key))
             count = ledger.vault.rekey(BOXES)
     except AlreadyRunning:
-        ask_daemon(settings.layout.state, do="rekey")
+        ask_daemon(settings.paths.state, do="rekey")
         return
-    except Sealed as error:
+    except VaultLocked as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{count} secrets are encrypted with the new key in {settings.key}")

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli.options import examples, host_options
-from reconciler.cli.service_access import noted, reached
+from reconciler.cli.service_access import open_service, record_event
 from reconciler.settings.settings import Settings
 
 
@@ -20,12 +20,14 @@ def command(settings: Settings, service: str, file: Path) -> None:
     What it holds now is backed up first. Apps go on running and see the change.
     """
     from reconciler.cli.backup import _new
-    from reconciler.services.backup import dumped
-    from reconciler.services.registry import kind_of
+    from reconciler.services.backup import back_up
+    from reconciler.services.registry import provisioner_of
 
-    with reached(service, settings) as found:
+    with open_service(service, settings) as found:
         before = _new(settings, service, found.record.id, found.record.type)
-        asyncio.run(dumped(found.record.type, found.where, before))
-        asyncio.run(kind_of(found.record.type).restore(found.where, file.absolute()))
-    noted(settings.layout, service, "backup", f"restored from {file.absolute()}; what it held before is in {before}")
+        asyncio.run(back_up(found.record.type, found.where, before))
+        asyncio.run(provisioner_of(found.record.type).restore(found.where, file.absolute()))
+    record_event(
+        settings.paths, service, "backup", f"restored from {file.absolute()}; what it held before is in {before}"
+    )
     click.echo(f"{service} holds what {file} does; what it held before is in {before}")

@@ -63,10 +63,10 @@ def command(settings: Settings, stop_apps: bool | None, events: str) -> None:
     except (AlreadyRunning, OtherVersion, OSError) as error:
         raise click.ClickException(str(error)) from error
     except sqlite3.Error as error:
-        raise click.ClickException(f"cannot use {settings.layout.database}: {error}") from error
+        raise click.ClickException(f"cannot use {settings.paths.database}: {error}") from error
     if events == "json":
         return
-    kept = settings.layout.state
+    kept = settings.paths.state
     if stops:
         click.echo(f"the daemon ended, and so did the apps. 'reconciler run' starts them again (state in {kept})")
         return
@@ -76,8 +76,8 @@ def command(settings: Settings, stop_apps: bool | None, events: str) -> None:
 def _announce(daemon: "Daemon") -> None:
     """Print what a daemon does from now on."""
     teller = Teller(daemon)
-    click.echo(f"manifests in {daemon.settings.manifests}, state in {daemon.settings.layout.state}")
-    daemon.told.append(teller.told)
+    click.echo(f"manifests in {daemon.settings.manifests}, state in {daemon.settings.paths.state}")
+    daemon.report_listeners.append(teller.told)
     daemon.journal.followers.append(teller.happened)
 
 

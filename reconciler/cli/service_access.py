@@ -8,34 +8,34 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import glimpsed, layout_in_use
+from reconciler.cli.options import open_snapshot, paths_in_use
 from reconciler.inspection.printable import plain
 from reconciler.settings.settings import Settings
-from reconciler.state.paths import Layout
+from reconciler.state.paths import StatePaths
 
 if TYPE_CHECKING:
-    from reconciler.services.provisioner import Provision
-    from reconciler.services.records import Ledger, ServiceRecord
-    from reconciler.state.journal import Kind
+    from reconciler.services.provisioner import ServiceSpec
+    from reconciler.services.records import ServiceRecord, ServiceRecords
+    from reconciler.state.journal import EventKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reached:
+class OpenService:
     """A service on record, and where it is."""
 
     record: "ServiceRecord"
-    where: "Provision"
-    ledger: "Ledger"
+    where: "ServiceSpec"
+    ledger: "ServiceRecords"
 
 
 @contextlib.contextmanager
-def reached(name: str, settings: Settings) -> Iterator[Reached]:
+def open_service(name: str, settings: Settings) -> Iterator[OpenService]:
     """One service by its name; what goes wrong with it inside is told in plain words."""
     from reconciler.services.provisioner import ServiceError
-    from reconciler.services.servers import provision_of
-    from reconciler.vault.vault import Sealed
+    from reconciler.services.servers import spec_of
+    from reconciler.vault.vault import VaultLocked
 
-    with glimpsed(layout_in_use(settings.layout.state)) as glimpse:
+    with open_snapshot(paths_in_use(settings.paths.state)) as glimpse:
         glimpse.key_file = settings.key
         found = [record for record in glimpse.ledger.of(name) if record.made]
         if not found:
@@ -43,13 +43,13 @@ def reached(name: str, settings: Settings) -> Iterator[Reached]:
         # Of those that are left from another type or server, the one that is asked for.
         record = min(found, key=lambda one: one.left_at is not None)
         try:
-            where = provision_of(record, glimpse.ledger.asked(record.id), settings)
-            yield Reached(record=record, where=where, ledger=glimpse.ledger)
-        except (ServiceError, Sealed) as error:
+            where = spec_of(record, glimpse.ledger.asked(record.id), settings)
+            yield OpenService(record=record, where=where, ledger=glimpse.ledger)
+        except (ServiceError, VaultLocked) as error:
             raise click.ClickException(plain(error)) from error
 
 
-def noted(layout: Layout, name: str, kind: "Kind", text: str) -> None:
+def record_event(layout: StatePaths, name: str, kind: "EventKind", text: str) -> None:
     """Write into the journal what was done beside the daemon, when that can be written."""
     from reconciler.state.journal import Journal
     from reconciler.state.records import OtherVersion, open_database

@@ -5,7 +5,7 @@ import os
 import click
 
 from reconciler.cli.options import examples, host_options
-from reconciler.cli.service_access import reached
+from reconciler.cli.service_access import open_service
 from reconciler.settings.settings import Settings
 
 _KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR", "EDITOR", "PAGER", "TZ")
@@ -24,15 +24,15 @@ def command(settings: Settings, app: str | None, service: str, arguments: tuple[
 
     ARGUMENTS are handed on. The options come before SERVICE.
     """
-    from reconciler.services.registry import kind_of
+    from reconciler.services.registry import provisioner_of
 
-    with reached(service, settings) as found:
+    with open_service(service, settings) as found:
         grants = [g for g in found.record.grants if g.credentials is not None and app in {None, g.app}]
         grant = max(grants, key=lambda g: (g.retiring is None, g.number), default=None)
         if grant is None or grant.credentials is None:
             whom = f"app '{app}'" if app else "any app"
             raise click.ClickException(f"{service} is not bound to {whom}: a client needs an app's credentials")
-        client = kind_of(found.record.type).client(found.where, found.ledger.credentials(grant.credentials))
+        client = provisioner_of(found.record.type).client(found.where, found.ledger.credentials(grant.credentials))
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | dict(client.environment)
     try:
         os.execvpe(client.argv[0], [*client.argv, *arguments], environment)  # noqa: S606  the client, without a shell

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from reconciler.cli.options import examples, glimpsed, json_option, layout_in_use, state_option
+from reconciler.cli.options import examples, json_option, open_snapshot, paths_in_use, state_option
 from reconciler.cli.table import show, show_json
 from reconciler.inspection.printable import ago, plain
 
@@ -18,7 +18,7 @@ _COLUMNS = ("SERVICE", "TYPE", "PLAN", "SERVER", "APPS", "SIZE", "STATE", "MESSA
 @state_option
 def command(as_json: bool, state: Path | None) -> None:
     """Every service that is asked for or kept: its type and plan, its server, who is bound to it, and how it stands."""
-    with glimpsed(layout_in_use(state)) as glimpse:
+    with open_snapshot(paths_in_use(state)) as glimpse:
         rows: Any = glimpse.status()["services"]
     if as_json:
         show_json(rows)

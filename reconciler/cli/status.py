@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.options import examples, glimpsed, json_option, layout_in_use, state_option
+from reconciler.cli.options import examples, json_option, open_snapshot, paths_in_use, state_option
 from reconciler.cli.table import is_terminal, lines, show_json, styled, width, wrapped
 from reconciler.inspection.printable import ago, json_text, plain
 from reconciler.version import VERSION
 
 if TYPE_CHECKING:
-    from reconciler.state.paths import Layout
+    from reconciler.state.paths import StatePaths
 
 _COLUMNS = ("APP", "STATE", "URL", "REVISION", "RUNTIME", "PID", "WORKERS", "RESTARTS", "SINCE", "MESSAGE")
 _SERVICE_COLUMNS = ("SERVICE", "TYPE", "STATE", "MESSAGE")
@@ -31,7 +31,7 @@ _REFRESH_S = 1.0
 @state_option
 def command(app: str | None, watch: bool, as_json: bool, state: Path | None) -> None:
     """How APP, or every app, stands: its state, its URL, what runs, and why not more."""
-    layout = layout_in_use(state)
+    layout = paths_in_use(state)
     facts = _facts(layout, app, as_json=as_json)
     if app is not None and not facts["apps"]:
         raise click.ClickException(f"no app named '{plain(app)}'; 'reconciler status' lists them")
@@ -53,8 +53,8 @@ def show_apps(facts: dict[str, Any]) -> None:
         click.echo(line)
 
 
-def _facts(layout: "Layout", app: str | None, *, as_json: bool) -> dict[str, Any]:
-    with glimpsed(layout) as glimpse:
+def _facts(layout: "StatePaths", app: str | None, *, as_json: bool) -> dict[str, Any]:
+    with open_snapshot(layout) as glimpse:
         facts: dict[str, Any] = glimpse.status(app)
     if as_json:
         facts["daemon"]["version"] = VERSION
@@ -116,7 +116,7 @@ def _since(at: float) -> float:
     return time.time() - at  # noqa: TID251  shown to people, never relied upon
 
 
-def _repeat(layout: "Layout", app: str | None, *, as_json: bool) -> None:
+def _repeat(layout: "StatePaths", app: str | None, *, as_json: bool) -> None:
     """For a pipe: the facts again whenever they changed, JSON on one line each."""
     shown = None
     with contextlib.suppress(KeyboardInterrupt):

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.live.terminal import live
-from reconciler.cli.options import DURATION, examples, json_option, layout_in_use, reading, state_option
+from reconciler.cli.options import DURATION, examples, json_option, paths_in_use, reading, state_option
 from reconciler.cli.table import is_terminal, lines, show_json, width
 from reconciler.inspection.printable import plain
 
 if TYPE_CHECKING:
     from reconciler.metrics.rates import Rate, Rates
-    from reconciler.state.paths import Layout
+    from reconciler.state.paths import StatePaths
 
 _COLUMNS = ("APP", "REQ/S", "5XX/S", "P50", "P95", "IN FLIGHT", "BUSY", "MEMORY", "CPU")
 _SPARE = ("IN FLIGHT", "P50", "5XX/S")
@@ -33,7 +33,7 @@ def command(once: bool, interval: float, as_json: bool, state: Path | None) -> N
 
     if interval < 0.1:
         raise click.UsageError("--interval must be 100ms or more")
-    layout = layout_in_use(state)
+    layout = paths_in_use(state)
     rates = Rates(layout)
     _look(layout, rates)
     if as_json or once or not is_terminal():
@@ -48,7 +48,7 @@ def command(once: bool, interval: float, as_json: bool, state: Path | None) -> N
     live(lambda columns: _table(_look(layout, rates), columns), interval)
 
 
-def _look(layout: "Layout", rates: "Rates") -> "dict[str, Rate]":
+def _look(layout: "StatePaths", rates: "Rates") -> "dict[str, Rate]":
     with reading(layout):
         return rates.look()
 

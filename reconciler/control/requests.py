@@ -3,19 +3,19 @@
 from typing import Any, Protocol
 
 from reconciler.control.socket import Refused
-from reconciler.host.world import Wish
+from reconciler.host.world import OperatorRequest
 from reconciler.manifests.catalog import Catalog
-from reconciler.planning.apps.observed import Observed, Pin
+from reconciler.planning.apps.observed import Observed, Override
 from reconciler.planning.desired import App, Revision
-from reconciler.vault.vault import Sealed
+from reconciler.vault.vault import VaultLocked
 
 
-class Wished(Protocol):
+class Requestable(Protocol):
     """Of the daemon, what granting needs."""
 
     catalog: Catalog
 
-    def wish(self, name: str, wish: Wish, text: str, who: str) -> None:
+    def request(self, name: str, wish: OperatorRequest, text: str, who: str) -> None:
         """Do it."""
         ...
 
@@ -36,10 +36,10 @@ class Wished(Protocol):
         ...
 
 
-class Wishes:
+class OperatorRequests:
     """Grants requests such as {"do": "rollback", "app": "blog", "revision": "1a2b"}."""
 
-    def __init__(self, daemon: Wished) -> None:
+    def __init__(self, daemon: Requestable) -> None:
         self._daemon = daemon
 
     def grant(self, request: dict[str, Any], who: str) -> dict[str, Any]:
@@ -53,14 +53,14 @@ class Wishes:
         if app is None:
             raise Refused(f"no manifest in force asks for an app named '{name}'")
         text, wish = self._granted(request, app, self._daemon.observed(app.name))
-        self._daemon.wish(app.name, wish, text, who)
+        self._daemon.request(app.name, wish, text, who)
         return {"done": f"{app.name}: {text}"}
 
     def _of_services(self, request: dict[str, Any], who: str) -> str:
         if request["do"] == "rekey":
             try:
                 return f"{self._daemon.rekey(who)} secrets are encrypted with a new key; keep its file, not the old one"
-            except Sealed as error:
+            except VaultLocked as error:
                 raise Refused(str(error)) from error
         name, app = request.get("service"), request.get("app")
         if not isinstance(name, str) or name not in self._daemon.catalog.services:
@@ -72,12 +72,14 @@ class Wishes:
         done = "are made and handed over, then the old ones taken back"
         return f"{name}: new credentials for {', '.join(apps)} {done}"
 
-    def _granted(self, request: dict[str, Any], app: App, observed: Observed) -> tuple[str, Wish]:
+    def _granted(self, request: dict[str, Any], app: App, observed: Observed) -> tuple[str, OperatorRequest]:
         match request.get("do"):
             case "restart":
                 return "it is started anew, the running instance serving until the new one does", "restart"
             case "stop":
-                return "stopped until its manifest changes, or 'start'", Pin(kind="stopped", about=app.fingerprint)
+                return "stopped until its manifest changes, or 'start'", Override(
+                    kind="stopped", holds_for=app.fingerprint
+                )
             case "start":
                 return "as its manifest asks again", "start"
             case "forget-failure":
@@ -86,17 +88,17 @@ class Wishes:
                 return self._rolled_back(request.get("revision"), app, observed)
         raise Refused(f"cannot do '{request.get('do')}'")
 
-    def _rolled_back(self, wanted: str | None, app: App, observed: Observed) -> tuple[str, Wish]:
+    def _rolled_back(self, wanted: str | None, app: App, observed: Observed) -> tuple[str, OperatorRequest]:
         if observed.source is None:
             raise Refused("its source was not read yet")
-        asked, supplies = app.revision(observed.source.content), observed.supplies
+        asked, supplies = app.revision(observed.source.content), observed.inputs
         now = supplies.revision(app, observed.source.content).id
-        known = [p for p in observed.proven if p.build.id in observed.builds and p.id != now]
+        known = [p for p in observed.known_good if p.build.id in observed.builds and p.id != now]
         known = [p for p in known if (today := supplies.todays(p)) is not None and today.id != now]
         found = [p for p in known if wanted is None or p.id.startswith(wanted)]
         if not found:
             raise Refused(_nothing_to_go_back_to(wanted, known))
-        pin = Pin(kind="rolled back", about=asked.id, revision=found[0])
+        pin = Override(kind="rolled back", holds_for=asked.id, revision=found[0])
         return f"rolled back to revision {found[0].id} until its manifest or source changes, or 'start'", pin
 
 

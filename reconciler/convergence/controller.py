@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from reconciler.convergence.converge import Action, ActionFailed, Asked, Plan, Report, Subject, World, converge
+from reconciler.convergence.converge import Action, ActionFailed, Asked, Key, Plan, Report, World, converge
 
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, RetryCallState
@@ -40,7 +40,7 @@ class _Failing:
     until: float
 
 
-class Overtaken(Exception):
+class Superseded(Exception):
     """The failed action is no longer the first thing to do, so that the nap is over; for that action it goes on."""
 
 
@@ -78,12 +78,12 @@ class Controller:
         bell = self._bells.get(name)
         if bell is None:
             bell = self._bells[name] = asyncio.Event()
-            keeping = self._tasks.create_task(self._keep(name, bell), name=f"keep {name}")
+            keeping = self._tasks.create_task(self._run_key(name, bell), name=f"keep {name}")
             self._keeping.add(keeping)
             keeping.add_done_callback(self._keeping.discard)
         bell.set()
 
-    async def rest(self) -> None:
+    async def wait(self) -> None:
         """Do nothing more about any name, whatever wakes it; what was under way is cancelled."""
         self._knows = False
         keeping = tuple(self._keeping)
@@ -91,17 +91,17 @@ class Controller:
             task.cancel()
         await asyncio.gather(*keeping, return_exceptions=True)
 
-    async def _keep(self, name: str, bell: asyncio.Event) -> None:
-        subject = Subject(name=name, asked=partial(self._asked_of, name), bell=bell)
+    async def _run_key(self, name: str, bell: asyncio.Event) -> None:
+        subject = Key(name=name, asked=partial(self._asked_of, name), wakeup=bell)
         while True:
             try:
-                done = await self._converged(subject, partial(self._held, name))
+                done = await self._converged(subject, partial(self._backing_off, name))
                 self._failing.pop(name, None)
-                if self._asked_of(name) is None and not bell.is_set() and done.look_again_at is None:
+                if self._asked_of(name) is None and not bell.is_set() and done.recheck_at is None:
                     del self._bells[name]
                     return
-                await self._rest(bell, done.look_again_at, partial(self._is_still, done, subject))
-            except Overtaken:
+                await self._wait(bell, done.recheck_at, partial(self._is_still, done, subject))
+            except Superseded:
                 continue
             except Exception as mistake:  # noqa: BLE001  whatever it is, it must not end the others' tasks
                 await self._survive(subject, mistake)
@@ -109,7 +109,7 @@ class Controller:
     def _asked_of(self, name: str) -> Asked | None:
         return self._asked.get(name)
 
-    async def _converged(self, subject: Subject, held: Callable[[Action], ActionFailed | None]) -> Plan:
+    async def _converged(self, subject: Key, held: Callable[[Action], ActionFailed | None]) -> Plan:
         """The plan that is left; most wakes change nothing, and what retries is made only once something failed."""
         try:
             return await converge(subject, self._world, held)
@@ -124,7 +124,7 @@ class Controller:
         done: Plan = await self._retrying(subject)(again)
         return done
 
-    def _retrying(self, subject: Subject) -> "AsyncRetrying":
+    def _retrying(self, subject: Key) -> "AsyncRetrying":
         from tenacity import AsyncRetrying, retry_if_exception_type, stop_never
 
         return AsyncRetrying(
@@ -132,17 +132,17 @@ class Controller:
             stop=stop_never,
             wait=partial(self._delay_s, subject),
             before_sleep=partial(self._tell, subject),
-            sleep=partial(self._nap, subject),
+            sleep=partial(self._back_off, subject),
         )
 
-    def _held(self, name: str, action: Action) -> ActionFailed | None:
+    def _backing_off(self, name: str, action: Action) -> ActionFailed | None:
         """The failure of an action whose nap was only interrupted: what came in between does not make it work."""
         failing = self._failing.get(name)
         if failing is None or failing.failure.action != action or self._world.now() >= failing.until:
             return None
         return failing.failure
 
-    def _delay_s(self, subject: Subject, tries: "RetryCallState") -> float:
+    def _delay_s(self, subject: Key, tries: "RetryCallState") -> float:
         """Counts the tries of one action: another one that fails after it has a count of its own."""
         failure, now = _failure(tries), self._world.now()
         before = self._failing.get(subject.name)
@@ -154,9 +154,9 @@ class Controller:
         self._failing[subject.name] = _Failing(failure=failure, tries=count, until=now + delay_s)
         return delay_s
 
-    def _tell(self, subject: Subject, tries: "RetryCallState") -> None:
+    def _tell(self, subject: Key, tries: "RetryCallState") -> None:
         assert tries.next_action is not None
-        planned = subject.peek(self._world)
+        planned = subject.plan(self._world)
         self._world.report(
             subject.name,
             Report(
@@ -169,17 +169,17 @@ class Controller:
             ),
         )
 
-    async def _nap(self, subject: Subject, seconds: float) -> None:
+    async def _back_off(self, subject: Key, seconds: float) -> None:
         failing = self._failing[subject.name]
         until = self._world.now() + seconds
         while self._world.now() < until:
-            planned = await subject.look(self._world)
+            planned = await subject.observe(self._world)
             if planned.first != failing.failure.action:
-                raise Overtaken
-            await subject.rung(min(until, planned.look_again_at or until))
+                raise Superseded
+            await subject.woken(min(until, planned.recheck_at or until))
         self._failing[subject.name] = replace(failing, until=self._world.now())
 
-    async def _survive(self, subject: Subject, mistake: Exception) -> None:
+    async def _survive(self, subject: Key, mistake: Exception) -> None:
         """Show a mistake of ours, and look again after the longest nap; after the shortest when woken."""
         loop = asyncio.get_running_loop()
         loop.call_exception_handler({"message": f"a mistake of ours stops {subject.name}", "exception": mistake})
@@ -191,13 +191,13 @@ class Controller:
                 Report(state="failing", message=message, next_try_at=again_at, failures=1, failed_now=True),
             )
         await asyncio.sleep(self._backoff.first_s)
-        await self._rest(subject.bell, again_at, lambda: False)
+        await self._wait(subject.wakeup, again_at, lambda: False)
 
-    def _is_still(self, done: Plan, subject: Subject) -> bool:
+    def _is_still(self, done: Plan, subject: Key) -> bool:
         """True when the World says that nothing has changed at all: by making the very plan of which all is done."""
-        return subject.peek(self._world) is done and not done.at_once
+        return subject.plan(self._world) is done and not done.immediate
 
-    async def _rest(self, bell: asyncio.Event, look_again_at: float | None, is_known: Callable[[], bool]) -> None:
+    async def _wait(self, bell: asyncio.Event, look_again_at: float | None, is_known: Callable[[], bool]) -> None:
         """Sleep until woken by what is not known, until time alone may change the plan, or until the periodic look."""
         seconds = self._resync_s * (0.75 + 0.5 * self._noise.random())
         if look_again_at is not None:

@@ -40,7 +40,7 @@ class Action(Protocol):
         ...
 
     @property
-    def tries(self) -> int:
+    def attempt(self) -> int:
         """How often it will have failed if it fails now; 0 when its World does not count that."""
         ...
 
@@ -54,7 +54,7 @@ class Plan(Protocol):
         ...
 
     @property
-    def at_once(self) -> Sequence[Action]:
+    def immediate(self) -> Sequence[Action]:
         """Done beside whatever else is being done: it takes no time and cannot fail."""
         ...
 
@@ -79,7 +79,7 @@ class Plan(Protocol):
         ...
 
     @property
-    def look_again_at(self) -> float | None:
+    def recheck_at(self) -> float | None:
         """Monotonic seconds."""
         ...
 
@@ -89,7 +89,7 @@ class Plan(Protocol):
         ...
 
     @property
-    def kept(self) -> bool:
+    def reportable(self) -> bool:
         """True when something stays that nobody asks for, which is worth telling."""
         ...
 
@@ -136,33 +136,33 @@ class ActionFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class Key:
     """One name's side of convergence: what is asked of it now, and the bell that says "look again"."""
 
     name: str
     asked: Callable[[], Asked | None]
-    bell: asyncio.Event
+    wakeup: asyncio.Event
 
-    async def look(self, world: World) -> Plan:
+    async def observe(self, world: World) -> Plan:
         """Answer the bell, do what is to be done at once, and return the plan as things stand then."""
-        self.bell.clear()
-        now = self.peek(world)
-        for action in now.at_once:
+        self.wakeup.clear()
+        now = self.plan(world)
+        for action in now.immediate:
             await world.do(self.name, action)
-        return self.peek(world) if now.at_once else now
+        return self.plan(world) if now.immediate else now
 
-    def peek(self, world: World) -> Plan:
+    def plan(self, world: World) -> Plan:
         """The plan as things stand this instant, without an effect."""
         return world.plan(self.name, self.asked())
 
-    async def rung(self, until: float | None) -> None:
+    async def woken(self, until: float | None) -> None:
         """Wait for the bell, or for a moment of the loop's clock."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until):
-                await self.bell.wait()
+                await self.wakeup.wait()
 
 
-async def converge(subject: Subject, world: World, held: Callable[[Action], ActionFailed | None]) -> Plan:
+async def converge(subject: Key, world: World, held: Callable[[Action], ActionFailed | None]) -> Plan:
     """Do the first action of plan after plan until one has none, and return that one; raises ActionFailed.
 
     An action that `held` has a failure for is not tried yet: that failure is raised again. An action that works and is
@@ -171,8 +171,8 @@ async def converge(subject: Subject, world: World, held: Callable[[Action], Acti
     """
     done: tuple[Action, int] | None = None
     while True:
-        now = await subject.look(world)
-        if now.first is None and subject.asked() is None and not now.kept:
+        now = await subject.observe(world)
+        if now.first is None and subject.asked() is None and not now.reportable:
             return now
         world.report(
             subject.name,
@@ -180,7 +180,7 @@ async def converge(subject: Subject, world: World, held: Callable[[Action], Acti
                 state=now.state,
                 message=now.message,
                 wanted=now.wanted,
-                next_try_at=now.look_again_at if now.failures and not now.settled else None,
+                next_try_at=now.recheck_at if now.failures and not now.settled else None,
                 failures=now.failures,
                 settled=now.settled,
             ),
@@ -190,13 +190,13 @@ async def converge(subject: Subject, world: World, held: Callable[[Action], Acti
         failed = held(now.first)
         if failed is not None:
             raise failed
-        doing = (now.first, now.first.tries)
+        doing = (now.first, now.first.attempt)
         if doing == done:
             raise ActionFailed(now.first, f"to {now.first} made no difference")
         done = doing if await _done_while_first(subject, world, now) else None
 
 
-async def _done_while_first(subject: Subject, world: World, now: Plan) -> bool:
+async def _done_while_first(subject: Key, world: World, now: Plan) -> bool:
     """Do a plan's first action, but give it up, and say False, when a later look puts another one first.
 
     The look is taken at a ring of the bell and when time alone may have changed the plan.
@@ -217,11 +217,11 @@ async def _done_while_first(subject: Subject, world: World, now: Plan) -> bool:
     async with asyncio.TaskGroup() as group:
         doing = group.create_task(effect())
         while not doing.done() and not given_up:
-            rung = group.create_task(subject.rung(now.look_again_at))
+            rung = group.create_task(subject.woken(now.recheck_at))
             await asyncio.wait((doing, rung), return_when=asyncio.FIRST_COMPLETED)
             rung.cancel()
             if not doing.done():
-                now = await subject.look(world)
+                now = await subject.observe(world)
                 given_up = now.first != action and doing.cancel()
     if failures and not given_up:
         raise failures[0]

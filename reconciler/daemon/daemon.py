@@ -13,39 +13,39 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from reconciler.control.requests import Wishes
+from reconciler.control.requests import OperatorRequests
 from reconciler.control.socket import Control
 from reconciler.convergence.controller import Backoff, Controller
 from reconciler.convergence.converge import Report
 from reconciler.daemon.housekeeping import Housekeeping
-from reconciler.daemon.web_process import FrontDoor
+from reconciler.daemon.web_process import WebProcess
 from reconciler.host.assembly import package_environ, rules_of, stager_of
-from reconciler.host.instance_secrets import Supplying
-from reconciler.host.world import Host, Wish
-from reconciler.inspection.redaction import Discretion
+from reconciler.host.instance_secrets import InstanceSecrets
+from reconciler.host.world import AppWorld, OperatorRequest
+from reconciler.inspection.redaction import Redactor
 from reconciler.linux.inotify import Watch, is_limit
 from reconciler.linux.processes import boot_id
 from reconciler.manifests import persisted
-from reconciler.manifests.catalog import Catalog, Listing, Unreadable, review
+from reconciler.manifests.catalog import Catalog, DirectoryContents, DirectoryUnreadable, review
 from reconciler.manifests.directory import Directory
-from reconciler.manifests.reader import look
-from reconciler.metrics.counters import Tally
-from reconciler.metrics.instrumented_world import Measured
+from reconciler.manifests.reader import read_directory
+from reconciler.metrics.counters import Counters
+from reconciler.metrics.instrumented_world import InstrumentedWorld
 from reconciler.planning.apps.observed import Observed
-from reconciler.services.records import Ledger
+from reconciler.services.records import ServiceRecords
 from reconciler.services.types.user_provided.files import files_of
-from reconciler.services.world import Backing
-from reconciler.serving.forkserver.pool import Templates
+from reconciler.services.world import ServiceWorld
+from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
-from reconciler.serving.wakeup_pipe import answer, open_doorbell
+from reconciler.serving.wakeup_pipe import drain, open_wakeup_pipe
 from reconciler.settings.settings import Settings
-from reconciler.staging.source.last_seen import Looks
+from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.staging.source.watches import Settling, Trees
 from reconciler.state.database import Database
 from reconciler.state.journal import Journal
 from reconciler.state.records import Records, state_id
-from reconciler.state.revision_history import History
+from reconciler.state.revision_history import RevisionHistory
 from reconciler.vault.vault import Vault
 from reconciler.vault.watched_files import Files, Use
 
@@ -62,26 +62,26 @@ class Daemon:
         self.settings = settings
         self.records = Records(database)
         self.journal = Journal(database, keep=settings.events_kept)
-        self.told: list[Callable[[str, Report | None], None]] = []
+        self.report_listeners: list[Callable[[str, Report | None], None]] = []
         self._tasks = tasks
         self._lost = lost
         boot = boot_id()
-        self._looks = Looks(self.records)
-        self._history = History(self.records, boot)
-        self.templates = Templates(
-            log=settings.layout.templates_log, idle_s=settings.template_idle_s, answer_s=settings.template_answer_s
+        self._looks = SourceTracker(self.records)
+        self._history = RevisionHistory(self.records, boot)
+        self.fork_servers = ForkServerPool(
+            log=settings.paths.fork_servers_log, idle_s=settings.fork_server_idle_s, answer_s=settings.fork_timeout_s
         )
         self._instances = Instances(
             self.records,
-            state_id=state_id(settings.layout.state),
+            state_id=state_id(settings.paths.state),
             boot=boot,
-            templates=self.templates,
+            templates=self.fork_servers,
             changed=self._wake,
             launched=self._note_launch,
         )
-        self.keeper = Keeper(settings.layout.keeper, patience_s=settings.keeper_patience_s)
-        ledger = Ledger(database, Vault(database, settings.key))
-        self.backing = Backing(
+        self.keeper = Keeper(settings.paths.keeper, patience_s=settings.keeper_patience_s)
+        ledger = ServiceRecords(database, Vault(database, settings.key))
+        self.services = ServiceWorld(
             settings,
             ledger,
             self.journal,
@@ -92,10 +92,12 @@ class Daemon:
             spare=self._grants_spare,
             told=self._tell_service,
         )
-        supplier = Supplying(ledger, supplies=self.backing.supplies, use=self.backing.use, told=self._note_secrets)
+        supplier = InstanceSecrets(
+            ledger, supplies=self.services.inputs, use=self.services.use, told=self._note_secrets
+        )
         self._ledger = ledger
         self._stager = stager_of(settings)
-        self._host = Host(
+        self._host = AppWorld(
             settings,
             self.records,
             self.journal,
@@ -107,35 +109,35 @@ class Daemon:
             supplier=supplier,
             tasks=tasks,
             woken=self._wake,
-            told=self._tell,
+            told=self._on_report,
         )
         self._housekeeping = Housekeeping(
             settings,
             self.journal,
             stager=self._stager,
             instances=self._instances,
-            templates=self.templates,
-            places=self._host.places,
-            forget_secrets=lambda: self.backing.forget_secrets(self._secrets_of_old()),
+            templates=self.fork_servers,
+            places=self._host.paths,
+            forget_secrets=lambda: self.services.forget_secrets(self._secrets_of_old()),
         )
-        self.tally = Tally(time.monotonic, self._host.probes)
-        self.told.append(self.tally.tell)
+        self.counters = Counters(time.monotonic, self._host.probes)
+        self.report_listeners.append(self.counters.on_report)
         self._controller = Controller(
-            Measured(self._host, self.tally, self._because),
+            InstrumentedWorld(self._host, self.counters, self._because),
             tasks,
             backoff=Backoff(first_s=settings.retry_first_s, cap_s=settings.retry_cap_s),
             resync_s=settings.resync_s,
             noise=random.Random(),
         )
         self._services = Controller(
-            self.backing,
+            self.services,
             tasks,
             backoff=Backoff(first_s=settings.retry_first_s, cap_s=settings.retry_cap_s),
             resync_s=settings.resync_s,
             noise=random.Random(),
         )
         self._look_now = asyncio.Event()
-        self._seen: Listing | Unreadable | None = None
+        self._seen: DirectoryContents | DirectoryUnreadable | None = None
         self.looked = asyncio.Event()
         self._refreshing: dict[str, bool] = {}
         self._rules = rules_of(settings)
@@ -146,7 +148,7 @@ class Daemon:
         self._unseen = False
         self._freed: set[str] = set()
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Take back what runs, then follow the manifests until cancelled."""
         self._prepare()
         watch = Watch(asyncio.get_running_loop().call_soon_threadsafe)
@@ -157,9 +159,9 @@ class Daemon:
         self._announce()
         self._tasks.create_task(self._stager.compile_ahead(), name="compile ahead")
         files = Files(watch, self._suspect_file, self.settings.quiet_s)
-        control = Control(self.settings.layout.control, Wishes(self).grant)
+        control = Control(self.settings.paths.control, OperatorRequests(self).grant)
         await control.open()
-        door = FrontDoor(self.settings, lambda text, cause: self.journal.write("", "daemon", text, cause))
+        door = WebProcess(self.settings, lambda text, cause: self.journal.write("", "daemon", text, cause))
         door.open()
         with (
             contextlib.closing(directory),
@@ -172,7 +174,7 @@ class Daemon:
                 self._look_now.clear()
                 with self._surviving("look at the manifests"):
                     seen = await directory.look()
-                    self._unseen = isinstance(seen, Unreadable)
+                    self._unseen = isinstance(seen, DirectoryUnreadable)
                     await self._follow(seen)
                     await files.follow(self._uses_of_files())
                     await trees.follow(
@@ -188,20 +190,20 @@ class Daemon:
     async def once(self) -> frozenset[str]:
         """Take back what runs and look at the manifests a single time; returns every name there is work for."""
         self._prepare()
-        await self._follow(await asyncio.to_thread(look, str(self.settings.manifests)))
+        await self._follow(await asyncio.to_thread(read_directory, str(self.settings.manifests)))
         for path in {path for path, _ in self._uses_of_files()}:
             self._suspect_file(path)
         return self._host.names() | self.catalog.apps.keys()
 
-    def wish(self, name: str, wish: Wish, text: str, who: str) -> None:
+    def request(self, name: str, wish: OperatorRequest, text: str, who: str) -> None:
         """Do what an operator asks for once."""
-        self._host.wish(name, wish)
+        self._host.request(name, wish)
         self.journal.write(name, "wish", text, f"asked for by {who}")
         self._controller.wake(name)
 
     def rotate(self, service: str, app: str | None, who: str) -> tuple[str, ...]:
         """Have new credentials for a service take the place of those in use; returns the apps they are of."""
-        apps = self.backing.rotate(service, app)
+        apps = self.services.rotate(service, app)
         if apps:
             text = f"new credentials for {', '.join(apps)}"
             self.journal.write(f"service {service}", "wish", text, f"asked for by {who}")
@@ -209,7 +211,7 @@ class Daemon:
 
     def rekey(self, who: str) -> int:
         """Encrypt what is stored with a new key; returns how many secrets there are. Raises Sealed."""
-        count = self.backing.rekey()
+        count = self.services.rekey()
         self.journal.write("", "secrets", f"{count} secrets are encrypted with a new key", f"asked for by {who}")
         return count
 
@@ -219,7 +221,7 @@ class Daemon:
 
     def figures(self) -> dict[str, Any]:
         """What was done since this daemon began, in numbers."""
-        return self.tally.told()
+        return self.counters.as_json()
 
     def observed(self, name: str) -> Observed:
         """What is true of an app right now."""
@@ -238,7 +240,7 @@ class Daemon:
 
     async def stop_apps(self) -> None:
         """End every instance for good, each within its own stop timeout; nothing converges any more."""
-        await self._controller.rest()
+        await self._controller.wait()
         async with asyncio.TaskGroup() as tasks:
             for app in self._instances.apps():
                 for instance, _ in tuple(self._instances.processes(app)):
@@ -249,27 +251,27 @@ class Daemon:
         if not self.settings.notifications:
             return
         # What mails and posts is loaded only where somebody is told: most hosts tell nobody.
-        from reconciler.notifications.notifier import Announcer, Pace
+        from reconciler.notifications.notifier import Notifier, Pace
 
-        pace = Pace(every_s=self.settings.notify_every_s, settle_s=self.settings.notify_settle_s)
-        discretion = Discretion(
+        pace = Pace(every_s=self.settings.notify_every_s, settle_s=self.settings.notify_delay_s)
+        discretion = Redactor(
             self._ledger,
-            self.backing.env,
+            self.services.env,
             asked=lambda: self.catalog.apps,
             ours=lambda: package_environ(self.settings, os.environ),
         )
         for target in self.settings.notifications:
-            announcer = Announcer(
+            announcer = Notifier(
                 target,
                 self.records,
                 host=socket.gethostname(),
                 pace=pace,
-                mask=discretion.masked,
+                mask=discretion.redacted,
                 trouble=self.trouble,
                 failed=partial(self.journal.write, "", "daemon"),
             )
-            self.told.append(announcer.tell)
-            self._tasks.create_task(announcer.keep(), name=f"notify {target}")
+            self.report_listeners.append(announcer.on_report)
+            self._tasks.create_task(announcer.run(), name=f"notify {target}")
 
     def _prepare(self) -> None:
         ports = self._host.restore()
@@ -277,10 +279,10 @@ class Daemon:
             self.journal.write("", "daemon", "the state database was lost; what runs was found in the process table")
             self.catalog = replace(self.catalog, leases={**ports, **self.catalog.leases})
         self._housekeeping.begin(self._tasks)
-        doorbell = open_doorbell(self.settings.layout.doorbell)
-        asyncio.get_running_loop().add_reader(doorbell, answer, doorbell, self._rung)
+        doorbell = open_wakeup_pipe(self.settings.paths.wakeup_pipe)
+        asyncio.get_running_loop().add_reader(doorbell, drain, doorbell, self._on_wakeup)
 
-    async def _follow(self, seen: Listing | Unreadable) -> None:
+    async def _follow(self, seen: DirectoryContents | DirectoryUnreadable) -> None:
         if seen == self._seen and self.catalog.is_at_rest and not self._freed and not self._unwritten:
             return
         self._seen = seen
@@ -293,8 +295,8 @@ class Daemon:
         self._tell_problems(before, self.catalog)
         self._unreadable = persisted.still_unreadable(self._unreadable, self.catalog)
         self._host.follow(self.catalog.apps)
-        stirred = self.backing.follow(self.catalog.services, self.catalog.apps)
-        self._services.replace(self.catalog.services, also=self.backing.names())
+        stirred = self.services.follow(self.catalog.services, self.catalog.apps)
+        self._services.replace(self.catalog.services, also=self.services.names())
         for name in stirred:
             self._services.wake(name)
         self._controller.replace(self.catalog.apps, also=self._host.names() - self._unreadable.keys())
@@ -343,22 +345,24 @@ class Daemon:
     def _grants_spare(self, app: str) -> frozenset[str]:
         """What an app may go back to names these: the last revision that proved itself, and one pinned by hand."""
         learnt = self._history.of(app)
-        pinned = () if learnt.pin is None or learnt.pin.revision is None else (learnt.pin.revision,)
-        return frozenset(bound.grant for back in (*learnt.proven[:1], *pinned) for bound in back.bindings)
+        pinned = () if learnt.override is None or learnt.override.revision is None else (learnt.override.revision,)
+        return frozenset(bound.grant for back in (*learnt.known_good[:1], *pinned) for bound in back.bindings)
 
     def _secrets_of_old(self) -> frozenset[str]:
         """The ids of the secrets that revisions name to which an app may go back."""
         learnt = [self._history.of(name) for name in self._history.names()]
-        pinned = [one.pin.revision for one in learnt if one.pin is not None and one.pin.revision is not None]
+        pinned = [
+            one.override.revision for one in learnt if one.override is not None and one.override.revision is not None
+        ]
         return frozenset(
             kept
-            for back in (*(proven for one in learnt for proven in one.proven), *pinned)
+            for back in (*(proven for one in learnt for proven in one.known_good), *pinned)
             for kept in (*back.env_secrets.values(), *(bound.credentials for bound in back.bindings))
         )
 
     def _tell_service(self, name: str, report: Report | None) -> None:
         """How a service stands, to whoever waits for everything."""
-        for tell in self.told:
+        for tell in self.report_listeners:
             tell(f"service {name}", report)
 
     def _note_secrets(self, app: str, text: str) -> None:
@@ -367,7 +371,7 @@ class Daemon:
 
     def _uses_of_files(self) -> frozenset[Use]:
         """Every file that an app's variables or a service's credentials come from, and which of those."""
-        of_apps = (use for app in self.catalog.apps.values() for use in self.backing.env.uses(app))
+        of_apps = (use for app in self.catalog.apps.values() for use in self.services.env.uses(app))
         of_services = ((path, f"service {s.name}") for s in self.catalog.services.values() for path in files_of(s))
         return frozenset((*of_apps, *of_services))
 
@@ -375,9 +379,9 @@ class Daemon:
         """A file with secrets may say something else now."""
         for service in self.catalog.services.values():
             if path in files_of(service):
-                self.backing.doubt(service.name, f"{path} may have changed")
+                self.services.doubt(service.name, f"{path} may have changed")
         for app in self.catalog.apps.values():
-            if path in self.backing.env.paths(app):
+            if path in self.services.env.paths(app):
                 self._tasks.create_task(self._read_env(app.name), name=f"read the variables of {app.name}")
 
     async def _read_env(self, name: str) -> None:
@@ -385,12 +389,12 @@ class Daemon:
         if app is None:
             return
         try:
-            changed = await self.backing.env.refresh(app)
+            changed = await self.services.env.refresh(app)
         except sqlite3.Error as error:
             self._note_secrets(name, f"cannot keep what its files say: {error}")
             return
         if changed:
-            _, missing, stale = self.backing.env.of(app)
+            _, missing, stale = self.services.env.of(app)
             self._note_secrets(name, "; ".join((*missing, *stale)) or "the files of its variables were read anew")
             self._wake(name)
 
@@ -405,14 +409,14 @@ class Daemon:
                     self.journal.write("", "manifest", f"refused: {problem}", stays)
 
     def _seconds_to_next_look(self) -> float:
-        at, longest_s = self.catalog.look_again_at, self.settings.rescan_s
+        at, longest_s = self.catalog.recheck_at, self.settings.rescan_s
         if self._unwritten or self._hindered or self._unwatched or self._unseen:
             longest_s = min(longest_s, _AGAIN_S)
         return longest_s if at is None else min(longest_s, max(0.0, at - time.monotonic()))
 
-    def _rung(self, name: str) -> None:
+    def _on_wakeup(self, name: str) -> None:
         """A worker has something to say."""
-        self._instances.ring(name)
+        self._instances.on_wakeup(name)
         self._wake(name)
 
     def _suspect(self, name: str) -> None:
@@ -447,12 +451,12 @@ class Daemon:
     def _note_launch(self, name: str, what: str) -> None:
         self.journal.write(name, "started", what)
 
-    def _tell(self, name: str, report: Report | None) -> None:
-        self.backing.stirred(name)
+    def _on_report(self, name: str, report: Report | None) -> None:
+        self.services.on_app_report(name)
         if report is None:
             self._freed.add(name)
             self._look_now.set()
-        for tell in self.told:
+        for tell in self.report_listeners:
             tell(name, report)
 
     async def _warm_up(self) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from reconciler.host.assembly import collect
 from reconciler.linux.processes import Orphans
 from reconciler.serving import logs
-from reconciler.serving.forkserver.pool import Templates
-from reconciler.serving.gunicorn import Places
+from reconciler.serving.forkserver.pool import ForkServerPool
+from reconciler.serving.gunicorn import InstancePaths
 from reconciler.serving.instances import Instances
 from reconciler.settings.settings import Settings
 from reconciler.staging.stager import Stager
@@ -33,8 +33,8 @@ class Housekeeping:
         *,
         stager: Stager,
         instances: Instances,
-        templates: Templates,
-        places: Callable[[str], Places],
+        templates: ForkServerPool,
+        places: Callable[[str], InstancePaths],
         forget_secrets: Callable[[], None],
     ) -> None:
         self._settings = settings
@@ -82,7 +82,7 @@ class Housekeeping:
         while True:
             await asyncio.sleep(_TEND_EVERY_S)
             with contextlib.suppress(OSError):
-                self._templates.tend()
+                self._templates.end_idle()
                 self._instances.tend()
 
     async def _bury(self) -> None:
@@ -94,7 +94,7 @@ class Housekeeping:
             died.clear()
             await asyncio.sleep(_BURY_AFTER_S)
             with contextlib.suppress(OSError):
-                if orphans.bury():
+                if orphans.reap():
                     died.set()
 
     async def _catch_up(self) -> None:

@@ -11,14 +11,14 @@ from typing import Protocol
 
 from reconciler.convergence.converge import Report
 from reconciler.daemon.daemon import Daemon
-from reconciler.daemon.summary import Standing
-from reconciler.linux.processes import keep_descriptors, take_in_orphans
+from reconciler.daemon.summary import HostSummary
+from reconciler.linux.processes import adopt_orphans, keep_descriptors
 from reconciler.linux.systemd import ServiceManager
 from reconciler.manifests.catalog import Catalog
 from reconciler.settings.settings import Settings
 from reconciler.state.database import Database
-from reconciler.state.lock import claimed
-from reconciler.state.paths import Layout
+from reconciler.state.lock import acquire
+from reconciler.state.paths import StatePaths
 from reconciler.state.records import open_or_rebuild
 
 _STATUS_EVERY_S = 5.0
@@ -43,7 +43,7 @@ def _share_one_heap() -> None:
 
 
 @contextlib.contextmanager
-def _opened(layout: Layout) -> Iterator[tuple[Database, bool]]:
+def _opened(layout: StatePaths) -> Iterator[tuple[Database, bool]]:
     database, lost = open_or_rebuild(layout.database)
     with contextlib.closing(database):
         database.defer()
@@ -59,24 +59,24 @@ async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, asyncio.Task
     keep_descriptors()
     _raise_descriptor_limit()
     _share_one_heap()
-    take_in_orphans()
+    adopt_orphans()
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
-    with claimed(settings.layout), _opened(settings.layout) as (database, lost):
+    with acquire(settings.paths), _opened(settings.paths) as (database, lost):
         async with contextlib.AsyncExitStack() as last:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     daemon = Daemon(settings, database, tasks, lost=lost)
                     last.push_async_callback(daemon.end_staging)
-                    with contextlib.closing(daemon.templates), contextlib.closing(daemon.keeper):
+                    with contextlib.closing(daemon.fork_servers), contextlib.closing(daemon.keeper):
                         yield daemon, tasks, ending
                     raise _Ended
             except* _Ended:
                 pass
 
 
-async def _keep_told(manager: ServiceManager, daemon: Daemon, standing: Standing) -> None:
+async def _keep_told(manager: ServiceManager, daemon: Daemon, standing: HostSummary) -> None:
     """Tell the service manager how all stands, now and then."""
     while manager.listens:
         manager.status(daemon.trouble() or standing.line())
@@ -94,7 +94,7 @@ async def run(settings: Settings, started: Callable[[Daemon], None], *, stop_app
 
     The apps go on without the daemon, unless `stop_apps`: they are told to end first, and waited for.
     """
-    manager, standing = ServiceManager(os.environ), Standing()
+    manager, standing = ServiceManager(os.environ), HostSummary()
     async with _built(settings) as (daemon, tasks, ending):
 
         def look_now() -> None:
@@ -103,10 +103,10 @@ async def run(settings: Settings, started: Callable[[Daemon], None], *, stop_app
             tasks.create_task(_tell_ready(manager, daemon), name="tell that it was reloaded")
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look_now)
-        daemon.told.append(standing.tell)
+        daemon.report_listeners.append(standing.tell)
         daemon.journal.write("", "daemon", f"started, pid {os.getpid()}")
         started(daemon)
-        tasks.create_task(daemon.keep(), name="follow the manifests")
+        tasks.create_task(daemon.run(), name="follow the manifests")
         tasks.create_task(_tell_ready(manager, daemon), name="tell that it is ready")
         tasks.create_task(_keep_told(manager, daemon, standing), name="tell the service manager")
         tasks.create_task(manager.stay_alive(), name="show the watchdog that the loop turns")
@@ -137,7 +137,7 @@ async def apply(settings: Settings, watcher: Watcher, timeout_s: float) -> Catal
     Returns what was asked for; raises AlreadyRunning.
     """
     async with _built(settings) as (daemon, tasks, ending):
-        daemon.told.append(watcher.tell)
+        daemon.report_listeners.append(watcher.tell)
         watcher.expect(await daemon.once())
         waiting = [tasks.create_task(event.wait()) for event in (watcher.done, ending)]
         await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)

@@ -10,7 +10,7 @@ WORST_FIRST = (
 )  # fmt: skip
 
 
-class Standing:
+class HostSummary:
     """The last report's state of every app."""
 
     def __init__(self) -> None:

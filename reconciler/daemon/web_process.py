@@ -30,7 +30,7 @@ _LARGEST_LOG = 2**20
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
 
 
-class FrontDoor:
+class WebProcess:
     """Open from `open` until `close`. `note` gets what an operator should know: what happened, and what is next."""
 
     def __init__(self, settings: Settings, note: Callable[[str, str], None]) -> None:
@@ -50,7 +50,7 @@ class FrontDoor:
         before = len(list(self._listeners()))
         if self._unix is None:
             with self._telling("the socket of the API"):
-                self._unix = _unix_listener(self._settings.layout.api)
+                self._unix = _unix_listener(self._settings.paths.api)
         if self._settings.api is not None and self._tcp is None:
             with self._telling(f"the address of the API, {self._settings.api.host}:{self._settings.api.port}"):
                 token_of(self._settings.api.token)
@@ -102,7 +102,7 @@ class FrontDoor:
         with contextlib.ExitStack() as stack:
             ours, theirs = socket.socketpair()
             stack.enter_context(theirs)
-            output = open_output(_trimmed(self._settings.layout.web_log))
+            output = open_output(_trimmed(self._settings.paths.web_log))
             stack.callback(os.close, output)
             # Copies with high numbers: putting one in its place must not overwrite another.
             wanted = [theirs.fileno(), output, output, *(listener.fileno() for listener in self._listeners())]
@@ -158,7 +158,7 @@ class FrontDoor:
             self._failures = 0
             self._attend()
         else:
-            self._pause(f"{end}; what it said is in {self._settings.layout.web_log}")
+            self._pause(f"{end}; what it said is in {self._settings.paths.web_log}")
 
     def _pause(self, why: str) -> None:
         """Start it again at the next connection, but not before a while."""

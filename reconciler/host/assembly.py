@@ -32,7 +32,7 @@ def stager_of(settings: Settings) -> "Stager":
 
     from reconciler.staging.stager import Stager
 
-    layout = settings.layout
+    layout = settings.paths
     return Stager(
         builds=layout.builds,
         environments=layout.environments,
@@ -61,6 +61,6 @@ def package_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str,
 
 def collect(settings: Settings, stager: "Stager") -> tuple[str, ...]:
     """Remove every environment that no build refers to and whose retention is over; returns their keys. Blocks."""
-    apps = settings.layout.apps
+    apps = settings.paths.apps
     names = [entry.name for entry in apps.iterdir()] if apps.is_dir() else []
     return stager.collect(names, settings.retention_s)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from reconciler.planning.desired import App
 
 
-class Neighbours:
+class DependencyGraph:
     """Who depends on whom, as asked; what an app that is going depended on is known until it is gone."""
 
     def __init__(self) -> None:
@@ -34,11 +34,11 @@ class Neighbours:
         """The apps that need this one."""
         return sorted(self._needed_by.get(name, ()))
 
-    def absent(self, name: str, serves: Callable[[str], bool]) -> tuple[str, ...]:
+    def unmet_dependencies(self, name: str, serves: Callable[[str], bool]) -> tuple[str, ...]:
         """The apps that this one needs and that do not serve."""
         return tuple(needed for needed in self._needs.get(name, ()) if not serves(needed))
 
-    def leaning(self, name: str, serves: Callable[[str], bool]) -> tuple[str, ...]:
+    def stopping_dependents(self, name: str, serves: Callable[[str], bool]) -> tuple[str, ...]:
         """The apps that need this one, are asked to end, and still serve."""
         return tuple(n for n in self.dependents(name) if self._is_ending(n) and serves(n))
 

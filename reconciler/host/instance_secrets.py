@@ -8,16 +8,16 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from reconciler.planning.apps.observed import Supplies
+from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.desired import App, Bound, Revision
-from reconciler.services.records import Ledger
-from reconciler.services.vcap import BINDINGS, FILE_NAME, Opened, Shown, lay_out, shown
-from reconciler.serving.gunicorn import Given
+from reconciler.services.records import ServiceRecords
+from reconciler.services.vcap import BINDINGS, FILE_NAME, BindingViews, OpenBinding, lay_out, shown
+from reconciler.serving.gunicorn import InjectedEnv
 from reconciler.serving.instances import CannotStart
-from reconciler.vault.vault import Sealed
+from reconciler.vault.vault import VaultLocked
 
 
-class Supplying:
+class InstanceSecrets:
     """Supplies every app of this host. `supplies` says with what, `use` hears of it.
 
     `told` is called with an app's name and a sentence when a variable is too long.
@@ -25,9 +25,9 @@ class Supplying:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: ServiceRecords,
         *,
-        supplies: Callable[[App | None, str], Supplies],
+        supplies: Callable[[App | None, str], ExternalInputs],
         use: Callable[[str, str, tuple[Bound, ...]], None],
         told: Callable[[str, str], None],
     ) -> None:
@@ -36,11 +36,11 @@ class Supplying:
         self._use = use
         self._told = told
 
-    def supplies(self, app: App | None, name: str) -> Supplies:
+    def inputs(self, app: App | None, name: str) -> ExternalInputs:
         """What an app is supplied with right now."""
         return self._supplies(app, name)
 
-    def given(self, revision: Revision, directory: Path) -> Given:
+    def injected(self, revision: Revision, directory: Path) -> InjectedEnv:
         """What an instance of a revision gets, with its files below `directory`. Raises CannotStart."""
         # Whose credentials an instance may have must be on record first, or they could be taken back under it.
         with contextlib.suppress(sqlite3.Error):  # in memory it is; a full disk does not keep an app from starting
@@ -49,7 +49,7 @@ class Supplying:
             told = told_of(revision, self._ledger)
             lay_out(told, directory)
             given = given_of(revision, told, directory, self._ledger)
-        except (Sealed, sqlite3.Error, KeyError) as error:
+        except (VaultLocked, sqlite3.Error, KeyError) as error:
             raise CannotStart(f"cannot give it its secrets: {error}") from error
         except OSError as error:
             raise CannotStart(f"cannot write the files of its services: {error.strerror}") from error
@@ -62,12 +62,12 @@ class Supplying:
         return given
 
 
-def told_of(revision: Revision, ledger: Ledger) -> Shown:
+def told_of(revision: Revision, ledger: ServiceRecords) -> BindingViews:
     """What an app sees of its services. Raises Sealed."""
-    return shown(Opened(bound=b, credentials=ledger.credentials(b.credentials)) for b in revision.bindings)
+    return shown(OpenBinding(bound=b, credentials=ledger.credentials(b.credentials)) for b in revision.bindings)
 
 
-def given_of(revision: Revision, told: Shown, directory: Path, ledger: Ledger) -> Given:
+def given_of(revision: Revision, told: BindingViews, directory: Path, ledger: ServiceRecords) -> InjectedEnv:
     """The variables of an instance that are secret, or name what is. Raises Sealed."""
     ours = {"VCAP_SERVICES_FILE_PATH": str(directory / FILE_NAME)}
     if told.fits:
@@ -75,7 +75,7 @@ def given_of(revision: Revision, told: Shown, directory: Path, ledger: Ledger) -
     fallback = {"SERVICE_BINDING_ROOT": str(directory / BINDINGS)}
     if told.database_url is not None:
         fallback["DATABASE_URL"] = told.database_url
-    return Given(
+    return InjectedEnv(
         fallback=fallback,
         env={name: ledger.vault.get(kept) for name, kept in revision.env_secrets.items()},
         ours=ours,

@@ -18,57 +18,57 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 from reconciler.convergence.converge import Report
-from reconciler.host.depends_on import Neighbours
+from reconciler.host.depends_on import DependencyGraph
 from reconciler.linux.files import leftovers, remove
 from reconciler.planning.apps.actions import (
     Action,
-    Attend,
-    Blame,
-    Bury,
-    Discard,
-    Erase,
-    Hold,
+    ArmActivation,
+    ForgetApp,
     Listen,
-    Prove,
+    MarkGood,
     ReadSource,
+    Reap,
+    RecordFailure,
     Release,
+    RemoveBuild,
+    ServeHoldingPage,
     Sleep,
     Stage,
     Start,
-    StepAside,
     Stop,
+    StopHoldingPage,
     Unlisten,
 )
-from reconciler.planning.apps.observed import Instance, Observed, Pin, Rest, Supplies, Trouble
+from reconciler.planning.apps.observed import ExternalInputs, Failure, Instance, Observed, Override, SleepState
 from reconciler.planning.apps.plan import Plan, State, plan, state_when_failing
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired import Address, App, Build, Json, Revision
-from reconciler.serving.gunicorn import Code, Given, Places
+from reconciler.serving.gunicorn import Code, InjectedEnv, InstancePaths
 from reconciler.serving.instances import CannotStart, Instances
 from reconciler.serving.keeper import Keeper
 from reconciler.serving.listeners import Listeners
-from reconciler.serving.probes import Question, Watchers
+from reconciler.serving.probes import Probe, Probes
 from reconciler.settings.settings import Settings
-from reconciler.staging.concurrency import Lasting
+from reconciler.staging.concurrency import DetachedWork
 from reconciler.staging.errors import StagingError
-from reconciler.staging.release import Order, run_release
-from reconciler.staging.source.last_seen import Looks
+from reconciler.staging.release import ReleaseCommand, run_release
+from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.staging.stager import SourceChanged, Staged, Stager
-from reconciler.state.journal import Journal, Kind
-from reconciler.state.records import Records, Standing
-from reconciler.state.revision_history import History
+from reconciler.state.journal import EventKind, Journal
+from reconciler.state.records import AppStatus, Records
+from reconciler.state.revision_history import RevisionHistory
 
-Wish: TypeAlias = Pin | Literal["start", "restart", "forget-failure"]
+OperatorRequest: TypeAlias = Override | Literal["start", "restart", "forget-failure"]
 
 
-class Supplier(Protocol):
+class SecretSource(Protocol):
     """Who supplies apps with credentials and secrets."""
 
-    def supplies(self, app: App | None, name: str) -> Supplies:
+    def inputs(self, app: App | None, name: str) -> ExternalInputs:
         """What an app is supplied with right now; cheap."""
         ...
 
-    def given(self, revision: Revision, directory: Path) -> Given:
+    def injected(self, revision: Revision, directory: Path) -> InjectedEnv:
         """What an instance of a revision gets, with its files written below `directory`.
 
         From here on the instance may work with it. Raises CannotStart.
@@ -76,7 +76,7 @@ class Supplier(Protocol):
         ...
 
 
-class Host:
+class AppWorld:
     """The real World. `told` is called with every report on an app, and with None once nothing of it is left."""
 
     def __init__(  # noqa: PLR0913  collaborators, each named
@@ -86,17 +86,17 @@ class Host:
         journal: Journal,
         *,
         stager: Stager,
-        looks: Looks,
+        looks: SourceTracker,
         instances: Instances,
         keeper: Keeper,
-        history: History,
-        supplier: Supplier,
+        history: RevisionHistory,
+        supplier: SecretSource,
         tasks: asyncio.TaskGroup,
         woken: Callable[[str], None],
         told: Callable[[str, Report | None], None],
     ) -> None:
         self._settings = settings
-        self._layout = settings.layout
+        self._layout = settings.paths
         self._records = records
         self._journal = journal
         self._stager = stager
@@ -109,17 +109,17 @@ class Host:
         self._history = history
         self._supplier = supplier
         self._woken = woken
-        self._neighbours = Neighbours()
-        self._watchers = Watchers(tasks, self._heard)
+        self._neighbours = DependencyGraph()
+        self._watchers = Probes(tasks, self._on_probe)
         self._apps: Mapping[str, App] = {}
         self._planner: Planner[App, Observed, Plan] = Planner(plan)
         self._unserved: dict[str, float] = {}
         self._restart_before: dict[str, float] = {}
         self._builds = {name: stager.kept(name) for name in _directories(self._layout.apps)}
         self._released: dict[str, frozenset[str]] = records.releases()
-        self._standings: dict[str, Standing] = records.standings()
-        self._staging: Lasting[Staged] = Lasting()
-        self._booting = asyncio.Semaphore(settings.booting_slots)
+        self._standings: dict[str, AppStatus] = records.app_statuses()
+        self._staging: DetachedWork[Staged] = DetachedWork()
+        self._booting = asyncio.Semaphore(settings.starting_slots)
 
     @property
     def probes(self) -> Counter[tuple[str, bool]]:
@@ -138,22 +138,24 @@ class Host:
         for name, app in apps.items():
             if not app.may_sleep:
                 for address in self._doors.get(name, ()):
-                    self._listeners.ignore(address)  # it is started without a knock, and counts as up when it is
+                    self._listeners.disarm(address)  # it is started without a knock, and counts as up when it is
             self._listeners.show(app.address, app.holding_page)
-            if not app.may_sleep and self._history.of(name).rest != Rest():
-                self._history.rested(name, Rest())  # what it slept with must not put it to sleep if it may again
+            if not app.may_sleep and self._history.of(name).sleep_state != SleepState():
+                self._history.set_sleep_state(
+                    name, SleepState()
+                )  # what it slept with must not put it to sleep if it may again
 
-    def wish(self, name: str, wish: Wish) -> None:
+    def request(self, name: str, wish: OperatorRequest) -> None:
         """Take a one-off request of an operator for what the plan is to see; the app has to be woken for it."""
         match wish:
-            case Pin():
-                self._history.pinned(name, wish)
+            case Override():
+                self._history.set_override(name, wish)
             case "start":
-                self._history.pinned(name, None)
+                self._history.set_override(name, None)
             case "restart":
                 self._restart_before[name] = self.now()
             case "forget-failure":
-                self._history.recovered(name)
+                self._history.forget_failures(name)
 
     def restore(self) -> dict[str, int]:
         """Take back what an earlier daemon left running, its listeners first of all: who holds them keeps them open.
@@ -163,22 +165,24 @@ class Host:
         for name, address, kept in self._keeper.take():
             self._listeners.take(address, kept)
             self._opened(name, address)
-        for found in self._instances.restore(self.places, self._keep_door):
+        for found in self._instances.restore(self.paths, self._keep_door):
             if found.alive:
-                self._note(found.app, "adopted", f"gunicorn {found.pid} goes on serving", "the daemon started")
-                self._history.rested(found.app, replace(self._history.of(found.app).rest, knocked_at=self.now()))
-        self._strand_strangers()
+                self._record(found.app, "adopted", f"gunicorn {found.pid} goes on serving", "the daemon started")
+                self._history.set_sleep_state(
+                    found.app, replace(self._history.of(found.app).sleep_state, activated_at=self.now())
+                )
+        self._mark_detached()
         for name in self.names():
-            self._instances.tidy(name, self.places(name))
+            self._instances.remove_unused(name, self.paths(name))
         self._sweep()
         return {name: i.address.port for name in self._instances.apps() for i in self._instances.of(name)}
 
-    def _strand_strangers(self) -> None:
+    def _mark_detached(self) -> None:
         """An instance that listens on another socket than ours gets connections we know nothing of."""
         for name in self._instances.apps():
             for instance, process in self._instances.processes(name):
                 if self._listeners.is_known_to(process.pid, instance.address) is False:
-                    self._instances.strand(name, instance.id)
+                    self._instances.mark_detached(name, instance.id)
 
     def _sweep(self) -> None:
         """Remove what staging or discarding left half done: found before anything is staged, removed meanwhile."""
@@ -214,23 +218,23 @@ class Host:
         doors = self._doors.get(name, frozenset())
         return Observed(
             source=self._looks.last(name),
-            changes=self._looks.changes(name),
+            source_generation=self._looks.changes(name),
             builds=self._builds.get(name, ()),
             released=self._released.get(name, frozenset()),
             listeners=doors,
             holding=frozenset(filter(self._listeners.is_holding, doors)),
-            attended=frozenset(filter(self._listeners.is_attended, doors)),
+            armed=frozenset(filter(self._listeners.is_armed, doors)),
             instances=instances,
-            troubles=learnt.troubles,
-            proven=learnt.proven,
-            pin=learnt.pin,
-            rest=learnt.rest,
+            failures=learnt.failures,
+            known_good=learnt.known_good,
+            override=learnt.override,
+            sleep_state=learnt.sleep_state,
             restart_before=self._restart_before.get(name, float("-inf")),
             unserved_since=self._unserved_since(name, instances, doors),
-            absent=self._neighbours.absent(name, self._serves),
-            leaning=self._neighbours.leaning(name, self._serves),
-            traces=name in self._standings or self._looks.last(name) is not None,
-            supplies=self._supplier.supplies(self._apps.get(name), name),
+            unmet_dependencies=self._neighbours.unmet_dependencies(name, self._serves),
+            stopping_dependents=self._neighbours.stopping_dependents(name, self._serves),
+            has_residue=name in self._standings or self._looks.last(name) is not None,
+            inputs=self._supplier.inputs(self._apps.get(name), name),
         )
 
     async def do(self, name: str, action: Action) -> None:  # noqa: C901, PLR0912  one line for each action
@@ -245,39 +249,39 @@ class Host:
                 await self._release(name, action)
             case Start():
                 await self._start(name, action)
-            case Prove():
-                self._history.proved(name, action.revision)
+            case MarkGood():
+                self._history.mark_good(name, action.revision)
             case Sleep():
                 await self._sleep(name, action)
-            case Hold():
-                self._listeners.hold(action.address, action.page)
-                self._note(name, "holding", f"the daemon answers 503 on {action.address}", action.cause)
-            case StepAside():
-                self._listeners.step_aside(action.address)
-            case Attend():
-                self._listeners.attend(action.address, partial(self._knocked, name))
+            case ServeHoldingPage():
+                self._listeners.serve_holding_page(action.address, action.page)
+                self._record(name, "holding", f"the daemon answers 503 on {action.address}", action.cause)
+            case StopHoldingPage():
+                self._listeners.stop_holding_page(action.address)
+            case ArmActivation():
+                self._listeners.arm(action.address, partial(self._on_connection, name))
                 self._wake_all(self._neighbours.dependents(name))
             case Stop():
                 await self._stop(name, action)
-            case Bury():
-                self._bury(name, action)
-            case Blame():
-                self._history.troubled(name, replace(action.trouble, last_at=self.now()))
-                self._note(name, "failed", f"revision {action.trouble.revision}: {action.cause}")
+            case Reap():
+                self._reap(name, action)
+            case RecordFailure():
+                self._history.failed(name, replace(action.failure, last_at=self.now()))
+                self._record(name, "failed", f"revision {action.failure.revision}: {action.cause}")
             case Unlisten():
                 self._unlisten(name, action.address)
-            case Discard():
-                await self._discard(name, action.build)
-            case Erase():
-                await self._erase(name)
+            case RemoveBuild():
+                await self._remove_build(name, action.build)
+            case ForgetApp():
+                await self._forget_app(name)
 
     def report(self, name: str, report: Report) -> None:
         self._told(name, report)
-        self._ask_how_it_is(name)
+        self._update_probes(name)
         before = self._standings.get(name)
         now = time.time()  # noqa: TID251  shown to people, never subtracted
         next_try_at = None if report.next_try_at is None else now + report.next_try_at - self.now()
-        standing = Standing(
+        standing = AppStatus(
             state=report.state,
             message=report.message,
             wanted=report.wanted or (before.wanted if before else None),
@@ -288,28 +292,28 @@ class Host:
             return
         self._standings[name] = standing
         with contextlib.suppress(sqlite3.Error):  # a full disk costs the display its freshness, nothing else
-            self._records.set_standing(name, standing)
+            self._records.set_app_status(name, standing)
         if report.failed_now:
-            self._note(name, "failed", report.message, f"try {report.failures}")
+            self._record(name, "failed", report.message, f"try {report.failures}")
 
-    def places(self, name: str) -> Places:
+    def paths(self, name: str) -> InstancePaths:
         """Where an app's instances read and write."""
         layout = self._layout
-        return Places(
+        return InstancePaths(
             revisions=layout.revisions(name),
-            passed=layout.passed(name),
+            readiness=layout.readiness(name),
             home=layout.home(name),
             scratch=layout.scratch(name),
             log=layout.log(name, "app"),
             access_log=layout.log(name, "access"),
-            doorbell=layout.doorbell,
+            wakeup_pipe=layout.wakeup_pipe,
         )
 
     async def _read(self, name: str, action: ReadSource) -> None:
         await self._looks.read(name, action.source)
 
     async def _stage(self, name: str, action: Stage) -> None:
-        self._note(name, "staging", f"staging build {action.build.id}", action.cause)
+        self._record(name, "staging", f"staging build {action.build.id}", action.cause)
         try:
             # A crash meanwhile goes first, and costs the installation nothing: it is waited for again.
             staged = await self._staging.result(name, action.build.id, lambda: self._staged(name, action.build))
@@ -318,7 +322,7 @@ class Host:
             return
         built = [b for b in self._builds.get(name, ()) if b != action.build.id]
         self._builds[name] = (*built, action.build.id)
-        self._note(name, "staged", f"build {action.build.id}: {_summary(staged)}", action.cause)
+        self._record(name, "staged", f"build {action.build.id}: {_summary(staged)}", action.cause)
 
     async def end_staging(self) -> None:
         """End every build that is under way."""
@@ -339,25 +343,25 @@ class Host:
         address = action.address
         if address in self._doors.get(name, frozenset()):
             return
-        holders = [(i, p) for i, p in self._instances.processes(name) if i.address == address and not i.stranded]
+        holders = [(i, p) for i, p in self._instances.processes(name) if i.address == address and not i.detached]
         fetched = any(self._listeners.fetch(address, process.fd, process.pid) for _, process in holders[:1])
         if not fetched and holders:
             self._listeners.open_beside(address)
             for instance, _ in holders:
-                self._instances.strand(name, instance.id)
+                self._instances.mark_detached(name, instance.id)
         elif not fetched:
             self._listeners.open(address)
         self._opened(name, address)
-        self._note(name, "listening", f"listening on {address}", "fetched back" if fetched else "")
+        self._record(name, "listening", f"listening on {address}", "fetched back" if fetched else "")
 
     async def _release(self, name: str, action: Release) -> None:
         revision = action.revision
         assert revision.release is not None
-        code, places = self._code(name, revision.build), self.places(name)
-        _furnish(places)
-        given = self._supplier.given(revision, places.revisions / revision.id)
-        self._note(name, "releasing", f"running the release command of build {revision.build.id}", action.cause)
-        order = Order(
+        code, places = self._code(name, revision.build), self.paths(name)
+        _create_directories(places)
+        given = self._supplier.injected(revision, places.revisions / revision.id)
+        self._record(name, "releasing", f"running the release command of build {revision.build.id}", action.cause)
+        order = ReleaseCommand(
             app=name,
             command=revision.release,
             directory=code.directory,
@@ -376,66 +380,66 @@ class Host:
         except sqlite3.Error:  # it was run, and a full disk does not make it run again
             self._records.add_release(name, action.release)
         self._released[name] = self._released.get(name, frozenset()) | {action.release}
-        self._note(name, "released", f"the release command of build {revision.build.id} worked", action.cause)
+        self._record(name, "released", f"the release command of build {revision.build.id} worked", action.cause)
 
     async def _start(self, name: str, action: Start) -> None:
         revision = action.revision
         code = self._code(name, revision.build)
-        places = self.places(name)
-        _furnish(places)
-        async with _place(self._booting, self._settings.booting_slot_s):
+        places = self.paths(name)
+        _create_directories(places)
+        async with _start_slot(self._booting, self._settings.starting_slot_s):
             try:
                 door, since = self._listeners.fd(revision.address), self._restart_before.get(name, float("-inf"))
-                given = self._supplier.given(revision, places.revisions / revision.id)
+                given = self._supplier.injected(revision, places.revisions / revision.id)
                 instance = await self._instances.start(revision, code, places, door, given, since=since)
             except CannotStart as error:
                 self._failed(name, action.failing, str(error))
                 return
-        self._note(name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}", action.cause)
+        self._record(name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}", action.cause)
         self._wake_all(self._neighbours.dependents(name))
 
-    def _failed(self, name: str, failing: Trouble, reason: str) -> None:
+    def _failed(self, name: str, failing: Failure, reason: str) -> None:
         """A revision did not get as far as serving: the plan decides what follows from that."""
         trouble = replace(failing, reason=reason, last_at=self.now())
-        self._history.troubled(name, trouble)
-        self._note(name, "failed", f"revision {trouble.revision}: {reason}", f"try {trouble.count}")
+        self._history.failed(name, trouble)
+        self._record(name, "failed", f"revision {trouble.revision}: {reason}", f"try {trouble.count}")
 
     async def _sleep(self, name: str, action: Sleep) -> None:
         # Asleep from here on: who comes while the last requests finish knocks, and does not wait for them.
-        self._history.rested(name, Rest(gated=action.revision))
+        self._history.set_sleep_state(name, SleepState(gate_passed=action.revision))
         self._woken(name)
         await self._instances.stop(name, action.instance)
-        self._note(name, "asleep", "stopped until somebody asks for it", action.cause)
+        self._record(name, "asleep", "stopped until somebody asks for it", action.cause)
 
-    def _knocked(self, name: str) -> None:
-        self._history.rested(name, replace(self._history.of(name).rest, knocked_at=self.now()))
+    def _on_connection(self, name: str) -> None:
+        self._history.set_sleep_state(name, replace(self._history.of(name).sleep_state, activated_at=self.now()))
         self._woken(name)
 
-    def _ask_how_it_is(self, name: str) -> None:
+    def _update_probes(self, name: str) -> None:
         app = self._apps.get(name)
         health = None if app is None else app.server.health
         if app is None or health is None:
             self._watchers.ask(name, {})
             return
         host = health.host or str(app.address)
-        question = Question(address=app.address, health=health, host=host, liveness=app.liveness)
+        question = Probe(address=app.address, health=health, host=host, liveness=app.liveness)
         serving = [i.id for i in self._instances.of(name) if i.serves and i.address == app.address]
         self._watchers.ask(name, dict.fromkeys(serving[-1:], question))
 
-    def _heard(self, name: str, instance: str, reason: str | None) -> None:
+    def _on_probe(self, name: str, instance: str, reason: str | None) -> None:
         """How an instance is, by its own answer."""
         known = next((i for i in self._instances.of(name) if i.id == instance), None)
-        if known is None or known.unwell == reason or (known.unwell is not None and reason is not None):
+        if known is None or known.unhealthy == reason or (known.unhealthy is not None and reason is not None):
             return
         if reason is None and any(i is not known and i.end is None for i in self._instances.of(name)):
             return  # they share the listener: it may be its successor that answers
-        self._instances.unwell(name, instance, reason)
-        self._note(name, "unwell" if reason else "well", reason or "it answers as it must again")
+        self._instances.mark_unhealthy(name, instance, reason)
+        self._record(name, "unwell" if reason else "well", reason or "it answers as it must again")
         self._woken(name)
 
     def _serves(self, name: str) -> bool:
         """True for an app that answers, or would when asked."""
-        asleep = any(map(self._listeners.is_attended, self._doors.get(name, ())))
+        asleep = any(map(self._listeners.is_armed, self._doors.get(name, ())))
         return asleep or any(i.serves for i in self._instances.of(name))
 
     def _unserved_since(self, name: str, instances: tuple[Instance, ...], doors: frozenset[Address]) -> float | None:
@@ -458,19 +462,19 @@ class Host:
     async def _stop(self, name: str, action: Stop) -> None:
         pids = {i.id: i.pid for i in self._instances.of(name)}
         await self._instances.stop(name, action.instance)
-        self._note(name, "stopped", f"gunicorn {pids.get(action.instance, 0)} stopped", action.cause)
+        self._record(name, "stopped", f"gunicorn {pids.get(action.instance, 0)} stopped", action.cause)
         self._wake_all(self._neighbours.depends_on(name))
 
-    def _bury(self, name: str, action: Bury) -> None:
+    def _reap(self, name: str, action: Reap) -> None:
         gone = next((i for i in self._instances.of(name) if i.id == action.instance), None)
         if gone is None:
             return
-        self._instances.bury(name, action.instance)
-        if action.trouble is not None:
-            self._history.troubled(name, replace(action.trouble, last_at=self.now()))
+        self._instances.reap(name, action.instance)
+        if action.failure is not None:
+            self._history.failed(name, replace(action.failure, last_at=self.now()))
         self._wake_all(self._neighbours.depends_on(name))
         died = gone.stopping_since is None
-        self._note(name, "died" if died else "stopped", f"gunicorn {gone.pid} {gone.end}")
+        self._record(name, "died" if died else "stopped", f"gunicorn {gone.pid} {gone.end}")
 
     def _opened(self, name: str, address: Address) -> None:
         self._doors[name] = self._doors.get(name, frozenset()) | {address}
@@ -482,11 +486,11 @@ class Host:
         self._doors[name] = self._doors.get(name, frozenset()) - {address}
         self._wake_all(self._neighbours.depends_on(name))
 
-    async def _discard(self, name: str, build: str) -> None:
+    async def _remove_build(self, name: str, build: str) -> None:
         await asyncio.to_thread(self._stager.discard, name, build)
         self._builds[name] = tuple(b for b in self._builds.get(name, ()) if b != build)
 
-    async def _erase(self, name: str) -> None:
+    async def _forget_app(self, name: str) -> None:
         await self._staging.give_up(name)
         await asyncio.to_thread(shutil.rmtree, self._layout.app(name), ignore_errors=True)
         with self._records.lasting():
@@ -498,16 +502,16 @@ class Host:
         self._looks.forget(name)
         self._history.forget(name)
         self._neighbours.forget(name)
-        self._note(name, "removed", "removed; its home directory and logs are kept", "no manifest asks for it")
+        self._record(name, "removed", "removed; its home directory and logs are kept", "no manifest asks for it")
         self._told(name, None)
 
-    def _note(self, name: str, kind: Kind, text: str, cause: str = "") -> None:
+    def _record(self, name: str, kind: EventKind, text: str, cause: str = "") -> None:
         with contextlib.suppress(sqlite3.Error):  # a full disk costs the journal a line, never an app its restart
             self._journal.write(name, kind, text, cause)
 
 
 @contextlib.asynccontextmanager
-async def _place(slots: asyncio.Semaphore, at_most_s: float) -> AsyncIterator[None]:
+async def _start_slot(slots: asyncio.Semaphore, at_most_s: float) -> AsyncIterator[None]:
     """A place among those who boot now, given up early by one that boots slowly: it must not starve the others."""
     await slots.acquire()
     leaving = iter((slots.release,))
@@ -533,8 +537,8 @@ def _directories(parent: Path) -> list[str]:
     return sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
 
 
-def _furnish(places: Places) -> None:
-    for directory in (places.revisions, places.passed, places.home, places.scratch):
+def _create_directories(places: InstancePaths) -> None:
+    for directory in (places.revisions, places.readiness, places.home, places.scratch):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(OSError):  # an app that cannot have a log starts without one, and that is told
         places.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -53,14 +53,14 @@ def difference(app: "App | None", observed: "Observed", wanted: str | None) -> D
 
     What a revision consisted of is known once it got through its probation.
     """
-    known = {revision.id: revision for revision in observed.proven}
-    if observed.pin is not None and observed.pin.revision is not None:
-        known[observed.pin.revision.id] = observed.pin.revision
-    if app is not None and observed.source is not None and not observed.supplies.missing:
-        asked = observed.supplies.revision(app, observed.source.content)
+    known = {revision.id: revision for revision in observed.known_good}
+    if observed.override is not None and observed.override.revision is not None:
+        known[observed.override.revision.id] = observed.override.revision
+    if app is not None and observed.source is not None and not observed.inputs.missing:
+        asked = observed.inputs.revision(app, observed.source.content)
         known[asked.id] = asked
     serving = next((instance.revision for instance in observed.instances if instance.serves), None)
-    before = serving if serving is not None else next((revision.id for revision in observed.proven), None)
+    before = serving if serving is not None else next((revision.id for revision in observed.known_good), None)
     if wanted == before or wanted not in known or before not in known:
         return None
     stands = "serves" if serving is not None else "served last"

@@ -11,16 +11,16 @@ from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:
     from reconciler.inspection.differences import Difference
-    from reconciler.inspection.snapshot import Glimpse
+    from reconciler.inspection.snapshot import HostSnapshot
     from reconciler.manifests.catalog import Catalog
     from reconciler.planning.apps.plan import Plan
     from reconciler.planning.desired import App
     from reconciler.planning.services.plan import Plan as ServicePlan
-    from reconciler.services.observer import Sight
+    from reconciler.services.observer import ServiceObserver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
+class AppPlan:
     """What would be done about one app. `error` says why its source cannot be read; `wait_s` until when it waits.
 
     `difference` is that between what should run and what does, None where one of them is not known.
@@ -43,24 +43,26 @@ class Outlook:
         return self.error is None and self.wait_s is None and self.plan is not None and not self.plan.actions
 
 
-def looked(settings: Settings, app: str | None) -> "tuple[list[Outlook], Catalog]":
+def plans_now(settings: Settings, app: str | None) -> "tuple[list[AppPlan], Catalog]":
     """What would be done about one app, or every app, and what is asked for.
 
     Raises OtherVersion, PermissionError or sqlite3.Error when the state directory cannot be read.
     """
-    from reconciler.inspection.snapshot import Glimpse
+    from reconciler.inspection.snapshot import HostSnapshot
 
     with contextlib.ExitStack() as stack:
-        known = settings.layout.database.exists()
-        glimpse = stack.enter_context(contextlib.closing(Glimpse(settings.layout))) if known else None
+        known = settings.paths.database.exists()
+        glimpse = stack.enter_context(contextlib.closing(HostSnapshot(settings.paths))) if known else None
         catalog = asked_of(settings, glimpse)
         return list(_outlooks(catalog, glimpse, app, settings)), catalog
 
 
-def _outlooks(catalog: "Catalog", glimpse: "Glimpse | None", only: str | None, settings: Settings) -> Iterator[Outlook]:
+def _outlooks(
+    catalog: "Catalog", glimpse: "HostSnapshot | None", only: str | None, settings: Settings
+) -> Iterator[AppPlan]:
     from reconciler.manifests import persisted
 
-    sight = None if glimpse is None else glimpse.sight(settings, catalog.services, catalog.apps)
+    sight = None if glimpse is None else glimpse.service_observer(settings, catalog.services, catalog.apps)
     yield from _service_outlooks(catalog, glimpse, sight, only)
     names = set(catalog.apps)
     if glimpse is not None:
@@ -71,9 +73,9 @@ def _outlooks(catalog: "Catalog", glimpse: "Glimpse | None", only: str | None, s
 
 
 def _service_outlooks(
-    catalog: "Catalog", glimpse: "Glimpse | None", sight: "Sight | None", only: str | None
-) -> Iterator[Outlook]:
-    from reconciler.planning.services.actions import Seen
+    catalog: "Catalog", glimpse: "HostSnapshot | None", sight: "ServiceObserver | None", only: str | None
+) -> Iterator[AppPlan]:
+    from reconciler.planning.services.actions import ObservedService
     from reconciler.planning.services.plan import plan
 
     now = time.monotonic()
@@ -81,38 +83,38 @@ def _service_outlooks(
     for name in sorted({*catalog.services, *(record.name for record in kept)}):
         if only in {None, name}:
             wanted = {app.name: "" for app in catalog.apps.values() if name in {b.service for b in app.bindings}}
-            seen = Seen(wanted_by=wanted) if sight is None else sight.seen(name)
+            seen = ObservedService(wanted_by=wanted) if sight is None else sight.seen(name)
             planned = plan(catalog.services.get(name), seen, now)
-            yield Outlook(name=f"service {name}", plan=planned, error=seen.problem)
+            yield AppPlan(name=f"service {name}", plan=planned, error=seen.problem)
 
 
-def _outlook(name: str, app: "App | None", glimpse: "Glimpse | None", sight: "Sight | None") -> Outlook:
+def _outlook(name: str, app: "App | None", glimpse: "HostSnapshot | None", sight: "ServiceObserver | None") -> AppPlan:
     from reconciler.inspection.differences import difference
-    from reconciler.inspection.snapshot import Reading, read
-    from reconciler.planning.apps.actions import Prove
-    from reconciler.planning.apps.observed import Observed, SourceLook, Supplies
+    from reconciler.inspection.snapshot import SourceReading, read_source
+    from reconciler.planning.apps.actions import MarkGood
+    from reconciler.planning.apps.observed import ExternalInputs, Observed, SourceState
     from reconciler.planning.apps.plan import plan
 
-    reading = Reading(content=None)
+    reading = SourceReading(content=None)
     if app is not None and app.state == "running":
-        reading = glimpse.read(app) if glimpse is not None else read(app)
+        reading = glimpse.read_source(app) if glimpse is not None else read_source(app)
         if reading.content is None:
-            return Outlook(name=name, plan=None, error=reading.problem)
+            return AppPlan(name=name, plan=None, error=reading.problem)
     if glimpse is not None:
         observed = glimpse.observed(name, app, reading.content, sight)
     elif app is not None and reading.content is not None:
         missing = tuple(f"service {binding.service}: it was never made" for binding in app.bindings)
-        look = SourceLook(source=app.source, content=reading.content)
-        observed = Observed(source=look, supplies=Supplies(missing=missing))
+        look = SourceState(source=app.source, content=reading.content)
+        observed = Observed(source=look, inputs=ExternalInputs(missing=missing))
     else:
         observed = Observed()
     now = time.monotonic()
     planned = plan(app, observed, now)
-    waits = planned.look_again_at is not None and planned.failures > 0 and not planned.settled
-    wait_s = planned.look_again_at - now if waits and planned.look_again_at is not None else None
+    waits = planned.recheck_at is not None and planned.failures > 0 and not planned.settled
+    wait_s = planned.recheck_at - now if waits and planned.recheck_at is not None else None
     # That a revision has proven itself is noted by whoever watches it next: nothing an operator would call a change.
-    changes = tuple(action for action in planned.actions if not isinstance(action, Prove))
-    return Outlook(
+    changes = tuple(action for action in planned.actions if not isinstance(action, MarkGood))
+    return AppPlan(
         name=name,
         plan=replace(planned, actions=changes),
         error=reading.problem,
@@ -121,7 +123,7 @@ def _outlook(name: str, app: "App | None", glimpse: "Glimpse | None", sight: "Si
     )
 
 
-def facts(outlooks: list[Outlook], catalog: "Catalog") -> dict[str, object]:
+def facts(outlooks: list[AppPlan], catalog: "Catalog") -> dict[str, object]:
     """The same for a machine."""
     return {
         "apps": [_record(outlook) for outlook in outlooks if not outlook.is_service],
@@ -134,7 +136,7 @@ def facts(outlooks: list[Outlook], catalog: "Catalog") -> dict[str, object]:
     }
 
 
-def _record(outlook: Outlook) -> dict[str, object]:
+def _record(outlook: AppPlan) -> dict[str, object]:
     planned, unlike = outlook.plan, outlook.difference
     return {
         "name": outlook.name.removeprefix("service "),

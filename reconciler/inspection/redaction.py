@@ -4,16 +4,16 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 
 from reconciler.planning.desired import App, Json
-from reconciler.services.records import Ledger
+from reconciler.services.records import ServiceRecords
 from reconciler.staging.environments.installer_env import secrets
 from reconciler.staging.log import masked
 from reconciler.vault.env_files import EnvFiles
-from reconciler.vault.vault import Sealed
+from reconciler.vault.vault import VaultLocked
 
 _SHORTEST = 4
 
 
-class Discretion:
+class Redactor:
     """Hides what an app was given: its own secret variables, what its files say, and what opens its services.
 
     `asked` are the apps by name, `ours` the variables of this host.
@@ -21,7 +21,7 @@ class Discretion:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: ServiceRecords,
         files: EnvFiles,
         *,
         asked: Callable[[], Mapping[str, App]],
@@ -32,7 +32,7 @@ class Discretion:
         self._asked = asked
         self._ours = ours
 
-    def masked(self, subject: str, text: str) -> str:
+    def redacted(self, subject: str, text: str) -> str:
         """The text about an app, a service (`service NAME`), or the host (empty), as it may leave this host."""
         app = self._asked().get(subject)
         hidden = secrets(self._ours()) | secrets(self._opening(subject))
@@ -50,7 +50,7 @@ class Discretion:
     def _kept(self, key: str) -> Iterator[str]:
         try:
             yield self._ledger.vault.get(key)
-        except (Sealed, sqlite3.Error):  # what cannot be opened was given to nobody
+        except (VaultLocked, sqlite3.Error):  # what cannot be opened was given to nobody
             return
 
     def _opening(self, subject: str) -> dict[str, str]:
@@ -61,7 +61,7 @@ class Discretion:
                 if grant.credentials is not None and subject in {grant.app, f"service {service.name}"}:
                     try:
                         credentials = self._ledger.credentials(grant.credentials)
-                    except (Sealed, sqlite3.Error):
+                    except (VaultLocked, sqlite3.Error):
                         continue
                     found |= {f"{grant.id} {name}": text for name, text in _texts(credentials)}
         return found

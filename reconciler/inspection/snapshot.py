@@ -14,38 +14,38 @@ from typing import TYPE_CHECKING
 from reconciler.linux.processes import boot_id, start_ticks
 from reconciler.manifests import persisted
 from reconciler.planning.desired import Address, App, Json, Service
-from reconciler.services.records import Ledger, ServiceStanding
+from reconciler.services.records import ServiceRecords, ServiceStatus
 from reconciler.staging import staged
 from reconciler.staging.staged import Staged
 from reconciler.state.journal import Journal
-from reconciler.state.lock import running
-from reconciler.state.records import InstanceRecord, Records, Standing, open_database
+from reconciler.state.lock import holder
+from reconciler.state.records import AppStatus, InstanceRecord, Records, open_database
 from reconciler.vault.vault import Vault
 
 # `status` needs none of these, and its user waits for every one: who asks for more imports them then.
 if TYPE_CHECKING:
-    from reconciler.planning.apps.observed import Instance, Observed, Rest
-    from reconciler.services.observer import Sight, Told
+    from reconciler.planning.apps.observed import Instance, Observed, SleepState
+    from reconciler.services.observer import LastReport, ServiceObserver
     from reconciler.settings.settings import Settings
-    from reconciler.state.paths import Layout
-    from reconciler.state.revision_history import History
+    from reconciler.state.paths import StatePaths
+    from reconciler.state.revision_history import RevisionHistory
 
-_NEVER_LOOKED_AT = Standing(state="pending", message="not looked at yet", wanted=None, since=0, next_try_at=None)
+_NEVER_LOOKED_AT = AppStatus(state="pending", message="not looked at yet", wanted=None, since=0, next_try_at=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class SourceReading:
     """An app's source as it is: its fingerprint, or the last one known and why there is no newer."""
 
     content: str | None
     problem: str | None = None
 
 
-class Glimpse:
+class HostSnapshot:
     """One look at a state directory that exists; raises sqlite3.Error when it has no database. Close it after use."""
 
-    def __init__(self, layout: "Layout") -> None:
-        self.layout = layout
+    def __init__(self, layout: "StatePaths") -> None:
+        self.paths = layout
         self.key_file: Path | None = None
         self._database = open_database(layout.database, read_only=True)
         self.records = Records(self._database)
@@ -58,7 +58,7 @@ class Glimpse:
     @cached_property
     def daemon(self) -> int | None:
         """The pid of the daemon, None when none runs."""
-        return running(self.layout)
+        return holder(self.paths)
 
     @cached_property
     def instances(self) -> dict[str, list[InstanceRecord]]:
@@ -72,86 +72,92 @@ class Glimpse:
     @property
     def names(self) -> frozenset[str]:
         """Every app of which anything is left here."""
-        built = (place.name for place in _listing(self.layout.apps))
+        built = (place.name for place in _listing(self.paths.apps))
         return frozenset({*self._standings, *self._sources, *(r.app for r in self._of_this_boot), *built})
 
     def staged(self, app: str, build: str) -> Staged | None:
         """A finished build, None when it is not there."""
-        return staged.read(self.layout.builds(app) / build, self._boot)
+        return staged.read(self.paths.builds(app) / build, self._boot)
 
-    def read(self, app: App) -> Reading:
+    def read_source(self, app: App) -> SourceReading:
         """The source of an app as the daemon would read it now. Blocks for as long as that takes."""
         known = self.known_content(app)
         if app.source.pinned and known is not None:
-            return Reading(content=known)
-        return read(app, known)
+            return SourceReading(content=known)
+        return read_source(app, known)
 
     def known_content(self, app: App) -> str | None:
         """The fingerprint of the app's source when it was last read, None when this very source never was."""
         source, content = self._sources.get(app.name, (None, None))
         return content if source == app.source else None
 
-    def observed(self, name: str, app: App | None, content: str | None, sight: "Sight | None" = None) -> "Observed":
+    def observed(
+        self, name: str, app: App | None, content: str | None, sight: "ServiceObserver | None" = None
+    ) -> "Observed":
         """One app as the daemon would see it, its source read as `content`."""
-        from reconciler.planning.apps.observed import Observed, SourceLook, Supplies
+        from reconciler.planning.apps.observed import ExternalInputs, Observed, SourceState
 
         records = [record for record in self._of_this_boot if record.app == name]
-        builds = sorted(self.layout.builds(name).glob(f"*/{staged.RECORD}"), key=lambda r: r.stat().st_mtime_ns)
+        builds = sorted(self.paths.builds(name).glob(f"*/{staged.RECORD}"), key=lambda r: r.stat().st_mtime_ns)
         alive = self.instances.get(name, [])
         gone = [record for record in records if not _alive(record) and (record.pid or self.daemon is None)]
         held = {record.address for record in alive}
         learnt = self._history.of(name)
         candidates = held | ({app.address} if app is not None else set())
         return Observed(
-            source=None if content is None or app is None else SourceLook(source=app.source, content=content),
+            source=None if content is None or app is None else SourceState(source=app.source, content=content),
             builds=tuple(record.parent.name for record in builds if not record.parent.name.startswith(".")),
             listeners=frozenset(held | (candidates & self._doors)),
             instances=(
                 *(_instance(record) for record in gone),
                 *(_instance(record) for record in alive),
             ),
-            attended=frozenset(candidates & self._doors) if self._sleeps(name) else frozenset(),
-            troubles=learnt.troubles,
-            proven=learnt.proven,
-            pin=learnt.pin,
-            rest=self._rest(name, learnt.rest),
+            armed=frozenset(candidates & self._doors) if self._sleeps(name) else frozenset(),
+            failures=learnt.failures,
+            known_good=learnt.known_good,
+            override=learnt.override,
+            sleep_state=self._rest(name, learnt.sleep_state),
             released=self.records.releases().get(name, frozenset()),
-            traces=name in self._standings or name in self._sources,
-            supplies=Supplies() if sight is None else sight.supplies(app, name),
+            has_residue=name in self._standings or name in self._sources,
+            inputs=ExternalInputs() if sight is None else sight.inputs(app, name),
         )
 
     @cached_property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> ServiceRecords:
         """What is on record of services; nothing in it that is secret can be read before `key_file` is set."""
-        return Ledger(self._database, Vault(self._database, self.key_file or self.layout.state / "key"), read_only=True)
+        return ServiceRecords(
+            self._database, Vault(self._database, self.key_file or self.paths.state / "key"), read_only=True
+        )
 
-    def sight(self, settings: "Settings", services: Mapping[str, Service], apps: Mapping[str, App]) -> "Sight":
+    def service_observer(
+        self, settings: "Settings", services: Mapping[str, Service], apps: Mapping[str, App]
+    ) -> "ServiceObserver":
         """The services as the daemon would see them, their credentials tried just now."""
-        from reconciler.services.observer import Around, Checked, Sight
+        from reconciler.services.observer import AppsView, CredentialCheck, ServiceObserver
         from reconciler.vault.env_files import EnvFiles
 
         self.key_file = settings.key
-        around = Around(
+        around = AppsView(
             boot=self._boot,
             alive=lambda app: frozenset(record.revision for record in self.instances.get(app, ())),
-            spare=self._spare,
-            checked=lambda _: Checked(at=time.monotonic()),
+            rollback_grants=self._spare,
+            checked=lambda _: CredentialCheck(at=time.monotonic()),
             told=self._told_of_service,
         )
-        sight = Sight(settings, self.ledger, EnvFiles(self.ledger.database, self.ledger.vault), around)
+        sight = ServiceObserver(settings, self.ledger, EnvFiles(self.ledger.database, self.ledger.vault), around)
         sight.follow(services, apps)
         return sight
 
     def _spare(self, app: str) -> frozenset[str]:
         learnt = self._history.of(app)
-        pinned = () if learnt.pin is None or learnt.pin.revision is None else (learnt.pin.revision,)
-        return frozenset(bound.grant for back in (*learnt.proven[:1], *pinned) for bound in back.bindings)
+        pinned = () if learnt.override is None or learnt.override.revision is None else (learnt.override.revision,)
+        return frozenset(bound.grant for back in (*learnt.known_good[:1], *pinned) for bound in back.bindings)
 
-    def _told_of_service(self, name: str) -> "Told":
-        from reconciler.services.observer import Told
+    def _told_of_service(self, name: str) -> "LastReport":
+        from reconciler.services.observer import LastReport
 
-        standing = self.ledger.standings().get(name)
-        return Told(message="" if standing is None else standing.message)
+        standing = self.ledger.service_statuses().get(name)
+        return LastReport(message="" if standing is None else standing.message)
 
     def status(self, only: str | None = None) -> dict[str, Json]:
         """Everything `status --json` prints but the version; with `only`, one app."""
@@ -169,16 +175,16 @@ class Glimpse:
             "apps": [row for row in rows if only is None or (isinstance(row, dict) and row["name"] == only)],
             "services": self._services(asked.get("services", {})) if only is None else [],  # type: ignore[arg-type]
             "manifests": [{"file": f["file"], "errors": f["errors"]} for f in files if isinstance(f, dict)],
-            "notice": "; ".join(str(n) for n in (asked.get("notice"), _cannot_write(self.layout.state)) if n) or None,
+            "notice": "; ".join(str(n) for n in (asked.get("notice"), _cannot_write(self.paths.state)) if n) or None,
         }
 
     def _services(self, asked: dict[str, dict[str, Json]]) -> list[Json]:
         """A row for each service that is asked for or of which anything is left."""
-        standings = self.ledger.standings()
+        standings = self.ledger.service_statuses()
         names = sorted({*asked, *standings, *(record.name for record in self.ledger.services())})
         return [self._service(name, asked.get(name, {}), standings.get(name)) for name in names]
 
-    def _service(self, name: str, asked: dict[str, Json], standing: ServiceStanding | None) -> Json:
+    def _service(self, name: str, asked: dict[str, Json], standing: ServiceStatus | None) -> Json:
         record = max(self.ledger.of(name), key=lambda r: (r.type == asked.get("type"), r.left_at is None), default=None)
         apps: list[Json] = []
         apps += sorted({g.app for g in record.grants if g.credentials is not None}) if record is not None else []
@@ -200,26 +206,26 @@ class Glimpse:
         }
 
     @cached_property
-    def _standings(self) -> dict[str, Standing]:
-        return self.records.standings()
+    def _standings(self) -> dict[str, AppStatus]:
+        return self.records.app_statuses()
 
     @cached_property
     def _sources(self) -> dict[str, tuple[object, str]]:
         return {name: (source, content) for name, (source, content) in self.records.sources().items()}
 
     @cached_property
-    def _history(self) -> "History":
-        from reconciler.state.revision_history import History
+    def _history(self) -> "RevisionHistory":
+        from reconciler.state.revision_history import RevisionHistory
 
-        return History(self.records, self._boot)
+        return RevisionHistory(self.records, self._boot)
 
     def _sleeps(self, name: str) -> bool:
         standing = self._standings.get(name)
         return standing is not None and standing.state == "sleeping"
 
-    def _rest(self, name: str, known: "Rest") -> "Rest":
+    def _rest(self, name: str, known: "SleepState") -> "SleepState":
         """Only the daemon knows who knocked; what is awake was knocked for."""
-        return known if self._sleeps(name) else replace(known, knocked_at=0.0)
+        return known if self._sleeps(name) else replace(known, activated_at=0.0)
 
     def _as_it_will_be(self, record: InstanceRecord) -> InstanceRecord:
         """An instance whose workers have all passed, as the next daemon will note it."""
@@ -238,13 +244,13 @@ class Glimpse:
 
     def _passed(self, record: InstanceRecord) -> int:
         """How many workers of an instance have come through their gate."""
-        return sum(1 for place in _listing(self.layout.passed(record.app) / record.id) if place.name.isdecimal())
+        return sum(1 for place in _listing(self.paths.readiness(record.app) / record.id) if place.name.isdecimal())
 
-    def _app(self, name: str, asked: dict[str, Json], standing: Standing | None, deaths: int) -> dict[str, Json]:
+    def _app(self, name: str, asked: dict[str, Json], standing: AppStatus | None, deaths: int) -> dict[str, Json]:
         serving = [record for record in self.instances.get(name, []) if record.ready_at is not None]
         newest = serving[-1] if serving else None
         build = self.staged(name, newest.build) if newest else None
-        stands = standing or Standing(
+        stands = standing or AppStatus(
             state="pending", message="not looked at yet", wanted=None, since=0, next_try_at=None
         )
         if self.daemon is None and asked:
@@ -268,15 +274,15 @@ class Glimpse:
         }
 
 
-def read(app: App, known: str | None = None) -> Reading:
+def read_source(app: App, known: str | None = None) -> SourceReading:
     """The source of an app as it is now, or what was `known` of it and why there is nothing newer."""
     from reconciler.staging.errors import SourceError
     from reconciler.staging.source.snapshot import fingerprint
 
     try:
-        return Reading(content=fingerprint(app.source.path))
+        return SourceReading(content=fingerprint(app.source.path))
     except SourceError as error:
-        return Reading(content=known, problem=str(error))
+        return SourceReading(content=known, problem=str(error))
 
 
 def _cannot_write(state: Path) -> str:
@@ -312,7 +318,7 @@ def _listening(pid: int) -> Iterator[Address]:
         return
 
 
-def _without_daemon(standing: Standing, *, alive: bool) -> Standing:
+def _without_daemon(standing: AppStatus, *, alive: bool) -> AppStatus:
     """What was last told may have changed since nobody watches: what serves serves, and nothing is retried."""
     if standing.state == "running" and not alive:
         return replace(standing, state="failing", message="nothing of it runs, and no daemon is there to start it")

@@ -56,11 +56,11 @@ class Change:
     """
 
     name: str
-    whole: bool
+    complete: bool
     gone: bool = False
 
 
-EVERYTHING = Change(name="", whole=True)
+EVERYTHING = Change(name="", complete=True)
 
 
 def nothing(_: str) -> bool:
@@ -133,7 +133,7 @@ class Watched:
             if event.wd == self._root and event.mask & _ROOT_LOST:
                 self._lost()
             elif event.wd == self._root and event.mask & _ATTRIB:
-                self._note(Change(name="", whole=False))
+                self._note(Change(name="", complete=False))
             return
         name = os.fsdecode(event.name)
         if self._ignore(name):
@@ -148,7 +148,7 @@ class Watched:
         # A change of mode or times says nothing about whether a file is still being written.
         if event.mask & _ATTRIB and name in self._pending:
             return
-        self._note(Change(name=name, whole=whole, gone=bool(event.mask & _GONE)))
+        self._note(Change(name=name, complete=whole, gone=bool(event.mask & _GONE)))
 
     def on_watch_deleted(self, wd: int) -> None:
         """The kernel has dropped a watch: its directory is gone, or its file system unmounted."""
@@ -240,7 +240,7 @@ class Watched:
     def _fail(self, directory: bytes, error: OSError) -> None:
         reason = _LIMITS.get(error.errno or 0, error.strerror or str(error))
         self.problem = f"cannot watch {os.fsdecode(directory)}: {reason}"
-        self._note(Change(name="", whole=False))
+        self._note(Change(name="", complete=False))
 
 
 _numbers = itertools.count(1)

@@ -8,7 +8,7 @@ from pathlib import Path
 _COUNTS = Path("/proc/vmstat")  # proc(5); `oom_kill` since Linux 4.13
 
 
-class MemoryKiller:
+class OomKillCounter:
     """Remembers the count of a while ago; `counts` is where the kernel gives it."""
 
     def __init__(self, counts: Path = _COUNTS) -> None:

@@ -170,7 +170,7 @@ def await_end(pids: Collection[int], at_most_s: float) -> None:
             os.close(fd)
 
 
-def take_in_orphans() -> None:
+def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent ends, so that how it ends is known here.
 
     Without it (a kernel before 3.4) all goes on, but for that. Whatever was taken in is let go when this process ends.
@@ -184,7 +184,7 @@ class Orphans:
     def __init__(self) -> None:
         self._seen: frozenset[int] = frozenset()
 
-    def bury(self) -> bool:
+    def reap(self) -> bool:
         """Reap every child that was dead at the last call already: whoever started it would have waited for it.
 
         True when some are dead since, so that another call is due.

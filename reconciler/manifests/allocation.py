@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from reconciler.documents.problem import Problem
 from reconciler.manifests.app_document import AppDocument
-from reconciler.manifests.cycles import circles
+from reconciler.manifests.cycles import cycles
 from reconciler.manifests.service_document import ServiceDocument
 from reconciler.planning.desired import App, Service
 
@@ -19,7 +19,7 @@ _MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Proposal:
     """One file: its newest content, None when that is not to be used, and what is in force from it."""
 
     proposed: tuple[AppDocument, ...] | None
@@ -37,7 +37,7 @@ class Ports:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class Allocation:
     """Who got what: the apps in force, the leases they and others hold, and why some files keep what they had."""
 
     apps: Mapping[str, App]
@@ -46,7 +46,7 @@ class Settled:
     refused: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
 
 
-def settle(candidates: Mapping[str, Candidate], leases: Mapping[str, int], ports: Ports) -> Settled:
+def allocate(candidates: Mapping[str, Proposal], leases: Mapping[str, int], ports: Ports) -> Allocation:
     """Decide all names and ports. A lease is kept by its holder; an app without a port gets the lowest free one."""
     refused: dict[str, list[Problem]] = {}
     while True:
@@ -68,13 +68,13 @@ def settle(candidates: Mapping[str, Candidate], leases: Mapping[str, int], ports
         ]
         held, unleased = _leased(chosen, leases, ports, _explicit_ports(candidates))
         names = [*_name_problems(chosen), *_name_problems(services)]
-        problems = [*names, *_port_problems(chosen, leases), *_circle_problems(chosen)] or unleased
+        problems = [*names, *_port_problems(chosen, leases), *_cycle_problems(chosen)] or unleased
         yielding = {file for file, candidate in candidates.items() if candidate.proposed is not None} - refused.keys()
         newly = [problem for problem in problems if problem.file in yielding]
         if not newly:
             found = {file: tuple(problems) for file, problems in refused.items()}
             asked = {document.name: document.service for document in sorted(services, key=lambda d: d.name)}
-            return Settled(apps=_apps(chosen, held), leases=held, services=asked, refused=found)
+            return Allocation(apps=_apps(chosen, held), leases=held, services=asked, refused=found)
         for problem in newly:
             refused.setdefault(problem.file, []).append(problem)
 
@@ -121,19 +121,19 @@ def _lease_problem(document: AppDocument, holder: str, held_by: AppDocument | No
     return _problem(document, "port", f"{document.port} is leased to '{holder}'{where}; choose another")
 
 
-def _circle_problems(chosen: list[AppDocument]) -> Iterator[Problem]:
+def _cycle_problems(chosen: list[AppDocument]) -> Iterator[Problem]:
     needs: defaultdict[str, set[str]] = defaultdict(set)
     for document in chosen:
         if document.depends_on:
             needs[document.name].update(document.depends_on)
-    found = circles(needs)
+    found = cycles(needs)
     for document in chosen:
         if document.depends_on and document.name in found:
             message = f"'{document.name}' would wait for itself: {found[document.name]}"
             yield _problem(document, "depends_on", message, line=document.depends_on_line)
 
 
-def _explicit_ports(candidates: Mapping[str, Candidate]) -> frozenset[int]:
+def _explicit_ports(candidates: Mapping[str, Proposal]) -> frozenset[int]:
     return frozenset(
         document.port
         for candidate in candidates.values()

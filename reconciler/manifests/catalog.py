@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from reconciler.documents.problem import Problem
-from reconciler.manifests.allocation import Candidate, Ports, Settled, settle
+from reconciler.manifests.allocation import Allocation, Ports, Proposal, allocate
 from reconciler.manifests.app_document import AppDocument, HostDefaults
 from reconciler.manifests.parse import Parsed, parse
 from reconciler.manifests.service_document import ServiceDocument
@@ -23,7 +23,7 @@ _MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
+class DirectoryContents:
     """What a look at the directory found: each file's bytes, or why they cannot be had, by absolute path."""
 
     files: Mapping[str, bytes | str] = field(repr=False)
@@ -31,7 +31,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unreadable:
+class DirectoryUnreadable:
     """A look that found nothing out, and why ("cannot read /x: …")."""
 
     reason: str
@@ -79,7 +79,7 @@ class Catalog:
     files: Mapping[str, ManifestFile] = field(default_factory=dict)
     leases: Mapping[str, int] = field(default_factory=dict)
     notice: str | None = None
-    look_again_at: float | None = None
+    recheck_at: float | None = None
     identity: tuple[int, int] | None = None
     held: Mapping[str, float] = field(default_factory=dict)
 
@@ -105,10 +105,10 @@ class Catalog:
                 parsed=parsed,
             )
         candidates = {
-            file: Candidate(proposed=None, in_force=entry.in_force, services_in_force=entry.services_in_force)
+            file: Proposal(proposed=None, in_force=entry.in_force, services_in_force=entry.services_in_force)
             for file, entry in files.items()
         }
-        settled = settle(candidates, leases, Ports(range=range(0), is_free=lambda _, __: False))
+        settled = allocate(candidates, leases, Ports(range=range(0), is_free=lambda _, __: False))
         return cls(apps=settled.apps, services=settled.services, files=files, leases=leases, identity=identity)
 
     @property
@@ -123,13 +123,13 @@ class Catalog:
         return replace(self, leases={holder: port for holder, port in self.leases.items() if holder != name})
 
 
-def review(previous: Catalog, look: Listing | Unreadable, rules: Rules, now: float) -> Catalog:
+def review(previous: Catalog, look: DirectoryContents | DirectoryUnreadable, rules: Rules, now: float) -> Catalog:
     """What is in force after this look; `now` and `look_again_at` are on one monotonic clock."""
-    if isinstance(look, Unreadable):
+    if isinstance(look, DirectoryUnreadable):
         notice = f"{look.reason}; nothing is stopped until it can be read"
         # Time spent blind is no proof that anything is gone.
         held = dict.fromkeys(previous.held, math.inf)
-        return replace(previous, notice=notice, look_again_at=None, held=held)
+        return replace(previous, notice=notice, recheck_at=None, held=held)
     read = {file: _read(previous.files.get(file), file, seen, rules.host) for file, seen in look.files.items()}
     settled, missing, held = _settle(previous, read, look.identity, rules, now)
     kept = {file: previous.files[file] for file in held if file not in read}
@@ -139,7 +139,7 @@ def review(previous: Catalog, look: Listing | Unreadable, rules: Rules, now: flo
         files={file: _entry(entry, settled, is_held=file in held) for file, entry in sorted({**read, **kept}.items())},
         leases=settled.leases,
         notice=_notice(missing & _names(settled), settled, rules) if held else None,
-        look_again_at=min(held.values(), default=None),
+        recheck_at=min(held.values(), default=None),
         identity=look.identity,
         held=held,
     )
@@ -158,14 +158,14 @@ def _read(before: ManifestFile | None, file: str, seen: bytes | str, host: HostD
 
 def _settle(
     previous: Catalog, read: Mapping[str, ManifestFile], identity: tuple[int, int], rules: Rules, now: float
-) -> tuple[Settled, frozenset[str], dict[str, float]]:
+) -> tuple[Allocation, frozenset[str], dict[str, float]]:
     """Who gets what, the names that would be gone, and the files that keep theirs for now, with the time until then."""
     file_of = {name: file for file, entry in previous.files.items() for name in entry.all_names}
     ports = Ports(range=rules.ports, is_free=rules.is_free)
     held: dict[str, float] = {}
     missing: frozenset[str] = frozenset()
     while True:
-        settled = settle(_candidates(previous, read, held), previous.leases, ports)
+        settled = allocate(_candidates(previous, read, held), previous.leases, ports)
         missing |= _names(previous) - _names(settled)
         lost = {name: file_of[name] for name in missing if name in file_of}
         more = _held(previous, lost, identity, rules, now)
@@ -174,10 +174,10 @@ def _settle(
         held |= more
 
 
-def _candidates(previous: Catalog, read: Mapping[str, ManifestFile], held: Mapping[str, float]) -> dict[str, Candidate]:
+def _candidates(previous: Catalog, read: Mapping[str, ManifestFile], held: Mapping[str, float]) -> dict[str, Proposal]:
     files = {**read, **{file: previous.files[file] for file in held if file not in read}}
     return {
-        file: Candidate(
+        file: Proposal(
             proposed=None if entry.parsed.problems or file in held else entry.parsed.apps,
             in_force=entry.in_force,
             proposed_services=entry.parsed.services,
@@ -208,7 +208,7 @@ def _held(
     return held
 
 
-def _entry(entry: ManifestFile, settled: Settled, *, is_held: bool) -> ManifestFile:
+def _entry(entry: ManifestFile, settled: Allocation, *, is_held: bool) -> ManifestFile:
     refused = settled.refused.get(entry.file, ())
     if refused or is_held or entry.parsed.problems or isinstance(entry.seen, str):
         return replace(entry, problems=(*entry.parsed.problems, *refused))
@@ -225,12 +225,12 @@ def _same(before: Asked | None, after: Asked) -> Asked:
     return before if before is not None and before == after else after
 
 
-def _names(asked: Catalog | Settled) -> frozenset[str]:
+def _names(asked: Catalog | Allocation) -> frozenset[str]:
     """All that is asked for by name, services told apart from apps."""
     return frozenset((*asked.apps, *(f"service {name}" for name in asked.services)))
 
 
-def _notice(kept: frozenset[str], settled: Settled, rules: Rules) -> str:
+def _notice(kept: frozenset[str], settled: Allocation, rules: Rules) -> str:
     names, in_force = sorted(kept), len(_names(settled))
     what = "apps and services" if settled.services else "apps"
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""

@@ -42,16 +42,16 @@ _NEED_A_PATH = ("host", "interval", "timeout", "failures")
 _HEALTH = frozenset((*_NEED_A_PATH, "path", "start_timeout"))
 
 
-def misfits(file: str, tree: Node, name: str) -> Iterator[Problem]:
+def app_problems(file: str, tree: Node, name: str) -> Iterator[Problem]:
     """What is wrong with a document beyond its schema."""
-    for path, message in _misfits(tree, name):
+    for path, message in _app_problems(tree, name):
         node = tree.at(path)
         yield Problem(file=file, line=node.line, column=node.column, path=dotted(path), message=message)
 
 
-def service_misfits(file: str, tree: Node) -> Iterator[Problem]:
+def service_problems(file: str, tree: Node) -> Iterator[Problem]:
     """The same for a document of kind service."""
-    if message := _duration_misfit(tree, ("grace",)):
+    if message := _duration_problem(tree, ("grace",)):
         node = tree.at(("grace",))
         yield Problem(file=file, line=node.line, column=node.column, path="grace", message=message)
 
@@ -62,26 +62,26 @@ def variables(tree: Node) -> Iterator[tuple[str, Node]]:
     return ((name, env.parts[name]) for name in env.keys) if env else iter(())
 
 
-def _misfits(tree: Node, name: str) -> Iterator[tuple[Path, str]]:
+def _app_problems(tree: Node, name: str) -> Iterator[tuple[Path, str]]:
     host = tree.given("host")
     if host is not None and isinstance(host.value, str) and not _is_address(host.value):
         yield ("host",), f"expected an IP address or localhost, not {host.value!r}"
     for path in _DURATIONS:
-        if message := _duration_misfit(tree, path):
+        if message := _duration_problem(tree, path):
             yield path, message
     for low, high in _ORDERED:
         shorter, longer = tree.seconds(*low), tree.seconds(*high)
         if shorter and longer and shorter > longer:
             yield low, f"is longer than '{high[-1]}'"
     for variable, part in variables(tree):
-        if message := _variable_misfit(variable, part):
+        if message := _variable_problem(variable, part):
             yield ("env", variable), message
-    yield from _service_misfits(tree)
-    yield from _health_misfits(tree)
-    yield from _dependency_misfits(tree, name)
+    yield from _service_problems(tree)
+    yield from _health_problems(tree)
+    yield from _dependency_problems(tree, name)
 
 
-def _health_misfits(tree: Node) -> Iterator[tuple[Path, str]]:
+def _health_problems(tree: Node) -> Iterator[tuple[Path, str]]:
     health = tree.given("health")
     # An unknown field is reported as such, and may well be a misspelt path.
     if health is None or "path" in health.keys or not health.keys.keys() <= _HEALTH:
@@ -91,7 +91,7 @@ def _health_misfits(tree: Node) -> Iterator[tuple[Path, str]]:
             yield ("health", field), "needs health.path"
 
 
-def _service_misfits(tree: Node) -> Iterator[tuple[Path, str]]:
+def _service_problems(tree: Node) -> Iterator[tuple[Path, str]]:
     """Two bindings of one service, or of one name, could not be told apart."""
     services = tree.given("services")
     seen: set[tuple[str, str]] = set()
@@ -106,14 +106,14 @@ def _service_misfits(tree: Node) -> Iterator[tuple[Path, str]]:
         seen |= {("service", name), ("binding", called)}
 
 
-def _dependency_misfits(tree: Node, name: str) -> Iterator[tuple[Path, str]]:
+def _dependency_problems(tree: Node, name: str) -> Iterator[tuple[Path, str]]:
     depends_on = tree.given("depends_on")
     for index, part in depends_on.parts.items() if depends_on else ():
         if part.value == name:
             yield ("depends_on", index), "an app cannot depend on itself"
 
 
-def _duration_misfit(tree: Node, path: tuple[str, ...]) -> str:
+def _duration_problem(tree: Node, path: tuple[str, ...]) -> str:
     node = tree.given(*path)
     if node is None or not isinstance(node.value, str | int | float):
         return ""
@@ -128,7 +128,7 @@ def _duration_misfit(tree: Node, path: tuple[str, ...]) -> str:
     return ""
 
 
-def _variable_misfit(name: str, part: Node) -> str:
+def _variable_problem(name: str, part: Node) -> str:
     if name.startswith("VCAP_"):
         return "names that start with VCAP_ are set by the daemon"
     if name in _TAKEN_VARIABLES:

@@ -12,7 +12,7 @@ _NEARBY = 100
 _Graph: TypeAlias = Mapping[str, list[str]]
 
 
-def circles(needs: Mapping[str, Collection[str]]) -> dict[str, str]:
+def cycles(needs: Mapping[str, Collection[str]]) -> dict[str, str]:
     """For each name on a circle such a circle, as one goes through it from there.
 
     >>> circles({"api": ["worker"], "worker": ["api"], "shop": ["api"]})
@@ -21,18 +21,18 @@ def circles(needs: Mapping[str, Collection[str]]) -> dict[str, str]:
     # A name that needs nothing, or that nobody knows, is on no circle.
     graph = {name: sorted(other for other in others if needs.get(other)) for name, others in sorted(needs.items())}
     found: dict[str, str] = {}
-    for knot in _knots(graph):
+    for knot in _strong_components(graph):
         inside = {name: [other for other in graph[name] if other in knot] for name in sorted(knot)}
         hub = min(knot)
         after, before = _hops(hub, _reversed(inside)), _hops(hub, inside)
         for name in inside:
             if name not in found:
-                circle = _short(name, inside) or _circle(name, hub, after, before)
+                circle = _short(name, inside) or _cycle(name, hub, after, before)
                 found |= {member: _told(circle, at) for at, member in enumerate(circle) if member not in found}
     return found
 
 
-def _knots(graph: _Graph) -> Iterator[frozenset[str]]:
+def _strong_components(graph: _Graph) -> Iterator[frozenset[str]]:
     """The largest groups of several names in which each is reached from each; Kosaraju's way to find them."""
     backwards = _reversed(graph)
     left = set(graph)
@@ -96,7 +96,7 @@ def _short(name: str, graph: _Graph) -> list[str]:
     return [name, *reversed(_until(name, name, before))] if name in before else []
 
 
-def _circle(name: str, hub: str, after: Mapping[str, str], before: Mapping[str, str]) -> list[str]:
+def _cycle(name: str, hub: str, after: Mapping[str, str], before: Mapping[str, str]) -> list[str]:
     """The way from the name to the hub and back, without the detours that meet themselves."""
     there = [name, *_until(hub, name, after)]
     back = [hub, *reversed(_until(hub, name, before))] if name != hub else []

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.linux.inotify import Change, Watch, Watched
-from reconciler.manifests.catalog import Listing, Unreadable
-from reconciler.manifests.reader import Memo, is_manifest, look
+from reconciler.manifests.catalog import DirectoryContents, DirectoryUnreadable
+from reconciler.manifests.reader import ReadCache, is_manifest, read_directory
 
 # As many as the kernel follows.
 _MOST_LINKS = 40
@@ -42,7 +42,7 @@ class Directory:
         self._changed = changed
         self._quiet_s = quiet_s
         self._longest_s = longest_s
-        self._memo = Memo()
+        self._memo = ReadCache()
         self._waiting: dict[str, _Waiting] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._watched: dict[str, Watched] = {}
@@ -54,11 +54,11 @@ class Directory:
         """Why changes may go unseen until the next look; empty when they will not."""
         return next((watched.problem for watched in self._watched.values() if watched.problem), "")
 
-    async def look(self) -> Listing | Unreadable:
+    async def look(self) -> DirectoryContents | DirectoryUnreadable:
         """What the directory holds now. One look at a time."""
         # First the watch, then the look: what happens between the two is seen twice rather than never.
         self.rewatch()
-        found = await asyncio.to_thread(look, self.path, self._memo, frozenset(self._waiting))
+        found = await asyncio.to_thread(read_directory, self.path, self._memo, frozenset(self._waiting))
         self.rewatch()
         return found
 
@@ -99,12 +99,12 @@ class Directory:
 
     def _inside(self, change: Change) -> None:
         if not change.name:
-            self._changed() if change.whole else self._wait_for("")
+            self._changed() if change.complete else self._wait_for("")
         elif not is_manifest(change.name):
             # Not a manifest, but perhaps the directory or link behind one.
-            if change.whole:
+            if change.complete:
                 self._wait_for("")
-        elif change.whole and not change.gone:
+        elif change.complete and not change.gone:
             self._waiting.pop(change.name, None)
             self._changed()
         else:

@@ -12,7 +12,7 @@ from reconciler.documents.schema_checks import MOST_PROBLEMS, problems_of, shown
 from reconciler.documents.text import text_of
 from reconciler.documents.tree import Node, trees_of
 from reconciler.manifests.app_document import AppDocument, HostDefaults, document_of
-from reconciler.manifests.checks import misfits, service_misfits
+from reconciler.manifests.checks import app_problems, service_problems
 from reconciler.manifests.gunicorn_settings import owned_settings
 from reconciler.manifests.service_document import ServiceDocument, service_of
 
@@ -59,7 +59,7 @@ def _document_problems(file: str, tree: Node, default_name: str | None) -> list[
     problems = problems_of(file, "service" if _is_service(tree) else "app", tree)
     beyond = [
         *([] if _is_service(tree) else owned_settings(file, tree)),
-        *(service_misfits(file, tree) if _is_service(tree) else misfits(file, tree, _name(tree, default_name))),
+        *(service_problems(file, tree) if _is_service(tree) else app_problems(file, tree, _name(tree, default_name))),
         *_name_problems(file, tree, default_name),
     ]
     # One problem a place: the schema's, which says what was expected, comes first.

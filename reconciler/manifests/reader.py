@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from reconciler.documents.text import LARGEST_MANIFEST, too_large
-from reconciler.manifests.catalog import Listing, Unreadable
+from reconciler.manifests.catalog import DirectoryContents, DirectoryUnreadable
 
 _ENDINGS = (".yaml", ".yml")
 # A file changed this shortly before it was read may change again without its times showing it.
@@ -38,7 +38,7 @@ class _Seen:
 
 
 @dataclass(slots=True)
-class Memo:
+class ReadCache:
     """What the last look found, so that the next one reads only what changed. Kept by the caller, filled by `look`."""
 
     seen: dict[str, _Seen] = field(default_factory=dict)
@@ -50,9 +50,11 @@ def is_manifest(name: str) -> bool:
     return name.endswith(_ENDINGS) and not name.startswith((".", "#"))
 
 
-def look(path: str, memo: Memo | None = None, unsettled: Collection[str] = ()) -> Listing | Unreadable:
+def read_directory(
+    path: str, memo: ReadCache | None = None, unsettled: Collection[str] = ()
+) -> DirectoryContents | DirectoryUnreadable:
     """What is in the directory. Names in `unsettled` are still being written or replaced, and are as they last were."""
-    memo = memo or Memo()
+    memo = memo or ReadCache()
     try:
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -61,14 +63,14 @@ def look(path: str, memo: Memo | None = None, unsettled: Collection[str] = ()) -
         finally:
             os.close(directory)
     except OSError as error:
-        return Unreadable(reason=f"cannot read {path}: {error.strerror}")
+        return DirectoryUnreadable(reason=f"cannot read {path}: {error.strerror}")
     memo.seen, memo.is_filled = seen, True
     root = os.path.abspath(path)  # noqa: PTH100  # the path as given, whatever links it leads through
     files = {f"{root}/{_printable(name)}": found.content for name, found in sorted(seen.items())}
-    return Listing(files=files, identity=(status.st_dev, status.st_ino))
+    return DirectoryContents(files=files, identity=(status.st_dev, status.st_ino))
 
 
-def _seen(directory: int, memo: Memo, unsettled: Collection[str]) -> dict[str, _Seen]:
+def _seen(directory: int, memo: ReadCache, unsettled: Collection[str]) -> dict[str, _Seen]:
     names = {name for name in os.listdir(directory) if is_manifest(name)}
     # A listing is no snapshot: a name replaced meanwhile may be skipped. What was there is asked for by name.
     seen = {}

@@ -27,7 +27,7 @@ class Durations:
         self.seconds += seconds
 
 
-class Tally:
+class Counters:
     """The daemon's figures; `clock` is monotonic seconds, `probes` what was asked of apps: (app, whether well)."""
 
     def __init__(self, clock: Callable[[], float], probes: Counter[tuple[str, bool]]) -> None:
@@ -43,7 +43,7 @@ class Tally:
         self._deaths: Counter[str] = Counter()
         self._handover = Durations()
 
-    def tell(self, name: str, report: Report | None) -> None:
+    def on_report(self, name: str, report: Report | None) -> None:
         """How an app stands now; None when nothing of it is left."""
         if report is None:
             self._states.pop(name, None)
@@ -74,7 +74,7 @@ class Tally:
         """An instance ended that was not told to."""
         self._deaths[app] += 1
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """All of it as JSON. `unsettled_s` is seconds since all apps were as asked, 0 while they are."""
         now = self._clock()
         since = self._began if self._settled_at is None else self._settled_at

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from reconciler.convergence.converge import Plan, Report
-from reconciler.metrics.counters import Tally
-from reconciler.planning.apps.actions import Action, Bury, Release, Stage, Start
+from reconciler.metrics.counters import Counters
+from reconciler.planning.apps.actions import Action, Reap, Release, Stage, Start
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.desired import App
 
@@ -28,10 +28,10 @@ class Observing(Protocol):
     def report(self, name: str, report: Report) -> None: ...
 
 
-class Measured:
+class InstrumentedWorld:
     """Passes everything on. `because` says why a finished build has the environment it has, by app and build."""
 
-    def __init__(self, world: Observing, tally: Tally, because: Callable[[str, str], str]) -> None:
+    def __init__(self, world: Observing, tally: Counters, because: Callable[[str, str], str]) -> None:
         self._world = world
         self._tally = tally
         self._because = because
@@ -52,7 +52,7 @@ class Measured:
         """Do it, and count it as done, failed or given up; what it raises rises."""
         began, outcome = self._world.now(), "failed"
         served = isinstance(action, Start) and any(one.serves for one in self._world.observe(name).instances)
-        if isinstance(action, Bury) and action.trouble is not None:
+        if isinstance(action, Reap) and action.failure is not None:
             self._tally.died(name)
         try:
             await self._world.do(name, action)

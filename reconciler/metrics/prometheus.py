@@ -8,7 +8,7 @@ from reconciler.control.socket import Refused, ask
 from reconciler.metrics import counters, sample
 from reconciler.metrics.sample import AppSample
 from reconciler.serving.gate_figures import BOUNDS_S
-from reconciler.state.paths import Layout
+from reconciler.state.paths import StatePaths
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
@@ -22,7 +22,7 @@ _Type = Literal["counter", "gauge", "histogram"]
 _Sample = tuple[str, Mapping[str, str], float]
 
 
-def render(layout: Layout) -> str:
+def render(layout: StatePaths) -> str:
     """All that is known of a host, without its daemon's own figures while none runs; raises sqlite3.Error. Blocks."""
     daemon: dict[str, Any] | None = None
     with contextlib.suppress(OSError, Refused, ValueError):

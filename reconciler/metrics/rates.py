@@ -11,7 +11,7 @@ from reconciler.metrics.sample import AppSample
 from reconciler.serving import request_counters
 from reconciler.serving.gate_figures import BOUNDS_S
 from reconciler.settings.settings import Settings
-from reconciler.state.paths import Layout
+from reconciler.state.paths import StatePaths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Rate:
 class Rates:
     """Looks when asked; the first look tells nothing, for want of one before."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: StatePaths) -> None:
         self._layout = layout
         self._before: dict[str, AppSample] = {}
         self._at = 0.0
@@ -87,7 +87,7 @@ def _gone_up(before: int, now: int) -> int:
 def rendered(settings: Settings) -> str | None:
     """Prometheus' text format, None when nothing can be read just now. Blocks."""
     try:
-        return render(settings.layout)
+        return render(settings.paths)
     except (OSError, sqlite3.Error):
         return None
 
@@ -95,7 +95,7 @@ def rendered(settings: Settings) -> str | None:
 class Requests:
     """Requests per second by app, from one look to the next."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: StatePaths) -> None:
         self._layout = layout
         self._before: Mapping[str, int] = {}
         self._at = 0.0
@@ -103,6 +103,6 @@ class Requests:
     def per_second(self, names: Iterable[str]) -> Mapping[str, float]:
         """An app that was not there at the look before is not in it. Blocks."""
         now, before = time.monotonic(), self._before
-        seen = {name: request_counters.of_app(self._layout.passed(name)).requests for name in names}
+        seen = {name: request_counters.of_app(self._layout.readiness(name)).requests for name in names}
         seconds, self._before, self._at = now - self._at, seen, now
         return {name: max(0, seen[name] - before[name]) / seconds for name in seen if name in before and seconds > 0}

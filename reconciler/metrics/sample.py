@@ -4,11 +4,11 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reconciler.inspection.snapshot import Glimpse
+from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.linux import process_table
 from reconciler.serving import request_counters
 from reconciler.serving.request_counters import Figures
-from reconciler.state.paths import Layout
+from reconciler.state.paths import StatePaths
 
 _WEIGHED_WELL = 100  # of more processes than these, weighing each with what it shares takes too long
 
@@ -22,9 +22,9 @@ class AppSample:
     cpu: Mapping[str, float] = field(default_factory=dict)
 
 
-def of_host(layout: Layout) -> dict[str, AppSample]:
+def of_host(layout: StatePaths) -> dict[str, AppSample]:
     """Every app of which anything is left here; raises sqlite3.Error. Blocks."""
-    with contextlib.closing(Glimpse(layout)) as glimpse:
+    with contextlib.closing(HostSnapshot(layout)) as glimpse:
         masters = {
             name: {record.id: record.pid for record in glimpse.instances.get(name, []) if record.pid}
             for name in glimpse.names
@@ -36,7 +36,7 @@ def of_host(layout: Layout) -> dict[str, AppSample]:
     well = sum(map(len, families.values())) <= _WEIGHED_WELL
     return {
         name: AppSample(
-            figures=request_counters.of_app(layout.passed(name)),
+            figures=request_counters.of_app(layout.readiness(name)),
             memory=sum((well and process_table.proportional(pid)) or process_table.own(pid) for pid in families[name]),
             cpu={instance: process_table.seconds_of(master) for instance, master in ids.items()},
         )

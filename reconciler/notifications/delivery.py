@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 
 from reconciler.linux.child_processes import end, started
 from reconciler.notifications import message
-from reconciler.notifications.digest import Item
+from reconciler.notifications.digest import Entry
 from reconciler.notifications.targets import Command, Target
 from reconciler.notifications.transports import NotSent, reason, send
 
 _WITHIN_S = 10.0
 
 
-class Courier:
+class Delivery:
     """Brings messages of `host` to one target, each within so many seconds."""
 
     def __init__(self, target: Target, host: str, *, within_s: float = _WITHIN_S) -> None:
@@ -28,7 +28,7 @@ class Courier:
         self._within_s = within_s
         self._working: asyncio.Future[Exception | None] | None = None
 
-    async def bring(self, items: Sequence[Item]) -> None:
+    async def send(self, items: Sequence[Entry]) -> None:
         """Try once; raises NotSent, which holds nothing secret."""
         target = self._target
         try:
@@ -68,7 +68,7 @@ def _thread(work: Callable[[], None], name: str) -> "Future[Exception | None]":
     return outcome
 
 
-async def _run(target: Command, items: Sequence[Item], host: str, within_s: float) -> None:
+async def _run(target: Command, items: Sequence[Entry], host: str, within_s: float) -> None:
     payload = message.encoded(message.as_json(items, host, datetime.now(UTC)))
     program = await _started(target)
     try:

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from reconciler.notifications.digest import Item
+from reconciler.notifications.digest import Entry
 
 _LINES = 20
 _BAD_FIRST = {"failing": 0, "degraded": 1, "well": 2}
 _MARKS = {"failing": ":red_circle:", "degraded": ":large_yellow_circle:", "well": ":large_green_circle:"}
 
 
-def headline(items: Sequence[Item], host: str) -> str:
+def headline(items: Sequence[Entry], host: str) -> str:
     """One line: who stands how, on which host."""
-    counts = {standing: [item for item in items if item.standing == standing] for standing in _BAD_FIRST}
+    counts = {standing: [item for item in items if item.severity == standing] for standing in _BAD_FIRST}
     told = []
     for standing, some in counts.items():
         word = "well again" if standing == "well" else standing
@@ -25,28 +25,28 @@ def headline(items: Sequence[Item], host: str) -> str:
     return _plain(f"{host}: {', '.join(told)}")
 
 
-def text(items: Sequence[Item], host: str) -> str:
+def text(items: Sequence[Entry], host: str) -> str:
     """The headline and a line for each, the worst first; a long list is cut, and says so."""
-    ordered = sorted(items, key=lambda item: (_BAD_FIRST[item.standing], item.app))
+    ordered = sorted(items, key=lambda item: (_BAD_FIRST[item.severity], item.app))
     lines = [headline(items, host), "", *map(_line, ordered[:_LINES])]
     if len(ordered) > _LINES:
         lines.append(f"and {len(ordered) - _LINES} more: see 'reconciler status'")
     return "\n".join(lines)
 
 
-def as_json(items: Sequence[Item], host: str, at: datetime) -> dict[str, Any]:
+def as_json(items: Sequence[Entry], host: str, at: datetime) -> dict[str, Any]:
     """The plain payload: {host, at, text, apps: [{app, state, message, changes}]}; `app` is empty for the host."""
     apps = [
-        {"app": item.app, "state": item.standing, "message": _plain(item.text), "changes": item.changes}
+        {"app": item.app, "state": item.severity, "message": _plain(item.text), "changes": item.changes}
         for item in items
     ]
     return {"host": host, "at": at.isoformat(timespec="seconds"), "text": headline(items, host), "apps": apps}
 
 
-def as_slack(items: Sequence[Item], host: str) -> dict[str, Any]:
+def as_slack(items: Sequence[Entry], host: str) -> dict[str, Any]:
     """What Slack, Mattermost and their kin take: no text of an app makes a link, a mention or markup of it."""
-    ordered = sorted(items, key=lambda item: (_BAD_FIRST[item.standing], item.app))
-    lines = [f"{_MARKS[item.standing]} {_for_slack(_line(item))}" for item in ordered[:_LINES]]
+    ordered = sorted(items, key=lambda item: (_BAD_FIRST[item.severity], item.app))
+    lines = [f"{_MARKS[item.severity]} {_for_slack(_line(item))}" for item in ordered[:_LINES]]
     if len(ordered) > _LINES:
         lines.append(f"and {len(ordered) - _LINES} more")
     return {"text": "\n".join((_for_slack(headline(items, host)), *lines)), "link_names": 0, "unfurl_links": False}
@@ -57,13 +57,13 @@ def encoded(payload: dict[str, Any]) -> bytes:
     return json.dumps(payload).encode()
 
 
-def _line(item: Item) -> str:
-    word = "well again" if item.standing == "well" else item.standing
+def _line(item: Entry) -> str:
+    word = "well again" if item.severity == "well" else item.severity
     count = f" (changed {item.changes} times since last told)" if item.changes > 1 else ""
     return _plain(f"{_who(item)} is {word}{count}{': ' if item.text else ''}{item.text}")
 
 
-def _who(item: Item) -> str:
+def _who(item: Entry) -> str:
     return item.app or "this host"
 
 

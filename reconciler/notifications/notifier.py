@@ -17,14 +17,14 @@ from typing import Protocol
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from reconciler.convergence.converge import Report
-from reconciler.notifications.delivery import Courier
-from reconciler.notifications.digest import Item, News, Standing
+from reconciler.notifications.delivery import Delivery
+from reconciler.notifications.digest import Digest, Entry, Severity
 from reconciler.notifications.targets import Target
 from reconciler.notifications.transports import NotSent
 
 _TRIES = 5
 _LOOK_EVERY_S = 5.0
-_STANDINGS: dict[str, Standing] = {
+_STANDINGS: dict[str, Severity] = {
     "failing": "failing",
     "invalid": "failing",
     "degraded": "degraded",
@@ -55,7 +55,7 @@ class Pace:
     within_s: float = 10.0
 
 
-class Announcer:
+class Notifier:
     """Tells one target how the apps and the host stand.
 
     `mask` hides what is secret of an app, a service or the host in a text; `trouble` is the host's own, or empty.
@@ -74,12 +74,12 @@ class Announcer:
     ) -> None:
         self._target = target
         self._facts = facts
-        self._courier = Courier(target, host, within_s=pace.within_s)
+        self._courier = Delivery(target, host, within_s=pace.within_s)
         self._pace = pace
         self._mask = mask
         self._trouble = trouble
         self._failed = failed
-        self._news = News(every_s=pace.every_s, settle_s=pace.settle_s)
+        self._news = Digest(every_s=pace.every_s, settle_s=pace.settle_s)
         self._key = "told " + hashlib.sha256(repr((str(target), target)).encode()).hexdigest()[:16]
         self._refused = self._written = ""
         self._changed = asyncio.Event()
@@ -88,7 +88,7 @@ class Announcer:
         ):  # what is unreadable was not told
             self._news.restore(json.loads(facts.fact(self._key) or "{}"))
 
-    def tell(self, name: str, report: Report | None) -> None:
+    def on_report(self, name: str, report: Report | None) -> None:
         """How an app stands now; None once it is gone. Never waits."""
         if report is None:
             self._news.gone(name)
@@ -99,7 +99,7 @@ class Announcer:
             if self._news.stands(name, standing, text, _now()):
                 self._changed.set()
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Tell what is due, until cancelled."""
         while True:
             self._changed.clear()
@@ -134,7 +134,7 @@ class Announcer:
             return
         self._news.trying(items)
         self._write_down()
-        await self._courier.bring(items)
+        await self._courier.send(items)
         self._refused = ""
         self._news.tell(items, _now())
         self._write_down()
@@ -146,8 +146,8 @@ class Announcer:
                 self._facts.set_fact(self._key, told)
                 self._written = told
 
-    def _masked(self, item: Item) -> Item:
-        return Item(app=item.app, standing=item.standing, text=self._mask(item.app, item.text), changes=item.changes)
+    def _masked(self, item: Entry) -> Entry:
+        return Entry(app=item.app, severity=item.severity, text=self._mask(item.app, item.text), changes=item.changes)
 
 
 def _now() -> float:

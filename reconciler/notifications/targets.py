@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-Template: TypeAlias = Literal["json", "slack"]
+PayloadFormat: TypeAlias = Literal["json", "slack"]
 Tls: TypeAlias = Literal["starttls", "tls", "none"]
 
 
@@ -16,7 +16,7 @@ class Webhook:
     """
 
     url: str | Path = field(repr=False)
-    template: Template = "json"
+    format: PayloadFormat = "json"
     ca: Path | None = None
 
     def __str__(self) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.notifications import message
-from reconciler.notifications.digest import Item
+from reconciler.notifications.digest import Entry
 from reconciler.notifications.targets import Smtp, Webhook
 
 
@@ -31,7 +31,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def send(target: Webhook | Smtp, items: Sequence[Item], host: str, timeout_s: float) -> None:
+def send(target: Webhook | Smtp, items: Sequence[Entry], host: str, timeout_s: float) -> None:
     """Bring the message to the target, which may be silent for `timeout_s` at most; raises NotSent, TimeoutError."""
     try:
         match target:
@@ -52,11 +52,11 @@ def send(target: Webhook | Smtp, items: Sequence[Item], host: str, timeout_s: fl
         raise NotSent(reason(error)) from None
 
 
-def _post(target: Webhook, items: Sequence[Item], host: str, timeout_s: float) -> None:
+def _post(target: Webhook, items: Sequence[Entry], host: str, timeout_s: float) -> None:
     url = _content(target.url) if isinstance(target.url, Path) else target.url
     if not url.startswith(("https://", "http://")):
         raise NotSent("its URL does not begin with https:// or http://")
-    slack = target.template == "slack"
+    slack = target.format == "slack"
     payload = message.as_slack(items, host) if slack else message.as_json(items, host, datetime.now(UTC))
     headers = {"Content-Type": "application/json", "User-Agent": "reconciler"}
     request = urllib.request.Request(url, data=message.encoded(payload), headers=headers)  # noqa: S310  checked above
@@ -66,7 +66,7 @@ def _post(target: Webhook, items: Sequence[Item], host: str, timeout_s: float) -
         pass
 
 
-def _mail(target: Smtp, items: Sequence[Item], host: str, timeout_s: float) -> None:
+def _mail(target: Smtp, items: Sequence[Entry], host: str, timeout_s: float) -> None:
     mail = EmailMessage()
     mail["Subject"] = message.headline(items, host)
     mail["From"] = target.sender

@@ -9,7 +9,7 @@ class Timed(Protocol):
     """A plan that says when time alone could change it."""
 
     @property
-    def look_again_at(self) -> float | None:
+    def recheck_at(self) -> float | None:
         """Monotonic seconds, None for never."""
         ...
 
@@ -51,4 +51,4 @@ class Planner(Generic[AskedT, SeenT, PlanT]):
 
 
 def _is_before(now: float, made: Timed) -> bool:
-    return made.look_again_at is None or now < made.look_again_at
+    return made.recheck_at is None or now < made.recheck_at

@@ -49,7 +49,7 @@ class Build:
     @cached_property
     def id(self) -> str:
         """Twelve hexadecimal digits, the same for the same code and recipe."""
-        return fingerprint(told(self))
+        return fingerprint(canonical(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +194,7 @@ class App:
     @property
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits, the same as long as the manifest asks for the same."""
-        return fingerprint(told(self))
+        return fingerprint(canonical(self))
 
     def build(self, content: str) -> Build:
         """The build this app needs when its source's fingerprint is `content`."""
@@ -259,7 +259,7 @@ class Revision:
     @cached_property
     def id(self) -> str:
         """Twelve hexadecimal digits, the same for the same build and configuration."""
-        return fingerprint(told(self))
+        return fingerprint(canonical(self))
 
 
 def revision_from(data: Mapping[str, Any]) -> Revision:
@@ -281,18 +281,18 @@ def _recipe_from(data: Mapping[str, Any]) -> Recipe:
     return Recipe(**{**data, "extras": tuple(data["extras"]), "groups": tuple(data["groups"])})
 
 
-def told(value: object) -> object:
+def canonical(value: object) -> object:
     """A value as JSON would have it, without what is as it is by default.
 
     So a field that a later version adds changes no fingerprint, and an upgrade restarts nothing.
     """
     if is_dataclass(value) and not isinstance(value, type):
         given = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != _default(f)}
-        return {name: told(part) for name, part in given.items()}
+        return {name: canonical(part) for name, part in given.items()}
     if isinstance(value, Mapping):
-        return {str(name): told(part) for name, part in value.items()}
+        return {str(name): canonical(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [told(part) for part in value]
+        return [canonical(part) for part in value]
     return value
 
 

@@ -4,18 +4,18 @@ import contextlib
 import os
 from pathlib import Path
 
-from reconciler.services.provisioner import Provision, ServiceError
-from reconciler.services.registry import kind_of
+from reconciler.services.provisioner import ServiceError, ServiceSpec
+from reconciler.services.registry import provisioner_of
 
 
-async def dumped(of_type: str, where: Provision, file: Path) -> None:
+async def back_up(of_type: str, where: ServiceSpec, file: Path) -> None:
     """Write all a service holds to a file, whole or not at all. Raises ServiceError."""
     draft = file.with_name(f".{file.name}.draft")
     with contextlib.suppress(FileNotFoundError):
         draft.unlink()
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        await kind_of(of_type).dump(where, draft)
+        await provisioner_of(of_type).back_up(where, draft)
         draft.chmod(0o600)
         _to_disk(draft)
         draft.replace(file)

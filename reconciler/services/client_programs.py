@@ -4,24 +4,26 @@ from collections.abc import Mapping
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from reconciler.planning.desired import Json
-from reconciler.services.provisioner import Client, Impossible
+from reconciler.services.provisioner import Client, Misconfigured
 
 
 def by_uri(service: str, credentials: Mapping[str, Json]) -> Client:
     """psql, mysql or redis-cli, for the `uri` (or `url`) of credentials. Raises Impossible when that names none."""
     uri = credentials.get("uri") or credentials.get("url")
     if not isinstance(uri, str) or not uri:
-        raise Impossible(f"the credentials of {service} have no uri, so there is no telling what opens it")
+        raise Misconfigured(f"the credentials of {service} have no uri, so there is no telling what opens it")
     try:
         parts = urlsplit(uri)
         port = parts.port
     except ValueError:
-        raise Impossible(f"the uri of {service} cannot be read") from None
+        raise Misconfigured(f"the uri of {service} cannot be read") from None
     opened = _opened(parts, port)
     if opened is None:
-        raise Impossible(f"the uri of {service} is of the scheme {parts.scheme!r}, for which no program is known here")
+        raise Misconfigured(
+            f"the uri of {service} is of the scheme {parts.scheme!r}, for which no program is known here"
+        )
     if any("\0" in text for text in (*opened.argv, *opened.environment.values())):
-        raise Impossible(f"the uri of {service} cannot be read")
+        raise Misconfigured(f"the uri of {service} cannot be read")
     return opened
 
 

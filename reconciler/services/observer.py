@@ -3,20 +3,20 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from reconciler.planning.apps.observed import Supplies
+from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.desired import App, Bound, Service
-from reconciler.planning.services.actions import Held, Kept, Seen
-from reconciler.services.provisioner import Impossible
-from reconciler.services.records import GrantRecord, Ledger, ServiceRecord, parameters_id
+from reconciler.planning.services.actions import GrantState, ObservedService, ServiceState
+from reconciler.services.provisioner import Misconfigured
+from reconciler.services.records import GrantRecord, ServiceRecord, ServiceRecords, parameters_id
 from reconciler.services.servers import server_name
 from reconciler.settings.settings import Settings
 from reconciler.vault.env_files import EnvFiles
 
-_NOTHING = Supplies()
+_NOTHING = ExternalInputs()
 
 
 @dataclass(slots=True, kw_only=True)
-class Checked:
+class CredentialCheck:
     """When a grant was last tried, monotonic seconds, and whether it was bound again since it last worked."""
 
     at: float | None = None
@@ -24,7 +24,7 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class LastReport:
     """What was last told of a service; `next_try_at` is monotonic seconds."""
 
     message: str = ""
@@ -33,20 +33,20 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Around:
+class AppsView:
     """What others know: `alive` the revisions of an app with an instance, `spare` the grants it may go back to."""
 
     boot: str
     alive: Callable[[str], frozenset[str]]
-    spare: Callable[[str], frozenset[str]]
-    checked: Callable[[str], Checked]
-    told: Callable[[str], Told]
+    rollback_grants: Callable[[str], frozenset[str]]
+    checked: Callable[[str], CredentialCheck]
+    told: Callable[[str], LastReport]
 
 
-class Sight:
+class ServiceObserver:
     """Looks at the ledger with what the manifests ask for in mind."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, env: EnvFiles, around: Around) -> None:
+    def __init__(self, settings: Settings, ledger: ServiceRecords, env: EnvFiles, around: AppsView) -> None:
         self._settings = settings
         self._ledger = ledger
         self._env = env
@@ -63,28 +63,28 @@ class Sight:
         named = before.keys() | self.wanted_by.keys()
         return frozenset(name for name in named if before.get(name) != self.wanted_by.get(name))
 
-    def seen(self, name: str) -> Seen:
+    def seen(self, name: str) -> ObservedService:
         """What is true of a service right now."""
         service, server, problem = self.services.get(name), None, None
         if service is not None:
             try:
                 server = server_name(service, self._settings.servers)
-            except Impossible as error:
+            except Misconfigured as error:
                 problem = str(error)
-        return Seen(
+        return ObservedService(
             kept=tuple(self._kept(record) for record in self._ledger.of(name)),
             server=server,
             problem=problem,
             wanted_by=self.wanted_by.get(name, {}),
-            examine_s=self._settings.examine_s,
+            verify_every_s=self._settings.verify_every_s,
             grace_s=self._settings.grace_s,
         )
 
-    def supplies(self, app: App | None, name: str) -> Supplies:
+    def inputs(self, app: App | None, name: str) -> ExternalInputs:
         """What an app is supplied with right now."""
         held = {bound.service: bound for bound in self._opening(name)}
         if app is None or not (app.bindings or app.env_files or app.env_lists):
-            return Supplies(held=held) if held else _NOTHING
+            return ExternalInputs(held=held) if held else _NOTHING
         values, unread, stale = self._env.of(app)
         bound: list[Bound] = []
         lacking: dict[str, str] = {}
@@ -96,7 +96,7 @@ class Sight:
                 label = service.label or service.type
                 bound.append(replace(grant, name=binding.name, label=label, plan=service.plan, tags=service.tags))
         told = [self._around.told(service) for service in lacking]
-        return Supplies(
+        return ExternalInputs(
             bound=tuple(bound),
             env_secrets=values,
             missing=(*lacking.values(), *unread),
@@ -106,8 +106,8 @@ class Sight:
             held=held,
         )
 
-    def _kept(self, record: ServiceRecord) -> Kept:
-        return Kept(
+    def _kept(self, record: ServiceRecord) -> ServiceState:
+        return ServiceState(
             id=record.id,
             type=record.type,
             server=record.server,
@@ -120,10 +120,10 @@ class Sight:
             grants=tuple(self._held_as(grant) for grant in record.grants),
         )
 
-    def _held_as(self, grant: GrantRecord) -> Held:
+    def _held_as(self, grant: GrantRecord) -> GrantState:
         checked = self._around.checked(grant.id)
         uses, alive = self._ledger.uses(grant.app), self._around.alive(grant.app)
-        return Held(
+        return GrantState(
             id=grant.id,
             app=grant.app,
             parameters=grant.parameters,
@@ -131,8 +131,8 @@ class Sight:
             due=grant.due,
             retiring=grant.retiring,
             used=any(grant.id in grants for revision, grants in uses.items() if revision in alive),
-            spare=grant.id in self._around.spare(grant.app),
-            examined_at=checked.at,
+            kept_for_rollback=grant.id in self._around.rollback_grants(grant.app),
+            verified_at=checked.at,
             repaired=checked.repaired,
         )
 
@@ -160,7 +160,7 @@ class Sight:
             return record.left_at is None or len(self._ledger.of(record.name)) == 1
         try:
             server = server_name(service, self._settings.servers)
-        except Impossible:  # while the settings are wrong, what was made before them goes on
+        except Misconfigured:  # while the settings are wrong, what was made before them goes on
             return service.type == record.type
         return (record.type, record.server) == (service.type, server)
 

@@ -20,7 +20,7 @@ class ServiceError(Exception):
     """A step did not work, and why, in an operator's words, without a secret; it is tried again later."""
 
 
-class Impossible(ServiceError):
+class Misconfigured(ServiceError):
     """What is asked for cannot work before somebody changes a manifest or the host's settings."""
 
 
@@ -41,7 +41,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Provision:
+class ServiceSpec:
     """One service as asked for, where it is, and what it is called there.
 
     `id` is twelve hexadecimal digits, drawn once for the service and kept; with `name` it names everything that is
@@ -81,53 +81,53 @@ class Client:
     environment: Mapping[str, str] = field(repr=False)
 
 
-class Kind(Protocol):
+class Provisioner(Protocol):
     """One type of service. Raises ServiceError when a step does not work; every step ends within a minute."""
 
-    async def provision(self, service: Provision) -> None:
+    async def provision(self, service: ServiceSpec) -> None:
         """Make sure that it is there, and that whoever has no grant cannot reach it."""
         ...
 
-    async def bind(self, service: Provision, grant: Grant) -> Credentials:
+    async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:
         """Make sure that the grant opens the service and nothing else; returns what the app is to see.
 
         Keys as Cloud Foundry's apps expect them: v1's and `uri`.
         """
         ...
 
-    async def examine(self, service: Provision, grant: Grant, credentials: Credentials) -> str | None:
+    async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:
         """Use the credentials as the app would: None when they open the service, else what is wrong with them.
 
         Raises ServiceError when that cannot be found out, as when the server is down.
         """
         ...
 
-    async def unbind(self, service: Provision, grant: Grant) -> None:
+    async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
         """Make sure that the grant opens nothing any more, and that whoever is inside with it is out."""
         ...
 
-    async def deprovision(self, service: Provision) -> None:
+    async def deprovision(self, service: ServiceSpec) -> None:
         """Make sure that nothing of it is left."""
         ...
 
-    async def size_bytes(self, service: Provision) -> int | None:
+    async def size_bytes(self, service: ServiceSpec) -> int | None:
         """How much it holds, None when its kind cannot say."""
         ...
 
-    async def dump(self, service: Provision, file: Path) -> None:
+    async def back_up(self, service: ServiceSpec, file: Path) -> None:
         """Write all it holds to a new file; raises Impossible where its kind has no way."""
         ...
 
-    async def restore(self, service: Provision, file: Path) -> None:
+    async def restore(self, service: ServiceSpec, file: Path) -> None:
         """Replace all it holds by what a dump wrote."""
         ...
 
-    def client(self, service: Provision, credentials: Credentials) -> Client:
+    def client(self, service: ServiceSpec, credentials: Credentials) -> Client:
         """How an operator gets inside."""
         ...
 
 
-def called(service: Provision, longest: int) -> str:
+def called(service: ServiceSpec, longest: int) -> str:
     """Small letters, digits and `_`, beginning with a letter, at most `longest` bytes; the same for ever."""
     readable = service.name.replace("-", "_")
     if not readable[0].isalpha():

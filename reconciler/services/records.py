@@ -14,7 +14,7 @@ from typing import Any
 
 from reconciler.planning.desired import Json, Service, fingerprint
 from reconciler.vault.secret import Secret
-from reconciler.vault.vault import SCHEMA, Sealed, Vault, packed
+from reconciler.vault.vault import SCHEMA, Vault, VaultLocked, packed
 
 _SCHEMA = f"""
 {SCHEMA}
@@ -75,7 +75,7 @@ class ServiceRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceStanding:
+class ServiceStatus:
     """How a service stood when it was last told. `since` and `next_try_at` are wall-clock seconds, `size` bytes."""
 
     state: str
@@ -91,7 +91,7 @@ class _Cache:
     uses: dict[str, dict[str, frozenset[str]]] = field(default_factory=dict)
 
 
-class Ledger:
+class ServiceRecords:
     """Typed reading and writing of what is on record; reads are from memory. Raises sqlite3.Error, Sealed."""
 
     def __init__(self, database: sqlite3.Connection, vault: Vault, *, read_only: bool = False) -> None:
@@ -117,7 +117,7 @@ class Ledger:
         """One service; raises KeyError."""
         return self._cache.services[service]
 
-    def enrol(self, service: Service, server: str | None, known: str | None, grace_s: float) -> ServiceRecord:
+    def register(self, service: Service, server: str | None, known: str | None, grace_s: float) -> ServiceRecord:
         """Put a service on record under `known`, an id it had before the records were lost, or under a new one."""
         record = ServiceRecord(
             id=known or secrets.token_hex(6),
@@ -165,7 +165,7 @@ class Ledger:
                     return found
         raise KeyError(grant)
 
-    def draw(self, service: str, app: str, parameters: Mapping[str, Json]) -> GrantRecord:
+    def create_grant(self, service: str, app: str, parameters: Mapping[str, Json]) -> GrantRecord:
         """A user and a password for an app, drawn and on the disk."""
         number = 1 + max((g.number for s in self.services() for g in s.grants), default=0)
         grant = secrets.token_hex(6)
@@ -194,7 +194,7 @@ class Ledger:
         """What was drawn with a grant."""
         row = self._database.execute("SELECT password FROM service_grant WHERE id = ?", (grant,)).fetchone()
         if row is None:
-            raise Sealed("the grant is no longer on record")
+            raise VaultLocked("the grant is no longer on record")
         return Secret(self.vault.unsealed(row[0]))
 
     def parameters(self, grant: str) -> dict[str, Json]:
@@ -260,15 +260,15 @@ class Ledger:
 
     # How it stood
 
-    def standings(self) -> dict[str, ServiceStanding]:
+    def service_statuses(self) -> dict[str, ServiceStatus]:
         """How each service stood when it was last told."""
         try:
             rows = self._database.execute("SELECT name, state, message, since, next_try_at, size FROM service_standing")
         except sqlite3.OperationalError:
             return {}
-        return {r[0]: ServiceStanding(state=r[1], message=r[2], since=r[3], next_try_at=r[4], size=r[5]) for r in rows}
+        return {r[0]: ServiceStatus(state=r[1], message=r[2], since=r[3], next_try_at=r[4], size=r[5]) for r in rows}
 
-    def set_standing(self, name: str, standing: ServiceStanding | None) -> None:
+    def set_service_status(self, name: str, standing: ServiceStatus | None) -> None:
         """Remember how a service stands; None forgets it."""
         if standing is None:
             self._database.execute("DELETE FROM service_standing WHERE name = ?", (name,))

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Mapping
 from functools import cache
 
-from reconciler.services.provisioner import Impossible, Kind, ServiceError
+from reconciler.services.provisioner import Misconfigured, Provisioner, ServiceError
 
 # The type in a manifest → where its kind is, and the module outside of us that it cannot do without.
 _KINDS: Mapping[str, tuple[str, str]] = {
@@ -21,17 +21,17 @@ WITHOUT_SERVER = frozenset(("sqlite", "user-provided"))
 
 
 @cache
-def kind_of(of_type: str) -> Kind:
+def provisioner_of(of_type: str) -> Provisioner:
     """The kind of this type. Raises Impossible when a package is missing."""
     place, package = _KINDS.get(of_type, ("", ""))
     if not place:
-        raise Impossible(f"there is no type '{of_type}'")
+        raise Misconfigured(f"there is no type '{of_type}'")
     module, _, name = place.partition(":")
     try:
-        made: Kind = getattr(importlib.import_module(module), name)()
+        made: Provisioner = getattr(importlib.import_module(module), name)()
     except ModuleNotFoundError as error:
         if error.name and package and error.name.partition(".")[0] == package:
-            raise Impossible(
+            raise Misconfigured(
                 f"type {of_type} needs {package}: pip install 'reconciler[services]', then restart the daemon"
             ) from error
         raise ServiceError(f"type {of_type} cannot be loaded: {error}") from error

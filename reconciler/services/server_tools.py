@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.linux.child_processes import end, started
-from reconciler.services.provisioner import Impossible, ServiceError
+from reconciler.services.provisioner import Misconfigured, ServiceError
 
 LONGEST_S = 3600.0
 _LAST_BYTES = 4096
@@ -41,7 +41,7 @@ def found(names: Sequence[str], package: str) -> str:
     for name in names:
         if (path := shutil.which(name)) is not None:
             return path
-    raise Impossible(f"{names[0]} is not on this host; it comes with the package {package}")
+    raise Misconfigured(f"{names[0]} is not on this host; it comes with the package {package}")
 
 
 async def run(tool: Tool, hide: Sequence[str] = ()) -> None:
@@ -80,7 +80,7 @@ def _see(tool: Tool, code: int, last: bytes, hide: Sequence[str]) -> None:
         raise ServiceError(f"{Path(tool.argv[0]).name} failed ({how}): {_words(last, hide)}")
 
 
-def settle(draft: Path, file: Path) -> None:
+def publish(draft: Path, file: Path) -> None:
     """What was written is on the disk before it has its name."""
     try:
         for path in (draft, file.parent):

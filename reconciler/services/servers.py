@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from reconciler.planning.desired import Json, Service
-from reconciler.services.provisioner import Impossible, Provision, Server
+from reconciler.services.provisioner import Misconfigured, Server, ServiceSpec
 from reconciler.services.records import ServiceRecord
 from reconciler.services.registry import WITHOUT_SERVER
 from reconciler.settings.settings import ServiceServer, Settings
@@ -19,12 +19,12 @@ def server_name(service: Service, servers: Mapping[str, ServiceServer]) -> str |
         if service.server in fitting:
             return service.server
         known = f"; there is {', '.join(fitting)}" if fitting else ""
-        raise Impossible(f"the host's settings name no {service.type} server '{service.server}'{known}")
+        raise Misconfigured(f"the host's settings name no {service.type} server '{service.server}'{known}")
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
-        raise Impossible(f"the host's settings name no server of type {service.type}: add one to services.servers")
-    raise Impossible(f"which server? The host's settings name {', '.join(fitting)}: say 'server:' in the manifest")
+        raise Misconfigured(f"the host's settings name no server of type {service.type}: add one to services.servers")
+    raise Misconfigured(f"which server? The host's settings name {', '.join(fitting)}: say 'server:' in the manifest")
 
 
 def server_of(settings: ServiceServer) -> Server:
@@ -36,7 +36,7 @@ def server_of(settings: ServiceServer) -> Server:
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is not UTF-8 text"
             message = f"cannot read the password of server {settings.name} in {settings.password_file}: {why}"
-            raise Impossible(message) from None
+            raise Misconfigured(message) from None
     return Server(
         name=settings.name,
         type=settings.type,
@@ -48,20 +48,20 @@ def server_of(settings: ServiceServer) -> Server:
     )
 
 
-def provision_of(record: ServiceRecord, asked: Mapping[str, Json], settings: Settings) -> Provision:
+def spec_of(record: ServiceRecord, asked: Mapping[str, Json], settings: Settings) -> ServiceSpec:
     """What a kind is told of a service. Raises Impossible when its server is in the settings no longer."""
     server = None
     if record.server is not None:
         known = settings.servers.get(record.server)
         if known is None:
-            raise Impossible(f"the host's settings name no server '{record.server}' any more, on which it is")
+            raise Misconfigured(f"the host's settings name no server '{record.server}' any more, on which it is")
         server = server_of(known)
-    return Provision(
+    return ServiceSpec(
         id=record.id,
         name=record.name,
         type=record.type,
         plan=record.plan,
         server=server,
         asked=asked,
-        directory=settings.layout.service(record.name, record.id),
+        directory=settings.paths.service(record.name, record.id),
     )

@@ -26,7 +26,7 @@ _UNFIT_KEY = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class OpenBinding:
     """A binding with what it opens."""
 
     bound: Bound
@@ -39,7 +39,7 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class BindingViews:
     """What an app sees of its services. `whole` is VCAP_SERVICES as text, of any length."""
 
     whole: str = field(repr=False)
@@ -52,7 +52,7 @@ class Shown:
         return len(f"VCAP_SERVICES={self.whole}".encode()) <= _LONGEST_VARIABLE
 
 
-def shown(services: Iterable[Opened]) -> Shown:
+def shown(services: Iterable[OpenBinding]) -> BindingViews:
     """What an app sees of these services, in this order."""
     opened = tuple(services)
     entries: dict[str, list[Json]] = {}
@@ -60,14 +60,14 @@ def shown(services: Iterable[Opened]) -> Shown:
         entries.setdefault(one.bound.label, []).append(_entry(one))
     uris = (one.credentials.get("uri") for one in opened)
     url = next((uri for uri in uris if isinstance(uri, str) and _OF_DATABASES.match(uri)), None)
-    return Shown(
+    return BindingViews(
         whole=json.dumps(entries, ensure_ascii=False),
         database_url=url,
         files={_folder(one.name): _files(one) for one in opened},
     )
 
 
-def _entry(one: Opened) -> dict[str, Json]:
+def _entry(one: OpenBinding) -> dict[str, Json]:
     bound = one.bound
     entry: dict[str, Json] = {
         "name": one.name,
@@ -87,7 +87,7 @@ def _entry(one: Opened) -> dict[str, Json]:
     return entry
 
 
-def _files(one: Opened) -> dict[str, str]:
+def _files(one: OpenBinding) -> dict[str, str]:
     """The files of a binding: `type` and `provider`, and one for each credential; what is no text is JSON."""
     told = {
         key: given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
@@ -102,7 +102,7 @@ def _folder(name: str) -> str:
     return _UNFIT.sub("-", name.lower()).strip("-.") or "binding"
 
 
-def lay_out(told: Shown, directory: Path) -> None:
+def lay_out(told: BindingViews, directory: Path) -> None:
     """Write the files that VCAP_SERVICES_FILE_PATH and SERVICE_BINDING_ROOT name, for their owner alone.
 
     What is there already is left: it is of the same revision, so it says the same. Raises OSError.

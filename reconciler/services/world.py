@@ -15,40 +15,40 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from reconciler.convergence.converge import Report
-from reconciler.planning.apps.observed import Supplies
+from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired import App, Bound, Service
 from reconciler.planning.services.actions import (
+    Action,
+    BackUp,
     Bind,
+    CreateGrant,
     Deprovision,
-    Draw,
-    Dump,
-    Enrol,
-    Examine,
     Forget,
-    Note,
-    Seen,
-    Step,
+    ObservedService,
+    RecordRetention,
+    Register,
     Unbind,
+    Verify,
 )
 from reconciler.planning.services.actions import Provision as Make
 from reconciler.planning.services.plan import Plan, current, plan
-from reconciler.services.backup import dumped
-from reconciler.services.observer import Around, Checked, Sight, Told
-from reconciler.services.provisioner import Grant, Impossible, Provision, ServiceError
-from reconciler.services.records import BOXES, GrantRecord, Ledger, ServiceRecord, ServiceStanding
-from reconciler.services.registry import kind_of
-from reconciler.services.servers import provision_of
+from reconciler.services.backup import back_up
+from reconciler.services.observer import AppsView, CredentialCheck, LastReport, ServiceObserver
+from reconciler.services.provisioner import Grant, Misconfigured, ServiceError, ServiceSpec
+from reconciler.services.records import BOXES, GrantRecord, ServiceRecord, ServiceRecords, ServiceStatus
+from reconciler.services.registry import provisioner_of
+from reconciler.services.servers import spec_of
 from reconciler.settings.settings import Settings
-from reconciler.state.journal import Journal, Kind
+from reconciler.state.journal import EventKind, Journal
 from reconciler.vault.env_files import EnvFiles
 
 _STEP_S = 120.0
 _DUMP_S = 6 * 3600.0
-_UNCHECKED = Checked()
+_UNCHECKED = CredentialCheck()
 
 
-class Backing:
+class ServiceWorld:
     """The World of services. `woken` is called with a service's name, `concerns` with the name of an app.
 
     `alive` gives the revisions of an app that have an instance, `spare` the grants named by what it may go back to.
@@ -57,7 +57,7 @@ class Backing:
     def __init__(  # noqa: PLR0913  collaborators, each named
         self,
         settings: Settings,
-        ledger: Ledger,
+        ledger: ServiceRecords,
         journal: Journal,
         *,
         boot: str,
@@ -68,7 +68,7 @@ class Backing:
         told: Callable[[str, Report | None], None],
     ) -> None:
         self._settings = settings
-        self._layout = settings.layout
+        self._layout = settings.paths
         self._ledger = ledger
         self._journal = journal
         self._boot = boot
@@ -77,14 +77,14 @@ class Backing:
         self._alive = alive
         self._told = told
         self._apps: Mapping[str, App] = {}
-        self._standings = ledger.standings()
+        self._standings = ledger.service_statuses()
         self._reports: dict[str, Report] = {}
-        self._checked: dict[str, Checked] = {}
+        self._checked: dict[str, CredentialCheck] = {}
         self._sizes: dict[str, int | None] = {n: s.size for n, s in self._standings.items()}
         self.env = EnvFiles(ledger.database, ledger.vault)
-        around = Around(boot=boot, alive=alive, spare=spare, checked=self._checked_of, told=self._told_of)
-        self._sight = Sight(settings, ledger, self.env, around)
-        self._planner: Planner[Service, Seen, Plan] = Planner(plan)
+        around = AppsView(boot=boot, alive=alive, rollback_grants=spare, checked=self._checked_of, told=self._told_of)
+        self._sight = ServiceObserver(settings, ledger, self.env, around)
+        self._planner: Planner[Service, ObservedService, Plan] = Planner(plan)
 
     # What is asked
 
@@ -107,9 +107,9 @@ class Backing:
 
     # What an app gets
 
-    def supplies(self, app: App | None, name: str) -> Supplies:
+    def inputs(self, app: App | None, name: str) -> ExternalInputs:
         """What an app is supplied with right now."""
-        return self._sight.supplies(app, name)
+        return self._sight.inputs(app, name)
 
     def use(self, app: str, revision: str, bindings: tuple[Bound, ...]) -> None:
         """An instance of a revision is about to work with these."""
@@ -117,7 +117,7 @@ class Backing:
         if bindings:
             self._ledger.use(app, revision, frozenset(bound.grant for bound in bindings))
 
-    def stirred(self, app: str) -> None:
+    def on_app_report(self, app: str) -> None:
         """What runs of an app changed, so that credentials may be of no use any more."""
         for record in self._ledger.services():
             for grant in record.grants:
@@ -170,24 +170,24 @@ class Backing:
         """A service whose next step fails; what apps were given of it before is theirs still."""
         return "failing"
 
-    def observe(self, name: str) -> Seen:
+    def observe(self, name: str) -> ObservedService:
         """What is true of a service right now."""
-        return replace(self._sight.seen(name), traces=name in self._standings)
+        return replace(self._sight.seen(name), has_residue=name in self._standings)
 
-    async def do(self, name: str, step: Step) -> None:
+    async def do(self, name: str, step: Action) -> None:
         """Carry out one step; raises ServiceError, Sealed, sqlite3.Error or OSError when it cannot."""
-        longest_s = _DUMP_S if isinstance(step, Dump) else _STEP_S
+        longest_s = _DUMP_S if isinstance(step, BackUp) else _STEP_S
         try:
             async with asyncio.timeout(longest_s):
                 await self._do(name, step)
         except TimeoutError:
             raise ServiceError(f"{step}: that took longer than {longest_s:g} s") from None
 
-    async def _do(self, name: str, step: Step) -> None:  # noqa: C901  one line for each step
+    async def _do(self, name: str, step: Action) -> None:  # noqa: C901  one line for each step
         match step:
-            case Enrol():
-                self._enrol(name, step)
-            case Note():
+            case Register():
+                self._register(name, step)
+            case RecordRetention():
                 left_at = self.now() if step.left else None
                 self._ledger.note(
                     step.service, retain=step.retain, grace_s=step.grace_s, boot=self._boot, left_at=left_at,
@@ -195,18 +195,18 @@ class Backing:
                 )  # fmt: skip
             case Make():
                 await self._make(name, step)
-            case Draw():
+            case CreateGrant():
                 app = self._apps[step.app]
                 parameters = next((b.parameters for b in app.bindings if b.service == name), {})
-                self._ledger.draw(step.service, step.app, parameters)
+                self._ledger.create_grant(step.service, step.app, parameters)
             case Bind():
                 await self._bind(name, step)
-            case Examine():
-                await self._examine(name, step)
+            case Verify():
+                await self._verify(name, step)
             case Unbind():
                 await self._unbind(name, step)
-            case Dump():
-                await self._dump(name, step)
+            case BackUp():
+                await self._back_up(name, step)
             case Deprovision():
                 await self._deprovision(name, step)
             case Forget():
@@ -217,7 +217,7 @@ class Backing:
         before, told_before = self._standings.get(name), self._reports.get(name)
         self._reports[name] = report
         now = time.time()  # noqa: TID251  shown to people, never subtracted
-        standing = ServiceStanding(
+        standing = ServiceStatus(
             state=report.state,
             message=report.message,
             since=before.since if before is not None and before.state == report.state else now,
@@ -225,12 +225,12 @@ class Backing:
             size=self._sizes.get(name),
         )
         if report.failed_now:
-            self._note(name, "failed", report.message, f"try {report.failures}")
+            self._record(name, "failed", report.message, f"try {report.failures}")
         if standing == before:
             return
         self._standings[name] = standing
         with contextlib.suppress(sqlite3.Error):  # a full disk costs the display its freshness, nothing else
-            self._ledger.set_standing(name, standing)
+            self._ledger.set_service_status(name, standing)
         if told_before is None or (told_before.state, told_before.message, told_before.next_try_at) != (
             report.state, report.message, report.next_try_at
         ):  # fmt: skip
@@ -239,16 +239,16 @@ class Backing:
 
     # The steps
 
-    def _enrol(self, name: str, step: Enrol) -> None:
+    def _register(self, name: str, step: Register) -> None:
         service = self._sight.services[name]
         known = next(iter(self._on_disk(name, step)), None)
         grace_s = self._settings.grace_s if service.grace_s is None else service.grace_s
-        record = self._ledger.enrol(service, step.server, known, grace_s)
-        self._house(record)
+        record = self._ledger.register(service, step.server, known, grace_s)
+        self._make_directory(record)
         if known is not None:
-            self._note(name, "provisioned", "taken back under the id it had before the records were lost")
+            self._record(name, "provisioned", "taken back under the id it had before the records were lost")
 
-    def _house(self, record: ServiceRecord) -> None:
+    def _make_directory(self, record: ServiceRecord) -> None:
         """Make sure of its directory, which says what it is in case the records are lost."""
         about = self._layout.service(record.name, record.id) / "about.json"
         if about.exists():
@@ -258,7 +258,7 @@ class Backing:
         draft.write_text(json.dumps({"type": record.type, "server": record.server}), encoding="utf-8")
         draft.replace(about)
 
-    def _on_disk(self, name: str, step: Enrol) -> Iterator[str]:
+    def _on_disk(self, name: str, step: Register) -> Iterator[str]:
         """Ids of services of this name that are on no record: the database was lost."""
         known = {record.id for record in self._ledger.services()}
         for place in sorted(self._layout.service(name, "").glob("*/about.json")):
@@ -270,34 +270,34 @@ class Backing:
     async def _make(self, name: str, step: Make) -> None:
         service = self._sight.services[name]
         record = self._ledger.ask(step.service, service.plan, service.asked)
-        await kind_of(record.type).provision(self._provision(record))
+        await provisioner_of(record.type).provision(self._provision(record))
         self._ledger.note(record.id, made=step.made)
-        self._note(name, "provisioned", f"{record.type} service {record.id} is there", step.cause)
+        self._record(name, "provisioned", f"{record.type} service {record.id} is there", step.cause)
 
     async def _bind(self, name: str, step: Bind) -> None:
         record, grant = self._ledger.service(step.service), self._ledger.grant(step.grant)
-        credentials = await kind_of(record.type).bind(self._provision(record), self._grant(grant))
+        credentials = await provisioner_of(record.type).bind(self._provision(record), self._grant(grant))
         kept = self._ledger.bound(grant.id, credentials)
-        checked = self._checked.setdefault(grant.id, Checked())
+        checked = self._checked.setdefault(grant.id, CredentialCheck())
         checked.at = None if checked.repaired else self.now()
         if kept != grant.credentials:
             said = "new credentials" if grant.credentials is not None else "credentials"
-            self._note(name, "bound", f"{grant.app} has {said}", step.cause)
+            self._record(name, "bound", f"{grant.app} has {said}", step.cause)
         self._concerns(grant.app)
 
-    async def _examine(self, name: str, step: Examine) -> None:
+    async def _verify(self, name: str, step: Verify) -> None:
         record, grant = self._ledger.service(step.service), self._ledger.grant(step.grant)
         if grant.credentials is None:
             return
-        where, kind = self._provision(record), kind_of(record.type)
-        wrong = await kind.examine(where, self._grant(grant), self._ledger.credentials(grant.credentials))
-        checked = self._checked.setdefault(grant.id, Checked())
+        where, kind = self._provision(record), provisioner_of(record.type)
+        wrong = await kind.verify(where, self._grant(grant), self._ledger.credentials(grant.credentials))
+        checked = self._checked.setdefault(grant.id, CredentialCheck())
         checked.at = self.now()
         if wrong is None:
             checked.repaired = False
         elif not checked.repaired:
             checked.repaired = True
-            self._note(name, "unwell", f"the credentials of {grant.app} do not work: {wrong}")
+            self._record(name, "unwell", f"the credentials of {grant.app} do not work: {wrong}")
             self._ledger.due(grant.id, wrong)
         else:
             self._ledger.retire(grant.id, wrong)
@@ -306,44 +306,44 @@ class Backing:
 
     async def _unbind(self, name: str, step: Unbind) -> None:
         record, grant = self._ledger.service(step.service), self._ledger.grant(step.grant)
-        await kind_of(record.type).unbind(self._provision(record), self._grant(grant))
+        await provisioner_of(record.type).unbind(self._provision(record), self._grant(grant))
         self._ledger.revoke(grant.id)
         self._checked.pop(grant.id, None)
-        self._note(name, "unbound", f"credentials of {grant.app} were taken back", step.cause)
+        self._record(name, "unbound", f"credentials of {grant.app} were taken back", step.cause)
 
-    async def _dump(self, name: str, step: Dump) -> None:
+    async def _back_up(self, name: str, step: BackUp) -> None:
         record = self._ledger.service(step.service)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         file = self._layout.backups / f"{name}-{record.id}-{stamp}.{record.type}"
         try:
-            await dumped(record.type, self._provision(record), file)
-        except Impossible as error:
-            self._note(name, "backup", f"not backed up: {error}", step.cause)
+            await back_up(record.type, self._provision(record), file)
+        except Misconfigured as error:
+            self._record(name, "backup", f"not backed up: {error}", step.cause)
         else:
-            self._note(name, "backup", f"all it holds is in {file}", step.cause)
+            self._record(name, "backup", f"all it holds is in {file}", step.cause)
         self._ledger.note(record.id, dumped=True)
 
     async def _deprovision(self, name: str, step: Deprovision) -> None:
         record = self._ledger.service(step.service)
         where = self._provision(record)
-        await kind_of(record.type).deprovision(where)
+        await provisioner_of(record.type).deprovision(where)
         await asyncio.to_thread(shutil.rmtree, where.directory, ignore_errors=True)
         with contextlib.suppress(OSError):
             where.directory.parent.rmdir()
         self._ledger.drop(record.id)
-        self._note(name, "removed", f"{record.type} service {record.id} is removed with all it held", step.cause)
+        self._record(name, "removed", f"{record.type} service {record.id} is removed with all it held", step.cause)
 
     def _forget(self, name: str) -> None:
-        self._ledger.set_standing(name, None)
+        self._ledger.set_service_status(name, None)
         for known in (self._standings, self._reports, self._sizes):
             known.pop(name, None)
         self._told(name, None)
 
     # The pieces
 
-    def _provision(self, record: ServiceRecord) -> Provision:
-        self._house(record)
-        return provision_of(record, self._ledger.asked(record.id), self._settings)
+    def _provision(self, record: ServiceRecord) -> ServiceSpec:
+        self._make_directory(record)
+        return spec_of(record, self._ledger.asked(record.id), self._settings)
 
     def _grant(self, grant: GrantRecord) -> Grant:
         return Grant(
@@ -354,15 +354,15 @@ class Backing:
             parameters=self._ledger.parameters(grant.id),
         )
 
-    def _checked_of(self, grant: str) -> Checked:
+    def _checked_of(self, grant: str) -> CredentialCheck:
         return self._checked.get(grant, _UNCHECKED)
 
-    def _told_of(self, name: str) -> Told:
+    def _told_of(self, name: str) -> LastReport:
         report = self._reports.get(name)
         if report is None:
-            return Told()
-        return Told(message=report.message, next_try_at=report.next_try_at, failures=report.failures)
+            return LastReport()
+        return LastReport(message=report.message, next_try_at=report.next_try_at, failures=report.failures)
 
-    def _note(self, name: str, kind: Kind, text: str, cause: str = "") -> None:
+    def _record(self, name: str, kind: EventKind, text: str, cause: str = "") -> None:
         with contextlib.suppress(sqlite3.Error):  # a full disk costs the journal a line, nothing else
             self._journal.write(f"service {name}", kind, text, cause)

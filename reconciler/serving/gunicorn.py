@@ -32,16 +32,16 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
+class InstancePaths:
     """Where one app's instances read and write. Paths are absolute; all of them exist when an instance starts."""
 
     revisions: Path
-    passed: Path
+    readiness: Path
     home: Path
     scratch: Path
     log: Path
     access_log: Path
-    doorbell: Path
+    wakeup_pipe: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class InjectedEnv:
     """Secrets that an instance is given beside its revision, which names them only.
 
     `fallback` counts less than the manifest's own variables, as does `env`; `ours` counts more than anything.
@@ -65,7 +65,7 @@ class Given:
     ours: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def write_config(revision: Revision, code: Code, places: Places) -> Path:
+def write_config(revision: Revision, code: Code, places: InstancePaths) -> Path:
     """Write the config of a revision beside a link to its code; returns the file. Rewriting it changes nothing."""
     directory = places.revisions / revision.id
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def write_config(revision: Revision, code: Code, places: Places) -> Path:
     return config
 
 
-def config_text(revision: Revision, code: Code, places: Places) -> str:
+def config_text(revision: Revision, code: Code, places: InstancePaths) -> str:
     """The text of gunicorn.config for a revision."""
     server = revision.server
     return _template().substitute(
@@ -97,8 +97,8 @@ def config_text(revision: Revision, code: Code, places: Places) -> str:
         settings="\n".join(
             f"{name} = {value!r}" for name, value in sorted({**code.settings, **server.settings}.items())
         ),
-        passed=json.dumps(str(places.passed)),
-        doorbell=json.dumps(str(places.doorbell)),
+        passed=json.dumps(str(places.readiness)),
+        doorbell=json.dumps(str(places.wakeup_pipe)),
         instance_mark=INSTANCE_MARK,
         app_mark=APP_MARK,
         gate=json.dumps(str(resources.files("reconciler.serving") / "gate.py")),
@@ -121,7 +121,7 @@ def argv(config: Path, code: Code) -> tuple[str, ...]:
 
 
 def environment(
-    revision: Revision, code: Code, places: Places, identity: Identity, given: Given = Given()
+    revision: Revision, code: Code, places: InstancePaths, identity: Identity, given: InjectedEnv = InjectedEnv()
 ) -> dict[str, str]:
     """The whole environment of an instance; nothing of the daemon's own leaks in but its language and time zone."""
     port = str(revision.address.port)
@@ -154,7 +154,7 @@ def environment(
     return {**base, **given.fallback, **given.env, **revision.env, **ours, **(given.ours or _NO_SERVICES)}
 
 
-def vcap_application(revision: Revision, code: Code, places: Places, identity: Identity) -> Mapping[str, Json]:
+def vcap_application(revision: Revision, code: Code, places: InstancePaths, identity: Identity) -> Mapping[str, Json]:
     """The VCAP_APPLICATION object, v1 keys and modern ones in one."""
     started = datetime.fromtimestamp(identity.started_at, UTC)
     uris: list[Json] = [str(revision.address)]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from reconciler.linux.oom import MemoryKiller
+from reconciler.linux.oom import OomKillCounter
 from reconciler.linux.processes import (
     KILLED,
     RECORD_MARK,
@@ -32,8 +32,8 @@ from reconciler.linux.processes import (
 from reconciler.planning.apps.observed import Instance
 from reconciler.planning.desired import Address, Revision
 from reconciler.serving import logs, request_counters
-from reconciler.serving.forkserver.pool import Templates
-from reconciler.serving.gunicorn import Code, Given, Identity, Places, argv, environment, write_config
+from reconciler.serving.forkserver.pool import ForkServerPool
+from reconciler.serving.gunicorn import Code, Identity, InjectedEnv, InstancePaths, argv, environment, write_config
 from reconciler.serving.launch import launch
 from reconciler.state.records import InstanceRecord, Records
 
@@ -51,15 +51,15 @@ class _Live:
     """An instance on record, its process while it has one, and a bell for whoever waits for it to change."""
 
     record: InstanceRecord
-    passed: Path
+    readiness: Path
     process: Process | None = None
     end: str | None = None
-    stranded: bool = False
-    unwell: str | None = None
+    detached: bool = False
+    unhealthy: str | None = None
     log_start: int = 0
     counts: bool = False
     note: str | None = None
-    fallen: int = 0
+    workers_died: int = 0
     bell: asyncio.Event = field(default_factory=asyncio.Event)
 
     def seen(self) -> Instance:
@@ -73,11 +73,11 @@ class _Live:
             started_at=record.started_at,
             ready_at=record.ready_at,
             stopping_since=record.stopping_since,
-            stranded=self.stranded,
-            unwell=self.unwell,
+            detached=self.detached,
+            unhealthy=self.unhealthy,
             busy_at=self.busy_at() if self.counts else None,
             note=self.note,
-            fallen=self.fallen,
+            workers_died=self.workers_died,
             end=self.end,
         )
 
@@ -89,7 +89,7 @@ class _Live:
         """Take note of what a worker says that waits before its gate while others serve, and of those that died."""
         said = self._said()
         waiting = [name for name in said if name.startswith("waiting-")]
-        self.fallen = sum(1 for name in said if name.startswith("fallen-"))
+        self.workers_died = sum(1 for name in said if name.startswith("fallen-"))
         self.note = None if not waiting else f"{len(waiting)} of its workers waits: {self._words(waiting[0])}"
 
     def refusal(self) -> str | None:
@@ -98,25 +98,25 @@ class _Live:
 
     def busy_at(self) -> float | None:
         """When a worker was last at work on a request, monotonic seconds."""
-        return request_counters.last_busy(self.passed / name for name in self._said() if name.isdecimal())
+        return request_counters.last_busy(self.readiness / name for name in self._said() if name.isdecimal())
 
     def counts_itself(self) -> bool:
         """Whether its workers write down when they are at work."""
-        return request_counters.counting(self.passed / name for name in self._said() if name.isdecimal())
+        return request_counters.counting(self.readiness / name for name in self._said() if name.isdecimal())
 
     def mark_serving(self) -> None:
         """Tell the workers to come that a failed check is to be waited out."""
         with contextlib.suppress(OSError):
-            (self.passed / "serving").touch(mode=0o600)
+            (self.readiness / "serving").touch(mode=0o600)
 
     def _said(self) -> list[str]:
         with contextlib.suppress(OSError):
-            return os.listdir(self.passed)  # noqa: PTH208  names are all there is to know
+            return os.listdir(self.readiness)  # noqa: PTH208  names are all there is to know
         return []
 
     def _words(self, name: str) -> str:
         with contextlib.suppress(OSError):
-            return " ".join((self.passed / name).read_text(encoding="utf-8", errors="replace")[:1000].split())
+            return " ".join((self.readiness / name).read_text(encoding="utf-8", errors="replace")[:1000].split())
         return ""
 
 
@@ -141,7 +141,7 @@ class Instances:
         *,
         state_id: str,
         boot: str,
-        templates: Templates,
+        templates: ForkServerPool,
         changed: Callable[[str], None],
         launched: Callable[[str, str], None],
     ) -> None:
@@ -151,7 +151,7 @@ class Instances:
         self._state_id = state_id
         self._boot = boot
         self._changed = changed
-        self._memory_killer = MemoryKiller()
+        self._memory_killer = OomKillCounter()
         self._apps: dict[str, dict[str, _Live]] = {}
 
     def apps(self) -> frozenset[str]:
@@ -162,7 +162,7 @@ class Instances:
         """The instances of an app as they are now, oldest first."""
         return tuple(live.seen() for live in self._apps.get(app, {}).values())
 
-    def ring(self, app: str) -> None:
+    def on_wakeup(self, app: str) -> None:
         """A worker of the app has something to say."""
         for live in self._apps.get(app, {}).values():
             live.listen_to_workers()
@@ -174,7 +174,7 @@ class Instances:
             if live.process is not None and live.end is None:
                 yield live.seen(), live.process
 
-    def surroundings(self, revision: Revision, code: Code, places: Places, given: Given) -> dict[str, str]:
+    def surroundings(self, revision: Revision, code: Code, places: InstancePaths, given: InjectedEnv) -> dict[str, str]:
         """The environment of an instance, for a command run in its place; marked as ours, and on no record."""
         identity = Identity(state=self._state_id, instance=secrets.token_hex(6), started_at=time.time())  # noqa: TID251
         return environment(revision, code, places, identity, given)
@@ -183,18 +183,18 @@ class Instances:
         """What the kernel killed for want of memory until now explains no later death."""
         self._memory_killer.look()
 
-    def strand(self, app: str, instance: str) -> None:
+    def mark_detached(self, app: str, instance: str) -> None:
         """Note that the listener of this instance is one the daemon does not hold."""
-        self._apps[app][instance].stranded = True
+        self._apps[app][instance].detached = True
 
-    def unwell(self, app: str, instance: str, reason: str | None) -> None:
+    def mark_unhealthy(self, app: str, instance: str, reason: str | None) -> None:
         """Note that an instance keeps failing its health path, or no longer."""
         live = self._apps.get(app, {}).get(instance)
         if live is not None:
-            live.unwell = reason
+            live.unhealthy = reason
 
     def restore(
-        self, places: Callable[[str], Places], keep_door: Callable[[str, Address, int], None]
+        self, places: Callable[[str], InstancePaths], keep_door: Callable[[str, Address, int], None]
     ) -> list[Adoption]:
         """Recognise what an earlier daemon left: adopt what runs, note what is gone, end what has no master.
 
@@ -212,7 +212,7 @@ class Instances:
             if process.instance in addresses:
                 keep_door(process.app, addresses[process.instance], process.pid)
         for record in records:
-            passed = places(record.app).passed / record.id
+            passed = places(record.app).readiness / record.id
             if record.boot != self._boot or record.pid is None:
                 self._drop(record.id, passed)
                 continue
@@ -232,19 +232,19 @@ class Instances:
                     record = InstanceRecord(**{**told, "address": Address(**told["address"])})
                     self._records.put_instance(replace(record, pid=process.pid, ticks=start_ticks(process.pid)))
 
-    def tidy(self, app: str, places: Places) -> None:
+    def remove_unused(self, app: str, places: InstancePaths) -> None:
         """Remove what no instance of the app reads or writes any more: configurations, and words of workers."""
         lives = self._apps.get(app, {})
         _keep_only(places.revisions, {live.record.revision for live in lives.values()})
-        _keep_only(places.passed, lives.keys())
+        _keep_only(places.readiness, lives.keys())
 
     async def start(  # noqa: PLR0913  each is another part of what an instance is made of
         self,
         revision: Revision,
         code: Code,
-        places: Places,
+        places: InstancePaths,
         listener: int,
-        given: Given = Given(),
+        given: InjectedEnv = InjectedEnv(),
         *,
         since: float = float("-inf"),
     ) -> Instance:
@@ -294,7 +294,7 @@ class Instances:
             await self._kill(live)
         self._forget(live)
 
-    def bury(self, app: str, instance: str) -> None:
+    def reap(self, app: str, instance: str) -> None:
         """Forget an instance that is gone."""
         live = self._apps.get(app, {}).get(instance)
         if live is not None and live.end is not None:
@@ -303,14 +303,16 @@ class Instances:
     def _coming_up(self, revision: Revision, since: float) -> _Live | None:
         for live in self._apps.get(revision.app, {}).values():
             record = live.record
-            if live.end is not None or live.stranded or record.stopping_since is not None:
+            if live.end is not None or live.detached or record.stopping_since is not None:
                 continue
-            sound = live.unwell is None and not live.fallen
+            sound = live.unhealthy is None and not live.workers_died
             if record.revision == revision.id and sound and record.started_at >= since:
                 return live
         return None
 
-    async def _launch(self, revision: Revision, code: Code, places: Places, listener: int, given: Given) -> _Live:
+    async def _launch(
+        self, revision: Revision, code: Code, places: InstancePaths, listener: int, given: InjectedEnv
+    ) -> _Live:
         config = write_config(revision, code, places)
         record = InstanceRecord(
             id=secrets.token_hex(6),
@@ -323,12 +325,12 @@ class Instances:
             stop_timeout_s=revision.server.stop_timeout_s,
             workers=revision.server.workers,
         )
-        passed = places.passed / record.id
+        passed = places.readiness / record.id
         passed.mkdir(mode=0o700)
-        live = _Live(record=record, passed=passed, log_start=logs.size(places.log), counts=revision.server.counts)
+        live = _Live(record=record, readiness=passed, log_start=logs.size(places.log), counts=revision.server.counts)
         self._records.put_instance(record)
         self._apps.setdefault(record.app, {})[record.id] = live
-        self.tidy(record.app, places)
+        self.remove_unused(record.app, places)
         identity = Identity(state=self._state_id, instance=record.id, started_at=time.time())  # noqa: TID251  display
         env = {**environment(revision, code, places, identity, given), RECORD_MARK: json.dumps(asdict(record))}
         try:
@@ -360,7 +362,7 @@ class Instances:
         return live
 
     def _restored(self, record: InstanceRecord, passed: Path) -> _Live:
-        live = _Live(record=record, passed=passed)
+        live = _Live(record=record, readiness=passed)
         if record.pid is not None and record.ticks is not None:
             live.process = adopt(record.pid, record.ticks, ended=lambda: self._on_end(live))
         if live.process is None:
@@ -403,7 +405,7 @@ class Instances:
     def _forget(self, live: _Live) -> None:
         if live.process is not None:
             live.process.forget()
-        self._drop(live.record.id, live.passed)
+        self._drop(live.record.id, live.readiness)
         self._apps.get(live.record.app, {}).pop(live.record.id, None)
 
     def _drop(self, instance: str, passed: Path) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from reconciler.linux.processes import Command, Process, spawn
 from reconciler.planning.desired import Server
-from reconciler.serving.forkserver.eligibility import NotForked, kind
-from reconciler.serving.forkserver.pool import Templates
+from reconciler.serving.forkserver.eligibility import NotForkable, kind
+from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.gunicorn import Code
 
 
@@ -22,11 +22,11 @@ class Launched:
 
 
 async def launch(
-    command: Command, server: Server, code: Code, templates: Templates, ended: Callable[[], None]
+    command: Command, server: Server, code: Code, templates: ForkServerPool, ended: Callable[[], None]
 ) -> Launched:
     """Start an instance of `code` as the leader of a session of its own; raises OSError when the kernel refuses."""
     try:
         process = await templates.fork(kind(command, server, code), command, ended)
-    except NotForked as refusal:
+    except NotForkable as refusal:
         return Launched(process=spawn(command, ended), way=f"by exec, because {refusal}")
     return Launched(process=process, way="from a warm template")

@@ -80,9 +80,9 @@ class Listeners:
         """Bind while another process of ours still listens there: both get connections until that one ends."""
         self._sockets[address] = _bound(address)
 
-    def hold(self, address: Address, page: str | None) -> None:
+    def serve_holding_page(self, address: Address, page: str | None) -> None:
         """Answer for the app at this address until `step_aside`."""
-        self.ignore(address)  # a descriptor has one reader
+        self.disarm(address)  # a descriptor has one reader
         if address not in self._holding:
             self._holding[address] = Holding(self._sockets[address], page)
 
@@ -91,18 +91,18 @@ class Listeners:
         if address in self._holding:
             self._holding[address].show(page)
 
-    def step_aside(self, address: Address) -> None:
+    def stop_holding_page(self, address: Address) -> None:
         """Answer no more; nothing happens when that is so already."""
         holding = self._holding.pop(address, None)
         if holding is not None:
             holding.close()
 
-    def attend(self, address: Address, knocked: Callable[[], None]) -> None:
+    def arm(self, address: Address, knocked: Callable[[], None]) -> None:
         """Call `knocked`, once, when a connection waits at this address."""
         loop, number = asyncio.get_running_loop(), self.fd(address)
 
         def knock() -> None:
-            self.ignore(address)
+            self.disarm(address)
             knocked()
 
         if address not in self._attended:
@@ -113,11 +113,11 @@ class Listeners:
         """True while this process answers for the app at this address."""
         return address in self._holding
 
-    def is_attended(self, address: Address) -> bool:
+    def is_armed(self, address: Address) -> bool:
         """True while this process waits for a knock at this address."""
         return address in self._attended
 
-    def ignore(self, address: Address) -> None:
+    def disarm(self, address: Address) -> None:
         """Wait for no knock; nothing happens when nobody does."""
         if address in self._attended:
             self._attended.discard(address)
@@ -126,8 +126,8 @@ class Listeners:
     def close(self, address: Address) -> None:
         """Close this process's copy; nothing happens when it is not held."""
         if address in self._sockets:
-            self.step_aside(address)
-            self.ignore(address)
+            self.stop_holding_page(address)
+            self.disarm(address)
         held = self._sockets.pop(address, None)
         if held is not None:
             held.close()

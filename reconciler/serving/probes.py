@@ -15,7 +15,7 @@ _FIRST_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Probe:
     """What to ask, where, and how often."""
 
     address: Address
@@ -24,7 +24,7 @@ class Question:
     liveness: Liveness
 
 
-class Watchers:
+class Probes:
     """One task for each instance that is asked; `told` is called on the loop with app, instance and reason.
 
     `asked` counts the answers, by app and whether they were of health.
@@ -34,9 +34,9 @@ class Watchers:
         self._tasks = tasks
         self._told = told
         self.asked: Counter[tuple[str, bool]] = Counter()
-        self._asking: dict[str, dict[str, tuple[Question, asyncio.Task[None]]]] = {}
+        self._asking: dict[str, dict[str, tuple[Probe, asyncio.Task[None]]]] = {}
 
-    def ask(self, app: str, questions: Mapping[str, Question]) -> None:
+    def ask(self, app: str, questions: Mapping[str, Probe]) -> None:
         """From now on ask exactly these instances of the app, by id, these questions."""
         asking = self._asking.get(app, {})
         for instance in [i for i, (question, _) in asking.items() if questions.get(i) != question]:
@@ -53,7 +53,7 @@ class Watchers:
         self.asked[app, well] += 1
 
 
-async def _watch(question: Question, count: Callable[[bool], None], tell: Callable[[str | None], None]) -> None:
+async def _watch(question: Probe, count: Callable[[bool], None], tell: Callable[[str | None], None]) -> None:
     """Ask for ever; `tell` is called with a reason after so many failures in a row, and with None when it is well."""
     failures = 0
     while True:
@@ -67,7 +67,7 @@ async def _watch(question: Question, count: Callable[[bool], None], tell: Callab
             tell(f"{reason}, {failures} times in a row")
 
 
-async def _ask(question: Question) -> str | None:
+async def _ask(question: Probe) -> str | None:
     """Why the answer is not one of health, None when it is."""
     path, timeout_s = question.health.path, question.health.timeout_s
     try:
@@ -87,7 +87,7 @@ async def _ask(question: Question) -> str | None:
     return f"GET {path} answered {' '.join(words[1:])}{': ' + body if body else ''}"
 
 
-async def _first_bytes(question: Question) -> bytes:
+async def _first_bytes(question: Probe) -> bytes:
     host = "127.0.0.1" if question.address.host in ("0.0.0.0", "localhost") else question.address.host
     reader, writer = await asyncio.open_connection("::1" if host == "::" else host, question.address.port)
     try:

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def open_doorbell(place: Path) -> int:
+def open_wakeup_pipe(place: Path) -> int:
     """The named pipe on which workers say that they came through their gate; a descriptor that never ends."""
     with contextlib.suppress(FileExistsError):
         os.mkfifo(place, 0o600)
     return os.open(place, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def answer(doorbell: int, ring: Callable[[str], None]) -> None:
+def drain(doorbell: int, ring: Callable[[str], None]) -> None:
     """Pass on whose worker rang; a name cut in two is nobody's, and is found by a second look."""
     with contextlib.suppress(BlockingIOError):
         for name in set(os.read(doorbell, 65536).decode("ascii", "replace").split()):

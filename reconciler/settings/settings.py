@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reconciler.notifications.targets import Target
 from reconciler.planning.desired import CrashPolicy, Json
-from reconciler.state.paths import Layout
+from reconciler.state.paths import StatePaths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +50,16 @@ class Settings:
     """How this host behaves. Intervals are seconds, sizes bytes; a path in `staging_env` names the value's file."""
 
     manifests: Path
-    layout: Layout
+    paths: StatePaths
     first_port: int = 8000
     last_port: int = 8999
     interpreters: tuple[str, ...] = ()
     staging_slots: int = field(default_factory=_cores)
-    booting_slots: int = field(default_factory=lambda: 2 * _cores())
-    booting_slot_s: float = 3.0
+    starting_slots: int = field(default_factory=lambda: 2 * _cores())
+    starting_slot_s: float = 3.0
     keeper_patience_s: float = 60.0
-    template_idle_s: float = 900.0
-    template_answer_s: float = 1.0
+    fork_server_idle_s: float = 900.0
+    fork_timeout_s: float = 1.0
     staging_timeout_s: float = 900.0
     staging_memory_bytes: int = field(default_factory=_half_the_memory)
     retention_s: float = 7 * 24 * 3600.0
@@ -77,12 +77,12 @@ class Settings:
     events_kept: int = 20_000
     notifications: tuple[Target, ...] = ()
     notify_every_s: float = 600.0
-    notify_settle_s: float = 5.0
+    notify_delay_s: float = 5.0
     api: Api | None = None
     api_idle_s: float = 300.0
     servers: Mapping[str, ServiceServer] = field(default_factory=dict)
     key_file: Path | None = None
-    examine_s: float = 60.0
+    verify_every_s: float = 60.0
     grace_s: float = 3600.0
 
     @property
@@ -93,7 +93,7 @@ class Settings:
     @property
     def key(self) -> Path:
         """The file of the key that opens what is stored encrypted."""
-        return self.key_file or self.layout.state / "key"
+        return self.key_file or self.paths.state / "key"
 
     @property
     def auto_workers(self) -> int:

@@ -54,7 +54,7 @@ def _target(folder: str, given: Mapping[str, Any]) -> Target:
     if given["to"] == "webhook":
         url = given["url"]
         where = Path(folder, url["file"]) if isinstance(url, Mapping) else str(url)
-        return Webhook(url=where, template=given.get("template", "json"), ca=authority)
+        return Webhook(url=where, format=given.get("template", "json"), ca=authority)
     if given["to"] == "command":
         return Command(argv=tuple(given["argv"]))
     tls = given.get("tls", "starttls")

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class Lasting(Generic[T]):
+class DetachedWork(Generic[T]):
     """What is under way, by name. Nothing is kept of what ended while nobody waited: it is asked for anew."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Lasting(Generic[T]):
 K = TypeVar("K")
 
 
-class Shared(Generic[K, T]):
+class SingleFlight(Generic[K, T]):
     """What is being worked on right now, by key; nothing is kept once it is done."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ _SHELL = "/bin/sh"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class ReleaseCommand:
     """The command of an app, as its manifest writes it, and the directory and environment an instance would have."""
 
     app: str
@@ -28,7 +28,7 @@ class Order:
     timeout_s: float
 
 
-async def run_release(order: Order, progress: Callable[[str], None]) -> None:
+async def run_release(order: ReleaseCommand, progress: Callable[[str], None]) -> None:
     """Run the command to its end; StagingError with its own last words when it fails or takes too long."""
     command = Command(
         doing="running the release command",

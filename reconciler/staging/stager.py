@@ -18,11 +18,11 @@ from reconciler.staging.concurrency import in_thread
 from reconciler.staging.detection import django
 from reconciler.staging.detection.entry_point import EntryPoint
 from reconciler.staging.detection.runtimes import Interpreters, Runtime
-from reconciler.staging.detection.selection import Look, look
+from reconciler.staging.detection.selection import Selection, select
 from reconciler.staging.environments.identity import installer
 from reconciler.staging.environments.installer_env import for_installers, secrets
 from reconciler.staging.environments.serving import environment_for, ingredients_of
-from reconciler.staging.environments.store import Environment, Environments, Order
+from reconciler.staging.environments.store import Environment, EnvironmentRequest, Environments
 from reconciler.staging.errors import SourceChanged, StagingError
 from reconciler.staging.log import Log
 from reconciler.staging.source.snapshot import snapshot
@@ -140,7 +140,7 @@ class Stager:
         try:
             await self._copy(job, builds, unfinished / _CODE)
             runtimes = await self._interpreters.known(job.build.recipe.runtime)
-            plan = await in_thread(lambda _: look(unfinished / _CODE, job.build.recipe, runtimes))
+            plan = await in_thread(lambda _: select(unfinished / _CODE, job.build.recipe, runtimes))
             for line in plan.lines():
                 job.log.say(line)
             environment = await self._environment(job, plan, unfinished / _CODE)
@@ -164,8 +164,8 @@ class Stager:
         if content != job.build.content:
             raise SourceChanged("the source changed meanwhile: what it is now is staged instead")
 
-    async def _environment(self, job: "_Job", plan: Look, code: Path) -> Environment:
-        order = Order(
+    async def _environment(self, job: "_Job", plan: Selection, code: Path) -> Environment:
+        order = EnvironmentRequest(
             ingredients=ingredients_of(plan, await asyncio.to_thread(installer, self._uv), self._environ()),
             code=code,
             previous=self._previous(job.app),
@@ -194,7 +194,7 @@ class _Job:
     progress: Callable[[str], None]
 
 
-def _staged(directory: Path, plan: Look, environment: Environment) -> Staged:
+def _staged(directory: Path, plan: Selection, environment: Environment) -> Staged:
     return Staged(
         directory=str(directory),
         code=str(directory / _CODE / plan.entry.chdir),
@@ -216,7 +216,7 @@ def _worker_class(entry: EntryPoint, environment: Environment) -> str:
     return environment.asgi_worker if entry.interface == "asgi" else "sync"
 
 
-def _finish(unfinished: Path, plan: Look, made: Staged, boot: str) -> None:
+def _finish(unfinished: Path, plan: Selection, made: Staged, boot: str) -> None:
     if plan.entry.settings is not None:
         django.write_module(unfinished / _CODE / plan.entry.chdir, plan.entry.settings)
     staged.write(made, unfinished, boot)

@@ -40,9 +40,9 @@ class Database(sqlite3.Connection):
         self._owed[key] = (statement, values)
         while len(self._owed) > _MOST_OWED:  # for days: the oldest are the least worth
             del self._owed[next(iter(self._owed))]
-        return self.settle()
+        return self.flush()
 
-    def settle(self) -> int:
+    def flush(self) -> int:
         """Write what is owed, oldest first; returns the last row's number, 0 when something is still owed."""
         number = 0
         if time.monotonic() < self._again_at:

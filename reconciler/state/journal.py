@@ -9,12 +9,12 @@ from typing import Literal, TypeAlias, get_args
 from reconciler.state.database import Database
 
 # Stable: schemas/event.schema.json lists the same for whoever reads them.
-Kind: TypeAlias = Literal[
+EventKind: TypeAlias = Literal[
     "daemon", "manifest", "source", "staging", "staged", "releasing", "released", "started", "ready", "died", "adopted",
     "stopped", "failed", "listening", "removed", "holding", "asleep", "wish", "unwell", "well",
     "provisioned", "bound", "unbound", "backup", "secrets",
 ]  # fmt: skip
-KINDS: tuple[str, ...] = get_args(Kind)
+KINDS: tuple[str, ...] = get_args(EventKind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Journal:
         self._trouble = ""
         self.followers: list[Callable[[Event], None]] = []
 
-    def write(self, app: str, kind: Kind, text: str, cause: str = "") -> None:
+    def write(self, app: str, kind: EventKind, text: str, cause: str = "") -> None:
         """Write down what happened, and show it whether or not the database can take it now.
 
         Raises sqlite3.Error where nothing can be owed.
@@ -54,10 +54,10 @@ class Journal:
 
     def catch_up(self) -> None:
         """Write what is owed, if anything is."""
-        self._database.settle()
+        self._database.flush()
         self._tell_trouble()
 
-    def _append(self, app: str, kind: Kind, text: str, cause: str) -> None:
+    def _append(self, app: str, kind: EventKind, text: str, cause: str) -> None:
         at = time.time()  # noqa: TID251  shown to people, never subtracted
         statement = "INSERT INTO event (at, app, kind, text, cause) VALUES (?, ?, ?, ?, ?)"
         number = self._database.write(("event", next(self._written)), statement, (at, app, kind, text, cause))

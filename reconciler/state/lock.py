@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from reconciler.state.paths import Layout
+from reconciler.state.paths import StatePaths
 
 
 class AlreadyRunning(Exception):
@@ -19,7 +19,7 @@ class AlreadyRunning(Exception):
 
 
 @contextlib.contextmanager
-def claimed(layout: Layout) -> Iterator[None]:
+def acquire(layout: StatePaths) -> Iterator[None]:
     """Own the state directory, creating it, for as long as the context lasts; raises AlreadyRunning or OSError."""
     layout.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     layout.state.chmod(0o700)
@@ -44,7 +44,7 @@ def _locked(lock: int) -> bool:
     return False
 
 
-def running(layout: Layout) -> int | None:
+def holder(layout: StatePaths) -> int | None:
     """The pid of the daemon that keeps this state directory, None when none does."""
     try:
         lock = os.open(layout.lock, os.O_RDWR | os.O_CLOEXEC)

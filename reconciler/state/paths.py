@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class StatePaths:
     """Where everything lies below the state directory."""
 
     state: Path
@@ -20,7 +20,7 @@ class Layout:
         return self.state / "lock"
 
     @property
-    def doorbell(self) -> Path:
+    def wakeup_pipe(self) -> Path:
         return self.state / "doorbell"
 
     @property
@@ -44,7 +44,7 @@ class Layout:
         return self.state / "keeper.sock"
 
     @property
-    def templates_log(self) -> Path:
+    def fork_servers_log(self) -> Path:
         """What warm templates say, which is nothing unless they fail."""
         return self.state / "templates.log"
 
@@ -77,7 +77,7 @@ class Layout:
     def revisions(self, name: str) -> Path:
         return self.app(name) / "revisions"
 
-    def passed(self, name: str) -> Path:
+    def readiness(self, name: str) -> Path:
         return self.app(name) / "passed"
 
     def scratch(self, name: str) -> Path:

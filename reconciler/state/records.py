@@ -153,7 +153,7 @@ class InstanceRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class AppStatus:
     """How an app stood when it was last told. `since` and `next_try_at` are wall-clock seconds."""
 
     state: str
@@ -287,15 +287,15 @@ class Records:
         key = ("release", app, release)
         self._database.write(key, "INSERT OR REPLACE INTO release VALUES (?, ?)", (app, release))
 
-    def standings(self) -> dict[str, Standing]:
+    def app_statuses(self) -> dict[str, AppStatus]:
         """How each app stood when it was last told."""
         rows = self._database.execute("SELECT app, state, message, wanted, since, next_try_at FROM standing")
         return {
-            row[0]: Standing(state=row[1], message=row[2], wanted=row[3], since=row[4], next_try_at=row[5])
+            row[0]: AppStatus(state=row[1], message=row[2], wanted=row[3], since=row[4], next_try_at=row[5])
             for row in rows
         }
 
-    def set_standing(self, app: str, standing: Standing) -> None:
+    def set_app_status(self, app: str, standing: AppStatus) -> None:
         """Remember how an app stands."""
         row = (app, standing.state, standing.message, standing.wanted, standing.since, standing.next_try_at)
         self._database.write(("standing", app), "INSERT OR REPLACE INTO standing VALUES (?, ?, ?, ?, ?, ?)", row)

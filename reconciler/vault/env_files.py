@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reconciler.planning.desired import App
 from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
-from reconciler.vault.vault import Sealed, Vault
+from reconciler.vault.vault import Vault, VaultLocked
 
 # Linux's MAX_ARG_STRLEN: exec refuses a longer NAME=value, with its ending NUL.
 _LONGEST_VARIABLE = 128 * 1024 - 1
@@ -54,7 +54,7 @@ class EnvFiles:
             try:
                 read = await asyncio.to_thread(_read, name, Path(_path(key)))
                 values = {variable: self._vault.put(text) for variable, text in read.items()}
-            except (Unusable, Sealed) as error:
+            except (Unusable, VaultLocked) as error:
                 self._problems[place] = str(error)
                 continue
             self._problems.pop(place, None)

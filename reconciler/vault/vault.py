@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS vault (id TEXT PRIMARY KEY, box BLOB NOT NULL) WITHOU
 """
 
 
-class Sealed(Exception):
+class VaultLocked(Exception):
     """What is kept cannot be read, or nothing can be kept, and why."""
 
 
@@ -50,7 +50,7 @@ class Vault:
         """The text of an id. Raises Sealed when it is not there or cannot be read."""
         row = self._database.execute("SELECT box FROM vault WHERE id = ?", (kept,)).fetchone()
         if row is None:
-            raise Sealed(f"the secret {kept} is not in the state database any more")
+            raise VaultLocked(f"the secret {kept} is not in the state database any more")
         return self.unsealed(row[0])
 
     def keep_only(self, needed: Collection[str]) -> None:
@@ -71,7 +71,7 @@ class Vault:
         try:
             return self._cipher().decrypt(box).decode()
         except InvalidToken:
-            raise Sealed(f"the key in {self._key} does not open the credentials that are stored here") from None
+            raise VaultLocked(f"the key in {self._key} does not open the credentials that are stored here") from None
 
     def rekey(self, columns: Collection[tuple[str, str, str]]) -> int:
         """Draw a new key and encrypt everything anew; returns how many secrets there are.
@@ -130,7 +130,7 @@ class Vault:
                 self._opened = MultiFernet([Fernet(key) for key in keys])
             except ValueError:
                 message = f"{self._key} holds no key: put back the one that this host's credentials were stored with"
-                raise Sealed(message) from None
+                raise VaultLocked(message) from None
         return self._opened
 
     def _drawn(self) -> list[str]:
@@ -138,7 +138,9 @@ class Vault:
         from cryptography.fernet import Fernet
 
         if self._database.execute("SELECT 1 FROM vault LIMIT 1").fetchone() is not None:
-            raise Sealed(f"the key {self._key} is missing, and credentials are stored that only it opens: put it back")
+            raise VaultLocked(
+                f"the key {self._key} is missing, and credentials are stored that only it opens: put it back"
+            )
         drawn = [Fernet.generate_key().decode()]
         _replace(self._key, drawn)
         return drawn
@@ -152,9 +154,11 @@ def _read(file: Path) -> list[str]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
-        raise Sealed(f"cannot read the key {file}: {getattr(error, 'strerror', None) or 'it is not one'}") from None
+        raise VaultLocked(
+            f"cannot read the key {file}: {getattr(error, 'strerror', None) or 'it is not one'}"
+        ) from None
     if status.st_mode & 0o077:
-        raise Sealed(f"others than its owner may read the key {file}: chmod 600 it")
+        raise VaultLocked(f"others than its owner may read the key {file}: chmod 600 it")
     return keys or [""]
 
 
@@ -177,7 +181,7 @@ def _replace(file: Path, keys: list[str]) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        raise Sealed(f"cannot write the key {file}: {error.strerror}") from error
+        raise VaultLocked(f"cannot write the key {file}: {error.strerror}") from error
 
 
 def packed(value: Any) -> str:

@@ -14,12 +14,12 @@ from starlette.routing import Route
 from reconciler.inspection import log_files
 from reconciler.metrics import rates
 from reconciler.state.journal import as_record
-from reconciler.web.authentication import Admission
-from reconciler.web.context import REQUESTS, Desk, body_of, server_sent, while_there
+from reconciler.web.authentication import Caller
+from reconciler.web.context import REQUESTS, WebContext, body_of, server_sent, while_there
 from reconciler.web.openapi import document
 from reconciler.web.plan_process import CannotPlan, plan_of
 from reconciler.web.responses import JsonAnswer, Problem
-from reconciler.web.status_cache import Sighting
+from reconciler.web.status_cache import Status
 from reconciler.web.streaming import ticks
 
 ALL_EVENTS = 20_000
@@ -30,7 +30,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 class Api:
     """Answers made at one desk."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: WebContext) -> None:
         self._desk = desk
 
     def routes(self) -> list[Route]:
@@ -47,33 +47,33 @@ class Api:
             "/logs/{name}": self.log,
             "/openapi.json": self.openapi,
         }
-        guarded = self._desk.guarded
+        guarded = self._desk.authenticated
         return [
             *(Route(f"/api/v1{path}", guarded(answer), methods=["GET"]) for path, answer in answers.items()),
             Route("/api/v1/requests", guarded(self.request), methods=["POST"]),
             Route("/metrics", guarded(self.metrics), methods=["GET"]),
         ]
 
-    async def status(self, _: Request, __: Admission) -> Response:
+    async def status(self, _: Request, __: Caller) -> Response:
         seen = await self._desk.lookout.now()
         return JsonAnswer({**seen.status, "apps": [told(row, seen) for row in seen.apps]})
 
-    async def apps(self, _: Request, __: Admission) -> Response:
+    async def apps(self, _: Request, __: Caller) -> Response:
         seen = await self._desk.lookout.now()
         return JsonAnswer({"apps": [told(row, seen) for row in seen.apps]})
 
-    async def app(self, request: Request, _: Admission) -> Response:
+    async def app(self, request: Request, _: Caller) -> Response:
         seen = await self._desk.lookout.now()
         return JsonAnswer(told(known_app(request, seen), seen))
 
-    async def services(self, _: Request, __: Admission) -> Response:
+    async def services(self, _: Request, __: Caller) -> Response:
         return JsonAnswer({"services": (await self._desk.lookout.now()).status["services"]})
 
-    async def manifests(self, _: Request, __: Admission) -> Response:
+    async def manifests(self, _: Request, __: Caller) -> Response:
         status = (await self._desk.lookout.now()).status
         return JsonAnswer({"manifests": status["manifests"], "notice": status["notice"]})
 
-    async def plan(self, request: Request, _: Admission) -> Response:
+    async def plan(self, request: Request, _: Caller) -> Response:
         name = None
         if "name" in request.path_params:
             name = str(known_app(request, await self._desk.lookout.now())["name"])
@@ -82,14 +82,14 @@ class Api:
         except CannotPlan as error:
             raise Problem(503, str(error)) from error
 
-    async def events(self, request: Request, _: Admission) -> Response:
+    async def events(self, request: Request, _: Caller) -> Response:
         app = request.query_params.get("app")
-        limit = whole(request.query_params, "limit", 100, 1, 1000)
+        limit = int_param(request.query_params, "limit", 100, 1, 1000)
         if "text/event-stream" in request.headers.get("accept", ""):
             last = request.headers.get("last-event-id", "")
-            known = int(last) if re.fullmatch("[0-9]{1,15}", last) else whole(request.query_params, "after", 0)
+            known = int(last) if re.fullmatch("[0-9]{1,15}", last) else int_param(request.query_params, "after", 0)
             return self._desk.streaming(request, self._happening(app, known, limit, last != ""))
-        after = whole(request.query_params, "after", 0)
+        after = int_param(request.query_params, "after", 0)
         if after:  # what follows it, so that a reader who was away can catch up page by page
             found = (await self._desk.lookout.events(app, ALL_EVENTS, after))[:limit]
         else:
@@ -111,9 +111,9 @@ class Api:
             elif sign_due:
                 yield ": nothing new\n\n"
 
-    async def log(self, request: Request, _: Admission) -> Response:
+    async def log(self, request: Request, _: Caller) -> Response:
         log = log_of(self._desk, request, [row["name"] for row in (await self._desk.lookout.now()).apps])
-        count = whole(request.query_params, "lines", 100, 0, log_files.MOST_LINES)
+        count = int_param(request.query_params, "lines", 100, 0, log_files.MOST_LINES)
         if "text/event-stream" in request.headers.get("accept", ""):
             return self._desk.streaming(request, self._written(log, count))
         try:
@@ -130,7 +130,7 @@ class Api:
             elif quiet % 15 == 0:
                 yield ": nothing new\n\n"
 
-    async def request(self, request: Request, admission: Admission) -> Response:
+    async def request(self, request: Request, admission: Caller) -> Response:
         self._desk.access.check_write(request, admission, request.headers.get("x-csrf-token"))
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Problem(415, "expected application/json")
@@ -141,17 +141,17 @@ class Api:
         do, app, revision = _wanted(wanted)
         return JsonAnswer({"done": await self._desk.request(do, app, revision)})
 
-    async def openapi(self, _: Request, __: Admission) -> Response:
+    async def openapi(self, _: Request, __: Caller) -> Response:
         return JsonAnswer(document())
 
-    async def metrics(self, _: Request, __: Admission) -> Response:
+    async def metrics(self, _: Request, __: Caller) -> Response:
         text = await asyncio.to_thread(rates.rendered, self._desk.settings)
         if text is None:
             raise Problem(503, "the figures cannot be read just now")
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def told(row: Mapping[str, Any], seen: Sighting) -> dict[str, Any]:
+def told(row: Mapping[str, Any], seen: Status) -> dict[str, Any]:
     """An app as `status --json` prints it, with what it takes and what it is asked."""
     load = seen.loads.get(row["name"])
     return {
@@ -162,7 +162,7 @@ def told(row: Mapping[str, Any], seen: Sighting) -> dict[str, Any]:
     }
 
 
-def known_app(request: Request, seen: Sighting) -> Mapping[str, Any]:
+def known_app(request: Request, seen: Status) -> Mapping[str, Any]:
     """The line of the app that the path names; raises Problem."""
     row = seen.app(request.path_params["name"])
     if row is None:
@@ -170,18 +170,18 @@ def known_app(request: Request, seen: Sighting) -> Mapping[str, Any]:
     return row
 
 
-def log_of(desk: Desk, request: Request, known: Iterable[str]) -> Path:
+def log_of(desk: WebContext, request: Request, known: Iterable[str]) -> Path:
     """The log file that a request asks for, of an app that is `known` or was once; raises Problem."""
     name, which = request.path_params["name"], request.query_params.get("which", "app")
     if which not in WHICH_LOGS:
         raise Problem(400, f"'which' is one of {', '.join(WHICH_LOGS)}")
-    log = desk.settings.layout.log(name, which)
+    log = desk.settings.paths.log(name, which)
     if not _NAME.fullmatch(name) or (name not in known and not log.parent.is_dir()):
         raise Problem(404, "no app of that name has logs here")
     return log
 
 
-def whole(given: Mapping[str, str], name: str, default: int, least: int = 0, most: int = 2**53) -> int:
+def int_param(given: Mapping[str, str], name: str, default: int, least: int = 0, most: int = 2**53) -> int:
     """A whole number of the query; raises Problem."""
     text = given.get(name)
     if text is None:

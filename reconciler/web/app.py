@@ -11,11 +11,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reconciler.settings.settings import Settings
 from reconciler.web.api import Api
-from reconciler.web.authentication import Access, MustLogIn
-from reconciler.web.context import Desk
+from reconciler.web.authentication import Access, Unauthenticated
+from reconciler.web.context import WebContext
 from reconciler.web.pages import Pages
 from reconciler.web.responses import problem
-from reconciler.web.status_cache import CannotLook, Lookout
+from reconciler.web.status_cache import StateUnreadable, StatusCache
 
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
@@ -33,12 +33,12 @@ _EXPLAINED = {404: "there is nothing at this path", 405: "this path does not tak
 
 def application(settings: Settings) -> ASGIApp:
     """The whole of it, for one host."""
-    desk = Desk(settings=settings, lookout=Lookout(settings), access=Access(settings.api))
+    desk = WebContext(settings=settings, lookout=StatusCache(settings), access=Access(settings.api))
     pages = Pages(desk)
 
     async def failed(request: Request, error: Exception) -> Response:
         status, detail, headers = _told(error)
-        if isinstance(error, MustLogIn):
+        if isinstance(error, Unauthenticated):
             if _is_for_programs(request):
                 return problem(401, "this needs the token: 'Authorization: Bearer …'", {"WWW-Authenticate": "Bearer"})
             return RedirectResponse("/login", 303)
@@ -47,7 +47,7 @@ def application(settings: Settings) -> ASGIApp:
         return pages.trouble(status, detail, headers)
 
     handlers: dict[int | type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = dict.fromkeys(
-        (HTTPException, MustLogIn, CannotLook, 500), failed
+        (HTTPException, Unauthenticated, StateUnreadable, 500), failed
     )
     starlette = Starlette(routes=[*Api(desk).routes(), *pages.routes()], exception_handlers=handlers)
     starlette.router.redirect_slashes = False
@@ -58,7 +58,7 @@ def _told(error: Exception) -> tuple[int, str, dict[str, str] | None]:
     if isinstance(error, HTTPException):
         plain = error.detail if type(error) is not HTTPException else _EXPLAINED.get(error.status_code, error.detail)
         return error.status_code, plain, dict(error.headers) if error.headers else None
-    if isinstance(error, CannotLook):
+    if isinstance(error, StateUnreadable):
         return 503, str(error), None
     return 500, "this is a mistake in reconciler; web.log in the state directory has the details", None
 

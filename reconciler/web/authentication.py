@@ -25,12 +25,12 @@ _LOGINS_AT_ONCE = 4
 _WRONG_TAKES_S = 0.5
 
 
-class MustLogIn(Exception):
+class Unauthenticated(Exception):
     """Nobody known is at the other end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Admission:
+class Caller:
     """Somebody who may look. `session` is a browser's cookie, empty for a program that sent the token.
 
     `is_new` when that cookie has still to be given to it; `form_token` is what forms of its pages carry, so that only
@@ -63,7 +63,7 @@ class Access:
         """True when browsers come over TLS."""
         return self._public is not None and self._public.scheme == "https"
 
-    def admit(self, request: Request) -> Admission:
+    def authenticate(self, request: Request) -> Caller:
         """Who this is; raises MustLogIn, or Problem."""
         self.check_host(request)
         door, peer = _state(request)
@@ -71,7 +71,7 @@ class Access:
         if door == "unix":
             known = self._is_session(given, self._own_key)
             session = given if known else _session(self._own_key)
-            return Admission(
+            return Caller(
                 who=peer or "",
                 may_write=True,
                 session=session,
@@ -84,11 +84,11 @@ class Access:
         if any(credentials):
             scheme, _, sent = credentials[0].partition(" ")
             if len(credentials) == 1 and scheme.lower() == "bearer" and _same(sent.strip(" "), token):
-                return Admission(who="token", may_write=self._api.writable)
+                return Caller(who="token", may_write=self._api.writable)
         elif self._is_session(given, token.encode()):
             form_token = _signed(b"form " + given.encode(), token.encode())
-            return Admission(who="token", may_write=self._api.writable, session=given, form_token=form_token)
-        raise MustLogIn
+            return Caller(who="token", may_write=self._api.writable, session=given, form_token=form_token)
+        raise Unauthenticated
 
     async def log_in(self, request: Request, sent: str) -> str | None:
         """A new session for whoever has the token, None for others, who wait a while for that."""
@@ -102,7 +102,7 @@ class Access:
             return None
         raise Problem(429, "too many logins at once: try again in a few seconds", {"Retry-After": "5"})
 
-    def check_write(self, request: Request, admission: Admission, form_token: str | None) -> None:
+    def check_write(self, request: Request, admission: Caller, form_token: str | None) -> None:
         """Raise Problem unless this request may change something; `form_token` is what the form or header carried.
 
         A browser proves by it that our page sent it. Other programs prove it by what no page can send across sites:
@@ -116,7 +116,7 @@ class Access:
         else:
             self.check_form(request, admission, form_token or "")
 
-    def check_form(self, request: Request, admission: Admission, form_token: str) -> None:
+    def check_form(self, request: Request, admission: Caller, form_token: str) -> None:
         """Raise Problem unless a page of ours sent this form."""
         self.check_origin(request)
         if not _same(form_token, admission.form_token):

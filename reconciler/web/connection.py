@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-Door: TypeAlias = Literal["unix", "tcp"]
+Transport: TypeAlias = Literal["unix", "tcp"]
 
 _MOST_AT_A_DOOR = 200
 _ASK_WITHIN_S = 10.0
@@ -25,13 +25,13 @@ _READ_WITHIN_S = 30.0
 class Connection(H11Protocol):
     """uvicorn's, with bounds. The application finds `door` and `peer` (a user's name, or None) in the state."""
 
-    open_at: ClassVar[Counter[Door]] = Counter()
+    open_at: ClassVar[Counter[Transport]] = Counter()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         connected = transport.get_extra_info("socket")
-        self._door: Door = "unix" if connected.family == socket.AF_UNIX else "tcp"
+        self._door: Transport = "unix" if connected.family == socket.AF_UNIX else "tcp"
         peer = _peer(connected) if self._door == "unix" else None
         self.open_at[self._door] += 1
         self.app_state = {**self.app_state, "door": self._door, "peer": peer}

@@ -13,9 +13,9 @@ from starlette.responses import Response, StreamingResponse
 
 from reconciler.control.socket import Refused, ask
 from reconciler.settings.settings import Settings
-from reconciler.web.authentication import SESSION_S, Access, Admission
+from reconciler.web.authentication import SESSION_S, Access, Caller
 from reconciler.web.responses import Problem
-from reconciler.web.status_cache import Lookout
+from reconciler.web.status_cache import StatusCache
 
 LARGEST_BODY = 16 * 1024
 _BODY_WITHIN_S = 10.0
@@ -23,25 +23,25 @@ _STREAMS = 64
 _STREAM_FOR_S = 3600.0
 
 T = TypeVar("T")
-Answer: TypeAlias = Callable[[Request, Admission], Awaitable[Response]]
+Answer: TypeAlias = Callable[[Request, Caller], Awaitable[Response]]
 REQUESTS = ("restart", "rollback", "stop", "start", "forget-failure")
 
 
 @dataclass(slots=True, kw_only=True)
-class Desk:
+class WebContext:
     """One for a whole process."""
 
     settings: Settings
-    lookout: Lookout
+    lookout: StatusCache
     access: Access
     streams: int = 0
     told: dict[str, str] = field(default_factory=dict)
 
-    def guarded(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+    def authenticated(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
         """The same for those who may look; a new session gets its cookie."""
 
         async def answered(request: Request) -> Response:
-            admission = self.access.admit(request)
+            admission = self.access.authenticate(request)
             response = await answer(request, admission)
             if admission.is_new:
                 self.give_session(response, admission.session)
@@ -67,7 +67,7 @@ class Desk:
         if revision:
             wanted["revision"] = revision
         try:
-            done = await asyncio.to_thread(ask, self.settings.layout.control, wanted)
+            done = await asyncio.to_thread(ask, self.settings.paths.control, wanted)
         except Refused as refused:
             raise Problem(409, str(refused)) from refused
         except (OSError, ValueError) as error:

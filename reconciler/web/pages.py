@@ -17,8 +17,8 @@ from starlette.routing import Route
 from reconciler.inspection import log_files
 from reconciler.inspection.printable import ago, visible
 from reconciler.web.api import WHICH_LOGS, known_app, log_of
-from reconciler.web.authentication import Admission
-from reconciler.web.context import REQUESTS, Desk, form_of, server_sent, while_there
+from reconciler.web.authentication import Caller
+from reconciler.web.context import REQUESTS, WebContext, form_of, server_sent, while_there
 from reconciler.web.formatting import brief, clock, line, moment, size
 from reconciler.web.manifest import shown_manifest
 from reconciler.web.plan_process import CannotPlan, plan_of
@@ -46,7 +46,7 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
 class Pages:
     """Pages made at one desk."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: WebContext) -> None:
         self._desk = desk
         self._static = {
             place.name: place.read_bytes()
@@ -65,7 +65,7 @@ class Pages:
 
     def routes(self) -> list[Route]:
         """Every path of the pages."""
-        guarded = self._desk.guarded
+        guarded = self._desk.authenticated
         return [
             Route("/", guarded(self.apps), methods=["GET"]),
             Route("/apps/{name}", guarded(self.app), methods=["GET"]),
@@ -79,7 +79,7 @@ class Pages:
             Route("/static/{version}/{name}", self.static, methods=["GET"]),
         ]
 
-    async def apps(self, request: Request, admission: Admission) -> Response:
+    async def apps(self, request: Request, admission: Caller) -> Response:
         seen = await self._desk.lookout.now()
         events = await self._desk.lookout.events(None, _LATELY)
 
@@ -103,7 +103,7 @@ class Pages:
 
         return await asyncio.to_thread(made)
 
-    async def app(self, request: Request, admission: Admission) -> Response:
+    async def app(self, request: Request, admission: Caller) -> Response:
         seen = await self._desk.lookout.now()
         found = known_app(request, seen)
         name = str(found["name"])
@@ -137,7 +137,7 @@ class Pages:
 
         return await asyncio.to_thread(made)
 
-    async def plan(self, request: Request, admission: Admission) -> Response:
+    async def plan(self, request: Request, admission: Caller) -> Response:
         seen = await self._desk.lookout.now()
         found = known_app(request, seen)
         plan: dict[str, Any] = dict.fromkeys(("actions", "error", "wait_seconds", "message", "changes"))
@@ -149,13 +149,13 @@ class Pages:
             why = str(error)
         return self._page("plan.html", admission, seen=seen, row=row(found, seen), plan=plan, why=why, signs=_SIGNS)
 
-    async def confirm(self, request: Request, admission: Admission) -> Response:
+    async def confirm(self, request: Request, admission: Caller) -> Response:
         seen = await self._desk.lookout.now()
         do = _known_action(request)
         shown_row = row(known_app(request, seen), seen)
         return self._page("confirm.html", admission, seen=seen, row=shown_row, do=do)
 
-    async def act(self, request: Request, admission: Admission) -> Response:
+    async def act(self, request: Request, admission: Caller) -> Response:
         do, form = _known_action(request), await form_of(request)
         self._desk.access.check_write(request, admission, form.get("form_token", ""))
         name = str(known_app(request, await self._desk.lookout.now())["name"])
@@ -165,7 +165,7 @@ class Pages:
         self._desk.told[f"{admission.session} {name}"] = done
         return RedirectResponse(f"/apps/{name}", 303)
 
-    async def live(self, request: Request, _: Admission) -> Response:
+    async def live(self, request: Request, _: Caller) -> Response:
         return self._desk.streaming(request, self._changes(request.query_params.get("app")))
 
     async def _changes(self, only: str | None) -> AsyncIterator[str]:
@@ -213,7 +213,7 @@ class Pages:
         self._desk.give_session(response, session)
         return response
 
-    async def log_out(self, request: Request, admission: Admission) -> Response:
+    async def log_out(self, request: Request, admission: Caller) -> Response:
         form = await form_of(request)
         self._desk.access.check_form(request, admission, form.get("form_token", ""))
         response = RedirectResponse("/login", 303)
@@ -235,7 +235,7 @@ class Pages:
         """A page that says what went wrong."""
         return self._page("trouble.html", None, status=status, detail=detail, headers=headers)
 
-    def _page(self, template: str, admission: Admission | None, status: int = 200, **facts: Any) -> HTMLResponse:
+    def _page(self, template: str, admission: Caller | None, status: int = 200, **facts: Any) -> HTMLResponse:
         headers = facts.pop("headers", None)
         is_tcp = admission is not None and not self._is_local(admission)
         text = self._templates.get_template(template).render(
@@ -243,7 +243,7 @@ class Pages:
         )
         return HTMLResponse(text, status, headers)
 
-    def _is_local(self, admission: Admission) -> bool:
+    def _is_local(self, admission: Caller) -> bool:
         return admission.who != "token"
 
 

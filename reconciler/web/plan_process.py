@@ -48,11 +48,11 @@ async def plan_of(settings: Settings, app: str | None) -> dict[str, Any]:
 
 
 def main() -> None:
-    from reconciler.inspection.plans import facts, looked
+    from reconciler.inspection.plans import facts, plans_now
 
     settings = pickle.load(sys.stdin.buffer)  # noqa: S301  from the process that started this
     try:
-        found = facts(*looked(settings, sys.argv[1] if sys.argv[1:] else None))
+        found = facts(*plans_now(settings, sys.argv[1] if sys.argv[1:] else None))
     except Exception as error:  # noqa: BLE001  whatever it is, the reader of the page is to know
         found = {"cannot": str(error)}
     print(json.dumps(found))  # noqa: T201  this is its result

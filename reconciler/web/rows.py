@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from reconciler.web.formatting import line, percent, rate, size, url
-from reconciler.web.status_cache import Sighting
+from reconciler.web.status_cache import Status
 from reconciler.web.timeline import sparkline
 
 # Every state with the mark it is shown by, so that none is told by colour alone, in the order of an operator's eye.
@@ -40,7 +40,7 @@ class Row:
         }  # fmt: skip
 
 
-def row(app: Mapping[str, Any], seen: Sighting) -> Row:
+def row(app: Mapping[str, Any], seen: Status) -> Row:
     """One app as it is shown."""
     load = seen.loads.get(app["name"])
     revision, wanted = app["revision"], app["wanted_revision"]
@@ -71,7 +71,7 @@ def row(app: Mapping[str, Any], seen: Sighting) -> Row:
     )
 
 
-def rows(seen: Sighting) -> list[Row]:
+def rows(seen: Status) -> list[Row]:
     """Every app, by name."""
     return sorted((row(app, seen) for app in seen.apps), key=lambda each: each.name)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.inspection.snapshot import Glimpse
+from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.linux.processes import start_ticks
 from reconciler.metrics.load import Load, Loads
 from reconciler.metrics.rates import Requests
@@ -25,12 +25,12 @@ _FRESH_S = 0.5
 _STALE_S = 5.0
 
 
-class CannotLook(Exception):
+class StateUnreadable(Exception):
     """The state directory cannot be read just now, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
+class Status:
     """What was seen: `status` as `status --json` prints it; loads and requests a second by app.
 
     `up_s` is how long the daemon has run, None when none does; `last_event` the newest event's number.
@@ -52,20 +52,20 @@ class Sighting:
         return next((row for row in self.apps if row["name"] == name), None)
 
 
-class Lookout:
+class StatusCache:
     """Sightings and events of one state directory; raises CannotLook."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._loads = Loads()
-        self._requests = Requests(settings.layout)
+        self._requests = Requests(settings.paths)
         self._database: sqlite3.Connection | None = None
         self._version = -1
         self._seen_at = float("-inf")
-        self._seen: Sighting | None = None
-        self._looking: asyncio.Task[Sighting] | None = None
+        self._seen: Status | None = None
+        self._looking: asyncio.Task[Status] | None = None
 
-    async def now(self) -> Sighting:
+    async def now(self) -> Status:
         """The state of things, no older than half a second; the very same object while nothing changes."""
         age_s = time.monotonic() - self._seen_at
         if self._seen is not None and (age_s < _FRESH_S or (age_s < _STALE_S and not self._is_written())):
@@ -80,7 +80,7 @@ class Lookout:
         """The newest events with a number over `after`, oldest of them first."""
         return await asyncio.to_thread(self._events, app, count, after)
 
-    def _looked(self, task: "asyncio.Task[Sighting]") -> None:
+    def _looked(self, task: "asyncio.Task[Status]") -> None:
         self._looking = None
         if not task.cancelled() and task.exception() is None:
             self._seen, self._seen_at = task.result(), time.monotonic()
@@ -92,7 +92,7 @@ class Lookout:
         """A number that changes whenever the database does; another each time when that cannot be known."""
         try:
             if self._database is None:
-                self._database = open_database(self.settings.layout.database, read_only=True)
+                self._database = open_database(self.settings.paths.database, read_only=True)
             (version,) = self._database.execute("PRAGMA data_version").fetchone()
         except (sqlite3.Error, OtherVersion):
             if self._database is not None:
@@ -101,13 +101,13 @@ class Lookout:
             return self._version - 1
         return int(version)
 
-    def _look(self) -> Sighting:
-        with _reading(self.settings), contextlib.closing(Glimpse(self.settings.layout)) as glimpse:
+    def _look(self) -> Status:
+        with _reading(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as glimpse:
             status = glimpse.status()
             masters = {name: [r.pid for r in records if r.pid] for name, records in glimpse.instances.items()}
             loads = self._loads.look(masters)
         newest = self._events(None, 1, 0)
-        return Sighting(
+        return Status(
             status=status,
             loads=loads,
             rates=self._requests.per_second(masters),
@@ -118,7 +118,7 @@ class Lookout:
     def _events(self, app: str | None, count: int, after: int) -> Sequence[Event]:
         with (
             _reading(self.settings),
-            contextlib.closing(open_database(self.settings.layout.database, read_only=True)) as database,
+            contextlib.closing(open_database(self.settings.paths.database, read_only=True)) as database,
         ):
             return Journal(database).newest(app, count, after)
 
@@ -128,7 +128,7 @@ def _reading(settings: Settings) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError, OtherVersion) as error:
-        raise CannotLook(f"cannot read {settings.layout.state}: {error}") from error
+        raise StateUnreadable(f"cannot read {settings.paths.state}: {error}") from error
 
 
 def _up_s(pid: int | None) -> float | None:

@@ -214,7 +214,7 @@ def _tidy(site: Site, *names: str) -> bool:
     assert known == {record.id for record in alive.values()}, "processes of another instance"
     assert sorted(directory.name for directory in site.layout.apps.iterdir()) == sorted(names)
     for name, record in alive.items():
-        assert [entry.name for entry in site.layout.passed(name).iterdir()] == [record.id]
+        assert [entry.name for entry in site.layout.readiness(name).iterdir()] == [record.id]
         kept = [entry.name for entry in site.layout.revisions(name).iterdir()]
         assert record.revision in kept
         assert len(kept) <= 2, kept

@@ -12,21 +12,21 @@ from typing import Any, ParamSpec
 
 from reconciler.convergence.converge import Report
 from reconciler.host.assembly import stager_of
-from reconciler.host.world import Host
+from reconciler.host.world import AppWorld
 from reconciler.linux.processes import boot_id
-from reconciler.planning.apps.actions import Action, Bury, Listen, ReadSource, Stage, Start
-from reconciler.planning.apps.observed import Instance, Observed, Supplies, Trouble
+from reconciler.planning.apps.actions import Action, Listen, ReadSource, Reap, Stage, Start
+from reconciler.planning.apps.observed import ExternalInputs, Failure, Instance, Observed
 from reconciler.planning.desired import Address, App, Revision, Server, Source
-from reconciler.serving.forkserver.pool import Templates
-from reconciler.serving.gunicorn import Given
+from reconciler.serving.forkserver.pool import ForkServerPool
+from reconciler.serving.gunicorn import InjectedEnv
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
-from reconciler.serving.wakeup_pipe import answer, open_doorbell
+from reconciler.serving.wakeup_pipe import drain, open_wakeup_pipe
 from reconciler.settings.settings import Settings
-from reconciler.staging.source.last_seen import Looks
+from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.state.journal import Journal
 from reconciler.state.records import Records, open_database, state_id
-from reconciler.state.revision_history import History
+from reconciler.state.revision_history import RevisionHistory
 from tests.ports import a_port
 from tests.site import Site
 from tests.world import after
@@ -49,15 +49,15 @@ def on_the_loop(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
 
 def start_of(revision: Revision) -> Start:
     """To start a revision that never failed yet."""
-    failing = Trouble(revision=revision.id, kind="bad", count=1, last_at=0.0, reason="")
+    failing = Failure(revision=revision.id, kind="bad", count=1, last_at=0.0, reason="")
     return Start(revision=revision, failing=failing, cause="the test says so")
 
 
-def burial(machine: "Machine", name: str = "blog", **different: Any) -> Bury:
+def burial(machine: "Machine", name: str = "blog", **different: Any) -> Reap:
     """To bury the only instance of an app, which crashed for the first time."""
     gone = machine.only(name)
-    trouble = Trouble(revision=gone.revision, kind="crashed", count=1, last_at=0.0, reason=gone.end or "")
-    return Bury(instance=gone.id, trouble=replace(trouble, **different), cause="the test says so")
+    trouble = Failure(revision=gone.revision, kind="crashed", count=1, last_at=0.0, reason=gone.end or "")
+    return Reap(instance=gone.id, failure=replace(trouble, **different), cause="the test says so")
 
 
 class NoKeeper(Keeper):
@@ -72,11 +72,11 @@ class NoKeeper(Keeper):
 class Unsupplied:
     """A host without services and secrets."""
 
-    def supplies(self, app: App | None, name: str) -> Supplies:
-        return Supplies()
+    def supplies(self, app: App | None, name: str) -> ExternalInputs:
+        return ExternalInputs()
 
-    def given(self, revision: Revision, directory: Path) -> Given:
-        return Given()
+    def given(self, revision: Revision, directory: Path) -> InjectedEnv:
+        return InjectedEnv()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,28 +91,30 @@ class Machine:
     told: list[tuple[str, Report | None]] = field(default_factory=list)
     database: sqlite3.Connection = field(init=False)
     records: Records = field(init=False)
-    templates: Templates = field(init=False)
+    templates: ForkServerPool = field(init=False)
     instances: Instances = field(init=False)
-    looks: Looks = field(init=False)
-    host: Host = field(init=False)
+    looks: SourceTracker = field(init=False)
+    host: AppWorld = field(init=False)
     keeper: Keeper = field(init=False)
 
     def __post_init__(self) -> None:
-        settings = Settings(manifests=self.site.manifests, layout=self.site.layout)
-        self.database = open_database(settings.layout.database)
+        settings = Settings(manifests=self.site.manifests, paths=self.site.layout)
+        self.database = open_database(settings.paths.database)
         self.records = Records(self.database)
-        self.looks = Looks(self.records)
-        self.templates = Templates(log=settings.layout.templates_log, idle_s=settings.template_idle_s, answer_s=20)
+        self.looks = SourceTracker(self.records)
+        self.templates = ForkServerPool(
+            log=settings.paths.fork_servers_log, idle_s=settings.fork_server_idle_s, answer_s=20
+        )
         self.instances = Instances(
             self.records,
-            state_id=state_id(settings.layout.state),
+            state_id=state_id(settings.paths.state),
             boot=self.boot,
             templates=self.templates,
             changed=self.woken.append,
             launched=lambda name, what: self.launched.append((name, what)),
         )
-        self.keeper = (Keeper if self.kept else NoKeeper)(settings.layout.keeper, patience_s=60)
-        self.host = Host(
+        self.keeper = (Keeper if self.kept else NoKeeper)(settings.paths.keeper, patience_s=60)
+        self.host = AppWorld(
             settings,
             self.records,
             Journal(self.database),
@@ -120,15 +122,15 @@ class Machine:
             looks=self.looks,
             instances=self.instances,
             keeper=self.keeper,
-            history=History(self.records, self.boot),
+            history=RevisionHistory(self.records, self.boot),
             supplier=Unsupplied(),
             tasks=asyncio.TaskGroup(),  # only an app with a health path has tasks
             woken=self.woken.append,
             told=lambda name, report: self.told.append((name, report)),
         )
         self.host.restore()
-        doorbell = open_doorbell(settings.layout.doorbell)
-        asyncio.get_running_loop().add_reader(doorbell, answer, doorbell, self.instances.ring)
+        doorbell = open_wakeup_pipe(settings.paths.wakeup_pipe)
+        asyncio.get_running_loop().add_reader(doorbell, drain, doorbell, self.instances.on_wakeup)
 
     def app(self, name: str = "blog", **different: Any) -> App:
         """An app whose source is there."""
@@ -159,7 +161,9 @@ class Machine:
 
     async def staged(self, app: App) -> None:
         """Everything that comes before a start."""
-        await self.do(ReadSource(source=app.source, changes=self.seen(app.name).changes, cause="test"), app.name)
+        await self.do(
+            ReadSource(source=app.source, changes=self.seen(app.name).source_generation, cause="test"), app.name
+        )
         await self.do(Stage(build=app.build(self.content(app.name)), cause="test"), app.name)
         await self.do(Listen(address=app.address, cause="test"), app.name)
 
@@ -196,9 +200,9 @@ class Machine:
             instances=tuple(
                 i if i.ready_at is None else replace(i, ready_at=now_ready.get(i.id)) for i in expected.instances
             ),
-            troubles=tuple(
+            failures=tuple(
                 replace(trouble, last_at=known_trouble.last_at)
-                for trouble, known_trouble in zip(expected.troubles, found.troubles, strict=True)
+                for trouble, known_trouble in zip(expected.failures, found.failures, strict=True)
             ),
             unserved_since=None if expected.unserved_since is None else found.unserved_since,
         )

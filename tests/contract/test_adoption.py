@@ -47,7 +47,7 @@ async def test_what_runs_is_adopted_with_its_listener_and_needs_nothing_but_a_lo
     with a_life(site) as machine:
         assert (machine.only().pid, machine.only().ready) == (pid, True)
         assert machine.seen().listeners == {app.address}
-        assert not machine.only().stranded
+        assert not machine.only().detached
         assert actions(machine, app) == ["read"]
         assert machine.host.names() == {"blog"}
 
@@ -125,9 +125,9 @@ async def test_an_instance_that_never_became_a_process_is_forgotten_and_is_no_cr
     write(site, "UPDATE instance SET pid = NULL, ticks = NULL, ready_at = NULL")
     with a_life(site) as machine:
         assert machine.seen().instances == ()
-        assert machine.seen().troubles == ()
+        assert machine.seen().failures == ()
         assert machine.records.instances() == []
-        assert list(site.layout.passed("blog").iterdir()) == []
+        assert list(site.layout.readiness("blog").iterdir()) == []
 
 
 @on_the_loop
@@ -153,7 +153,7 @@ async def test_workers_whose_master_is_on_no_record_and_gone_are_ended(site: Sit
     with a_life(site) as machine:
         assert machine.seen().instances == ()
         await soon(lambda: site.marked() == set())
-        assert list(site.layout.passed("blog").iterdir()) == []
+        assert list(site.layout.readiness("blog").iterdir()) == []
         assert list(site.layout.revisions("blog").iterdir()) == []
 
 

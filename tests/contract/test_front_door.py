@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import reconciler.daemon.web_process
-from reconciler.daemon.web_process import FrontDoor, token_of
+from reconciler.daemon.web_process import WebProcess, token_of
 from reconciler.settings.settings import Api, Settings
-from reconciler.state.paths import Layout
+from reconciler.state.paths import StatePaths
 from tests.eventually import soon
 from tests.ports import a_port
 from tests.site import is_gone
@@ -23,11 +23,11 @@ pytestmark = pytest.mark.contract
 def _settings(tmp_path: Path, api: Api | None = None) -> Settings:
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
-    return Settings(manifests=tmp_path, layout=Layout(state=state), api=api)
+    return Settings(manifests=tmp_path, paths=StatePaths(state=state), api=api)
 
 
 async def _answers(settings: Settings) -> bool:
-    return (await asyncio.to_thread(fetch, settings.layout.api, "/api/v1/openapi.json")).status == 200
+    return (await asyncio.to_thread(fetch, settings.paths.api, "/api/v1/openapi.json")).status == 200
 
 
 def test_a_process_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +36,7 @@ def test_a_process_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.Mo
     told: list[str] = []
 
     async def story() -> None:
-        door = FrontDoor(settings, lambda text, _: told.append(text))
+        door = WebProcess(settings, lambda text, _: told.append(text))
         door.open()
         try:
             assert await _answers(settings)
@@ -63,7 +63,7 @@ def test_a_process_that_cannot_start_is_tried_again_and_told_of(
 
     async def story() -> None:
         monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
-        door = FrontDoor(settings, lambda text, _: told.append(text))
+        door = WebProcess(settings, lambda text, _: told.append(text))
         door.open()
         try:
             answered = asyncio.create_task(_answers(settings))
@@ -86,7 +86,7 @@ def test_an_address_in_use_is_taken_as_soon_as_it_is_free(tmp_path: Path, monkey
 
     async def story() -> None:
         other = await asyncio.start_server(lambda _, __: None, "127.0.0.1", port)
-        door = FrontDoor(settings, lambda text, _: told.append(text))
+        door = WebProcess(settings, lambda text, _: told.append(text))
         door.open()
         try:
             assert await _answers(settings)

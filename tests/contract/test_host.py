@@ -10,11 +10,11 @@ import pytest
 
 from reconciler.planning.apps.actions import (
     Action,
-    Bury,
-    Discard,
-    Erase,
+    ForgetApp,
     Listen,
     ReadSource,
+    Reap,
+    RemoveBuild,
     Stage,
     Start,
     Stop,
@@ -37,7 +37,7 @@ def start(machine: Machine, app: App) -> Start:
 
 
 def read(machine: Machine, app: App) -> ReadSource:
-    return ReadSource(source=app.source, changes=machine.seen(app.name).changes, cause=WHY)
+    return ReadSource(source=app.source, changes=machine.seen(app.name).source_generation, cause=WHY)
 
 
 async def killed(machine: Machine, name: str = "blog") -> None:
@@ -71,14 +71,14 @@ async def test_stage_of_a_source_that_has_changed_asks_to_read_it_again(site: Si
     with a_life(site) as machine:
         app = machine.app()
         await machine.do(read(machine, app))
-        stage, changes = Stage(build=app.build(machine.content()), cause=WHY), machine.seen().changes
+        stage, changes = Stage(build=app.build(machine.content()), cause=WHY), machine.seen().source_generation
         site.source("blog", "2")
         await machine.do(stage)
         look = machine.seen().source
         assert machine.seen().builds == ()
         assert look is not None
         assert look.stale
-        assert machine.seen().changes == changes + 1
+        assert machine.seen().source_generation == changes + 1
 
 
 @on_the_loop
@@ -107,7 +107,7 @@ async def test_start_brings_up_an_instance_that_serves(site: Site) -> None:
         await machine.staged(app)
         await machine.holds(start(machine, app))
         assert get(app.address.port) == "1"
-        passed = site.layout.passed("blog") / machine.only().id
+        passed = site.layout.readiness("blog") / machine.only().id
         assert sorted(p.name.isdecimal() for p in passed.iterdir()) == [False, True, True]  # two workers, and "serving"
 
 
@@ -118,11 +118,11 @@ async def test_start_of_an_app_that_does_not_import_says_why_and_leaves_nothing(
         site.save(Path(app.source.path) / "wsgi.py", "import nothing_of_that_name\napplication = None\n")
         await machine.staged(app)
         await machine.do(start(machine, app))
-        (trouble,) = machine.seen().troubles
+        (trouble,) = machine.seen().failures
         assert trouble.reason == "ModuleNotFoundError: No module named 'nothing_of_that_name'"
         assert machine.seen().instances == ()
         assert machine.records.instances() == []
-        assert list(site.layout.passed("blog").iterdir()) == []
+        assert list(site.layout.readiness("blog").iterdir()) == []
         assert site.marked() == set()
 
 
@@ -138,7 +138,7 @@ async def test_start_of_an_app_whose_health_path_fails_says_how(site: Site) -> N
         )
         await machine.staged(app)
         await machine.do(start(machine, app))
-        (trouble,) = machine.seen().troubles
+        (trouble,) = machine.seen().failures
         assert trouble.reason == "GET /healthz answered 500 Oops: the database is away"
         assert machine.seen().instances == ()
 
@@ -152,7 +152,7 @@ async def test_start_of_an_app_that_takes_too_long_is_ended_in_time(site: Site) 
         )
         await machine.staged(app)
         await machine.do(start(machine, app))
-        (trouble,) = machine.seen().troubles
+        (trouble,) = machine.seen().failures
         assert trouble.reason == "it was not ready within 2 s; it said: dawdling"
         assert machine.seen().instances == ()
         await soon(lambda: site.marked() == set())
@@ -199,10 +199,10 @@ async def test_bury_remembers_the_trouble_and_ends_the_workers(site: Site) -> No
         assert machine.only().end == "was ended by SIGKILL"
         await machine.holds(burial(machine, count=3))
         await soon(lambda: site.marked() == set())
-        (trouble,) = machine.seen().troubles
+        (trouble,) = machine.seen().failures
         assert (trouble.count, trouble.reason) == (3, "was ended by SIGKILL")
     with a_life(site) as machine:
-        assert machine.seen().troubles == (trouble,)
+        assert machine.seen().failures == (trouble,)
 
 
 @on_the_loop
@@ -220,7 +220,7 @@ async def test_discard_removes_the_build(site: Site) -> None:
     with a_life(site) as machine:
         app = machine.app()
         await machine.staged(app)
-        await machine.holds(Discard(build=app.build(machine.content()).id, cause=WHY))
+        await machine.holds(RemoveBuild(build=app.build(machine.content()).id, cause=WHY))
         assert list(site.layout.builds("blog").iterdir()) == []
 
 
@@ -231,8 +231,8 @@ async def test_erase_forgets_everything_but_home_and_logs(site: Site) -> None:
         await machine.started(app)
         await machine.do(Stop(instance=machine.only().id, cause=WHY))
         await machine.do(Unlisten(address=app.address, cause=WHY))
-        await machine.do(Discard(build=app.build(machine.content()).id, cause=WHY))
-        await machine.holds(Erase(cause=WHY))
+        await machine.do(RemoveBuild(build=app.build(machine.content()).id, cause=WHY))
+        await machine.holds(ForgetApp(cause=WHY))
         assert "blog" not in machine.host.names()
         assert not site.layout.app("blog").exists()
         assert site.layout.home("blog").exists()
@@ -253,8 +253,8 @@ async def _prepared(machine: Machine, kind: type[Action]) -> tuple[App, Action]:
     if kind is Stage:
         return app, Stage(build=build, cause=WHY)
     await machine.do(Stage(build=build, cause=WHY))
-    if kind is Discard:
-        return app, Discard(build=build.id, cause=WHY)
+    if kind is RemoveBuild:
+        return app, RemoveBuild(build=build.id, cause=WHY)
     if kind is Listen:
         return app, Listen(address=app.address, cause=WHY)
     await machine.do(Listen(address=app.address, cause=WHY))
@@ -266,15 +266,15 @@ async def _prepared(machine: Machine, kind: type[Action]) -> tuple[App, Action]:
     if kind is Stop:
         return app, Stop(instance=machine.only().id, cause=WHY)
     await killed(machine)
-    if kind is Bury:
+    if kind is Reap:
         return app, burial(machine)
     await machine.do(burial(machine))
     await machine.do(Unlisten(address=app.address, cause=WHY))
-    await machine.do(Discard(build=build.id, cause=WHY))
-    return app, Erase(cause=WHY)
+    await machine.do(RemoveBuild(build=build.id, cause=WHY))
+    return app, ForgetApp(cause=WHY)
 
 
-KINDS = (ReadSource, Stage, Listen, Start, Stop, Bury, Unlisten, Discard, Erase)
+KINDS = (ReadSource, Stage, Listen, Start, Stop, Reap, Unlisten, RemoveBuild, ForgetApp)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -288,7 +288,7 @@ async def test_an_action_done_twice_comes_to_the_same_as_once(site: Site, kind: 
         assert machine.seen() == once
 
 
-@pytest.mark.parametrize("kind", [ReadSource, Stage, Start, Stop, Discard, Erase])
+@pytest.mark.parametrize("kind", [ReadSource, Stage, Start, Stop, RemoveBuild, ForgetApp])
 @pytest.mark.parametrize("moments", [0, 1, 5, 40], ids=lambda moments: f"after {moments} turns of the loop")
 @on_the_loop
 async def test_an_action_cancelled_and_done_again_comes_to_the_same_as_once(
@@ -304,7 +304,7 @@ async def test_an_action_cancelled_and_done_again_comes_to_the_same_as_once(
         await asyncio.wait((doing,))
         await machine.do(action)
         if isinstance(action, Stage):
-            machine.is_after(replace(before, traces=True), action, since)
+            machine.is_after(replace(before, has_residue=True), action, since)
         elif isinstance(action, ReadSource):
             machine.is_after(before, action, since, content=machine.content())
         else:
@@ -340,7 +340,7 @@ async def test_configurations_that_nothing_runs_do_not_pile_up(site: Site) -> No
         kept = {directory.name for directory in site.layout.revisions("blog").iterdir()}
         assert old.revision in kept
         assert len(kept) <= 2
-        assert [directory.name for directory in site.layout.passed("blog").iterdir()] == [old.id]
+        assert [directory.name for directory in site.layout.readiness("blog").iterdir()] == [old.id]
 
 
 @on_the_loop

@@ -162,4 +162,4 @@ async def test_an_instance_that_listens_on_another_socket_is_stranded(site: Site
     keeper.close()
     beside.close()
     with a_life(site, kept=True) as machine:
-        assert machine.only().stranded
+        assert machine.only().detached

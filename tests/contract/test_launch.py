@@ -25,16 +25,16 @@ from reconciler.linux.processes import (
     Command,
     Orphans,
     Process,
+    adopt_orphans,
     marked,
     spawn,
     start_ticks,
-    take_in_orphans,
 )
 from reconciler.planning.desired import Server
 from reconciler.serving.forkserver import client as template_module
-from reconciler.serving.forkserver.client import Template
-from reconciler.serving.forkserver.eligibility import NotForked, kind
-from reconciler.serving.forkserver.pool import Templates
+from reconciler.serving.forkserver.client import ForkServer
+from reconciler.serving.forkserver.eligibility import NotForkable, kind
+from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.gunicorn import Code
 from reconciler.serving.launch import Launched, launch
 from tests.contract.machine import a_life, on_the_loop
@@ -109,7 +109,7 @@ class Ground:
 
     root: Path
     python: str = sys.executable
-    templates: Templates = field(init=False)
+    templates: ForkServerPool = field(init=False)
     state: str = field(init=False)
     processes: list[Process] = field(default_factory=list)
 
@@ -121,7 +121,7 @@ class Ground:
         (self.root / "config.py").write_text(
             f"capture_output = True\nerrorlog = {log!r}\ncontrol_socket_disable = True\nworker_tmp_dir = '/dev/shm'\n"
         )
-        self.templates = Templates(log=self.root / "templates.log", idle_s=900, answer_s=20)
+        self.templates = ForkServerPool(log=self.root / "templates.log", idle_s=900, answer_s=20)
 
     def launcher(self, text: str) -> str:
         """A program to run instead of gunicorn."""
@@ -156,11 +156,11 @@ class Ground:
         assert launched.way == "from a warm template", self.said()
         return launched.process
 
-    async def warm(self, command: Command | None = None) -> Template:
+    async def warm(self, command: Command | None = None) -> ForkServer:
         """The template, ready for orders."""
         wanted = kind(command or self.command(), Server(), self.code())
         if wanted not in self.templates._known:
-            with suppress(NotForked):
+            with suppress(NotForkable):
                 await self.templates.fork(wanted, command or self.command(), lambda: None)
         await self.templates._known[wanted]._told.wait()
         return self.templates._known[wanted]
@@ -182,7 +182,7 @@ class Ground:
 @pytest.fixture
 def ground(tmp_path: Path) -> Iterator[Ground]:
     """This process takes in orphans meanwhile, as a daemon does."""
-    take_in_orphans()
+    adopt_orphans()
     made = Ground(root=tmp_path)
     yield made
     made.close()
@@ -334,15 +334,15 @@ async def test_templates_end_with_the_daemon(ground: Ground) -> None:
 
 @on_the_loop
 async def test_a_template_ends_when_it_was_of_no_use_for_long_and_none_of_its_instances_lives(ground: Ground) -> None:
-    ground.templates = Templates(log=ground.root / "templates.log", idle_s=0, answer_s=20)
+    ground.templates = ForkServerPool(log=ground.root / "templates.log", idle_s=0, answer_s=20)
     command = ground.command(launcher=ground.launcher("import signal\nsignal.pause()\n"))
     process = await ground.forked(command)
     template = await ground.warm(command)
-    ground.templates.tend()
+    ground.templates.end_idle()
     assert ground.templates.footprint().count == 1
     process.kill_group()
     await soon(lambda: process.end)
-    ground.templates.tend()
+    ground.templates.end_idle()
     assert ground.templates.footprint().count == 0
     await soon(lambda: template.process.end)
     assert template.process.end == "exited with 0"
@@ -444,7 +444,7 @@ async def test_an_orphan_nobody_waits_for_is_buried_at_the_second_look(ground: G
     orphans = Orphans()
 
     def buried() -> bool:
-        orphans.bury()
+        orphans.reap()
         return all(start_ticks(pid) is not None for pid in _children())
 
     await soon(buried)
@@ -452,7 +452,7 @@ async def test_an_orphan_nobody_waits_for_is_buried_at_the_second_look(ground: G
 
 @on_the_loop
 async def test_the_journal_is_told_which_way_was_taken(site: Site) -> None:
-    take_in_orphans()
+    adopt_orphans()
     try:
         with a_life(site) as machine:
             for name in ("blog", "shop"):

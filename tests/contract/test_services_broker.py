@@ -20,16 +20,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from reconciler.planning.desired import Json
-from reconciler.services.provisioner import Grant, Impossible, Provision, Server, ServiceError
-from reconciler.services.types.broker.client import MOST_BYTES, Patience
-from reconciler.services.types.broker.operations import Differs, OperationFailed
+from reconciler.services.provisioner import Grant, Misconfigured, Server, ServiceError, ServiceSpec
+from reconciler.services.types.broker.client import MOST_BYTES, Timeouts
+from reconciler.services.types.broker.operations import Conflict, OperationFailed
 from reconciler.services.types.broker.provisioner import Broker
 from reconciler.vault.secret import Secret
 from tests.broker import TOKEN, Databases, Fault, Running, a_broker, answering, breaking_off, hanging
 
 pytestmark = pytest.mark.contract
 
-QUICK = Patience(request_s=5.0, step_s=8.0, mending_s=5.0, first_poll_s=0.001, longest_poll_s=0.005)
+QUICK = Timeouts(request_s=5.0, step_s=8.0, mending_s=5.0, first_poll_s=0.001, longest_poll_s=0.005)
 HASTY = replace(QUICK, request_s=0.4, step_s=2.0, mending_s=2.0)
 LATER = answering(200, b'{"state": "in progress", "description": "9 to go"}', act=False, header=("Retry-After", "3600"))
 
@@ -46,15 +46,15 @@ def broker(databases: Databases) -> Iterator[Running]:
 
 
 @pytest.fixture
-def service(broker: Running, tmp_path: Path) -> Provision:
+def service(broker: Running, tmp_path: Path) -> ServiceSpec:
     return asked(broker, tmp_path)
 
 
-def asked(broker: Running, directory: Path, **options: Json) -> Provision:
+def asked(broker: Running, directory: Path, **options: Json) -> ServiceSpec:
     server = Server(
         name="market", type="broker", user="admin", password=Secret(TOKEN), options={"url": broker.url} | options
     )
-    return Provision(
+    return ServiceSpec(
         id="0123456789ab",
         name="orders-db",
         type="broker",
@@ -88,7 +88,7 @@ def fails(step: Awaitable[object], kind: type[ServiceError] = ServiceError) -> s
     return str(raised.value)
 
 
-def story(service: Provision, kind: Broker = KIND) -> Iterator[tuple[str, Step]]:
+def story(service: ServiceSpec, kind: Broker = KIND) -> Iterator[tuple[str, Step]]:
     """Every step of a service's life."""
     yield "provision", lambda: kind.provision(service)
     yield "bind", lambda: kind.bind(service, GRANT)
@@ -105,7 +105,7 @@ def insist(step: Step, times: int = 12) -> object:
 
 
 def lived(
-    service: Provision, databases: Databases, *, kind: Broker = KIND, amid: Callable[[Step], Step] = lambda step: step
+    service: ServiceSpec, databases: Databases, *, kind: Broker = KIND, amid: Callable[[Step], Step] = lambda step: step
 ) -> None:
     """Live through every step, with whatever goes wrong on the way, and count what is there."""
     for name, step in story(service, kind):
@@ -145,13 +145,13 @@ class Killer:
 
 
 @pytest.mark.parametrize("busy", [0, 3])
-def test_a_service_is_made_bound_unbound_and_removed(broker: Running, service: Provision, busy: int) -> None:
+def test_a_service_is_made_bound_unbound_and_removed(broker: Running, service: ServiceSpec, busy: int) -> None:
     broker.databases.busy = busy
     lived(service, broker.databases)
 
 
 @pytest.mark.parametrize("busy", [0, 2])
-def test_every_step_can_be_done_again(broker: Running, service: Provision, busy: int) -> None:
+def test_every_step_can_be_done_again(broker: Running, service: ServiceSpec, busy: int) -> None:
     broker.databases.busy = busy
     told: list[tuple[str, object]] = []
     for name, step in story(service):
@@ -239,7 +239,7 @@ def test_whatever_goes_wrong_with_a_request_it_ends_with_one_of_each_and_no_orph
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_an_instance_that_once_was_finished_is_never_removed_because_of_an_answer(
-    broker: Running, service: Provision, name: str
+    broker: Running, service: ServiceSpec, name: str
 ) -> None:
     kind = awaiting(name)
     run(KIND.provision(service))
@@ -255,7 +255,7 @@ def test_an_instance_that_once_was_finished_is_never_removed_because_of_an_answe
 
 
 def test_an_operation_that_takes_long_is_said_to_be_in_progress_and_gone_on_with(
-    broker: Running, service: Provision
+    broker: Running, service: ServiceSpec
 ) -> None:
     broker.databases.busy = 1
     broker.always["GET last_operation"] = LATER
@@ -267,7 +267,7 @@ def test_an_operation_that_takes_long_is_said_to_be_in_progress_and_gone_on_with
     assert not any(request.startswith("DELETE") for request in broker.requests)
 
 
-def test_an_operation_that_takes_longer_than_its_plan_allows_is_undone(broker: Running, service: Provision) -> None:
+def test_an_operation_that_takes_longer_than_its_plan_allows_is_undone(broker: Running, service: ServiceSpec) -> None:
     broker.databases.busy = 10_000
     broker.always["GET last_operation"] = LATER
     hasty = replace(service, plan="hasty")
@@ -286,7 +286,7 @@ def test_an_operation_that_takes_longer_than_its_plan_allows_is_undone(broker: R
     assert list(broker.databases.instances.values()) == [("hasty-id", None)]
 
 
-def test_a_retry_after_is_kept_to(broker: Running, service: Provision) -> None:
+def test_a_retry_after_is_kept_to(broker: Running, service: ServiceSpec) -> None:
     broker.databases.busy = 1
     broker.always["GET last_operation"] = LATER
     assert "still in progress: 9 to go" in fails(KIND.provision(service))
@@ -294,14 +294,16 @@ def test_a_retry_after_is_kept_to(broker: Running, service: Provision) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 410, 500])
-def test_what_is_no_answer_about_an_operation_is_asked_again(broker: Running, service: Provision, status: int) -> None:
+def test_what_is_no_answer_about_an_operation_is_asked_again(
+    broker: Running, service: ServiceSpec, status: int
+) -> None:
     broker.databases.busy = 1
     broker.faults[2] = answering(status, b'{"state": "failed"}', act=False)
     run(KIND.provision(service))
     assert len(broker.databases.instances) == 1
 
 
-def test_an_operation_that_failed_is_undone_and_made_anew(broker: Running, service: Provision) -> None:
+def test_an_operation_that_failed_is_undone_and_made_anew(broker: Running, service: ServiceSpec) -> None:
     broker.databases.busy = 1
     broker.databases.fails = True
     said = fails(KIND.provision(service), OperationFailed)
@@ -311,7 +313,7 @@ def test_an_operation_that_failed_is_undone_and_made_anew(broker: Running, servi
     assert len(broker.databases.instances) == 1
 
 
-def test_a_plan_and_parameters_that_change_are_changed_at_the_broker(broker: Running, service: Provision) -> None:
+def test_a_plan_and_parameters_that_change_are_changed_at_the_broker(broker: Running, service: ServiceSpec) -> None:
     run(KIND.provision(service))
     bound = run(KIND.bind(service, GRANT))
     for busy in (0, 2):
@@ -329,10 +331,10 @@ def test_a_plan_and_parameters_that_change_are_changed_at_the_broker(broker: Run
     assert broker.databases.removed == []
 
 
-def test_a_plan_that_may_not_change_is_told_and_nothing_is_touched(broker: Running, service: Provision) -> None:
+def test_a_plan_that_may_not_change_is_told_and_nothing_is_touched(broker: Running, service: ServiceSpec) -> None:
     broker.databases.updateable = False
     run(KIND.provision(service))
-    said = fails(KIND.provision(replace(service, plan="large")), Impossible)
+    said = fails(KIND.provision(replace(service, plan="large")), Misconfigured)
     assert said == "db of broker market cannot change its plan from small to large"
     assert list(broker.databases.instances.values()) == [("small-id", None)]
     sized = replace(service, asked={"service": "db", "parameters": {"size": 2}})
@@ -340,7 +342,9 @@ def test_a_plan_that_may_not_change_is_told_and_nothing_is_touched(broker: Runni
     assert list(broker.databases.instances.values()) == [("small-id", {"size": 2})]
 
 
-def test_what_was_begun_and_never_finished_is_made_anew_with_other_fields(broker: Running, service: Provision) -> None:
+def test_what_was_begun_and_never_finished_is_made_anew_with_other_fields(
+    broker: Running, service: ServiceSpec
+) -> None:
     killer = Killer(broker, 1, act=True)
     with pytest.raises(asyncio.CancelledError):
         run(killer(lambda: KIND.provision(service))())
@@ -367,7 +371,7 @@ def test_what_was_begun_and_never_finished_is_made_anew_with_other_fields(broker
     ],
 )
 def test_what_may_be_left_is_undone_when_the_api_says_so(
-    broker: Running, service: Provision, status: int, body: bytes, undone: bool
+    broker: Running, service: ServiceSpec, status: int, body: bytes, undone: bool
 ) -> None:
     broker.always["PUT "] = answering(status, body)
     with pytest.raises(ServiceError):
@@ -383,7 +387,7 @@ def test_what_may_be_left_is_undone_when_the_api_says_so(
     assert len(broker.databases.instances) == 1
 
 
-def test_a_binding_is_removed_by_its_own_note(broker: Running, service: Provision) -> None:
+def test_a_binding_is_removed_by_its_own_note(broker: Running, service: ServiceSpec) -> None:
     run(KIND.provision(service))
     run(KIND.bind(service, GRANT))
     (service.directory / "broker-instance.json").unlink()
@@ -391,17 +395,17 @@ def test_a_binding_is_removed_by_its_own_note(broker: Running, service: Provisio
     assert broker.databases.bindings == {}
 
 
-def test_an_instance_that_is_said_to_be_gone_and_is_not_is_left_alone(broker: Running, service: Provision) -> None:
+def test_an_instance_that_is_said_to_be_gone_and_is_not_is_left_alone(broker: Running, service: ServiceSpec) -> None:
     run(KIND.provision(service))
     broker.always["PATCH "] = answering(404, act=False)
-    fails(KIND.provision(replace(service, plan="large")), Differs)
+    fails(KIND.provision(replace(service, plan="large")), Conflict)
     broker.again()
     run(KIND.provision(replace(service, plan="large")))
     assert list(broker.databases.instances.values()) == [("large-id", None)]
     assert broker.databases.removed == []
 
 
-def test_the_environment_names_no_way_to_a_broker(service: Provision, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_names_no_way_to_a_broker(service: ServiceSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
@@ -409,7 +413,7 @@ def test_the_environment_names_no_way_to_a_broker(service: Provision, monkeypatc
     run(KIND.provision(service))
 
 
-def test_what_could_not_be_removed_is_removed_before_anything_else(broker: Running, service: Provision) -> None:
+def test_what_could_not_be_removed_is_removed_before_anything_else(broker: Running, service: ServiceSpec) -> None:
     run(KIND.provision(service))
     broker.again()
     broker.always |= {"PUT service_bindings": answering(500), "DELETE ": answering(502, act=False)}
@@ -422,7 +426,7 @@ def test_what_could_not_be_removed_is_removed_before_anything_else(broker: Runni
     assert len(broker.databases.bindings) == 1
 
 
-def test_an_instance_that_is_gone_while_it_is_changed_is_made(broker: Running, service: Provision) -> None:
+def test_an_instance_that_is_gone_while_it_is_changed_is_made(broker: Running, service: ServiceSpec) -> None:
     run(KIND.provision(service))
     broker.databases.instances.clear()
     broker.always["PATCH "] = answering(410, act=False)
@@ -439,14 +443,14 @@ def test_an_instance_that_is_gone_while_it_is_changed_is_made(broker: Running, s
         ({"server": None}, "no broker is named: set its server, which the host's settings list"),
     ],
 )
-def test_what_is_not_there_is_named_with_what_is(service: Provision, change: dict[str, object], said: str) -> None:
-    assert fails(KIND.provision(replace(service, **change)), Impossible) == said  # type: ignore[arg-type]
+def test_what_is_not_there_is_named_with_what_is(service: ServiceSpec, change: dict[str, object], said: str) -> None:
+    assert fails(KIND.provision(replace(service, **change)), Misconfigured) == said  # type: ignore[arg-type]
 
 
-def test_a_refusal_is_told_in_the_brokers_words_without_what_opens_it(broker: Running, service: Provision) -> None:
+def test_a_refusal_is_told_in_the_brokers_words_without_what_opens_it(broker: Running, service: ServiceSpec) -> None:
     told: dict[str, Json] = {"size": "enormous", "keys": [{"api": "k-3141592653"}]}
     enormous = replace(service, asked={"service": "db", "parameters": told})
-    said = fails(KIND.provision(enormous), Impossible)
+    said = fails(KIND.provision(enormous), Misconfigured)
     assert said == "broker market refuses to make the instance of orders-db (400): size is out of range ••• •••"
     assert not any(request.startswith("DELETE") for request in broker.requests)
 
@@ -454,19 +458,19 @@ def test_a_refusal_is_told_in_the_brokers_words_without_what_opens_it(broker: Ru
 @pytest.mark.parametrize(
     ("status", "body", "kind", "said"),
     [
-        (401, b"{}", Impossible, "refuses the user name, password or token"),
-        (302, b"{}", Impossible, "wants to be asked elsewhere"),
+        (401, b"{}", Misconfigured, "refuses the user name, password or token"),
+        (302, b"{}", Misconfigured, "wants to be asked elsewhere"),
         (408, b"{}", ServiceError, "answers 408"),
         (429, b"{}", ServiceError, "answers 429"),
         (422, b'{"error": "ConcurrencyError"}', ServiceError, "busy with another operation"),
-        (422, b'{"error": "AsyncRequired"}', Impossible, "may take their time"),
-        (422, b'{"error": "RequiresApp", "description": "no app"}', Impossible, "no app"),
+        (422, b'{"error": "AsyncRequired"}', Misconfigured, "may take their time"),
+        (422, b'{"error": "RequiresApp", "description": "no app"}', Misconfigured, "no app"),
         (418, b"\xff\xfe", ServiceError, "answers 418"),
         (500, b'{"description": "\\u001b[31m' + b"a" * 5000 + b'"}', ServiceError, "a…"),
     ],
 )
 def test_each_answer_has_its_meaning(
-    broker: Running, service: Provision, status: int, body: bytes, kind: type[ServiceError], said: str
+    broker: Running, service: ServiceSpec, status: int, body: bytes, kind: type[ServiceError], said: str
 ) -> None:
     header = ("Location", f"{broker.url}/elsewhere")
     broker.always["PUT "] = answering(status, body, act=False, header=header)
@@ -479,10 +483,10 @@ def test_each_answer_has_its_meaning(
 
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
-    [(404, b"{}", Impossible), (412, b"{}", Impossible), (500, b"", ServiceError), (200, b"[]", ServiceError)],
+    [(404, b"{}", Misconfigured), (412, b"{}", Misconfigured), (500, b"", ServiceError), (200, b"[]", ServiceError)],
 )
 def test_a_catalog_that_is_none_is_told(
-    broker: Running, service: Provision, status: int, body: bytes, kind: type[ServiceError]
+    broker: Running, service: ServiceSpec, status: int, body: bytes, kind: type[ServiceError]
 ) -> None:
     broker.always["GET catalog"] = answering(status, body)
     assert "catalog" in fails(KIND.provision(service), kind) or status == 412
@@ -491,34 +495,34 @@ def test_a_catalog_that_is_none_is_told(
 def test_what_this_host_cannot_give_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     for need, words in (("route_forwarding", "a route service"), ("volume_mount", "a volume to be mounted")):
         with a_broker(Databases(requires=(need,))) as broker:
-            assert words in fails(KIND.provision(asked(broker, tmp_path)), Impossible)
+            assert words in fails(KIND.provision(asked(broker, tmp_path)), Misconfigured)
             assert broker.requests == ["GET /v2/catalog"]
 
 
-def test_a_plan_without_bindings_is_told(service: Provision) -> None:
+def test_a_plan_without_bindings_is_told(service: ServiceSpec) -> None:
     dark = replace(service, plan="dark")
     run(KIND.provision(dark))
-    assert fails(KIND.bind(dark, GRANT), Impossible) == "plan dark of db gives no credentials: apps cannot bind it"
+    assert fails(KIND.bind(dark, GRANT), Misconfigured) == "plan dark of db gives no credentials: apps cannot bind it"
 
 
 @pytest.mark.parametrize("extra", [{"route_service_url": "https://r.test"}, {"volume_mounts": [{"driver": "nfs"}]}])
 def test_a_binding_that_wants_what_this_host_has_not_is_undone(
-    broker: Running, service: Provision, extra: dict[str, object]
+    broker: Running, service: ServiceSpec, extra: dict[str, object]
 ) -> None:
     broker.databases.extra = extra
     run(KIND.provision(service))
-    assert "no way to do" in fails(KIND.bind(service, GRANT), Impossible)
+    assert "no way to do" in fails(KIND.bind(service, GRANT), Misconfigured)
     assert broker.databases.bindings == {}
 
 
-def test_a_log_drain_is_left_alone(broker: Running, service: Provision) -> None:
+def test_a_log_drain_is_left_alone(broker: Running, service: ServiceSpec) -> None:
     run(KIND.provision(service))
     broker.always["PUT service_bindings"] = answering(201, b'{"syslog_drain_url": "syslog://logs.test"}')
     assert run(KIND.bind(service, GRANT)) == {}
 
 
 def test_credentials_that_are_told_only_once_are_made_anew_when_they_were_missed(
-    broker: Running, service: Provision
+    broker: Running, service: ServiceSpec
 ) -> None:
     broker.databases.once = True
     broker.databases.retrievable = False
@@ -532,14 +536,14 @@ def test_credentials_that_are_told_only_once_are_made_anew_when_they_were_missed
     assert broker.databases.bindings != first
 
 
-def test_credentials_of_a_binding_that_took_its_time_are_asked_for_again(broker: Running, service: Provision) -> None:
+def test_credentials_of_a_binding_that_took_its_time_are_asked_for_again(broker: Running, service: ServiceSpec) -> None:
     broker.databases.retrievable = False
     broker.databases.busy = 2
     run(KIND.provision(service))
     assert run(KIND.bind(service, GRANT)) == next(iter(broker.databases.bindings.values()))
 
 
-def test_nothing_is_asked_that_cannot_be_noted(broker: Running, service: Provision) -> None:
+def test_nothing_is_asked_that_cannot_be_noted(broker: Running, service: ServiceSpec) -> None:
     nowhere = replace(service, directory=service.directory / "nowhere")
     assert "cannot note what is asked of the broker" in fails(KIND.provision(nowhere))
     (service.directory / "broker-instance.json").write_text("{")
@@ -551,33 +555,33 @@ def test_nothing_is_asked_that_cannot_be_noted(broker: Running, service: Provisi
 
 
 @pytest.mark.parametrize("value", [float("nan"), "\ud800"])
-def test_parameters_that_json_cannot_say_are_refused(service: Provision, value: Json) -> None:
+def test_parameters_that_json_cannot_say_are_refused(service: ServiceSpec, value: Json) -> None:
     odd = replace(service, asked={"service": "db", "parameters": {"size": value}})
-    assert "hold what JSON cannot say" in fails(KIND.provision(odd), Impossible)
+    assert "hold what JSON cannot say" in fails(KIND.provision(odd), Misconfigured)
 
 
 def test_a_binding_that_the_broker_changed_or_lost_is_noticed_and_set_right(
-    broker: Running, service: Provision
+    broker: Running, service: ServiceSpec
 ) -> None:
     run(KIND.provision(service))
     held = asyncio.run(KIND.bind(service, GRANT))
-    assert run(KIND.examine(service, GRANT, held)) is None
+    assert run(KIND.verify(service, GRANT, held)) is None
     (key,) = broker.databases.bindings
     broker.databases.bindings[key] = {"uri": "mysql://other"}
-    assert run(KIND.examine(service, GRANT, held)) == "broker market holds other credentials"
+    assert run(KIND.verify(service, GRANT, held)) == "broker market holds other credentials"
     held = asyncio.run(KIND.bind(service, GRANT))
     assert held == {"uri": "mysql://other"}
     broker.databases.bindings.clear()
-    assert run(KIND.examine(service, GRANT, held)) == "broker market does not know the binding any more"
+    assert run(KIND.verify(service, GRANT, held)) == "broker market does not know the binding any more"
     held = asyncio.run(KIND.bind(service, GRANT))
-    assert run(KIND.examine(service, GRANT, held)) is None
+    assert run(KIND.verify(service, GRANT, held)) is None
     broker.always["GET service_bindings"] = answering(500)
-    fails(KIND.examine(service, GRANT, held))
+    fails(KIND.verify(service, GRANT, held))
     broker.databases.retrievable = False
-    assert run(KIND.examine(service, GRANT, {})) is None
+    assert run(KIND.verify(service, GRANT, {})) is None
 
 
-def test_two_grants_are_two_bindings_of_one_instance(broker: Running, service: Provision) -> None:
+def test_two_grants_are_two_bindings_of_one_instance(broker: Running, service: ServiceSpec) -> None:
     other = replace(GRANT, id="000000000001")
     run(KIND.provision(service))
     assert run(KIND.bind(service, GRANT)) != run(KIND.bind(service, other))
@@ -585,7 +589,7 @@ def test_two_grants_are_two_bindings_of_one_instance(broker: Running, service: P
     assert len(broker.databases.bindings) == len(broker.databases.instances) == 1
 
 
-def test_what_was_never_asked_of_a_broker_is_removed_without_asking_it(broker: Running, service: Provision) -> None:
+def test_what_was_never_asked_of_a_broker_is_removed_without_asking_it(broker: Running, service: ServiceSpec) -> None:
     run(KIND.unbind(service, GRANT))
     run(KIND.deprovision(service))
     assert broker.requests == []
@@ -611,12 +615,12 @@ def test_a_bearer_token_opens_it_and_every_request_says_who_asks(broker: Running
         assert json.loads(base64.b64decode(who))["service"] == "orders-db"
     assert len({sent["HTTP_X_BROKER_API_REQUEST_IDENTITY"] for sent in broker.headers}) == len(broker.headers)
     wrong = replace(service, server=replace(service.server, password=Secret("tok-8f2c41\nX: y")))  # type: ignore[type-var]
-    assert "no header may hold" in fails(KIND.provision(wrong), Impossible)
+    assert "no header may hold" in fails(KIND.provision(wrong), Misconfigured)
 
 
 def test_an_address_with_a_password_in_it_is_refused_without_showing_it(broker: Running, tmp_path: Path) -> None:
     for url in (f"http://admin:{TOKEN}@127.0.0.1:1", f"ftp://{TOKEN}", f"http://x:{TOKEN}y", ""):
-        assert "broker market" in fails(KIND.provision(asked(broker, tmp_path, url=url)), Impossible)
+        assert "broker market" in fails(KIND.provision(asked(broker, tmp_path, url=url)), Misconfigured)
 
 
 def test_a_certificate_is_believed_only_when_its_authority_is_named(tmp_path: Path) -> None:
@@ -626,15 +630,15 @@ def test_a_certificate_is_believed_only_when_its_authority_is_named(tmp_path: Pa
     with a_broker(Databases(), tls) as broker:
         assert "CERTIFICATE_VERIFY_FAILED" in fails(KIND.provision(asked(broker, tmp_path)))
         assert "cannot read the ca" in fails(
-            KIND.provision(asked(broker, tmp_path, ca=str(tmp_path / "no"))), Impossible
+            KIND.provision(asked(broker, tmp_path, ca=str(tmp_path / "no"))), Misconfigured
         )
         assert broker.requests == []
         run(KIND.provision(asked(broker, tmp_path, ca=str(certificate))))
 
 
-def test_what_no_broker_can_do_is_impossible(service: Provision) -> None:
-    fails(KIND.dump(service, Path("dump")), Impossible)
-    fails(KIND.restore(service, Path("dump")), Impossible)
+def test_what_no_broker_can_do_is_impossible(service: ServiceSpec) -> None:
+    fails(KIND.back_up(service, Path("dump")), Misconfigured)
+    fails(KIND.restore(service, Path("dump")), Misconfigured)
     assert run(KIND.size_bytes(service)) is None
 
 

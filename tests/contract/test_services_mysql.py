@@ -13,10 +13,10 @@ from urllib.parse import unquote, urlsplit
 import pymysql
 import pytest
 
-from reconciler.services.provisioner import Credentials, Grant, Provision, Server, ServiceError
+from reconciler.services.provisioner import Credentials, Grant, Server, ServiceError, ServiceSpec
 from reconciler.services.types.mysql import session
 from reconciler.services.types.mysql.provisioner import Mysql
-from reconciler.services.types.mysql.session import Door, Row, Session, opened
+from reconciler.services.types.mysql.session import ConnectionParams, Row, Session, opened
 from reconciler.vault.secret import Secret
 from tests.contract.machine import on_the_loop
 from tests.servers.asked import Killed, a_grant, a_service
@@ -61,7 +61,7 @@ class Mortal(Mysql):
         self.cancelled = cancelled
 
     @asynccontextmanager
-    async def _opened(self, door: Door) -> AsyncIterator[Session]:
+    async def _opened(self, door: ConnectionParams) -> AsyncIterator[Session]:
         async with opened(door) as session:
             ask = session.ask
 
@@ -113,7 +113,7 @@ def is_refused(credentials: Credentials) -> bool:
     return False
 
 
-def made(main: MysqlServer, service: Provision) -> list[str]:
+def made(main: MysqlServer, service: ServiceSpec) -> list[str]:
     return [name for (name,) in main.ask(f"SHOW DATABASES LIKE '%{service.id}%'")]
 
 
@@ -122,7 +122,7 @@ def users(main: MysqlServer, *names: str) -> list[tuple[str, str]]:
     return main.ask(f"SELECT user, host FROM mysql.user WHERE user IN ({listed})")
 
 
-async def bound(server: Server, name: str = "blog-db") -> tuple[Provision, Grant, Credentials]:
+async def bound(server: Server, name: str = "blog-db") -> tuple[ServiceSpec, Grant, Credentials]:
     service, grant = a_service(server, name), a_grant()
     await Mysql().provision(service)
     return service, grant, await Mysql().bind(service, grant)
@@ -137,7 +137,7 @@ async def test_what_is_done_twice_is_there_once(main: MysqlServer, server: Serve
     assert made(main, service) == [name]
     assert users(main, grant.user) == [(grant.user, "%")]
     assert ask(credentials, "SELECT database(), @@character_set_database") == [(name, "utf8mb4")]
-    assert await Mysql().examine(service, grant, credentials) is None
+    assert await Mysql().verify(service, grant, credentials) is None
     assert {key: told for key, told in credentials.items() if key != "uri"} == {
         "name": name,
         "hostname": "127.0.0.1",
@@ -158,7 +158,7 @@ async def test_provision_and_bind_end_well_wherever_they_were_interrupted(
     for number in count(1):
         service, grant, mortal = a_service(server), a_grant(), Mortal(number, cancelled=cancelled)
 
-        async def story(mortal: Mysql, service: Provision, grant: Grant) -> Credentials:
+        async def story(mortal: Mysql, service: ServiceSpec, grant: Grant) -> Credentials:
             await mortal.provision(service)
             return await mortal.bind(service, grant)
 
@@ -217,7 +217,7 @@ async def test_a_restore_done_again_is_whole_wherever_it_was_interrupted(
 ) -> None:
     service, _, credentials = await bound(admin(main, who))
     ask(credentials, "CREATE TABLE posts (said text)", "INSERT INTO posts VALUES ('hello')")
-    await Mysql().dump(service, tmp_path / "dump")
+    await Mysql().back_up(service, tmp_path / "dump")
     assert (tmp_path / "dump").stat().st_mode & 0o777 == 0o600
     for number in count(1):
         mortal = Mortal(number, cancelled=cancelled)
@@ -244,7 +244,7 @@ async def test_what_was_dumped_comes_back_in_another_service(main: MysqlServer, 
         "CREATE EVENT later ON SCHEDULE AT '2030-01-01' DO DELETE FROM posts",
     )
     kept = ask(credentials, "SELECT said FROM seen")
-    await Mysql().dump(service, tmp_path / "dump")
+    await Mysql().back_up(service, tmp_path / "dump")
     await Mysql().deprovision(service)
     other, _, again = await bound(server)
     await Mysql().restore(other, tmp_path / "dump")
@@ -342,12 +342,12 @@ async def test_what_somebody_changed_is_noticed_and_set_right(main: MysqlServer,
         f"DROP DATABASE {name}",
     ):
         main.ask(change)
-        wrong = await Mysql().examine(service, grant, credentials)
+        wrong = await Mysql().verify(service, grant, credentials)
         assert wrong is not None, change
         assert grant.user in wrong
         assert grant.password.reveal() not in wrong
         assert await Mysql().bind(service, grant) == credentials
-        assert await Mysql().examine(service, grant, credentials) is None, change
+        assert await Mysql().verify(service, grant, credentials) is None, change
 
 
 @on_the_loop
@@ -371,7 +371,7 @@ async def test_a_server_that_is_down_is_said_to_be(main: MysqlServer) -> None:
         await every_step_says(down, kind, service, grant, credentials)
     finally:
         main.start()
-    assert await Mysql().examine(service, grant, credentials) is None
+    assert await Mysql().verify(service, grant, credentials) is None
 
 
 @on_the_loop

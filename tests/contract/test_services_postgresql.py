@@ -12,10 +12,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from reconciler.services.provisioner import Credentials, Grant, Provision, Server, ServiceError
+from reconciler.services.provisioner import Credentials, Grant, Server, ServiceError, ServiceSpec
 from reconciler.services.types.postgresql import session
 from reconciler.services.types.postgresql.provisioner import Postgresql
-from reconciler.services.types.postgresql.session import Door, Row, Session, Statement, opened
+from reconciler.services.types.postgresql.session import ConnectionParams, Row, Session, Statement, opened
 from reconciler.vault.secret import Secret
 from tests.contract.machine import on_the_loop
 from tests.servers.asked import Killed, a_grant, a_service
@@ -63,7 +63,7 @@ class Mortal(Postgresql):
         self.cancelled = cancelled
 
     @asynccontextmanager
-    async def _opened(self, door: Door) -> AsyncIterator[Session]:
+    async def _opened(self, door: ConnectionParams) -> AsyncIterator[Session]:
         async with opened(door) as session:
             ask = session.ask
 
@@ -100,7 +100,7 @@ def is_refused(credentials: Credentials) -> bool:
     return False
 
 
-def made(main: PostgresqlServer, service: Provision) -> tuple[list[str], list[str]]:
+def made(main: PostgresqlServer, service: ServiceSpec) -> tuple[list[str], list[str]]:
     """The databases and the roles that have the service's id in their names."""
     like = f"%{service.id}%"
     databases = main.ask("SELECT datname FROM pg_database WHERE datname LIKE %s ORDER BY 1", like)
@@ -113,7 +113,7 @@ def users(main: PostgresqlServer, *grants: Grant) -> list[str]:
     return [name for (name,) in found]
 
 
-async def bound(server: Server, name: str = "blog-db") -> tuple[Provision, Grant, Credentials]:
+async def bound(server: Server, name: str = "blog-db") -> tuple[ServiceSpec, Grant, Credentials]:
     service, grant = a_service(server, name), a_grant()
     await Postgresql().provision(service)
     return service, grant, await Postgresql().bind(service, grant)
@@ -128,7 +128,7 @@ async def test_what_is_done_twice_is_there_once(main: PostgresqlServer, server: 
     assert made(main, service) == ([name], [name])
     assert users(main, grant) == [grant.user]
     assert ask(credentials, "SELECT current_user, current_database()") == [(name, name)]
-    assert await Postgresql().examine(service, grant, credentials) is None
+    assert await Postgresql().verify(service, grant, credentials) is None
     assert {key: told for key, told in credentials.items() if key != "uri"} == {
         "name": name,
         "hostname": "127.0.0.1",
@@ -160,7 +160,7 @@ async def test_provision_and_bind_end_well_wherever_they_were_interrupted(
     for number in count(1):
         service, grant, mortal = a_service(server), a_grant(), Mortal(number, cancelled=cancelled)
 
-        async def story(mortal: Postgresql, service: Provision, grant: Grant) -> Credentials:
+        async def story(mortal: Postgresql, service: ServiceSpec, grant: Grant) -> Credentials:
             await mortal.provision(service)
             return await mortal.bind(service, grant)
 
@@ -224,7 +224,7 @@ async def test_a_restore_leaves_the_old_or_the_new_wherever_it_was_interrupted(
     server = admin(main, who)
     service, grant, credentials = await bound(server)
     ask(credentials, "CREATE TABLE posts AS SELECT 'new' AS said")
-    await Postgresql().dump(service, tmp_path / "dump")
+    await Postgresql().back_up(service, tmp_path / "dump")
     assert (tmp_path / "dump").stat().st_mode & 0o777 == 0o600
     for number in count(1):
         mortal = Mortal(number, cancelled=cancelled)
@@ -248,13 +248,13 @@ async def test_what_was_dumped_comes_back_in_another_service(server: Server, tmp
     service, _, credentials = await bound(server)
     ask(credentials, "CREATE TABLE posts (id serial PRIMARY KEY, said text); COMMENT ON TABLE posts IS 'them'")
     ask(credentials, "INSERT INTO posts (said) VALUES ('hello')")
-    await Postgresql().dump(service, tmp_path / "dump")
+    await Postgresql().back_up(service, tmp_path / "dump")
     await Postgresql().deprovision(service)
     other, grant, again = await bound(server)
     await Postgresql().restore(other, tmp_path / "dump")
     assert ask(again, "INSERT INTO posts (said) VALUES ('more') RETURNING id") == [(2,)]
     ask(again, "ALTER TABLE posts ADD at timestamptz")
-    assert await Postgresql().examine(other, grant, again) is None
+    assert await Postgresql().verify(other, grant, again) is None
 
 
 @on_the_loop
@@ -348,11 +348,11 @@ async def test_what_somebody_changed_is_noticed_and_set_right(main: PostgresqlSe
         (f"DROP DATABASE {name}", "does not exist"),
     ):
         main.ask(change)
-        wrong = await Postgresql().examine(service, grant, credentials)
+        wrong = await Postgresql().verify(service, grant, credentials)
         assert wrong is not None, change
         assert said in wrong
         assert await Postgresql().bind(service, grant) == credentials
-        assert await Postgresql().examine(service, grant, credentials) is None, change
+        assert await Postgresql().verify(service, grant, credentials) is None, change
     main.ask(f"GRANT ALL ON DATABASE {name} TO PUBLIC")
     await Postgresql().provision(service)
     _, _, others = await bound(server)
@@ -381,7 +381,7 @@ async def test_a_server_that_is_down_is_said_to_be(main: PostgresqlServer) -> No
         await every_step_says(down, kind, service, grant, credentials)
     finally:
         main.start()
-    assert await Postgresql().examine(service, grant, credentials) is None
+    assert await Postgresql().verify(service, grant, credentials) is None
 
 
 @on_the_loop
@@ -434,7 +434,7 @@ async def test_a_socket_is_as_good_as_a_port(main: PostgresqlServer) -> None:
     service, grant, credentials = await bound(replace(main.server, host=directory))
     assert credentials["host"] == directory
     assert ask(credentials, "SELECT inet_server_addr()") == [(None,)]
-    assert await Postgresql().examine(service, grant, credentials) is None
+    assert await Postgresql().verify(service, grant, credentials) is None
 
 
 @on_the_loop

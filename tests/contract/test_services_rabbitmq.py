@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from reconciler.services.provisioner import Credentials, Grant, Impossible, Provision, Server, ServiceError
+from reconciler.services.provisioner import Credentials, Grant, Misconfigured, Server, ServiceError, ServiceSpec
 from reconciler.services.types.rabbitmq import admin, provisioner
 from reconciler.services.types.rabbitmq.admin import Administration
 from reconciler.services.types.rabbitmq.amqp import Line, Login, Refused, let_in, short, table
@@ -92,7 +92,7 @@ async def waiting(line: Line, queue: str) -> None:
     await line.hear((50, 11))
 
 
-def made(main: RabbitmqServer, service: Provision) -> list[str]:
+def made(main: RabbitmqServer, service: ServiceSpec) -> list[str]:
     return [each["name"] for each in main.ask("GET", "vhosts").json() if service.id in each["name"]]
 
 
@@ -100,7 +100,7 @@ def users(main: RabbitmqServer) -> list[str]:
     return [each["name"] for each in main.ask("GET", "users").json()]
 
 
-async def bound(server: Server, name: str = "queue") -> tuple[Provision, Grant, Credentials]:
+async def bound(server: Server, name: str = "queue") -> tuple[ServiceSpec, Grant, Credentials]:
     service, grant = a_service(server, name), a_grant()
     await Rabbitmq().provision(service)
     return service, grant, await Rabbitmq().bind(service, grant)
@@ -114,7 +114,7 @@ async def test_what_is_done_twice_is_there_once(main: RabbitmqServer) -> None:
     name = f"queue_{service.id}"
     assert made(main, service) == [name]
     assert users(main).count(grant.user) == 1
-    assert await Rabbitmq().examine(service, grant, credentials) is None
+    assert await Rabbitmq().verify(service, grant, credentials) is None
     assert await Rabbitmq().size_bytes(service) == 0
     password = grant.password.reveal()
     assert {key: told for key, told in credentials.items() if key not in {"uri", "url"}} == {
@@ -137,11 +137,11 @@ async def test_every_step_ends_well_wherever_it_was_interrupted(main: RabbitmqSe
     for number in count(1):
         service, grant, mortal = a_service(main.server), a_grant(), Mortal(number, cancelled=cancelled)
 
-        async def begins(kind: Rabbitmq, service: Provision, grant: Grant) -> Credentials:
+        async def begins(kind: Rabbitmq, service: ServiceSpec, grant: Grant) -> Credentials:
             await kind.provision(service)
             return await kind.bind(service, grant)
 
-        async def ends(kind: Rabbitmq, service: Provision, grant: Grant) -> None:
+        async def ends(kind: Rabbitmq, service: ServiceSpec, grant: Grant) -> None:
             await kind.unbind(service, grant)
             await kind.deprovision(service)
 
@@ -204,11 +204,11 @@ async def test_what_somebody_changed_is_noticed_and_set_right(main: RabbitmqServ
         ("DELETE", f"vhosts/{vhost}", None),
     ):
         assert main.ask(method, path, body).is_success
-        wrong = await Rabbitmq().examine(service, grant, credentials)
+        wrong = await Rabbitmq().verify(service, grant, credentials)
         assert wrong is not None, path
         assert grant.user in wrong
         assert await Rabbitmq().bind(service, grant) == credentials
-        assert await Rabbitmq().examine(service, grant, credentials) is None, path
+        assert await Rabbitmq().verify(service, grant, credentials) is None, path
 
 
 @on_the_loop
@@ -226,7 +226,7 @@ async def test_rabbitmqctl_does_the_same(main: RabbitmqServer, monkeypatch: pyte
     }
     server = replace(main.server, user=None, password=None, options=options)
     service, grant, credentials = await bound(server)
-    assert await Rabbitmq().examine(service, grant, credentials) is None
+    assert await Rabbitmq().verify(service, grant, credentials) is None
     assert await Rabbitmq().size_bytes(service) == 0
     await Rabbitmq().unbind(service, grant)
     assert grant.user not in users(main)
@@ -257,11 +257,11 @@ async def test_the_servers_log_never_has_a_password(main: RabbitmqServer) -> Non
 @on_the_loop
 async def test_what_it_cannot_do_it_says(main: RabbitmqServer, tmp_path: Path) -> None:
     service, _, credentials = await bound(main.server)
-    with pytest.raises(Impossible, match="messages"):
-        await Rabbitmq().dump(service, tmp_path / "dump")
-    with pytest.raises(Impossible, match="messages"):
+    with pytest.raises(Misconfigured, match="messages"):
+        await Rabbitmq().back_up(service, tmp_path / "dump")
+    with pytest.raises(Misconfigured, match="messages"):
         await Rabbitmq().restore(service, tmp_path / "dump")
-    with pytest.raises(Impossible, match="no client"):
+    with pytest.raises(Misconfigured, match="no client"):
         Rabbitmq().client(service, credentials)
 
 
@@ -274,7 +274,7 @@ async def test_a_port_where_nobody_listens_is_said_to_refuse(main: RabbitmqServe
         with pytest.raises(ServiceError, match=said):
             await Rabbitmq().provision(a_service(server))
         with pytest.raises(ServiceError, match=said):
-            await Rabbitmq().examine(service, grant, {**credentials, "port": port})
+            await Rabbitmq().verify(service, grant, {**credentials, "port": port})
 
 
 @on_the_loop
@@ -288,4 +288,4 @@ async def test_a_server_that_says_nothing_is_not_waited_for(
         with pytest.raises(ServiceError, match="did not answer"):
             await Rabbitmq().provision(a_service(replace(main.server, options={"management_port": port})))
         with pytest.raises(ServiceError, match="did not answer"):
-            await Rabbitmq().examine(service, grant, {**credentials, "port": port})
+            await Rabbitmq().verify(service, grant, {**credentials, "port": port})

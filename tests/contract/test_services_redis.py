@@ -13,10 +13,10 @@ from typing import Any, Self
 import pytest
 import redis
 
-from reconciler.services.provisioner import Credentials, Grant, Impossible, Provision, Server, ServiceError
+from reconciler.services.provisioner import Credentials, Grant, Misconfigured, Server, ServiceError, ServiceSpec
 from reconciler.services.types.redis import acl, session
 from reconciler.services.types.redis.provisioner import Redis
-from reconciler.services.types.redis.session import Door, Session, opened
+from reconciler.services.types.redis.session import ConnectionParams, Session, opened
 from reconciler.vault.secret import Secret
 from tests.contract.machine import on_the_loop
 from tests.servers.asked import Killed, a_grant, a_service
@@ -56,7 +56,7 @@ class Mortal(Redis):
         self.cancelled = cancelled
 
     @asynccontextmanager
-    async def _opened(self, door: Door) -> AsyncIterator[Session]:
+    async def _opened(self, door: ConnectionParams) -> AsyncIterator[Session]:
         async with opened(door) as session:
             do = session.do
 
@@ -105,7 +105,7 @@ def users(main: RedisServer) -> list[str]:
         return found
 
 
-async def bound(server: Server, name: str = "cache") -> tuple[Provision, Grant, Credentials]:
+async def bound(server: Server, name: str = "cache") -> tuple[ServiceSpec, Grant, Credentials]:
     service, grant = a_service(server, name), a_grant()
     await Redis().provision(service)
     return service, grant, await Redis().bind(service, grant)
@@ -117,7 +117,7 @@ async def test_what_is_done_twice_is_there_once(main: RedisServer) -> None:
     await Redis().provision(service)
     assert await Redis().bind(service, grant) == credentials
     assert users(main).count(grant.user) == 1
-    assert await Redis().examine(service, grant, credentials) is None
+    assert await Redis().verify(service, grant, credentials) is None
     assert ask(credentials, "SET", "page", "1")
     assert {key: told for key, told in credentials.items() if key != "uri"} == {
         "name": f"cache_{service.id}",
@@ -138,11 +138,11 @@ async def test_every_step_ends_well_wherever_it_was_interrupted(main: RedisServe
     for number in count(1):
         service, grant, mortal = a_service(main.server), a_grant(), Mortal(number, cancelled=cancelled)
 
-        async def begins(kind: Redis, service: Provision, grant: Grant) -> Credentials:
+        async def begins(kind: Redis, service: ServiceSpec, grant: Grant) -> Credentials:
             await kind.provision(service)
             return await kind.bind(service, grant)
 
-        async def ends(kind: Redis, service: Provision, grant: Grant) -> None:
+        async def ends(kind: Redis, service: ServiceSpec, grant: Grant) -> None:
             await kind.unbind(service, grant)
             await kind.deprovision(service)
 
@@ -271,11 +271,11 @@ async def test_what_somebody_changed_is_noticed_and_set_right(main: RedisServer)
     ):
         with main.connect() as admin:
             admin.execute_command(*change)
-        wrong = await Redis().examine(service, grant, credentials)
+        wrong = await Redis().verify(service, grant, credentials)
         assert wrong is not None, change
         assert grant.user in wrong
         assert await Redis().bind(service, grant) == credentials
-        assert await Redis().examine(service, grant, credentials) is None, change
+        assert await Redis().verify(service, grant, credentials) is None, change
 
 
 @on_the_loop
@@ -288,7 +288,7 @@ async def test_users_outlive_the_server_and_a_server_that_is_down_is_said_to_be(
         await every_step_says(down, kind, service, grant, credentials, sized=False)
     finally:
         main.start()
-    assert await kind.examine(service, grant, credentials) is None
+    assert await kind.verify(service, grant, credentials) is None
     assert ask(credentials, "SET", "page", "1")
 
 
@@ -309,7 +309,7 @@ async def test_a_dump_comes_back_wherever_the_restore_was_interrupted(
         app.do("HSET", "h", "f", "v")
         app.redis.execute_command("SELECT", 3)  # type: ignore[no-untyped-call]
         app.do("SET", "elsewhere", "3")
-    await Redis().dump(service, tmp_path / "dump")
+    await Redis().back_up(service, tmp_path / "dump")
     assert (tmp_path / "dump").stat().st_mode & 0o777 == 0o600
     await Redis().deprovision(service)
     other, _, again = await bound(main.server)
@@ -334,11 +334,11 @@ async def test_a_dump_comes_back_wherever_the_restore_was_interrupted(
 async def test_half_a_dump_changes_nothing(main: RedisServer, tmp_path: Path) -> None:
     service, _, credentials = await bound(main.server)
     ask(credentials, "SET", "page", "1")
-    await Redis().dump(service, tmp_path / "dump")
+    await Redis().back_up(service, tmp_path / "dump")
     lines = (tmp_path / "dump").read_text().splitlines()
     for half in ("", "no dump", "\n".join(lines[:-1]), "\n".join((lines[0], lines[-1])), json.dumps({"keys": 0})):
         (tmp_path / "half").write_text(half)
-        with pytest.raises(Impossible, match="not a whole dump"):
+        with pytest.raises(Misconfigured, match="not a whole dump"):
             await Redis().restore(service, tmp_path / "half")
     assert ask(credentials, "GET", "page") == b"1"
 
@@ -357,7 +357,7 @@ async def test_a_server_that_asks_nobody_for_a_password_is_refused(main: RedisSe
         kept = admin.execute_command("ACL LIST")
         admin.execute_command("ACL SETUSER", "default", "nopass")
         try:
-            with pytest.raises(Impossible, match="lets everybody in"):
+            with pytest.raises(Misconfigured, match="lets everybody in"):
                 await Redis().provision(a_service(main.server))
             await Redis().provision(a_service(replace(main.server, options={"open": True})))
         finally:
@@ -394,8 +394,8 @@ async def test_an_old_server_gives_each_service_a_number(
         assert credentials["db"] != theirs["db"]
         assert ask(credentials, "GET", "page") is None
         ask(credentials, "SET", "page", "ours")
-        assert await Redis().examine(service, grant, credentials) is None
-        await Redis().dump(service, tmp_path / f"{number}")
+        assert await Redis().verify(service, grant, credentials) is None
+        await Redis().back_up(service, tmp_path / f"{number}")
         await Redis().restore(service, tmp_path / f"{number}")
         assert ask(credentials, "GET", "page") == b"ours"
         await cut_short(mortal.deprovision(service))

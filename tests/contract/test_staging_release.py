@@ -3,7 +3,7 @@
 import pytest
 
 from reconciler.planning.apps.actions import Release
-from reconciler.planning.apps.observed import Trouble
+from reconciler.planning.apps.observed import Failure
 from reconciler.planning.desired import App
 from tests.contract.machine import Machine, a_life, on_the_loop
 from tests.site import Site
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.contract
 def release(machine: Machine, app: App) -> Release:
     revision = app.revision(machine.content(app.name))
     assert revision.release_id is not None
-    failing = Trouble(revision=revision.id, kind="bad", count=1, last_at=0.0, reason="")
+    failing = Failure(revision=revision.id, kind="bad", count=1, last_at=0.0, reason="")
     return Release(release=revision.release_id, revision=revision, failing=failing, cause="the test says so")
 
 
@@ -39,6 +39,6 @@ async def test_a_release_command_that_fails_is_not_remembered(site: Site) -> Non
         app = machine.app(release="echo no such table >&2; exit 3")
         await machine.staged(app)
         await machine.do(release(machine, app))
-        (trouble,) = machine.seen().troubles
+        (trouble,) = machine.seen().failures
         assert trouble.reason == "cannot release blog: its release command failed: exit code 3\nno such table"
         assert machine.seen().released == frozenset()

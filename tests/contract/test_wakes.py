@@ -7,8 +7,17 @@ from typing import Any
 
 import pytest
 
-from reconciler.planning.apps.actions import Attend, Hold, Listen, Sleep, Start, StepAside, Stop, Unlisten
-from reconciler.planning.apps.observed import Rest
+from reconciler.planning.apps.actions import (
+    ArmActivation,
+    Listen,
+    ServeHoldingPage,
+    Sleep,
+    Start,
+    Stop,
+    StopHoldingPage,
+    Unlisten,
+)
+from reconciler.planning.apps.observed import SleepState
 from reconciler.planning.desired import App
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
 from tests.eventually import soon
@@ -46,11 +55,11 @@ async def test_an_app_that_sleeps_ready_to_be_woken_wakes_those_that_wait_for_it
     with a_life(site) as machine:
         shop, _ = neighbours(machine)
         await machine.do(Listen(address=shop.address, cause=WHY), "shop")
-        assert machine.seen("blog").absent == ("shop",)
+        assert machine.seen("blog").unmet_dependencies == ("shop",)
         woken(machine)
-        await machine.do(Attend(address=shop.address, cause=WHY), "shop")
+        await machine.do(ArmActivation(address=shop.address, cause=WHY), "shop")
         assert woken(machine) == {"blog"}
-        assert machine.seen("blog").absent == ()
+        assert machine.seen("blog").unmet_dependencies == ()
 
 
 @on_the_loop
@@ -61,7 +70,7 @@ async def test_an_app_that_serves_wakes_those_that_wait_for_it(site: Site) -> No
         woken(machine)
         await machine.do(start(machine, shop), "shop")
         assert "blog" in woken(machine)
-        assert machine.seen("blog").absent == ()
+        assert machine.seen("blog").unmet_dependencies == ()
 
 
 @pytest.mark.parametrize("end", ["stop", "bury", "unlisten"])
@@ -72,7 +81,7 @@ async def test_an_app_that_ends_wakes_those_that_may_only_end_after_it(site: Sit
         await machine.staged(blog)
         await machine.do(start(machine, blog))
         machine.host.follow({})
-        assert machine.seen("shop").leaning == ("blog",)
+        assert machine.seen("shop").stopping_dependents == ("blog",)
         if end == "bury":
             next(machine.instances.processes("blog"))[1].signal(signal.SIGKILL)
             await soon(lambda: machine.only().end is not None)
@@ -87,7 +96,7 @@ async def test_an_app_that_ends_wakes_those_that_may_only_end_after_it(site: Sit
             case "unlisten":
                 await machine.do(Unlisten(address=blog.address, cause=WHY))
         assert "shop" in woken(machine)
-        assert machine.seen("shop").leaning == ()
+        assert machine.seen("shop").stopping_dependents == ()
 
 
 @on_the_loop
@@ -95,11 +104,11 @@ async def test_a_knock_wakes_the_app_once_and_is_remembered(site: Site) -> None:
     with a_life(site) as machine:
         app = machine.app()
         await machine.do(Listen(address=app.address, cause=WHY))
-        await machine.do(Attend(address=app.address, cause=WHY))
+        await machine.do(ArmActivation(address=app.address, cause=WHY))
         woken(machine)
         _, writer = await asyncio.open_connection("127.0.0.1", app.address.port)
-        await soon(lambda: machine.seen().rest.knocked_at is not None)
-        assert (machine.woken, machine.seen().attended) == (["blog"], frozenset())
+        await soon(lambda: machine.seen().sleep_state.activated_at is not None)
+        assert (machine.woken, machine.seen().armed) == (["blog"], frozenset())
         writer.close()
 
 
@@ -127,7 +136,7 @@ async def test_a_start_is_content_with_the_instance_that_is_there(site: Site) ->
 async def test_a_start_after_a_restart_was_asked_for_waits_for_no_older_instance(site: Site) -> None:
     with a_life(site) as machine:
         _, action, before = await starting(machine)
-        machine.host.wish("blog", "restart")
+        machine.host.request("blog", "restart")
         await machine.do(action)
         old, new = machine.seen().instances
         assert (old.id, new.id != before) == (before, True)
@@ -140,11 +149,11 @@ async def test_a_start_after_a_restart_was_asked_for_waits_for_no_older_instance
 async def test_a_start_beside_an_unwell_instance_does_not_wait_for_that(site: Site) -> None:
     with a_life(site) as machine:
         _, action, before = await starting(machine)
-        machine.instances.unwell("blog", before, "it answers 500")
+        machine.instances.mark_unhealthy("blog", before, "it answers 500")
         await machine.do(action)
         assert [i.id == before for i in machine.seen().instances] == [True, False]
-        machine.instances.unwell("blog", before, None)
-        assert machine.seen().instances[0].unwell is None
+        machine.instances.mark_unhealthy("blog", before, None)
+        assert machine.seen().instances[0].unhealthy is None
 
 
 # Sleep
@@ -168,7 +177,7 @@ async def test_rest_is_on_record_before_the_instance_is_told_to_stop(
         monkeypatch.setattr(type(process), "signal", signal_and_look)
         await machine.do(Sleep(instance=instance, revision=revision, cause=WHY))
         assert recorded[0]["blog", "rest"] == f'"{revision}"'
-        assert machine.seen().rest == Rest(gated=revision)
+        assert machine.seen().sleep_state == SleepState(gate_passed=revision)
         assert machine.seen().instances == ()
         assert app.may_sleep
 
@@ -179,15 +188,15 @@ async def test_an_app_that_may_no_longer_sleep_forgets_that_it_did_and_waits_for
         app = machine.app(idle_after_s=60.0)
         machine.host.follow({"blog": app})
         await machine.do(Listen(address=app.address, cause=WHY))
-        machine.host._history.rested("blog", Rest(gated="abc"))
-        await machine.do(Attend(address=app.address, cause=WHY))
+        machine.host._history.set_sleep_state("blog", SleepState(gate_passed="abc"))
+        await machine.do(ArmActivation(address=app.address, cause=WHY))
         machine.host.follow({"blog": app})
-        assert machine.seen().rest.gated == "abc"
-        assert machine.seen().attended == {app.address}
+        assert machine.seen().sleep_state.gate_passed == "abc"
+        assert machine.seen().armed == {app.address}
         machine.host.follow({"blog": replace(app, idle_after_s=None)})
-        assert (machine.seen().rest, machine.seen().attended) == (Rest(), frozenset())
+        assert (machine.seen().sleep_state, machine.seen().armed) == (SleepState(), frozenset())
     with a_life(site) as machine:
-        assert machine.seen().rest == Rest()
+        assert machine.seen().sleep_state == SleepState()
 
 
 # The daemon's own answer
@@ -198,12 +207,12 @@ async def test_who_is_answered_for_is_not_waited_for_and_a_knock_is_heard_again_
     with a_life(site) as machine:
         app = machine.app()
         await machine.do(Listen(address=app.address, cause=WHY))
-        await machine.do(Attend(address=app.address, cause=WHY))
-        await machine.holds(Hold(address=app.address, page=None, cause=WHY))
-        await machine.holds(StepAside(address=app.address, cause=WHY))
-        await machine.holds(Attend(address=app.address, cause=WHY))
+        await machine.do(ArmActivation(address=app.address, cause=WHY))
+        await machine.holds(ServeHoldingPage(address=app.address, page=None, cause=WHY))
+        await machine.holds(StopHoldingPage(address=app.address, cause=WHY))
+        await machine.holds(ArmActivation(address=app.address, cause=WHY))
         _, writer = await asyncio.open_connection("127.0.0.1", app.address.port)
-        await soon(lambda: machine.seen().rest.knocked_at is not None)
+        await soon(lambda: machine.seen().sleep_state.activated_at is not None)
         writer.close()
 
 
@@ -216,7 +225,7 @@ async def test_another_page_and_another_content_of_it_are_answered_with_at_once(
         app = machine.app(holding_page=str(pages[0]))
         machine.host.follow({"blog": app})
         await machine.do(Listen(address=app.address, cause=WHY))
-        await machine.do(Hold(address=app.address, page=str(pages[0]), cause=WHY))
+        await machine.do(ServeHoldingPage(address=app.address, page=str(pages[0]), cause=WHY))
         assert "one.html" in await answer(app)
         site.save(pages[0], "one, edited")
         assert "one, edited" in await answer(app)
@@ -224,7 +233,7 @@ async def test_another_page_and_another_content_of_it_are_answered_with_at_once(
         assert "two.html" in await answer(app)
         machine.host.follow({"blog": replace(app, holding_page=None)})
         assert "Back in a moment" in await answer(app)
-        await machine.do(StepAside(address=app.address, cause=WHY))
+        await machine.do(StopHoldingPage(address=app.address, cause=WHY))
 
 
 async def answer(app: App) -> str:

@@ -3,15 +3,15 @@
 import secrets
 from pathlib import Path
 
-from reconciler.services.provisioner import Grant, Provision, Server
+from reconciler.services.provisioner import Grant, Server, ServiceSpec
 from reconciler.vault.secret import Secret
 
 # What has to be quoted somewhere on the way: in SQL, in a URI, in an option file, in a shell.
 _AWKWARD = "'\"\\%@:/?# $`;"
 
 
-def a_service(server: Server, name: str = "blog-db") -> Provision:
-    return Provision(
+def a_service(server: Server, name: str = "blog-db") -> ServiceSpec:
+    return ServiceSpec(
         id=secrets.token_hex(6),
         name=name,
         type=server.type,

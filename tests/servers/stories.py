@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.services.provisioner import Client, Credentials, Grant, Kind, Provision, Server, ServiceError
+from reconciler.services.provisioner import Client, Credentials, Grant, Provisioner, Server, ServiceError, ServiceSpec
 from tests.servers.asked import Killed, a_grant, a_service
 
 
@@ -21,19 +21,19 @@ async def cut_short(story: Coroutine[Any, Any, object]) -> None:
         await asyncio.ensure_future(story)
 
 
-async def fifty_at_once(kind: Kind, server: Server) -> None:
+async def fifty_at_once(kind: Provisioner, server: Server) -> None:
     async def one() -> None:
         service, grant = a_service(server), a_grant()
         await kind.provision(service)
         credentials = await kind.bind(service, grant)
-        assert await kind.examine(service, grant, credentials) is None
+        assert await kind.verify(service, grant, credentials) is None
 
     async with asyncio.TaskGroup() as group:
         for _ in range(50):
             group.create_task(one())
 
 
-async def made_by_two_daemons_at_once(kind: Callable[[], Kind], server: Server) -> Credentials:
+async def made_by_two_daemons_at_once(kind: Callable[[], Provisioner], server: Server) -> Credentials:
     """Each does the same; what comes of it is the same for both."""
     service, grant = a_service(server), a_grant()
 
@@ -48,13 +48,13 @@ async def made_by_two_daemons_at_once(kind: Callable[[], Kind], server: Server) 
 
 
 async def every_step_says(
-    said: str, kind: Kind, service: Provision, grant: Grant, credentials: Credentials, *, sized: bool = True
+    said: str, kind: Provisioner, service: ServiceSpec, grant: Grant, credentials: Credentials, *, sized: bool = True
 ) -> None:
     """No step works, and each says why."""
     steps: list[Callable[[], Awaitable[object]]] = [
         lambda: kind.provision(service),
         lambda: kind.bind(service, grant),
-        lambda: kind.examine(service, grant, credentials),
+        lambda: kind.verify(service, grant, credentials),
         lambda: kind.unbind(service, grant),
         lambda: kind.deprovision(service),
     ]
@@ -78,10 +78,12 @@ def a_port_that_says_nothing() -> Iterator[int]:
         yield silent.getsockname()[1]
 
 
-async def a_dump_that_cannot_be_written_or_read_is_said_to_be(kind: Kind, service: Provision, place: Path) -> None:
+async def a_dump_that_cannot_be_written_or_read_is_said_to_be(
+    kind: Provisioner, service: ServiceSpec, place: Path
+) -> None:
     """And nothing is left at `place`, an empty directory."""
     with pytest.raises(ServiceError, match=r"cannot write .*nowhere"):
-        await kind.dump(service, place / "nowhere" / "dump")
+        await kind.back_up(service, place / "nowhere" / "dump")
     with pytest.raises(ServiceError, match=r"cannot read .*nothing"):
         await kind.restore(service, place / "nothing")
     assert list(place.iterdir()) == []

@@ -289,7 +289,7 @@ class History:
         await asyncio.sleep(len(NAMES) * 4)
         self._judge()
         for name, app in self.machine.asked.items():
-            sleeps = app.state == "running" and self.machine.of(name).attended and not self.machine.of(name).serves
+            sleeps = app.state == "running" and self.machine.of(name).armed and not self.machine.of(name).serves
             if sleeps or (name in self.machine.clients and not self._waits_for_others(name)):
                 raise Forbidden(f"somebody knocked at {name}, and it does not serve: {self.machine.of(name)}")
 
@@ -311,7 +311,7 @@ class History:
                 continue
             if any(i.end is not None for i in self.machine.of(name).instances):
                 continue  # the news of its death was lost
-            knocked_at = self.machine.of(name).rest.knocked_at
+            knocked_at = self.machine.of(name).sleep_state.activated_at
             if (
                 app.address in self.machine.of(name).listeners
                 and now - max(since, self.era.since, knocked_at or 0) > PATIENCE_S
@@ -320,12 +320,12 @@ class History:
 
     def _waits_for_others(self, name: str) -> bool:
         app, things = self.machine.asked[name], self.machine.of
-        return any(not (things(n).serves or things(n).attended) for n in app.depends_on)
+        return any(not (things(n).serves or things(n).armed) for n in app.depends_on)
 
     def _judge_end(self, name: str) -> None:
         app, observed = self.machine.asked.get(name), self.machine.of(name)
         if app is None:
-            if observed != Observed(changes=observed.changes):
+            if observed != Observed(source_generation=observed.source_generation):
                 raise Forbidden(f"{name} was removed and left {observed}")
         elif app.state == "stopped" or _hand(app, observed):
             if observed.instances or observed.listeners:
@@ -345,9 +345,9 @@ class History:
         if self._waits_for_others(app.name) and not observed.instances:
             return wanted.build.id in observed.builds and observed.listeners == {app.address}
         if is_served(app, "", observed, wanted):
-            return observed.proven[0].id == wanted.id and app.idle_after_s is None
+            return observed.known_good[0].id == wanted.id and app.idle_after_s is None
         asleep = app.lazy or app.idle_after_s is not None
-        gated = observed.rest.gated == wanted.id or (app.lazy and observed.rest.gated is None)
+        gated = observed.sleep_state.gate_passed == wanted.id or (app.lazy and observed.sleep_state.gate_passed is None)
         return asleep and gated and is_asleep(app, wanted, observed)
 
     async def _mend(self, breaks: Callable[[Machine], set[str]]) -> None:
@@ -401,8 +401,8 @@ WISHES = ("stop", "start", "start", "restart", "forget-failure", "rollback")
 
 
 def _hand(app: App, observed: Observed) -> bool:
-    pin = observed.pin
-    return pin is not None and pin.kind == "stopped" and pin.about == app.fingerprint
+    pin = observed.override
+    return pin is not None and pin.kind == "stopped" and pin.holds_for == app.fingerprint
 
 
 def napping(app: App, idle_after_s: float | None) -> App:

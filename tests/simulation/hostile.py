@@ -13,28 +13,28 @@ from functools import partial
 from typing import Any
 
 from reconciler.convergence.converge import Report
-from reconciler.host.depends_on import Neighbours
+from reconciler.host.depends_on import DependencyGraph
 from reconciler.planning.apps.actions import (
     Action,
-    Attend,
-    Blame,
-    Bury,
-    Discard,
-    Erase,
-    Hold,
+    ArmActivation,
+    ForgetApp,
     Listen,
-    Prove,
+    MarkGood,
     ReadSource,
+    Reap,
+    RecordFailure,
     Release,
+    RemoveBuild,
+    ServeHoldingPage,
     Sleep,
     Stage,
     Start,
-    StepAside,
     Stop,
+    StopHoldingPage,
     Unlisten,
 )
 from reconciler.planning.apps.failures import crash_delay_s
-from reconciler.planning.apps.observed import Instance, Observed, Pin, Rest
+from reconciler.planning.apps.observed import Instance, Observed, Override, SleepState
 from reconciler.planning.apps.plan import Plan, State, plan, state_when_failing
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired import App, Revision
@@ -164,9 +164,9 @@ class Machine:
     def let_in(self, name: str) -> None:
         """Who waits is noticed as soon as somebody attends the door, and the news of it is never lost."""
         observed = self.of(name)
-        if name in self.clients and observed.attended:
-            rest = replace(observed.rest, knocked_at=asyncio.get_running_loop().time())
-            self.put(name, replace(observed, attended=frozenset(), rest=rest))
+        if name in self.clients and observed.armed:
+            rest = replace(observed.sleep_state, activated_at=asyncio.get_running_loop().time())
+            self.put(name, replace(observed, armed=frozenset(), sleep_state=rest))
             self.happened(name, "is woken")
 
     def ails(self, name: str, *, well: bool) -> None:
@@ -174,32 +174,34 @@ class Machine:
         observed = self.of(name)
         for one in [i for i in observed.instances if i.serves]:
             unwell = None if well else "GET /healthz answered 500"
-            self.put(name, with_instance(self.of(name), replace(one, unwell=unwell)))
+            self.put(name, with_instance(self.of(name), replace(one, unhealthy=unwell)))
             self.happened(name, f"{one.id} is {'well' if well else 'unwell'}", lost=self.bad_luck(0.3))
 
     def loses_a_worker(self, name: str) -> None:
         """A worker of what serves dies on its own."""
         for one in [i for i in self.of(name).instances if i.serves]:
-            self.put(name, with_instance(self.of(name), replace(one, fallen=one.fallen + 1)))
+            self.put(name, with_instance(self.of(name), replace(one, workers_died=one.workers_died + 1)))
             self.happened(name, f"a worker of {one.id} died", lost=self.bad_luck(0.3))
 
     def wish(self, name: str, what: str, app: App) -> None:
         """An operator asks for something once."""
         observed, now = self.of(name), asyncio.get_running_loop().time()
-        back = self.chance.choice(observed.proven) if observed.proven else None
+        back = self.chance.choice(observed.known_good) if observed.known_good else None
         match what:
             case "stop":
-                self.put(name, replace(observed, pin=Pin(kind="stopped", about=app.fingerprint)))
+                self.put(name, replace(observed, override=Override(kind="stopped", holds_for=app.fingerprint)))
             case "start":
                 self.clients.pop(name, None)  # they may have come while nobody was to answer
-                self.put(name, replace(observed, pin=None))
+                self.put(name, replace(observed, override=None))
             case "restart":
                 self.put(name, replace(observed, restart_before=now))
             case "forget-failure":
-                self.put(name, replace(observed, troubles=()))
+                self.put(name, replace(observed, failures=()))
             case "rollback" if observed.source is not None and back is not None:
                 asked = app.revision(observed.source.content)
-                self.put(name, replace(observed, pin=Pin(kind="rolled back", about=asked.id, revision=back)))
+                self.put(
+                    name, replace(observed, override=Override(kind="rolled back", holds_for=asked.id, revision=back))
+                )
         self.happened(name, f"somebody asks for: {what}")
 
     def source_changes(self, path: str, content: str | None, *, lost: bool = False) -> None:
@@ -218,14 +220,14 @@ class Machine:
                 name in self.asked and self.asked[name].source.path == path
             ):
                 stale = look and (replace(look, stale=True, problem=None) if not look.source.pinned else look)
-                self.put(name, replace(observed, source=stale, changes=observed.changes + 1))
+                self.put(name, replace(observed, source=stale, source_generation=observed.source_generation + 1))
                 self.happened(name, "its source is suspected to have changed")
 
     def reboot(self) -> None:
         """Every process and socket is gone, and what was known only of this boot; what is bad stays bad."""
         for name, observed in self.things.items():
-            bad = tuple(replace(t, last_at=0.0) for t in observed.troubles if t.kind == "bad")
-            self.put(name, replace(observed, instances=(), troubles=bad, **_SHUT))
+            bad = tuple(replace(t, last_at=0.0) for t in observed.failures if t.kind == "bad")
+            self.put(name, replace(observed, instances=(), failures=bad, **_SHUT))
 
 
 _SHUT: dict[str, Any] = {"listeners": frozenset(), "holding": frozenset(), "attended": frozenset()}
@@ -238,7 +240,7 @@ class Daemon:
     machine: Machine
     dies_in: int | None = None
     dead: bool = False
-    neighbours: Neighbours = field(default_factory=Neighbours)
+    neighbours: DependencyGraph = field(default_factory=DependencyGraph)
     _planner: Planner[App, Observed, Plan] = field(default_factory=lambda: Planner(plan))
     _known: dict[str, Observed] = field(default_factory=dict)
     _asked: dict[str, App | None] = field(default_factory=dict)
@@ -250,8 +252,8 @@ class Daemon:
         machine = self.machine
         for name, observed in machine.things.items():
             alive = any(i.end is None for i in observed.instances)
-            rest = Rest(gated=observed.rest.gated, knocked_at=self.now() if alive else None)
-            back = replace(observed, changes=0, rest=rest, restart_before=float("-inf"), **_SHUT)
+            rest = SleepState(gate_passed=observed.sleep_state.gate_passed, activated_at=self.now() if alive else None)
+            back = replace(observed, source_generation=0, sleep_state=rest, restart_before=float("-inf"), **_SHUT)
             if back.source is not None and not back.source.source.pinned:
                 back = replace(back, source=replace(back.source, stale=True, problem=None))
             for one in back.instances:
@@ -267,11 +269,11 @@ class Daemon:
         self.neighbours.follow(asked)
         for name, app in asked.items():
             if not app.may_sleep:
-                self.machine.put(name, replace(self.machine.of(name), rest=Rest()))
+                self.machine.put(name, replace(self.machine.of(name), sleep_state=SleepState()))
 
     def _serves(self, name: str) -> bool:
         observed = self.machine.of(name)
-        return observed.serves or bool(observed.attended)
+        return observed.serves or bool(observed.armed)
 
     def _alive(self) -> None:
         if self.dies_in is not None:
@@ -297,19 +299,19 @@ class Daemon:
         looks.append(self.now())
         self._known[name] = replace(
             self.machine.of(name),
-            absent=self.neighbours.absent(name, self._serves),
-            leaning=self.neighbours.leaning(name, self._serves),
+            unmet_dependencies=self.neighbours.unmet_dependencies(name, self._serves),
+            stopping_dependents=self.neighbours.stopping_dependents(name, self._serves),
         )
         self._asked[name] = self.machine.asked.get(name)
         return self._known[name]
 
     def report(self, name: str, report: Report) -> None:
         self._alive()
-        self.machine.put(name, replace(self.machine.of(name), traces=True))
+        self.machine.put(name, replace(self.machine.of(name), has_residue=True))
 
     async def do(self, name: str, action: Action) -> None:
         self._alive()
-        if isinstance(action, Hold | StepAside | Attend):
+        if isinstance(action, ServeHoldingPage | StopHoldingPage | ArmActivation):
             self._at_the_door(name, action)
             return
         machine = self.machine
@@ -327,15 +329,15 @@ class Daemon:
         self._alive()
         machine.wake(name)
 
-    def _at_the_door(self, name: str, action: Hold | StepAside | Attend) -> None:
+    def _at_the_door(self, name: str, action: ServeHoldingPage | StopHoldingPage | ArmActivation) -> None:
         machine, seen, asked = self.machine, self._known[name], self._asked[name]
         if action.address not in seen.listeners:
             raise machine.forbidden(f"the door of {name} is not open")
-        if isinstance(action, Hold) and seen.serves and (asked is None or asked.state != "maintenance"):
+        if isinstance(action, ServeHoldingPage) and seen.serves and (asked is None or asked.state != "maintenance"):
             raise machine.forbidden(f"an instance of {name} serves, and the daemon answers")
         machine.tell(name, f"{action}: {action.cause}")
         self._becomes(name, action)
-        if isinstance(action, Attend):
+        if isinstance(action, ArmActivation):
             machine.let_in(name)
             self._wake(self.neighbours.dependents(name))
 
@@ -353,29 +355,29 @@ class Daemon:
                 self._wake(self.neighbours.depends_on(name))
             case Sleep():
                 # Asleep from here on: who comes while the last requests finish knocks.
-                rest = Rest(gated=action.revision)
-                self.machine.put(name, replace(self.machine.of(name), rest=rest))
+                rest = SleepState(gate_passed=action.revision)
+                self.machine.put(name, replace(self.machine.of(name), sleep_state=rest))
                 self.machine.wake(name)
                 await self._stop(name, action)
             case Release():
                 await self._release(name, action)
-            case Prove() | Blame():
+            case MarkGood() | RecordFailure():
                 self._becomes(name, action)
             case ReadSource():
                 await self._read(name, action)
-            case Bury():
+            case Reap():
                 self._becomes(name, action)
             case Listen():
                 self._stumble("the port is in use")
                 self._becomes(name, action)
                 if any(i.address == action.address for i in self.machine.of(name).instances) and self._unlucky():
                     self.machine.put(name, stranding(self.machine.of(name), action.address))
-            case Unlisten() | Discard() | Erase():
+            case Unlisten() | RemoveBuild() | ForgetApp():
                 await self._takes(0.2)
                 self._stumble("the disk is full")
                 self._becomes(name, action)
                 self._wake(self.neighbours.depends_on(name))
-                if isinstance(action, Erase):
+                if isinstance(action, ForgetApp):
                     self.neighbours.forget(name)
             case Stage():
                 await self._takes(20)
@@ -409,7 +411,7 @@ class Daemon:
         if content is not None:
             observed = self.machine.of(name)
             self.machine.put(
-                name, after(observed, replace(action, changes=before.changes), self.now(), content=content)
+                name, after(observed, replace(action, changes=before.source_generation), self.now(), content=content)
             )
         elif look is not None and look.source == action.source:
             unread = replace(look, stale=True, problem="it cannot be read", tried_at=self.now())
@@ -481,18 +483,25 @@ class Daemon:
         match action:
             case Stop(instance=instance) if wanted:
                 (one,) = (i for i in seen.alive if i.id == instance)
-                gating = asked is not None and asked.may_sleep and seen.rest.gated and seen.rest.knocked_at is None
+                gating = (
+                    asked is not None
+                    and asked.may_sleep
+                    and seen.sleep_state.gate_passed
+                    and seen.sleep_state.activated_at is None
+                )
                 if one.serves and not gating and not any(i.serves for i in seen.alive if i is not one):
                     raise self.machine.forbidden(
                         f"{instance} of {name} serves, and nothing else does: it must not be stopped"
                     )
-            case Stop() if seen.leaning:
-                raise self.machine.forbidden(f"{seen.leaning} lean on {name}: it must not be stopped before them")
-            case Discard(build=build) if build in {i.build for i in seen.alive}:
+            case Stop() if seen.stopping_dependents:
+                raise self.machine.forbidden(
+                    f"{seen.stopping_dependents} lean on {name}: it must not be stopped before them"
+                )
+            case RemoveBuild(build=build) if build in {i.build for i in seen.alive}:
                 raise self.machine.forbidden(f"an instance of {name} runs from build {build}")
             case Unlisten(address=address) if address in {i.address for i in seen.alive}:
                 raise self.machine.forbidden(f"an instance of {name} listens on {address}")
-            case Erase() if asked is not None or seen.alive or seen.builds or seen.listeners:
+            case ForgetApp() if asked is not None or seen.alive or seen.builds or seen.listeners:
                 raise self.machine.forbidden(f"{name} is not gone yet")
             case Release(release=release) if release in seen.released:
                 raise self.machine.forbidden(f"the release command of {name} is run a second time")
@@ -510,7 +519,7 @@ class Daemon:
     def _check_time(self, asked: App, seen: Observed, action: Start | Release) -> None:
         """A revision that failed is not tried before its time, and one that is bad not beside what serves at once."""
         revision = action.revision
-        trouble = seen.trouble_of(revision.id)
+        trouble = seen.failure_of(revision.id)
         if trouble is None or coming_up(seen, revision) is not None:
             return
         beside = trouble.kind == "bad" and seen.serves
@@ -528,21 +537,21 @@ class Daemon:
             raise machine.forbidden(f"{name} has no build or no listener to start with")
         if coming_up(seen, revision) is not None or seen.serves:
             return
-        if seen.absent:
-            raise machine.forbidden(f"{name} is started before {seen.absent}")
-        asleep = seen.rest.knocked_at is None and asked.may_sleep
-        if asleep and seen.rest.gated == revision.id and not seen.alive:
+        if seen.unmet_dependencies:
+            raise machine.forbidden(f"{name} is started before {seen.unmet_dependencies}")
+        asleep = seen.sleep_state.activated_at is None and asked.may_sleep
+        if asleep and seen.sleep_state.gate_passed == revision.id and not seen.alive:
             raise machine.forbidden(f"{name} sleeps, and nobody knocked")
-        trouble = seen.trouble_of(revision.id)
-        back = [p for p in seen.proven if p.id != revision.id and p.build.id in seen.builds]
+        trouble = seen.failure_of(revision.id)
+        back = [p for p in seen.known_good if p.id != revision.id and p.build.id in seen.builds]
         untroubled = [replace(p, address=asked.address) for p in back]
-        if trouble is None or trouble.kind != "bad" or asleep or seen.troubles != (trouble,):
+        if trouble is None or trouble.kind != "bad" or asleep or seen.failures != (trouble,):
             return
-        if untroubled and revision.id not in {p.id for p in (*seen.proven, *untroubled)}:
+        if untroubled and revision.id not in {p.id for p in (*seen.known_good, *untroubled)}:
             raise machine.forbidden(f"{name} does not serve, and its bad revision is tried before the one before it")
 
     def _check_sleep(self, asked: App | None, seen: Observed, one: Instance) -> None:
-        knocked_at = seen.rest.knocked_at
+        knocked_at = seen.sleep_state.activated_at
         if asked is None or knocked_at is None:
             return
         lately = max(one.busy_at or 0, one.ready_at or 0, knocked_at)
@@ -569,4 +578,6 @@ _FRESH: dict[str, Any] = {"stranded": False, "unwell": None, "fallen": 0}
 
 
 def _stopped_by_hand(asked: App, seen: Observed) -> bool:
-    return seen.pin is not None and seen.pin.kind == "stopped" and seen.pin.about == asked.fingerprint
+    return (
+        seen.override is not None and seen.override.kind == "stopped" and seen.override.holds_for == asked.fingerprint
+    )

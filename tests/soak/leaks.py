@@ -108,7 +108,7 @@ def left_over(site: Site) -> list[str]:
             found.append(f"apps/{name}, which nobody asks for")
             continue
         running = {record.id for record in alive.values() if record.app == name}
-        passed = {entry.name for entry in _entries(site.layout.passed(name))}
+        passed = {entry.name for entry in _entries(site.layout.readiness(name))}
         found += [f"apps/{name}/passed/{entry} of no instance" for entry in sorted(passed - running)]
         for what in (site.layout.builds(name), site.layout.revisions(name)):
             kept = [entry.name for entry in _entries(what)]

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.services.records import Ledger
+from reconciler.services.records import ServiceRecords
 from reconciler.settings.settings import ServiceServer
 from reconciler.state.records import open_database
 from reconciler.vault.vault import Vault
@@ -127,9 +127,9 @@ def app(site: Site, name: str = "blog", **fields: Any) -> int:
     return port
 
 
-def ledger(site: Site) -> Ledger:
+def ledger(site: Site) -> ServiceRecords:
     database = open_database(site.layout.database, read_only=True)
-    return Ledger(database, Vault(database, site.state / "key"), read_only=True)
+    return ServiceRecords(database, Vault(database, site.state / "key"), read_only=True)
 
 
 def grants(site: Site) -> list[str]:

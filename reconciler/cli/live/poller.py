@@ -15,14 +15,14 @@ import click
 
 from reconciler.cli.live.facts import Details, Facts
 from reconciler.cli.live.plan_client import NO_DAEMON, pending
-from reconciler.cli.options import glimpsed, reading
+from reconciler.cli.options import open_snapshot, reading
 from reconciler.metrics.rates import Rates
 from reconciler.serving.logs import tail
 from reconciler.state.journal import Event, Journal
 from reconciler.state.records import open_database
 
 if TYPE_CHECKING:
-    from reconciler.state.paths import Layout
+    from reconciler.state.paths import StatePaths
 
 _EVERY_S = 1.0
 _SHARE = 10
@@ -38,7 +38,7 @@ class Looking:
     `failure` is what ended the looking, to be raised where it is seen.
     """
 
-    def __init__(self, layout: "Layout", only: str | None, seen: Callable[[], None]) -> None:
+    def __init__(self, layout: "StatePaths", only: str | None, seen: Callable[[], None]) -> None:
         self.facts: Facts | None = None
         self.details: Details | None = None
         self.failure: Exception | None = None
@@ -85,7 +85,7 @@ class Looking:
     def _look(self) -> Facts | None:
         at = time.time()  # noqa: TID251  shown to people, never relied upon
         try:
-            with glimpsed(self._layout) as glimpse:
+            with open_snapshot(self._layout) as glimpse:
                 status = glimpse.status(self._only)
             with reading(self._layout):
                 return Facts(status=status, at=at, rates=self._rates.look())

@@ -11,12 +11,12 @@ from reconciler.cli.live.selection import View, place, pressed
 from reconciler.cli.live.terminal import Terminal
 
 if TYPE_CHECKING:
-    from reconciler.state.paths import Layout
+    from reconciler.state.paths import StatePaths
 
 _LONGEST_WAIT_S = 60.0
 
 
-def watch(layout: "Layout", only: str | None) -> None:
+def watch(layout: "StatePaths", only: str | None) -> None:
     """Show one app with its details, or every app, until it is quit."""
     view = View(details=only is not None)
     with Terminal() as terminal:

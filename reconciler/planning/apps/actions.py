@@ -7,7 +7,7 @@ to do?" is `==`. Doing an action twice, or after it was interrupted anywhere, mu
 from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
-from reconciler.planning.apps.observed import Trouble
+from reconciler.planning.apps.observed import Failure
 from reconciler.planning.desired import Address, Build, Revision, Source
 
 
@@ -18,7 +18,7 @@ class ReadSource:
     source: Source
     changes: int
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"read source {self.source.path}"
@@ -30,7 +30,7 @@ class Stage:
 
     build: Build
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"stage build {self.build.id}"
@@ -42,7 +42,7 @@ class Listen:
 
     address: Address
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"listen on {self.address}"
@@ -57,11 +57,11 @@ class Release:
 
     release: str
     revision: Revision = field(compare=False, repr=False)
-    failing: Trouble = field(compare=False)
+    failing: Failure = field(compare=False)
     cause: str = field(compare=False)
 
     @property
-    def tries(self) -> int:
+    def attempt(self) -> int:
         return self.failing.count
 
     def __str__(self) -> str:
@@ -76,11 +76,11 @@ class Start:
     """
 
     revision: Revision
-    failing: Trouble = field(compare=False)
+    failing: Failure = field(compare=False)
     cause: str = field(compare=False)
 
     @property
-    def tries(self) -> int:
+    def attempt(self) -> int:
         return self.failing.count
 
     def __str__(self) -> str:
@@ -88,12 +88,12 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prove:
+class MarkGood:
     """A revision got through its probation: remember it as one to go back to."""
 
     revision: Revision
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"note that revision {self.revision.id} is good"
@@ -106,73 +106,73 @@ class Sleep:
     instance: str
     revision: str
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"put instance {self.instance} to sleep"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class ServeHoldingPage:
     """Answer 503 at the listener until an instance can; `page` is a file to answer with, None for a plain one."""
 
     address: Address
     page: str | None
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"answer for the app on {self.address}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepAside:
+class StopHoldingPage:
     """Stop answering at the listener."""
 
     address: Address
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"stop answering for the app on {self.address}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attend:
+class ArmActivation:
     """Wait for somebody to knock at the listener of a sleeping app."""
 
     address: Address
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"wait for a connection on {self.address}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bury:
+class Reap:
     """End what an instance that is gone left behind, and remember the trouble, None when it was told to end."""
 
     instance: str
-    trouble: Trouble | None = field(compare=False)
+    failure: Failure | None = field(compare=False)
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"clean up after instance {self.instance}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Blame:
+class RecordFailure:
     """Remember that an instance failed although it lives, before its revision had proven itself."""
 
     instance: str
-    trouble: Trouble = field(compare=False)
+    failure: Failure = field(compare=False)
     cause: str = field(compare=False)
 
     @property
-    def tries(self) -> int:
-        return self.trouble.count
+    def attempt(self) -> int:
+        return self.failure.count
 
     def __str__(self) -> str:
         return f"note that instance {self.instance} failed"
@@ -184,7 +184,7 @@ class Stop:
 
     instance: str
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"stop instance {self.instance}"
@@ -196,36 +196,36 @@ class Unlisten:
 
     address: Address
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"close {self.address}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Discard:
+class RemoveBuild:
     """Remove a build that nothing refers to."""
 
     build: str
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"discard build {self.build}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Erase:
+class ForgetApp:
     """Forget an app that is no longer asked for: its records, its port lease, its generated files."""
 
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return "forget the app"
 
 
 Action: TypeAlias = (
-    ReadSource | Stage | Release | Listen | Start | Prove | Sleep | Stop | Bury | Blame | Unlisten | Discard | Erase
-    | Hold | StepAside | Attend
+    ReadSource | Stage | Release | Listen | Start | MarkGood | Sleep | Stop | Reap | RecordFailure | Unlisten | RemoveBuild | ForgetApp
+    | ServeHoldingPage | StopHoldingPage | ArmActivation
 )  # fmt: skip

@@ -1,22 +1,22 @@
 """Where an app listens, and who answers there: an instance, nobody for a while, or the daemon."""
 
-from reconciler.planning.apps.actions import Action, Attend, Hold, Listen, StepAside, Unlisten
+from reconciler.planning.apps.actions import Action, ArmActivation, Listen, ServeHoldingPage, StopHoldingPage, Unlisten
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.desired import App
 
 _NEVER = float("inf")
 
 
-def doors(app: App, observed: Observed, now: float) -> tuple[Action, ...]:
+def listeners(app: App, observed: Observed, now: float) -> tuple[Action, ...]:
     """Who answers at the listener meanwhile: an instance, nobody for a while, or the daemon."""
     if observed.serves:
-        return _step_aside(observed, "an instance serves")
+        return _stop_holding_page(observed, "an instance serves")
     if app.address not in observed.listeners:
         return ()
     if dormant(app, observed):
-        attend = Attend(address=app.address, cause="it sleeps")
-        return (*_step_aside(observed, "it sleeps"), *(() if app.address in observed.attended else (attend,)))
-    return hold(app, observed) if now >= answer_at(app, observed) else ()
+        attend = ArmActivation(address=app.address, cause="it sleeps")
+        return (*_stop_holding_page(observed, "it sleeps"), *(() if app.address in observed.armed else (attend,)))
+    return serve_holding_page(app, observed) if now >= answer_at(app, observed) else ()
 
 
 def answer_at(app: App, observed: Observed) -> float:
@@ -24,14 +24,14 @@ def answer_at(app: App, observed: Observed) -> float:
     since = observed.unserved_since
     if since is None or app.address not in observed.listeners - observed.holding or dormant(app, observed):
         return _NEVER
-    return max(since, observed.rest.knocked_at or -_NEVER) + app.patience_s
+    return max(since, observed.sleep_state.activated_at or -_NEVER) + app.patience_s
 
 
 def dormant(app: App, observed: Observed) -> bool:
     """True for an app that may sleep and nobody asked for: it sleeps, was started only to be gated, or is lazy."""
-    if observed.rest.knocked_at is not None:
+    if observed.sleep_state.activated_at is not None:
         return False
-    if observed.rest.gated is not None:
+    if observed.sleep_state.gate_passed is not None:
         return app.may_sleep
     return app.lazy and not observed.serves
 
@@ -55,12 +55,12 @@ def move(app: App, observed: Observed) -> tuple[Listen | Unlisten, ...]:
     return (*listen(app, observed), *(u for u in unlisten(app, observed) if u.address not in used))
 
 
-def hold(app: App, observed: Observed) -> tuple[Hold, ...]:
+def serve_holding_page(app: App, observed: Observed) -> tuple[ServeHoldingPage, ...]:
     """Have the daemon answer at the app's listener, unless it does."""
     if app.address in observed.holding:
         return ()
-    return (Hold(address=app.address, page=app.holding_page, cause="nothing can serve"),)
+    return (ServeHoldingPage(address=app.address, page=app.holding_page, cause="nothing can serve"),)
 
 
-def _step_aside(observed: Observed, cause: str) -> tuple[StepAside, ...]:
-    return tuple(StepAside(address=a, cause=cause) for a in sorted(observed.holding, key=str))
+def _stop_holding_page(observed: Observed, cause: str) -> tuple[StopHoldingPage, ...]:
+    return tuple(StopHoldingPage(address=a, cause=cause) for a in sorted(observed.holding, key=str))

@@ -28,11 +28,11 @@ class Instance:
     started_at: float
     ready_at: float | None = None
     stopping_since: float | None = None
-    stranded: bool = False
-    unwell: str | None = None
+    detached: bool = False
+    unhealthy: str | None = None
     busy_at: float | None = None
     note: str | None = None
-    fallen: int = 0
+    workers_died: int = 0
     end: str | None = None
 
     @property
@@ -47,7 +47,7 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
+class Failure:
     """A revision that failed `count` times without a good run between: `crashed` after it had proven itself, or `bad`.
 
     Bad is what never proved itself: it failed its gate or its release command, or died on probation.
@@ -61,7 +61,7 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceLook:
+class SourceState:
     """The last successful look at an app's source, which source that was, and whether it may have changed since.
 
     A look that failed leaves the last content in force; `problem` says why, `tried_at` when.
@@ -74,31 +74,31 @@ class SourceLook:
     tried_at: float = 0.0
 
 
-PinKind: TypeAlias = Literal["stopped", "rolled back"]
+OverrideKind: TypeAlias = Literal["stopped", "rolled back"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pin:
+class Override:
     """A one-off wish of an operator, which holds as long as what it was said about does.
 
     `about` is the fingerprint of the manifest's app for a stop, the id of the wanted revision for a rollback.
     """
 
-    kind: PinKind
-    about: str
+    kind: OverrideKind
+    holds_for: str
     revision: Revision | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rest:
+class SleepState:
     """What is known of an app that may sleep: the revision that was gated before it slept, and when one knocked."""
 
-    gated: str | None = None
-    knocked_at: float | None = None
+    gate_passed: str | None = None
+    activated_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Supplies:
+class ExternalInputs:
     """What an app gets from outside its manifest and its source: credentials of services, secrets from files.
 
     `bound` are the bindings it asks for that are ready, in its order; `env_secrets` the ids of the values of its
@@ -149,24 +149,24 @@ class Observed:
     `traces` is True when anything else is kept for the app that removing it would have to clean up.
     """
 
-    source: SourceLook | None = None
-    changes: int = 0
+    source: SourceState | None = None
+    source_generation: int = 0
     builds: tuple[str, ...] = ()
     released: frozenset[str] = frozenset()
     listeners: frozenset[Address] = frozenset()
     holding: frozenset[Address] = frozenset()
-    attended: frozenset[Address] = frozenset()
+    armed: frozenset[Address] = frozenset()
     instances: tuple[Instance, ...] = ()
-    troubles: tuple[Trouble, ...] = ()
-    proven: tuple[Revision, ...] = ()
-    pin: Pin | None = None
-    rest: Rest = Rest()
+    failures: tuple[Failure, ...] = ()
+    known_good: tuple[Revision, ...] = ()
+    override: Override | None = None
+    sleep_state: SleepState = SleepState()
     restart_before: float = float("-inf")
     unserved_since: float | None = None
-    absent: tuple[str, ...] = ()
-    leaning: tuple[str, ...] = ()
-    traces: bool = False
-    supplies: Supplies = Supplies()
+    unmet_dependencies: tuple[str, ...] = ()
+    stopping_dependents: tuple[str, ...] = ()
+    has_residue: bool = False
+    inputs: ExternalInputs = ExternalInputs()
 
     @property
     def alive(self) -> tuple[Instance, ...]:
@@ -178,6 +178,6 @@ class Observed:
         """True while any instance accepts requests."""
         return any(i.serves for i in self.instances)
 
-    def trouble_of(self, revision: str) -> Trouble | None:
+    def failure_of(self, revision: str) -> Failure | None:
         """How a revision failed lately, None when it did not."""
-        return next((t for t in self.troubles if t.revision == revision), None)
+        return next((t for t in self.failures if t.revision == revision), None)

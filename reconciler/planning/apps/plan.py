@@ -12,22 +12,22 @@ from typing import ClassVar, Literal, TypeAlias
 
 from reconciler.planning.apps.actions import (
     Action,
-    Blame,
-    Bury,
-    Discard,
-    Erase,
-    Prove,
+    ForgetApp,
+    MarkGood,
     ReadSource,
+    Reap,
+    RecordFailure,
     Release,
+    RemoveBuild,
     Sleep,
     Stage,
     Start,
     Stop,
     Unlisten,
 )
-from reconciler.planning.apps.failures import blame, bury, crash_delay_s, is_ill
-from reconciler.planning.apps.listening import answer_at, doors, dormant, hold, listen, move, unlisten
-from reconciler.planning.apps.observed import Instance, Observed, Trouble
+from reconciler.planning.apps.failures import crash_delay_s, has_failed, reap, record_failures
+from reconciler.planning.apps.listening import answer_at, dormant, listen, listeners, move, serve_holding_page, unlisten
+from reconciler.planning.apps.observed import Failure, Instance, Observed
 from reconciler.planning.desired import App, Revision
 
 State: TypeAlias = Literal[
@@ -59,13 +59,13 @@ class Plan:
 
     actions: tuple[Action, ...]
     state: State
-    at_once: tuple[Action, ...] = ()
+    immediate: tuple[Action, ...] = ()
     message: str = ""
     wanted: str | None = None
-    look_again_at: float | None = None
+    recheck_at: float | None = None
     settled: bool = False
     failures: int = 0
-    kept: ClassVar[bool] = False
+    reportable: ClassVar[bool] = False
 
     @property
     def first(self) -> Action | None:
@@ -77,7 +77,11 @@ def plan(app: App | None, observed: Observed, now: float) -> Plan:
     """What to do for one app; `app` is None when no manifest asks for it, `now` is monotonic seconds."""
     if app is None:
         return _remove(observed)
-    if observed.pin is not None and observed.pin.kind == "stopped" and observed.pin.about == app.fingerprint:
+    if (
+        observed.override is not None
+        and observed.override.kind == "stopped"
+        and observed.override.holds_for == app.fingerprint
+    ):
         return _halt(observed, "it was stopped by hand, until its manifest changes")
     if app.state == "stopped":
         return _halt(observed, "its manifest says state: stopped")
@@ -96,9 +100,9 @@ def state_when_failing(observed: Observed) -> State:
 def _remove(observed: Observed) -> Plan:
     cause = "no manifest asks for it any more"
     actions = _close_down(observed, cause)
-    actions += [Discard(build=b, cause=cause) for b in observed.builds]
-    if actions or observed.traces:
-        actions.append(Erase(cause=cause))
+    actions += [RemoveBuild(build=b, cause=cause) for b in observed.builds]
+    if actions or observed.has_residue:
+        actions.append(ForgetApp(cause=cause))
     return _after_leaning(observed, actions, "stopping", cause)
 
 
@@ -114,34 +118,36 @@ def _after_leaning(observed: Observed, actions: list[Action], state: State, caus
 
 def _waits_for_leaning(observed: Observed, cause: str) -> Plan | None:
     """Apps that depend on this one and are ending too go first; None when there are none, or nothing is to end."""
-    if not observed.leaning or all(i.end is not None for i in observed.instances):
+    if not observed.stopping_dependents or all(i.end is not None for i in observed.instances):
         return None
-    return Plan(actions=(), state="stopping", message=f"{cause}; waits for {', '.join(observed.leaning)} to stop")
+    return Plan(
+        actions=(), state="stopping", message=f"{cause}; waits for {', '.join(observed.stopping_dependents)} to stop"
+    )
 
 
 def _maintain(app: App, observed: Observed) -> Plan:
     cause = "its manifest says state: maintenance"
-    actions: list[Action] = [*bury(None, observed, 0.0), *listen(app, observed)]
+    actions: list[Action] = [*reap(None, observed, 0.0), *listen(app, observed)]
     waiting = _waits_for_leaning(observed, cause)
     if waiting is not None:
         return replace(waiting, actions=tuple(actions), state="maintenance")
     actions += [Stop(instance=i.id, cause=cause) for i in observed.alive]
     actions += unlisten(app, observed)
-    door = hold(app, observed) if app.address in observed.listeners else ()
-    return Plan(actions=tuple(actions), at_once=door, state="maintenance", message=cause, settled=not actions)
+    door = serve_holding_page(app, observed) if app.address in observed.listeners else ()
+    return Plan(actions=tuple(actions), immediate=door, state="maintenance", message=cause, settled=not actions)
 
 
 def _read(app: App, observed: Observed, now: float) -> Plan:
     cause = "it was not read yet" if observed.source is None else "it changed"
-    read = ReadSource(source=app.source, changes=observed.changes, cause=cause)
+    read = ReadSource(source=app.source, changes=observed.source_generation, cause=cause)
     state: State = "running" if observed.serves else "staging"
     answered_at = answer_at(app, observed)
     return Plan(
-        actions=(*bury(None, observed, 0.0), read),
-        at_once=doors(app, observed, now),
+        actions=(*reap(None, observed, 0.0), read),
+        immediate=listeners(app, observed, now),
         state=state,
         message="reading its source",
-        look_again_at=answered_at if now < answered_at < _NEVER else None,
+        recheck_at=answered_at if now < answered_at < _NEVER else None,
     )
 
 
@@ -160,40 +166,40 @@ class _Serving:
         self.app = app
         self.observed = observed
         self.now = now
-        self.asked = observed.supplies.revision(app, observed.source.content)
+        self.asked = observed.inputs.revision(app, observed.source.content)
         self.target = _rolled_back(app, observed) or self.asked
-        self.trouble = observed.trouble_of(self.target.id)
+        self.trouble = observed.failure_of(self.target.id)
         # Without all that it is supplied with the target is none: it may look like what ran last.
-        self.fallback = _fallback(app, None if observed.supplies.missing else self.target, observed)
+        self.fallback = _fallback(app, None if observed.inputs.missing else self.target, observed)
         self.current = _best(self.target, observed)
         self.others = tuple(i for i in observed.alive if i is not self.current)
         self.dormant = dormant(app, observed)
 
     def plan(self) -> Plan:
-        ended: tuple[Bury | Blame, ...] = (
-            *bury(self.app, self.observed, self.now),
-            *blame(self.app, self.observed, self.now),
+        ended: tuple[Reap | RecordFailure, ...] = (
+            *reap(self.app, self.observed, self.now),
+            *record_failures(self.app, self.observed, self.now),
         )
-        if self.observed.supplies.missing and self.target is self.asked:
+        if self.observed.inputs.missing and self.target is self.asked:
             return self._without_supplies(ended)
         if self.current is not None and self.current.ready:
             made = self._keep(self.current)
         elif self._sleeps():
             made = self._sleep_on()
-        elif self._needs_fallback() and not self.observed.absent:
+        elif self._needs_fallback() and not self.observed.unmet_dependencies:
             made = self._fall_back()
         elif self.current is None and self._try_at() > self.now:
             made = self._wait()
-        elif self.current is None and self.observed.absent and not self.observed.serves:
+        elif self.current is None and self.observed.unmet_dependencies and not self.observed.serves:
             made = self._wait_for_others()
         else:
             made = self._start()
         return replace(
             made,
             actions=(*ended, *made.actions),
-            at_once=doors(self.app, self.observed, self.now),
+            immediate=listeners(self.app, self.observed, self.now),
             wanted=self.target.id,
-            look_again_at=self._look_again(),
+            recheck_at=self._look_again(),
             settled=made.settled and not ended,
             failures=self.trouble.count if self.trouble else 0,
         )
@@ -208,7 +214,7 @@ class _Serving:
         if self._is_proven():
             actions += self._discard()
         elif self.now >= self._proven_at(current):
-            actions.append(Prove(revision=self.target, cause=f"it served for {self.app.probation_s:g} s"))
+            actions.append(MarkGood(revision=self.target, cause=f"it served for {self.app.probation_s:g} s"))
         idle_at = self._idle_at(current)
         if idle_at <= self.now:
             why = (
@@ -264,16 +270,16 @@ class _Serving:
         actions.append(self._start_of(self.fallback, cause))
         return Plan(actions=tuple(actions), state=state_when_failing(self.observed), message=cause)
 
-    def _without_supplies(self, ended: tuple[Bury | Blame, ...]) -> Plan:
+    def _without_supplies(self, ended: tuple[Reap | RecordFailure, ...]) -> Plan:
         """What should run cannot be known yet: what runs goes on, what ran last comes back, and the code is staged."""
-        supplies = self.observed.supplies
+        supplies = self.observed.inputs
         serving = next((i.revision for i in self.observed.alive if i.serves), None)
         waits = f"waits for {'; '.join(supplies.missing)}"
         actions: list[Action] = [*ended, *move(self.app, self.observed)]
         again_at = [supplies.again_at, answer_at(self.app, self.observed)]
         if serving is not None:
             actions += [*self._stage(), *self._junk()]
-        elif self.fallback is not None and not self.dormant and not self.observed.absent:
+        elif self.fallback is not None and not self.dormant and not self.observed.unmet_dependencies:
             again_at.append(self._fallback_at())
             if self._fallback_at() <= self.now:
                 coming = _best(self.fallback, self.observed)
@@ -284,9 +290,9 @@ class _Serving:
         return Plan(
             actions=tuple(actions),
             state="pending" if serving is None else "degraded",
-            at_once=doors(self.app, self.observed, self.now),
+            immediate=listeners(self.app, self.observed, self.now),
             message=waits if serving is None else f"{waits}; revision {serving} serves",
-            look_again_at=min((at for at in again_at if at is not None and self.now < at < _NEVER), default=None),
+            recheck_at=min((at for at in again_at if at is not None and self.now < at < _NEVER), default=None),
             failures=supplies.failures,
         )
 
@@ -294,7 +300,9 @@ class _Serving:
         """What it depends on does not serve yet; everything else is made ready."""
         actions: list[Action] = [*move(self.app, self.observed), *self._prepare()]
         actions += [Stop(instance=i.id, cause="what it depends on does not serve") for i in self.others]
-        return Plan(actions=tuple(actions), state="pending", message=f"waits for {', '.join(self.observed.absent)}")
+        return Plan(
+            actions=tuple(actions), state="pending", message=f"waits for {', '.join(self.observed.unmet_dependencies)}"
+        )
 
     def _sleep_on(self) -> Plan:
         """Nobody asks for it: staged and listening is all it has to be."""
@@ -314,7 +322,7 @@ class _Serving:
         """Dormant, and either gated already, or not to be gated before somebody comes, or not for now."""
         if not self.dormant or self.current is not None:
             return False
-        gated = self.observed.rest.gated
+        gated = self.observed.sleep_state.gate_passed
         return gated in (None, self.target.id) or self._try_at() > self.now
 
     def _needs_fallback(self) -> bool:
@@ -325,13 +333,13 @@ class _Serving:
         return not self._is_staged() or (self.trouble is not None and self.trouble.kind == "bad")
 
     def _was_woken(self) -> bool:
-        return self.app.may_sleep and self.observed.rest.knocked_at is not None
+        return self.app.may_sleep and self.observed.sleep_state.activated_at is not None
 
     def _is_staged(self) -> bool:
         return self.target.build.id in self.observed.builds
 
     def _is_proven(self) -> bool:
-        return any(p.id == self.target.id for p in self.observed.proven[:1])
+        return any(p.id == self.target.id for p in self.observed.known_good[:1])
 
     def _proven_at(self, current: Instance) -> float:
         assert current.ready_at is not None
@@ -343,10 +351,10 @@ class _Serving:
 
     def _fallback_at(self) -> float:
         """When the fallback may be tried; it failing too is no reason to spin."""
-        trouble = None if self.fallback is None else self.observed.trouble_of(self.fallback.id)
+        trouble = None if self.fallback is None else self.observed.failure_of(self.fallback.id)
         return self._due_at(trouble, beside=self.observed.serves)
 
-    def _due_at(self, trouble: Trouble | None, *, beside: bool) -> float:
+    def _due_at(self, trouble: Failure | None, *, beside: bool) -> float:
         """When what failed may be tried again; what is bad is not tried at once where there is something better."""
         if trouble is None:
             return -_NEVER
@@ -354,7 +362,9 @@ class _Serving:
         return trouble.last_at + crash_delay_s(self.app.crash, count, self.app.name)
 
     def _busy_at(self, current: Instance) -> float:
-        return max(current.busy_at or -_NEVER, current.ready_at or -_NEVER, self.observed.rest.knocked_at or -_NEVER)
+        return max(
+            current.busy_at or -_NEVER, current.ready_at or -_NEVER, self.observed.sleep_state.activated_at or -_NEVER
+        )
 
     def _idle_at(self, current: Instance) -> float:
         """When nobody will have asked for long enough."""
@@ -382,13 +392,13 @@ class _Serving:
     def _start_of(self, revision: Revision, cause: str) -> Start:
         return Start(revision=revision, failing=self._failing(revision), cause=cause)
 
-    def _failing(self, revision: Revision) -> Trouble:
+    def _failing(self, revision: Revision) -> Failure:
         """What to remember when this revision does not get as far as serving; the reason and the time are filled in."""
-        before = self.observed.trouble_of(revision.id)
+        before = self.observed.failure_of(revision.id)
         count = before.count if before is not None else 0
-        proven = any(p.id == revision.id for p in self.observed.proven)
+        proven = any(p.id == revision.id for p in self.observed.known_good)
         kind: Literal["crashed", "bad"] = "crashed" if proven else "bad"
-        return Trouble(revision=revision.id, kind=kind, count=count + 1, last_at=self.now, reason="")
+        return Failure(revision=revision.id, kind=kind, count=count + 1, last_at=self.now, reason="")
 
     def _junk(self) -> list[Action]:
         """What is alive without serving and is not on its way to, or serves badly where another does well."""
@@ -397,18 +407,18 @@ class _Serving:
         return [
             Stop(instance=i.id, cause="it is neither wanted nor of use any more")
             for i in self.others
-            if i is not coming and (not i.serves or (well and is_ill(i, self.observed)))
+            if i is not coming and (not i.serves or (well and has_failed(i, self.observed)))
         ]
 
     def _is_well_served(self) -> bool:
-        return any(i.serves and not is_ill(i, self.observed) for i in self.observed.alive)
+        return any(i.serves and not has_failed(i, self.observed) for i in self.observed.alive)
 
     def _discard(self) -> list[Action]:
         """Keep the builds of what is wanted, of what is alive and of what was proven last."""
         needed = {self.target.build.id, self.asked.build.id, *(i.build for i in self.observed.alive)}
-        needed |= {p.build.id for p in self.observed.proven}
+        needed |= {p.build.id for p in self.observed.known_good}
         cause = "newer builds took its place"
-        return [Discard(build=b, cause=cause) for b in self.observed.builds if b not in needed]
+        return [RemoveBuild(build=b, cause=cause) for b in self.observed.builds if b not in needed]
 
     def _why_start(self) -> str:
         if self.trouble is not None:
@@ -417,10 +427,10 @@ class _Serving:
             return "somebody asked for it"
         if not self.others:
             return "nothing of it runs"
-        unwell = next((i.unwell for i in self.others if i.unwell), None)
+        unwell = next((i.unhealthy for i in self.others if i.unhealthy), None)
         if unwell is not None:
             return f"the running instance is unwell: {unwell}"
-        if any(i.stranded for i in self.others):
+        if any(i.detached for i in self.others):
             return "the listener of the running instance could not be fetched back"
         if any(i.revision == self.target.id and i.started_at < self.observed.restart_before for i in self.others):
             return "a restart was asked for"
@@ -434,8 +444,8 @@ class _Serving:
             return replace(made, state="degraded", message=current.note, settled=False)
         if look.problem is not None:
             return replace(made, state="degraded", message=f"its last build serves, but {look.problem}", settled=False)
-        if self.observed.supplies.stale:
-            message = f"it serves with what was known last: {'; '.join(self.observed.supplies.stale)}"
+        if self.observed.inputs.stale:
+            message = f"it serves with what was known last: {'; '.join(self.observed.inputs.stale)}"
             return replace(made, state="degraded", message=message, settled=False)
         if self.target is not self.asked:
             return replace(made, message="rolled back by hand, until its manifest or source changes")
@@ -461,9 +471,9 @@ class _Serving:
 
 def _rolled_back(app: App, observed: Observed) -> Revision | None:
     """What an operator went back to, as long as what is asked is what it was then and its build is still there."""
-    pin = observed.pin
+    pin = observed.override
     assert observed.source is not None
-    if pin is None or pin.revision is None or pin.about != app.revision(observed.source.content).id:
+    if pin is None or pin.revision is None or pin.holds_for != app.revision(observed.source.content).id:
         return None
     return _as_of_today(app, pin.revision, observed)
 
@@ -471,13 +481,13 @@ def _rolled_back(app: App, observed: Observed) -> Revision | None:
 def _as_of_today(app: App, earlier: Revision, observed: Observed) -> Revision | None:
     """An earlier revision where the app listens now, with the credentials of today; None when it cannot serve again."""
     here = earlier if earlier.address == app.address else replace(earlier, address=app.address)
-    back = observed.supplies.todays(here)
+    back = observed.inputs.todays(here)
     return back if back is not None and back.build.id in observed.builds else None
 
 
 def _fallback(app: App, target: Revision | None, observed: Observed) -> Revision | None:
     """The last proven revision that is not the target, where the app listens now, if its build is still there."""
-    for proven in observed.proven:
+    for proven in observed.known_good:
         back = _as_of_today(app, proven, observed)
         if back is not None and (target is None or target.id not in {back.id, proven.id}):
             return back
@@ -491,8 +501,8 @@ def _best(revision: Revision, observed: Observed) -> Instance | None:
         for i in observed.alive
         if i.revision == revision.id
         and i.stopping_since is None
-        and not i.stranded
-        and not is_ill(i, observed)
+        and not i.detached
+        and not has_failed(i, observed)
         and i.started_at >= observed.restart_before
     ]
     return min(fitting, key=lambda i: (not i.ready, i.started_at), default=None)
@@ -500,7 +510,7 @@ def _best(revision: Revision, observed: Observed) -> Instance | None:
 
 def _close_down(observed: Observed, cause: str) -> list[Action]:
     return [
-        *bury(None, observed, 0.0),
+        *reap(None, observed, 0.0),
         *(Stop(instance=i.id, cause=cause) for i in observed.alive),
         *(Unlisten(address=a, cause=cause) for a in sorted(observed.listeners, key=str)),
     ]

@@ -12,7 +12,7 @@ from reconciler.planning.desired import Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class GrantState:
     """One grant on record: an app's access to a service. `parameters` is the fingerprint of what it was asked with.
 
     `bound` says that it is known to have worked; `due` that it has to be bound again, and why; `retiring` that another
@@ -28,13 +28,13 @@ class Held:
     due: str | None = None
     retiring: str | None = None
     used: bool = False
-    spare: bool = False
-    examined_at: float | None = None
+    kept_for_rollback: bool = False
+    verified_at: float | None = None
     repaired: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class ServiceState:
     """One service on record, asked for or not. `made` is the fingerprint it was provisioned with, empty before that.
 
     `left_at` is since when nobody asks for it, monotonic seconds; `dumped` whether all it holds is in a backup since.
@@ -48,11 +48,11 @@ class Kept:
     made: str = ""
     left_at: float | None = None
     dumped: bool = False
-    grants: tuple[Held, ...] = ()
+    grants: tuple[GrantState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class ObservedService:
     """Everything known of the service of one name.
 
     `kept` are those on record, of which more than one is there after its type or server changed. `server` is the
@@ -61,30 +61,30 @@ class Seen:
     kept of it.
     """
 
-    kept: tuple[Kept, ...] = ()
+    kept: tuple[ServiceState, ...] = ()
     server: str | None = None
     problem: str | None = None
     wanted_by: Mapping[str, str] = field(default_factory=dict)
-    examine_s: float = 60.0
+    verify_every_s: float = 60.0
     grace_s: float = 3600.0
-    traces: bool = False
+    has_residue: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Enrol:
+class Register:
     """Draw the id of a service and put it on record, before anything of it exists."""
 
     type: str
     server: str | None
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return "draw its id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
+class RecordRetention:
     """Write down what its manifest says of what becomes of it, or that nobody asks for it, or does again."""
 
     service: str
@@ -92,7 +92,7 @@ class Note:
     grace_s: float
     left: bool
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return "note that nobody asks for it" if self.left else "note what its manifest says"
@@ -105,21 +105,21 @@ class Provision:
     service: str
     made: str
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return "provision it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draw:
+class CreateGrant:
     """Draw a user and a password for an app and put them on record, before a server hears of them."""
 
     service: str
     app: str
     parameters: str
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"draw credentials for {self.app}"
@@ -133,21 +133,21 @@ class Bind:
     grant: str
     app: str
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"bind {self.app} to it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Examine:
+class Verify:
     """Find out whether a grant still opens the service."""
 
     service: str
     grant: str
     app: str
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"try the credentials of {self.app}"
@@ -161,19 +161,19 @@ class Unbind:
     grant: str
     app: str
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"take back credentials of {self.app}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dump:
+class BackUp:
     """Write all it holds into the backups, before it is removed."""
 
     service: str
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return "back up all it holds"
@@ -185,7 +185,7 @@ class Deprovision:
 
     service: str
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return "remove it with all it holds"
@@ -196,14 +196,14 @@ class Forget:
     """Nothing is asked and nothing is there: how it stood is forgotten."""
 
     cause: str = field(compare=False)
-    tries: ClassVar[int] = 0
+    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return "forget the service"
 
 
-Step: TypeAlias = (
-    Enrol | Note | Provision | Draw | Bind | Examine | Unbind | Dump | Deprovision | Forget
+Action: TypeAlias = (
+    Register | RecordRetention | Provision | CreateGrant | Bind | Verify | Unbind | BackUp | Deprovision | Forget
 )  # fmt: skip
 
 Parameters: TypeAlias = Mapping[str, Json]

@@ -9,22 +9,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from reconciler.planning.desired import Service, fingerprint, told
+from reconciler.planning.desired import Service, canonical, fingerprint
 from reconciler.planning.services.actions import (
+    Action,
+    BackUp,
     Bind,
+    CreateGrant,
     Deprovision,
-    Draw,
-    Dump,
-    Enrol,
-    Examine,
     Forget,
-    Held,
-    Kept,
-    Note,
+    GrantState,
+    ObservedService,
     Provision,
-    Seen,
-    Step,
+    RecordRetention,
+    Register,
+    ServiceState,
     Unbind,
+    Verify,
 )
 
 State: TypeAlias = Literal["pending", "starting", "ready", "failing", "stopping", "retained"]
@@ -34,28 +34,28 @@ State: TypeAlias = Literal["pending", "starting", "ready", "failing", "stopping"
 class Plan:
     """What to do, in order; what to call the service meanwhile; and when time alone could change the answer."""
 
-    actions: tuple[Step, ...]
+    actions: tuple[Action, ...]
     state: State
     message: str = ""
-    look_again_at: float | None = None
+    recheck_at: float | None = None
     settled: bool = False
     failures: int = 0
     wanted: str | None = None
-    kept: bool = False
-    at_once: tuple[Step, ...] = ()
+    reportable: bool = False
+    immediate: tuple[Action, ...] = ()
 
     @property
-    def first(self) -> Step | None:
+    def first(self) -> Action | None:
         """The step to do now, None when nothing is left."""
         return self.actions[0] if self.actions else None
 
 
 def made_of(service: Service) -> str:
     """Twelve hexadecimal digits of what makes a difference to how a service is provisioned."""
-    return fingerprint({"plan": service.plan, "asked": told(dict(service.asked))})
+    return fingerprint({"plan": service.plan, "asked": canonical(dict(service.asked))})
 
 
-def plan(service: Service | None, seen: Seen, now: float) -> Plan:
+def plan(service: Service | None, seen: ObservedService, now: float) -> Plan:
     """What to do about one service; `service` is None when no manifest asks for it, `now` is monotonic seconds."""
     if service is None:
         return _without_manifest(seen, now)
@@ -63,10 +63,10 @@ def plan(service: Service | None, seen: Seen, now: float) -> Plan:
         return Plan(actions=(), state="failing", message=seen.problem)
     here = current(service, seen)
     if here is None:
-        enrol = Enrol(type=service.type, server=seen.server, cause="it is asked for and was never made")
+        enrol = Register(type=service.type, server=seen.server, cause="it is asked for and was never made")
         return Plan(actions=(enrol,), state="starting", message="it is being made")
-    wishes = _wishes(service, here, seen)
-    steps: list[Step] = [*_noted(service, here, seen), *wishes]
+    wishes = _grant_actions(service, here, seen)
+    steps: list[Action] = [*_noted(service, here, seen), *wishes]
     others = [kept for kept in seen.kept if kept.id != here.id]
     for other in others:
         steps += _left(other, {}, now, "its type or its server changed")
@@ -78,27 +78,27 @@ def plan(service: Service | None, seen: Seen, now: float) -> Plan:
         actions=tuple(steps),
         state="ready" if ready else "starting",
         message="" if ready or not steps else steps[0].cause,
-        look_again_at=min((at for at in times if at is not None and at > now), default=None),
+        recheck_at=min((at for at in times if at is not None and at > now), default=None),
         settled=not steps,
     )
 
 
-def current(service: Service, seen: Seen) -> Kept | None:
+def current(service: Service, seen: ObservedService) -> ServiceState | None:
     """Of those on record the one that is what is asked for; taken back when it had been left."""
     return next((kept for kept in seen.kept if (kept.type, kept.server) == (service.type, seen.server)), None)
 
 
-def opens(kept: Kept, app: str) -> Held | None:
+def opens(kept: ServiceState, app: str) -> GrantState | None:
     """The grant that an app is to work with: the newest that is bound, one on its way out only without a successor."""
     bound = [held for held in kept.grants if held.app == app and held.bound]
     return max(bound, key=lambda held: held.retiring is None, default=None)
 
 
-def _without_manifest(seen: Seen, now: float) -> Plan:
+def _without_manifest(seen: ObservedService, now: float) -> Plan:
     cause = "no manifest asks for it any more"
     steps = [step for kept in seen.kept for step in _left(kept, seen.wanted_by, now, cause)]
     if not seen.kept:
-        forget = (Forget(cause=cause),) if seen.traces else ()
+        forget = (Forget(cause=cause),) if seen.has_residue else ()
         return Plan(actions=forget, state="stopping", message=cause, settled=not forget)
     asking = sorted(seen.wanted_by)
     due_at = min((at for at in (_due_at(kept, seen.wanted_by) for kept in seen.kept) if at is not None), default=None)
@@ -112,23 +112,23 @@ def _without_manifest(seen: Seen, now: float) -> Plan:
         actions=tuple(steps),
         state="stopping" if steps or not all(kept.retain for kept in seen.kept) else "retained",
         message=message,
-        look_again_at=due_at if due_at is not None and due_at > now else None,
+        recheck_at=due_at if due_at is not None and due_at > now else None,
         settled=not steps and (due_at is None or bool(asking)),
-        kept=True,
+        reportable=True,
     )
 
 
-def _noted(service: Service, here: Kept, seen: Seen) -> list[Step]:
+def _noted(service: Service, here: ServiceState, seen: ObservedService) -> list[Action]:
     grace_s = seen.grace_s if service.grace_s is None else service.grace_s
     if (here.retain, here.grace_s, here.left_at, here.dumped) == (service.retain, grace_s, None, False):
         return []
     cause = "it is asked for again" if here.left_at is not None else "its manifest says so"
-    return [Note(service=here.id, retain=service.retain, grace_s=grace_s, left=False, cause=cause)]
+    return [RecordRetention(service=here.id, retain=service.retain, grace_s=grace_s, left=False, cause=cause)]
 
 
-def _wishes(service: Service, here: Kept, seen: Seen) -> list[Step]:
+def _grant_actions(service: Service, here: ServiceState, seen: ObservedService) -> list[Action]:
     """What is to be made before everybody who asks for it has it."""
-    steps: list[Step] = []
+    steps: list[Action] = []
     made = made_of(service)
     if here.made != made:
         cause = "its manifest changed" if here.made else "it is asked for and was never made"
@@ -137,7 +137,7 @@ def _wishes(service: Service, here: Kept, seen: Seen) -> list[Step]:
         fresh = [h for h in here.grants if h.app == app and h.retiring is None and h.parameters == parameters]
         if not fresh:
             cause = _why_anew(here, app, parameters)
-            steps.append(Draw(service=here.id, app=app, parameters=parameters, cause=cause))
+            steps.append(CreateGrant(service=here.id, app=app, parameters=parameters, cause=cause))
             continue
         newest = fresh[-1]
         if not newest.bound or newest.due:
@@ -146,7 +146,7 @@ def _wishes(service: Service, here: Kept, seen: Seen) -> list[Step]:
     return steps
 
 
-def _why_anew(here: Kept, app: str, parameters: str) -> str:
+def _why_anew(here: ServiceState, app: str, parameters: str) -> str:
     """Why an app gets other credentials than it has, or its first."""
     old = [h for h in here.grants if h.app == app and (h.retiring or h.parameters != parameters)]
     if not old:
@@ -154,13 +154,13 @@ def _why_anew(here: Kept, app: str, parameters: str) -> str:
     return old[-1].retiring or "its parameters changed"
 
 
-def _taken_back(here: Kept, seen: Seen) -> list[Step]:
+def _taken_back(here: ServiceState, seen: ObservedService) -> list[Action]:
     """Grants that nobody is to work with any more and nobody does."""
-    steps: list[Step] = []
+    steps: list[Action] = []
     for held in here.grants:
         parameters = seen.wanted_by.get(held.app)
         if parameters is None:
-            if not held.used and not held.spare:
+            if not held.used and not held.kept_for_rollback:
                 cause = f"{held.app} asks for it no longer"
                 steps.append(Unbind(service=here.id, grant=held.id, app=held.app, cause=cause))
         elif not held.used and _succeeded(held, parameters, here.grants):
@@ -169,7 +169,7 @@ def _taken_back(here: Kept, seen: Seen) -> list[Step]:
     return steps
 
 
-def _succeeded(held: Held, parameters: str, grants: Iterable[Held]) -> bool:
+def _succeeded(held: GrantState, parameters: str, grants: Iterable[GrantState]) -> bool:
     if held.retiring is None and held.parameters == parameters:
         return False
     return any(
@@ -178,44 +178,44 @@ def _succeeded(held: Held, parameters: str, grants: Iterable[Held]) -> bool:
     )
 
 
-def _examined(here: Kept, seen: Seen, now: float) -> list[Step]:
+def _examined(here: ServiceState, seen: ObservedService, now: float) -> list[Action]:
     due = [h for h in here.grants if (at := _examine_at(h, seen)) is not None and at <= now]
     return [
-        Examine(service=here.id, grant=h.id, app=h.app, cause="it was not tried lately")
+        Verify(service=here.id, grant=h.id, app=h.app, cause="it was not tried lately")
         for h in due
         if h.app in seen.wanted_by
     ]
 
 
-def _examine_at(held: Held, seen: Seen) -> float | None:
+def _examine_at(held: GrantState, seen: ObservedService) -> float | None:
     """When to try a grant again; None for one that is not to work."""
     if not held.bound or held.due or held.retiring:
         return None
-    return 0.0 if held.examined_at is None else held.examined_at + seen.examine_s
+    return 0.0 if held.verified_at is None else held.verified_at + seen.verify_every_s
 
 
-def _left(kept: Kept, wanting: Mapping[str, str], now: float, cause: str) -> list[Step]:
+def _left(kept: ServiceState, wanting: Mapping[str, str], now: float, cause: str) -> list[Action]:
     """What becomes of a service that no manifest asks for: grants first, then, if one said so, what it holds.
 
     What an app still wants of it stays.
     """
     if kept.left_at is None:
-        return [Note(service=kept.id, retain=kept.retain, grace_s=kept.grace_s, left=True, cause=cause)]
-    steps: list[Step] = [
+        return [RecordRetention(service=kept.id, retain=kept.retain, grace_s=kept.grace_s, left=True, cause=cause)]
+    steps: list[Action] = [
         Unbind(service=kept.id, grant=held.id, app=held.app, cause=cause)
         for held in kept.grants
-        if not held.used and not held.spare and held.app not in wanting
+        if not held.used and not held.kept_for_rollback and held.app not in wanting
     ]
     due_at = _due_at(kept, wanting)
     if due_at is None or due_at > now or len(steps) < len(kept.grants):
         return steps
     if not kept.dumped and kept.made:
-        steps.append(Dump(service=kept.id, cause=cause))
+        steps.append(BackUp(service=kept.id, cause=cause))
     steps.append(Deprovision(service=kept.id, cause=cause))
     return steps
 
 
-def _due_at(kept: Kept, wanting: Mapping[str, str]) -> float | None:
+def _due_at(kept: ServiceState, wanting: Mapping[str, str]) -> float | None:
     """When what a service holds may be removed; None when it is to be kept."""
     if kept.retain or kept.left_at is None or wanting:
         return None

@@ -13,20 +13,20 @@ from importlib import resources
 from pathlib import Path
 
 from reconciler.linux.processes import Command, Process, open_output, spawn
-from reconciler.serving.forkserver.eligibility import Kind, NotForked
+from reconciler.serving.forkserver.eligibility import ForkKind, NotForkable
 
 _READY_WITHIN_S = 2.0
 _PROGRAM = "main.py"
 
 
-class Template:
+class ForkServer:
     """A template from its start to its end; `ended` is called with it on the loop when it is gone.
 
     It begins in the environment of `python`, and holds nothing of it afterwards.
     """
 
     def __init__(
-        self, kind: Kind, python: str, *, env: Mapping[str, str], log: Path, ended: Callable[["Template"], None]
+        self, kind: ForkKind, python: str, *, env: Mapping[str, str], log: Path, ended: Callable[["ForkServer"], None]
     ) -> None:
         self.kind = kind
         self.env = env
@@ -62,9 +62,9 @@ class Template:
             except TimeoutError:
                 self.close()
                 self.process.kill_group()
-                raise NotForked("its template does not answer") from None
+                raise NotForkable("its template does not answer") from None
             except OSError as error:
-                raise NotForked(f"its template ended: {error}") from error
+                raise NotForkable(f"its template ended: {error}") from error
         self.alive += 1
         return process
 
@@ -81,13 +81,13 @@ class Template:
 
     def _refuse(self, command: Command) -> None:
         if self.unfit is not None:
-            raise NotForked(self.unfit)
+            raise NotForkable(self.unfit)
         if self._early is None:
-            raise NotForked("its template is still getting ready")
+            raise NotForkable("its template is still getting ready")
         with contextlib.suppress(OSError):
             for entry in Path(command.argv[2]).iterdir():
                 if entry.name.partition(".")[0] in self._early and _is_module(entry):
-                    raise NotForked(f"its own {entry.name} goes before Python's")
+                    raise NotForkable(f"its own {entry.name} goes before Python's")
 
     def _ask(self, command: Command) -> socket.socket:
         """Send an order; returns the line on which its one receiver answers."""
@@ -97,14 +97,14 @@ class Template:
                 socket.send_fds(self._socket, [b"f"], [theirs.fileno(), order, command.listener, output])
         except OSError as error:
             ours.close()
-            raise NotForked(f"its template takes no orders: {error.strerror}") from error
+            raise NotForkable(f"its template takes no orders: {error.strerror}") from error
         ours.setblocking(False)
         return ours
 
     def _answered(self, line: socket.socket, ended: Callable[[], None]) -> Process:
         message, descriptors, _, _ = socket.recv_fds(line, 4096, 1, socket.MSG_CMSG_CLOEXEC)
         if message and not descriptors:
-            raise NotForked(message.decode())
+            raise NotForkable(message.decode())
         if not message:
             raise ConnectionResetError("it hung up")
         process = Process(int(message), descriptors[0], child=True, ended=lambda: self._one_less(ended))

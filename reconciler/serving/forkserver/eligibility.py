@@ -33,12 +33,12 @@ _OURS = {"PYTHONUNBUFFERED": "1"}
 _HARMLESS = ("_virtualenv.pth", "distutils-precedence.pth", "-nspkg.pth")
 
 
-class NotForked(Exception):
+class NotForkable(Exception):
     """No template can give an instance; the text says why, as the end of a sentence that starts with "because"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class ForkKind:
     """What templates that can stand in for one another have in common, whatever environment they began in.
 
     `interpreter` and `gunicorn` are the identities of files: an environment that was made again, or another one that
@@ -52,23 +52,23 @@ class Kind:
     module: str
 
 
-def kind(command: Command, server: Server, code: Code) -> Kind:
+def kind(command: Command, server: Server, code: Code) -> ForkKind:
     """The kind of template that can start this; raises NotForked."""
     release = _release(code.runtime)
     module = _module(server, code)
     if _too_large(command):
-        raise NotForked("no program can be started with arguments and an environment that large")
+        raise NotForkable("no program can be started with arguments and an environment that large")
     told = _read_at_start(command.env)
     if told is not None:
-        raise NotForked(f"{told} is read when a program starts")
+        raise NotForkable(f"{told} is read when a program starts")
     python = Path(command.argv[0])
     environment = python.parent.parent
     packages = environment / f"lib/python{release[0]}.{release[1]}/site-packages"
     try:
         if "include-system-site-packages = true" in (environment / "pyvenv.cfg").read_text(errors="replace"):
-            raise NotForked("its environment has the packages of the whole system")
+            raise NotForkable("its environment has the packages of the whole system")
         interpreter, gunicorn = python.stat(), (packages / "gunicorn/__init__.py").stat()
-        return Kind(
+        return ForkKind(
             interpreter=(str(python.resolve()), interpreter.st_ino, interpreter.st_mtime_ns),
             gunicorn=(gunicorn.st_dev, gunicorn.st_ino),
             hooks=tuple(_hooks(packages)),
@@ -76,16 +76,16 @@ def kind(command: Command, server: Server, code: Code) -> Kind:
             module=module,
         )
     except OSError as error:
-        raise NotForked(f"its environment is not as expected: {error}") from error
+        raise NotForkable(f"its environment is not as expected: {error}") from error
 
 
 def _release(runtime: str) -> tuple[int, int]:
     release = re.match(r"python (\d+)\.(\d+)", runtime)
     if release is None:
-        raise NotForked(f"it runs on {runtime}")
+        raise NotForkable(f"it runs on {runtime}")
     found = int(release[1]), int(release[2])
     if found < _OLDEST:
-        raise NotForked(f"{runtime} is too old for templates")
+        raise NotForkable(f"{runtime} is too old for templates")
     return found
 
 
@@ -94,9 +94,9 @@ def _module(server: Server, code: Code) -> str:
     if worker == "sync" and server.threads > 1:
         worker = "gthread"
     if worker not in _MODULES:
-        raise NotForked(f"worker class {worker} may change Python before anything else is imported")
+        raise NotForkable(f"worker class {worker} may change Python before anything else is imported")
     if {**code.settings, **server.settings}.get("preload_app"):
-        raise NotForked("its master imports the app (preload_app)")
+        raise NotForkable("its master imports the app (preload_app)")
     return _MODULES[worker]
 
 
@@ -104,15 +104,15 @@ def _hooks(packages: Path) -> Iterator[tuple[str, int]]:
     """The .pth files of an environment that run code, with a checksum of each; raises NotForked for unknown ones."""
     names = sorted(entry.name for entry in packages.iterdir())
     if "setproctitle" in names or "setproctitle.py" in names:
-        raise NotForked("setproctitle is installed, which keeps to itself where the arguments are")
+        raise NotForkable("setproctitle is installed, which keeps to itself where the arguments are")
     for name in names:
         if name.startswith(("sitecustomize.", "usercustomize.")):
-            raise NotForked(f"{name} runs whenever Python starts")
+            raise NotForkable(f"{name} runs whenever Python starts")
         if name.endswith(".pth"):
             text = (packages / name).read_bytes()
             if any(line.startswith((b"import ", b"import\t")) for line in text.splitlines()):
                 if not name.endswith(_HARMLESS):
-                    raise NotForked(f"{name} runs code whenever Python starts")
+                    raise NotForkable(f"{name} runs code whenever Python starts")
                 yield name, zlib.crc32(text)
 
 

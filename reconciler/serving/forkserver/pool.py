@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.linux.processes import Command, Process
-from reconciler.serving.forkserver.client import Template
-from reconciler.serving.forkserver.eligibility import Kind, NotForked
+from reconciler.serving.forkserver.client import ForkServer
+from reconciler.serving.forkserver.eligibility import ForkKind, NotForkable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,7 @@ class Footprint:
     pss_bytes: int
 
 
-class Templates:
+class ForkServerPool:
     """Forks from the template of a kind, starting it where there is none.
 
     One that does not answer within `answer_s` is ended. So is one that was of no use for `idle_s`, but never while
@@ -31,19 +31,19 @@ class Templates:
         self._log = log
         self._answer_s = answer_s
         self._idle_s = idle_s
-        self._known: dict[Kind, Template] = {}
+        self._known: dict[ForkKind, ForkServer] = {}
 
-    async def fork(self, kind: Kind, command: Command, ended: Callable[[], None]) -> Process:
+    async def fork(self, kind: ForkKind, command: Command, ended: Callable[[], None]) -> Process:
         """An instance forked from the kind's template; raises NotForked, and then the next one may well succeed."""
         template = self._known.get(kind)
         if template is None:
             self._start(kind, command.argv[0])
-            raise NotForked("its template is only being started")
+            raise NotForkable("its template is only being started")
         if template.env.get("LANG") != command.env.get("LANG"):
-            raise NotForked("it asks for a language of its own")
+            raise NotForkable("it asks for a language of its own")
         return await template.fork(command, self._answer_s, ended)
 
-    def tend(self) -> None:
+    def end_idle(self) -> None:
         """End what has been of no use for long."""
         now = asyncio.get_running_loop().time()
         for template in list(self._known.values()):
@@ -61,18 +61,18 @@ class Templates:
             template.forget()
         self._known.clear()
 
-    def _start(self, kind: Kind, python: str) -> None:
+    def _start(self, kind: ForkKind, python: str) -> None:
         self._log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            self._known[kind] = Template(kind, python, env=_env(python), log=self._log, ended=self._gone)
+            self._known[kind] = ForkServer(kind, python, env=_env(python), log=self._log, ended=self._gone)
         except OSError as error:
-            raise NotForked(f"its template cannot be started: {error.strerror}") from error
+            raise NotForkable(f"its template cannot be started: {error.strerror}") from error
 
-    def _end(self, template: Template) -> None:
+    def _end(self, template: ForkServer) -> None:
         self._known.pop(template.kind, None)
         template.close()
 
-    def _gone(self, template: Template) -> None:
+    def _gone(self, template: ForkServer) -> None:
         """One that was never fit is remembered until it would have ended anyway, so that it is not tried each time."""
         if template.unfit is None and self._known.get(template.kind) is template:
             del self._known[template.kind]

@@ -24,7 +24,7 @@ _PACKAGES = ("*.whl", "*.tar.gz", "*.zip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Supply:
+class OfflinePackages:
     """Packages beside the code: `name` as its user knows it, `place` the file or directory, `digest` of all of it."""
 
     name: str
@@ -36,13 +36,13 @@ class Supply:
         return self.name == BUNDLE
 
 
-def supply(code: Path) -> Supply | None:
+def find_offline_packages(code: Path) -> OfflinePackages | None:
     """What the code brings along: an app.bundle, else a vendor/ with packages in it; None when it brings nothing."""
     bundle, vendor = code / BUNDLE, code / VENDOR
     if bundle.is_file():
-        return Supply(name=BUNDLE, place=bundle, digest=tree_digest(bundle, BUNDLE))
+        return OfflinePackages(name=BUNDLE, place=bundle, digest=tree_digest(bundle, BUNDLE))
     if vendor.is_dir() and any(next(vendor.glob(pattern), None) for pattern in _PACKAGES):
-        return Supply(name=f"{VENDOR}/", place=vendor, digest=tree_digest(vendor, VENDOR))
+        return OfflinePackages(name=f"{VENDOR}/", place=vendor, digest=tree_digest(vendor, VENDOR))
     return None
 
 

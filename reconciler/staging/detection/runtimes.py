@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.staging.concurrency import Shared
+from reconciler.staging.concurrency import SingleFlight
 from reconciler.staging.errors import StagingError
 
 _OLDEST_3 = (3, 6)
@@ -100,7 +100,7 @@ class Interpreters:
         self._extra = tuple(extra)
         self._known: tuple[Runtime, ...] = ()
         self._stamp: object = None
-        self._looking: Shared[str, tuple[Runtime, ...]] = Shared()
+        self._looking: SingleFlight[str, tuple[Runtime, ...]] = SingleFlight()
 
     async def known(self, asked: str | None = None) -> tuple[Runtime, ...]:
         """Every runtime of this host, and the program `asked` names where it is a path."""

@@ -7,20 +7,20 @@ from pathlib import Path
 from reconciler.planning.desired import Recipe
 from reconciler.staging.detection.dependencies import Choices, Dependencies, dependencies
 from reconciler.staging.detection.entry_point import EntryPoint, detect
-from reconciler.staging.detection.offline import Supply, supply
+from reconciler.staging.detection.offline import OfflinePackages, find_offline_packages
 from reconciler.staging.detection.python_version import Bound, chosen
 from reconciler.staging.detection.runtimes import Runtime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Selection:
     """What a look at the code says about how to run it."""
 
     runtime: Runtime
     because: str
     entry: EntryPoint
     dependencies: Dependencies
-    supply: Supply | None
+    supply: OfflinePackages | None
 
     def lines(self) -> Iterator[str]:
         """What was chosen, and why."""
@@ -33,15 +33,15 @@ class Look:
             yield f"packages: {self.supply.name} is beside the code"
 
 
-def look(code: Path, recipe: Recipe, runtimes: tuple[Runtime, ...]) -> Look:
+def select(code: Path, recipe: Recipe, runtimes: tuple[Runtime, ...]) -> Selection:
     """Look at the code; StagingError that says what is missing or ambiguous. Blocks."""
     found = dependencies(code, Choices(file=recipe.dependencies, extras=recipe.extras, groups=recipe.groups))
     bound = Bound(file=found.file, pythons=found.python, way_out=", or lock again") if found.locked else None
     choice = chosen(runtimes, recipe.runtime, code, bound)
-    return Look(
+    return Selection(
         runtime=choice.runtime,
         because=choice.because,
         entry=detect(code, recipe.entrypoint, found.directory),
         dependencies=found,
-        supply=supply(code),
+        supply=find_offline_packages(code),
     )

@@ -25,13 +25,13 @@ from reconciler.staging.concurrency import in_thread
 from reconciler.staging.detection.offline import BUNDLE, INDEX, PINS, abi
 from reconciler.staging.detection.requirements import requirements
 from reconciler.staging.detection.runtimes import Runtime
-from reconciler.staging.detection.selection import Look, look
+from reconciler.staging.detection.selection import Selection, select
 from reconciler.staging.environments.identity import installer
 from reconciler.staging.environments.installation import site_packages
 from reconciler.staging.environments.installer_env import for_installers, secrets
 from reconciler.staging.environments.installers import Pip, is_old
 from reconciler.staging.environments.serving import environment_for, ingredients_of
-from reconciler.staging.environments.store import Environments, Order
+from reconciler.staging.environments.store import EnvironmentRequest, Environments
 from reconciler.staging.environments.tools import OLD_VIRTUALENV, Tools, Work
 from reconciler.staging.errors import StagingError
 from reconciler.staging.installer_progress import Progress
@@ -44,7 +44,7 @@ _BUILD_SYSTEM = ("setuptools>=40.8", "wheel")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bundling:
+class BundleRequest:
     """What bundling takes: a `cache` to work in, uv, the host's Pythons, the variables that say where packages are."""
 
     cache: Path
@@ -65,7 +65,7 @@ class Bundle:
     wheels: tuple[str, ...]
 
 
-async def bundle(path: Path, recipe: Recipe, bundling: Bundling) -> Bundle:
+async def bundle(path: Path, recipe: Recipe, bundling: BundleRequest) -> Bundle:
     """Write `path`/app.bundle; StagingError, and no bundle, when any of it cannot be had as a wheel."""
     bundling.cache.mkdir(parents=True, exist_ok=True)
     place = draft(bundling.cache, "bundle")
@@ -82,7 +82,7 @@ async def bundle(path: Path, recipe: Recipe, bundling: Bundling) -> Bundle:
 class _Making:
     """One bundle being made in `place`."""
 
-    def __init__(self, path: Path, bundling: Bundling, place: Path, log: Log) -> None:
+    def __init__(self, path: Path, bundling: BundleRequest, place: Path, log: Log) -> None:
         self._path = path
         self._with = bundling
         self._code = place / "code"
@@ -94,7 +94,7 @@ class _Making:
     async def bundle(self, recipe: Recipe) -> Bundle:
         await in_thread(lambda go_on: snapshot(str(self._path), self._code, go_on))
         (self._code / BUNDLE).unlink(missing_ok=True)
-        plan = await in_thread(lambda _: look(self._code, recipe, self._with.runtimes))
+        plan = await in_thread(lambda _: select(self._code, recipe, self._with.runtimes))
         for line in plan.lines():
             self._work.log.say(line)
         found = await self._installed(plan)
@@ -109,7 +109,7 @@ class _Making:
             await self._fetch(await self._pip(None), "bundling virtualenv", OLD_VIRTUALENV.needs)
         return await in_thread(lambda _: self._write(plan, found, pins))
 
-    async def _installed(self, plan: Look) -> "_Found":
+    async def _installed(self, plan: Selection) -> "_Found":
         store = Environments(
             directory=self._place / "environments",
             cache=self._with.cache,
@@ -118,7 +118,7 @@ class _Making:
             timeout_s=self._with.timeout_s,
             boot=boot_id(),
         )
-        order = Order(
+        order = EnvironmentRequest(
             ingredients=ingredients_of(plan, await asyncio.to_thread(installer, self._with.uv), self._with.environ),
             code=self._code,
             previous={},
@@ -153,7 +153,7 @@ class _Making:
         )
         await run(command, self._work.log, self._work.tell)
 
-    def _options(self, plan: Look) -> tuple[str, ...]:
+    def _options(self, plan: Selection) -> tuple[str, ...]:
         """Where the app's own files say its packages are to be had."""
         if plan.dependencies.kind != "requirements":
             return ()
@@ -181,7 +181,7 @@ class _Making:
             raise StagingError(f"cannot bundle {', '.join(sorted(missing))}: no wheel of it could be made")
         return "".join(lines)
 
-    def _write(self, plan: Look, found: "_Found", pins: str) -> Bundle:
+    def _write(self, plan: Selection, found: "_Found", pins: str) -> Bundle:
         wheels = sorted(path for path in self._wheels.iterdir() if path.is_file())
         (self._place / PINS).write_text(pins, encoding="utf-8")
         index: dict[str, Any] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from reconciler.staging.command import Command, run
 from reconciler.staging.concurrency import in_thread
 from reconciler.staging.detection.dependencies import Dependencies, has_own_configuration
-from reconciler.staging.detection.offline import PINS, Supply, opened
+from reconciler.staging.detection.offline import PINS, OfflinePackages, opened
 from reconciler.staging.detection.python_version import project_table
 from reconciler.staging.detection.requirements import requirements
 from reconciler.staging.environments.export import Exporter
@@ -29,7 +29,7 @@ _BUNDLE = "bundle"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class EnvironmentRequest:
     """An app's wish for an environment: `previous` are the facts of the one it had, {} for none.
 
     `environment` holds the variables an installer may see, `supply` the packages the code brings along.
@@ -41,13 +41,13 @@ class Order:
     log: Log
     progress: Callable[[str], None]
     environment: Mapping[str, str]
-    supply: Supply | None = None
+    supply: OfflinePackages | None = None
 
 
-class Installing:
+class Installation:
     """One environment being made in `directory`, which `held` keeps from everybody else."""
 
-    def __init__(self, order: Order, directory: Path, exporter: Exporter, held: int) -> None:
+    def __init__(self, order: EnvironmentRequest, directory: Path, exporter: Exporter, held: int) -> None:
         self._order = order
         self._directory = directory
         self._exporter = exporter

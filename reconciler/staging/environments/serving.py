@@ -5,16 +5,16 @@ from dataclasses import replace
 
 from reconciler.staging.detection.entry_point import EntryPoint
 from reconciler.staging.detection.runtimes import Runtime
-from reconciler.staging.detection.selection import Look
+from reconciler.staging.detection.selection import Selection
 from reconciler.staging.environments.identity import Ingredients, indexes
 from reconciler.staging.environments.installer_env import clean_environment
-from reconciler.staging.environments.store import Environment, Environments, Order
+from reconciler.staging.environments.store import Environment, EnvironmentRequest, Environments
 from reconciler.staging.errors import StagingError
 
 _FIRST_WITH_ASGI_WORKER = (3, 10)  # the oldest Python on which gunicorn has a worker for ASGI apps
 
 
-def ingredients_of(plan: Look, installer: str, environ: Mapping[str, str]) -> Ingredients:
+def ingredients_of(plan: Selection, installer: str, environ: Mapping[str, str]) -> Ingredients:
     """What the environment is made from; `installer` says which programs make it."""
     needs_uvicorn = plan.entry.interface == "asgi" and plan.runtime.release < _FIRST_WITH_ASGI_WORKER
     return Ingredients(
@@ -28,7 +28,7 @@ def ingredients_of(plan: Look, installer: str, environ: Mapping[str, str]) -> In
 
 
 async def environment_for(
-    store: Environments, order: Order, entry: EntryPoint, runtimes: tuple[Runtime, ...]
+    store: Environments, order: EnvironmentRequest, entry: EntryPoint, runtimes: tuple[Runtime, ...]
 ) -> Environment:
     """Obtain it from the store, once more with uvicorn when the app's own pins leave gunicorn without; StagingError."""
     environment = await store.obtain(order, runtimes)

@@ -19,17 +19,17 @@ from typing import Any
 from reconciler.linux.file_lock import locked, try_lock
 from reconciler.linux.files import leftovers, remove
 from reconciler.staging.command import Command, run
-from reconciler.staging.concurrency import Shared, in_thread
+from reconciler.staging.concurrency import SingleFlight, in_thread
 from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.environments import integrity
 from reconciler.staging.environments.export import Exporter
 from reconciler.staging.environments.identity import Ingredients, differences
-from reconciler.staging.environments.installation import Installing, Order, site_packages
+from reconciler.staging.environments.installation import EnvironmentRequest, Installation, site_packages
 from reconciler.staging.environments.tools import Tools
 from reconciler.staging.errors import StagingError
 from reconciler.staging.log import Log
 
-__all__ = ["Environment", "Environments", "Order"]
+__all__ = ["Environment", "EnvironmentRequest", "Environments"]
 
 _FINISHED = "finished.json"
 # Looking at every file takes a quarter of a second for tens of thousands: what was seen whole lately is not looked at
@@ -74,13 +74,13 @@ class Environments:
         self._slots = slots
         self._timeout_s = timeout_s
         self._tools = Tools(directory.parent / "tools", cache, uv)
-        self._building: Shared[str, Environment] = Shared()
+        self._building: SingleFlight[str, Environment] = SingleFlight()
         self._looked_at: dict[str, float] = {}
         self._boot = boot
         self._survived: dict[str, bool] = {}
         self._uncompiled: asyncio.Queue[str] = asyncio.Queue()
 
-    async def obtain(self, order: Order, runtimes: tuple[Runtime, ...]) -> Environment:
+    async def obtain(self, order: EnvironmentRequest, runtimes: tuple[Runtime, ...]) -> Environment:
         """The environment ordered, from the store or made now; StagingError."""
         key = order.ingredients.key
         self._used(key)
@@ -186,7 +186,7 @@ class Environments:
         self._looked_at[key] = time.monotonic()
         return True
 
-    async def _build(self, key: str, order: Order, runtimes: tuple[Runtime, ...]) -> Environment:
+    async def _build(self, key: str, order: EnvironmentRequest, runtimes: tuple[Runtime, ...]) -> Environment:
         directory = self._directory / key
         waiting = lambda: order.progress("waiting for an installer of another process")  # noqa: E731
         async with (
@@ -207,7 +207,7 @@ class Environments:
             await in_thread(lambda _: self._clear(directory))
             exporter = Exporter(tools=self._tools, uv=self._uv, cache=self._cache, runtimes=runtimes)
             try:
-                await Installing(order, directory, exporter, lock).make()
+                await Installation(order, directory, exporter, lock).make()
                 made = await in_thread(lambda _: _finish(directory, order.ingredients, self._boot))
             except BaseException:
                 await in_thread(lambda _: remove(directory))
@@ -216,7 +216,7 @@ class Environments:
             self._uncompiled.put_nowait(made.directory)
             return replace(made, because=f"made, because {because}")
 
-    async def _forget_damaged(self, directory: Path, damage: Sequence[str], order: Order) -> None:
+    async def _forget_damaged(self, directory: Path, damage: Sequence[str], order: EnvironmentRequest) -> None:
         """Have what was damaged fetched anew: the cache shares its files with every environment."""
         names = await in_thread(lambda _: integrity.owners(directory, tuple(damage)))
         cache = ("--cache-dir", str(self._cache / "uv"))
@@ -236,14 +236,14 @@ class Environments:
                 remove(leftover)
 
 
-def _why_reused(order: Order) -> str:
+def _why_reused(order: EnvironmentRequest) -> str:
     if not order.previous:
         return "reused, as another app needs the same"
     changed = order.previous != order.ingredients.facts
     return "reused, as it is in the store already" if changed else "reused, as nothing it is made from changed"
 
 
-def _why_made(order: Order, damage: Sequence[str]) -> str:
+def _why_made(order: EnvironmentRequest, damage: Sequence[str]) -> str:
     if damage:
         more = f" and {len(damage) - 1} more" if len(damage) > 1 else ""
         return f"the one in the store was damaged ({damage[0]}{more})"

@@ -7,7 +7,7 @@ import asyncio
 import time
 from dataclasses import replace
 
-from reconciler.planning.apps.observed import SourceLook
+from reconciler.planning.apps.observed import SourceState
 from reconciler.planning.desired import Source
 from reconciler.staging.errors import SourceError
 from reconciler.staging.source.snapshot import Digests, fingerprint
@@ -18,7 +18,7 @@ _QUIET_S = 0.25
 _LONGEST_S = 5.0
 
 
-class Looks:
+class SourceTracker:
     """What is known of every app's source, by the app's name."""
 
     def __init__(self, records: Records) -> None:
@@ -26,7 +26,7 @@ class Looks:
         self._changes: dict[str, int] = {}
         self._digests: dict[str, Digests] = {}
         self._looks = {
-            name: SourceLook(source=source, content=content, stale=not source.pinned)
+            name: SourceState(source=source, content=content, stale=not source.pinned)
             for name, (source, content) in records.sources().items()
         }
 
@@ -34,7 +34,7 @@ class Looks:
         """The apps whose source was ever read."""
         return frozenset(self._looks)
 
-    def last(self, name: str) -> SourceLook | None:
+    def last(self, name: str) -> SourceState | None:
         """The last good look, None when there was none."""
         return self._looks.get(name)
 
@@ -78,7 +78,7 @@ class Looks:
         differs = before is None or before.source != source or before.content != content
         if differs:
             self._records.set_source(name, source, content)
-        self._looks[name] = SourceLook(source=source, content=content)
+        self._looks[name] = SourceState(source=source, content=content)
         return differs
 
     def forget(self, name: str) -> None:

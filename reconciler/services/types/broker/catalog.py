@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.planning.desired import Json
-from reconciler.services.provisioner import Impossible, Provision, ServiceError
-from reconciler.services.types.broker.client import Conversation
+from reconciler.services.provisioner import Misconfigured, ServiceError, ServiceSpec
+from reconciler.services.types.broker.client import BrokerSession
 
 _CANNOT_GIVE = {
     "route_forwarding": "requests to be led through it (a route service)",
@@ -36,13 +36,13 @@ class Offering:
     requires: frozenset[str]
 
 
-async def chosen(talk: Conversation, service: Provision) -> tuple[Offering, Plan]:
+async def chosen(talk: BrokerSession, service: ServiceSpec) -> tuple[Offering, Plan]:
     """The offering and plan that a service asks for. Raises Impossible with what there is when they are not there."""
     answer = await talk.ask("GET", "/v2/catalog")
     if answer.status == 404:
-        raise Impossible(f"{talk.broker} has no catalog: its url in the host's settings is not a broker's")
+        raise Misconfigured(f"{talk.broker} has no catalog: its url in the host's settings is not a broker's")
     if answer.status == 412:
-        raise Impossible(f"{talk.broker} speaks an older version of the Open Service Broker API than 2.17")
+        raise Misconfigured(f"{talk.broker} speaks an older version of the Open Service Broker API than 2.17")
     if answer.status != 200:
         raise ServiceError(f"cannot read the catalog of {talk.broker}: it answers {answer.status}")
     if answer.body is None or not isinstance(answer.body.get("services"), list):
@@ -55,26 +55,26 @@ def parsed(catalog: Mapping[str, Json]) -> tuple[Offering, ...]:
     return tuple(offering for entry in _objects(catalog.get("services")) if (offering := _offering(entry)) is not None)
 
 
-def pick(offerings: tuple[Offering, ...], service: Provision, talk: Conversation) -> tuple[Offering, Plan]:
+def pick(offerings: tuple[Offering, ...], service: ServiceSpec, talk: BrokerSession) -> tuple[Offering, Plan]:
     """By name; raises Impossible when it is not there, not unique, or needs what this host cannot give."""
     name = service.asked.get("service")
     named = [offering for offering in offerings if offering.name == name]
     if not isinstance(name, str) or not named:
-        raise Impossible(f"{talk.broker} has no service {name!r}: there is {_listed(talk, offerings)}")
+        raise Misconfigured(f"{talk.broker} has no service {name!r}: there is {_listed(talk, offerings)}")
     offering = named[0]
     plans = [plan for plan in offering.plans if plan.name == service.plan]
     if not plans:
         there = _listed(talk, offering.plans)
-        raise Impossible(f"{talk.broker} has no plan {service.plan!r} of {name}: there is {there}")
+        raise Misconfigured(f"{talk.broker} has no plan {service.plan!r} of {name}: there is {there}")
     if len(named) > 1 or len(plans) > 1:
-        raise Impossible(f"{talk.broker} has more than one plan {service.plan!r} of {name}")
+        raise Misconfigured(f"{talk.broker} has more than one plan {service.plan!r} of {name}")
     for need, words in _CANNOT_GIVE.items():
         if need in offering.requires:
-            raise Impossible(f"{name} of {talk.broker} needs {words}, which this host has no way to do")
+            raise Misconfigured(f"{name} of {talk.broker} needs {words}, which this host has no way to do")
     return offering, plans[0]
 
 
-def _listed(talk: Conversation, found: tuple[Offering, ...] | tuple[Plan, ...]) -> str:
+def _listed(talk: BrokerSession, found: tuple[Offering, ...] | tuple[Plan, ...]) -> str:
     return talk.said(", ".join(sorted(entry.name for entry in found))) or "nothing"
 
 

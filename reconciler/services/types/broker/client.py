@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from reconciler.planning.desired import Json
-from reconciler.services.provisioner import Impossible, Server, ServiceError
+from reconciler.services.provisioner import Misconfigured, Server, ServiceError
 from reconciler.vault.secret import HIDDEN
 
 API_VERSION = "2.17"
@@ -31,7 +31,7 @@ class Unanswered(ServiceError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Timeouts:
     """How long a broker is waited for, in seconds; with `mending_s` on top of `step_s` a step stays under a minute."""
 
     request_s: float = 40.0
@@ -55,11 +55,11 @@ class Answer:
         return found if isinstance(found, str) else ""
 
 
-class Conversation:
+class BrokerSession:
     """Requests to one broker for one step; everything it does ends at one deadline."""
 
     def __init__(
-        self, client: httpx.AsyncClient, server: Server, patience: Patience, unspoken: tuple[str, ...]
+        self, client: httpx.AsyncClient, server: Server, patience: Timeouts, unspoken: tuple[str, ...]
     ) -> None:
         self._client = client
         self._secrets = sorted((*_secrets(server), *unspoken), key=len, reverse=True)
@@ -107,24 +107,24 @@ class Conversation:
         except httpx.TransportError as error:
             raise Unanswered(f"{self.broker} broke off: {self.said(str(error)) or type(error).__name__}") from error
         if answer.status in {401, 403}:
-            raise Impossible(f"{self.broker} refuses the user name, password or token of the host's settings")
+            raise Misconfigured(f"{self.broker} refuses the user name, password or token of the host's settings")
         if 300 <= answer.status < 400:
-            raise Impossible(
+            raise Misconfigured(
                 f"{self.broker} wants to be asked elsewhere: its url in the host's settings is not its own"
             )
         return answer
 
 
 @asynccontextmanager
-async def conversation(
-    server: Server | None, patience: Patience, who: Mapping[str, Json], unspoken: tuple[str, ...]
-) -> AsyncIterator[Conversation]:
+async def session(
+    server: Server | None, patience: Timeouts, who: Mapping[str, Json], unspoken: tuple[str, ...]
+) -> AsyncIterator[BrokerSession]:
     """Talk with the broker that `server` names, on behalf of `who`, as told to the broker with every request.
 
     What is `unspoken` stands in no message, even if the broker says it.
     """
     if server is None:
-        raise Impossible("no broker is named: set its server, which the host's settings list")
+        raise Misconfigured("no broker is named: set its server, which the host's settings list")
     url = _url(server)
     identity = base64.b64encode(json.dumps(who).encode()).decode()
     headers = {
@@ -139,7 +139,7 @@ async def conversation(
     async with httpx.AsyncClient(
         base_url=url, headers=headers, verify=verify, timeout=timeout, follow_redirects=False, trust_env=False
     ) as client:
-        yield Conversation(client, server, patience, unspoken)
+        yield BrokerSession(client, server, patience, unspoken)
 
 
 def _url(server: Server) -> httpx.URL:
@@ -150,9 +150,9 @@ def _url(server: Server) -> httpx.URL:
     except httpx.InvalidURL:
         url = httpx.URL("")
     if url.scheme not in {"http", "https"} or not url.host:
-        raise Impossible(f"the url of broker {server.name} in the host's settings is not an http or https address")
+        raise Misconfigured(f"the url of broker {server.name} in the host's settings is not an http or https address")
     if url.userinfo:
-        raise Impossible(f"the url of broker {server.name} holds a user or password: set user and password instead")
+        raise Misconfigured(f"the url of broker {server.name} holds a user or password: set user and password instead")
     return url.copy_with(query=None, fragment=None)
 
 
@@ -161,7 +161,7 @@ def _authorization(server: Server) -> dict[str, str]:
     secret = server.password.reveal() if server.password else ""
     if server.options.get("auth") == "bearer":
         if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
-            raise Impossible(f"the token of broker {server.name} is empty, or has what no header may hold")
+            raise Misconfigured(f"the token of broker {server.name} is empty, or has what no header may hold")
         return {"Authorization": f"Bearer {secret}"}
     if server.user is None:
         return {}
@@ -184,7 +184,7 @@ def _trust(server: Server) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca if isinstance(ca, str) else None)
     except OSError as error:
-        raise Impossible(f"cannot read the ca of broker {server.name}: {error}") from error
+        raise Misconfigured(f"cannot read the ca of broker {server.name}: {error}") from error
 
 
 def _deepest(error: Exception) -> str:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.planning.desired import Json
-from reconciler.services.provisioner import Impossible, ServiceError
+from reconciler.services.provisioner import Misconfigured, ServiceError
 from reconciler.services.types.broker import notes
-from reconciler.services.types.broker.client import Answer, Conversation, Unanswered
+from reconciler.services.types.broker.client import Answer, BrokerSession, Unanswered
 from reconciler.services.types.broker.notes import Note
 
 
@@ -21,12 +21,12 @@ class OperationFailed(ServiceError):
     """The broker says that what it was busy with did not work, or it took longer than its plan allows."""
 
 
-class Differs(ServiceError):
+class Conflict(ServiceError):
     """The broker has it, made with other fields than were asked for now (409)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Thing:
+class Resource:
     """An instance or a binding: its path at the broker, what to call it, and the file with its note.
 
     `polling_s` is how long making it may take, None when the broker does not say.
@@ -47,14 +47,14 @@ class _Progress:
     retry_after_s: float | None = None
 
 
-async def make(talk: Conversation, thing: Thing, note: Note, body: Mapping[str, Json]) -> Answer:
+async def make(talk: BrokerSession, thing: Resource, note: Note, body: Mapping[str, Json]) -> Answer:
     """Make sure that it is there, and return what the broker says of it: 200, 201, or 202 and finished since.
 
     Raises Differs; ServiceError, with what may be half made removed. The note says `begun` until the caller ends it.
     """
     known = notes.read(thing.file)
     if known is not None and known.state != "finished" and not (known.state == "begun" and known.asks_the_same(note)):
-        await _remove_orphan(talk, thing, known)
+        await _delete_orphan(talk, thing, known)
         known = None
     if known is None:
         known = replace(note, state="begun", since_s=notes.uptime_s())
@@ -64,18 +64,18 @@ async def make(talk: Conversation, thing: Thing, note: Note, body: Mapping[str, 
         if answer.status == 202:
             await follow(talk, thing, known, answer.text("operation"))
     except (Unanswered, OperationFailed) as error:
-        raise await mend(talk, thing, error) from error
+        raise await remove_orphan(talk, thing, error) from error
     if answer.status == 202 or (answer.status in {200, 201} and answer.body is not None):
         return answer
     if answer.status == 409:
-        raise Differs(f"{talk.broker} has the {thing.title} with other fields than are asked for")
+        raise Conflict(f"{talk.broker} has the {thing.title} with other fields than are asked for")
     failure = refusal(talk, answer, f"make the {thing.title}")
     if answer.status >= 500 or 201 <= answer.status < 300:
-        raise await mend(talk, thing, failure)
+        raise await remove_orphan(talk, thing, failure)
     raise failure
 
 
-async def mend(talk: Conversation, thing: Thing, why: ServiceError) -> ServiceError:
+async def remove_orphan(talk: BrokerSession, thing: Resource, why: ServiceError) -> ServiceError:
     """Remove what a failed try may have left, unless it once was finished; returns what to raise.
 
     What cannot be removed now is removed by the next try, before anything else.
@@ -85,19 +85,19 @@ async def mend(talk: Conversation, thing: Thing, why: ServiceError) -> ServiceEr
         return why
     talk.grant_time_to_mend()
     try:
-        await _remove_orphan(talk, thing, known)
+        await _delete_orphan(talk, thing, known)
     except ServiceError as error:
         return type(why)(f"{why}; what it may have left is removed before the next try ({error})")
     return why
 
 
-async def _remove_orphan(talk: Conversation, thing: Thing, known: Note) -> None:
+async def _delete_orphan(talk: BrokerSession, thing: Resource, known: Note) -> None:
     notes.write(thing.file, replace(known, state="orphan"))
     await remove(talk, thing, known)
     notes.forget(thing.file)
 
 
-async def remove(talk: Conversation, thing: Thing, known: Note) -> None:
+async def remove(talk: BrokerSession, thing: Resource, known: Note) -> None:
     """Make sure that it is gone from the broker. Raises ServiceError as long as it may be there."""
     query = {"service_id": known.service_id, "plan_id": known.plan_id, "accepts_incomplete": "true"}
     answer = await talk.ask("DELETE", thing.path, query=query)
@@ -107,7 +107,7 @@ async def remove(talk: Conversation, thing: Thing, known: Note) -> None:
         raise refusal(talk, answer, f"remove the {thing.title}")
 
 
-async def follow(talk: Conversation, thing: Thing, known: Note, operation: str, *, deleting: bool = False) -> None:
+async def follow(talk: BrokerSession, thing: Resource, known: Note, operation: str, *, deleting: bool = False) -> None:
     """Ask again and again what became of an operation, until it succeeded or the step has to end.
 
     Raises OperationFailed; ServiceError when it is in progress still: to send the same request again is to go on.
@@ -127,11 +127,13 @@ async def follow(talk: Conversation, thing: Thing, known: Note, operation: str, 
         pause_s = min(pause_s * 1.5, talk.patience.longest_poll_s)
 
 
-async def _progress(talk: Conversation, thing: Thing, query: Mapping[str, str], *, deleting: bool) -> _Progress | None:
+async def _progress(
+    talk: BrokerSession, thing: Resource, query: Mapping[str, str], *, deleting: bool
+) -> _Progress | None:
     """How far an operation is, None when it is done. What is no answer is asked again, as the API wants it."""
     try:
         answer = await talk.ask("GET", f"{thing.path}/last_operation", query=query)
-    except Impossible:
+    except Misconfigured:
         raise
     except ServiceError as error:
         return _Progress(said=str(error), answered=False)
@@ -146,7 +148,7 @@ async def _progress(talk: Conversation, thing: Thing, query: Mapping[str, str], 
     return _Progress(said=said, retry_after_s=answer.retry_after_s)
 
 
-def refusal(talk: Conversation, answer: Answer, task: str) -> ServiceError:
+def refusal(talk: BrokerSession, answer: Answer, task: str) -> ServiceError:
     """An answer that is no success, in an operator's words: Impossible when asking again cannot help."""
     said = talk.said(answer.text("description"))
     because = f": {said}" if said else ""
@@ -154,9 +156,11 @@ def refusal(talk: Conversation, answer: Answer, task: str) -> ServiceError:
     if answer.status == 422 and code == "ConcurrencyError":
         return ServiceError(f"{talk.broker} is busy with another operation{because}")
     if answer.status == 422 and code == "AsyncRequired":
-        return Impossible(f"{talk.broker} cannot {task}: it does not see that operations may take their time{because}")
+        return Misconfigured(
+            f"{talk.broker} cannot {task}: it does not see that operations may take their time{because}"
+        )
     if answer.status in {400, 404, 412, 422}:
-        return Impossible(f"{talk.broker} refuses to {task} ({answer.status}){because}")
+        return Misconfigured(f"{talk.broker} refuses to {task} ({answer.status}){because}")
     if answer.status < 300:
         return ServiceError(f"{talk.broker} gave no usable answer when asked to {task} ({answer.status})")
     return ServiceError(f"{talk.broker} cannot {task}: it answers {answer.status}{because}")

@@ -11,19 +11,19 @@ from pathlib import Path
 
 from reconciler.planning.desired import Json
 from reconciler.services import client_programs
-from reconciler.services.provisioner import Client, Credentials, Grant, Impossible, Provision, ServiceError
+from reconciler.services.provisioner import Client, Credentials, Grant, Misconfigured, ServiceError, ServiceSpec
 from reconciler.services.types.broker import notes
 from reconciler.services.types.broker.catalog import Offering, Plan, chosen
-from reconciler.services.types.broker.client import Answer, Conversation, Patience, conversation
+from reconciler.services.types.broker.client import Answer, BrokerSession, Timeouts, session
 from reconciler.services.types.broker.notes import Note
 from reconciler.services.types.broker.operations import (
-    Differs,
-    Thing,
+    Conflict,
+    Resource,
     follow,
     make,
-    mend,
     refusal,
     remove,
+    remove_orphan,
 )
 from reconciler.services.types.broker.requests import (
     CONTEXT,
@@ -36,18 +36,18 @@ from reconciler.services.types.broker.requests import (
     texts_of,
 )
 
-_PATIENCE = Patience()
+_PATIENCE = Timeouts()
 
 
 class Broker:
     """The kind `broker`: an instance for each service, a binding for each grant."""
 
-    def __init__(self, patience: Patience = _PATIENCE) -> None:
+    def __init__(self, patience: Timeouts = _PATIENCE) -> None:
         self._patience = patience
 
-    async def provision(self, service: Provision) -> None:
+    async def provision(self, service: ServiceSpec) -> None:
         """Make the instance, or change its plan and parameters to what is asked. Raises Impossible, ServiceError."""
-        async with self._talk(service) as talk:
+        async with self._session(service) as talk:
             offering, plan = await chosen(talk, service)
             wanted = note_of(service, offering, plan)
             instance = instance_of(service, plan)
@@ -57,18 +57,18 @@ class Broker:
                 await _made(talk, instance, wanted, provision_body(service, wanted))
             notes.write(instance.file, replace(wanted, state="finished"))
 
-    async def bind(self, service: Provision, grant: Grant) -> Credentials:
+    async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:
         """Make the binding and return its credentials, the same when it is there. Raises Impossible, ServiceError."""
-        async with self._talk(service, grant) as talk:
+        async with self._session(service, grant) as talk:
             offering, plan = await chosen(talk, service)
             if not plan.bindable:
-                raise Impossible(f"plan {plan.name} of {offering.name} gives no credentials: apps cannot bind it")
+                raise Misconfigured(f"plan {plan.name} of {offering.name} gives no credentials: apps cannot bind it")
             binding = binding_of(service, grant, plan)
             body = await _bound(talk, binding, grant, offering, plan)
             for key, words in (("route_service_url", "requests led through it"), ("volume_mounts", "a volume mounted")):
                 if body.get(key):
-                    raise await mend(
-                        talk, binding, Impossible(f"{offering.name} wants {words}, which this host has no way to do")
+                    raise await remove_orphan(
+                        talk, binding, Misconfigured(f"{offering.name} wants {words}, which this host has no way to do")
                     )
             credentials = body.get("credentials")
             if not isinstance(credentials, dict) and not body.get("syslog_drain_url"):
@@ -77,9 +77,9 @@ class Broker:
             notes.write(binding.file, Note(service_id=offering.id, plan_id=plan.id, state="finished"))
             return credentials if isinstance(credentials, dict) else {}
 
-    async def examine(self, service: Provision, grant: Grant, credentials: Credentials) -> str | None:
+    async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:
         """Compare with what the broker holds; None also where it cannot be asked for a binding."""
-        async with self._talk(service, grant) as talk:
+        async with self._session(service, grant) as talk:
             offering, plan = await chosen(talk, service)
             if not offering.retrievable:
                 return None
@@ -91,71 +91,73 @@ class Broker:
             held = answer.body.get("credentials")
             return f"{talk.broker} holds other credentials" if isinstance(held, dict) and held != credentials else None
 
-    async def unbind(self, service: Provision, grant: Grant) -> None:
+    async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
         """Remove the binding; one that the broker does not know is removed."""
         binding = binding_of(service, grant)
         known = notes.read(binding.file) or notes.read(instance_of(service).file)
         if known is None:
             return
-        async with self._talk(service, grant) as talk:
+        async with self._session(service, grant) as talk:
             await remove(talk, binding, known)
             notes.forget(binding.file)
 
-    async def deprovision(self, service: Provision) -> None:
+    async def deprovision(self, service: ServiceSpec) -> None:
         """Remove the instance; needs no catalog, so it works when the broker no longer offers it."""
         instance = instance_of(service)
         known = notes.read(instance.file)
         if known is None:
             return
-        async with self._talk(service) as talk:
+        async with self._session(service) as talk:
             await remove(talk, instance, known)
             notes.forget(instance.file)
 
-    async def size_bytes(self, service: Provision) -> int | None:  # noqa: ARG002  # every kind is asked for it
+    async def size_bytes(self, service: ServiceSpec) -> int | None:  # noqa: ARG002  # every kind is asked for it
         """None: the API has no word for it."""
         return None
 
-    async def dump(self, service: Provision, file: Path) -> None:
-        raise Impossible(
+    async def back_up(self, service: ServiceSpec, file: Path) -> None:
+        raise Misconfigured(
             f"cannot dump {service.name} to {file.name}: brokers have no way to hand out what a service holds"
         )
 
-    async def restore(self, service: Provision, file: Path) -> None:
-        raise Impossible(
+    async def restore(self, service: ServiceSpec, file: Path) -> None:
+        raise Misconfigured(
             f"cannot restore {service.name} from {file.name}: brokers have no way to take in what was dumped"
         )
 
-    def client(self, service: Provision, credentials: Credentials) -> Client:
+    def client(self, service: ServiceSpec, credentials: Credentials) -> Client:
         """By the scheme of the credentials' uri; Impossible when that says nothing."""
         return client_programs.by_uri(service.name, credentials)
 
-    def _talk(self, service: Provision, grant: Grant | None = None) -> AbstractAsyncContextManager[Conversation]:
+    def _session(self, service: ServiceSpec, grant: Grant | None = None) -> AbstractAsyncContextManager[BrokerSession]:
         who: dict[str, Json] = (
             {"service": service.name} if grant is None else {"service": service.name, "app": grant.app}
         )
-        return conversation(service.server, self._patience, who, texts_of(parameters_of(service)))
+        return session(service.server, self._patience, who, texts_of(parameters_of(service)))
 
 
-async def _made(talk: Conversation, instance: Thing, wanted: Note, body: Mapping[str, Json]) -> None:
+async def _made(talk: BrokerSession, instance: Resource, wanted: Note, body: Mapping[str, Json]) -> None:
     """The instance is there. One that was finished and has other fields since is left as the broker has it."""
     try:
         await make(talk, instance, wanted, body)
-    except Differs as error:
+    except Conflict as error:
         known = notes.read(instance.file)
         if known is None or known.state != "finished" or not known.asks_the_same(wanted):
-            raise await mend(talk, instance, error) from error
+            raise await remove_orphan(talk, instance, error) from error
 
 
-async def _changed(talk: Conversation, service: Provision, offering: Offering, known: Note, wanted: Note) -> bool:
+async def _changed(talk: BrokerSession, service: ServiceSpec, offering: Offering, known: Note, wanted: Note) -> bool:
     """Change what is there into what is wanted; False when it is there no longer."""
     if known.service_id != wanted.service_id:
-        raise Impossible(f"{service.name} cannot become another service of {talk.broker}: ask for that by another name")
+        raise Misconfigured(
+            f"{service.name} cannot become another service of {talk.broker}: ask for that by another name"
+        )
     body: dict[str, Json] = {"service_id": wanted.service_id, "context": dict(CONTEXT)}
     if known.plan_id != wanted.plan_id:
         before = next((plan for plan in offering.plans if plan.id == known.plan_id), None)
         if not (before.updateable if before else offering.updateable):
             named = f" from {talk.said(before.name)}" if before else ""
-            raise Impossible(f"{offering.name} of {talk.broker} cannot change its plan{named} to {service.plan}")
+            raise Misconfigured(f"{offering.name} of {talk.broker} cannot change its plan{named} to {service.plan}")
         body |= {"plan_id": wanted.plan_id, "previous_values": {"plan_id": known.plan_id}}
     if known.parameters != wanted.parameters:
         body["parameters"] = parameters_of(service)
@@ -171,7 +173,7 @@ async def _changed(talk: Conversation, service: Provision, offering: Offering, k
 
 
 async def _bound(
-    talk: Conversation, binding: Thing, grant: Grant, offering: Offering, plan: Plan
+    talk: BrokerSession, binding: Resource, grant: Grant, offering: Offering, plan: Plan
 ) -> Mapping[str, Json]:
     """What the broker says of a binding that is there; empty when it cannot be got out of it."""
     note = Note(service_id=offering.id, plan_id=plan.id)
@@ -180,11 +182,11 @@ async def _bound(
         answer = await make(talk, binding, note, asked)
         if answer.status == 202 and not offering.retrievable:
             answer = await make(talk, binding, note, asked)
-    except Differs:
+    except Conflict:
         answer = Answer(status=409, body=None)
     if answer.status == 201 and answer.body is not None and not _opens(answer.body):
         broken = ServiceError(f"{talk.broker} made the {binding.title} and gave no credentials")
-        raise await mend(talk, binding, broken)
+        raise await remove_orphan(talk, binding, broken)
     if answer.body is not None and answer.status in {200, 201} and _opens(answer.body):
         return answer.body
     if not offering.retrievable:
@@ -201,10 +203,10 @@ def _opens(body: Mapping[str, Json]) -> bool:
     return any(body.get(key) is not None for key in keys)
 
 
-async def _discarded(talk: Conversation, binding: Thing, why: ServiceError) -> ServiceError:
+async def _discarded(talk: BrokerSession, binding: Resource, why: ServiceError) -> ServiceError:
     """Remove a binding that opens nothing, even one that was finished: nobody holds what nobody can be told."""
     known = notes.read(binding.file)
     if known is not None:
         notes.write(binding.file, replace(known, state="orphan"))
-    mended = await mend(talk, binding, why)
+    mended = await remove_orphan(talk, binding, why)
     return mended if mended is not why else ServiceError(f"{why}: it is made anew at the next try")

@@ -5,22 +5,22 @@ import uuid
 from collections.abc import Mapping
 
 from reconciler.planning.desired import Json, fingerprint
-from reconciler.services.provisioner import Grant, Impossible, Provision
+from reconciler.services.provisioner import Grant, Misconfigured, ServiceSpec
 from reconciler.services.types.broker.catalog import Offering, Plan
 from reconciler.services.types.broker.notes import Note
-from reconciler.services.types.broker.operations import Thing
+from reconciler.services.types.broker.operations import Resource
 
 CONTEXT: Mapping[str, Json] = {"platform": "reconciler"}
 _OURS = uuid.UUID("6f1d6a4e-6f0a-5d3b-9c55-0b6a3c1f7e21")
 _SECRET_LETTERS = 8
 
 
-def note_of(service: Provision, offering: Offering, plan: Plan) -> Note:
+def note_of(service: ServiceSpec, offering: Offering, plan: Plan) -> Note:
     parameters = parameters_of(service)
     try:
         json.dumps(parameters, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, TypeError):
-        raise Impossible(f"the parameters of {service.name} hold what JSON cannot say") from None
+        raise Misconfigured(f"the parameters of {service.name} hold what JSON cannot say") from None
     return Note(service_id=offering.id, plan_id=plan.id, parameters=fingerprint([service.id, parameters]))
 
 
@@ -46,12 +46,12 @@ def texts_of(found: Json) -> tuple[str, ...]:
     return (found,) if isinstance(found, str) and len(found) >= _SECRET_LETTERS else ()
 
 
-def parameters_of(service: Provision) -> dict[str, Json]:
+def parameters_of(service: ServiceSpec) -> dict[str, Json]:
     found = service.asked.get("parameters")
     return dict(found) if isinstance(found, dict) else {}
 
 
-def provision_body(service: Provision, wanted: Note) -> dict[str, Json]:
+def provision_body(service: ServiceSpec, wanted: Note) -> dict[str, Json]:
     """The body of a provision request. Old brokers insist on an organization and a space: this host is both."""
     body: dict[str, Json] = {
         "service_id": wanted.service_id,
@@ -64,8 +64,8 @@ def provision_body(service: Provision, wanted: Note) -> dict[str, Json]:
     return body | {"parameters": parameters} if parameters else body
 
 
-def instance_of(service: Provision, plan: Plan | None = None) -> Thing:
-    return Thing(
+def instance_of(service: ServiceSpec, plan: Plan | None = None) -> Resource:
+    return Resource(
         path=f"/v2/service_instances/{uuid.uuid5(_OURS, f'instance/{service.id}')}",
         title=f"instance of {service.name}",
         file=service.directory / "broker-instance.json",
@@ -73,8 +73,8 @@ def instance_of(service: Provision, plan: Plan | None = None) -> Thing:
     )
 
 
-def binding_of(service: Provision, grant: Grant, plan: Plan | None = None) -> Thing:
-    return Thing(
+def binding_of(service: ServiceSpec, grant: Grant, plan: Plan | None = None) -> Resource:
+    return Resource(
         path=f"{instance_of(service).path}/service_bindings/{uuid.uuid5(_OURS, f'binding/{grant.id}')}",
         title=f"binding of {grant.app} to {service.name}",
         file=service.directory / f"broker-binding-{grant.id}.json",

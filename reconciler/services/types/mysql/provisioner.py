@@ -15,9 +15,17 @@ from pathlib import Path
 from urllib.parse import quote
 
 from reconciler.services import server_tools
-from reconciler.services.connection_limit import Turns
-from reconciler.services.provisioner import Client, Credentials, Grant, Provision, ServiceError, called
-from reconciler.services.types.mysql.session import Door, NotLetIn, Session, account, admin_door, name_of, opened
+from reconciler.services.connection_limit import ConnectionLimit
+from reconciler.services.provisioner import Client, Credentials, Grant, ServiceError, ServiceSpec, called
+from reconciler.services.types.mysql.session import (
+    AuthenticationFailed,
+    ConnectionParams,
+    Session,
+    account,
+    admin_params,
+    name_of,
+    opened,
+)
 from reconciler.services.types.mysql.statements import drop_all, drop_user, make_database, open_to_user
 
 _STEP_S = 50.0
@@ -34,49 +42,49 @@ class Mysql:
     """One server or many; constructed once."""
 
     def __init__(self) -> None:
-        self._turns = Turns(_AT_ONCE)
+        self._turns = ConnectionLimit(_AT_ONCE)
 
-    async def provision(self, service: Provision) -> None:
+    async def provision(self, service: ServiceSpec) -> None:
         async with self._step(service) as session:
             await make_database(session, _name(service))
 
-    async def bind(self, service: Provision, grant: Grant) -> Credentials:
+    async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:
         async with self._step(service) as session:
             await make_database(session, _name(service))
             await open_to_user(session, _name(service), grant.user, grant.password.reveal())
         return _credentials(service, grant)
 
-    async def examine(self, service: Provision, grant: Grant, credentials: Credentials) -> str | None:
+    async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:
         async with self._turn(service):
             try:
-                async with self._opened(_app_door(service, credentials)) as session:
+                async with self._opened(_app_params(service, credentials)) as session:
                     await session.ask("SELECT 1")
-            except NotLetIn as error:
+            except AuthenticationFailed as error:
                 return f"user {grant.user} cannot get in: {error}"
         return None
 
-    async def unbind(self, service: Provision, grant: Grant) -> None:
+    async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
         async with self._step(service) as session:
             await drop_user(session, _name(service), grant.user)
 
-    async def deprovision(self, service: Provision) -> None:
+    async def deprovision(self, service: ServiceSpec) -> None:
         """Users whom nobody has taken back stay, and lose their rights: an admin may have let in others."""
         async with self._step(service) as session:
             await session.ask(f"DROP DATABASE IF EXISTS {name_of(_draft(service))}")
             await drop_all(session, _name(service))
             await session.ask(f"DROP USER IF EXISTS {account(_restorer(service))}")
 
-    async def size_bytes(self, service: Provision) -> int | None:
-        async with self._turn(service), self._opened(admin_door(service)) as session:
+    async def size_bytes(self, service: ServiceSpec) -> int | None:
+        async with self._turn(service), self._opened(admin_params(service)) as session:
             ((size,),) = await session.ask(
                 "SELECT sum(data_length + index_length) FROM information_schema.tables WHERE table_schema = %s",
                 _name(service),
             )
         return int(size or 0)
 
-    async def dump(self, service: Provision, file: Path) -> None:
+    async def back_up(self, service: ServiceSpec, file: Path) -> None:
         """By the server's own program, as SQL: one moment of all tables, with views, triggers, routines and events."""
-        door = admin_door(service)
+        door = admin_params(service)
         draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
         program = server_tools.found(_DUMPERS, _PACKAGE)
         argv = (
@@ -88,18 +96,18 @@ class Mysql:
                 server_tools.Tool(argv=argv, package=_PACKAGE, environment=door.environment, into=draft),
                 hide=_secrets(door),
             )
-            await asyncio.to_thread(server_tools.settle, draft, file)
+            await asyncio.to_thread(server_tools.publish, draft, file)
         finally:
             draft.unlink(missing_ok=True)
 
-    async def restore(self, service: Provision, file: Path) -> None:
+    async def restore(self, service: ServiceSpec, file: Path) -> None:
         """First into a database beside the service's: what cannot be read whole changes nothing.
 
         Then everything is dropped and read again; should that be interrupted, what is there is half of it, and the
         restore is to be done once more. The dump is read by a user with rights in this database only.
         """
         name, password = _name(service), secrets.token_urlsafe(32)
-        door = replace(admin_door(service), user=_restorer(service), password=password)
+        door = replace(admin_params(service), user=_restorer(service), password=password)
         nameless = file.with_name(f".{file.name}.{os.getpid()}.nameless")
         try:
             await asyncio.to_thread(_without_definers, file, nameless)
@@ -115,7 +123,7 @@ class Mysql:
         finally:
             nameless.unlink(missing_ok=True)
 
-    async def _read(self, door: Door, file: Path) -> None:
+    async def _read(self, door: ConnectionParams, file: Path) -> None:
         program = server_tools.found(_CLIENTS, _PACKAGE)
         argv = (program, *door.arguments, "--batch", "--binary-mode", f"--database={door.database}")
         await server_tools.run(
@@ -123,22 +131,22 @@ class Mysql:
             hide=_secrets(door),
         )
 
-    def client(self, service: Provision, credentials: Credentials) -> Client:
-        door = _app_door(service, credentials)
+    def client(self, service: ServiceSpec, credentials: Credentials) -> Client:
+        door = _app_params(service, credentials)
         program = Path(server_tools.found(_CLIENTS, _PACKAGE)).name
         return Client(argv=(program, *door.arguments, f"--database={door.database}"), environment=door.environment)
 
-    def _opened(self, door: Door) -> AbstractAsyncContextManager[Session]:
+    def _opened(self, door: ConnectionParams) -> AbstractAsyncContextManager[Session]:
         return opened(door)
 
-    def _turn(self, service: Provision, within_s: float = _STEP_S) -> AbstractAsyncContextManager[None]:
-        door = admin_door(service)
-        return self._turns.turn(door.server.name, str(door), within_s)
+    def _turn(self, service: ServiceSpec, within_s: float = _STEP_S) -> AbstractAsyncContextManager[None]:
+        door = admin_params(service)
+        return self._turns.slot(door.server.name, str(door), within_s)
 
     @asynccontextmanager
-    async def _step(self, service: Provision, within_s: float = _STEP_S) -> AsyncIterator[Session]:
+    async def _step(self, service: ServiceSpec, within_s: float = _STEP_S) -> AsyncIterator[Session]:
         """A session of the admin's that alone changes this service."""
-        door = admin_door(service)
+        door = admin_params(service)
         async with self._turn(service, within_s), self._opened(door) as session:
             ((got,),) = await session.ask("SELECT GET_LOCK(%s, %s)", f"reconciler-{service.id}", _LOCK_S)
             if got != 1:
@@ -146,22 +154,22 @@ class Mysql:
             yield session
 
 
-def _name(service: Provision) -> str:
+def _name(service: ServiceSpec) -> str:
     return called(service, _LONGEST)
 
 
-def _draft(service: Provision) -> str:
+def _draft(service: ServiceSpec) -> str:
     return f"{_name(service)}_restored"
 
 
-def _restorer(service: Provision) -> str:
+def _restorer(service: ServiceSpec) -> str:
     """Who reads a dump; at most 32 letters."""
     return f"restore_{service.id}"
 
 
-def _credentials(service: Provision, grant: Grant) -> Credentials:
+def _credentials(service: ServiceSpec, grant: Grant) -> Credentials:
     """v1's keys and `uri`; a socket is in the uri's query, where every reader of one finds it."""
-    admin = admin_door(service)
+    admin = admin_params(service)
     host = str(admin.server.options.get("app_host", admin.host))
     port = int(str(admin.server.options.get("app_port", admin.port)))
     name, password = _name(service), grant.password.reveal()
@@ -180,9 +188,9 @@ def _credentials(service: Provision, grant: Grant) -> Credentials:
     }
 
 
-def _app_door(service: Provision, credentials: Credentials) -> Door:
+def _app_params(service: ServiceSpec, credentials: Credentials) -> ConnectionParams:
     return replace(
-        admin_door(service),
+        admin_params(service),
         host=str(credentials["host"]),
         port=int(str(credentials["port"])),
         database=str(credentials["name"]),
@@ -191,7 +199,7 @@ def _app_door(service: Provision, credentials: Credentials) -> Door:
     )
 
 
-def _secrets(door: Door) -> tuple[str, ...]:
+def _secrets(door: ConnectionParams) -> tuple[str, ...]:
     return (door.password,) if door.password else ()
 
 

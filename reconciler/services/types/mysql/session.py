@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 import pymysql
 from pymysql.constants import CR, ER
 
-from reconciler.services.provisioner import Impossible, Provision, Server, ServiceError
+from reconciler.services.provisioner import Misconfigured, Server, ServiceError, ServiceSpec
 from reconciler.vault.secret import HIDDEN
 
 Row: TypeAlias = tuple[Any, ...]
@@ -37,16 +37,16 @@ _SHUT_OUT = frozenset({ER.BAD_DB_ERROR, 3118, 4151, 1862, 1820, 1698})
 _FULL = frozenset({ER.CON_COUNT_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED})
 
 
-class NotLetIn(ServiceError):
+class AuthenticationFailed(ServiceError):
     """The server is there, and does not accept these credentials."""
 
 
-class Gone(ServiceError):
+class SessionEnded(ServiceError):
     """The session that was to be ended has ended by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
+class ConnectionParams:
     """Where and as whom to connect. A host that begins with `/` is a socket."""
 
     server: Server
@@ -86,12 +86,12 @@ class Door:
         return {"MYSQL_PWD": self.password}
 
 
-def admin_door(service: Provision) -> Door:
+def admin_params(service: ServiceSpec) -> ConnectionParams:
     """The account that the host's settings name."""
     server = service.server
     if server is None:
-        raise Impossible(f"service {service.name}: no mysql server is set for it")
-    return Door(
+        raise Misconfigured(f"service {service.name}: no mysql server is set for it")
+    return ConnectionParams(
         server=server,
         host=server.host,
         port=server.port or 3306,
@@ -103,7 +103,7 @@ def admin_door(service: Provision) -> Door:
 class Session:
     """One connection, one statement at a time; what fails is a ServiceError in the server's own words."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: ConnectionParams) -> None:
         self._door = door
         self._thread = ThreadPoolExecutor(1, "mysql")
         self._line: socket.socket | None = None
@@ -177,7 +177,7 @@ class Session:
 
 
 @asynccontextmanager
-async def opened(door: Door) -> AsyncIterator[Session]:
+async def opened(door: ConnectionParams) -> AsyncIterator[Session]:
     """A session in which each statement stands for itself; NotLetIn when the credentials do not open the server."""
     session = Session(door)
     waiting = True
@@ -189,7 +189,7 @@ async def opened(door: Door) -> AsyncIterator[Session]:
         session.close(waiting=waiting)
 
 
-def _dialled(door: Door) -> socket.socket:
+def _dialled(door: ConnectionParams) -> socket.socket:
     """A connection that nothing was said on yet."""
     if door.socket is None:
         line = socket.create_connection((door.host, door.port), _CONNECT_S)
@@ -216,7 +216,7 @@ def account(user: str) -> str:
     return f"`{user}`@`%`"
 
 
-def _in_words(door: Door, error: Exception) -> ServiceError:
+def _in_words(door: ConnectionParams, error: Exception) -> ServiceError:
     if isinstance(error, TimeoutError):
         return ServiceError(f"{door} did not answer within {_CONNECT_S} s")
     if isinstance(error, ConnectionRefusedError | FileNotFoundError):
@@ -233,7 +233,7 @@ def _in_words(door: Door, error: Exception) -> ServiceError:
     if code in _FULL:
         return ServiceError(f"{door} has no free connection for user {door.user}")
     if code in _MAY_NOT:
-        return NotLetIn(f"{door} does not allow this to user {door.user}: {words}")
+        return AuthenticationFailed(f"{door} does not allow this to user {door.user}: {words}")
     if code in _SHUT_OUT:
-        return NotLetIn(f"{door} does not let user {door.user} in: {words}")
-    return Gone(words) if code == ER.NO_SUCH_THREAD else ServiceError(f"{door}: {words}")
+        return AuthenticationFailed(f"{door} does not let user {door.user} in: {words}")
+    return SessionEnded(words) if code == ER.NO_SUCH_THREAD else ServiceError(f"{door}: {words}")

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 
-from reconciler.services.types.mysql.session import Gone, Session, account, name_of
+from reconciler.services.types.mysql.session import Session, SessionEnded, account, name_of
 
 _LOOK_AGAIN_S = 0.05
 
@@ -83,6 +83,6 @@ async def _end_sessions(session: Session, user: str) -> None:
         if not found:
             return
         for (number,) in found:
-            with suppress(Gone):
+            with suppress(SessionEnded):
                 await session.ask(f"KILL CONNECTION {int(number)}")
         await asyncio.sleep(_LOOK_AGAIN_S)

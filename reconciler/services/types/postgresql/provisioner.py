@@ -14,9 +14,9 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from reconciler.services import server_tools
-from reconciler.services.connection_limit import Turns
-from reconciler.services.provisioner import Client, Credentials, Grant, Provision, ServiceError, called
-from reconciler.services.types.postgresql.session import CannotConnect, Door, Session, admin_door, opened
+from reconciler.services.connection_limit import ConnectionLimit
+from reconciler.services.provisioner import Client, Credentials, Grant, ServiceError, ServiceSpec, called
+from reconciler.services.types.postgresql.session import CannotConnect, ConnectionParams, Session, admin_params, opened
 from reconciler.services.types.postgresql.statements import (
     Inside,
     Names,
@@ -39,34 +39,34 @@ class Postgresql:
     """One server or many; constructed once."""
 
     def __init__(self) -> None:
-        self._turns = Turns(_AT_ONCE)
+        self._turns = ConnectionLimit(_AT_ONCE)
 
-    async def provision(self, service: Provision) -> None:
+    async def provision(self, service: ServiceSpec) -> None:
         async with self._step(service) as session:
             await make_database(session, _names(service), self._inside(service))
 
-    async def bind(self, service: Provision, grant: Grant) -> Credentials:
+    async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:
         async with self._step(service) as session:
             admin = await make_database(session, _names(service), self._inside(service))
             await open_to_user(session, _names(service), admin, grant.user, grant.password.reveal())
         return _credentials(service, grant)
 
-    async def examine(self, service: Provision, grant: Grant, credentials: Credentials) -> str | None:
+    async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:
         names = _names(service)
         async with self._turn(service):
             try:
-                async with self._opened(_app_door(service, credentials)) as session:
+                async with self._opened(_app_params(service, credentials)) as session:
                     ((acts_as,),) = await session.ask("SELECT current_user::text")
             except CannotConnect:
-                async with self._opened(admin_door(service)) as session:
+                async with self._opened(admin_params(service)) as session:
                     return await _why_locked_out(session, names, grant.user)
         return None if acts_as == names.owner else f"user {grant.user} does not act as {names.owner}, who owns the data"
 
-    async def unbind(self, service: Provision, grant: Grant) -> None:
+    async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
         async with self._step(service) as session:
             await drop_user(session, _names(service), grant.user, self._inside(service))
 
-    async def deprovision(self, service: Provision) -> None:
+    async def deprovision(self, service: ServiceSpec) -> None:
         names = _names(service)
         async with self._step(service) as session:
             for user in await users_of(session, names):
@@ -75,17 +75,17 @@ class Postgresql:
                 await drop_database(session, database)
             await session.do("DROP ROLE IF EXISTS {}", names.owner)
 
-    async def size_bytes(self, service: Provision) -> int | None:
-        async with self._turn(service), self._opened(admin_door(service)) as session:
+    async def size_bytes(self, service: ServiceSpec) -> int | None:
+        async with self._turn(service), self._opened(admin_params(service)) as session:
             found = await session.ask(
                 "SELECT pg_database_size(oid) FROM pg_database WHERE datname = %(name)s",
                 {"name": _names(service).database},
             )
         return int(found[0][0]) if found else None
 
-    async def dump(self, service: Provision, file: Path) -> None:
+    async def back_up(self, service: ServiceSpec, file: Path) -> None:
         """By pg_dump, in its custom format: without owners and rights, which a restore makes anew."""
-        door = admin_door(service, _names(service).database)
+        door = admin_params(service, _names(service).database)
         draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
         argv = ("pg_dump", "--format=custom", "--no-owner", "--no-privileges", "--no-password")
         try:
@@ -93,14 +93,14 @@ class Postgresql:
                 server_tools.Tool(argv=argv, package=_PACKAGE, environment=door.environment, into=draft),
                 hide=_secrets(door),
             )
-            await asyncio.to_thread(server_tools.settle, draft, file)
+            await asyncio.to_thread(server_tools.publish, draft, file)
         finally:
             draft.unlink(missing_ok=True)
 
-    async def restore(self, service: Provision, file: Path) -> None:
+    async def restore(self, service: ServiceSpec, file: Path) -> None:
         """Into a database beside the service's, which takes its place when all is in: until then nothing changes."""
         names = _names(service)
-        door = admin_door(service, names.draft)
+        door = admin_params(service, names.draft)
         argv = (
             *("pg_restore", "--no-owner", "--no-privileges", f"--role={names.owner}"),
             *("--exit-on-error", "--single-transaction", "--no-password", f"--dbname={names.draft}"),
@@ -117,35 +117,35 @@ class Postgresql:
             await swap_databases(session, names)
             await drop_database(session, names.replaced)
 
-    def client(self, service: Provision, credentials: Credentials) -> Client:
-        return Client(argv=("psql",), environment=_app_door(service, credentials).environment)
+    def client(self, service: ServiceSpec, credentials: Credentials) -> Client:
+        return Client(argv=("psql",), environment=_app_params(service, credentials).environment)
 
-    def _opened(self, door: Door) -> AbstractAsyncContextManager[Session]:
+    def _opened(self, door: ConnectionParams) -> AbstractAsyncContextManager[Session]:
         return opened(door)
 
-    def _inside(self, service: Provision) -> Inside:
-        return lambda database: self._opened(admin_door(service, database))
+    def _inside(self, service: ServiceSpec) -> Inside:
+        return lambda database: self._opened(admin_params(service, database))
 
-    def _turn(self, service: Provision, within_s: float = _STEP_S) -> AbstractAsyncContextManager[None]:
-        door = admin_door(service)
-        return self._turns.turn(door.server.name, str(door), within_s)
+    def _turn(self, service: ServiceSpec, within_s: float = _STEP_S) -> AbstractAsyncContextManager[None]:
+        door = admin_params(service)
+        return self._turns.slot(door.server.name, str(door), within_s)
 
     @asynccontextmanager
-    async def _step(self, service: Provision, within_s: float = _STEP_S) -> AsyncIterator[Session]:
+    async def _step(self, service: ServiceSpec, within_s: float = _STEP_S) -> AsyncIterator[Session]:
         """A session of the admin's that alone changes this service."""
-        async with self._turn(service, within_s), self._opened(admin_door(service)) as session:
+        async with self._turn(service, within_s), self._opened(admin_params(service)) as session:
             await session.ask("SELECT pg_advisory_lock(%(key)s)", {"key": _LOCK | int(service.id, 16)})
             yield session
 
 
-def _names(service: Provision) -> Names:
+def _names(service: ServiceSpec) -> Names:
     name = called(service, _LONGEST)
     return Names(owner=name, database=name, draft=f"{name}_restored", replaced=f"{name}_replaced")
 
 
-def _credentials(service: Provision, grant: Grant) -> Credentials:
+def _credentials(service: ServiceSpec, grant: Grant) -> Credentials:
     """v1's keys and `uri`; over a socket the directory is in the uri's query, where every reader of one finds it."""
-    admin = admin_door(service)
+    admin = admin_params(service)
     host = str(admin.server.options.get("app_host", admin.host))
     port = int(str(admin.server.options.get("app_port", admin.port)))
     name, password = called(service, _LONGEST), grant.password.reveal()
@@ -165,9 +165,9 @@ def _credentials(service: Provision, grant: Grant) -> Credentials:
     }
 
 
-def _app_door(service: Provision, credentials: Credentials) -> Door:
+def _app_params(service: ServiceSpec, credentials: Credentials) -> ConnectionParams:
     return replace(
-        admin_door(service),
+        admin_params(service),
         host=str(credentials["host"]),
         port=int(str(credentials["port"])),
         database=str(credentials["name"]),
@@ -202,5 +202,5 @@ async def _why_locked_out(session: Session, names: Names, user: str) -> str:
     return f"the password of user {user} is not accepted"
 
 
-def _secrets(door: Door) -> tuple[str, ...]:
+def _secrets(door: ConnectionParams) -> tuple[str, ...]:
     return (door.password,) if door.password else ()

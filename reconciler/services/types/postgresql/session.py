@@ -8,7 +8,7 @@ from typing import Any, LiteralString, TypeAlias
 import psycopg
 from psycopg import sql
 
-from reconciler.services.provisioner import Impossible, Provision, Server, ServiceError
+from reconciler.services.provisioner import Misconfigured, Server, ServiceError, ServiceSpec
 from reconciler.vault.secret import HIDDEN
 
 Statement: TypeAlias = LiteralString | sql.Composed | sql.SQL
@@ -25,7 +25,7 @@ class CannotConnect(ServiceError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
+class ConnectionParams:
     """Where and as whom to connect. A host that begins with `/` is the directory of a socket."""
 
     server: Server
@@ -62,12 +62,12 @@ class Door:
         }
 
 
-def admin_door(service: Provision, database: str | None = None) -> Door:
+def admin_params(service: ServiceSpec, database: str | None = None) -> ConnectionParams:
     """The account that the host's settings name, in the database it administers from or in another."""
     server = service.server
     if server is None:
-        raise Impossible(f"service {service.name}: no postgresql server is set for it")
-    return Door(
+        raise Misconfigured(f"service {service.name}: no postgresql server is set for it")
+    return ConnectionParams(
         server=server,
         host=server.host,
         port=server.port or 5432,
@@ -80,7 +80,7 @@ def admin_door(service: Provision, database: str | None = None) -> Door:
 class Session:
     """One connection, one statement at a time; what fails is a ServiceError in the server's own words."""
 
-    def __init__(self, door: Door, connection: psycopg.AsyncConnection[Row]) -> None:
+    def __init__(self, door: ConnectionParams, connection: psycopg.AsyncConnection[Row]) -> None:
         self._door = door
         self._connection = connection
 
@@ -109,7 +109,7 @@ class Session:
 
 
 @asynccontextmanager
-async def opened(door: Door) -> AsyncIterator[Session]:
+async def opened(door: ConnectionParams) -> AsyncIterator[Session]:
     """A session in which each statement is a transaction of its own; CannotConnect when there is none to be had."""
     try:
         connection = await psycopg.AsyncConnection[Row].connect(
@@ -130,14 +130,14 @@ async def opened(door: Door) -> AsyncIterator[Session]:
         raise CannotConnect(_why_shut(door, error)) from None
     try:
         if connection.info.server_version < _OLDEST:
-            raise Impossible(f"{door} is older than PostgreSQL 10")
+            raise Misconfigured(f"{door} is older than PostgreSQL 10")
         yield Session(door, connection)
     finally:
         await connection.close()
 
 
 @contextmanager
-def _in_words(door: Door) -> Iterator[None]:
+def _in_words(door: ConnectionParams) -> Iterator[None]:
     try:
         yield
     except psycopg.errors.InsufficientPrivilege as error:
@@ -150,7 +150,7 @@ def _in_words(door: Door) -> Iterator[None]:
         raise ServiceError(f"{door}: {_said(door, error)}") from None
 
 
-def _why_shut(door: Door, error: psycopg.Error) -> str:
+def _why_shut(door: ConnectionParams, error: psycopg.Error) -> str:
     words = str(error)
     if isinstance(error, psycopg.errors.ConnectionTimeout) or "timeout expired" in words:
         return f"{door} did not answer within {_CONNECT_S} s"
@@ -161,7 +161,7 @@ def _why_shut(door: Door, error: psycopg.Error) -> str:
     return f"{door} does not let {door.who} in: {_said(door, error)}"
 
 
-def _said(door: Door, error: psycopg.Error) -> str:
+def _said(door: ConnectionParams, error: psycopg.Error) -> str:
     """The first line of what the server or its library said: names, no statement, and never a password."""
     words = error.diag.message_primary or str(error).strip().partition("\n")[0] or type(error).__name__
     if door.password:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import httpx
 
 from reconciler.services import server_tools
-from reconciler.services.provisioner import Impossible, Provision, Server, ServiceError
+from reconciler.services.provisioner import Misconfigured, Server, ServiceError, ServiceSpec
 
 _CONNECT_S = 5
 _ANSWER_S = 30
@@ -49,9 +49,9 @@ class Administration(Protocol):
     async def size_bytes(self, vhost: str) -> int | None: ...
 
 
-def server_of(service: Provision) -> Server:
+def server_of(service: ServiceSpec) -> Server:
     if service.server is None:
-        raise Impossible(f"service {service.name}: no rabbitmq server is set for it")
+        raise Misconfigured(f"service {service.name}: no rabbitmq server is set for it")
     return service.server
 
 

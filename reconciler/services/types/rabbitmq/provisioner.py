@@ -6,15 +6,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from reconciler.services.connection_limit import Turns
+from reconciler.services.connection_limit import ConnectionLimit
 from reconciler.services.provisioner import (
     Client,
     Credentials,
     Grant,
-    Impossible,
-    Provision,
+    Misconfigured,
     Server,
     ServiceError,
+    ServiceSpec,
     called,
 )
 from reconciler.services.types.rabbitmq.admin import Administration, administration, authority, said_of, server_of
@@ -31,20 +31,20 @@ class Rabbitmq:
     """One server or many; constructed once."""
 
     def __init__(self) -> None:
-        self._turns = Turns(_AT_ONCE)
+        self._turns = ConnectionLimit(_AT_ONCE)
 
-    async def provision(self, service: Provision) -> None:
+    async def provision(self, service: ServiceSpec) -> None:
         async with self._step(service) as broker:
             await broker.make_vhost(_vhost(service))
 
-    async def bind(self, service: Provision, grant: Grant) -> Credentials:
+    async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:
         async with self._step(service) as broker:
             await broker.make_vhost(_vhost(service))
             await broker.make_user(grant.user, grant.password.reveal())
             await broker.permit(grant.user, _vhost(service))
         return _credentials(service, grant)
 
-    async def examine(self, service: Provision, grant: Grant, credentials: Credentials) -> str | None:
+    async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:
         """By AMQP, for what the app uses is not the management API."""
         server = server_of(service)
         login = _login(server, credentials)
@@ -63,33 +63,33 @@ class Rabbitmq:
         except OSError as error:
             raise ServiceError(f"{said} cannot be reached: {error.strerror or type(error).__name__}") from None
 
-    async def unbind(self, service: Provision, grant: Grant) -> None:
+    async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
         async with self._step(service) as broker:
             await broker.drop_user(grant.user)
 
-    async def deprovision(self, service: Provision) -> None:
+    async def deprovision(self, service: ServiceSpec) -> None:
         """Users whom nobody has taken back stay, and have no right anywhere: an admin may have let in others."""
         async with self._step(service) as broker:
             await broker.drop_vhost(_vhost(service))
 
-    async def size_bytes(self, service: Provision) -> int | None:
+    async def size_bytes(self, service: ServiceSpec) -> int | None:
         async with self._step(service) as broker:
             return await broker.size_bytes(_vhost(service))
 
-    async def dump(self, service: Provision, file: Path) -> None:  # noqa: ARG002 -- there is nothing it could write
-        raise Impossible(f"service {service.name}: RabbitMQ has no way to write down the messages it holds")
+    async def back_up(self, service: ServiceSpec, file: Path) -> None:  # noqa: ARG002 -- there is nothing it could write
+        raise Misconfigured(f"service {service.name}: RabbitMQ has no way to write down the messages it holds")
 
-    async def restore(self, service: Provision, file: Path) -> None:  # noqa: ARG002 -- the same
-        raise Impossible(f"service {service.name}: RabbitMQ has no way to read back messages")
+    async def restore(self, service: ServiceSpec, file: Path) -> None:  # noqa: ARG002 -- the same
+        raise Misconfigured(f"service {service.name}: RabbitMQ has no way to read back messages")
 
-    def client(self, service: Provision, credentials: Credentials) -> Client:  # noqa: ARG002 -- the same
-        raise Impossible(f"service {service.name}: RabbitMQ has no client program that keeps a password to itself")
+    def client(self, service: ServiceSpec, credentials: Credentials) -> Client:  # noqa: ARG002 -- the same
+        raise Misconfigured(f"service {service.name}: RabbitMQ has no client program that keeps a password to itself")
 
     @asynccontextmanager
-    async def _step(self, service: Provision) -> AsyncIterator[Administration]:
+    async def _step(self, service: ServiceSpec) -> AsyncIterator[Administration]:
         server = server_of(service)
         async with (
-            self._turns.turn(server.name, said_of(server), _STEP_S),
+            self._turns.slot(server.name, said_of(server), _STEP_S),
             self._administration(server) as broker,
         ):
             yield broker
@@ -100,11 +100,11 @@ class Rabbitmq:
             yield broker
 
 
-def _vhost(service: Provision) -> str:
+def _vhost(service: ServiceSpec) -> str:
     return called(service, _LONGEST)
 
 
-def _credentials(service: Provision, grant: Grant) -> Credentials:
+def _credentials(service: ServiceSpec, grant: Grant) -> Credentials:
     server = server_of(service)
     host = str(server.options.get("app_host", server.host))
     port = int(str(server.options.get("app_port", server.port or (5671 if authority(server) else 5672))))

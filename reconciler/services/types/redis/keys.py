@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
-from reconciler.services.provisioner import Impossible
+from reconciler.services.provisioner import Misconfigured
 from reconciler.services.server_tools import readable
 from reconciler.services.types.redis.session import Session
 
@@ -86,7 +86,7 @@ def check(file: Path) -> None:
     except (ValueError, UnicodeError):
         first = last = count = None
     if first != _FORMAT or last != {"keys": count}:
-        raise Impossible(f"{file.name} is not a whole dump of a redis service")
+        raise Misconfigured(f"{file.name} is not a whole dump of a redis service")
 
 
 async def read(inside: Inside, prefix: str, file: Path, database: int | None) -> None:

@@ -1,6 +1,6 @@
 """Which numbered database of a Redis server before 6 is whose: a hash in its database 0, from the number to the id."""
 
-from reconciler.services.provisioner import Impossible, Provision
+from reconciler.services.provisioner import Misconfigured, ServiceSpec
 from reconciler.services.types.redis.keys import Inside, databases
 from reconciler.services.types.redis.session import Session
 
@@ -25,18 +25,18 @@ return -1
 """
 
 
-async def number_of(session: Session, service: Provision) -> int:
+async def number_of(session: Session, service: ServiceSpec) -> int:
     """The number that is the service's from now on."""
     told = await session.do("CONFIG GET", "databases")
     count = next(iter(told.values()), _USUAL)
     full = await databases(session)
     number = int(await session.do("EVAL", _TAKE, 1, _KEY, service.id, int(count), *full))
     if number < 0:
-        raise Impossible(f"no database of the redis server is free for service {service.name}: it has {int(count)}")
+        raise Misconfigured(f"no database of the redis server is free for service {service.name}: it has {int(count)}")
     return number
 
 
-async def forget_number(session: Session, service: Provision, inside: Inside) -> None:
+async def forget_number(session: Session, service: ServiceSpec, inside: Inside) -> None:
     """Empty it, then let it go."""
     owned = await session.do("HGETALL", _KEY)
     for number, owner in owned.items():

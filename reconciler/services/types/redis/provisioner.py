@@ -14,11 +14,17 @@ from urllib.parse import quote
 
 from reconciler.planning.desired import Json
 from reconciler.services import server_tools
-from reconciler.services.connection_limit import Turns
-from reconciler.services.provisioner import Client, Credentials, Grant, Impossible, Provision, ServiceError, called
+from reconciler.services.connection_limit import ConnectionLimit
+from reconciler.services.provisioner import Client, Credentials, Grant, Misconfigured, ServiceError, ServiceSpec, called
 from reconciler.services.types.redis import acl, keys
 from reconciler.services.types.redis.numbers import forget_number, number_of
-from reconciler.services.types.redis.session import Door, NotLetIn, Session, admin_door, opened
+from reconciler.services.types.redis.session import (
+    AuthenticationFailed,
+    ConnectionParams,
+    Session,
+    admin_params,
+    opened,
+)
 
 _STEP_S = 50.0
 _AT_ONCE = 8
@@ -29,18 +35,18 @@ class Redis:
     """One server or many; constructed once."""
 
     def __init__(self) -> None:
-        self._turns = Turns(_AT_ONCE)
+        self._turns = ConnectionLimit(_AT_ONCE)
 
-    async def provision(self, service: Provision) -> None:
+    async def provision(self, service: ServiceSpec) -> None:
         async with self._step(service) as session:
             if not await self._knows_users(session):
                 await number_of(session, service)
-            elif await acl.everybody_is_let_in(session) and not admin_door(service).server.options.get("open"):
-                raise Impossible(
-                    f"{admin_door(service)} lets everybody in without a password: set requirepass, or open: true"
+            elif await acl.everybody_is_let_in(session) and not admin_params(service).server.options.get("open"):
+                raise Misconfigured(
+                    f"{admin_params(service)} lets everybody in without a password: set requirepass, or open: true"
                 )
 
-    async def bind(self, service: Provision, grant: Grant) -> Credentials:
+    async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:
         async with self._step(service) as session:
             version = await acl.version_of(session)
             if version < acl.ACL_SINCE:
@@ -50,23 +56,23 @@ class Redis:
             await acl.keep_users(session)
         return _credentials(service, grant, 0)
 
-    async def examine(self, service: Provision, grant: Grant, credentials: Credentials) -> str | None:
+    async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:
         async with self._turn(service):
             try:
-                async with self._opened(_app_door(service, credentials)) as session:
+                async with self._opened(_app_params(service, credentials)) as session:
                     await session.do("GET", f"{credentials.get('prefix', '')}reconciler")
-            except NotLetIn as error:
+            except AuthenticationFailed as error:
                 return f"user {grant.user} cannot get at its keys: {error}"
         return None
 
-    async def unbind(self, service: Provision, grant: Grant) -> None:
+    async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
         """A user that goes takes its connections with it. On a server without users this does nothing."""
         async with self._step(service) as session:
             if await self._knows_users(session):
                 await session.do("ACL DELUSER", grant.user)
                 await acl.keep_users(session)
 
-    async def deprovision(self, service: Provision) -> None:
+    async def deprovision(self, service: ServiceSpec) -> None:
         async with self._step(service) as session:
             if not await self._knows_users(session):
                 await forget_number(session, service, self._inside(service))
@@ -76,10 +82,10 @@ class Redis:
             await acl.keep_users(session)
             await self._empty(service, session)
 
-    async def size_bytes(self, service: Provision) -> int | None:  # noqa: ARG002 -- counting would mean to read every key of the server
+    async def size_bytes(self, service: ServiceSpec) -> int | None:  # noqa: ARG002 -- counting would mean to read every key of the server
         return None
 
-    async def dump(self, service: Provision, file: Path) -> None:
+    async def back_up(self, service: ServiceSpec, file: Path) -> None:
         draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
         try:
             async with self._step(service, server_tools.LONGEST_S) as session:
@@ -92,13 +98,13 @@ class Redis:
                         async with self._inside(service)(number) as within:
                             count += await keys.write(within, number, prefix, writing)
                     keys.end(writing, count)
-            await asyncio.to_thread(server_tools.settle, draft, file)
+            await asyncio.to_thread(server_tools.publish, draft, file)
         except OSError as error:
             raise ServiceError(f"cannot write {file}: {error.strerror}") from None
         finally:
             draft.unlink(missing_ok=True)
 
-    async def restore(self, service: Provision, file: Path) -> None:
+    async def restore(self, service: ServiceSpec, file: Path) -> None:
         """What is there goes and what was dumped comes, key by key; interrupted, it is to be done once more."""
         await asyncio.to_thread(keys.check, file)
         async with self._step(service, server_tools.LONGEST_S) as session:
@@ -111,8 +117,8 @@ class Redis:
                 await within.do("FLUSHDB")
             await keys.read(self._inside(service), "", file, number)
 
-    def client(self, service: Provision, credentials: Credentials) -> Client:
-        door = _app_door(service, credentials)
+    def client(self, service: ServiceSpec, credentials: Credentials) -> Client:
+        door = _app_params(service, credentials)
         where = ("-s", door.host) if door.is_socket else ("-h", door.host, "-p", str(door.port))
         encrypted = ("--tls", "--cacert", door.authority) if door.authority else ()
         user = ("--user", door.user) if door.user else ()
@@ -121,7 +127,7 @@ class Redis:
             environment={"REDISCLI_AUTH": door.password} if door.password else {},
         )
 
-    async def _empty(self, service: Provision, session: Session) -> None:
+    async def _empty(self, service: ServiceSpec, session: Session) -> None:
         for number in await keys.databases(session):
             async with self._inside(service)(number) as within:
                 await keys.remove(within, _prefix(service))
@@ -129,29 +135,29 @@ class Redis:
     async def _knows_users(self, session: Session) -> bool:
         return await acl.version_of(session) >= acl.ACL_SINCE
 
-    def _opened(self, door: Door) -> AbstractAsyncContextManager[Session]:
+    def _opened(self, door: ConnectionParams) -> AbstractAsyncContextManager[Session]:
         return opened(door)
 
-    def _inside(self, service: Provision) -> keys.Inside:
-        return lambda number: self._opened(admin_door(service, number))
+    def _inside(self, service: ServiceSpec) -> keys.Inside:
+        return lambda number: self._opened(admin_params(service, number))
 
-    def _turn(self, service: Provision, within_s: float = _STEP_S) -> AbstractAsyncContextManager[None]:
-        door = admin_door(service)
-        return self._turns.turn(door.server.name, str(door), within_s)
+    def _turn(self, service: ServiceSpec, within_s: float = _STEP_S) -> AbstractAsyncContextManager[None]:
+        door = admin_params(service)
+        return self._turns.slot(door.server.name, str(door), within_s)
 
     @asynccontextmanager
-    async def _step(self, service: Provision, within_s: float = _STEP_S) -> AsyncIterator[Session]:
-        async with self._turn(service, within_s), self._opened(admin_door(service)) as session:
+    async def _step(self, service: ServiceSpec, within_s: float = _STEP_S) -> AsyncIterator[Session]:
+        async with self._turn(service, within_s), self._opened(admin_params(service)) as session:
             yield session
 
 
-def _prefix(service: Provision) -> str:
+def _prefix(service: ServiceSpec) -> str:
     return f"{called(service, _LONGEST)}:"
 
 
-def _credentials(service: Provision, grant: Grant | None, number: int) -> Credentials:
+def _credentials(service: ServiceSpec, grant: Grant | None, number: int) -> Credentials:
     """v1's keys and `uri`; with a user also `prefix`, which every key and channel must begin with."""
-    admin = admin_door(service)
+    admin = admin_params(service)
     host = str(admin.server.options.get("app_host", admin.host))
     port = int(str(admin.server.options.get("app_port", admin.port)))
     password = grant.password.reveal() if grant else admin.password
@@ -176,10 +182,10 @@ def _credentials(service: Provision, grant: Grant | None, number: int) -> Creden
     return said
 
 
-def _app_door(service: Provision, credentials: Credentials) -> Door:
+def _app_params(service: ServiceSpec, credentials: Credentials) -> ConnectionParams:
     user, password = credentials.get("user"), credentials.get("password")
     return replace(
-        admin_door(service, int(str(credentials["db"]))),
+        admin_params(service, int(str(credentials["db"]))),
         host=str(credentials["host"]),
         port=int(str(credentials["port"])),
         user=None if user is None else str(user),

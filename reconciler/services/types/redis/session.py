@@ -14,7 +14,7 @@ from redis.asyncio.connection import ConnectionPool, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from reconciler.services.provisioner import Impossible, Provision, Server, ServiceError
+from reconciler.services.provisioner import Misconfigured, Server, ServiceError, ServiceSpec
 from reconciler.vault.secret import HIDDEN
 
 _CONNECT_S = 5
@@ -22,12 +22,12 @@ _COMMAND_S = 30
 _LONGEST_WORDS = 300
 
 
-class NotLetIn(ServiceError):
+class AuthenticationFailed(ServiceError):
     """The server is there, and does not accept these credentials, or not for this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
+class ConnectionParams:
     """Where, as whom, and into which numbered database. A host that begins with `/` is a socket."""
 
     server: Server
@@ -52,12 +52,12 @@ class Door:
         return None if named is None else str(named)
 
 
-def admin_door(service: Provision, database: int = 0) -> Door:
+def admin_params(service: ServiceSpec, database: int = 0) -> ConnectionParams:
     """The account that the host's settings name; without a user, the password is the server's own."""
     server = service.server
     if server is None:
-        raise Impossible(f"service {service.name}: no redis server is set for it")
-    return Door(
+        raise Misconfigured(f"service {service.name}: no redis server is set for it")
+    return ConnectionParams(
         server=server,
         host=server.host,
         port=server.port or 6379,
@@ -70,7 +70,7 @@ def admin_door(service: Provision, database: int = 0) -> Door:
 class Session:
     """One connection, one command at a time; what fails is a ServiceError in the server's own words."""
 
-    def __init__(self, door: Door, connection: Connection) -> None:
+    def __init__(self, door: ConnectionParams, connection: Connection) -> None:
         self._door = door
         self._connection = connection
 
@@ -83,7 +83,7 @@ class Session:
 
 
 @asynccontextmanager
-async def opened(door: Door) -> AsyncIterator[Session]:
+async def opened(door: ConnectionParams) -> AsyncIterator[Session]:
     """A session that is tried, so that it is known to be one."""
     how: dict[str, Any] = {
         "db": door.database,
@@ -115,16 +115,16 @@ async def opened(door: Door) -> AsyncIterator[Session]:
         await pool.disconnect()
 
 
-def _in_words(door: Door, error: Exception) -> ServiceError:
+def _in_words(door: ConnectionParams, error: Exception) -> ServiceError:
     who = f"user {door.user}" if door.user else "whoever has its password"
     words = str(error)
     if door.password:
         words = words.replace(door.password, HIDDEN)
     words = words[:_LONGEST_WORDS]
     if isinstance(error, failure.AuthenticationError):
-        return NotLetIn(f"{door} does not let {who} in: {words}")
+        return AuthenticationFailed(f"{door} does not let {who} in: {words}")
     if isinstance(error, failure.NoPermissionError):
-        return NotLetIn(f"{door} does not allow this to {who}: {words}")
+        return AuthenticationFailed(f"{door} does not allow this to {who}: {words}")
     if isinstance(error, failure.BusyLoadingError):
         return ServiceError(f"{door} is still loading its data")
     if isinstance(error, failure.TimeoutError | TimeoutError):

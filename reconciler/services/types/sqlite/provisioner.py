@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from reconciler.planning.desired import Json
-from reconciler.services.provisioner import Client, Credentials, Grant, Provision, ServiceError
+from reconciler.services.provisioner import Client, Credentials, Grant, ServiceError, ServiceSpec
 
 _PATIENCE_S = 30.0
 
@@ -20,66 +20,66 @@ _PATIENCE_S = 30.0
 class Sqlite:
     """The kind `sqlite`."""
 
-    async def provision(self, service: Provision) -> None:
+    async def provision(self, service: ServiceSpec) -> None:
         """Make an empty database, or leave the one that is there."""
         await asyncio.to_thread(_made, service)
 
-    async def bind(self, service: Provision, grant: Grant) -> Credentials:  # noqa: ARG002  nobody has to be let in
+    async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:  # noqa: ARG002  nobody has to be let in
         """Where the file is; made when somebody removed it."""
         await asyncio.to_thread(_made, service)
         return _credentials(service)
 
-    async def examine(self, service: Provision, grant: Grant, credentials: Credentials) -> str | None:  # noqa: ARG002
+    async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:  # noqa: ARG002
         """Open it as the app would, and read its first page."""
         if dict(credentials) != _credentials(service):
             return "the state directory has moved since"
         return await asyncio.to_thread(_wrong, _file(service))
 
-    async def unbind(self, service: Provision, grant: Grant) -> None:
+    async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
         """Nothing was given that could be taken back."""
 
-    async def deprovision(self, service: Provision) -> None:
+    async def deprovision(self, service: ServiceSpec) -> None:
         """Remove the file with all that lies beside it."""
         await asyncio.to_thread(shutil.rmtree, service.directory, ignore_errors=True)
         if service.directory.exists():
             raise ServiceError(f"cannot remove {service.directory} with all that is in it")
 
-    async def size_bytes(self, service: Provision) -> int | None:
+    async def size_bytes(self, service: ServiceSpec) -> int | None:
         """The file and its log."""
         sizes = [place.stat().st_size for place in _files(service) if place.exists()]
         return sum(sizes) if sizes else None
 
-    async def dump(self, service: Provision, file: Path) -> None:
+    async def back_up(self, service: ServiceSpec, file: Path) -> None:
         """A database of the same content, taken while apps go on writing."""
         await asyncio.to_thread(_copied, _file(service), file, f"cannot back up {service.name}")
 
-    async def restore(self, service: Provision, file: Path) -> None:
+    async def restore(self, service: ServiceSpec, file: Path) -> None:
         """Write the content of another database over this one, in one transaction; whoever has it open sees it."""
         await asyncio.to_thread(_checked, file)
         await asyncio.to_thread(_copied, file, _file(service), f"cannot restore {service.name}")
 
-    def client(self, service: Provision, credentials: Credentials) -> Client:  # noqa: ARG002  the path says it all
+    def client(self, service: ServiceSpec, credentials: Credentials) -> Client:  # noqa: ARG002  the path says it all
         """sqlite3 where it is installed, else a small one of our own."""
         found = shutil.which("sqlite3")
         argv = (found,) if found else (sys.executable, "-m", "reconciler.services.types.sqlite.shell")
         return Client(argv=(*argv, str(_file(service))), environment={})
 
 
-def _file(service: Provision) -> Path:
+def _file(service: ServiceSpec) -> Path:
     return service.directory / f"{service.name}.sqlite3"
 
 
-def _files(service: Provision) -> tuple[Path, Path]:
+def _files(service: ServiceSpec) -> tuple[Path, Path]:
     file = _file(service)
     return file, file.with_name(f"{file.name}-wal")
 
 
-def _credentials(service: Provision) -> dict[str, Json]:
+def _credentials(service: ServiceSpec) -> dict[str, Json]:
     path = str(_file(service))
     return {"name": service.name, "path": path, "filename": path, "uri": f"sqlite:///{quote(path)}"}
 
 
-def _made(service: Provision) -> None:
+def _made(service: ServiceSpec) -> None:
     file = _file(service)
     try:
         service.directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from reconciler.linux.child_processes import end, started
 from reconciler.planning.desired import Json
 from reconciler.services import client_programs
-from reconciler.services.provisioner import Client, Credentials, Grant, Impossible, Provision, ServiceError
+from reconciler.services.provisioner import Client, Credentials, Grant, Misconfigured, ServiceError, ServiceSpec
 from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
 
 _COMMAND_S = 30.0
@@ -22,38 +22,38 @@ _MOST_BYTES = 1024 * 1024
 class UserProvided:
     """The kind `user-provided`."""
 
-    async def provision(self, service: Provision) -> None:
+    async def provision(self, service: ServiceSpec) -> None:
         """There is nothing to make."""
 
-    async def bind(self, service: Provision, grant: Grant) -> Credentials:  # noqa: ARG002  every app gets the same
+    async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:  # noqa: ARG002  every app gets the same
         """What the manifest points at says now."""
         return await _credentials(service)
 
-    async def examine(self, service: Provision, grant: Grant, credentials: Credentials) -> str | None:  # noqa: ARG002
+    async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:  # noqa: ARG002
         """Whether it still says the same."""
         return None if await _credentials(service) == dict(credentials) else "what it is made from says something else"
 
-    async def unbind(self, service: Provision, grant: Grant) -> None:
+    async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
         """Whoever made the credentials takes them back."""
 
-    async def deprovision(self, service: Provision) -> None:
+    async def deprovision(self, service: ServiceSpec) -> None:
         """Nothing of it is ours."""
 
-    async def size_bytes(self, service: Provision) -> int | None:  # noqa: ARG002
+    async def size_bytes(self, service: ServiceSpec) -> int | None:  # noqa: ARG002
         return None
 
-    async def dump(self, service: Provision, file: Path) -> None:  # noqa: ARG002
-        raise Impossible(f"{service.name} is user-provided: what it holds is not known here, so it is not backed up")
+    async def back_up(self, service: ServiceSpec, file: Path) -> None:  # noqa: ARG002
+        raise Misconfigured(f"{service.name} is user-provided: what it holds is not known here, so it is not backed up")
 
-    async def restore(self, service: Provision, file: Path) -> None:  # noqa: ARG002
-        raise Impossible(f"{service.name} is user-provided: what it holds is not known here, so it is not restored")
+    async def restore(self, service: ServiceSpec, file: Path) -> None:  # noqa: ARG002
+        raise Misconfigured(f"{service.name} is user-provided: what it holds is not known here, so it is not restored")
 
-    def client(self, service: Provision, credentials: Credentials) -> Client:
+    def client(self, service: ServiceSpec, credentials: Credentials) -> Client:
         """By the scheme of its uri; Impossible when that says nothing."""
         return client_programs.by_uri(service.name, credentials)
 
 
-async def _credentials(service: Provision) -> dict[str, Json]:
+async def _credentials(service: ServiceSpec) -> dict[str, Json]:
     asked, found = service.asked, dict[str, Json]()
     try:
         if "command" in asked:
