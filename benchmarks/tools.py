@@ -68,8 +68,8 @@ def ours() -> str:
 def _from_index(program: str) -> Tool:
     requirement, place = _INDEX[program], _PLACE / program
     found = place / "bin" / program
-    pin = place / "installed"
-    if not (found.is_file() and pin.is_file() and pin.read_text() == requirement):
+    override = place / "installed"
+    if not (found.is_file() and override.is_file() and override.read_text() == requirement):
         print(f"installing {requirement} below {_PLACE.name}/", file=sys.stderr, flush=True)
         uv_bin = os.fsdecode(uv.find_uv_bin())
         # setuptools: what builds uwsgi from its source, and what supervisor imports on some Pythons.
@@ -87,7 +87,7 @@ def _from_index(program: str) -> Tool:
             done = subprocess.run(command, env=for_installers(os.environ), capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 return Tool(missing=f"{requirement} cannot be installed: {_last_line(done.stderr)}")
-        pin.write_text(requirement)
+        override.write_text(requirement)
     return Tool(path=str(found), version=requirement.replace("==", " "))
 
 

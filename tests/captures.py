@@ -51,7 +51,7 @@ def populated(site: Site) -> None:
     site.save(site.manifests / "broken.yaml", "path: ../apps/blog\nname: broken\nworkers: many\n")
     site.start()
     site.await_settled("blog", "shop", "news")
-    eventually(lambda: site.proven("news"))
+    eventually(lambda: site.known_good("news"))
     site.save(site.root / "apps" / "news" / "wsgi.py", _FAILS)
     eventually(lambda: {name: site.told(name)["state"] for name in _STATES} == _STATES)
     for path in ("/", "/basket", "/checkout"):

@@ -74,7 +74,7 @@ class Site:
         return self.root / "state"
 
     @property
-    def layout(self) -> StatePaths:
+    def paths(self) -> StatePaths:
         return StatePaths(state=self.state)
 
     @property
@@ -158,11 +158,11 @@ class Site:
 
     def status(self) -> dict[str, Any]:
         """What `status --json` prints."""
-        glimpse = HostSnapshot(self.layout)
+        snapshot = HostSnapshot(self.paths)
         try:
-            return glimpse.status()
+            return snapshot.status()
         finally:
-            glimpse.close()
+            snapshot.close()
 
     def told(self, name: str) -> dict[str, Any]:
         """One app's line of it."""
@@ -181,11 +181,11 @@ class Site:
 
     def instances(self, name: str | None = None) -> list[InstanceRecord]:
         """The instances that are alive."""
-        glimpse = HostSnapshot(self.layout)
+        snapshot = HostSnapshot(self.paths)
         try:
-            alive = glimpse.instances
+            alive = snapshot.instances
         finally:
-            glimpse.close()
+            snapshot.close()
         return [record for app, records in alive.items() for record in records if name in (None, app)]
 
     def pid(self, name: str) -> int:
@@ -206,18 +206,18 @@ class Site:
         return {process.pid for process in marked(state)} if state else set()
 
     def state_id(self) -> str | None:
-        place = self.layout.state / "id"
+        place = self.paths.state / "id"
         return place.read_text().strip() if place.exists() else None
 
     def events(self, app: str | None = None) -> list[tuple[str, str, str]]:
         """The journal: app, kind, text."""
-        with contextlib.closing(open_database(self.layout.database, read_only=True)) as database:
+        with contextlib.closing(open_database(self.paths.database, read_only=True)) as database:
             rows = database.execute("SELECT app, kind, text FROM event ORDER BY id").fetchall()
         return [row for row in rows if app in (None, row[0])]
 
-    def proven(self, name: str) -> tuple[Revision, ...]:
+    def known_good(self, name: str) -> tuple[Revision, ...]:
         """The revisions of an app that got through their probation."""
-        with contextlib.closing(open_database(self.layout.database, read_only=True)) as database:
+        with contextlib.closing(open_database(self.paths.database, read_only=True)) as database:
             return RevisionHistory(Records(database), boot_id()).of(name).known_good
 
     def settled(self, *names: str) -> bool:
@@ -249,7 +249,7 @@ class Site:
             if daemon.pid is not None and _runs(daemon):
                 daemon.kill()
             _reap(daemon)
-        dismiss(self.layout.keeper)
+        dismiss(self.paths.keeper)
         for folder in [self.manifests, *self.root.glob("apps/*")]:
             with contextlib.suppress(OSError):
                 folder.chmod(0o755)
@@ -266,7 +266,7 @@ class Site:
     def explain(self) -> str:
         """Plan, status, journal and logs, for whoever reads a failed test."""
         told = []
-        if self.layout.database.exists():
+        if self.paths.database.exists():
             plan = self.cli("plan")
             told += ["-- plan", plan.stdout + plan.stderr, "-- status", json.dumps(self.status(), indent=1)]
             told += ["-- journal", *(f"{a or '-':<12} {kind:<9} {text}" for a, kind, text in self.events()[-80:])]

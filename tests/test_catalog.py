@@ -27,9 +27,9 @@ def listing(identity: tuple[int, int] = HERE, /, **files: str | None) -> Directo
     return DirectoryContents(files=content, identity=identity)
 
 
-def reviewed(*looks: DirectoryContents | DirectoryUnreadable, rules: Rules = RULES, now: float = 0) -> Catalog:
+def reviewed(*tracker: DirectoryContents | DirectoryUnreadable, rules: Rules = RULES, now: float = 0) -> Catalog:
     catalog = Catalog()
-    for look in looks:
+    for look in tracker:
         catalog = review(catalog, look, rules, now)
     return catalog
 

@@ -84,23 +84,23 @@ def test_many_apps_are_no_flood() -> None:
 
 
 def test_apply_is_done_when_every_app_is_settled_or_failed_for_good(capsys: pytest.CaptureFixture[str]) -> None:
-    tally = ApplyProgress(Console(lambda: 0.0), {"same": "r1"})
-    tally.expect({"same", "new", "bad"})
-    tally.tell("same", Report(state="starting", message="127.0.0.1:8000 is not open"))
-    tally.tell("same", Report(state="running", wanted="r1", settled=True))
-    tally.tell("new", Report(state="running", wanted="r2", settled=True))
+    counters = ApplyProgress(Console(lambda: 0.0), {"same": "r1"})
+    counters.expect({"same", "new", "bad"})
+    counters.tell("same", Report(state="starting", message="127.0.0.1:8000 is not open"))
+    counters.tell("same", Report(state="running", wanted="r1", settled=True))
+    counters.tell("new", Report(state="running", wanted="r2", settled=True))
     for number in (1, 2, 3):
-        assert not tally.done.is_set()
-        tally.tell("bad", Report(state="failing", message="no", failures=number, next_try_at=1.0))
-    assert tally.done.is_set()
-    assert tally.open == frozenset()
+        assert not counters.done.is_set()
+        counters.tell("bad", Report(state="failing", message="no", failures=number, next_try_at=1.0))
+    assert counters.done.is_set()
+    assert counters.open == frozenset()
     assert capsys.readouterr().out == "new   running\nbad   failing   no (try 1 of 3)\n"
 
 
 def test_nothing_to_wait_for_is_done_at_once() -> None:
-    tally = ApplyProgress(Console(lambda: 0.0), {})
-    tally.expect(set())
-    assert tally.done.is_set()
+    counters = ApplyProgress(Console(lambda: 0.0), {})
+    counters.expect(set())
+    assert counters.done.is_set()
 
 
 def test_the_docs_name_every_command() -> None:

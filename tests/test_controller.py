@@ -275,11 +275,11 @@ def test_at_rest_a_wake_looks_and_does_nothing() -> None:
     async def story(controller: Controller) -> None:
         controller.replace({"blog": APP})
         await asyncio.sleep(1)
-        looks = world.looks
+        tracker = world.tracker
         for _ in range(100):
             controller.wake("blog")
             await asyncio.sleep(0.01)
-        assert world.looks - looks <= 110
+        assert world.tracker - tracker <= 110
         assert world.begun == []
 
     told(world, story)
@@ -291,9 +291,9 @@ def test_at_rest_nothing_is_looked_at_more_often_than_resync_asks() -> None:
     async def story(controller: Controller) -> None:
         controller.replace({"blog": APP})
         await asyncio.sleep(1)
-        looks = world.looks
+        tracker = world.tracker
         await asyncio.sleep(RESYNC_S * 10)
-        assert world.looks - looks <= 14 * 2
+        assert world.tracker - tracker <= 14 * 2
 
     told(world, story)
 
@@ -304,10 +304,10 @@ def test_replacing_what_is_asked_by_the_same_wakes_nobody() -> None:
     async def story(controller: Controller) -> None:
         controller.replace({"blog": APP})
         await asyncio.sleep(1)
-        looks = world.looks
+        tracker = world.tracker
         controller.replace({"blog": an_app()})
         await asyncio.sleep(1)
-        assert world.looks == looks
+        assert world.tracker == tracker
 
     told(world, story)
 
@@ -380,13 +380,13 @@ class Buggy(FakeWorld):
 
     def observe(self, name: str) -> Observed:
         if name in self.blind:
-            self.looks += 1
+            self.tracker += 1
             raise KeyError("a bug in observe")
         return super().observe(name)
 
     def report(self, name: str, report: Any) -> None:
         if name in self.mute:
-            self.looks += 1
+            self.tracker += 1
             raise KeyError("a bug in report")
         super().report(name, report)
 
@@ -534,9 +534,9 @@ def test_an_app_falls_asleep_in_time_and_is_woken_by_a_knock() -> None:
         await asyncio.sleep(2)
         assert world.told("blog").state == "sleeping"
         assert world.seen["blog"].armed == {app.address}
-        looks = world.looks
+        tracker = world.tracker
         await asyncio.sleep(RESYNC_S / 2)
-        assert world.looks == looks
+        assert world.tracker == tracker
         world.knock("blog")
         controller.wake("blog")
         await asyncio.sleep(0.1)

@@ -90,10 +90,10 @@ def test_a_failure_without_words_is_called_by_its_class() -> None:
 def test_an_edit_of_workers_does_not_restart_a_long_install() -> None:
     async def story() -> None:
         world = FakeWorld(takes={Stage: 100.0})
-        desk = Desk(APP)
+        context = Desk(APP)
         edited = replace(APP, server=Server(workers=2))
-        asyncio.get_running_loop().call_later(50, desk.ask, edited)
-        await converge(desk.subject, world, nothing_held)
+        asyncio.get_running_loop().call_later(50, context.ask, edited)
+        await converge(context.subject, world, nothing_held)
         assert kinds(world.done) == [ReadSource, Listen, Stage, Start]
         assert is_served(edited, "c1", world.seen["blog"])
         assert world.now() < 1101
@@ -104,10 +104,10 @@ def test_an_edit_of_workers_does_not_restart_a_long_install() -> None:
 def test_an_edit_of_the_recipe_cancels_a_long_install() -> None:
     async def story() -> None:
         world = FakeWorld(takes={Stage: 100.0})
-        desk = Desk(APP)
+        context = Desk(APP)
         edited = replace(APP, recipe=Recipe(runtime="3.12"))
-        asyncio.get_running_loop().call_later(50, desk.ask, edited)
-        await converge(desk.subject, world, nothing_held)
+        asyncio.get_running_loop().call_later(50, context.ask, edited)
+        await converge(context.subject, world, nothing_held)
         assert world.seen["blog"].builds == (edited.build("c1").id,)
         assert world.now() < 1151
 
@@ -117,9 +117,9 @@ def test_an_edit_of_the_recipe_cancels_a_long_install() -> None:
 def test_removing_an_app_cancels_its_install_and_leaves_nothing() -> None:
     async def story() -> None:
         world = FakeWorld(takes={Stage: 100.0})
-        desk = Desk(APP)
-        asyncio.get_running_loop().call_later(50, desk.ask, None)
-        await converge(desk.subject, world, nothing_held)
+        context = Desk(APP)
+        asyncio.get_running_loop().call_later(50, context.ask, None)
+        await converge(context.subject, world, nothing_held)
         assert world.seen["blog"] == Observed()
         assert world.now() < 1051
 
@@ -129,10 +129,10 @@ def test_removing_an_app_cancels_its_install_and_leaves_nothing() -> None:
 def test_a_bell_without_a_change_disturbs_no_action() -> None:
     async def story() -> None:
         world = FakeWorld(takes={Stage: 100.0})
-        desk = Desk(APP)
+        context = Desk(APP)
         for second in range(1, 100):
-            asyncio.get_running_loop().call_later(second, desk.bell.set)
-        await converge(desk.subject, world, nothing_held)
+            asyncio.get_running_loop().call_later(second, context.bell.set)
+        await converge(context.subject, world, nothing_held)
         begun = [action for _, _, action in world.begun if not isinstance(action, ServeHoldingPage | StopHoldingPage)]
         assert kinds(begun) == [ReadSource, Listen, Stage, Start]
 
@@ -149,10 +149,10 @@ def test_a_failure_of_what_was_just_given_up_is_not_reported_as_one() -> None:
 
     async def story() -> None:
         world = Stubborn(takes={Stage: 100.0})
-        desk = Desk(APP)
+        context = Desk(APP)
         edited = replace(APP, recipe=Recipe(runtime="3.12"))
-        asyncio.get_running_loop().call_later(50, desk.ask, edited)
-        await converge(desk.subject, world, nothing_held)
+        asyncio.get_running_loop().call_later(50, context.ask, edited)
+        await converge(context.subject, world, nothing_held)
         assert is_served(edited, "c1", world.seen["blog"])
 
     run(story())
@@ -234,7 +234,7 @@ def test_a_fallback_that_breaks_did_make_a_difference() -> None:
     async def story() -> None:
         v1, v2 = APP.revision("c1"), APP.revision("c2")
         bad = a_trouble(v2, count=9, last_at=1000.0)
-        down = serving(APP, "c2", builds=(v1.build.id, v2.build.id), instances=(), proven=(v1,), troubles=(bad,))
+        down = serving(APP, "c2", builds=(v1.build.id, v2.build.id), instances=(), known_good=(v1,), troubles=(bad,))
         world = FakeWorld(seen={"blog": down}, breaks=lambda _, __: "it does not import")
         last = await converge(Desk(APP).subject, world, nothing_held)
         assert (last.state, last.first) == ("failing", None)
@@ -262,10 +262,10 @@ def test_the_daemon_answers_beside_a_long_start_and_steps_aside_when_an_instance
 def test_a_start_whose_app_moves_meanwhile_is_given_up_even_when_time_alone_made_somebody_look() -> None:
     async def story() -> None:
         world = FakeWorld(takes={Start: 30.0})
-        desk = Desk(APP)
+        context = Desk(APP)
         moved = replace(APP, address=Address(host="127.0.0.1", port=8002))
-        asyncio.get_running_loop().call_later(2, setattr, desk, "asked", moved)  # nobody rings
-        await converge(desk.subject, world, nothing_held)
+        asyncio.get_running_loop().call_later(2, setattr, context, "asked", moved)  # nobody rings
+        await converge(context.subject, world, nothing_held)
         assert is_served(moved, "c1", world.seen["blog"])
         assert world.now() < 1000 + APP.patience_s + 31
 

@@ -107,7 +107,7 @@ def test_without_two_known_revisions_there_is_nothing_to_compare(unknown: str) -
 
 def test_a_rollback_is_compared_as_any_other_change() -> None:
     app, earlier = an_app(), an_app(env={"A": "1"}).revision("c1")
-    pin = Override(kind="rolled back", holds_for=app.revision("c1").id, revision=earlier)
-    found = difference(app, serving(app, pin=pin), earlier.id)
+    override = Override(kind="rolled back", holds_for=app.revision("c1").id, revision=earlier)
+    found = difference(app, serving(app, override=override), earlier.id)
     assert found is not None
     assert [str(change) for change in found.changes] == ["env.A: not set → 1"]

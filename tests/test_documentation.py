@@ -129,8 +129,8 @@ def test_the_design_names_every_module_and_every_action() -> None:
         "_version.py",
     }  # the latter is written by the build
     folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
-    layout = set(re.findall(r"`([a-z_]+(?:\.py|/))`", told.split("\n## Layout\n")[1].split("\nImports")[0]))
-    assert layout == modules | folders, "write into the Layout of docs/design.md what each is"
+    paths = set(re.findall(r"`([a-z_]+(?:\.py|/))`", told.split("\n## Layout\n")[1].split("\nImports")[0]))
+    assert paths == modules | folders, "write into the Layout of docs/design.md what each is"
     table = set(re.findall(r"`([A-Z]\w+)`", told.split("\n## Actions\n")[1].split("\n## ")[0]))
     assert table == {action.__name__ for action in get_args(Action)}
 

@@ -72,15 +72,15 @@ class OneApp:
 
 
 def told() -> dict[str, Any]:
-    tally = Counters(Clock(), Counter({("blog", True): 3, ("blog", False): 1}))
-    tally.on_report("blog", Report(state="running", settled=True))
-    tally.on_report('a"\\\nb', Report(state="failing"))
-    tally.acted("stage", "done", 3.0)
-    tally.acted("stage", "failed", 9999.0)
-    tally.staged("made")
-    tally.handed_over(0.2)
-    tally.died("blog")
-    through_the_socket: dict[str, Any] = json.loads(json.dumps(tally.as_json()))
+    counters = Counters(Clock(), Counter({("blog", True): 3, ("blog", False): 1}))
+    counters.on_report("blog", Report(state="running", settled=True))
+    counters.on_report('a"\\\nb', Report(state="failing"))
+    counters.acted("stage", "done", 3.0)
+    counters.acted("stage", "failed", 9999.0)
+    counters.staged("made")
+    counters.handed_over(0.2)
+    counters.died("blog")
+    through_the_socket: dict[str, Any] = json.loads(json.dumps(counters.as_json()))
     return through_the_socket
 
 
@@ -153,17 +153,17 @@ def test_without_a_daemon_the_apps_are_told_all_the_same() -> None:
 
 def test_the_time_since_all_was_as_asked_runs_only_while_something_is_not() -> None:
     clock = Clock()
-    tally = Counters(clock, Counter())
+    counters = Counters(clock, Counter())
     clock.now += 5
-    assert tally.as_json()["unsettled_s"] == 5, "nothing was converged yet"
-    tally.on_report("blog", Report(state="running", settled=True))
+    assert counters.as_json()["unsettled_s"] == 5, "nothing was converged yet"
+    counters.on_report("blog", Report(state="running", settled=True))
     clock.now += 60
-    assert tally.as_json()["unsettled_s"] == 0
-    tally.on_report("shop", Report(state="staging"))
+    assert counters.as_json()["unsettled_s"] == 0
+    counters.on_report("shop", Report(state="staging"))
     clock.now += 7
-    assert (tally.as_json()["unsettled_s"], tally.as_json()["backlog"]) == (67, 1)
-    tally.on_report("shop", None)
-    assert (tally.as_json()["unsettled_s"], tally.as_json()["states"]) == (0, {"blog": "running"})
+    assert (counters.as_json()["unsettled_s"], counters.as_json()["backlog"]) == (67, 1)
+    counters.on_report("shop", None)
+    assert (counters.as_json()["unsettled_s"], counters.as_json()["states"]) == (0, {"blog": "running"})
 
 
 @pytest.mark.parametrize(
@@ -180,11 +180,11 @@ def test_each_action_is_counted_by_how_it_went(
     before: Observed, after: Observed | Exception | None, outcome: str, handovers: int
 ) -> None:
     clock = Clock()
-    world, tally = OneApp(clock, after), Counters(clock, Counter())
+    world, counters = OneApp(clock, after), Counters(clock, Counter())
     world.seen = before
 
     async def story() -> None:
-        doing = asyncio.create_task(InstrumentedWorld(world, tally, lambda *_: "").do("blog", START))
+        doing = asyncio.create_task(InstrumentedWorld(world, counters, lambda *_: "").do("blog", START))
         await asyncio.sleep(0)
         if after is None:
             doing.cancel()
@@ -192,7 +192,7 @@ def test_each_action_is_counted_by_how_it_went(
         assert isinstance(after, Exception) == (not doing.cancelled() and doing.exception() is not None)
 
     asyncio.run(story())
-    seen = tally.as_json()
+    seen = counters.as_json()
     assert seen["actions"] == [["start", outcome, 1]]
     assert seen["durations"]["start"]["seconds"] == 2.0
     assert sum(seen["handover"]["buckets"]) == handovers
@@ -200,12 +200,12 @@ def test_each_action_is_counted_by_how_it_went(
 
 def test_only_an_instance_that_was_not_told_to_end_counts_as_a_restart() -> None:
     clock = Clock()
-    world, tally = OneApp(clock, serving(APP)), Counters(clock, Counter())
-    measured = InstrumentedWorld(world, tally, lambda *_: "")
+    world, counters = OneApp(clock, serving(APP)), Counters(clock, Counter())
+    measured = InstrumentedWorld(world, counters, lambda *_: "")
     asyncio.run(measured.do("blog", Reap(instance="i1", failure=None, cause="")))
-    assert tally.as_json()["deaths"] == {}
+    assert counters.as_json()["deaths"] == {}
     asyncio.run(measured.do("blog", Reap(instance="i2", failure=a_trouble(REVISION), cause="")))
-    assert tally.as_json()["deaths"] == {"blog": 1}
+    assert counters.as_json()["deaths"] == {"blog": 1}
     assert kind_of(START) == "start"
 
 

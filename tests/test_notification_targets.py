@@ -149,11 +149,11 @@ def test_a_webhook_is_trusted_by_the_authority_it_was_given_and_no_other(authori
 @pytest.mark.parametrize("manner", ["silent", "dripping"])
 def test_a_webhook_that_hangs_is_given_up_in_time_and_keeps_one_thread_at_most(manner: str) -> None:
     async def story(url: str) -> None:
-        courier = Delivery(Webhook(url=url), "web1", within_s=SOON_S)
+        delivery = Delivery(Webhook(url=url), "web1", within_s=SOON_S)
         before = set(threading.enumerate())
         for _ in range(3):
             with pytest.raises(NotSent, match=r"no answer within 0\.3 s"):
-                await courier.send([ITEM])
+                await delivery.send([ITEM])
             more = set(threading.enumerate()) - before
             assert len([thread for thread in more if thread.name.startswith("notify ")]) <= 1
 
@@ -164,12 +164,12 @@ def test_a_webhook_that_hangs_is_given_up_in_time_and_keeps_one_thread_at_most(m
 
 def test_one_that_hung_is_told_as_soon_as_it_answers_again() -> None:
     async def story(url: str, answer_again: Callable[[], None]) -> None:
-        courier = Delivery(Webhook(url=url), "web1", within_s=SOON_S)
+        delivery = Delivery(Webhook(url=url), "web1", within_s=SOON_S)
         with pytest.raises(NotSent):
-            await courier.send([ITEM])
+            await delivery.send([ITEM])
         answer_again()
         patient = Delivery(Webhook(url=url), "web1", within_s=ENOUGH_S)
-        patient._working = courier._working
+        patient._working = delivery._working
         await patient.send([ITEM])
 
     with webhook() as hook:
@@ -187,7 +187,7 @@ def test_however_many_hang_the_rest_of_the_daemon_has_its_threads() -> None:
     async def story(url: str) -> None:
         couriers = [Delivery(Webhook(url=url), "web1", within_s=ENOUGH_S) for _ in range(40)]
         async with asyncio.TaskGroup() as tasks:
-            hanging = [tasks.create_task(courier.send([ITEM])) for courier in couriers]
+            hanging = [tasks.create_task(delivery.send([ITEM])) for delivery in couriers]
             await asyncio.to_thread(lambda: None)
             assert not any(one.done() for one in hanging)
             for one in hanging:

@@ -143,7 +143,7 @@ class Facts(dict[str, str]):
 
 
 async def announced(hook: Hook, facts: Facts, report: Report, count: int) -> None:
-    announcer = Notifier(
+    notifier = Notifier(
         Webhook(url=hook.url),
         facts,
         host="web1",
@@ -152,9 +152,9 @@ async def announced(hook: Hook, facts: Facts, report: Report, count: int) -> Non
         trouble=lambda: "",
         failed=lambda what, then: None,
     )
-    announcer.on_report("blog", report)
+    notifier.on_report("blog", report)
     async with asyncio.timeout(20):
-        keeping = asyncio.create_task(announcer.run())
+        keeping = asyncio.create_task(notifier.run())
         while len(hook.got) < count or "unsure" in str(facts) or not facts:
             await asyncio.sleep(0.01)
         keeping.cancel()

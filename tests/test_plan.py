@@ -141,7 +141,7 @@ def test_a_changed_port_is_opened_first_and_the_old_one_closed_last() -> None:
 )
 def test_a_port_that_no_instance_listens_on_is_given_up_at_once(different: dict[str, Any]) -> None:
     """Another app may be asked to listen there, and must not wait until this one is mended."""
-    assert planned(replace(APP, address=DOOR_2), serving(APP, instances=(), proven=(), **different)) == lines("""
+    assert planned(replace(APP, address=DOOR_2), serving(APP, instances=(), known_good=(), **different)) == lines("""
         listen on 127.0.0.1:8002: 127.0.0.1:8002 is not open
         close 127.0.0.1:8001: it listens on 127.0.0.1:8002 now
     """)
@@ -206,7 +206,7 @@ def test_an_old_instance_told_to_stop_is_seen_off() -> None:
 
 def test_builds_of_what_is_wanted_alive_or_proven_are_kept_and_others_go_once_the_wanted_one_is_proven() -> None:
     unproven = serving(
-        APP, "c3", builds=(B1.id, B2.id, B3.id), proven=(V2,), instances=(an_instance(V3, "i1", ready_at=NOW),)
+        APP, "c3", builds=(B1.id, B2.id, B3.id), known_good=(V2,), instances=(an_instance(V3, "i1", ready_at=NOW),)
     )
     assert planned(APP, unproven) == ""
     assert planned(APP, replace(unproven, known_good=(V3, V2))) == "discard build b1: newer builds took its place"
@@ -269,12 +269,12 @@ def test_a_proven_revision_that_dies_has_crashed_and_is_not_bad() -> None:
 
 
 def test_what_dies_on_probation_is_bad() -> None:
-    died = serving(APP, proven=(), instances=(dead(ready_at=NOW - 9),))
+    died = serving(APP, known_good=(), instances=(dead(ready_at=NOW - 9),))
     assert remembered(APP, died) == a_trouble(V1, last_at=NOW, reason="gunicorn 4242 was killed by SIGKILL")
 
 
 def test_what_dies_after_its_probation_and_before_anybody_noted_it_has_crashed() -> None:
-    trouble = remembered(APP, serving(APP, proven=(), instances=(dead(ready_at=NOW - 10),)))
+    trouble = remembered(APP, serving(APP, known_good=(), instances=(dead(ready_at=NOW - 10),)))
     assert trouble is not None
     assert trouble.kind == "crashed"
 
@@ -315,7 +315,7 @@ def test_a_crash_loop_waits_and_says_until_when_and_why() -> None:
 
 
 def test_a_crash_loop_of_another_revision_delays_nothing() -> None:
-    looping = serving(APP, "c2", builds=BOTH, instances=(), troubles=(crashed(9),), proven=(V1,))
+    looping = serving(APP, "c2", builds=BOTH, instances=(), troubles=(crashed(9),), known_good=(V1,))
     assert planned(APP, looping) == "start revision v2: nothing of it runs"
 
 
@@ -342,7 +342,7 @@ def test_an_unreadable_source_is_read_again_even_while_a_crash_loop_waits() -> N
 
 def deployed(*troubles: Failure, **different: Any) -> Observed:
     """The second revision is asked for and staged; the first one is proven and serves."""
-    usual = serving(APP, "c2", builds=BOTH, instances=(an_instance(V1),), proven=(V1,), troubles=troubles)
+    usual = serving(APP, "c2", builds=BOTH, instances=(an_instance(V1),), known_good=(V1,), troubles=troubles)
     return waiting(replace(usual, **different), NOW - 3)
 
 
@@ -353,7 +353,7 @@ def test_a_start_says_what_is_to_be_remembered_when_it_fails() -> None:
         serving(APP, instances=(), troubles=(crashed(1),)),
     )
     told = [a.failing for o in (first, again, crash) for a in plan(APP, o, NOW).actions if isinstance(a, Start)]
-    assert [(t.kind, t.count) for t in told] == [("bad", 1), ("bad", 4), ("crashed", 2)]
+    assert [(t.kind, t.count) for t in told] == [("rejected", 1), ("rejected", 4), ("crashed", 2)]
 
 
 def test_a_revision_that_failed_its_gate_waits_while_the_one_before_it_serves() -> None:
@@ -391,7 +391,7 @@ def test_the_one_before_is_brought_back_first_even_when_the_bad_one_may_be_tried
 
 
 def test_a_proven_revision_that_crashes_is_started_again_and_not_rolled_back() -> None:
-    died = deployed(a_trouble(V2, kind="crashed"), instances=(), proven=(V2, V1))
+    died = deployed(a_trouble(V2, kind="crashed"), instances=(), known_good=(V2, V1))
     assert planned(APP, died) == "start revision v2: it failed: exited with 3"
     looping = replace(died, failures=(a_trouble(V2, kind="crashed", count=5),))
     assert (planned(APP, looping), plan(APP, looping, NOW).state) == ("", "failing")
@@ -443,14 +443,14 @@ def test_a_half_started_fallback_is_waited_for() -> None:
 
 
 def test_once_it_has_served_for_its_probation_a_revision_is_proven() -> None:
-    young = serving(APP, proven=(), instances=(an_instance(V1, ready_at=NOW - 9),))
+    young = serving(APP, known_good=(), instances=(an_instance(V1, ready_at=NOW - 9),))
     decided = plan(APP, young, NOW)
     assert (decided.actions, decided.state, decided.settled, decided.recheck_at) == ((), "running", True, NOW + 1)
     assert planned(APP, young, now=NOW + 1) == "note that revision v1 is good: it served for 10 s"
 
 
 def test_a_revision_gone_back_to_by_an_edit_is_proven_anew_so_that_it_is_the_first_to_go_back_to() -> None:
-    assert planned(APP, serving(APP, proven=(V2, V1))) == "note that revision v1 is good: it served for 10 s"
+    assert planned(APP, serving(APP, known_good=(V2, V1))) == "note that revision v1 is good: it served for 10 s"
 
 
 # Release commands
@@ -505,19 +505,19 @@ def test_a_release_command_that_fails_for_what_sleeps_is_not_run_without_a_pause
 
 
 def test_an_app_stopped_by_hand_ends_until_its_manifest_changes() -> None:
-    pin = Override(kind="stopped", holds_for=APP.fingerprint)
-    assert planned(APP, serving(APP, pin=pin)) == lines("""
+    override = Override(kind="stopped", holds_for=APP.fingerprint)
+    assert planned(APP, serving(APP, override=override)) == lines("""
         stop instance i1: it was stopped by hand, until its manifest changes
         close 127.0.0.1:8001: it was stopped by hand, until its manifest changes
     """)
-    ended = plan(APP, serving(APP, pin=pin, instances=(), listeners=frozenset()), NOW)
+    ended = plan(APP, serving(APP, override=override, instances=(), listeners=frozenset()), NOW)
     assert (ended.actions, ended.state, ended.settled) == ((), "stopped", True)
-    assert planned(replace(APP, probation_s=3.0), serving(APP, pin=pin)) == ""
+    assert planned(replace(APP, probation_s=3.0), serving(APP, override=override)) == ""
 
 
 def test_an_app_rolled_back_by_hand_serves_that_revision_until_its_source_changes() -> None:
-    pin = Override(kind="rolled back", holds_for=V2.id, revision=V1)
-    rolled = serving(APP, "c2", builds=BOTH, instances=(an_instance(V2),), proven=(V2, V1), pin=pin)
+    override = Override(kind="rolled back", holds_for=V2.id, revision=V1)
+    rolled = serving(APP, "c2", builds=BOTH, instances=(an_instance(V2),), known_good=(V2, V1), override=override)
     assert planned(APP, rolled) == lines("""
         start revision v1: its code changed
         stop instance i1: its successor serves
@@ -531,8 +531,8 @@ def test_an_app_rolled_back_by_hand_serves_that_revision_until_its_source_change
 
 
 def test_a_revision_rolled_back_to_whose_build_is_gone_is_given_up() -> None:
-    pin = Override(kind="rolled back", holds_for=V2.id, revision=V1)
-    assert planned(APP, serving(APP, "c2", pin=pin)) == ""
+    override = Override(kind="rolled back", holds_for=V2.id, revision=V1)
+    assert planned(APP, serving(APP, "c2", override=override)) == ""
 
 
 def test_a_restart_asked_for_is_a_hand_over_to_an_instance_of_the_same_revision() -> None:
@@ -563,7 +563,7 @@ def test_an_unwell_instance_whose_successor_fails_serves_on() -> None:
 
 def test_an_instance_that_loses_a_worker_on_probation_gives_way_to_what_was_proven_last() -> None:
     lost = an_instance(V2, fallen=1, ready_at=NOW - 3)
-    fell = serving(APP, "c2", builds=BOTH, instances=(lost,), proven=(V1,))
+    fell = serving(APP, "c2", builds=BOTH, instances=(lost,), known_good=(V1,))
     blame = plan(APP, fell, NOW).first
     assert str(blame) == "note that instance i1 failed"
     assert isinstance(blame, RecordFailure)
@@ -582,7 +582,7 @@ def test_an_instance_that_loses_a_worker_on_probation_gives_way_to_what_was_prov
 
 def test_an_instance_that_loses_workers_with_nothing_to_go_back_to_serves_on_until_its_successor_does() -> None:
     lost = an_instance(V1, fallen=3, ready_at=NOW - 3)
-    blamed = serving(APP, instances=(lost,), proven=(), troubles=(a_trouble(V1, last_at=NOW - 1, count=2),))
+    blamed = serving(APP, instances=(lost,), known_good=(), troubles=(a_trouble(V1, last_at=NOW - 1, count=2),))
     decided = plan(APP, blamed, NOW)
     assert (decided.actions, decided.state) == ((), "degraded")
     assert decided.message.endswith("it goes on as well as it can")
@@ -1019,8 +1019,10 @@ def _attended_to(app: App | None, observed: Observed, now: float) -> Observed:
 
 
 def _ends(app: App, observed: Observed) -> bool:
-    pin = observed.override
-    return app.state == "stopped" or (pin is not None and pin.kind == "stopped" and pin.holds_for == app.fingerprint)
+    override = observed.override
+    return app.state == "stopped" or (
+        override is not None and override.kind == "stopped" and override.holds_for == app.fingerprint
+    )
 
 
 @given(situations(), st.sampled_from(CONTENTS))
@@ -1112,7 +1114,7 @@ def test_a_revision_that_failed_is_not_started_before_its_time(situation: Runnin
         if isinstance(decided.first, Start):
             trouble = seen.failure_of(decided.first.revision.id)
             if trouble is not None and coming_up(seen, decided.first.revision) is None:
-                more = trouble.kind == "bad" and decided.first.revision.id == decided.wanted and seen.serves
+                more = trouble.kind == "rejected" and decided.first.revision.id == decided.wanted and seen.serves
                 assert now >= trouble.last_at + crash_delay_s(app.crash, trouble.count + more, app.name)
 
 
@@ -1135,7 +1137,7 @@ def test_while_the_wanted_revision_is_bad_the_last_proven_one_serves_or_is_broug
     for decided, seen, _ in _story(app, observed, content, frozenset({app.revision(broken).id})):
         first = decided.first
         trouble = seen.failure_of(decided.wanted or "")
-        if not isinstance(first, Start) or trouble is None or trouble.kind != "bad" or seen.serves:
+        if not isinstance(first, Start) or trouble is None or trouble.kind != "rejected" or seen.serves:
             continue
         if coming_up(seen, first.revision) is not None:
             continue
@@ -1271,9 +1273,9 @@ WITHOUT = ExternalInputs(missing=("service db: it is being made",))
 RAN = BINDING.revision("c1", (BOUND,))
 
 
-def ran(supplies: ExternalInputs, **different: Any) -> Observed:
+def ran(inputs: ExternalInputs, **different: Any) -> Observed:
     """An app that ran with its service."""
-    observed = replace(serving(BINDING), instances=(an_instance(RAN, "i1"),), known_good=(RAN,), inputs=supplies)
+    observed = replace(serving(BINDING), instances=(an_instance(RAN, "i1"),), known_good=(RAN,), inputs=inputs)
     return replace(observed, **different)
 
 
@@ -1313,7 +1315,7 @@ def test_a_fallback_gets_the_credentials_of_today() -> None:
     other = replace(BINDING, env={"A": "B"})
     target = other.revision("c1", (NEWER,))
     known = ran(
-        ExternalInputs(bound=(NEWER,), held={"db": NEWER}), instances=(), troubles=(a_trouble(target, kind="bad"),)
+        ExternalInputs(bound=(NEWER,), held={"db": NEWER}), instances=(), troubles=(a_trouble(target, kind="rejected"),)
     )
     start = plan(other, replace(known, source=a_look(other)), NOW).first
     assert isinstance(start, Start)
@@ -1325,7 +1327,7 @@ def test_a_revision_of_a_service_that_was_made_anew_is_none_to_fall_back_to() ->
     other = replace(BINDING, env={"A": "B"})
     target = other.revision("c1", (anew,))
     known = ran(
-        ExternalInputs(bound=(anew,), held={"db": anew}), instances=(), troubles=(a_trouble(target, kind="bad"),)
+        ExternalInputs(bound=(anew,), held={"db": anew}), instances=(), troubles=(a_trouble(target, kind="rejected"),)
     )
     first = plan(other, replace(known, source=a_look(other)), NOW).first
     assert not isinstance(first, Start) or first.revision == target
@@ -1333,9 +1335,9 @@ def test_a_revision_of_a_service_that_was_made_anew_is_none_to_fall_back_to() ->
 
 def test_a_rollback_by_hand_outlives_a_rotation() -> None:
     back = replace(BINDING, env={"OLD": "1"}).revision("c1", (BOUND,))
-    pin = Override(kind="rolled back", holds_for=BINDING.revision("c1").id, revision=back)
+    override = Override(kind="rolled back", holds_for=BINDING.revision("c1").id, revision=back)
     for bound in (BOUND, NEWER):
-        decided = plan(BINDING, ran(ExternalInputs(bound=(bound,), held={"db": bound}), pin=pin), NOW)
+        decided = plan(BINDING, ran(ExternalInputs(bound=(bound,), held={"db": bound}), override=override), NOW)
         assert decided.wanted == replace(back, bindings=(bound,)).id
 
 

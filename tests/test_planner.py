@@ -11,15 +11,15 @@ from reconciler.planning.cache import Planner
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
     number: int
-    look_again_at: float | None = None
+    recheck_at: float | None = None
 
 
-def counting(look_again_at: float | None = None) -> Callable[[object, object, float], Made]:
+def counting(recheck_at: float | None = None) -> Callable[[object, object, float], Made]:
     made: list[None] = []
 
     def make(_asked: object, _seen: object, _now: float) -> Made:
         made.append(None)
-        return Made(number=len(made), look_again_at=look_again_at)
+        return Made(number=len(made), recheck_at=recheck_at)
 
     return make
 
@@ -53,7 +53,7 @@ def test_any_change_has_it_made_anew(changed: tuple[str, object, object, float])
 
 @pytest.mark.parametrize(("now", "number"), [(59.9, 1), (60.0, 2), (61.0, 2)])
 def test_when_time_may_have_changed_it_it_is_made_anew(now: float, number: int) -> None:
-    planner = Planner(counting(look_again_at=60.0))
+    planner = Planner(counting(recheck_at=60.0))
     planner.plan(*FIRST)
     assert planner.plan(*FIRST[:3], now).number == number
 

@@ -32,36 +32,38 @@ def database(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def ledger(database: sqlite3.Connection, tmp_path: Path) -> ServiceRecords:
+def service_records(database: sqlite3.Connection, tmp_path: Path) -> ServiceRecords:
     return ServiceRecords(database, Vault(database, tmp_path / "key"))
 
 
-def again(ledger: ServiceRecords, database: sqlite3.Connection, tmp_path: Path) -> ServiceRecords:
+def again(service_records: ServiceRecords, database: sqlite3.Connection, tmp_path: Path) -> ServiceRecords:
     return ServiceRecords(database, Vault(database, tmp_path / "key"))
 
 
 def test_a_secret_is_known_by_an_id_that_says_nothing(
-    ledger: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
+    service_records: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    kept = ledger.vault.put(SAID)
-    assert ledger.vault.put(SAID) == kept
-    assert ledger.vault.put("other") != kept
-    assert ledger.vault.get(kept) == SAID
+    kept = service_records.vault.put(SAID)
+    assert service_records.vault.put(SAID) == kept
+    assert service_records.vault.put("other") != kept
+    assert service_records.vault.get(kept) == SAID
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
     assert not [line for line in database.iterdump() if SAID in line]
-    assert again(ledger, database, tmp_path).vault.put(SAID) == kept
+    assert again(service_records, database, tmp_path).vault.put(SAID) == kept
 
 
-def test_another_vault_gives_the_same_secret_another_id(ledger: ServiceRecords, tmp_path: Path) -> None:
+def test_another_vault_gives_the_same_secret_another_id(service_records: ServiceRecords, tmp_path: Path) -> None:
     other = sqlite3.connect(":memory:", isolation_level=None)
-    assert ServiceRecords(other, Vault(other, tmp_path / "other")).vault.put(SAID) != ledger.vault.put(SAID)
+    assert ServiceRecords(other, Vault(other, tmp_path / "other")).vault.put(SAID) != service_records.vault.put(SAID)
     other.close()
 
 
-def test_a_missing_key_is_never_replaced(ledger: ServiceRecords, database: sqlite3.Connection, tmp_path: Path) -> None:
-    kept = ledger.vault.put(SAID)
+def test_a_missing_key_is_never_replaced(
+    service_records: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
+) -> None:
+    kept = service_records.vault.put(SAID)
     (tmp_path / "key").unlink()
-    without = again(ledger, database, tmp_path)
+    without = again(service_records, database, tmp_path)
     with pytest.raises(VaultLocked, match="is missing, and credentials are stored that only it opens"):
         without.vault.get(kept)
     with pytest.raises(VaultLocked, match="is missing"):
@@ -71,35 +73,35 @@ def test_a_missing_key_is_never_replaced(ledger: ServiceRecords, database: sqlit
 
 @pytest.mark.parametrize("content", ["", "nonsense", "\xff"])
 def test_a_key_that_is_none_is_told(
-    ledger: ServiceRecords, database: sqlite3.Connection, tmp_path: Path, content: str
+    service_records: ServiceRecords, database: sqlite3.Connection, tmp_path: Path, content: str
 ) -> None:
-    kept = ledger.vault.put(SAID)
+    kept = service_records.vault.put(SAID)
     (tmp_path / "key").write_bytes(content.encode("latin-1"))
     with pytest.raises(VaultLocked, match="key"):
-        again(ledger, database, tmp_path).vault.get(kept)
+        again(service_records, database, tmp_path).vault.get(kept)
 
 
 def test_a_key_that_others_may_read_is_refused(
-    ledger: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
+    service_records: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    kept = ledger.vault.put(SAID)
+    kept = service_records.vault.put(SAID)
     (tmp_path / "key").chmod(0o644)
     with pytest.raises(VaultLocked, match="chmod 600"):
-        again(ledger, database, tmp_path).vault.get(kept)
+        again(service_records, database, tmp_path).vault.get(kept)
 
 
 def test_a_new_key_opens_everything_and_the_old_one_nothing(
-    ledger: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
+    service_records: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    kept = ledger.vault.put(SAID)
-    record = ledger.register(
+    kept = service_records.vault.put(SAID)
+    record = service_records.register(
         Service(name="db", manifest="", type="sqlite", asked={"credentials": {"a": "b"}}), None, None, 1.0
     )
-    grant = ledger.create_grant(record.id, "blog", {"role": "reader"})
-    password = ledger.password(grant.id)
+    grant = service_records.create_grant(record.id, "blog", {"role": "reader"})
+    password = service_records.password(grant.id)
     old = (tmp_path / "key").read_text()
-    assert ledger.vault.rekey(BOXES) == 5
-    for each in (ledger, again(ledger, database, tmp_path)):
+    assert service_records.vault.rekey(BOXES) == 5
+    for each in (service_records, again(service_records, database, tmp_path)):
         assert each.vault.get(kept) == SAID
         assert each.vault.put(SAID) == kept
         assert each.password(grant.id) == password
@@ -107,59 +109,59 @@ def test_a_new_key_opens_everything_and_the_old_one_nothing(
         assert each.parameters(grant.id) == {"role": "reader"}
     (tmp_path / "key").write_text(old)
     with pytest.raises(VaultLocked, match="does not open"):
-        again(ledger, database, tmp_path).vault.get(kept)
+        again(service_records, database, tmp_path).vault.get(kept)
 
 
 def test_a_rekeying_that_was_killed_half_way_leaves_every_key_that_is_needed(
-    ledger: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
+    service_records: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    kept = ledger.vault.put(SAID)
+    kept = service_records.vault.put(SAID)
 
     def denied(action: int, *_: Any) -> int:
         return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_UPDATE else sqlite3.SQLITE_OK
 
     database.set_authorizer(denied)
     with pytest.raises(sqlite3.DatabaseError):
-        ledger.vault.rekey(BOXES)
+        service_records.vault.rekey(BOXES)
     database.set_authorizer(None)
     assert len((tmp_path / "key").read_text().split()) == 2
-    assert again(ledger, database, tmp_path).vault.get(kept) == SAID
-    assert again(ledger, database, tmp_path).vault.rekey(BOXES) == 2
+    assert again(service_records, database, tmp_path).vault.get(kept) == SAID
+    assert again(service_records, database, tmp_path).vault.rekey(BOXES) == 2
     assert len((tmp_path / "key").read_text().split()) == 1
 
 
 def test_secrets_that_nothing_names_are_forgotten(
-    ledger: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
+    service_records: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    kept, gone = ledger.vault.put("kept"), ledger.vault.put("gone")
-    ledger.vault.keep_only({kept})
+    kept, gone = service_records.vault.put("kept"), service_records.vault.put("gone")
+    service_records.vault.keep_only({kept})
     with pytest.raises(VaultLocked, match="is not in the state database any more"):
-        ledger.vault.get(gone)
-    assert again(ledger, database, tmp_path).vault.put("kept") == kept
+        service_records.vault.get(gone)
+    assert again(service_records, database, tmp_path).vault.put("kept") == kept
 
 
 def test_what_is_on_record_outlives_the_process(
-    ledger: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
+    service_records: ServiceRecords, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    record = ledger.register(Service(name="db", manifest="", type="sqlite"), None, None, 1.0)
-    first, second = (ledger.create_grant(record.id, "blog", {}) for _ in range(2))
-    ledger.bound(first.id, {"uri": SAID})
-    ledger.retire(first.id, "asked for")
-    ledger.use("blog", "r1", frozenset({first.id}))
-    later = again(ledger, database, tmp_path)
+    record = service_records.register(Service(name="db", manifest="", type="sqlite"), None, None, 1.0)
+    first, second = (service_records.create_grant(record.id, "blog", {}) for _ in range(2))
+    service_records.bound(first.id, {"uri": SAID})
+    service_records.retire(first.id, "asked for")
+    service_records.use("blog", "r1", frozenset({first.id}))
+    later = again(service_records, database, tmp_path)
     assert [(g.id, g.retiring) for g in later.of("db")[0].grants] == [(first.id, "asked for"), (second.id, None)]
     assert later.uses("blog") == {"r1": frozenset({first.id})}
     kept = later.grant(first.id).credentials
     assert kept is not None
     assert later.credentials(kept) == {"uri": SAID}
     later.unused("blog", frozenset())
-    assert again(ledger, database, tmp_path).uses("blog") == {}
+    assert again(service_records, database, tmp_path).uses("blog") == {}
 
 
-def test_user_names_fit_every_server(ledger: ServiceRecords) -> None:
-    record = ledger.register(Service(name="db", manifest="", type="sqlite"), None, None, 1.0)
+def test_user_names_fit_every_server(service_records: ServiceRecords) -> None:
+    record = service_records.register(Service(name="db", manifest="", type="sqlite"), None, None, 1.0)
     for app in ("blog", "a" * 63, "0-shop-with-a-name"):
-        user = ledger.create_grant(record.id, app, {}).user
+        user = service_records.create_grant(record.id, app, {}).user
         assert len(user) <= 32
         assert user.replace("_", "").isalnum()
 

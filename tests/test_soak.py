@@ -22,7 +22,7 @@ def an_outcome(*failures: Failure, leaks: tuple[str, ...] = ()) -> Outcome:
         command="make soak MINUTES=10 SOAK='--seed 7'",
         apps=2, minutes=10, machine="2 cores", deeds=Counter(deploy=3), sent=Counter(ok=5, reset=2),
         failures=failures, shown=SHOWN, daemon_killed_at=(104.0,), never=(), settled_s=0.5,
-        looks=(a_look(),), new=a_look(descriptors=38), leaks=leaks,
+        tracker=(a_look(),), new=a_look(descriptors=38), leaks=leaks,
     )  # fmt: skip
 
 

@@ -105,7 +105,7 @@ def web_process(site: Site) -> int | None:
             with contextlib.suppress(OSError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
                 log = (entry / "fd" / "2").readlink()
-                if b"reconciler.web" in words and log == site.layout.web_log.resolve():
+                if b"reconciler.web" in words and log == site.paths.web_log.resolve():
                     return int(entry.name)
     return None
 

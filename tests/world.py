@@ -103,8 +103,8 @@ def _noted(
         case MarkGood():
             others = (p for p in observed.known_good if p.id != action.revision.id)
             forgiven = (t for t in observed.failures if t.revision != action.revision.id or t.kind == "crashed")
-            proven = (action.revision, *others)[:_PROVEN_KEPT]
-            return replace(observed, known_good=proven, failures=tuple(forgiven))
+            known_good = (action.revision, *others)[:_PROVEN_KEPT]
+            return replace(observed, known_good=known_good, failures=tuple(forgiven))
         case ServeHoldingPage():
             door = {action.address}
             return replace(observed, holding=observed.holding | door, armed=observed.armed - door)
@@ -218,7 +218,7 @@ def an_instance(revision: Revision, name: str = "i1", **different: Any) -> Insta
 
 def a_trouble(revision: Revision, **different: Any) -> Failure:
     """A revision that failed its gate once, half a second ago."""
-    usual = Failure(revision=revision.id, kind="bad", count=1, last_at=NOW - 0.5, reason="exited with 3")
+    usual = Failure(revision=revision.id, kind="rejected", count=1, last_at=NOW - 0.5, reason="exited with 3")
     return replace(usual, **different)
 
 
@@ -295,7 +295,7 @@ def anything_observed(draw: st.DrawFn, app: App) -> Observed:
     doors = st.frozensets(st.sampled_from(sorted(listeners, key=str))) if listeners else st.just(frozenset[Address]())
     others = draw(st.sampled_from((((), ()), ((), ()), ((), ()), (("api",), ()), ((), ("shop",)))))
     observed = Observed(
-        source=draw(st.none() | _looks(variants)),
+        source=draw(st.none() | _tracker(variants)),
         source_generation=draw(st.integers(0, 2)),
         builds=tuple(draw(st.lists(some.map(lambda r: r.build.id), unique=True, max_size=5))),
         released=draw(st.frozensets(st.sampled_from([r.release_id or "r0" for r in revisions]), max_size=3)),
@@ -318,7 +318,7 @@ def anything_observed(draw: st.DrawFn, app: App) -> Observed:
     return waiting(replace(observed, has_residue=kept or draw(st.booleans())), draw(_pasts))
 
 
-def _looks(variants: list[App]) -> st.SearchStrategy[SourceState]:
+def _tracker(variants: list[App]) -> st.SearchStrategy[SourceState]:
     return st.builds(
         SourceState,
         source=st.sampled_from([v.source for v in variants]),
@@ -333,7 +333,7 @@ def _troubles(some: st.SearchStrategy[Revision]) -> st.SearchStrategy[Failure]:
     return st.builds(
         Failure,
         revision=some.map(lambda r: r.id),
-        kind=st.sampled_from(("crashed", "bad")),
+        kind=st.sampled_from(("crashed", "rejected")),
         count=st.sampled_from((1, 1, 2, 3, 7, 40)),
         last_at=_pasts,
         reason=st.just("exited with 3"),
@@ -394,7 +394,7 @@ class FakeWorld:
     rings: Callable[[str], None] = lambda _name: None
     begun: list[tuple[float, str, Action]] = field(default_factory=list)
     done: list[Action] = field(default_factory=list)
-    looks: int = 0
+    tracker: int = 0
     reports: dict[str, list[Report]] = field(default_factory=dict)
     _names: "itertools.count[int]" = field(default_factory=itertools.count)
     _planner: Planner[App, Observed, Plan] = field(default_factory=lambda: Planner(plan))
@@ -409,7 +409,7 @@ class FakeWorld:
         return state_when_failing(self.observe(name))
 
     def observe(self, name: str) -> Observed:
-        self.looks += 1
+        self.tracker += 1
         return self.seen.get(name, Observed())
 
     async def do(self, name: str, action: Action) -> None:
@@ -468,9 +468,9 @@ def wanted_of(app: App, observed: Observed) -> Revision | None:
     """What should serve: the revision an operator went back to as long as that holds, else what the manifest asks."""
     if observed.source is None:
         return None
-    asked, pin = app.revision(observed.source.content), observed.override
-    if pin is not None and pin.revision is not None and pin.holds_for == asked.id:
-        back = replace(pin.revision, address=app.address)
+    asked, override = app.revision(observed.source.content), observed.override
+    if override is not None and override.revision is not None and override.holds_for == asked.id:
+        back = replace(override.revision, address=app.address)
         return back if back.build.id in observed.builds else asked
     return asked
 

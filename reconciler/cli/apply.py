@@ -101,10 +101,10 @@ def command(settings: Settings, timeout_s: float) -> None:
     from reconciler.state.records import OtherVersion
 
     console = Console(time.monotonic)
-    tally = ApplyProgress(console, _serving(settings.paths))
+    counters = ApplyProgress(console, _serving(settings.paths))
     began = time.monotonic()
     try:
-        catalog = asyncio.run(apply(settings, tally, timeout_s))
+        catalog = asyncio.run(apply(settings, counters, timeout_s))
     except AlreadyRunning as error:
         raise click.ClickException(f"{error}, and does all this by itself: see 'reconciler status'") from error
     except (OtherVersion, OSError) as error:
@@ -112,30 +112,30 @@ def command(settings: Settings, timeout_s: float) -> None:
     finally:
         console.bottom("")
     took_s = time.monotonic() - began
-    _conclude(settings.paths, catalog, tally, ago(timeout_s) if took_s >= timeout_s else "")
+    _conclude(settings.paths, catalog, counters, ago(timeout_s) if took_s >= timeout_s else "")
 
 
-def _serving(layout: StatePaths) -> dict[str, str]:
+def _serving(paths: StatePaths) -> dict[str, str]:
     """The revision that serves of each app before anything is done."""
-    if not layout.database.exists():
+    if not paths.database.exists():
         return {}
-    with open_snapshot(layout) as glimpse:
+    with open_snapshot(paths) as snapshot:
         return {
             name: records[0].revision
-            for name, records in glimpse.instances.items()
+            for name, records in snapshot.instances.items()
             if len(records) == 1 and records[0].ready_at is not None
         }
 
 
-def _conclude(layout: StatePaths, catalog: "Catalog", tally: ApplyProgress, waited: str) -> None:
+def _conclude(paths: StatePaths, catalog: "Catalog", counters: ApplyProgress, waited: str) -> None:
     """Print how everything stands now; exits with 1 when that is not as asked."""
     from reconciler.cli.status import show_apps
 
-    with open_snapshot(layout) as glimpse:
-        facts: dict[str, Any] = glimpse.status()
+    with open_snapshot(paths) as snapshot:
+        facts: dict[str, Any] = snapshot.status()
     click.echo()
     show_apps(facts)
-    wanting = {name for name in catalog.apps if not _settled(tally.last.get(name))} | tally.open
+    wanting = {name for name in catalog.apps if not _settled(counters.last.get(name))} | counters.open
     if wanting:
         why = f" within {waited}" if waited else ""
         click.echo(f"not as asked{why}: {', '.join(plain(name) for name in sorted(wanting))}", err=True)

@@ -13,11 +13,11 @@ def ask_daemon(state: Path | None, **request: Any) -> None:
     """Send a request, print what was done; a usage error in plain words when nobody hears it or it is refused."""
     from reconciler.control.socket import Refused, ask
 
-    layout = paths_in_use(state)
+    paths = paths_in_use(state)
     try:
-        answer = ask(layout.control, request)
+        answer = ask(paths.control, request)
     except Refused as refused:
         raise click.ClickException(plain(refused)) from refused
     except OSError as error:
-        raise click.ClickException(f"no daemon keeps {layout.state}: start it with 'reconciler run'") from error
+        raise click.ClickException(f"no daemon keeps {paths.state}: start it with 'reconciler run'") from error
     click.echo(plain(answer["done"]))

@@ -63,26 +63,26 @@ def wanted(app: str, settings: Settings) -> Wanted:
     """What the wanted revision of an app runs in; says why not when there is no such app or build."""
     from reconciler.inspection.catalog import asked_of
 
-    layout = paths_in_use(settings.paths.state)
-    with open_snapshot(layout) as glimpse:
-        catalog = asked_of(settings, glimpse)
+    paths = paths_in_use(settings.paths.state)
+    with open_snapshot(paths) as snapshot:
+        catalog = asked_of(settings, snapshot)
         asked = catalog.apps.get(app)
         if asked is None:
             raise click.ClickException(f"no manifest in {settings.manifests} asks for an app named '{plain(app)}'")
-        supplies = glimpse.service_observer(settings, catalog.services, catalog.apps).inputs(asked, app)
-        if supplies.missing:
-            raise click.ClickException(f"{asked.name} waits for {plain('; '.join(supplies.missing))}")
-        return _wanted(asked, supplies, glimpse, layout)
+        inputs = snapshot.service_observer(settings, catalog.services, catalog.apps).inputs(asked, app)
+        if inputs.missing:
+            raise click.ClickException(f"{asked.name} waits for {plain('; '.join(inputs.missing))}")
+        return _wanted(asked, inputs, snapshot, paths)
 
 
-def _wanted(app: "App", supplies: "ExternalInputs", glimpse: "HostSnapshot", layout: StatePaths) -> Wanted:
+def _wanted(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot", paths: StatePaths) -> Wanted:
     from reconciler.host.instance_secrets import given_of, told_of
     from reconciler.serving.gunicorn import Code, environment
     from reconciler.vault.vault import VaultLocked
 
-    content = glimpse.known_content(app)
-    revision = None if content is None else supplies.revision(app, content)
-    staged = None if revision is None else glimpse.staged(app.name, revision.build.id)
+    content = snapshot.known_content(app)
+    revision = None if content is None else inputs.revision(app, content)
+    staged = None if revision is None else snapshot.staged(app.name, revision.build.id)
     if revision is None or staged is None:
         raise click.ClickException(
             f"{app.name} is not staged yet as its manifest asks for it: 'reconciler status {app.name}' says how it"
@@ -95,16 +95,16 @@ def _wanted(app: "App", supplies: "ExternalInputs", glimpse: "HostSnapshot", lay
         worker_class=staged.worker_class,
         runtime=f"python {staged.python_version}",
     )
-    places = _places(layout, app.name)
+    places = _places(paths, app.name)
     # The disk that is asked about is the home's; an app that never started has no home yet.
-    seen = places if places.home.exists() else replace(places, home=layout.state)
+    seen = places if places.home.exists() else replace(places, home=paths.state)
     files = places.revisions / revision.id
     try:
-        told = told_of(revision, glimpse.ledger)
-        given = given_of(revision, told, files, glimpse.ledger)
+        told = told_of(revision, snapshot.service_records)
+        given = given_of(revision, told, files, snapshot.service_records)
     except VaultLocked as error:
         raise click.ClickException(f"cannot read the secrets of {app.name}: {error}") from error
-    found = environment(revision, code, seen, _identity(app, revision.id, glimpse), given)
+    found = environment(revision, code, seen, _identity(app, revision.id, snapshot), given)
     return Wanted(
         environment={**found, "HOME": str(places.home)},
         code=code,
@@ -115,29 +115,29 @@ def _wanted(app: "App", supplies: "ExternalInputs", glimpse: "HostSnapshot", lay
     )
 
 
-def _identity(app: "App", revision: str, glimpse: "HostSnapshot") -> "Identity":
+def _identity(app: "App", revision: str, snapshot: "HostSnapshot") -> "Identity":
     """Of the instance that serves the revision; where none does, of one that would start now."""
     from reconciler.serving.gunicorn import Identity
     from reconciler.state.records import state_id
 
     now = time.time()  # noqa: TID251  shown, and handed to the app for display
-    running = [record for record in glimpse.instances.get(app.name, []) if record.revision == revision]
+    running = [record for record in snapshot.instances.get(app.name, []) if record.revision == revision]
     return Identity(
-        state=state_id(glimpse.paths.state),
+        state=state_id(snapshot.paths.state),
         instance=running[-1].id if running else "not-started",
         started_at=now - (time.monotonic() - running[-1].started_at) if running else now,
     )
 
 
-def _places(layout: StatePaths, name: str) -> "InstancePaths":
+def _places(paths: StatePaths, name: str) -> "InstancePaths":
     from reconciler.serving.gunicorn import InstancePaths
 
     return InstancePaths(
-        revisions=layout.revisions(name),
-        readiness=layout.readiness(name),
-        home=layout.home(name),
-        scratch=layout.scratch(name),
-        log=layout.log(name, "app"),
-        access_log=layout.log(name, "access"),
-        wakeup_pipe=layout.wakeup_pipe,
+        revisions=paths.revisions(name),
+        readiness=paths.readiness(name),
+        home=paths.home(name),
+        scratch=paths.scratch(name),
+        log=paths.log(name, "app"),
+        access_log=paths.log(name, "access"),
+        wakeup_pipe=paths.wakeup_pipe,
     )

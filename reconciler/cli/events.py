@@ -54,8 +54,8 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     for kind in kinds:
         if kind not in KINDS:
             raise click.UsageError(f"no events are of the kind '{plain(kind)}'; there are: {', '.join(KINDS)}")
-    layout = paths_in_use(state)
-    with reading(layout), contextlib.closing(open_database(layout.database, read_only=True)) as database:
+    paths = paths_in_use(state)
+    with reading(paths), contextlib.closing(open_database(paths.database, read_only=True)) as database:
         journal = Journal(database)
         if lines is None:
             lines = 50 if since is None else _EVERYTHING

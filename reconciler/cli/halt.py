@@ -46,15 +46,15 @@ def command(state: Path | None) -> None:
     """End the daemon of a state directory, then every app it started, as gently as each app asks for."""
     from reconciler.serving.keeper import dismiss
 
-    layout = paths_of(state)
-    if not layout.database.exists():
-        click.echo(f"nothing to stop: nothing was ever run in {layout.state}")
+    paths = paths_of(state)
+    if not paths.database.exists():
+        click.echo(f"nothing to stop: nothing was ever run in {paths.state}")
         return
-    daemon = _end_daemon(layout)
+    daemon = _end_daemon(paths)
     try:
-        with reading(layout), acquire(layout):
-            masters, strays = _end_apps(layout)
-            dismiss(layout.keeper)
+        with reading(paths), acquire(paths):
+            masters, strays = _end_apps(paths)
+            dismiss(paths.keeper)
     except AlreadyRunning as error:
         raise click.ClickException(f"{error}; it was started just now: try again") from error
     ended = [f"the daemon (pid {daemon})"] if daemon else []
@@ -63,29 +63,29 @@ def command(state: Path | None) -> None:
     click.echo(f"stopped {' and '.join(ended)}" if ended else "nothing to stop: nothing runs")
 
 
-def _end_daemon(layout: StatePaths) -> int | None:
+def _end_daemon(paths: StatePaths) -> int | None:
     """The pid of the daemon that was ended, None when none ran."""
-    pid = holder(layout)
+    pid = holder(paths)
     if not pid:
         return None
     deadline = time.monotonic() + _DAEMON_S
-    _signal_daemon(layout, pid, signal.SIGTERM)
-    while holder(layout) == pid:
+    _signal_daemon(paths, pid, signal.SIGTERM)
+    while holder(paths) == pid:
         if time.monotonic() > deadline:
             click.echo(f"the daemon (pid {pid}) did not end within {_DAEMON_S:g} s and is killed", err=True)
-            _signal_daemon(layout, pid, signal.SIGKILL)
+            _signal_daemon(paths, pid, signal.SIGKILL)
             deadline += _DAEMON_S
         time.sleep(_POLL_S)
     return pid
 
 
-def _signal_daemon(layout: StatePaths, pid: int, number: int) -> None:
+def _signal_daemon(paths: StatePaths, pid: int, number: int) -> None:
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
-        if holder(layout) == pid:  # so the descriptor is the daemon's, and not a successor's of its pid
+        if holder(paths) == pid:  # so the descriptor is the daemon's, and not a successor's of its pid
             signal.pidfd_send_signal(fd, number)
     except ProcessLookupError:
         pass
@@ -95,20 +95,20 @@ def _signal_daemon(layout: StatePaths, pid: int, number: int) -> None:
         os.close(fd)
 
 
-def _end_apps(layout: StatePaths) -> tuple[int, int]:
+def _end_apps(paths: StatePaths) -> tuple[int, int]:
     """How many masters, and how many marked processes without one, were ended."""
     from reconciler.state.records import Records, open_database, state_id
 
-    with contextlib.closing(open_database(layout.database, upgrade=True)) as database:
+    with contextlib.closing(open_database(paths.database, upgrade=True)) as database:
         records = Records(database)
         known = {record.id: record for record in records.instances()}
-        state = state_id(layout.state)
+        state = state_id(paths.state)
         with _marked(state) as found:
             masters = [process for process in found if process.leads]
             _tell_stopping(database, [known[p.instance] for p in masters if p.instance in known])
             _end_masters(masters, known)
         strays = _kill_rest(state)
-        _settle(layout, database, known)
+        _settle(paths, database, known)
     return len(masters), strays
 
 
@@ -184,7 +184,7 @@ def _kill_rest(state: str) -> int:
         time.sleep(_POLL_S)
 
 
-def _settle(layout: StatePaths, database: "Database", known: "dict[str, InstanceRecord]") -> None:
+def _settle(paths: StatePaths, database: "Database", known: "dict[str, InstanceRecord]") -> None:
     """Leave no record of what is gone, and tell `status` and `events` that it was meant."""
     import shutil
 
@@ -195,8 +195,8 @@ def _settle(layout: StatePaths, database: "Database", known: "dict[str, Instance
     records, journal = Records(database), Journal(database)
     for record in known.values():
         records.drop_instance(record.id)
-        request_counters.keep(layout.readiness(record.app) / record.id)
-        shutil.rmtree(layout.readiness(record.app) / record.id, ignore_errors=True)
+        request_counters.keep(paths.readiness(record.app) / record.id)
+        shutil.rmtree(paths.readiness(record.app) / record.id, ignore_errors=True)
         journal.write(record.app, "stopped", f"gunicorn {record.pid or 0} stopped", "everything here was told to stop")
     now = time.time()  # noqa: TID251  shown to people, never subtracted
     for name, standing in records.app_statuses().items():

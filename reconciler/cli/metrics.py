@@ -15,6 +15,6 @@ def command(state: Path | None) -> None:
     """Print what /metrics says: convergence, staging and every app's requests, in Prometheus' text format."""
     from reconciler.metrics.prometheus import render
 
-    layout = paths_in_use(state)
-    with reading(layout):
-        click.echo(render(layout), nl=False)
+    paths = paths_in_use(state)
+    with reading(paths):
+        click.echo(render(paths), nl=False)

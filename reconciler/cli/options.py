@@ -136,20 +136,20 @@ def settings_of(manifests: Path, state: Path | None, file: Path | None) -> "Sett
 
 def paths_in_use(state: Path | None) -> "StatePaths":
     """The layout of a state directory that exists; a usage error that says what to do otherwise."""
-    layout = paths_of(state)
+    paths = paths_of(state)
     try:
-        known = layout.database.exists()
+        known = paths.database.exists()
     except OSError as error:
-        raise click.ClickException(f"cannot read {layout.state}: {error.strerror}") from error
+        raise click.ClickException(f"cannot read {paths.state}: {error.strerror}") from error
     if not known:
         raise click.ClickException(
-            f"nothing was ever run in {layout.state}: start 'reconciler run' or 'reconciler apply', or give --state"
+            f"nothing was ever run in {paths.state}: start 'reconciler run' or 'reconciler apply', or give --state"
         )
-    return layout
+    return paths
 
 
 @contextlib.contextmanager
-def reading(layout: "StatePaths") -> Iterator[None]:
+def reading(paths: "StatePaths") -> Iterator[None]:
     """What goes wrong while the state directory is read, in an operator's words."""
     import sqlite3
 
@@ -160,13 +160,13 @@ def reading(layout: "StatePaths") -> Iterator[None]:
     except (OtherVersion, PermissionError) as error:
         raise click.ClickException(str(error)) from error
     except sqlite3.Error as error:
-        raise click.ClickException(f"cannot read {layout.database}: {error}") from error
+        raise click.ClickException(f"cannot read {paths.database}: {error}") from error
 
 
 @contextlib.contextmanager
-def open_snapshot(layout: "StatePaths") -> Iterator["HostSnapshot"]:
+def open_snapshot(paths: "StatePaths") -> Iterator["HostSnapshot"]:
     """A look at a state directory that exists, with its failures explained."""
     from reconciler.inspection.snapshot import HostSnapshot
 
-    with reading(layout), contextlib.closing(HostSnapshot(layout)) as glimpse:
-        yield glimpse
+    with reading(paths), contextlib.closing(HostSnapshot(paths)) as snapshot:
+        yield snapshot

@@ -21,11 +21,11 @@ def command(settings: Settings) -> None:
     from reconciler.state.records import open_database
     from reconciler.vault.vault import Vault, VaultLocked
 
-    layout = paths_in_use(settings.paths.state)
+    paths = paths_in_use(settings.paths.state)
     try:
-        with reading(layout), acquire(layout), contextlib.closing(open_database(layout.database)) as database:
-            ledger = ServiceRecords(database, Vault(database, settings.key))
-            count = ledger.vault.rekey(BOXES)
+        with reading(paths), acquire(paths), contextlib.closing(open_database(paths.database)) as database:
+            service_records = ServiceRecords(database, Vault(database, settings.key))
+            count = service_records.vault.rekey(BOXES)
     except AlreadyRunning:
         ask_daemon(settings.paths.state, do="rekey")
         return

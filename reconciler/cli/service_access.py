@@ -25,7 +25,7 @@ class OpenService:
 
     record: "ServiceRecord"
     where: "ServiceSpec"
-    ledger: "ServiceRecords"
+    service_records: "ServiceRecords"
 
 
 @contextlib.contextmanager
@@ -35,27 +35,27 @@ def open_service(name: str, settings: Settings) -> Iterator[OpenService]:
     from reconciler.services.servers import spec_of
     from reconciler.vault.vault import VaultLocked
 
-    with open_snapshot(paths_in_use(settings.paths.state)) as glimpse:
-        glimpse.key_file = settings.key
-        found = [record for record in glimpse.ledger.of(name) if record.made]
+    with open_snapshot(paths_in_use(settings.paths.state)) as snapshot:
+        snapshot.key_file = settings.key
+        found = [record for record in snapshot.service_records.of(name) if record.made]
         if not found:
             raise click.ClickException(f"no service named '{plain(name)}' was made here: see 'reconciler services'")
         # Of those that are left from another type or server, the one that is asked for.
         record = min(found, key=lambda one: one.left_at is not None)
         try:
-            where = spec_of(record, glimpse.ledger.asked(record.id), settings)
-            yield OpenService(record=record, where=where, ledger=glimpse.ledger)
+            where = spec_of(record, snapshot.service_records.asked(record.id), settings)
+            yield OpenService(record=record, where=where, service_records=snapshot.service_records)
         except (ServiceError, VaultLocked) as error:
             raise click.ClickException(plain(error)) from error
 
 
-def record_event(layout: StatePaths, name: str, kind: "EventKind", text: str) -> None:
+def record_event(paths: StatePaths, name: str, kind: "EventKind", text: str) -> None:
     """Write into the journal what was done beside the daemon, when that can be written."""
     from reconciler.state.journal import Journal
     from reconciler.state.records import OtherVersion, open_database
 
     with (
         contextlib.suppress(sqlite3.Error, OtherVersion),
-        contextlib.closing(open_database(layout.database)) as database,
+        contextlib.closing(open_database(paths.database)) as database,
     ):
         Journal(database).write(f"service {name}", kind, text, "asked for on the command line")

@@ -32,7 +32,9 @@ def command(settings: Settings, app: str | None, service: str, arguments: tuple[
         if grant is None or grant.credentials is None:
             whom = f"app '{app}'" if app else "any app"
             raise click.ClickException(f"{service} is not bound to {whom}: a client needs an app's credentials")
-        client = provisioner_of(found.record.type).client(found.where, found.ledger.credentials(grant.credentials))
+        client = provisioner_of(found.record.type).client(
+            found.where, found.service_records.credentials(grant.credentials)
+        )
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | dict(client.environment)
     try:
         os.execvpe(client.argv[0], [*client.argv, *arguments], environment)  # noqa: S606  the client, without a shell

@@ -18,8 +18,8 @@ _COLUMNS = ("SERVICE", "TYPE", "PLAN", "SERVER", "APPS", "SIZE", "STATE", "MESSA
 @state_option
 def command(as_json: bool, state: Path | None) -> None:
     """Every service that is asked for or kept: its type and plan, its server, who is bound to it, and how it stands."""
-    with open_snapshot(paths_in_use(state)) as glimpse:
-        rows: Any = glimpse.status()["services"]
+    with open_snapshot(paths_in_use(state)) as snapshot:
+        rows: Any = snapshot.status()["services"]
     if as_json:
         show_json(rows)
     elif rows:

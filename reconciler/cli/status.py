@@ -31,16 +31,16 @@ _REFRESH_S = 1.0
 @state_option
 def command(app: str | None, watch: bool, as_json: bool, state: Path | None) -> None:
     """How APP, or every app, stands: its state, its URL, what runs, and why not more."""
-    layout = paths_in_use(state)
-    facts = _facts(layout, app, as_json=as_json)
+    paths = paths_in_use(state)
+    facts = _facts(paths, app, as_json=as_json)
     if app is not None and not facts["apps"]:
         raise click.ClickException(f"no app named '{plain(app)}'; 'reconciler status' lists them")
     if watch and is_terminal() and not as_json:
         from reconciler.cli.live.watch import watch as show_live
 
-        show_live(layout, app)
+        show_live(paths, app)
     elif watch:
-        _repeat(layout, app, as_json=as_json)
+        _repeat(paths, app, as_json=as_json)
     elif as_json:
         show_json(facts)
     else:
@@ -53,9 +53,9 @@ def show_apps(facts: dict[str, Any]) -> None:
         click.echo(line)
 
 
-def _facts(layout: "StatePaths", app: str | None, *, as_json: bool) -> dict[str, Any]:
-    with open_snapshot(layout) as glimpse:
-        facts: dict[str, Any] = glimpse.status(app)
+def _facts(paths: "StatePaths", app: str | None, *, as_json: bool) -> dict[str, Any]:
+    with open_snapshot(paths) as snapshot:
+        facts: dict[str, Any] = snapshot.status(app)
     if as_json:
         facts["daemon"]["version"] = VERSION
     return facts
@@ -116,12 +116,12 @@ def _since(at: float) -> float:
     return time.time() - at  # noqa: TID251  shown to people, never relied upon
 
 
-def _repeat(layout: "StatePaths", app: str | None, *, as_json: bool) -> None:
+def _repeat(paths: "StatePaths", app: str | None, *, as_json: bool) -> None:
     """For a pipe: the facts again whenever they changed, JSON on one line each."""
     shown = None
     with contextlib.suppress(KeyboardInterrupt):
         while True:
-            facts = _facts(layout, app, as_json=as_json)
+            facts = _facts(paths, app, as_json=as_json)
             if facts != shown:
                 click.echo(json_text(facts) if as_json else "\n".join([*_screen(facts, None), ""]))
                 shown = facts

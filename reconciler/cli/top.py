@@ -33,23 +33,23 @@ def command(once: bool, interval: float, as_json: bool, state: Path | None) -> N
 
     if interval < 0.1:
         raise click.UsageError("--interval must be 100ms or more")
-    layout = paths_in_use(state)
-    rates = Rates(layout)
-    _look(layout, rates)
+    paths = paths_in_use(state)
+    rates = Rates(paths)
+    _look(paths, rates)
     if as_json or once or not is_terminal():
         with contextlib.suppress(KeyboardInterrupt):
             time.sleep(interval)
-            seen = _look(layout, rates)
+            seen = _look(paths, rates)
             if as_json:
                 show_json({name: asdict(rate) for name, rate in seen.items()})
             else:
                 click.echo("\n".join(_table(seen, width())))
         return
-    live(lambda columns: _table(_look(layout, rates), columns), interval)
+    live(lambda columns: _table(_look(paths, rates), columns), interval)
 
 
-def _look(layout: "StatePaths", rates: "Rates") -> "dict[str, Rate]":
-    with reading(layout):
+def _look(paths: "StatePaths", rates: "Rates") -> "dict[str, Rate]":
+    with reading(paths):
         return rates.look()
 
 

@@ -91,15 +91,15 @@ class OperatorRequests:
     def _rolled_back(self, wanted: str | None, app: App, observed: Observed) -> tuple[str, OperatorRequest]:
         if observed.source is None:
             raise Refused("its source was not read yet")
-        asked, supplies = app.revision(observed.source.content), observed.inputs
-        now = supplies.revision(app, observed.source.content).id
+        asked, inputs = app.revision(observed.source.content), observed.inputs
+        now = inputs.revision(app, observed.source.content).id
         known = [p for p in observed.known_good if p.build.id in observed.builds and p.id != now]
-        known = [p for p in known if (today := supplies.todays(p)) is not None and today.id != now]
+        known = [p for p in known if (today := inputs.todays(p)) is not None and today.id != now]
         found = [p for p in known if wanted is None or p.id.startswith(wanted)]
         if not found:
             raise Refused(_nothing_to_go_back_to(wanted, known))
-        pin = Override(kind="rolled back", holds_for=asked.id, revision=found[0])
-        return f"rolled back to revision {found[0].id} until its manifest or source changes, or 'start'", pin
+        override = Override(kind="rolled back", holds_for=asked.id, revision=found[0])
+        return f"rolled back to revision {found[0].id} until its manifest or source changes, or 'start'", override
 
 
 def _nothing_to_go_back_to(wanted: str | None, known: list[Revision]) -> str:

@@ -66,7 +66,7 @@ class Daemon:
         self._tasks = tasks
         self._lost = lost
         boot = boot_id()
-        self._looks = SourceTracker(self.records)
+        self._tracker = SourceTracker(self.records)
         self._history = RevisionHistory(self.records, boot)
         self.fork_servers = ForkServerPool(
             log=settings.paths.fork_servers_log, idle_s=settings.fork_server_idle_s, answer_s=settings.fork_timeout_s
@@ -80,10 +80,10 @@ class Daemon:
             launched=self._note_launch,
         )
         self.keeper = Keeper(settings.paths.keeper, patience_s=settings.keeper_patience_s)
-        ledger = ServiceRecords(database, Vault(database, settings.key))
+        service_records = ServiceRecords(database, Vault(database, settings.key))
         self.services = ServiceWorld(
             settings,
-            ledger,
+            service_records,
             self.journal,
             boot=boot,
             woken=self._wake_service,
@@ -92,21 +92,21 @@ class Daemon:
             spare=self._grants_spare,
             told=self._tell_service,
         )
-        supplier = InstanceSecrets(
-            ledger, supplies=self.services.inputs, use=self.services.use, told=self._note_secrets
+        secret_source = InstanceSecrets(
+            service_records, inputs=self.services.inputs, use=self.services.use, told=self._note_secrets
         )
-        self._ledger = ledger
+        self._service_records = service_records
         self._stager = stager_of(settings)
         self._host = AppWorld(
             settings,
             self.records,
             self.journal,
             stager=self._stager,
-            looks=self._looks,
+            tracker=self._tracker,
             instances=self._instances,
             keeper=self.keeper,
             history=self._history,
-            supplier=supplier,
+            secret_source=secret_source,
             tasks=tasks,
             woken=self._wake,
             told=self._on_report,
@@ -254,24 +254,24 @@ class Daemon:
         from reconciler.notifications.notifier import Notifier, Pace
 
         pace = Pace(every_s=self.settings.notify_every_s, settle_s=self.settings.notify_delay_s)
-        discretion = Redactor(
-            self._ledger,
+        redactor = Redactor(
+            self._service_records,
             self.services.env,
             asked=lambda: self.catalog.apps,
             ours=lambda: package_environ(self.settings, os.environ),
         )
         for target in self.settings.notifications:
-            announcer = Notifier(
+            notifier = Notifier(
                 target,
                 self.records,
                 host=socket.gethostname(),
                 pace=pace,
-                mask=discretion.redacted,
+                mask=redactor.redacted,
                 trouble=self.trouble,
                 failed=partial(self.journal.write, "", "daemon"),
             )
-            self.report_listeners.append(announcer.on_report)
-            self._tasks.create_task(announcer.run(), name=f"notify {target}")
+            self.report_listeners.append(notifier.on_report)
+            self._tasks.create_task(notifier.run(), name=f"notify {target}")
 
     def _prepare(self) -> None:
         ports = self._host.restore()
@@ -356,7 +356,7 @@ class Daemon:
         ]
         return frozenset(
             kept
-            for back in (*(proven for one in learnt for proven in one.known_good), *pinned)
+            for back in (*(known_good for one in learnt for known_good in one.known_good), *pinned)
             for kept in (*back.env_secrets.values(), *(bound.credentials for bound in back.bindings))
         )
 
@@ -432,9 +432,9 @@ class Daemon:
         while again:
             self._refreshing[name] = False
             try:
-                changed = await self._looks.refresh(name)
+                changed = await self._tracker.refresh(name)
             except (OSError, RuntimeError):  # no descriptor, no thread: the app's own task tries again, and says so
-                self._looks.doubt(name)
+                self._tracker.doubt(name)
                 self._wake(name)
                 changed = False
             if changed:

@@ -43,8 +43,8 @@ def _share_one_heap() -> None:
 
 
 @contextlib.contextmanager
-def _opened(layout: StatePaths) -> Iterator[tuple[Database, bool]]:
-    database, lost = open_or_rebuild(layout.database)
+def _opened(paths: StatePaths) -> Iterator[tuple[Database, bool]]:
+    database, lost = open_or_rebuild(paths.database)
     with contextlib.closing(database):
         database.defer()
         yield database, lost

@@ -32,11 +32,11 @@ def stager_of(settings: Settings) -> "Stager":
 
     from reconciler.staging.stager import Stager
 
-    layout = settings.paths
+    paths = settings.paths
     return Stager(
-        builds=layout.builds,
-        environments=layout.environments,
-        cache=layout.cache,
+        builds=paths.builds,
+        environments=paths.environments,
+        cache=paths.cache,
         interpreters=settings.interpreters,
         timeout_s=settings.staging_timeout_s,
         slots=asyncio.Semaphore(settings.staging_slots),

@@ -25,20 +25,20 @@ class InstanceSecrets:
 
     def __init__(
         self,
-        ledger: ServiceRecords,
+        service_records: ServiceRecords,
         *,
-        supplies: Callable[[App | None, str], ExternalInputs],
+        inputs: Callable[[App | None, str], ExternalInputs],
         use: Callable[[str, str, tuple[Bound, ...]], None],
         told: Callable[[str, str], None],
     ) -> None:
-        self._ledger = ledger
-        self._supplies = supplies
+        self._service_records = service_records
+        self._inputs = inputs
         self._use = use
         self._told = told
 
     def inputs(self, app: App | None, name: str) -> ExternalInputs:
         """What an app is supplied with right now."""
-        return self._supplies(app, name)
+        return self._inputs(app, name)
 
     def injected(self, revision: Revision, directory: Path) -> InjectedEnv:
         """What an instance of a revision gets, with its files below `directory`. Raises CannotStart."""
@@ -46,9 +46,9 @@ class InstanceSecrets:
         with contextlib.suppress(sqlite3.Error):  # in memory it is; a full disk does not keep an app from starting
             self._use(revision.app, revision.id, revision.bindings)
         try:
-            told = told_of(revision, self._ledger)
+            told = told_of(revision, self._service_records)
             lay_out(told, directory)
-            given = given_of(revision, told, directory, self._ledger)
+            given = given_of(revision, told, directory, self._service_records)
         except (VaultLocked, sqlite3.Error, KeyError) as error:
             raise CannotStart(f"cannot give it its secrets: {error}") from error
         except OSError as error:
@@ -62,12 +62,14 @@ class InstanceSecrets:
         return given
 
 
-def told_of(revision: Revision, ledger: ServiceRecords) -> BindingViews:
+def told_of(revision: Revision, service_records: ServiceRecords) -> BindingViews:
     """What an app sees of its services. Raises Sealed."""
-    return shown(OpenBinding(bound=b, credentials=ledger.credentials(b.credentials)) for b in revision.bindings)
+    return shown(
+        OpenBinding(bound=b, credentials=service_records.credentials(b.credentials)) for b in revision.bindings
+    )
 
 
-def given_of(revision: Revision, told: BindingViews, directory: Path, ledger: ServiceRecords) -> InjectedEnv:
+def given_of(revision: Revision, told: BindingViews, directory: Path, service_records: ServiceRecords) -> InjectedEnv:
     """The variables of an instance that are secret, or name what is. Raises Sealed."""
     ours = {"VCAP_SERVICES_FILE_PATH": str(directory / FILE_NAME)}
     if told.fits:
@@ -77,6 +79,6 @@ def given_of(revision: Revision, told: BindingViews, directory: Path, ledger: Se
         fallback["DATABASE_URL"] = told.database_url
     return InjectedEnv(
         fallback=fallback,
-        env={name: ledger.vault.get(kept) for name, kept in revision.env_secrets.items()},
+        env={name: service_records.vault.get(kept) for name, kept in revision.env_secrets.items()},
         ours=ours,
     )

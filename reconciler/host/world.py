@@ -86,36 +86,36 @@ class AppWorld:
         journal: Journal,
         *,
         stager: Stager,
-        looks: SourceTracker,
+        tracker: SourceTracker,
         instances: Instances,
         keeper: Keeper,
         history: RevisionHistory,
-        supplier: SecretSource,
+        secret_source: SecretSource,
         tasks: asyncio.TaskGroup,
         woken: Callable[[str], None],
         told: Callable[[str, Report | None], None],
     ) -> None:
         self._settings = settings
-        self._layout = settings.paths
+        self._paths = settings.paths
         self._records = records
         self._journal = journal
         self._stager = stager
-        self._looks = looks
+        self._tracker = tracker
         self._instances = instances
         self._told = told
         self._listeners = Listeners()
         self._keeper = keeper
         self._doors: dict[str, frozenset[Address]] = {}
         self._history = history
-        self._supplier = supplier
+        self._secret_source = secret_source
         self._woken = woken
-        self._neighbours = DependencyGraph()
-        self._watchers = Probes(tasks, self._on_probe)
+        self._dependencies = DependencyGraph()
+        self._probes = Probes(tasks, self._on_probe)
         self._apps: Mapping[str, App] = {}
         self._planner: Planner[App, Observed, Plan] = Planner(plan)
         self._unserved: dict[str, float] = {}
         self._restart_before: dict[str, float] = {}
-        self._builds = {name: stager.kept(name) for name in _directories(self._layout.apps)}
+        self._builds = {name: stager.kept(name) for name in _directories(self._paths.apps)}
         self._released: dict[str, frozenset[str]] = records.releases()
         self._standings: dict[str, AppStatus] = records.app_statuses()
         self._staging: DetachedWork[Staged] = DetachedWork()
@@ -124,17 +124,17 @@ class AppWorld:
     @property
     def probes(self) -> Counter[tuple[str, bool]]:
         """How often apps were asked how they are, by app and whether they were well."""
-        return self._watchers.asked
+        return self._probes.asked
 
     def names(self) -> frozenset[str]:
         """Every app of which anything is left here, asked for or not."""
         known = {*self._builds, *self._standings}
-        return self._instances.apps() | self._looks.names() | self._history.names() | self._doors.keys() | known
+        return self._instances.apps() | self._tracker.names() | self._history.names() | self._doors.keys() | known
 
     def follow(self, apps: Mapping[str, App]) -> None:
         """Learn what is asked of every app, for what one app has to know of another."""
         self._apps = apps
-        self._neighbours.follow(apps)
+        self._dependencies.follow(apps)
         for name, app in apps.items():
             if not app.may_sleep:
                 for address in self._doors.get(name, ()):
@@ -186,7 +186,7 @@ class AppWorld:
 
     def _sweep(self) -> None:
         """Remove what staging or discarding left half done: found before anything is staged, removed meanwhile."""
-        builds = [self._layout.builds(name) for name in self._builds]
+        builds = [self._paths.builds(name) for name in self._builds]
         left = [path for directory in builds if directory.is_dir() for path in leftovers(directory)]
         if left:
             asyncio.get_running_loop().run_in_executor(None, _remove_all, left)
@@ -217,8 +217,8 @@ class AppWorld:
         instances = self._instances.of(name)
         doors = self._doors.get(name, frozenset())
         return Observed(
-            source=self._looks.last(name),
-            source_generation=self._looks.changes(name),
+            source=self._tracker.last(name),
+            source_generation=self._tracker.changes(name),
             builds=self._builds.get(name, ()),
             released=self._released.get(name, frozenset()),
             listeners=doors,
@@ -231,10 +231,10 @@ class AppWorld:
             sleep_state=learnt.sleep_state,
             restart_before=self._restart_before.get(name, float("-inf")),
             unserved_since=self._unserved_since(name, instances, doors),
-            unmet_dependencies=self._neighbours.unmet_dependencies(name, self._serves),
-            stopping_dependents=self._neighbours.stopping_dependents(name, self._serves),
-            has_residue=name in self._standings or self._looks.last(name) is not None,
-            inputs=self._supplier.inputs(self._apps.get(name), name),
+            unmet_dependencies=self._dependencies.unmet_dependencies(name, self._serves),
+            stopping_dependents=self._dependencies.stopping_dependents(name, self._serves),
+            has_residue=name in self._standings or self._tracker.last(name) is not None,
+            inputs=self._secret_source.inputs(self._apps.get(name), name),
         )
 
     async def do(self, name: str, action: Action) -> None:  # noqa: C901, PLR0912  one line for each action
@@ -260,7 +260,7 @@ class AppWorld:
                 self._listeners.stop_holding_page(action.address)
             case ArmActivation():
                 self._listeners.arm(action.address, partial(self._on_connection, name))
-                self._wake_all(self._neighbours.dependents(name))
+                self._wake_all(self._dependencies.dependents(name))
             case Stop():
                 await self._stop(name, action)
             case Reap():
@@ -298,19 +298,19 @@ class AppWorld:
 
     def paths(self, name: str) -> InstancePaths:
         """Where an app's instances read and write."""
-        layout = self._layout
+        paths = self._paths
         return InstancePaths(
-            revisions=layout.revisions(name),
-            readiness=layout.readiness(name),
-            home=layout.home(name),
-            scratch=layout.scratch(name),
-            log=layout.log(name, "app"),
-            access_log=layout.log(name, "access"),
-            wakeup_pipe=layout.wakeup_pipe,
+            revisions=paths.revisions(name),
+            readiness=paths.readiness(name),
+            home=paths.home(name),
+            scratch=paths.scratch(name),
+            log=paths.log(name, "app"),
+            access_log=paths.log(name, "access"),
+            wakeup_pipe=paths.wakeup_pipe,
         )
 
     async def _read(self, name: str, action: ReadSource) -> None:
-        await self._looks.read(name, action.source)
+        await self._tracker.read(name, action.source)
 
     async def _stage(self, name: str, action: Stage) -> None:
         self._record(name, "staging", f"staging build {action.build.id}", action.cause)
@@ -318,7 +318,7 @@ class AppWorld:
             # A crash meanwhile goes first, and costs the installation nothing: it is waited for again.
             staged = await self._staging.result(name, action.build.id, lambda: self._staged(name, action.build))
         except SourceChanged:
-            self._looks.doubt(name)
+            self._tracker.doubt(name)
             return
         built = [b for b in self._builds.get(name, ()) if b != action.build.id]
         self._builds[name] = (*built, action.build.id)
@@ -333,7 +333,7 @@ class AppWorld:
             if self._staging.is_awaited(name):
                 self._progress(name, phase)
 
-        return await self._stager.stage(name, build, self._layout.log(name, "staging"), progress)
+        return await self._stager.stage(name, build, self._paths.log(name, "staging"), progress)
 
     def _progress(self, name: str, phase: str, state: State = "staging") -> None:
         before = self._standings.get(name)
@@ -359,14 +359,14 @@ class AppWorld:
         assert revision.release is not None
         code, places = self._code(name, revision.build), self.paths(name)
         _create_directories(places)
-        given = self._supplier.injected(revision, places.revisions / revision.id)
+        given = self._secret_source.injected(revision, places.revisions / revision.id)
         self._record(name, "releasing", f"running the release command of build {revision.build.id}", action.cause)
         order = ReleaseCommand(
             app=name,
             command=revision.release,
             directory=code.directory,
             environment=self._instances.surroundings(revision, code, places, given),
-            log=self._layout.log(name, "staging"),
+            log=self._paths.log(name, "staging"),
             timeout_s=self._settings.staging_timeout_s,
         )
         try:
@@ -390,13 +390,13 @@ class AppWorld:
         async with _start_slot(self._booting, self._settings.starting_slot_s):
             try:
                 door, since = self._listeners.fd(revision.address), self._restart_before.get(name, float("-inf"))
-                given = self._supplier.injected(revision, places.revisions / revision.id)
+                given = self._secret_source.injected(revision, places.revisions / revision.id)
                 instance = await self._instances.start(revision, code, places, door, given, since=since)
             except CannotStart as error:
                 self._failed(name, action.failing, str(error))
                 return
         self._record(name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}", action.cause)
-        self._wake_all(self._neighbours.dependents(name))
+        self._wake_all(self._dependencies.dependents(name))
 
     def _failed(self, name: str, failing: Failure, reason: str) -> None:
         """A revision did not get as far as serving: the plan decides what follows from that."""
@@ -419,12 +419,12 @@ class AppWorld:
         app = self._apps.get(name)
         health = None if app is None else app.server.health
         if app is None or health is None:
-            self._watchers.ask(name, {})
+            self._probes.ask(name, {})
             return
         host = health.host or str(app.address)
         question = Probe(address=app.address, health=health, host=host, liveness=app.liveness)
         serving = [i.id for i in self._instances.of(name) if i.serves and i.address == app.address]
-        self._watchers.ask(name, dict.fromkeys(serving[-1:], question))
+        self._probes.ask(name, dict.fromkeys(serving[-1:], question))
 
     def _on_probe(self, name: str, instance: str, reason: str | None) -> None:
         """How an instance is, by its own answer."""
@@ -463,7 +463,7 @@ class AppWorld:
         pids = {i.id: i.pid for i in self._instances.of(name)}
         await self._instances.stop(name, action.instance)
         self._record(name, "stopped", f"gunicorn {pids.get(action.instance, 0)} stopped", action.cause)
-        self._wake_all(self._neighbours.depends_on(name))
+        self._wake_all(self._dependencies.depends_on(name))
 
     def _reap(self, name: str, action: Reap) -> None:
         gone = next((i for i in self._instances.of(name) if i.id == action.instance), None)
@@ -472,7 +472,7 @@ class AppWorld:
         self._instances.reap(name, action.instance)
         if action.failure is not None:
             self._history.failed(name, replace(action.failure, last_at=self.now()))
-        self._wake_all(self._neighbours.depends_on(name))
+        self._wake_all(self._dependencies.depends_on(name))
         died = gone.stopping_since is None
         self._record(name, "died" if died else "stopped", f"gunicorn {gone.pid} {gone.end}")
 
@@ -484,7 +484,7 @@ class AppWorld:
         self._keeper.drop(name, address)
         self._listeners.close(address)
         self._doors[name] = self._doors.get(name, frozenset()) - {address}
-        self._wake_all(self._neighbours.depends_on(name))
+        self._wake_all(self._dependencies.depends_on(name))
 
     async def _remove_build(self, name: str, build: str) -> None:
         await asyncio.to_thread(self._stager.discard, name, build)
@@ -492,16 +492,16 @@ class AppWorld:
 
     async def _forget_app(self, name: str) -> None:
         await self._staging.give_up(name)
-        await asyncio.to_thread(shutil.rmtree, self._layout.app(name), ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self._paths.app(name), ignore_errors=True)
         with self._records.lasting():
             self._records.erase(name)
         for known in (
             self._builds, self._doors, self._released, self._standings, self._unserved, self._restart_before
         ):  # fmt: skip
             known.pop(name, None)
-        self._looks.forget(name)
+        self._tracker.forget(name)
         self._history.forget(name)
-        self._neighbours.forget(name)
+        self._dependencies.forget(name)
         self._record(name, "removed", "removed; its home directory and logs are kept", "no manifest asks for it")
         self._told(name, None)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from reconciler.manifests.catalog import Catalog
 
 
-def asked_of(settings: Settings, glimpse: "HostSnapshot | None") -> "Catalog":
+def asked_of(settings: Settings, snapshot: "HostSnapshot | None") -> "Catalog":
     """What would be in force after a look at the manifests now; without a glimpse, as if nothing had ever run."""
     from reconciler.host.assembly import rules_of
     from reconciler.manifests import persisted
@@ -21,7 +21,7 @@ def asked_of(settings: Settings, glimpse: "HostSnapshot | None") -> "Catalog":
     from reconciler.manifests.reader import read_directory
 
     rules = rules_of(settings)
-    before = Catalog() if glimpse is None else persisted.restored(glimpse.records, rules)
+    before = Catalog() if snapshot is None else persisted.restored(snapshot.records, rules)
     return review(before, read_directory(str(settings.manifests)), rules, time.monotonic())
 
 

@@ -52,43 +52,45 @@ def plans_now(settings: Settings, app: str | None) -> "tuple[list[AppPlan], Cata
 
     with contextlib.ExitStack() as stack:
         known = settings.paths.database.exists()
-        glimpse = stack.enter_context(contextlib.closing(HostSnapshot(settings.paths))) if known else None
-        catalog = asked_of(settings, glimpse)
-        return list(_outlooks(catalog, glimpse, app, settings)), catalog
+        snapshot = stack.enter_context(contextlib.closing(HostSnapshot(settings.paths))) if known else None
+        catalog = asked_of(settings, snapshot)
+        return list(_outlooks(catalog, snapshot, app, settings)), catalog
 
 
 def _outlooks(
-    catalog: "Catalog", glimpse: "HostSnapshot | None", only: str | None, settings: Settings
+    catalog: "Catalog", snapshot: "HostSnapshot | None", only: str | None, settings: Settings
 ) -> Iterator[AppPlan]:
     from reconciler.manifests import persisted
 
-    sight = None if glimpse is None else glimpse.service_observer(settings, catalog.services, catalog.apps)
-    yield from _service_outlooks(catalog, glimpse, sight, only)
+    observer = None if snapshot is None else snapshot.service_observer(settings, catalog.services, catalog.apps)
+    yield from _service_outlooks(catalog, snapshot, observer, only)
     names = set(catalog.apps)
-    if glimpse is not None:
-        names |= glimpse.names - persisted.apps_of_unreadable(glimpse.records, catalog).keys()
+    if snapshot is not None:
+        names |= snapshot.names - persisted.apps_of_unreadable(snapshot.records, catalog).keys()
     for name in sorted(names):
         if only in {None, name}:
-            yield _outlook(name, catalog.apps.get(name), glimpse, sight)
+            yield _outlook(name, catalog.apps.get(name), snapshot, observer)
 
 
 def _service_outlooks(
-    catalog: "Catalog", glimpse: "HostSnapshot | None", sight: "ServiceObserver | None", only: str | None
+    catalog: "Catalog", snapshot: "HostSnapshot | None", observer: "ServiceObserver | None", only: str | None
 ) -> Iterator[AppPlan]:
     from reconciler.planning.services.actions import ObservedService
     from reconciler.planning.services.plan import plan
 
     now = time.monotonic()
-    kept = () if glimpse is None else glimpse.ledger.services()
+    kept = () if snapshot is None else snapshot.service_records.services()
     for name in sorted({*catalog.services, *(record.name for record in kept)}):
         if only in {None, name}:
             wanted = {app.name: "" for app in catalog.apps.values() if name in {b.service for b in app.bindings}}
-            seen = ObservedService(wanted_by=wanted) if sight is None else sight.seen(name)
+            seen = ObservedService(wanted_by=wanted) if observer is None else observer.seen(name)
             planned = plan(catalog.services.get(name), seen, now)
             yield AppPlan(name=f"service {name}", plan=planned, error=seen.problem)
 
 
-def _outlook(name: str, app: "App | None", glimpse: "HostSnapshot | None", sight: "ServiceObserver | None") -> AppPlan:
+def _outlook(
+    name: str, app: "App | None", snapshot: "HostSnapshot | None", observer: "ServiceObserver | None"
+) -> AppPlan:
     from reconciler.inspection.differences import difference
     from reconciler.inspection.snapshot import SourceReading, read_source
     from reconciler.planning.apps.actions import MarkGood
@@ -97,11 +99,11 @@ def _outlook(name: str, app: "App | None", glimpse: "HostSnapshot | None", sight
 
     reading = SourceReading(content=None)
     if app is not None and app.state == "running":
-        reading = glimpse.read_source(app) if glimpse is not None else read_source(app)
+        reading = snapshot.read_source(app) if snapshot is not None else read_source(app)
         if reading.content is None:
             return AppPlan(name=name, plan=None, error=reading.problem)
-    if glimpse is not None:
-        observed = glimpse.observed(name, app, reading.content, sight)
+    if snapshot is not None:
+        observed = snapshot.observed(name, app, reading.content, observer)
     elif app is not None and reading.content is not None:
         missing = tuple(f"service {binding.service}: it was never made" for binding in app.bindings)
         look = SourceState(source=app.source, content=reading.content)

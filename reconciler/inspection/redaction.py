@@ -21,13 +21,13 @@ class Redactor:
 
     def __init__(
         self,
-        ledger: ServiceRecords,
+        service_records: ServiceRecords,
         files: EnvFiles,
         *,
         asked: Callable[[], Mapping[str, App]],
         ours: Callable[[], Mapping[str, str]],
     ) -> None:
-        self._ledger = ledger
+        self._service_records = service_records
         self._files = files
         self._asked = asked
         self._ours = ours
@@ -49,18 +49,18 @@ class Redactor:
 
     def _kept(self, key: str) -> Iterator[str]:
         try:
-            yield self._ledger.vault.get(key)
+            yield self._service_records.vault.get(key)
         except (VaultLocked, sqlite3.Error):  # what cannot be opened was given to nobody
             return
 
     def _opening(self, subject: str) -> dict[str, str]:
         """The texts in the credentials of an app or a service, by the name they have there."""
         found: dict[str, str] = {}
-        for service in self._ledger.services():
+        for service in self._service_records.services():
             for grant in service.grants:
                 if grant.credentials is not None and subject in {grant.app, f"service {service.name}"}:
                     try:
-                        credentials = self._ledger.credentials(grant.credentials)
+                        credentials = self._service_records.credentials(grant.credentials)
                     except (VaultLocked, sqlite3.Error):
                         continue
                     found |= {f"{grant.id} {name}": text for name, text in _texts(credentials)}

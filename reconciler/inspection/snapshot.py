@@ -44,10 +44,10 @@ class SourceReading:
 class HostSnapshot:
     """One look at a state directory that exists; raises sqlite3.Error when it has no database. Close it after use."""
 
-    def __init__(self, layout: "StatePaths") -> None:
-        self.paths = layout
+    def __init__(self, paths: "StatePaths") -> None:
+        self.paths = paths
         self.key_file: Path | None = None
-        self._database = open_database(layout.database, read_only=True)
+        self._database = open_database(paths.database, read_only=True)
         self.records = Records(self._database)
         self._boot = boot_id()
 
@@ -92,7 +92,7 @@ class HostSnapshot:
         return content if source == app.source else None
 
     def observed(
-        self, name: str, app: App | None, content: str | None, sight: "ServiceObserver | None" = None
+        self, name: str, app: App | None, content: str | None, observer: "ServiceObserver | None" = None
     ) -> "Observed":
         """One app as the daemon would see it, its source read as `content`."""
         from reconciler.planning.apps.observed import ExternalInputs, Observed, SourceState
@@ -119,11 +119,11 @@ class HostSnapshot:
             sleep_state=self._rest(name, learnt.sleep_state),
             released=self.records.releases().get(name, frozenset()),
             has_residue=name in self._standings or name in self._sources,
-            inputs=ExternalInputs() if sight is None else sight.inputs(app, name),
+            inputs=ExternalInputs() if observer is None else observer.inputs(app, name),
         )
 
     @cached_property
-    def ledger(self) -> ServiceRecords:
+    def service_records(self) -> ServiceRecords:
         """What is on record of services; nothing in it that is secret can be read before `key_file` is set."""
         return ServiceRecords(
             self._database, Vault(self._database, self.key_file or self.paths.state / "key"), read_only=True
@@ -144,9 +144,11 @@ class HostSnapshot:
             checked=lambda _: CredentialCheck(at=time.monotonic()),
             told=self._told_of_service,
         )
-        sight = ServiceObserver(settings, self.ledger, EnvFiles(self.ledger.database, self.ledger.vault), around)
-        sight.follow(services, apps)
-        return sight
+        observer = ServiceObserver(
+            settings, self.service_records, EnvFiles(self.service_records.database, self.service_records.vault), around
+        )
+        observer.follow(services, apps)
+        return observer
 
     def _spare(self, app: str) -> frozenset[str]:
         learnt = self._history.of(app)
@@ -156,7 +158,7 @@ class HostSnapshot:
     def _told_of_service(self, name: str) -> "LastReport":
         from reconciler.services.observer import LastReport
 
-        standing = self.ledger.service_statuses().get(name)
+        standing = self.service_records.service_statuses().get(name)
         return LastReport(message="" if standing is None else standing.message)
 
     def status(self, only: str | None = None) -> dict[str, Json]:
@@ -180,12 +182,14 @@ class HostSnapshot:
 
     def _services(self, asked: dict[str, dict[str, Json]]) -> list[Json]:
         """A row for each service that is asked for or of which anything is left."""
-        standings = self.ledger.service_statuses()
-        names = sorted({*asked, *standings, *(record.name for record in self.ledger.services())})
+        standings = self.service_records.service_statuses()
+        names = sorted({*asked, *standings, *(record.name for record in self.service_records.services())})
         return [self._service(name, asked.get(name, {}), standings.get(name)) for name in names]
 
     def _service(self, name: str, asked: dict[str, Json], standing: ServiceStatus | None) -> Json:
-        record = max(self.ledger.of(name), key=lambda r: (r.type == asked.get("type"), r.left_at is None), default=None)
+        record = max(
+            self.service_records.of(name), key=lambda r: (r.type == asked.get("type"), r.left_at is None), default=None
+        )
         apps: list[Json] = []
         apps += sorted({g.app for g in record.grants if g.credentials is not None}) if record is not None else []
         return {

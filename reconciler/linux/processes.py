@@ -203,13 +203,13 @@ def _children() -> Iterator[int]:
             yield from map(int, children.read_text().split())
 
 
-def _reap_group(leader: int, loop: "asyncio.AbstractEventLoop", looks: int) -> None:
+def _reap_group(leader: int, loop: "asyncio.AbstractEventLoop", tracker: int) -> None:
     """Reap what was killed of a group whose leader is gone, as it dies; what was never taken in is not ours."""
     with contextlib.suppress(ChildProcessError):
         while os.waitid(os.P_PGID, leader, os.WEXITED | os.WNOHANG) is not None:
             pass
-        if looks > 0:
-            loop.call_later(_ORPHANS_END_S, _reap_group, leader, loop, looks - 1)
+        if tracker > 0:
+            loop.call_later(_ORPHANS_END_S, _reap_group, leader, loop, tracker - 1)
 
 
 def _signal_name(number: int) -> str:

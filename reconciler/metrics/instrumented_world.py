@@ -31,9 +31,9 @@ class Observing(Protocol):
 class InstrumentedWorld:
     """Passes everything on. `because` says why a finished build has the environment it has, by app and build."""
 
-    def __init__(self, world: Observing, tally: Counters, because: Callable[[str, str], str]) -> None:
+    def __init__(self, world: Observing, counters: Counters, because: Callable[[str, str], str]) -> None:
         self._world = world
-        self._tally = tally
+        self._counters = counters
         self._because = because
 
     def now(self) -> float:
@@ -53,7 +53,7 @@ class InstrumentedWorld:
         began, outcome = self._world.now(), "failed"
         served = isinstance(action, Start) and any(one.serves for one in self._world.observe(name).instances)
         if isinstance(action, Reap) and action.failure is not None:
-            self._tally.died(name)
+            self._counters.died(name)
         try:
             await self._world.do(name, action)
             outcome = "done" if self._worked(name, action) else "failed"
@@ -62,11 +62,11 @@ class InstrumentedWorld:
             raise
         finally:
             took = self._world.now() - began
-            self._tally.acted(kind_of(action), outcome, took)
+            self._counters.acted(kind_of(action), outcome, took)
         if outcome == "done" and served:
-            self._tally.handed_over(took)
+            self._counters.handed_over(took)
         if outcome == "done" and isinstance(action, Stage):
-            self._tally.staged("reused" if self._because(name, action.build.id).startswith("reused") else "made")
+            self._counters.staged("reused" if self._because(name, action.build.id).startswith("reused") else "made")
 
     def _worked(self, name: str, action: Action) -> bool:
         """What did not get as far as it should is no error here, but remembered trouble of the app."""

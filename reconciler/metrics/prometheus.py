@@ -22,12 +22,12 @@ _Type = Literal["counter", "gauge", "histogram"]
 _Sample = tuple[str, Mapping[str, str], float]
 
 
-def render(layout: StatePaths) -> str:
+def render(paths: StatePaths) -> str:
     """All that is known of a host, without its daemon's own figures while none runs; raises sqlite3.Error. Blocks."""
     daemon: dict[str, Any] | None = None
     with contextlib.suppress(OSError, Refused, ValueError):
-        daemon = ask(layout.control, {"do": "metrics"})
-    return text(daemon, sample.of_host(layout))
+        daemon = ask(paths.control, {"do": "metrics"})
+    return text(daemon, sample.of_host(paths))
 
 
 def text(daemon: Mapping[str, Any] | None, apps: Apps) -> str:

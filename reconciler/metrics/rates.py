@@ -36,14 +36,14 @@ class Rate:
 class Rates:
     """Looks when asked; the first look tells nothing, for want of one before."""
 
-    def __init__(self, layout: StatePaths) -> None:
-        self._layout = layout
+    def __init__(self, paths: StatePaths) -> None:
+        self._paths = paths
         self._before: dict[str, AppSample] = {}
         self._at = 0.0
 
     def look(self) -> dict[str, Rate]:
         """Each app that was there at the look before, too; raises sqlite3.Error. Blocks."""
-        now, seen = time.monotonic(), sample.of_host(self._layout)
+        now, seen = time.monotonic(), sample.of_host(self._paths)
         before, seconds = self._before, now - self._at
         self._before, self._at = seen, now
         return {name: rate(before[name], app, seconds) for name, app in seen.items() if name in before and seconds > 0}
@@ -95,14 +95,14 @@ def rendered(settings: Settings) -> str | None:
 class Requests:
     """Requests per second by app, from one look to the next."""
 
-    def __init__(self, layout: StatePaths) -> None:
-        self._layout = layout
+    def __init__(self, paths: StatePaths) -> None:
+        self._paths = paths
         self._before: Mapping[str, int] = {}
         self._at = 0.0
 
     def per_second(self, names: Iterable[str]) -> Mapping[str, float]:
         """An app that was not there at the look before is not in it. Blocks."""
         now, before = time.monotonic(), self._before
-        seen = {name: request_counters.of_app(self._layout.readiness(name)).requests for name in names}
+        seen = {name: request_counters.of_app(self._paths.readiness(name)).requests for name in names}
         seconds, self._before, self._at = now - self._at, seen, now
         return {name: max(0, seen[name] - before[name]) / seconds for name in seen if name in before and seconds > 0}

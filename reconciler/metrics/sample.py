@@ -22,12 +22,12 @@ class AppSample:
     cpu: Mapping[str, float] = field(default_factory=dict)
 
 
-def of_host(layout: StatePaths) -> dict[str, AppSample]:
+def of_host(paths: StatePaths) -> dict[str, AppSample]:
     """Every app of which anything is left here; raises sqlite3.Error. Blocks."""
-    with contextlib.closing(HostSnapshot(layout)) as glimpse:
+    with contextlib.closing(HostSnapshot(paths)) as snapshot:
         masters = {
-            name: {record.id: record.pid for record in glimpse.instances.get(name, []) if record.pid}
-            for name in glimpse.names
+            name: {record.id: record.pid for record in snapshot.instances.get(name, []) if record.pid}
+            for name in snapshot.names
         }
     families = {
         name: [pid for master in ids.values() for pid, _ in process_table.family(master)]
@@ -36,7 +36,7 @@ def of_host(layout: StatePaths) -> dict[str, AppSample]:
     well = sum(map(len, families.values())) <= _WEIGHED_WELL
     return {
         name: AppSample(
-            figures=request_counters.of_app(layout.readiness(name)),
+            figures=request_counters.of_app(paths.readiness(name)),
             memory=sum((well and process_table.proportional(pid)) or process_table.own(pid) for pid in families[name]),
             cpu={instance: process_table.seconds_of(master) for instance, master in ids.items()},
         )

@@ -74,7 +74,7 @@ class Notifier:
     ) -> None:
         self._target = target
         self._facts = facts
-        self._courier = Delivery(target, host, within_s=pace.within_s)
+        self._delivery = Delivery(target, host, within_s=pace.within_s)
         self._pace = pace
         self._mask = mask
         self._trouble = trouble
@@ -134,7 +134,7 @@ class Notifier:
             return
         self._news.trying(items)
         self._write_down()
-        await self._courier.send(items)
+        await self._delivery.send(items)
         self._refused = ""
         self._news.tell(items, _now())
         self._write_down()

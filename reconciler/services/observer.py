@@ -46,9 +46,9 @@ class AppsView:
 class ServiceObserver:
     """Looks at the ledger with what the manifests ask for in mind."""
 
-    def __init__(self, settings: Settings, ledger: ServiceRecords, env: EnvFiles, around: AppsView) -> None:
+    def __init__(self, settings: Settings, service_records: ServiceRecords, env: EnvFiles, around: AppsView) -> None:
         self._settings = settings
-        self._ledger = ledger
+        self._service_records = service_records
         self._env = env
         self._around = around
         self.services: Mapping[str, Service] = {}
@@ -72,7 +72,7 @@ class ServiceObserver:
             except Misconfigured as error:
                 problem = str(error)
         return ObservedService(
-            kept=tuple(self._kept(record) for record in self._ledger.of(name)),
+            kept=tuple(self._kept(record) for record in self._service_records.of(name)),
             server=server,
             problem=problem,
             wanted_by=self.wanted_by.get(name, {}),
@@ -122,7 +122,7 @@ class ServiceObserver:
 
     def _held_as(self, grant: GrantRecord) -> GrantState:
         checked = self._around.checked(grant.id)
-        uses, alive = self._ledger.uses(grant.app), self._around.alive(grant.app)
+        uses, alive = self._service_records.uses(grant.app), self._around.alive(grant.app)
         return GrantState(
             id=grant.id,
             app=grant.app,
@@ -138,7 +138,7 @@ class ServiceObserver:
 
     def _opening(self, app: str) -> Iterator[Bound]:
         """The credentials of an app that open something; where a service was made anew, those of the new one."""
-        for record in self._ledger.services():
+        for record in self._service_records.services():
             # One on its way out opens the service as long as no other does.
             bound = [g for g in record.grants if g.app == app and g.credentials is not None]
             grant = max(bound, key=lambda g: (g.retiring is None, g.number), default=None)
@@ -157,7 +157,7 @@ class ServiceObserver:
 
     def _is_current(self, record: ServiceRecord, service: Service | None) -> bool:
         if service is None:
-            return record.left_at is None or len(self._ledger.of(record.name)) == 1
+            return record.left_at is None or len(self._service_records.of(record.name)) == 1
         try:
             server = server_name(service, self._settings.servers)
         except Misconfigured:  # while the settings are wrong, what was made before them goes on

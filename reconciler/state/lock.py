@@ -19,14 +19,14 @@ class AlreadyRunning(Exception):
 
 
 @contextlib.contextmanager
-def acquire(layout: StatePaths) -> Iterator[None]:
+def acquire(paths: StatePaths) -> Iterator[None]:
     """Own the state directory, creating it, for as long as the context lasts; raises AlreadyRunning or OSError."""
-    layout.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    layout.state.chmod(0o700)
-    lock = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    paths.state.chmod(0o700)
+    lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if not _locked(lock):
-            raise AlreadyRunning(layout.state, int(os.pread(lock, 20, 0) or b"0"))
+            raise AlreadyRunning(paths.state, int(os.pread(lock, 20, 0) or b"0"))
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
         yield
@@ -44,10 +44,10 @@ def _locked(lock: int) -> bool:
     return False
 
 
-def holder(layout: StatePaths) -> int | None:
+def holder(paths: StatePaths) -> int | None:
     """The pid of the daemon that keeps this state directory, None when none does."""
     try:
-        lock = os.open(layout.lock, os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(paths.lock, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return None
     try:

@@ -32,9 +32,10 @@ class RevisionHistory:
         self._records = records
         self._boot = boot
         self._apps: dict[str, AppHistory] = {}
-        for (app, what), text in records.histories().items():
+        for (app, stored), text in records.histories().items():
             with contextlib.suppress(KeyError, TypeError, ValueError):  # another version's words are none of ours
-                self._apps[app] = replace(self.of(app), **{what: _READ[what](json.loads(text), boot)})
+                what, _, read = _STORED[stored]
+                self._apps[app] = replace(self.of(app), **{what: read(json.loads(text), boot)})
 
     def names(self) -> frozenset[str]:
         """The apps about which anything is remembered."""
@@ -47,25 +48,25 @@ class RevisionHistory:
     def failed(self, app: str, trouble: Failure) -> None:
         """A revision failed."""
         others = [t for t in self.of(app).failures if t.revision != trouble.revision]
-        self._keep(app, troubles=(trouble, *others)[:_TROUBLES_KEPT])
+        self._keep(app, failures=(trouble, *others)[:_TROUBLES_KEPT])
 
     def forget_failures(self, app: str) -> None:
         """Forget every failure, so that what failed is tried at once."""
-        self._keep(app, troubles=())
+        self._keep(app, failures=())
 
     def mark_good(self, app: str, revision: Revision) -> None:
         """A revision got through its probation."""
         others = [p for p in self.of(app).known_good if p.id != revision.id]
         troubles = tuple(t for t in self.of(app).failures if t.revision != revision.id or t.kind == "crashed")
-        self._keep(app, proven=(revision, *others)[:_PROVEN_KEPT], troubles=troubles)
+        self._keep(app, known_good=(revision, *others)[:_PROVEN_KEPT], failures=troubles)
 
-    def set_override(self, app: str, pin: Override | None) -> None:
+    def set_override(self, app: str, override: Override | None) -> None:
         """An operator wants something else than the manifest for a while, or no longer."""
-        self._keep(app, pin=pin)
+        self._keep(app, override=override)
 
     def set_sleep_state(self, app: str, rest: SleepState) -> None:
         """An app went to sleep, or somebody knocked."""
-        self._keep(app, rest=rest)
+        self._keep(app, sleep_state=rest)
 
     def forget(self, app: str) -> None:
         """Nothing is asked of the app any more; its rows are erased with the rest of its records."""
@@ -74,46 +75,55 @@ class RevisionHistory:
     def _keep(self, app: str, **learnt: Any) -> None:
         before = self.of(app)
         after = self._apps[app] = replace(before, **learnt)
-        for what in learnt:
+        for stored, (what, write, _) in _STORED.items():
             value = getattr(after, what)
             if value != getattr(before, what):
                 with contextlib.suppress(sqlite3.Error):
-                    self._records.set_history(app, what, json.dumps(_WRITE[what](value, self._boot)))
+                    self._records.set_history(app, stored, json.dumps(write(value, self._boot)))
 
 
-def _write_troubles(troubles: tuple[Failure, ...], boot: str) -> Any:
-    return {"boot": boot, "troubles": [asdict(t) for t in troubles]}
+def _write_failures(failures: tuple[Failure, ...], boot: str) -> Any:
+    return {"boot": boot, "troubles": [asdict(failure) for failure in failures]}
 
 
-def _read_troubles(data: Any, boot: str) -> tuple[Failure, ...]:
-    """Those of another boot: what was bad is still bad, since the clock began; a crash is over."""
-    troubles = tuple(Failure(**t) for t in data["troubles"])
+def _read_failures(data: Any, boot: str) -> tuple[Failure, ...]:
+    """After a reboot the clock has begun anew: a rejected revision is still rejected, a crash is over."""
+    stored = [{**failure, "kind": _KINDS_BEFORE.get(failure["kind"], failure["kind"])} for failure in data["troubles"]]
+    failures = tuple(Failure(**failure) for failure in stored)
     if data["boot"] == boot:
-        return troubles
-    return tuple(replace(t, last_at=0.0) for t in troubles if t.kind == "bad")
+        return failures
+    return tuple(replace(failure, last_at=0.0) for failure in failures if failure.kind == "rejected")
 
 
-def _write_pin(pin: Override | None, _: str) -> Any:
-    return None if pin is None else asdict(pin)
+def _write_override(override: Override | None, _: str) -> Any:
+    if override is None:
+        return None
+    revision = None if override.revision is None else asdict(override.revision)
+    return {"kind": override.kind, "about": override.holds_for, "revision": revision}
 
 
-def _read_pin(data: Any, _: str) -> Override | None:
+def _read_override(data: Any, _: str) -> Override | None:
     if data is None:
         return None
     revision = data["revision"]
     return Override(kind=data["kind"], holds_for=data["about"], revision=revision and revision_from(revision))
 
 
-_WRITE: dict[str, Callable[[Any, str], Any]] = {
-    "troubles": _write_troubles,
-    "proven": lambda proven, _: [asdict(p) for p in proven],
-    "pin": _write_pin,
-    "rest": lambda rest, _: rest.gated,
-}
+# Words of a database that an earlier commit wrote.
+_KINDS_BEFORE = {"bad": "rejected"}
 
-_READ: dict[str, Callable[[Any, str], Any]] = {
-    "troubles": _read_troubles,
-    "proven": lambda data, _: tuple(revision_from(p) for p in data),
-    "pin": _read_pin,
-    "rest": lambda gated, _: SleepState(gate_passed=gated),
+# By the word in the database: the field, and how it is written and read.
+_STORED: dict[str, tuple[str, Callable[[Any, str], Any], Callable[[Any, str], Any]]] = {
+    "troubles": ("failures", _write_failures, _read_failures),
+    "proven": (
+        "known_good",
+        lambda known_good, _: [asdict(revision) for revision in known_good],
+        lambda data, _: tuple(revision_from(revision) for revision in data),
+    ),
+    "pin": ("override", _write_override, _read_override),
+    "rest": (
+        "sleep_state",
+        lambda sleep_state, _: sleep_state.gate_passed,
+        lambda gate_passed, _: SleepState(gate_passed=gate_passed),
+    ),
 }

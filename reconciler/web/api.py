@@ -30,8 +30,8 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 class Api:
     """Answers made at one desk."""
 
-    def __init__(self, desk: WebContext) -> None:
-        self._desk = desk
+    def __init__(self, context: WebContext) -> None:
+        self._context = context
 
     def routes(self) -> list[Route]:
         """Every path of the API."""
@@ -47,7 +47,7 @@ class Api:
             "/logs/{name}": self.log,
             "/openapi.json": self.openapi,
         }
-        guarded = self._desk.authenticated
+        guarded = self._context.authenticated
         return [
             *(Route(f"/api/v1{path}", guarded(answer), methods=["GET"]) for path, answer in answers.items()),
             Route("/api/v1/requests", guarded(self.request), methods=["POST"]),
@@ -55,30 +55,30 @@ class Api:
         ]
 
     async def status(self, _: Request, __: Caller) -> Response:
-        seen = await self._desk.lookout.now()
+        seen = await self._context.status_cache.now()
         return JsonAnswer({**seen.status, "apps": [told(row, seen) for row in seen.apps]})
 
     async def apps(self, _: Request, __: Caller) -> Response:
-        seen = await self._desk.lookout.now()
+        seen = await self._context.status_cache.now()
         return JsonAnswer({"apps": [told(row, seen) for row in seen.apps]})
 
     async def app(self, request: Request, _: Caller) -> Response:
-        seen = await self._desk.lookout.now()
+        seen = await self._context.status_cache.now()
         return JsonAnswer(told(known_app(request, seen), seen))
 
     async def services(self, _: Request, __: Caller) -> Response:
-        return JsonAnswer({"services": (await self._desk.lookout.now()).status["services"]})
+        return JsonAnswer({"services": (await self._context.status_cache.now()).status["services"]})
 
     async def manifests(self, _: Request, __: Caller) -> Response:
-        status = (await self._desk.lookout.now()).status
+        status = (await self._context.status_cache.now()).status
         return JsonAnswer({"manifests": status["manifests"], "notice": status["notice"]})
 
     async def plan(self, request: Request, _: Caller) -> Response:
         name = None
         if "name" in request.path_params:
-            name = str(known_app(request, await self._desk.lookout.now())["name"])
+            name = str(known_app(request, await self._context.status_cache.now())["name"])
         try:
-            return JsonAnswer(await while_there(request, plan_of(self._desk.settings, name)))
+            return JsonAnswer(await while_there(request, plan_of(self._context.settings, name)))
         except CannotPlan as error:
             raise Problem(503, str(error)) from error
 
@@ -88,12 +88,12 @@ class Api:
         if "text/event-stream" in request.headers.get("accept", ""):
             last = request.headers.get("last-event-id", "")
             known = int(last) if re.fullmatch("[0-9]{1,15}", last) else int_param(request.query_params, "after", 0)
-            return self._desk.streaming(request, self._happening(app, known, limit, last != ""))
+            return self._context.streaming(request, self._happening(app, known, limit, last != ""))
         after = int_param(request.query_params, "after", 0)
         if after:  # what follows it, so that a reader who was away can catch up page by page
-            found = (await self._desk.lookout.events(app, ALL_EVENTS, after))[:limit]
+            found = (await self._context.status_cache.events(app, ALL_EVENTS, after))[:limit]
         else:
-            found = await self._desk.lookout.events(app, limit)
+            found = await self._context.status_cache.events(app, limit)
         return JsonAnswer({"events": [as_record(event) for event in found]})
 
     async def _happening(self, app: str | None, after: int, limit: int, again: bool) -> AsyncIterator[str]:
@@ -101,10 +101,10 @@ class Api:
         last = after
         first = True
         async for sign_due in ticks():
-            seen = await self._desk.lookout.now()
+            seen = await self._context.status_cache.now()
             if seen.last_event > last or first:
                 count = limit if first and not (again or after) else ALL_EVENTS
-                for event in await self._desk.lookout.events(app, count, last):
+                for event in await self._context.status_cache.events(app, count, last):
                     yield server_sent(as_record(event), event.kind, event.id)
                 last = max(last, seen.last_event)
                 first = False
@@ -112,10 +112,10 @@ class Api:
                 yield ": nothing new\n\n"
 
     async def log(self, request: Request, _: Caller) -> Response:
-        log = log_of(self._desk, request, [row["name"] for row in (await self._desk.lookout.now()).apps])
+        log = log_of(self._context, request, [row["name"] for row in (await self._context.status_cache.now()).apps])
         count = int_param(request.query_params, "lines", 100, 0, log_files.MOST_LINES)
         if "text/event-stream" in request.headers.get("accept", ""):
-            return self._desk.streaming(request, self._written(log, count))
+            return self._context.streaming(request, self._written(log, count))
         try:
             return JsonAnswer({"lines": log_files.tail(log, count)})
         except OSError as error:
@@ -130,8 +130,8 @@ class Api:
             elif quiet % 15 == 0:
                 yield ": nothing new\n\n"
 
-    async def request(self, request: Request, admission: Caller) -> Response:
-        self._desk.access.check_write(request, admission, request.headers.get("x-csrf-token"))
+    async def request(self, request: Request, caller: Caller) -> Response:
+        self._context.access.check_write(request, caller, request.headers.get("x-csrf-token"))
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Problem(415, "expected application/json")
         try:
@@ -139,13 +139,13 @@ class Api:
         except (ValueError, RecursionError):
             raise Problem(400, "this is no JSON") from None
         do, app, revision = _wanted(wanted)
-        return JsonAnswer({"done": await self._desk.request(do, app, revision)})
+        return JsonAnswer({"done": await self._context.request(do, app, revision)})
 
     async def openapi(self, _: Request, __: Caller) -> Response:
         return JsonAnswer(document())
 
     async def metrics(self, _: Request, __: Caller) -> Response:
-        text = await asyncio.to_thread(rates.rendered, self._desk.settings)
+        text = await asyncio.to_thread(rates.rendered, self._context.settings)
         if text is None:
             raise Problem(503, "the figures cannot be read just now")
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -170,12 +170,12 @@ def known_app(request: Request, seen: Status) -> Mapping[str, Any]:
     return row
 
 
-def log_of(desk: WebContext, request: Request, known: Iterable[str]) -> Path:
+def log_of(context: WebContext, request: Request, known: Iterable[str]) -> Path:
     """The log file that a request asks for, of an app that is `known` or was once; raises Problem."""
     name, which = request.path_params["name"], request.query_params.get("which", "app")
     if which not in WHICH_LOGS:
         raise Problem(400, f"'which' is one of {', '.join(WHICH_LOGS)}")
-    log = desk.settings.paths.log(name, which)
+    log = context.settings.paths.log(name, which)
     if not _NAME.fullmatch(name) or (name not in known and not log.parent.is_dir()):
         raise Problem(404, "no app of that name has logs here")
     return log

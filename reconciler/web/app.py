@@ -33,8 +33,8 @@ _EXPLAINED = {404: "there is nothing at this path", 405: "this path does not tak
 
 def application(settings: Settings) -> ASGIApp:
     """The whole of it, for one host."""
-    desk = WebContext(settings=settings, lookout=StatusCache(settings), access=Access(settings.api))
-    pages = Pages(desk)
+    context = WebContext(settings=settings, status_cache=StatusCache(settings), access=Access(settings.api))
+    pages = Pages(context)
 
     async def failed(request: Request, error: Exception) -> Response:
         status, detail, headers = _told(error)
@@ -49,7 +49,7 @@ def application(settings: Settings) -> ASGIApp:
     handlers: dict[int | type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = dict.fromkeys(
         (HTTPException, Unauthenticated, StateUnreadable, 500), failed
     )
-    starlette = Starlette(routes=[*Api(desk).routes(), *pages.routes()], exception_handlers=handlers)
+    starlette = Starlette(routes=[*Api(context).routes(), *pages.routes()], exception_handlers=handlers)
     starlette.router.redirect_slashes = False
     return _Headed(starlette)
 

@@ -102,24 +102,24 @@ class Access:
             return None
         raise Problem(429, "too many logins at once: try again in a few seconds", {"Retry-After": "5"})
 
-    def check_write(self, request: Request, admission: Caller, form_token: str | None) -> None:
+    def check_write(self, request: Request, caller: Caller, form_token: str | None) -> None:
         """Raise Problem unless this request may change something; `form_token` is what the form or header carried.
 
         A browser proves by it that our page sent it. Other programs prove it by what no page can send across sites:
         the Authorization header or, on the socket, JSON without a cookie.
         """
-        if not admission.may_write:
+        if not caller.may_write:
             raise Problem(403, "this address is read-only: use the socket, or allow it by 'api.writable'")
-        is_local = admission.is_new and form_token is None and _is_json(request)
-        if not admission.session or is_local:
+        is_local = caller.is_new and form_token is None and _is_json(request)
+        if not caller.session or is_local:
             self.check_origin(request)
         else:
-            self.check_form(request, admission, form_token or "")
+            self.check_form(request, caller, form_token or "")
 
-    def check_form(self, request: Request, admission: Caller, form_token: str) -> None:
+    def check_form(self, request: Request, caller: Caller, form_token: str) -> None:
         """Raise Problem unless a page of ours sent this form."""
         self.check_origin(request)
-        if not _same(form_token, admission.form_token):
+        if not _same(form_token, caller.form_token):
             raise Problem(403, "this form is too old, or not ours: go back, reload the page and try again")
 
     def check_host(self, request: Request) -> None:

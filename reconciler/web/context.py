@@ -32,7 +32,7 @@ class WebContext:
     """One for a whole process."""
 
     settings: Settings
-    lookout: StatusCache
+    status_cache: StatusCache
     access: Access
     streams: int = 0
     told: dict[str, str] = field(default_factory=dict)
@@ -41,10 +41,10 @@ class WebContext:
         """The same for those who may look; a new session gets its cookie."""
 
         async def answered(request: Request) -> Response:
-            admission = self.access.authenticate(request)
-            response = await answer(request, admission)
-            if admission.is_new:
-                self.give_session(response, admission.session)
+            caller = self.access.authenticate(request)
+            response = await answer(request, caller)
+            if caller.is_new:
+                self.give_session(response, caller.session)
             return response
 
         return answered

@@ -46,8 +46,8 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
 class Pages:
     """Pages made at one desk."""
 
-    def __init__(self, desk: WebContext) -> None:
-        self._desk = desk
+    def __init__(self, context: WebContext) -> None:
+        self._context = context
         self._static = {
             place.name: place.read_bytes()
             for place in (resources.files("reconciler.web") / "static").iterdir()
@@ -65,7 +65,7 @@ class Pages:
 
     def routes(self) -> list[Route]:
         """Every path of the pages."""
-        guarded = self._desk.authenticated
+        guarded = self._context.authenticated
         return [
             Route("/", guarded(self.apps), methods=["GET"]),
             Route("/apps/{name}", guarded(self.app), methods=["GET"]),
@@ -79,9 +79,9 @@ class Pages:
             Route("/static/{version}/{name}", self.static, methods=["GET"]),
         ]
 
-    async def apps(self, request: Request, admission: Caller) -> Response:
-        seen = await self._desk.lookout.now()
-        events = await self._desk.lookout.events(None, _LATELY)
+    async def apps(self, request: Request, caller: Caller) -> Response:
+        seen = await self._context.status_cache.now()
+        events = await self._context.status_cache.events(None, _LATELY)
 
         def made() -> Response:
             every = rows(seen)
@@ -89,7 +89,7 @@ class Pages:
             fits = [r for r in every if state in ("", r.state) and sought in f"{r.name} {r.cells['message']}".lower()]
             return self._page(
                 "apps.html",
-                admission,
+                caller,
                 seen=seen,
                 rows=fits,
                 blank=BLANK,
@@ -103,23 +103,23 @@ class Pages:
 
         return await asyncio.to_thread(made)
 
-    async def app(self, request: Request, admission: Caller) -> Response:
-        seen = await self._desk.lookout.now()
+    async def app(self, request: Request, caller: Caller) -> Response:
+        seen = await self._context.status_cache.now()
         found = known_app(request, seen)
         name = str(found["name"])
-        events = await self._desk.lookout.events(name, _TIMELINE_EVENTS)
+        events = await self._context.status_cache.events(name, _TIMELINE_EVENTS)
         which = request.query_params.get("which", "app")
         which = which if which in WHICH_LOGS else "app"
         now = time.time()  # noqa: TID251  events are shown against it
 
         def made() -> Response:
             try:
-                written: list[str] = log_files.tail(log_of(self._desk, request, [name]), _LOG_LINES)
+                written: list[str] = log_files.tail(log_of(self._context, request, [name]), _LOG_LINES)
             except (Problem, OSError):
                 written = []
             return self._page(
                 "app.html",
-                admission,
+                caller,
                 seen=seen,
                 row=row(found, seen),
                 app=found,
@@ -128,52 +128,52 @@ class Pages:
                 width=WIDTH,
                 height=HEIGHT,
                 names=NAMES,
-                manifest=shown_manifest(found["manifest"], seen.status["manifests"], self._desk.settings.manifests),
+                manifest=shown_manifest(found["manifest"], seen.status["manifests"], self._context.settings.manifests),
                 log=written,
                 which=which,
-                told=self._desk.told.pop(f"{admission.session} {name}", ""),
+                told=self._context.told.pop(f"{caller.session} {name}", ""),
                 services=[s for s in seen.status["services"] if name in s.get("apps", ())],
             )
 
         return await asyncio.to_thread(made)
 
-    async def plan(self, request: Request, admission: Caller) -> Response:
-        seen = await self._desk.lookout.now()
+    async def plan(self, request: Request, caller: Caller) -> Response:
+        seen = await self._context.status_cache.now()
         found = known_app(request, seen)
         plan: dict[str, Any] = dict.fromkeys(("actions", "error", "wait_seconds", "message", "changes"))
         why = ""
         try:
-            told = await while_there(request, plan_of(self._desk.settings, str(found["name"])))
+            told = await while_there(request, plan_of(self._context.settings, str(found["name"])))
             plan = next(iter(told["apps"]), plan)
         except CannotPlan as error:
             why = str(error)
-        return self._page("plan.html", admission, seen=seen, row=row(found, seen), plan=plan, why=why, signs=_SIGNS)
+        return self._page("plan.html", caller, seen=seen, row=row(found, seen), plan=plan, why=why, signs=_SIGNS)
 
-    async def confirm(self, request: Request, admission: Caller) -> Response:
-        seen = await self._desk.lookout.now()
+    async def confirm(self, request: Request, caller: Caller) -> Response:
+        seen = await self._context.status_cache.now()
         do = _known_action(request)
         shown_row = row(known_app(request, seen), seen)
-        return self._page("confirm.html", admission, seen=seen, row=shown_row, do=do)
+        return self._page("confirm.html", caller, seen=seen, row=shown_row, do=do)
 
-    async def act(self, request: Request, admission: Caller) -> Response:
+    async def act(self, request: Request, caller: Caller) -> Response:
         do, form = _known_action(request), await form_of(request)
-        self._desk.access.check_write(request, admission, form.get("form_token", ""))
-        name = str(known_app(request, await self._desk.lookout.now())["name"])
-        done = await self._desk.request(do, name)
-        while len(self._desk.told) >= 100:
-            del self._desk.told[next(iter(self._desk.told))]
-        self._desk.told[f"{admission.session} {name}"] = done
+        self._context.access.check_write(request, caller, form.get("form_token", ""))
+        name = str(known_app(request, await self._context.status_cache.now())["name"])
+        done = await self._context.request(do, name)
+        while len(self._context.told) >= 100:
+            del self._context.told[next(iter(self._context.told))]
+        self._context.told[f"{caller.session} {name}"] = done
         return RedirectResponse(f"/apps/{name}", 303)
 
     async def live(self, request: Request, _: Caller) -> Response:
-        return self._desk.streaming(request, self._changes(request.query_params.get("app")))
+        return self._context.streaming(request, self._changes(request.query_params.get("app")))
 
     async def _changes(self, only: str | None) -> AsyncIterator[str]:
         """What differs from what was told before; everything at first."""
         told: dict[str, Row] = {}
         before, last = None, -1
         async for sign_due in ticks():
-            seen = await self._desk.lookout.now()
+            seen = await self._context.status_cache.now()
             if seen is before:
                 if sign_due:
                     yield ": nothing new\n\n"
@@ -190,7 +190,7 @@ class Pages:
             yield server_sent({"rows": changed, "gone": gone, "counts": counts(list(now.values())), "daemon": head,
                                "notice": line(seen.status["notice"] or "")})  # fmt: skip
             if seen.last_event != last:
-                newer = await self._desk.lookout.events(only, _EVENTS, last) if last >= 0 else []
+                newer = await self._context.status_cache.events(only, _EVENTS, last) if last >= 0 else []
                 last = seen.last_event
                 told_events = [{"at": e.at, "clock": brief(e.at), "app": line(e.app), "kind": line(e.kind),
                                 "text": line(e.text), "cause": line(e.cause)} for e in newer]  # fmt: skip
@@ -199,25 +199,25 @@ class Pages:
             told, before = now, seen
 
     async def login(self, request: Request) -> Response:
-        self._desk.access.check_host(request)
+        self._context.access.check_host(request)
         return self._page("login.html", None, wrong=False)
 
     async def log_in(self, request: Request) -> Response:
-        self._desk.access.check_host(request)
+        self._context.access.check_host(request)
         if request.scope["state"]["door"] == "unix":
             return RedirectResponse("/", 303)
-        session = await self._desk.access.log_in(request, (await form_of(request)).get("token", ""))
+        session = await self._context.access.log_in(request, (await form_of(request)).get("token", ""))
         if session is None:
             return self._page("login.html", None, status=403, wrong=True)
         response = RedirectResponse("/", 303)
-        self._desk.give_session(response, session)
+        self._context.give_session(response, session)
         return response
 
-    async def log_out(self, request: Request, admission: Caller) -> Response:
+    async def log_out(self, request: Request, caller: Caller) -> Response:
         form = await form_of(request)
-        self._desk.access.check_form(request, admission, form.get("form_token", ""))
+        self._context.access.check_form(request, caller, form.get("form_token", ""))
         response = RedirectResponse("/login", 303)
-        self._desk.give_session(response, "")
+        self._context.give_session(response, "")
         return response
 
     async def static(self, request: Request) -> Response:
@@ -235,16 +235,16 @@ class Pages:
         """A page that says what went wrong."""
         return self._page("trouble.html", None, status=status, detail=detail, headers=headers)
 
-    def _page(self, template: str, admission: Caller | None, status: int = 200, **facts: Any) -> HTMLResponse:
+    def _page(self, template: str, caller: Caller | None, status: int = 200, **facts: Any) -> HTMLResponse:
         headers = facts.pop("headers", None)
-        is_tcp = admission is not None and not self._is_local(admission)
+        is_tcp = caller is not None and not self._is_local(caller)
         text = self._templates.get_template(template).render(
-            admission=admission, is_tcp=is_tcp, status=status, host=_HOST, **facts
+            caller=caller, is_tcp=is_tcp, status=status, host=_HOST, **facts
         )
         return HTMLResponse(text, status, headers)
 
-    def _is_local(self, admission: Caller) -> bool:
-        return admission.who != "token"
+    def _is_local(self, caller: Caller) -> bool:
+        return caller.who != "token"
 
 
 _SIGNS = {"Stop": "-", "Unlisten": "-", "Discard": "-", "Erase": "-", "Bury": "-", "Sleep": "-", "StepAside": "-"}

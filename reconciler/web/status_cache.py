@@ -102,9 +102,9 @@ class StatusCache:
         return int(version)
 
     def _look(self) -> Status:
-        with _reading(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as glimpse:
-            status = glimpse.status()
-            masters = {name: [r.pid for r in records if r.pid] for name, records in glimpse.instances.items()}
+        with _reading(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as snapshot:
+            status = snapshot.status()
+            masters = {name: [r.pid for r in records if r.pid] for name, records in snapshot.instances.items()}
             loads = self._loads.look(masters)
         newest = self._events(None, 1, 0)
         return Status(

@@ -44,7 +44,7 @@ def test_a_full_disk_stops_nothing_and_is_told_and_what_could_not_be_done_is_don
     with living_on(tmp_path, store, small_disk(tmp_path / "state")) as site:
         port = site.app("blog", workers=2, probation="0s")  # on probation a worker that dies is the release's fault
         daemon = site.live(crash=AT_ONCE, retry_first_s=0.1, retry_cap_s=0.2)
-        eventually(lambda: site.serves("blog", "1", port)() and site.proven("blog"))
+        eventually(lambda: site.serves("blog", "1", port)() and site.known_good("blog"))
         with under_load(port) as load:
             ballast = fill(site.state)
             load.await_more(20)
@@ -76,7 +76,7 @@ def test_a_disk_that_fails_stops_nothing_and_ends_no_daemon(tmp_path: Path, stor
     with living_on(tmp_path, store, failing_disk(tmp_path / "state", tmp_path / "image")) as site:
         port = site.app("blog", workers=2, patience="1s", probation="0s")
         daemon = site.live(crash=AT_ONCE, retry_first_s=0.1, retry_cap_s=0.2, quiet_s=0.01)
-        eventually(lambda: site.serves("blog", "1", port)() and site.proven("blog"))
+        eventually(lambda: site.serves("blog", "1", port)() and site.known_good("blog"))
         before = site.pid("blog")
         with under_load(port) as load:
             break_disk(site.state)
@@ -159,7 +159,7 @@ def test_a_log_that_cannot_be_opened_costs_the_log_and_is_told(site: Site) -> No
     site.live()
     eventually(site.serves("blog", "1", port))
     (started,) = [text for _, kind, text in site.events("blog") if kind == "started"]
-    assert started.endswith("without a log: cannot write " + str(site.layout.log("blog", "app")) + ": Not a directory")
+    assert started.endswith("without a log: cannot write " + str(site.paths.log("blog", "app")) + ": Not a directory")
 
 
 @needs_mounts
@@ -172,7 +172,7 @@ def test_state_on_another_disk_than_the_cache_is_staged_by_copying(tmp_path: Pat
             port = site.app("blog")
             site.live()
             eventually(site.serves("blog", "1", port), 60)
-            (environment,) = site.layout.environments.glob("*/finished.json")
-            assert (site.layout.cache / "uv").stat().st_dev != environment.stat().st_dev
+            (environment,) = site.paths.environments.glob("*/finished.json")
+            assert (site.paths.cache / "uv").stat().st_dev != environment.stat().st_dev
         finally:
             site.close()

@@ -83,7 +83,7 @@ def test_an_installer_that_is_killed_or_hangs_is_told_of_and_staging_is_tried_ag
 def test_a_crash_during_a_long_installation_is_mended_at_once_and_the_installation_goes_on(site: Site) -> None:
     port = site.app("blog", probation="0.1s")
     daemon = site.live()
-    eventually(lambda: site.serves("blog", "1", port)() and site.proven("blog"))
+    eventually(lambda: site.serves("blog", "1", port)() and site.known_good("blog"))
     before, sign = site.pid("blog"), needs_slow_package(site)
     installer = eventually(lambda: uv_of(daemon.pid))
     eventually(begun_in(site).exists)
@@ -99,7 +99,7 @@ def test_a_crash_during_a_long_installation_is_mended_at_once_and_the_installati
         os.kill(site.pid("blog"), signal.SIGKILL)
         load.await_more(20)
         sign.touch()
-        eventually(lambda: site.settled("blog") and len(site.proven("blog")) == 2, 60)
+        eventually(lambda: site.settled("blog") and len(site.known_good("blog")) == 2, 60)
     assert set(load.failed) <= {"reset"}, load.outcomes
     assert begun_in(site).read_text().count("begun") == 2
     assert [kind for _, kind, _ in site.events("blog")].count("died") == 2

@@ -45,7 +45,7 @@ def test_a_master_killed_twenty_times_refuses_no_connection(site: Site) -> None:
 def test_a_worker_killed_again_and_again_refuses_no_connection(site: Site) -> None:
     port = site.app("blog", workers=2, probation="0s")  # on probation a worker that dies is the release's fault
     site.live()
-    eventually(lambda: site.serves("blog", "1", port)() and site.proven("blog"))
+    eventually(lambda: site.serves("blog", "1", port)() and site.known_good("blog"))
     master = site.pid("blog")
     with under_load(port) as load:
         for _ in range(10):
@@ -212,13 +212,13 @@ def _tidy(site: Site, *names: str) -> bool:
     assert len(site.instances()) == len(names)
     known = {process.instance for process in marked(site.state_id() or "")}
     assert known == {record.id for record in alive.values()}, "processes of another instance"
-    assert sorted(directory.name for directory in site.layout.apps.iterdir()) == sorted(names)
+    assert sorted(directory.name for directory in site.paths.apps.iterdir()) == sorted(names)
     for name, record in alive.items():
-        assert [entry.name for entry in site.layout.readiness(name).iterdir()] == [record.id]
-        kept = [entry.name for entry in site.layout.revisions(name).iterdir()]
+        assert [entry.name for entry in site.paths.readiness(name).iterdir()] == [record.id]
+        kept = [entry.name for entry in site.paths.revisions(name).iterdir()]
         assert record.revision in kept
         assert len(kept) <= 2, kept
-        assert len(list(site.layout.builds(name).glob("[!.]*"))) <= 2
+        assert len(list(site.paths.builds(name).glob("[!.]*"))) <= 2
     drafts = [path for folder in ("apps/*/builds", "environments") for path in site.state.glob(f"{folder}/.*")]
     assert drafts == []
     return True

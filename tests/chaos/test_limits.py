@@ -71,7 +71,7 @@ def test_a_locked_database_delays_what_is_written_down_and_nothing_else(site: Si
     daemon = site.live(crash=AT_ONCE, retry_first_s=0.1, retry_cap_s=0.2, quiet_s=0.01)
     eventually(site.serves("blog", "1", port))
     before = site.pid("blog")
-    with under_load(port) as load, closing(sqlite3.connect(site.layout.database, isolation_level=None)) as stranger:
+    with under_load(port) as load, closing(sqlite3.connect(site.paths.database, isolation_level=None)) as stranger:
         stranger.execute("BEGIN EXCLUSIVE")
         os.kill(before, signal.SIGKILL)
         load.await_more(20)

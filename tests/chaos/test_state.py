@@ -18,19 +18,19 @@ def test_a_lost_database_restarts_nothing(site: Site, damage: str) -> None:
     pids, port = site.pids(), site.told("blog")["port"]
     site.end(daemon)
     for extra in ("-wal", "-shm"):
-        site.layout.database.with_name(site.layout.database.name + extra).unlink(missing_ok=True)
-    content = site.layout.database.read_bytes()
+        site.paths.database.with_name(site.paths.database.name + extra).unlink(missing_ok=True)
+    content = site.paths.database.read_bytes()
     match damage:
         case "gone":
-            site.layout.database.unlink()
+            site.paths.database.unlink()
         case "garbage":
-            site.layout.database.write_bytes(b"no database at all" * 1000)
+            site.paths.database.write_bytes(b"no database at all" * 1000)
         case "cut short":
-            site.layout.database.write_bytes(content[: len(content) // 2 + 100])
+            site.paths.database.write_bytes(content[: len(content) // 2 + 100])
     site.live()
     if damage != "gone":
         eventually(lambda: list(site.state.glob("reconciler.db.damaged-*")))
-    eventually(lambda: site.layout.database.exists() and site.settled("blog", "shop"))
+    eventually(lambda: site.paths.database.exists() and site.settled("blog", "shop"))
     assert (site.pids(), site.told("blog")["port"]) == (pids, port)
     if damage != "gone":
         assert min(site.state.glob("reconciler.db.damaged-*")).stat().st_size > 0

@@ -49,7 +49,7 @@ def on_the_loop(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
 
 def start_of(revision: Revision) -> Start:
     """To start a revision that never failed yet."""
-    failing = Failure(revision=revision.id, kind="bad", count=1, last_at=0.0, reason="")
+    failing = Failure(revision=revision.id, kind="rejected", count=1, last_at=0.0, reason="")
     return Start(revision=revision, failing=failing, cause="the test says so")
 
 
@@ -72,10 +72,10 @@ class NoKeeper(Keeper):
 class Unsupplied:
     """A host without services and secrets."""
 
-    def supplies(self, app: App | None, name: str) -> ExternalInputs:
+    def inputs(self, app: App | None, name: str) -> ExternalInputs:
         return ExternalInputs()
 
-    def given(self, revision: Revision, directory: Path) -> InjectedEnv:
+    def injected(self, revision: Revision, directory: Path) -> InjectedEnv:
         return InjectedEnv()
 
 
@@ -93,15 +93,15 @@ class Machine:
     records: Records = field(init=False)
     templates: ForkServerPool = field(init=False)
     instances: Instances = field(init=False)
-    looks: SourceTracker = field(init=False)
+    tracker: SourceTracker = field(init=False)
     host: AppWorld = field(init=False)
     keeper: Keeper = field(init=False)
 
     def __post_init__(self) -> None:
-        settings = Settings(manifests=self.site.manifests, paths=self.site.layout)
+        settings = Settings(manifests=self.site.manifests, paths=self.site.paths)
         self.database = open_database(settings.paths.database)
         self.records = Records(self.database)
-        self.looks = SourceTracker(self.records)
+        self.tracker = SourceTracker(self.records)
         self.templates = ForkServerPool(
             log=settings.paths.fork_servers_log, idle_s=settings.fork_server_idle_s, answer_s=20
         )
@@ -119,11 +119,11 @@ class Machine:
             self.records,
             Journal(self.database),
             stager=stager_of(settings),
-            looks=self.looks,
+            tracker=self.tracker,
             instances=self.instances,
             keeper=self.keeper,
             history=RevisionHistory(self.records, self.boot),
-            supplier=Unsupplied(),
+            secret_source=Unsupplied(),
             tasks=asyncio.TaskGroup(),  # only an app with a health path has tasks
             woken=self.woken.append,
             told=lambda name, report: self.told.append((name, report)),

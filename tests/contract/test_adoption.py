@@ -127,14 +127,14 @@ async def test_an_instance_that_never_became_a_process_is_forgotten_and_is_no_cr
         assert machine.seen().instances == ()
         assert machine.seen().failures == ()
         assert machine.records.instances() == []
-        assert list(site.layout.readiness("blog").iterdir()) == []
+        assert list(site.paths.readiness("blog").iterdir()) == []
 
 
 @on_the_loop
 async def test_an_instance_that_is_on_no_record_is_put_on_one_from_its_own_mark(site: Site) -> None:
     """The disk was full when it was started, and its daemon died before it had room again."""
     _, pid = await a_life_that_ends(site, workers=2)
-    with closing(open_database(site.layout.database)) as database:
+    with closing(open_database(site.paths.database)) as database:
         database.execute("DELETE FROM instance")
     with a_life(site) as machine:
         assert (machine.only().pid, machine.only().ready, machine.only().end) == (pid, True, None)
@@ -144,7 +144,7 @@ async def test_an_instance_that_is_on_no_record_is_put_on_one_from_its_own_mark(
 @on_the_loop
 async def test_workers_whose_master_is_on_no_record_and_gone_are_ended(site: Site) -> None:
     _, pid = await a_life_that_ends(site, workers=2)
-    with closing(open_database(site.layout.database)) as database:
+    with closing(open_database(site.paths.database)) as database:
         database.execute("DELETE FROM instance")
     for worker in site.marked() - {pid}:
         os.kill(worker, signal.SIGSTOP)  # these would notice that their master is gone, and end
@@ -153,8 +153,8 @@ async def test_workers_whose_master_is_on_no_record_and_gone_are_ended(site: Sit
     with a_life(site) as machine:
         assert machine.seen().instances == ()
         await soon(lambda: site.marked() == set())
-        assert list(site.layout.readiness("blog").iterdir()) == []
-        assert list(site.layout.revisions("blog").iterdir()) == []
+        assert list(site.paths.readiness("blog").iterdir()) == []
+        assert list(site.paths.revisions("blog").iterdir()) == []
 
 
 @on_the_loop
@@ -238,7 +238,7 @@ async def test_an_app_that_renames_its_process_is_still_known_by_its_mark(site: 
 @on_the_loop
 async def test_what_staging_and_discarding_left_half_done_is_removed(site: Site) -> None:
     await a_life_that_ends(site)
-    builds = site.layout.builds("blog")
+    builds = site.paths.builds("blog")
     for name in (".draft-0123-ab", ".gone-4567-cd"):
         (builds / name / "code").mkdir(parents=True)
     with a_life(site) as machine:

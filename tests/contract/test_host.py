@@ -63,7 +63,7 @@ async def test_stage_makes_the_build(site: Site) -> None:
         app = machine.app()
         await machine.do(read(machine, app))
         await machine.holds(Stage(build=app.build(machine.content()), cause=WHY))
-        assert site.layout.builds("blog").joinpath(app.build(machine.content()).id, "build.json").is_file()
+        assert site.paths.builds("blog").joinpath(app.build(machine.content()).id, "build.json").is_file()
 
 
 @on_the_loop
@@ -107,7 +107,7 @@ async def test_start_brings_up_an_instance_that_serves(site: Site) -> None:
         await machine.staged(app)
         await machine.holds(start(machine, app))
         assert get(app.address.port) == "1"
-        passed = site.layout.readiness("blog") / machine.only().id
+        passed = site.paths.readiness("blog") / machine.only().id
         assert sorted(p.name.isdecimal() for p in passed.iterdir()) == [False, True, True]  # two workers, and "serving"
 
 
@@ -122,7 +122,7 @@ async def test_start_of_an_app_that_does_not_import_says_why_and_leaves_nothing(
         assert trouble.reason == "ModuleNotFoundError: No module named 'nothing_of_that_name'"
         assert machine.seen().instances == ()
         assert machine.records.instances() == []
-        assert list(site.layout.readiness("blog").iterdir()) == []
+        assert list(site.paths.readiness("blog").iterdir()) == []
         assert site.marked() == set()
 
 
@@ -221,7 +221,7 @@ async def test_discard_removes_the_build(site: Site) -> None:
         app = machine.app()
         await machine.staged(app)
         await machine.holds(RemoveBuild(build=app.build(machine.content()).id, cause=WHY))
-        assert list(site.layout.builds("blog").iterdir()) == []
+        assert list(site.paths.builds("blog").iterdir()) == []
 
 
 @on_the_loop
@@ -234,9 +234,9 @@ async def test_erase_forgets_everything_but_home_and_logs(site: Site) -> None:
         await machine.do(RemoveBuild(build=app.build(machine.content()).id, cause=WHY))
         await machine.holds(ForgetApp(cause=WHY))
         assert "blog" not in machine.host.names()
-        assert not site.layout.app("blog").exists()
-        assert site.layout.home("blog").exists()
-        assert site.layout.log("blog", "app").exists()
+        assert not site.paths.app("blog").exists()
+        assert site.paths.home("blog").exists()
+        assert site.paths.log("blog", "app").exists()
         assert machine.told[-1] == ("blog", None)
 
 
@@ -337,10 +337,10 @@ async def test_configurations_that_nothing_runs_do_not_pile_up(site: Site) -> No
             await machine.do(start(machine, newer))
             await machine.do(Stop(instance=old.id, cause=WHY))
             old = machine.only()
-        kept = {directory.name for directory in site.layout.revisions("blog").iterdir()}
+        kept = {directory.name for directory in site.paths.revisions("blog").iterdir()}
         assert old.revision in kept
         assert len(kept) <= 2
-        assert [directory.name for directory in site.layout.readiness("blog").iterdir()] == [old.id]
+        assert [directory.name for directory in site.paths.readiness("blog").iterdir()] == [old.id]
 
 
 @on_the_loop

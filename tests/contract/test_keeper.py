@@ -152,7 +152,7 @@ async def test_a_master_that_dies_while_no_daemon_is_there_leaves_its_listener(s
 @on_the_loop
 async def test_an_instance_that_listens_on_another_socket_is_stranded(site: Site) -> None:
     app, _ = await a_life_that_ends(site)  # without a keeper
-    keeper = Keeper(site.layout.keeper, patience_s=60)
+    keeper = Keeper(site.paths.keeper, patience_s=60)
     beside = socket.socket()
     beside.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     beside.bind((HERE, app.address.port))

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.contract
 def release(machine: Machine, app: App) -> Release:
     revision = app.revision(machine.content(app.name))
     assert revision.release_id is not None
-    failing = Failure(revision=revision.id, kind="bad", count=1, last_at=0.0, reason="")
+    failing = Failure(revision=revision.id, kind="rejected", count=1, last_at=0.0, reason="")
     return Release(release=revision.release_id, revision=revision, failing=failing, cause="the test says so")
 
 
@@ -25,9 +25,9 @@ async def test_release_runs_once_in_the_build_with_what_an_instance_gets(site: S
         app = machine.app(release=command, env={"GREETING": "hello", "API_TOKEN": "hunter2"})
         await machine.staged(app)
         await machine.holds(release(machine, app))
-        log = site.layout.log("blog", "staging").read_text()
-        assert f"    hello {site.layout.home('blog')} {{" in log
-        assert str(site.layout.builds("blog")) in log
+        log = site.paths.log("blog", "staging").read_text()
+        assert f"    hello {site.paths.home('blog')} {{" in log
+        assert str(site.paths.builds("blog")) in log
         assert "hunter2" not in log
     with a_life(site) as machine:
         assert release(machine, app).release in machine.seen().released

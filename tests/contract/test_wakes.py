@@ -28,7 +28,7 @@ pytestmark = pytest.mark.contract
 WHY = "the test says so"
 
 
-def neighbours(machine: Machine) -> tuple[App, App]:
+def dependencies(machine: Machine) -> tuple[App, App]:
     """A shop, and a blog that depends on it; both known to the host."""
     shop = machine.app("shop")
     blog = machine.app("blog", depends_on=("shop",))
@@ -53,7 +53,7 @@ def start(machine: Machine, app: App) -> Start:
 @on_the_loop
 async def test_an_app_that_sleeps_ready_to_be_woken_wakes_those_that_wait_for_it(site: Site) -> None:
     with a_life(site) as machine:
-        shop, _ = neighbours(machine)
+        shop, _ = dependencies(machine)
         await machine.do(Listen(address=shop.address, cause=WHY), "shop")
         assert machine.seen("blog").unmet_dependencies == ("shop",)
         woken(machine)
@@ -65,7 +65,7 @@ async def test_an_app_that_sleeps_ready_to_be_woken_wakes_those_that_wait_for_it
 @on_the_loop
 async def test_an_app_that_serves_wakes_those_that_wait_for_it(site: Site) -> None:
     with a_life(site) as machine:
-        shop, _ = neighbours(machine)
+        shop, _ = dependencies(machine)
         await machine.staged(shop)
         woken(machine)
         await machine.do(start(machine, shop), "shop")
@@ -77,7 +77,7 @@ async def test_an_app_that_serves_wakes_those_that_wait_for_it(site: Site) -> No
 @on_the_loop
 async def test_an_app_that_ends_wakes_those_that_may_only_end_after_it(site: Site, end: str) -> None:
     with a_life(site) as machine:
-        _, blog = neighbours(machine)
+        _, blog = dependencies(machine)
         await machine.staged(blog)
         await machine.do(start(machine, blog))
         machine.host.follow({})

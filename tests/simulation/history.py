@@ -401,8 +401,8 @@ WISHES = ("stop", "start", "start", "restart", "forget-failure", "rollback")
 
 
 def _hand(app: App, observed: Observed) -> bool:
-    pin = observed.override
-    return pin is not None and pin.kind == "stopped" and pin.holds_for == app.fingerprint
+    override = observed.override
+    return override is not None and override.kind == "stopped" and override.holds_for == app.fingerprint
 
 
 def napping(app: App, idle_after_s: float | None) -> App:

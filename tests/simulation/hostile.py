@@ -226,7 +226,7 @@ class Machine:
     def reboot(self) -> None:
         """Every process and socket is gone, and what was known only of this boot; what is bad stays bad."""
         for name, observed in self.things.items():
-            bad = tuple(replace(t, last_at=0.0) for t in observed.failures if t.kind == "bad")
+            bad = tuple(replace(t, last_at=0.0) for t in observed.failures if t.kind == "rejected")
             self.put(name, replace(observed, instances=(), failures=bad, **_SHUT))
 
 
@@ -240,11 +240,11 @@ class Daemon:
     machine: Machine
     dies_in: int | None = None
     dead: bool = False
-    neighbours: DependencyGraph = field(default_factory=DependencyGraph)
+    dependencies: DependencyGraph = field(default_factory=DependencyGraph)
     _planner: Planner[App, Observed, Plan] = field(default_factory=lambda: Planner(plan))
     _known: dict[str, Observed] = field(default_factory=dict)
     _asked: dict[str, App | None] = field(default_factory=dict)
-    _looks: dict[str, "deque[float]"] = field(default_factory=dict)
+    _tracker: dict[str, "deque[float]"] = field(default_factory=dict)
     _refused: dict[str, tuple[Action, int, float]] = field(default_factory=dict)
 
     def begin(self) -> frozenset[str]:
@@ -266,7 +266,7 @@ class Daemon:
 
     def follow(self, asked: dict[str, App]) -> None:
         """Learn what is asked of every app, for what one has to know of another."""
-        self.neighbours.follow(asked)
+        self.dependencies.follow(asked)
         for name, app in asked.items():
             if not app.may_sleep:
                 self.machine.put(name, replace(self.machine.of(name), sleep_state=SleepState()))
@@ -293,14 +293,14 @@ class Daemon:
 
     def observe(self, name: str) -> Observed:
         self._alive()
-        looks = self._looks.setdefault(name, deque(maxlen=LOOKS_A_SECOND))
-        if len(looks) == LOOKS_A_SECOND and looks[0] > self.now() - 1:
+        tracker = self._tracker.setdefault(name, deque(maxlen=LOOKS_A_SECOND))
+        if len(tracker) == LOOKS_A_SECOND and tracker[0] > self.now() - 1:
             raise self.machine.forbidden(f"{name} is looked at more than {LOOKS_A_SECOND} times a second")
-        looks.append(self.now())
+        tracker.append(self.now())
         self._known[name] = replace(
             self.machine.of(name),
-            unmet_dependencies=self.neighbours.unmet_dependencies(name, self._serves),
-            stopping_dependents=self.neighbours.stopping_dependents(name, self._serves),
+            unmet_dependencies=self.dependencies.unmet_dependencies(name, self._serves),
+            stopping_dependents=self.dependencies.stopping_dependents(name, self._serves),
         )
         self._asked[name] = self.machine.asked.get(name)
         return self._known[name]
@@ -339,7 +339,7 @@ class Daemon:
         self._becomes(name, action)
         if isinstance(action, ArmActivation):
             machine.let_in(name)
-            self._wake(self.neighbours.dependents(name))
+            self._wake(self.dependencies.dependents(name))
 
     def _wake(self, names: Iterable[str]) -> None:
         for name in names:
@@ -349,10 +349,10 @@ class Daemon:
         match action:
             case Start():
                 await self._start(action)
-                self._wake(self.neighbours.dependents(name))
+                self._wake(self.dependencies.dependents(name))
             case Stop():
                 await self._stop(name, action)
-                self._wake(self.neighbours.depends_on(name))
+                self._wake(self.dependencies.depends_on(name))
             case Sleep():
                 # Asleep from here on: who comes while the last requests finish knocks.
                 rest = SleepState(gate_passed=action.revision)
@@ -376,9 +376,9 @@ class Daemon:
                 await self._takes(0.2)
                 self._stumble("the disk is full")
                 self._becomes(name, action)
-                self._wake(self.neighbours.depends_on(name))
+                self._wake(self.dependencies.depends_on(name))
                 if isinstance(action, ForgetApp):
-                    self.neighbours.forget(name)
+                    self.dependencies.forget(name)
             case Stage():
                 await self._takes(20)
                 self._stumble("the index does not answer")
@@ -522,9 +522,9 @@ class Daemon:
         trouble = seen.failure_of(revision.id)
         if trouble is None or coming_up(seen, revision) is not None:
             return
-        beside = trouble.kind == "bad" and seen.serves
+        beside = trouble.kind == "rejected" and seen.serves
         # One more is counted when there is something to go back to; at the cap its delay may be the shorter one.
-        counts = (trouble.count + beside, trouble.count + (trouble.kind == "bad"))
+        counts = (trouble.count + beside, trouble.count + (trouble.kind == "rejected"))
         waited_s = self.now() - trouble.last_at
         if waited_s < min(crash_delay_s(asked.crash, count, asked.name) for count in counts) - 0.001:
             raise self.machine.forbidden(
@@ -545,7 +545,7 @@ class Daemon:
         trouble = seen.failure_of(revision.id)
         back = [p for p in seen.known_good if p.id != revision.id and p.build.id in seen.builds]
         untroubled = [replace(p, address=asked.address) for p in back]
-        if trouble is None or trouble.kind != "bad" or asleep or seen.failures != (trouble,):
+        if trouble is None or trouble.kind != "rejected" or asleep or seen.failures != (trouble,):
             return
         if untroubled and revision.id not in {p.id for p in (*seen.known_good, *untroubled)}:
             raise machine.forbidden(f"{name} does not serve, and its bad revision is tried before the one before it")

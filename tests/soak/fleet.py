@@ -228,7 +228,7 @@ class Fleet:
 
     def _asked(self, do: str, app: Wanted) -> bool:
         try:
-            ask(self.site.layout.control, {"do": do, "app": app.name})
+            ask(self.site.paths.control, {"do": do, "app": app.name})
         except (OSError, Refused) as error:
             raise AssertionError(f"cannot {do} {app.name}: {error}") from error
         return True

@@ -102,20 +102,20 @@ def left_over(site: Site) -> list[str]:
     masters = Counter(record.app for record in alive.values())
     found += [f"{count} instances of {app}" for app, count in masters.items() if count > 1]
     found += [f"an instance of {app}, which nobody asks for" for app in masters.keys() - asked]
-    for place in site.layout.apps.iterdir():
+    for place in site.paths.apps.iterdir():
         name = place.name
         if name not in asked:
             found.append(f"apps/{name}, which nobody asks for")
             continue
         running = {record.id for record in alive.values() if record.app == name}
-        passed = {entry.name for entry in _entries(site.layout.readiness(name))}
+        passed = {entry.name for entry in _entries(site.paths.readiness(name))}
         found += [f"apps/{name}/passed/{entry} of no instance" for entry in sorted(passed - running)]
-        for what in (site.layout.builds(name), site.layout.revisions(name)):
+        for what in (site.paths.builds(name), site.paths.revisions(name)):
             kept = [entry.name for entry in _entries(what)]
             if len(kept) > _MOST_KEPT:
                 found.append(f"{len(kept)} in apps/{name}/{what.name}")
         found += [f"{entry.relative_to(site.state)}" for entry in place.glob("*/.*")]
-    found += [f"environments/{entry.name}" for entry in site.layout.environments.glob(".*")]
+    found += [f"environments/{entry.name}" for entry in site.paths.environments.glob(".*")]
     return found
 
 

@@ -32,7 +32,7 @@ class Outcome:
     daemon_killed_at: tuple[float, ...]
     never: tuple[str, ...]
     settled_s: float
-    looks: tuple[Look, ...]
+    tracker: tuple[Look, ...]
     new: Look | None
     leaks: tuple[str, ...]
 
@@ -71,7 +71,7 @@ def markdown(outcome: Outcome) -> str:
         "The daemon, minute by minute; a new pid is a daemon that was killed and started again:",
         "",
         "```text",
-        *_series(outcome.looks, outcome.new),
+        *_series(outcome.tracker, outcome.new),
         "```",
     ]
     return "\n".join(lines) + "\n"
@@ -89,9 +89,9 @@ def write(section: str, document: Path) -> None:
     document.write_text(text, encoding="utf-8")
 
 
-def _series(looks: tuple[Look, ...], new: Look | None) -> list[str]:
+def _series(tracker: tuple[Look, ...], new: Look | None) -> list[str]:
     lines = ["  minute      pid  descriptors      memory  threads  zombies  processes   files    database"]
-    for look in (*looks, *([new] if new else [])):
+    for look in (*tracker, *([new] if new else [])):
         when = "anew" if look is new else f"{look.minute:.1f}"
         lines.append(
             f"{when:>8} {look.pid:>8} {look.descriptors:>12} {mib(look.memory):>11} {look.threads:>8} {look.zombies:>8}"

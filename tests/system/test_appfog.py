@@ -66,5 +66,5 @@ def test_an_app_of_2012_finds_its_database(site: Site) -> None:
         site.start("--settings", str(settings))
         site.await_settled("visits", within=180)
         assert [get(port), get(port)] == ["1", "2"]
-        eventually(lambda: "visited" in (site.layout.log("visits", "app")).read_text())
+        eventually(lambda: "visited" in (site.paths.log("visits", "app")).read_text())
         site.end(site.daemons[-1])

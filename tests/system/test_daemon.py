@@ -101,7 +101,7 @@ def test_after_a_reboot_everything_is_started_again(site: Site) -> None:
     before = site.pid("blog")
     os.killpg(before, signal.SIGKILL)
     eventually(lambda: site.marked() == set())
-    with closing(sqlite3.connect(site.layout.database, isolation_level=None)) as database:
+    with closing(sqlite3.connect(site.paths.database, isolation_level=None)) as database:
         # What the next boot finds: another boot's id, and a pid that is somebody else's by now.
         database.execute("UPDATE instance SET boot = 'another', pid = 1")
     site.start()
@@ -117,8 +117,8 @@ def test_nothing_of_the_daemons_environment_reaches_an_app(site: Site) -> None:
     assert not {"DAEMONS_OWN_SECRET", "PYTHONPATH", "VIRTUAL_ENV", "LISTEN_FDS_NAMES", "USER"} & seen.keys()
     assert (seen["GREETING"], seen["PORT"], seen["VCAP_SERVICES"]) == ("hi", "mine", "{}")
     assert seen["VCAP_APP_PORT"] == str(port)
-    assert seen["HOME"] == str(site.layout.home("blog"))
-    assert seen["PATH"].startswith(str(site.layout.environments))
+    assert seen["HOME"] == str(site.paths.home("blog"))
+    assert seen["PATH"].startswith(str(site.paths.environments))
     application = json.loads(seen["VCAP_APPLICATION"])
     assert (application["name"], application["port"]) == ("blog", port)
 
@@ -152,7 +152,7 @@ def test_secrets_are_shown_nowhere(site: Site) -> None:
         assert secret.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
     for file in [site.console, *site.state.glob("logs/**/*.log"), *site.state.glob("apps/**/gunicorn.config")]:
         assert secret not in file.read_text()
-    assert site.layout.state.stat().st_mode & 0o077 == 0
+    assert site.paths.state.stat().st_mode & 0o077 == 0
 
 
 def test_logs_rotate_and_lose_nothing(site: Site) -> None:
@@ -160,7 +160,7 @@ def test_logs_rotate_and_lose_nothing(site: Site) -> None:
     site.live(Cues(rotate_every_s=0.1), log_limit_bytes=2000, logs_kept=1000)
     eventually(site.serves("blog", "1", port))
     before = site.pid("blog")
-    log = site.layout.log("blog", "access")
+    log = site.paths.log("blog", "access")
     asked = 0
     while len(list(log.parent.glob("access.log.*"))) < 3:
         get(port, f"/?{asked}-")
@@ -190,7 +190,7 @@ def test_the_daemon_is_told_to_look_again_by_sighup(site: Site) -> None:
 
 
 def test_a_state_directory_of_a_newer_version_is_refused(site: Site) -> None:
-    with closing(sqlite3.connect(site.layout.database)) as database:
+    with closing(sqlite3.connect(site.paths.database)) as database:
         database.execute("PRAGMA user_version = 99")
     refused = site.cli("run")
     assert refused.returncode == 1
@@ -207,7 +207,7 @@ def test_a_death_before_the_manifests_were_looked_at_is_no_removal(site: Site) -
     """A daemon that has just started knows of the app from its records, and not yet what is asked of it."""
     port = site.app("blog")
     site.end(_settled(site, "blog"))
-    (build,) = site.layout.builds("blog").iterdir()
+    (build,) = site.paths.builds("blog").iterdir()
     made, before = build.stat().st_ino, site.pid("blog")
     daemon = site.live(Cues(kill_first=before))
     eventually(lambda: is_gone(before))

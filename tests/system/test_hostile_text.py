@@ -117,12 +117,12 @@ def test_the_api_escapes_it_and_loses_nothing(host: tuple[Site, int]) -> None:
         told = fetch(port, f"/api/v1/{path}", headers=bearer())
         assert told.status == 200, told.body
         assert not _RAW & {*told.body}, path
-    assert _CONTROLS in "".join(fetch(site.layout.api, "/api/v1/logs/noisy").json["lines"])
-    (followed,) = events(site.layout.api, "/api/v1/logs/noisy", 1)
+    assert _CONTROLS in "".join(fetch(site.paths.api, "/api/v1/logs/noisy").json["lines"])
+    (followed,) = events(site.paths.api, "/api/v1/logs/noisy", 1)
     assert not _RAW & {*followed["data"]}
     assert _CONTROLS in "".join(json.loads(followed["data"]))
     for path in (f"/api/v1/apps/{quote(_HOSTILE, safe='')}", f"/apps/{quote(_NAME)}/stop", f"/{quote(_HOSTILE)}"):
-        assert not _RAW & {*fetch(site.layout.api, path).body}
+        assert not _RAW & {*fetch(site.paths.api, path).body}
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])

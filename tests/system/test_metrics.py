@@ -30,7 +30,7 @@ async def application(scope, receive, send):
 
 
 def seen(site: Site, app: str = "blog") -> request_counters.Figures:
-    return request_counters.of_app(site.layout.readiness(app))
+    return request_counters.of_app(site.paths.readiness(app))
 
 
 def metrics(site: Site) -> dict[str, float]:
@@ -68,7 +68,7 @@ def test_every_request_counts_once_and_the_total_outlives_workers_instances_and_
         (site.root / "apps/blog/wsgi.py").unlink()
         site.save(site.root / "apps/blog/asgi.py", ASGI)
     daemon = site.live()
-    eventually(lambda: site.serves("blog", "1", port)() and site.proven("blog"))
+    eventually(lambda: site.serves("blog", "1", port)() and site.known_good("blog"))
     eventually(lambda: seen(site).in_flight == 0)
     first = seen(site).requests
 
@@ -78,7 +78,7 @@ def test_every_request_counts_once_and_the_total_outlives_workers_instances_and_
         eventually(lambda: seen(site).requests == first + total)
 
     ask(5)
-    (passed,) = site.layout.readiness("blog").iterdir()
+    (passed,) = site.paths.readiness("blog").iterdir()
     worker = next(path for path in passed.iterdir() if path.name.isdecimal())
     os.kill(int(worker.name), signal.SIGKILL)
     eventually(lambda: not worker.exists() and seen(site).workers == 2)
@@ -87,7 +87,7 @@ def test_every_request_counts_once_and_the_total_outlives_workers_instances_and_
     master = site.pid("blog")
     os.kill(master, signal.SIGKILL)
     site.await_successor("blog", master)
-    eventually(lambda: seen(site).workers == 2 and len(list(site.layout.readiness("blog").iterdir())) == 1)
+    eventually(lambda: seen(site).workers == 2 and len(list(site.paths.readiness("blog").iterdir())) == 1)
     ask(15)
     site.end(daemon, signal.SIGKILL)
     ask(20)

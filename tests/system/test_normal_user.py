@@ -110,7 +110,7 @@ def test_without_a_keeper_the_instance_whose_listener_cannot_be_had_is_replaced_
     before = site.pid("blog")
     with under_load(port) as load:
         site.end(daemon, signal.SIGKILL)
-        dismiss(site.layout.keeper)
+        dismiss(site.paths.keeper)
         load.await_more(20)
         start(site, "tests.refusing")
         site.await_successor("blog", before)

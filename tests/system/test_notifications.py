@@ -46,7 +46,7 @@ def broken(site: Site, why: str) -> None:
 
 def written(site: Site) -> list[dict[str, str]]:
     """What each target is on record to know."""
-    with contextlib.closing(open_database(site.layout.database, read_only=True)) as database:
+    with contextlib.closing(open_database(site.paths.database, read_only=True)) as database:
         rows = database.execute("SELECT value FROM fact WHERE name LIKE 'told %'").fetchall()
     return [json.loads(value) for (value,) in rows]
 

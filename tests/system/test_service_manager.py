@@ -187,7 +187,7 @@ def test_as_pid_1_the_daemon_ends_at_sigterm_and_takes_the_apps_along_gracefully
         assert outside.wait(30) == 0
     told = [text for app, kind, text in site.events() if kind == "stopped" or app == ""]
     assert told[-1] == "ended; so did the apps"
-    assert "Worker exiting" in site.layout.log("blog", "app").read_text()
+    assert "Worker exiting" in site.paths.log("blog", "app").read_text()
 
 
 def test_as_pid_1_the_daemon_takes_in_orphans_and_leaves_no_zombie(site: Site) -> None:

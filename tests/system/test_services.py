@@ -127,13 +127,13 @@ def app(site: Site, name: str = "blog", **fields: Any) -> int:
     return port
 
 
-def ledger(site: Site) -> ServiceRecords:
-    database = open_database(site.layout.database, read_only=True)
+def service_records(site: Site) -> ServiceRecords:
+    database = open_database(site.paths.database, read_only=True)
     return ServiceRecords(database, Vault(database, site.state / "key"), read_only=True)
 
 
 def grants(site: Site) -> list[str]:
-    return [grant.id for record in ledger(site).services() for grant in record.grants]
+    return [grant.id for record in service_records(site).services() for grant in record.grants]
 
 
 def told(site: Site, name: str = "db") -> dict[str, Any]:
@@ -423,7 +423,7 @@ def test_killed_at_any_effect_of_provisioning_and_binding_there_is_one_service_a
     port = app(site)
     for _ in lives(site, killable, 5, lambda: site.settled("blog") and is_ready(site)):
         pass
-    (record,) = ledger(site).of("db")
+    (record,) = service_records(site).of("db")
     (grant,) = record.grants
     assert json.loads(get(port)) == [grant.id]
     assert {place.name for place in (site.state / "services" / "db").iterdir()} == {record.id}
@@ -458,7 +458,7 @@ def test_killed_at_any_effect_of_removal_nothing_is_left_of_it(site: Site, killa
     (site.manifests / "blog.yaml").unlink()
     for _ in lives(site, killable, 3, lambda: not site.status()["services"]):
         pass
-    assert not ledger(site).services()
+    assert not service_records(site).services()
     assert not (site.state / "services" / "db").exists()
     backups = [place for place in (site.state / "backups").iterdir() if not place.name.startswith(".")]
     assert backups
@@ -485,7 +485,7 @@ def test_a_server_that_is_down_stops_nobody_who_runs_and_is_waited_for_by_who_do
         site.await_settled("blog", "shop")
         assert site.pid("blog") == before
         # A password that somebody changed on the server is set right, and nobody has to be handed over.
-        (user,) = [g.user for record in ledger(site).services() for g in record.grants if g.app == "blog"]
+        (user,) = [g.user for record in service_records(site).services() for g in record.grants if g.app == "blog"]
         server.ask(f"ALTER ROLE {user} PASSWORD 'another'")
         eventually(lambda: any(kind == "unwell" for _, kind, _ in site.events("service db")))
         eventually(lambda: is_ready(site))
@@ -515,13 +515,13 @@ def test_no_secret_is_to_be_found_anywhere_but_with_the_app(site: Site, kind: As
     daemon = site.live(**kind.settings)
     site.await_settled("blog")
     secrets = {SECRET, f"token-{SECRET}"}
-    for record in ledger(site).services():
-        secrets |= {ledger(site).password(grant.id).reveal() for grant in record.grants}
+    for record in service_records(site).services():
+        secrets |= {service_records(site).password(grant.id).reveal() for grant in record.grants}
     assert f"token-{SECRET}" in get(port, "/environ")
     assert site.cli("rotate", "db").returncode == 0
     eventually(lambda: len(grants(site)) == 1)
-    for record in ledger(site).services():
-        secrets |= {ledger(site).password(grant.id).reveal() for grant in record.grants}
+    for record in service_records(site).services():
+        secrets |= {service_records(site).password(grant.id).reveal() for grant in record.grants}
     shown = [site.cli(*words).stdout for words in (("status", "--json"), ("events",), ("services",), ("env", "blog"))]
     shown += [place.read_text(errors="replace") for place in site.state.rglob("*.log")]
     shown += [site.console.read_text()]
@@ -530,7 +530,7 @@ def test_no_secret_is_to_be_found_anywhere_but_with_the_app(site: Site, kind: As
             shown.append(place.read_text(errors="replace"))
         except OSError:
             continue
-    with sqlite3.connect(site.layout.database) as database:
+    with sqlite3.connect(site.paths.database) as database:
         shown += database.iterdump()
     for place in site.state.rglob("*"):
         if place.is_file() and place.stat().st_mode & 0o077:

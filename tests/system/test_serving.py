@@ -72,7 +72,7 @@ def test_a_release_that_dies_on_probation_is_rolled_back_and_remembered_by_the_n
     port = site.app("blog", probation="2s", crash={"first": "30s", "cap": "60s"})
     daemon = site.live()
     eventually(site.serves("blog", "1", port))
-    eventually(lambda: bool(site.proven("blog")))
+    eventually(lambda: bool(site.known_good("blog")))
     dying = "import os, threading\nthreading.Timer(0.5, lambda: os.kill(os.getppid(), 9)).start()\n"
     site.save(site.root / "apps/blog/wsgi.py", dying + (site.root / "apps/blog/wsgi.py").read_text())
     eventually(state(site, "blog", "degraded", "was ended by SIGKILL"))
@@ -168,7 +168,7 @@ def test_a_worker_that_fails_its_check_in_a_serving_instance_waits_and_the_maste
     port = site.app("blog", workers=2, probation="0s", health={"path": "/healthz", "interval": "60s"})
     write(site, "one", str(flag))
     site.live()
-    eventually(lambda: site.settled("blog") and len(site.proven("blog")) == 1)
+    eventually(lambda: site.settled("blog") and len(site.known_good("blog")) == 1)
     master = site.pid("blog")
     flag.touch()
     os.kill(min(site.marked() - {master}), signal.SIGKILL)
@@ -188,7 +188,7 @@ def test_requests_of_an_operator_hold_until_the_manifest_or_the_source_changes(s
     eventually(lambda: site.settled("blog") and site.pid("blog") != before)
     site.source("blog", "2")
     eventually(site.serves("blog", "2", port))
-    eventually(lambda: len(site.proven("blog")) == 2)
+    eventually(lambda: len(site.known_good("blog")) == 2)
     done = site.cli("rollback", "blog")
     assert done.returncode == 0, done.stderr
     eventually(site.serves("blog", "1", port))

@@ -221,7 +221,7 @@ def serves(site: Site, name: str, page: str) -> None:
         eventually(settled, within=300)
         assert page in get(int(site.told(name)["port"]))
     except AssertionError:
-        print((site.layout.log(name, "staging")).read_text())
+        print((site.paths.log(name, "staging")).read_text())
         print("\n".join(site.console.read_text().splitlines()[-30:]))
         raise
 
@@ -249,5 +249,5 @@ def test_events_say_what_was_chosen_and_why(host: Site) -> None:
     staged = {app: text for app, kind, text in host.events() if kind == "staged"}
     assert "environment made, because none like it exists" in staged["uv-lock"]
     assert "not taken over: --workers 3 (set `workers` in the manifest)" in staged["procfile"]
-    log = host.layout.log("uv-lock", "staging").read_text()
+    log = host.paths.log("uv-lock", "staging").read_text()
     assert "dependencies: uv.lock (`dependencies` in the manifest)" in log

@@ -33,15 +33,15 @@ def test_ten_apps_on_one_key_are_installed_once(site: Site) -> None:
     for name in names:
         (site.source(name, name) / "requirements.txt").write_text("bottle\niniconfig\nitsdangerous\n")
         site.manifest(name, port=a_port())
-    before = {path.name for path in site.layout.environments.iterdir()}
+    before = {path.name for path in site.paths.environments.iterdir()}
     site.start()
     site.await_settled(*names, within=180)
     assert [get(int(site.told(name)["port"])) for name in names] == names
     staged = [text for _, kind, text in site.events() if kind == "staged"]
     assert sum("environment made" in text for text in staged) == 1
     assert sum("shared with another app" in text or "environment reused" in text for text in staged) == 9
-    (made,) = [p.parent for p in site.layout.environments.glob("*/finished.json") if p.parent.name not in before]
-    builds = [site.layout.builds(name) for name in names]
+    (made,) = [p.parent for p in site.paths.environments.glob("*/finished.json") if p.parent.name not in before]
+    builds = [site.paths.builds(name) for name in names]
     assert disk(made, *builds) <= 1.2 * disk(made, builds[0])
 
 
@@ -99,11 +99,11 @@ def test_a_release_command_runs_before_the_app_serves_and_a_failing_one_leaves_t
     eventually(site.serves("shop", "1", port), 60)
 
     def runs() -> int:
-        return len((site.layout.home("shop") / "count").read_text().split())
+        return len((site.paths.home("shop") / "count").read_text().split())
 
     assert runs() == 1
     first = site.told("shop")["revision"]
-    assert "    hello from the release" in site.layout.log("shop", "staging").read_text()
+    assert "    hello from the release" in site.paths.log("shop", "staging").read_text()
     site.manifest("shop", port=port, release=release, env={"GREETING": "hello"}, threads=2)
     eventually(lambda: site.told("shop")["revision"] != first and site.settled("shop"), 60)
     assert runs() == 1
@@ -131,10 +131,10 @@ def test_what_nothing_needs_is_collected_and_what_serves_stays(site: Site) -> No
         eventually(site.serves("shop", version, port), 60)
 
     def kept() -> set[str]:
-        return {path.parent.name for path in site.layout.environments.glob("*/finished.json")}
+        return {path.parent.name for path in site.paths.environments.glob("*/finished.json")}
 
     def built() -> set[str]:
-        records = [json.loads(path.read_text()) for path in site.layout.builds("shop").glob("*/build.json")]
+        records = [json.loads(path.read_text()) for path in site.paths.builds("shop").glob("*/build.json")]
         return {Path(record["staged"]["environment"]).name for record in records}
 
     assert "nothing to remove" in site.cli("gc").stdout

@@ -165,7 +165,7 @@ def test_every_step_of_the_tutorial_does_what_it_says(home: Path, shell: Shell) 
             reader.see(step, following)
         elif step.language == "sh":
             if "rm -r" in step.text:
-                dismiss(site.layout.keeper)  # it would wait another minute for a daemon
+                dismiss(site.paths.keeper)  # it would wait another minute for a daemon
             reader.do(step)
         state = site.state_id() or state
     assert not (home / "tutorial").exists()

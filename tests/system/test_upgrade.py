@@ -58,7 +58,7 @@ def test_an_upgrade_restarts_no_app_and_needs_nothing_of_the_old_version(site: S
     site.manifest("chat", port=ports["chat"], probation="0s")
     old, new = installed(site, "1.0.0"), installed(site, "2.0.0")
     daemon = run(site, old)
-    eventually(lambda: site.settled(*ports) and all(map(site.proven, ports)))
+    eventually(lambda: site.settled(*ports) and all(map(site.known_good, ports)))
     assert version(old, site) == "1.0.0"
     before = site.pids()
     with under_load(ports["blog"]) as load, under_load(ports["chat"], clients=1) as chatter:
@@ -85,7 +85,7 @@ def test_an_upgrade_restarts_no_app_and_needs_nothing_of_the_old_version(site: S
 
 
 def test_the_daemon_brings_an_older_state_database_up_to_date_and_keeps_a_copy(site: Site) -> None:
-    file = site.layout.database
+    file = site.paths.database
     for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
         file.with_name(name).unlink(missing_ok=True)
     with contextlib.closing(sqlite3.connect(file)) as database:

@@ -37,16 +37,16 @@ def host(tmp_path: Path, store: Store, request: pytest.FixtureRequest) -> Iterat
 
 def test_the_api_tells_what_status_tells(host: tuple[Site, int]) -> None:
     site, port = host
-    told = fetch(site.layout.api, "/api/v1/status").json
+    told = fetch(site.paths.api, "/api/v1/status").json
     expected = site.status()
     more = {"memory_bytes", "cpu", "requests_per_second"}
     assert [{k: v for k, v in app.items() if k not in more} for app in told["apps"]] == expected["apps"]
     assert told["daemon"] == expected["daemon"]
     assert told["apps"][0]["memory_bytes"] > 2**20
     assert fetch(port, "/api/v1/apps/blog", headers=bearer()).json["state"] == "running"
-    assert [p["name"] for p in fetch(site.layout.api, "/api/v1/plan/blog").json["apps"]] == ["blog"]
-    assert fetch(site.layout.api, "/api/v1/manifests").json["manifests"][0]["errors"] == []
-    assert fetch(site.layout.api, "/api/v1/services").json == {"services": []}
+    assert [p["name"] for p in fetch(site.paths.api, "/api/v1/plan/blog").json["apps"]] == ["blog"]
+    assert fetch(site.paths.api, "/api/v1/manifests").json["manifests"][0]["errors"] == []
+    assert fetch(site.paths.api, "/api/v1/services").json == {"services": []}
 
 
 def test_what_goes_wrong_is_told_as_a_problem(host: tuple[Site, int]) -> None:
@@ -61,50 +61,50 @@ def test_what_goes_wrong_is_told_as_a_problem(host: tuple[Site, int]) -> None:
         "/api/v1/events?limit=0": 400,
         "/api/v1/events?after=x": 400,
     }.items():
-        told = fetch(site.layout.api, path)
+        told = fetch(site.paths.api, path)
         assert (told.status, told.headers["content-type"]) == (status, "application/problem+json"), path
         assert told.json["status"] == status
         assert told.json["detail"]
-    assert fetch(site.layout.api, "/api/v1/apps", "DELETE").status == 405
+    assert fetch(site.paths.api, "/api/v1/apps", "DELETE").status == 405
 
 
 def test_events_follow_on_from_the_last_one_seen(host: tuple[Site, int]) -> None:
     site, _ = host
-    known = fetch(site.layout.api, "/api/v1/events?app=blog").json["events"]
+    known = fetch(site.paths.api, "/api/v1/events?app=blog").json["events"]
     assert [e["kind"] for e in known][-1] == "ready"
     after = known[0]["id"]
-    page = fetch(site.layout.api, f"/api/v1/events?app=blog&after={after}&limit=1").json["events"]
+    page = fetch(site.paths.api, f"/api/v1/events?app=blog&after={after}&limit=1").json["events"]
     assert page == [known[1]]
-    streamed = events(site.layout.api, "/api/v1/events?app=blog", 2, {"Last-Event-ID": str(after)})
+    streamed = events(site.paths.api, "/api/v1/events?app=blog", 2, {"Last-Event-ID": str(after)})
     assert [json.loads(e["data"]) for e in streamed] == known[1:3]
     assert [int(e["id"]) for e in streamed] == [e["id"] for e in known[1:3]]
 
 
 def test_a_log_is_followed_through_its_rotation(host: tuple[Site, int]) -> None:
     site, _ = host
-    log = site.layout.log("blog", "staging")
-    lines = fetch(site.layout.api, "/api/v1/logs/blog?which=staging&lines=1").json["lines"]
+    log = site.paths.log("blog", "staging")
+    lines = fetch(site.paths.api, "/api/v1/logs/blog?which=staging&lines=1").json["lines"]
     assert lines == log.read_text().splitlines()[-1:]
     log.rename(log.with_suffix(".old"))
     log.write_text("the next file\n")
-    (told,) = events(site.layout.api, "/api/v1/logs/blog?which=staging", 1)
+    (told,) = events(site.paths.api, "/api/v1/logs/blog?which=staging", 1)
     assert json.loads(told["data"]) == ["the next file"]
 
 
 def test_a_request_over_the_socket_is_done_and_noted(host: tuple[Site, int]) -> None:
     site, _ = host
     before = site.pid("blog")
-    done = _ask(site.layout.api, {"do": "restart", "app": "blog"})
+    done = _ask(site.paths.api, {"do": "restart", "app": "blog"})
     assert (done.status, done.json["done"].startswith("blog: ")) == (200, True)
     site.await_successor("blog", before)
     assert "wish" in [kind for _, kind, _ in site.events("blog")]
-    assert _ask(site.layout.api, {"do": "rollback", "app": "blog"}).status == 409
-    assert _ask(site.layout.api, {"do": "explode", "app": "blog"}).status == 422
-    assert _ask(site.layout.api, {"do": "restart", "app": "../x"}).status == 422
-    assert _ask(site.layout.api, ["restart"]).status == 422
-    assert fetch(site.layout.api, "/api/v1/requests", "POST", "{", {"Content-Type": "application/json"}).status == 400
+    assert _ask(site.paths.api, {"do": "rollback", "app": "blog"}).status == 409
+    assert _ask(site.paths.api, {"do": "explode", "app": "blog"}).status == 422
+    assert _ask(site.paths.api, {"do": "restart", "app": "../x"}).status == 422
+    assert _ask(site.paths.api, ["restart"]).status == 422
+    assert fetch(site.paths.api, "/api/v1/requests", "POST", "{", {"Content-Type": "application/json"}).status == 400
     huge = json.dumps({"do": "x" * 20_000, "app": "blog"})
-    assert fetch(site.layout.api, "/api/v1/requests", "POST", huge, {"Content-Type": "application/json"}).status == 413
+    assert fetch(site.paths.api, "/api/v1/requests", "POST", huge, {"Content-Type": "application/json"}).status == 413
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[t
 def test_a_name_that_is_not_ours_is_refused_at_both_doors(shared: tuple[Site, int], host_header: str) -> None:
     site, port = shared
     assert fetch(port, "/api/v1/apps", headers={**bearer(), "Host": host_header}).status == 421
-    assert fetch(site.layout.api, "/api/v1/apps", headers={"Host": host_header}).status == 421
+    assert fetch(site.paths.api, "/api/v1/apps", headers={"Host": host_header}).status == 421
     assert fetch(port, "/login", headers={"Host": host_header}).status == 421
 
 
@@ -225,8 +225,8 @@ def test_a_form_is_done_only_when_our_own_page_sent_it(shared: tuple[Site, int])
     doors: list[tuple[Path | int, dict[str, str], str]] = []
     session = _form(port, "/login", {"token": TOKEN}).headers["set-cookie"].partition(";")[0]
     doors.append((port, {"Cookie": session}, f"127.0.0.1:{port}"))
-    cookie = fetch(site.layout.api, "/").headers["set-cookie"].partition(";")[0]
-    doors.append((site.layout.api, {"Cookie": cookie}, "localhost"))
+    cookie = fetch(site.paths.api, "/").headers["set-cookie"].partition(";")[0]
+    doors.append((site.paths.api, {"Cookie": cookie}, "localhost"))
     before = site.pid("blog")
     for at, known, name in doors:
         page = fetch(at, "/apps/blog/restart", headers=known)
@@ -254,14 +254,14 @@ def test_a_form_is_done_only_when_our_own_page_sent_it(shared: tuple[Site, int])
         for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
             sent = {"Content-Type": kind}
             assert fetch(at, "/api/v1/requests", "POST", body, {**known, **sent}).status == 403
-            assert fetch(site.layout.api, "/api/v1/requests", "POST", body, sent).status in (403, 415)
+            assert fetch(site.paths.api, "/api/v1/requests", "POST", body, sent).status in (403, 415)
         sent = {"Content-Type": "application/json"}
         assert fetch(at, "/api/v1/requests", "POST", body, {**known, **sent}).status == 403
         assert fetch(at, "/apps/blog/restart", "GET", headers=known).status == 200
         preflight = fetch(at, "/api/v1/requests", "OPTIONS", headers={**known, "Origin": "http://evil.example"})
         assert "access-control-allow-origin" not in preflight.headers
     cross = {"Content-Type": "application/json", "Origin": "http://evil.example"}
-    assert fetch(site.layout.api, "/api/v1/requests", "POST", '{"do":"restart","app":"blog"}', cross).status == 403
+    assert fetch(site.paths.api, "/api/v1/requests", "POST", '{"do":"restart","app":"blog"}', cross).status == 403
     assert site.pid("blog") == before
     assert "wish" not in [kind for _, kind, _ in site.events("blog")]
 
@@ -289,7 +289,7 @@ def test_a_token_that_is_too_short_opens_nothing_and_is_told(site: Site) -> None
     with pytest.raises(ConnectionRefusedError):
         fetch(port, "/")
     assert any("at least 16" in text for _, _, text in site.events(""))
-    assert fetch(site.layout.api, "/api/v1/apps").status == 200
+    assert fetch(site.paths.api, "/api/v1/apps").status == 200
 
 
 def test_the_process_that_answers_comes_back_and_goes_with_the_daemon(host: tuple[Site, int]) -> None:
@@ -306,16 +306,16 @@ def test_the_process_that_answers_comes_back_and_goes_with_the_daemon(host: tupl
     eventually(lambda: is_gone(second))
     site.start("--settings", str(site.root / "host.yaml"))
     eventually(lambda: fetch(port, "/api/v1/apps", headers=bearer()).status == 200)
-    assert (site.layout.api.stat().st_mode & 0o777, site.state.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert (site.paths.api.stat().st_mode & 0o777, site.state.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
 def test_it_ends_when_nobody_comes_and_starts_when_somebody_does(site: Site) -> None:
     site.app("blog")
     site.live(api_idle_s=0.3)
-    eventually(lambda: fetch(site.layout.api, "/api/v1/apps").status == 200)
+    eventually(lambda: fetch(site.paths.api, "/api/v1/apps").status == 200)
     eventually(lambda: web_process(site) is None)
     for _ in range(3):
-        assert fetch(site.layout.api, "/api/v1/apps").status == 200
+        assert fetch(site.paths.api, "/api/v1/apps").status == 200
     assert not [text for _, kind, text in site.events("") if "the process of the page" in text]
 
 
@@ -324,14 +324,14 @@ def test_clients_that_are_slow_or_many_leave_convergence_alone(host: tuple[Site,
     with contextlib.ExitStack() as stack:
         idle = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10)) for _ in range(1000)]
         slow = stack.enter_context(socket.socket(socket.AF_UNIX))
-        slow.connect(str(site.layout.api))
+        slow.connect(str(site.paths.api))
         slow.send(b"GET / HTTP/1.1\r\nHost: loc")
         port_of_shop = site.app("shop", "1")
         eventually(site.serves("shop", "1", port_of_shop))
         assert get(port_of_shop) == "1"
         # Beyond a bound they are hung up on, and the socket has a bound of its own.
         eventually(lambda: sum(_is_closed(each) for each in idle) >= 700)
-        assert fetch(site.layout.api, "/api/v1/apps").status == 200
+        assert fetch(site.paths.api, "/api/v1/apps").status == 200
         # Those that never ask are hung up on, too, and so is the slow one.
         eventually(lambda: _is_closed(slow) and all(_is_closed(each) for each in idle))
     assert fetch(port, "/api/v1/apps", headers=bearer()).status == 200
@@ -340,11 +340,11 @@ def test_clients_that_are_slow_or_many_leave_convergence_alone(host: tuple[Site,
 def test_a_thousand_idle_on_the_socket_take_nothing_from_the_daemon(host: tuple[Site, int]) -> None:
     site, _ = host
     descriptors = Path(f"/proc/{site.daemons[0].pid}/fd")
-    assert fetch(site.layout.api, "/api/v1/apps").status == 200
+    assert fetch(site.paths.api, "/api/v1/apps").status == 200
     before = len(list(descriptors.iterdir()))
     with contextlib.ExitStack() as stack:
         idle = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(1000)]
-        with reachable(site.layout.api) as short:
+        with reachable(site.paths.api) as short:
             for each in idle:
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 30, 0))
                 each.connect(short)  # waits while the backlog is full
@@ -352,12 +352,12 @@ def test_a_thousand_idle_on_the_socket_take_nothing_from_the_daemon(host: tuple[
         eventually(lambda: len(list(descriptors.iterdir())) < before + 20)
         port_of_shop = site.app("shop", "1")
         eventually(site.serves("shop", "1", port_of_shop))
-    eventually(lambda: fetch(site.layout.api, "/api/v1/apps").status == 200)
+    eventually(lambda: fetch(site.paths.api, "/api/v1/apps").status == 200)
 
 
 def test_every_answer_binds_the_browser(shared: tuple[Site, int]) -> None:
     site, port = shared
-    for at, path in ((site.layout.api, "/"), (port, "/login"), (site.layout.api, "/nowhere"), (port, "/api/v1/apps")):
+    for at, path in ((site.paths.api, "/"), (port, "/login"), (site.paths.api, "/nowhere"), (port, "/api/v1/apps")):
         headers = fetch(at, path).headers
         policy = headers["content-security-policy"]
         assert "default-src 'none'" in policy

@@ -116,7 +116,7 @@ def host(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[tup
         port, settings = settings_with(site, writable=True)
         site.start("--settings", str(settings))
         site.await_settled("blog", "news", "forum")
-        eventually(lambda: site.proven("news"))
+        eventually(lambda: site.known_good("news"))
         site.manifest("news", port=news, probation="0s", env={"LOG_LEVEL": "debug", "API_KEY": "do-not-show-either"})
         visitor = stack.enter_context(socket.create_connection(("127.0.0.1", forum), timeout=30))
         visitor.sendall(b"GET / HTTP/1.1\r\nHost: forum\r\n\r\n")
@@ -203,7 +203,7 @@ def test_what_is_pending_is_told_field_by_field(host: tuple[Site, int]) -> None:
 
 def test_what_hosts_and_apps_say_stays_text(host: tuple[Site, int]) -> None:
     site, port = host
-    log = site.layout.log("crashy", "app")
+    log = site.paths.log("crashy", "app")
     with log.open("a") as file:
         file.write(f"{_HOSTILE}\u2028\u200f\n")
     with browser() as driver:
@@ -223,7 +223,7 @@ def test_what_hosts_and_apps_say_stays_text(host: tuple[Site, int]) -> None:
         driver.get(f"http://127.0.0.1:{port}/apps/blog")
         assert "do-not-show" not in driver.page_source
         assert "LOG_LEVEL" in driver.page_source
-    assert "\x1b" not in fetch(site.layout.api, "/apps/crashy").body
+    assert "\x1b" not in fetch(site.paths.api, "/apps/crashy").body
 
 
 def test_without_scripts_everything_can_be_read_and_done(host: tuple[Site, int]) -> None:

@@ -38,14 +38,14 @@ class Looking:
     `failure` is what ended the looking, to be raised where it is seen.
     """
 
-    def __init__(self, layout: "StatePaths", only: str | None, seen: Callable[[], None]) -> None:
+    def __init__(self, paths: "StatePaths", only: str | None, seen: Callable[[], None]) -> None:
         self.facts: Facts | None = None
         self.details: Details | None = None
         self.failure: Exception | None = None
-        self._layout = layout
+        self._paths = paths
         self._only = only
         self._seen = seen
-        self._rates = Rates(layout)
+        self._rates = Rates(paths)
         self._subject: tuple[str, str] | None = None
         self._asked = threading.Event()
         self._planned: dict[str, Sequence[str]] = {}
@@ -85,9 +85,9 @@ class Looking:
     def _look(self) -> Facts | None:
         at = time.time()  # noqa: TID251  shown to people, never relied upon
         try:
-            with open_snapshot(self._layout) as glimpse:
-                status = glimpse.status(self._only)
-            with reading(self._layout):
+            with open_snapshot(self._paths) as snapshot:
+                status = snapshot.status(self._only)
+            with reading(self._paths):
                 return Facts(status=status, at=at, rates=self._rates.look())
         except (click.ClickException, OSError) as error:
             trouble = error.message if isinstance(error, click.ClickException) else str(error)
@@ -103,11 +103,11 @@ class Looking:
         events: Sequence[str] = ()
         with (
             contextlib.suppress(click.ClickException),
-            reading(self._layout),
-            contextlib.closing(open_database(self._layout.database, read_only=True)) as database,
+            reading(self._paths),
+            contextlib.closing(open_database(self._paths.database, read_only=True)) as database,
         ):
             events = [_line(event) for event in Journal(database).newest(name, _EVENTS)]
-        lines = tail(self._layout.log(name, log), _LINES) if _is_name(name) else []
+        lines = tail(self._paths.log(name, log), _LINES) if _is_name(name) else []
         return Details(name=name, log=log, events=events, lines=lines, plan=self._planned.get(name))
 
     def _plan_on(self) -> None:
@@ -123,7 +123,7 @@ class Looking:
                 continue
             asked_at[name] = (now, stands)
             runs = self.facts is not None and self.facts.status["daemon"]["running"]
-            self._planned[name] = pending(self._layout.api, name) if runs else [NO_DAEMON]
+            self._planned[name] = pending(self._paths.api, name) if runs else [NO_DAEMON]
             self._asked.set()
 
     def _stands(self, name: str) -> object:

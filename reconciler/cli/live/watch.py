@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 _LONGEST_WAIT_S = 60.0
 
 
-def watch(layout: "StatePaths", only: str | None) -> None:
+def watch(paths: "StatePaths", only: str | None) -> None:
     """Show one app with its details, or every app, until it is quit."""
     view = View(details=only is not None)
     with Terminal() as terminal:
-        looking = Looking(layout, only, terminal.wake)
+        looking = Looking(paths, only, terminal.wake)
         looking.begin()
         while not view.done:
             if looking.failure is not None:

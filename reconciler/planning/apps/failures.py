@@ -58,10 +58,10 @@ def _failure(app: App, observed: Observed, instance: Instance, now: float, reaso
     served_s = 0.0 if instance.ready_at is None else now - instance.ready_at
     before = observed.failure_of(instance.revision)
     earlier = before.count if before is not None and served_s < app.crash.good_run_s else 0
-    proven = is_known_good(instance.revision, observed) or (instance.ready and served_s >= app.probation_s)
+    known_good = is_known_good(instance.revision, observed) or (instance.ready and served_s >= app.probation_s)
     return Failure(
         revision=instance.revision,
-        kind="crashed" if proven else "bad",
+        kind="crashed" if known_good else "rejected",
         count=earlier + 1,
         last_at=now,
         reason=reason,

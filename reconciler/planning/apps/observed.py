@@ -54,7 +54,7 @@ class Failure:
     """
 
     revision: str
-    kind: Literal["crashed", "bad"]
+    kind: Literal["crashed", "rejected"]
     count: int
     last_at: float
     reason: str

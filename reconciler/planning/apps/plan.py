@@ -272,11 +272,11 @@ class _Serving:
 
     def _without_supplies(self, ended: tuple[Reap | RecordFailure, ...]) -> Plan:
         """What should run cannot be known yet: what runs goes on, what ran last comes back, and the code is staged."""
-        supplies = self.observed.inputs
+        inputs = self.observed.inputs
         serving = next((i.revision for i in self.observed.alive if i.serves), None)
-        waits = f"waits for {'; '.join(supplies.missing)}"
+        waits = f"waits for {'; '.join(inputs.missing)}"
         actions: list[Action] = [*ended, *move(self.app, self.observed)]
-        again_at = [supplies.again_at, answer_at(self.app, self.observed)]
+        again_at = [inputs.again_at, answer_at(self.app, self.observed)]
         if serving is not None:
             actions += [*self._stage(), *self._junk()]
         elif self.fallback is not None and not self.dormant and not self.observed.unmet_dependencies:
@@ -293,7 +293,7 @@ class _Serving:
             immediate=listeners(self.app, self.observed, self.now),
             message=waits if serving is None else f"{waits}; revision {serving} serves",
             recheck_at=min((at for at in again_at if at is not None and self.now < at < _NEVER), default=None),
-            failures=supplies.failures,
+            failures=inputs.failures,
         )
 
     def _wait_for_others(self) -> Plan:
@@ -330,7 +330,7 @@ class _Serving:
             return False
         if self._fallback_at() > self.now:
             return False
-        return not self._is_staged() or (self.trouble is not None and self.trouble.kind == "bad")
+        return not self._is_staged() or (self.trouble is not None and self.trouble.kind == "rejected")
 
     def _was_woken(self) -> bool:
         return self.app.may_sleep and self.observed.sleep_state.activated_at is not None
@@ -358,7 +358,7 @@ class _Serving:
         """When what failed may be tried again; what is bad is not tried at once where there is something better."""
         if trouble is None:
             return -_NEVER
-        count = trouble.count + (trouble.kind == "bad" and beside)
+        count = trouble.count + (trouble.kind == "rejected" and beside)
         return trouble.last_at + crash_delay_s(self.app.crash, count, self.app.name)
 
     def _busy_at(self, current: Instance) -> float:
@@ -396,8 +396,8 @@ class _Serving:
         """What to remember when this revision does not get as far as serving; the reason and the time are filled in."""
         before = self.observed.failure_of(revision.id)
         count = before.count if before is not None else 0
-        proven = any(p.id == revision.id for p in self.observed.known_good)
-        kind: Literal["crashed", "bad"] = "crashed" if proven else "bad"
+        known_good = any(p.id == revision.id for p in self.observed.known_good)
+        kind: Literal["crashed", "rejected"] = "crashed" if known_good else "rejected"
         return Failure(revision=revision.id, kind=kind, count=count + 1, last_at=self.now, reason="")
 
     def _junk(self) -> list[Action]:
@@ -471,11 +471,11 @@ class _Serving:
 
 def _rolled_back(app: App, observed: Observed) -> Revision | None:
     """What an operator went back to, as long as what is asked is what it was then and its build is still there."""
-    pin = observed.override
+    override = observed.override
     assert observed.source is not None
-    if pin is None or pin.revision is None or pin.holds_for != app.revision(observed.source.content).id:
+    if override is None or override.revision is None or override.holds_for != app.revision(observed.source.content).id:
         return None
-    return _as_of_today(app, pin.revision, observed)
+    return _as_of_today(app, override.revision, observed)
 
 
 def _as_of_today(app: App, earlier: Revision, observed: Observed) -> Revision | None:
@@ -487,9 +487,9 @@ def _as_of_today(app: App, earlier: Revision, observed: Observed) -> Revision | 
 
 def _fallback(app: App, target: Revision | None, observed: Observed) -> Revision | None:
     """The last proven revision that is not the target, where the app listens now, if its build is still there."""
-    for proven in observed.known_good:
-        back = _as_of_today(app, proven, observed)
-        if back is not None and (target is None or target.id not in {back.id, proven.id}):
+    for known_good in observed.known_good:
+        back = _as_of_today(app, known_good, observed)
+        if back is not None and (target is None or target.id not in {back.id, known_good.id}):
             return back
     return None
 

@@ -25,25 +25,25 @@ class SourceTracker:
         self._records = records
         self._changes: dict[str, int] = {}
         self._digests: dict[str, Digests] = {}
-        self._looks = {
+        self._tracker = {
             name: SourceState(source=source, content=content, stale=not source.pinned)
             for name, (source, content) in records.sources().items()
         }
 
     def names(self) -> frozenset[str]:
         """The apps whose source was ever read."""
-        return frozenset(self._looks)
+        return frozenset(self._tracker)
 
     def last(self, name: str) -> SourceState | None:
         """The last good look, None when there was none."""
-        return self._looks.get(name)
+        return self._tracker.get(name)
 
     def doubt(self, name: str) -> None:
         """What was read turned out not to be what is there: the next plan reads it again."""
         self._changes[name] = self.changes(name) + 1
-        look = self._looks.get(name)
+        look = self._tracker.get(name)
         if look is not None:
-            self._looks[name] = replace(look, stale=True)
+            self._tracker[name] = replace(look, stale=True)
 
     def changes(self, name: str) -> int:
         """How often the source was thought to have changed."""
@@ -51,12 +51,12 @@ class SourceTracker:
 
     async def refresh(self, name: str) -> bool:
         """Look again at a source that was read before; True when what is known of it changed."""
-        before = self._looks.get(name)
+        before = self._tracker.get(name)
         if before is None or before.source.pinned:
             return False
         self._changes[name] = self.changes(name) + 1
         await self.read(name, before.source)
-        after = self._looks.get(name)
+        after = self._tracker.get(name)
         return after is not None and (after.content, after.problem) != (before.content, before.problem)
 
     async def read(self, name: str, source: Source) -> bool:
@@ -64,26 +64,26 @@ class SourceTracker:
 
         Raises SourceError only when there is no earlier look at this very source to go on with.
         """
-        before = self._looks.get(name)
+        before = self._tracker.get(name)
         digests = self._digests.pop(name, None) or Digests()
         try:
             content = await _settled(source.path, digests)
         except SourceError as error:
             if before is None or before.source != source:
                 raise
-            self._looks[name] = replace(before, stale=True, problem=str(error), tried_at=time.monotonic())
+            self._tracker[name] = replace(before, stale=True, problem=str(error), tried_at=time.monotonic())
             return False
         finally:
             self._digests[name] = digests
         differs = before is None or before.source != source or before.content != content
         if differs:
             self._records.set_source(name, source, content)
-        self._looks[name] = SourceState(source=source, content=content)
+        self._tracker[name] = SourceState(source=source, content=content)
         return differs
 
     def forget(self, name: str) -> None:
         """Nothing is asked of the app any more."""
-        for known in (self._looks, self._changes, self._digests):
+        for known in (self._tracker, self._changes, self._digests):
             known.pop(name, None)
 
 
