@@ -41,7 +41,7 @@ lint: .venv/ready-dev
 	$(BIN)/lint-imports
 
 mutants: .venv/ready-dev
-	$(BIN)/python -m tests.mutants
+	$(BIN)/python -m tests.tools.mutants
 
 bench: .venv/ready-bench
 	@$(BIN)/python -m benchmarks $(CASES); measured=$$?; $(BIN)/python -m benchmarks report && exit $$measured

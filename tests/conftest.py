@@ -1,11 +1,31 @@
-"""How hard hypothesis tries: RECONCILER_TESTS=nightly asks for the long version of every property and history."""
+"""Marks by folder, the fixtures of a real host, and how hard hypothesis tries.
+
+RECONCILER_TESTS=nightly asks for the long version of every property and history.
+"""
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
+
+from tests.support.hosts import pytest_runtest_makereport, site, store
+
+__all__ = ["pytest_collection_modifyitems", "pytest_runtest_makereport", "site", "store"]
+
+_HERE = Path(__file__).parent
+# What the tests of a folder need is known by the folder: a new file cannot forget its marker.
+_MARKED = frozenset({"chaos", "contract", "packaging", "system"})
 
 _BUSY = [HealthCheck.too_slow]  # a machine with other work is no fault of a test's
 settings.register_profile("everyday", max_examples=100, deadline=None, derandomize=True, suppress_health_check=_BUSY)
 settings.register_profile("nightly", max_examples=20_000, deadline=None, suppress_health_check=_BUSY)
 settings.register_profile("mutants", max_examples=40, deadline=None, derandomize=True, phases=[Phase.generate])
 settings.load_profile(os.environ.get("RECONCILER_TESTS", "everyday"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(_HERE).parts[0]
+        if folder in _MARKED:
+            item.add_marker(folder)

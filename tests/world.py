@@ -61,7 +61,7 @@ def after(
     match action:
         case ReadSource():
             look = SourceState(
-                source=action.source, content=content, stale=action.changes != observed.source_generation
+                source=action.source, content=content, stale=action.source_generation != observed.source_generation
             )
             done = replace(observed, source=look, has_residue=True)
         case Listen():
@@ -243,8 +243,8 @@ def serving(app: App, content: str = "c1", **different: Any) -> Observed:
 
 def sleeping(app: App, content: str = "c1", **different: Any) -> Observed:
     """What is true of an app that was gated, has slept since, and waits for somebody to knock."""
-    rest, attended = SleepState(gate_passed=app.revision(content).id), frozenset({app.address})
-    asleep = serving(app, content, instances=(), rest=rest, attended=attended)
+    rest, armed = SleepState(gate_passed=app.revision(content).id), frozenset({app.address})
+    asleep = serving(app, content, instances=(), sleep_state=rest, armed=armed)
     return replace(asleep, unserved_since=NOW - 50, **different)
 
 
@@ -307,7 +307,8 @@ def anything_observed(draw: st.DrawFn, app: App) -> Observed:
         known_good=tuple(draw(st.lists(some, max_size=_PROVEN_KEPT, unique_by=lambda r: r.id))),
         override=draw(st.none() | st.none() | st.none() | _pins(variants, some)),
         sleep_state=draw(
-            st.just(SleepState()) | st.builds(SleepState, gated=some.map(lambda r: r.id), knocked_at=st.none() | _pasts)
+            st.just(SleepState())
+            | st.builds(SleepState, gate_passed=some.map(lambda r: r.id), activated_at=st.none() | _pasts)
         ),
         restart_before=draw(st.sampled_from((float("-inf"), float("-inf"), NOW - 60, NOW))),
         unmet_dependencies=others[0],
@@ -342,7 +343,7 @@ def _troubles(some: st.SearchStrategy[Revision]) -> st.SearchStrategy[Failure]:
 
 def _pins(variants: list[App], some: st.SearchStrategy[Revision]) -> st.SearchStrategy[Override]:
     stopped = st.sampled_from(variants).map(lambda v: Override(kind="stopped", holds_for=v.fingerprint))
-    back = st.builds(Override, kind=st.just("rolled back"), about=some.map(lambda r: r.id), revision=some)
+    back = st.builds(Override, kind=st.just("rolled back"), holds_for=some.map(lambda r: r.id), revision=some)
     return stopped | back | back
 
 
@@ -356,18 +357,18 @@ _ODDITIES: tuple[dict[str, Any], ...] = (
     {"busy_at": NOW - 0.5},
     {"busy_at": NOW - 70, "note": "1 of its workers waits"},
     {"ready_at": None},
-    {"ready_at": None, "stranded": True},
+    {"ready_at": None, "detached": True},
     {"ready_at": None, "stopping_since": NOW - 20},
     {"ready_at": None, "end": "exited with 3"},
-    {"stranded": True},
-    {"stranded": True, "end": "exited with 3"},
-    {"unwell": "GET /healthz answered 500"},
-    {"unwell": "GET /healthz answered 500", "stranded": True},
-    {"fallen": 2},
+    {"detached": True},
+    {"detached": True, "end": "exited with 3"},
+    {"unhealthy": "GET /healthz answered 500"},
+    {"unhealthy": "GET /healthz answered 500", "detached": True},
+    {"workers_died": 2},
     {"stopping_since": NOW - 0.5},
     {"stopping_since": NOW - 20, "end": "exited with 0"},
     {"end": "was killed by SIGKILL"},
-    {"unwell": "GET /healthz answered 500", "end": "was killed by SIGKILL"},
+    {"unhealthy": "GET /healthz answered 500", "end": "was killed by SIGKILL"},
 )
 
 

@@ -181,13 +181,13 @@ class Deploys:
     def break_it(self, how: str) -> None:
         """One bad change, until it was refused, or has died and been replaced; then the fix."""
         self.number += 1
-        before = self.events("failed") + self.events("died")
+        before = self.events("failed") + self.events("exited")
         self.bad = how
         self.exits += how == "exit"
         change = self.manifest if how == "release" else self.write
         change()
         deadline = time.monotonic() + 60
-        while self.events("failed") + self.events("died") == before and time.monotonic() < deadline:
+        while self.events("failed") + self.events("exited") == before and time.monotonic() < deadline:
             time.sleep(0.05)
         ready = self.events("ready")
         self.bad = ""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reconciler.daemon.daemon import Daemon
     from reconciler.state.journal import Event
 
-_ALARMING = frozenset(("failed", "died"))
+_ALARMING = frozenset(("failed", "exited"))
 _MARGIN = " " * 10
 
 

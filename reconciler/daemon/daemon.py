@@ -198,7 +198,7 @@ class Daemon:
     def request(self, name: str, wish: OperatorRequest, text: str, who: str) -> None:
         """Do what an operator asks for once."""
         self._host.request(name, wish)
-        self.journal.write(name, "wish", text, f"asked for by {who}")
+        self.journal.write(name, "request", text, f"asked for by {who}")
         self._controller.wake(name)
 
     def rotate(self, service: str, app: str | None, who: str) -> tuple[str, ...]:
@@ -206,7 +206,7 @@ class Daemon:
         apps = self.services.rotate(service, app)
         if apps:
             text = f"new credentials for {', '.join(apps)}"
-            self.journal.write(f"service {service}", "wish", text, f"asked for by {who}")
+            self.journal.write(f"service {service}", "request", text, f"asked for by {who}")
         return apps
 
     def rekey(self, who: str) -> int:

@@ -409,7 +409,7 @@ class AppWorld:
         self._history.set_sleep_state(name, SleepState(gate_passed=action.revision))
         self._woken(name)
         await self._instances.stop(name, action.instance)
-        self._record(name, "asleep", "stopped until somebody asks for it", action.cause)
+        self._record(name, "sleeping", "stopped until somebody asks for it", action.cause)
 
     def _on_connection(self, name: str) -> None:
         self._history.set_sleep_state(name, replace(self._history.of(name).sleep_state, activated_at=self.now()))
@@ -434,7 +434,7 @@ class AppWorld:
         if reason is None and any(i is not known and i.end is None for i in self._instances.of(name)):
             return  # they share the listener: it may be its successor that answers
         self._instances.mark_unhealthy(name, instance, reason)
-        self._record(name, "unwell" if reason else "well", reason or "it answers as it must again")
+        self._record(name, "unhealthy" if reason else "healthy", reason or "it answers as it must again")
         self._woken(name)
 
     def _serves(self, name: str) -> bool:
@@ -474,7 +474,7 @@ class AppWorld:
             self._history.failed(name, replace(action.failure, last_at=self.now()))
         self._wake_all(self._dependencies.depends_on(name))
         died = gone.stopping_since is None
-        self._record(name, "died" if died else "stopped", f"gunicorn {gone.pid} {gone.end}")
+        self._record(name, "exited" if died else "stopped", f"gunicorn {gone.pid} {gone.end}")
 
     def _opened(self, name: str, address: Address) -> None:
         self._doors[name] = self._doors.get(name, frozenset()) | {address}

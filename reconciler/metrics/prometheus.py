@@ -86,7 +86,7 @@ def _states(daemon: Mapping[str, Any]) -> list[_Sample]:
 
 
 def _probes(daemon: Mapping[str, Any]) -> list[_Sample]:
-    return [("", {"app": app, "result": "well" if well else "unwell"}, n) for app, well, n in daemon["probes"]]
+    return [("", {"app": app, "result": "success" if well else "failure"}, n) for app, well, n in daemon["probes"]]
 
 
 def _handover(daemon: Mapping[str, Any]) -> list[_Sample]:

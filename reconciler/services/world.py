@@ -297,7 +297,7 @@ class ServiceWorld:
             checked.repaired = False
         elif not checked.repaired:
             checked.repaired = True
-            self._record(name, "unwell", f"the credentials of {grant.app} do not work: {wrong}")
+            self._record(name, "unhealthy", f"the credentials of {grant.app} do not work: {wrong}")
             self._service_records.due(grant.id, wrong)
         else:
             self._service_records.retire(grant.id, wrong)

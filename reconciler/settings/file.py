@@ -29,10 +29,10 @@ _FIELDS: Mapping[tuple[str, ...], tuple[str, _Read]] = {
     ("staging", "timeout"): ("staging_timeout_s", duration_s),
     ("staging", "retention"): ("retention_s", duration_s),
     ("staging", "memory"): ("staging_memory_bytes", size_bytes),
-    ("booting", "concurrency"): ("booting_slots", int),
-    ("booting", "slot"): ("booting_slot_s", duration_s),
-    ("booting", "keep_warm"): ("template_idle_s", duration_s),
-    ("booting", "template_answer"): ("template_answer_s", duration_s),
+    ("starting", "concurrency"): ("starting_slots", int),
+    ("starting", "slot"): ("starting_slot_s", duration_s),
+    ("starting", "keep_warm"): ("fork_server_idle_s", duration_s),
+    ("starting", "fork_timeout"): ("fork_timeout_s", duration_s),
     ("retry", "first"): ("retry_first_s", duration_s),
     ("retry", "cap"): ("retry_cap_s", duration_s),
     ("crash", "first"): ("first_s", duration_s),
@@ -45,15 +45,15 @@ _FIELDS: Mapping[tuple[str, ...], tuple[str, _Read]] = {
     ("settle", "longest"): ("longest_s", duration_s),
     ("logs", "limit"): ("log_limit_bytes", size_bytes),
     ("logs", "keep"): ("logs_kept", int),
-    ("services", "examine"): ("examine_s", duration_s),
+    ("services", "verify_every"): ("verify_every_s", duration_s),
     ("services", "grace"): ("grace_s", duration_s),
     ("journal", "keep"): ("events_kept", int),
     ("notify", "every"): ("notify_every_s", duration_s),
-    ("notify", "settle"): ("notify_settle_s", duration_s),
+    ("notify", "delay"): ("notify_delay_s", duration_s),
     ("api", "idle"): ("api_idle_s", duration_s),
 }
 _MAY_BE_NOTHING = frozenset((
-    ("staging", "retention"), ("prune_after",), ("settle", "quiet"), ("notify", "every"), ("notify", "settle"),
+    ("staging", "retention"), ("prune_after",), ("settle", "quiet"), ("notify", "every"), ("notify", "delay"),
     ("services", "grace"),
 ))  # fmt: skip
 _SMALLEST: Mapping[tuple[str, ...], tuple[int, str]] = {

@@ -10,8 +10,8 @@ from reconciler.state.database import Database
 
 # Stable: schemas/event.schema.json lists the same for whoever reads them.
 EventKind: TypeAlias = Literal[
-    "daemon", "manifest", "source", "staging", "staged", "releasing", "released", "started", "ready", "died", "adopted",
-    "stopped", "failed", "listening", "removed", "holding", "asleep", "wish", "unwell", "well",
+    "daemon", "manifest", "source", "staging", "staged", "releasing", "released", "started", "ready", "exited",
+    "adopted", "stopped", "failed", "listening", "removed", "holding", "sleeping", "request", "unhealthy", "healthy",
     "provisioned", "bound", "unbound", "backup", "secrets",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(EventKind)
@@ -98,7 +98,7 @@ class Journal:
 
     def deaths(self) -> dict[str, int]:
         """How often an instance of each app died on its own."""
-        return dict(self._database.execute("SELECT app, count(*) FROM event WHERE kind = 'died' GROUP BY app"))
+        return dict(self._database.execute("SELECT app, count(*) FROM event WHERE kind = 'exited' GROUP BY app"))
 
 
 def as_line(event: Event) -> str:

@@ -13,13 +13,13 @@ _SHORTEST_S = 60.0
 _TICKS = 6
 
 # What an event's kind means for whether the app serves, and which mark it gets; the rest is not in the picture.
-_PHASES = {"ready": "serving", "adopted": "serving", "asleep": "asleep", "stopped": "stopped", "died": "down",
+_PHASES = {"ready": "serving", "adopted": "serving", "sleeping": "asleep", "stopped": "stopped", "exited": "down",
            "holding": "down", "removed": "stopped"}  # fmt: skip
-_MARKS = {"ready": "deploy", "died": "crash", "failed": "failure", "asleep": "sleep", "wish": "wish",
-          "unwell": "unwell", "staged": "staged"}  # fmt: skip
+_MARKS = {"ready": "deploy", "exited": "crash", "failed": "failure", "sleeping": "sleep", "request": "request",
+          "unhealthy": "unhealthy", "staged": "staged"}  # fmt: skip
 NAMES = {
-    "deploy": "started serving", "crash": "crash", "failure": "failed try", "sleep": "fell asleep", "unwell": "unwell",
-    "wish": "asked for by hand", "staged": "build staged", "rollback": "rolled back",
+    "deploy": "started serving", "crash": "crash", "failure": "failed try", "sleep": "fell asleep",
+    "unhealthy": "unhealthy", "request": "asked for by hand", "staged": "build staged", "rollback": "rolled back",
 }  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def _marks(told: Sequence[Event], x: "_Scale") -> Iterator[Mark]:
     held: Mark | None = None
     for event in told:
         kind = _MARKS.get(event.kind)
-        if event.kind in ("wish", "ready") and "roll" in f"{event.text} {event.cause}".lower():
+        if event.kind in ("request", "ready") and "roll" in f"{event.text} {event.cause}".lower():
             kind = "rollback"
         if kind is None:
             continue

@@ -12,13 +12,11 @@ import pytest
 
 from reconciler.planning.desired import CrashPolicy
 from tests.chaos.mounts import break_disk, failing_disk, fill, needs_mounts, small_disk
-from tests.eventually import eventually
-from tests.load import under_load
-from tests.ports import a_port
-from tests.site import Site, get, is_gone
-from tests.store import Store
-
-pytestmark = pytest.mark.chaos
+from tests.support.eventually import eventually
+from tests.support.load import under_load
+from tests.support.ports import a_port
+from tests.support.site import Site, get, is_gone
+from tests.support.store import Store
 
 AT_ONCE = CrashPolicy(first_s=0.05, cap_s=0.1, good_run_s=0.0)
 
@@ -65,7 +63,7 @@ def test_a_full_disk_stops_nothing_and_is_told_and_what_could_not_be_done_is_don
             ballast.unlink()
             eventually(site.serves("blog", "2", port))
         assert set(load.failed) <= {"reset"}, load.outcomes
-        assert [kind for _, kind, _ in site.events("blog")].count("died") == 1  # what happened meanwhile is known
+        assert [kind for _, kind, _ in site.events("blog")].count("exited") == 1  # what happened meanwhile is known
         eventually(lambda: ("", "daemon", "the state database is written to again") in site.events())
         assert not site.status()["notice"]
         assert len(site.marked()) == 3

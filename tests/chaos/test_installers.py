@@ -7,11 +7,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.eventually import eventually
-from tests.load import under_load
-from tests.site import Site, is_gone
+from tests.support.eventually import eventually
+from tests.support.load import under_load
+from tests.support.site import Site, is_gone
 
-pytestmark = [pytest.mark.chaos, pytest.mark.network]
+pytestmark = pytest.mark.network
 
 # A package that takes as long to build as a file is not there, and needs nothing to be built with.
 BACKEND = """\
@@ -102,7 +102,7 @@ def test_a_crash_during_a_long_installation_is_mended_at_once_and_the_installati
         eventually(lambda: site.settled("blog") and len(site.known_good("blog")) == 2, 60)
     assert set(load.failed) <= {"reset"}, load.outcomes
     assert begun_in(site).read_text().count("begun") == 2
-    assert [kind for _, kind, _ in site.events("blog")].count("died") == 2
+    assert [kind for _, kind, _ in site.events("blog")].count("exited") == 2
 
 
 def test_a_daemon_that_ends_takes_its_installers_along_and_leaves_nothing_half_made(site: Site) -> None:

@@ -15,13 +15,11 @@ import yaml
 
 from reconciler.linux.processes import REVISION_MARK, marked
 from reconciler.planning.desired import CrashPolicy
-from tests.eventually import eventually
-from tests.life import Cues
-from tests.load import under_load
-from tests.ports import a_port
-from tests.site import Site, get, is_gone
-
-pytestmark = pytest.mark.chaos
+from tests.support.eventually import eventually
+from tests.support.life import Cues
+from tests.support.load import under_load
+from tests.support.ports import a_port
+from tests.support.site import Site, get, is_gone
 
 AT_ONCE = CrashPolicy(first_s=0.05, cap_s=0.1, good_run_s=0.0)
 

@@ -11,11 +11,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.planning.desired import CrashPolicy
-from tests.eventually import eventually
-from tests.load import under_load
-from tests.site import REPOSITORY, Site, get
-
-pytestmark = pytest.mark.chaos
+from tests.support.eventually import eventually
+from tests.support.load import under_load
+from tests.support.site import REPOSITORY, Site, get
 
 AT_ONCE = CrashPolicy(first_s=0.05, cap_s=0.1, good_run_s=0.0)
 
@@ -84,7 +82,7 @@ def test_a_locked_database_delays_what_is_written_down_and_nothing_else(site: Si
     assert set(load.failed) <= {"reset"}, load.outcomes
     eventually(lambda: ("", "daemon", "the state database is written to again") in site.events())
     kinds = [kind for _, kind, _ in site.events("blog")]
-    assert (kinds.count("died"), kinds.count("staged")) == (1, 2)
+    assert (kinds.count("exited"), kinds.count("staged")) == (1, 2)
     assert kinds.count("ready") in (3, 4)  # the manifest may have been seen before the source
     site.end(daemon, signal.SIGKILL)
     site.live()

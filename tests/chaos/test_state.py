@@ -2,10 +2,8 @@
 
 import pytest
 
-from tests.eventually import eventually
-from tests.site import Site
-
-pytestmark = pytest.mark.chaos
+from tests.support.eventually import eventually
+from tests.support.site import Site
 
 
 @pytest.mark.parametrize("damage", ["gone", "garbage", "cut short"])

@@ -3,14 +3,10 @@
 import random
 import threading
 
-import pytest
-
-from tests.eventually import eventually
-from tests.life import Cues
-from tests.load import under_load
-from tests.site import Site, get
-
-pytestmark = pytest.mark.chaos
+from tests.support.eventually import eventually
+from tests.support.life import Cues
+from tests.support.load import under_load
+from tests.support.site import Site, get
 
 COUNT = 2000
 GOOD = ("alpha", "beta", "gamma")

@@ -27,8 +27,8 @@ from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.state.journal import Journal
 from reconciler.state.records import Records, open_database, state_id
 from reconciler.state.revision_history import RevisionHistory
-from tests.ports import a_port
-from tests.site import Site
+from tests.support.ports import a_port
+from tests.support.site import Site
 from tests.world import after
 
 P = ParamSpec("P")
@@ -162,7 +162,8 @@ class Machine:
     async def staged(self, app: App) -> None:
         """Everything that comes before a start."""
         await self.do(
-            ReadSource(source=app.source, changes=self.seen(app.name).source_generation, cause="test"), app.name
+            ReadSource(source=app.source, source_generation=self.seen(app.name).source_generation, cause="test"),
+            app.name,
         )
         await self.do(Stage(build=app.build(self.content(app.name)), cause="test"), app.name)
         await self.do(Listen(address=app.address, cause="test"), app.name)

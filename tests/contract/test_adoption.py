@@ -17,11 +17,9 @@ from reconciler.planning.desired import App, Server
 from reconciler.serving.listeners import Listeners
 from reconciler.state.records import open_database
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
-from tests.eventually import soon
-from tests.site import Site, get, is_gone
+from tests.support.eventually import soon
+from tests.support.site import Site, get, is_gone
 from tests.world import stranding
-
-pytestmark = pytest.mark.contract
 
 
 async def a_life_that_ends(site: Site, workers: int = 1, *, kept: bool = False) -> tuple[App, int]:

@@ -24,10 +24,8 @@ from reconciler.planning.apps.observed import Observed
 from reconciler.planning.desired import App, Health, Server
 from reconciler.serving.listeners import CannotListen
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
-from tests.eventually import soon
-from tests.site import Site, get, is_gone
-
-pytestmark = pytest.mark.contract
+from tests.support.eventually import soon
+from tests.support.site import Site, get, is_gone
 
 WHY = "the test says so"
 
@@ -37,7 +35,7 @@ def start(machine: Machine, app: App) -> Start:
 
 
 def read(machine: Machine, app: App) -> ReadSource:
-    return ReadSource(source=app.source, changes=machine.seen(app.name).source_generation, cause=WHY)
+    return ReadSource(source=app.source, source_generation=machine.seen(app.name).source_generation, cause=WHY)
 
 
 async def killed(machine: Machine, name: str = "blog") -> None:
@@ -71,14 +69,17 @@ async def test_stage_of_a_source_that_has_changed_asks_to_read_it_again(site: Si
     with a_life(site) as machine:
         app = machine.app()
         await machine.do(read(machine, app))
-        stage, changes = Stage(build=app.build(machine.content()), cause=WHY), machine.seen().source_generation
+        stage, source_generation = (
+            Stage(build=app.build(machine.content()), cause=WHY),
+            machine.seen().source_generation,
+        )
         site.source("blog", "2")
         await machine.do(stage)
         look = machine.seen().source
         assert machine.seen().builds == ()
         assert look is not None
         assert look.stale
-        assert machine.seen().source_generation == changes + 1
+        assert machine.seen().source_generation == source_generation + 1
 
 
 @on_the_loop

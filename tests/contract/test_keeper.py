@@ -12,11 +12,9 @@ from reconciler.planning.desired import Address
 from reconciler.serving.keeper import Keeper, dismiss
 from tests.contract.machine import a_life, on_the_loop
 from tests.contract.test_adoption import a_life_that_ends
-from tests.eventually import eventually, soon
-from tests.ports import a_port
-from tests.site import Site
-
-pytestmark = pytest.mark.contract
+from tests.support.eventually import eventually, soon
+from tests.support.ports import a_port
+from tests.support.site import Site
 
 HERE = "127.0.0.1"
 

@@ -38,10 +38,8 @@ from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.gunicorn import Code
 from reconciler.serving.launch import Launched, launch
 from tests.contract.machine import a_life, on_the_loop
-from tests.eventually import soon
-from tests.site import Site
-
-pytestmark = pytest.mark.contract
+from tests.support.eventually import soon
+from tests.support.site import Site
 
 _LAUNCHER = str(Path(template_module.__file__).parent / "launcher.py")
 

@@ -25,9 +25,7 @@ from reconciler.services.types.broker.client import MOST_BYTES, Timeouts
 from reconciler.services.types.broker.operations import Conflict, OperationFailed
 from reconciler.services.types.broker.provisioner import Broker
 from reconciler.vault.secret import Secret
-from tests.broker import TOKEN, Databases, Fault, Running, a_broker, answering, breaking_off, hanging
-
-pytestmark = pytest.mark.contract
+from tests.fakes.broker import TOKEN, Databases, Fault, Running, a_broker, answering, breaking_off, hanging
 
 QUICK = Timeouts(request_s=5.0, step_s=8.0, mending_s=5.0, first_poll_s=0.001, longest_poll_s=0.005)
 HASTY = replace(QUICK, request_s=0.4, step_s=2.0, mending_s=2.0)

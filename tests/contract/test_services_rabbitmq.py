@@ -25,8 +25,6 @@ from tests.servers.rabbitmq import RabbitmqServer
 from tests.servers.rabbitmq import rabbitmq_server as running
 from tests.servers.stories import a_port_that_says_nothing, a_port_where_nobody_listens, cut_short, fifty_at_once
 
-pytestmark = pytest.mark.contract
-
 
 @pytest.fixture(scope="module")
 def main() -> Iterator[RabbitmqServer]:

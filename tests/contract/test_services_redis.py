@@ -31,8 +31,6 @@ from tests.servers.stories import (
     said_by,
 )
 
-pytestmark = pytest.mark.contract
-
 
 @pytest.fixture(scope="module")
 def main() -> Iterator[RedisServer]:

@@ -21,7 +21,7 @@ from reconciler.staging.detection.runtimes import discover
 from reconciler.staging.source.snapshot import fingerprint
 from reconciler.staging.stager import SourceChanged, Staged, Stager, StagingError
 
-pytestmark = [pytest.mark.contract, pytest.mark.network]
+pytestmark = pytest.mark.network
 
 WSGI = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
 ASGI = "async def application(scope, receive, send):\n    pass\n"

@@ -1,14 +1,10 @@
 """The real host runs a release command as tests/world.py says of it."""
 
-import pytest
-
 from reconciler.planning.apps.actions import Release
 from reconciler.planning.apps.observed import Failure
 from reconciler.planning.desired import App
 from tests.contract.machine import Machine, a_life, on_the_loop
-from tests.site import Site
-
-pytestmark = pytest.mark.contract
+from tests.support.site import Site
 
 
 def release(machine: Machine, app: App) -> Release:

@@ -15,11 +15,11 @@ import pytest
 from reconciler.staging.environments.installer_env import MEMORY
 from reconciler.staging.errors import StagingError
 from tests.contract.test_staging import WSGI, Host, host, shared, version_of
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 __all__ = ["host", "shared"]
 
-pytestmark = [pytest.mark.contract, pytest.mark.network]
+pytestmark = pytest.mark.network
 
 PASSWORD = "hunter2-of-the-index"
 

@@ -20,10 +20,8 @@ from reconciler.planning.apps.actions import (
 from reconciler.planning.apps.observed import SleepState
 from reconciler.planning.desired import App
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
-from tests.eventually import soon
-from tests.site import Site, get
-
-pytestmark = pytest.mark.contract
+from tests.support.eventually import soon
+from tests.support.site import Site, get
 
 WHY = "the test says so"
 

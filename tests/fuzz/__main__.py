@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.fuzz.targets import TARGETS
-from tests.site import REPOSITORY
+from tests.support.site import REPOSITORY
 
 CORPUS = REPOSITORY / "tests" / "corpus"
 _LEARNT = REPOSITORY / ".fuzz"

@@ -13,8 +13,8 @@ import psycopg
 
 from reconciler.services.provisioner import Server
 from reconciler.vault.secret import Secret
-from tests.ports import a_port
 from tests.servers.private import Private, installed, private
+from tests.support.ports import a_port
 
 _PASSWORD = "the-admin's own % password"
 _SETTINGS = {

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _SERVERS = Path(__file__).parent.parent.parent / "scripts" / "servers"

@@ -12,8 +12,8 @@ import httpx
 
 from reconciler.services.provisioner import Server
 from reconciler.vault.secret import Secret
-from tests.ports import a_port
 from tests.servers.private import Private, installed, listens, private
+from tests.support.ports import a_port
 
 _PASSWORD = "the-admin's own % password"
 _PROGRAMS = Path("/usr/lib/rabbitmq/bin")

@@ -230,7 +230,7 @@ class Machine:
             self.put(name, replace(observed, instances=(), failures=bad, **_SHUT))
 
 
-_SHUT: dict[str, Any] = {"listeners": frozenset(), "holding": frozenset(), "attended": frozenset()}
+_SHUT: dict[str, Any] = {"listeners": frozenset(), "holding": frozenset(), "armed": frozenset()}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -411,7 +411,10 @@ class Daemon:
         if content is not None:
             observed = self.machine.of(name)
             self.machine.put(
-                name, after(observed, replace(action, changes=before.source_generation), self.now(), content=content)
+                name,
+                after(
+                    observed, replace(action, source_generation=before.source_generation), self.now(), content=content
+                ),
             )
         elif look is not None and look.source == action.source:
             unread = replace(look, stale=True, problem="it cannot be read", tried_at=self.now())
@@ -574,7 +577,7 @@ class Daemon:
             raise self.machine.forbidden(f"{action} of {name} failed and is tried again after {self.now() - at:.3f} s")
 
 
-_FRESH: dict[str, Any] = {"stranded": False, "unwell": None, "fallen": 0}
+_FRESH: dict[str, Any] = {"detached": False, "unhealthy": None, "workers_died": 0}
 
 
 def _stopped_by_hand(asked: App, seen: Observed) -> bool:

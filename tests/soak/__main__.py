@@ -15,14 +15,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.eventually import eventually
-from tests.ports import a_port
-from tests.site import REPOSITORY, Site
 from tests.soak import leaks
 from tests.soak.fleet import THE_DAEMON, Fleet, Wanted
 from tests.soak.report import Outcome, markdown, write
 from tests.soak.requests import Requests
-from tests.store import warm
+from tests.support.eventually import eventually
+from tests.support.ports import a_port
+from tests.support.site import REPOSITORY, Site
+from tests.support.store import warm
 
 _SLEEPERS = 10  # one app in so many sleeps when nobody asks
 _WARM_S = 60.0

@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 
 from reconciler.control.socket import Refused, ask
-from tests.eventually import eventually
-from tests.site import Site
 from tests.soak.requests import Requests
+from tests.support.eventually import eventually
+from tests.support.site import Site
 
 STORE = "store"
 THE_DAEMON = "the daemon"

@@ -11,7 +11,7 @@ import psutil
 
 from reconciler.linux.process_table import proportional
 from reconciler.linux.processes import marked
-from tests.site import Site
+from tests.support.site import Site
 
 # Of each app that serves: its build and the one before, in case; the same of configurations.
 _MOST_KEPT = 2

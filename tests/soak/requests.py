@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from tests.load import ask
+from tests.support.load import ask
 
 # The kernel ends a killed worker's connections at once; those of a killed master's workers end when they do.
 _KILL_LASTS_S = 5.0

@@ -3,12 +3,12 @@
 import pytest
 import yaml
 
-from tests.eventually import eventually
-from tests.ports import a_port
 from tests.servers.mysql import mysql_server
-from tests.site import Site, get
+from tests.support.eventually import eventually
+from tests.support.ports import a_port
+from tests.support.site import Site, get
 
-pytestmark = [pytest.mark.system, pytest.mark.network]
+pytestmark = pytest.mark.network
 
 WSGI = """
 import json

@@ -5,12 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.eventually import eventually
-from tests.load import under_load
-from tests.ports import a_port
-from tests.site import Site, get, is_refused
-
-pytestmark = pytest.mark.system
+from tests.support.eventually import eventually
+from tests.support.load import under_load
+from tests.support.ports import a_port
+from tests.support.site import Site, get, is_refused
 
 
 def test_new_code_takes_over_without_a_failed_request(site: Site) -> None:

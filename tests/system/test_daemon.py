@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.eventually import eventually
-from tests.life import Cues
-from tests.load import under_load
-from tests.site import Site, get, is_gone
-
-pytestmark = pytest.mark.system
+from tests.support.eventually import eventually
+from tests.support.life import Cues
+from tests.support.load import under_load
+from tests.support.site import Site, get, is_gone
 
 
 def test_a_second_daemon_is_refused_and_told_the_pid_of_the_first(site: Site) -> None:
@@ -106,7 +104,7 @@ def test_after_a_reboot_everything_is_started_again(site: Site) -> None:
         database.execute("UPDATE instance SET boot = 'another', pid = 1")
     site.start()
     eventually(site.serves("blog", "1", port))
-    assert not [text for _, kind, text in site.events() if kind in ("adopted", "died")]
+    assert not [text for _, kind, text in site.events() if kind in ("adopted", "exited")]
 
 
 def test_nothing_of_the_daemons_environment_reaches_an_app(site: Site) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.eventually import eventually
-from tests.ports import a_port
 from tests.servers.mysql import mysql_server
 from tests.servers.postgresql import postgresql_server
 from tests.servers.redis import redis_server
-from tests.site import REPOSITORY, Site, get
+from tests.support.eventually import eventually
+from tests.support.ports import a_port
+from tests.support.site import REPOSITORY, Site, get
 
-pytestmark = [pytest.mark.system, pytest.mark.network]
+pytestmark = pytest.mark.network
 
 SERVERS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "postgresql": postgresql_server,

@@ -11,12 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.eventually import eventually
-from tests.load import under_load
-from tests.ports import a_port
-from tests.site import Site, is_gone
-
-pytestmark = pytest.mark.system
+from tests.support.eventually import eventually
+from tests.support.load import under_load
+from tests.support.ports import a_port
+from tests.support.site import Site, is_gone
 
 # Answers its version: at once, a word at a time, and to every message of a websocket.
 ASGI = """\

@@ -14,12 +14,10 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from tests.eventually import eventually
-from tests.site import REPOSITORY, Site
-from tests.store import Store
-from tests.web import bearer, browser, events, fetch, log_in, settings_with
-
-pytestmark = pytest.mark.system
+from tests.support.eventually import eventually
+from tests.support.site import REPOSITORY, Site
+from tests.support.store import Store
+from tests.support.web import bearer, browser, events, fetch, log_in, settings_with
 
 _MARKUP = "<script>document.title='pwned'</script><img src=x onerror=document.title='pwned'>"
 _CONTROLS = "\x1b[2J\x1b]0;pwned\x07\x9b31m\x00\x08"

@@ -4,13 +4,9 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-import pytest
-
-from tests.eventually import eventually
-from tests.life import Cues
-from tests.site import Site, get
-
-pytestmark = pytest.mark.system
+from tests.support.eventually import eventually
+from tests.support.life import Cues
+from tests.support.site import Site, get
 
 NUMBERING = """\
 import itertools, os, sys, threading, time

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.eventually import eventually
-from tests.ports import a_port
-from tests.site import Site, get
-
-pytestmark = pytest.mark.system
+from tests.support.eventually import eventually
+from tests.support.ports import a_port
+from tests.support.site import Site, get
 
 GOOD = [f"good{number:02}" for number in range(20)]
 LAUGHS = "a: &a [ha]\n" + "".join(

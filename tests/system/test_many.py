@@ -3,12 +3,8 @@
 import json
 import time
 
-import pytest
-
-from tests.eventually import eventually
-from tests.site import REPOSITORY, Site, get
-
-pytestmark = pytest.mark.system
+from tests.support.eventually import eventually
+from tests.support.site import REPOSITORY, Site, get
 
 HELLO = REPOSITORY / "examples/hello"
 
@@ -43,7 +39,7 @@ def test_apply_says_what_could_not_be_done(site: Site) -> None:
 
 def test_sixty_apps_dropped_at_once_come_up_a_few_at_a_time(site: Site) -> None:
     names = [f"app{number:02}" for number in range(60)]
-    site.live(booting_slots=3)
+    site.live(starting_slots=3)
     eventually(site.events)
     for name in names:
         site.app(name)
@@ -56,4 +52,4 @@ def test_sixty_apps_dropped_at_once_come_up_a_few_at_a_time(site: Site) -> None:
     site.await_settled(*names)
     assert 1 <= most <= 3
     assert len(site.pids()) == 60
-    assert not [text for _, kind, text in site.events() if kind in ("failed", "died")]
+    assert not [text for _, kind, text in site.events() if kind in ("failed", "exited")]

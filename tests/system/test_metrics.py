@@ -12,13 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from reconciler.metrics.prometheus import CONTENT_TYPE, NAMES
 from reconciler.serving import request_counters
 from reconciler.settings.settings import Api
-from tests.eventually import eventually
-from tests.ports import a_port
-from tests.promtool import promtool
-from tests.site import Site, get
-from tests.web import TOKEN, bearer, fetch
-
-pytestmark = pytest.mark.system
+from tests.support.eventually import eventually
+from tests.support.ports import a_port
+from tests.support.site import Site, get
+from tests.support.web import TOKEN, bearer, fetch
+from tests.tools.promtool import promtool
 
 ASGI = """\
 async def application(scope, receive, send):
@@ -113,7 +111,7 @@ def test_the_daemon_tells_what_it_did_and_top_what_the_apps_do(site: Site) -> No
     os.kill(site.pid("blog"), signal.SIGKILL)
     eventually(lambda: metrics(site)['reconciler_app_restarts_total{app="blog"}'] == 1)
     site.await_settled("blog")
-    probes = 'reconciler_app_probes_total{app="blog",result="well"}'
+    probes = 'reconciler_app_probes_total{app="blog",result="success"}'
     eventually(lambda: metrics(site).get(probes, 0) > 0)
     told = metrics(site)
     assert told['reconciler_apps{state="running"}'] == 1

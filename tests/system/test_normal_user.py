@@ -14,15 +14,14 @@ import psutil
 import pytest
 
 from reconciler.serving.keeper import dismiss
-from tests.eventually import eventually
-from tests.hosts import explained
-from tests.load import under_load
-from tests.site import REPOSITORY, Site, is_gone
+from tests.support.eventually import eventually
+from tests.support.hosts import explained
+from tests.support.load import under_load
+from tests.support.site import REPOSITORY, Site, is_gone
 
 PYTHON = f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
 
 pytestmark = [
-    pytest.mark.system,
     pytest.mark.network,  # root's own Pythons and their packages are out of reach: an environment is made
     pytest.mark.skipif(os.geteuid() != 0, reason="only root may become a user that has nothing else running"),
     pytest.mark.skipif(not Path(PYTHON).exists(), reason=f"there is no {PYTHON}, which every user may run"),
@@ -98,21 +97,21 @@ def test_a_listener_is_fetched_back_without_any_privilege(site: Site) -> None:
 
 def test_where_no_listener_can_be_fetched_back_the_keeper_has_it(site: Site) -> None:
     port = site.app("blog", workers=2)
-    daemon = start(site, "tests.refusing")
+    daemon = start(site, "tests.fakes.refusing")
     eventually(site.serves("blog", "1", port), 15)
-    is_taken_back_under_load(site, port, daemon, "tests.refusing")
+    is_taken_back_under_load(site, port, daemon, "tests.fakes.refusing")
 
 
 def test_without_a_keeper_the_instance_whose_listener_cannot_be_had_is_replaced_and_nobody_refused(site: Site) -> None:
     port = site.app("blog", workers=2)
-    daemon = start(site, "tests.refusing")
+    daemon = start(site, "tests.fakes.refusing")
     eventually(site.serves("blog", "1", port), 15)
     before = site.pid("blog")
     with under_load(port) as load:
         site.end(daemon, signal.SIGKILL)
         dismiss(site.paths.keeper)
         load.await_more(20)
-        start(site, "tests.refusing")
+        start(site, "tests.fakes.refusing")
         site.await_successor("blog", before)
         load.await_more(20)
     assert set(load.failed) <= {"reset"}, load.outcomes  # what waited at the old socket goes with it

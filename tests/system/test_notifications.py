@@ -9,11 +9,9 @@ import pytest
 
 from reconciler.notifications.targets import Webhook
 from reconciler.state.records import open_database
-from tests.eventually import eventually
-from tests.post_office import Hook, webhook
-from tests.site import Site
-
-pytestmark = pytest.mark.system
+from tests.fakes.post_office import Hook, webhook
+from tests.support.eventually import eventually
+from tests.support.site import Site
 
 PROMPT: dict[str, Any] = {"notify_settle_s": 0.0, "notify_every_s": 0.0}
 BROKEN = """\

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.eventually import eventually
-from tests.load import under_load
-from tests.ports import a_port
-from tests.site import REPOSITORY, Site, get
+from tests.support.eventually import eventually
+from tests.support.load import under_load
+from tests.support.ports import a_port
+from tests.support.site import REPOSITORY, Site, get
 
-pytestmark = [pytest.mark.system, pytest.mark.network]
+pytestmark = pytest.mark.network
 
 WORDS = {"hello": "Hello", "notes": "Notes", "clock": "Clock", "guestbook": "/static/entries/style.css"}
 

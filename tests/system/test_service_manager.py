@@ -13,10 +13,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.linux.systemd import ServiceManager
-from tests.eventually import eventually, soon
-from tests.site import Site, get, is_gone
-
-pytestmark = pytest.mark.system
+from tests.support.eventually import eventually, soon
+from tests.support.site import Site, get, is_gone
 
 # Leaves a process to whoever takes it in, the first time it is asked for /env.
 LEAVING = """\

@@ -23,15 +23,15 @@ from reconciler.services.records import ServiceRecords
 from reconciler.settings.settings import ServiceServer
 from reconciler.state.records import open_database
 from reconciler.vault.vault import Vault
-from tests.eventually import eventually
-from tests.life import Cues
-from tests.load import under_load
-from tests.ports import a_port
 from tests.servers.mysql import mysql_server
 from tests.servers.postgresql import postgresql_server
 from tests.servers.rabbitmq import rabbitmq_server
 from tests.servers.redis import redis_server
-from tests.site import REPOSITORY, Site, get
+from tests.support.eventually import eventually
+from tests.support.life import Cues
+from tests.support.load import under_load
+from tests.support.ports import a_port
+from tests.support.site import REPOSITORY, Site, get
 
 # Says which grant it works with, and everything of its services when asked: /, /vcap, /file/BINDING/KEY.
 APP = """\
@@ -353,7 +353,7 @@ def test_credentials_that_no_longer_open_the_service_are_repaired(site: Site) ->
     path.unlink()
     eventually(path.exists)
     eventually(lambda: is_ready(site))
-    assert any(kind == "unwell" for _, kind, _ in site.events("service db"))
+    assert any(kind == "unhealthy" for _, kind, _ in site.events("service db"))
     assert len(grants(site)) == 1
 
 
@@ -487,7 +487,7 @@ def test_a_server_that_is_down_stops_nobody_who_runs_and_is_waited_for_by_who_do
         # A password that somebody changed on the server is set right, and nobody has to be handed over.
         (user,) = [g.user for record in service_records(site).services() for g in record.grants if g.app == "blog"]
         server.ask(f"ALTER ROLE {user} PASSWORD 'another'")
-        eventually(lambda: any(kind == "unwell" for _, kind, _ in site.events("service db")))
+        eventually(lambda: any(kind == "unhealthy" for _, kind, _ in site.events("service db")))
         eventually(lambda: is_ready(site))
         assert site.pid("blog") == before
 

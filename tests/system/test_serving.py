@@ -5,13 +5,9 @@ import os
 import signal
 from collections.abc import Callable
 
-import pytest
-
-from tests.eventually import eventually
-from tests.load import under_load
-from tests.site import Site, get
-
-pytestmark = pytest.mark.system
+from tests.support.eventually import eventually
+from tests.support.load import under_load
+from tests.support.site import Site, get
 
 HEALTHY = """
 import os
@@ -159,7 +155,7 @@ def test_a_hung_app_is_noticed_explained_and_replaced(site: Site) -> None:
         os.kill(worker, signal.SIGSTOP)
     eventually(lambda: site.settled("blog") and site.pid("blog") != before)
     assert get(port) == "1"
-    told = [text for _, kind, text in site.events("blog") if kind == "unwell"]
+    told = [text for _, kind, text in site.events("blog") if kind == "unhealthy"]
     assert {*told} == {"GET / did not answer within 0.3 s, 2 times in a row"}  # on a slow host its successor may, too
 
 
@@ -199,7 +195,7 @@ def test_requests_of_an_operator_hold_until_the_manifest_or_the_source_changes(s
     eventually(state(site, "blog", "stopped", "stopped by hand"))
     assert site.cli("start", "blog").returncode == 0
     eventually(site.serves("blog", "3", port))
-    asked = [text for _, kind, text in site.events("blog") if kind == "wish"]
+    asked = [text for _, kind, text in site.events("blog") if kind == "request"]
     assert len(asked) == 4
     assert site.cli("restart", "nothing").stderr == "Error: no manifest in force asks for an app named 'nothing'\n"
 

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from reconciler.staging.detection.runtimes import discover
-from tests.eventually import eventually
-from tests.ports import a_port
-from tests.site import REPOSITORY, Site, get
-from tests.store import Store
+from tests.support.eventually import eventually
+from tests.support.ports import a_port
+from tests.support.site import REPOSITORY, Site, get
+from tests.support.store import Store
 
-pytestmark = [pytest.mark.system, pytest.mark.network]
+pytestmark = pytest.mark.network
 
 PROJECTS = REPOSITORY / "tests/projects"
 # Runs on every Python there is, and says what it is served with.

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.eventually import eventually
-from tests.ports import a_port
-from tests.site import REPOSITORY, WSGI, Site, get
+from tests.support.eventually import eventually
+from tests.support.ports import a_port
+from tests.support.site import REPOSITORY, WSGI, Site, get
 
-pytestmark = [pytest.mark.system, pytest.mark.network]
+pytestmark = pytest.mark.network
 
 BOTTLE = "import bottle\nimport lib\napplication = bottle.default_app()\nbottle.route('/')(lambda: 'bundled')\n"
 SETUP = "from setuptools import setup\nsetup(name='lib', version='1', py_modules=['lib'])\n"
@@ -58,7 +58,15 @@ def test_a_bundle_serves_without_a_network(site: Site) -> None:
     assert "app.bundle: " in said.stdout, said.stderr
     port = a_port()
     site.manifest("bundled", port=port)
-    offline = ["unshare", "-n", sys.executable, "-m", "tests.offline", str(site.manifests), str(site.root / "fresh")]
+    offline = [
+        "unshare",
+        "-n",
+        sys.executable,
+        "-m",
+        "tests.support.offline",
+        str(site.manifests),
+        str(site.root / "fresh"),
+    ]
     done = subprocess.run([*offline, str(port)], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "bundled", done.stdout + done.stderr
 

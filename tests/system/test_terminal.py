@@ -9,12 +9,10 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tests.eventually import eventually
-from tests.pseudo_terminal import LEAVE, PseudoTerminal
-from tests.site import REPOSITORY, Site, get
-from tests.store import Store
-
-pytestmark = pytest.mark.system
+from tests.support.eventually import eventually
+from tests.support.pseudo_terminal import LEAVE, PseudoTerminal
+from tests.support.site import REPOSITORY, Site, get
+from tests.support.store import Store
 
 _HOSTILE = "\x1b]0;pwned\x07\x1b[2J\u202egnp.exe"
 _FAILS = f"raise RuntimeError({_HOSTILE!r})\n\ndef application(environ, start_response): ...\n"

@@ -20,14 +20,13 @@ import pytest
 
 from reconciler.linux.processes import marked
 from reconciler.serving.keeper import dismiss
-from tests.documents import DOCS, Block, blocks
-from tests.eventually import eventually
-from tests.hosts import explained
-from tests.ports import a_port
-from tests.site import REPOSITORY, Site
+from tests.support.documents import DOCS, Block, blocks
+from tests.support.eventually import eventually
+from tests.support.hosts import explained
+from tests.support.ports import a_port
+from tests.support.site import REPOSITORY, Site
 
 pytestmark = [
-    pytest.mark.system,
     pytest.mark.network,
     pytest.mark.skipif(shutil.which("curl") is None, reason="its reader has curl"),
     pytest.mark.skipif(find_spec("ensurepip") is None, reason="its reader has a Python that makes environments"),

@@ -10,16 +10,12 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from reconciler.state.migrations import NEWEST, copy_of, version_of
-from tests.eventually import eventually
-from tests.load import under_load
-from tests.ports import a_port
-from tests.site import REPOSITORY, Site, get, is_gone
+from tests.support.eventually import eventually
+from tests.support.load import under_load
+from tests.support.ports import a_port
+from tests.support.site import REPOSITORY, Site, get, is_gone
 from tests.system.test_handover import ASGI
-
-pytestmark = pytest.mark.system
 
 
 def installed(site: Site, version: str) -> Path:

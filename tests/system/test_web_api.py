@@ -15,13 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from reconciler.linux.unix_sockets import reachable
-from tests.eventually import eventually
-from tests.hosts import explained
-from tests.site import Site, get, is_gone
-from tests.store import Store
-from tests.web import TOKEN, Answer, bearer, events, fetch, settings_with, web_process
-
-pytestmark = pytest.mark.system
+from tests.support.eventually import eventually
+from tests.support.hosts import explained
+from tests.support.site import Site, get, is_gone
+from tests.support.store import Store
+from tests.support.web import TOKEN, Answer, bearer, events, fetch, settings_with, web_process
 
 
 @pytest.fixture
@@ -97,7 +95,7 @@ def test_a_request_over_the_socket_is_done_and_noted(host: tuple[Site, int]) -> 
     done = _ask(site.paths.api, {"do": "restart", "app": "blog"})
     assert (done.status, done.json["done"].startswith("blog: ")) == (200, True)
     site.await_successor("blog", before)
-    assert "wish" in [kind for _, kind, _ in site.events("blog")]
+    assert "request" in [kind for _, kind, _ in site.events("blog")]
     assert _ask(site.paths.api, {"do": "rollback", "app": "blog"}).status == 409
     assert _ask(site.paths.api, {"do": "explode", "app": "blog"}).status == 422
     assert _ask(site.paths.api, {"do": "restart", "app": "../x"}).status == 422
@@ -175,7 +173,7 @@ def test_only_a_post_of_the_right_type_is_an_action(shared: tuple[Site, int]) ->
     multipart = {**session, "Content-Type": "multipart/form-data; boundary=x"}
     assert fetch(port, "/apps/blog/restart", "POST", f"form_token={found[1]}", multipart).status == 415
     assert site.pid("blog") == before
-    assert "wish" not in [kind for _, kind, _ in site.events("blog")]
+    assert "request" not in [kind for _, kind, _ in site.events("blog")]
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +261,7 @@ def test_a_form_is_done_only_when_our_own_page_sent_it(shared: tuple[Site, int])
     cross = {"Content-Type": "application/json", "Origin": "http://evil.example"}
     assert fetch(site.paths.api, "/api/v1/requests", "POST", '{"do":"restart","app":"blog"}', cross).status == 403
     assert site.pid("blog") == before
-    assert "wish" not in [kind for _, kind, _ in site.events("blog")]
+    assert "request" not in [kind for _, kind, _ in site.events("blog")]
 
 
 def test_an_address_that_is_not_writable_changes_nothing(site: Site) -> None:

@@ -15,12 +15,10 @@ from typing import Any
 
 import pytest
 
-from tests.eventually import eventually
-from tests.site import REPOSITORY, WSGI, Site, get
-from tests.store import Store
-from tests.web import bearer, browser, fetch, log_in, resize, settings_with
-
-pytestmark = pytest.mark.system
+from tests.support.eventually import eventually
+from tests.support.site import REPOSITORY, WSGI, Site, get
+from tests.support.store import Store
+from tests.support.web import bearer, browser, fetch, log_in, resize, settings_with
 
 _PICTURES = REPOSITORY / "docs" / "screenshots"
 _HOSTILE = (

@@ -13,10 +13,10 @@ from reconciler.planning.desired import Address, Build, Revision, Source
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadSource:
-    """Take the fingerprint of the source; `changes` tells one wish to do so from the next."""
+    """Take the fingerprint of the source; `source_generation` tells one reading from the next."""
 
     source: Source
-    changes: int
+    source_generation: int
     cause: str = field(compare=False)
     attempt: ClassVar[int] = 0
 
@@ -226,6 +226,6 @@ class ForgetApp:
 
 
 Action: TypeAlias = (
-    ReadSource | Stage | Release | Listen | Start | MarkGood | Sleep | Stop | Reap | RecordFailure | Unlisten | RemoveBuild | ForgetApp
-    | ServeHoldingPage | StopHoldingPage | ArmActivation
+    ReadSource | Stage | Release | Listen | Start | MarkGood | Sleep | Stop | Reap | RecordFailure | Unlisten
+    | RemoveBuild | ForgetApp | ServeHoldingPage | StopHoldingPage | ArmActivation
 )  # fmt: skip

@@ -139,7 +139,7 @@ def _maintain(app: App, observed: Observed) -> Plan:
 
 def _read(app: App, observed: Observed, now: float) -> Plan:
     cause = "it was not read yet" if observed.source is None else "it changed"
-    read = ReadSource(source=app.source, changes=observed.source_generation, cause=cause)
+    read = ReadSource(source=app.source, source_generation=observed.source_generation, cause=cause)
     state: State = "running" if observed.serves else "staging"
     answered_at = answer_at(app, observed)
     return Plan(

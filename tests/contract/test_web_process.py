@@ -1,0 +1,109 @@
+"""The front door by itself: a process that hangs, dies at once or cannot be reached keeps nobody out for good."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+import reconciler.daemon.web_process
+from reconciler.daemon.web_process import WebProcess, token_of
+from reconciler.settings.settings import Api, Settings
+from reconciler.state.paths import StatePaths
+from tests.support.eventually import soon
+from tests.support.ports import a_port
+from tests.support.site import is_gone
+from tests.support.web import fetch
+
+
+def _settings(tmp_path: Path, api: Api | None = None) -> Settings:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    return Settings(manifests=tmp_path, paths=StatePaths(state=state), api=api)
+
+
+async def _answers(settings: Settings) -> bool:
+    return (await asyncio.to_thread(fetch, settings.paths.api, "/api/v1/openapi.json")).status == 200
+
+
+def test_a_process_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciler.daemon.web_process, "_HANGS_AFTER_S", 3.0)
+    settings = _settings(tmp_path)
+    told: list[str] = []
+
+    async def story() -> None:
+        door = WebProcess(settings, lambda text, _: told.append(text))
+        door.open()
+        try:
+            assert await _answers(settings)
+            assert door._process
+            hung = door._process.pid
+            os.kill(hung, signal.SIGSTOP)
+            assert await _answers(settings)
+            assert is_gone(hung)
+            last = door._process.pid
+        finally:
+            door.close()
+        await soon(lambda: is_gone(last))
+
+    asyncio.run(story())
+    assert "SIGKILL" in told[0]
+
+
+def test_a_process_that_cannot_start_is_tried_again_and_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = _settings(tmp_path)
+    told: list[str] = []
+    right = sys.executable
+
+    async def story() -> None:
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
+        door = WebProcess(settings, lambda text, _: told.append(text))
+        door.open()
+        try:
+            answered = asyncio.create_task(_answers(settings))
+            await soon(lambda: told)
+            monkeypatch.setattr(sys, "executable", right)
+            assert await answered
+        finally:
+            door.close()
+
+    asyncio.run(story())
+    assert "cannot be started" in told[0]
+
+
+def test_an_address_in_use_is_taken_as_soon_as_it_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciler.daemon.web_process, "_OPEN_AGAIN_S", 0.1)
+    (tmp_path / "token").write_text("x" * 20)
+    port = a_port()
+    settings = _settings(tmp_path, Api(host="127.0.0.1", port=port, token=tmp_path / "token"))
+    told: list[str] = []
+
+    async def story() -> None:
+        other = await asyncio.start_server(lambda _, __: None, "127.0.0.1", port)
+        door = WebProcess(settings, lambda text, _: told.append(text))
+        door.open()
+        try:
+            assert await _answers(settings)
+            other.close()
+            await other.wait_closed()
+            await soon(lambda: door._tcp)
+            assert (await asyncio.to_thread(fetch, port, "/api/v1/apps")).status == 401
+            assert await _answers(settings)
+        finally:
+            door.close()
+
+    asyncio.run(story())
+    assert told == [f"cannot open the address of the API, 127.0.0.1:{port}: another process listens there"]
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"x" * 15, b"two\nlines of a token", b"\xff" * 20, b"x" * 5000])
+def test_a_token_that_is_none_is_refused_without_being_told(tmp_path: Path, content: bytes) -> None:
+    place = tmp_path / "token"
+    place.write_bytes(content)
+    with pytest.raises(ValueError, match="the token in") as refusal:
+        token_of(place)
+    assert not content or content.decode("latin-1") not in str(refusal.value)

@@ -1,0 +1,258 @@
+"""What the documentation shows is true: its manifests are accepted, its commands exist, its links lead somewhere."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import pytest
+import yaml
+
+from reconciler.cli.main import group
+from reconciler.documents.schemas import schema, validator
+from reconciler.manifests.app_document import HostDefaults
+from reconciler.manifests.parse import parse
+from reconciler.planning.apps.actions import Action
+from reconciler.planning.desired import CrashPolicy
+from reconciler.settings.file import parse as parse_settings
+from reconciler.settings.settings import Settings
+from reconciler.state.paths import StatePaths
+from tests.support.documents import DOCS, Block, blocks, pages
+from tests.support.site import REPOSITORY
+from tests.tools.reference import PAGE, commands
+
+PAGES = [pytest.param(page, id=str(page.relative_to(REPOSITORY))) for page in pages()]
+HOST = HostDefaults(auto_workers=5, crash=CrashPolicy(first_s=1, cap_s=60, good_run_s=60))
+SETTINGS = Settings(manifests=Path("/m"), paths=StatePaths(state=Path("/s")))
+
+_SPAN = re.compile(r"`(reconciler [^`]+)`")
+_LINK = re.compile(r"\]\(([^)#\s]*)(?:#([\w-]+))?\)")
+_ROW = re.compile(r"^\| `([\w.]+)` \|(.*)\|(.*)\|(.*)\|$", re.MULTILINE)
+_INSIDE = re.compile(r"\$\(([^)]*)\)")
+
+
+# Commands
+
+
+def command_lines(page: Path) -> Iterator[tuple[str, bool]]:
+    """Every command line of `reconciler` on a page, and whether it is a whole one, from a block of commands."""
+    for block in blocks(page):
+        if block.language == "sh":
+            for line in block.text.splitlines():
+                yield from ((told, True) for told in (line, *_INSIDE.findall(line)))
+    for span in _SPAN.finditer(page.read_text(encoding="utf-8")):
+        if "[OPTIONS]" not in span[1]:
+            yield span[1], False
+
+
+def words_of(line: str) -> Iterator[list[str]]:
+    """The arguments of each `reconciler` in a line for a shell."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    words: list[str] | None = None
+    for word in (*lexer, ";"):
+        if set(word) <= set("();<>|&"):
+            if words is not None:
+                yield words
+            words = None
+        elif words is not None:
+            words.append(word)
+        elif word.rpartition("/")[2] == "reconciler":
+            words = []
+
+
+def misfit(words: list[str], *, whole: bool) -> str | None:
+    """What the command line of today would say against these arguments, None when it takes them."""
+    if not words or words[0].startswith("-") or words[0] == "COMMAND" or "--help" in words:
+        return None
+    above = click.Context(group, info_name="reconciler")
+    command = group.get_command(above, words[0])
+    if command is None:
+        return "there is no such command"
+    ctx = click.Context(command, info_name=words[0], parent=above, **command.context_settings)
+    try:
+        given, _, _ = command.make_parser(ctx).parse_args(words[1:])
+        for parameter in command.params:
+            value = given.get(parameter.name or "")
+            if isinstance(value, str) and isinstance(parameter.type, click.Choice):
+                parameter.type.convert(value, parameter, ctx)
+    except click.UsageError as error:
+        return error.format_message()
+    arguments = [parameter for parameter in command.params if isinstance(parameter, click.Argument)]
+    missing = [each.name for each in arguments if each.required and not isinstance(given.get(each.name or ""), str)]
+    return f"missing: {missing}" if whole and missing else None
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_line_that_is_shown_is_one(page: Path) -> None:
+    wrong = {
+        f"{' '.join(words)}: {why}"
+        for line, whole in command_lines(page)
+        for words in words_of(line)
+        if (why := misfit(words, whole=whole))
+    }
+    assert wrong == set()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "reconciler shine",
+        "reconciler status --wach",
+        "cd / && reconciler logs blog --which acess | less",
+        "reconciler restart > log",
+    ],
+)
+def test_a_command_line_that_is_none_is_noticed(line: str) -> None:
+    (words,) = words_of(line)
+    assert misfit(words, whole=True)
+
+
+def test_the_command_lines_of_a_page_are_found() -> None:
+    found = [words for line, _ in command_lines(DOCS / "tutorial.md") for words in words_of(line)]
+    assert ["plan"] in found
+    assert ["run"] in found  # that is, without > and &
+
+
+def test_a_command_line_inside_another_is_found() -> None:
+    inside = [words for line in _INSIDE.findall('kill "$(reconciler status | awk)"') for words in words_of(line)]
+    assert inside == [["status"]]
+
+
+def test_the_design_names_every_module_and_every_action() -> None:
+    told = (DOCS / "design.md").read_text(encoding="utf-8")
+    package = REPOSITORY / "reconciler"
+    modules = {path.name for path in package.glob("*.py")} - {
+        "__init__.py",
+        "_version.py",
+    }  # the latter is written by the build
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    paths = set(re.findall(r"`([a-z_]+(?:\.py|/))`", told.split("\n## Layout\n")[1].split("\nImports")[0]))
+    assert paths == modules | folders, "write into the Layout of docs/design.md what each is"
+    table = set(re.findall(r"`([A-Z]\w+)`", told.split("\n## Actions\n")[1].split("\n## ")[0]))
+    assert table == {action.__name__ for action in get_args(Action)}
+
+
+def test_the_reference_of_the_commands_is_what_the_command_line_says() -> None:
+    assert PAGE.read_text(encoding="utf-8") == commands(), "run scripts/reference, and commit what it writes"
+
+
+# Manifests
+
+
+def problems(block: Block, page: Path) -> list[str]:
+    """What is wrong with a YAML block, be it manifests, the host's settings, or a few fields of a manifest."""
+    documents = [document for document in yaml.safe_load_all(block.text) if document is not None]
+    file = f"/m/{Path(block.file or 'shown.yaml').name}"
+    if all(set(document) & {"path", "kind"} for document in documents):
+        return [str(problem) for problem in parse(file, block.text.encode(), HOST).problems]
+    if set(documents[0]) <= set(schema("host")["properties"]) and block.file in {None, "host.yaml"}:
+        return [str(problem) for problem in parse_settings(file, block.text.encode(), SETTINGS).problems]
+    return [str(problem) for problem in parse(file, f"path: .\n{block.text}".encode(), HOST).problems]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_manifest_that_is_shown_is_accepted(page: Path) -> None:
+    shown = [
+        block for block in blocks(page) if block.language == "yaml" and not block.text.startswith("# manifest.yml")
+    ]
+    told = {block.line: problems(block, page) for block in shown}
+    mistake = "wrokers: unknown field 'wrokers'; did you mean 'workers'?"  # which the tutorial makes on purpose
+    assert [f"{line}: {problem}" for line, found in told.items() for problem in found if mistake not in problem] == []
+
+
+def test_every_guide_shows_a_manifest_by_name() -> None:
+    without = [
+        page.name
+        for page in (DOCS / "howto").glob("*.md")
+        if not any(block.file and block.language == "yaml" for block in blocks(page))
+    ]
+    assert without == []
+
+
+# Fields
+
+
+@cache
+def fields(kind: str) -> dict[str, dict[str, Any]]:
+    """The fields of a schema that a table lists, by their whole names."""
+    found = {}
+    for name, about in schema(kind)["properties"].items():
+        found[name] = about
+        found.update({f"{name}.{part}": inner for part, inner in about.get("properties", {}).items()})
+    return found
+
+
+def rows(page: Path, heading: str) -> dict[str, tuple[str, str, str]]:
+    """The table of fields below a heading: what each says, its default, its examples."""
+    text = page.read_text(encoding="utf-8")
+    begin = text.index(f"{heading}\n")
+    below = text[begin : text.find("\n## ", begin) % (len(text) + 1)]
+    return {row[1]: (row[2].strip(), row[3].strip(), row[4].strip()) for row in _ROW.finditer(below)}
+
+
+def accepts(kind: str, field: dict[str, Any], value: Any) -> bool:
+    whole = {**field, "$defs": schema(kind).get("$defs", {})}
+    return bool(type(validator(kind))(whole).is_valid(value))
+
+
+TABLES = [
+    ("app", "manifest.md", "## An app"),
+    ("service", "manifest.md", "## A service"),
+    ("host", "host.md", "# The host's settings"),
+]
+
+
+@pytest.mark.parametrize(("kind", "page", "heading"), TABLES)
+def test_a_table_of_fields_has_no_others_than_the_schema(kind: str, page: str, heading: str) -> None:
+    assert set(rows(DOCS / page, heading)) <= set(fields(kind))
+
+
+@pytest.mark.parametrize(("kind", "page", "heading"), TABLES)
+def test_a_table_of_fields_has_the_defaults_of_the_schema(kind: str, page: str, heading: str) -> None:
+    wrong = []
+    for name, (_, told, _) in rows(DOCS / page, heading).items():
+        meant = fields(kind)[name].get("default")
+        if meant not in (None, {}, []) and (not told.startswith("`") or yaml.safe_load(told.strip("`")) != meant):
+            wrong.append(f"{name}: {told} is told, {meant} is meant")
+    assert wrong == []
+
+
+@pytest.mark.parametrize(("kind", "page", "heading"), TABLES)
+def test_a_table_of_fields_has_examples_that_are_accepted(kind: str, page: str, heading: str) -> None:
+    refused = [
+        f"{name}: {example}"
+        for name, (_, _, examples) in rows(DOCS / page, heading).items()
+        for example in re.findall(r"`([^`]+)`", examples)
+        if not accepts(kind, fields(kind)[name], yaml.safe_load(example))
+    ]
+    assert refused == []
+
+
+# Links
+
+
+def anchors(page: Path) -> set[str]:
+    """What a heading of the page is linked by."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    dead = []
+    for where, anchor in _LINK.findall(page.read_text(encoding="utf-8")):
+        if "://" in where:
+            continue
+        target = page.parent / where if where else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(f"{where}#{anchor}")
+    assert dead == []
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = DOCS / "README.md"
+    linked = {(DOCS / where).resolve() for where, _ in _LINK.findall(index.read_text(encoding="utf-8"))}
+    assert [str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if page != index and page not in linked] == []

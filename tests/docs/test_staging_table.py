@@ -1,0 +1,292 @@
+"""The table of docs/staging.md: each input, and what staging makes of it or says of it, word for word.
+
+After a change of words, `RECONCILER_WRITE_TABLE=1 pytest tests/docs/test_staging_table.py` writes the table anew.
+"""
+
+import asyncio
+import os
+import tarfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uv
+
+from reconciler.planning.desired import Recipe
+from reconciler.staging.detection.offline import opened
+from reconciler.staging.detection.runtimes import Runtime
+from reconciler.staging.detection.selection import Selection, select
+from reconciler.staging.environments.export import Exporter
+from reconciler.staging.environments.tools import Tools, Work
+from reconciler.staging.errors import StagingError
+from reconciler.staging.log import Log
+from reconciler.staging.source.snapshot import snapshot
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs/staging.md"
+PROJECTS = ROOT / "tests/projects"
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+
+WSGI = "def application(environ, start_response): ...\n"
+ASGI = "async def app(scope, receive, send): ...\n"
+FLASK = "import flask\napp = flask.Flask(__name__)\n"
+MANAGE = "import os, django\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', '{0}')\n"
+PROJECT = "[project]\nname = 'shop'\nversion = '1'\ndependencies = ['bottle']\n"
+
+
+def host(version: str) -> Runtime:
+    name = "python" + ".".join(version.split(".")[:2])
+    return Runtime(name=name, description=f"Python {version}", version=version, path=f"/usr/bin/{name}")
+
+
+HOST = tuple(map(host, ("2.7.18", "3.4.10", "3.7.16", "3.11.7", "3.12.1")))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """An input in words and as files; `locked` copies a project's lock files, `pack` makes an archive of the files."""
+
+    says: str
+    files: dict[str, str] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    locked: str = ""
+    pack: Callable[[Path, Path], Path] | None = None
+    read: bool = False
+
+
+def locked(name: str) -> dict[str, str]:
+    return {path.name: path.read_text() for path in (PROJECTS / name).iterdir()}
+
+
+def changed(name: str, file: str, old: str, new: str) -> dict[str, str]:
+    files = {"wsgi.py": WSGI, **locked(name)}
+    assert old in files[file]
+    return {**files, file: files[file].replace(old, new)}
+
+
+def a_zip(source: Path, target: Path) -> Path:
+    with zipfile.ZipFile(target.with_suffix(".zip"), "w") as zipped:
+        for path in sorted(source.rglob("*")):
+            zipped.write(path, path.relative_to(source).as_posix())
+    return target.with_suffix(".zip")
+
+
+def half_a_zip(source: Path, target: Path) -> Path:
+    whole = a_zip(source, target)
+    whole.write_bytes(whole.read_bytes()[:40])
+    return whole
+
+
+def leading_out(source: Path, target: Path) -> Path:
+    packed = target.with_suffix(".tar.gz")
+    with tarfile.open(packed, "w:gz") as tar:
+        tar.add(source / "wsgi.py", arcname="../wsgi.py")
+    return packed
+
+
+def with_a_device(source: Path, target: Path) -> Path:
+    packed = target.with_suffix(".tar.gz")
+    with tarfile.open(packed, "w:gz") as tar:
+        tar.add(source / "wsgi.py", arcname="wsgi.py")
+        device = tarfile.TarInfo("tty")
+        device.type = tarfile.CHRTYPE
+        tar.addfile(device)
+    return packed
+
+
+def a_bomb(source: Path, target: Path) -> Path:
+    packed = target.with_suffix(".zip")
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("zeros", b"\0" * (70 << 20))
+    return packed
+
+
+W = {"wsgi.py": WSGI}
+CASES = (
+    Case(says="`wsgi.py`, nothing else", files=W),
+    Case(says="`requirements.txt`", files={**W, "requirements.txt": "bottle\n"}),
+    Case(
+        says="`requirements.txt` and a `pyproject.toml`", files={**W, "requirements.txt": "", "pyproject.toml": PROJECT}
+    ),
+    Case(says="`requirements.txt` and `uv.lock`", files={**W, "requirements.txt": "", "uv.lock": ""}),
+    Case(
+        says="the same, with `dependencies: requirements.txt`",
+        files={**W, "requirements.txt": "", "uv.lock": ""},
+        recipe={"dependencies": "requirements.txt"},
+    ),
+    Case(says="`poetry.lock` and `Pipfile.lock`", files={**W, "poetry.lock": "", "Pipfile.lock": ""}),
+    Case(says="`uv.lock` with its `pyproject.toml`", files={**W, **locked("uv")}, read=True),
+    Case(
+        says="a `pyproject.toml` that asks for more than its `uv.lock` holds",
+        files=changed("uv", "pyproject.toml", '["bottle"]', '["bottle", "flask"]'),
+        read=True,
+    ),
+    Case(
+        says="`uv.lock`, `dependencies: {extras: [zip]}`, and no such extra",
+        files={**W, **locked("uv")},
+        recipe={"extras": ("zip",)},
+        read=True,
+    ),
+    Case(
+        says="`uv.lock` for 3.8 and newer under `runtime: 3.7`", files={**W, **locked("uv")}, recipe={"runtime": "3.7"}
+    ),
+    Case(says="`uv.lock` that is no TOML", files={**W, "uv.lock": "<<<<<<< HEAD\n", "pyproject.toml": PROJECT}),
+    Case(says="`pylock.toml`", files={**W, **locked("pylock")}, read=True),
+    Case(
+        says="a `pyproject.toml` whose bound `pylock.toml` does not meet",
+        files=changed("pylock", "pyproject.toml", '["bottle"]', '["bottle>=1"]'),
+        read=True,
+    ),
+    Case(says="`poetry.lock` with its `pyproject.toml`", files={**W, **locked("poetry")}),
+    Case(
+        says="a `pyproject.toml` of Poetry's, no lock",
+        files={**W, "pyproject.toml": locked("poetry")["pyproject.toml"]},
+    ),
+    Case(says="`Pipfile.lock` for 3.11", files={**W, **locked("pipenv")}),
+    Case(
+        says="`Pipfile.lock` for 3.11 under `runtime: 3.12`",
+        files={**W, **locked("pipenv")},
+        recipe={"runtime": "3.12"},
+    ),
+    Case(says="`Pipfile`, no lock", files={**W, "Pipfile": ""}),
+    Case(says="`pyproject.toml` with a project table", files={**W, "pyproject.toml": PROJECT}),
+    Case(says="`pyproject.toml` that only configures tools", files={**W, "pyproject.toml": "[tool.ruff]\n"}),
+    Case(says="`pyproject.toml` that is no TOML", files={**W, "pyproject.toml": "[project\n"}),
+    Case(says="`setup.py`", files={**W, "setup.py": ""}),
+    Case(says="`dependencies: deps.txt`, which is not there", files=W, recipe={"dependencies": "deps.txt"}),
+    Case(says="`-r ../common.txt` in `requirements.txt`", files={**W, "requirements.txt": "-r ../common.txt\n"}),
+    Case(says="`-e ../lib` in `requirements.txt`", files={**W, "requirements.txt": "-e ../lib\n"}),
+    Case(says="`-e ./lib` in `requirements.txt`, which is not there", files={**W, "requirements.txt": "-e ./lib\n"}),
+    Case(
+        says="extras asked of a `requirements.txt`",
+        files={**W, "requirements.txt": ""},
+        recipe={"extras": ("web",)},
+    ),
+    Case(says="`runtime: python2`", files=W, recipe={"runtime": "python2"}),
+    Case(says="`runtime: 3.9`, which the host lacks", files=W, recipe={"runtime": "3.9"}),
+    Case(says="`runtime: 3.4`, which the host has", files=W, recipe={"runtime": "3.4"}),
+    Case(says="`.python-version` with `3.11`", files={**W, ".python-version": "3.11\n"}),
+    Case(says="`runtime.txt` with `python-3.11.x`", files={**W, "runtime.txt": "python-3.11.x\n"}),
+    Case(
+        says="`runtime.txt` with `python-3.11.x` under `runtime: 3.12`",
+        files={**W, "runtime.txt": "python-3.11.x\n"},
+        recipe={"runtime": "3.12"},
+    ),
+    Case(
+        says="`requires-python = '>=3.12'` under `runtime: 3.11`",
+        files={**W, "pyproject.toml": f"{PROJECT}requires-python = '>=3.12'\n"},
+        recipe={"runtime": "3.11"},
+    ),
+    Case(says="`requires-python = '>=3.99'`", files={**W, "pyproject.toml": f"{PROJECT}requires-python = '>=3.99'\n"}),
+    Case(says="`asgi.py`", files={"asgi.py": ASGI}),
+    Case(says="`app.py` with one Flask object", files={"app.py": FLASK}),
+    Case(says="`app.py` and `main.py`, each with one", files={"app.py": FLASK, "main.py": FLASK}),
+    Case(
+        says="`entrypoint: web:create_app()`",
+        files={"web.py": "def create_app(): ...\n"},
+        recipe={"entrypoint": "web:create_app()"},
+    ),
+    Case(
+        says="`entrypoint: web:app`, and `web.py` has none",
+        files={"web.py": "x = 1\n"},
+        recipe={"entrypoint": "web:app"},
+    ),
+    Case(
+        says="Django, `manage.py` at the top",
+        files={"manage.py": MANAGE.format("site1.settings"), "site1/settings.py": "", "site1/wsgi.py": WSGI},
+    ),
+    Case(
+        says="Django of 2012: `manage.py` and `settings.py`, no `wsgi.py`",
+        files={"manage.py": MANAGE.format("settings"), "settings.py": ""},
+    ),
+    Case(
+        says="two Django projects side by side",
+        files={"a/manage.py": MANAGE.format("s"), "b/manage.py": MANAGE.format("s")},
+    ),
+    Case(
+        says="`Procfile` with `web: gunicorn --chdir srv -w 4 --timeout 90 web:make()`",
+        files={
+            "Procfile": "web: gunicorn --chdir srv -w 4 --timeout 90 web:make()\n",
+            "srv/web.py": "def make(): ...\n",
+        },
+    ),
+    Case(
+        says="`Procfile` with `web: gunicorn web:app`, no such name",
+        files={"Procfile": "web: gunicorn web:app\n", "web.py": ""},
+    ),
+    Case(says="`src/shop/wsgi.py`", files={"src/shop/__init__.py": "", "src/shop/wsgi.py": WSGI}),
+    Case(says="only a `README.md`", files={"README.md": "hello\n"}),
+    Case(says="an archive, `.zip` or `.tar.gz`", files=W, pack=a_zip),
+    Case(says="half an archive", files=W, pack=half_a_zip),
+    Case(says="an archive with `../wsgi.py` in it", files=W, pack=leading_out),
+    Case(says="an archive with a device in it", files=W, pack=with_a_device),
+    Case(says="an archive that swells to 1000 times its size", files=W, pack=a_bomb),
+    Case(says="`app.bundle` that is no bundle", files={**W, "app.bundle": "x"}),
+    Case(
+        says="`vendor/` with wheels",
+        files={**W, "requirements.txt": "bottle", "vendor/bottle-0.13.4-py3-none-any.whl": ""},
+    ),
+)
+
+
+def outcome(case: Case, place: Path) -> str:
+    """What is chosen, or what is said; of several lines the first."""
+    source = place / "app"
+    for name, text in case.files.items():
+        path = source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    path = case.pack(source, place / "packed") if case.pack is not None else source
+    try:
+        snapshot(str(path), place / "code")
+        seen = select(place / "code", Recipe(**case.recipe), HOST)
+        if seen.supply is not None and seen.supply.is_bundle:
+            opened(seen.supply.place, place / "bundle", seen.runtime, seen.dependencies)
+        if case.read:
+            asyncio.run(exported(seen, place))
+    except StagingError as error:
+        told = [line for line in str(error).replace(str(place), "…").splitlines() if line]
+        first = told[1] if told[0].endswith("exit code 2") else told[0]
+        return f"refused: {first}{' …' if told[-1] is not first else ''}"
+    settings = "".join(f"; {name} = {value}" for name, value in seen.entry.gunicorn.items())
+    reported = "".join(f"; not taken over: {each}" for each in seen.entry.reported)
+    supplied = f", packages from {seen.supply.name}" if seen.supply else ""
+    return (
+        f"{seen.entry.target} ({seen.entry.interface}), {seen.dependencies.file or 'no dependencies'}{supplied},"
+        f" {seen.runtime.name} ({seen.because}){settings}{reported}"
+    )
+
+
+async def exported(seen: Selection, place: Path) -> None:
+    """Read the lock file, as far as that takes no tool but uv."""
+    program = os.fsdecode(uv.find_uv_bin())
+    exporter = Exporter(tools=Tools(place, place, program), uv=program, cache=place / "cache", runtimes=())
+    # The interpreters of the table are made up, and to read a lock uv wants none.
+    old = host("3.7.16")
+    with Log(place / "log") as log:
+        work = Work(log=log, tell=lambda _: None, environment={"PATH": os.environ["PATH"], "HOME": str(place)})
+        runtime = seen.runtime if seen.dependencies.kind == "pylock" else old
+        await exporter.export(place / "code", seen.dependencies, runtime, place / "locked.txt", work)
+
+
+def row(case: Case, place: Path) -> str:
+    said = outcome(case, place).replace("|", "\\|")
+    return f"| {case.says} | {said} |"
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> str:
+    rows = [row(case, tmp_path_factory.mktemp("case")) for case in CASES]
+    return "\n".join((BEGIN, "", "| input | outcome |", "|---|---|", *rows, "", END))
+
+
+def test_the_table_says_what_staging_does(table: str) -> None:
+    text = DOCUMENT.read_text()
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    if os.environ.get("RECONCILER_WRITE_TABLE"):
+        DOCUMENT.write_text(before + table + after)
+    assert (before + table + after).splitlines() == text.splitlines()

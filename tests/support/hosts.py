@@ -1,0 +1,47 @@
+"""Fixtures of the tests that run on a real host: the shared store, and a site that explains itself when it fails."""
+
+from collections.abc import Generator, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.support.site import Site
+from tests.support.store import Store, warm
+
+_failed = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    item.stash[_failed] = item.stash.get(_failed, False) or report.failed
+    return report
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return _warmed(tmp_path_factory.getbasetemp())
+
+
+@cache
+def _warmed(base: Path) -> Store:
+    """Once for a whole run, though every folder of tests has a fixture of its own."""
+    return warm(base / "store")
+
+
+@pytest.fixture
+def site(tmp_path: Path, store: Store, request: pytest.FixtureRequest) -> Iterator[Site]:
+    yield from explained(Site.at(tmp_path, store), request)
+
+
+def explained(site: Site, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """The site for one test, which says what happened when that fails, and leaves nothing running."""
+    try:
+        yield site
+        if request.node.stash.get(_failed, False):
+            print(site.explain())
+    finally:
+        site.close()

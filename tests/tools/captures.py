@@ -1,0 +1,139 @@
+"""The captures in docs/terminal.md: `status --watch` in tmux, watching a real daemon with apps in many states.
+
+As a program: the document as the argument, in which the code block below each `<!-- capture: … -->` is replaced.
+"""
+
+import contextlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from itertools import count
+from pathlib import Path
+
+from tests.support.eventually import eventually
+from tests.support.site import REPOSITORY, Site, get
+from tests.support.store import warm
+
+_FAILS = """
+raise RuntimeError("cannot reach the database at 10.0.0.7:5432")
+
+def application(environ, start_response): ...
+"""
+_PRINTS = """
+def application(environ, start_response):
+    print("served", environ["PATH_INFO"], flush=True)
+    start_response("200 OK", [])
+    return [b"1"]
+"""
+_STATES = {
+    "archive": "sleeping", "blog": "running", "broken": "invalid", "crashy": "failing", "legacy": "stopped",
+    "news": "degraded", "shop": "running", "wiki": "maintenance",
+}  # fmt: skip
+_NUMBERS = count()
+_CAPTURE = re.compile(r"(<!-- capture: (\d+)x(\d+)(?: ([\w ?/]+))? -->\n+```text\n).*?(```)", re.DOTALL)
+
+
+def populated(site: Site) -> None:
+    """Start a daemon with an app in every state that lasts."""
+    blog = site.app("blog", workers=2)
+    shop = site.app("shop")
+    site.save(site.root / "apps" / "shop" / "wsgi.py", _PRINTS)
+    site.app("news", probation="0s")
+    site.app("archive", start="lazy")
+    site.app("legacy", state="stopped")
+    site.app("wiki", state="maintenance")
+    site.app("crashy")
+    site.save(site.root / "apps" / "crashy" / "wsgi.py", _FAILS)
+    site.save(site.manifests / "broken.yaml", "path: ../apps/blog\nname: broken\nworkers: many\n")
+    site.start()
+    site.await_settled("blog", "shop", "news")
+    eventually(lambda: site.known_good("news"))
+    site.save(site.root / "apps" / "news" / "wsgi.py", _FAILS)
+    eventually(lambda: {name: site.told(name)["state"] for name in _STATES} == _STATES)
+    for path in ("/", "/basket", "/checkout"):
+        get(shop, path)
+        get(blog, path)
+
+
+class Tmux:
+    """One terminal of a size, running one command, with a server of its own."""
+
+    def __init__(self, socket: Path, columns: int, rows: int, command: Sequence[str]) -> None:
+        self._socket = socket.with_name(f"{socket.name}-{next(_NUMBERS)}")  # one that ends may still be there
+        self._do("-f", os.devnull, "new-session", "-d", "-x", str(columns), "-y", str(rows), shlex.join(command))
+
+    def press(self, *keys: str) -> None:
+        """Send keys, by tmux' names."""
+        self._do("send-keys", *keys)
+
+    def shown(self) -> str:
+        """What is on the screen."""
+        return self._do("capture-pane", "-p")
+
+    def close(self) -> None:
+        """End it all."""
+        with contextlib.suppress(AssertionError):
+            self._do("kill-server")
+
+    def _do(self, *words: str) -> str:
+        command = ["tmux", "-u", "-S", str(self._socket), *words]
+        told = subprocess.run(
+            command, check=False, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C.UTF-8"}
+        )
+        assert told.returncode == 0, told.stderr
+        return told.stdout
+
+
+def captured(site: Site, columns: int, rows: int, keys: Sequence[str]) -> str:
+    """The screen after these keys, as soon as everything on it is known."""
+    command = ["env", "TERM=screen-256color", *site.command("status", "--watch")]
+    tmux = Tmux(site.root / "tmux", columns, rows, command)
+    try:
+        eventually(lambda: "q quit" in tmux.shown() and re.search(r"\d+\.\dM", tmux.shown()))
+        for key in keys:
+            tmux.press(key)
+
+        def steady() -> str:
+            told = tmux.shown()
+            assert "looking …" not in told
+            assert "Enter" not in keys or "Tab next log" in told
+            assert "Tab" not in keys or "[app]" not in told
+            return told
+
+        told = eventually(steady).replace(str(site.root), "/srv")
+        return re.sub(r"/[^\s\"]+(?=/lib/python3)", "/usr", told)
+    finally:
+        tmux.close()
+
+
+def renewed(text: str, site: Site) -> str:
+    """The document with every capture taken anew."""
+
+    def taken(found: "re.Match[str]") -> str:
+        told = captured(site, int(found[2]), int(found[3]), (found[4] or "").split())
+        lines = [line.rstrip() for line in told.rstrip().splitlines()]
+        return "\n".join([found[1] + lines[0], *lines[1:], found[5]])
+
+    return _CAPTURE.sub(taken, text)
+
+
+@contextlib.contextmanager
+def _site() -> Iterator[Site]:
+    with tempfile.TemporaryDirectory(prefix="reconciler-") as directory:
+        site = Site.at(Path(directory) / "host", warm(Path(directory) / "store"))
+        try:
+            populated(site)
+            yield site
+        finally:
+            site.close()
+
+
+if __name__ == "__main__":
+    os.chdir(REPOSITORY)
+    document = Path(sys.argv[1])
+    with _site() as here:
+        document.write_text(renewed(document.read_text(encoding="utf-8"), here), encoding="utf-8")

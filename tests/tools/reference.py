@@ -1,0 +1,94 @@
+"""Write the reference page of the command line: `python -m tests.tools.reference`, which scripts/reference runs."""
+
+from collections.abc import Iterator
+
+import click
+
+from reconciler.cli.main import group
+from tests.support.documents import DOCS
+
+PAGE = DOCS / "reference" / "commands.md"
+
+_HEAD = """\
+# Commands
+
+Written by `scripts/reference` from the command line itself; change it there.
+
+`reconciler COMMAND --help` says the same. Options stand anywhere behind the command, unless it hands arguments on.
+
+| exit code | what |
+|---|---|
+| 0 | it is done, or is as it should be |
+| 1 | it is not: the reason is on standard error, or in what was asked for |
+| 2 | the command line is wrong; from `plan`, there is something to do |
+
+| variable | stands for |
+|---|---|
+"""
+
+
+def commands() -> str:
+    """The whole page."""
+    above = click.Context(group, info_name="reconciler")
+    names = group.list_commands(above)
+    variables = {variable for name in names for variable in variables_of(above, name)}
+    return "\n".join([_HEAD + "\n".join(sorted(variables)), "", *(section(above, name) for name in names)])
+
+
+def command_of(above: click.Context, name: str) -> click.Command:
+    command = group.get_command(above, name)
+    assert command is not None
+    return command
+
+
+def options_of(command: click.Command) -> list[click.Option]:
+    return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+
+
+def variables_of(above: click.Context, name: str) -> Iterator[str]:
+    """A line for each option that a variable can stand for."""
+    for option in options_of(command_of(above, name)):
+        if option.envvar:
+            yield f"| `{option.envvar}` | `{option.opts[0]}` |"
+
+
+def section(above: click.Context, name: str) -> str:
+    """What there is to say of one command."""
+    command = command_of(above, name)
+    ctx = click.Context(command, info_name=name, parent=above)
+    told = [f"## {name}", "", f"`{' '.join(command.get_usage(ctx).removeprefix('Usage: ').split())}`", ""]
+    told += [*prose(command.help or "")]
+    if options := options_of(command):
+        told += ["| option | what | default |", "|---|---|---|", *(row(option, ctx) for option in options), ""]
+    return "\n".join([*told, "```sh", *examples(command.epilog or ""), "```", ""])
+
+
+def prose(text: str) -> Iterator[str]:
+    """The paragraphs of a help text, each on a line."""
+    for paragraph in text.replace("\b", "").split("\n\n"):
+        yield " ".join(paragraph.split())
+        yield ""
+
+
+def row(option: click.Option, ctx: click.Context) -> str:
+    """One line of the table of options."""
+    record = option.get_help_record(ctx)
+    assert record is not None
+    names, told = (" ".join(text.split()).replace("|", "\\|") for text in record)
+    what, _, default = told.removesuffix("]").partition(" [")
+    default = default.removeprefix("default: ")
+    default = default[1:-1] if default.startswith("(") and default.endswith(")") else default
+    return f"| `{names}` | {what} | {default} |"
+
+
+def examples(text: str) -> Iterator[str]:
+    """The lines of a command's examples."""
+    for line in text.splitlines():
+        if line.startswith("  "):
+            yield line.strip()
+
+
+if __name__ == "__main__":
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(commands(), encoding="utf-8")
+    print(f"wrote {PAGE}")

@@ -1,0 +1,132 @@
+"""The benchmarks: one case from end to end, what is made of figures, and what the page says of them."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import known, results, tables
+from benchmarks.case import BY_HAND, OURS, Case, Figures, ahead, as_json, at_most, from_json, ratio_at_most
+from benchmarks.setting import Setting, in_turn
+from tests.support.site import REPOSITORY
+
+
+def figures(**of: float) -> Figures:
+    found = Figures()
+    for who, value in of.items():
+        found.add("taken", who.replace("_", " "), "ms", value)
+    return found
+
+
+def a_case(*bounds: object, found: Figures) -> Case:
+    def run(_: Setting) -> Figures:
+        return found
+
+    return Case(name="one", title="One", measures="Something.", bounds=bounds, run=run)  # type: ignore[arg-type]
+
+
+def run(*words: str) -> tuple[int, str]:
+    """The exit status of `python -m benchmarks`, and all it says. What it starts ends with it, whatever happens."""
+    command = [sys.executable, "-m", "benchmarks", *words]
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as runner:
+        try:
+            said, _ = runner.communicate(timeout=240)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(runner.pid, signal.SIGKILL)
+    return runner.returncode, said
+
+
+def test_a_case_runs_from_end_to_end_and_leaves_its_figures_with_the_machine_they_are_of(tmp_path: Path) -> None:
+    # Its bounds are of no concern on a machine that does other things.
+    status, said = run("--quick", "--results", str(tmp_path), "command_line")
+    assert status in (0, 1), said
+    found = json.loads((tmp_path / "command_line.json").read_text())
+    assert found["quick"] is True
+    assert found["machine"]["cores"] == len(os.sched_getaffinity(0))
+    assert {"cpu", "memory_gib", "kernel", "python", "load"} <= found["machine"].keys()
+    measured = {(each["what"], each["who"]): each["samples"] for each in found["figures"]}
+    assert len(measured["`reconciler status`", OURS]) == 3
+    assert all(seconds > 0 for samples in measured.values() for seconds in samples)
+    assert "`reconciler status`" in said
+
+
+def test_a_name_nobody_knows_is_refused_with_those_there_are() -> None:
+    status, said = run("drp")
+    assert status == 2
+    assert "drp" in said
+    assert "drop" in said
+    assert "metrics_cost" in said
+
+
+@pytest.mark.parametrize("name", [*known.CASES, *known.LONG])
+def test_every_case_says_what_it_measures_and_what_is_asked_of_it(name: str) -> None:
+    case = known.case(name)
+    assert case.name == name
+    assert case.bounds
+    assert case.measures.endswith(".")
+    assert set(case.more_is_better) <= set(case.plotted)
+
+
+@pytest.mark.parametrize("name", known.STUDIES)
+def test_every_study_can_be_imported_and_run(name: str) -> None:
+    assert callable(known.study(name))
+
+
+def test_ours_is_ahead_only_when_everybody_else_takes_longer() -> None:
+    bound = ahead("taken")
+    assert bound.verdict(figures(reconciler=1, runit=2, s6=3)).holds is True
+    assert bound.verdict(figures(reconciler=2, runit=3, s6=1)).holds is False
+    assert "s6" in bound.verdict(figures(reconciler=2, runit=3, s6=1)).measured
+
+
+def test_a_bound_on_what_was_not_measured_neither_holds_nor_fails() -> None:
+    assert ahead("taken").verdict(figures(reconciler=1)).holds is None
+    assert at_most("taken", 5, "ms").verdict(figures(runit=1)).holds is None
+    assert ratio_at_most("taken", BY_HAND, 0.5).verdict(figures(reconciler=1)).holds is None
+
+
+def test_a_ratio_is_taken_of_the_medians() -> None:
+    found = figures(reconciler=1, gunicorn_by_hand=2)
+    found.add("taken", OURS, "ms", [1.2, 100])
+    assert ratio_at_most("taken", BY_HAND, 0.6).verdict(found).holds is True
+    assert ratio_at_most("taken", BY_HAND, 0.59).verdict(found).holds is False
+
+
+def test_figures_survive_being_written_and_read(tmp_path: Path) -> None:
+    found = figures(reconciler=1.5, runit=2)
+    found.cannot("honcho", "it reads its Procfile once")
+    case = a_case(ahead("taken"), found=found)
+    results.write(case.name, as_json(case, found), tmp_path)
+    read = results.read(case.name, tmp_path)
+    assert read is not None
+    assert from_json(read) == found
+    assert read["bounds"][0]["holds"] is True
+    assert results.read("never-run", tmp_path) is None
+
+
+def test_a_table_has_a_row_for_each_contender_and_its_way_of_being_asked() -> None:
+    found = Figures()
+    found.add("taken", OURS, "ms", [10.0, 30.0, 20.0], how="a file | renamed")
+    found.add("taken", "runit", "ms", 1234.5, how="`sv`")
+    found.add("failed", "runit", "of 9", 2)
+    heads, body = tables.rows(found)
+    assert heads == ["", "how it is asked", "taken", "failed"]
+    assert body[0] == [OURS, "a file | renamed", "20.0 ms (10.0 to 30.0)", ""]
+    assert body[1] == ["runit", "`sv`", "1,234 ms", "2 of 9"]
+    assert r"a file \| renamed" in tables.as_markdown(heads, body)
+
+
+def test_everybody_begins_a_round_as_often_as_the_others() -> None:
+    contenders = ["a", "b", "c"]
+    turns = [in_turn(contenders, turn) for turn in range(6)]
+    assert sorted(turn[0] for turn in turns) == sorted(contenders * 2)
+    assert all(sorted(turn) == contenders for turn in turns)
+    assert in_turn([], 3) == []

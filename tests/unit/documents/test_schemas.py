@@ -1,0 +1,117 @@
+"""The schemas are true of their own examples, describe every field, and accept what the documentation shows."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from reconciler.documents.schemas import schema, validator
+
+KINDS = ("app", "service")
+
+DOCUMENTED = """
+name: blog
+runtime: python3.12
+path: ../apps/blog
+services: [blog-db, cache]
+entrypoint: wsgi:application
+dependencies: requirements.txt
+port: 8001
+host: 127.0.0.1
+workers: 2
+threads: 4
+worker_class: gthread
+gunicorn: {max_requests: 1000}
+env: {LOG_LEVEL: info, API_KEY: {file: secrets/api-key}}
+release: python manage.py migrate --noinput
+health: {path: /healthz, host: blog.example.com, interval: 10s, timeout: 2s, failures: 3, start_timeout: 60s}
+probation: 10s
+stop_timeout: 30s
+idle_after: 15m
+start: eager
+depends_on: [api]
+state: running
+patience: 5s
+holding_page: static/503.html
+watch: true
+---
+kind: service
+name: blog-db
+type: postgresql
+plan: free
+label: postgresql-9.1
+retain: true
+"""
+
+
+def fields(node: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, child in node.get("properties", {}).items():
+        yield f"{path}.{name}", child
+        yield from fields(child, f"{path}.{name}")
+    for keyword in ("items", "additionalProperties"):
+        child = node.get(keyword)
+        if isinstance(child, dict):
+            yield f"{path}.{keyword}", child
+            yield from fields(child, f"{path}.{keyword}")
+
+
+def every_field() -> list[Any]:
+    return [pytest.param(kind, child, id=path) for kind in KINDS for path, child in fields(schema(kind), kind)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_schema_is_a_schema(kind: str) -> None:
+    Draft202012Validator.check_schema(schema(kind))
+    assert schema(kind)["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_examples_of_whole_documents_are_valid(kind: str) -> None:
+    for example in schema(kind)["examples"]:
+        validator(kind).validate(example)
+
+
+@pytest.mark.parametrize(("kind", "child"), every_field())
+def test_every_field_is_described_with_valid_examples(kind: str, child: dict[str, Any]) -> None:
+    assert child["description"].endswith(".")
+    assert child["examples"]
+    whole = {**child, "$defs": schema(kind).get("$defs", {})}
+    for value in [*child["examples"], *([child["default"]] if "default" in child else [])]:
+        type(validator(kind))(whole).validate(value)
+
+
+@pytest.mark.parametrize(("kind", "child"), every_field())
+def test_every_field_says_what_it_expects(kind: str, child: dict[str, Any]) -> None:
+    resolved = schema(kind)["$defs"]["duration"] if "$ref" in child else child
+    assert resolved["errorMessage"].startswith("expected ")
+
+
+def test_the_documented_manifest_is_valid() -> None:
+    app, service = yaml.safe_load_all(DOCUMENTED)
+    validator("app").validate(app)
+    validator("service").validate(service)
+    assert set(schema("app")["properties"]) - set(app) == {"kind", "crash", "access_log", "env_files"}
+
+
+def test_the_documented_manifest_is_the_one_in_the_design() -> None:
+    design = Path(__file__).parents[4] / "shared" / "design.md"
+    if not design.exists():
+        pytest.skip("the design is not beside this checkout")
+    block = design.read_text().split("## Manifest\n")[1].split("\nHost settings")[0]
+    documents = list(yaml.safe_load_all("\n".join(line.removeprefix("    ") for line in block.splitlines())))
+    assert documents == list(yaml.safe_load_all(DOCUMENTED))
+
+
+@pytest.mark.parametrize("value", ["python3.12", "3.12", 3.12, 3, "python2", "python3", "/usr/bin/python3"])
+def test_a_runtime_may_be_text_or_a_number(value: object) -> None:
+    assert validator("app").is_valid({"path": "x", "runtime": value})
+
+
+def test_only_a_user_provided_service_has_credentials() -> None:
+    service = {"kind": "service", "name": "mail", "type": "user-provided"}
+    assert not validator("service").is_valid(service)
+    assert validator("service").is_valid({**service, "credentials": {"host": "x"}})
+    assert not validator("service").is_valid({**service, "type": "redis", "credentials": {"host": "x"}})

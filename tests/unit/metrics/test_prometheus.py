@@ -1,0 +1,224 @@
+"""What is told to Prometheus: its format and its numbers."""
+
+import asyncio
+import json
+import math
+import re
+from collections import Counter
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from reconciler.convergence.converge import Report
+from reconciler.metrics.counters import Counters
+from reconciler.metrics.instrumented_world import InstrumentedWorld, kind_of
+from reconciler.metrics.prometheus import NAMES, text
+from reconciler.metrics.rates import quantile, rate
+from reconciler.metrics.sample import AppSample
+from reconciler.planning.apps.actions import Action, Reap, Start
+from reconciler.planning.apps.observed import Observed
+from reconciler.planning.apps.plan import Plan
+from reconciler.planning.desired import App
+from reconciler.serving.gate_figures import BOUNDS_S, SPANS
+from reconciler.serving.request_counters import Figures
+from tests.world import a_trouble, an_app, an_instance, serving
+
+APP = an_app()
+REVISION = APP.revision("c1")
+START = Start(revision=REVISION, failing=a_trouble(REVISION), cause="")
+BUSY = Figures(
+    classes=(0, 7, 0, 2, 1), buckets=(1, 2, 3, *[0] * (SPANS - 4), 4), seconds=1.5, in_flight=2, busy=1, workers=3
+)
+SAMPLE = AppSample(figures=BUSY, memory=4096, cpu={"i1": 0.25})
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class OneApp:
+    """A world where starting takes two seconds and comes to what `after` says, or raises."""
+
+    def __init__(self, clock: Clock, after: Observed | Exception | None) -> None:
+        self.clock, self.after = clock, after
+        self.seen = serving(APP)
+
+    def now(self) -> float:
+        return self.clock()
+
+    def plan(self, name: str, asked: App | None) -> Plan:
+        raise NotImplementedError
+
+    def when_failing(self, name: str) -> str:
+        raise NotImplementedError
+
+    def observe(self, name: str) -> Observed:
+        return self.seen
+
+    def report(self, name: str, report: Report) -> None: ...
+
+    async def do(self, name: str, action: Action) -> None:
+        self.clock.now += 2.0
+        if isinstance(self.after, Exception):
+            raise self.after
+        if self.after is None:
+            await asyncio.sleep(3600)
+        else:
+            self.seen = self.after
+
+
+def told() -> dict[str, Any]:
+    counters = Counters(Clock(), Counter({("blog", True): 3, ("blog", False): 1}))
+    counters.on_report("blog", Report(state="running", settled=True))
+    counters.on_report('a"\\\nb', Report(state="failing"))
+    counters.acted("stage", "done", 3.0)
+    counters.acted("stage", "failed", 9999.0)
+    counters.staged("made")
+    counters.handed_over(0.2)
+    counters.died("blog")
+    through_the_socket: dict[str, Any] = json.loads(json.dumps(counters.as_json()))
+    return through_the_socket
+
+
+def samples(rendered: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(rendered)
+        for sample in family.samples
+    }
+
+
+def value(rendered: str, name: str, **labels: str) -> float:
+    return samples(rendered)[name, frozenset(labels.items())]
+
+
+def test_all_of_it_is_in_prometheus_format_and_named_by_its_conventions() -> None:
+    rendered = text(told(), {"blog": SAMPLE, 'a"\\\nb': SAMPLE})
+    families = {family.name: family for family in text_string_to_metric_families(rendered)}
+    assert {f"{name}_total" if family.type == "counter" else name for name, family in families.items()} == NAMES
+    for name, family in families.items():
+        assert family.documentation, name
+        assert re.fullmatch(r"reconciler_[a-z_]+", name)
+        assert family.type in {"counter", "gauge", "histogram"}, name
+    assert len(samples(rendered)) == sum(len(family.samples) for family in families.values()), "a sample is told twice"
+
+
+def test_a_name_full_of_quotes_backslashes_and_line_ends_stays_one_label() -> None:
+    rendered = text(told(), {'a"\\\nb': SAMPLE})
+    assert value(rendered, "reconciler_app_workers", app='a"\\\nb') == 3
+    assert value(rendered, "reconciler_app_state", app='a"\\\nb', state="failing") == 1
+
+
+def test_buckets_grow_up_to_the_count_of_all() -> None:
+    rendered = text(None, {"blog": SAMPLE})
+    name = "reconciler_app_request_duration_seconds"
+    found = sorted(
+        (math.inf if dict(labels)["le"] == "+Inf" else float(dict(labels)["le"]), count)
+        for (sample, labels), count in samples(rendered).items()
+        if sample == f"{name}_bucket"
+    )
+    assert [bound for bound, _ in found] == [*BOUNDS_S, math.inf]
+    assert [count for _, count in found] == [1, 3, *[6] * (SPANS - 3), 10]
+    assert value(rendered, f"{name}_count", app="blog") == 10
+    assert value(rendered, f"{name}_sum", app="blog") == 1.5
+
+
+def test_figures_of_apps_and_of_the_daemon_are_what_was_counted() -> None:
+    rendered = text(told(), {"blog": SAMPLE})
+    assert value(rendered, "reconciler_up") == 1
+    assert value(rendered, "reconciler_app_requests_total", app="blog", code="2xx") == 7
+    assert value(rendered, "reconciler_app_requests_total", app="blog", code="5xx") == 1
+    assert value(rendered, "reconciler_app_workers_busy", app="blog") == 1
+    assert value(rendered, "reconciler_app_cpu_seconds_total", app="blog", instance_id="i1") == 0.25
+    assert value(rendered, "reconciler_apps", state="failing") == 1
+    assert value(rendered, "reconciler_backlog_apps") == 1
+    assert value(rendered, "reconciler_actions_total", action="stage", outcome="failed") == 1
+    assert value(rendered, "reconciler_action_duration_seconds_bucket", action="stage", le="5.0") == 1
+    assert value(rendered, "reconciler_action_duration_seconds_bucket", action="stage", le="+Inf") == 2
+    assert value(rendered, "reconciler_staging_environments_total", environment="made") == 1
+    assert value(rendered, "reconciler_app_restarts_total", app="blog") == 1
+    assert value(rendered, "reconciler_app_probes_total", app="blog", result="failure") == 1
+
+
+def test_without_a_daemon_the_apps_are_told_all_the_same() -> None:
+    rendered = text(None, {"blog": SAMPLE})
+    assert value(rendered, "reconciler_up") == 0
+    assert value(rendered, "reconciler_app_requests_in_flight", app="blog") == 2
+    assert "reconciler_backlog" not in rendered
+
+
+def test_the_time_since_all_was_as_asked_runs_only_while_something_is_not() -> None:
+    clock = Clock()
+    counters = Counters(clock, Counter())
+    clock.now += 5
+    assert counters.as_json()["unsettled_s"] == 5, "nothing was converged yet"
+    counters.on_report("blog", Report(state="running", settled=True))
+    clock.now += 60
+    assert counters.as_json()["unsettled_s"] == 0
+    counters.on_report("shop", Report(state="staging"))
+    clock.now += 7
+    assert (counters.as_json()["unsettled_s"], counters.as_json()["backlog"]) == (67, 1)
+    counters.on_report("shop", None)
+    assert (counters.as_json()["unsettled_s"], counters.as_json()["states"]) == (0, {"blog": "running"})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outcome", "handovers"),
+    [
+        (serving(APP, instances=(an_instance(APP.revision("c0"), "i0"),)), serving(APP), "done", 1),
+        (serving(APP, instances=()), serving(APP), "done", 0),
+        (serving(APP, instances=()), serving(APP, instances=()), "failed", 0),
+        (serving(APP, instances=()), RuntimeError("no"), "failed", 0),
+        (serving(APP, instances=()), None, "given up", 0),
+    ],
+)
+def test_each_action_is_counted_by_how_it_went(
+    before: Observed, after: Observed | Exception | None, outcome: str, handovers: int
+) -> None:
+    clock = Clock()
+    world, counters = OneApp(clock, after), Counters(clock, Counter())
+    world.seen = before
+
+    async def story() -> None:
+        doing = asyncio.create_task(InstrumentedWorld(world, counters, lambda *_: "").do("blog", START))
+        await asyncio.sleep(0)
+        if after is None:
+            doing.cancel()
+        await asyncio.wait((doing,))
+        assert isinstance(after, Exception) == (not doing.cancelled() and doing.exception() is not None)
+
+    asyncio.run(story())
+    seen = counters.as_json()
+    assert seen["actions"] == [["start", outcome, 1]]
+    assert seen["durations"]["start"]["seconds"] == 2.0
+    assert sum(seen["handover"]["buckets"]) == handovers
+
+
+def test_only_an_instance_that_was_not_told_to_end_counts_as_a_restart() -> None:
+    clock = Clock()
+    world, counters = OneApp(clock, serving(APP)), Counters(clock, Counter())
+    measured = InstrumentedWorld(world, counters, lambda *_: "")
+    asyncio.run(measured.do("blog", Reap(instance="i1", failure=None, cause="")))
+    assert counters.as_json()["deaths"] == {}
+    asyncio.run(measured.do("blog", Reap(instance="i2", failure=a_trouble(REVISION), cause="")))
+    assert counters.as_json()["deaths"] == {"blog": 1}
+    assert kind_of(START) == "start"
+
+
+def test_rates_are_what_came_on_top_and_survive_a_counter_that_begins_anew() -> None:
+    later = AppSample(figures=BUSY + BUSY, memory=8192, cpu={"i1": 1.25, "i2": 1.0})
+    seen = rate(SAMPLE, later, 10.0)
+    assert (seen.requests, seen.errors, seen.cpu, seen.memory) == (1.0, 0.1, 0.2, 8192)
+    anew = rate(later, SAMPLE, 10.0)
+    assert (anew.requests, anew.cpu) == (1.0, 0.0)
+
+
+def test_a_quantile_lies_in_the_bucket_that_holds_it() -> None:
+    assert quantile(0.5, [0] * SPANS) is None
+    assert quantile(0.5, [2, *[0] * (SPANS - 1)]) == BOUNDS_S[0] / 2
+    assert quantile(0.95, [0, 0, 10, *[0] * (SPANS - 3)]) == pytest.approx(0.0025 + 0.0025 * 0.95)
+    assert quantile(0.5, [*[0] * (SPANS - 1), 3]) == BOUNDS_S[-1]

@@ -1,0 +1,172 @@
+"""Who is told what, and how often: no flood, no repetition, nothing of an app acts as markup."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.convergence.converge import Report
+from reconciler.notifications import message
+from reconciler.notifications.delivery import Delivery
+from reconciler.notifications.digest import Digest, Entry, Severity
+from reconciler.notifications.notifier import Notifier, Pace
+from reconciler.notifications.targets import Command, Target, Webhook
+from reconciler.notifications.transports import NotSent
+from tests.fakes.post_office import Hook, webhook
+
+ITEM = Entry(app="blog", severity="failing", text="cannot start")
+
+
+def news() -> Digest:
+    return Digest(every_s=600, settle_s=5)
+
+
+def test_fifty_apps_that_fail_at_once_are_one_message_and_only_once() -> None:
+    known = news()
+    for number in range(50):
+        known.stands(f"app-{number}", "failing", "no disk", now=float(number) / 50)
+    assert known.due(4) == ()
+    items = known.due(6)
+    assert len(items) == 50
+    assert message.headline(items, "web1") == "web1: 50 apps are failing"
+    assert message.text(items, "web1").endswith("and 30 more: see 'reconciler status'")
+    known.tell(items, now=6)
+    assert known.due(10_000) == ()
+    assert known.next_at() is None
+
+
+def test_what_recovers_before_it_was_told_is_no_news() -> None:
+    known = news()
+    known.stands("blog", "failing", "x", now=0)
+    known.stands("blog", "well", "", now=3)
+    assert known.due(10_000) == ()
+
+
+def test_a_flapping_app_is_told_of_once_in_the_time_with_its_count() -> None:
+    known, told = news(), []
+    for now in range(1800):
+        known.stands("blog", "failing" if now % 20 < 10 else "well", "x", now=now)
+        items = known.due(now)
+        if items:
+            told.append((now, items[0].changes))
+            known.tell(items, now)
+    assert [now for now, _ in told] == [5, 605, 1205]
+    assert all(changes > 50 for _, changes in told[1:])
+
+
+def test_a_later_daemon_repeats_nothing_and_tells_the_recovery() -> None:
+    before, after = news(), news()
+    before.stands("blog", "failing", "x", now=0)
+    before.tell(before.due(5), now=5)
+    after.restore(json.loads(json.dumps(before.told())))
+    after.stands("blog", "failing", "x", now=1)
+    assert after.due(10_000) == ()
+    after.stands("blog", "well", "", now=2)
+    assert [item.severity for item in after.due(7)] == ["well"]
+
+
+@pytest.mark.parametrize("standing", ["failing", "well"])
+def test_what_may_have_been_told_when_the_daemon_died_is_told_as_it_is_by_then(standing: Severity) -> None:
+    before, after = news(), news()
+    before.stands("blog", "failing", "x", now=0)
+    before.trying(before.due(5))
+    after.restore(json.loads(json.dumps(before.told())))
+    assert after.due(10_000) == ()
+    after.stands("blog", standing, "", now=1)
+    assert [item.severity for item in after.due(6)] == [standing]
+
+
+def test_who_may_have_heard_of_trouble_hears_of_its_end() -> None:
+    known = news()
+    known.stands("blog", "failing", "x", now=0)
+    known.trying(known.due(5))
+    known.stands("blog", "well", "", now=6)
+    assert [item.severity for item in known.due(11)] == ["well"]
+
+
+def test_what_an_app_wrote_is_neither_markup_nor_a_mention() -> None:
+    payload = message.as_slack(
+        [Entry(app="blog", severity="failing", text="<!channel> *x* @here \x1b[31m\u202e &")], "h"
+    )
+    told = payload["text"]
+    assert "<" not in told
+    assert "&lt;!channel&gt;" in told
+    assert not any(mark in told for mark in ("*x*", "@here", "\x1b", "\u202e"))
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    with webhook() as taking:
+        yield taking
+
+
+def bring(target: Target, within_s: float = 30) -> None:
+    """One message, one try."""
+    asyncio.run(Delivery(target, "web1", within_s=within_s).send([ITEM]))
+
+
+def test_a_webhook_gets_json_and_a_redirect_is_not_followed(hook: Hook) -> None:
+    bring(Webhook(url=hook.url))
+    assert hook.got[0]["apps"] == [{"app": "blog", "state": "failing", "message": "cannot start", "changes": 1}]
+    hook.answers.append(302)
+    with pytest.raises(NotSent, match="it answered 302"):
+        bring(Webhook(url=hook.url))
+    assert len(hook.got) == 2
+
+
+def test_a_url_in_a_file_stays_secret_when_nobody_answers(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("http://127.0.0.1:1/s3cret\n")
+    target = Webhook(url=tmp_path / "url")
+    with pytest.raises(NotSent) as refusal:
+        bring(target)
+    assert "s3cret" not in f"{refusal.value} {target!r} {Webhook(url='https://h/s3cret')!s}"
+    assert refusal.value.__cause__ is None
+
+
+def test_a_command_gets_json_and_its_failure_is_told(tmp_path: Path) -> None:
+    bring(Command(argv=("/usr/bin/tee", str(tmp_path / "got"))))
+    assert json.loads((tmp_path / "got").read_text())["text"] == "web1: blog is failing"
+    with pytest.raises(NotSent, match="ended with 1"):
+        bring(Command(argv=("/bin/false",)))
+    with pytest.raises(NotSent, match="No such file"):
+        bring(Command(argv=("/no/such/program",)))
+
+
+class Facts(dict[str, str]):
+    def fact(self, name: str) -> str | None:
+        return self.get(name)
+
+    def set_fact(self, name: str, value: str) -> None:
+        self[name] = value
+
+
+async def announced(hook: Hook, facts: Facts, report: Report, count: int) -> None:
+    notifier = Notifier(
+        Webhook(url=hook.url),
+        facts,
+        host="web1",
+        pace=Pace(every_s=0, settle_s=0, cap_s=0.01),
+        mask=lambda subject, text: text.replace("hunter2", "***"),
+        trouble=lambda: "",
+        failed=lambda what, then: None,
+    )
+    notifier.on_report("blog", report)
+    async with asyncio.timeout(20):
+        keeping = asyncio.create_task(notifier.run())
+        while len(hook.got) < count or "unsure" in str(facts) or not facts:
+            await asyncio.sleep(0.01)
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+def test_a_message_is_tried_again_masked_and_remembered_once_taken(hook: Hook) -> None:
+    facts = Facts()
+    hook.answers += [500, 503]
+    asyncio.run(announced(hook, facts, Report(state="failing", message="password hunter2 refused"), 3))
+    assert hook.got[2]["apps"][0]["message"] == "password *** refused"
+    assert json.loads(next(iter(facts.values()))) == {"blog": "failing"}
+    asyncio.run(announced(hook, facts, Report(state="running", settled=True), 4))
+    assert hook.got[3]["text"] == "web1: blog is well again"
+    assert len(hook.got) == 4

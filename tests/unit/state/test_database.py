@@ -1,0 +1,121 @@
+"""What the database cannot take is owed: in order, the latest word on each thing, and not for ever."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from reconciler.state import database as module
+from reconciler.state.database import Database
+from reconciler.state.journal import Event, Journal
+from reconciler.state.records import Records, open_database
+from tests.support.eventually import eventually
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with closing(open_database(tmp_path / "reconciler.db")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def stranger(tmp_path: Path, database: Database) -> Iterator[sqlite3.Connection]:
+    """Another program that can lock it; asked for after the database is made."""
+    assert database.trouble == ""
+    with closing(sqlite3.connect(tmp_path / "reconciler.db", isolation_level=None)) as other:
+        yield other
+
+
+def _half_done(records: Records) -> None:
+    with records.together():
+        records.set_fact("a", "1")
+        raise ZeroDivisionError
+
+
+def settled(database: Database) -> bool:
+    database.flush()
+    return not database.trouble
+
+
+def test_without_leave_to_owe_a_write_that_fails_raises(tmp_path: Path, database: Database) -> None:
+    database.execute("PRAGMA busy_timeout=1")
+    with closing(sqlite3.connect(tmp_path / "reconciler.db", isolation_level=None)) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            Records(database).set_fact("a", "1")
+
+
+def test_what_is_owed_is_written_when_it_can_be_and_only_the_last_of_each(
+    database: Database, stranger: sqlite3.Connection
+) -> None:
+    records = Records(database)
+    database.defer()
+    records.set_fact("a", "0")
+    stranger.execute("BEGIN IMMEDIATE")
+    for number in "123":
+        records.set_fact("a", number)
+    records.set_fact("b", "1")
+    assert database.trouble == "database is locked"
+    assert (records.fact("a"), records.fact("b")) == ("0", None)
+    stranger.execute("ROLLBACK")
+    eventually(lambda: settled(database))
+    assert (records.fact("a"), records.fact("b")) == ("3", "1")
+
+
+def test_events_keep_their_order_and_are_shown_at_once(database: Database, stranger: sqlite3.Connection) -> None:
+    journal, shown = Journal(database), list[Event]()
+    journal.followers.append(shown.append)
+    database.defer()
+    stranger.execute("BEGIN IMMEDIATE")
+    for number in range(3):
+        journal.write("blog", "ready", f"event {number}")
+    said = [event.text for event in shown if event.app == "blog"]
+    assert said == ["event 0", "event 1", "event 2"]
+    stranger.execute("ROLLBACK")
+    eventually(lambda: settled(database))
+    journal.catch_up()
+    written = journal.newest(None, 10)
+    assert [event.text for event in written if event.app == "blog"] == said
+    told = [event.text for event in written if event.kind == "daemon"]
+    assert told == [
+        "cannot write to the state database: database is locked",
+        "the state database is written to again",
+    ]
+
+
+def test_what_is_owed_of_an_app_that_is_erased_is_not_written(database: Database, stranger: sqlite3.Connection) -> None:
+    records = Records(database)
+    database.defer()
+    stranger.execute("BEGIN IMMEDIATE")
+    records.set_history("blog", "pin", "1")
+    records.set_history("shop", "pin", "2")
+    stranger.execute("ROLLBACK")
+    records.erase("blog")
+    eventually(lambda: settled(database))
+    assert records.histories() == {("shop", "pin"): "2"}
+
+
+def test_a_transaction_is_all_or_nothing_and_never_owed(database: Database, stranger: sqlite3.Connection) -> None:
+    records = Records(database)
+    database.defer()
+    stranger.execute("BEGIN IMMEDIATE")
+    with pytest.raises(sqlite3.OperationalError), records.together():
+        records.set_fact("a", "1")
+    stranger.execute("ROLLBACK")
+    with pytest.raises(ZeroDivisionError):
+        _half_done(records)
+    assert records.fact("a") is None
+
+
+def test_what_is_owed_is_bounded_and_the_oldest_goes_first(database: Database, stranger: sqlite3.Connection) -> None:
+    records = Records(database)
+    database.defer()
+    stranger.execute("BEGIN IMMEDIATE")
+    for number in range(module._MOST_OWED + 10):
+        records.set_fact(str(number), "1")
+    stranger.execute("ROLLBACK")
+    eventually(lambda: settled(database))
+    assert [records.fact(str(number)) for number in (0, 9, 10)] == [None, None, "1"]
+    assert records.fact(str(module._MOST_OWED + 9)) == "1"
