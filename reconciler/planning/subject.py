@@ -1,0 +1,26 @@
+"""Identify what a report, an event, a metric or a message is about: an app, a service, or the host itself."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+SubjectKind: TypeAlias = Literal["app", "service", "host"]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One thing on this host by kind and name; the host has no name. `str()` gives `blog`, `service blog-db`, `host`."""
+
+    kind: SubjectKind
+    name: str = ""
+
+    def __str__(self) -> str:
+        match self.kind:
+            case "app":
+                return self.name
+            case "service":
+                return f"service {self.name}"
+            case "host":
+                return "host"
+
+
+HOST = Subject("host")
