@@ -1,4 +1,4 @@
-"""docs/performance.md out of the last results: what was measured, how, every figure, and where ours is not ahead."""
+"""docs/evidence/performance.md out of the last results: what was measured, how, every figure, and where ours is not ahead."""
 
 import re
 import textwrap

@@ -1,4 +1,4 @@
-"""The table of docs/staging.md: each input, and what staging makes of it or says of it, word for word.
+"""The table of docs/reference/staging.md: each input, and what staging makes of it or says of it, word for word.
 
 After a change of words, `RECONCILER_WRITE_TABLE=1 pytest tests/test_staging_table.py` writes the table anew.
 """
@@ -26,7 +26,7 @@ from reconciler.staging.supply import opened
 from reconciler.staging.tools import Tools, Work
 
 ROOT = Path(__file__).parents[1]
-DOCUMENT = ROOT / "docs/staging.md"
+DOCUMENT = ROOT / "docs/reference/staging.md"
 PROJECTS = ROOT / "tests/projects"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 

@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--deeds", type=float, default=2.0, help="a second")
     parser.add_argument("--requests", type=float, default=100.0, help="a second, to all apps together")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
-    parser.add_argument("--write", action="store_true", help="put the report into docs/reliability.md")
+    parser.add_argument("--write", action="store_true", help="put the report into docs/evidence/reliability.md")
     parser.add_argument("--keep", action="store_true", help="leave the directory there whatever comes of it")
     asked = parser.parse_args()
     print(f"seed {asked.seed}: {asked.apps} apps for {asked.minutes:g} minutes", flush=True)
@@ -56,7 +56,7 @@ def main() -> int:
     if left:
         print(f"still running after the end: {left}")
     if asked.write:
-        write(section, REPOSITORY / "docs" / "reliability.md")
+        write(section, REPOSITORY / "docs" / "evidence" / "reliability.md")
     good = outcome.good and not left
     if good and not asked.keep:
         shutil.rmtree(root, ignore_errors=True)

@@ -47,7 +47,7 @@ class Outcome:
 
 
 def markdown(outcome: Outcome) -> str:
-    """The section of docs/reliability.md."""
+    """The section of docs/evidence/reliability.md."""
     sent = sum(outcome.sent.values())
     excused = Counter(f"{failure.excuse}: {failure.outcome}" for failure in outcome.failures if failure.excuse)
     lost = Counter(failure.outcome for failure in outcome.unexcused)
