@@ -9,12 +9,12 @@ from benchmarks.peers.reconciler import Reconciler
 from benchmarks.setting import Setting, in_turn
 
 _MEANWHILE = "apps that serve without the manager"
-_SAME = "apps taken back as they were"
+_SAME = "apps adopted as they were"
 _WITHIN_S = 10.0
 
 
 def taken_back(size: int) -> str:
-    return f"started again → {size} apps taken back"
+    return f"started again → {size} apps adopted"
 
 
 def run(setting: Setting) -> Figures:
