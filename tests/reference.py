@@ -14,8 +14,8 @@ _HEAD = """\
 
 `scripts/reference` writes this page from the command line itself: change the text there.
 
-`reconciler COMMAND --help` prints the same. Options may stand anywhere after the command; `shell` and `service-shell` take
-theirs before the first argument, because they pass arguments on.
+`reconciler COMMAND --help` prints the same. Options may stand anywhere after the command; `shell` and `service-shell`
+take theirs before the first argument, because they pass arguments on.
 
 | exit code | meaning |
 |---|---|
