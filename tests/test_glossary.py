@@ -26,11 +26,11 @@ _TEXT = re.compile(r'"(?:description|errorMessage|title)": "((?:[^"\\]|\\.)*)"')
 
 @cache
 def replaced() -> Mapping[str, str]:
-    """Each replaced word or phrase, with the word to use."""
-    found = {}
+    """Each replaced word or phrase, with the word to use, or the words where it stood for several things."""
+    found: dict[str, str] = {}
     for word, instead in _ROW.findall(GLOSSARY.read_text(encoding="utf-8")):
         for old in re.findall(r"`([^`]+)`", instead):
-            found[old] = re.sub(r"\*", "", word)
+            found[old] = " or ".join(filter(None, (found.get(old), word.replace("*", ""))))
     return found
 
 
