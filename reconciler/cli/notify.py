@@ -22,7 +22,7 @@ def command(settings: Settings, test: bool, as_json: bool) -> None:  # noqa: ARG
     from reconciler.notifications.transports import NotSent
 
     if not settings.notifications:
-        raise click.ClickException("the host's settings name nobody to notify: see 'notifications' in docs/host.md")
+        raise click.ClickException("the host's settings name nobody to notify: see docs/howto/notify.md")
     item = Entry(app="", severity="well", text="a test message, asked for with 'reconciler notify --test'")
     results: list[dict[str, str | bool]] = []
     for target in settings.notifications:
