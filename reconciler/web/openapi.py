@@ -19,15 +19,24 @@ def _list(of: str) -> dict[str, Any]:
     return {"type": "array", "items": {"$ref": f"#/components/schemas/{of}"}}
 
 
+_OVERRIDE: dict[str, Any] = {
+    "description": "A request of an operator that holds instead of the manifest.",
+    "oneOf": [
+        {"type": "null"},
+        _object(kind={"type": "string", "enum": ["stopped", "rolled back"]}, revision=_NULLABLE_TEXT),
+    ],
+}
 _SCHEMAS: dict[str, Any] = {
     "App": _object(
         name={"type": "string"},
         state={"type": "string", "enum": _STATES},
-        message={"type": "string"},
+        reason={"type": "string", "description": "Why, for programs; empty when there is no more to say."},
+        message={"type": "string", "description": "Why, for people."},
         url=_NULLABLE_TEXT,
         port={"type": ["integer", "null"]},
         revision=_NULLABLE_TEXT,
         wanted_revision=_NULLABLE_TEXT,
+        override=_OVERRIDE,
         runtime=_NULLABLE_TEXT,
         pid={"type": ["integer", "null"]},
         workers={"type": "integer"},

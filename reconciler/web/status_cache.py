@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.inspection.snapshot import HostSnapshot
+from reconciler.inspection.status import status as status_of
 from reconciler.linux.processes import start_ticks
 from reconciler.metrics.load import Load, Loads
 from reconciler.metrics.rates import Requests
@@ -104,15 +105,15 @@ class StatusCache:
 
     def _look(self) -> Status:
         with _reading(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as snapshot:
-            status = snapshot.status()
+            status = status_of(snapshot)
             masters = {name: [r.pid for r in records if r.pid] for name, records in snapshot.instances.items()}
             loads = self._loads.look(masters)
         newest = self._events(None, 1, 0)
         return Status(
-            status=status,
+            status=status.facts(),
             loads=loads,
             rates=self._requests.per_second(masters),
-            up_s=_up_s(status["daemon"]["pid"]),  # type: ignore[index,call-overload,arg-type]
+            up_s=_up_s(status.daemon),
             last_event=newest[-1].id if newest else 0,
         )
 

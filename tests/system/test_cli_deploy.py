@@ -48,7 +48,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 
 def test_an_app_is_applied_planned_looked_into_and_halted(host: Host) -> None:
-    assert host.run("apply").endswith("1 app, all as asked\n")
+    assert host.run("apply").endswith("1 app, all up to date\n")
     first = host.app()
     with urllib.request.urlopen(str(first["url"]), timeout=10) as answer:
         assert answer.status == 200

@@ -212,7 +212,7 @@ def test_logs_find_the_last_lines_of_a_large_file(state: Path) -> None:
 
 def test_logs_of_an_unknown_app_are_an_error(state: Path) -> None:
     for name in ("nope", "..", "a/b"):
-        assert "no log of an app named" in run("logs", name, "--state", state, code=1).output
+        assert "no app named" in run("logs", name, "--state", state, code=1).output
 
 
 # env
