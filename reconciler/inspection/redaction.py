@@ -1,4 +1,4 @@
-"""What is to be told to somebody outside in; the same without the secrets of this host and of who it is about out."""
+"""Redact secrets from text that leaves this host."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +15,9 @@ _SHORTEST = 4
 
 
 class Redactor:
-    """Hides what an app was given: its own secret variables, what its files say, and what opens its services.
+    """Hides the secrets of an app: variables, values from secret files, and the credentials of its services.
 
-    `asked` are the apps by name, `ours` the variables of this host.
+    `asked` returns the desired apps by name, `ours` the environment variables of the daemon.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Redactor:
         return masked(text, hidden)
 
     def _in_files(self, app: App) -> Iterator[str]:
-        """A value with a file of its own is secret; one of many in a file is when it looks so."""
+        """Yield the values that have a file of their own, and those of a shared file that look secret."""
         kept, _, _ = self._files.of(app)
         found = {name: value for name, key in kept.items() for value in self._kept(key)}
         yield from (found[name] for name in found.keys() & app.env_files.keys() if len(found[name]) >= _SHORTEST)
@@ -51,11 +51,11 @@ class Redactor:
     def _kept(self, key: str) -> Iterator[str]:
         try:
             yield self._service_records.vault.get(key)
-        except (VaultLocked, sqlite3.Error):  # what cannot be opened was given to nobody
+        except (VaultLocked, sqlite3.Error):  # an app cannot have got what cannot be decrypted
             return
 
     def _opening(self, subject: Subject) -> dict[str, str]:
-        """The texts in the credentials of an app or a service, by the name they have there."""
+        """Return the texts in the credentials of an app or a service, by their names."""
         found: dict[str, str] = {}
         for service in self._service_records.services():
             for grant in service.grants:

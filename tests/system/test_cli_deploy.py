@@ -53,7 +53,7 @@ def test_an_app_is_applied_planned_looked_into_and_halted(host: Host) -> None:
     with urllib.request.urlopen(str(first["url"]), timeout=10) as answer:
         assert answer.status == 200
 
-    assert host.run("plan") == "nothing to do: 1 app as asked\n"
+    assert host.run("plan") == "nothing to do: 1 app up to date\n"
     host.run("apply")
     assert host.app()["pid"] == first["pid"]
 

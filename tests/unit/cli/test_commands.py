@@ -136,7 +136,7 @@ def test_nothing_asked_is_nothing_to_do(tmp_path: Path, state: Path) -> None:
 
 def test_a_stopped_app_of_which_nothing_runs_is_as_asked(manifests: Path, state: Path) -> None:
     (manifests / "blog.yaml").write_text("path: ../app\nstate: stopped\n")
-    assert run("plan", "--manifests", manifests, "--state", state).output == "nothing to do: 1 app as asked\n"
+    assert run("plan", "--manifests", manifests, "--state", state).output == "nothing to do: 1 app up to date\n"
 
 
 def test_an_instance_that_died_unseen_is_started_again(manifests: Path, state: Path) -> None:
