@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.planning.apps.actions import (
     Action,
     ArmActivation,

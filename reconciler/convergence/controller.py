@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from reconciler.convergence.converge import Action, ActionFailed, Asked, Key, Plan, Report, World, converge
+from reconciler.convergence.converge import ActionFailed, Key, converge
+from reconciler.convergence.world import Action, Asked, Plan, Report, World
 
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, RetryCallState

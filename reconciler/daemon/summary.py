@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 
 WORST_FIRST = (
     "failing", "degraded", "invalid", "starting", "staging", "pending", "stopping", "maintenance", "running",

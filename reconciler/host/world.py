@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.host.depends_on import DependencyGraph
 from reconciler.linux.files import leftovers, remove
 from reconciler.planning.apps.actions import (
@@ -42,7 +42,8 @@ from reconciler.planning.apps.actions import (
 from reconciler.planning.apps.observed import ExternalInputs, Failure, Instance, Observed, Override, SleepState
 from reconciler.planning.apps.plan import Plan, State, plan, state_when_failing
 from reconciler.planning.cache import Planner
-from reconciler.planning.desired import Address, App, Build, Json, Revision
+from reconciler.planning.desired import Address, App, Build, Revision
+from reconciler.planning.fingerprint import Json
 from reconciler.serving.gunicorn import Code, InjectedEnv, InstancePaths
 from reconciler.serving.instances import CannotStart, Instances
 from reconciler.serving.keeper import Keeper

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from reconciler.linux.processes import boot_id, start_ticks
 from reconciler.manifests import persisted
-from reconciler.planning.desired import Address, App, Json, Service
+from reconciler.planning.desired import Address, App, Service
+from reconciler.planning.fingerprint import Json
 from reconciler.services.records import ServiceRecords, ServiceStatus
 from reconciler.staging import staged
 from reconciler.staging.staged import Staged

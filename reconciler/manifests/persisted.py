@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.planning.desired import Json
+from reconciler.planning.fingerprint import Json
 from reconciler.state.records import Records
 
 if TYPE_CHECKING:  # whoever only asks how the manifests stood need not load all that reads them

@@ -4,14 +4,13 @@ Everything here is immutable and compares by content, so that "did anything chan
 identifier is a fingerprint of exactly the fields that make a difference to what runs.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+from reconciler.planning.fingerprint import Json, canonical, fingerprint
+
 AskedState: TypeAlias = Literal["running", "stopped", "maintenance"]
 
 
@@ -279,28 +278,3 @@ def revision_from(data: Mapping[str, Any]) -> Revision:
 
 def _recipe_from(data: Mapping[str, Any]) -> Recipe:
     return Recipe(**{**data, "extras": tuple(data["extras"]), "groups": tuple(data["groups"])})
-
-
-def canonical(value: object) -> object:
-    """A value as JSON would have it, without what is as it is by default.
-
-    So a field that a later version adds changes no fingerprint, and an upgrade restarts nothing.
-    """
-    if is_dataclass(value) and not isinstance(value, type):
-        given = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != _default(f)}
-        return {name: canonical(part) for name, part in given.items()}
-    if isinstance(value, Mapping):
-        return {str(name): canonical(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [canonical(part) for part in value]
-    return value
-
-
-def _default(of: "Field[Any]") -> object:
-    return of.default_factory() if of.default_factory is not MISSING else of.default
-
-
-def fingerprint(value: object) -> str:
-    """Twelve hexadecimal digits that depend on the content of a JSON-like value, not on the order of its keys."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]

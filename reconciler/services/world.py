@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired import App, Bound, Service

@@ -13,7 +13,8 @@ from importlib import resources
 from pathlib import Path
 
 from reconciler.linux.processes import APP_MARK, INSTANCE_MARK, REVISION_MARK, STATE_MARK
-from reconciler.planning.desired import Json, Revision
+from reconciler.planning.desired import Revision
+from reconciler.planning.fingerprint import Json
 
 CONFIG_NAME = "gunicorn.config"
 _NO_SERVICES = {"VCAP_SERVICES": "{}"}

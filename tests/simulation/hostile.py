@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.host.depends_on import DependencyGraph
 from reconciler.planning.apps.actions import (
     Action,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
-from reconciler.planning.desired import Json
+from reconciler.planning.fingerprint import Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

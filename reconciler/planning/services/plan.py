@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from reconciler.planning.desired import Service, canonical, fingerprint
+from reconciler.planning.desired import Service
+from reconciler.planning.fingerprint import canonical, fingerprint
 from reconciler.planning.services.actions import (
     Action,
     BackUp,

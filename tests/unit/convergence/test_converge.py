@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.convergence.converge import Action, ActionFailed, Key, converge
+from reconciler.convergence.converge import ActionFailed, Key, converge
+from reconciler.convergence.world import Action
 from reconciler.planning.apps.actions import (
     Listen,
     ReadSource,

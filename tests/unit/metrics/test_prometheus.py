@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.metrics.counters import Counters
 from reconciler.metrics.instrumented_world import InstrumentedWorld, kind_of
 from reconciler.metrics.prometheus import NAMES, text

@@ -18,10 +18,9 @@ from reconciler.planning.desired import (
     Recipe,
     Server,
     Source,
-    canonical,
-    fingerprint,
     revision_from,
 )
+from reconciler.planning.fingerprint import canonical, fingerprint
 from tests.world import an_app
 
 APP = an_app()
