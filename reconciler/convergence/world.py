@@ -1,25 +1,31 @@
-"""What convergence needs of a World: to observe and plan by name, to carry out an action, and to take a report.
+"""The interface of a World: what convergence plans with, acts through and reports to.
 
 Nothing here knows an app or a service: a name, a plan and a report are all that convergence handles.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
-# What is asked of a name: an app, a service; convergence only hands it on.
+# The desired state of a name: an app, a service. Convergence only passes it on.
 Asked: TypeAlias = Any
+
+# Reasons that convergence itself gives; a plan brings its own.
+ACTION_FAILED: Final = "action-failed"
+NO_EFFECT: Final = "no-effect"
+INTERNAL_ERROR: Final = "internal-error"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What to tell an operator about an app or a service.
+    """The state of an app or a service, for operators; `reason` is for programs, which never read the message.
 
-    `next_try_at` is monotonic seconds, None when nothing is being retried; `failures` counts the tries that failed in
-    a row, the last of them just now when `failed_now`; `settled` means that nothing is left to do.
+    `next_try_at` is monotonic seconds, None when nothing is retried; `failures` counts the attempts that failed in a
+    row, the last of them just now when `failed_now`; `settled` means that nothing is left to do.
     """
 
     state: str
+    reason: str = ""
     message: str = ""
     wanted: str | None = None
     next_try_at: float | None = None
@@ -43,7 +49,7 @@ class Action(Protocol):
 
 
 class Plan(Protocol):
-    """What to do, in order; what to call it meanwhile; and when time alone could change the answer."""
+    """The actions to take, in order, and what to report until they are done."""
 
     @property
     def actions(self) -> Sequence[Action]:
@@ -52,7 +58,7 @@ class Plan(Protocol):
 
     @property
     def immediate(self) -> Sequence[Action]:
-        """Done beside whatever else is being done: it takes no time and cannot fail."""
+        """Done beside whatever else is being done: they take no time and cannot fail."""
         ...
 
     @property
@@ -62,56 +68,61 @@ class Plan(Protocol):
 
     @property
     def state(self) -> str:
-        """What to call it."""
+        """The state to report."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why, for programs."""
         ...
 
     @property
     def message(self) -> str:
-        """Why, for an operator."""
+        """Why, for operators."""
         ...
 
     @property
     def wanted(self) -> str | None:
-        """The id of what should be."""
+        """The id of what should run."""
         ...
 
     @property
     def recheck_at(self) -> float | None:
-        """Monotonic seconds."""
+        """When time alone could change the plan, monotonic seconds."""
         ...
 
     @property
     def settled(self) -> bool:
-        """True when nothing is left to do."""
+        """Whether nothing is left to do."""
         ...
 
     @property
     def reportable(self) -> bool:
-        """True when something stays that nobody asks for, which is worth telling."""
+        """Whether something worth reporting is left although nothing is desired."""
         ...
 
     @property
     def failures(self) -> int:
-        """How often what is wanted failed in a row."""
+        """How often what is desired failed in a row."""
         ...
 
 
 class World(Protocol):
-    """What convergence sees and touches. Names are all it needs to know of what is there."""
+    """What convergence observes and changes, by name."""
 
     def now(self) -> float:
-        """Monotonic seconds, the same clock as the event loop's."""
+        """Return monotonic seconds, of the same clock as the event loop's."""
         ...
 
     def plan(self, name: str, asked: Asked | None) -> Plan:
-        """The difference between what is asked and what is true right now; cheap, and without an effect.
+        """Plan from what is desired and what is true right now; cheap, and without an effect.
 
-        The same object as before says that nothing the plan is made from has changed.
+        The same object as before means that nothing the plan is made from has changed.
         """
         ...
 
     def when_failing(self, name: str) -> str:
-        """What to call it while its next action keeps failing."""
+        """Return the state to report while the next action keeps failing."""
         ...
 
     async def do(self, name: str, action: Any) -> None:
@@ -119,5 +130,5 @@ class World(Protocol):
         ...
 
     def report(self, name: str, report: Report) -> None:
-        """Tell whoever watches how it stands."""
+        """Publish the state of a name."""
         ...

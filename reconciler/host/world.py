@@ -31,6 +31,7 @@ from reconciler.planning.apps.actions import (
     RecordFailure,
     Release,
     RemoveBuild,
+    Scale,
     ServeHoldingPage,
     Sleep,
     Stage,
@@ -40,10 +41,14 @@ from reconciler.planning.apps.actions import (
     Unlisten,
 )
 from reconciler.planning.apps.observed import ExternalInputs, Failure, Instance, Observed, Override, SleepState
-from reconciler.planning.apps.plan import Plan, State, plan, state_when_failing
+from reconciler.planning.apps.plan import plan
+from reconciler.planning.apps.serving import state_when_failing
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired import Address, App, Build, Revision
 from reconciler.planning.fingerprint import Json
+from reconciler.planning.plan import Plan
+from reconciler.planning.reason import Reason
+from reconciler.planning.states import AppState
 from reconciler.serving.gunicorn import Code, InjectedEnv, InstancePaths
 from reconciler.serving.instances import CannotStart, Instances
 from reconciler.serving.keeper import Keeper
@@ -113,7 +118,7 @@ class AppWorld:
         self._dependencies = DependencyGraph()
         self._probes = Probes(tasks, self._on_probe)
         self._apps: Mapping[str, App] = {}
-        self._planner: Planner[App, Observed, Plan] = Planner(plan)
+        self._planner: Planner[App, Observed, Plan[Action]] = Planner(plan)
         self._unserved: dict[str, float] = {}
         self._restart_before: dict[str, float] = {}
         self._builds = {name: stager.kept(name) for name in _directories(self._paths.apps)}
@@ -140,7 +145,8 @@ class AppWorld:
             if not app.may_sleep:
                 for address in self._doors.get(name, ()):
                     self._listeners.disarm(address)  # it is started without a knock, and counts as up when it is
-            self._listeners.show(app.address, app.holding_page)
+            if app.address is not None:
+                self._listeners.show(app.address, app.holding_page)
             if not app.may_sleep and self._history.of(name).sleep_state != SleepState():
                 self._history.set_sleep_state(
                     name, SleepState()
@@ -176,13 +182,15 @@ class AppWorld:
         for name in self.names():
             self._instances.remove_unused(name, self.paths(name))
         self._sweep()
-        return {name: i.address.port for name in self._instances.apps() for i in self._instances.of(name)}
+        addresses = [(name, i.address) for name in self._instances.apps() for i in self._instances.of(name)]
+        return {name: address.port for name, address in addresses if address is not None}
 
     def _mark_detached(self) -> None:
         """An instance that listens on another socket than ours gets connections we know nothing of."""
         for name in self._instances.apps():
             for instance, process in self._instances.processes(name):
-                if self._listeners.is_known_to(process.pid, instance.address) is False:
+                address = instance.address
+                if address is not None and self._listeners.is_known_to(process.pid, address) is False:
                     self._instances.mark_detached(name, instance.id)
 
     def _sweep(self) -> None:
@@ -206,10 +214,10 @@ class AppWorld:
     def now(self) -> float:
         return time.monotonic()
 
-    def plan(self, name: str, asked: App | None) -> Plan:
+    def plan(self, name: str, asked: App | None) -> Plan[Action]:
         return self._planner.plan(name, asked, self.observe(name), self.now())
 
-    def when_failing(self, name: str) -> State:
+    def when_failing(self, name: str) -> AppState:
         return state_when_failing(self.observe(name))
 
     def observe(self, name: str) -> Observed:
@@ -250,6 +258,8 @@ class AppWorld:
                 await self._release(name, action)
             case Start():
                 await self._start(name, action)
+            case Scale():
+                await self._scale(name, action)
             case MarkGood():
                 self._history.mark_good(name, action.revision)
             case Sleep():
@@ -336,9 +346,11 @@ class AppWorld:
 
         return await self._stager.stage(name, build, self._paths.log(name, "staging"), progress)
 
-    def _progress(self, name: str, phase: str, state: State = "staging") -> None:
+    def _progress(self, name: str, phase: str, state: AppState = "staging") -> None:
         before = self._standings.get(name)
-        self.report(name, Report(state=state, message=phase, wanted=before.wanted if before else None))
+        reason = Reason.STAGING if state == "staging" else Reason.RELEASING
+        wanted = before.wanted if before else None
+        self.report(name, Report(state=state, reason=reason, message=phase, wanted=wanted))
 
     def _listen(self, name: str, action: Listen) -> None:
         address = action.address
@@ -385,6 +397,7 @@ class AppWorld:
 
     async def _start(self, name: str, action: Start) -> None:
         revision = action.revision
+        assert revision.address is not None
         code = self._code(name, revision.build)
         places = self.paths(name)
         _create_directories(places)
@@ -392,7 +405,9 @@ class AppWorld:
             try:
                 door, since = self._listeners.fd(revision.address), self._restart_before.get(name, float("-inf"))
                 given = self._secret_source.injected(revision, places.revisions / revision.id)
-                instance = await self._instances.start(revision, code, places, door, given, since=since)
+                instance = await self._instances.start(
+                    revision, code, places, door, given, workers=action.workers, since=since
+                )
             except CannotStart as error:
                 self._failed(name, action.failing, str(error))
                 return
@@ -419,7 +434,7 @@ class AppWorld:
     def _update_probes(self, name: str) -> None:
         app = self._apps.get(name)
         health = None if app is None else app.server.health
-        if app is None or health is None:
+        if app is None or health is None or app.address is None:
             self._probes.ask(name, {})
             return
         host = health.host or str(app.address)
@@ -459,6 +474,10 @@ class AppWorld:
             self._builds[name] = tuple(b for b in self._builds.get(name, ()) if b != build.id)
             raise CannotStart(f"build {build.id} of {name} is damaged and is made again")
         return _code_of(staged)
+
+    async def _scale(self, name: str, action: Scale) -> None:
+        await self._instances.scale(name, action.instance, action.workers)
+        self._record(name, "scaled", f"instance {action.instance} runs {action.workers} workers", action.cause)
 
     async def _stop(self, name: str, action: Stop) -> None:
         pids = {i.id: i.pid for i in self._instances.of(name)}

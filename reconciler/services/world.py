@@ -18,6 +18,7 @@ from reconciler.convergence.world import Report
 from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired import App, Bound, Service
+from reconciler.planning.plan import Plan
 from reconciler.planning.services.actions import (
     Action,
     BackUp,
@@ -25,14 +26,14 @@ from reconciler.planning.services.actions import (
     CreateGrant,
     Deprovision,
     Forget,
-    ObservedService,
     RecordRetention,
     Register,
     Unbind,
     Verify,
 )
 from reconciler.planning.services.actions import Provision as Make
-from reconciler.planning.services.plan import Plan, current, plan
+from reconciler.planning.services.observed import ObservedService
+from reconciler.planning.services.plan import current, plan
 from reconciler.services.backup import back_up
 from reconciler.services.observer import AppsView, CredentialCheck, LastReport, ServiceObserver
 from reconciler.services.provisioner import Grant, Misconfigured, ServiceError, ServiceSpec
@@ -84,7 +85,7 @@ class ServiceWorld:
         self.env = EnvFiles(service_records.database, service_records.vault)
         around = AppsView(boot=boot, alive=alive, rollback_grants=spare, checked=self._checked_of, told=self._told_of)
         self._observer = ServiceObserver(settings, service_records, self.env, around)
-        self._planner: Planner[Service, ObservedService, Plan] = Planner(plan)
+        self._planner: Planner[Service, ObservedService, Plan[Action]] = Planner(plan)
 
     # What is asked
 
@@ -163,7 +164,7 @@ class ServiceWorld:
     def now(self) -> float:
         return time.monotonic()
 
-    def plan(self, name: str, asked: Service | None) -> Plan:
+    def plan(self, name: str, asked: Service | None) -> Plan[Action]:
         return self._planner.plan(name, asked, self.observe(name), self.now())
 
     def when_failing(self, name: str) -> str:  # noqa: ARG002  it is the same for each
