@@ -267,7 +267,9 @@ class AppWorld:
                 await self._sleep(name, action)
             case ServeHoldingPage():
                 self._listeners.serve_holding_page(action.address, action.page)
-                self._record(name, "holding", f"the daemon answers 503 on {action.address}", action.cause)
+                self._record(
+                    name, "holding", f"the daemon answers 503 on {action.address}", action.cause, action.reason
+                )
             case StopHoldingPage():
                 self._listeners.stop_holding_page(action.address)
             case ArmActivation():
@@ -326,7 +328,7 @@ class AppWorld:
         await self._tracker.read(name, action.source)
 
     async def _stage(self, name: str, action: Stage) -> None:
-        self._record(name, "staging", f"staging build {action.build.id}", action.cause)
+        self._record(name, "staging", f"staging build {action.build.id}", action.cause, action.reason)
         try:
             # A crash meanwhile goes first, and costs the installation nothing: it is waited for again.
             staged = await self._staging.result(name, action.build.id, lambda: self._staged(name, action.build))
@@ -335,7 +337,7 @@ class AppWorld:
             return
         built = [b for b in self._builds.get(name, ()) if b != action.build.id]
         self._builds[name] = (*built, action.build.id)
-        self._record(name, "staged", f"build {action.build.id}: {_summary(staged)}", action.cause)
+        self._record(name, "staged", f"build {action.build.id}: {_summary(staged)}", action.cause, action.reason)
 
     async def end_staging(self) -> None:
         """End every build that is under way."""
@@ -375,7 +377,9 @@ class AppWorld:
         code, places = self._code(name, revision.build), self.paths(name)
         _create_directories(places)
         given = self._secret_source.injected(revision, places.revisions / revision.id)
-        self._record(name, "releasing", f"running the release command of build {revision.build.id}", action.cause)
+        self._record(
+            name, "releasing", f"running the release command of build {revision.build.id}", action.cause, action.reason
+        )
         order = ReleaseCommand(
             app=name,
             command=revision.release,
@@ -395,7 +399,9 @@ class AppWorld:
         except sqlite3.Error:  # it was run, and a full disk does not make it run again
             self._records.add_release(name, action.release)
         self._released[name] = self._released.get(name, frozenset()) | {action.release}
-        self._record(name, "released", f"the release command of build {revision.build.id} worked", action.cause)
+        self._record(
+            name, "released", f"the release command of build {revision.build.id} worked", action.cause, action.reason
+        )
 
     async def _start(self, name: str, action: Start) -> None:
         revision = action.revision
@@ -413,7 +419,9 @@ class AppWorld:
             except CannotStart as error:
                 self._failed(name, action.failing, str(error))
                 return
-        self._record(name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}", action.cause)
+        self._record(
+            name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}", action.cause, action.reason
+        )
         self._wake_all(self._dependencies.dependents(name))
 
     def _failed(self, name: str, failing: Failure, reason: str) -> None:
@@ -427,7 +435,7 @@ class AppWorld:
         self._history.set_sleep_state(name, SleepState(gate_passed=action.revision))
         self._woken(name)
         await self._instances.stop(name, action.instance)
-        self._record(name, "sleeping", "stopped until somebody asks for it", action.cause)
+        self._record(name, "sleeping", "stopped until somebody asks for it", action.cause, action.reason)
 
     def _on_connection(self, name: str) -> None:
         self._history.set_sleep_state(name, replace(self._history.of(name).sleep_state, activated_at=self.now()))
@@ -479,12 +487,14 @@ class AppWorld:
 
     async def _scale(self, name: str, action: Scale) -> None:
         await self._instances.scale(name, action.instance, action.workers)
-        self._record(name, "scaled", f"instance {action.instance} runs {action.workers} workers", action.cause)
+        self._record(
+            name, "scaled", f"instance {action.instance} runs {action.workers} workers", action.cause, action.reason
+        )
 
     async def _stop(self, name: str, action: Stop) -> None:
         pids = {i.id: i.pid for i in self._instances.of(name)}
         await self._instances.stop(name, action.instance)
-        self._record(name, "stopped", f"gunicorn {pids.get(action.instance, 0)} stopped", action.cause)
+        self._record(name, "stopped", f"gunicorn {pids.get(action.instance, 0)} stopped", action.cause, action.reason)
         self._wake_all(self._dependencies.depends_on(name))
 
     def _reap(self, name: str, action: Reap) -> None:

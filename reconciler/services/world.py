@@ -275,7 +275,7 @@ class ServiceWorld:
         record = self._service_records.ask(step.service, service.plan, service.asked)
         await provisioner_of(record.type).provision(self._provision(record))
         self._service_records.note(record.id, made=step.made)
-        self._record(name, "provisioned", f"{record.type} service {record.id} is there", step.cause)
+        self._record(name, "provisioned", f"{record.type} service {record.id} is there", step.cause, step.reason)
 
     async def _bind(self, name: str, step: Bind) -> None:
         record, grant = self._service_records.service(step.service), self._service_records.grant(step.grant)
@@ -285,7 +285,7 @@ class ServiceWorld:
         checked.at = None if checked.repaired else self.now()
         if kept != grant.credentials:
             said = "new credentials" if grant.credentials is not None else "credentials"
-            self._record(name, "bound", f"{grant.app} has {said}", step.cause)
+            self._record(name, "bound", f"{grant.app} has {said}", step.cause, step.reason)
         self._concerns(grant.app)
 
     async def _verify(self, name: str, step: Verify) -> None:
@@ -312,7 +312,7 @@ class ServiceWorld:
         await provisioner_of(record.type).unbind(self._provision(record), self._grant(grant))
         self._service_records.revoke(grant.id)
         self._checked.pop(grant.id, None)
-        self._record(name, "unbound", f"credentials of {grant.app} were taken back", step.cause)
+        self._record(name, "unbound", f"credentials of {grant.app} were taken back", step.cause, step.reason)
 
     async def _back_up(self, name: str, step: BackUp) -> None:
         record = self._service_records.service(step.service)
@@ -321,9 +321,9 @@ class ServiceWorld:
         try:
             await back_up(record.type, self._provision(record), file)
         except Misconfigured as error:
-            self._record(name, "backup", f"not backed up: {error}", step.cause)
+            self._record(name, "backup", f"not backed up: {error}", step.cause, step.reason)
         else:
-            self._record(name, "backup", f"all it holds is in {file}", step.cause)
+            self._record(name, "backup", f"all it holds is in {file}", step.cause, step.reason)
         self._service_records.note(record.id, dumped=True)
 
     async def _deprovision(self, name: str, step: Deprovision) -> None:
@@ -334,7 +334,9 @@ class ServiceWorld:
         with contextlib.suppress(OSError):
             where.directory.parent.rmdir()
         self._service_records.drop(record.id)
-        self._record(name, "removed", f"{record.type} service {record.id} is removed with all it held", step.cause)
+        self._record(
+            name, "removed", f"{record.type} service {record.id} is removed with all it held", step.cause, step.reason
+        )
 
     def _forget(self, name: str) -> None:
         self._service_records.set_service_status(name, None)
