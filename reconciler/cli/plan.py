@@ -36,7 +36,7 @@ def command(settings: Settings, app: str | None, with_diff: bool, as_json: bool)
         plans, catalog = plans_now(settings, app)
     if app is not None and not plans:
         raise click.ClickException(
-            f"no app named '{plain(app)}': {settings.manifests} has no manifest for it, and this host has no trace of it"
+            f"no app named '{plain(app)}': {settings.manifests} has no manifest for it, and nothing of it is left here"
         )
     show_json(facts(plans, catalog)) if as_json else _show(plans, catalog, with_diff=with_diff)
     if catalog.notice or any(problems_of(catalog)) or any(each.error for each in plans):

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.planning.subject import Subject, SubjectKind
 
 WORST_FIRST = (

@@ -99,7 +99,7 @@ def _of_binding(bound: "Bound") -> Iterator[tuple[str, str]]:
         value = getattr(bound, field)
         if value is not None:
             yield field, _text(value)
-    yield "credentials", f"{bound.grant} {bound.credentials}"
+    yield "grant", f"{bound.grant} {bound.credentials}"
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -98,7 +98,7 @@ class HostSnapshot:
         exited = [record for record in records if not _alive(record) and (record.pid or self.daemon is None)]
         open_addresses = {record.address for record in alive}
         history = self._history.of(name)
-        candidates = open_addresses | ({app.address} if app is not None else set())
+        candidates = open_addresses | ({app.address} if app is not None and app.address is not None else set())
         return Observed(
             source=None if content is None or app is None else SourceState(source=app.source, content=content),
             builds=tuple(record.parent.name for record in builds if not record.parent.name.startswith(".")),
@@ -245,6 +245,7 @@ def _instance(record: InstanceRecord) -> "Instance":
         address=record.address,
         pid=record.pid or 0,
         started_at=record.started_at,
+        workers=record.workers,
         ready_at=record.ready_at,
         stopping_since=record.stopping_since,
         end=None if _alive(record) else "ended while no daemon was watching",

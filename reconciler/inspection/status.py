@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.manifests import persisted
-from reconciler.planning.desired import Json, revision_from
+from reconciler.planning.desired import revision_from
+from reconciler.planning.fingerprint import Json
 from reconciler.planning.reason import Reason
 from reconciler.services.records import ServiceStatus
 from reconciler.state.records import AppStatus
@@ -188,7 +189,7 @@ def _without_daemon(last: AppStatus, *, serves: bool) -> AppStatus:
     """Correct what was last reported: without a daemon a crashed app stays down, and nothing is retried."""
     if last.state == "running" and not serves:
         message = "no instance is running, and no daemon is running to start one"
-        return replace(last, state="failing", reason=Reason.CRASHED, message=message)
+        return replace(last, state="failing", reason=Reason.NOT_RUNNING, message=message)
     if last.next_try_at is not None:
         return replace(last, message=f"{last.message}; no daemon is running to retry it", next_try_at=None)
     return last

@@ -261,9 +261,9 @@ def test_secrets_are_masked_by_name_url_and_binding() -> None:
 
 def test_an_app_that_was_never_staged_has_no_environment_yet(manifests: Path, state: Path) -> None:
     told = run("env", "blog", "--manifests", manifests, "--state", state, code=1).output
-    assert "blog is not staged yet" in told
+    assert "the wanted revision of blog is not staged yet" in told
     assert (
-        "asks for an app named 'shop'" in run("env", "shop", "--manifests", manifests, "--state", state, code=1).output
+        "describes an app named 'shop'" in run("env", "shop", "--manifests", manifests, "--state", state, code=1).output
     )
 
 
