@@ -1,4 +1,8 @@
-"""Apply the manifests once, and leave the apps running."""
+"""Apply the manifests once, and leave the apps running.
+
+Shows the progress, then the status. Exits with 0 when every app is up to date; otherwise prints the reasons and exits
+with 1. Needs no daemon; while one is running, it applies the manifests by itself, and this command refuses to run.
+"""
 
 import asyncio
 import time
@@ -87,15 +91,10 @@ class ApplyProgress:
             self.done.set()
 
 
-@click.command(epilog=examples("reconciler apply --manifests /srv/manifests --timeout 2m"))
+@click.command(help=__doc__, epilog=examples("reconciler apply --manifests /srv/manifests --timeout 2m"))
 @host_options
 @click.option("--timeout", "timeout_s", type=DURATION, default="5m", show_default=True, help="Give up after this long.")
 def command(settings: Settings, timeout_s: float) -> None:
-    """Apply the manifests once, show progress, and leave the apps running.
-
-    Exits with 0 when every app is up to date; otherwise prints the reasons and exits with 1. Needs no daemon. While a
-    daemon is running, it applies the manifests by itself, and this command refuses to run.
-    """
     from reconciler.daemon.process import apply
     from reconciler.state.lock import AlreadyRunning
     from reconciler.state.records import OtherVersion

@@ -1,4 +1,8 @@
-"""Check this host, and say what to fix."""
+"""Check this host, and say what to fix.
+
+Checks the kernel, limits, the state directory, uv, Pythons, ports, manifests and the daemon, and changes nothing. Exits
+with 1 when a check fails, that is, when apps cannot be served on this host as it is.
+"""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -17,14 +21,10 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 _INDENT = " " * 6
 
 
-@click.command(epilog=examples("reconciler doctor", "reconciler doctor --json"))
+@click.command(help=__doc__, epilog=examples("reconciler doctor", "reconciler doctor --json"))
 @json_option
 @host_options
 def command(settings: Settings, as_json: bool) -> None:
-    """Check this host: kernel, limits, state directory, uv, Pythons, ports, manifests, daemon. Changes nothing.
-
-    Exits with 1 when a check fails, that is, when apps cannot be served on this host as it is.
-    """
     from reconciler.inspection.checks.host import checks
 
     found = list(checks(settings))

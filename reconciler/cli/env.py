@@ -1,4 +1,9 @@
-"""Show the environment an app gets."""
+r"""Show the environment an app gets.
+
+That is all of it: an instance of APP inherits nothing from the daemon. Variables with a secret name (KEY, SECRET,
+TOKEN, PASSWORD, PASS, CREDENTIAL, DSN), passwords in URLs, and the credentials in VCAP_SERVICES are printed as •••
+unless --reveal is given. Values are quoted for a shell; invisible characters are written as in $'\x1b'.
+"""
 
 import time
 from collections.abc import Mapping
@@ -38,18 +43,12 @@ class Surroundings:
     files: Path
 
 
-@click.command(epilog=examples("reconciler env blog", "reconciler env blog --reveal --json"))
+@click.command(help=__doc__, epilog=examples("reconciler env blog", "reconciler env blog --reveal --json"))
 @click.argument("app")
 @click.option("--reveal", is_flag=True, help="Print secrets too.")
 @json_option
 @host_options
 def command(settings: Settings, app: str, reveal: bool, as_json: bool) -> None:
-    r"""Show the environment of an instance of APP, all of it: nothing else is inherited from the daemon.
-
-    Variables with a secret name (KEY, SECRET, TOKEN, PASSWORD, PASS, CREDENTIAL, DSN), passwords in URLs, and the
-    credentials in VCAP_SERVICES are printed as ••• unless --reveal is given. Values are quoted for a shell; invisible
-    characters are written as in $'\x1b'.
-    """
     found = surroundings(app, settings)
     shown = dict(found.environment) if reveal else masked(found.environment, found.secret)
     if as_json:

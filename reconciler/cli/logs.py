@@ -1,4 +1,8 @@
-"""Print an app's logs."""
+r"""Print an app's logs.
+
+Prints what APP wrote, its access log, or the output of staging. Control characters, and marks that change the
+direction of text, are printed as escapes such as \x1b.
+"""
 
 import codecs
 import contextlib
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
 _POLL_S = 0.3
 
 
-@click.command(epilog=examples("reconciler logs blog -f", "reconciler logs blog --which staging"))
+@click.command(help=__doc__, epilog=examples("reconciler logs blog -f", "reconciler logs blog --which staging"))
 @click.argument("app")
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
 @click.option(
@@ -36,10 +40,6 @@ _POLL_S = 0.3
 def command(  # noqa: PLR0913, PLR0917  one for each option
     app: str, follow: bool, lines: int, which: str, raw: bool, state: Path | None
 ) -> None:
-    r"""Print what APP wrote, its access log, or how it was staged.
-
-    Control characters and marks that change the direction of text are printed as escapes such as \x1b.
-    """
     from reconciler.inspection.log_files import LogReader
 
     log = paths_in_use(state).log(app, which)

@@ -1,4 +1,9 @@
-"""Show what the daemon would do now, and why."""
+"""Show what the daemon would do now, and why.
+
+Shows the actions for APP, or for every app and service, and changes nothing. Reads the manifests and every source
+again, whether a daemon is running or not. Exits with 0 when there is nothing to do, with 2 when there are actions to
+do, and with 1 when a manifest or a source is wrong.
+"""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -16,7 +21,9 @@ if TYPE_CHECKING:
     from reconciler.manifests.catalog import Catalog
 
 
-@click.command(epilog=examples("reconciler plan", "reconciler plan blog --diff", "reconciler plan blog --json"))
+@click.command(
+    help=__doc__, epilog=examples("reconciler plan", "reconciler plan blog --diff", "reconciler plan blog --json")
+)
 @click.argument("app", required=False)
 @click.option(
     "--diff",
@@ -27,17 +34,10 @@ if TYPE_CHECKING:
 @json_option
 @host_options
 def command(settings: Settings, app: str | None, with_diff: bool, as_json: bool) -> None:
-    """Show what the daemon would do now for APP or for every app and service, and why. Changes nothing.
-
-    Reads the manifests and every source again, whether a daemon is running or not. Exits with 0 when there is nothing
-    to do, with 2 when there are actions to do, and with 1 when a manifest or a source is wrong.
-    """
     with reading(settings.paths):
         plans, catalog = plans_now(settings, app)
     if app is not None and not plans:
-        raise click.ClickException(
-            f"no app named '{plain(app)}': {settings.manifests} has no manifest for it, and nothing of it is left here"
-        )
+        raise click.ClickException(f"no app named '{plain(app)}', neither in {settings.manifests} nor on this host")
     show_json(facts(plans, catalog)) if as_json else _show(plans, catalog, with_diff=with_diff)
     if catalog.notice or any(problems_of(catalog)) or any(each.error for each in plans):
         raise SystemExit(1)

@@ -1,4 +1,9 @@
-"""Run the daemon in the foreground."""
+"""Run the daemon in the foreground.
+
+It applies the manifests and keeps the apps running until Ctrl-C or SIGTERM. Prints each event, and each app's URL once
+it serves. SIGHUP makes the daemon read the manifests now. When it exits, the apps keep serving, unless it is pid 1 or
+--stop-apps is given.
+"""
 
 import asyncio
 import contextlib
@@ -27,9 +32,10 @@ _MARGIN = " " * 10
 
 
 @click.command(
+    help=__doc__,
     epilog=examples(
         "reconciler run", "reconciler run --manifests /srv/manifests --state /var/lib/reconciler", "kill -HUP PID"
-    )
+    ),
 )
 @click.option(
     "--stop-apps/--leave-apps",
@@ -47,11 +53,6 @@ _MARGIN = " " * 10
 )
 @host_options
 def command(settings: Settings, stop_apps: bool | None, events: str) -> None:
-    """Run the daemon in the foreground until Ctrl-C or SIGTERM: apply the manifests, and keep the apps running.
-
-    Prints each event, and each app's URL once it serves. SIGHUP makes the daemon read the manifests now. When it
-    exits, the apps keep serving, unless it is pid 1 or --stop-apps is given.
-    """
     import sqlite3
 
     from reconciler.daemon.process import run

@@ -1,4 +1,8 @@
-"""Show the backing services."""
+"""Show the backing services.
+
+Shows type, plan, server, bound apps, size and state of every service. A retained service is listed, too: its manifest
+was removed, and its data is kept.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,14 +20,10 @@ if TYPE_CHECKING:
 _COLUMNS = ("SERVICE", "TYPE", "PLAN", "SERVER", "APPS", "SIZE", "STATE", "MESSAGE")
 
 
-@click.command(epilog=examples("reconciler services", "reconciler services --json"))
+@click.command(help=__doc__, epilog=examples("reconciler services", "reconciler services --json"))
 @json_option
 @state_option
 def command(as_json: bool, state: Path | None) -> None:
-    """Show every backing service: type, plan, server, the apps bound to it, size, and state.
-
-    A retained service is listed too: its manifest was removed, and its data is kept.
-    """
     from reconciler.inspection.status import status
 
     with open_snapshot(paths_in_use(state)) as snapshot:

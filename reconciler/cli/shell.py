@@ -1,4 +1,8 @@
-"""Run a command in an app's environment."""
+"""Run a command in an app's environment.
+
+CMD runs as an instance of APP does: with its environment, in its code's directory, with its `python`. Without CMD, an
+interactive shell is started. Options go before APP.
+"""
 
 import os
 from pathlib import Path
@@ -15,6 +19,7 @@ _MARKS = ("RECONCILER_STATE_ID", "RECONCILER_INSTANCE")
 
 
 @click.command(
+    help=__doc__,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog=examples(
         "reconciler shell guestbook -- python manage.py migrate",
@@ -26,10 +31,6 @@ _MARKS = ("RECONCILER_STATE_ID", "RECONCILER_INSTANCE")
 @click.argument("app")
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED)
 def command(settings: Settings, app: str, cmd: tuple[str, ...]) -> None:
-    """Run CMD as an instance of APP runs: with its environment, in its code's directory, with its `python`.
-
-    Without CMD, start an interactive shell. Options go before APP.
-    """
     from reconciler.services.vcap import lay_out
 
     found = surroundings(app, settings)

@@ -1,4 +1,7 @@
-"""Show the state of every app."""
+"""Show the state of every app.
+
+Shows APP, or every app and service: state, URL, running revision, and any problem. Needs no daemon.
+"""
 
 import contextlib
 import time
@@ -23,7 +26,9 @@ _SPARE = ("REVISION", "RUNTIME", "PID", "WORKERS", "RESTARTS", "SINCE", "URL")
 _REFRESH_S = 1.0
 
 
-@click.command(epilog=examples("reconciler status", "reconciler status blog --json", "reconciler status --watch"))
+@click.command(
+    help=__doc__, epilog=examples("reconciler status", "reconciler status blog --json", "reconciler status --watch")
+)
 @click.argument("app", required=False)
 @click.option(
     "--watch",
@@ -33,7 +38,6 @@ _REFRESH_S = 1.0
 @json_option
 @state_option
 def command(app: str | None, watch: bool, as_json: bool, state: Path | None) -> None:
-    """Show the state of APP or of every app: state, URL, running revision, and any problem."""
     paths = paths_in_use(state)
     found = _status(paths, app)
     if app is not None and not found.apps:

@@ -258,7 +258,7 @@ class Daemon:
         redactor = Redactor(
             self._service_records,
             self.services.env,
-            asked=lambda: self.catalog.apps,
+            desired=lambda: self.catalog.apps,
             ours=lambda: package_environ(self.settings, os.environ),
         )
         for target in self.settings.notifications:

@@ -18,7 +18,7 @@ _SHORTEST = 4
 class Redactor:
     """Hides the secrets of an app: variables, values from secret files, and the credentials of its services.
 
-    `asked` returns the desired apps by name, `ours` the environment variables of the daemon.
+    `desired` returns the desired apps by name, `ours` the environment variables of the daemon.
     """
 
     def __init__(
@@ -26,17 +26,17 @@ class Redactor:
         service_records: ServiceRecords,
         files: EnvFiles,
         *,
-        asked: Callable[[], Mapping[str, App]],
+        desired: Callable[[], Mapping[str, App]],
         ours: Callable[[], Mapping[str, str]],
     ) -> None:
         self._service_records = service_records
         self._files = files
-        self._asked = asked
+        self._desired = desired
         self._ours = ours
 
     def redacted(self, subject: Subject, text: str) -> str:
         """Return a text about a subject as it may leave this host."""
-        app = self._asked().get(subject.name) if subject.kind == "app" else None
+        app = self._desired().get(subject.name) if subject.kind == "app" else None
         hidden = secrets(self._ours()) | secrets(self._opening(subject))
         if app is not None:
             hidden |= secrets(app.env) | frozenset(self._in_files(app))
@@ -44,12 +44,12 @@ class Redactor:
 
     def _in_files(self, app: App) -> Iterator[str]:
         """Yield the values that have a file of their own, and those of a shared file that look secret."""
-        kept, _, _ = self._files.of(app)
-        found = {name: value for name, key in kept.items() for value in self._kept(key)}
+        keys, _, _ = self._files.of(app)
+        found = {name: value for name, key in keys.items() for value in self._decrypted(key)}
         yield from (found[name] for name in found.keys() & app.env_files.keys() if len(found[name]) >= _SHORTEST)
         yield from secrets(found)
 
-    def _kept(self, key: str) -> Iterator[str]:
+    def _decrypted(self, key: str) -> Iterator[str]:
         try:
             yield self._service_records.vault.get(key)
         except (VaultLocked, sqlite3.Error):  # an app cannot have got what cannot be decrypted

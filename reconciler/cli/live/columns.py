@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 from reconciler.cli.live.cells import cell_count
 from reconciler.cli.live.facts import Facts
 from reconciler.cli.live.selection import View
-from reconciler.daemon.summary import WORST_FIRST
 from reconciler.inspection.printable import ago, plain
+from reconciler.planning.states import APP_STATES
 
 if TYPE_CHECKING:
     from reconciler.inspection.status import AppRow
     from reconciler.metrics.rates import Rate
 
 GAP = 2
+_SEVERITY = {state.name: number for number, state in enumerate(APP_STATES)}
 _LEAST_MESSAGE = 32
 _WIDEST_NAME = 28
 
@@ -84,7 +85,7 @@ def _since(row: Row) -> str:
 
 
 def _severity(row: Row) -> int:
-    return WORST_FIRST.index(row.state) if row.state in WORST_FIRST else len(WORST_FIRST)
+    return _SEVERITY.get(row.state, len(_SEVERITY))
 
 
 COLUMNS = (

@@ -10,9 +10,9 @@ from reconciler.cli.live.details import details_of
 from reconciler.cli.live.facts import Details, Facts
 from reconciler.cli.live.line import Line, cell, fitted, paragraph
 from reconciler.cli.live.selection import KEYS, View, index_of
-from reconciler.daemon.summary import WORST_FIRST
 from reconciler.inspection.printable import counted
 from reconciler.inspection.status import NO_DAEMON
+from reconciler.planning.states import APP_STATES
 
 if TYPE_CHECKING:
     from reconciler.inspection.status import HostStatus, ServiceRow
@@ -95,7 +95,7 @@ def _title(facts: Facts, view: View, shown: int) -> Line:
     apps = facts.status.apps
     states = Counter(app.state for app in apps)
     line: Line = [(counted(len(apps), "app"), "bold")]
-    for number, state in enumerate(state for state in WORST_FIRST if states[state]):
+    for number, state in enumerate(state.name for state in APP_STATES if states[state.name]):
         line += [(": " if number == 0 else ", ", ""), (f"{states[state]} {state}", state)]
     if view.filter:
         line += [("  ·  ", "dim"), (f"{shown} with '{view.filter}'", "bold")]

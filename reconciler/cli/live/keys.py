@@ -45,8 +45,8 @@ def _named(text: str) -> list[str]:
 
 def _split(sent: bytes) -> tuple[str, bytes]:
     """Return the text, and the first bytes of a character that is still incomplete."""
-    for kept in range(min(3, len(sent)) + 1):
-        complete, rest = sent[: len(sent) - kept], sent[len(sent) - kept :]
+    for incomplete in range(min(3, len(sent)) + 1):
+        complete, rest = sent[: len(sent) - incomplete], sent[len(sent) - incomplete :]
         try:
             return complete.decode(), rest
         except UnicodeDecodeError:

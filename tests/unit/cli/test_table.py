@@ -1,7 +1,6 @@
 """What the commands print: tables that fit, control characters that do nothing, progress without a flood."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -103,10 +102,3 @@ def test_nothing_to_wait_for_is_done_at_once() -> None:
     progress = ApplyProgress(Console(lambda: 0.0), {})
     progress.expect(set())
     assert progress.done.is_set()
-
-
-def test_the_docs_name_every_command() -> None:
-    from reconciler.cli.main import _COMMANDS
-
-    told = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")
-    assert [name for name in _COMMANDS if not re.search(rf"`(reconciler )?{name}`", told)] == []
