@@ -105,7 +105,9 @@ def command(settings: Settings, timeout_s: float) -> None:
     try:
         catalog = asyncio.run(apply(settings, progress, timeout_s))
     except AlreadyRunning as error:
-        raise click.ClickException(f"{error} and applies the manifests by itself: see 'reconciler status'") from error
+        raise click.ClickException(
+            f"{error}, and it applies the manifests by itself: see 'reconciler status'"
+        ) from error
     except (OtherVersion, OSError) as error:
         raise click.ClickException(str(error)) from error
     finally:

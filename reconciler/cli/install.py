@@ -45,27 +45,30 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def command(  # noqa: PLR0913, PLR0917  one for each option
     user: str, manifests: Path, state: Path, root: Path, dry_run: bool, force: bool
 ) -> None:
-    service = service_of(user, manifests, state, root)
+    owner = _owner(user, state) if root == Path("/") else None
+    service = service_of(user, manifests, state, root, owner)
     print_each(service.install(force=force, dry=dry_run))
     if not dry_run:
         click.echo("next: systemctl daemon-reload && systemctl enable --now reconciler")
 
 
-def service_of(user: str, manifests: Path, state: Path, root: Path) -> "Service":
-    """Return the service that the options describe. Raises ClickException if this host has no such user."""
+def service_of(user: str, manifests: Path, state: Path, root: Path, owner: tuple[int, int] | None = None) -> "Service":
+    """Return the service that the options describe; `owner` is the uid and gid that get what is written."""
     from reconciler.installation.service import Service
 
-    owner = None
-    if root == Path("/"):
-        try:
-            known = pwd.getpwnam(user)
-        except KeyError:
-            how = f"useradd --system --home-dir {state} --shell /usr/sbin/nologin {user}"
-            raise click.ClickException(f"no user '{user}' on this host; create it first: {how}") from None
-        owner = (known.pw_uid, known.pw_gid)
     script = Path(sys.executable).with_name("reconciler")
     program = str(script) if script.exists() else f"{sys.executable} -m reconciler"
     return Service(user=user, manifests=manifests, state=state, command=program, root=root, owner=owner)
+
+
+def _owner(user: str, state: Path) -> tuple[int, int]:
+    """Return the user's uid and gid. Raises ClickException if this host has no such user."""
+    try:
+        known = pwd.getpwnam(user)
+    except KeyError:
+        how = f"useradd --system --home-dir {state} --shell /usr/sbin/nologin {user}"
+        raise click.ClickException(f"no user '{user}' on this host; create it first: {how}") from None
+    return known.pw_uid, known.pw_gid
 
 
 def print_each(lines: Any) -> None:

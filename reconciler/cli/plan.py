@@ -83,8 +83,11 @@ def _summary(plans: list[AppPlan]) -> str:
     with_services = any(each.is_service for each in plans)
     if done == len(plans):
         return f"nothing to do: {_counted(done, with_services)} up to date"
-    actions = sum(len(each.plan.actions) for each in plans if each.plan)
-    parts = [f"{counted(actions, 'action')} for {_counted(len(plans) - done, with_services)}"]
+    busy = [each for each in plans if each.plan and each.plan.actions]
+    actions = sum(len(each.plan.actions) for each in busy if each.plan)
+    parts = [f"{counted(actions, 'action')} for {_counted(len(busy), with_services)}"] if busy else []
+    waiting = sum(each.wait_s is not None and not each.error for each in plans if each not in busy)
+    parts += [f"{waiting} waiting to retry"] if waiting else []
     parts += [f"{done} up to date"] if done else []
     unreadable = sum(each.error is not None for each in plans if not each.is_service)
     parts += [f"{counted(unreadable, 'source')} unreadable"] if unreadable else []

@@ -72,8 +72,8 @@ def _cells(rate: "Rate") -> tuple[str, ...]:
         _milliseconds(rate.p50_s),
         _milliseconds(rate.p95_s),
         str(rate.in_flight),
-        f"{rate.busy}/{rate.workers}",
-        f"{rate.memory / 2**20:.1f}M",
+        f"{rate.busy}/{rate.workers}" if rate.workers else "-",
+        f"{rate.memory / 2**20:.1f}M" if rate.memory else "-",
         f"{rate.cpu * 100:.0f}%",
     )
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.cli.live.cells import cell_count, padded
@@ -35,7 +36,7 @@ def frame(facts: Facts | None, details: Details | None, view: View, columns: int
     shown = rows_of(facts, view)
     notes = [*_notes(facts, columns)][:_MOST_NOTES] if rows >= 12 else []
     top = [_title(facts, view, len(shown)), *notes]
-    foot = _foot(facts, view)
+    foot = _foot(facts, view, columns)
     left = rows - len(top) - 1
     if view.help:
         body = [[(f"  {keys:<20}{meaning}", "")] for keys, meaning in KEYS]
@@ -108,7 +109,7 @@ def _notes(facts: Facts, width: int) -> Iterator[Line]:
     status = facts.status
     notes = [facts.failure, status.notice or ""]
     notes += [
-        f"refused: {entry['file']}:{error['line']}:{error['column']}: {error['message']}"
+        f"refused: {Path(entry['file']).name}:{error['line']}:{error['column']}: {error['message']}"
         for entry in status.manifests
         for error in entry["errors"][:1]
     ]
@@ -122,14 +123,15 @@ def _not_ready(status: "HostStatus") -> "list[ServiceRow]":
     return [service for service in status.services if service.state not in {"ready", "retained"}]
 
 
-def _foot(facts: Facts, view: View) -> Line:
+def _foot(facts: Facts, view: View, width: int) -> Line:
     if view.typing:
         return [("filter: ", "bold"), (view.filter, ""), ("█", ""), ("   Enter: apply, Esc: clear", "dim")]
     if view.help:
         return [("press any key to return", "dim")]
     services = facts.status.services
     summary = f"  ·  {counted(len(services), 'service')}, {len(_not_ready(facts.status))} not ready" if services else ""
-    return [((_IN_DETAILS if view.details else _HINT) + summary, "dim")]
+    hint = _IN_DETAILS if view.details else _HINT
+    return [(hint + summary if cell_count(hint + summary) <= width else hint, "dim")]
 
 
 def _gapped(cells: "Iterator[str]") -> str:

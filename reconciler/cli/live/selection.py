@@ -14,7 +14,7 @@ KEYS: Sequence[tuple[str, str]] = (
     ("Tab", "in the details, show the next log: app, access, staging"),
     ("s", "sort by the next column"),
     ("r", "reverse the order"),
-    ("/", "filter by name, state or message; Enter applies it, Esc clears it"),
+    ("/", "filter by name, state or message; Esc clears the filter"),
     ("?", "show or hide the keys"),
     ("q or Ctrl-C", "quit"),
     ("Esc", "close the details, clear the filter, or quit"),

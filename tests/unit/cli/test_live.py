@@ -211,6 +211,13 @@ def test_details_of_another_app_are_not_shown_as_those_of_the_selected_one() -> 
     assert "loading …" in told
 
 
+def test_the_keys_are_shown_in_full_and_the_services_where_there_is_room() -> None:
+    ready = facts(app("a"), services=[ServiceRow(name="db", state="ready")])
+    assert shown(View(), of=ready)[-1].endswith("q quit")
+    assert shown(View(), 120, of=ready)[-1].endswith("1 service, 0 not ready")
+    assert all("…" not in line and cell_count(line) <= 80 for line in shown(View(help=True)))
+
+
 def test_the_details_say_what_an_operator_requested() -> None:
     held = facts(app("blog", override=OverrideInEffect(kind="rolled back", revision="111111111111")))
     assert "rolled back by an operator" in " ".join(shown(View(details=True), 200, of=held))
@@ -220,7 +227,7 @@ def test_what_is_wrong_with_the_host_is_said() -> None:
     refused = [{"file": "/m/x.yaml", "errors": [{"line": 3, "column": 1, "path": "", "message": "unknown key"}]}]
     services = [ServiceRow(name="db", state="failing", message="refused the password")]
     told = shown(View(), of=facts(app("a"), manifests=refused, services=services, daemon=None))
-    assert "refused: /m/x.yaml:3:1: unknown key" in told
+    assert "refused: x.yaml:3:1: unknown key" in told
     assert "service db: failing: refused the password" in told
     assert any(line.startswith("no daemon is running") for line in told)
     assert "not up to date: locked" in "\n".join(shown(View(), of=replace(HOST, failure="not up to date: locked")))
