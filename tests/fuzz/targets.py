@@ -12,10 +12,12 @@ from pathlib import Path
 
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.parse import parse
-from reconciler.staging.detection import lockfiles
-from reconciler.staging.detection.dependencies import Choices, dependencies
-from reconciler.staging.detection.procfile import web
-from reconciler.staging.detection.python_version import project_table, requires_python
+from reconciler.staging.detection.dependencies import DependencyOptions, dependencies
+from reconciler.staging.detection.lockfiles.format import ExportByConversion, LockFormat
+from reconciler.staging.detection.lockfiles.registry import LOCK_FORMATS
+from reconciler.staging.detection.procfile import web_process
+from reconciler.staging.detection.pyproject import project_table
+from reconciler.staging.detection.python_version import requires_python
 from reconciler.staging.detection.requirements import requirements
 from reconciler.staging.errors import SourceError, StagingError
 from reconciler.staging.source import archive
@@ -52,7 +54,7 @@ def a_tar(content: bytes, directory: Path) -> None:
 def procfile(content: bytes, directory: Path) -> None:
     (directory / "Procfile").write_bytes(content)
     with _refused("Procfile"):
-        web(directory)
+        web_process(directory)
 
 
 def requirements_file(content: bytes, directory: Path) -> None:
@@ -70,21 +72,22 @@ def pyproject(content: bytes, directory: Path) -> None:
         requires_python(directory)
     (directory / "uv.lock").write_text("")
     with _refused("pyproject.toml"):
-        dependencies(directory, Choices())
+        dependencies(directory, DependencyOptions())
 
 
-def lock_file(name: str) -> "Target":
-    """Whoever reads the lock file of that name."""
+def lock_file(lock: LockFormat) -> "Target":
+    """Return the target that reads a lock file of this format."""
 
     def target(content: bytes, directory: Path) -> None:
-        _dependencies(content, directory, name)
-        with _refused(name):
-            lock = lockfiles.read(directory / name)
-            lockfiles.pythons(name, lock)
-            assert all(isinstance(path, str) for path in lockfiles.paths(name, lock))
-            if name == "pylock.toml":
-                lockfiles.misfit(lock, {"dependencies": ["bottle>=0.12", "x ; python_version > '3'"]}, _PYTHON)
-                lockfiles.as_requirements(lock, ("a",), ("b",))
+        _dependencies(content, directory, lock.file)
+        with _refused(lock.file):
+            read = lock.read(directory / lock.file)
+            lock.pythons(read)
+            assert all(isinstance(path, str) for path in lock.paths(read))
+            if isinstance(lock.export, ExportByConversion):
+                project = {"dependencies": ["bottle>=0.12", "x ; python_version > '3'"]}
+                lock.export.mismatch(read, project, _PYTHON)
+                lock.export.requirements(read, ("a",), ("b",))
 
     return target
 
@@ -98,7 +101,7 @@ TARGETS: Mapping[str, Target] = {
     "procfile": procfile,
     "requirements": requirements_file,
     "pyproject": pyproject,
-    **{name: lock_file(name) for name in ("uv.lock", "poetry.lock", "pylock.toml", "Pipfile.lock")},
+    **{name: lock_file(lock) for name, lock in LOCK_FORMATS.items()},
 }
 
 
@@ -123,7 +126,7 @@ def _dependencies(content: bytes, directory: Path, name: str) -> None:
         return
     (directory / name).write_bytes(content)
     with _refused(name):
-        dependencies(directory, Choices())
+        dependencies(directory, DependencyOptions())
     with _refused("pyproject.toml"):
         project_table(directory)
 
