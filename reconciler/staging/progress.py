@@ -1,4 +1,4 @@
-"""The progress of staging, as a value that whoever shows it formats: activity, detail, elapsed time."""
+"""The progress of staging as a value (activity, detail, elapsed time), which is formatted where it is shown."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -248,7 +248,7 @@ def _conventional_name(scope: Scope) -> str | None:
 def _fail(code: Path) -> EntryPoint:
     files = ", ".join(sorted(path.name for path in code.iterdir())[:12])
     raise _NotFound(
-        "cannot find the entry point: looked for wsgi.py or asgi.py with `application` or `app`; a Django project"
+        "cannot find the entry point: searched for wsgi.py or asgi.py with `application` or `app`; a Django project"
         " (manage.py with its settings) at most two directories down; a web line of a Procfile that starts gunicorn or"
         " uvicorn; a WSGI or ASGI app object in app.py, main.py or server.py; the same below src/."
         f" The source contains {files}. Set `entrypoint: module:callable` in the manifest"

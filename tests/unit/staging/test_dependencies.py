@@ -3,12 +3,8 @@
 from pathlib import Path
 
 import pytest
-from packaging.specifiers import SpecifierSet
 
 from reconciler.staging.detection.dependencies import DependencyOptions, dependencies
-from reconciler.staging.detection.lockfiles.poetry import POETRY
-from reconciler.staging.detection.lockfiles.pylock import as_requirements, mismatch
-from reconciler.staging.detection.lockfiles.registry import LOCK_FORMATS
 from reconciler.staging.detection.lockfiles.uv import UV
 from reconciler.staging.detection.requirements import requirements
 from reconciler.staging.environments.identity import differences, indexes
@@ -128,25 +124,6 @@ def test_a_pipfile_lock_has_groups_and_no_extras(tmp_path: Path) -> None:
         dependencies(tmp_path, DependencyOptions(extras=("x",)))
 
 
-@pytest.mark.parametrize("name", LOCK_FORMATS)
-def test_each_lock_format_has_a_project_a_corpus_and_a_line_in_the_documentation(name: str) -> None:
-    """A new format is a value in the registry and these three."""
-    tests = Path(__file__).parents[2]
-    assert list((tests / "projects").glob(f"*/{name}"))
-    assert (tests / "corpus" / name / "project").is_file()
-    assert f"| `{name}` |" in (tests.parent / "docs/reference/staging.md").read_text()
-
-
-@pytest.mark.parametrize("name", LOCK_FORMATS)
-def test_a_lock_format_reads_its_project(name: str) -> None:
-    lock = LOCK_FORMATS[name]
-    (path,) = (Path(__file__).parents[2] / "projects").glob(f"*/{name}")
-    assert (path.parent / lock.project).is_file()
-    assert "3.11.7" in lock.pythons(lock.read(path))
-    assert lock.paths(lock.read(path)) == ()
-    assert dependencies(path.parent, DependencyOptions()).lock is lock
-
-
 LOCK = "version = 1\nrequires-python = '>=3.11'\n[[package]]\nname='lib'\nsource={editable='libs/lib'}\n"
 
 
@@ -155,38 +132,6 @@ def test_a_lock_file_says_for_which_python_and_which_code_it_is(tmp_path: Path) 
     found = dependencies(tmp_path, DependencyOptions())
     assert (found.lock, str(found.python), found.itself) == (UV, ">=3.11", True)
     assert found.trees == {"libs/lib", "the project itself"}
-
-
-@pytest.mark.parametrize(
-    ("said", "means"),
-    [
-        ("^3.9", "<4,>=3.9"),
-        ("~3.9", "<3.10,>=3.9"),
-        ("~3", "<4,>=3"),
-        (">=3.8,<4.0", "<4.0,>=3.8"),
-        ("*", ""),
-        ("^2.7 || ^3.8", ""),
-    ],
-)
-def test_poetrys_bounds_are_understood(said: str, means: str) -> None:
-    assert POETRY.pythons({"metadata": {"python-versions": said}}) == SpecifierSet(means)
-
-
-def test_a_pylock_becomes_requirements_with_its_extras_answered() -> None:
-    wheel = {"hashes": {"sha256": "ab"}}
-    lock = {
-        "packages": [
-            {"name": "a", "version": "1", "wheels": [wheel], "marker": "python_version > '3'"},
-            {"name": "b", "version": "2", "sdist": wheel, "marker": "'fast' in extras"},
-            {"name": "c", "version": "3", "marker": "'dev' in dependency_groups"},
-        ]
-    }
-    assert as_requirements(lock, ("fast",), ()) == (
-        "a==1 ; python_version > '3' --hash=sha256:ab\nb==2 --hash=sha256:ab\n"
-    )
-    assert mismatch(lock, {"dependencies": ["a>=1", "z; python_version < '3'"]}, "3.12.1") == ""
-    assert mismatch(lock, {"dependencies": ["z"]}, "3.12.1") == "z is missing"
-    assert mismatch(lock, {"dependencies": ["a>1"]}, "3.12.1") == "it has a 1, the project requires a>1"
 
 
 def test_what_has_no_say_in_the_environment_does_not_change_it(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_the_entry_point_is_found(tmp_path: Path, files: dict[str, str], asked: 
         (
             {"README": ""},
             None,
-            "cannot find the entry point: looked for wsgi.py .* The source contains README. Set `entrypoint",
+            "cannot find the entry point: searched for wsgi.py .* The source contains README. Set `entrypoint",
         ),
         ({"wsgi.py": "x = 1"}, None, "cannot find the entry point"),
         ({"app.py": "def helper(a, b): ..."}, "app:application", "app.py does not define application, only helper"),
