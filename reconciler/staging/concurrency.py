@@ -1,6 +1,6 @@
 """Share and detach asynchronous work: tasks that outlive their caller, one computation per key, work in threads.
 
-A result or an error reaches everybody who waits for it, and work that is cancelled has ended before its name is reused.
+A result or an error reaches every caller that waits for it, and work that is cancelled has ended before its name is reused.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ T = TypeVar("T")
 class DetachedWork(Generic[T]):
     """Tasks by name that keep running when their caller is cancelled, and can be awaited again.
 
-    A result that nobody awaits is dropped: the next caller starts the work again.
+    A result that no caller awaits is dropped: the next caller starts the work again.
     """
 
     def __init__(self) -> None:

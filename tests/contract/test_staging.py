@@ -82,7 +82,7 @@ class Host:
         return asyncio.run(self.stage(self.stager(), app, self.build(app, files, **recipe)))
 
     def finished(self) -> list[str]:
-        """The keys of every finished environment; nothing but those and their locks may be there."""
+        """Return the keys of all finished environments; only those and their locks may be in the store."""
         return [path.parent.name for path in self.environments.glob("*/finished.json")]
 
     def nothing_half_done(self) -> bool:
@@ -306,7 +306,7 @@ def test_a_build_that_a_power_cut_emptied_is_staged_again(host: Host) -> None:
 
 
 def slow(host: Host, seconds: int) -> tuple[dict[str, str], Path]:
-    """An app whose requirement takes long to build, and the file that says that it is being built."""
+    """Return an app whose requirement takes long to build, and the file that appears while it is built."""
     package, sign = host.root / "slow", host.root / "building"
     package.mkdir()
     (package / "setup.py").write_text(SLOW.format(sign=sign, seconds=seconds))
@@ -318,7 +318,7 @@ def slow(host: Host, seconds: int) -> tuple[dict[str, str], Path]:
 
 
 def held(host: Host) -> bool:
-    """Whether an installer somewhere still holds an environment."""
+    """Tell whether an installer still holds the lock of an environment."""
     for path in host.environments.glob("*.lock"):
         with path.open() as lock:
             try:

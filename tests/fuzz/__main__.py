@@ -80,7 +80,7 @@ def _last(pattern: str, text: str) -> int:
 
 
 def _kept(name: str, failing: Path) -> Path | None:
-    """The input, minimised, in the corpus; None when it was slow that once and does not fail."""
+    """Minimise the input into the corpus; returns None if it was slow once and does not fail again."""
     content = failing.read_bytes()
     failing.unlink()
     how = _how(name, content).splitlines()[-1:]
@@ -106,7 +106,7 @@ def _how(name: str, content: bytes) -> str:
 
 
 def _minimised(content: bytes, passes: Callable[[bytes], bool]) -> bytes:
-    """The shortest that still fails the same way, as far as leaving out pieces gets in the time there is."""
+    """Return the shortest input that still fails the same way, as far as leaving out pieces gets in the time."""
     until, piece = time.monotonic() + _MINIMISING_S, len(content) // 2
     while piece and time.monotonic() < until:
         start = 0

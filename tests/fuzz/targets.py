@@ -1,7 +1,7 @@
-"""What strangers write, and we read: each target takes any bytes and an empty directory, and fails on a broken promise.
+"""Targets that read what users write: each takes any bytes and an empty directory, and fails on a broken promise.
 
-The promises: nothing but the documented error is raised, the error says which file it is about, and where in a
-manifest; what is unpacked stays in its directory, and is not much larger than it was.
+The promises: only the documented error is raised; it names its file, and the position in a manifest; what is unpacked
+stays in its directory, and is not much larger than the archive.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _PYTHON = "3.11.7"
 
 
 def manifest(content: bytes, directory: Path) -> None:
-    """A manifest asks for something or has problems, each at a place in it and in one line of text."""
+    """Check that a manifest has documents or problems, each problem with a position and in one line of text."""
     parsed = parse("/m/blog.yaml", content, HostDefaults())
     assert bool(parsed.problems) != bool(parsed.apps or parsed.services), "neither problems nor apps, or both"
     lines = re.split("\r\n|[\n\r\x85\u2028\u2029]", content.decode("utf-8-sig", "replace"))
@@ -66,7 +66,7 @@ def requirements_file(content: bytes, directory: Path) -> None:
 
 
 def pyproject(content: bytes, directory: Path) -> None:
-    """A project without a lock file, and with one."""
+    """Read a project without a lock file, and with one."""
     _dependencies(content, directory, "pyproject.toml")
     with _refused("pyproject.toml"):
         requires_python(directory)

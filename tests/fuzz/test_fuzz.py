@@ -114,7 +114,7 @@ def test_a_zip_of_anything_stays_in_its_directory(members: list[tuple[str, bytes
 
 
 def _toml(value: Any, *, top: bool = True) -> str:
-    """A tree as TOML: inline below the top, and texts with the escapes of JSON, which are TOML's."""
+    """Format a tree as TOML: inline below the top, and texts with the escapes of JSON, which are TOML's."""
     if isinstance(value, dict):
         pairs = [f"{json.dumps(key)} = {_toml(part, top=False)}" for key, part in value.items()]
         return "\n".join(pairs) if top else f"{{{', '.join(pairs)}}}"
