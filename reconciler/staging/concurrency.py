@@ -1,6 +1,7 @@
 """Share and detach asynchronous work: tasks that outlive their caller, one computation per key, work in threads.
 
-A result or an error reaches every caller that waits for it, and work that is cancelled has ended before its name is reused.
+A result or an error reaches every caller that waits for it, and work that is cancelled has ended before its name is
+reused.
 """
 
 import asyncio
