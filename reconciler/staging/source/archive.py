@@ -129,30 +129,30 @@ class _Extractor(_Checker):
         self._root = directory
 
     def directory(self, path: str) -> None:
-        self._target(path).mkdir(parents=True, exist_ok=True)
+        self._destination(path).mkdir(parents=True, exist_ok=True)
 
     def file(self, path: str, mode: int, content: IO[bytes]) -> None:
-        written = self._target(path)
-        written.parent.mkdir(parents=True, exist_ok=True)
+        file_path = self._destination(path)
+        file_path.parent.mkdir(parents=True, exist_ok=True)
         # O_EXCL, O_NOFOLLOW: a second member of the name cannot write through a link that the first one was.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(written, flags, (mode & 0o777) | 0o600), "wb") as writing:
+        with os.fdopen(os.open(file_path, flags, (mode & 0o777) | 0o600), "wb") as writing:
             while chunk := content.read(_CHUNK):
                 self._count(chunk)
                 writing.write(chunk)
 
     def link(self, path: str, target: str) -> None:
         super().link(path, target)
-        written = self._target(path)
-        written.parent.mkdir(parents=True, exist_ok=True)
-        written.symlink_to(target)
+        file_path = self._destination(path)
+        file_path.parent.mkdir(parents=True, exist_ok=True)
+        file_path.symlink_to(target)
 
-    def _target(self, path: str) -> Path:
+    def _destination(self, path: str) -> Path:
         """Return the path to write a member to; links of earlier members are never followed outside."""
-        written = self._root / path
-        if not Path(os.path.realpath(written.parent)).is_relative_to(os.path.realpath(self._root)):
+        file_path = self._root / path
+        if not Path(os.path.realpath(file_path.parent)).is_relative_to(os.path.realpath(self._root)):
             raise SourceError(f"it contains {path!r}, which leads outside through a link")
-        return written
+        return file_path
 
 
 def _walk(archive: Path, checker: _Checker, should_continue: Callable[[], bool]) -> None:
