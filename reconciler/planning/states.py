@@ -52,3 +52,6 @@ SERVICE_STATES: tuple[StateInfo, ...] = (
     StateInfo("retained", "healthy", "Its manifest was removed; what it holds is kept."),
     StateInfo("ready", "healthy", "The service works, and every app that uses it has credentials."),
 )
+
+# The order in which apps and services are listed together.
+WORST_FIRST: tuple[str, ...] = tuple(dict.fromkeys(state.name for state in (*APP_STATES, *SERVICE_STATES)))

@@ -47,10 +47,10 @@ def on_the_loop(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
     return run
 
 
-def start_of(revision: Revision) -> Start:
+def start_of(revision: Revision, workers: int = 1) -> Start:
     """To start a revision that never failed yet."""
     failing = Failure(revision=revision.id, kind="rejected", count=1, last_at=0.0, reason="")
-    return Start(revision=revision, workers=1, failing=failing, cause="the test says so")
+    return Start(revision=revision, workers=workers, failing=failing, cause="the test says so")
 
 
 def burial(machine: "Machine", name: str = "blog", **different: Any) -> Reap:
@@ -171,7 +171,7 @@ class Machine:
     async def started(self, app: App) -> Instance:
         """And the start."""
         await self.staged(app)
-        await self.do(start_of(app.revision(self.content(app.name))), app.name)
+        await self.do(start_of(app.revision(self.content(app.name)), app.workers), app.name)
         return self.only(app.name)
 
     async def holds(self, action: Action, name: str = "blog", **different: Any) -> None:

@@ -72,7 +72,7 @@ async def test_an_instance_whose_listener_cannot_be_had_is_stranded_and_replaced
     with a_life(site) as machine:
         await machine.holds(Listen(address=address_of(app), cause="test"), fetchable=False)
         assert machine.seen() == stranding(machine.seen(), address_of(app))
-        await machine.holds(start_of(app.revision(machine.content())))
+        await machine.holds(start_of(app.revision(machine.content()), app.workers))
         assert len(machine.seen().instances) == 2
         assert not is_gone(pid)
         assert get(address_of(app).port) == "1"
@@ -88,7 +88,7 @@ async def test_a_death_while_nobody_watched_is_found_and_its_workers_are_ended(s
         await soon(lambda: site.marked() == set())
         await machine.holds(burial(machine))
         await machine.do(Listen(address=address_of(app), cause="test"))
-        await machine.do(start_of(app.revision(machine.content())))
+        await machine.do(start_of(app.revision(machine.content()), app.workers))
         assert get(address_of(app).port) == "1"
 
 
@@ -196,7 +196,7 @@ async def test_a_start_that_was_under_way_is_waited_for_and_not_begun_again(site
         slow = "import time\ntime.sleep(1)\ndef application(e, s):\n    s('200 OK', [])\n    return [b'slow']\n"
         site.save(site.root / "apps/blog/wsgi.py", slow)
         await machine.staged(app)
-        start = start_of(app.revision(machine.content()))
+        start = start_of(app.revision(machine.content()), app.workers)
         starting = asyncio.create_task(machine.do(start))
         await soon(lambda: machine.seen().instances)
         starting.cancel()

@@ -32,7 +32,7 @@ WHY = "the test says so"
 
 
 def start(machine: Machine, app: App) -> Start:
-    return start_of(app.revision(machine.content(app.name)))
+    return start_of(app.revision(machine.content(app.name)), app.workers)
 
 
 def read(machine: Machine, app: App) -> ReadSource:

@@ -43,7 +43,7 @@ def woken(machine: Machine) -> set[str]:
 
 
 def start(machine: Machine, app: App) -> Start:
-    return start_of(app.revision(machine.content(app.name)))
+    return start_of(app.revision(machine.content(app.name)), app.workers)
 
 
 # Who is woken

@@ -8,14 +8,14 @@ from reconciler.cli.live.cells import cell_count
 from reconciler.cli.live.facts import Facts
 from reconciler.cli.live.selection import View
 from reconciler.inspection.printable import ago, plain
-from reconciler.planning.states import APP_STATES
+from reconciler.planning.states import WORST_FIRST
 
 if TYPE_CHECKING:
     from reconciler.inspection.status import AppRow
     from reconciler.metrics.rates import Rate
 
 GAP = 2
-_SEVERITY = {state.name: number for number, state in enumerate(APP_STATES)}
+_SEVERITY = {state: number for number, state in enumerate(WORST_FIRST)}
 _LEAST_MESSAGE = 32
 _WIDEST_NAME = 28
 

@@ -13,7 +13,7 @@ from reconciler.cli.live.line import Line, cell, fitted, paragraph
 from reconciler.cli.live.selection import KEYS, View, index_of
 from reconciler.inspection.printable import counted
 from reconciler.inspection.status import NO_DAEMON
-from reconciler.planning.states import APP_STATES
+from reconciler.planning.states import WORST_FIRST
 
 if TYPE_CHECKING:
     from reconciler.inspection.status import HostStatus, ServiceRow
@@ -96,7 +96,7 @@ def _title(facts: Facts, view: View, shown: int) -> Line:
     apps = facts.status.apps
     states = Counter(app.state for app in apps)
     line: Line = [(counted(len(apps), "app"), "bold")]
-    for number, state in enumerate(state.name for state in APP_STATES if states[state.name]):
+    for number, state in enumerate(state for state in WORST_FIRST if states[state]):
         line += [(": " if number == 0 else ", ", ""), (f"{states[state]} {state}", state)]
     if view.filter:
         line += [("  ·  ", "dim"), (f"{shown} with '{view.filter}'", "bold")]
