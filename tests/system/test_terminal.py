@@ -67,7 +67,7 @@ def test_keys_select_sort_filter_and_open_the_details(host: Site, opened: Opener
     terminal.type("\x1b[B")
     terminal.await_shown("▸ wiki")
     terminal.type("?")
-    terminal.await_shown("sort the other way round")
+    terminal.await_shown("reverse the order")
     terminal.type("?/blo\r")
     assert "wiki" not in terminal.await_shown("▸ blog")
     terminal.type("\r")
