@@ -14,7 +14,7 @@ from reconciler.inspection.printable import counted
 @click.command(help=__doc__, epilog=examples("reconciler down", "reconciler down --state /var/lib/reconciler"))
 @state_option
 def command(state: Path | None) -> None:
-    from reconciler.daemon.shutdown import CannotStop, shut_down
+    from reconciler.daemon.shutdown import shut_down
     from reconciler.state.lock import AlreadyRunning
 
     paths = paths_of(state)
@@ -24,8 +24,6 @@ def command(state: Path | None) -> None:
     try:
         with reading(paths):
             stopped = shut_down(paths, lambda text: click.echo(text, err=True))
-    except CannotStop as error:
-        raise click.ClickException(str(error)) from error
     except AlreadyRunning as error:
         raise click.ClickException(f"{error}: it was started just now; try again") from error
     parts = [f"the daemon (pid {stopped.daemon})"] if stopped.daemon else []

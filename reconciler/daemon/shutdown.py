@@ -45,14 +45,10 @@ class Stopped:
     strays: int
 
 
-class CannotStop(Exception):
-    """The daemon cannot be stopped by this user."""
-
-
 def shut_down(paths: StatePaths, warn: Callable[[str], None]) -> Stopped:
     """Stop the daemon, then every app it started, each with its own stop timeout; `warn` gets what takes too long.
 
-    Raises CannotStop, AlreadyRunning if another daemon starts meanwhile, and what reading the state raises.
+    Raises AlreadyRunning if another daemon starts meanwhile, PermissionError if the daemon belongs to another user.
     """
     from reconciler.serving.keeper import dismiss
 
@@ -90,7 +86,7 @@ def _signal_daemon(paths: StatePaths, pid: int, number: int) -> None:
     except ProcessLookupError:
         pass
     except PermissionError as error:
-        raise CannotStop(f"cannot stop the daemon (pid {pid}): it belongs to another user") from error
+        raise PermissionError(f"cannot stop the daemon (pid {pid}): it belongs to another user") from error
     finally:
         os.close(fd)
 
