@@ -23,6 +23,8 @@ _TASKS: Mapping[str, Sequence[str]] = {
     "Look after services": ("services", "rotate", "service-shell", "backup", "restore", "rekey"),
     "Look after the host": ("install", "uninstall", "doctor", "gc", "notify", "completion"),
 }
+_FOLDER = Path(__file__).parent
+_LONGEST_SUMMARY = 120
 _COMMANDS = tuple(name for names in _TASKS.values() for name in names)
 
 
@@ -78,8 +80,9 @@ def _module(command: str) -> str:
 
 def _summary(command: str) -> str:
     """Return the first line of the docstring of the command's module."""
-    with Path(__file__).with_name(f"{_module(command)}.py").open(encoding="utf-8") as source:
-        return source.readline().removeprefix("r").strip().strip('"')
+    with (_FOLDER / f"{_module(command)}.py").open("rb", buffering=0) as source:
+        line = source.read(_LONGEST_SUMMARY).partition(b"\n")[0].decode()
+    return line.removeprefix("r").strip('"')
 
 
 @click.command(
