@@ -23,7 +23,7 @@ from reconciler.host.assembly import package_environ, rules_of, stager_of
 from reconciler.host.instance_secrets import InstanceSecrets
 from reconciler.host.world import AppWorld, OperatorRequest
 from reconciler.inspection.redaction import Redactor
-from reconciler.linux.inotify import Watch, is_limit
+from reconciler.linux.inotify import Watch, WatchProblem
 from reconciler.linux.processes import boot_id
 from reconciler.manifests import persisted
 from reconciler.manifests.catalog import Catalog, DirectoryContents, DirectoryUnreadable, review
@@ -324,9 +324,9 @@ class Daemon:
             if self._hindered != before:
                 self.journal.write("", "daemon", self._hindered, f"again every {_AGAIN_S:g} s")
 
-    def _tell_unwatched(self, problems: list[str]) -> None:
+    def _tell_unwatched(self, problems: list[WatchProblem | None]) -> None:
         """Say once that changes are found by looking, because the kernel watches no more for us."""
-        problem = next(filter(is_limit, problems), "")
+        problem = next((each.text for each in problems if each is not None and each.failure.is_limit), "")
         if problem and not self._unwatched:
             self.journal.write("", "daemon", problem, f"until then changes are looked for every {_AGAIN_S:g} s")
         self._unwatched = problem
