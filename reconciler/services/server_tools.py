@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from reconciler.linux import files
 from reconciler.linux.child_processes import end, started
 from reconciler.services.provisioner import Misconfigured, ServiceError
 
@@ -81,16 +82,9 @@ def _see(tool: Tool, code: int, last: bytes, hide: Sequence[str]) -> None:
 
 
 def publish(draft: Path, file: Path) -> None:
-    """What was written is on the disk before it has its name."""
+    """Rename a finished draft into place, on the disk before this returns. Raises ServiceError; blocks."""
     try:
-        for path in (draft, file.parent):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            if path == draft:
-                draft.rename(file)
+        files.publish(draft, file)
     except OSError as error:
         raise ServiceError(f"cannot write {file}: {error.strerror}") from error
 
@@ -98,9 +92,9 @@ def publish(draft: Path, file: Path) -> None:
 async def _start(program: str, tool: Tool, *, talks: bool) -> asyncio.subprocess.Process:
     leash = shutil.which("setpriv")
     argv = (program, *tool.argv[1:])
-    with ExitStack() as files:
-        into = files.enter_context(new(tool.into)) if tool.into else None
-        out_of = files.enter_context(readable(tool.out_of)) if tool.out_of else None
+    with ExitStack() as opened:
+        into = opened.enter_context(new(tool.into)) if tool.into else None
+        out_of = opened.enter_context(readable(tool.out_of)) if tool.out_of else None
         return await asyncio.create_subprocess_exec(
             *((leash, "--pdeathsig", "KILL", "--", *argv) if leash else argv),
             cwd="/",

@@ -12,6 +12,7 @@ from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
+from reconciler.linux.files import replace_file
 from reconciler.linux.processes import APP_MARK, INSTANCE_MARK, REVISION_MARK, STATE_MARK
 from reconciler.planning.desired import Json, Revision
 
@@ -75,9 +76,7 @@ def write_config(revision: Revision, code: Code, places: InstancePaths) -> Path:
     config = directory / CONFIG_NAME
     text = config_text(revision, code, places)
     if not config.exists() or config.read_text(encoding="utf-8") != text:
-        draft = config.with_suffix(".draft")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(config)
+        replace_file(config, text, mode=0o644, durable=False)
     return config
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from reconciler.linux.files import replace_file
 from reconciler.serving.gate_figures import SPANS, VERSION
 
 _FORMAT = struct.Struct(f"QQdd{5 * SPANS}Q")
@@ -134,9 +135,7 @@ class _Ledger:
             "seconds": self.figures.seconds,
             "instances": self.named,
         }
-        draft = directory / f".{_LEDGER}.draft"
-        draft.write_text(json.dumps(told), encoding="ascii")
-        draft.replace(directory / _LEDGER)
+        replace_file(directory / _LEDGER, json.dumps(told), durable=False)
 
 
 def _of_worker(path: Path) -> Figures:

@@ -10,6 +10,8 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+from reconciler.linux.files import replacing
+
 _INSTANCE = """
 CREATE TABLE instance (
     id TEXT PRIMARY KEY, app TEXT NOT NULL, revision TEXT NOT NULL, build TEXT NOT NULL,
@@ -82,17 +84,8 @@ def copy_of(file: Path, version: int) -> Path:
 
 def _keep_copy(database: sqlite3.Connection, copy: Path) -> None:
     """Either the whole copy is there under its name or none; what is in it is for its owner alone."""
-    draft = copy.with_name(f"{copy.name}.draft")
-    draft.unlink(missing_ok=True)
-    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    with contextlib.closing(sqlite3.connect(draft)) as opened:
-        database.backup(opened)
-        opened.execute("PRAGMA journal_mode=DELETE")  # all in one file
-    for place in (draft, draft.parent):
-        descriptor = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if place == draft:
-            draft.replace(copy)
+    with replacing(copy) as draft:
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        with contextlib.closing(sqlite3.connect(draft)) as opened:
+            database.backup(opened)
+            opened.execute("PRAGMA journal_mode=DELETE")  # all in one file

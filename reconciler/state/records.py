@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from reconciler.linux.files import replace_file
 from reconciler.planning.desired import Address, Source
 from reconciler.state.database import Database
 from reconciler.state.migrations import NEWEST, migrate, version_of
@@ -127,9 +128,7 @@ def state_id(state: Path) -> str:
         if known:
             return known
     drawn = secrets.token_hex(8)
-    draft = place.with_suffix(".draft")
-    draft.write_text(drawn, encoding="ascii")
-    draft.replace(place)
+    replace_file(place, drawn)
     return drawn
 
 
