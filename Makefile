@@ -20,7 +20,7 @@ help:
 	@echo "make mutants put deliberate mistakes into deciding and retrying, and see the tests catch each"
 	@echo "make fuzz    try what reads strangers' files with invented ones, each for SECONDS=60"
 	@echo "make soak    50 apps under random edits, crashes and deploys for MINUTES=60; then: what failed, what leaked"
-	@echo "make bench   measure it beside its peers (CASES=\"drop idle\" for some), and write docs/performance.md"
+	@echo "make bench   measure it beside its peers (CASES=\"drop idle\" for some), and write docs/evidence/performance.md"
 	@echo "make lock    resolve the locked packages again"
 	@echo "make release build what is released into dist/, from a tagged commit that passes make test"
 	@echo "make clean   make stop, and remove everything make has made"

@@ -15,7 +15,7 @@ from benchmarks.setting import setting
 
 _ROOT = Path(__file__).parent.parent
 _USAGE = """python -m benchmarks [--quick] [--peers NAME,…] [CASE…]   the cases, all of them without a name
-       python -m benchmarks report                               docs/performance.md, of the last results
+       python -m benchmarks report                               docs/evidence/performance.md, of the last results
        python -m benchmarks STUDY [ITS OPTIONS]"""
 
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     if asked.case == ["report"]:
         from benchmarks import report
 
-        print(report.write(asked.results, _ROOT / "docs"))
+        print(report.write(asked.results, _ROOT / "docs" / "evidence"))
         return 0
     unknown = [name for name in asked.case if name not in (*CASES, *LONG)]
     if unknown:

@@ -1,4 +1,4 @@
-"""docs/performance.md out of the last results: what was measured, how, every figure, and where ours is not ahead."""
+"""Write docs/evidence/performance.md from the last results: cases, figures, and where reconciler is behind."""
 
 import re
 import textwrap
@@ -13,13 +13,14 @@ from benchmarks.known import CASES, LONG, case
 
 _TOP = """# Performance
 
-What this costs and how quick it is, measured beside gunicorn started by hand and the programs that people run gunicorn
-with. `make bench` measures all of it again, in one run on one machine, each contender in turn with the others, and
-writes this page. `python -m benchmarks drop` measures one case; every sample is in `benchmarks/results/`.
+The cost and speed of reconciler, measured beside gunicorn started by hand and the programs that people run gunicorn
+with. `make bench` measures everything again, in one run on one machine, each contender in turn with the others, and
+writes this page. `python -m benchmarks drop` measures one case and keeps its samples below `benchmarks/results/`, which
+is not part of the repository.
 
-A cell is the median, with the least and the most. Every contender runs the same app with the same gunicorn and one
-worker, the way its users would (a column says how it is asked); uWSGI Emperor can only run uWSGI. Where a contender has
-no row it cannot do what is measured, and a line below the table says why.
+A cell is the median, with minimum and maximum. Every contender runs the same app with the same gunicorn and one worker,
+the way its users would (a column shows how); uWSGI Emperor can only run uWSGI. A contender without a row cannot do what
+is measured, and a line below the table says why.
 """
 
 
@@ -51,7 +52,7 @@ def write(place: Path, docs: Path) -> Path:
 
 
 def _machine(parts: Sequence[_Part]) -> str:
-    lines = ["## Where this was measured", ""]
+    lines = ["## Environment", ""]
     machines = [part.found["machine"] for part in parts]
     for cpu, cores, memory, kernel, python in dict.fromkeys(
         (each["cpu"], each["cores"], each["memory_gib"], each["kernel"], each["python"]) for each in machines
@@ -80,13 +81,13 @@ def _bounds(parts: Sequence[_Part]) -> str:
         for part in parts
         for each in part.found["bounds"]
     ]
-    table = tables.as_markdown(["", "what is asked of it", "measured", ""], body)
-    return f"## What is asked of it\n\n{table}\n"
+    table = tables.as_markdown(["", "target", "measured", ""], body)
+    return f"## Targets\n\n{table}\n"
 
 
 def _behind(parts: Sequence[_Part]) -> str:
     """Whatever anybody else does better, and every bound that is missed."""
-    lines = ["## Where we lose", ""]
+    lines = ["## Where reconciler is behind", ""]
     for part in parts:
         lost = [
             f"- {part.case.name}: {each['says']}: {each['measured']}"
@@ -98,7 +99,7 @@ def _behind(parts: Sequence[_Part]) -> str:
         if lost and part.case.because:
             lost += ["", _wrapped(part.case.because), ""]
         lines += lost
-    return "\n".join([*lines, *([] if len(lines) > 2 else ["Nowhere, of what was measured."]), ""])
+    return "\n".join([*lines, *([] if len(lines) > 2 else ["Nowhere in these measurements."]), ""])
 
 
 def _lost(part: _Part, what: str) -> list[str]:

@@ -51,18 +51,17 @@ CASE = Case(
     name="cold",
     title="Many apps from cold to all serving, and their memory",
     measures=(
-        "10, 50 and 200 apps are configured (and staged) and nothing runs, as after a boot; then the manager is "
-        "started, until every port has answered. By hand, a loop starts all in the background at once, and once "
-        "more with as many on their way at a time as our daemon has. Memory is the proportional share (PSS) of "
-        "all processes, templates included with our apps, two seconds later."
+        "10, 50 and 200 apps are configured and staged, and nothing runs, as after a boot. The manager starts, and "
+        "the clock runs until every port has answered. By hand, a loop starts all apps in the background at once, and"
+        " in a second contender as many at a time as our daemon does. Memory is the proportional share (PSS) of all "
+        "processes two seconds later; our fork servers are counted with our apps."
     ),
     bounds=(*(ratio_at_most(serving(size), AFewAtATime.name, _BOUND) for size in _SIZES),),
     plotted=(serving(200), per_app(200)),
     because=(
-        "Before the first app a Python with the daemon's modules is started (0.25 s: a third of that makes "
-        "dataclasses), and then a template that has imported gunicorn (0.2 s), from which every app is forked. "
-        "With ten apps on two cores that is most of the time; from some thirty on it is paid back. uWSGI has no "
-        "interpreter to start for each app."
+        "Before the first app, a Python with the daemon's modules starts (0.25 s, a third of it for creating "
+        "dataclasses), and then a fork server that imports gunicorn (0.2 s). With ten apps on two cores that is most "
+        "of the time; from about thirty apps on it pays off. uWSGI starts no interpreter per app."
     ),
     run=run,
 )

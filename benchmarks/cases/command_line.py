@@ -47,8 +47,8 @@ CASE = Case(
     name="command_line",
     title="The command line",
     measures=(
-        "`status` of a running daemon with 20 apps and `--help`, from starting the process to its end, 30 times "
-        "in turn with a Python that does nothing."
+        "`status` of a running daemon with 20 apps, and `--help`, from starting the process to its end, 30 times in "
+        "turn with a Python that does nothing."
     ),
     bounds=(at_most(_time_of("status"), _BOUND_MS, "ms"), at_most(_time_of("--help"), _BOUND_MS, "ms")),
     run=run,

@@ -61,8 +61,8 @@ CASE = Case(
     title="A killed master, to its successor's first answer",
     measures=(
         "The first process of an app with one worker is killed (SIGKILL), 20 times, in turn. A client opens a "
-        "connection every 2 ms. Its worker may answer for a while as an orphan: what counts is an answer by "
-        "another one. By hand, whoever starts it again loses no time in noticing, and kills the orphan first."
+        "connection every 2 ms. The worker may answer for a while as an orphan; only an answer of another worker "
+        "counts. By hand, the restart loses no time in noticing, and kills the orphan first."
     ),
     bounds=(ahead(_WHAT), Bound(says="no connection refused by ours", check=_none_refused)),
     plotted=(_WHAT,),

@@ -80,17 +80,16 @@ CASE = Case(
     name="deploy",
     title="Deploys under load",
     measures=(
-        "200 requests a second, each on a new connection, to an app with one worker. Six times its code is "
-        "replaced by a new version, and the manager told the way its users do; two seconds after the first answer "
-        "of the new code comes the next. The percentile is of the requests that were answered; there is none where "
-        "more than one in a hundred failed."
+        "200 requests per second, each on a new connection, to an app with one worker. Its code is replaced six "
+        "times, and the manager is notified the way its users do it; the next replacement follows two seconds after "
+        "the first answer of the new code. The percentile covers the requests that were answered; it is omitted where"
+        " more than one in a hundred failed."
     ),
     bounds=(Bound(says="no request of ours fails", check=_none_failed),),
     plotted=(_FAILED, _BUSY, _TAKEN),
     because=(
-        "A new instance is started, asked how it is, and given the listener before the old one is told to finish; "
-        "gunicorn that is told by HUP to reload replaces its workers at once, whether or not the new ones can "
-        "serve."
+        "A new instance is started and probed, and receives the listener before the old one is told to finish. "
+        "gunicorn replaces its workers at once on HUP, whether or not the new ones can serve."
     ),
     run=run,
 )

@@ -28,11 +28,11 @@ def run(setting: Setting) -> Figures:
 
 CASE = Case(
     name="drop",
-    title="A new app, from being asked for to its first answer",
+    title="A new app, from saving its configuration to its first answer",
     measures=(
-        "Every manager runs and serves two apps. In turn, 20 times, each is asked for one more, at a random phase "
-        "of its own timers, the way its users do it; the command they give is part of the time. The environment "
-        "is there already. A client tries the port every half millisecond."
+        "Every manager runs and serves two apps. In turn, 20 times, each gets one more, at a random phase of its own "
+        "timers and the way its users do it; the command they run is part of the time. The environment exists "
+        "already. A client tries the port every half millisecond."
     ),
     bounds=(ahead(_WHAT),),
     plotted=(_WHAT,),

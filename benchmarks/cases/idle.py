@@ -65,19 +65,19 @@ def _below_supervisord(size: int) -> Bound:
 
 CASE = Case(
     name="idle",
-    title="The manager while nothing happens",
+    title="The idle manager",
     measures=(
-        "10, 50 and 200 apps serve and nobody asks anything. Processor time of all processes that are there for "
-        "managing (for runit and s6 one an app) over 60 s, and their memory (PSS). As many managers are watched "
-        "at the same time as there is memory for. The Emperor looks at its directory every second here, three "
-        "times as often as by default."
+        "10, 50 and 200 apps serve, and no request arrives. Processor time over 60 s and memory (PSS) of all "
+        "processes that only manage; with runit and s6 that is one per app. As many managers are measured at the same"
+        " time as fit into memory. Here the Emperor reads its directory every second, three times as often as by "
+        "default."
     ),
     bounds=(*(_below_supervisord(size) for size in _SIZES), at_most(memory(200), 45, "MB")),
     plotted=(cpu(200), memory(200)),
     because=(
-        "A Python with asyncio and its ssl is 11 MB, validating manifests with their schema 3 MB, the code of the "
-        "daemon 5 MB, the keeper of the listeners, a process of its own, 5 MB: 36 MB are there before the first "
-        "app. runit and s6 are written in C, and know nothing of sources, environments or health."
+        "A Python with asyncio and ssl takes 11 MB, validating manifests with their schema 3 MB, the daemon's code 5 "
+        "MB, and the keeper, a process of its own, 5 MB: 36 MB before the first app. runit and s6 are written in C "
+        "and do not handle sources, environments or health."
     ),
     run=run,
 )

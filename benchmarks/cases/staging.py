@@ -173,10 +173,10 @@ _BOUNDS: tuple[Bound, ...] = (
     at_most(_SAME, 0.1, "s"),
 )
 _MEASURES = (
-    f"An edited app is staged, without the copy of its source, on Python {_PYTHON}: with empty caches, with "
-    "full ones but no such environment, and with the environment in the store. Beside it, the same "
-    "interpreter and requirements by `virtualenv` (without seed packages, for uv) and the installer, each "
-    "with a cache of its own, in turn."
+    f"An edited app is staged, without the copy of its source, on Python {_PYTHON}: with empty caches, with full "
+    "caches but no such environment, and with the environment in the store. Beside it, the same interpreter and "
+    "requirements by `virtualenv` (without seed packages, for uv) and the installer, each with its own cache, in "
+    "turn."
 )
 
 SEVEN = Case(

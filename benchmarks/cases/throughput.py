@@ -101,10 +101,11 @@ CASE = Case(
     name="throughput",
     title="Throughput",
     measures=(
-        "`wrk` with two kept connections asks an app with one sync worker: through us, through us with the access "
-        "log that is on by default, and two gunicorns by hand (the second one shows how much the same thing "
-        "differs from itself), in turn. Then, for three worker classes, gunicorn with our configuration with and "
-        "without counting requests; counting is also timed by itself, beside the processor time of a request."
+        "`wrk` with two kept-alive connections requests an app with one sync worker: under reconciler, under "
+        "reconciler with the access log that is on by default, and under two gunicorns started by hand (the second "
+        "shows how much identical setups differ), in turn. Then, for three worker classes, gunicorn with our "
+        "configuration, with and without counting requests. Counting is also timed by itself, beside the processor "
+        "time of a request."
     ),
     bounds=(
         Bound(says="no measurable loss to gunicorn by hand, with requests counted", check=_within_noise),

@@ -78,12 +78,12 @@ def _at_rest(pid: int) -> None:
 
 CASE = Case(
     name="unchanged",
-    title="Looking at apps of which nothing has changed",
+    title="Observing apps of which nothing has changed",
     measures=(
-        "100, 1,000 and 10,000 lazy apps are staged and asleep. All are woken at once, five times, through the "
-        "pipe on which workers ring; processor time of the daemon until it is at rest again, by the number of "
-        "apps. Then `validate` and `plan` of the same manifests, start of the command included. The others are "
-        "not compared: each app costs them at least a process."
+        "100, 1,000 and 10,000 lazy apps are staged and sleeping. All are woken at once, five times, through the "
+        "wake-up pipe that workers use; measured is the daemon's processor time until it is idle again, divided by "
+        "the number of apps. Then `validate` and `plan` of the same manifests, start of the command included. Other "
+        "managers are not compared: each app costs them at least a process."
     ),
     bounds=(
         at_most(per_app(10_000), 20, "µs"),
@@ -91,9 +91,9 @@ CASE = Case(
         at_most(command_of("validate", 10_000), 10, "s"),
     ),
     because=(
-        "By cProfile two fifths of a wake are spent on observing the app, one quarter on waking its task. It is "
-        "17 to 20 µs with 1,000 apps; with 10,000 the daemon holds 350 MB, which no cache of the processor does, "
-        "and a collection of all its objects that falls into a round takes half a second."
+        "According to cProfile, two fifths of a wake-up go into observing the app and one quarter into waking its "
+        "task. A wake-up takes 17 to 20 µs with 1,000 apps. With 10,000, the daemon holds 350 MB, which exceeds any "
+        "processor cache, and a garbage collection during a round takes half a second."
     ),
     run=run,
 )

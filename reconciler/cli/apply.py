@@ -16,6 +16,7 @@ from reconciler.state.paths import StatePaths
 if TYPE_CHECKING:
     from reconciler.convergence.converge import Report
     from reconciler.manifests.catalog import Catalog
+    from reconciler.planning.subject import Subject
 
 _TRIES = 3
 
@@ -47,8 +48,9 @@ class ApplyProgress:
         self._console.widen(self._known)
         self._check()
 
-    def tell(self, name: str, report: "Report | None") -> None:
-        """Note how an app stands, and print what is new about it."""
+    def tell(self, subject: "Subject", report: "Report | None") -> None:
+        """Note how an app or a service stands, and print what is new about it."""
+        name = str(subject)
         if report is None:
             self.last.pop(name, None)
             self._console.app(name, "removed")

@@ -12,6 +12,7 @@ from reconciler.cli.options import DURATION, examples, json_option, paths_in_use
 from reconciler.inspection.printable import json_text, plain
 
 if TYPE_CHECKING:
+    from reconciler.planning.subject import Subject
     from reconciler.state.journal import Event, Journal
 
 _POLL_S = 0.5
@@ -57,22 +58,31 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     paths = paths_in_use(state)
     with reading(paths), contextlib.closing(open_database(paths.database, read_only=True)) as database:
         journal = Journal(database)
+        subject = None if app is None else _subject_of(app)
         if lines is None:
             lines = 50 if since is None else _EVERYTHING
         begin = 0.0 if since is None else time.time() - since  # noqa: TID251  compared with what people are shown
-        newest = journal.newest(app, max(lines, 1), since=begin, kinds=kinds)
+        newest = journal.newest(subject, max(lines, 1), since=begin, kinds=kinds)
         _print(newest[len(newest) - lines :] if lines < len(newest) else newest, as_json)
         if app is not None and not newest and not kinds and since is None:
             click.echo(f"nothing ever happened to an app named '{plain(app)}'", err=True)
         if follow:
             with contextlib.suppress(KeyboardInterrupt):
-                _follow(journal, app, newest[-1].id if newest else 0, kinds, as_json)
+                _follow(journal, subject, newest[-1].id if newest else 0, kinds, as_json)
 
 
-def _follow(journal: "Journal", app: str | None, last: int, kinds: Sequence[str], as_json: bool) -> None:
+def _subject_of(name: str) -> "Subject":
+    """Return the app of this name, or the service of `service/NAME`."""
+    from reconciler.planning.subject import Subject
+
+    kind, _, service = name.partition("/")
+    return Subject("service", service) if kind == "service" and service else Subject("app", name)
+
+
+def _follow(journal: "Journal", subject: "Subject | None", last: int, kinds: Sequence[str], as_json: bool) -> None:
     while True:
         time.sleep(_POLL_S)
-        newer = journal.newest(app, _AT_ONCE, last, kinds=kinds)
+        newer = journal.newest(subject, _AT_ONCE, last, kinds=kinds)
         _print(newer, as_json)
         last = newer[-1].id if newer else last
 

@@ -17,6 +17,7 @@ import click
 
 from reconciler.cli.options import paths_of, reading, state_option
 from reconciler.inspection.printable import counted
+from reconciler.planning.subject import Subject
 from reconciler.state.lock import AlreadyRunning, acquire, holder
 from reconciler.state.paths import StatePaths
 
@@ -197,7 +198,12 @@ def _settle(paths: StatePaths, database: "Database", known: "dict[str, InstanceR
         records.drop_instance(record.id)
         request_counters.keep(paths.readiness(record.app) / record.id)
         shutil.rmtree(paths.readiness(record.app) / record.id, ignore_errors=True)
-        journal.write(record.app, "stopped", f"gunicorn {record.pid or 0} stopped", "everything here was told to stop")
+        journal.write(
+            Subject("app", record.app),
+            "stopped",
+            f"gunicorn {record.pid or 0} stopped",
+            "everything here was told to stop",
+        )
     now = time.time()  # noqa: TID251  shown to people, never subtracted
     for name, standing in records.app_statuses().items():
         if any(record.app == name for record in known.values()):

@@ -20,10 +20,11 @@ def command(settings: Settings, test: bool, as_json: bool) -> None:  # noqa: ARG
     from reconciler.notifications.delivery import Delivery
     from reconciler.notifications.digest import Entry
     from reconciler.notifications.transports import NotSent
+    from reconciler.planning.subject import HOST
 
     if not settings.notifications:
-        raise click.ClickException("the host's settings name nobody to notify: see 'notifications' in docs/host.md")
-    item = Entry(app="", severity="well", text="a test message, asked for with 'reconciler notify --test'")
+        raise click.ClickException("the host's settings name nobody to notify: see docs/howto/notify.md")
+    item = Entry(subject=HOST, severity="healthy", text="a test message, asked for with 'reconciler notify --test'")
     results: list[dict[str, str | bool]] = []
     for target in settings.notifications:
         try:

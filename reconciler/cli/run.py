@@ -19,6 +19,7 @@ from reconciler.settings.settings import Settings
 if TYPE_CHECKING:
     from reconciler.convergence.converge import Report
     from reconciler.daemon.daemon import Daemon
+    from reconciler.planning.subject import Subject
     from reconciler.state.journal import Event
 
 _ALARMING = frozenset(("failed", "exited"))
@@ -103,20 +104,21 @@ class Teller:
         self._settled: dict[str, tuple[str, str | None]] = {}
         self._failed: dict[str, str] = {}
 
-    def told(self, name: str, report: "Report | None") -> None:
-        """How an app stands now; None once it is gone."""
+    def told(self, subject: "Subject", report: "Report | None") -> None:
+        """Take the newest report on an app or a service; None once it is gone."""
+        name = str(subject)
         if report is None:
             self._settled.pop(name, None)
         elif is_under_way(report):
             if self._phases.worth_saying(name, report, time.monotonic()):
-                self._say(name, report.state, phase_of(report))
+                self._say(subject, report.state, phase_of(report))
             return
         elif report.settled and self._settled.get(name) != (report.state, report.wanted):
             self._settled[name] = (report.state, report.wanted)
             self._failed.pop(name, None)
-            app = self._daemon.catalog.apps.get(name)
+            app = self._daemon.catalog.apps.get(name) if subject.kind == "app" else None
             at = f" at http://{app.address}/" if app is not None and report.state == "running" else ""
-            self._say(name, report.state, f"{report.state}{at}")
+            self._say(subject, report.state, f"{report.state}{at}")
         self._phases.over(name)
 
     def happened(self, event: "Event") -> None:
@@ -124,18 +126,18 @@ class Teller:
         from dataclasses import replace
 
         if is_terminal() and event.kind == "failed":
-            if self._failed.get(event.app) == event.text:
+            if self._failed.get(str(event.subject)) == event.text:
                 event = replace(event, text="the same again")
             else:
-                self._failed[event.app] = event.text
+                self._failed[str(event.subject)] = event.text
         if not is_terminal() or event.kind != "listening":  # its URL is told once something answers there
             _print(event)
 
-    def _say(self, name: str, kind: str, text: str) -> None:
+    def _say(self, subject: "Subject", kind: str, text: str) -> None:
         from reconciler.state.journal import Event
 
         at = time.time()  # noqa: TID251  shown to people, never subtracted
-        _print(Event(id=0, at=at, app=name, kind=kind, text=text, cause=""))
+        _print(Event(id=0, at=at, subject=subject, kind=kind, text=text, cause=""))
 
 
 def _print(event: "Event") -> None:
@@ -154,7 +156,7 @@ def _lines(event: "Event") -> Iterator[str]:
         return
     at = time.strftime("%H:%M:%S", time.localtime(event.at))
     why = f" ({event.cause})" if event.cause else ""
-    who = f"{event.app}  " if event.app else ""
+    who = f"{event.subject}  " if event.subject.kind != "host" else ""
     colour = "red" if event.kind in _ALARMING else STATE_COLOURS["running"] if event.kind == "running" else None
     for line in wrapped(plain(f"{at}  {who}{event.text}{why}"), width(), _MARGIN):
         yield styled(line, fg=colour)

@@ -51,6 +51,7 @@ def open_service(name: str, settings: Settings) -> Iterator[OpenService]:
 
 def record_event(paths: StatePaths, name: str, kind: "EventKind", text: str) -> None:
     """Write into the journal what was done beside the daemon, when that can be written."""
+    from reconciler.planning.subject import Subject
     from reconciler.state.journal import Journal
     from reconciler.state.records import OtherVersion, open_database
 
@@ -58,4 +59,4 @@ def record_event(paths: StatePaths, name: str, kind: "EventKind", text: str) -> 
         contextlib.suppress(sqlite3.Error, OtherVersion),
         contextlib.closing(open_database(paths.database)) as database,
     ):
-        Journal(database).write(f"service {name}", kind, text, "asked for on the command line")
+        Journal(database).write(Subject("service", name), kind, text, "asked for on the command line")

@@ -16,7 +16,7 @@ Asked: TypeAlias = Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What to tell an operator about an app or a service.
+    """What to tell an operator about an app or a service: a message for people, a reason for programs.
 
     `next_try_at` is monotonic seconds, None when nothing is being retried; `failures` counts the tries that failed in
     a row, the last of them just now when `failed_now`; `settled` means that nothing is left to do.
@@ -24,6 +24,7 @@ class Report:
 
     state: str
     message: str = ""
+    reason: str = ""
     wanted: str | None = None
     next_try_at: float | None = None
     failures: int = 0

@@ -32,6 +32,7 @@ from reconciler.manifests.reader import read_directory
 from reconciler.metrics.counters import Counters
 from reconciler.metrics.instrumented_world import InstrumentedWorld
 from reconciler.planning.apps.observed import Observed
+from reconciler.planning.subject import HOST, Subject
 from reconciler.services.records import ServiceRecords
 from reconciler.services.types.user_provided.files import files_of
 from reconciler.services.world import ServiceWorld
@@ -55,14 +56,14 @@ _AGAIN_S = 5.0
 class Daemon:
     """Every part of one running daemon, inside one task group.
 
-    `told` are called with every report on an app, and with None once an app is gone for good.
+    `report_listeners` are called with every report on an app or a service, and with None once it is gone for good.
     """
 
     def __init__(self, settings: Settings, database: Database, tasks: asyncio.TaskGroup, *, lost: bool = False) -> None:
         self.settings = settings
         self.records = Records(database)
         self.journal = Journal(database, keep=settings.events_kept)
-        self.report_listeners: list[Callable[[str, Report | None], None]] = []
+        self.report_listeners: list[Callable[[Subject, Report | None], None]] = []
         self._tasks = tasks
         self._lost = lost
         boot = boot_id()
@@ -161,7 +162,7 @@ class Daemon:
         files = Files(watch, self._suspect_file, self.settings.quiet_s)
         control = Control(self.settings.paths.control, OperatorRequests(self).grant)
         await control.open()
-        door = WebProcess(self.settings, lambda text, cause: self.journal.write("", "daemon", text, cause))
+        door = WebProcess(self.settings, lambda text, cause: self.journal.write(HOST, "daemon", text, cause))
         door.open()
         with (
             contextlib.closing(directory),
@@ -198,7 +199,7 @@ class Daemon:
     def request(self, name: str, wish: OperatorRequest, text: str, who: str) -> None:
         """Do what an operator asks for once."""
         self._host.request(name, wish)
-        self.journal.write(name, "request", text, f"asked for by {who}")
+        self.journal.write(Subject("app", name), "request", text, f"asked for by {who}")
         self._controller.wake(name)
 
     def rotate(self, service: str, app: str | None, who: str) -> tuple[str, ...]:
@@ -206,13 +207,13 @@ class Daemon:
         apps = self.services.rotate(service, app)
         if apps:
             text = f"new credentials for {', '.join(apps)}"
-            self.journal.write(f"service {service}", "request", text, f"asked for by {who}")
+            self.journal.write(Subject("service", service), "request", text, f"asked for by {who}")
         return apps
 
     def rekey(self, who: str) -> int:
         """Encrypt what is stored with a new key; returns how many secrets there are. Raises Sealed."""
         count = self.services.rekey()
-        self.journal.write("", "secrets", f"{count} secrets are encrypted with a new key", f"asked for by {who}")
+        self.journal.write(HOST, "secrets", f"{count} secrets are encrypted with a new key", f"asked for by {who}")
         return count
 
     async def end_staging(self) -> None:
@@ -268,7 +269,7 @@ class Daemon:
                 pace=pace,
                 mask=redactor.redacted,
                 trouble=self.trouble,
-                failed=partial(self.journal.write, "", "daemon"),
+                failed=partial(self.journal.write, HOST, "daemon"),
             )
             self.report_listeners.append(notifier.on_report)
             self._tasks.create_task(notifier.run(), name=f"notify {target}")
@@ -276,7 +277,7 @@ class Daemon:
     def _prepare(self) -> None:
         ports = self._host.restore()
         if self._lost:
-            self.journal.write("", "daemon", "the state database was lost; what runs was found in the process table")
+            self.journal.write(HOST, "daemon", "the state database was lost; what runs was found in the process table")
             self.catalog = replace(self.catalog, leases={**ports, **self.catalog.leases})
         self._housekeeping.begin(self._tasks)
         doorbell = open_wakeup_pipe(self.settings.paths.wakeup_pipe)
@@ -308,7 +309,9 @@ class Daemon:
         except sqlite3.Error as error:
             if not self._unwritten:
                 text = f"cannot write down what the manifests ask for: {error}"
-                self.journal.write("", "daemon", text, "it is done all the same, and written down as soon as it can be")
+                self.journal.write(
+                    HOST, "daemon", text, "it is done all the same, and written down as soon as it can be"
+                )
             self._unwritten = True
         else:
             self._written, self._unwritten = self.catalog, False
@@ -322,13 +325,13 @@ class Daemon:
         except (OSError, RuntimeError, sqlite3.Error, MemoryError) as error:
             before, self._hindered = self._hindered, f"cannot {what}: {error}"
             if self._hindered != before:
-                self.journal.write("", "daemon", self._hindered, f"again every {_AGAIN_S:g} s")
+                self.journal.write(HOST, "daemon", self._hindered, f"again every {_AGAIN_S:g} s")
 
     def _tell_unwatched(self, problems: list[WatchProblem | None]) -> None:
         """Say once that changes are found by looking, because the kernel watches no more for us."""
         problem = next((each.text for each in problems if each is not None and each.failure.is_limit), "")
         if problem and not self._unwatched:
-            self.journal.write("", "daemon", problem, f"until then changes are looked for every {_AGAIN_S:g} s")
+            self.journal.write(HOST, "daemon", problem, f"until then changes are looked for every {_AGAIN_S:g} s")
         self._unwatched = problem
 
     def _wake(self, name: str) -> None:
@@ -363,11 +366,11 @@ class Daemon:
     def _tell_service(self, name: str, report: Report | None) -> None:
         """How a service stands, to whoever waits for everything."""
         for tell in self.report_listeners:
-            tell(f"service {name}", report)
+            tell(Subject("service", name), report)
 
     def _note_secrets(self, app: str, text: str) -> None:
         with contextlib.suppress(sqlite3.Error):  # a full disk costs the journal a line, never an app its start
-            self.journal.write(app, "secrets", text)
+            self.journal.write(Subject("app", app), "secrets", text)
 
     def _uses_of_files(self) -> frozenset[Use]:
         """Every file that an app's variables or a service's credentials come from, and which of those."""
@@ -400,13 +403,13 @@ class Daemon:
 
     def _tell_problems(self, before: Catalog, after: Catalog) -> None:
         if after.notice and after.notice != before.notice:
-            self.journal.write("", "manifest", after.notice)
+            self.journal.write(HOST, "manifest", after.notice)
         for file, entry in after.files.items():
             known = before.files[file].problems if file in before.files else ()
             stays = "its last good content stays in force" if entry.names else "nothing of it is in force"
             for problem in entry.problems:
                 if problem not in known:
-                    self.journal.write("", "manifest", f"refused: {problem}", stays)
+                    self.journal.write(HOST, "manifest", f"refused: {problem}", stays)
 
     def _seconds_to_next_look(self) -> float:
         at, longest_s = self.catalog.recheck_at, self.settings.rescan_s
@@ -438,7 +441,7 @@ class Daemon:
                 self._wake(name)
                 changed = False
             if changed:
-                self.journal.write(name, "source", "its source changed")
+                self.journal.write(Subject("app", name), "source", "its source changed")
                 self._wake(name)
             again = self._refreshing[name]
         del self._refreshing[name]
@@ -449,7 +452,7 @@ class Daemon:
         return "" if staged is None else staged.because
 
     def _note_launch(self, name: str, what: str) -> None:
-        self.journal.write(name, "started", what)
+        self.journal.write(Subject("app", name), "started", what)
 
     def _on_report(self, name: str, report: Report | None) -> None:
         self.services.on_app_report(name)
@@ -457,7 +460,7 @@ class Daemon:
             self._freed.add(name)
             self._look_now.set()
         for tell in self.report_listeners:
-            tell(name, report)
+            tell(Subject("app", name), report)
 
     async def _warm_up(self) -> None:
         with contextlib.suppress(OSError, subprocess.SubprocessError):  # whatever it is, the first build will say so

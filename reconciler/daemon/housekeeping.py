@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from reconciler.host.assembly import collect
 from reconciler.linux.processes import Orphans
+from reconciler.planning.subject import HOST
 from reconciler.serving import logs
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.gunicorn import InstancePaths
@@ -75,7 +76,7 @@ class Housekeeping:
             with contextlib.suppress(OSError):
                 removed = await asyncio.to_thread(collect, self._settings, self._stager)
                 if removed:
-                    self._journal.write("", "removed", f"environments that nothing needs: {', '.join(removed)}")
+                    self._journal.write(HOST, "removed", f"environments that nothing needs: {', '.join(removed)}")
 
     async def _tend(self) -> None:
         """End templates nothing needs."""

@@ -15,6 +15,7 @@ from reconciler.daemon.summary import HostSummary
 from reconciler.linux.processes import adopt_orphans, keep_descriptors
 from reconciler.linux.systemd import ServiceManager
 from reconciler.manifests.catalog import Catalog
+from reconciler.planning.subject import HOST, Subject
 from reconciler.settings.settings import Settings
 from reconciler.state.database import Database
 from reconciler.state.lock import acquire
@@ -104,7 +105,7 @@ async def run(settings: Settings, started: Callable[[Daemon], None], *, stop_app
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look_now)
         daemon.report_listeners.append(standing.tell)
-        daemon.journal.write("", "daemon", f"started, pid {os.getpid()}")
+        daemon.journal.write(HOST, "daemon", f"started, pid {os.getpid()}")
         started(daemon)
         tasks.create_task(daemon.run(), name="follow the manifests")
         tasks.create_task(_tell_ready(manager, daemon), name="tell that it is ready")
@@ -114,7 +115,7 @@ async def run(settings: Settings, started: Callable[[Daemon], None], *, stop_app
         manager.stopping()
         if stop_apps:
             await daemon.stop_apps()
-        daemon.journal.write("", "daemon", "ended; so did the apps" if stop_apps else "ended; the apps go on")
+        daemon.journal.write(HOST, "daemon", "ended; so did the apps" if stop_apps else "ended; the apps go on")
 
 
 class Watcher(Protocol):
@@ -122,8 +123,8 @@ class Watcher(Protocol):
 
     done: asyncio.Event
 
-    def tell(self, name: str, report: Report | None) -> None:
-        """How an app stands now; None when it is gone for good."""
+    def tell(self, subject: Subject, report: Report | None) -> None:
+        """Take the newest report on an app or a service; None once it is gone."""
         ...
 
     def expect(self, names: frozenset[str]) -> None:

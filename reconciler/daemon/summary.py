@@ -1,31 +1,39 @@
-"""Reports on apps in; how all of them stand, in one line for a person, out."""
+"""Summarise the states of all apps and services in one line for people."""
 
 from collections import Counter
 
 from reconciler.convergence.converge import Report
+from reconciler.planning.subject import Subject, SubjectKind
 
 WORST_FIRST = (
-    "failing", "degraded", "invalid", "starting", "staging", "pending", "stopping", "maintenance", "running",
-    "sleeping", "stopped",
+    "failing", "degraded", "invalid", "starting", "staging", "pending", "stopping", "maintenance", "running", "ready",
+    "sleeping", "retained", "stopped",
 )  # fmt: skip
 
 
 class HostSummary:
-    """The last report's state of every app."""
+    """The last reported state of every app and service."""
 
     def __init__(self) -> None:
-        self._states: dict[str, str] = {}
+        self._states: dict[Subject, str] = {}
 
-    def tell(self, name: str, report: Report | None) -> None:
-        """How an app stands now; None once it is gone."""
+    def tell(self, subject: Subject, report: Report | None) -> None:
+        """Take the newest report; None once the app or service is gone."""
         if report is None:
-            self._states.pop(name, None)
+            self._states.pop(subject, None)
         else:
-            self._states[name] = report.state
+            self._states[subject] = report.state
 
     def line(self) -> str:
-        """Such as "3 apps: 1 failing, 2 running"."""
-        counts = Counter(self._states.values())
-        told = [f"{counts[state]} {state}" for state in WORST_FIRST if counts[state]]
-        apps = "1 app" if len(self._states) == 1 else f"{len(self._states)} apps"
-        return f"{apps}: {', '.join(told)}" if told else "no apps"
+        """Return such as `3 apps: 1 failing, 2 running; 1 service: 1 ready`."""
+        apps = self._counted("app")
+        services = self._counted("service") if any(subject.kind == "service" for subject in self._states) else ""
+        return f"{apps}; {services}" if services else apps
+
+    def _counted(self, kind: SubjectKind) -> str:
+        counts = Counter(state for subject, state in self._states.items() if subject.kind == kind)
+        number = counts.total()
+        if not number:
+            return f"no {kind}s"
+        parts = [f"{counts[state]} {state}" for state in WORST_FIRST if counts[state]]
+        return f"{number} {kind}{'' if number == 1 else 's'}: {', '.join(parts)}"

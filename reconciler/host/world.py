@@ -43,6 +43,7 @@ from reconciler.planning.apps.observed import ExternalInputs, Failure, Instance,
 from reconciler.planning.apps.plan import Plan, State, plan, state_when_failing
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired import Address, App, Build, Json, Revision
+from reconciler.planning.subject import Subject
 from reconciler.serving.gunicorn import Code, InjectedEnv, InstancePaths
 from reconciler.serving.instances import CannotStart, Instances
 from reconciler.serving.keeper import Keeper
@@ -287,6 +288,7 @@ class AppWorld:
             wanted=report.wanted or (before.wanted if before else None),
             since=before.since if before is not None and before.state == report.state else now,
             next_try_at=next_try_at,
+            reason=str(report.reason),
         )
         if standing == before:
             return
@@ -294,7 +296,7 @@ class AppWorld:
         with contextlib.suppress(sqlite3.Error):  # a full disk costs the display its freshness, nothing else
             self._records.set_app_status(name, standing)
         if report.failed_now:
-            self._record(name, "failed", report.message, f"try {report.failures}")
+            self._record(name, "failed", report.message, f"try {report.failures}", report.reason)
 
     def paths(self, name: str) -> InstancePaths:
         """Where an app's instances read and write."""
@@ -505,9 +507,9 @@ class AppWorld:
         self._record(name, "removed", "removed; its home directory and logs are kept", "no manifest asks for it")
         self._told(name, None)
 
-    def _record(self, name: str, kind: EventKind, text: str, cause: str = "") -> None:
+    def _record(self, name: str, kind: EventKind, text: str, cause: str = "", reason: str = "") -> None:
         with contextlib.suppress(sqlite3.Error):  # a full disk costs the journal a line, never an app its restart
-            self._journal.write(name, kind, text, cause)
+            self._journal.write(Subject("app", name), kind, text, cause, reason)
 
 
 @contextlib.asynccontextmanager

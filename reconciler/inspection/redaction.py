@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 
 from reconciler.planning.desired import App, Json
+from reconciler.planning.subject import Subject
 from reconciler.services.records import ServiceRecords
 from reconciler.staging.environments.installer_env import secrets
 from reconciler.staging.log import masked
@@ -32,9 +33,9 @@ class Redactor:
         self._asked = asked
         self._ours = ours
 
-    def redacted(self, subject: str, text: str) -> str:
-        """The text about an app, a service (`service NAME`), or the host (empty), as it may leave this host."""
-        app = self._asked().get(subject)
+    def redacted(self, subject: Subject, text: str) -> str:
+        """Return a text about a subject as it may leave this host."""
+        app = self._asked().get(subject.name) if subject.kind == "app" else None
         hidden = secrets(self._ours()) | secrets(self._opening(subject))
         if app is not None:
             hidden |= secrets(app.env) | frozenset(self._in_files(app))
@@ -53,12 +54,15 @@ class Redactor:
         except (VaultLocked, sqlite3.Error):  # what cannot be opened was given to nobody
             return
 
-    def _opening(self, subject: str) -> dict[str, str]:
+    def _opening(self, subject: Subject) -> dict[str, str]:
         """The texts in the credentials of an app or a service, by the name they have there."""
         found: dict[str, str] = {}
         for service in self._service_records.services():
             for grant in service.grants:
-                if grant.credentials is not None and subject in {grant.app, f"service {service.name}"}:
+                if grant.credentials is not None and subject in {
+                    Subject("app", grant.app),
+                    Subject("service", service.name),
+                }:
                     try:
                         credentials = self._service_records.credentials(grant.credentials)
                     except (VaultLocked, sqlite3.Error):

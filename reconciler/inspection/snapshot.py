@@ -47,7 +47,7 @@ class HostSnapshot:
     def __init__(self, paths: "StatePaths") -> None:
         self.paths = paths
         self.key_file: Path | None = None
-        self._database = open_database(paths.database, read_only=True)
+        self._database = open_database(paths.database)
         self.records = Records(self._database)
         self._boot = boot_id()
 
@@ -125,9 +125,7 @@ class HostSnapshot:
     @cached_property
     def service_records(self) -> ServiceRecords:
         """What is on record of services; nothing in it that is secret can be read before `key_file` is set."""
-        return ServiceRecords(
-            self._database, Vault(self._database, self.key_file or self.paths.state / "key"), read_only=True
-        )
+        return ServiceRecords(self._database, Vault(self._database, self.key_file or self.paths.state / "key"))
 
     def service_observer(
         self, settings: "Settings", services: Mapping[str, Service], apps: Mapping[str, App]

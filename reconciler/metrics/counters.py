@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.convergence.converge import Report
+from reconciler.planning.subject import Subject, SubjectKind
 
 BOUNDS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
 
@@ -35,25 +36,24 @@ class Counters:
         self._probes = probes
         self._began = clock()
         self._settled_at: float | None = None
-        self._unsettled: set[str] = set()
-        self._states: dict[str, str] = {}
+        self._unsettled: set[Subject] = set()
+        self._states: dict[Subject, str] = {}
         self._actions: Counter[tuple[str, str]] = Counter()
         self._durations: dict[str, Durations] = {}
         self._environments: Counter[str] = Counter()
         self._deaths: Counter[str] = Counter()
         self._handover = Durations()
 
-    def on_report(self, name: str, report: Report | None) -> None:
-        """How an app stands now; None when nothing of it is left."""
+    def on_report(self, subject: Subject, report: Report | None) -> None:
+        """Take the newest report on an app or a service; None once it is gone."""
         if report is None:
-            self._states.pop(name, None)
-            self._unsettled.discard(name)
-            self._deaths.pop(name, None)
-            for key in [key for key in self._probes if key[0] == name]:
-                del self._probes[key]
+            self._states.pop(subject, None)
+            self._unsettled.discard(subject)
+            if subject.kind == "app":
+                self._forget_app(subject.name)
         else:
-            self._states[name] = report.state
-            (self._unsettled.discard if report.settled else self._unsettled.add)(name)
+            self._states[subject] = report.state
+            (self._unsettled.discard if report.settled else self._unsettled.add)(subject)
         if not self._unsettled:
             self._settled_at = self._clock()
 
@@ -79,8 +79,10 @@ class Counters:
         now = self._clock()
         since = self._began if self._settled_at is None else self._settled_at
         return {
-            "states": dict(self._states),
-            "backlog": len(self._unsettled),
+            "states": self._states_of("app"),
+            "service_states": self._states_of("service"),
+            "backlog": sum(subject.kind == "app" for subject in self._unsettled),
+            "service_backlog": sum(subject.kind == "service" for subject in self._unsettled),
             "unsettled_s": now - since if self._unsettled or self._settled_at is None else 0.0,
             "actions": [[kind, outcome, count] for (kind, outcome), count in sorted(self._actions.items())],
             "durations": {kind: _json(each) for kind, each in sorted(self._durations.items())},
@@ -89,6 +91,14 @@ class Counters:
             "handover": _json(self._handover),
             "probes": [[app, well, count] for (app, well), count in sorted(self._probes.items())],
         }
+
+    def _forget_app(self, name: str) -> None:
+        self._deaths.pop(name, None)
+        for key in [key for key in self._probes if key[0] == name]:
+            del self._probes[key]
+
+    def _states_of(self, kind: SubjectKind) -> dict[str, str]:
+        return {subject.name: state for subject, state in self._states.items() if subject.kind == kind}
 
 
 def _json(durations: Durations) -> dict[str, Any]:

@@ -4,21 +4,28 @@ Each subject (an app, or "" for the host) is told of at most once in `every_s`, 
 All that is due at once is one message; what recovered before anybody may have heard of it is no news.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
-Severity: TypeAlias = Literal["well", "degraded", "failing"]
+from reconciler.planning.subject import HOST, Subject, SubjectKind
+
+Severity: TypeAlias = Literal["healthy", "degraded", "failing"]
 # What a target knows after a try that may have reached it: whatever comes next is news to it.
 Known: TypeAlias = Severity | Literal["unsure"]
 
 _TEXT_LIMIT = 500
+# By the word in the database; an earlier commit stored "well".
+_KNOWN: Mapping[str, Known] = {
+    "well": "healthy", "healthy": "healthy", "degraded": "degraded", "failing": "failing", "unsure": "unsure",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One line of a message. `changes` is how often it changed since it was last told of."""
 
-    app: str
+    subject: Subject
     severity: Severity
     text: str
     changes: int = 1
@@ -28,11 +35,11 @@ class Entry:
 class SubjectNews:
     """How one app or the host stands since `since`, and what was told of it at `told_at`; monotonic seconds."""
 
-    severity: Known = "well"
+    severity: Known = "healthy"
     text: str = ""
     since: float = float("-inf")
     changes: int = 0
-    told: Known = "well"
+    told: Known = "healthy"
     told_at: float = float("-inf")
 
 
@@ -42,35 +49,38 @@ class Digest:
 
     every_s: float
     settle_s: float
-    _subjects: dict[str, SubjectNews] = field(default_factory=dict)
+    _subjects: dict[Subject, SubjectNews] = field(default_factory=dict)
 
-    def restore(self, told: dict[str, Known]) -> None:
+    def restore(self, told: Mapping[str, str]) -> None:
         """What an earlier daemon told, which is how things are taken to stand until something else is known."""
-        for app, standing in told.items():
-            self._subjects[app] = SubjectNews(severity=standing, told=standing)
+        for key, severity in told.items():
+            known = _KNOWN.get(severity, "unsure")
+            self._subjects[_subject_of(key)] = SubjectNews(severity=known, told=known)
 
     def told(self) -> dict[str, Known]:
         """What of it a later daemon must know."""
-        return {app: subject.told for app, subject in self._subjects.items() if subject.told != "well"}
+        return {_key_of(subject): news.told for subject, news in self._subjects.items() if news.told != "healthy"}
 
-    def stands(self, app: str, standing: Severity, text: str, now: float) -> bool:
+    def stands(self, subject: Subject, standing: Severity, text: str, now: float) -> bool:
         """A subject stands so now; True when it did not before."""
-        before = self._subjects.get(app, SubjectNews())
+        before = self._subjects.get(subject, SubjectNews())
         if before.severity == standing:
-            self._subjects[app] = replace(before, text=text)
+            self._subjects[subject] = replace(before, text=text)
         else:
-            self._subjects[app] = replace(before, severity=standing, text=text, since=now, changes=before.changes + 1)
+            self._subjects[subject] = replace(
+                before, severity=standing, text=text, since=now, changes=before.changes + 1
+            )
         return before.severity != standing
 
-    def gone(self, app: str) -> None:
-        """Nothing is asked of the app any more, so nothing is to be told."""
-        self._subjects.pop(app, None)
+    def gone(self, subject: Subject) -> None:
+        """Drop a subject that is gone."""
+        self._subjects.pop(subject, None)
 
     def due(self, now: float) -> tuple[Entry, ...]:
         """What is to be told now, by name; the host first."""
         return tuple(
-            Entry(app=app, severity=s.severity, text=" ".join(s.text.split())[:_TEXT_LIMIT], changes=s.changes)
-            for app, s in sorted(self._subjects.items())
+            Entry(subject=subject, severity=s.severity, text=" ".join(s.text.split())[:_TEXT_LIMIT], changes=s.changes)
+            for subject, s in sorted(self._subjects.items(), key=lambda item: _order(item[0]))
             if s.severity != "unsure" and self._due_at(s) <= now
         )
 
@@ -82,18 +92,36 @@ class Digest:
     def trying(self, items: tuple[Entry, ...]) -> None:
         """These are about to be told, and from here on may have been."""
         for item in items:
-            self._subjects[item.app] = replace(self._subjects[item.app], told="unsure")
+            self._subjects[item.subject] = replace(self._subjects[item.subject], told="unsure")
 
     def tell(self, items: tuple[Entry, ...], now: float) -> None:
         """These were told; what changed meanwhile is news still."""
         for item in items:
-            subject = self._subjects.get(item.app)
-            if subject is not None:
-                left = max(0, subject.changes - item.changes)
-                self._subjects[item.app] = replace(subject, told=item.severity, told_at=now, changes=left)
+            news = self._subjects.get(item.subject)
+            if news is not None:
+                left = max(0, news.changes - item.changes)
+                self._subjects[item.subject] = replace(news, told=item.severity, told_at=now, changes=left)
 
     def _due_at(self, subject: SubjectNews) -> float:
-        flapped = subject.changes > 1 and subject.severity != "well"
-        if subject.severity == subject.told and not (flapped and subject.told != "well"):
+        flapped = subject.changes > 1 and subject.severity != "healthy"
+        if subject.severity == subject.told and not (flapped and subject.told != "healthy"):
             return float("inf")
         return max(subject.since + self.settle_s, subject.told_at + self.every_s)
+
+
+def _order(subject: Subject) -> tuple[int, str]:
+    return ("host", "service", "app").index(subject.kind), subject.name
+
+
+def _key_of(subject: Subject) -> str:
+    return f"{subject.kind}/{subject.name}"
+
+
+def _subject_of(key: str) -> Subject:
+    """Return the subject of a stored key; an earlier commit stored a bare name, with a prefix for services."""
+    for kind in get_args(SubjectKind):
+        if key.startswith(f"{kind}/"):
+            return Subject(kind, key.removeprefix(f"{kind}/"))
+    if key.startswith("service "):
+        return Subject("service", key.removeprefix("service "))
+    return Subject("app", key) if key else HOST

@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.notifications.digest import Entry
+from reconciler.planning.subject import HOST
 
 _LINES = 20
-_BAD_FIRST = {"failing": 0, "degraded": 1, "well": 2}
-_MARKS = {"failing": ":red_circle:", "degraded": ":large_yellow_circle:", "well": ":large_green_circle:"}
+_BAD_FIRST = {"failing": 0, "degraded": 1, "healthy": 2}
+_MARKS = {"failing": ":red_circle:", "degraded": ":large_yellow_circle:", "healthy": ":large_green_circle:"}
 
 
 def headline(items: Sequence[Entry], host: str) -> str:
@@ -17,17 +18,17 @@ def headline(items: Sequence[Entry], host: str) -> str:
     counts = {standing: [item for item in items if item.severity == standing] for standing in _BAD_FIRST}
     told = []
     for standing, some in counts.items():
-        word = "well again" if standing == "well" else standing
+        word = "healthy again" if standing == "healthy" else standing
         if len(some) == 1:
             told.append(f"{_who(some[0])} is {word}")
         elif some:
-            told.append(f"{len(some)} apps are {word}")
+            told.append(f"{_counted(some)} are {word}")
     return _plain(f"{host}: {', '.join(told)}")
 
 
 def text(items: Sequence[Entry], host: str) -> str:
     """The headline and a line for each, the worst first; a long list is cut, and says so."""
-    ordered = sorted(items, key=lambda item: (_BAD_FIRST[item.severity], item.app))
+    ordered = sorted(items, key=lambda item: (_BAD_FIRST[item.severity], str(item.subject)))
     lines = [headline(items, host), "", *map(_line, ordered[:_LINES])]
     if len(ordered) > _LINES:
         lines.append(f"and {len(ordered) - _LINES} more: see 'reconciler status'")
@@ -35,17 +36,26 @@ def text(items: Sequence[Entry], host: str) -> str:
 
 
 def as_json(items: Sequence[Entry], host: str, at: datetime) -> dict[str, Any]:
-    """The plain payload: {host, at, text, apps: [{app, state, message, changes}]}; `app` is empty for the host."""
-    apps = [
-        {"app": item.app, "state": item.severity, "message": _plain(item.text), "changes": item.changes}
+    """Return the plain payload: {host, at, text, items: [{app, service, state, message, changes}]}.
+
+    `app` or `service` names what an item is about; both are empty for the host.
+    """
+    listed = [
+        {
+            "app": item.subject.name if item.subject.kind == "app" else "",
+            "service": item.subject.name if item.subject.kind == "service" else "",
+            "state": item.severity,
+            "message": _plain(item.text),
+            "changes": item.changes,
+        }
         for item in items
     ]
-    return {"host": host, "at": at.isoformat(timespec="seconds"), "text": headline(items, host), "apps": apps}
+    return {"host": host, "at": at.isoformat(timespec="seconds"), "text": headline(items, host), "items": listed}
 
 
 def as_slack(items: Sequence[Entry], host: str) -> dict[str, Any]:
     """What Slack, Mattermost and their kin take: no text of an app makes a link, a mention or markup of it."""
-    ordered = sorted(items, key=lambda item: (_BAD_FIRST[item.severity], item.app))
+    ordered = sorted(items, key=lambda item: (_BAD_FIRST[item.severity], str(item.subject)))
     lines = [f"{_MARKS[item.severity]} {_for_slack(_line(item))}" for item in ordered[:_LINES]]
     if len(ordered) > _LINES:
         lines.append(f"and {len(ordered) - _LINES} more")
@@ -58,13 +68,19 @@ def encoded(payload: dict[str, Any]) -> bytes:
 
 
 def _line(item: Entry) -> str:
-    word = "well again" if item.severity == "well" else item.severity
+    word = "healthy again" if item.severity == "healthy" else item.severity
     count = f" (changed {item.changes} times since last told)" if item.changes > 1 else ""
     return _plain(f"{_who(item)} is {word}{count}{': ' if item.text else ''}{item.text}")
 
 
+def _counted(items: Sequence[Entry]) -> str:
+    kinds = {item.subject.kind for item in items}
+    noun = {frozenset({"app"}): "apps", frozenset({"service"}): "services"}.get(frozenset(kinds), "apps and services")
+    return f"{len(items)} {noun}"
+
+
 def _who(item: Entry) -> str:
-    return item.app or "this host"
+    return "this host" if item.subject == HOST else str(item.subject)
 
 
 def _plain(text: str) -> str:

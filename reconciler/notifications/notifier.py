@@ -11,7 +11,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -21,6 +21,7 @@ from reconciler.notifications.delivery import Delivery
 from reconciler.notifications.digest import Digest, Entry, Severity
 from reconciler.notifications.targets import Target
 from reconciler.notifications.transports import NotSent
+from reconciler.planning.subject import HOST, Subject
 
 _TRIES = 5
 _LOOK_EVERY_S = 5.0
@@ -28,10 +29,12 @@ _STANDINGS: dict[str, Severity] = {
     "failing": "failing",
     "invalid": "failing",
     "degraded": "degraded",
-    "running": "well",
-    "sleeping": "well",
-    "stopped": "well",
-    "maintenance": "well",
+    "running": "healthy",
+    "sleeping": "healthy",
+    "stopped": "healthy",
+    "maintenance": "healthy",
+    "ready": "healthy",
+    "retained": "healthy",
 }
 
 
@@ -68,7 +71,7 @@ class Notifier:
         *,
         host: str,
         pace: Pace,
-        mask: Callable[[str, str], str],
+        mask: Callable[[Subject, str], str],
         trouble: Callable[[], str],
         failed: Callable[[str, str], None],
     ) -> None:
@@ -88,15 +91,15 @@ class Notifier:
         ):  # what is unreadable was not told
             self._news.restore(json.loads(facts.fact(self._key) or "{}"))
 
-    def on_report(self, name: str, report: Report | None) -> None:
-        """How an app stands now; None once it is gone. Never waits."""
+    def on_report(self, subject: Subject, report: Report | None) -> None:
+        """Take the newest report on an app or a service; None once it is gone. Never waits."""
         if report is None:
-            self._news.gone(name)
+            self._news.gone(subject)
             return
         standing = _STANDINGS.get(report.state)
-        if standing is not None and (standing != "well" or report.settled):
-            text = report.message if standing != "well" else ""
-            if self._news.stands(name, standing, text, _now()):
+        if standing is not None and (standing != "healthy" or report.settled):
+            text = report.message if standing != "healthy" else ""
+            if self._news.stands(subject, standing, text, _now()):
                 self._changed.set()
 
     async def run(self) -> None:
@@ -104,7 +107,7 @@ class Notifier:
         while True:
             self._changed.clear()
             trouble = self._trouble()
-            self._news.stands("", "failing" if trouble else "well", trouble, _now())
+            self._news.stands(HOST, "failing" if trouble else "healthy", trouble, _now())
             await self._catch_up()
             due_at = self._news.next_at()
             wait_s = _LOOK_EVERY_S if due_at is None else min(_LOOK_EVERY_S, max(0.1, due_at - _now()))
@@ -121,7 +124,7 @@ class Notifier:
         try:
             await tries(self._bring)
         except RetryError as error:
-            why = self._mask("", str(error.last_attempt.exception()))
+            why = self._mask(HOST, str(error.last_attempt.exception()))
             if why != self._refused:
                 self._failed(f"cannot notify {self._target}: {why}", f"again in {self._pace.cap_s:g} s")
             self._refused = why
@@ -147,7 +150,7 @@ class Notifier:
                 self._written = told
 
     def _masked(self, item: Entry) -> Entry:
-        return Entry(app=item.app, severity=item.severity, text=self._mask(item.app, item.text), changes=item.changes)
+        return replace(item, text=self._mask(item.subject, item.text))
 
 
 def _now() -> float:

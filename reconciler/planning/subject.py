@@ -8,7 +8,7 @@ SubjectKind: TypeAlias = Literal["app", "service", "host"]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One thing on this host by kind and name; the host has no name. `str()` gives `blog`, `service blog-db`, `host`."""
+    """One thing on this host, by kind and name; the host has none. `str()`: `blog`, `service blog-db`, `host`."""
 
     kind: SubjectKind
     name: str = ""

@@ -14,29 +14,8 @@ from typing import Any
 
 from reconciler.planning.desired import Json, Service, fingerprint
 from reconciler.vault.secret import Secret
-from reconciler.vault.vault import SCHEMA, Vault, VaultLocked, packed
+from reconciler.vault.vault import Vault, VaultLocked, packed
 
-_SCHEMA = f"""
-{SCHEMA}
-CREATE TABLE IF NOT EXISTS service (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL, server TEXT, plan TEXT NOT NULL, asked BLOB,
-    retain INTEGER NOT NULL, grace_s REAL NOT NULL, made TEXT NOT NULL, boot TEXT, left_at REAL, dumped INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS service_grant (
-    id TEXT PRIMARY KEY, number INTEGER NOT NULL, service TEXT NOT NULL, app TEXT NOT NULL, user TEXT NOT NULL,
-    password BLOB NOT NULL, parameters BLOB, parameters_id TEXT NOT NULL, credentials TEXT, due TEXT, retiring TEXT
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS service_use (
-    app TEXT NOT NULL, revision TEXT NOT NULL, service_grant TEXT NOT NULL, PRIMARY KEY (app, revision, service_grant)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS service_standing (
-    name TEXT PRIMARY KEY, state TEXT NOT NULL, message TEXT NOT NULL, since REAL NOT NULL, next_try_at REAL,
-    size INTEGER
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS env_file (
-    app TEXT NOT NULL, path TEXT NOT NULL, values_of TEXT NOT NULL, PRIMARY KEY (app, path)
-) WITHOUT ROWID;
-"""
 # Where the vault's boxes are beside its own table.
 BOXES = (("service", "id", "asked"), ("service_grant", "id", "password"), ("service_grant", "id", "parameters"))
 
@@ -83,6 +62,7 @@ class ServiceStatus:
     since: float
     next_try_at: float | None = None
     size: int | None = None
+    reason: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,14 +74,11 @@ class _Cache:
 class ServiceRecords:
     """Typed reading and writing of what is on record; reads are from memory. Raises sqlite3.Error, Sealed."""
 
-    def __init__(self, database: sqlite3.Connection, vault: Vault, *, read_only: bool = False) -> None:
+    def __init__(self, database: sqlite3.Connection, vault: Vault) -> None:
         self.database = self._database = database
         self.vault = vault
-        if not read_only:
-            database.executescript(_SCHEMA)
         self._cache = _Cache()
-        with contextlib.suppress(sqlite3.OperationalError):  # the database of an older version, read only
-            self._load()
+        self._load()
 
     # Services
 
@@ -262,19 +239,29 @@ class ServiceRecords:
 
     def service_statuses(self) -> dict[str, ServiceStatus]:
         """How each service stood when it was last told."""
-        try:
-            rows = self._database.execute("SELECT name, state, message, since, next_try_at, size FROM service_standing")
-        except sqlite3.OperationalError:
-            return {}
-        return {r[0]: ServiceStatus(state=r[1], message=r[2], since=r[3], next_try_at=r[4], size=r[5]) for r in rows}
+        rows = self._database.execute(
+            "SELECT name, state, message, since, next_try_at, size, reason FROM service_standing"
+        )
+        return {
+            r[0]: ServiceStatus(state=r[1], message=r[2], since=r[3], next_try_at=r[4], size=r[5], reason=r[6])
+            for r in rows
+        }
 
     def set_service_status(self, name: str, standing: ServiceStatus | None) -> None:
         """Remember how a service stands; None forgets it."""
         if standing is None:
             self._database.execute("DELETE FROM service_standing WHERE name = ?", (name,))
             return
-        row = (name, standing.state, standing.message, standing.since, standing.next_try_at, standing.size)
-        self._database.execute("INSERT OR REPLACE INTO service_standing VALUES (?, ?, ?, ?, ?, ?)", row)
+        row = (
+            name,
+            standing.state,
+            standing.message,
+            standing.since,
+            standing.next_try_at,
+            standing.size,
+            standing.reason,
+        )
+        self._database.execute("INSERT OR REPLACE INTO service_standing VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     # The pieces
 

@@ -34,6 +34,7 @@ from reconciler.planning.services.actions import (
 )
 from reconciler.planning.services.actions import Provision as Make
 from reconciler.planning.services.plan import Plan, current, plan
+from reconciler.planning.subject import Subject
 from reconciler.services.backup import back_up
 from reconciler.services.observer import AppsView, CredentialCheck, LastReport, ServiceObserver
 from reconciler.services.provisioner import Grant, Misconfigured, ServiceError, ServiceSpec
@@ -224,9 +225,10 @@ class ServiceWorld:
             since=before.since if before is not None and before.state == report.state else now,
             next_try_at=None if report.next_try_at is None else now + report.next_try_at - self.now(),
             size=self._sizes.get(name),
+            reason=str(report.reason),
         )
         if report.failed_now:
-            self._record(name, "failed", report.message, f"try {report.failures}")
+            self._record(name, "failed", report.message, f"try {report.failures}", report.reason)
         if standing == before:
             return
         self._standings[name] = standing
@@ -362,6 +364,6 @@ class ServiceWorld:
             return LastReport()
         return LastReport(message=report.message, next_try_at=report.next_try_at, failures=report.failures)
 
-    def _record(self, name: str, kind: EventKind, text: str, cause: str = "") -> None:
+    def _record(self, name: str, kind: EventKind, text: str, cause: str = "", reason: str = "") -> None:
         with contextlib.suppress(sqlite3.Error):  # a full disk costs the journal a line, nothing else
-            self._journal.write(f"service {name}", kind, text, cause)
+            self._journal.write(Subject("service", name), kind, text, cause, reason)

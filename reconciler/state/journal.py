@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Literal, TypeAlias, get_args
 
+from reconciler.planning.subject import HOST, Subject
 from reconciler.state.database import Database
 
 # Stable: schemas/event.schema.json lists the same for whoever reads them.
@@ -19,14 +20,15 @@ KINDS: tuple[str, ...] = get_args(EventKind)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One thing that happened. `at` is wall-clock seconds; `app` is empty for what concerns the host."""
+    """One thing that happened to a subject. `at` is wall-clock seconds; programs read `kind` and `reason`."""
 
     id: int
     at: float
-    app: str
+    subject: Subject
     kind: str
     text: str
     cause: str
+    reason: str = ""
 
 
 class Journal:
@@ -39,12 +41,12 @@ class Journal:
         self._trouble = ""
         self.followers: list[Callable[[Event], None]] = []
 
-    def write(self, app: str, kind: EventKind, text: str, cause: str = "") -> None:
+    def write(self, subject: Subject, kind: EventKind, text: str, cause: str = "", reason: str = "") -> None:
         """Write down what happened, and show it whether or not the database can take it now.
 
         Raises sqlite3.Error where nothing can be owed.
         """
-        self._append(app, kind, text, cause)
+        self._append(subject, kind, text, cause, reason)
         self._tell_trouble()
 
     @property
@@ -57,13 +59,14 @@ class Journal:
         self._database.flush()
         self._tell_trouble()
 
-    def _append(self, app: str, kind: EventKind, text: str, cause: str) -> None:
+    def _append(self, subject: Subject, kind: EventKind, text: str, cause: str = "", reason: str = "") -> None:
         at = time.time()  # noqa: TID251  shown to people, never subtracted
-        statement = "INSERT INTO event (at, app, kind, text, cause) VALUES (?, ?, ?, ?, ?)"
-        number = self._database.write(("event", next(self._written)), statement, (at, app, kind, text, cause))
+        statement = "INSERT INTO event (at, subject, name, kind, text, cause, reason) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        row = (at, subject.kind, subject.name, kind, text, cause, str(reason))
+        number = self._database.write(("event", next(self._written)), statement, row)
         if number and number % 500 == 0:
             self._database.write(("events",), "DELETE FROM event WHERE id <= ?", (number - self._keep,))
-        event = Event(id=number, at=at, app=app, kind=kind, text=text, cause=cause)
+        event = Event(id=number, at=at, subject=subject, kind=kind, text=text, cause=cause, reason=str(reason))
         for follower in self.followers:
             follower(event)
 
@@ -75,37 +78,46 @@ class Journal:
         self._trouble = trouble
         if trouble:
             stays = "the apps go on; what happens is written down as soon as it can be"
-            self._append("", "daemon", f"cannot write to the state database: {trouble}", stays)
+            self._append(HOST, "daemon", f"cannot write to the state database: {trouble}", stays)
         else:
-            self._append("", "daemon", "the state database is written to again", "")
+            self._append(HOST, "daemon", "the state database is written to again")
 
     def newest(
-        self, app: str | None, count: int, after: int = 0, *, since: float = 0.0, kinds: Sequence[str] = ()
+        self, subject: Subject | None, count: int, after: int = 0, *, since: float = 0.0, kinds: Sequence[str] = ()
     ) -> Sequence[Event]:
-        """The newest events with an id over `after`, of one app or of all, oldest of them first.
+        """The newest events with an id over `after`, of one subject or of all, oldest of them first.
 
         `since` is wall-clock seconds; without `kinds`, of every kind.
         """
         rows = self._database.execute(
-            "SELECT id, at, app, kind, text, cause FROM event WHERE id > ?1 AND (?2 IS NULL OR app = ?2)"
+            "SELECT id, at, subject, name, kind, text, cause, reason FROM event WHERE id > ?1"
+            " AND (?2 IS NULL OR (subject = ?2 AND name = ?6))"
             " AND at >= ?4 AND (?5 = '' OR instr(?5, ',' || kind || ','))"
             " ORDER BY id DESC LIMIT ?3",
-            (after, app, count, since, f",{','.join(kinds)}," if kinds else ""),
-        ).fetchall()
+            (
+                after, subject and subject.kind, count, since, f",{','.join(kinds)}," if kinds else "",
+                subject and subject.name,
+            ),
+        ).fetchall()  # fmt: skip
         return [
-            Event(id=row[0], at=row[1], app=row[2], kind=row[3], text=row[4], cause=row[5]) for row in reversed(rows)
+            Event(id=r[0], at=r[1], subject=Subject(r[2], r[3]), kind=r[4], text=r[5], cause=r[6], reason=r[7])
+            for r in reversed(rows)
         ]
 
     def deaths(self) -> dict[str, int]:
         """How often an instance of each app died on its own."""
-        return dict(self._database.execute("SELECT app, count(*) FROM event WHERE kind = 'exited' GROUP BY app"))
+        return dict(
+            self._database.execute(
+                "SELECT name, count(*) FROM event WHERE kind = 'exited' AND subject = 'app' GROUP BY name"
+            )
+        )
 
 
 def as_line(event: Event) -> str:
     """One line for a person: local time, app, kind, what, why."""
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
     why = f" ({event.cause})" if event.cause else ""
-    return f"{at}  {event.app or '-':<20} {event.kind:<9} {event.text}{why}"
+    return f"{at}  {event.subject!s:<20} {event.kind:<9} {event.text}{why}"
 
 
 def as_record(event: Event) -> dict[str, int | float | str]:
@@ -113,8 +125,10 @@ def as_record(event: Event) -> dict[str, int | float | str]:
     return {
         "id": event.id,
         "at": event.at,
-        "app": event.app,
+        "app": event.subject.name if event.subject.kind == "app" else "",
+        "service": event.subject.name if event.subject.kind == "service" else "",
         "kind": event.kind,
+        "reason": event.reason,
         "text": event.text,
         "cause": event.cause,
     }

@@ -42,8 +42,54 @@ def _give_one_shape_to_all_of_version_1(database: sqlite3.Connection) -> None:
     )
 
 
+_SERVICES_OF_2 = """
+CREATE TABLE IF NOT EXISTS vault (id TEXT PRIMARY KEY, box BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS service (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL, server TEXT, plan TEXT NOT NULL, asked BLOB,
+    retain INTEGER NOT NULL, grace_s REAL NOT NULL, made TEXT NOT NULL, boot TEXT, left_at REAL, dumped INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS service_grant (
+    id TEXT PRIMARY KEY, number INTEGER NOT NULL, service TEXT NOT NULL, app TEXT NOT NULL, user TEXT NOT NULL,
+    password BLOB NOT NULL, parameters BLOB, parameters_id TEXT NOT NULL, credentials TEXT, due TEXT, retiring TEXT
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS service_use (
+    app TEXT NOT NULL, revision TEXT NOT NULL, service_grant TEXT NOT NULL, PRIMARY KEY (app, revision, service_grant)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS service_standing (
+    name TEXT PRIMARY KEY, state TEXT NOT NULL, message TEXT NOT NULL, since REAL NOT NULL, next_try_at REAL,
+    size INTEGER
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS env_file (
+    app TEXT NOT NULL, path TEXT NOT NULL, values_of TEXT NOT NULL, PRIMARY KEY (app, path)
+) WITHOUT ROWID
+"""
+_KINDS_OF_2 = {
+    "wish": "request", "unwell": "unhealthy", "well": "healthy", "asleep": "sleeping", "died": "exited",
+}  # fmt: skip
+
+
+def _give_events_subjects_and_reasons(database: sqlite3.Connection) -> None:
+    """Version 2 made the tables of services beside the schema, and named a service by a prefix."""
+    for statement in _SERVICES_OF_2.split(";"):
+        database.execute(statement)
+    database.execute("ALTER TABLE event RENAME COLUMN app TO name")
+    database.execute("ALTER TABLE event ADD COLUMN subject TEXT NOT NULL DEFAULT 'app'")
+    database.execute("ALTER TABLE event ADD COLUMN reason TEXT NOT NULL DEFAULT ''")
+    database.execute("UPDATE event SET subject = 'host' WHERE name = ''")
+    database.execute("UPDATE event SET subject = 'service', name = substr(name, 9) WHERE name LIKE 'service %'")
+    for before, after in _KINDS_OF_2.items():
+        database.execute("UPDATE event SET kind = ? WHERE kind = ?", (after, before))
+    database.execute("DROP INDEX event_of_app")
+    database.execute("CREATE INDEX event_of_subject ON event (subject, name, kind)")
+    database.execute("ALTER TABLE standing ADD COLUMN reason TEXT NOT NULL DEFAULT ''")
+    database.execute("ALTER TABLE service_standing ADD COLUMN reason TEXT NOT NULL DEFAULT ''")
+
+
 # The first leads from version 1 to 2. What was released is never changed: a new shape is a new step at the end.
-_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_give_one_shape_to_all_of_version_1,)
+_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _give_one_shape_to_all_of_version_1,
+    _give_events_subjects_and_reasons,
+)
 NEWEST = 1 + len(_STEPS)
 
 

@@ -36,14 +36,33 @@ CREATE TABLE instance (
 CREATE TABLE history (app TEXT, what TEXT, value TEXT NOT NULL, PRIMARY KEY (app, what)) WITHOUT ROWID;
 CREATE TABLE standing (
     app TEXT PRIMARY KEY, state TEXT NOT NULL, message TEXT NOT NULL, wanted TEXT, since REAL NOT NULL,
-    next_try_at REAL
+    next_try_at REAL, reason TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE TABLE event (
-    id INTEGER PRIMARY KEY, at REAL NOT NULL, app TEXT NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL,
-    cause TEXT NOT NULL
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, subject TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL,
+    text TEXT NOT NULL, cause TEXT NOT NULL, reason TEXT NOT NULL
 );
-CREATE INDEX event_of_app ON event (app, kind);
+CREATE INDEX event_of_subject ON event (subject, name, kind);
 CREATE TABLE release (app TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (app, id)) WITHOUT ROWID;
+CREATE TABLE vault (id TEXT PRIMARY KEY, box BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE service (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL, server TEXT, plan TEXT NOT NULL, asked BLOB,
+    retain INTEGER NOT NULL, grace_s REAL NOT NULL, made TEXT NOT NULL, boot TEXT, left_at REAL, dumped INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE service_grant (
+    id TEXT PRIMARY KEY, number INTEGER NOT NULL, service TEXT NOT NULL, app TEXT NOT NULL, user TEXT NOT NULL,
+    password BLOB NOT NULL, parameters BLOB, parameters_id TEXT NOT NULL, credentials TEXT, due TEXT, retiring TEXT
+) WITHOUT ROWID;
+CREATE TABLE service_use (
+    app TEXT NOT NULL, revision TEXT NOT NULL, service_grant TEXT NOT NULL, PRIMARY KEY (app, revision, service_grant)
+) WITHOUT ROWID;
+CREATE TABLE service_standing (
+    name TEXT PRIMARY KEY, state TEXT NOT NULL, message TEXT NOT NULL, since REAL NOT NULL, next_try_at REAL,
+    size INTEGER, reason TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;
+CREATE TABLE env_file (
+    app TEXT NOT NULL, path TEXT NOT NULL, values_of TEXT NOT NULL, PRIMARY KEY (app, path)
+) WITHOUT ROWID;
 """
 
 
@@ -160,6 +179,7 @@ class AppStatus:
     wanted: str | None
     since: float
     next_try_at: float | None
+    reason: str = ""
 
 
 class Records:
@@ -288,16 +308,19 @@ class Records:
 
     def app_statuses(self) -> dict[str, AppStatus]:
         """How each app stood when it was last told."""
-        rows = self._database.execute("SELECT app, state, message, wanted, since, next_try_at FROM standing")
+        rows = self._database.execute("SELECT app, state, message, wanted, since, next_try_at, reason FROM standing")
         return {
-            row[0]: AppStatus(state=row[1], message=row[2], wanted=row[3], since=row[4], next_try_at=row[5])
+            row[0]: AppStatus(
+                state=row[1], message=row[2], wanted=row[3], since=row[4], next_try_at=row[5], reason=row[6]
+            )
             for row in rows
         }
 
     def set_app_status(self, app: str, standing: AppStatus) -> None:
         """Remember how an app stands."""
-        row = (app, standing.state, standing.message, standing.wanted, standing.since, standing.next_try_at)
-        self._database.write(("standing", app), "INSERT OR REPLACE INTO standing VALUES (?, ?, ?, ?, ?, ?)", row)
+        row = (app, standing.state, standing.message, standing.wanted, standing.since, standing.next_try_at,
+               standing.reason)  # fmt: skip
+        self._database.write(("standing", app), "INSERT OR REPLACE INTO standing VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def erase(self, app: str) -> None:
         """Forget everything of an app but its events."""

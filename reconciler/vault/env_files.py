@@ -83,10 +83,7 @@ class EnvFiles:
 
     def _stored(self) -> dict[tuple[str, str], dict[str, str]]:
         """For each app and file the ids of the values it last gave, by variable."""
-        try:
-            rows = self._database.execute("SELECT app, path, values_of FROM env_file").fetchall()
-        except sqlite3.OperationalError:
-            return {}
+        rows = self._database.execute("SELECT app, path, values_of FROM env_file").fetchall()
         return {(app, path): json.loads(values) for app, path, values in rows}
 
     def _store(self, app: str, path: str, values: Mapping[str, str] | None) -> None:

@@ -20,10 +20,6 @@ if TYPE_CHECKING:  # whoever has no service never pays for it
 
 _DIGESTS = "digests"
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS vault (id TEXT PRIMARY KEY, box BLOB NOT NULL) WITHOUT ROWID;
-"""
-
 
 class VaultLocked(Exception):
     """What is kept cannot be read, or nothing can be kept, and why."""

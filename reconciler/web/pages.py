@@ -192,7 +192,7 @@ class Pages:
             if seen.last_event != last:
                 newer = await self._context.status_cache.events(only, _EVENTS, last) if last >= 0 else []
                 last = seen.last_event
-                told_events = [{"at": e.at, "clock": brief(e.at), "app": line(e.app), "kind": line(e.kind),
+                told_events = [{"at": e.at, "clock": brief(e.at), "app": line(e.subject), "kind": line(e.kind),
                                 "text": line(e.text), "cause": line(e.cause)} for e in newer]  # fmt: skip
                 if told_events:
                     yield server_sent(told_events, "events")

@@ -17,6 +17,7 @@ from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.linux.processes import start_ticks
 from reconciler.metrics.load import Load, Loads
 from reconciler.metrics.rates import Requests
+from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import Event, Journal
 from reconciler.state.records import OtherVersion, open_database
@@ -120,7 +121,7 @@ class StatusCache:
             _reading(self.settings),
             contextlib.closing(open_database(self.settings.paths.database, read_only=True)) as database,
         ):
-            return Journal(database).newest(app, count, after)
+            return Journal(database).newest(Subject("app", app) if app else None, count, after)
 
 
 @contextlib.contextmanager

@@ -121,17 +121,20 @@ def test_a_command_line_inside_another_is_found() -> None:
     assert inside == [["status"]]
 
 
-def test_the_design_names_every_module_and_every_action() -> None:
-    told = (DOCS / "design.md").read_text(encoding="utf-8")
+def test_the_architecture_names_every_folder_of_the_package_and_no_path_that_is_not_there() -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
     package = REPOSITORY / "reconciler"
-    modules = {path.name for path in package.glob("*.py")} - {
-        "__init__.py",
-        "_version.py",
-    }  # the latter is written by the build
-    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
-    paths = set(re.findall(r"`([a-z_]+(?:\.py|/))`", told.split("\n## Layout\n")[1].split("\nImports")[0]))
-    assert paths == modules | folders, "write into the Layout of docs/design.md what each is"
-    table = set(re.findall(r"`([A-Z]\w+)`", told.split("\n## Actions\n")[1].split("\n## ")[0]))
+    named = set(re.findall(r"`([a-z_]+(?:/[a-z_]+)*(?:/|\.py))`", text)) - {"world.py"}  # one in each World's folder
+    tops = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert tops - named == set(), "say in docs/architecture.md what each is responsible for"
+    made = {"_version.py"}  # by the build
+    missing = {path for path in named - made if not ((package / path).exists() or (REPOSITORY / path).exists())}
+    assert missing == set()
+
+
+def test_the_reference_of_the_actions_names_every_action() -> None:
+    text = (DOCS / "reference" / "actions.md").read_text(encoding="utf-8")
+    table = set(re.findall(r"^\| `([A-Z]\w+)` \|", text.split("\n## Of apps\n")[1].split("\n## ")[0], re.MULTILINE))
     assert table == {action.__name__ for action in get_args(Action)}
 
 
@@ -163,11 +166,11 @@ def test_every_manifest_that_is_shown_is_accepted(page: Path) -> None:
     assert [f"{line}: {problem}" for line, found in told.items() for problem in found if mistake not in problem] == []
 
 
-def test_every_guide_shows_a_manifest_by_name() -> None:
+def test_every_guide_shows_commands_or_a_file_to_save() -> None:
     without = [
         page.name
         for page in (DOCS / "howto").glob("*.md")
-        if not any(block.file and block.language == "yaml" for block in blocks(page))
+        if not any(block.language == "sh" or (block.file and block.language == "yaml") for block in blocks(page))
     ]
     assert without == []
 
@@ -177,12 +180,21 @@ def test_every_guide_shows_a_manifest_by_name() -> None:
 
 @cache
 def fields(kind: str) -> dict[str, dict[str, Any]]:
-    """The fields of a schema that a table lists, by their whole names."""
+    """The fields of a schema that a table lists, by their whole names: those inside objects and inside lists, too."""
     found = {}
     for name, about in schema(kind)["properties"].items():
         found[name] = about
-        found.update({f"{name}.{part}": inner for part, inner in about.get("properties", {}).items()})
+        for inside in (about, about.get("items", {})):
+            found.update({f"{name}.{part}": inner for part, inner in inside.get("properties", {}).items()})
     return found
+
+
+def listed(kind: str) -> set[str]:
+    """What a table of fields has to list: of the host's settings the innermost, whose parents have no row."""
+    names = set(fields(kind)) - {name for name in fields(kind) if name.startswith("notifications.")}
+    if kind == "host":
+        names -= {name.partition(".")[0] for name in names if "." in name}
+    return names
 
 
 def rows(page: Path, heading: str) -> dict[str, tuple[str, str, str]]:
@@ -199,15 +211,68 @@ def accepts(kind: str, field: dict[str, Any], value: Any) -> bool:
 
 
 TABLES = [
-    ("app", "manifest.md", "## An app"),
-    ("service", "manifest.md", "## A service"),
-    ("host", "host.md", "# The host's settings"),
+    ("app", "reference/manifest.md", "## An app"),
+    ("service", "reference/manifest.md", "## A service"),
+    ("host", "reference/host-settings.md", "# Host settings"),
 ]
 
 
 @pytest.mark.parametrize(("kind", "page", "heading"), TABLES)
-def test_a_table_of_fields_has_no_others_than_the_schema(kind: str, page: str, heading: str) -> None:
-    assert set(rows(DOCS / page, heading)) <= set(fields(kind))
+def test_a_table_of_fields_lists_those_of_the_schema_and_no_others(kind: str, page: str, heading: str) -> None:
+    assert set(rows(DOCS / page, heading)) == listed(kind)
+
+
+def first_cells(page: Path, heading: str) -> set[str]:
+    """The names in the first cells of the table below a heading."""
+    below = page.read_text(encoding="utf-8").split(f"\n{heading}\n")[1].split("\n## ")[0]
+    return {
+        name for cell in re.findall(r"^\| (`[^|]+) \|", below, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
+    }
+
+
+def test_the_options_of_a_server_are_those_of_the_schema() -> None:
+    servers = schema("host")["properties"]["services"]["properties"]["servers"]["additionalProperties"]
+    assert first_cells(DOCS / "reference" / "servers.md", "## Options") == set(servers["properties"])
+
+
+def test_the_fields_of_a_notification_target_are_those_of_the_schema() -> None:
+    target = schema("host")["properties"]["notifications"]["items"]
+    assert first_cells(DOCS / "reference" / "notifications.md", "## A target") == set(target["properties"])
+
+
+def unknown(page: Path) -> set[str]:
+    """Names in backticks that look like a field or a setting below a known one, and are none."""
+    parents = {name.partition(".")[0] for kind in ("app", "host") for name in fields(kind) if "." in name}
+    known = {name for kind in ("app", "service", "host") for name in fields(kind)}
+    spans = re.findall(r"`([a-z_]+)\.([a-z_]+)`", page.read_text(encoding="utf-8"))
+    spans = [(parent, part) for parent, part in spans if parent in parents and part not in {"log", "py", "sock"}]
+    return {f"{parent}.{part}" for parent, part in spans} - known
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_field_that_is_named_exists(page: Path) -> None:
+    assert unknown(page) == set()
+
+
+def test_a_field_that_does_not_exist_is_noticed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("`health.path`, `logs.limit`, `health.pth`, `services.examined`, `wsgi.py`, `os.environ`\n")
+    assert unknown(page) == {"health.pth", "services.examined"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_setting_in_a_sentence_has_the_default_of_the_schema(page: Path) -> None:
+    """`probation` (10 s), `starting.keep_warm` (15 minutes) and the like."""
+    text = page.read_text(encoding="utf-8")
+    wrong = []
+    for name, number, unit in re.findall(r"`([a-z_.]+)`\s+\((\d+)\s+(ms|s|minutes|hours|days)\)", text):
+        meant = [
+            about.get("default") for kind in ("app", "host") for each, about in fields(kind).items() if each == name
+        ]
+        short = f"{number}{unit if unit in {'ms', 's'} else unit[0]}"
+        if not meant or short not in meant:
+            wrong.append(f"{name}: {short} is written, {meant} is meant")
+    assert wrong == []
 
 
 @pytest.mark.parametrize(("kind", "page", "heading"), TABLES)

@@ -46,7 +46,7 @@ def test_a_sample_manifest_names_the_schema_for_editors(manifest: Path) -> None:
 @pytest.mark.parametrize("kind", ["app", "service"])
 def test_every_field_of_a_manifest_is_documented(kind: str) -> None:
     schema = json.loads((ROOT / "schemas" / f"{kind}.schema.json").read_text(encoding="utf-8"))
-    documented = (ROOT / "docs" / "manifest.md").read_text(encoding="utf-8")
+    documented = (ROOT / "docs" / "reference" / "manifest.md").read_text(encoding="utf-8")
     missing = [
         name
         for field, about in schema["properties"].items()

@@ -25,7 +25,7 @@ def test_what_is_watched_for_is_told(file: str) -> None:
 
 
 def test_every_figure_is_explained_and_no_other() -> None:
-    assert _watched((MONITORING.parent / "monitoring.md").read_text()) == NAMES
+    assert _watched((MONITORING.parent / "reference/metrics.md").read_text()) == NAMES
 
 
 def test_every_alert_has_a_test_in_which_it_fires() -> None:

@@ -1,4 +1,4 @@
-"""Every promise of docs/reliability.md names a test that exists, and every test of a fault is named there."""
+"""Every promise of docs/evidence/reliability.md names a test that exists, and every test of a fault is named there."""
 
 import re
 
@@ -9,7 +9,7 @@ _DEFINED = re.compile(r"^(?:async )?def (test_\w+)\(", re.MULTILINE)
 
 
 def named() -> set[tuple[str, str]]:
-    text = (REPOSITORY / "docs" / "reliability.md").read_text(encoding="utf-8")
+    text = (REPOSITORY / "docs" / "evidence" / "reliability.md").read_text(encoding="utf-8")
     return set(_NAMED.findall(text))
 
 
@@ -23,7 +23,7 @@ def test_every_fault_has_a_test_that_exists() -> None:
 
 
 def test_every_line_of_a_table_names_a_test() -> None:
-    text = (REPOSITORY / "docs" / "reliability.md").read_text(encoding="utf-8")
+    text = (REPOSITORY / "docs" / "evidence" / "reliability.md").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| ") and "proved by" not in line]
     assert len(rows) > 30
     assert [row for row in rows if not _NAMED.search(row)] == []

@@ -1,4 +1,4 @@
-"""The table of docs/staging.md: each input, and what staging makes of it or says of it, word for word.
+"""The table of docs/reference/staging.md: each input, and what staging makes of it or says of it, word for word.
 
 After a change of words, `RECONCILER_WRITE_TABLE=1 pytest tests/docs/test_staging_table.py` writes the table anew.
 """
@@ -26,7 +26,7 @@ from reconciler.staging.log import Log
 from reconciler.staging.source.snapshot import snapshot
 
 ROOT = Path(__file__).parents[2]
-DOCUMENT = ROOT / "docs/staging.md"
+DOCUMENT = ROOT / "docs/reference/staging.md"
 PROJECTS = ROOT / "tests/projects"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
@@ -120,12 +120,12 @@ CASES = (
     Case(says="`poetry.lock` and `Pipfile.lock`", files={**W, "poetry.lock": "", "Pipfile.lock": ""}),
     Case(says="`uv.lock` with its `pyproject.toml`", files={**W, **locked("uv")}, read=True),
     Case(
-        says="a `pyproject.toml` that asks for more than its `uv.lock` holds",
+        says="a `pyproject.toml` with more requirements than its `uv.lock`",
         files=changed("uv", "pyproject.toml", '["bottle"]', '["bottle", "flask"]'),
         read=True,
     ),
     Case(
-        says="`uv.lock`, `dependencies: {extras: [zip]}`, and no such extra",
+        says="`uv.lock`, and `dependencies: {extras: [zip]}` without such an extra",
         files={**W, **locked("uv")},
         recipe={"extras": ("zip",)},
         read=True,
@@ -133,16 +133,16 @@ CASES = (
     Case(
         says="`uv.lock` for 3.8 and newer under `runtime: 3.7`", files={**W, **locked("uv")}, recipe={"runtime": "3.7"}
     ),
-    Case(says="`uv.lock` that is no TOML", files={**W, "uv.lock": "<<<<<<< HEAD\n", "pyproject.toml": PROJECT}),
+    Case(says="`uv.lock` that is not TOML", files={**W, "uv.lock": "<<<<<<< HEAD\n", "pyproject.toml": PROJECT}),
     Case(says="`pylock.toml`", files={**W, **locked("pylock")}, read=True),
     Case(
-        says="a `pyproject.toml` whose bound `pylock.toml` does not meet",
+        says="a `pyproject.toml` with a requirement that its `pylock.toml` does not meet",
         files=changed("pylock", "pyproject.toml", '["bottle"]', '["bottle>=1"]'),
         read=True,
     ),
     Case(says="`poetry.lock` with its `pyproject.toml`", files={**W, **locked("poetry")}),
     Case(
-        says="a `pyproject.toml` of Poetry's, no lock",
+        says="a Poetry `pyproject.toml` without a lock file",
         files={**W, "pyproject.toml": locked("poetry")["pyproject.toml"]},
     ),
     Case(says="`Pipfile.lock` for 3.11", files={**W, **locked("pipenv")}),
@@ -151,17 +151,17 @@ CASES = (
         files={**W, **locked("pipenv")},
         recipe={"runtime": "3.12"},
     ),
-    Case(says="`Pipfile`, no lock", files={**W, "Pipfile": ""}),
+    Case(says="`Pipfile` without a lock file", files={**W, "Pipfile": ""}),
     Case(says="`pyproject.toml` with a project table", files={**W, "pyproject.toml": PROJECT}),
     Case(says="`pyproject.toml` that only configures tools", files={**W, "pyproject.toml": "[tool.ruff]\n"}),
-    Case(says="`pyproject.toml` that is no TOML", files={**W, "pyproject.toml": "[project\n"}),
+    Case(says="`pyproject.toml` that is not TOML", files={**W, "pyproject.toml": "[project\n"}),
     Case(says="`setup.py`", files={**W, "setup.py": ""}),
-    Case(says="`dependencies: deps.txt`, which is not there", files=W, recipe={"dependencies": "deps.txt"}),
+    Case(says="`dependencies: deps.txt`, which does not exist", files=W, recipe={"dependencies": "deps.txt"}),
     Case(says="`-r ../common.txt` in `requirements.txt`", files={**W, "requirements.txt": "-r ../common.txt\n"}),
     Case(says="`-e ../lib` in `requirements.txt`", files={**W, "requirements.txt": "-e ../lib\n"}),
-    Case(says="`-e ./lib` in `requirements.txt`, which is not there", files={**W, "requirements.txt": "-e ./lib\n"}),
+    Case(says="`-e ./lib` in `requirements.txt`, which does not exist", files={**W, "requirements.txt": "-e ./lib\n"}),
     Case(
-        says="extras asked of a `requirements.txt`",
+        says="extras of a `requirements.txt`",
         files={**W, "requirements.txt": ""},
         recipe={"extras": ("web",)},
     ),
@@ -190,7 +190,7 @@ CASES = (
         recipe={"entrypoint": "web:create_app()"},
     ),
     Case(
-        says="`entrypoint: web:app`, and `web.py` has none",
+        says="`entrypoint: web:app`, and no `app` in `web.py`",
         files={"web.py": "x = 1\n"},
         recipe={"entrypoint": "web:app"},
     ),
@@ -199,7 +199,7 @@ CASES = (
         files={"manage.py": MANAGE.format("site1.settings"), "site1/settings.py": "", "site1/wsgi.py": WSGI},
     ),
     Case(
-        says="Django of 2012: `manage.py` and `settings.py`, no `wsgi.py`",
+        says="an old Django project: `manage.py` and `settings.py`, no `wsgi.py`",
         files={"manage.py": MANAGE.format("settings"), "settings.py": ""},
     ),
     Case(
@@ -214,7 +214,7 @@ CASES = (
         },
     ),
     Case(
-        says="`Procfile` with `web: gunicorn web:app`, no such name",
+        says="`Procfile` with `web: gunicorn web:app`, and no such name",
         files={"Procfile": "web: gunicorn web:app\n", "web.py": ""},
     ),
     Case(says="`src/shop/wsgi.py`", files={"src/shop/__init__.py": "", "src/shop/wsgi.py": WSGI}),
@@ -223,8 +223,8 @@ CASES = (
     Case(says="half an archive", files=W, pack=half_a_zip),
     Case(says="an archive with `../wsgi.py` in it", files=W, pack=leading_out),
     Case(says="an archive with a device in it", files=W, pack=with_a_device),
-    Case(says="an archive that swells to 1000 times its size", files=W, pack=a_bomb),
-    Case(says="`app.bundle` that is no bundle", files={**W, "app.bundle": "x"}),
+    Case(says="an archive that expands to 1000 times its size", files=W, pack=a_bomb),
+    Case(says="`app.bundle` that is not a bundle", files={**W, "app.bundle": "x"}),
     Case(
         says="`vendor/` with wheels",
         files={**W, "requirements.txt": "bottle", "vendor/bottle-0.13.4-py3-none-any.whl": ""},

@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--deeds", type=float, default=2.0, help="a second")
     parser.add_argument("--requests", type=float, default=100.0, help="a second, to all apps together")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
-    parser.add_argument("--write", action="store_true", help="put the report into docs/reliability.md")
+    parser.add_argument("--write", action="store_true", help="put the report into docs/evidence/reliability.md")
     parser.add_argument("--keep", action="store_true", help="leave the directory there whatever comes of it")
     asked = parser.parse_args()
     print(f"seed {asked.seed}: {asked.apps} apps for {asked.minutes:g} minutes", flush=True)
@@ -56,7 +56,7 @@ def main() -> int:
     if left:
         print(f"still running after the end: {left}")
     if asked.write:
-        write(section, REPOSITORY / "docs" / "reliability.md")
+        write(section, REPOSITORY / "docs" / "evidence" / "reliability.md")
     good = outcome.good and not left
     if good and not asked.keep:
         shutil.rmtree(root, ignore_errors=True)
@@ -84,7 +84,7 @@ def _soaked(fleet: Fleet, asked: argparse.Namespace) -> Outcome:
     eventually(lambda: _as_asked(fleet, *fleet.apps), _LONGEST_S)
     print("all apps serve", flush=True)
     began = time.monotonic()
-    until, tracker = began + asked.minutes * 60, []
+    until, looks = began + asked.minutes * 60, []
     requests.start()
     try:
         due = look_at = began
@@ -92,11 +92,11 @@ def _soaked(fleet: Fleet, asked: argparse.Namespace) -> Outcome:
             # The daemon is killed in the first half only, so that one can be watched for long enough to see it grow.
             fleet.do_something(to_the_daemon=now - began < asked.minutes * 30)
             if now >= look_at:
-                tracker.append(_look(fleet, began))
+                looks.append(_look(fleet, began))
                 look_at += min(60.0, asked.minutes * 6)
             due += 1 / asked.deeds
             time.sleep(max(0.0, min(due, until) - time.monotonic()))
-        tracker.append(_look(fleet, began))
+        looks.append(_look(fleet, began))
         fleet.mend_all()
         mended = time.monotonic()
         never = _never(fleet)
@@ -106,7 +106,7 @@ def _soaked(fleet: Fleet, asked: argparse.Namespace) -> Outcome:
         requests.end()
     with suppress(AssertionError):
         eventually(lambda: not leaks.left_over(site), 60)
-    tracker.append(_look(fleet, began))
+    looks.append(_look(fleet, began))
     new = _a_new_daemon(fleet)
     return Outcome(
         command=_command(asked),
@@ -120,9 +120,9 @@ def _soaked(fleet: Fleet, asked: argparse.Namespace) -> Outcome:
         daemon_killed_at=tuple(at for at, app, _ in fleet.told if app == THE_DAEMON),
         never=never,
         settled_s=settled_s,
-        tracker=tuple(tracker),
+        looks=tuple(looks),
         new=new,
-        leaks=tuple(_leaked(fleet, tracker, new)),
+        leaks=tuple(_leaked(fleet, looks, new)),
     )
 
 
@@ -188,9 +188,9 @@ def _a_new_daemon(fleet: Fleet) -> leaks.Look:
     return leaks.look(fleet.site, fleet.daemon.pid, 0.0)
 
 
-def _leaked(fleet: Fleet, tracker: list[leaks.Look], new: leaks.Look) -> list[str]:
-    last = tracker[-1]
-    of_the_last = [look for look in tracker[:-1] if look.pid == last.pid]
+def _leaked(fleet: Fleet, looks: list[leaks.Look], new: leaks.Look) -> list[str]:
+    last = looks[-1]
+    of_the_last = [look for look in looks[:-1] if look.pid == last.pid]
     warm_from = of_the_last[0].minute + _WARM_S / 60 if of_the_last else 0.0
     warmed = next((look for look in of_the_last if look.minute >= warm_from), None)
     tracebacks = fleet.site.console.read_text(errors="replace").count("Traceback")

@@ -95,7 +95,7 @@ class Fleet:
 
     def mend(self, app: Wanted) -> None:
         """Make an app good again, whatever was done to it."""
-        self._tell(app.name, deed := f"mend {app.broken}" if app.broken else f"bring back ({app.shut})")
+        self._tell(app.name, deed := f"fix {app.broken}" if app.broken else f"bring back ({app.shut})")
         broken, shut, app.broken, app.shut = app.broken, app.shut, "", ""
         app.version += broken == "source"
         app.edit += bool(shut)

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.soak.leaks import Look, mib
 from tests.soak.requests import Failure, Shown
 
-_HEADING = "## What a soak came to"
+_HEADING = "## Results of the last soak"
 _BEGINS_WITHIN_S = 5.0  # a new daemon, on a busy host
 
 
@@ -32,7 +32,7 @@ class Outcome:
     daemon_killed_at: tuple[float, ...]
     never: tuple[str, ...]
     settled_s: float
-    tracker: tuple[Look, ...]
+    looks: tuple[Look, ...]
     new: Look | None
     leaks: tuple[str, ...]
 
@@ -47,52 +47,52 @@ class Outcome:
 
 
 def markdown(outcome: Outcome) -> str:
-    """The section of docs/reliability.md."""
+    """The section of docs/evidence/reliability.md."""
     sent = sum(outcome.sent.values())
     excused = Counter(f"{failure.excuse}: {failure.outcome}" for failure in outcome.failures if failure.excuse)
     lost = Counter(failure.outcome for failure in outcome.unexcused)
     took = sorted(each.seconds for each in outcome.shown)
     undisturbed = [each for each in outcome.shown if not _disturbed(each, outcome.daemon_killed_at)]
-    lost_words = f"{len(outcome.unexcused)} failed without an excuse{_bracketed(lost)}"
-    excused_words = f"{len(outcome.failures) - len(outcome.unexcused)} with one{_bracketed(excused)}"
-    typical = f"median {_at(took, 0.5):.2f} s, 95 in 100 within {_at(took, 0.95):.2f} s"
-    slowest_words = f"slowest {_slowest(outcome.shown)}, and {_slowest(undisturbed)} with no daemon killed meanwhile"
+    lost_words = f"{len(outcome.unexcused)} failed unexpectedly{_bracketed(lost)}"
+    excused_words = f"{len(outcome.failures) - len(outcome.unexcused)} failed as expected{_bracketed(excused)}"
+    typical = f"median {_at(took, 0.5):.2f} s, 95 % within {_at(took, 0.95):.2f} s"
+    slowest_words = f"slowest {_slowest(outcome.shown)}, and {_slowest(undisturbed)} with no daemon killed in between"
     lines = [
         _HEADING,
         "",
         f"{outcome.minutes:g} minutes, {outcome.apps} apps, {outcome.machine}; `{outcome.command}`.",
         "",
-        f"- Done: {sum(outcome.deeds.values())} deeds: {_counted(outcome.deeds)}.",
+        f"- Operations: {sum(outcome.deeds.values())}: {_counted(outcome.deeds)}.",
         f"- Requests: {sent:,} sent, {outcome.sent['ok']:,} answered with 200, {lost_words}, {excused_words}.",
         f"- From an edit to the first answer that shows it, {len(took)} times: {typical}, {slowest_words}.",
-        f"- In the end: {_never(outcome)}, {outcome.settled_s:.1f} s after the last deed.",
+        f"- At the end: {_never(outcome)}, {outcome.settled_s:.1f} s after the last operation.",
         f"- Left over or leaked: {'; '.join(outcome.leaks) or 'nothing'}.",
         "",
-        "The daemon, minute by minute; a new pid is a daemon that was killed and started again:",
+        "The daemon by minute. A new pid is a daemon that was killed and restarted; `fresh` has just started:",
         "",
         "```text",
-        *_series(outcome.tracker, outcome.new),
+        *_series(outcome.looks, outcome.new),
         "```",
     ]
     return "\n".join(lines) + "\n"
 
 
 def write(section: str, document: Path) -> None:
-    """Put the section in the place of the last one, or before what is not promised."""
+    """Put the section in the place of the last one, or before the limits."""
     text = document.read_text(encoding="utf-8")
     found = re.search(rf"^{_HEADING}\n.*?(?=^## )", text, re.MULTILINE | re.DOTALL)
     if found is None:
-        before, heading, after = text.partition("## What is not promised\n")
+        before, heading, after = text.partition("## Limits\n")
         text = f"{before}{section}\n{heading}{after}"
     else:
         text = f"{text[: found.start()]}{section}\n{text[found.end() :]}"
     document.write_text(text, encoding="utf-8")
 
 
-def _series(tracker: tuple[Look, ...], new: Look | None) -> list[str]:
+def _series(looks: tuple[Look, ...], new: Look | None) -> list[str]:
     lines = ["  minute      pid  descriptors      memory  threads  zombies  processes   files    database"]
-    for look in (*tracker, *([new] if new else [])):
-        when = "anew" if look is new else f"{look.minute:.1f}"
+    for look in (*looks, *([new] if new else [])):
+        when = "fresh" if look is new else f"{look.minute:.1f}"
         lines.append(
             f"{when:>8} {look.pid:>8} {look.descriptors:>12} {mib(look.memory):>11} {look.threads:>8} {look.zombies:>8}"
             f" {look.processes:>10} {look.files:>7} {mib(look.database):>11}"
@@ -102,8 +102,8 @@ def _series(tracker: tuple[Look, ...], new: Look | None) -> list[str]:
 
 def _never(outcome: Outcome) -> str:
     if outcome.never:
-        return f"not as asked: {', '.join(outcome.never)}"
-    return "every app as asked"
+        return f"not up to date: {', '.join(outcome.never)}"
+    return "every app up to date"
 
 
 def _disturbed(shown: Shown, daemon_killed_at: Sequence[float]) -> bool:

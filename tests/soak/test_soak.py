@@ -22,7 +22,7 @@ def an_outcome(*failures: Failure, leaks: tuple[str, ...] = ()) -> Outcome:
         command="make soak MINUTES=10 SOAK='--seed 7'",
         apps=2, minutes=10, machine="2 cores", deeds=Counter(deploy=3), sent=Counter(ok=5, reset=2),
         failures=failures, shown=SHOWN, daemon_killed_at=(104.0,), never=(), settled_s=0.5,
-        tracker=(a_look(),), new=a_look(descriptors=38), leaks=leaks,
+        looks=(a_look(),), new=a_look(descriptors=38), leaks=leaks,
     )  # fmt: skip
 
 
@@ -103,14 +103,14 @@ def test_a_soak_is_good_when_nothing_was_lost_and_nothing_leaked() -> None:
 
 def test_the_report_takes_the_place_of_the_last_one(tmp_path: Path) -> None:
     document = tmp_path / "reliability.md"
-    document.write_text("# Faults\n\n## What is not promised\n\n- Rain.\n")
+    document.write_text("# Faults\n\n## Limits\n\n- Rain.\n")
     write(markdown(an_outcome(a_failure(None), leaks=("2 zombies",))), document)
-    assert "1 failed without an excuse (1 reset)" in document.read_text()
+    assert "1 failed unexpectedly (1 reset)" in document.read_text()
     write(markdown(an_outcome()), document)
     text = document.read_text()
-    assert text.count("## What a soak came to") == 1
-    assert "0 failed without an excuse, 0 with one." in text
-    assert "2 times: median 3.00 s, 95 in 100 within 3.00 s, slowest 3.00 s (bind), and 1.00 s (deploy) with no" in text
+    assert text.count("## Results of the last soak") == 1
+    assert "0 failed unexpectedly, 0 failed as expected." in text
+    assert "2 times: median 3.00 s, 95 % within 3.00 s, slowest 3.00 s (bind), and 1.00 s (deploy) with no" in text
     assert "Left over or leaked: nothing." in text
-    assert text.startswith("# Faults\n\n## What a soak came to\n")
-    assert text.endswith("```\n\n## What is not promised\n\n- Rain.\n")
+    assert text.startswith("# Faults\n\n## Results of the last soak\n")
+    assert text.endswith("```\n\n## Limits\n\n- Rain.\n")

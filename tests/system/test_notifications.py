@@ -35,7 +35,7 @@ INDISCREET = (
 
 def told(hook: Hook) -> list[str]:
     """How the app stood in each message that was taken."""
-    return [item["state"] for message in hook.taken for item in message["apps"] if item["app"] == "blog"]
+    return [item["state"] for message in hook.taken for item in message["items"] if item["app"] == "blog"]
 
 
 def broken(site: Site, why: str) -> None:
@@ -70,13 +70,13 @@ def test_trouble_and_its_end_are_told_once_each_though_the_daemon_is_killed_in_b
         daemon = site.live(**targets)
         site.source("blog", "2")
         eventually(site.serves("blog", "2", port))
-        eventually(lambda: [item["state"] for item in hook.got[-1]["apps"]] == ["well"])
+        eventually(lambda: [item["state"] for item in hook.got[-1]["items"]] == ["healthy"])
 
         site.end(daemon, signal.SIGKILL)
         hook.answers = []
         site.live(**targets)
-        eventually(lambda: "well" in told(hook))
-        assert told(hook) == ["degraded", "well"]
+        eventually(lambda: "healthy" in told(hook))
+        assert told(hook) == ["degraded", "healthy"]
         eventually(lambda: hanging.got)
 
 
@@ -90,5 +90,5 @@ def test_what_an_app_says_of_its_secrets_is_masked(site: Site) -> None:
     with webhook() as hook:
         site.live(notifications=(Webhook(url=hook.url),), **PROMPT)
         eventually(lambda: told(hook))
-    said, *_ = (item["message"] for message in hook.taken for item in message["apps"] if item["app"] == "blog")
+    said, *_ = (item["message"] for message in hook.taken for item in message["items"] if item["app"] == "blog")
     assert said.endswith("cannot reach https://***@db/ as info with *** *** *** ***")

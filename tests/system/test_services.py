@@ -129,7 +129,7 @@ def app(site: Site, name: str = "blog", **fields: Any) -> int:
 
 def service_records(site: Site) -> ServiceRecords:
     database = open_database(site.paths.database, read_only=True)
-    return ServiceRecords(database, Vault(database, site.state / "key"), read_only=True)
+    return ServiceRecords(database, Vault(database, site.state / "key"))
 
 
 def grants(site: Site) -> list[str]:

@@ -1,4 +1,4 @@
-"""The captures in docs/terminal.md: `status --watch` in tmux, watching a real daemon with apps in many states.
+"""The captures in docs/reference/terminal.md: `status --watch` in tmux, of a real daemon with apps in many states.
 
 As a program: the document as the argument, in which the code block below each `<!-- capture: … -->` is replaced.
 """

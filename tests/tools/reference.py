@@ -12,17 +12,18 @@ PAGE = DOCS / "reference" / "commands.md"
 _HEAD = """\
 # Commands
 
-Written by `scripts/reference` from the command line itself; change it there.
+`scripts/reference` writes this page from the command line itself: change the text there.
 
-`reconciler COMMAND --help` says the same. Options stand anywhere behind the command, unless it hands arguments on.
+`reconciler COMMAND --help` prints the same. Options may stand anywhere after the command; `shell` and `service-shell`
+take theirs before the first argument, because they pass arguments on.
 
-| exit code | what |
+| exit code | meaning |
 |---|---|
-| 0 | it is done, or is as it should be |
-| 1 | it is not: the reason is on standard error, or in what was asked for |
-| 2 | the command line is wrong; from `plan`, there is something to do |
+| 0 | success, or everything is up to date |
+| 1 | failure; the reason is on standard error or in the output |
+| 2 | a wrong command line; from `plan`: there are actions to do |
 
-| variable | stands for |
+| variable | option |
 |---|---|
 """
 
@@ -59,7 +60,7 @@ def section(above: click.Context, name: str) -> str:
     told = [f"## {name}", "", f"`{' '.join(command.get_usage(ctx).removeprefix('Usage: ').split())}`", ""]
     told += [*prose(command.help or "")]
     if options := options_of(command):
-        told += ["| option | what | default |", "|---|---|---|", *(row(option, ctx) for option in options), ""]
+        told += ["| option | meaning | default |", "|---|---|---|", *(row(option, ctx) for option in options), ""]
     return "\n".join([*told, "```sh", *examples(command.epilog or ""), "```", ""])
 
 

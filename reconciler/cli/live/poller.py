@@ -17,6 +17,7 @@ from reconciler.cli.live.facts import Details, Facts
 from reconciler.cli.live.plan_client import NO_DAEMON, pending
 from reconciler.cli.options import open_snapshot, reading
 from reconciler.metrics.rates import Rates
+from reconciler.planning.subject import Subject
 from reconciler.serving.logs import tail
 from reconciler.state.journal import Event, Journal
 from reconciler.state.records import open_database
@@ -106,7 +107,7 @@ class Looking:
             reading(self._paths),
             contextlib.closing(open_database(self._paths.database, read_only=True)) as database,
         ):
-            events = [_line(event) for event in Journal(database).newest(name, _EVENTS)]
+            events = [_line(event) for event in Journal(database).newest(Subject("app", name), _EVENTS)]
         lines = tail(self._paths.log(name, log), _LINES) if _is_name(name) else []
         return Details(name=name, log=log, events=events, lines=lines, plan=self._planned.get(name))
 

@@ -14,6 +14,7 @@ from reconciler.cli.halt import command as halt
 from reconciler.cli.main import _COMMANDS, group
 from reconciler.linux.processes import boot_id
 from reconciler.planning.desired import Address
+from reconciler.planning.subject import Subject
 from reconciler.state.journal import Journal
 from reconciler.state.paths import StatePaths
 from reconciler.state.records import AppStatus, InstanceRecord, Records, open_database
@@ -185,7 +186,7 @@ def test_status_names_its_version_in_json(state: Path) -> None:
 def test_events_are_the_newest_ones_oldest_first(state: Path) -> None:
     with contextlib.closing(open_database(state / "reconciler.db")) as database:
         for number in range(5):
-            Journal(database).write("blog", "ready", f"event {number}")
+            Journal(database).write(Subject("app", "blog"), "ready", f"event {number}")
     assert [line.split()[-1] for line in run("events", "-n", "2", "--state", state).output.splitlines()] == ["3", "4"]
     assert run("events", "-n", "0", "--state", state).output == ""
     assert "nothing ever happened" in run("events", "shop", "--state", state).output

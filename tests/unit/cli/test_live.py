@@ -231,7 +231,7 @@ def test_what_is_wrong_with_the_host_is_said() -> None:
 
 def test_every_key_is_in_the_help_on_the_screen_and_in_the_documentation() -> None:
     help_shown = "\n".join(shown(View(help=True), 120))
-    documented = (REPOSITORY / "docs" / "terminal.md").read_text(encoding="utf-8")
+    documented = (REPOSITORY / "docs" / "reference" / "terminal.md").read_text(encoding="utf-8")
     for keys, what in KEYS:
         assert f"{keys:<20}{what}" in help_shown
         assert f"| {keys} | {what} |" in documented
@@ -281,7 +281,7 @@ def test_status_and_help_do_not_pay_for_the_live_screen() -> None:
 
 
 def test_the_captures_in_the_documentation_are_of_the_size_they_claim() -> None:
-    text = (REPOSITORY / "docs" / "terminal.md").read_text(encoding="utf-8")
+    text = (REPOSITORY / "docs" / "reference" / "terminal.md").read_text(encoding="utf-8")
     found = [(int(columns), int(rows), told.splitlines()) for columns, rows, told in _CAPTURE.findall(text)]
     assert {(columns, rows) for columns, rows, _ in found} == {(80, 24), (200, 50)}
     for columns, rows, told in found:

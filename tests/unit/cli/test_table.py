@@ -12,6 +12,7 @@ from reconciler.cli.status import _COLUMNS, _SPARE, _screen
 from reconciler.cli.table import cut, lines, wrapped
 from reconciler.convergence.converge import Report
 from reconciler.inspection.printable import ago, counted, plain
+from reconciler.planning.subject import Subject
 
 LONG = "cannot stage a-shop-with-a-long-name: no such package"
 
@@ -86,12 +87,12 @@ def test_many_apps_are_no_flood() -> None:
 def test_apply_is_done_when_every_app_is_settled_or_failed_for_good(capsys: pytest.CaptureFixture[str]) -> None:
     counters = ApplyProgress(Console(lambda: 0.0), {"same": "r1"})
     counters.expect({"same", "new", "bad"})
-    counters.tell("same", Report(state="starting", message="127.0.0.1:8000 is not open"))
-    counters.tell("same", Report(state="running", wanted="r1", settled=True))
-    counters.tell("new", Report(state="running", wanted="r2", settled=True))
+    counters.tell(Subject("app", "same"), Report(state="starting", message="127.0.0.1:8000 is not open"))
+    counters.tell(Subject("app", "same"), Report(state="running", wanted="r1", settled=True))
+    counters.tell(Subject("app", "new"), Report(state="running", wanted="r2", settled=True))
     for number in (1, 2, 3):
         assert not counters.done.is_set()
-        counters.tell("bad", Report(state="failing", message="no", failures=number, next_try_at=1.0))
+        counters.tell(Subject("app", "bad"), Report(state="failing", message="no", failures=number, next_try_at=1.0))
     assert counters.done.is_set()
     assert counters.open == frozenset()
     assert capsys.readouterr().out == "new   running\nbad   failing   no (try 1 of 3)\n"

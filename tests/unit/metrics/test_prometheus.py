@@ -20,6 +20,7 @@ from reconciler.planning.apps.actions import Action, Reap, Start
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.apps.plan import Plan
 from reconciler.planning.desired import App
+from reconciler.planning.subject import Subject
 from reconciler.serving.gate_figures import BOUNDS_S, SPANS
 from reconciler.serving.request_counters import Figures
 from tests.world import a_trouble, an_app, an_instance, serving
@@ -73,8 +74,8 @@ class OneApp:
 
 def told() -> dict[str, Any]:
     counters = Counters(Clock(), Counter({("blog", True): 3, ("blog", False): 1}))
-    counters.on_report("blog", Report(state="running", settled=True))
-    counters.on_report('a"\\\nb', Report(state="failing"))
+    counters.on_report(Subject("app", "blog"), Report(state="running", settled=True))
+    counters.on_report(Subject("app", 'a"\\\nb'), Report(state="failing"))
     counters.acted("stage", "done", 3.0)
     counters.acted("stage", "failed", 9999.0)
     counters.staged("made")
@@ -156,13 +157,13 @@ def test_the_time_since_all_was_as_asked_runs_only_while_something_is_not() -> N
     counters = Counters(clock, Counter())
     clock.now += 5
     assert counters.as_json()["unsettled_s"] == 5, "nothing was converged yet"
-    counters.on_report("blog", Report(state="running", settled=True))
+    counters.on_report(Subject("app", "blog"), Report(state="running", settled=True))
     clock.now += 60
     assert counters.as_json()["unsettled_s"] == 0
-    counters.on_report("shop", Report(state="staging"))
+    counters.on_report(Subject("app", "shop"), Report(state="staging"))
     clock.now += 7
     assert (counters.as_json()["unsettled_s"], counters.as_json()["backlog"]) == (67, 1)
-    counters.on_report("shop", None)
+    counters.on_report(Subject("app", "shop"), None)
     assert (counters.as_json()["unsettled_s"], counters.as_json()["states"]) == (0, {"blog": "running"})
 
 

@@ -14,9 +14,10 @@ from reconciler.notifications.digest import Digest, Entry, Severity
 from reconciler.notifications.notifier import Notifier, Pace
 from reconciler.notifications.targets import Command, Target, Webhook
 from reconciler.notifications.transports import NotSent
+from reconciler.planning.subject import Subject
 from tests.fakes.post_office import Hook, webhook
 
-ITEM = Entry(app="blog", severity="failing", text="cannot start")
+ITEM = Entry(subject=Subject("app", "blog"), severity="failing", text="cannot start")
 
 
 def news() -> Digest:
@@ -26,7 +27,7 @@ def news() -> Digest:
 def test_fifty_apps_that_fail_at_once_are_one_message_and_only_once() -> None:
     known = news()
     for number in range(50):
-        known.stands(f"app-{number}", "failing", "no disk", now=float(number) / 50)
+        known.stands(Subject("app", f"app-{number}"), "failing", "no disk", now=float(number) / 50)
     assert known.due(4) == ()
     items = known.due(6)
     assert len(items) == 50
@@ -39,15 +40,15 @@ def test_fifty_apps_that_fail_at_once_are_one_message_and_only_once() -> None:
 
 def test_what_recovers_before_it_was_told_is_no_news() -> None:
     known = news()
-    known.stands("blog", "failing", "x", now=0)
-    known.stands("blog", "well", "", now=3)
+    known.stands(Subject("app", "blog"), "failing", "x", now=0)
+    known.stands(Subject("app", "blog"), "healthy", "", now=3)
     assert known.due(10_000) == ()
 
 
 def test_a_flapping_app_is_told_of_once_in_the_time_with_its_count() -> None:
     known, told = news(), []
     for now in range(1800):
-        known.stands("blog", "failing" if now % 20 < 10 else "well", "x", now=now)
+        known.stands(Subject("app", "blog"), "failing" if now % 20 < 10 else "healthy", "x", now=now)
         items = known.due(now)
         if items:
             told.append((now, items[0].changes))
@@ -58,37 +59,37 @@ def test_a_flapping_app_is_told_of_once_in_the_time_with_its_count() -> None:
 
 def test_a_later_daemon_repeats_nothing_and_tells_the_recovery() -> None:
     before, after = news(), news()
-    before.stands("blog", "failing", "x", now=0)
+    before.stands(Subject("app", "blog"), "failing", "x", now=0)
     before.tell(before.due(5), now=5)
     after.restore(json.loads(json.dumps(before.told())))
-    after.stands("blog", "failing", "x", now=1)
+    after.stands(Subject("app", "blog"), "failing", "x", now=1)
     assert after.due(10_000) == ()
-    after.stands("blog", "well", "", now=2)
-    assert [item.severity for item in after.due(7)] == ["well"]
+    after.stands(Subject("app", "blog"), "healthy", "", now=2)
+    assert [item.severity for item in after.due(7)] == ["healthy"]
 
 
-@pytest.mark.parametrize("standing", ["failing", "well"])
+@pytest.mark.parametrize("standing", ["failing", "healthy"])
 def test_what_may_have_been_told_when_the_daemon_died_is_told_as_it_is_by_then(standing: Severity) -> None:
     before, after = news(), news()
-    before.stands("blog", "failing", "x", now=0)
+    before.stands(Subject("app", "blog"), "failing", "x", now=0)
     before.trying(before.due(5))
     after.restore(json.loads(json.dumps(before.told())))
     assert after.due(10_000) == ()
-    after.stands("blog", standing, "", now=1)
+    after.stands(Subject("app", "blog"), standing, "", now=1)
     assert [item.severity for item in after.due(6)] == [standing]
 
 
 def test_who_may_have_heard_of_trouble_hears_of_its_end() -> None:
     known = news()
-    known.stands("blog", "failing", "x", now=0)
+    known.stands(Subject("app", "blog"), "failing", "x", now=0)
     known.trying(known.due(5))
-    known.stands("blog", "well", "", now=6)
-    assert [item.severity for item in known.due(11)] == ["well"]
+    known.stands(Subject("app", "blog"), "healthy", "", now=6)
+    assert [item.severity for item in known.due(11)] == ["healthy"]
 
 
 def test_what_an_app_wrote_is_neither_markup_nor_a_mention() -> None:
     payload = message.as_slack(
-        [Entry(app="blog", severity="failing", text="<!channel> *x* @here \x1b[31m\u202e &")], "h"
+        [Entry(subject=Subject("app", "blog"), severity="failing", text="<!channel> *x* @here \x1b[31m\u202e &")], "h"
     )
     told = payload["text"]
     assert "<" not in told
@@ -109,7 +110,9 @@ def bring(target: Target, within_s: float = 30) -> None:
 
 def test_a_webhook_gets_json_and_a_redirect_is_not_followed(hook: Hook) -> None:
     bring(Webhook(url=hook.url))
-    assert hook.got[0]["apps"] == [{"app": "blog", "state": "failing", "message": "cannot start", "changes": 1}]
+    assert hook.got[0]["items"] == [
+        {"app": "blog", "service": "", "state": "failing", "message": "cannot start", "changes": 1}
+    ]
     hook.answers.append(302)
     with pytest.raises(NotSent, match="it answered 302"):
         bring(Webhook(url=hook.url))
@@ -142,7 +145,9 @@ class Facts(dict[str, str]):
         self[name] = value
 
 
-async def announced(hook: Hook, facts: Facts, report: Report, count: int) -> None:
+async def announced(
+    hook: Hook, facts: Facts, report: Report, count: int, subject: Subject = Subject("app", "blog")
+) -> None:
     notifier = Notifier(
         Webhook(url=hook.url),
         facts,
@@ -152,7 +157,7 @@ async def announced(hook: Hook, facts: Facts, report: Report, count: int) -> Non
         trouble=lambda: "",
         failed=lambda what, then: None,
     )
-    notifier.on_report("blog", report)
+    notifier.on_report(subject, report)
     async with asyncio.timeout(20):
         keeping = asyncio.create_task(notifier.run())
         while len(hook.got) < count or "unsure" in str(facts) or not facts:
@@ -165,8 +170,25 @@ def test_a_message_is_tried_again_masked_and_remembered_once_taken(hook: Hook) -
     facts = Facts()
     hook.answers += [500, 503]
     asyncio.run(announced(hook, facts, Report(state="failing", message="password hunter2 refused"), 3))
-    assert hook.got[2]["apps"][0]["message"] == "password *** refused"
-    assert json.loads(next(iter(facts.values()))) == {"blog": "failing"}
+    assert hook.got[2]["items"][0]["message"] == "password *** refused"
+    assert json.loads(next(iter(facts.values()))) == {"app/blog": "failing"}
     asyncio.run(announced(hook, facts, Report(state="running", settled=True), 4))
-    assert hook.got[3]["text"] == "web1: blog is well again"
+    assert hook.got[3]["text"] == "web1: blog is healthy again"
     assert len(hook.got) == 4
+
+
+def test_a_service_that_fails_is_told_and_so_is_its_recovery(hook: Hook) -> None:
+    facts, database = Facts(), Subject("service", "db")
+    asyncio.run(announced(hook, facts, Report(state="failing", message="no server"), 1, database))
+    asyncio.run(announced(hook, facts, Report(state="ready", settled=True), 2, database))
+    assert [got["text"] for got in hook.got] == ["web1: service db is failing", "web1: service db is healthy again"]
+    assert [(item["app"], item["service"]) for got in hook.got for item in got["items"]] == [("", "db")] * 2
+
+
+def test_what_an_earlier_commit_told_is_not_told_again() -> None:
+    known = news()
+    known.restore({"blog": "failing", "service db": "failing", "": "well", "shop": "well"})
+    for subject in (Subject("app", "blog"), Subject("service", "db")):
+        known.stands(subject, "failing", "still", now=1)
+    known.stands(Subject("host"), "healthy", "", now=1)
+    assert known.due(1e6) == ()

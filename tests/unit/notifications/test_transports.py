@@ -19,12 +19,13 @@ from reconciler.notifications.delivery import Delivery
 from reconciler.notifications.digest import Entry
 from reconciler.notifications.targets import Command, Smtp, Target, Webhook
 from reconciler.notifications.transports import NotSent
+from reconciler.planning.subject import Subject
 from tests.fakes.authority import Authority, made_in
 from tests.fakes.post_office import PostOffice, mail_server, plain_login, webhook
 from tests.support.eventually import eventually
 from tests.support.site import is_gone
 
-ITEM = Entry(app="blog", severity="failing", text="cannot start\u202e")
+ITEM = Entry(subject=Subject("app", "blog"), severity="failing", text="cannot start\u202e")
 ENOUGH_S = 60.0
 SOON_S = 0.3
 

@@ -134,7 +134,7 @@ def test_the_schema_is_true_of_its_examples_and_defaults() -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    documented = (ROOT / "docs" / "host.md").read_text(encoding="utf-8")
+    documented = (ROOT / "docs" / "reference" / "host-settings.md").read_text(encoding="utf-8")
     for name, about in schema("host")["properties"].items():
         for full in [f"{name}.{part}" for part in about.get("properties", ())] or [name]:
             assert f"| `{full}` |" in documented

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.planning.subject import Subject
 from reconciler.state import database as module
 from reconciler.state.database import Database
 from reconciler.state.journal import Event, Journal
@@ -70,14 +71,14 @@ def test_events_keep_their_order_and_are_shown_at_once(database: Database, stran
     database.defer()
     stranger.execute("BEGIN IMMEDIATE")
     for number in range(3):
-        journal.write("blog", "ready", f"event {number}")
-    said = [event.text for event in shown if event.app == "blog"]
+        journal.write(Subject("app", "blog"), "ready", f"event {number}")
+    said = [event.text for event in shown if event.subject.name == "blog"]
     assert said == ["event 0", "event 1", "event 2"]
     stranger.execute("ROLLBACK")
     eventually(lambda: settled(database))
     journal.catch_up()
     written = journal.newest(None, 10)
-    assert [event.text for event in written if event.app == "blog"] == said
+    assert [event.text for event in written if event.subject.name == "blog"] == said
     told = [event.text for event in written if event.kind == "daemon"]
     assert told == [
         "cannot write to the state database: database is locked",

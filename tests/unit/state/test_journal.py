@@ -9,6 +9,7 @@ from pathlib import Path
 from jsonschema import Draft202012Validator
 
 from reconciler.documents.schemas import schema
+from reconciler.planning.subject import Subject
 from reconciler.state.journal import KINDS, Journal, as_record
 from reconciler.state.records import open_database
 
@@ -18,14 +19,14 @@ DOCS = Path(__file__).parents[3] / "docs"
 def test_code_schema_and_documentation_list_the_same_kinds() -> None:
     listed = [kind["const"] for kind in schema("event")["properties"]["kind"]["oneOf"]]
     assert tuple(listed) == KINDS
-    assert tuple(re.findall(r"^\| `(\w+)` \|", (DOCS / "events.md").read_text(), re.MULTILINE)) == KINDS
+    assert tuple(re.findall(r"^\| `(\w+)` \|", (DOCS / "reference" / "events.md").read_text(), re.MULTILINE)) == KINDS
 
 
 def test_an_event_is_as_its_schema_says_and_one_line_whatever_an_app_wrote(tmp_path: Path) -> None:
     with closing(open_database(tmp_path / "db")) as database:
         journal, seen = Journal(database), []
         journal.followers.append(lambda event: seen.append(as_record(event)))
-        journal.write("blog", "failed", "<b>\n\x1b[31m\u202e", "again in 4 s")
+        journal.write(Subject("app", "blog"), "failed", "<b>\n\x1b[31m\u202e", "again in 4 s")
     checker = Draft202012Validator(schema("event"))
     assert not list(checker.iter_errors(seen[0]))
     assert list(checker.iter_errors({**seen[0], "kind": "exploded"}))
@@ -36,11 +37,11 @@ def test_events_are_found_by_app_kind_and_age_and_the_oldest_are_forgotten(tmp_p
     with closing(open_database(tmp_path / "db")) as database:
         journal = Journal(database, keep=300)
         for _ in range(250):
-            journal.write("blog", "exited", "x")
-            journal.write("shop", "ready", "y")
+            journal.write(Subject("app", "blog"), "exited", "x")
+            journal.write(Subject("app", "shop"), "ready", "y")
         assert len(journal.newest(None, 10_000)) == 300
         assert {event.kind for event in journal.newest(None, 10_000, kinds=("exited", "failed"))} == {"exited"}
-        assert len(journal.newest("shop", 10_000, kinds=("ready",))) == 150
-        assert not journal.newest("shop", 10, kinds=("die",))
+        assert len(journal.newest(Subject("app", "shop"), 10_000, kinds=("ready",))) == 150
+        assert not journal.newest(Subject("app", "shop"), 10, kinds=("die",))
         assert not journal.newest(None, 10, since=journal.newest(None, 1)[0].at + 1)
         assert isinstance(database, sqlite3.Connection)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.inspection.printable import json_text, quoted, visible
+from reconciler.planning.subject import Subject
 from reconciler.state.journal import Event
 from reconciler.web.formatting import line, percent, size, url
 from reconciler.web.manifest import masked
@@ -88,7 +89,7 @@ def test_the_name_of_a_secrets_file_is_no_secret() -> None:
 
 
 def _event(at: float, kind: str, text: str = "") -> Event:
-    return Event(id=int(at), at=at, app="blog", kind=kind, text=text, cause="")
+    return Event(id=int(at), at=at, subject=Subject("app", "blog"), kind=kind, text=text, cause="")
 
 
 def test_the_timeline_says_when_an_app_served_slept_and_was_down() -> None:
