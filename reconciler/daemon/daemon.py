@@ -39,6 +39,7 @@ from reconciler.services.world import ServiceWorld
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
+from reconciler.serving.sandbox import todays_sandbox
 from reconciler.serving.wakeup_pipe import drain, open_wakeup_pipe
 from reconciler.settings.settings import Settings
 from reconciler.staging.source.last_seen import SourceTracker
@@ -72,10 +73,12 @@ class Daemon:
         self.fork_servers = ForkServerPool(
             log=settings.paths.fork_servers_log, idle_s=settings.fork_server_idle_s, answer_s=settings.fork_timeout_s
         )
+        self._sandbox = sandbox = todays_sandbox()
         self._instances = Instances(
             self.records,
             state_id=state_id(settings.paths.state),
             boot=boot,
+            sandbox=sandbox,
             templates=self.fork_servers,
             changed=self._wake,
             launched=self._note_launch,
@@ -280,7 +283,7 @@ class Daemon:
             self.journal.write(HOST, "daemon", "the state database was lost; what runs was found in the process table")
             self.catalog = replace(self.catalog, leases={**ports, **self.catalog.leases})
         self._housekeeping.begin(self._tasks)
-        doorbell = open_wakeup_pipe(self.settings.paths.wakeup_pipe)
+        doorbell = open_wakeup_pipe(self.settings.paths.wakeup_pipe, self._sandbox.pipe)
         asyncio.get_running_loop().add_reader(doorbell, drain, doorbell, self._on_wakeup)
 
     async def _follow(self, seen: DirectoryContents | DirectoryUnreadable) -> None:

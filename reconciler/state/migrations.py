@@ -85,10 +85,16 @@ def _give_events_subjects_and_reasons(database: sqlite3.Connection) -> None:
     database.execute("ALTER TABLE service_standing ADD COLUMN reason TEXT NOT NULL DEFAULT ''")
 
 
+def _add_directories_of_instances(database: sqlite3.Connection) -> None:
+    """Let the directory of an instance have another name than its revision; without one it has the same."""
+    database.execute("ALTER TABLE instance ADD COLUMN directory TEXT")
+
+
 # The first leads from version 1 to 2. What was released is never changed: a new shape is a new step at the end.
 _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _give_one_shape_to_all_of_version_1,
     _give_events_subjects_and_reasons,
+    _add_directories_of_instances,
 )
 NEWEST = 1 + len(_STEPS)
 
