@@ -32,7 +32,7 @@ from tests.contract.machine import a_life, on_the_loop
 from tests.support.eventually import soon
 from tests.support.site import Site
 
-_LAUNCHER = str(Path(template_module.__file__).parent / "launcher.py")
+_LAUNCHER = str(Path(template_module.__file__).parents[1] / "launcher.py")
 
 # Everything an instance can see of itself. What differs between any two processes is left out.
 _LOOK = """
