@@ -69,7 +69,7 @@ def name_of(pid: int) -> str:
 
 
 def family(master: int) -> Iterator[tuple[int, int]]:
-    """A process and all below it, each with the ticks it has used; nothing when it is gone."""
+    """Return a process and all its descendants, each with the ticks it has used."""
     for pid, ticks, _ in _family(master):
         yield pid, ticks
 
@@ -83,23 +83,23 @@ def children(pid: int) -> tuple[int, ...]:
 
 
 def seconds_of(master: int) -> float:
-    """The processor seconds that a process and all below it have used, those it has buried included."""
-    return sum(ticks + buried for _, ticks, buried in _family(master)) / TICKS
+    """Return the processor seconds that a process and all below it have used, reaped ones included."""
+    return sum(ticks + reaped for _, ticks, reaped in _family(master)) / TICKS
 
 
 def proportional(pid: int) -> int:
-    """Bytes of memory, what is shared counted in part (Pss of smaps_rollup); 0 where the kernel does not tell."""
+    """Return bytes of memory, shared pages counted in part (Pss of smaps_rollup); 0 where the kernel has no figure."""
     try:
-        for told in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if told.startswith("Pss:"):
-                return int(told.split()[1]) * 1024
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
     except OSError:
         pass
     return 0
 
 
 def own(pid: int) -> int:
-    """Bytes of memory that are not mapped from files; quick, and 0 when the process is gone."""
+    """Return bytes of memory that are not mapped from files; quick, and 0 when the process is gone."""
     try:
         _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
     except OSError:

@@ -1,6 +1,6 @@
-"""Asks a serving instance how it is, through its listener, and counts the failures in a row.
+"""Probe serving instances through their listener, and count consecutive failures.
 
-What follows from them is the plan's to decide: here an instance is only said to be unwell, or well again.
+Planning decides what follows: a probe only reports that an instance is unhealthy, or healthy again.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ _FIRST_BYTES = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """What to ask, where, and how often."""
+    """The request of a probe, where it goes, and how often."""
 
     address: Address
     health: Health
