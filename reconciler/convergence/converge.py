@@ -19,7 +19,8 @@ class Report:
     """What to tell an operator about an app or a service: a message for people, a reason for programs.
 
     `next_try_at` is monotonic seconds, None when nothing is being retried; `failures` counts the tries that failed in
-    a row, the last of them just now when `failed_now`; `settled` means that nothing is left to do.
+    a row, the last of them just now when `failed_now`; `settled` means that nothing is left to do. `phase` is the
+    message of long work without the time it has taken, so it changes only when the work does.
     """
 
     state: str
@@ -30,6 +31,7 @@ class Report:
     failures: int = 0
     failed_now: bool = False
     settled: bool = False
+    phase: str = ""
 
 
 class Action(Protocol):

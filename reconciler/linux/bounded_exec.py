@@ -1,9 +1,10 @@
-"""Become the given command, which the kernel kills when the process that started it is gone.
+"""Become the given command, bounded in memory and priority, and killed by the kernel when its starter ends.
+
+NICE is added to the command's niceness. If RECONCILER_STAGING_MEMORY is a number of bytes, the command and each process
+it starts can use no more memory than that.
 
 A script, run as `python -I -S bounded_exec.py STARTER NICE COMMAND…`: a daemon that is killed while it installs must
-not leave an installer behind that writes into the environment its successor builds. NICE is added to the command's
-niceness. Where RECONCILER_STAGING_MEMORY gives a number of bytes, the command and each process it starts can have no
-more memory than that.
+not leave an installer behind that writes into the environment its successor builds.
 """
 
 import ctypes
@@ -17,7 +18,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 if __name__ == "__main__":
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if os.getppid() != int(sys.argv[1]):
-        sys.exit("the process that started this command is gone")
+        sys.exit("the process that started this command has ended")
     os.nice(int(sys.argv[2]))
     memory = int(os.environ.pop("RECONCILER_STAGING_MEMORY", "0"))
     if memory:
