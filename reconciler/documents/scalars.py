@@ -7,7 +7,7 @@ could only represent with a loss stay text.
 import math
 import re
 
-from reconciler.planning.desired import Json
+from reconciler.planning.fingerprint import Json
 
 _WORDS: dict[str, Json] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),

@@ -13,7 +13,7 @@ import yaml
 from reconciler.documents.problem import Path, Problem, dotted
 from reconciler.documents.scalars import value_of
 from reconciler.documents.units import duration_s
-from reconciler.planning.desired import Json
+from reconciler.planning.fingerprint import Json
 
 MAX_DEPTH = 32
 MAX_ALIASES = 100

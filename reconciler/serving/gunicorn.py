@@ -13,7 +13,8 @@ from importlib import resources
 from pathlib import Path
 
 from reconciler.linux.files import replace_file
-from reconciler.planning.desired import Json, Revision, Server
+from reconciler.planning.desired import Address, Revision, Server
+from reconciler.planning.fingerprint import Json
 from reconciler.serving.marks import APP_MARK, INSTANCE_MARK, Identity
 from reconciler.serving.program import Forkable, Program, WorkersReady
 from reconciler.serving.sandbox import Sandbox
@@ -151,7 +152,8 @@ def environment(
     revision: Revision, code: Code, paths: InstancePaths, identity: Identity, given: InjectedEnv = InjectedEnv()
 ) -> dict[str, str]:
     """Return the variables of an instance, to be added to those of its sandbox."""
-    port = str(revision.address.port)
+    address = _address(revision)
+    port = str(address.port)
     base = {
         "HOME": str(paths.home),
         "TMPDIR": str(paths.scratch),
@@ -161,33 +163,40 @@ def environment(
         "CF_INSTANCE_INDEX": "0",
         "CF_INSTANCE_GUID": identity.instance,
         "CF_INSTANCE_PORT": port,
-        "CF_INSTANCE_ADDR": str(revision.address),
+        "CF_INSTANCE_ADDR": str(address),
         "MEMORY_LIMIT": f"{_memory_bytes() // 2**20}m",
     }
     ours = {
         "VCAP_APPLICATION": json.dumps(vcap_application(revision, code, paths, identity), sort_keys=True),
-        "VCAP_APP_HOST": revision.address.host,
+        "VCAP_APP_HOST": address.host,
         "VCAP_APP_PORT": port,
         **identity.marks(revision.app, revision.id),
     }
     return {**base, **given.fallback, **given.env, **revision.env, **ours, **(given.ours or _NO_SERVICES)}
 
 
+def _address(revision: Revision) -> Address:
+    """Return the address of a revision that gunicorn serves, which always has one."""
+    assert revision.address is not None
+    return revision.address
+
+
 def vcap_application(revision: Revision, code: Code, paths: InstancePaths, identity: Identity) -> Mapping[str, Json]:
     """Return the VCAP_APPLICATION object, with the keys of Cloud Foundry's first API and of today's."""
     started = datetime.fromtimestamp(identity.started_at, UTC)
-    uris: list[Json] = [str(revision.address)]
+    address = _address(revision)
+    uris: list[Json] = [str(address)]
     return {
         "application_id": f"{identity.state}-{revision.app}",
         "application_name": revision.app,
         "application_uris": uris,
         "application_version": revision.id,
-        "host": revision.address.host,
+        "host": address.host,
         "instance_id": identity.instance,
         "instance_index": 0,
         "limits": {"mem": _memory_bytes(), "disk": _disk_bytes(paths.home), "fds": _descriptors()},
         "name": revision.app,
-        "port": revision.address.port,
+        "port": address.port,
         "process_type": "web",
         "runtime": code.runtime,
         "start": started.strftime("%Y-%m-%d %H:%M:%S +0000"),

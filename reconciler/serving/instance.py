@@ -14,7 +14,7 @@ from reconciler.linux.process_table import children
 from reconciler.linux.processes import Process
 from reconciler.planning.apps.observed import Instance
 from reconciler.serving import request_counters
-from reconciler.state.records import InstanceRecord
+from reconciler.state.records import NO_ADDRESS, InstanceRecord
 
 _FIRST_WORDS = 1000
 
@@ -55,9 +55,10 @@ class LiveInstance:
             id=record.id,
             revision=record.revision,
             build=record.build,
-            address=record.address,
+            address=None if record.address == NO_ADDRESS else record.address,
             pid=record.pid or 0,
             started_at=record.started_at,
+            workers=record.workers,
             ready_at=record.ready_at,
             stopping_since=record.stopping_since,
             detached=self.detached,

@@ -21,6 +21,7 @@ from reconciler.state.records import NO_ADDRESS
 from tests.contract.machine import Machine, a_life, on_the_loop
 from tests.support.eventually import soon
 from tests.support.site import Site, get, is_gone
+from tests.world import address_of
 
 _LAUNCHER = str(resources.files("reconciler.serving") / "launcher.py")
 _WORKER = """
@@ -144,7 +145,7 @@ async def test_an_instance_has_the_rights_of_its_sandbox_whichever_way_it_starts
         site.save(Path(app.source.path) / "wsgi.py", _CONFINED)
         await machine.started(app)
         assert machine.launched[-1][1].endswith(way)
-        assert json.loads(get(app.address.port)) == [0o027, list(limits), False]
+        assert json.loads(get(address_of(app).port)) == [0o027, list(limits), False]
 
 
 @on_the_loop
@@ -155,7 +156,11 @@ async def test_todays_sandbox_gives_an_app_what_the_daemon_has(site: Site) -> No
         await machine.started(app)
         before = os.umask(0o777)
         os.umask(before)
-        assert json.loads(get(app.address.port)) == [before, list(resource.getrlimit(resource.RLIMIT_NOFILE)), False]
+        assert json.loads(get(address_of(app).port)) == [
+            before,
+            list(resource.getrlimit(resource.RLIMIT_NOFILE)),
+            False,
+        ]
         instance = machine.only()
         directory = site.paths.readiness("blog") / instance.id
         config = site.paths.revisions("blog") / instance.revision / "gunicorn.config"

@@ -16,6 +16,7 @@ from tests.contract.machine import Machine, a_life, on_the_loop
 from tests.support.eventually import soon
 from tests.support.load import under_load
 from tests.support.site import Site, is_gone
+from tests.world import address_of
 
 _CHECKED = """
 import os
@@ -51,7 +52,7 @@ async def serving(machine: Machine, count: int = 1) -> tuple[App, Instance]:
 async def test_workers_come_and_go_under_load_without_a_failed_request(site: Site) -> None:
     with a_life(site) as machine:
         app, instance = await serving(machine)
-        with under_load(app.address.port) as load:
+        with under_load(address_of(app).port) as load:
             for count in (4, 2):
                 await machine.instances.scale("blog", instance.id, count)
                 assert machine.records.instances()[0].workers == count
