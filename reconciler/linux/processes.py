@@ -176,12 +176,16 @@ def _signal_name(number: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A command to execute: a `listener` becomes descriptor 3, `output` standard output and error."""
+    """A command to execute: a `listener` becomes descriptor 3, `output` standard output and error.
+
+    `output_mode` is the mode of the output file if it has to be created.
+    """
 
     argv: Sequence[str]
     env: Mapping[str, str]
     listener: int | None
     output: Path
+    output_mode: int = 0o600
 
 
 def keep_descriptors() -> None:
@@ -192,10 +196,10 @@ def keep_descriptors() -> None:
                 os.set_inheritable(number, False)
 
 
-def open_output(log: Path) -> int:
+def open_output(log: Path, mode: int = 0o600) -> int:
     """Open a log to append to, or /dev/null if it cannot be opened: no app must stop for its log."""
     try:
-        return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise
@@ -204,7 +208,7 @@ def open_output(log: Path) -> int:
 
 def spawn(command: Command, ended: Callable[[], None]) -> Process:
     """Start a process as the leader of a session of its own; raises OSError when the kernel refuses."""
-    output = open_output(command.output)
+    output = open_output(command.output, command.output_mode)
     listener = () if command.listener is None else ((os.POSIX_SPAWN_DUP2, command.listener, 3),)
     try:
         pid = os.posix_spawn(

@@ -31,7 +31,7 @@ class Adoption:
 
 
 def unrecorded(known: Iterable[Marked], recorded: Collection[str]) -> Iterator[InstanceRecord]:
-    """Return records of the masters that have none, made from their marks."""
+    """Make records of the masters that have none, from their marks."""
     for process in known:
         with contextlib.suppress(ValueError, TypeError, KeyError):
             if process.leads and process.instance not in recorded:

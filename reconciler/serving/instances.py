@@ -229,7 +229,9 @@ class Instances:
             RECORD_MARK: json.dumps(asdict(live.record)),
             SANDBOX_VARIABLE: self.sandbox.as_variable(),
         }
-        command = Command(argv=program.argv, env=env, listener=listener, output=places.log)
+        command = Command(
+            argv=program.argv, env=env, listener=listener, output=places.log, output_mode=self.sandbox.log
+        )
         try:
             launched = await launch(command, program.forkable, self._fork_servers, ended=lambda: self._on_end(live))
         except OSError as error:
@@ -239,7 +241,7 @@ class Instances:
             self._forget(live)  # a process that a fork server had made for it was never let go
             raise
         live.process = launched.process
-        mute = logs.unwritable(places.log)
+        mute = logs.unwritable(places.log, self.sandbox.log)
         self._on_launch(
             program.app,
             f"{program.name} {launched.process.pid} started {launched.way}{mute and f', without a log: {mute}'}",

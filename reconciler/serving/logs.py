@@ -29,10 +29,10 @@ def is_replaced(file: BinaryIO, log: Path) -> bool:
     return there.st_ino != here.st_ino or there.st_size < file.tell()
 
 
-def unwritable(log: Path) -> str:
-    """Return why a log cannot be opened for writing, "" if it can."""
+def unwritable(log: Path, mode: int) -> str:
+    """Return why a log, created with this mode if it is missing, cannot be opened for writing; "" if it can."""
     try:
-        os.close(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode))
     except OSError as error:
         return f"cannot write {log}: {error.strerror}"
     return ""

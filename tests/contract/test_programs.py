@@ -137,7 +137,7 @@ async def test_one_that_ends_before_its_time_has_not_started(site: Site) -> None
 @on_the_loop
 async def test_an_instance_has_the_rights_of_its_sandbox_whichever_way_it_starts(site: Site, way: str) -> None:
     limits = (512, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-    with a_life(site, sandbox=replace(todays_sandbox(), umask=0o027, nofile=limits)) as machine:
+    with a_life(site, sandbox=replace(todays_sandbox(), umask=0o027, nofile=limits, log=0o640)) as machine:
         if way == "from a fork server":
             other = machine.app("other")
             await machine.started(other)
@@ -146,6 +146,7 @@ async def test_an_instance_has_the_rights_of_its_sandbox_whichever_way_it_starts
         await machine.started(app)
         assert machine.launched[-1][1].endswith(way)
         assert json.loads(get(address_of(app).port)) == [0o027, list(limits), False]
+        assert machine.host.paths("blog").log.stat().st_mode & 0o777 == 0o640
 
 
 @on_the_loop

@@ -142,6 +142,6 @@ async def test_an_instance_that_ends_meanwhile_is_a_failure(site: Site) -> None:
         scaling_up = asyncio.create_task(machine.instances.scale("blog", instance.id, 9))
         await asyncio.sleep(0)
         os.kill(instance.pid, signal.SIGKILL)
-        with pytest.raises(CannotScale):
+        with pytest.raises(CannotScale, match="it ended, or was stopped, before it had 9 ready workers"):
             await scaling_up
         await machine.instances.scale("blog", "no such instance", 2)

@@ -95,7 +95,7 @@ class ForkServer:
             raise NotForkable("only a program with a listener is forked")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            with theirs, _encoded(command) as request, _opened(command.output) as output:
+            with theirs, _encoded(command) as request, _opened(command) as output:
                 socket.send_fds(self._socket, [b"f"], [theirs.fileno(), request, command.listener, output])
         except OSError as error:
             ours.close()
@@ -161,8 +161,8 @@ def _encoded(command: Command) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _opened(output: Path) -> Iterator[int]:
-    descriptor = open_output(output)
+def _opened(command: Command) -> Iterator[int]:
+    descriptor = open_output(command.output, command.output_mode)
     try:
         yield descriptor
     finally:
