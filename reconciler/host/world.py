@@ -357,7 +357,7 @@ class AppWorld:
         before = self._standings.get(name)
         reason = Reason.STAGING if state == "staging" else Reason.RELEASING
         wanted = before.wanted if before else None
-        self.report(name, Report(state=state, reason=reason, message=str(phase), phase=phase.work, wanted=wanted))
+        self.report(name, Report(state=state, reason=reason, message=str(phase), wanted=wanted, phase=phase.work))
 
     def _listen(self, name: str, action: Listen) -> None:
         address = action.address
