@@ -116,7 +116,7 @@ def _end_apps(paths: StatePaths) -> tuple[int, int]:
 @contextlib.contextmanager
 def _marked(state: str) -> Iterator[list[_Found]]:
     """Every process that carries the marks of this state directory, held by a descriptor."""
-    from reconciler.linux.processes import marked
+    from reconciler.serving.marks import marked
 
     with contextlib.ExitStack() as stack:
         descriptors: dict[int, int] = {}
