@@ -11,7 +11,8 @@ from reconciler.inspection.printable import plain
 
 def ask_daemon(state: Path | None, **request: Any) -> None:
     """Send a request, print what was done; a usage error in plain words when nobody hears it or it is refused."""
-    from reconciler.control.socket import Refused, ask
+    from reconciler.control.requests import Refused
+    from reconciler.control.socket import ask
 
     paths = paths_in_use(state)
     try:

@@ -76,8 +76,8 @@ def wanted(app: str, settings: Settings) -> Wanted:
 
 
 def _wanted(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot", paths: StatePaths) -> Wanted:
-    from reconciler.host.instance_secrets import given_of, told_of
-    from reconciler.serving.gunicorn import Code, environment
+    from reconciler.host.instance_secrets import binding_views, injected_env
+    from reconciler.serving.gunicorn import Code, InstancePaths, environment
     from reconciler.vault.vault import VaultLocked
 
     content = snapshot.known_content(app)
@@ -95,13 +95,13 @@ def _wanted(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot", path
         worker_class=staged.worker_class,
         runtime=f"python {staged.python_version}",
     )
-    places = _places(paths, app.name)
+    places = InstancePaths.of(paths, app.name)
     # The disk that is asked about is the home's; an app that never started has no home yet.
     seen = places if places.home.exists() else replace(places, home=paths.state)
     files = places.revisions / revision.id
     try:
-        told = told_of(revision, snapshot.service_records)
-        given = given_of(revision, told, files, snapshot.service_records)
+        told = binding_views(revision, snapshot.service_records)
+        given = injected_env(revision, told, files, snapshot.service_records)
     except VaultLocked as error:
         raise click.ClickException(f"cannot read the secrets of {app.name}: {error}") from error
     found = environment(revision, code, seen, _identity(app, revision.id, snapshot), given)
@@ -126,18 +126,4 @@ def _identity(app: "App", revision: str, snapshot: "HostSnapshot") -> "Identity"
         state=state_id(snapshot.paths.state),
         instance=running[-1].id if running else "not-started",
         started_at=now - (time.monotonic() - running[-1].started_at) if running else now,
-    )
-
-
-def _places(paths: StatePaths, name: str) -> "InstancePaths":
-    from reconciler.serving.gunicorn import InstancePaths
-
-    return InstancePaths(
-        revisions=paths.revisions(name),
-        readiness=paths.readiness(name),
-        home=paths.home(name),
-        scratch=paths.scratch(name),
-        log=paths.log(name, "app"),
-        access_log=paths.log(name, "access"),
-        wakeup_pipe=paths.wakeup_pipe,
     )

@@ -78,7 +78,7 @@ def _announce(daemon: "Daemon") -> None:
     """Print what a daemon does from now on."""
     teller = Teller(daemon)
     click.echo(f"manifests in {daemon.settings.manifests}, state in {daemon.settings.paths.state}")
-    daemon.report_listeners.append(teller.told)
+    daemon.reports.listeners.append(teller.told)
     daemon.journal.followers.append(teller.happened)
 
 
@@ -116,7 +116,7 @@ class Teller:
         elif report.settled and self._settled.get(name) != (report.state, report.wanted):
             self._settled[name] = (report.state, report.wanted)
             self._failed.pop(name, None)
-            app = self._daemon.catalog.apps.get(name) if subject.kind == "app" else None
+            app = self._daemon.manifests.catalog.apps.get(name) if subject.kind == "app" else None
             at = f" at http://{app.address}/" if app is not None and report.state == "running" else ""
             self._say(subject, report.state, f"{report.state}{at}")
         self._phases.over(name)

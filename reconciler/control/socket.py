@@ -15,14 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from reconciler.control.requests import Refused
 from reconciler.linux.unix_sockets import reachable
 
 _MOST_OF_A_REQUEST = 64 * 1024
 _PATIENCE_S = 5.0
-
-
-class Refused(Exception):
-    """A request that cannot be granted, and why."""
 
 
 Answer = Callable[[dict[str, Any], str], dict[str, Any]]

@@ -1,4 +1,4 @@
-"""One task and one bell per name: wake, converge, retry politely, look again.
+"""One task per name: wake, converge, retry politely, look again.
 
 The controller never learns why it was woken and never gives up. A change ends a nap between two tries as soon as it
 puts anything but the failed action first; what fails is told to the world and tried again under capped back-off. A
@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from reconciler.convergence.converge import Action, ActionFailed, Asked, Key, Plan, Report, World, converge
+from reconciler.convergence.wake_queue import WakeQueue
 
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, RetryCallState
@@ -47,49 +48,46 @@ class Superseded(Exception):
 class Controller:
     """Keeps every name it was ever told of converging, each in a task of its own inside `tasks`."""
 
-    def __init__(
-        self, world: World, tasks: asyncio.TaskGroup, *, backoff: Backoff, resync_s: float, noise: random.Random
+    def __init__(  # noqa: PLR0913  collaborators, each named
+        self,
+        world: World,
+        wakeups: WakeQueue,
+        tasks: asyncio.TaskGroup,
+        *,
+        backoff: Backoff,
+        resync_s: float,
+        noise: random.Random,
     ) -> None:
         self._world = world
+        self._wakeups = wakeups
         self._tasks = tasks
         self._backoff = backoff
         self._resync_s = resync_s
         self._noise = noise
         self._asked: dict[str, Asked] = {}
-        self._knows = False
-        self._bells: dict[str, asyncio.Event] = {}
         self._keeping: set[asyncio.Task[None]] = set()
         self._failing: dict[str, _Failing] = {}
 
     def replace(self, asked: Mapping[str, Asked], also: frozenset[str] = frozenset()) -> None:
         """Ask for exactly these from now on; `also` names what may have left traces, to be looked at too."""
-        before, self._asked, self._knows = self._asked, dict(asked), True
+        before, self._asked = self._asked, dict(asked)
+        self._wakeups.open(self._start)
         for name in sorted({*before, *asked, *also}):
-            if before.get(name) != asked.get(name) or name not in self._bells:
-                self.wake(name)
-
-    def wake(self, name: str) -> None:
-        """Look at this name soon. Why, nobody asks.
-
-        Until it is known what is asked, nothing is done: what dies then is not something that nobody asks for.
-        """
-        if not self._knows:
-            return
-        bell = self._bells.get(name)
-        if bell is None:
-            bell = self._bells[name] = asyncio.Event()
-            keeping = self._tasks.create_task(self._run_key(name, bell), name=f"keep {name}")
-            self._keeping.add(keeping)
-            keeping.add_done_callback(self._keeping.discard)
-        bell.set()
+            if before.get(name) != asked.get(name) or not self._wakeups.is_served(name):
+                self._wakeups.wake(name)
 
     async def wait(self) -> None:
         """Do nothing more about any name, whatever wakes it; what was under way is cancelled."""
-        self._knows = False
+        self._wakeups.close()
         keeping = tuple(self._keeping)
         for task in keeping:
             task.cancel()
         await asyncio.gather(*keeping, return_exceptions=True)
+
+    def _start(self, name: str, wakeup: asyncio.Event) -> None:
+        keeping = self._tasks.create_task(self._run_key(name, wakeup), name=f"keep {name}")
+        self._keeping.add(keeping)
+        keeping.add_done_callback(self._keeping.discard)
 
     async def _run_key(self, name: str, bell: asyncio.Event) -> None:
         subject = Key(name=name, asked=partial(self._asked_of, name), wakeup=bell)
@@ -98,7 +96,7 @@ class Controller:
                 done = await self._converged(subject, partial(self._backing_off, name))
                 self._failing.pop(name, None)
                 if self._asked_of(name) is None and not bell.is_set() and done.recheck_at is None:
-                    del self._bells[name]
+                    self._wakeups.release(name)
                     return
                 await self._wait(bell, done.recheck_at, partial(self._is_still, done, subject))
             except Superseded:

@@ -80,13 +80,13 @@ async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, asyncio.Task
 async def _keep_told(manager: ServiceManager, daemon: Daemon, standing: HostSummary) -> None:
     """Tell the service manager how all stands, now and then."""
     while manager.listens:
-        manager.status(daemon.trouble() or standing.line())
+        manager.status(daemon.problem() or standing.line())
         await asyncio.sleep(_STATUS_EVERY_S)
 
 
 async def _tell_ready(manager: ServiceManager, daemon: Daemon) -> None:
     """Tell the service manager once the manifests were looked at."""
-    await daemon.looked.wait()
+    await daemon.manifests.looked.wait()
     manager.ready()
 
 
@@ -100,11 +100,11 @@ async def run(settings: Settings, started: Callable[[Daemon], None], *, stop_app
 
         def look_now() -> None:
             manager.reloading()
-            daemon.look_now()
+            daemon.manifests.look_again()
             tasks.create_task(_tell_ready(manager, daemon), name="tell that it was reloaded")
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look_now)
-        daemon.report_listeners.append(standing.tell)
+        daemon.reports.listeners.append(standing.tell)
         daemon.journal.write(HOST, "daemon", f"started, pid {os.getpid()}")
         started(daemon)
         tasks.create_task(daemon.run(), name="follow the manifests")
@@ -138,8 +138,8 @@ async def apply(settings: Settings, watcher: Watcher, timeout_s: float) -> Catal
     Returns what was asked for; raises AlreadyRunning.
     """
     async with _built(settings) as (daemon, tasks, ending):
-        daemon.report_listeners.append(watcher.tell)
+        daemon.reports.listeners.append(watcher.tell)
         watcher.expect(await daemon.once())
         waiting = [tasks.create_task(event.wait()) for event in (watcher.done, ending)]
         await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        return daemon.catalog
+        return daemon.manifests.catalog

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.linux.inotify import Change, Watch, Watched
-from reconciler.manifests.catalog import DirectoryContents, DirectoryUnreadable
+from reconciler.manifests.origin import Look
 from reconciler.manifests.reader import ReadCache, is_manifest, read_directory
 
 # As many as the kernel follows.
@@ -28,18 +28,18 @@ class _Waiting:
 
 
 class Directory:
-    """The manifests directory, wherever its path leads at the moment: it may be missing, replaced, or behind links.
+    """A manifests directory, wherever its path leads at the moment: it may be missing, replaced, or behind links.
 
-    `changed` is called on the loop when a `look` is due. Times lost to a watch that does not work are the caller's
-    to make up for by looking now and then: `problem` says so.
+    `look_now` is set on the loop when a `look` is due. Changes lost to a watch that does not work are the caller's to
+    find by looking now and then: `problem` says so.
     """
 
     def __init__(
-        self, path: str, watch: Watch, changed: Callable[[], None], quiet_s: float = 0.5, longest_s: float = 5.0
+        self, path: str, watch: Watch, look_now: asyncio.Event, quiet_s: float = 0.5, longest_s: float = 5.0
     ) -> None:
-        self.path = os.path.abspath(path)  # noqa: PTH100  # resolve() follows the links that are to be watched
+        self.name = os.path.abspath(path)  # noqa: PTH100  resolve() follows the links that are to be watched
         self._watch = watch
-        self._changed = changed
+        self._look_now = look_now
         self._quiet_s = quiet_s
         self._longest_s = longest_s
         self._memo = ReadCache()
@@ -54,11 +54,11 @@ class Directory:
         """Why changes may go unseen until the next look; empty when they will not."""
         return next((watched.problem for watched in self._watched.values() if watched.problem), "")
 
-    async def look(self) -> DirectoryContents | DirectoryUnreadable:
-        """What the directory holds now. One look at a time."""
+    async def look(self) -> Look:
+        """Return what the directory holds now. One look at a time."""
         # First the watch, then the look: what happens between the two is seen twice rather than never.
         self.rewatch()
-        found = await asyncio.to_thread(read_directory, self.path, self._memo, frozenset(self._waiting))
+        found = await asyncio.to_thread(read_directory, self.name, self._memo, frozenset(self._waiting))
         self.rewatch()
         return found
 
@@ -66,7 +66,7 @@ class Directory:
         """Watch what the path leads through now; a directory that is not the one watched before is news."""
         if self._closed:
             return
-        places = _places(self.path)
+        places = _places(self.name)
         stale = [
             folder
             for folder, watched in self._watched.items()
@@ -79,7 +79,7 @@ class Directory:
             names = places[folder][1]
             self._watched[folder] = self._watch.folder(folder, self._on_change(folder), _all_but(names))
             if was_watching and not self._watched[folder].problem:
-                self._changed()
+                self._look_now.set()
         self._watched_as = places
 
     def close(self) -> None:
@@ -91,22 +91,22 @@ class Directory:
             watched.close()
 
     def _on_change(self, folder: str) -> Callable[[Change], None]:
-        return self._inside if folder == self.path else self._above
+        return self._inside if folder == self.name else self._above
 
     def _above(self, _: Change) -> None:
         """A step of the path itself was replaced: what it leads to now is whole or is not."""
-        self._changed()
+        self._look_now.set()
 
     def _inside(self, change: Change) -> None:
         if not change.name:
-            self._changed() if change.complete else self._wait_for("")
+            self._look_now.set() if change.complete else self._wait_for("")
         elif not is_manifest(change.name):
             # Not a manifest, but perhaps the directory or link behind one.
             if change.complete:
                 self._wait_for("")
         elif change.complete and not change.gone:
             self._waiting.pop(change.name, None)
-            self._changed()
+            self._look_now.set()
         else:
             self._wait_for(change.name)
 
@@ -129,7 +129,7 @@ class Directory:
         now = asyncio.get_running_loop().time() + 0.001
         self._waiting = {name: waiting for name, waiting in self._waiting.items() if self._due(waiting) > now}
         self._arm()
-        self._changed()
+        self._look_now.set()
 
     def _due(self, waiting: _Waiting) -> float:
         return min(waiting.last + self._quiet_s, waiting.first + self._longest_s)

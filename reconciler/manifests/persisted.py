@@ -1,7 +1,8 @@
 """What a restart of the daemon must know of the manifests: written down at each change, read once at the start."""
 
 import json
-from collections.abc import Mapping
+import posixpath
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,19 @@ _STANDING = "manifests"
 
 
 def restored(records: Records, rules: "Rules") -> "Catalog":
-    """What was in force when it was last written down."""
+    """Return what was in force when it was last written down."""
     from reconciler.manifests.catalog import Catalog
 
-    identity = records.fact(_IDENTITY)
-    return Catalog.restored(
-        records.manifests(), records.leases(), tuple(json.loads(identity)) if identity else None, rules.host
-    )
+    manifests = records.manifests()
+    return Catalog.restored(manifests, records.leases(), _identities(records, manifests), rules.host)
+
+
+def _identities(records: Records, files: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Return what each origin led to; an earlier version had one directory, and wrote down what that was alone."""
+    found = json.loads(records.fact(_IDENTITY) or "{}")
+    if isinstance(found, list):
+        return {posixpath.dirname(file): (found[0], found[1]) for file in files}
+    return {origin: (device, inode) for origin, (device, inode) in found.items()}
 
 
 def remember(records: Records, before: "Catalog", after: "Catalog", directory: Path) -> None:
@@ -37,8 +44,7 @@ def remember(records: Records, before: "Catalog", after: "Catalog", directory: P
     }
     with records.together():
         records.replace_manifests(changed)
-        if after.identity is not None:
-            records.set_fact(_IDENTITY, json.dumps(after.identity))
+        records.set_fact(_IDENTITY, json.dumps(after.identities))
         records.set_fact(_STANDING, json.dumps(facts(after, directory)))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from reconciler.documents.text import LARGEST_MANIFEST, too_large
-from reconciler.manifests.catalog import DirectoryContents, DirectoryUnreadable
+from reconciler.manifests.origin import Listing, Look, Unreadable
 
 _ENDINGS = (".yaml", ".yml")
 # A file changed this shortly before it was read may change again without its times showing it.
@@ -50,11 +50,13 @@ def is_manifest(name: str) -> bool:
     return name.endswith(_ENDINGS) and not name.startswith((".", "#"))
 
 
-def read_directory(
-    path: str, memo: ReadCache | None = None, unsettled: Collection[str] = ()
-) -> DirectoryContents | DirectoryUnreadable:
-    """What is in the directory. Names in `unsettled` are still being written or replaced, and are as they last were."""
+def read_directory(path: str, memo: ReadCache | None = None, unsettled: Collection[str] = ()) -> Look:
+    """Return what is in the directory, as the origin that is named by its absolute path.
+
+    Names in `unsettled` are still being written or replaced, and are as they last were.
+    """
     memo = memo or ReadCache()
+    origin = os.path.abspath(path)  # noqa: PTH100  the path as given, whatever links it leads through
     try:
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -63,11 +65,10 @@ def read_directory(
         finally:
             os.close(directory)
     except OSError as error:
-        return DirectoryUnreadable(reason=f"cannot read {path}: {error.strerror}")
+        return Unreadable(origin=origin, reason=f"cannot read {path}: {error.strerror}")
     memo.seen, memo.is_filled = seen, True
-    root = os.path.abspath(path)  # noqa: PTH100  # the path as given, whatever links it leads through
-    files = {f"{root}/{_printable(name)}": found.content for name, found in sorted(seen.items())}
-    return DirectoryContents(files=files, identity=(status.st_dev, status.st_ino))
+    files = {f"{origin}/{_printable(name)}": found.content for name, found in sorted(seen.items())}
+    return Listing(origin=origin, files=files, identity=(status.st_dev, status.st_ino))
 
 
 def _seen(directory: int, memo: ReadCache, unsettled: Collection[str]) -> dict[str, _Seen]:

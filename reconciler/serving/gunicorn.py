@@ -1,5 +1,6 @@
 """A staged revision in, what gunicorn needs out: its config file, its command line and its environment."""
 
+import contextlib
 import json
 import os
 import resource
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from reconciler.linux.processes import APP_MARK, INSTANCE_MARK, REVISION_MARK, STATE_MARK
 from reconciler.planning.desired import Json, Revision
+from reconciler.state.paths import StatePaths
 
 CONFIG_NAME = "gunicorn.config"
 _NO_SERVICES = {"VCAP_SERVICES": "{}"}
@@ -42,6 +44,26 @@ class InstancePaths:
     log: Path
     access_log: Path
     wakeup_pipe: Path
+
+    @classmethod
+    def of(cls, paths: StatePaths, app: str) -> "InstancePaths":
+        """Return those of an app below a state directory."""
+        return cls(
+            revisions=paths.revisions(app),
+            readiness=paths.readiness(app),
+            home=paths.home(app),
+            scratch=paths.scratch(app),
+            log=paths.log(app, "app"),
+            access_log=paths.log(app, "access"),
+            wakeup_pipe=paths.wakeup_pipe,
+        )
+
+    def create(self) -> None:
+        """Create every directory."""
+        for directory in (self.revisions, self.readiness, self.home, self.scratch):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # an app that cannot have a log starts without one, and that is journaled
+            self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.linux.oom import OomKillCounter
 from reconciler.linux.processes import (
     KILLED,
@@ -130,7 +131,7 @@ class Adoption:
 
 
 class Instances:
-    """Every instance of this state directory, by app and id. `changed` is called with an app's name on the loop.
+    """Every instance of this state directory, by app and id. Wakes an app when an instance of it changes.
 
     `launched` is called with an app's name, and in words what was started and how.
     """
@@ -142,7 +143,7 @@ class Instances:
         state_id: str,
         boot: str,
         templates: ForkServerPool,
-        changed: Callable[[str], None],
+        wakeups: WakeQueue,
         launched: Callable[[str, str], None],
     ) -> None:
         self._records = records
@@ -150,7 +151,7 @@ class Instances:
         self._launched = launched
         self._state_id = state_id
         self._boot = boot
-        self._changed = changed
+        self._wakeups = wakeups
         self._memory_killer = OomKillCounter()
         self._apps: dict[str, dict[str, _Live]] = {}
 
@@ -167,6 +168,7 @@ class Instances:
         for live in self._apps.get(app, {}).values():
             live.listen_to_workers()
             live.bell.set()
+        self._wakeups.wake(app)
 
     def processes(self, app: str) -> Iterator[tuple[Instance, Process]]:
         """The live processes of an app with what is known of each."""
@@ -389,7 +391,7 @@ class Instances:
         if live.end == KILLED and not live.process.told_to_end and self._memory_killer.struck():
             live.end = f"{KILLED}, most likely by the kernel, which was out of memory"
         live.bell.set()
-        self._changed(live.record.app)
+        self._wakeups.wake(live.record.app)
 
     async def _ended(self, live: _Live) -> None:
         while live.end is None:

@@ -108,7 +108,7 @@ def test_ready_means_that_what_runs_was_taken_back(site: Site, tmp_path: Path) -
     with listening(str(tmp_path / "notify")) as ours:
         site.start(env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
         eventually(lambda: "READY=1" in heard(ours, said))
-        assert ("blog", "adopted", f"gunicorn {pid} goes on serving") in site.events()
+        assert ("blog", "adopted", f"gunicorn {pid} keeps serving") in site.events()
     assert not any(word.startswith("WATCHDOG") for word in said), "nobody asked for it"
 
 

@@ -5,12 +5,13 @@ suspected at every `poll` instead.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from reconciler.linux.inotify import Change, Watch, Watched
+from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.staging.source.tree import ignored, is_archive
 
 
@@ -33,11 +34,11 @@ class Settling:
 
 
 class Trees:
-    """The watches of every source that is followed. `suspect` is called on the loop with an app's name."""
+    """The watches of every source that is followed. A change makes the tracker suspect each app of that source."""
 
-    def __init__(self, watch: Watch, suspect: Callable[[str], None], settling: Settling) -> None:
+    def __init__(self, watch: Watch, tracker: SourceTracker, settling: Settling) -> None:
         self._watch = watch
-        self._suspect = suspect
+        self._tracker = tracker
         self._settling = settling
         self._trees: dict[str, _Tree] = {}
 
@@ -100,4 +101,4 @@ class Trees:
     def _changed(self, tree: _Tree) -> None:
         tree.timer = None
         for name in sorted(tree.names):
-            self._suspect(name)
+            self._tracker.suspect(name)

@@ -10,27 +10,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.manifests.app_document import HostDefaults
-from reconciler.manifests.catalog import Catalog, DirectoryContents, DirectoryUnreadable, Rules, review
+from reconciler.manifests.catalog import Catalog, Rules, review
 from reconciler.manifests.cycles import cycles
+from reconciler.manifests.origin import Listing, Look, Unreadable
 
 HERE = (1, 1)
 RULES = Rules(host=HostDefaults(), ports=range(20000, 20100), is_free=lambda host, port: True, prune_after_s=30)
-GONE = DirectoryUnreadable(reason="cannot read /m: No such file or directory")
+GONE = Unreadable(origin="/m", reason="cannot read /m: No such file or directory")
 
 
-def listing(identity: tuple[int, int] = HERE, /, **files: str | None) -> DirectoryContents:
+def listing(identity: tuple[int, int] = HERE, /, **files: str | None) -> Listing:
     """Files by their stem; None is one that cannot be read."""
     content = {
         f"/m/{stem}.yaml": "cannot be read: Permission denied" if text is None else text.encode()
         for stem, text in files.items()
     }
-    return DirectoryContents(files=content, identity=identity)
+    return Listing(origin="/m", files=content, identity=identity)
 
 
-def reviewed(*tracker: DirectoryContents | DirectoryUnreadable, rules: Rules = RULES, now: float = 0) -> Catalog:
+def reviewed(*tracker: Look, rules: Rules = RULES, now: float = 0) -> Catalog:
     catalog = Catalog()
     for look in tracker:
-        catalog = review(catalog, look, rules, now)
+        catalog = review(catalog, [look], rules, now)
     return catalog
 
 
@@ -42,7 +43,7 @@ def problems(catalog: Catalog) -> list[str]:
     return [str(problem) for entry in catalog.files.values() for problem in entry.problems]
 
 
-def six() -> DirectoryContents:
+def six() -> Listing:
     return listing(**dict.fromkeys("abcdef", "path: x"))
 
 
@@ -52,7 +53,7 @@ def test_apps_get_the_lowest_free_ports_and_keep_them() -> None:
     )
     first = reviewed(listing(b="path: x", c="path: x\nport: 20001"), rules=rules)
     assert addresses(first) == {"b": "127.0.0.1:20002", "c": "127.0.0.1:20001"}
-    then = review(first, listing(a="path: x", b="path: x # edited", c="path: x"), rules, 1)
+    then = review(first, [listing(a="path: x", b="path: x # edited", c="path: x")], rules, 1)
     assert addresses(then) == {"a": "127.0.0.1:20003", "b": "127.0.0.1:20002", "c": "127.0.0.1:20004"}
     assert then.leases == {"a": 20003, "b": 20002, "c": 20004}
 
@@ -60,7 +61,7 @@ def test_apps_get_the_lowest_free_ports_and_keep_them() -> None:
 def test_a_removed_app_keeps_its_lease_until_it_is_dropped() -> None:
     without = reviewed(listing(a="path: x", b="path: x"), listing(b="path: x"))
     assert without.leases == {"a": 20000, "b": 20001}
-    again = review(without, listing(a="path: x", b="path: x"), RULES, 0)
+    again = review(without, [listing(a="path: x", b="path: x")], RULES, 0)
     assert addresses(again)["a"] == "127.0.0.1:20000"
     assert without.without_lease("a").leases == {"b": 20001}
     assert without.without_lease("b").leases == without.leases
@@ -94,7 +95,7 @@ def test_two_that_claim_one_name_are_both_refused_and_what_ran_stays() -> None:
     ]
     assert {name: app.source.path for name, app in catalog.apps.items()} == {"shop": "/m/x", "b": "/m/y"}
     assert catalog.files["/m/b.yaml"].last_good == b"path: y"
-    assert problems(review(catalog, before, RULES, 0)) == []
+    assert problems(review(catalog, [before], RULES, 0)) == []
 
 
 @pytest.mark.parametrize(("one", "other"), [("127.0.0.1", "localhost"), ("0.0.0.0", "127.0.0.1"), ("::1", "::")])
@@ -154,7 +155,7 @@ def test_all_on_a_circle_are_refused_and_what_ran_stays() -> None:
         "worker": ("/m/y", ("api",)),
     }
     assert catalog.files["/m/api.yaml"].last_good == b"path: x"
-    assert problems(review(catalog, before, RULES, 0)) == []
+    assert problems(review(catalog, [before], RULES, 0)) == []
 
 
 def test_a_circle_of_newcomers_gives_none_of_them() -> None:
@@ -249,7 +250,7 @@ def test_thousands_in_one_tangle_are_told_in_bounded_time_and_space() -> None:
 @pytest.mark.parametrize("broken", ["", "path: [", "path: x\nnope: 1", None, "path: x\nport: 0"])
 def test_a_broken_edit_changes_nothing_but_the_problems(broken: str | None) -> None:
     before = reviewed(listing(a="path: x", b="path: x"))
-    after = review(before, listing(a=broken, b="path: x"), RULES, 0)
+    after = review(before, [listing(a=broken, b="path: x")], RULES, 0)
     assert after.apps == before.apps
     assert len(problems(after)) == 1
     assert after.files["/m/a.yaml"].last_good == b"path: x"
@@ -257,7 +258,7 @@ def test_a_broken_edit_changes_nothing_but_the_problems(broken: str | None) -> N
 
 def test_unchanged_files_are_not_parsed_again() -> None:
     before = reviewed(listing(a="path: x", b="path: ["))
-    after = review(before, listing(a="path: x", b="path: ["), RULES, 0)
+    after = review(before, [listing(a="path: x", b="path: [")], RULES, 0)
     for file, entry in after.files.items():
         assert entry.parsed is before.files[file].parsed
     assert after.apps["a"] is before.apps["a"]
@@ -265,10 +266,10 @@ def test_unchanged_files_are_not_parsed_again() -> None:
 
 def test_nothing_is_stopped_while_the_directory_cannot_be_read() -> None:
     before = reviewed(six())
-    after = review(before, GONE, RULES, 1)
+    after = review(before, [GONE], RULES, 1)
     assert after.apps == before.apps
     assert after.notice == "cannot read /m: No such file or directory; nothing is stopped until it can be read"
-    assert review(after, six(), RULES, 2).notice is None
+    assert review(after, [six()], RULES, 2).notice is None
 
 
 def test_a_file_gone_from_a_readable_directory_is_gone_at_once() -> None:
@@ -280,36 +281,36 @@ def test_a_file_gone_from_a_readable_directory_is_gone_at_once() -> None:
 
 def test_most_apps_vanishing_at_once_needs_a_second_look() -> None:
     first = reviewed(six())
-    second = review(first, listing(a="path: x"), RULES, 100)
+    second = review(first, [listing(a="path: x")], RULES, 100)
     assert second.apps == first.apps
     assert second.recheck_at == 130
     assert second.notice == (
         "5 of 6 apps vanished from the manifests at once (b, c, d and 2 more); "
         "nothing is stopped until they have been gone for 30 s"
     )
-    assert review(second, listing(a="path: x"), RULES, 129).apps == first.apps
-    third = review(second, listing(a="path: x"), RULES, 130)
+    assert review(second, [listing(a="path: x")], RULES, 129).apps == first.apps
+    third = review(second, [listing(a="path: x")], RULES, 130)
     assert set(third.apps) == {"a"}
     assert (third.notice, third.recheck_at) == (None, None)
 
 
 def test_what_comes_back_in_time_was_never_gone() -> None:
-    second = review(reviewed(six()), listing(), RULES, 100)
-    third = review(second, six(), RULES, 120)
+    second = review(reviewed(six()), [listing()], RULES, 100)
+    third = review(second, [six()], RULES, 120)
     assert (third.notice, third.recheck_at, set(third.apps)) == (None, None, set("abcdef"))
 
 
 def test_new_and_edited_files_take_effect_while_others_are_held() -> None:
-    second = review(reviewed(six()), listing(a="path: y", z="path: z"), RULES, 100)
+    second = review(reviewed(six()), [listing(a="path: y", z="path: z")], RULES, 100)
     assert second.apps["a"].source.path == "/m/y"
     assert set(second.apps) == set("abcdefz")
 
 
 def test_another_directory_under_the_same_path_needs_a_second_look() -> None:
     first = reviewed(listing(a="path: x", b="path: x"))
-    second = review(first, listing((1, 2), a="path: x"), RULES, 100)
+    second = review(first, [listing((1, 2), a="path: x")], RULES, 100)
     assert set(second.apps) == {"a", "b"}
-    assert review(second, listing((1, 2), a="path: x"), RULES, 130).apps.keys() == {"a"}
+    assert review(second, [listing((1, 2), a="path: x")], RULES, 130).apps.keys() == {"a"}
 
 
 def test_another_directory_with_the_same_files_is_no_news() -> None:
@@ -318,21 +319,21 @@ def test_another_directory_with_the_same_files_is_no_news() -> None:
 
 
 def test_time_spent_blind_does_not_count_as_gone() -> None:
-    second = review(reviewed(six()), listing(), RULES, 100)
-    blind = review(second, GONE, RULES, 129)
-    third = review(blind, listing(), RULES, 200)
+    second = review(reviewed(six()), [listing()], RULES, 100)
+    blind = review(second, [GONE], RULES, 129)
+    third = review(blind, [listing()], RULES, 200)
     assert set(third.apps) == set("abcdef")
     assert third.recheck_at == 230
-    assert review(third, listing(), RULES, 230).apps == {}
+    assert review(third, [listing()], RULES, 230).apps == {}
 
 
 def test_an_edit_that_drops_most_apps_of_a_file_is_held_too() -> None:
     whole = "\n---\n".join(f"name: {name}\npath: x" for name in "abcdef")
     first = reviewed(listing(all=whole))
-    second = review(first, listing(all="name: a\npath: x"), RULES, 100)
+    second = review(first, [listing(all="name: a\npath: x")], RULES, 100)
     assert second.apps == first.apps
     assert second.files["/m/all.yaml"].last_good == whole.encode()
-    assert review(second, listing(all="name: a\npath: x"), RULES, 130).apps.keys() == {"a"}
+    assert review(second, [listing(all="name: a\npath: x")], RULES, 130).apps.keys() == {"a"}
 
 
 def test_renaming_a_file_stops_nothing() -> None:
@@ -344,10 +345,10 @@ def test_renaming_a_file_stops_nothing() -> None:
 def test_a_restart_knows_what_was_in_force() -> None:
     before = reviewed(listing(a="path: x", b="path: x\nport: 8001"), listing(a="path: [", b="path: x\nport: 8001"))
     last_good = {file: entry.last_good for file, entry in before.files.items() if entry.last_good is not None}
-    after = Catalog.restored(last_good, before.leases, before.identity, RULES.host)
+    after = Catalog.restored(last_good, before.leases, before.identities, RULES.host)
     assert after.apps == before.apps
-    assert review(after, GONE, RULES, 0).apps == before.apps
-    assert review(after, listing(a="path: [", b="path: x\nport: 8001"), RULES, 0).apps == before.apps
+    assert review(after, [GONE], RULES, 0).apps == before.apps
+    assert review(after, [listing(a="path: [", b="path: x\nport: 8001")], RULES, 0).apps == before.apps
 
 
 NEEDS = ("a", "b", "c", "d", "a, b", "b, c", "d, a")
@@ -379,19 +380,19 @@ STORIES = st.lists(st.tuples(LOOKS, st.sampled_from([0.0, 1.0, 31.0])), max_size
 
 
 def told(
-    story: list[tuple[DirectoryContents | DirectoryUnreadable, float]],
-) -> list[tuple[Catalog, DirectoryContents | DirectoryUnreadable, float]]:
+    story: list[tuple[Look, float]],
+) -> list[tuple[Catalog, Look, float]]:
     catalog, now, chapters = Catalog(), 0.0, []
     for look, later in story:
         now += later
-        catalog = review(catalog, look, NARROW, now)
+        catalog = review(catalog, [look], NARROW, now)
         chapters.append((catalog, look, now))
     return chapters
 
 
 @settings(max_examples=300)
 @given(STORIES)
-def test_what_is_in_force_never_collides(story: list[tuple[DirectoryContents | DirectoryUnreadable, float]]) -> None:
+def test_what_is_in_force_never_collides(story: list[tuple[Look, float]]) -> None:
     for catalog, _, _ in told(story):
         for app in catalog.apps.values():
             hosts = {other.address.host for other in catalog.apps.values() if other.address.port == app.address.port}
@@ -412,36 +413,34 @@ TANGLED = st.dictionaries(
 
 @settings(max_examples=300)
 @given(STORIES | st.lists(st.tuples(TANGLED | st.just(GONE), st.sampled_from([0.0, 31.0])), max_size=8))
-def test_nothing_in_force_waits_for_itself(story: list[tuple[DirectoryContents | DirectoryUnreadable, float]]) -> None:
+def test_nothing_in_force_waits_for_itself(story: list[tuple[Look, float]]) -> None:
     for catalog, _, _ in told(story):
         TopologicalSorter({name: app.depends_on for name, app in catalog.apps.items()}).prepare()
 
 
 @settings(max_examples=300)
 @given(STORIES)
-def test_looking_twice_changes_nothing(story: list[tuple[DirectoryContents | DirectoryUnreadable, float]]) -> None:
+def test_looking_twice_changes_nothing(story: list[tuple[Look, float]]) -> None:
     for catalog, look, now in told(story):
-        assert review(catalog, look, NARROW, now) == catalog
+        assert review(catalog, [look], NARROW, now) == catalog
 
 
 @given(STORIES)
-def test_unreadable_never_removes(story: list[tuple[DirectoryContents | DirectoryUnreadable, float]]) -> None:
+def test_unreadable_never_removes(story: list[tuple[Look, float]]) -> None:
     for catalog, _, now in told(story):
-        assert review(catalog, GONE, NARROW, now).apps == catalog.apps
+        assert review(catalog, [GONE], NARROW, now).apps == catalog.apps
 
 
 @given(STORIES, st.sampled_from(["", "path: [", "nope: 1", None]))
-def test_breaking_every_file_never_removes(
-    story: list[tuple[DirectoryContents | DirectoryUnreadable, float]], broken: str | None
-) -> None:
+def test_breaking_every_file_never_removes(story: list[tuple[Look, float]], broken: str | None) -> None:
     for catalog, _, now in told(story):
         stems = {file.removeprefix("/m/").removesuffix(".yaml"): broken for file in catalog.files}
-        look = listing(catalog.identity or HERE, **stems)
-        assert review(catalog, look, NARROW, now).apps == catalog.apps
+        look = listing(catalog.identities.get("/m", HERE), **stems)
+        assert review(catalog, [look], NARROW, now).apps == catalog.apps
 
 
 @given(STORIES)
-def test_a_restart_changes_nothing(story: list[tuple[DirectoryContents | DirectoryUnreadable, float]]) -> None:
+def test_a_restart_changes_nothing(story: list[tuple[Look, float]]) -> None:
     for catalog, _, _ in told(story):
         last_good = {file: entry.last_good for file, entry in catalog.files.items() if entry.last_good is not None}
-        assert Catalog.restored(last_good, catalog.leases, catalog.identity, NARROW.host).apps == catalog.apps
+        assert Catalog.restored(last_good, catalog.leases, catalog.identities, NARROW.host).apps == catalog.apps
