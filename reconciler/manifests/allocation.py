@@ -124,11 +124,10 @@ def _lease_problem(document: AppDocument, holder: str, held_by: AppDocument | No
 def _cycle_problems(chosen: list[AppDocument]) -> Iterator[Problem]:
     needs: defaultdict[str, set[str]] = defaultdict(set)
     for document in chosen:
-        if document.depends_on:
-            needs[document.name].update(document.depends_on)
+        needs[document.name].update(document.unleased.depends_on)
     found = cycles(needs)
     for document in chosen:
-        if document.depends_on and document.name in found:
+        if document.unleased.depends_on and document.name in found:
             message = f"'{document.name}' would wait for itself: {found[document.name]}"
             yield _problem(document, "depends_on", message, line=document.depends_on_line)
 
