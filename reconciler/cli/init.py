@@ -12,14 +12,13 @@ from typing import TypeVar
 import click
 
 from reconciler.cli.options import examples, manifests_option, with_settings
+from reconciler.documents.names import is_name, name_from
 from reconciler.inspection.printable import plain
 from reconciler.settings.settings import Settings
 
 T = TypeVar("T")
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
-_LONGEST_NAME = 63
 _PINS = (".python-version", "runtime.txt")
 
 
@@ -60,8 +59,8 @@ def command(settings: Settings, path: Path, name: str | None, only_print: bool) 
 def _name(path: Path, asked: str | None) -> str:
     name = path.resolve().name if asked is None else asked
     if asked is None:
-        name = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_LONGEST_NAME].strip("-")
-    if not _NAME.fullmatch(name):
+        name = name_from(name)
+    if not is_name(name):
         what = f"'{plain(asked)}' is no app name" if asked is not None else "the directory's name makes no app name"
         raise click.ClickException(f"{what}: give --name, at most 63 lower-case letters, digits and inner hyphens")
     return name

@@ -12,6 +12,7 @@ from reconciler.version import VERSION
 
 _COMMANDS: Mapping[str, str] = {
     "run": "The daemon, in the foreground.",
+    "down": "End the daemon and the apps it started.",
     "apply": "Converge once, show progress, and leave the apps running.",
     "validate": "Check every manifest, without an effect.",
     "plan": "What would be done, and why.",

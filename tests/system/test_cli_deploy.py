@@ -1,4 +1,4 @@
-"""A real deployment from the command line alone: applied, planned, looked into, halted."""
+"""A real deployment from the command line alone: applied, planned, looked into, ended."""
 
 import json
 import os
@@ -44,10 +44,10 @@ def host(tmp_path: Path) -> Iterator[Host]:
     (tmp_path / "manifests" / "hello.yaml").write_text(f"path: {ROOT}/examples/hello\nenv: {{API_KEY: hunter2}}\n")
     host = Host(tmp_path)
     yield host
-    host.run(module="reconciler.cli.halt")
+    host.run("down")
 
 
-def test_an_app_is_applied_planned_looked_into_and_halted(host: Host) -> None:
+def test_an_app_is_applied_planned_looked_into_and_ended(host: Host) -> None:
     assert host.run("apply").endswith("1 app, all as asked\n")
     first = host.app()
     with urllib.request.urlopen(str(first["url"]), timeout=10) as answer:
@@ -68,6 +68,6 @@ def test_an_app_is_applied_planned_looked_into_and_halted(host: Host) -> None:
     (host.place / "manifests" / "hello.yaml").write_text(f"path: {ROOT}/examples/hello\nworkers: 2\n")
     assert "its configuration changed" in host.run("plan", code=2)
 
-    assert host.run(module="reconciler.cli.halt") == "stopped 1 app instance\n"
+    assert host.run("down") == "stopped 1 app instance\n"
     assert host.app()["state"] == "stopped"
     assert "nothing of it runs" in host.run("plan", code=2)

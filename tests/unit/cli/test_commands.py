@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from reconciler.cli.halt import command as halt
+from reconciler.cli.down import command as down
 from reconciler.cli.main import _COMMANDS, group
 from reconciler.linux.processes import boot_id
 from reconciler.planning.desired import Address
@@ -267,17 +267,17 @@ def test_an_app_that_was_never_staged_has_no_environment_yet(manifests: Path, st
     )
 
 
-# halt
+# down
 
 
 def test_where_nothing_runs_there_is_nothing_to_stop(state: Path, tmp_path: Path) -> None:
     for directory in (state, tmp_path / "none"):
-        done = CliRunner().invoke(halt, ["--state", str(directory)])
+        done = CliRunner().invoke(down, ["--state", str(directory)])
         assert (done.exit_code, done.output.startswith("nothing to stop")) == (0, True)
     assert not (tmp_path / "none").exists()
 
 
-def test_halt_ends_what_carries_the_marks_and_says_that_it_was_meant(state: Path) -> None:
+def test_down_ends_what_carries_the_marks_and_says_that_it_was_meant(state: Path) -> None:
     with contextlib.closing(open_database(state / "reconciler.db")) as database:
         records = Records(database)
         (state / "id").write_text("cafe0000cafe0000")
@@ -303,7 +303,7 @@ def test_halt_ends_what_carries_the_marks_and_says_that_it_was_meant(state: Path
                         ticks=1,
                     )
                 )  # fmt: skip
-            done = CliRunner().invoke(halt, ["--state", str(state)])
+            done = CliRunner().invoke(down, ["--state", str(state)])
             assert done.exit_code == 0, done.output
             assert done.output == "stopped 2 app instances and 1 stray process\n"
             assert [process.wait(5) for process in (master, stubborn, stray)] == [-15, -9, -9]

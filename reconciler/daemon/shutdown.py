@@ -1,34 +1,40 @@
-"""Ends a state directory's daemon and every app it started: `python -m reconciler.cli.halt`, which `make stop` runs.
+"""End the daemon of a state directory, then every app it started, each as gently as the app's manifest says.
 
-While it works it keeps the state directory itself, so that no daemon starts what it ends.
+Ending the apps takes the lock of the state directory, so that no daemon starts what is being ended.
 """
 
 import contextlib
 import os
 import select
+import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-import click
-
-from reconciler.cli.options import paths_of, reading, state_option
-from reconciler.inspection.printable import counted
+from reconciler.linux.processes import kill_group, marked
 from reconciler.planning.subject import Subject
-from reconciler.state.lock import AlreadyRunning, acquire, holder
+from reconciler.serving import request_counters
+from reconciler.serving.keeper import dismiss
+from reconciler.state.database import Database
+from reconciler.state.journal import Journal
+from reconciler.state.lock import acquire, holder
 from reconciler.state.paths import StatePaths
-
-if TYPE_CHECKING:
-    from reconciler.state.database import Database
-    from reconciler.state.records import InstanceRecord
+from reconciler.state.records import InstanceRecord, Records, open_database, state_id
 
 _DAEMON_S = 30.0
 _DEFAULT_STOP_S = 30.0
 _MARGIN_S = 2.0
 _POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What was ended: the daemon's pid, None when none ran; gunicorn masters; and marked processes without one."""
+
+    daemon: int | None
+    instances: int
+    strays: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,31 +47,20 @@ class _Found:
     leads: bool
 
 
-@click.command()
-@state_option
-def command(state: Path | None) -> None:
-    """End the daemon of a state directory, then every app it started, as gently as each app asks for."""
-    from reconciler.serving.keeper import dismiss
+def shut_down(paths: StatePaths, note: Callable[[str], None]) -> Ended:
+    """End the daemon and its apps; `note` gets what an operator should know meanwhile.
 
-    paths = paths_of(state)
-    if not paths.database.exists():
-        click.echo(f"nothing to stop: nothing was ever run in {paths.state}")
-        return
-    daemon = _end_daemon(paths)
-    try:
-        with reading(paths), acquire(paths):
-            masters, strays = _end_apps(paths)
-            dismiss(paths.keeper)
-    except AlreadyRunning as error:
-        raise click.ClickException(f"{error}; it was started just now: try again") from error
-    ended = [f"the daemon (pid {daemon})"] if daemon else []
-    ended += [counted(masters, "app instance")] if masters else []
-    ended += [counted(strays, "stray process").replace("processs", "processes")] if strays else []
-    click.echo(f"stopped {' and '.join(ended)}" if ended else "nothing to stop: nothing runs")
+    Raises AlreadyRunning when a daemon is started meanwhile, PermissionError when the daemon is another user's.
+    """
+    daemon = _end_daemon(paths, note)
+    with acquire(paths):
+        instances, strays = _end_apps(paths)
+        dismiss(paths.keeper)
+    return Ended(daemon=daemon, instances=instances, strays=strays)
 
 
-def _end_daemon(paths: StatePaths) -> int | None:
-    """The pid of the daemon that was ended, None when none ran."""
+def _end_daemon(paths: StatePaths, note: Callable[[str], None]) -> int | None:
+    """Return the pid of the daemon that was ended, None when none ran."""
     pid = holder(paths)
     if not pid:
         return None
@@ -73,7 +68,7 @@ def _end_daemon(paths: StatePaths) -> int | None:
     _signal_daemon(paths, pid, signal.SIGTERM)
     while holder(paths) == pid:
         if time.monotonic() > deadline:
-            click.echo(f"the daemon (pid {pid}) did not end within {_DAEMON_S:g} s and is killed", err=True)
+            note(f"the daemon (pid {pid}) did not end within {_DAEMON_S:g} s and is killed")
             _signal_daemon(paths, pid, signal.SIGKILL)
             deadline += _DAEMON_S
         time.sleep(_POLL_S)
@@ -91,33 +86,29 @@ def _signal_daemon(paths: StatePaths, pid: int, number: int) -> None:
     except ProcessLookupError:
         pass
     except PermissionError as error:
-        raise click.ClickException(f"cannot end the daemon (pid {pid}): it is another user's") from error
+        raise PermissionError(f"cannot end the daemon (pid {pid}): it belongs to another user") from error
     finally:
         os.close(fd)
 
 
 def _end_apps(paths: StatePaths) -> tuple[int, int]:
-    """How many masters, and how many marked processes without one, were ended."""
-    from reconciler.state.records import Records, open_database, state_id
-
+    """Return how many masters, and how many marked processes without one, were ended."""
     with contextlib.closing(open_database(paths.database, upgrade=True)) as database:
         records = Records(database)
         known = {record.id: record for record in records.instances()}
         state = state_id(paths.state)
         with _marked(state) as found:
             masters = [process for process in found if process.leads]
-            _tell_stopping(database, [known[p.instance] for p in masters if p.instance in known])
+            _mark_stopping(records, [known[p.instance] for p in masters if p.instance in known])
             _end_masters(masters, known)
         strays = _kill_rest(state)
-        _settle(paths, database, known)
+        _record_end(paths, database, known)
     return len(masters), strays
 
 
 @contextlib.contextmanager
 def _marked(state: str) -> Iterator[list[_Found]]:
-    """Every process that carries the marks of this state directory, held by a descriptor."""
-    from reconciler.linux.processes import marked
-
+    """Find every process that carries the marks of this state directory, and hold a descriptor of each."""
     with contextlib.ExitStack() as stack:
         descriptors: dict[int, int] = {}
         for process in marked(state):
@@ -131,19 +122,15 @@ def _marked(state: str) -> Iterator[list[_Found]]:
         ]
 
 
-def _tell_stopping(database: "Database", records: "list[InstanceRecord]") -> None:
-    """So that whoever finds them gone knows that they did not die of themselves."""
-    from reconciler.state.records import Records
-
-    for record in records:
+def _mark_stopping(records: Records, instances: list[InstanceRecord]) -> None:
+    """Note on record that these are stopped, and do not exit by themselves."""
+    for record in instances:
         stopping = record.stopping_since or time.monotonic()
-        Records(database).put_instance(replace(record, stopping_since=stopping))
+        records.put_instance(replace(record, stopping_since=stopping))
 
 
-def _end_masters(masters: list[_Found], known: "dict[str, InstanceRecord]") -> None:
-    """SIGTERM for each; its own stop timeout later, SIGKILL for its whole group."""
-    from reconciler.linux.processes import kill_group
-
+def _end_masters(masters: list[_Found], known: dict[str, InstanceRecord]) -> None:
+    """Send SIGTERM to each; its own stop timeout later, SIGKILL to its whole group."""
     began = time.monotonic()
     deadlines: dict[int, tuple[float, int]] = {}
     for process in masters:
@@ -163,7 +150,7 @@ def _end_masters(masters: list[_Found], known: "dict[str, InstanceRecord]") -> N
 
 
 def _ended(descriptors: list[int], until: float) -> set[int]:
-    """Those whose process has ended, once there is one; none when it is `until`."""
+    """Return those whose process has ended, once there is one; none when it is `until`."""
     poll = select.poll()
     for fd in descriptors:
         poll.register(fd, select.POLLIN)
@@ -172,7 +159,7 @@ def _ended(descriptors: list[int], until: float) -> set[int]:
 
 
 def _kill_rest(state: str) -> int:
-    """SIGKILL for whatever still carries the marks; returns how many that were."""
+    """Send SIGKILL to what still carries the marks; return how many processes that were."""
     ended: set[int] = set()
     while True:
         with _marked(state) as found:
@@ -185,14 +172,8 @@ def _kill_rest(state: str) -> int:
         time.sleep(_POLL_S)
 
 
-def _settle(paths: StatePaths, database: "Database", known: "dict[str, InstanceRecord]") -> None:
-    """Leave no record of what is gone, and tell `status` and `events` that it was meant."""
-    import shutil
-
-    from reconciler.serving import request_counters
-    from reconciler.state.journal import Journal
-    from reconciler.state.records import Records
-
+def _record_end(paths: StatePaths, database: Database, known: dict[str, InstanceRecord]) -> None:
+    """Drop the records of what was ended, and tell `status` and `events` that an operator ended it."""
     records, journal = Records(database), Journal(database)
     for record in known.values():
         records.drop_instance(record.id)
@@ -202,15 +183,11 @@ def _settle(paths: StatePaths, database: "Database", known: "dict[str, InstanceR
             Subject("app", record.app),
             "stopped",
             f"gunicorn {record.pid or 0} stopped",
-            "everything here was told to stop",
+            "an operator ended the daemon and its apps",
         )
     now = time.time()  # noqa: TID251  shown to people, never subtracted
-    for name, standing in records.app_statuses().items():
+    for name, status in records.app_statuses().items():
         if any(record.app == name for record in known.values()):
-            told = "stopped with the daemon; 'reconciler run' starts it again"
-            halted = replace(standing, state="stopped", message=told, since=now, next_try_at=None)
-            records.set_app_status(name, halted)
-
-
-if __name__ == "__main__":
-    command(prog_name="reconciler.cli.halt")
+            message = "stopped with the daemon; 'reconciler run' starts it"
+            stopped = replace(status, state="stopped", message=message, reason="", since=now, next_try_at=None)
+            records.set_app_status(name, stopped)
