@@ -15,8 +15,8 @@ from typing import Protocol
 from reconciler.control.operator_requests import OperatorRequests
 from reconciler.control.socket import Control
 from reconciler.convergence.controller import Backoff, Controller
-from reconciler.convergence.converge import Asked, World
 from reconciler.convergence.wake_queue import WakeQueue
+from reconciler.convergence.world import Asked, World
 from reconciler.daemon.housekeeping import Housekeeping
 from reconciler.daemon.manifest_loop import ManifestLoop
 from reconciler.daemon.reports import Reports

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from reconciler.convergence.converge import Report
 from reconciler.convergence.wake_queue import WakeQueue
+from reconciler.convergence.world import Report
 from reconciler.daemon.secret_files import SecretFiles
 from reconciler.host.assembly import rules_of
 from reconciler.host.stores import Stores

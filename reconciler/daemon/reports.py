@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.planning.subject import Subject
 
 ReportListener: TypeAlias = Callable[[Subject, Report | None], None]

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from reconciler.linux.files import leftovers, remove
-from reconciler.planning.desired import Build, Json
+from reconciler.planning.desired import Build
+from reconciler.planning.fingerprint import Json
 from reconciler.serving.gunicorn import Code
 from reconciler.serving.instances import CannotStart
 from reconciler.staging.concurrency import DetachedWork

@@ -80,7 +80,8 @@ class AppListeners:
         """Mark every instance that listens on another socket than ours: its connections are not seen here."""
         for name in self._instances.apps():
             for instance, process in self._instances.processes(name):
-                if self._listeners.is_known_to(process.pid, instance.address) is False:
+                address = instance.address
+                if address is not None and self._listeners.is_known_to(process.pid, address) is False:
                     self._instances.mark_detached(name, instance.id)
 
     # Actions
@@ -124,7 +125,8 @@ class AppListeners:
         if not app.may_sleep:
             for address in self.of(app.name):
                 self._listeners.disarm(address)  # it is started without a connection, and counts as up when it is
-        self._listeners.show(app.address, app.holding_page)
+        if app.address is not None:
+            self._listeners.show(app.address, app.holding_page)
 
     def forget(self, name: str) -> None:
         """Forget an app that was removed."""

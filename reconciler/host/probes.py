@@ -27,7 +27,7 @@ class AppProbes:
     def update(self, name: str, app: App | None) -> None:
         """Probe what is to be probed of an app now."""
         health = None if app is None else app.server.health
-        if app is None or health is None:
+        if app is None or health is None or app.address is None:
             self._probes.ask(name, {})
             return
         probe = Probe(address=app.address, health=health, host=health.host or str(app.address), liveness=app.liveness)

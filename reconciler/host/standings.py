@@ -5,9 +5,10 @@ import sqlite3
 import time
 from collections.abc import Callable
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.host.stores import Stores
-from reconciler.planning.apps.plan import State
+from reconciler.planning.reason import Reason
+from reconciler.planning.states import AppState
 from reconciler.planning.subject import Subject
 from reconciler.state.records import AppStatus
 
@@ -48,10 +49,11 @@ class Standings:
         if report.failed_now:
             self._stores.record_event(name, "failed", report.message, f"try {report.failures}", report.reason)
 
-    def progress(self, name: str, phase: str, state: State) -> Report:
+    def progress(self, name: str, phase: str, state: AppState) -> Report:
         """Return a report of how far a long action of an app has come."""
         before = self._apps.get(name)
-        return Report(state=state, message=phase, wanted=before.wanted if before else None)
+        reason = Reason.STAGING if state == "staging" else Reason.RELEASING
+        return Report(state=state, reason=reason, message=phase, wanted=before.wanted if before else None)
 
     def forget(self, name: str) -> None:
         """Forget an app that was removed, and publish that."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
-from reconciler.convergence.converge import Report
 from reconciler.convergence.wake_queue import WakeQueue
+from reconciler.convergence.world import Report
 from reconciler.host.builds import AppBuilds
 from reconciler.host.depends_on import DependencyGraph
 from reconciler.host.listeners import AppListeners
@@ -34,6 +34,7 @@ from reconciler.planning.apps.actions import (
     RecordFailure,
     Release,
     RemoveBuild,
+    Scale,
     ServeHoldingPage,
     Sleep,
     Stage,
@@ -43,10 +44,13 @@ from reconciler.planning.apps.actions import (
     Unlisten,
 )
 from reconciler.planning.apps.observed import ExternalInputs, Failure, Observed, Override, SleepState
-from reconciler.planning.apps.plan import Plan, State, plan, state_when_failing
+from reconciler.planning.apps.plan import plan
+from reconciler.planning.apps.serving import state_when_failing
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired import App, Revision
 from reconciler.planning.desired_state import DesiredState
+from reconciler.planning.plan import Plan
+from reconciler.planning.states import AppState
 from reconciler.planning.subject import Subject
 from reconciler.serving.gunicorn import InjectedEnv, InstancePaths
 from reconciler.serving.instances import CannotStart, Instances
@@ -56,6 +60,7 @@ from reconciler.staging.errors import StagingError
 from reconciler.staging.release import ReleaseCommand, run_release
 from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.staging.stager import SourceChanged, Stager
+from reconciler.state.journal import EventKind
 
 OperatorRequest: TypeAlias = Override | Literal["start", "restart", "forget-failure"]
 
@@ -115,7 +120,7 @@ class AppWorld:
         self._probes = AppProbes(stores, instances, runtime.wakeups, runtime.tasks)
         self._slots = StartSlots(settings.starting_slots, settings.starting_slot_s)
         self._apps: Mapping[str, App] = {}
-        self._planner: Planner[App, Observed, Plan] = Planner(plan)
+        self._planner: Planner[App, Observed, Plan[Action]] = Planner(plan)
         self._restart_before: dict[str, float] = {}
         self._released: dict[str, frozenset[str]] = stores.records.releases()
 
@@ -167,15 +172,16 @@ class AppWorld:
         for name in self.names():
             self._instances.remove_unused(name, self.paths(name))
         self._builds.remove_leftovers()
-        return {name: i.address.port for name in self._instances.apps() for i in self._instances.of(name)}
+        addresses = [(name, i.address) for name in self._instances.apps() for i in self._instances.of(name)]
+        return {name: address.port for name, address in addresses if address is not None}
 
     def now(self) -> float:
         return time.monotonic()
 
-    def plan(self, name: str, asked: App | None) -> Plan:
+    def plan(self, name: str, asked: App | None) -> Plan[Action]:
         return self._planner.plan(name, asked, self.observe(name), self.now())
 
-    def when_failing(self, name: str) -> State:
+    def when_failing(self, name: str) -> AppState:
         return state_when_failing(self.observe(name))
 
     def observe(self, name: str) -> Observed:
@@ -214,13 +220,15 @@ class AppWorld:
                 await self._release(name, action)
             case Start():
                 await self._start(name, action)
+            case Scale():
+                await self._scale(name, action)
             case MarkGood():
                 self._history.mark_good(name, action.revision)
             case Sleep():
                 await self._sleep(name, action)
             case ServeHoldingPage():
                 self._listeners.serve_holding_page(action.address, action.page)
-                self._record(name, "holding", f"the daemon answers 503 on {action.address}", action.cause)
+                self._record_action(name, "holding", f"the daemon answers 503 on {action.address}", action)
             case StopHoldingPage():
                 self._listeners.stop_holding_page(action.address)
             case ArmActivation():
@@ -232,7 +240,9 @@ class AppWorld:
                 self._reap(name, action)
             case RecordFailure():
                 self._history.failed(name, replace(action.failure, last_at=self.now()))
-                self._record(name, "failed", f"revision {action.failure.revision}: {action.cause}")
+                self._record(
+                    name, "failed", f"revision {action.failure.revision}: {action.cause}", reason=action.reason
+                )
             case Unlisten():
                 self._listeners.unlisten(name, action.address)
                 self._wake_all(self._dependencies.depends_on(name))
@@ -265,13 +275,13 @@ class AppWorld:
         self.report(name, self._standings.progress(name, phase, "staging"))
 
     async def _stage(self, name: str, action: Stage) -> None:
-        self._record(name, "staging", f"staging build {action.build.id}", action.cause)
+        self._record_action(name, "staging", f"staging build {action.build.id}", action)
         try:
             summary = await self._builds.stage(name, action.build)
         except SourceChanged:
             self._tracker.doubt(name)
             return
-        self._record(name, "staged", f"build {action.build.id}: {summary}", action.cause)
+        self._record_action(name, "staged", f"build {action.build.id}: {summary}", action)
 
     def _listen(self, name: str, action: Listen) -> None:
         how = self._listeners.listen(name, action)
@@ -284,7 +294,7 @@ class AppWorld:
         code, paths = self._builds.code(name, revision.build), self.paths(name)
         paths.create()
         injected = self._secret_source.injected(revision, paths.revisions / revision.id)
-        self._record(name, "releasing", f"running the release command of build {revision.build.id}", action.cause)
+        self._record_action(name, "releasing", f"running the release command of build {revision.build.id}", action)
         command = ReleaseCommand(
             app=name,
             command=revision.release,
@@ -306,21 +316,24 @@ class AppWorld:
         except sqlite3.Error:  # it was run, and a full disk does not make it run again
             self._records.add_release(name, action.release)
         self._released[name] = self._released.get(name, frozenset()) | {action.release}
-        self._record(name, "released", f"the release command of build {revision.build.id} worked", action.cause)
+        self._record_action(name, "released", f"the release command of build {revision.build.id} worked", action)
 
     async def _start(self, name: str, action: Start) -> None:
         revision = action.revision
+        assert revision.address is not None
         code, paths = self._builds.code(name, revision.build), self.paths(name)
         paths.create()
         async with self._slots.slot():
             try:
                 listener, since = self._listeners.fd(revision.address), self._restart_before.get(name, float("-inf"))
                 injected = self._secret_source.injected(revision, paths.revisions / revision.id)
-                instance = await self._instances.start(revision, code, paths, listener, injected, since=since)
+                instance = await self._instances.start(
+                    revision, code, paths, listener, injected, workers=action.workers, since=since
+                )
             except CannotStart as error:
                 self._failed(name, action.failing, str(error))
                 return
-        self._record(name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}", action.cause)
+        self._record_action(name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}", action)
         self._wake_all(self._dependencies.dependents(name))
 
     def _failed(self, name: str, failing: Failure, reason: str) -> None:
@@ -334,7 +347,7 @@ class AppWorld:
         self._history.set_sleep_state(name, SleepState(gate_passed=action.revision))
         self._wakeups.wake(name)
         await self._instances.stop(name, action.instance)
-        self._record(name, "sleeping", "stopped until a request arrives", action.cause)
+        self._record_action(name, "sleeping", "stopped until a request arrives", action)
 
     def _on_connection(self, name: str) -> None:
         self._activated(name)
@@ -347,14 +360,21 @@ class AppWorld:
         """Return whether an app answers, or would once a client connects."""
         return bool(self._listeners.armed(name)) or any(i.serves for i in self._instances.of(name))
 
+    def _record_action(self, name: str, kind: EventKind, text: str, action: Action) -> None:
+        self._record(name, kind, text, action.cause, action.reason)
+
     def _wake_all(self, names: Iterable[str]) -> None:
         for name in names:
             self._wakeups.wake(name)
 
+    async def _scale(self, name: str, action: Scale) -> None:
+        await self._instances.scale(name, action.instance, action.workers)
+        self._record_action(name, "scaled", f"instance {action.instance} runs {action.workers} workers", action)
+
     async def _stop(self, name: str, action: Stop) -> None:
         pids = {i.id: i.pid for i in self._instances.of(name)}
         await self._instances.stop(name, action.instance)
-        self._record(name, "stopped", f"gunicorn {pids.get(action.instance, 0)} stopped", action.cause)
+        self._record_action(name, "stopped", f"gunicorn {pids.get(action.instance, 0)} stopped", action)
         self._wake_all(self._dependencies.depends_on(name))
 
     def _reap(self, name: str, action: Reap) -> None:
@@ -366,7 +386,9 @@ class AppWorld:
             self._history.failed(name, replace(action.failure, last_at=self.now()))
         self._wake_all(self._dependencies.depends_on(name))
         crashed = ended.stopping_since is None
-        self._record(name, "exited" if crashed else "stopped", f"gunicorn {ended.pid} {ended.end}")
+        self._record(
+            name, "exited" if crashed else "stopped", f"gunicorn {ended.pid} {ended.end}", reason=action.reason
+        )
 
     async def _forget_app(self, name: str) -> None:
         await self._builds.give_up(name)

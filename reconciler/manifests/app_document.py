@@ -17,11 +17,11 @@ from reconciler.planning.desired import (
     Recipe,
     Server,
     Source,
-    fingerprint,
 )
+from reconciler.planning.fingerprint import fingerprint
 
 # An app whose manifest leaves everything out.
-_SILENT = App(name="", manifest="", source=Source(path="/"), address=Address(host="127.0.0.1", port=0))
+_SILENT = App(name="", manifest="", source=Source(path="/"), address=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +34,14 @@ class HostDefaults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppDocument:
-    """An app as one document defines it; its port is 0 when that is left to the host.
+    """An app as one document defines it: without an address, as the port may be left to the host.
 
-    `line` is where the document begins in its file, `depends_on_line` where that field is, if it is.
+    `port` is None when it is. `line` is where the document begins in its file, `depends_on_line` where that field is, if it is.
     """
 
     unleased: App
+    host: str
+    port: int | None
     line: int
     depends_on_line: int | None = None
 
@@ -53,26 +55,22 @@ class AppDocument:
         """The file of the document."""
         return self.unleased.manifest
 
-    @property
-    def host(self) -> str:
-        """The address to listen on, without the port."""
-        return self.unleased.address.host
-
-    @property
-    def port(self) -> int | None:
-        """The port that the document sets, None when it is left to the host."""
-        return self.unleased.address.port or None
-
     def app(self, port: int) -> App:
         """Return the app, listening on `port`."""
-        return replace(self.unleased, address=replace(self.unleased.address, port=port))
+        return replace(self.unleased, address=Address(host=self.host, port=port))
 
 
 def document_of(file: str, tree: Node, name: str, host: HostDefaults) -> AppDocument:
     """Return the app of a document that has no problem."""
     given: dict[str, Any] = tree.value  # type: ignore[assignment]  # the schema has seen to it
     depends_on_line = tree.keys["depends_on"][0] if "depends_on" in given else None
-    return AppDocument(unleased=_app(file, tree, given, name, host), line=tree.line, depends_on_line=depends_on_line)
+    return AppDocument(
+        unleased=_app(file, tree, given, name, host),
+        host=given.get("host", "127.0.0.1"),
+        port=int(given["port"]) if "port" in given else None,
+        line=tree.line,
+        depends_on_line=depends_on_line,
+    )
 
 
 def _app(file: str, tree: Node, given: dict[str, Any], name: str, host: HostDefaults) -> App:
@@ -81,7 +79,7 @@ def _app(file: str, tree: Node, given: dict[str, Any], name: str, host: HostDefa
         name=name,
         manifest=file,
         source=Source(path=joined(directory, given["path"]), pinned="" if given.get("watch", True) else _digest(tree)),
-        address=Address(host=given.get("host", "127.0.0.1"), port=int(given.get("port", 0))),
+        address=None,
         recipe=Recipe(
             runtime=tree.written_at("runtime") if "runtime" in given else None,
             entrypoint=given.get("entrypoint"),

@@ -83,7 +83,8 @@ def test_a_directory_that_cannot_be_read_keeps_its_own_manifests_in_force_and_no
             (tmp_path / "away").rename(tmp_path / "one")
             (tmp_path / "one" / "news.yaml").unlink()
             after = await settled(blind, *origins)
-            assert (after.apps.keys(), after.notice) == ({"blog", "shop"}, None)
+            assert after.apps.keys() == {"blog", "shop"}
+            assert after.notice is None
 
     asyncio.run(main())
 
@@ -111,7 +112,7 @@ def test_two_directories_that_claim_one_name_or_port_are_both_refused_each_namin
 # By hand: what an origin that is no directory would give.
 
 
-def listing(origin: str, identity: int = 1, **files: str) -> Listing:
+def listing(origin: str, identity: int = 1, /, **files: str) -> Listing:
     content = {f"{origin}/{stem}.yaml": text.encode() for stem, text in files.items()}
     return Listing(origin=origin, files=content, identity=(1, identity))
 
@@ -148,7 +149,8 @@ def test_the_apps_of_an_origin_that_is_configured_no_more_go_once_every_origin_c
     blind = after(old, [Unreadable(origin="/new", reason="cannot read /new: gone")])
     assert blind.apps.keys() == {"a"}
     moved = review(blind, [listing("/new", b="path: y")], RULES, 10)
-    assert (moved.apps.keys(), moved.recheck_at) == ({"a", "b"}, 40)
+    assert moved.apps.keys() == {"a", "b"}
+    assert moved.recheck_at == 40
     assert review(moved, [listing("/new", b="path: y")], RULES, 39).apps.keys() == {"a", "b"}
     assert review(moved, [listing("/new", b="path: y")], RULES, 40).apps.keys() == {"b"}
 
