@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from reconciler.planning.apps.observed import ExternalInputs
     from reconciler.planning.desired import App
     from reconciler.services.vcap import BindingViews
-    from reconciler.serving.gunicorn import Code, Identity, InstancePaths
+    from reconciler.serving.gunicorn import Code, InstancePaths
+    from reconciler.serving.marks import Identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,7 @@ def wanted(app: str, settings: Settings) -> Wanted:
 def _wanted(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot", paths: StatePaths) -> Wanted:
     from reconciler.host.instance_secrets import binding_views, injected_env
     from reconciler.serving.gunicorn import Code, InstancePaths, environment
+    from reconciler.serving.sandbox import todays_sandbox
     from reconciler.vault.vault import VaultLocked
 
     content = snapshot.known_content(app)
@@ -106,7 +108,7 @@ def _wanted(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot", path
         raise click.ClickException(f"cannot read the secrets of {app.name}: {error}") from error
     found = environment(revision, code, seen, _identity(app, revision.id, snapshot), given)
     return Wanted(
-        environment={**found, "HOME": str(places.home)},
+        environment={**todays_sandbox().environment, **found, "HOME": str(places.home)},
         code=code,
         places=places,
         secret=frozenset(revision.env_secrets) - revision.env.keys(),
@@ -117,7 +119,7 @@ def _wanted(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot", path
 
 def _identity(app: "App", revision: str, snapshot: "HostSnapshot") -> "Identity":
     """Of the instance that serves the revision; where none does, of one that would start now."""
-    from reconciler.serving.gunicorn import Identity
+    from reconciler.serving.marks import Identity
     from reconciler.state.records import state_id
 
     now = time.time()  # noqa: TID251  shown, and handed to the app for display

@@ -41,6 +41,7 @@ from reconciler.services.world import ServiceWorld
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
+from reconciler.serving.sandbox import todays_sandbox
 from reconciler.serving.wakeup_pipe import drain, open_wakeup_pipe
 from reconciler.settings.settings import Settings
 from reconciler.staging.source.last_seen import SourceTracker
@@ -87,6 +88,7 @@ class Daemon:
         self._tasks = tasks
         self._lost = lost
         self._boot = boot_id()
+        self._sandbox = todays_sandbox()
         records = Records(database)
         self._stores = Stores(records=records, journal=self.journal, history=RevisionHistory(records, self._boot))
         self._service_records = ServiceRecords(database, Vault(database, settings.key))
@@ -97,6 +99,7 @@ class Daemon:
             records,
             state_id=state_id(settings.paths.state),
             boot=self._boot,
+            sandbox=self._sandbox,
             templates=self.fork_servers,
             wakeups=self._app_wakeups,
             launched=lambda app, text: self.journal.write(Subject("app", app), "started", text),
@@ -213,7 +216,7 @@ class Daemon:
             services=self._services,
         )
         housekeeping.begin(self._tasks)
-        pipe = open_wakeup_pipe(self.settings.paths.wakeup_pipe)
+        pipe = open_wakeup_pipe(self.settings.paths.wakeup_pipe, self._sandbox.pipe)
         asyncio.get_running_loop().add_reader(pipe, drain, pipe, self._instances.on_wakeup)
 
     def _notify(self) -> None:

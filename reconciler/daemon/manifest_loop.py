@@ -16,7 +16,7 @@ from reconciler.convergence.world import Report
 from reconciler.daemon.secret_files import SecretFiles
 from reconciler.host.assembly import rules_of
 from reconciler.host.stores import Stores
-from reconciler.linux.inotify import is_limit
+from reconciler.linux.inotify import WatchProblem
 from reconciler.manifests import persisted
 from reconciler.manifests.catalog import Catalog, review
 from reconciler.manifests.origin import Look, Origin, Unreadable
@@ -145,9 +145,9 @@ class ManifestLoop:
             if self._obstacle != before:
                 self._journal.write(HOST, "daemon", self._obstacle, f"retried every {_AGAIN_S:g} s")
 
-    def _note_unwatched(self, problems: Iterable[str]) -> None:
+    def _note_unwatched(self, problems: Iterable[WatchProblem | None]) -> None:
         """Journal once that changes are found by looking, as the kernel watches no more files for this user."""
-        problem = next(filter(is_limit, problems), "")
+        problem = next((each.text for each in problems if each is not None and each.failure.is_limit), "")
         if problem and not self._unwatched:
             self._journal.write(
                 HOST, "daemon", problem, f"until then the daemon looks for changes every {_AGAIN_S:g} s"

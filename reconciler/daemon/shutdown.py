@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from reconciler.linux.processes import kill_group, marked
+from reconciler.linux.processes import kill_group
 from reconciler.planning.subject import Subject
 from reconciler.serving import request_counters
 from reconciler.serving.keeper import dismiss
+from reconciler.serving.marks import marked
 from reconciler.state.database import Database
 from reconciler.state.journal import Journal
 from reconciler.state.lock import acquire, holder

@@ -11,7 +11,7 @@ from reconciler.linux.files import leftovers, remove
 from reconciler.planning.desired import Build
 from reconciler.planning.fingerprint import Json
 from reconciler.serving.gunicorn import Code
-from reconciler.serving.instances import CannotStart
+from reconciler.serving.instance import CannotStart
 from reconciler.staging.concurrency import DetachedWork
 from reconciler.staging.stager import Staged, Stager
 from reconciler.state.paths import StatePaths

@@ -52,8 +52,9 @@ from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.plan import Plan
 from reconciler.planning.states import AppState
 from reconciler.planning.subject import Subject
-from reconciler.serving.gunicorn import InjectedEnv, InstancePaths
-from reconciler.serving.instances import CannotStart, Instances
+from reconciler.serving.gunicorn import InjectedEnv, InstancePaths, gunicorn_program
+from reconciler.serving.instance import CannotStart
+from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
 from reconciler.settings.settings import Settings
 from reconciler.staging.errors import StagingError
@@ -292,7 +293,7 @@ class AppWorld:
         revision = action.revision
         assert revision.release is not None
         code, paths = self._builds.code(name, revision.build), self.paths(name)
-        paths.create()
+        paths.create(self._instances.sandbox)
         injected = self._secret_source.injected(revision, paths.revisions / revision.id)
         self._record_action(name, "releasing", f"running the release command of build {revision.build.id}", action)
         command = ReleaseCommand(
@@ -322,14 +323,14 @@ class AppWorld:
         revision = action.revision
         assert revision.address is not None
         code, paths = self._builds.code(name, revision.build), self.paths(name)
-        paths.create()
+        paths.create(self._instances.sandbox)
         async with self._slots.slot():
             try:
                 listener, since = self._listeners.fd(revision.address), self._restart_before.get(name, float("-inf"))
                 injected = self._secret_source.injected(revision, paths.revisions / revision.id)
-                instance = await self._instances.start(
-                    revision, code, paths, listener, injected, workers=action.workers, since=since
-                )
+                sandbox = self._instances.sandbox
+                program = gunicorn_program(revision, code, paths, injected, sandbox, action.workers)
+                instance = await self._instances.start(program, paths, listener, since=since)
             except CannotStart as error:
                 self._failed(name, action.failing, str(error))
                 return

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.linux.process_table import listening_sockets, sockets_of
 from reconciler.linux.processes import boot_id, start_ticks
 from reconciler.manifests import persisted
 from reconciler.planning.desired import Address, App, Service
@@ -310,15 +311,11 @@ def _listing(directory: Path) -> list[Path]:
 
 
 def _listening(pid: int) -> Iterator[Address]:
-    """Where a process listens; nothing when that cannot be seen."""
-    import psutil
-
-    try:
-        for connection in psutil.Process(pid).net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN:
-                yield Address(host=connection.laddr.ip, port=connection.laddr.port)
-    except (psutil.Error, OSError):
-        return
+    """Return where a process listens; nothing when that cannot be seen."""
+    own = set(sockets_of(pid).values())
+    for each in listening_sockets(pid):
+        if each.inode in own:
+            yield Address(host=each.host, port=each.port)
 
 
 def _without_daemon(standing: AppStatus, *, alive: bool) -> AppStatus:

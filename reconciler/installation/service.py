@@ -6,13 +6,14 @@ What was written is remembered by its hash, so that a file somebody edited since
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+
+from reconciler.linux.files import replace_file
 
 UNIT = Path("/etc/systemd/system/reconciler.service")
 SETTINGS = Path("/etc/reconciler/host.yaml")
@@ -122,10 +123,4 @@ def _hash(text: str) -> str:
 def _write(file: Path, text: str, mode: int) -> None:
     """The whole file or none of it."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.draft")
-    with draft.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fchmod(stream.fileno(), mode)
-        os.fsync(stream.fileno())
-    draft.replace(file)
+    replace_file(file, text, mode=mode)

@@ -19,11 +19,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
-STATE_MARK = "RECONCILER_STATE_ID"
-INSTANCE_MARK = "RECONCILER_INSTANCE"
-APP_MARK = "RECONCILER_APP"
-REVISION_MARK = "RECONCILER_REVISION"
-RECORD_MARK = "RECONCILER_RECORD"
 KILLED = "was ended by SIGKILL"
 _PR_SET_CHILD_SUBREAPER = 36
 _ORPHANS_END_S = 0.1
@@ -53,46 +48,6 @@ def _stat_of(pid: int) -> list[str] | None:
     except OSError:
         return None
     return text[text.rindex(")") + 2 :].split()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Marked:
-    """A process that carries a mark of this state directory.
-
-    `record` is what a master's own record said of it, for the case that the database is lost.
-    """
-
-    pid: int
-    instance: str
-    app: str
-    leads: bool
-    record: str = ""
-
-
-def marked(state_id: str) -> Iterator[Marked]:
-    """Every process on the host whose environment says it was started for this state directory."""
-    want = f"{STATE_MARK}={state_id}".encode()
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdecimal():
-            continue
-        try:
-            block = Path(entry.path, "environ").read_bytes()
-        except OSError:
-            continue
-        fields = block.split(b"\0")
-        if want not in fields:
-            continue
-        env = dict(f.split(b"=", 1) for f in fields if b"=" in f)
-        pid = int(entry.name)
-        if start_ticks(pid) is None:
-            continue
-        yield Marked(
-            pid=pid,
-            instance=env.get(INSTANCE_MARK.encode(), b"").decode(),
-            app=env.get(APP_MARK.encode(), b"").decode(),
-            leads=group_of(pid) == pid,
-            record=env.get(RECORD_MARK.encode(), b"").decode(),
-        )
 
 
 class Process:
@@ -221,11 +176,11 @@ def _signal_name(number: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """What to execute: `listener` becomes descriptor 3, `output` becomes standard output and error."""
+    """A command to execute: a `listener` becomes descriptor 3, `output` standard output and error."""
 
     argv: Sequence[str]
     env: Mapping[str, str]
-    listener: int
+    listener: int | None
     output: Path
 
 
@@ -250,6 +205,7 @@ def open_output(log: Path) -> int:
 def spawn(command: Command, ended: Callable[[], None]) -> Process:
     """Start a process as the leader of a session of its own; raises OSError when the kernel refuses."""
     output = open_output(command.output)
+    listener = () if command.listener is None else ((os.POSIX_SPAWN_DUP2, command.listener, 3),)
     try:
         pid = os.posix_spawn(
             command.argv[0],
@@ -259,7 +215,7 @@ def spawn(command: Command, ended: Callable[[], None]) -> Process:
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, output, 1),
                 (os.POSIX_SPAWN_DUP2, output, 2),
-                (os.POSIX_SPAWN_DUP2, command.listener, 3),
+                *listener,
             ],
             setsid=True,
             setsigmask=[],

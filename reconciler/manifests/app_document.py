@@ -34,9 +34,9 @@ class HostDefaults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppDocument:
-    """An app as one document defines it: without an address, as the port may be left to the host.
+    """An app as one document defines it: without an address, as the port may be left to the host (None).
 
-    `port` is None when it is. `line` is where the document begins in its file, `depends_on_line` where that field is, if it is.
+    `line` is where the document begins in its file, `depends_on_line` where that field is, if it is.
     """
 
     unleased: App

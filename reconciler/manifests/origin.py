@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from reconciler.linux.inotify import WatchProblem
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
@@ -41,8 +43,8 @@ class Origin(Protocol):
         ...
 
     @property
-    def problem(self) -> str:
-        """Why changes may go unnoticed until the next look; empty when they will not."""
+    def problem(self) -> WatchProblem | None:
+        """Why changes may go unnoticed until the next look, None when they will not."""
         ...
 
     async def look(self) -> Look:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 
-from reconciler.linux.child_processes import end, started
+from reconciler.linux.child_processes import running
 from reconciler.notifications import message
 from reconciler.notifications.digest import Entry
 from reconciler.notifications.targets import Command, Target
@@ -70,22 +70,11 @@ def _thread(work: Callable[[], None], name: str) -> "Future[Exception | None]":
 
 async def _run(target: Command, items: Sequence[Entry], host: str, within_s: float) -> None:
     payload = message.encoded(message.as_json(items, host, datetime.now(UTC)))
-    program = await _started(target)
+    piped, quiet = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
     try:
-        async with asyncio.timeout(within_s):
+        async with running(target.argv, within_s, stdin=piped, stdout=quiet, stderr=quiet) as program:
             await program.communicate(payload)
     except TimeoutError:
         raise NotSent(f"it did not end within {within_s:g} s and was killed") from None
-    finally:
-        await end(program)
     if program.returncode:
         raise NotSent(f"it ended with {program.returncode}")
-
-
-async def _started(target: Command) -> asyncio.subprocess.Process:
-    quiet = asyncio.subprocess.DEVNULL
-    return await started(
-        asyncio.create_subprocess_exec(
-            *target.argv, stdin=asyncio.subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True
-        )
-    )

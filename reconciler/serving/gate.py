@@ -121,6 +121,15 @@ class Gate(object):
         # Nobody writes to it any more: the next worker goes on with it.
         self._rename("done-%d" % pid, "left-%d" % pid)
 
+    def resize(self, workers):
+        """Gunicorn's nworkers_changed, in the master: say how many workers it keeps from now on."""
+        try:
+            with open(os.path.join(self.passed, "workers"), "w") as file:
+                file.write("%d" % workers)
+        except (IOError, OSError):  # a full disk: the file is empty, and workers are counted
+            pass
+        self.ring()
+
     def ring(self):
         """Wake the daemon, if one runs; the next one finds the file."""
         try:

@@ -9,9 +9,9 @@ import ctypes
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
+from reconciler.linux.process_table import listening_sockets, name_of, pids, sockets_of
 from reconciler.planning.desired import Address
 from reconciler.serving.holding import Holding
 
@@ -51,7 +51,7 @@ class Listeners:
         """
         if address in self._sockets:
             return True
-        for number in _socket_numbers(pid):
+        for number in sockets_of(pid):
             fetched = _fetch(pidfd, number)
             if fetched is None:
                 continue
@@ -70,11 +70,8 @@ class Listeners:
         """Whether a process holds this very socket; None when it is not held here, or that cannot be seen."""
         if address not in self._sockets:
             return None
-        wanted = f"socket:[{os.fstat(self.fd(address)).st_ino}]"
-        try:
-            return any(entry.readlink().name == wanted for entry in Path(f"/proc/{pid}/fd").iterdir())
-        except OSError:
-            return None
+        found = sockets_of(pid)
+        return os.fstat(self.fd(address)).st_ino in found.values() if found else None
 
     def open_beside(self, address: Address) -> None:
         """Bind while another process of ours still listens there: both get connections until that one ends."""
@@ -192,28 +189,11 @@ def _why(address: Address, error: OSError) -> str:
 
 
 def _holder(port: int) -> str | None:
-    import psutil
-
-    try:
-        for connection in psutil.net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (port,) and connection.pid:
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
-    except (psutil.Error, OSError):
-        pass
+    inodes = {each.inode for each in listening_sockets() if each.port == port}
+    for pid in pids() if inodes else ():
+        if inodes & set(sockets_of(pid).values()):
+            return f"{name_of(pid)} (pid {pid})"
     return None
-
-
-def _socket_numbers(pid: int) -> Iterator[int]:
-    try:
-        entries = list(Path(f"/proc/{pid}/fd").iterdir())
-    except OSError:
-        return
-    for entry in entries:
-        try:
-            if entry.readlink().name.startswith("socket:"):
-                yield int(entry.name)
-        except OSError:
-            continue
 
 
 def _fetch(pidfd: int, number: int) -> socket.socket | None:

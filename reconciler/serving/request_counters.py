@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from reconciler.linux.files import replace_file
 from reconciler.serving.gate_figures import SPANS, VERSION
 
 _FORMAT = struct.Struct(f"QQdd{5 * SPANS}Q")
@@ -57,10 +58,8 @@ class Figures:
 def of_app(passed: Path) -> Figures:
     """What an app has done; `passed` is the directory of its instances' directories. Blocks for a few small files."""
     instances = {place.name: of_instance(place) for place in _listing(passed)}
-    service_records = _Ledger.read(passed.parent)  # after them: what went meanwhile is in it
-    return sum(
-        (figures for name, figures in instances.items() if name not in service_records.named), service_records.figures
-    )
+    ledger = _Ledger.read(passed.parent)  # after them: what went meanwhile is in it
+    return sum((figures for name, figures in instances.items() if name not in ledger.named), ledger.figures)
 
 
 def of_instance(place: Path) -> Figures:
@@ -75,13 +74,13 @@ def of_instance(place: Path) -> Figures:
 def keep(passed: Path) -> None:
     """Add the figures of an instance that is about to be forgotten to its app's ledger, once."""
     directory = passed.parent.parent
-    service_records = _Ledger.read(directory)
+    ledger = _Ledger.read(directory)
     figures = of_instance(passed)
-    if passed.name in service_records.named or not figures.requests:
+    if passed.name in ledger.named or not figures.requests:
         return
-    named = (*service_records.named, passed.name)[-_NAMED:]
+    named = (*ledger.named, passed.name)[-_NAMED:]
     with contextlib.suppress(OSError):  # no app stays for want of room for its figures
-        _Ledger(figures=service_records.figures + figures, named=named).write(directory)
+        _Ledger(figures=ledger.figures + figures, named=named).write(directory)
 
 
 def counting(files: Iterable[Path]) -> bool:
@@ -134,9 +133,7 @@ class _Ledger:
             "seconds": self.figures.seconds,
             "instances": self.named,
         }
-        draft = directory / f".{_LEDGER}.draft"
-        draft.write_text(json.dumps(told), encoding="ascii")
-        draft.replace(directory / _LEDGER)
+        replace_file(directory / _LEDGER, json.dumps(told), durable=False)
 
 
 def _of_worker(path: Path) -> Figures:

@@ -5,9 +5,7 @@ should this process be killed, the kernel kills the command.
 """
 
 import asyncio
-import os
 import signal
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import join
 
-from reconciler.linux.child_processes import end, started
-from reconciler.staging import bounded_exec
+from reconciler.linux.child_processes import bound_to_us, end, start
 from reconciler.staging.errors import StagingError
 from reconciler.staging.installer_progress import Progress
 from reconciler.staging.log import Log
@@ -25,7 +22,7 @@ _LAST_LINES = 5
 _LONGEST_ERROR = 12
 _GRACE_S = 2.0
 _TICK_S = 1.0
-_LEASH = (sys.executable, "-I", "-S", bounded_exec.__file__)
+_NICE = 10  # it gives way to instances
 _LONGEST_LINE = 1 << 16
 
 
@@ -51,7 +48,7 @@ async def run(command: Command, log: Log, progress: Callable[[str], None]) -> No
     loop = asyncio.get_running_loop()
     began = loop.time()
     log.say(f"{command.doing}: {join(command.arguments)}")
-    process = await started(_start(command), _GRACE_S)
+    process = await _start(command)
     try:
         last = await _relay(process, log, _Clock(command, progress))
         code = await process.wait()
@@ -70,16 +67,14 @@ async def run(command: Command, log: Log, progress: Callable[[str], None]) -> No
 async def _start(command: Command) -> asyncio.subprocess.Process:
     with ExitStack() as files:
         into = None if command.into is None else files.enter_context(command.into.open("wb"))
-        return await asyncio.create_subprocess_exec(
-            *_LEASH,
-            str(os.getpid()),
-            *command.arguments,
+        return await start(
+            bound_to_us(command.arguments, nice=_NICE),
+            _GRACE_S,
             cwd=command.directory,
             env=dict(command.environment),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=into or asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE if into else asyncio.subprocess.STDOUT,
-            start_new_session=True,
             pass_fds=command.held,
         )
 

@@ -4,13 +4,12 @@ As a program: settings on standard input, an app's name as the argument; what `r
 """
 
 import asyncio
-import contextlib
 import json
 import pickle
 import sys
 from typing import Any
 
-from reconciler.linux.child_processes import gone
+from reconciler.linux.child_processes import running
 from reconciler.settings.settings import Settings
 
 _PATIENCE_S = 20.0
@@ -25,19 +24,13 @@ class CannotPlan(Exception):
 async def plan_of(settings: Settings, app: str | None) -> dict[str, Any]:
     """The plan of one app, or of all; raises CannotPlan."""
     async with _at_once:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "reconciler.web.plan_process", *([app] if app else []),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
+        program = (sys.executable, "-m", "reconciler.web.plan_process", *([app] if app else []))
+        piped, quiet = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with running(program, _PATIENCE_S, stdin=piped, stdout=piped, stderr=quiet) as child:
                 output, _ = await child.communicate(pickle.dumps(settings))
         except TimeoutError:
             raise CannotPlan(f"its source could not be read within {_PATIENCE_S:g} s") from None
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-            await gone(child)
     try:
         found: dict[str, Any] = json.loads(output)
     except ValueError:

@@ -252,7 +252,7 @@ def _born(received: "list[int]", addresses: "dict[str, int]", begun: _Environmen
         different = begun.differs(prefix)
         if different:
             with socket.socket(fileno=line) as daemon:
-                daemon.send(("its %s is another than its template's" % different).encode())
+                daemon.send(("its %s differs from its fork server's" % different).encode())
             os._exit(0)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -289,7 +289,7 @@ def _serve(daemon: socket.socket, addresses: "dict[str, int]", begun: _Environme
             try:
                 daemon.close()
                 return _born(received, addresses, begun)
-            except BaseException:  # noqa: BLE001  whatever it is, it must not get into the loop of the template
+            except BaseException:  # noqa: BLE001  whatever it is, it must not get into the loop of the fork server
                 sys.excepthook(*sys.exc_info())
                 os._exit(1)
         for descriptor in received:
@@ -311,7 +311,7 @@ def _main_of(launcher: str) -> types.ModuleType:
 def _wait(worker: str) -> "list[str] | None":
     """Get ready, say so, and serve; returns the arguments in a new process."""
     gc.disable()
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # for a template that is stopped and cannot see the end
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # for a fork server that is stopped and cannot see the end
     for name in ("gunicorn.glogging", worker):
         importlib.import_module(name)
     defaults = _computed_defaults()

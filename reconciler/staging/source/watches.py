@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from reconciler.linux.inotify import Change, Watch, Watched
+from reconciler.linux.inotify import Change, Watch, Watched, WatchProblem
 from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.staging.source.tree import ignored, is_archive
 
@@ -63,7 +63,7 @@ class Trees:
             self._trees[path] = tree = _Tree(names=frozenset(of_path), watched=watched)
             self._changed(tree)
 
-    def problems(self) -> dict[str, str]:
+    def problems(self) -> dict[str, WatchProblem]:
         """Why a path cannot be watched, for those that cannot."""
         return {path: tree.watched.problem for path, tree in self._trees.items() if tree.watched.problem}
 
