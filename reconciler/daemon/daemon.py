@@ -111,8 +111,8 @@ class Daemon:
         self._converging = [
             _Converging(world=world, controller=self._controller(acting, wakeups))
             for world, acting, wakeups in (
+                (self._services, self._services, self._service_wakeups),  # first: it says what apps are supplied with
                 (self._apps, counted, self._app_wakeups),
-                (self._services, self._services, self._service_wakeups),
             )
         ]
         self._secret_files = SecretFiles(self._services, self._stores, self._app_wakeups, tasks)

@@ -52,6 +52,10 @@ class InstanceSecrets:
             )
         return injected
 
+    def rename_use(self, app: str, former: str, current: str) -> None:
+        """Record what instances of a revision use under the revision's current id."""
+        self._services.rename_use(app, former, current)
+
 
 def binding_views(revision: Revision, service_records: ServiceRecords) -> BindingViews:
     """Return what an app sees of its services. Raises VaultLocked."""

@@ -23,6 +23,7 @@ from reconciler.host.probes import AppProbes
 from reconciler.host.standings import Standings
 from reconciler.host.start_slots import StartSlots
 from reconciler.host.stores import Stores
+from reconciler.host.take_over import is_taken_over, mark_taken_over, rename_revisions
 from reconciler.planning.apps.actions import (
     Action,
     ArmActivation,
@@ -80,6 +81,10 @@ class SecretSource(Protocol):
         """
         ...
 
+    def rename_use(self, app: str, former: str, current: str) -> None:
+        """Record what instances of a revision use under the revision's current id."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
@@ -107,6 +112,7 @@ class AppWorld:
     ) -> None:
         self._settings = settings
         self._paths = settings.paths
+        self._stores = stores
         self._records = stores.records
         self._history = stores.history
         self._record = stores.record_event
@@ -144,7 +150,16 @@ class AppWorld:
             if not app.may_sleep and self._history.of(name).sleep_state != SleepState():
                 # What it slept with must not put it to sleep when it may sleep again.
                 self._history.set_sleep_state(name, SleepState())
+        if not is_taken_over(self._stores):
+            self._take_over()
         return self._apps
+
+    def _take_over(self) -> None:
+        for name in self.names():
+            app, observed = self._apps.get(name), self.observe(name)
+            for former, current in rename_revisions(name, app, observed, self._stores, self._instances):
+                self._secret_source.rename_use(name, former, current)
+        mark_taken_over(self._stores)
 
     def request(self, name: str, request: OperatorRequest) -> None:
         """Take an operator's request for the next plan to see, and wake the app."""

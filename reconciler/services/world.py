@@ -124,6 +124,10 @@ class ServiceWorld:
         if bindings:
             self._service_records.use(app, revision, frozenset(bound.grant for bound in bindings))
 
+    def rename_use(self, app: str, former: str, current: str) -> None:
+        """Record what instances of a revision work with under the revision's current id."""
+        self._service_records.rename_use(app, former, current)
+
     def on_report(self, subject: Subject, _: Report | None) -> None:
         """Wake the services whose credentials may be of no use any more, as what runs of an app may have changed."""
         if subject.kind == "app":

@@ -91,6 +91,12 @@ class RevisionHistory:
         """An app went to sleep, or somebody knocked."""
         self._keep(app, sleep_state=rest)
 
+    def rename_revisions(
+        self, app: str, *, failures: tuple[Failure, ...], override: Override | None, sleep_state: SleepState
+    ) -> None:
+        """Store what is remembered of an app under other revision ids."""
+        self._keep(app, failures=failures, override=override, sleep_state=sleep_state)
+
     def forget(self, app: str) -> None:
         """Nothing is asked of the app any more; its rows are erased with the rest of its records."""
         self._apps.pop(app, None)

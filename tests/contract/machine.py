@@ -81,6 +81,8 @@ class Unsupplied:
     def injected(self, revision: Revision, directory: Path) -> InjectedEnv:
         return InjectedEnv()
 
+    def rename_use(self, app: str, former: str, current: str) -> None: ...
+
 
 class RecordedWakeups(WakeQueue):
     """The names that were woken, in order."""
