@@ -52,7 +52,7 @@ def command(
         environ=package_environ(settings, os.environ),
         timeout_s=settings.staging_timeout_s,
         log=log,
-        progress=lambda phase: click.echo(plain(phase), err=True),
+        progress=lambda phase: click.echo(plain(str(phase)), err=True),
     )
     try:
         made = asyncio.run(bundle(path.resolve(), Recipe(extras=extras, groups=groups, **recipe), bundling))

@@ -19,7 +19,6 @@ from reconciler.settings.settings import Settings
 T = TypeVar("T")
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
-_PINS = (".python-version", "runtime.txt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,15 +66,15 @@ def _name(path: Path, asked: str | None) -> str:
 
 
 def _look(path: Path, interpreters: tuple[str, ...]) -> _Found:
-    from reconciler.staging.detection.dependencies import Choices, dependencies
+    from reconciler.staging.detection.dependencies import DependencyOptions, dependencies
     from reconciler.staging.detection.entry_point import detect
-    from reconciler.staging.detection.python_version import chosen
+    from reconciler.staging.detection.python_version import choose_runtime
     from reconciler.staging.detection.runtimes import discover
 
     doubts: list[str] = []
     entry = _unless(doubts, lambda: detect(path, None))
-    choice = _unless(doubts, lambda: chosen(discover(interpreters), None, path))
-    needed = _unless(doubts, lambda: dependencies(path, Choices()))
+    choice = _unless(doubts, lambda: choose_runtime(discover(interpreters), None, path))
+    needed = _unless(doubts, lambda: dependencies(path, DependencyOptions()))
     comments = []
     if entry is not None:
         within = f" in {entry.chdir}" if entry.chdir else ""
@@ -85,8 +84,7 @@ def _look(path: Path, interpreters: tuple[str, ...]) -> _Found:
         comments.append(f"Its dependencies are in {needed.file}." if needed.file else "It has no dependency file.")
     if choice is not None:
         comments.append(f"It runs on {choice.runtime.description} ({choice.because}).")
-    pinned = choice is not None and choice.because in _PINS
-    runtime = choice.runtime.name if choice is not None and pinned else None
+    runtime = choice.runtime.name if choice is not None and choice.pinned else None
     return _Found(comments=tuple(comments), runtime=runtime, doubts=tuple(doubts))
 
 

@@ -3,7 +3,6 @@
 On a terminal the work under way is one line at the bottom, drawn over itself; in a pipe it is a line now and then.
 """
 
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from reconciler.inspection.printable import plain
 if TYPE_CHECKING:
     from reconciler.convergence.world import Report
 
-_ELAPSED = re.compile(r" \(\d+ s\)$")
 _FIRST_AFTER_S, _NEXT_AFTER_S, _SAME_AFTER_S, _ANY_AFTER_S = 2.0, 2.0, 10.0, 0.5
 _TRANSIENT = frozenset(("pending", "staging", "starting", "stopping"))
 
@@ -40,7 +38,8 @@ class Phases:
     def worth_saying(self, name: str, report: "Report", now: float) -> bool:
         """Whether to say now what the app is at; once said, it is not said again for a while."""
         shown = self._apps.setdefault(name, _Shown(at=now - _NEXT_AFTER_S + _FIRST_AFTER_S))
-        phase = _ELAPSED.sub("", phase_of(report))
+        text = phase_of(report)
+        phase = report.phase if report.phase and text == report.message else text
         due = shown.at + (_SAME_AFTER_S if phase == shown.phase else _NEXT_AFTER_S)
         if not phase or now < due or now < self._last_at + _ANY_AFTER_S:
             return False

@@ -45,7 +45,7 @@ from reconciler.serving.sandbox import todays_sandbox
 from reconciler.serving.wakeup_pipe import drain, open_wakeup_pipe
 from reconciler.settings.settings import Settings
 from reconciler.staging.source.last_seen import SourceTracker
-from reconciler.staging.source.watches import Settling, Trees
+from reconciler.staging.source.watches import Debounce, SourceWatches
 from reconciler.state.database import Database
 from reconciler.state.journal import Journal
 from reconciler.state.records import Records, state_id
@@ -107,7 +107,7 @@ class Daemon:
         self._services = self._service_world()
         self._apps = self._app_world()
         self._counters = Counters(time.monotonic, self._apps.probe_results)
-        counted = InstrumentedWorld(self._apps, self._counters, self._apps.because)
+        counted = InstrumentedWorld(self._apps, self._counters, self._apps.reused_environment)
         self._converging = [
             _Converging(world=world, controller=self._controller(acting, wakeups))
             for world, acting, wakeups in (
@@ -123,7 +123,7 @@ class Daemon:
         """Take back what runs, then follow the manifests until cancelled."""
         self._begin()
         watch = Watch(asyncio.get_running_loop().call_soon_threadsafe)
-        settling = Settling(quiet_s=self.settings.quiet_s, longest_s=self.settings.longest_s)
+        debounce = Debounce(quiet_s=self.settings.quiet_s, longest_s=self.settings.longest_s)
         self._tasks.create_task(self._warm_up(), name="warm up the stager")
         self._notify()
         self._tasks.create_task(self._stager.compile_ahead(), name="compile ahead")
@@ -133,7 +133,7 @@ class Daemon:
         web = WebProcess(self.settings, partial(self.journal.write, HOST, "daemon"))
         web.open()
         directory = Directory(str(self.settings.manifests), watch, self.manifests.look_now)
-        trees = Trees(watch, self._tracker, settling)
+        trees = SourceWatches(watch, self._tracker, debounce)
         files = Files(watch, self._secret_files.suspect, self.settings.quiet_s)
         with contextlib.ExitStack() as stack:
             for part in (files, web, control, trees, directory):

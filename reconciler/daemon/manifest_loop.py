@@ -23,7 +23,7 @@ from reconciler.manifests.origin import Look, Origin, Unreadable
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.subject import HOST, Subject
 from reconciler.settings.settings import Settings
-from reconciler.staging.source.watches import Trees
+from reconciler.staging.source.watches import SourceWatches
 from reconciler.vault.watched_files import Files
 
 _AGAIN_S = 5.0
@@ -88,7 +88,7 @@ class ManifestLoop:
         self.looked.clear()
         self.look_now.set()
 
-    async def run(self, origins: Sequence[Origin], trees: Trees, files: Files) -> None:
+    async def run(self, origins: Sequence[Origin], trees: SourceWatches, files: Files) -> None:
         """Look at the origins, and watch the sources and files that their manifests name, until cancelled."""
         while True:
             self.look_now.clear()

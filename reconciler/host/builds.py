@@ -13,6 +13,7 @@ from reconciler.planning.fingerprint import Json
 from reconciler.serving.gunicorn import Code
 from reconciler.serving.instance import CannotStart
 from reconciler.staging.concurrency import DetachedWork
+from reconciler.staging.progress import Phase
 from reconciler.staging.stager import Staged, Stager
 from reconciler.state.paths import StatePaths
 
@@ -20,11 +21,11 @@ from reconciler.state.paths import StatePaths
 class AppBuilds:
     """The finished builds of every app. `progress` is called with an app and the phase its installation is in."""
 
-    def __init__(self, paths: StatePaths, stager: Stager, progress: Callable[[str, str], None]) -> None:
+    def __init__(self, paths: StatePaths, stager: Stager, progress: Callable[[str, Phase], None]) -> None:
         self._paths = paths
         self._stager = stager
         self._progress = progress
-        self._builds = {name: stager.kept(name) for name in _directories(paths.apps)}
+        self._builds = {name: stager.build_ids(name) for name in _directories(paths.apps)}
         self._staging: DetachedWork[Staged] = DetachedWork()
 
     def names(self) -> frozenset[str]:
@@ -53,13 +54,13 @@ class AppBuilds:
         await asyncio.to_thread(self._stager.discard, name, build)
         self._builds[name] = self._without(name, build)
 
-    async def give_up(self, name: str) -> None:
+    async def cancel(self, name: str) -> None:
         """End the installation of an app that was removed, and forget its builds."""
-        await self._staging.give_up(name)
+        await self._staging.cancel(name)
 
-    async def give_up_all(self) -> None:
+    async def cancel_all(self) -> None:
         """End every installation that is under way."""
-        await self._staging.give_up_all()
+        await self._staging.cancel_all()
 
     def forget(self, name: str) -> None:
         """Forget the builds of an app that was removed."""
@@ -73,13 +74,13 @@ class AppBuilds:
             raise CannotStart(f"build {build.id} of {name} is damaged and is staged again")
         return _code_of(staged)
 
-    def because(self, name: str, build: str) -> str:
-        """Return why a finished build has the environment it has."""
+    def reused_environment(self, name: str, build: str) -> bool:
+        """Return whether a finished build got an environment that was in the store already."""
         staged = self._stager.finished(name, build)
-        return "" if staged is None else staged.because
+        return staged is not None and staged.reused
 
     async def _stage(self, name: str, build: Build) -> Staged:
-        def progress(phase: str) -> None:
+        def progress(phase: Phase) -> None:
             if self._staging.is_awaited(name):
                 self._progress(name, phase)
 

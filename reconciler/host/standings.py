@@ -10,6 +10,7 @@ from reconciler.host.stores import Stores
 from reconciler.planning.reason import Reason
 from reconciler.planning.states import AppState
 from reconciler.planning.subject import Subject
+from reconciler.staging.progress import Phase
 from reconciler.state.records import AppStatus
 
 
@@ -49,11 +50,12 @@ class Standings:
         if report.failed_now:
             self._stores.record_event(name, "failed", report.message, f"try {report.failures}", report.reason)
 
-    def progress(self, name: str, phase: str, state: AppState) -> Report:
+    def progress(self, name: str, phase: Phase, state: AppState) -> Report:
         """Return a report of how far a long action of an app has come."""
         before = self._apps.get(name)
         reason = Reason.STAGING if state == "staging" else Reason.RELEASING
-        return Report(state=state, reason=reason, message=phase, wanted=before.wanted if before else None)
+        wanted = before.wanted if before else None
+        return Report(state=state, reason=reason, message=str(phase), phase=phase.work, wanted=wanted)
 
     def forget(self, name: str) -> None:
         """Forget an app that was removed, and publish that."""

@@ -59,6 +59,7 @@ from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
 from reconciler.settings.settings import Settings
 from reconciler.staging.errors import StagingError
+from reconciler.staging.progress import Phase
 from reconciler.staging.release import ReleaseCommand, run_release
 from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.staging.stager import SourceChanged, Stager
@@ -205,7 +206,7 @@ class AppWorld:
         history, instances = self._history.of(name), self._instances.of(name)
         return Observed(
             source=self._tracker.last(name),
-            source_generation=self._tracker.changes(name),
+            source_generation=self._tracker.generation(name),
             builds=self._builds.of(name),
             released=self._released.get(name, frozenset()),
             listeners=self._listeners.of(name),
@@ -275,19 +276,19 @@ class AppWorld:
         """Return where an app's instances read and write."""
         return InstancePaths.of(self._paths, name)
 
-    def because(self, name: str, build: str) -> str:
-        """Return why a finished build has the environment it has."""
-        return self._builds.because(name, build)
+    def reused_environment(self, name: str, build: str) -> bool:
+        """Return whether a finished build got an environment that was in the store already."""
+        return self._builds.reused_environment(name, build)
 
     async def end_staging(self) -> None:
         """End every installation that is under way."""
-        await self._builds.give_up_all()
+        await self._builds.cancel_all()
 
     def close_listeners(self) -> None:
         """Close this process's copy of every listener; instances keep theirs."""
         self._listeners.close_all()
 
-    def _on_staging(self, name: str, phase: str) -> None:
+    def _on_staging(self, name: str, phase: Phase) -> None:
         self.report(name, self._standings.progress(name, phase, "staging"))
 
     async def _stage(self, name: str, action: Stage) -> None:
@@ -295,7 +296,7 @@ class AppWorld:
         try:
             summary = await self._builds.stage(name, action.build)
         except SourceChanged:
-            self._tracker.doubt(name)
+            self._tracker.mark_stale(name)
             return
         self._record_action(name, "staged", f"build {action.build.id}: {summary}", action)
 
@@ -407,7 +408,7 @@ class AppWorld:
         )
 
     async def _forget_app(self, name: str) -> None:
-        await self._builds.give_up(name)
+        await self._builds.cancel(name)
         await asyncio.to_thread(shutil.rmtree, self._paths.app(name), ignore_errors=True)
         with self._records.lasting():
             self._records.erase(name)

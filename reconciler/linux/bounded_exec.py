@@ -1,4 +1,4 @@
-"""Become the given command, which the kernel kills when the process that started it is gone.
+"""Become the given command, bounded in memory and priority, and killed by the kernel when its starter ends.
 
 A script, run as `python -I -S bounded_exec.py STARTER NICE COMMAND…`: a daemon that is killed while it installs must
 not leave an installer behind that writes into the environment its successor builds. NICE is added to the command's
@@ -17,7 +17,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 if __name__ == "__main__":
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if os.getppid() != int(sys.argv[1]):
-        sys.exit("the process that started this command is gone")
+        sys.exit("the process that started this command has ended")
     os.nice(int(sys.argv[2]))
     memory = int(os.environ.pop("RECONCILER_STAGING_MEMORY", "0"))
     if memory:

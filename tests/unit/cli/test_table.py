@@ -74,8 +74,17 @@ def test_what_is_over_soon_is_not_worth_a_line() -> None:
 
 def test_long_work_is_told_every_few_seconds() -> None:
     phases = Phases()
-    told = [s for s in range(60) if phases.worth_saying("blog", staging(f"installing ({s} s)"), float(s))]
+    reports = [Report(state="staging", message=f"installing ({s} s)", phase="installing") for s in range(60)]
+    told = [s for s, report in enumerate(reports) if phases.worth_saying("blog", report, float(s))]
     assert told == [2, 12, 22, 32, 42, 52]
+
+
+def test_a_phase_that_changes_is_told_sooner_than_the_time_it_takes() -> None:
+    phases = Phases()
+    texts = [f"fetching {second // 4} of 9" for second in range(12)]
+    reports = [Report(state="staging", message=f"{text} ({s} s)", phase=text) for s, text in enumerate(texts)]
+    told = [s for s, report in enumerate(reports) if phases.worth_saying("shop", report, float(s))]
+    assert told == [2, 4, 8]
 
 
 def test_many_apps_are_no_flood() -> None:
