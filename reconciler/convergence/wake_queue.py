@@ -39,7 +39,7 @@ class WakeQueue:
         self._start = None
 
     def is_served(self, name: str) -> bool:
-        """True while something waits for wake-ups of this name."""
+        """Return whether something waits for wake-ups of this name."""
         return name in self._wakeups
 
     def release(self, name: str) -> None:

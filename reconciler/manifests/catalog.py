@@ -1,7 +1,7 @@
 """Merge what the origins of manifests hold now with the catalog in force. Pure.
 
 No desired state is not an empty desired state: what cannot be read or does not parse changes nothing, and what vanishes
-in a suspicious way is believed gone only when it is still gone at a second look.
+in a suspicious way is believed removed only when it is still absent at a second look.
 """
 
 import math
@@ -127,7 +127,7 @@ def review(previous: Catalog, looks: Sequence[Look], rules: Rules, now: float) -
         f"{look.reason}; nothing is stopped until it can be read" for look in looks if isinstance(look, Unreadable)
     ]
     if not listings:
-        # Time spent blind is no proof that anything is gone.
+        # Time in which nothing can be read is no proof that anything was removed.
         pending = dict.fromkeys(previous.pending_removals, math.inf)
         return replace(previous, notice="; ".join(notices) or None, recheck_at=None, pending_removals=pending)
     read = {
@@ -204,9 +204,9 @@ class _Review:
     now: float
 
     def allocation(self) -> tuple[Allocation, frozenset[str], dict[str, float]]:
-        """Return who gets what, the names that would be gone, and the files that keep theirs for now, with the time.
+        """Return the allocation, the names that would be removed, and the files that keep theirs, until when.
 
-        A file that keeps its names may refuse another, so that more would be gone: this goes on until nothing is added.
+        A file that keeps its names may refuse another, so that more would be removed: repeat until nothing is added.
         """
         file_of = {name: file for file, entry in self.previous.files.items() for name in entry.all_names}
         ports = Ports(range=self.rules.ports, is_free=self.rules.is_free)

@@ -1,7 +1,7 @@
-"""A directory of manifests and a watch in; a call when it is time to look, and the look itself, out.
+"""Watch a directory of manifests, and say when to look at it.
 
-A file that arrives whole is looked at now. One that is still being written, or has just gone (editors replace a file by
-moving it away first), is taken as it last was until it has been quiet for a while. Other files do not wait for it.
+A file that arrives complete is read now. One that is still being written, or was just removed (editors replace a file
+by moving it away first), counts as it last was until it has been quiet for a while. Other files do not wait for it.
 """
 
 import asyncio
@@ -63,27 +63,27 @@ class Directory:
         return found
 
     def rewatch(self) -> None:
-        """Watch what the path leads through now; a directory that is not the one watched before is news."""
+        """Watch what the path leads through now; another directory than the one watched before is due for a look."""
         if self._closed:
             return
-        places = _places(self.name)
+        folders = _folders(self.name)
         stale = [
             folder
             for folder, watched in self._watched.items()
-            if watched.problem or places.get(folder) != self._watched_as[folder]
+            if watched.problem or folders.get(folder) != self._watched_as[folder]
         ]
         for folder in stale:
             self._watched.pop(folder).close()
         was_watching = bool(self._watched_as)
-        for folder in places.keys() - self._watched.keys():
-            names = places[folder][1]
+        for folder in folders.keys() - self._watched.keys():
+            names = folders[folder][1]
             self._watched[folder] = self._watch.folder(folder, self._on_change(folder), _all_but(names))
             if was_watching and not self._watched[folder].problem:
                 self._look_now.set()
-        self._watched_as = places
+        self._watched_as = folders
 
     def close(self) -> None:
-        """Watch no longer and call no more."""
+        """Stop watching."""
         self._closed = True
         if self._timer:
             self._timer.cancel()
@@ -94,7 +94,7 @@ class Directory:
         return self._inside if folder == self.name else self._above
 
     def _above(self, _: Change) -> None:
-        """A step of the path itself was replaced: what it leads to now is whole or is not."""
+        """Make a look due: a step of the path itself was replaced."""
         self._look_now.set()
 
     def _inside(self, change: Change) -> None:
@@ -136,12 +136,12 @@ class Directory:
 
 
 def _all_but(names: frozenset[str]) -> Callable[[str], bool]:
-    """What to ignore in a folder of which only these names matter; no names: everything matters."""
+    """Return what to ignore in a folder of which only these names matter; no names: everything matters."""
     return lambda name: bool(names) and name not in names
 
 
-def _places(path: str) -> dict[str, tuple[tuple[int, int], frozenset[str]]]:
-    """The folders to watch for one path, with their identity and the names in them that matter (none: all).
+def _folders(path: str) -> dict[str, tuple[tuple[int, int], frozenset[str]]]:
+    """Return the folders to watch for one path, with their identity and the names in them that matter (none: all).
 
     These are the directory itself, the folder it is in, and the folder of every symbolic link on the way; where the
     path ends early, the last folder that exists.
@@ -152,13 +152,13 @@ def _places(path: str) -> dict[str, tuple[tuple[int, int], frozenset[str]]]:
         if todo is None:
             break
         todo = _step(todo, names)
-    places = {}
+    folders = {}
     for folder, wanted in names.items():
         if identity := _identity(folder):
-            places[folder] = (identity, frozenset(wanted))
+            folders[folder] = (identity, frozenset(wanted))
     if identity := _identity(path):
-        places[path] = (identity, frozenset())
-    return places
+        folders[path] = (identity, frozenset())
+    return folders
 
 
 def _step(path: Path, names: dict[str, set[str]]) -> Path | None:

@@ -1,4 +1,4 @@
-"""The manifests directory's path in; what is in it now, as bytes or reasons, out. Blocking; cheap without changes.
+"""Read a directory of manifests: the bytes of each file, or why they cannot be read. Blocks; cheap without changes.
 
 Only plain files are ever opened, and never more than a bound is read. A file is missing from the listing only when it
 is missing from a directory that could be read to its end.
@@ -22,7 +22,7 @@ _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class _Stamp:
-    """Differs whenever a file was written, replaced or touched; unlike the time of modification it cannot be set."""
+    """What differs whenever a file was written, replaced or touched; unlike the modification time it cannot be set."""
 
     device: int
     inode: int
@@ -46,7 +46,7 @@ class ReadCache:
 
 
 def is_manifest(name: str) -> bool:
-    """Whether a file of this name is a manifest, and not hidden or an editor's dropping."""
+    """Return whether a file of this name is a manifest, and neither hidden nor an editor's."""
     return name.endswith(_ENDINGS) and not name.startswith((".", "#"))
 
 
@@ -73,7 +73,7 @@ def read_directory(path: str, memo: ReadCache | None = None, unsettled: Collecti
 
 def _seen(directory: int, memo: ReadCache, unsettled: Collection[str]) -> dict[str, _Seen]:
     names = {name for name in os.listdir(directory) if is_manifest(name)}
-    # A listing is no snapshot: a name replaced meanwhile may be skipped. What was there is asked for by name.
+    # A listing is no snapshot: a name replaced meanwhile may be skipped. What was there is looked up by name.
     seen = {}
     for name in names | memo.seen.keys():
         before = memo.seen.get(name)
@@ -84,7 +84,7 @@ def _seen(directory: int, memo: ReadCache, unsettled: Collection[str]) -> dict[s
 
 
 def _file(directory: int, name: str, before: _Seen | None) -> _Seen | None:
-    """The file as it is now; None when there is none."""
+    """Return the file as it is now; None when there is none."""
     try:
         status = os.stat(name, dir_fd=directory)
         if not stat.S_ISREG(status.st_mode):

@@ -95,7 +95,7 @@ def test_told_so_the_daemon_stops_the_apps_before_it_ends(site: Site) -> None:
     site.end(daemon)
     assert is_gone(pid)
     assert not site.instances()
-    assert site.events()[-1] == ("", "daemon", "ended; so did the apps")
+    assert site.events()[-1] == ("", "daemon", "ended, after its apps")
 
 
 def test_ready_means_that_what_runs_was_taken_back(site: Site, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_as_pid_1_the_daemon_ends_at_sigterm_and_takes_the_apps_along_gracefully
         os.kill(inside, signal.SIGTERM)
         assert outside.wait(30) == 0
     told = [text for app, kind, text in site.events() if kind == "stopped" or app == ""]
-    assert told[-1] == "ended; so did the apps"
+    assert told[-1] == "ended, after its apps"
     assert "Worker exiting" in site.paths.log("blog", "app").read_text()
 
 

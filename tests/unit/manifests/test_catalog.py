@@ -83,7 +83,7 @@ def test_a_leased_port_may_be_written_down_by_its_holder() -> None:
 def test_an_exhausted_range_refuses_only_the_newcomer() -> None:
     rules = Rules(host=HostDefaults(), ports=range(20000, 20001), is_free=lambda _, __: True, prune_after_s=30)
     catalog = reviewed(listing(b="path: x"), listing(a="path: x", b="path: x"), rules=rules)
-    assert problems(catalog) == ["/m/a.yaml:1:1: port: no port of the host's range (20000 to 20000) is free"]
+    assert problems(catalog) == ["/m/a.yaml:1:1: port: no port in the host's range (20000 to 20000) is free"]
     assert addresses(catalog) == {"b": "127.0.0.1:20000"}
 
 
@@ -147,8 +147,8 @@ def test_all_on_a_circle_are_refused_and_what_ran_stays() -> None:
     )
     catalog = reviewed(before, circle)
     assert problems(catalog) == [
-        "/m/api.yaml:3:1: depends_on: 'api' would wait for itself: api → worker → api",
-        "/m/worker.yaml:2:1: depends_on: 'worker' would wait for itself: worker → api → worker",
+        "/m/api.yaml:3:1: depends_on: 'api' depends on itself: api → worker → api",
+        "/m/worker.yaml:2:1: depends_on: 'worker' depends on itself: worker → api → worker",
     ]
     assert {name: (app.source.path, app.depends_on) for name, app in catalog.apps.items()} == {
         "api": ("/m/x", ()),
@@ -163,9 +163,9 @@ def test_a_circle_of_newcomers_gives_none_of_them() -> None:
     ring = {name: f"path: x\ndepends_on: [{other}]" for name, other in zip("abc", "bca", strict=True)}
     catalog = reviewed(listing(**ring, d="path: x\ndepends_on: [a]"))
     assert problems(catalog) == [
-        "/m/a.yaml:2:1: depends_on: 'a' would wait for itself: a → b → c → a",
-        "/m/b.yaml:2:1: depends_on: 'b' would wait for itself: b → c → a → b",
-        "/m/c.yaml:2:1: depends_on: 'c' would wait for itself: c → a → b → c",
+        "/m/a.yaml:2:1: depends_on: 'a' depends on itself: a → b → c → a",
+        "/m/b.yaml:2:1: depends_on: 'b' depends on itself: b → c → a → b",
+        "/m/c.yaml:2:1: depends_on: 'c' depends on itself: c → a → b → c",
     ]
     assert set(catalog.apps) == {"d"}
 
@@ -173,8 +173,8 @@ def test_a_circle_of_newcomers_gives_none_of_them() -> None:
 def test_a_circle_within_one_file_is_one_too() -> None:
     both = "name: a\npath: x\ndepends_on: [b]\n---\nname: b\npath: x\ndepends_on: [a]"
     assert problems(reviewed(listing(both=both))) == [
-        "/m/both.yaml:3:1: depends_on: 'a' would wait for itself: a → b → a",
-        "/m/both.yaml:7:1: depends_on: 'b' would wait for itself: b → a → b",
+        "/m/both.yaml:3:1: depends_on: 'a' depends on itself: a → b → a",
+        "/m/both.yaml:7:1: depends_on: 'b' depends on itself: b → a → b",
     ]
 
 
@@ -203,7 +203,7 @@ def test_half_a_swap_that_does_not_parse_leaves_both_as_they_were() -> None:
     before = listing(a="path: x\ndepends_on: [b]", b="path: x")
     catalog = reviewed(before, listing(a="path: [", b="path: x\ndepends_on: [a]"))
     assert {name: app.depends_on for name, app in catalog.apps.items()} == {"a": ("b",), "b": ()}
-    assert "/m/b.yaml:2:1: depends_on: 'b' would wait for itself: b → a → b" in problems(catalog)
+    assert "/m/b.yaml:2:1: depends_on: 'b' depends on itself: b → a → b" in problems(catalog)
 
 
 def test_the_way_round_is_told_in_few_words_however_long_it_is() -> None:
