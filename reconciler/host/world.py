@@ -6,13 +6,12 @@ relied upon.
 
 import asyncio
 import shutil
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from functools import partial
+from typing import Literal, TypeAlias
 
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
@@ -20,6 +19,8 @@ from reconciler.host.builds import AppBuilds
 from reconciler.host.depends_on import DependencyGraph
 from reconciler.host.listeners import AppListeners
 from reconciler.host.probes import AppProbes
+from reconciler.host.releases import AppReleases
+from reconciler.host.secret_source import SecretSource
 from reconciler.host.standings import Standings
 from reconciler.host.start_slots import StartSlots
 from reconciler.host.stores import Stores
@@ -44,47 +45,27 @@ from reconciler.planning.apps.actions import (
     StopHoldingPage,
     Unlisten,
 )
-from reconciler.planning.apps.observed import ExternalInputs, Failure, Observed, Override, SleepState
+from reconciler.planning.apps.observed import Failure, Observed, Override, SleepState
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.serving import state_when_failing
 from reconciler.planning.cache import Planner
-from reconciler.planning.desired import App, Revision
+from reconciler.planning.desired import App
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.plan import Plan
 from reconciler.planning.states import AppState
 from reconciler.planning.subject import Subject
-from reconciler.serving.gunicorn import InjectedEnv, InstancePaths, gunicorn_program
+from reconciler.serving.gunicorn import InstancePaths, gunicorn_program
 from reconciler.serving.instance import CannotStart
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
 from reconciler.settings.settings import Settings
 from reconciler.staging.errors import StagingError
 from reconciler.staging.progress import Phase
-from reconciler.staging.release import ReleaseCommand, run_release
 from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.staging.stager import SourceChanged, Stager
 from reconciler.state.journal import EventKind
 
 OperatorRequest: TypeAlias = Override | Literal["start", "restart", "forget-failure"]
-
-
-class SecretSource(Protocol):
-    """What apps need of services and secrets."""
-
-    def inputs(self, app: App | None, name: str) -> ExternalInputs:
-        """Return what an app is supplied with right now; cheap."""
-        ...
-
-    def injected(self, revision: Revision, directory: Path) -> InjectedEnv:
-        """Return what an instance of a revision gets, with its files written below `directory`.
-
-        From here on the instance may use it. Raises CannotStart.
-        """
-        ...
-
-    def rename_use(self, app: str, former: str, current: str) -> None:
-        """Record what instances of a revision use under the revision's current id."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,13 +105,13 @@ class AppWorld:
         self._dependencies = DependencyGraph()
         self._standings = Standings(stores, runtime.publish)
         self._listeners = AppListeners(instances, keeper, self._on_connection)
+        self._releases = AppReleases(settings, stores.records)
         self._builds = AppBuilds(settings.paths, stager, self._on_staging)
         self._probes = AppProbes(stores, instances, runtime.wakeups, runtime.tasks)
         self._slots = StartSlots(settings.starting_slots, settings.starting_slot_s)
         self._apps: Mapping[str, App] = {}
         self._planner: Planner[App, Observed, Plan[Action]] = Planner(plan)
         self._restart_before: dict[str, float] = {}
-        self._released: dict[str, frozenset[str]] = stores.records.releases()
 
     @property
     def probe_results(self) -> Counter[tuple[str, bool]]:
@@ -208,7 +189,7 @@ class AppWorld:
             source=self._tracker.last(name),
             source_generation=self._tracker.generation(name),
             builds=self._builds.of(name),
-            released=self._released.get(name, frozenset()),
+            released=self._releases.of(name),
             listeners=self._listeners.of(name),
             holding=self._listeners.holding(name),
             armed=self._listeners.armed(name),
@@ -289,7 +270,10 @@ class AppWorld:
         self._listeners.close_all()
 
     def _on_staging(self, name: str, phase: Phase) -> None:
-        self.report(name, self._standings.progress(name, phase, "staging"))
+        self._on_phase(name, "staging", phase)
+
+    def _on_phase(self, name: str, state: AppState, phase: Phase) -> None:
+        self.report(name, self._standings.progress(name, phase, state))
 
     async def _stage(self, name: str, action: Stage) -> None:
         self._record_action(name, "staging", f"staging build {action.build.id}", action)
@@ -307,32 +291,16 @@ class AppWorld:
 
     async def _release(self, name: str, action: Release) -> None:
         revision = action.revision
-        assert revision.release is not None
         code, paths = self._builds.code(name, revision.build), self.paths(name)
         paths.create(self._instances.sandbox)
         injected = self._secret_source.injected(revision, paths.revisions / revision.id)
+        environment = self._instances.surroundings(revision, code, paths, injected)
         self._record_action(name, "releasing", f"running the release command of build {revision.build.id}", action)
-        command = ReleaseCommand(
-            app=name,
-            command=revision.release,
-            directory=code.directory,
-            environment=self._instances.surroundings(revision, code, paths, injected),
-            log=self._paths.log(name, "staging"),
-            timeout_s=self._settings.staging_timeout_s,
-        )
         try:
-            await run_release(
-                command, lambda phase: self.report(name, self._standings.progress(name, phase, "starting"))
-            )
+            await self._releases.run(name, action, code, environment, partial(self._on_phase, name, "starting"))
         except StagingError as error:
             self._failed(name, action.failing, str(error))
             return
-        try:
-            with self._records.lasting():
-                self._records.add_release(name, action.release)
-        except sqlite3.Error:  # it was run, and a full disk does not make it run again
-            self._records.add_release(name, action.release)
-        self._released[name] = self._released.get(name, frozenset()) | {action.release}
         self._record_action(name, "released", f"the release command of build {revision.build.id} worked", action)
 
     async def _start(self, name: str, action: Start) -> None:
@@ -412,9 +380,8 @@ class AppWorld:
         await asyncio.to_thread(shutil.rmtree, self._paths.app(name), ignore_errors=True)
         with self._records.lasting():
             self._records.erase(name)
-        self._released.pop(name, None)
         self._restart_before.pop(name, None)
-        for part in (self._builds, self._listeners, self._tracker, self._history, self._dependencies):
+        for part in (self._builds, self._releases, self._listeners, self._tracker, self._history, self._dependencies):
             part.forget(name)
         self._record(name, "removed", "removed; its home directory and logs are kept", "its manifest was removed")
         self._standings.forget(name)
