@@ -354,7 +354,7 @@ class AppWorld:
 
     async def _scale(self, name: str, action: Scale) -> None:
         await self._instances.scale(name, action.instance, action.workers)
-        self._record_action(name, "scaled", f"instance {action.instance} runs {action.workers} workers", action)
+        self._record_action(name, "scaled", f"instance {action.instance} runs {_counted(action.workers)}", action)
 
     async def _stop(self, name: str, action: Stop) -> None:
         pids = {i.id: i.pid for i in self._instances.of(name)}
@@ -385,3 +385,7 @@ class AppWorld:
             part.forget(name)
         self._record(name, "removed", "removed; its home directory and logs are kept", "its manifest was removed")
         self._standings.forget(name)
+
+
+def _counted(workers: int) -> str:
+    return f"{workers} worker" if workers == 1 else f"{workers} workers"
