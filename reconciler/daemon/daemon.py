@@ -120,7 +120,7 @@ class Daemon:
         self.reports.listeners += [self._services.on_report, self.manifests.on_report, self._counters.on_report]
 
     async def run(self) -> None:
-        """Take back what runs, then follow the manifests until cancelled."""
+        """Adopt what runs, then follow the manifests until cancelled."""
         self._begin()
         watch = Watch(asyncio.get_running_loop().call_soon_threadsafe)
         debounce = Debounce(quiet_s=self.settings.quiet_s, longest_s=self.settings.longest_s)
@@ -141,7 +141,7 @@ class Daemon:
             await self.manifests.run([directory], trees, files)
 
     async def once(self) -> frozenset[str]:
-        """Take back what runs and look at the manifests a single time; return every app there is work for."""
+        """Adopt what runs and look at the manifests a single time; return every app there is work for."""
         self._begin()
         await self.manifests.follow([await asyncio.to_thread(read_directory, str(self.settings.manifests))])
         for path in {path for path, _ in self._secret_files.follow(self.manifests.catalog)}:
@@ -201,7 +201,7 @@ class Daemon:
         )
 
     def _begin(self) -> None:
-        """Take back what runs, and start what runs beside convergence."""
+        """Adopt what runs, and start what runs beside convergence."""
         ports = self._apps.restore()
         if self._lost:
             text = "the state database was lost; what runs was found in the process table"

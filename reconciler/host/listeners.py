@@ -56,7 +56,7 @@ class AppListeners:
             return None
         return self._unserved.setdefault(name, time.monotonic())
 
-    # Take back what an earlier daemon opened
+    # Adopt what an earlier daemon opened
 
     def take_back(self) -> None:
         """Take the listeners that the keeper held while no daemon ran."""

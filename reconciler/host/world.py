@@ -157,7 +157,7 @@ class AppWorld:
         self._wakeups.wake(name)
 
     def restore(self) -> dict[str, int]:
-        """Take back what an earlier daemon left running, the listeners first: the keeper holds them for a while only.
+        """Adopt what an earlier daemon left running, the listeners first: the keeper holds them for a while only.
 
         Returns the port of each app that runs.
         """
