@@ -11,7 +11,8 @@ from reconciler.inspection.printable import plain
 
 def request(state: Path | None, **fields: Any) -> None:
     """Send a request and print the answer. Raises ClickException if the daemon refuses it or is not running."""
-    from reconciler.control.socket import Refused, ask
+    from reconciler.control.requests import Refused
+    from reconciler.control.socket import ask
 
     paths = paths_in_use(state)
     try:

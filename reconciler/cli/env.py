@@ -76,8 +76,8 @@ def surroundings(app: str, settings: Settings) -> Surroundings:
 
 
 def _surroundings(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot", paths: StatePaths) -> Surroundings:
-    from reconciler.host.instance_secrets import given_of, told_of
-    from reconciler.serving.gunicorn import Code, environment
+    from reconciler.host.instance_secrets import binding_views, injected_env
+    from reconciler.serving.gunicorn import Code, InstancePaths, environment
     from reconciler.serving.sandbox import todays_sandbox
     from reconciler.vault.vault import VaultLocked
 
@@ -96,13 +96,13 @@ def _surroundings(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot"
         worker_class=staged.worker_class,
         runtime=f"python {staged.python_version}",
     )
-    places = _places(paths, app.name)
+    places = InstancePaths.of(paths, app.name)
     # The environment depends on the home's disk, and an app that never started has no home yet.
     existing = places if places.home.exists() else replace(places, home=paths.state)
     files = places.revisions / revision.id
     try:
-        views = told_of(revision, snapshot.service_records)
-        given = given_of(revision, views, files, snapshot.service_records)
+        views = binding_views(revision, snapshot.service_records)
+        given = injected_env(revision, views, files, snapshot.service_records)
     except VaultLocked as error:
         raise click.ClickException(f"cannot read the secrets of {app.name}: {error}") from error
     found = environment(revision, code, existing, _identity(app, revision.id, snapshot), given)
@@ -127,18 +127,4 @@ def _identity(app: "App", revision: str, snapshot: "HostSnapshot") -> "Identity"
         state=state_id(snapshot.paths.state),
         instance=running[-1].id if running else "not-started",
         started_at=now - (time.monotonic() - running[-1].started_at) if running else now,
-    )
-
-
-def _places(paths: StatePaths, name: str) -> "InstancePaths":
-    from reconciler.serving.gunicorn import InstancePaths
-
-    return InstancePaths(
-        revisions=paths.revisions(name),
-        readiness=paths.readiness(name),
-        home=paths.home(name),
-        scratch=paths.scratch(name),
-        log=paths.log(name, "app"),
-        access_log=paths.log(name, "access"),
-        wakeup_pipe=paths.wakeup_pipe,
     )

@@ -15,14 +15,13 @@ from typing import TypeVar
 import click
 
 from reconciler.cli.options import examples, manifests_option, with_settings
+from reconciler.documents.names import is_name, name_from
 from reconciler.inspection.printable import plain
 from reconciler.settings.settings import Settings
 
 T = TypeVar("T")
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
-_LONGEST_NAME = 63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +61,8 @@ def command(settings: Settings, path: Path, name: str | None, only_print: bool) 
 def _name(path: Path, given: str | None) -> str:
     name = path.resolve().name if given is None else given
     if given is None:
-        name = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_LONGEST_NAME].strip("-")
-    if not _NAME.fullmatch(name):
+        name = name_from(name)
+    if not is_name(name):
         what = (
             f"'{plain(given)}' is not a valid app name"
             if given is not None

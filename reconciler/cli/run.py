@@ -79,7 +79,7 @@ def print_progress(daemon: "Daemon") -> None:
     """Print what the daemon does from now on."""
     printer = EventPrinter(daemon)
     click.echo(f"manifests in {daemon.settings.manifests}, state in {daemon.settings.paths.state}")
-    daemon.report_listeners.append(printer.on_report)
+    daemon.reports.listeners.append(printer.on_report)
     daemon.journal.followers.append(printer.on_event)
 
 
@@ -117,7 +117,7 @@ class EventPrinter:
         elif report.settled and self._settled.get(name) != (report.state, report.wanted):
             self._settled[name] = (report.state, report.wanted)
             self._failed.pop(name, None)
-            app = self._daemon.catalog.apps.get(name) if subject.kind == "app" else None
+            app = self._daemon.manifests.catalog.apps.get(name) if subject.kind == "app" else None
             at = f" at http://{app.address}/" if app is not None and report.state == "running" else ""
             self._print(subject, report.state, f"{report.state}{at}")
         self._phases.end(name)

@@ -1,108 +1,132 @@
-"""What an operator may ask of a running daemon: a request in, what it comes to or why it is refused out."""
+"""The requests that an operator can make of the running daemon about an app, in one table.
 
-from typing import Any, Protocol
+The command line, the page and the API read their names, labels and sentences from it; the daemon grants by it.
+"""
 
-from reconciler.control.socket import Refused
-from reconciler.host.world import OperatorRequest
-from reconciler.manifests.catalog import Catalog
-from reconciler.planning.apps.observed import Observed, Override
-from reconciler.planning.desired import App, Revision
-from reconciler.vault.vault import VaultLocked
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-
-class Requestable(Protocol):
-    """Of the daemon, what granting needs."""
-
-    catalog: Catalog
-
-    def request(self, name: str, wish: OperatorRequest, text: str, who: str) -> None:
-        """Do it."""
-        ...
-
-    def observed(self, name: str) -> Observed:
-        """What is true of an app."""
-        ...
-
-    def figures(self) -> dict[str, Any]:
-        """What it did, in numbers."""
-        ...
-
-    def rotate(self, service: str, app: str | None, who: str) -> tuple[str, ...]:
-        """Have new credentials made; returns the apps they are for."""
-        ...
-
-    def rekey(self, who: str) -> int:
-        """Encrypt what is stored anew; returns how many secrets there are. Raises Sealed."""
-        ...
+if TYPE_CHECKING:  # the command line lists requests without loading what grants them
+    from reconciler.host.world import OperatorRequest
+    from reconciler.planning.apps.observed import Observed
+    from reconciler.planning.desired import App, Revision
 
 
-class OperatorRequests:
-    """Grants requests such as {"do": "rollback", "app": "blog", "revision": "1a2b"}."""
-
-    def __init__(self, daemon: Requestable) -> None:
-        self._daemon = daemon
-
-    def grant(self, request: dict[str, Any], who: str) -> dict[str, Any]:
-        """What was done, as {"done": sentence}, or the daemon's figures; raises Refused."""
-        if request.get("do") == "metrics":
-            return self._daemon.figures()
-        if request.get("do") in {"rotate", "rekey"}:
-            return {"done": self._of_services(request, who)}
-        name = request.get("app")
-        app = self._daemon.catalog.apps.get(name) if isinstance(name, str) else None
-        if app is None:
-            raise Refused(f"no manifest in force asks for an app named '{name}'")
-        text, wish = self._granted(request, app, self._daemon.observed(app.name))
-        self._daemon.request(app.name, wish, text, who)
-        return {"done": f"{app.name}: {text}"}
-
-    def _of_services(self, request: dict[str, Any], who: str) -> str:
-        if request["do"] == "rekey":
-            try:
-                return f"{self._daemon.rekey(who)} secrets are encrypted with a new key; keep its file, not the old one"
-            except VaultLocked as error:
-                raise Refused(str(error)) from error
-        name, app = request.get("service"), request.get("app")
-        if not isinstance(name, str) or name not in self._daemon.catalog.services:
-            raise Refused(f"no manifest in force asks for a service named '{name}'")
-        apps = self._daemon.rotate(name, app, who)
-        if not apps:
-            whom = f"app '{app}' has no" if app else "no app has"
-            raise Refused(f"{name}: {whom} credentials for it that could be rotated")
-        done = "are made and handed over, then the old ones taken back"
-        return f"{name}: new credentials for {', '.join(apps)} {done}"
-
-    def _granted(self, request: dict[str, Any], app: App, observed: Observed) -> tuple[str, OperatorRequest]:
-        match request.get("do"):
-            case "restart":
-                return "it is started anew, the running instance serving until the new one does", "restart"
-            case "stop":
-                return "stopped until its manifest changes, or 'start'", Override(
-                    kind="stopped", holds_for=app.fingerprint
-                )
-            case "start":
-                return "as its manifest asks again", "start"
-            case "forget-failure":
-                return "what failed is forgotten and tried at once", "forget-failure"
-            case "rollback":
-                return self._rolled_back(request.get("revision"), app, observed)
-        raise Refused(f"cannot do '{request.get('do')}'")
-
-    def _rolled_back(self, wanted: str | None, app: App, observed: Observed) -> tuple[str, OperatorRequest]:
-        if observed.source is None:
-            raise Refused("its source was not read yet")
-        asked, inputs = app.revision(observed.source.content), observed.inputs
-        now = inputs.revision(app, observed.source.content).id
-        known = [p for p in observed.known_good if p.build.id in observed.builds and p.id != now]
-        known = [p for p in known if (today := inputs.todays(p)) is not None and today.id != now]
-        found = [p for p in known if wanted is None or p.id.startswith(wanted)]
-        if not found:
-            raise Refused(_nothing_to_go_back_to(wanted, known))
-        override = Override(kind="rolled back", holds_for=asked.id, revision=found[0])
-        return f"rolled back to revision {found[0].id} until its manifest or source changes, or 'start'", override
+class Refused(Exception):
+    """A request that cannot be granted, and why."""
 
 
-def _nothing_to_go_back_to(wanted: str | None, known: list[Revision]) -> str:
+# A row of `status`: its `state` and its `override` (None, or its `kind` and `revision`) are read.
+StatusRow: TypeAlias = Mapping[str, Any]
+# What is done, in words; and what the World of apps is handed.
+Granted: TypeAlias = "tuple[str, OperatorRequest]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestKind:
+    """One kind of request.
+
+    `summary` says in the imperative what it does to an app; `effect` is shown to an operator before it is made;
+    `offered` says for which apps it makes sense; `grant` gets the app, what is observed, and the revision that the
+    request names, and raises Refused.
+    """
+
+    name: str
+    label: str
+    summary: str
+    effect: str
+    offered: Callable[[StatusRow], bool]
+    grant: "Callable[[App, Observed, str | None], Granted]"
+
+
+def _restart(_: "App", __: "Observed", ___: str | None) -> "Granted":
+    return "restarting; the current instance serves until the new one is ready", "restart"
+
+
+def _stop(app: "App", _: "Observed", __: str | None) -> "Granted":
+    from reconciler.planning.apps.observed import Override
+
+    override = Override(kind="stopped", holds_for=app.fingerprint)
+    return "stopped until its manifest changes, or until 'start'", override
+
+
+def _start(_: "App", __: "Observed", ___: str | None) -> "Granted":
+    return "its manifest applies again", "start"
+
+
+def _forget_failure(_: "App", __: "Observed", ___: str | None) -> "Granted":
+    return "its failures are forgotten, and what failed is tried now", "forget-failure"
+
+
+def _roll_back(app: "App", observed: "Observed", wanted: str | None) -> "Granted":
+    from reconciler.planning.apps.observed import Override
+
+    if observed.source is None:
+        raise Refused("its source was not read yet")
+    desired, inputs = app.revision(observed.source.content), observed.inputs
+    current = inputs.revision(app, observed.source.content).id
+    staged = [r for r in observed.known_good if r.build.id in observed.builds and r.id != current]
+    known = [r for r in staged if (today := inputs.todays(r)) is not None and today.id != current]
+    found = [r for r in known if wanted is None or r.id.startswith(wanted)]
+    if not found:
+        raise Refused(_no_revision(wanted, known))
+    override = Override(kind="rolled back", holds_for=desired.id, revision=found[0])
+    return f"rolled back to revision {found[0].id} until its manifest or source changes, or until 'start'", override
+
+
+def _no_revision(wanted: str | None, known: "list[Revision]") -> str:
     if wanted is None or not known:
-        return "there is no earlier revision that got through its probation and is still on disk"
-    return f"no revision '{wanted}' to go back to; there is {', '.join(p.id for p in known)}"
+        return "no earlier revision is known good and still on disk"
+    return f"revision '{wanted}' is not one to go back to; these are: {', '.join(revision.id for revision in known)}"
+
+
+def _always(_: StatusRow) -> bool:
+    return True
+
+
+REQUESTS: Mapping[str, RequestKind] = {
+    kind.name: kind
+    for kind in (
+        RequestKind(
+            name="restart",
+            label="Restart",
+            summary="Restart an app; the running instance serves until the new one is ready.",
+            effect="A new instance is started; the running one serves until the new one is ready.",
+            offered=_always,
+            grant=_restart,
+        ),
+        RequestKind(
+            name="rollback",
+            label="Roll back",
+            summary="Go back to an earlier revision of an app that is known good.",
+            effect="The last known good revision serves again until the manifest or the source changes.",
+            offered=_always,
+            grant=_roll_back,
+        ),
+        RequestKind(
+            name="stop",
+            label="Stop",
+            summary="Stop an app until its manifest changes.",
+            effect="The app stops serving and its port is closed until its manifest changes or an operator starts it.",
+            offered=lambda row: row["state"] != "stopped",
+            grant=_stop,
+        ),
+        RequestKind(
+            name="start",
+            label="Start",
+            summary="Undo a stop or a rollback of an app.",
+            effect="The manifest applies again: a stop or a rollback by an operator is undone.",
+            offered=lambda row: row["state"] == "stopped" or row.get("override") is not None,
+            grant=_start,
+        ),
+        RequestKind(
+            name="forget-failure",
+            label="Try again now",
+            summary="Forget the failures of an app and try again now.",
+            effect="The failures of the app are forgotten, and what failed is tried now.",
+            offered=lambda row: row["state"] in {"failing", "degraded"},
+            grant=_forget_failure,
+        ),
+    )
+}

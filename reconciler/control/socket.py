@@ -1,7 +1,6 @@
-"""One-off requests of an operator to the running daemon: a line of JSON on a unix socket, a line of JSON back.
+"""Carry requests of operators to the running daemon: a line of JSON on a unix socket, a line of JSON back.
 
-Only root and the daemon's own user are heard, whatever the mode of the socket says. What is asked here holds until what
-is asked by the manifest changes, and is written into the journal with who asked.
+Requests of root and of the daemon's own user are accepted, and of no others, whatever the mode of the socket says.
 """
 
 import asyncio
@@ -12,39 +11,36 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from reconciler.control.requests import Refused
 from reconciler.linux.unix_sockets import peer_name, reachable
 
 _MOST_OF_A_REQUEST = 64 * 1024
 _PATIENCE_S = 5.0
 
 
-class Refused(Exception):
-    """A request that cannot be granted, and why."""
-
-
 Answer = Callable[[dict[str, Any], str], dict[str, Any]]
 
 
 class Control:
-    """Listens on the socket until closed. `answer` gets a request and the name of who asks, and may raise Refused."""
+    """Listens on the socket until closed. `answer` gets a request and the operator's name, and may raise Refused."""
 
-    def __init__(self, place: Path, answer: Answer) -> None:
-        self._place = place
+    def __init__(self, path: Path, answer: Answer) -> None:
+        self._path = path
         self._answer = answer
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
-        """Take the socket's place; a socket left there by a daemon that died is replaced."""
+        """Open the socket, in place of one that a daemon left that was killed."""
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with contextlib.suppress(FileNotFoundError):
-            self._place.unlink()
-        with reachable(self._place) as short:
+            self._path.unlink()
+        with reachable(self._path) as short:
             listening.bind(short)
-        self._place.chmod(0o600)
+        self._path.chmod(0o600)
         self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=_MOST_OF_A_REQUEST)
 
     def close(self) -> None:
-        """Hear nobody any more."""
+        """Accept no more requests."""
         if self._server is not None:
             self._server.close()
 
@@ -58,7 +54,7 @@ class Control:
 
     def _answered(self, line: bytes, who: str | None) -> dict[str, Any]:
         if who is None:
-            return {"error": "only root and the daemon's own user may ask"}
+            return {"error": "only root and the daemon's own user may make requests"}
         try:
             request = json.loads(line)
             if not isinstance(request, dict):
@@ -68,9 +64,9 @@ class Control:
             return {"error": str(error)}
 
 
-def ask(place: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """Send one request to a daemon and return its answer; raises OSError when none listens, Refused."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client, reachable(place) as short:
+def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """Send one request to a daemon and return its answer. Raises Refused, and OSError when no daemon listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client, reachable(path) as short:
         client.settimeout(_PATIENCE_S)
         client.connect(short)
         client.sendall(json.dumps(request).encode() + b"\n")

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from reconciler.convergence.converge import ActionFailed, Key, converge
+from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import INTERNAL_ERROR, Action, Asked, Plan, Report, World
 
 if TYPE_CHECKING:
@@ -44,56 +45,52 @@ class _Failing:
 class Controller:
     """Keeps every name that was ever desired converging, each in a task of its own inside `tasks`."""
 
-    def __init__(
-        self, world: World, tasks: asyncio.TaskGroup, *, backoff: Backoff, resync_s: float, noise: random.Random
+    def __init__(  # noqa: PLR0913  collaborators, each named
+        self,
+        world: World,
+        wakeups: WakeQueue,
+        tasks: asyncio.TaskGroup,
+        *,
+        backoff: Backoff,
+        resync_s: float,
+        noise: random.Random,
     ) -> None:
         self._world = world
+        self._wakeups = wakeups
         self._tasks = tasks
         self._backoff = backoff
         self._resync_s = resync_s
         self._noise = noise
         self._asked: dict[str, Asked] = {}
-        self._is_known = False
-        self._wakeups: dict[str, asyncio.Event] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._failing: dict[str, _Failing] = {}
 
     def replace(self, asked: Mapping[str, Asked], also: frozenset[str] = frozenset()) -> None:
         """Desire exactly these from now on; `also` names what may have left records, to be converged too."""
-        before, self._asked, self._is_known = self._asked, dict(asked), True
+        before, self._asked = self._asked, dict(asked)
+        self._wakeups.open(self._start)
         for name in sorted({*before, *asked, *also}):
-            if before.get(name) != asked.get(name) or name not in self._wakeups:
-                self.wake(name)
-
-    def wake(self, name: str) -> None:
-        """Converge this name soon.
-
-        Until the desired state is known nothing is done: an instance that exits then must not be taken for a removed
-        app's.
-        """
-        if not self._is_known:
-            return
-        wakeup = self._wakeups.get(name)
-        if wakeup is None:
-            wakeup = self._wakeups[name] = asyncio.Event()
-            running = self._tasks.create_task(self._run_key(name, wakeup), name=f"keep {name}")
-            self._running.add(running)
-            running.add_done_callback(self._running.discard)
-        wakeup.set()
+            if before.get(name) != asked.get(name) or not self._wakeups.is_served(name):
+                self._wakeups.wake(name)
 
     async def wait(self) -> None:
         """Cancel what is under way, and do nothing more about any name, whatever wakes it."""
-        self._is_known = False
+        self._wakeups.close()
         running = tuple(self._running)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
+    def _start(self, name: str, wakeup: asyncio.Event) -> None:
+        running = self._tasks.create_task(self._run_key(name, wakeup), name=f"keep {name}")
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+
     async def _run_key(self, name: str, wakeup: asyncio.Event) -> None:
         key = Key(name=name, asked=lambda: self._asked.get(name), wakeup=wakeup)
         while not await self._round(key):
             pass
-        del self._wakeups[name]
+        self._wakeups.release(name)
 
     async def _round(self, key: Key) -> bool:
         """Converge a name, then wait as the outcome demands; True when nothing is desired and nothing left."""

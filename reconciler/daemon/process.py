@@ -1,4 +1,4 @@
-"""A daemon in this process: run until it is told to end, or until all is as asked once; no app ends with it."""
+"""Run a daemon in this process, until a signal or until everything is as desired once; the apps keep serving."""
 
 import asyncio
 import contextlib
@@ -31,14 +31,14 @@ class _Ended(Exception):
 
 
 def _raise_descriptor_limit() -> None:
-    """A sleeping app costs the daemon a descriptor: take as many as the host grants."""
+    """Raise the limit of descriptors as far as the host grants: a sleeping app costs the daemon one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _share_one_heap() -> None:
-    """Threads here mostly wait: a heap for each of them, as glibc gives by default, only costs memory."""
+    """Give all threads one heap: they mostly wait, and glibc's heap for each of them only costs memory."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
@@ -53,7 +53,7 @@ def _opened(paths: StatePaths) -> Iterator[tuple[Database, bool]]:
 
 @contextlib.asynccontextmanager
 async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, asyncio.TaskGroup, asyncio.Event]]:
-    """A daemon that owns its state directory, its tasks, and an event that SIGTERM and SIGINT set.
+    """Build a daemon that owns its state directory, with its tasks, and an event that SIGTERM and SIGINT set.
 
     Leaving the context ends every task and stops no app.
     """
@@ -77,69 +77,69 @@ async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, asyncio.Task
                 pass
 
 
-async def _keep_told(manager: ServiceManager, daemon: Daemon, standing: HostSummary) -> None:
-    """Tell the service manager how all stands, now and then."""
+async def _report_status(manager: ServiceManager, daemon: Daemon, summary: HostSummary) -> None:
+    """Report the host's status to the service manager, now and then."""
     while manager.listens:
-        manager.status(daemon.trouble() or standing.line())
+        manager.status(daemon.problem() or summary.line())
         await asyncio.sleep(_STATUS_EVERY_S)
 
 
-async def _tell_ready(manager: ServiceManager, daemon: Daemon) -> None:
-    """Tell the service manager once the manifests were looked at."""
-    await daemon.looked.wait()
+async def _report_ready(manager: ServiceManager, daemon: Daemon) -> None:
+    """Report to the service manager that the daemon is ready, once it has read the manifests."""
+    await daemon.manifests.looked.wait()
     manager.ready()
 
 
 async def run(settings: Settings, started: Callable[[Daemon], None], *, stop_apps: bool = False) -> None:
-    """Keep this host as its manifests ask until SIGTERM or SIGINT; raises AlreadyRunning.
+    """Keep this host as its manifests say until SIGTERM or SIGINT. Raises AlreadyRunning.
 
-    The apps go on without the daemon, unless `stop_apps`: they are told to end first, and waited for.
+    The apps keep serving without the daemon, unless `stop_apps`: then they are stopped first.
     """
-    manager, standing = ServiceManager(os.environ), HostSummary()
+    manager, summary = ServiceManager(os.environ), HostSummary()
     async with _built(settings) as (daemon, tasks, ending):
 
         def look_now() -> None:
             manager.reloading()
-            daemon.look_now()
-            tasks.create_task(_tell_ready(manager, daemon), name="tell that it was reloaded")
+            daemon.manifests.look_again()
+            tasks.create_task(_report_ready(manager, daemon), name="report reloaded")
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look_now)
-        daemon.report_listeners.append(standing.tell)
+        daemon.reports.listeners.append(summary.tell)
         daemon.journal.write(HOST, "daemon", f"started, pid {os.getpid()}")
         started(daemon)
         tasks.create_task(daemon.run(), name="follow the manifests")
-        tasks.create_task(_tell_ready(manager, daemon), name="tell that it is ready")
-        tasks.create_task(_keep_told(manager, daemon, standing), name="tell the service manager")
-        tasks.create_task(manager.stay_alive(), name="show the watchdog that the loop turns")
+        tasks.create_task(_report_ready(manager, daemon), name="report ready")
+        tasks.create_task(_report_status(manager, daemon, summary), name="report status")
+        tasks.create_task(manager.stay_alive(), name="report to the watchdog")
         await ending.wait()
         manager.stopping()
         if stop_apps:
             await daemon.stop_apps()
-        daemon.journal.write(HOST, "daemon", "ended; so did the apps" if stop_apps else "ended; the apps go on")
+        daemon.journal.write(HOST, "daemon", "ended, after its apps" if stop_apps else "ended; the apps keep serving")
 
 
 class Watcher(Protocol):
-    """Whoever waits for the apps to be as asked."""
+    """What waits for the apps to be as desired."""
 
     done: asyncio.Event
 
     def tell(self, subject: Subject, report: Report | None) -> None:
-        """Take the newest report on an app or a service; None once it is gone."""
+        """Take the newest report on an app or a service; None once it is removed."""
         ...
 
     def expect(self, names: frozenset[str]) -> None:
-        """These are all the apps there are to wait for; called once."""
+        """Wait for exactly these apps; called once."""
         ...
 
 
 async def apply(settings: Settings, watcher: Watcher, timeout_s: float) -> Catalog:
     """Converge until the watcher is done, a signal comes or the time is over; the apps are left running.
 
-    Returns what was asked for; raises AlreadyRunning.
+    Returns the desired state. Raises AlreadyRunning.
     """
     async with _built(settings) as (daemon, tasks, ending):
-        daemon.report_listeners.append(watcher.tell)
+        daemon.reports.listeners.append(watcher.tell)
         watcher.expect(await daemon.once())
         waiting = [tasks.create_task(event.wait()) for event in (watcher.done, ending)]
         await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        return daemon.catalog
+        return daemon.manifests.catalog

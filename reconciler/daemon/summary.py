@@ -17,7 +17,7 @@ class HostSummary:
         self._states: dict[Subject, str] = {}
 
     def tell(self, subject: Subject, report: Report | None) -> None:
-        """Take the newest report; None once the app or service is gone."""
+        """Take the newest report; None once the app or service is removed."""
         if report is None:
             self._states.pop(subject, None)
         else:

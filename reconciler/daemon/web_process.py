@@ -1,7 +1,7 @@
-"""The listeners of the API and the page, and the process that answers there, started by the first connection.
+"""The listeners of the API and the page, and the web process that answers there, started by the first connection.
 
-It is a process of its own, so that whoever comes there, however slowly and however often, takes nothing from
-convergence. It ends when it is idle, when it hangs, and with the daemon; the listeners stay.
+Being a process of its own, it takes nothing from convergence, however slow and many its clients are. It ends when it is
+idle, when it hangs, and with the daemon; the listeners stay.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONDONTW
 
 
 class WebProcess:
-    """Open from `open` until `close`. `note` gets what an operator should know: what happened, and what is next."""
+    """Open from `open` until `close`. `note` gets what an operator should know: an event, and what happens next."""
 
     def __init__(self, settings: Settings, note: Callable[[str, str], None]) -> None:
         self._settings = settings
@@ -39,35 +39,35 @@ class WebProcess:
         self._loop = asyncio.get_running_loop()
         self._unix: socket.socket | None = None
         self._tcp: socket.socket | None = None
-        self._line: socket.socket | None = None
+        self._pipe: socket.socket | None = None
         self._process: Process | None = None
         self._failures = 0
-        self._troubles: dict[str, str] = {}
+        self._problems: dict[str, str] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def open(self) -> None:
-        """Listen, and answer whoever comes; what cannot be opened now is tried again."""
+        """Listen, and answer clients; what cannot be opened now is retried."""
         before = len(list(self._listeners()))
         if self._unix is None:
-            with self._telling("the socket of the API"):
+            with self._noting("the socket of the API"):
                 self._unix = _unix_listener(self._settings.paths.api)
         if self._settings.api is not None and self._tcp is None:
-            with self._telling(f"the address of the API, {self._settings.api.host}:{self._settings.api.port}"):
+            with self._noting(f"the address of the API, {self._settings.api.host}:{self._settings.api.port}"):
                 token_of(self._settings.api.token)
                 self._tcp = _tcp_listener(self._settings.api.host, self._settings.api.port)
         if len(list(self._listeners())) < 1 + (self._settings.api is not None):
             self._later("open", _OPEN_AGAIN_S, self.open)
         if self._process is None:
-            self._attend()
+            self._await_connection()
         elif len(list(self._listeners())) > before:
-            self._hang_up()  # it was started with fewer, and the next one gets them all
+            self._close_pipe()  # it was started with fewer, and the next one gets them all
 
     def close(self) -> None:
-        """Close the listeners; who answers there ends with its line."""
+        """Close the listeners, and end the web process."""
         for timer in self._timers.values():
             timer.cancel()
-        self._ignore()
-        self._hang_up()
+        self._ignore_connections()
+        self._close_pipe()
         if self._process is not None:
             kill_group(self._process.pid)
             self._process.forget()
@@ -78,11 +78,11 @@ class WebProcess:
             if listener is not None:
                 listener.close()
 
-    def _attend(self) -> None:
+    def _await_connection(self) -> None:
         for listener in self._listeners():
             self._loop.add_reader(listener.fileno(), self._start)
 
-    def _ignore(self) -> None:
+    def _ignore_connections(self) -> None:
         for listener in self._listeners():
             self._loop.remove_reader(listener.fileno())
 
@@ -90,11 +90,11 @@ class WebProcess:
         yield from (listener for listener in (self._unix, self._tcp) if listener is not None)
 
     def _start(self) -> None:
-        self._ignore()
+        self._ignore_connections()
         try:
             self._process = self._spawned()
         except OSError as error:
-            self._pause(f"cannot be started: {error}")
+            self._pause(f"could not be started: {error}")
         else:
             self._later("hang", _HANGS_AFTER_S, self._kill)
 
@@ -128,23 +128,23 @@ class WebProcess:
             except OSError:
                 ours.close()
                 raise
-            self._line = ours
-            self._loop.add_reader(ours.fileno(), self._hear)
+            self._pipe = ours
+            self._loop.add_reader(ours.fileno(), self._on_message)
             return Process(pid, watched, child=True, ended=self._on_end)
 
-    def _hear(self) -> None:
-        assert self._line is not None
+    def _on_message(self) -> None:
+        assert self._pipe is not None
         with contextlib.suppress(OSError):
-            if self._line.recv(4096):
+            if self._pipe.recv(4096):
                 self._later("hang", _HANGS_AFTER_S, self._kill)
                 return
-        self._hang_up()
+        self._close_pipe()
 
-    def _hang_up(self) -> None:
-        if self._line is not None:
-            self._loop.remove_reader(self._line.fileno())
-            self._line.close()
-            self._line = None
+    def _close_pipe(self) -> None:
+        if self._pipe is not None:
+            self._loop.remove_reader(self._pipe.fileno())
+            self._pipe.close()
+            self._pipe = None
 
     def _kill(self) -> None:
         if self._process is not None:
@@ -153,19 +153,19 @@ class WebProcess:
     def _on_end(self) -> None:
         end, self._process = self._process.end if self._process else None, None
         self._timers.pop("hang").cancel()
-        self._hang_up()
+        self._close_pipe()
         if end == "exited with 0":
             self._failures = 0
-            self._attend()
+            self._await_connection()
         else:
-            self._pause(f"{end}; what it said is in {self._settings.paths.web_log}")
+            self._pause(f"{end}; its output is in {self._settings.paths.web_log}")
 
     def _pause(self, why: str) -> None:
-        """Start it again at the next connection, but not before a while."""
+        """Start it again at the next connection, after a delay."""
         pause_s = min(2.0**self._failures, _LONGEST_PAUSE_S)
         self._failures += 1
-        self._note(f"the process of the page and the API {why}", f"started again by a connection in {pause_s:g} s")
-        self._later("attend", pause_s, self._attend)
+        self._note(f"the web process {why}", f"the first connection after {pause_s:g} s starts it again")
+        self._later("await", pause_s, self._await_connection)
 
     def _later(self, what: str, in_s: float, call: Callable[[], None]) -> None:
         if what in self._timers:
@@ -173,41 +173,43 @@ class WebProcess:
         self._timers[what] = self._loop.call_later(in_s, call)
 
     @contextlib.contextmanager
-    def _telling(self, what: str) -> Iterator[None]:
+    def _noting(self, what: str) -> Iterator[None]:
         """Note once why something cannot be opened."""
         try:
             yield
-            self._troubles.pop(what, None)
+            self._problems.pop(what, None)
         except (OSError, ValueError) as error:
-            trouble = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-            if self._troubles.get(what) != trouble:
-                self._note(f"cannot open {what}: {trouble}", f"tried again every {_OPEN_AGAIN_S:g} s; the apps go on")
-            self._troubles[what] = trouble
+            problem = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+            if self._problems.get(what) != problem:
+                self._note(
+                    f"cannot open {what}: {problem}", f"retried every {_OPEN_AGAIN_S:g} s; the apps keep serving"
+                )
+            self._problems[what] = problem
 
 
-def token_of(place: Path) -> str:
-    """The token in a file; raises OSError or ValueError, which says what is wrong with it but never what it holds."""
-    with place.open("rb") as file:
+def token_of(path: Path) -> str:
+    """Return the token in a file. Raises OSError or ValueError, which never says what the file holds."""
+    with path.open("rb") as file:
         content = file.read(4097)
     if len(content) > 4096:
-        raise ValueError(f"the token in {place} is longer than 4096 bytes")
+        raise ValueError(f"the token in {path} is longer than 4096 bytes")
     try:
         token = content.decode("ascii").strip()
     except UnicodeDecodeError:
-        raise ValueError(f"the token in {place} is not plain ASCII") from None
+        raise ValueError(f"the token in {path} must be plain ASCII") from None
     if len(token) < SHORTEST_TOKEN or not token.isprintable():
-        raise ValueError(f"the token in {place} is no line of at least {SHORTEST_TOKEN} printable characters")
+        raise ValueError(f"the token in {path} must be one line of at least {SHORTEST_TOKEN} printable characters")
     return token
 
 
-def _unix_listener(place: Path) -> socket.socket:
-    """A socket at this place; one left there by a daemon that died is replaced."""
+def _unix_listener(path: Path) -> socket.socket:
+    """Open a socket at this path, in place of one that a daemon left that was killed."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        place.unlink(missing_ok=True)
-        with reachable(place) as short:
+        path.unlink(missing_ok=True)
+        with reachable(path) as short:
             listener.bind(short)
-        place.chmod(0o600)
+        path.chmod(0o600)
         listener.listen(_BACKLOG)
     except OSError:
         listener.close()
@@ -232,10 +234,14 @@ def _tcp_listener(host: str, port: int) -> socket.socket:
 
 
 def _environment() -> dict[str, str]:
-    """What it needs of ours; where this very code is comes first."""
-    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    """Return the variables that it needs of ours; the directory of this very code comes first on its path."""
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     here = str(Path(reconciler.__file__ or "").parents[1])
-    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, (here, kept.get("PYTHONPATH")))), "PYTHONSAFEPATH": "1"}
+    return {
+        **inherited,
+        "PYTHONPATH": os.pathsep.join(filter(None, (here, inherited.get("PYTHONPATH")))),
+        "PYTHONSAFEPATH": "1",
+    }
 
 
 def _trimmed(log: Path) -> Path:

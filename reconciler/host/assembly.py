@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # `validate` needs nothing of staging
 
 
 def rules_of(settings: Settings) -> Rules:
-    """What this host decides about manifests."""
+    """Return what this host decides about manifests."""
     return Rules(
         host=HostDefaults(auto_workers=settings.auto_workers, crash=settings.crash),
         ports=settings.ports,
@@ -27,7 +27,7 @@ def rules_of(settings: Settings) -> Rules:
 
 
 def stager_of(settings: Settings) -> "Stager":
-    """The stager of this host."""
+    """Build the stager of this host."""
     import uv
 
     from reconciler.staging.stager import Stager
@@ -46,9 +46,9 @@ def stager_of(settings: Settings) -> "Stager":
 
 
 def package_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that say where packages come from and what installing may take: `environ`, and what settings add.
+    """Return the variables that say where packages come from and what installing may use: `environ`, and the settings'.
 
-    Files are read each time, so that a changed password holds at once; one that cannot be read is left out.
+    Files are read each time, so that a changed password applies at once; one that cannot be read is left out.
     """
     from reconciler.staging.environments.installer_env import MEMORY
 

@@ -1,84 +1,81 @@
-"""A revision in, which only names its secrets; what its instances are given out: variables, and files for their owner.
+"""Resolve the secrets that a revision names into the variables and files of its instances.
 
-Nothing of it is kept anywhere else, and nothing of it is in an exception's text.
+What is secret is stored nowhere else, and stands in no exception's text.
 """
 
 import contextlib
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
+from reconciler.host.stores import Stores
 from reconciler.planning.apps.observed import ExternalInputs
-from reconciler.planning.desired import App, Bound, Revision
+from reconciler.planning.desired import App, Revision
 from reconciler.services.records import ServiceRecords
 from reconciler.services.vcap import BINDINGS, FILE_NAME, BindingViews, OpenBinding, lay_out, shown
+from reconciler.services.world import ServiceWorld
 from reconciler.serving.gunicorn import InjectedEnv
 from reconciler.serving.instance import CannotStart
 from reconciler.vault.vault import VaultLocked
 
 
 class InstanceSecrets:
-    """Supplies every app of this host. `supplies` says with what, `use` hears of it.
+    """Supplies every app of this host with the credentials of its services and the values of its secret variables."""
 
-    `told` is called with an app's name and a sentence when a variable is too long.
-    """
-
-    def __init__(
-        self,
-        service_records: ServiceRecords,
-        *,
-        inputs: Callable[[App | None, str], ExternalInputs],
-        use: Callable[[str, str, tuple[Bound, ...]], None],
-        told: Callable[[str, str], None],
-    ) -> None:
+    def __init__(self, service_records: ServiceRecords, services: ServiceWorld, stores: Stores) -> None:
         self._service_records = service_records
-        self._inputs = inputs
-        self._use = use
-        self._told = told
+        self._services = services
+        self._stores = stores
 
     def inputs(self, app: App | None, name: str) -> ExternalInputs:
-        """What an app is supplied with right now."""
-        return self._inputs(app, name)
+        """Return what an app is supplied with right now."""
+        return self._services.inputs(app, name)
 
     def injected(self, revision: Revision, directory: Path) -> InjectedEnv:
-        """What an instance of a revision gets, with its files below `directory`. Raises CannotStart."""
-        # Whose credentials an instance may have must be on record first, or they could be taken back under it.
+        """Return what an instance of a revision gets, with its files below `directory`. Raises CannotStart."""
+        # Which credentials an instance may have must be on record first, or they could be revoked under it.
         with contextlib.suppress(sqlite3.Error):  # in memory it is; a full disk does not keep an app from starting
-            self._use(revision.app, revision.id, revision.bindings)
+            self._services.use(revision.app, revision.id, revision.bindings)
         try:
-            told = told_of(revision, self._service_records)
-            lay_out(told, directory)
-            given = given_of(revision, told, directory, self._service_records)
+            views = binding_views(revision, self._service_records)
+            lay_out(views, directory)
+            injected = injected_env(revision, views, directory, self._service_records)
         except (VaultLocked, sqlite3.Error, KeyError) as error:
-            raise CannotStart(f"cannot give it its secrets: {error}") from error
+            raise CannotStart(f"cannot read its secrets: {error}") from error
         except OSError as error:
             raise CannotStart(f"cannot write the files of its services: {error.strerror}") from error
-        if not told.fits:
-            self._told(
+        if not views.fits:
+            self._stores.record_event(
                 revision.app,
+                "secrets",
                 "its services take more than the 128 KiB that Linux allows for VCAP_SERVICES:"
                 " the variable is left out, and VCAP_SERVICES_FILE_PATH names the file that holds it",
             )
-        return given
+        return injected
+
+    def rename_use(self, app: str, former: str, current: str) -> None:
+        """Record what instances of a revision use under the revision's current id."""
+        self._services.rename_use(app, former, current)
 
 
-def told_of(revision: Revision, service_records: ServiceRecords) -> BindingViews:
-    """What an app sees of its services. Raises Sealed."""
+def binding_views(revision: Revision, service_records: ServiceRecords) -> BindingViews:
+    """Return what an app sees of its services. Raises VaultLocked."""
     return shown(
         OpenBinding(bound=b, credentials=service_records.credentials(b.credentials)) for b in revision.bindings
     )
 
 
-def given_of(revision: Revision, told: BindingViews, directory: Path, service_records: ServiceRecords) -> InjectedEnv:
-    """The variables of an instance that are secret, or name what is. Raises Sealed."""
+def injected_env(
+    revision: Revision, views: BindingViews, directory: Path, service_records: ServiceRecords
+) -> InjectedEnv:
+    """Return the variables of an instance that are secret, or that name secret files. Raises VaultLocked."""
     ours = {"VCAP_SERVICES_FILE_PATH": str(directory / FILE_NAME)}
-    if told.fits:
-        ours["VCAP_SERVICES"] = told.whole
+    if views.fits:
+        ours["VCAP_SERVICES"] = views.whole
     fallback = {"SERVICE_BINDING_ROOT": str(directory / BINDINGS)}
-    if told.database_url is not None:
-        fallback["DATABASE_URL"] = told.database_url
+    if views.database_url is not None:
+        fallback["DATABASE_URL"] = views.database_url
     return InjectedEnv(
         fallback=fallback,
-        env={name: service_records.vault.get(kept) for name, kept in revision.env_secrets.items()},
+        env={name: service_records.vault.get(secret) for name, secret in revision.env_secrets.items()},
         ours=ours,
     )

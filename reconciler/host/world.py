@@ -1,25 +1,30 @@
-"""This machine as a World: what is true of each app here, and one line for each action that changes it.
+"""This machine as the World of apps: what is true of each app, and one line for each action that changes it.
 
-Observing reads memory that exits, doorbells and actions keep true; every durable effect is on record before it is
+Observing reads memory that exits, wake-ups and actions keep true; every durable effect is on record before it is
 relied upon.
 """
 
 import asyncio
-import contextlib
-import os
 import shutil
-import sqlite3
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
+from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
+from reconciler.host.builds import AppBuilds
 from reconciler.host.depends_on import DependencyGraph
-from reconciler.linux.files import leftovers, remove
+from reconciler.host.listeners import AppListeners
+from reconciler.host.probes import AppProbes
+from reconciler.host.releases import AppReleases
+from reconciler.host.secret_source import SecretSource
+from reconciler.host.standings import Standings
+from reconciler.host.start_slots import StartSlots
+from reconciler.host.stores import Stores
+from reconciler.host.take_over import is_taken_over, mark_taken_over, rename_revisions
 from reconciler.planning.apps.actions import (
     Action,
     ArmActivation,
@@ -40,180 +45,133 @@ from reconciler.planning.apps.actions import (
     StopHoldingPage,
     Unlisten,
 )
-from reconciler.planning.apps.observed import ExternalInputs, Failure, Instance, Observed, Override, SleepState
+from reconciler.planning.apps.observed import Failure, Observed, Override, SleepState
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.serving import state_when_failing
 from reconciler.planning.cache import Planner
-from reconciler.planning.desired import Address, App, Build, Revision
-from reconciler.planning.fingerprint import Json
+from reconciler.planning.desired import App
+from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.plan import Plan
-from reconciler.planning.reason import Reason
 from reconciler.planning.states import AppState
 from reconciler.planning.subject import Subject
-from reconciler.serving.gunicorn import Code, InjectedEnv, InstancePaths, gunicorn_program
+from reconciler.serving.gunicorn import InstancePaths, gunicorn_program
 from reconciler.serving.instance import CannotStart
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
-from reconciler.serving.listeners import Listeners
-from reconciler.serving.probes import Probe, Probes
-from reconciler.serving.sandbox import Sandbox
 from reconciler.settings.settings import Settings
-from reconciler.staging.concurrency import DetachedWork
 from reconciler.staging.errors import StagingError
 from reconciler.staging.progress import Phase
-from reconciler.staging.release import ReleaseCommand, run_release
 from reconciler.staging.source.last_seen import SourceTracker
-from reconciler.staging.stager import SourceChanged, Staged, Stager
-from reconciler.state.journal import EventKind, Journal
-from reconciler.state.records import AppStatus, Records
-from reconciler.state.revision_history import RevisionHistory
+from reconciler.staging.stager import SourceChanged, Stager
+from reconciler.state.journal import EventKind
 
 OperatorRequest: TypeAlias = Override | Literal["start", "restart", "forget-failure"]
 
 
-class SecretSource(Protocol):
-    """Who supplies apps with credentials and secrets."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """What a running daemon offers the World: wake-ups, the readers of reports (None: an app is removed), its tasks."""
 
-    def inputs(self, app: App | None, name: str) -> ExternalInputs:
-        """What an app is supplied with right now; cheap."""
-        ...
-
-    def injected(self, revision: Revision, directory: Path) -> InjectedEnv:
-        """What an instance of a revision gets, with its files written below `directory`.
-
-        From here on the instance may work with it. Raises CannotStart.
-        """
-        ...
+    wakeups: WakeQueue
+    publish: Callable[[Subject, Report | None], None]
+    tasks: asyncio.TaskGroup
 
 
 class AppWorld:
-    """The real World. `told` is called with every report on an app, and with None once nothing of it is left."""
+    """The World of apps on this host."""
 
     def __init__(  # noqa: PLR0913  collaborators, each named
         self,
         settings: Settings,
-        records: Records,
-        journal: Journal,
+        stores: Stores,
+        runtime: Runtime,
         *,
         stager: Stager,
         tracker: SourceTracker,
         instances: Instances,
         keeper: Keeper,
-        history: RevisionHistory,
         secret_source: SecretSource,
-        tasks: asyncio.TaskGroup,
-        woken: Callable[[str], None],
-        told: Callable[[str, Report | None], None],
     ) -> None:
         self._settings = settings
         self._paths = settings.paths
-        self._records = records
-        self._journal = journal
-        self._stager = stager
+        self._stores = stores
+        self._records = stores.records
+        self._history = stores.history
+        self._record = stores.record_event
+        self._wakeups = runtime.wakeups
         self._tracker = tracker
         self._instances = instances
-        self._told = told
-        self._listeners = Listeners()
-        self._keeper = keeper
-        self._doors: dict[str, frozenset[Address]] = {}
-        self._history = history
         self._secret_source = secret_source
-        self._woken = woken
         self._dependencies = DependencyGraph()
-        self._probes = Probes(tasks, self._on_probe)
+        self._standings = Standings(stores, runtime.publish)
+        self._listeners = AppListeners(instances, keeper, self._on_connection)
+        self._releases = AppReleases(settings, stores.records)
+        self._builds = AppBuilds(settings.paths, stager, self._on_staging)
+        self._probes = AppProbes(stores, instances, runtime.wakeups, runtime.tasks)
+        self._slots = StartSlots(settings.starting_slots, settings.starting_slot_s)
         self._apps: Mapping[str, App] = {}
         self._planner: Planner[App, Observed, Plan[Action]] = Planner(plan)
-        self._unserved: dict[str, float] = {}
         self._restart_before: dict[str, float] = {}
-        self._builds = {name: stager.build_ids(name) for name in _directories(self._paths.apps)}
-        self._released: dict[str, frozenset[str]] = records.releases()
-        self._standings: dict[str, AppStatus] = records.app_statuses()
-        self._staging: DetachedWork[Staged] = DetachedWork()
-        self._booting = asyncio.Semaphore(settings.starting_slots)
 
     @property
-    def probes(self) -> Counter[tuple[str, bool]]:
-        """How often apps were asked how they are, by app and whether they were well."""
-        return self._probes.asked
+    def probe_results(self) -> Counter[tuple[str, bool]]:
+        """How many probes there were, by app and success."""
+        return self._probes.results
 
     def names(self) -> frozenset[str]:
-        """Every app of which anything is left here, asked for or not."""
-        known = {*self._builds, *self._standings}
-        return self._instances.apps() | self._tracker.names() | self._history.names() | self._doors.keys() | known
+        """Return every app of which anything is left here, desired or not."""
+        running = self._instances.apps() | self._listeners.names()
+        return running | self._tracker.names() | self._history.names() | self._builds.names() | self._standings.names()
 
-    def follow(self, apps: Mapping[str, App]) -> None:
-        """Learn what is asked of every app, for what one app has to know of another."""
-        self._apps = apps
-        self._dependencies.follow(apps)
-        for name, app in apps.items():
-            if not app.may_sleep:
-                for address in self._doors.get(name, ()):
-                    self._listeners.disarm(address)  # it is started without a knock, and counts as up when it is
-            if app.address is not None:
-                self._listeners.show(app.address, app.holding_page)
+    def follow(self, desired: DesiredState) -> Mapping[str, App]:
+        """Learn what is desired of every app, for what one app has to know of another, and return the apps."""
+        self._apps = desired.apps
+        self._dependencies.follow(self._apps)
+        for name, app in self._apps.items():
+            self._listeners.follow(app)
             if not app.may_sleep and self._history.of(name).sleep_state != SleepState():
-                self._history.set_sleep_state(
-                    name, SleepState()
-                )  # what it slept with must not put it to sleep if it may again
+                # What it slept with must not put it to sleep when it may sleep again.
+                self._history.set_sleep_state(name, SleepState())
+        if not is_taken_over(self._stores):
+            self._take_over()
+        return self._apps
 
-    def request(self, name: str, wish: OperatorRequest) -> None:
-        """Take a one-off request of an operator for what the plan is to see; the app has to be woken for it."""
-        match wish:
+    def _take_over(self) -> None:
+        for name in self.names():
+            app, observed = self._apps.get(name), self.observe(name)
+            for former, current in rename_revisions(name, app, observed, self._stores, self._instances):
+                self._secret_source.rename_use(name, former, current)
+        mark_taken_over(self._stores)
+
+    def request(self, name: str, request: OperatorRequest) -> None:
+        """Take an operator's request for the next plan to see, and wake the app."""
+        match request:
             case Override():
-                self._history.set_override(name, wish)
+                self._history.set_override(name, request)
             case "start":
                 self._history.set_override(name, None)
             case "restart":
                 self._restart_before[name] = self.now()
             case "forget-failure":
                 self._history.forget_failures(name)
+        self._wakeups.wake(name)
 
     def restore(self) -> dict[str, int]:
-        """Take back what an earlier daemon left running, its listeners first of all: who holds them keeps them open.
+        """Adopt what an earlier daemon left running, the listeners first: the keeper holds them for a while only.
 
         Returns the port of each app that runs.
         """
-        for name, address, kept in self._keeper.take():
-            self._listeners.take(address, kept)
-            self._opened(name, address)
-        for found in self._instances.restore(self.paths, self._keep_door):
+        self._listeners.take_back()
+        for found in self._instances.restore(self.paths, self._listeners.fetch):
             if found.alive:
-                self._record(found.app, "adopted", f"gunicorn {found.pid} goes on serving", "the daemon started")
-                self._history.set_sleep_state(
-                    found.app, replace(self._history.of(found.app).sleep_state, activated_at=self.now())
-                )
-        self._mark_detached()
+                self._record(found.app, "adopted", f"gunicorn {found.pid} keeps serving", "the daemon started")
+                self._activated(found.app)
+        self._listeners.mark_detached()
         for name in self.names():
             self._instances.remove_unused(name, self.paths(name))
-        self._sweep()
+        self._builds.remove_leftovers()
         addresses = [(name, i.address) for name in self._instances.apps() for i in self._instances.of(name)]
         return {name: address.port for name, address in addresses if address is not None}
-
-    def _mark_detached(self) -> None:
-        """An instance that listens on another socket than ours gets connections we know nothing of."""
-        for name in self._instances.apps():
-            for instance, process in self._instances.processes(name):
-                address = instance.address
-                if address is not None and self._listeners.is_known_to(process.pid, address) is False:
-                    self._instances.mark_detached(name, instance.id)
-
-    def _sweep(self) -> None:
-        """Remove what staging or discarding left half done: found before anything is staged, removed meanwhile."""
-        builds = [self._paths.builds(name) for name in self._builds]
-        left = [path for directory in builds if directory.is_dir() for path in leftovers(directory)]
-        if left:
-            asyncio.get_running_loop().run_in_executor(None, _remove_all, left)
-
-    def _keep_door(self, name: str, address: Address, pid: int) -> None:
-        if address in self._doors.get(name, frozenset()):
-            return
-        with contextlib.suppress(ProcessLookupError):
-            pidfd = os.pidfd_open(pid)
-            try:
-                if self._listeners.fetch(address, pidfd, pid):
-                    self._opened(name, address)
-            finally:
-                os.close(pidfd)
 
     def now(self) -> float:
         return time.monotonic()
@@ -225,25 +183,23 @@ class AppWorld:
         return state_when_failing(self.observe(name))
 
     def observe(self, name: str) -> Observed:
-        """What is true right now; cheap, and without an effect."""
-        learnt = self._history.of(name)
-        instances = self._instances.of(name)
-        doors = self._doors.get(name, frozenset())
+        """Return what is true right now; cheap, and without an effect."""
+        history, instances = self._history.of(name), self._instances.of(name)
         return Observed(
             source=self._tracker.last(name),
             source_generation=self._tracker.generation(name),
-            builds=self._builds.get(name, ()),
-            released=self._released.get(name, frozenset()),
-            listeners=doors,
-            holding=frozenset(filter(self._listeners.is_holding, doors)),
-            armed=frozenset(filter(self._listeners.is_armed, doors)),
+            builds=self._builds.of(name),
+            released=self._releases.of(name),
+            listeners=self._listeners.of(name),
+            holding=self._listeners.holding(name),
+            armed=self._listeners.armed(name),
             instances=instances,
-            failures=learnt.failures,
-            known_good=learnt.known_good,
-            override=learnt.override,
-            sleep_state=learnt.sleep_state,
+            failures=history.failures,
+            known_good=history.known_good,
+            override=history.override,
+            sleep_state=history.sleep_state,
             restart_before=self._restart_before.get(name, float("-inf")),
-            unserved_since=self._unserved_since(name, instances, doors),
+            unserved_since=self._listeners.unserved_since(name, instances),
             unmet_dependencies=self._dependencies.unmet_dependencies(name, self._serves),
             stopping_dependents=self._dependencies.stopping_dependents(name, self._serves),
             has_residue=name in self._standings or self._tracker.last(name) is not None,
@@ -253,7 +209,7 @@ class AppWorld:
     async def do(self, name: str, action: Action) -> None:  # noqa: C901, PLR0912  one line for each action
         match action:
             case ReadSource():
-                await self._read(name, action)
+                await self._tracker.read(name, action.source)
             case Stage():
                 await self._stage(name, action)
             case Listen():
@@ -270,13 +226,11 @@ class AppWorld:
                 await self._sleep(name, action)
             case ServeHoldingPage():
                 self._listeners.serve_holding_page(action.address, action.page)
-                self._record(
-                    name, "holding", f"the daemon answers 503 on {action.address}", action.cause, action.reason
-                )
+                self._record_action(name, "holding", f"the daemon answers 503 on {action.address}", action)
             case StopHoldingPage():
                 self._listeners.stop_holding_page(action.address)
             case ArmActivation():
-                self._listeners.arm(action.address, partial(self._on_connection, name))
+                self._listeners.arm(name, action.address)
                 self._wake_all(self._dependencies.dependents(name))
             case Stop():
                 await self._stop(name, action)
@@ -284,319 +238,154 @@ class AppWorld:
                 self._reap(name, action)
             case RecordFailure():
                 self._history.failed(name, replace(action.failure, last_at=self.now()))
-                self._record(name, "failed", f"revision {action.failure.revision}: {action.cause}")
+                self._record(
+                    name, "failed", f"revision {action.failure.revision}: {action.cause}", reason=action.reason
+                )
             case Unlisten():
-                self._unlisten(name, action.address)
+                self._listeners.unlisten(name, action.address)
+                self._wake_all(self._dependencies.depends_on(name))
             case RemoveBuild():
-                await self._remove_build(name, action.build)
+                await self._builds.remove(name, action.build)
             case ForgetApp():
                 await self._forget_app(name)
 
     def report(self, name: str, report: Report) -> None:
-        self._told(name, report)
-        self._update_probes(name)
-        before = self._standings.get(name)
-        now = time.time()  # noqa: TID251  shown to people, never subtracted
-        next_try_at = None if report.next_try_at is None else now + report.next_try_at - self.now()
-        standing = AppStatus(
-            state=report.state,
-            message=report.message,
-            wanted=report.wanted or (before.wanted if before else None),
-            since=before.since if before is not None and before.state == report.state else now,
-            next_try_at=next_try_at,
-            reason=str(report.reason),
-        )
-        if standing == before:
-            return
-        self._standings[name] = standing
-        with contextlib.suppress(sqlite3.Error):  # a full disk costs the display its freshness, nothing else
-            self._records.set_app_status(name, standing)
-        if report.failed_now:
-            self._record(name, "failed", report.message, f"try {report.failures}", report.reason)
+        self._standings.report(name, report)
+        self._probes.update(name, self._apps.get(name))
 
     def paths(self, name: str) -> InstancePaths:
-        """Where an app's instances read and write."""
-        paths = self._paths
-        return InstancePaths(
-            revisions=paths.revisions(name),
-            readiness=paths.readiness(name),
-            home=paths.home(name),
-            scratch=paths.scratch(name),
-            log=paths.log(name, "app"),
-            access_log=paths.log(name, "access"),
-            wakeup_pipe=paths.wakeup_pipe,
-        )
+        """Return where an app's instances read and write."""
+        return InstancePaths.of(self._paths, name)
 
-    async def _read(self, name: str, action: ReadSource) -> None:
-        await self._tracker.read(name, action.source)
+    def reused_environment(self, name: str, build: str) -> bool:
+        """Return whether a finished build got an environment that was in the store already."""
+        return self._builds.reused_environment(name, build)
+
+    async def end_staging(self) -> None:
+        """End every installation that is under way."""
+        await self._builds.cancel_all()
+
+    def close_listeners(self) -> None:
+        """Close this process's copy of every listener; instances keep theirs."""
+        self._listeners.close_all()
+
+    def _on_staging(self, name: str, phase: Phase) -> None:
+        self._on_phase(name, "staging", phase)
+
+    def _on_phase(self, name: str, state: AppState, phase: Phase) -> None:
+        self.report(name, self._standings.progress(name, phase, state))
 
     async def _stage(self, name: str, action: Stage) -> None:
-        self._record(name, "staging", f"staging build {action.build.id}", action.cause, action.reason)
+        self._record_action(name, "staging", f"staging build {action.build.id}", action)
         try:
-            # A crash meanwhile goes first, and costs the installation nothing: it is waited for again.
-            staged = await self._staging.result(name, action.build.id, lambda: self._staged(name, action.build))
+            summary = await self._builds.stage(name, action.build)
         except SourceChanged:
             self._tracker.mark_stale(name)
             return
-        built = [b for b in self._builds.get(name, ()) if b != action.build.id]
-        self._builds[name] = (*built, action.build.id)
-        self._record(name, "staged", f"build {action.build.id}: {_summary(staged)}", action.cause, action.reason)
-
-    async def end_staging(self) -> None:
-        """End every build that is under way."""
-        await self._staging.cancel_all()
-
-    async def _staged(self, name: str, build: Build) -> Staged:
-        def progress(phase: Phase) -> None:
-            if self._staging.is_awaited(name):
-                self._progress(name, phase)
-
-        return await self._stager.stage(name, build, self._paths.log(name, "staging"), progress)
-
-    def _progress(self, name: str, phase: Phase, state: AppState = "staging") -> None:
-        before = self._standings.get(name)
-        reason = Reason.STAGING if state == "staging" else Reason.RELEASING
-        wanted = before.wanted if before else None
-        self.report(name, Report(state=state, reason=reason, message=str(phase), wanted=wanted, phase=phase.work))
+        self._record_action(name, "staged", f"build {action.build.id}: {summary}", action)
 
     def _listen(self, name: str, action: Listen) -> None:
-        address = action.address
-        if address in self._doors.get(name, frozenset()):
-            return
-        holders = [(i, p) for i, p in self._instances.processes(name) if i.address == address and not i.detached]
-        fetched = any(self._listeners.fetch(address, process.fd, process.pid) for _, process in holders[:1])
-        if not fetched and holders:
-            self._listeners.open_beside(address)
-            for instance, _ in holders:
-                self._instances.mark_detached(name, instance.id)
-        elif not fetched:
-            self._listeners.open(address)
-        self._opened(name, address)
-        self._record(name, "listening", f"listening on {address}", "fetched back" if fetched else "")
+        how = self._listeners.listen(name, action)
+        if how is not None:
+            self._record(name, "listening", f"listening on {action.address}", how)
 
     async def _release(self, name: str, action: Release) -> None:
         revision = action.revision
-        assert revision.release is not None
-        code, places = self._code(name, revision.build), self.paths(name)
-        _create_directories(places, self._instances.sandbox)
-        given = self._secret_source.injected(revision, places.revisions / revision.id)
-        self._record(
-            name, "releasing", f"running the release command of build {revision.build.id}", action.cause, action.reason
-        )
-        order = ReleaseCommand(
-            app=name,
-            command=revision.release,
-            directory=code.directory,
-            environment=self._instances.surroundings(revision, code, places, given),
-            log=self._paths.log(name, "staging"),
-            timeout_s=self._settings.staging_timeout_s,
-        )
+        code, paths = self._builds.code(name, revision.build), self.paths(name)
+        paths.create(self._instances.sandbox)
+        injected = self._secret_source.injected(revision, paths.revisions / revision.id)
+        environment = self._instances.surroundings(revision, code, paths, injected)
+        self._record_action(name, "releasing", f"running the release command of build {revision.build.id}", action)
         try:
-            await run_release(order, lambda phase: self._progress(name, phase, "starting"))
+            await self._releases.run(name, action, code, environment, partial(self._on_phase, name, "starting"))
         except StagingError as error:
             self._failed(name, action.failing, str(error))
             return
-        try:
-            with self._records.lasting():
-                self._records.add_release(name, action.release)
-        except sqlite3.Error:  # it was run, and a full disk does not make it run again
-            self._records.add_release(name, action.release)
-        self._released[name] = self._released.get(name, frozenset()) | {action.release}
-        self._record(
-            name, "released", f"the release command of build {revision.build.id} worked", action.cause, action.reason
-        )
+        self._record_action(name, "released", f"the release command of build {revision.build.id} worked", action)
 
     async def _start(self, name: str, action: Start) -> None:
         revision = action.revision
         assert revision.address is not None
-        code = self._code(name, revision.build)
-        places = self.paths(name)
-        _create_directories(places, self._instances.sandbox)
-        async with _start_slot(self._booting, self._settings.starting_slot_s):
+        code, paths = self._builds.code(name, revision.build), self.paths(name)
+        paths.create(self._instances.sandbox)
+        async with self._slots.slot():
             try:
-                door, since = self._listeners.fd(revision.address), self._restart_before.get(name, float("-inf"))
-                given = self._secret_source.injected(revision, places.revisions / revision.id)
-                program = gunicorn_program(revision, code, places, given, self._instances.sandbox, action.workers)
-                instance = await self._instances.start(program, places, door, since=since)
+                listener, since = self._listeners.fd(revision.address), self._restart_before.get(name, float("-inf"))
+                injected = self._secret_source.injected(revision, paths.revisions / revision.id)
+                sandbox = self._instances.sandbox
+                program = gunicorn_program(revision, code, paths, injected, sandbox, action.workers)
+                instance = await self._instances.start(program, paths, listener, since=since)
             except CannotStart as error:
                 self._failed(name, action.failing, str(error))
                 return
-        self._record(
-            name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}", action.cause, action.reason
-        )
+        self._record_action(name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}", action)
         self._wake_all(self._dependencies.dependents(name))
 
     def _failed(self, name: str, failing: Failure, reason: str) -> None:
-        """A revision did not get as far as serving: the plan decides what follows from that."""
-        trouble = replace(failing, reason=reason, last_at=self.now())
-        self._history.failed(name, trouble)
-        self._record(name, "failed", f"revision {trouble.revision}: {reason}", f"try {trouble.count}")
+        """Note that a revision did not get as far as serving: the plan decides what follows from that."""
+        failure = replace(failing, reason=reason, last_at=self.now())
+        self._history.failed(name, failure)
+        self._record(name, "failed", f"revision {failure.revision}: {reason}", f"try {failure.count}")
 
     async def _sleep(self, name: str, action: Sleep) -> None:
-        # Asleep from here on: who comes while the last requests finish knocks, and does not wait for them.
+        # Asleep from here on: a client that connects while the last requests finish wakes it at once.
         self._history.set_sleep_state(name, SleepState(gate_passed=action.revision))
-        self._woken(name)
+        self._wakeups.wake(name)
         await self._instances.stop(name, action.instance)
-        self._record(name, "sleeping", "stopped until somebody asks for it", action.cause, action.reason)
+        self._record_action(name, "sleeping", "stopped until a request arrives", action)
 
     def _on_connection(self, name: str) -> None:
+        self._activated(name)
+        self._wakeups.wake(name)
+
+    def _activated(self, name: str) -> None:
         self._history.set_sleep_state(name, replace(self._history.of(name).sleep_state, activated_at=self.now()))
-        self._woken(name)
-
-    def _update_probes(self, name: str) -> None:
-        app = self._apps.get(name)
-        health = None if app is None else app.server.health
-        if app is None or health is None or app.address is None:
-            self._probes.ask(name, {})
-            return
-        host = health.host or str(app.address)
-        question = Probe(address=app.address, health=health, host=host, liveness=app.liveness)
-        serving = [i.id for i in self._instances.of(name) if i.serves and i.address == app.address]
-        self._probes.ask(name, dict.fromkeys(serving[-1:], question))
-
-    def _on_probe(self, name: str, instance: str, reason: str | None) -> None:
-        """How an instance is, by its own answer."""
-        known = next((i for i in self._instances.of(name) if i.id == instance), None)
-        if known is None or known.unhealthy == reason or (known.unhealthy is not None and reason is not None):
-            return
-        if reason is None and any(i is not known and i.end is None for i in self._instances.of(name)):
-            return  # they share the listener: it may be its successor that answers
-        self._instances.mark_unhealthy(name, instance, reason)
-        self._record(name, "unhealthy" if reason else "healthy", reason or "it answers as it must again")
-        self._woken(name)
 
     def _serves(self, name: str) -> bool:
-        """True for an app that answers, or would when asked."""
-        asleep = any(map(self._listeners.is_armed, self._doors.get(name, ())))
-        return asleep or any(i.serves for i in self._instances.of(name))
+        """Return whether an app answers, or would once a client connects."""
+        return bool(self._listeners.armed(name)) or any(i.serves for i in self._instances.of(name))
 
-    def _unserved_since(self, name: str, instances: tuple[Instance, ...], doors: frozenset[Address]) -> float | None:
-        if not doors or any(i.serves for i in instances):
-            self._unserved.pop(name, None)
-            return None
-        return self._unserved.setdefault(name, self.now())
+    def _record_action(self, name: str, kind: EventKind, text: str, action: Action) -> None:
+        self._record(name, kind, text, action.cause, action.reason)
 
     def _wake_all(self, names: Iterable[str]) -> None:
         for name in names:
-            self._woken(name)
-
-    def _code(self, name: str, build: Build) -> Code:
-        staged = self._stager.finished(name, build.id)
-        if staged is None:
-            self._builds[name] = tuple(b for b in self._builds.get(name, ()) if b != build.id)
-            raise CannotStart(f"build {build.id} of {name} is damaged and is made again")
-        return _code_of(staged)
+            self._wakeups.wake(name)
 
     async def _scale(self, name: str, action: Scale) -> None:
         await self._instances.scale(name, action.instance, action.workers)
-        self._record(
-            name, "scaled", f"instance {action.instance} runs {action.workers} workers", action.cause, action.reason
-        )
+        self._record_action(name, "scaled", f"instance {action.instance} runs {_counted(action.workers)}", action)
 
     async def _stop(self, name: str, action: Stop) -> None:
         pids = {i.id: i.pid for i in self._instances.of(name)}
         await self._instances.stop(name, action.instance)
-        self._record(name, "stopped", f"gunicorn {pids.get(action.instance, 0)} stopped", action.cause, action.reason)
+        self._record_action(name, "stopped", f"gunicorn {pids.get(action.instance, 0)} stopped", action)
         self._wake_all(self._dependencies.depends_on(name))
 
     def _reap(self, name: str, action: Reap) -> None:
-        gone = next((i for i in self._instances.of(name) if i.id == action.instance), None)
-        if gone is None:
+        ended = next((i for i in self._instances.of(name) if i.id == action.instance), None)
+        if ended is None:
             return
         self._instances.reap(name, action.instance)
         if action.failure is not None:
             self._history.failed(name, replace(action.failure, last_at=self.now()))
         self._wake_all(self._dependencies.depends_on(name))
-        died = gone.stopping_since is None
-        self._record(name, "exited" if died else "stopped", f"gunicorn {gone.pid} {gone.end}")
-
-    def _opened(self, name: str, address: Address) -> None:
-        self._doors[name] = self._doors.get(name, frozenset()) | {address}
-        self._keeper.keep(name, address, self._listeners.fd(address))
-
-    def _unlisten(self, name: str, address: Address) -> None:
-        self._keeper.drop(name, address)
-        self._listeners.close(address)
-        self._doors[name] = self._doors.get(name, frozenset()) - {address}
-        self._wake_all(self._dependencies.depends_on(name))
-
-    async def _remove_build(self, name: str, build: str) -> None:
-        await asyncio.to_thread(self._stager.discard, name, build)
-        self._builds[name] = tuple(b for b in self._builds.get(name, ()) if b != build)
+        crashed = ended.stopping_since is None
+        self._record(
+            name, "exited" if crashed else "stopped", f"gunicorn {ended.pid} {ended.end}", reason=action.reason
+        )
 
     async def _forget_app(self, name: str) -> None:
-        await self._staging.cancel(name)
+        await self._builds.cancel(name)
         await asyncio.to_thread(shutil.rmtree, self._paths.app(name), ignore_errors=True)
         with self._records.lasting():
             self._records.erase(name)
-        for known in (
-            self._builds, self._doors, self._released, self._standings, self._unserved, self._restart_before
-        ):  # fmt: skip
-            known.pop(name, None)
-        self._tracker.forget(name)
-        self._history.forget(name)
-        self._dependencies.forget(name)
-        self._record(name, "removed", "removed; its home directory and logs are kept", "no manifest asks for it")
-        self._told(name, None)
-
-    def _record(self, name: str, kind: EventKind, text: str, cause: str = "", reason: str = "") -> None:
-        with contextlib.suppress(sqlite3.Error):  # a full disk costs the journal a line, never an app its restart
-            self._journal.write(Subject("app", name), kind, text, cause, reason)
+        self._restart_before.pop(name, None)
+        for part in (self._builds, self._releases, self._listeners, self._tracker, self._history, self._dependencies):
+            part.forget(name)
+        self._record(name, "removed", "removed; its home directory and logs are kept", "its manifest was removed")
+        self._standings.forget(name)
 
 
-@contextlib.asynccontextmanager
-async def _start_slot(slots: asyncio.Semaphore, at_most_s: float) -> AsyncIterator[None]:
-    """A place among those who boot now, given up early by one that boots slowly: it must not starve the others."""
-    await slots.acquire()
-    leaving = iter((slots.release,))
-
-    def leave() -> None:
-        for release in leaving:
-            release()
-
-    timer = asyncio.get_running_loop().call_later(at_most_s, leave)
-    try:
-        yield
-    finally:
-        timer.cancel()
-        leave()
-
-
-def _remove_all(paths: list[Path]) -> None:
-    for path in paths:
-        remove(path)
-
-
-def _directories(parent: Path) -> list[str]:
-    return sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
-
-
-def _create_directories(places: InstancePaths, sandbox: Sandbox) -> None:
-    for directory in (places.revisions, places.readiness, places.home, places.scratch):
-        sandbox.make_directory(directory)
-    with contextlib.suppress(OSError):  # an app that cannot have a log starts without one, and that is told
-        sandbox.make_directory(places.log.parent)
-
-
-def _summary(staged: Staged) -> str:
-    what = f"{staged.entrypoint} on python {staged.python_version} with gunicorn {staged.gunicorn_version}"
-    environment = f"; environment {staged.because}" if staged.because else ""
-    reported = f"; not taken over: {', '.join(staged.reported)}" if staged.reported else ""
-    return f"{what}{environment}{reported}"
-
-
-def _code_of(staged: Staged) -> Code:
-    return Code(
-        directory=staged.code,
-        python=staged.python,
-        target=staged.entrypoint,
-        worker_class=staged.worker_class,
-        runtime=f"python {staged.python_version}",
-        settings=_settings_of(staged),
-    )
-
-
-def _settings_of(staged: Staged) -> dict[str, Json]:
-    """What the code itself asks of gunicorn; the manifest has the last word."""
-    paths: dict[str, Json] = {"pythonpath": ",".join(staged.pythonpath)} if staged.pythonpath else {}
-    return {**staged.gunicorn, **paths}
+def _counted(workers: int) -> str:
+    return f"{workers} worker" if workers == 1 else f"{workers} workers"

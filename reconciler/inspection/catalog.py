@@ -22,7 +22,7 @@ def desired(settings: Settings, snapshot: "HostSnapshot | None") -> "Catalog":
 
     rules = rules_of(settings)
     before = Catalog() if snapshot is None else persisted.restored(snapshot.records, rules)
-    return review(before, read_directory(str(settings.manifests)), rules, time.monotonic())
+    return review(before, [read_directory(str(settings.manifests))], rules, time.monotonic())
 
 
 def checked(settings: Settings) -> "Catalog":
@@ -32,7 +32,7 @@ def checked(settings: Settings) -> "Catalog":
     from reconciler.manifests.reader import read_directory
 
     rules = replace(rules_of(settings), is_free=lambda _host, _port: True)
-    return review(Catalog(), read_directory(str(settings.manifests)), rules, time.monotonic())
+    return review(Catalog(), [read_directory(str(settings.manifests))], rules, time.monotonic())
 
 
 def problems_of(catalog: "Catalog") -> Iterator["Problem"]:

@@ -127,27 +127,27 @@ class HostSnapshot:
         self, settings: "Settings", services: Mapping[str, Service], apps: Mapping[str, App]
     ) -> "ServiceObserver":
         """Return an observer that sees the services as the daemon would, their credentials as just verified."""
-        from reconciler.services.observer import AppsView, CredentialCheck, ServiceObserver
+        from reconciler.services.observer import CredentialCheck, Moment, ServiceObserver
         from reconciler.vault.env_files import EnvFiles
 
         self.key_file = settings.key
-        around = AppsView(
+        moment = Moment(
             boot=self._boot,
-            alive=lambda app: frozenset(record.revision for record in self.instances.get(app, ())),
-            rollback_grants=self._spare,
             checked=lambda _: CredentialCheck(at=time.monotonic()),
             told=self._told_of_service,
         )
-        observer = ServiceObserver(
-            settings, self.service_records, EnvFiles(self.service_records.database, self.service_records.vault), around
-        )
+        env = EnvFiles(self.service_records.database, self.service_records.vault)
+        observer = ServiceObserver(settings, self.service_records, env, self, moment)
         observer.follow(services, apps)
         return observer
 
-    def _spare(self, app: str) -> frozenset[str]:
-        learnt = self._history.of(app)
-        pinned = () if learnt.override is None or learnt.override.revision is None else (learnt.override.revision,)
-        return frozenset(bound.grant for back in (*learnt.known_good[:1], *pinned) for bound in back.bindings)
+    def revisions_alive(self, app: str) -> frozenset[str]:
+        """Return the ids of the revisions that an instance of the app runs."""
+        return frozenset(record.revision for record in self.instances.get(app, ()))
+
+    def rollback_grants(self, app: str) -> frozenset[str]:
+        """Return the grants that a revision uses to which the app may go back."""
+        return self._history.of(app).rollback_grants
 
     def _told_of_service(self, name: str) -> "LastReport":
         from reconciler.services.observer import LastReport

@@ -1,7 +1,7 @@
-"""What every file asks for at once in; who gets which name and port out. Nothing chosen collides or waits for itself.
+"""Allocate names and ports over the manifests of all files at once. Nothing allocated collides or depends on itself.
 
-Two that claim the same are both refused, as are all on a circle of `depends_on`, and each keeps what it had. Refusing
-only ever grows, so this ends; and were everything refused, what was in force before would remain, which had neither.
+Two files that claim the same are both refused, as are all on a cycle of `depends_on`, and each keeps what it had. More
+and more is refused, so this ends; were everything refused, what was in force before would remain.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """One file: its newest content, None when that is not to be used, and what is in force from it."""
+    """One file: its newest content, None when that is not to take effect, and what is in force from it."""
 
     proposed: tuple[AppDocument, ...] | None
     in_force: tuple[AppDocument, ...]
@@ -30,7 +30,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """Where leases come from."""
+    """The ports that may be leased."""
 
     range: range
     is_free: Callable[[str, int], bool]
@@ -38,7 +38,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allocation:
-    """Who got what: the apps in force, the leases they and others hold, and why some files keep what they had."""
+    """The apps and services in force, the leases they and others hold, and why some files keep what they had."""
 
     apps: Mapping[str, App]
     leases: Mapping[str, int]
@@ -47,7 +47,7 @@ class Allocation:
 
 
 def allocate(candidates: Mapping[str, Proposal], leases: Mapping[str, int], ports: Ports) -> Allocation:
-    """Decide all names and ports. A lease is kept by its holder; an app without a port gets the lowest free one."""
+    """Allocate all names and ports. A lease stays with its holder; an app without a port gets the lowest free one."""
     refused: dict[str, list[Problem]] = {}
     while True:
         chosen = [
@@ -66,15 +66,15 @@ def allocate(candidates: Mapping[str, Proposal], leases: Mapping[str, int], port
                 else candidate.proposed_services
             )
         ]
-        held, unleased = _leased(chosen, leases, ports, _explicit_ports(candidates))
+        leased, unleased = _leased(chosen, leases, ports, _explicit_ports(candidates))
         names = [*_name_problems(chosen), *_name_problems(services)]
         problems = [*names, *_port_problems(chosen, leases), *_cycle_problems(chosen)] or unleased
         yielding = {file for file, candidate in candidates.items() if candidate.proposed is not None} - refused.keys()
         newly = [problem for problem in problems if problem.file in yielding]
         if not newly:
             found = {file: tuple(problems) for file, problems in refused.items()}
-            asked = {document.name: document.service for document in sorted(services, key=lambda d: d.name)}
-            return Allocation(apps=_apps(chosen, held), leases=held, services=asked, refused=found)
+            desired = {document.name: document.service for document in sorted(services, key=lambda d: d.name)}
+            return Allocation(apps=_apps(chosen, leased), leases=leased, services=desired, refused=found)
         for problem in newly:
             refused.setdefault(problem.file, []).append(problem)
 
@@ -95,7 +95,7 @@ def _name_problems(chosen: Sequence[AppDocument | ServiceDocument]) -> Iterator[
     for name, claimants in claims.items():
         if len(claimants) > 1:
             for document in claimants:
-                others = [_place(other) for other in claimants if other is not document]
+                others = [_location(other) for other in claimants if other is not document]
                 yield _problem(document, "name", f"'{name}' is also claimed by {_listed(others)}")
 
 
@@ -110,26 +110,25 @@ def _port_problems(chosen: list[AppDocument], leases: Mapping[str, int]) -> Iter
         for document in claimants:
             rivals = [other for other in claimants if other is not document and _overlap(document.host, other.host)]
             if rivals:
-                others = [f"'{other.name}' in {_place(other)}" for other in rivals]
+                others = [f"'{other.name}' in {_location(other)}" for other in rivals]
                 yield _problem(document, "port", f"{document.host}:{port} is also claimed by {_listed(others)}")
             elif (holder := holders.get(port, document.name)) != document.name:
                 yield _lease_problem(document, holder, documents.get(holder))
 
 
-def _lease_problem(document: AppDocument, holder: str, held_by: AppDocument | None) -> Problem:
-    where = f" in {_place(held_by)}" if held_by else ", which is being removed"
+def _lease_problem(document: AppDocument, holder: str, leaseholder: AppDocument | None) -> Problem:
+    where = f" in {_location(leaseholder)}" if leaseholder else ", which is being removed"
     return _problem(document, "port", f"{document.port} is leased to '{holder}'{where}; choose another")
 
 
 def _cycle_problems(chosen: list[AppDocument]) -> Iterator[Problem]:
     needs: defaultdict[str, set[str]] = defaultdict(set)
     for document in chosen:
-        if document.depends_on:
-            needs[document.name].update(document.depends_on)
+        needs[document.name].update(document.unleased.depends_on)
     found = cycles(needs)
     for document in chosen:
-        if document.depends_on and document.name in found:
-            message = f"'{document.name}' would wait for itself: {found[document.name]}"
+        if document.unleased.depends_on and document.name in found:
+            message = f"'{document.name}' depends on itself: {found[document.name]}"
             yield _problem(document, "depends_on", message, line=document.depends_on_line)
 
 
@@ -145,25 +144,25 @@ def _explicit_ports(candidates: Mapping[str, Proposal]) -> frozenset[int]:
 def _leased(
     chosen: list[AppDocument], leases: Mapping[str, int], ports: Ports, explicit: frozenset[int]
 ) -> tuple[dict[str, int], list[Problem]]:
-    """The leases with one for every app that asks for no port, and a problem for each app that could get none."""
+    """Return the leases, one for every app that sets no port, and a problem for each app that could get none."""
     with_a_port = {document.name for document in chosen if document.port is not None}
-    held = {name: port for name, port in leases.items() if name not in with_a_port}
+    leased = {name: port for name, port in leases.items() if name not in with_a_port}
     taken = {*explicit, *leases.values()}
     # One walk through the range for each address: what was not free for one app is not for the next.
     walks: defaultdict[str, Iterator[int]] = defaultdict(lambda: iter(ports.range))
     problems = []
     for document in chosen:
-        if document.port is not None or document.name in held:
+        if document.port is not None or document.name in leased:
             continue
         walk = walks[document.host]
         port = next((port for port in walk if port not in taken and ports.is_free(document.host, port)), None)
         if port is None:
             bounds = f"{ports.range.start} to {ports.range.stop - 1}"
-            problems.append(_problem(document, "port", f"no port of the host's range ({bounds}) is free"))
+            problems.append(_problem(document, "port", f"no port in the host's range ({bounds}) is free"))
         else:
-            held[document.name] = port
+            leased[document.name] = port
             taken.add(port)
-    return held, problems
+    return leased, problems
 
 
 def _overlap(one: str, other: str) -> bool:
@@ -171,7 +170,7 @@ def _overlap(one: str, other: str) -> bool:
     return one == other or bool(_EVERY_ADDRESS & {one, other})
 
 
-def _place(document: AppDocument | ServiceDocument) -> str:
+def _location(document: AppDocument | ServiceDocument) -> str:
     return f"{document.manifest}:{document.line}"
 
 

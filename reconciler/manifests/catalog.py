@@ -1,40 +1,30 @@
-"""What the directory shows now, and what was in force, in; what is in force from now on, and why not more, out. Pure.
+"""Merge what the origins of manifests hold now with the catalog in force. Pure.
 
 No desired state is not an empty desired state: what cannot be read or does not parse changes nothing, and what vanishes
-in a suspicious way is believed gone only when it is still gone at a second look.
+in a suspicious way is believed removed only when it is still absent at a second look.
 """
 
 import math
-from collections.abc import Callable, Mapping
+import posixpath
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from reconciler.documents.problem import Problem
 from reconciler.manifests.allocation import Allocation, Ports, Proposal, allocate
 from reconciler.manifests.app_document import AppDocument, HostDefaults
+from reconciler.manifests.origin import Listing, Look, Unreadable
 from reconciler.manifests.parse import Parsed, parse
 from reconciler.manifests.service_document import ServiceDocument
 from reconciler.planning.desired import App, Service
 
-Asked = TypeVar("Asked", App, Service)
+Desired = TypeVar("Desired", App, Service)
+# What an origin's name leads to, by that name.
+Identities: TypeAlias = Mapping[str, tuple[int, int]]
 
 _FEW_APPS = 4
 _MOST_NAMED = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DirectoryContents:
-    """What a look at the directory found: each file's bytes, or why they cannot be had, by absolute path."""
-
-    files: Mapping[str, bytes | str] = field(repr=False)
-    identity: tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DirectoryUnreadable:
-    """A look that found nothing out, and why ("cannot read /x: …")."""
-
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,14 +39,15 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestFile:
-    """One file: what is wrong with its newest content, and what is in force from its last good one."""
+    """One file: its newest content and what is wrong with it, and what is in force from its last good content."""
 
     file: str
+    origin: str
     problems: tuple[Problem, ...] = ()
     in_force: tuple[AppDocument, ...] = field(default=(), repr=False)
     services_in_force: tuple[ServiceDocument, ...] = field(default=(), repr=False)
     last_good: bytes | None = field(default=None, repr=False)
-    seen: bytes | str = field(default="", repr=False)
+    content: bytes | str = field(default="", repr=False)
     parsed: Parsed = field(default_factory=Parsed, repr=False)
 
     @property
@@ -66,13 +57,16 @@ class ManifestFile:
 
     @property
     def all_names(self) -> tuple[str, ...]:
-        """The same and the services, told apart."""
+        """The apps and the services in force from this file, told apart."""
         return (*self.names, *(f"service {document.name}" for document in self.services_in_force))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
-    """All that is asked of this host. `held` says until when (monotonic) a file's loss of apps is not believed."""
+    """The desired state of this host, and where it comes from.
+
+    `pending_removals` says until when (monotonic) a file's loss of apps is not believed.
+    """
 
     apps: Mapping[str, App] = field(default_factory=dict)
     services: Mapping[str, Service] = field(default_factory=dict)
@@ -80,159 +74,220 @@ class Catalog:
     leases: Mapping[str, int] = field(default_factory=dict)
     notice: str | None = None
     recheck_at: float | None = None
-    identity: tuple[int, int] | None = None
-    held: Mapping[str, float] = field(default_factory=dict)
+    identities: Identities = field(default_factory=dict)
+    pending_removals: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def restored(
-        cls,
-        last_good: Mapping[str, bytes],
-        leases: Mapping[str, int],
-        identity: tuple[int, int] | None,
-        host: HostDefaults,
+        cls, last_good: Mapping[str, bytes], leases: Mapping[str, int], identities: Identities, host: HostDefaults
     ) -> "Catalog":
-        """The catalog as it was before a restart of the daemon, from what was kept of it."""
+        """Return the catalog as it was before a restart of the daemon, from what was stored of it."""
         files = {}
         for file, content in sorted(last_good.items()):
             parsed = parse(file, content, host)
             files[file] = ManifestFile(
                 file=file,
+                origin=origin_of(file, identities),
                 problems=parsed.problems,
                 in_force=parsed.apps,
                 services_in_force=parsed.services,
                 last_good=content,
-                seen=content,
+                content=content,
                 parsed=parsed,
             )
-        candidates = {
-            file: Proposal(proposed=None, in_force=entry.in_force, services_in_force=entry.services_in_force)
-            for file, entry in files.items()
-        }
-        settled = allocate(candidates, leases, Ports(range=range(0), is_free=lambda _, __: False))
-        return cls(apps=settled.apps, services=settled.services, files=files, leases=leases, identity=identity)
+        proposals = {file: _in_force(entry) for file, entry in files.items()}
+        allocation = allocate(proposals, leases, Ports(range=range(0), is_free=lambda _, __: False))
+        return cls(
+            apps=allocation.apps, services=allocation.services, files=files, leases=leases, identities=identities
+        )
 
     @property
     def is_at_rest(self) -> bool:
-        """True when the same look at the same directory would come to the same at any time."""
-        return self.notice is None and not self.held and not any(entry.problems for entry in self.files.values())
+        """True when the same looks at the same origins would come to the same at any time."""
+        unproblematic = not any(entry.problems for entry in self.files.values())
+        return self.notice is None and not self.pending_removals and unproblematic
 
     def without_lease(self, name: str) -> "Catalog":
-        """The same, with the port of a removed app free for others. An app in force keeps its lease."""
+        """Return the catalog with the port of a removed app free for others. An app in force keeps its lease."""
         if name in self.apps:
             return self
         return replace(self, leases={holder: port for holder, port in self.leases.items() if holder != name})
 
 
-def review(previous: Catalog, look: DirectoryContents | DirectoryUnreadable, rules: Rules, now: float) -> Catalog:
-    """What is in force after this look; `now` and `look_again_at` are on one monotonic clock."""
-    if isinstance(look, DirectoryUnreadable):
-        notice = f"{look.reason}; nothing is stopped until it can be read"
-        # Time spent blind is no proof that anything is gone.
-        held = dict.fromkeys(previous.held, math.inf)
-        return replace(previous, notice=notice, recheck_at=None, held=held)
-    read = {file: _read(previous.files.get(file), file, seen, rules.host) for file, seen in look.files.items()}
-    settled, missing, held = _settle(previous, read, look.identity, rules, now)
-    kept = {file: previous.files[file] for file in held if file not in read}
+def origin_of(file: str, origins: Iterable[str]) -> str:
+    """Return the origin whose file this is; a file of none of these is of the directory it is in."""
+    found = [origin for origin in origins if file.startswith(f"{origin}/")]
+    return max(found, key=len, default=posixpath.dirname(file))
+
+
+def review(previous: Catalog, looks: Sequence[Look], rules: Rules, now: float) -> Catalog:
+    """Return what is in force after a look at every origin; `now` and `recheck_at` are on one monotonic clock."""
+    listings = [look for look in looks if isinstance(look, Listing)]
+    notices = [
+        f"{look.reason}; nothing is stopped until it can be read" for look in looks if isinstance(look, Unreadable)
+    ]
+    if not listings:
+        # Time in which nothing can be read is no proof that anything was removed.
+        pending = dict.fromkeys(previous.pending_removals, math.inf)
+        return replace(previous, notice="; ".join(notices) or None, recheck_at=None, pending_removals=pending)
+    read = {
+        file: _read(previous.files.get(file), listing.origin, file, content, rules.host)
+        for listing in listings
+        for file, content in listing.files.items()
+    }
+    unseen = _unseen(previous, read, looks)
+    identities = _identities(previous, looks)
+    allocation, missing, pending = _Review(
+        previous=previous, read=read, unseen=unseen, identities=identities, rules=rules, now=now
+    ).allocation()
+    kept = {file: previous.files[file] for file in pending if file not in read}
+    entries = {file: _entry(entry, allocation, is_pending=file in pending) for file, entry in {**read, **kept}.items()}
+    if pending:
+        notices.append(_notice(missing & _names(allocation), allocation, rules))
     return Catalog(
-        apps={name: _same(previous.apps.get(name), app) for name, app in settled.apps.items()},
-        services={name: _same(previous.services.get(name), asked) for name, asked in settled.services.items()},
-        files={file: _entry(entry, settled, is_held=file in held) for file, entry in sorted({**read, **kept}.items())},
-        leases=settled.leases,
-        notice=_notice(missing & _names(settled), settled, rules) if held else None,
-        recheck_at=min(held.values(), default=None),
-        identity=look.identity,
-        held=held,
+        apps={name: _same(previous.apps.get(name), app) for name, app in allocation.apps.items()},
+        services={name: _same(previous.services.get(name), service) for name, service in allocation.services.items()},
+        files=dict(sorted({**entries, **unseen}.items())),
+        leases=allocation.leases,
+        notice="; ".join(notices) or None,
+        recheck_at=min(pending.values(), default=None),
+        identities=identities,
+        pending_removals={**pending, **dict.fromkeys(previous.pending_removals.keys() & unseen.keys(), math.inf)},
     )
 
 
-def _read(before: ManifestFile | None, file: str, seen: bytes | str, host: HostDefaults) -> ManifestFile:
-    """The file with its newest content, which is not in force yet."""
-    if before is not None and before.seen == seen:
-        return replace(before, problems=before.parsed.problems)
-    if isinstance(seen, str):
-        parsed = Parsed(problems=(Problem(file=file, line=1, column=1, path="", message=seen),))
+def _read(
+    before: ManifestFile | None, origin: str, file: str, content: bytes | str, host: HostDefaults
+) -> ManifestFile:
+    """Return the file with its newest content, which is not in force yet."""
+    if before is not None and before.content == content:
+        return replace(before, origin=origin, problems=before.parsed.problems)
+    if isinstance(content, str):
+        parsed = Parsed(problems=(Problem(file=file, line=1, column=1, path="", message=content),))
     else:
-        parsed = parse(file, seen, host)
-    return replace(before or ManifestFile(file=file), seen=seen, parsed=parsed, problems=parsed.problems)
+        parsed = parse(file, content, host)
+    before = before or ManifestFile(file=file, origin=origin)
+    return replace(before, origin=origin, content=content, parsed=parsed, problems=parsed.problems)
 
 
-def _settle(
-    previous: Catalog, read: Mapping[str, ManifestFile], identity: tuple[int, int], rules: Rules, now: float
-) -> tuple[Allocation, frozenset[str], dict[str, float]]:
-    """Who gets what, the names that would be gone, and the files that keep theirs for now, with the time until then."""
-    file_of = {name: file for file, entry in previous.files.items() for name in entry.all_names}
-    ports = Ports(range=rules.ports, is_free=rules.is_free)
-    held: dict[str, float] = {}
-    missing: frozenset[str] = frozenset()
-    while True:
-        settled = allocate(_candidates(previous, read, held), previous.leases, ports)
-        missing |= _names(previous) - _names(settled)
-        lost = {name: file_of[name] for name in missing if name in file_of}
-        more = _held(previous, lost, identity, rules, now)
-        if more.keys() <= held.keys():
-            return settled, missing, held
-        held |= more
+def _unseen(previous: Catalog, read: Mapping[str, ManifestFile], looks: Sequence[Look]) -> dict[str, ManifestFile]:
+    """Return the files of origins that cannot be read.
 
-
-def _candidates(previous: Catalog, read: Mapping[str, ManifestFile], held: Mapping[str, float]) -> dict[str, Proposal]:
-    files = {**read, **{file: previous.files[file] for file in held if file not in read}}
+    A file of an origin that is there no more is one of these as long as any origin cannot be read: it may be there now.
+    """
+    blind = {look.origin for look in looks if isinstance(look, Unreadable)}
+    readable = {look.origin for look in looks} - blind
     return {
-        file: Proposal(
-            proposed=None if entry.parsed.problems or file in held else entry.parsed.apps,
-            in_force=entry.in_force,
-            proposed_services=entry.parsed.services,
-            services_in_force=entry.services_in_force,
-        )
-        for file, entry in sorted(files.items())
+        file: entry
+        for file, entry in previous.files.items()
+        if blind and file not in read and entry.origin not in readable
     }
 
 
-def _held(
-    previous: Catalog, lost: Mapping[str, str], identity: tuple[int, int], rules: Rules, now: float
-) -> dict[str, float]:
-    """Of the files that lost apps or services, those for which that is not believed yet."""
-    moved = previous.identity is not None and identity != previous.identity
-    files = set(lost.values())
-    waiting = {file: until for file, until in previous.held.items() if file in files}
-    newly = [name for name, file in lost.items() if file not in waiting]
-    asked = len(_names(previous))
-    at_once = asked > _FEW_APPS and 2 * len(newly) > asked
-    pending = any(until > now for until in waiting.values())
-    held = {}
-    for file in files:
-        until = waiting.get(file, math.inf if at_once or pending else now)
-        if moved or until == math.inf:
-            held[file] = now + rules.prune_after_s
-        elif until > now:
-            held[file] = until
-    return held
+def _identities(previous: Catalog, looks: Sequence[Look]) -> Identities:
+    """Return what every origin led to when it was last read; of origins that are there no more, nothing is known."""
+    found = {look.origin: look.identity for look in looks if isinstance(look, Listing)}
+    if len(found) == len(looks):
+        return found
+    return {**previous.identities, **found}
 
 
-def _entry(entry: ManifestFile, settled: Allocation, *, is_held: bool) -> ManifestFile:
-    refused = settled.refused.get(entry.file, ())
-    if refused or is_held or entry.parsed.problems or isinstance(entry.seen, str):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Review:
+    """One review: what was in force, the files that were read and those that could not be, and when that was."""
+
+    previous: Catalog
+    read: Mapping[str, ManifestFile]
+    unseen: Mapping[str, ManifestFile]
+    identities: Identities
+    rules: Rules
+    now: float
+
+    def allocation(self) -> tuple[Allocation, frozenset[str], dict[str, float]]:
+        """Return the allocation, the names that would be removed, and the files that keep theirs, until when.
+
+        A file that keeps its names may refuse another, so that more would be removed: repeat until nothing is added.
+        """
+        file_of = {name: file for file, entry in self.previous.files.items() for name in entry.all_names}
+        ports = Ports(range=self.rules.ports, is_free=self.rules.is_free)
+        pending: dict[str, float] = {}
+        missing: frozenset[str] = frozenset()
+        while True:
+            allocation = allocate(self._proposals(pending), self.previous.leases, ports)
+            missing |= _names(self.previous) - _names(allocation)
+            more = self._pending({name: file_of[name] for name in missing if name in file_of})
+            if more.keys() <= pending.keys():
+                return allocation, missing, pending
+            pending |= more
+
+    def _proposals(self, pending: Mapping[str, float]) -> dict[str, Proposal]:
+        kept = {file: self.previous.files[file] for file in pending if file not in self.read}
+        return {
+            file: _in_force(entry)
+            if entry.parsed.problems or file in pending or file in self.unseen
+            else replace(_in_force(entry), proposed=entry.parsed.apps, proposed_services=entry.parsed.services)
+            for file, entry in sorted({**self.read, **self.unseen, **kept}.items())
+        }
+
+    def _pending(self, lost: Mapping[str, str]) -> dict[str, float]:
+        """Return, of the files that lost apps or services, those for which that is not believed yet."""
+        lost_of: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        for name, file in lost.items():
+            lost_of[self.previous.files[file].origin][name] = file
+        return {file: until for origin, names in lost_of.items() for file, until in self._of_origin(origin, names)}
+
+    def _of_origin(self, origin: str, lost: Mapping[str, str]) -> Iterator[tuple[str, float]]:
+        """Yield the files of one origin whose loss is not believed yet, with the time until then.
+
+        That is so when the origin was replaced, and when it loses most of its names at once.
+        """
+        identity = self.previous.identities.get(origin)
+        moved = identity is not None and self.identities.get(origin) != identity
+        size = sum(len(entry.all_names) for entry in self.previous.files.values() if entry.origin == origin)
+        files = set(lost.values())
+        waiting = {file: until for file, until in self.previous.pending_removals.items() if file in files}
+        newly = [name for name, file in lost.items() if file not in waiting]
+        at_once = size > _FEW_APPS and 2 * len(newly) > size
+        unsettled = any(until > self.now for until in waiting.values())
+        for file in files:
+            until = waiting.get(file, math.inf if at_once or unsettled else self.now)
+            if moved or until == math.inf:
+                yield file, self.now + self.rules.prune_after_s
+            elif until > self.now:
+                yield file, until
+
+
+def _in_force(entry: ManifestFile) -> Proposal:
+    """Return the proposal to leave a file as it is."""
+    return Proposal(proposed=None, in_force=entry.in_force, services_in_force=entry.services_in_force)
+
+
+def _entry(entry: ManifestFile, allocation: Allocation, *, is_pending: bool) -> ManifestFile:
+    refused = allocation.refused.get(entry.file, ())
+    if refused or is_pending or entry.parsed.problems or isinstance(entry.content, str):
         return replace(entry, problems=(*entry.parsed.problems, *refused))
     return replace(
         entry,
         problems=(),
         in_force=entry.parsed.apps,
         services_in_force=entry.parsed.services,
-        last_good=entry.seen,
+        last_good=entry.content,
     )
 
 
-def _same(before: Asked | None, after: Asked) -> Asked:
+def _same(before: Desired | None, after: Desired) -> Desired:
+    """Return the very object from before when nothing changed."""
     return before if before is not None and before == after else after
 
 
-def _names(asked: Catalog | Allocation) -> frozenset[str]:
-    """All that is asked for by name, services told apart from apps."""
-    return frozenset((*asked.apps, *(f"service {name}" for name in asked.services)))
+def _names(desired: Catalog | Allocation) -> frozenset[str]:
+    """Return all that is desired by name, services told apart from apps."""
+    return frozenset((*desired.apps, *(f"service {name}" for name in desired.services)))
 
 
-def _notice(kept: frozenset[str], settled: Allocation, rules: Rules) -> str:
-    names, in_force = sorted(kept), len(_names(settled))
-    what = "apps and services" if settled.services else "apps"
+def _notice(kept: frozenset[str], allocation: Allocation, rules: Rules) -> str:
+    names, in_force = sorted(kept), len(_names(allocation))
+    what = "apps and services" if allocation.services else "apps"
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     shown = ", ".join(names[:_MOST_NAMED]) + more
     return (

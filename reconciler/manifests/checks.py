@@ -1,7 +1,4 @@
-"""A document's tree and its app's name in; what is wrong with it beyond its schema out.
-
-Addresses, environment names, and durations that make sense alone and fit together.
-"""
+"""Check a document beyond its schema: addresses, environment names, bindings, and durations that fit together."""
 
 import ipaddress
 from collections.abc import Iterator, Mapping
@@ -30,34 +27,34 @@ _DURATIONS: tuple[tuple[str, ...], ...] = (
     ("crash", "cap"),
     ("crash", "good_run"),
 )
-# No probation is a choice; no patience would answer 503 whenever an app wakes.
-_MAY_BE_NOTHING = frozenset({("probation",), ("grace",)})
-# A check takes a worker away from the app's own requests: more often it costs more than it tells.
+# An app may do without probation; without patience it would answer 503 whenever it wakes.
+_MAY_BE_ZERO = frozenset({("probation",), ("grace",)})
+# A probe takes a worker away from the app's own requests.
 _SHORTEST_INTERVAL_S = 1.0
 _ORDERED: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("crash", "first"), ("crash", "cap")),
     (("health", "timeout"), ("health", "start_timeout")),
 )
-_NEED_A_PATH = ("host", "interval", "timeout", "failures")
-_HEALTH = frozenset((*_NEED_A_PATH, "path", "start_timeout"))
+_REQUIRE_PATH = ("host", "interval", "timeout", "failures")
+_HEALTH = frozenset((*_REQUIRE_PATH, "path", "start_timeout"))
 
 
 def app_problems(file: str, tree: Node, name: str) -> Iterator[Problem]:
-    """What is wrong with a document beyond its schema."""
+    """Yield what is wrong with an app's document beyond its schema."""
     for path, message in _app_problems(tree, name):
         node = tree.at(path)
         yield Problem(file=file, line=node.line, column=node.column, path=dotted(path), message=message)
 
 
 def service_problems(file: str, tree: Node) -> Iterator[Problem]:
-    """The same for a document of kind service."""
+    """Yield what is wrong with a document of kind service beyond its schema."""
     if message := _duration_problem(tree, ("grace",)):
         node = tree.at(("grace",))
         yield Problem(file=file, line=node.line, column=node.column, path="grace", message=message)
 
 
 def variables(tree: Node) -> Iterator[tuple[str, Node]]:
-    """The names of the environment's variables with their values."""
+    """Return the names of the environment's variables with their values."""
     env = tree.given("env")
     return ((name, env.parts[name]) for name in env.keys) if env else iter(())
 
@@ -86,24 +83,24 @@ def _health_problems(tree: Node) -> Iterator[tuple[Path, str]]:
     # An unknown field is reported as such, and may well be a misspelt path.
     if health is None or "path" in health.keys or not health.keys.keys() <= _HEALTH:
         return
-    for field in _NEED_A_PATH:
+    for field in _REQUIRE_PATH:
         if field in health.keys:
-            yield ("health", field), "needs health.path"
+            yield ("health", field), "requires health.path"
 
 
 def _service_problems(tree: Node) -> Iterator[tuple[Path, str]]:
-    """Two bindings of one service, or of one name, could not be told apart."""
+    """Yield bindings of one service, or of one name, which could not be told apart."""
     services = tree.given("services")
     seen: set[tuple[str, str]] = set()
     for index, part in services.parts.items() if services else ():
-        asked = part.value if isinstance(part.value, dict) else {"name": part.value}
-        name = str(asked.get("name"))
-        called = str(asked.get("binding_name") or name)
+        given = part.value if isinstance(part.value, dict) else {"name": part.value}
+        name = str(given.get("name"))
+        label = str(given.get("binding_name") or name)
         if ("service", name) in seen:
-            yield ("services", index), f"binds '{name}' a second time"
-        elif ("binding", called) in seen:
-            yield ("services", index), f"'{called}' is also what another binding is called"
-        seen |= {("service", name), ("binding", called)}
+            yield ("services", index), f"binds '{name}' twice"
+        elif ("binding", label) in seen:
+            yield ("services", index), f"another binding has the name '{label}', too"
+        seen |= {("service", name), ("binding", label)}
 
 
 def _dependency_problems(tree: Node, name: str) -> Iterator[tuple[Path, str]]:
@@ -121,10 +118,10 @@ def _duration_problem(tree: Node, path: tuple[str, ...]) -> str:
         seconds = duration_s(str(node.written))
     except ValueError as error:
         return str(error)
-    if seconds == 0 and path not in _MAY_BE_NOTHING:
-        return "must be longer than nothing"
+    if seconds == 0 and path not in _MAY_BE_ZERO:
+        return "must be positive"
     if path == ("health", "interval") and seconds < _SHORTEST_INTERVAL_S:
-        return f"must be {_SHORTEST_INTERVAL_S:g}s at least"
+        return f"must be at least {_SHORTEST_INTERVAL_S:g}s"
     return ""
 
 

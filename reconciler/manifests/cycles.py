@@ -1,6 +1,6 @@
-"""Names with the names each needs in; for every name that would wait for itself, the way round out, in words. Pure.
+"""Find the names that depend on themselves, and describe a cycle of dependencies through each. Pure.
 
-Quick however tangled they are: manifests may hold anything.
+Quick however tangled the graph is: manifests may hold anything.
 """
 
 from collections import defaultdict, deque
@@ -13,44 +13,44 @@ _Graph: TypeAlias = Mapping[str, list[str]]
 
 
 def cycles(needs: Mapping[str, Collection[str]]) -> dict[str, str]:
-    """For each name on a circle such a circle, as one goes through it from there.
+    """Return, for each name on a cycle, a cycle through it that begins there.
 
-    >>> circles({"api": ["worker"], "worker": ["api"], "shop": ["api"]})
+    >>> cycles({"api": ["worker"], "worker": ["api"], "shop": ["api"]})
     {'api': 'api → worker → api', 'worker': 'worker → api → worker'}
     """
-    # A name that needs nothing, or that nobody knows, is on no circle.
+    # A name that needs nothing, or that is not defined, is on no cycle.
     graph = {name: sorted(other for other in others if needs.get(other)) for name, others in sorted(needs.items())}
     found: dict[str, str] = {}
-    for knot in _strong_components(graph):
-        inside = {name: [other for other in graph[name] if other in knot] for name in sorted(knot)}
-        hub = min(knot)
+    for component in _strong_components(graph):
+        inside = {name: [other for other in graph[name] if other in component] for name in sorted(component)}
+        hub = min(component)
         after, before = _hops(hub, _reversed(inside)), _hops(hub, inside)
         for name in inside:
             if name not in found:
-                circle = _short(name, inside) or _cycle(name, hub, after, before)
-                found |= {member: _told(circle, at) for at, member in enumerate(circle) if member not in found}
+                cycle = _short(name, inside) or _cycle(name, hub, after, before)
+                found |= {member: _described(cycle, at) for at, member in enumerate(cycle) if member not in found}
     return found
 
 
 def _strong_components(graph: _Graph) -> Iterator[frozenset[str]]:
-    """The largest groups of several names in which each is reached from each; Kosaraju's way to find them."""
+    """Yield the largest groups of several names in which each is reached from each (Kosaraju's algorithm)."""
     backwards = _reversed(graph)
     left = set(graph)
     for root in reversed(list(_finished(graph))):
         if root not in left:
             continue
         left.discard(root)
-        knot = [root]
-        for name in knot:
+        component = [root]
+        for name in component:
             more = [other for other in backwards[name] if other in left]
             left.difference_update(more)
-            knot += more
-        if len(knot) > 1:
-            yield frozenset(knot)
+            component += more
+        if len(component) > 1:
+            yield frozenset(component)
 
 
 def _finished(graph: _Graph) -> Iterator[str]:
-    """Every name, after all that can only be reached through it."""
+    """Yield every name after all that can only be reached through it."""
     seen: set[str] = set()
     for root in graph:
         trail = [(root, iter(graph[root]))] if root not in seen else []
@@ -75,7 +75,7 @@ def _reversed(graph: _Graph) -> _Graph:
 
 
 def _hops(hub: str, graph: _Graph, most: int | None = None) -> dict[str, str]:
-    """For each name that is reached from the hub, the hub too, the one before it on the shortest way.
+    """Return, for each name reached from the hub, itself included, the name before it on the shortest path.
 
     With `most`, about as many of the nearest.
     """
@@ -91,36 +91,36 @@ def _hops(hub: str, graph: _Graph, most: int | None = None) -> dict[str, str]:
 
 
 def _short(name: str, graph: _Graph) -> list[str]:
-    """The shortest circle through a name, nothing when it is none of the nearest that it comes by."""
+    """Return the shortest cycle through a name, nothing when that leads further than to the nearest names."""
     before = _hops(name, graph, _NEARBY)
     return [name, *reversed(_until(name, name, before))] if name in before else []
 
 
 def _cycle(name: str, hub: str, after: Mapping[str, str], before: Mapping[str, str]) -> list[str]:
-    """The way from the name to the hub and back, without the detours that meet themselves."""
+    """Return the path from the name to the hub and back, without the detours that come back to where they began."""
     there = [name, *_until(hub, name, after)]
     back = [hub, *reversed(_until(hub, name, before))] if name != hub else []
-    place: dict[str, int] = {}
-    circle: list[str] = []
+    index: dict[str, int] = {}
+    cycle: list[str] = []
     for step in [*there, *back]:
-        for dropped in circle[place[step] :] if step in place else ():
-            del place[dropped]
-            circle.pop()
-        place[step] = len(circle)
-        circle.append(step)
-    return circle
+        for dropped in cycle[index[step] :] if step in index else ():
+            del index[dropped]
+            cycle.pop()
+        index[step] = len(cycle)
+        cycle.append(step)
+    return cycle
 
 
 def _until(hub: str, name: str, hops: Mapping[str, str]) -> list[str]:
-    """The names between a name and the hub."""
+    """Return the names between a name and the hub."""
     between = []
     while (name := hops[name]) != hub:
         between.append(name)
     return between
 
 
-def _told(circle: list[str], start: int) -> str:
-    size = len(circle)
-    shown = [circle[(start + step) % size] for step in range(min(size, _MOST_NAMED))]
+def _described(cycle: list[str], start: int) -> str:
+    size = len(cycle)
+    shown = [cycle[(start + step) % size] for step in range(min(size, _MOST_NAMED))]
     more = [f"… ({size - _MOST_NAMED} more)"] if size > _MOST_NAMED else []
-    return " → ".join([*shown, *more, circle[start]])
+    return " → ".join([*shown, *more, cycle[start]])

@@ -1,7 +1,7 @@
-"""A directory of manifests and a watch in; a call when it is time to look, and the look itself, out.
+"""Watch a directory of manifests, and say when to look at it.
 
-A file that arrives whole is looked at now. One that is still being written, or has just gone (editors replace a file by
-moving it away first), is taken as it last was until it has been quiet for a while. Other files do not wait for it.
+A file that arrives complete is read now. One that is still being written, or was just removed (editors replace a file
+by moving it away first), counts as it last was until it has been quiet for a while. Other files do not wait for it.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.linux.inotify import Change, Watch, Watched, WatchProblem
-from reconciler.manifests.catalog import DirectoryContents, DirectoryUnreadable
+from reconciler.manifests.origin import Look
 from reconciler.manifests.reader import ReadCache, is_manifest, read_directory
 
 # As many as the kernel follows.
@@ -28,18 +28,18 @@ class _Waiting:
 
 
 class Directory:
-    """The manifests directory, wherever its path leads at the moment: it may be missing, replaced, or behind links.
+    """A manifests directory, wherever its path leads at the moment: it may be missing, replaced, or behind links.
 
-    `changed` is called on the loop when a `look` is due. Times lost to a watch that does not work are the caller's
-    to make up for by looking now and then: `problem` says so.
+    `look_now` is set on the loop when a `look` is due. Changes lost to a watch that does not work are the caller's to
+    find by looking now and then: `problem` says so.
     """
 
     def __init__(
-        self, path: str, watch: Watch, changed: Callable[[], None], quiet_s: float = 0.5, longest_s: float = 5.0
+        self, path: str, watch: Watch, look_now: asyncio.Event, quiet_s: float = 0.5, longest_s: float = 5.0
     ) -> None:
-        self.path = os.path.abspath(path)  # noqa: PTH100  # resolve() follows the links that are to be watched
+        self.name = os.path.abspath(path)  # noqa: PTH100  resolve() follows the links that are to be watched
         self._watch = watch
-        self._changed = changed
+        self._look_now = look_now
         self._quiet_s = quiet_s
         self._longest_s = longest_s
         self._memo = ReadCache()
@@ -54,36 +54,36 @@ class Directory:
         """Why changes may go unseen until the next look, None when they will not."""
         return next((watched.problem for watched in self._watched.values() if watched.problem), None)
 
-    async def look(self) -> DirectoryContents | DirectoryUnreadable:
-        """What the directory holds now. One look at a time."""
+    async def look(self) -> Look:
+        """Return what the directory holds now. One look at a time."""
         # First the watch, then the look: what happens between the two is seen twice rather than never.
         self.rewatch()
-        found = await asyncio.to_thread(read_directory, self.path, self._memo, frozenset(self._waiting))
+        found = await asyncio.to_thread(read_directory, self.name, self._memo, frozenset(self._waiting))
         self.rewatch()
         return found
 
     def rewatch(self) -> None:
-        """Watch what the path leads through now; a directory that is not the one watched before is news."""
+        """Watch what the path leads through now; another directory than the one watched before is due for a look."""
         if self._closed:
             return
-        places = _places(self.path)
+        folders = _folders(self.name)
         stale = [
             folder
             for folder, watched in self._watched.items()
-            if watched.problem or places.get(folder) != self._watched_as[folder]
+            if watched.problem or folders.get(folder) != self._watched_as[folder]
         ]
         for folder in stale:
             self._watched.pop(folder).close()
         was_watching = bool(self._watched_as)
-        for folder in places.keys() - self._watched.keys():
-            names = places[folder][1]
+        for folder in folders.keys() - self._watched.keys():
+            names = folders[folder][1]
             self._watched[folder] = self._watch.folder(folder, self._on_change(folder), _all_but(names))
             if was_watching and not self._watched[folder].problem:
-                self._changed()
-        self._watched_as = places
+                self._look_now.set()
+        self._watched_as = folders
 
     def close(self) -> None:
-        """Watch no longer and call no more."""
+        """Stop watching."""
         self._closed = True
         if self._timer:
             self._timer.cancel()
@@ -91,22 +91,22 @@ class Directory:
             watched.close()
 
     def _on_change(self, folder: str) -> Callable[[Change], None]:
-        return self._inside if folder == self.path else self._above
+        return self._inside if folder == self.name else self._above
 
     def _above(self, _: Change) -> None:
-        """A step of the path itself was replaced: what it leads to now is whole or is not."""
-        self._changed()
+        """Make a look due: a step of the path itself was replaced."""
+        self._look_now.set()
 
     def _inside(self, change: Change) -> None:
         if not change.name:
-            self._changed() if change.complete else self._wait_for("")
+            self._look_now.set() if change.complete else self._wait_for("")
         elif not is_manifest(change.name):
             # Not a manifest, but perhaps the directory or link behind one.
             if change.complete:
                 self._wait_for("")
         elif change.complete and not change.gone:
             self._waiting.pop(change.name, None)
-            self._changed()
+            self._look_now.set()
         else:
             self._wait_for(change.name)
 
@@ -129,19 +129,19 @@ class Directory:
         now = asyncio.get_running_loop().time() + 0.001
         self._waiting = {name: waiting for name, waiting in self._waiting.items() if self._due(waiting) > now}
         self._arm()
-        self._changed()
+        self._look_now.set()
 
     def _due(self, waiting: _Waiting) -> float:
         return min(waiting.last + self._quiet_s, waiting.first + self._longest_s)
 
 
 def _all_but(names: frozenset[str]) -> Callable[[str], bool]:
-    """What to ignore in a folder of which only these names matter; no names: everything matters."""
+    """Return what to ignore in a folder of which only these names matter; no names: everything matters."""
     return lambda name: bool(names) and name not in names
 
 
-def _places(path: str) -> dict[str, tuple[tuple[int, int], frozenset[str]]]:
-    """The folders to watch for one path, with their identity and the names in them that matter (none: all).
+def _folders(path: str) -> dict[str, tuple[tuple[int, int], frozenset[str]]]:
+    """Return the folders to watch for one path, with their identity and the names in them that matter (none: all).
 
     These are the directory itself, the folder it is in, and the folder of every symbolic link on the way; where the
     path ends early, the last folder that exists.
@@ -152,13 +152,13 @@ def _places(path: str) -> dict[str, tuple[tuple[int, int], frozenset[str]]]:
         if todo is None:
             break
         todo = _step(todo, names)
-    places = {}
+    folders = {}
     for folder, wanted in names.items():
         if identity := _identity(folder):
-            places[folder] = (identity, frozenset(wanted))
+            folders[folder] = (identity, frozenset(wanted))
     if identity := _identity(path):
-        places[path] = (identity, frozenset())
-    return places
+        folders[path] = (identity, frozenset())
+    return folders
 
 
 def _step(path: Path, names: dict[str, set[str]]) -> Path | None:

@@ -1,4 +1,4 @@
-"""The `gunicorn` field in; a problem out for each setting that the daemon owns, with what to use instead.
+"""Check the `gunicorn` field for settings that the daemon owns, and say what to use instead.
 
 Which other settings exist depends on each app's own gunicorn, so their names are not checked here.
 """
@@ -28,7 +28,7 @@ OWNED: Mapping[str, str] = {
     "raw_env": "use the field 'env'",
     "wsgi_app": "use the field 'entrypoint'",
     "paste": "use the field 'entrypoint'",
-    "chdir": "the daemon runs each release in its own directory; use the field 'path'",
+    "chdir": "the daemon runs each build in its own directory; use the field 'path'",
     **dict.fromkeys(("errorlog", "logconfig", "logconfig_dict", "logconfig_json", "capture_output"), _LOGS),
     "accesslog": _ACCESS,
     **dict.fromkeys(("daemon", "pidfile", "user", "group", "initgroups", "config"), _PROCESS),
@@ -44,7 +44,7 @@ OWNED: Mapping[str, str] = {
 
 
 def owned_settings(file: str, tree: Node) -> list[Problem]:
-    """One problem for each of gunicorn's settings in the document that the daemon decides."""
+    """Return a problem for each of gunicorn's settings in the document that the daemon owns."""
     settings = tree.parts.get("gunicorn")
     keys = settings.keys if settings else {}
     return [

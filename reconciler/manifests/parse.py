@@ -1,12 +1,12 @@
-"""One manifest file's bytes in; the apps it asks for and everything that is wrong with it out.
+"""Parse one manifest file into the apps and services it defines, or into everything that is wrong with it.
 
-Pure: nothing is opened, and what the documents point at need not exist. A file with a problem asks for nothing.
+Pure: nothing is opened, and what the documents name need not exist. A file with a problem defines nothing.
 """
 
 import posixpath
-import re
 from dataclasses import dataclass, replace
 
+from reconciler.documents.names import is_name, name_from
 from reconciler.documents.problem import Problem, one_line
 from reconciler.documents.schema_checks import MOST_PROBLEMS, problems_of, shown
 from reconciler.documents.text import text_of
@@ -16,13 +16,10 @@ from reconciler.manifests.checks import app_problems, service_problems
 from reconciler.manifests.gunicorn_settings import owned_settings
 from reconciler.manifests.service_document import ServiceDocument, service_of
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_LONGEST_NAME = 63
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """What a file asks for: nothing when there are problems."""
+    """The apps and services of a file; none when there are problems."""
 
     apps: tuple[AppDocument, ...] = ()
     services: tuple[ServiceDocument, ...] = ()
@@ -30,7 +27,7 @@ class Parsed:
 
 
 def parse(file: str, content: bytes, host: HostDefaults) -> Parsed:
-    """Read the manifest `content` of `file`, an absolute path, to which its relative paths are relative."""
+    """Parse the `content` of `file`, to whose directory its relative paths are relative."""
     text = text_of(file, content)
     if isinstance(text, Problem):
         return Parsed(problems=(text,))
@@ -74,18 +71,14 @@ def _name_problems(file: str, tree: Node, default_name: str | None) -> list[Prob
     name = tree.parts["name"].value if given else default_name
     if name is None and not given:
         return [_problem(file, tree, "name", "is required in a file of several documents")]
-    if not isinstance(name, str) or _NAME.fullmatch(name):
+    if not isinstance(name, str) or is_name(name):
         return []
     expected = "expected at most 63 lower-case letters, digits and inner hyphens"
-    proposed = _proposed(name)
+    proposed = name_from(name)
     hint = f"; for example '{proposed}'" if proposed else ""
     if given:
         return [_problem(file, tree.parts["name"], "name", f"{expected}, not {shown(name)}{hint}")]
-    return [_problem(file, tree, "name", f"the file's name makes no app name ({expected}); add 'name'{hint}")]
-
-
-def _proposed(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_LONGEST_NAME].strip("-")
+    return [_problem(file, tree, "name", f"the file's name cannot be the app's name ({expected}); add 'name'{hint}")]
 
 
 def _name(tree: Node, default_name: str | None) -> str:
@@ -97,7 +90,7 @@ def _first(file: str, problems: list[Problem]) -> tuple[Problem, ...]:
     ordered = [replace(problem, message=one_line(problem.message)) for problem in ordered[: MOST_PROBLEMS + 1]]
     if len(ordered) <= MOST_PROBLEMS:
         return tuple(ordered)
-    more = _problem(file, None, "", "has more problems than these; mend them first")
+    more = _problem(file, None, "", f"has more than {MOST_PROBLEMS} problems; fix these first")
     return (*ordered[:MOST_PROBLEMS], more)
 
 

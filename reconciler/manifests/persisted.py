@@ -1,32 +1,39 @@
-"""What a restart of the daemon must know of the manifests: written down at each change, read once at the start."""
+"""The catalog as it outlives the daemon: written down at each change, read once at the start."""
 
 import json
-from collections.abc import Mapping
+import posixpath
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.planning.fingerprint import Json
 from reconciler.state.records import Records
 
-if TYPE_CHECKING:  # whoever only asks how the manifests stood need not load all that reads them
+if TYPE_CHECKING:  # a reader of the facts need not load what reads manifests
     from reconciler.manifests.catalog import Catalog, Rules
 
 _IDENTITY = "manifests-identity"
-_STANDING = "manifests"
+_FACTS = "manifests"
 
 
 def restored(records: Records, rules: "Rules") -> "Catalog":
-    """What was in force when it was last written down."""
+    """Return what was in force when it was last written down."""
     from reconciler.manifests.catalog import Catalog
 
-    identity = records.fact(_IDENTITY)
-    return Catalog.restored(
-        records.manifests(), records.leases(), tuple(json.loads(identity)) if identity else None, rules.host
-    )
+    manifests = records.manifests()
+    return Catalog.restored(manifests, records.leases(), _identities(records, manifests), rules.host)
+
+
+def _identities(records: Records, files: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Return what each origin led to; an earlier version had one directory, and wrote down what that was alone."""
+    found = json.loads(records.fact(_IDENTITY) or "{}")
+    if isinstance(found, list):
+        return {posixpath.dirname(file): (found[0], found[1]) for file in files}
+    return {origin: (device, inode) for origin, (device, inode) in found.items()}
 
 
 def remember(records: Records, before: "Catalog", after: "Catalog", directory: Path) -> None:
-    """Write down what changed; leases survive a power cut, because somebody may know an app by its port."""
+    """Write down what changed; leases survive a power cut, as clients may know an app by its port."""
     if after.leases != before.leases:
         with records.lasting():
             records.replace_leases(after.leases)
@@ -37,26 +44,25 @@ def remember(records: Records, before: "Catalog", after: "Catalog", directory: P
     }
     with records.together():
         records.replace_manifests(changed)
-        if after.identity is not None:
-            records.set_fact(_IDENTITY, json.dumps(after.identity))
-        records.set_fact(_STANDING, json.dumps(facts(after, directory)))
+        records.set_fact(_IDENTITY, json.dumps(after.identities))
+        records.set_fact(_FACTS, json.dumps(facts(after, directory)))
 
 
 def remembered_facts(records: Records) -> dict[str, Json]:
-    """How the manifests stood when that was last written down; empty before the first look."""
-    told = records.fact(_STANDING)
-    return json.loads(told) if told else {}
+    """Return the facts about the manifests that were last written down; empty before the first look."""
+    text = records.fact(_FACTS)
+    return json.loads(text) if text else {}
 
 
 def apps_of_unreadable(records: Records, catalog: "Catalog") -> dict[str, str]:
-    """Apps, with their files, whose last good manifest this version refuses: what runs of them must be left alone."""
+    """Return apps, with their files, whose last good manifest this version refuses: what they run is left alone."""
     files: list[dict[str, list[str]]] = remembered_facts(records).get("files", [])  # type: ignore[assignment]
     found = {name: str(entry["file"]) for entry in files for name in entry["apps"]}
     return still_unreadable(found, catalog)
 
 
 def still_unreadable(apps: Mapping[str, str], catalog: "Catalog") -> dict[str, str]:
-    """Those of them of which nothing newer is in force."""
+    """Return those of them of which nothing newer is in force."""
     return {
         name: file
         for name, file in apps.items()
@@ -65,7 +71,7 @@ def still_unreadable(apps: Mapping[str, str], catalog: "Catalog") -> dict[str, s
 
 
 def facts(catalog: "Catalog", directory: Path) -> dict[str, Json]:
-    """How the manifests stand, for `status`."""
+    """Return facts about the manifests, for `status`."""
     return {
         "directory": str(directory),
         "notice": catalog.notice,

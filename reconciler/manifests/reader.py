@@ -1,4 +1,4 @@
-"""The manifests directory's path in; what is in it now, as bytes or reasons, out. Blocking; cheap without changes.
+"""Read a directory of manifests: the bytes of each file, or why they cannot be read. Blocks; cheap without changes.
 
 Only plain files are ever opened, and never more than a bound is read. A file is missing from the listing only when it
 is missing from a directory that could be read to its end.
@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from reconciler.documents.text import LARGEST_MANIFEST, too_large
-from reconciler.manifests.catalog import DirectoryContents, DirectoryUnreadable
+from reconciler.manifests.origin import Listing, Look, Unreadable
 
 _ENDINGS = (".yaml", ".yml")
 # A file changed this shortly before it was read may change again without its times showing it.
@@ -22,7 +22,7 @@ _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class _Stamp:
-    """Differs whenever a file was written, replaced or touched; unlike the time of modification it cannot be set."""
+    """What differs whenever a file was written, replaced or touched; unlike the modification time it cannot be set."""
 
     device: int
     inode: int
@@ -46,15 +46,17 @@ class ReadCache:
 
 
 def is_manifest(name: str) -> bool:
-    """Whether a file of this name is a manifest, and not hidden or an editor's dropping."""
+    """Return whether a file of this name is a manifest, and neither hidden nor an editor's."""
     return name.endswith(_ENDINGS) and not name.startswith((".", "#"))
 
 
-def read_directory(
-    path: str, memo: ReadCache | None = None, unsettled: Collection[str] = ()
-) -> DirectoryContents | DirectoryUnreadable:
-    """What is in the directory. Names in `unsettled` are still being written or replaced, and are as they last were."""
+def read_directory(path: str, memo: ReadCache | None = None, unsettled: Collection[str] = ()) -> Look:
+    """Return what is in the directory, as the origin that is named by its absolute path.
+
+    Names in `unsettled` are still being written or replaced, and are as they last were.
+    """
     memo = memo or ReadCache()
+    origin = os.path.abspath(path)  # noqa: PTH100  the path as given, whatever links it leads through
     try:
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -63,16 +65,15 @@ def read_directory(
         finally:
             os.close(directory)
     except OSError as error:
-        return DirectoryUnreadable(reason=f"cannot read {path}: {error.strerror}")
+        return Unreadable(origin=origin, reason=f"cannot read {path}: {error.strerror}")
     memo.seen, memo.is_filled = seen, True
-    root = os.path.abspath(path)  # noqa: PTH100  # the path as given, whatever links it leads through
-    files = {f"{root}/{_printable(name)}": found.content for name, found in sorted(seen.items())}
-    return DirectoryContents(files=files, identity=(status.st_dev, status.st_ino))
+    files = {f"{origin}/{_printable(name)}": found.content for name, found in sorted(seen.items())}
+    return Listing(origin=origin, files=files, identity=(status.st_dev, status.st_ino))
 
 
 def _seen(directory: int, memo: ReadCache, unsettled: Collection[str]) -> dict[str, _Seen]:
     names = {name for name in os.listdir(directory) if is_manifest(name)}
-    # A listing is no snapshot: a name replaced meanwhile may be skipped. What was there is asked for by name.
+    # A listing is no snapshot: a name replaced meanwhile may be skipped. What was there is looked up by name.
     seen = {}
     for name in names | memo.seen.keys():
         before = memo.seen.get(name)
@@ -83,7 +84,7 @@ def _seen(directory: int, memo: ReadCache, unsettled: Collection[str]) -> dict[s
 
 
 def _file(directory: int, name: str, before: _Seen | None) -> _Seen | None:
-    """The file as it is now; None when there is none."""
+    """Return the file as it is now; None when there is none."""
     try:
         status = os.stat(name, dir_fd=directory)
         if not stat.S_ISREG(status.st_mode):

@@ -1,4 +1,4 @@
-"""A valid document of kind service in; the service it asks for out, with its paths absolute."""
+"""Read the service that a valid document of kind service defines, with its paths absolute."""
 
 import posixpath
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _OF_EVERY_TYPE = frozenset(("kind", "name", "type", "plan", "label", "tags", "re
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceDocument:
-    """A service as one document asks for it; `line` is where that begins in its file."""
+    """A service as one document defines it; `line` is where that begins in its file."""
 
     name: str
     manifest: str
@@ -24,26 +24,26 @@ class ServiceDocument:
 
 
 def service_of(file: str, tree: Node, name: str) -> ServiceDocument:
-    """The service of a document that has no problem."""
-    asked: dict[str, Any] = tree.value  # type: ignore[assignment]  # the schema has seen to it
+    """Return the service of a document that has no problem."""
+    given: dict[str, Any] = tree.value  # type: ignore[assignment]  # the schema has seen to it
     directory = posixpath.dirname(file)
     service = Service(
         name=name,
         manifest=file,
-        type=asked["type"],
-        plan=asked.get("plan", "free"),
-        label=asked.get("label", ""),
-        tags=tuple(asked.get("tags", ())),
-        retain=asked.get("retain", True),
-        server=asked.get("server"),
+        type=given["type"],
+        plan=given.get("plan", "free"),
+        label=given.get("label", ""),
+        tags=tuple(given.get("tags", ())),
+        retain=given.get("retain", True),
+        server=given.get("server"),
         grace_s=tree.seconds("grace"),
-        asked={key: _absolute(directory, key, value) for key, value in asked.items() if key not in _OF_EVERY_TYPE},
+        asked={key: _absolute(directory, key, value) for key, value in given.items() if key not in _OF_EVERY_TYPE},
     )
     return ServiceDocument(name=name, manifest=file, line=tree.line, service=service)
 
 
 def _absolute(directory: str, key: str, value: Json) -> Json:
-    """The value with every path in it absolute."""
+    """Return the value with every path in it absolute."""
     if key == "credentials_file":
         return joined(directory, str(value))
     if key == "credentials" and isinstance(value, Mapping):

@@ -4,7 +4,8 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from reconciler.control.socket import Refused, ask
+from reconciler.control.requests import Refused
+from reconciler.control.socket import ask
 from reconciler.metrics import counters, sample
 from reconciler.metrics.sample import AppSample
 from reconciler.planning.states import APP_STATES

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.desired import App, Bound, Service
@@ -32,13 +33,23 @@ class LastReport:
     failures: int = 0
 
 
+class AppsView(Protocol):
+    """What services need to know of apps."""
+
+    def revisions_alive(self, app: str) -> frozenset[str]:
+        """Return the ids of the revisions that an instance of the app runs."""
+        ...
+
+    def rollback_grants(self, app: str) -> frozenset[str]:
+        """Return the grants that a revision uses to which the app may go back."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AppsView:
-    """What others know: `alive` the revisions of an app with an instance, `spare` the grants it may go back to."""
+class Moment:
+    """What is true of services only now and in this process: the boot, credential checks, and the last reports."""
 
     boot: str
-    alive: Callable[[str], frozenset[str]]
-    rollback_grants: Callable[[str], frozenset[str]]
     checked: Callable[[str], CredentialCheck]
     told: Callable[[str], LastReport]
 
@@ -46,11 +57,14 @@ class AppsView:
 class ServiceObserver:
     """Looks at the ledger with what the manifests ask for in mind."""
 
-    def __init__(self, settings: Settings, service_records: ServiceRecords, env: EnvFiles, around: AppsView) -> None:
+    def __init__(
+        self, settings: Settings, service_records: ServiceRecords, env: EnvFiles, apps: AppsView, moment: Moment
+    ) -> None:
         self._settings = settings
         self._service_records = service_records
         self._env = env
-        self._around = around
+        self._apps = apps
+        self._moment = moment
         self.services: Mapping[str, Service] = {}
         self.wanted_by: dict[str, dict[str, str]] = {}
 
@@ -95,7 +109,7 @@ class ServiceObserver:
             else:
                 label = service.label or service.type
                 bound.append(replace(grant, name=binding.name, label=label, plan=service.plan, tags=service.tags))
-        told = [self._around.told(service) for service in lacking]
+        told = [self._moment.told(service) for service in lacking]
         return ExternalInputs(
             bound=tuple(bound),
             env_secrets=values,
@@ -115,14 +129,14 @@ class ServiceObserver:
             grace_s=record.grace_s,
             made=record.made,
             # Of another boot's clock nothing can be said: the time begins again, and never ends too early.
-            left_at=record.left_at if record.boot == self._around.boot else None,
+            left_at=record.left_at if record.boot == self._moment.boot else None,
             dumped=record.dumped,
             grants=tuple(self._held_as(grant) for grant in record.grants),
         )
 
     def _held_as(self, grant: GrantRecord) -> GrantState:
-        checked = self._around.checked(grant.id)
-        uses, alive = self._service_records.uses(grant.app), self._around.alive(grant.app)
+        checked = self._moment.checked(grant.id)
+        uses, alive = self._service_records.uses(grant.app), self._apps.revisions_alive(grant.app)
         return GrantState(
             id=grant.id,
             app=grant.app,
@@ -131,7 +145,7 @@ class ServiceObserver:
             due=grant.due,
             retiring=grant.retiring,
             used=any(grant.id in grants for revision, grants in uses.items() if revision in alive),
-            kept_for_rollback=grant.id in self._around.rollback_grants(grant.app),
+            kept_for_rollback=grant.id in self._apps.rollback_grants(grant.app),
             verified_at=checked.at,
             repaired=checked.repaired,
         )
@@ -167,4 +181,4 @@ class ServiceObserver:
     def _why_not(self, name: str) -> str:
         if name not in self.services:
             return f"no manifest asks for a service named '{name}'"
-        return self._around.told(name).message or "it is being made"
+        return self._moment.told(name).message or "it is being made"

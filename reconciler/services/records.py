@@ -226,6 +226,13 @@ class ServiceRecords:
             self._database.executemany("INSERT INTO service_use VALUES (?, ?, ?)", rows)
         self._cache.uses.setdefault(app, {})[revision] = grants
 
+    def rename_use(self, app: str, former: str, current: str) -> None:
+        """Record what instances of a revision work with under the revision's current id."""
+        grants = self._cache.uses.get(app, {}).pop(former, None)
+        if grants is not None:
+            self._database.execute("DELETE FROM service_use WHERE app = ? AND revision = ?", (app, former))
+            self.use(app, current, grants | self._cache.uses[app].get(current, frozenset()))
+
     def uses(self, app: str) -> Mapping[str, frozenset[str]]:
         """The grants that instances of each revision of an app work with, if there are any."""
         return self._cache.uses.get(app, {})

@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
 from reconciler.linux.files import replace_file
 from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired import App, Bound, Service
+from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.plan import Plan
 from reconciler.planning.services.actions import (
     Action,
@@ -37,7 +39,7 @@ from reconciler.planning.services.observed import ObservedService
 from reconciler.planning.services.plan import current, plan
 from reconciler.planning.subject import Subject
 from reconciler.services.backup import back_up
-from reconciler.services.observer import AppsView, CredentialCheck, LastReport, ServiceObserver
+from reconciler.services.observer import AppsView, CredentialCheck, LastReport, Moment, ServiceObserver
 from reconciler.services.provisioner import Grant, Misconfigured, ServiceError, ServiceSpec
 from reconciler.services.records import BOXES, GrantRecord, ServiceRecord, ServiceRecords, ServiceStatus
 from reconciler.services.registry import provisioner_of
@@ -52,9 +54,9 @@ _UNCHECKED = CredentialCheck()
 
 
 class ServiceWorld:
-    """The World of services. `woken` is called with a service's name, `concerns` with the name of an app.
+    """The World of services. Wakes a service when it needs something, and an app when what it is supplied with changed.
 
-    `alive` gives the revisions of an app that have an instance, `spare` the grants named by what it may go back to.
+    `publish` gets every report on a service, and None once nothing of it is left.
     """
 
     def __init__(  # noqa: PLR0913  collaborators, each named
@@ -64,35 +66,35 @@ class ServiceWorld:
         journal: Journal,
         *,
         boot: str,
-        woken: Callable[[str], None],
-        concerns: Callable[[str], None],
-        alive: Callable[[str], frozenset[str]],
-        spare: Callable[[str], frozenset[str]],
-        told: Callable[[str, Report | None], None],
+        wakeups: WakeQueue,
+        app_wakeups: WakeQueue,
+        apps: AppsView,
+        publish: Callable[[Subject, Report | None], None],
     ) -> None:
         self._settings = settings
         self._paths = settings.paths
         self._service_records = service_records
         self._journal = journal
         self._boot = boot
-        self._woken = woken
-        self._concerns = concerns
-        self._alive = alive
-        self._told = told
+        self._wakeups = wakeups
+        self._app_wakeups = app_wakeups
+        self._view = apps
+        self._publish = publish
         self._apps: Mapping[str, App] = {}
         self._standings = service_records.service_statuses()
         self._reports: dict[str, Report] = {}
         self._checked: dict[str, CredentialCheck] = {}
         self._sizes: dict[str, int | None] = {n: s.size for n, s in self._standings.items()}
         self.env = EnvFiles(service_records.database, service_records.vault)
-        around = AppsView(boot=boot, alive=alive, rollback_grants=spare, checked=self._checked_of, told=self._told_of)
-        self._observer = ServiceObserver(settings, service_records, self.env, around)
+        moment = Moment(boot=boot, checked=self._checked_of, told=self._told_of)
+        self._observer = ServiceObserver(settings, service_records, self.env, apps, moment)
         self._planner: Planner[Service, ObservedService, Plan[Action]] = Planner(plan)
 
     # What is asked
 
-    def follow(self, services: Mapping[str, Service], apps: Mapping[str, App]) -> frozenset[str]:
-        """Learn what is asked; returns the services to look at because of that."""
+    def follow(self, desired: DesiredState) -> Mapping[str, Service]:
+        """Learn what is desired, wake what that concerns, and return the services."""
+        services, apps = desired.services, desired.apps
         self._apps = apps
         for name in self.env.known() - {n for n, app in apps.items() if app.env_files or app.env_lists}:
             self.env.forget(name, apps.get(name))
@@ -101,8 +103,10 @@ class ServiceWorld:
         for name, wanted_by in self._observer.wanted_by.items():
             if before.get(name) != services.get(name):
                 for app in wanted_by:
-                    self._concerns(app)
-        return changed
+                    self._app_wakeups.wake(app)
+        for name in changed:
+            self._wakeups.wake(name)
+        return services
 
     def names(self) -> frozenset[str]:
         """Every service of which anything is left here, asked for or not."""
@@ -116,17 +120,25 @@ class ServiceWorld:
 
     def use(self, app: str, revision: str, bindings: tuple[Bound, ...]) -> None:
         """An instance of a revision is about to work with these."""
-        self._service_records.unused(app, self._alive(app) | {revision})
+        self._service_records.unused(app, self._view.revisions_alive(app) | {revision})
         if bindings:
             self._service_records.use(app, revision, frozenset(bound.grant for bound in bindings))
 
-    def on_app_report(self, app: str) -> None:
-        """What runs of an app changed, so that credentials may be of no use any more."""
+    def rename_use(self, app: str, former: str, current: str) -> None:
+        """Record what instances of a revision work with under the revision's current id."""
+        self._service_records.rename_use(app, former, current)
+
+    def on_report(self, subject: Subject, _: Report | None) -> None:
+        """Wake the services whose credentials may be of no use any more, as what runs of an app may have changed."""
+        if subject.kind == "app":
+            self._wake_services_of(subject.name)
+
+    def _wake_services_of(self, app: str) -> None:
         for record in self._service_records.services():
             for grant in record.grants:
                 wanted = self._observer.wanted_by.get(record.name, {}).get(app)
                 if grant.app == app and (grant.retiring or wanted != grant.parameters or record.left_at is not None):
-                    self._woken(record.name)
+                    self._wakeups.wake(record.name)
                     break
 
     def forget_secrets(self, besides: frozenset[str]) -> None:
@@ -146,7 +158,7 @@ class ServiceWorld:
         chosen = [g for g in grants if g.app in wanted and app in {None, g.app} and not g.retiring]
         for grant in chosen:
             self._service_records.retire(grant.id, "a rotation was asked for")
-        self._woken(name)
+        self._wakeups.wake(name)
         return tuple(sorted({grant.app for grant in chosen}))
 
     def rekey(self) -> int:
@@ -159,7 +171,7 @@ class ServiceWorld:
             for grant in record.grants:
                 if grant.credentials is not None:
                     self._service_records.due(grant.id, why)
-        self._woken(name)
+        self._wakeups.wake(name)
 
     # The World
 
@@ -216,7 +228,7 @@ class ServiceWorld:
                 self._forget(name)
 
     def report(self, name: str, report: Report) -> None:
-        self._told(name, report)
+        self._publish(Subject("service", name), report)
         before, told_before = self._standings.get(name), self._reports.get(name)
         self._reports[name] = report
         now = time.time()  # noqa: TID251  shown to people, never subtracted
@@ -239,7 +251,7 @@ class ServiceWorld:
             report.state, report.message, report.next_try_at
         ):  # fmt: skip
             for app in self._observer.wanted_by.get(name, {}):
-                self._concerns(app)
+                self._app_wakeups.wake(app)
 
     # The steps
 
@@ -285,7 +297,7 @@ class ServiceWorld:
         if kept != grant.credentials:
             said = "new credentials" if grant.credentials is not None else "credentials"
             self._record(name, "bound", f"{grant.app} has {said}", step.cause, step.reason)
-        self._concerns(grant.app)
+        self._app_wakeups.wake(grant.app)
 
     async def _verify(self, name: str, step: Verify) -> None:
         record, grant = self._service_records.service(step.service), self._service_records.grant(step.grant)
@@ -341,7 +353,7 @@ class ServiceWorld:
         self._service_records.set_service_status(name, None)
         for known in (self._standings, self._reports, self._sizes):
             known.pop(name, None)
-        self._told(name, None)
+        self._publish(Subject("service", name), None)
 
     # The pieces
 

@@ -1,5 +1,6 @@
 """Build the program that serves a staged revision by gunicorn: its config file, command line and environment."""
 
+import contextlib
 import json
 import os
 import resource
@@ -18,6 +19,7 @@ from reconciler.planning.fingerprint import Json
 from reconciler.serving.marks import APP_MARK, INSTANCE_MARK, Identity
 from reconciler.serving.program import Forkable, Program, WorkersReady
 from reconciler.serving.sandbox import Sandbox
+from reconciler.state.paths import StatePaths
 
 CONFIG_NAME = "gunicorn.config"
 _NO_SERVICES = {"VCAP_SERVICES": "{}"}
@@ -46,6 +48,26 @@ class InstancePaths:
     log: Path
     access_log: Path
     wakeup_pipe: Path
+
+    @classmethod
+    def of(cls, paths: StatePaths, app: str) -> "InstancePaths":
+        """Return those of an app below a state directory."""
+        return cls(
+            revisions=paths.revisions(app),
+            readiness=paths.readiness(app),
+            home=paths.home(app),
+            scratch=paths.scratch(app),
+            log=paths.log(app, "app"),
+            access_log=paths.log(app, "access"),
+            wakeup_pipe=paths.wakeup_pipe,
+        )
+
+    def create(self, sandbox: Sandbox) -> None:
+        """Create every directory, as the processes of the sandbox may use it."""
+        for directory in (self.revisions, self.readiness, self.home, self.scratch):
+            sandbox.make_directory(directory)
+        with contextlib.suppress(OSError):  # an app that cannot have a log starts without one, and that is journaled
+            sandbox.make_directory(self.log.parent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

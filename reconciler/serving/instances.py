@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.linux.oom import OomKillCounter
 from reconciler.linux.processes import KILLED, Command, Process, start_ticks
 from reconciler.planning.apps.observed import Instance
@@ -35,7 +36,7 @@ _KILL_MARGIN_S = 2.0
 
 
 class Instances:
-    """Every instance of this state directory, by app and id. `changed` is called with an app's name on the loop.
+    """Every instance of this state directory, by app and id. Wakes an app when an instance of it changes.
 
     `launched` is called with an app's name and a sentence that says what was started, and how. `sandbox` is decided
     here for every process of an app, and used by whoever makes a file or a directory for one.
@@ -49,7 +50,7 @@ class Instances:
         boot: str,
         sandbox: Sandbox,
         templates: ForkServerPool,
-        changed: Callable[[str], None],
+        wakeups: WakeQueue,
         launched: Callable[[str, str], None],
     ) -> None:
         self.sandbox = sandbox
@@ -58,7 +59,7 @@ class Instances:
         self._on_launch = launched
         self._state_id = state_id
         self._boot = boot
-        self._changed = changed
+        self._wakeups = wakeups
         self._oom_kills = OomKillCounter()
         self._apps: dict[str, dict[str, LiveInstance]] = {}
 
@@ -75,6 +76,7 @@ class Instances:
         for live in self._apps.get(app, {}).values():
             live.update_from_workers()
             live.changed.set()
+        self._wakeups.wake(app)
 
     def processes(self, app: str) -> Iterator[tuple[Instance, Process]]:
         """Return the instances of an app that are alive, each with its process."""
@@ -292,7 +294,7 @@ class Instances:
         if live.end == KILLED and not live.process.told_to_end and self._oom_kills.struck():
             live.end = f"{KILLED}, most likely by the kernel, which was out of memory"
         live.changed.set()
-        self._changed(live.record.app)
+        self._wakeups.wake(live.record.app)
 
     async def _kill(self, live: LiveInstance) -> None:
         if live.process is not None and live.end is None:

@@ -23,7 +23,7 @@ _TAIL_LINES = 5
 _MAX_ERROR_LINES = 12
 _GRACE_S = 2.0
 _TICK_S = 1.0
-_NICE = 10  # it yields to what serves
+_NICE = 10  # it gives way to instances
 _MAX_LINE_BYTES = 1 << 16
 
 

@@ -24,6 +24,25 @@ class AppHistory:
     override: Override | None = field(default=None, repr=False)
     sleep_state: SleepState = field(default_factory=SleepState)
 
+    @property
+    def rollback_grants(self) -> frozenset[str]:
+        """The grants of the revisions to go back to: the last one known to be good, and one pinned by an operator."""
+        revisions = (*self.known_good[:1], *self._pinned)
+        return frozenset(bound.grant for revision in revisions for bound in revision.bindings)
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The ids of the secrets that revisions name to which the app may go back."""
+        return frozenset(
+            secret
+            for revision in (*self.known_good, *self._pinned)
+            for secret in (*revision.env_secrets.values(), *(bound.credentials for bound in revision.bindings))
+        )
+
+    @property
+    def _pinned(self) -> tuple[Revision, ...]:
+        return () if self.override is None or self.override.revision is None else (self.override.revision,)
+
 
 class RevisionHistory:
     """What is remembered, by app. A disk that cannot take it costs its lasting, never the knowledge itself."""
@@ -40,6 +59,10 @@ class RevisionHistory:
     def names(self) -> frozenset[str]:
         """The apps about which anything is remembered."""
         return frozenset(self._apps)
+
+    def secrets(self) -> frozenset[str]:
+        """Return the ids of all secrets that revisions name to which an app may go back."""
+        return frozenset(secret for history in self._apps.values() for secret in history.secrets)
 
     def of(self, app: str) -> AppHistory:
         """What is remembered about an app."""
@@ -67,6 +90,12 @@ class RevisionHistory:
     def set_sleep_state(self, app: str, rest: SleepState) -> None:
         """An app went to sleep, or somebody knocked."""
         self._keep(app, sleep_state=rest)
+
+    def rename_revisions(
+        self, app: str, *, failures: tuple[Failure, ...], override: Override | None, sleep_state: SleepState
+    ) -> None:
+        """Store what is remembered of an app under other revision ids."""
+        self._keep(app, failures=failures, override=override, sleep_state=sleep_state)
 
     def forget(self, app: str) -> None:
         """Nothing is asked of the app any more; its rows are erased with the rest of its records."""

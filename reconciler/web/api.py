@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from reconciler.documents.names import is_name
 from reconciler.inspection import log_files
 from reconciler.metrics import rates
 from reconciler.state.journal import as_record
@@ -24,7 +25,6 @@ from reconciler.web.streaming import ticks
 
 ALL_EVENTS = 20_000
 WHICH_LOGS = ("app", "access", "staging")
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class Api:
@@ -176,7 +176,7 @@ def log_of(context: WebContext, request: Request, known: Iterable[str]) -> Path:
     if which not in WHICH_LOGS:
         raise Problem(400, f"'which' is one of {', '.join(WHICH_LOGS)}")
     log = context.settings.paths.log(name, which)
-    if not _NAME.fullmatch(name) or (name not in known and not log.parent.is_dir()):
+    if not is_name(name) or (name not in known and not log.parent.is_dir()):
         raise Problem(404, "no app of that name has logs here")
     return log
 
@@ -198,7 +198,7 @@ def _wanted(wanted: Any) -> tuple[str, str, str | None]:
     do, app, revision = wanted.get("do"), wanted.get("app"), wanted.get("revision")
     if do not in REQUESTS:
         raise Problem(422, f"'do' is one of {', '.join(REQUESTS)}")
-    if not isinstance(app, str) or not _NAME.fullmatch(app):
+    if not isinstance(app, str) or not is_name(app):
         raise Problem(422, "'app' is the name of an app")
     if revision is not None and not (isinstance(revision, str) and re.fullmatch("[0-9a-f]{1,12}", revision)):
         raise Problem(422, "'revision' is the beginning of a revision: 1 to 12 hexadecimal digits")

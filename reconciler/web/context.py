@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
-from reconciler.control.socket import Refused, ask
+from reconciler.control.requests import Refused
+from reconciler.control.socket import ask
 from reconciler.settings.settings import Settings
 from reconciler.web.authentication import SESSION_S, Access, Caller
 from reconciler.web.responses import Problem

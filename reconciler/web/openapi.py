@@ -2,9 +2,11 @@
 
 from typing import Any, TypeAlias
 
+from reconciler.documents.names import NAME_PATTERN
+
 _NULLABLE_TEXT: dict[str, Any] = {"type": ["string", "null"]}
 _NULLABLE_NUMBER: dict[str, Any] = {"type": ["number", "null"]}
-_NAME: dict[str, Any] = {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", "examples": ["blog"]}
+_NAME: dict[str, Any] = {"type": "string", "pattern": f"^{NAME_PATTERN}$", "examples": ["blog"]}
 _STATES = [
     "pending", "staging", "starting", "running", "degraded", "failing", "sleeping", "stopping", "stopped",
     "maintenance", "invalid",

@@ -56,7 +56,7 @@ def test_where_the_kernel_watches_no_more_directories_changes_are_found_by_looki
     eventually(site.serves("blog", "1", port))
     told = site.console.read_text()
     assert "the host's limit of watchers is reached; raise fs.inotify.max_user_instances" in told
-    assert "until then changes are looked for every 5 s" in told
+    assert "until then the daemon looks for changes every 5 s" in told
     site.source("blog", "2")
     eventually(site.serves("blog", "2", port))
     site.app("blog", "2", port=port, workers=2)

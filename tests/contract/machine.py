@@ -4,19 +4,21 @@ import asyncio
 import functools
 import socket
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ParamSpec
 
+from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
 from reconciler.host.assembly import stager_of
-from reconciler.host.world import AppWorld
+from reconciler.host.stores import Stores
+from reconciler.host.world import AppWorld, Runtime
 from reconciler.linux.processes import boot_id
 from reconciler.planning.apps.actions import Action, Listen, ReadSource, Reap, Stage, Start
 from reconciler.planning.apps.observed import ExternalInputs, Failure, Instance, Observed
-from reconciler.planning.desired import Address, App, Revision, Server, Source
+from reconciler.planning.desired import Address, App, Revision, Server, Service, Source
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.gunicorn import InjectedEnv
 from reconciler.serving.instances import Instances
@@ -79,6 +81,27 @@ class Unsupplied:
     def injected(self, revision: Revision, directory: Path) -> InjectedEnv:
         return InjectedEnv()
 
+    def rename_use(self, app: str, former: str, current: str) -> None: ...
+
+
+class RecordedWakeups(WakeQueue):
+    """The names that were woken, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def wake(self, name: str) -> None:
+        self.names.append(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """What manifests ask for, without services."""
+
+    apps: Mapping[str, App]
+    services: Mapping[str, Service] = field(default_factory=dict)
+
 
 @dataclass(slots=True, kw_only=True)
 class Machine:
@@ -87,8 +110,8 @@ class Machine:
     site: Site
     kept: bool = False
     boot: str = field(default_factory=boot_id)
+    wakeups: RecordedWakeups = field(default_factory=RecordedWakeups)
     sandbox: Sandbox = field(default_factory=todays_sandbox)
-    woken: list[str] = field(default_factory=list)
     launched: list[tuple[str, str]] = field(default_factory=list)
     told: list[tuple[str, Report | None]] = field(default_factory=list)
     database: sqlite3.Connection = field(init=False)
@@ -103,7 +126,13 @@ class Machine:
         settings = Settings(manifests=self.site.manifests, paths=self.site.paths)
         self.database = open_database(settings.paths.database)
         self.records = Records(self.database)
-        self.tracker = SourceTracker(self.records)
+        stores = Stores(
+            records=self.records,
+            history=RevisionHistory(self.records, self.boot),
+            journal=Journal(self.database),
+        )
+        tasks = asyncio.TaskGroup()  # only an app with a health path has tasks
+        self.tracker = SourceTracker(self.records, stores.journal, self.wakeups, tasks)
         self.templates = ForkServerPool(
             log=settings.paths.fork_servers_log, idle_s=settings.fork_server_idle_s, answer_s=20
         )
@@ -113,23 +142,23 @@ class Machine:
             boot=self.boot,
             sandbox=self.sandbox,
             templates=self.templates,
-            changed=self.woken.append,
+            wakeups=self.wakeups,
             launched=lambda name, what: self.launched.append((name, what)),
         )
         self.keeper = (Keeper if self.kept else NoKeeper)(settings.paths.keeper, patience_s=60)
         self.host = AppWorld(
             settings,
-            self.records,
-            Journal(self.database),
+            stores,
+            Runtime(
+                wakeups=self.wakeups,
+                publish=lambda subject, report: self.told.append((subject.name, report)),
+                tasks=tasks,
+            ),
             stager=stager_of(settings),
             tracker=self.tracker,
             instances=self.instances,
             keeper=self.keeper,
-            history=RevisionHistory(self.records, self.boot),
             secret_source=Unsupplied(),
-            tasks=asyncio.TaskGroup(),  # only an app with a health path has tasks
-            woken=self.woken.append,
-            told=lambda name, report: self.told.append((name, report)),
         )
         self.host.restore()
         doorbell = open_wakeup_pipe(settings.paths.wakeup_pipe, self.sandbox.pipe)
@@ -146,6 +175,10 @@ class Machine:
             server=Server(start_timeout_s=30, stop_timeout_s=10),
         )
         return replace(asked, **different)
+
+    def follow(self, *apps: App) -> None:
+        """Have the host know these apps, and no others."""
+        self.host.follow(Desired(apps={app.name: app for app in apps}))
 
     def seen(self, name: str = "blog") -> Observed:
         return self.host.observe(name)
@@ -219,7 +252,7 @@ class Machine:
                 process.forget()
         self.templates.close()
         self.keeper.close()
-        self.host._listeners.close_all()
+        self.host.close_listeners()
         self.database.close()
 
 

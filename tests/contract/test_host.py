@@ -198,7 +198,7 @@ async def test_bury_remembers_the_trouble_and_ends_the_workers(site: Site) -> No
         app = machine.app()
         await machine.started(app)
         await killed(machine)
-        assert "blog" in machine.woken
+        assert "blog" in machine.wakeups.names
         assert machine.only().end == "was ended by SIGKILL"
         await machine.holds(burial(machine, count=3))
         await soon(lambda: site.marked() == set())

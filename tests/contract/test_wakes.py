@@ -31,14 +31,14 @@ def dependencies(machine: Machine) -> tuple[App, App]:
     """A shop, and a blog that depends on it; both known to the host."""
     shop = machine.app("shop")
     blog = machine.app("blog", depends_on=("shop",))
-    machine.host.follow({"shop": shop, "blog": blog})
+    machine.follow(shop, blog)
     return shop, blog
 
 
 def woken(machine: Machine) -> set[str]:
     """Who was woken since the last time this was asked."""
-    names = set(machine.woken)
-    machine.woken.clear()
+    names = set(machine.wakeups.names)
+    machine.wakeups.names.clear()
     return names
 
 
@@ -79,7 +79,7 @@ async def test_an_app_that_ends_wakes_those_that_may_only_end_after_it(site: Sit
         _, blog = dependencies(machine)
         await machine.staged(blog)
         await machine.do(start(machine, blog))
-        machine.host.follow({})
+        machine.follow()
         assert machine.seen("shop").stopping_dependents == ("blog",)
         if end == "bury":
             next(machine.instances.processes("blog"))[1].signal(signal.SIGKILL)
@@ -107,7 +107,7 @@ async def test_a_knock_wakes_the_app_once_and_is_remembered(site: Site) -> None:
         woken(machine)
         _, writer = await asyncio.open_connection("127.0.0.1", address_of(app).port)
         await soon(lambda: machine.seen().sleep_state.activated_at is not None)
-        assert (machine.woken, machine.seen().armed) == (["blog"], frozenset())
+        assert (machine.wakeups.names, machine.seen().armed) == (["blog"], frozenset())
         writer.close()
 
 
@@ -185,14 +185,14 @@ async def test_rest_is_on_record_before_the_instance_is_told_to_stop(
 async def test_an_app_that_may_no_longer_sleep_forgets_that_it_did_and_waits_for_no_knock(site: Site) -> None:
     with a_life(site) as machine:
         app = machine.app(idle_after_s=60.0)
-        machine.host.follow({"blog": app})
+        machine.follow(app)
         await machine.do(Listen(address=address_of(app), cause=WHY))
         machine.host._history.set_sleep_state("blog", SleepState(gate_passed="abc"))
         await machine.do(ArmActivation(address=address_of(app), cause=WHY))
-        machine.host.follow({"blog": app})
+        machine.follow(app)
         assert machine.seen().sleep_state.gate_passed == "abc"
         assert machine.seen().armed == {app.address}
-        machine.host.follow({"blog": replace(app, idle_after_s=None)})
+        machine.follow(replace(app, idle_after_s=None))
         assert (machine.seen().sleep_state, machine.seen().armed) == (SleepState(), frozenset())
     with a_life(site) as machine:
         assert machine.seen().sleep_state == SleepState()
@@ -222,15 +222,15 @@ async def test_another_page_and_another_content_of_it_are_answered_with_at_once(
         page.write_text(page.name)
     with a_life(site) as machine:
         app = machine.app(holding_page=str(pages[0]))
-        machine.host.follow({"blog": app})
+        machine.follow(app)
         await machine.do(Listen(address=address_of(app), cause=WHY))
         await machine.do(ServeHoldingPage(address=address_of(app), page=str(pages[0]), cause=WHY))
         assert "one.html" in await answer(app)
         site.save(pages[0], "one, edited")
         assert "one, edited" in await answer(app)
-        machine.host.follow({"blog": replace(app, holding_page=str(pages[1]))})
+        machine.follow(replace(app, holding_page=str(pages[1])))
         assert "two.html" in await answer(app)
-        machine.host.follow({"blog": replace(app, holding_page=None)})
+        machine.follow(replace(app, holding_page=None))
         assert "Back in a moment" in await answer(app)
         await machine.do(StopHoldingPage(address=address_of(app), cause=WHY))
 

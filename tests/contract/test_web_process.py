@@ -72,7 +72,7 @@ def test_a_process_that_cannot_start_is_tried_again_and_told_of(
             door.close()
 
     asyncio.run(story())
-    assert "cannot be started" in told[0]
+    assert "could not be started" in told[0]
 
 
 def test_an_address_in_use_is_taken_as_soon_as_it_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.convergence.controller import Backoff, Controller
+from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.desired import Address, App, CrashPolicy, Recipe, Server, Source
 from tests.simulation.clock import run
@@ -58,21 +59,23 @@ class History:
         daemon = Daemon(machine=self.machine)
         left = daemon.begin()
         ready: asyncio.Future[Controller] = asyncio.get_running_loop().create_future()
-        task = asyncio.get_running_loop().create_task(self._keep(daemon, ready))
+        wakeups = WakeQueue()
+        task = asyncio.get_running_loop().create_task(self._keep(daemon, wakeups, ready))
         controller = await ready
         now = asyncio.get_running_loop().time()
         self.era = Era(daemon=daemon, controller=controller, task=task, since=now)
-        self.machine.wake = lambda name: None if daemon.dead else controller.wake(name)
+        self.machine.wake = lambda name: None if daemon.dead else wakeups.wake(name)
         self.machine.tell("", "the daemon starts")
         daemon.follow(self.machine.asked)
         controller.replace(self.machine.asked, also=left)
 
-    async def _keep(self, daemon: Daemon, ready: "asyncio.Future[Controller]") -> None:
+    async def _keep(self, daemon: Daemon, wakeups: WakeQueue, ready: "asyncio.Future[Controller]") -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 ready.set_result(
                     Controller(
                         daemon,
+                        wakeups,
                         tasks,
                         backoff=Backoff(first_s=BACKOFF_S, cap_s=self.cap_s),
                         resync_s=RESYNC_S,

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from reconciler.control.socket import Refused, ask
+from reconciler.control.requests import Refused
+from reconciler.control.socket import ask
 from tests.soak.requests import Requests
 from tests.support.eventually import eventually
 from tests.support.site import Site

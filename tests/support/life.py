@@ -17,8 +17,8 @@ import reconciler.daemon.housekeeping
 import reconciler.staging.source.snapshot
 from reconciler.cli.run import print_progress
 from reconciler.daemon.process import run
-from reconciler.manifests.catalog import DirectoryContents, DirectoryUnreadable
 from reconciler.manifests.directory import Directory
+from reconciler.manifests.origin import Look
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
 from reconciler.state.records import open_database
@@ -98,7 +98,7 @@ def _kill_first(pid: int) -> None:
     victims = [pid]
 
     class Dawdling(Directory):
-        async def look(self) -> DirectoryContents | DirectoryUnreadable:
+        async def look(self) -> Look:
             while victims:
                 os.kill(victims.pop(), signal.SIGKILL)
                 await asyncio.sleep(0.5)

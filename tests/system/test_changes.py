@@ -1,6 +1,7 @@
 """Every change of what is asked is taken up, by a hand-over that costs no request."""
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -26,7 +27,6 @@ def test_new_code_takes_over_without_a_failed_request(site: Site) -> None:
 
 CHANGES: list[dict[str, Any]] = [
     {"env": {"GREETING": "hi"}},
-    {"workers": 2},
     {"threads": 3},
     {"gunicorn": {"max_requests": 500}},
     {"stop_timeout": "9s"},
@@ -46,7 +46,28 @@ def test_each_field_of_the_manifest_takes_effect_without_a_failed_request(site: 
     assert load.failed == {}
     if "env" in change:
         assert json.loads(get(port, "/env"))["GREETING"] == "hi"
-    assert site.told("blog")["workers"] == change.get("workers", 1)
+
+
+def _has_workers(site: Site, workers: int) -> bool:
+    return site.settled("blog") and site.told("blog")["workers"] == workers
+
+
+def test_another_number_of_workers_takes_effect_in_the_instance_that_serves(site: Site) -> None:
+    port = site.app("blog")
+    site.start()
+    eventually(site.serves("blog", "1", port))
+    before = site.pid("blog")
+    with under_load(port) as load:
+        load.await_more(10)
+        for workers in (2, 1):
+            site.app("blog", port=port, workers=workers)
+            eventually(partial(_has_workers, site, workers))
+    assert load.failed == {}
+    assert site.pid("blog") == before
+    assert [text.partition(" runs ")[2] for _, kind, text in site.events() if kind == "scaled"] == [
+        "2 workers",
+        "1 worker",
+    ]
 
 
 def test_a_new_port_is_served_before_the_old_one_is_closed(site: Site) -> None:

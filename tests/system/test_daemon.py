@@ -40,7 +40,7 @@ def test_the_apps_go_on_without_the_daemon_and_are_adopted_by_the_next(site: Sit
             assert first.returncode == 0
         load.await_more(20)
         site.start()
-        eventually(lambda: ("blog", "adopted", f"gunicorn {before['blog']} goes on serving") in site.events())
+        eventually(lambda: ("blog", "adopted", f"gunicorn {before['blog']} keeps serving") in site.events())
         site.await_settled("blog")
         load.await_more(20)
     assert load.failed == {}

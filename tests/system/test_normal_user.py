@@ -79,7 +79,7 @@ def is_taken_back_under_load(site: Site, port: int, daemon: "subprocess.Popen[st
         site.end(daemon, signal.SIGKILL)
         load.await_more(20)
         start(site, module)
-        eventually(lambda: ("blog", "adopted", f"gunicorn {before} goes on serving") in site.events())
+        eventually(lambda: ("blog", "adopted", f"gunicorn {before} keeps serving") in site.events())
         site.await_settled("blog")
         load.await_more(20)
     assert load.failed == {}

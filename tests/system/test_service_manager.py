@@ -95,7 +95,7 @@ def test_told_so_the_daemon_stops_the_apps_before_it_ends(site: Site) -> None:
     site.end(daemon)
     assert is_gone(pid)
     assert not site.instances()
-    assert site.events()[-1] == ("", "daemon", "ended; so did the apps")
+    assert site.events()[-1] == ("", "daemon", "ended, after its apps")
 
 
 def test_ready_means_that_what_runs_was_taken_back(site: Site, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_ready_means_that_what_runs_was_taken_back(site: Site, tmp_path: Path) -
     with listening(str(tmp_path / "notify")) as ours:
         site.start(env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
         eventually(lambda: "READY=1" in heard(ours, said))
-        assert ("blog", "adopted", f"gunicorn {pid} goes on serving") in site.events()
+        assert ("blog", "adopted", f"gunicorn {pid} keeps serving") in site.events()
     assert not any(word.startswith("WATCHDOG") for word in said), "nobody asked for it"
 
 
@@ -184,7 +184,7 @@ def test_as_pid_1_the_daemon_ends_at_sigterm_and_takes_the_apps_along_gracefully
         os.kill(inside, signal.SIGTERM)
         assert outside.wait(30) == 0
     told = [text for app, kind, text in site.events() if kind == "stopped" or app == ""]
-    assert told[-1] == "ended; so did the apps"
+    assert told[-1] == "ended, after its apps"
     assert "Worker exiting" in site.paths.log("blog", "app").read_text()
 
 

@@ -197,7 +197,7 @@ class _Bundling:
             "files": {path.name: _digest(path) for path in (*wheels, self._directory / PINS)},
         }
         target = self._path / BUNDLE
-        with replacing(target) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as zipped:
+        with replacing(target) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as zipped:
             zipped.writestr(INDEX, json.dumps(index, indent=1))
             for path in (self._directory / PINS, *wheels):
                 zipped.write(path, path.name)

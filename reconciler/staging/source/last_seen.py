@@ -7,10 +7,14 @@ import asyncio
 import time
 from dataclasses import replace
 
+from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.planning.apps.observed import SourceState
 from reconciler.planning.desired import Source
+from reconciler.planning.reason import Reason
+from reconciler.planning.subject import Subject
 from reconciler.staging.errors import SourceError
 from reconciler.staging.source.snapshot import DigestCache, fingerprint
+from reconciler.state.journal import Journal
 from reconciler.state.records import Records
 
 # A tree counts as complete when no file has changed for this long; after the second time, it is taken as it is.
@@ -19,10 +23,15 @@ _MAX_WAIT_S = 5.0
 
 
 class SourceTracker:
-    """The state of every app's source, by the app's name."""
+    """The state of every app's source, by the app's name. Wakes an app whose source changed."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, journal: Journal, wakeups: WakeQueue, tasks: asyncio.TaskGroup) -> None:
         self._records = records
+        self._journal = journal
+        self._wakeups = wakeups
+        self._tasks = tasks
+        # By app whose source is being read: whether it has to be read once more.
+        self._refreshing: dict[str, bool] = {}
         self._generations: dict[str, int] = {}
         self._digests: dict[str, DigestCache] = {}
         self._states = {
@@ -48,6 +57,14 @@ class SourceTracker:
     def generation(self, name: str) -> int:
         """Return how often the source may have changed."""
         return self._generations.get(name, 0)
+
+    def suspect(self, name: str) -> None:
+        """Read a source again soon; once more when it is suspected while it is being read."""
+        if name in self._refreshing:
+            self._refreshing[name] = True
+            return
+        self._refreshing[name] = False
+        self._tasks.create_task(self._refresh(name), name=f"read the source of {name}")
 
     async def refresh(self, name: str) -> bool:
         """Read a source again that was read before; returns True if its state changed."""
@@ -85,6 +102,22 @@ class SourceTracker:
         """Forget the app."""
         for by_name in (self._states, self._generations, self._digests):
             by_name.pop(name, None)
+
+    async def _refresh(self, name: str) -> None:
+        again = True
+        while again:
+            self._refreshing[name] = False
+            try:
+                changed = await self.refresh(name)
+            except (OSError, RuntimeError):  # no descriptor, no thread: the app's own task tries again, and reports it
+                self.mark_stale(name)
+                self._wakeups.wake(name)
+                changed = False
+            if changed:
+                self._journal.write(Subject("app", name), "source", "its source changed", reason=Reason.SOURCE_CHANGED)
+                self._wakeups.wake(name)
+            again = self._refreshing[name]
+        del self._refreshing[name]
 
 
 async def _stable_fingerprint(path: str, digests: DigestCache) -> str:

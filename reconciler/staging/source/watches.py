@@ -5,12 +5,13 @@ at each `follow` instead.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from reconciler.linux.inotify import Change, Watch, Watched, WatchProblem
+from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.staging.source.tree import ignored, is_archive
 
 
@@ -33,11 +34,11 @@ class Debounce:
 
 
 class SourceWatches:
-    """The watches of all sources. `on_change` is called on the loop with an app's name."""
+    """The watches of all sources. A change makes the tracker suspect each app of that source."""
 
-    def __init__(self, watch: Watch, on_change: Callable[[str], None], debounce: Debounce) -> None:
+    def __init__(self, watch: Watch, tracker: SourceTracker, debounce: Debounce) -> None:
         self._watch = watch
-        self._on_change = on_change
+        self._tracker = tracker
         self._debounce = debounce
         self._trees: dict[str, _Tree] = {}
 
@@ -100,4 +101,4 @@ class SourceWatches:
     def _report(self, tree: _Tree) -> None:
         tree.timer = None
         for name in sorted(tree.names):
-            self._on_change(name)
+            self._tracker.suspect(name)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.convergence.controller import Backoff, Controller
+from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.planning.apps.actions import Action, ReadSource, Reap, Release, Stage, Start, Stop
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.desired import Recipe, Server
@@ -37,8 +38,11 @@ def told(world: FakeWorld, story: Story) -> None:
 
     async def keep() -> None:
         async with asyncio.TaskGroup() as tasks:
-            controllers.append(Controller(world, tasks, backoff=Backoff(), resync_s=RESYNC_S, noise=random.Random(1)))
-            world.rings = controllers[0].wake
+            wakeups, backoff = WakeQueue(), Backoff()
+            controllers.append(
+                Controller(world, wakeups, tasks, backoff=backoff, resync_s=RESYNC_S, noise=random.Random(1))
+            )
+            world.rings = wakeups.wake
             started.set()
             await asyncio.Event().wait()
 
@@ -129,7 +133,7 @@ def test_a_wake_without_a_change_ends_no_nap() -> None:
         await asyncio.sleep(500)
         before, reports = len(world.begun), len(world.reports["blog"])
         for _ in range(100):
-            controller.wake("blog")
+            world.rings("blog")
             await asyncio.sleep(0.1)
         assert len(world.begun) - before <= 1
         assert len(world.reports["blog"]) - reports <= 2
@@ -160,7 +164,7 @@ def test_a_source_touched_but_not_changed_does_not_hurry_what_fails() -> None:
         before, failures = len(tries(world, Stage)), world.told("blog").failures
         for _ in range(10):
             world.touch("blog", "c1")
-            controller.wake("blog")
+            world.rings("blog")
             await asyncio.sleep(1)
         assert len(tries(world, ReadSource)) == 11
         assert len(tries(world, Stage)) - before <= 1
@@ -180,7 +184,7 @@ def test_a_fix_undone_and_done_again_is_tried_at_once() -> None:
         controller.replace({"blog": APP})
         for content, failures in (("c2", 1), ("c1", 0), ("c2", 1)):
             world.touch("blog", content)
-            controller.wake("blog")
+            world.rings("blog")
             await asyncio.sleep(0.1)
             assert world.told("blog").failures == failures
 
@@ -227,7 +231,7 @@ def test_a_second_failure_later_on_starts_with_a_short_nap_again() -> None:
         assert is_served(APP, "c1", world.seen["blog"])
         world.refuses = refusing(Stage)
         world.touch("blog", "c2")
-        controller.wake("blog")
+        world.rings("blog")
         await asyncio.sleep(0.1)
         assert world.told("blog").failures == 1
 
@@ -241,7 +245,7 @@ def test_a_crash_is_answered_at_once_when_it_is_told_and_at_the_next_resync_when
         controller.replace({"blog": APP})
         await asyncio.sleep(100)
         world.crash("blog")
-        controller.wake("blog")
+        world.rings("blog")
         await asyncio.sleep(0.1)
         assert is_served(APP, "c1", world.seen["blog"])
         world.crash("blog")
@@ -261,7 +265,7 @@ def test_a_crash_loop_is_started_again_when_its_delay_is_over_without_being_woke
             await asyncio.sleep(20)
             assert is_served(APP, "c1", world.seen["blog"])
             world.crash("blog")
-            controller.wake("blog")
+            world.rings("blog")
         await asyncio.sleep(0.1)
         assert world.told("blog").state == "failing"
         assert world.told("blog").next_try_at is not None
@@ -277,7 +281,7 @@ def test_at_rest_a_wake_looks_and_does_nothing() -> None:
         await asyncio.sleep(1)
         tracker = world.tracker
         for _ in range(100):
-            controller.wake("blog")
+            world.rings("blog")
             await asyncio.sleep(0.01)
         assert world.tracker - tracker <= 110
         assert world.begun == []
@@ -401,7 +405,7 @@ def test_a_bug_met_by_one_app_leaves_the_others_alone_and_is_survived(where: str
         setattr(world, where, frozenset({"blog"}))
         controller.replace({"blog": APP, "shop": SHOP})
         for _ in range(1000):
-            controller.wake("blog")
+            world.rings("blog")
             await asyncio.sleep(0.1)
         assert is_served(SHOP, "c1", world.seen["shop"])
         assert 1 <= len(shown) <= 101
@@ -435,7 +439,7 @@ def test_a_bug_met_in_the_middle_of_an_action_is_survived_too() -> None:
         controller.replace({"blog": APP})
         await asyncio.sleep(5)
         world.blind = frozenset({"blog"})
-        controller.wake("blog")
+        world.rings("blog")
         await asyncio.sleep(1)
         world.blind = frozenset()
         await asyncio.sleep(100)
@@ -451,7 +455,7 @@ def test_a_source_read_again_and_again_is_the_only_thing_read() -> None:
         controller.replace({"blog": APP})
         await asyncio.sleep(1)
         world.touch("blog", "c1")
-        controller.wake("blog")
+        world.rings("blog")
         await asyncio.sleep(1)
         assert [type(a) for a in world.done] == [ReadSource]
 
@@ -472,7 +476,7 @@ def test_a_broken_revision_is_tried_again_ever_more_politely_while_the_one_befor
         controller.replace({"blog": APP})
         await asyncio.sleep(1)
         world.touch("blog", "c2")
-        controller.wake("blog")
+        world.rings("blog")
         await asyncio.sleep(500)
         naps = [later - earlier for earlier, later in pairwise(tries(world, Start))]
         for nap, usual in zip(naps, (1, 2, 4, 8, 16, 32, 60, 60, 60, 60), strict=False):
@@ -492,10 +496,10 @@ def test_a_fix_of_a_broken_revision_is_tried_at_once() -> None:
     async def story(controller: Controller) -> None:
         controller.replace({"blog": APP})
         world.touch("blog", "c2")
-        controller.wake("blog")
+        world.rings("blog")
         await asyncio.sleep(500)
         world.touch("blog", "c3")
-        controller.wake("blog")
+        world.rings("blog")
         await asyncio.sleep(0.1)
         assert [i.revision for i in world.seen["blog"].instances] == [APP.revision("c3").id]
         await asyncio.sleep(APP.probation_s + 1)
@@ -510,10 +514,10 @@ def test_what_dies_on_probation_is_followed_by_the_one_before_and_then_by_anothe
     async def story(controller: Controller) -> None:
         controller.replace({"blog": APP})
         world.touch("blog", "c2")
-        controller.wake("blog")
+        world.rings("blog")
         await asyncio.sleep(5)
         world.crash("blog")
-        controller.wake("blog")
+        world.rings("blog")
         await asyncio.sleep(0.5)
         assert [i.revision for i in world.seen["blog"].instances] == [APP.revision("c1").id]
         assert world.told("blog").state == "degraded"
@@ -538,7 +542,7 @@ def test_an_app_falls_asleep_in_time_and_is_woken_by_a_knock() -> None:
         await asyncio.sleep(RESYNC_S / 2)
         assert world.tracker == tracker
         world.knock("blog")
-        controller.wake("blog")
+        world.rings("blog")
         await asyncio.sleep(0.1)
         assert is_served(app, "c1", world.seen["blog"])
 

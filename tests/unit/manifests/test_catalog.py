@@ -10,28 +10,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.manifests.app_document import HostDefaults
-from reconciler.manifests.catalog import Catalog, DirectoryContents, DirectoryUnreadable, Rules, review
+from reconciler.manifests.catalog import Catalog, Rules, review
 from reconciler.manifests.cycles import cycles
+from reconciler.manifests.origin import Listing, Look, Unreadable
 from tests.world import address_of
 
 HERE = (1, 1)
 RULES = Rules(host=HostDefaults(), ports=range(20000, 20100), is_free=lambda host, port: True, prune_after_s=30)
-GONE = DirectoryUnreadable(reason="cannot read /m: No such file or directory")
+GONE = Unreadable(origin="/m", reason="cannot read /m: No such file or directory")
 
 
-def listing(identity: tuple[int, int] = HERE, /, **files: str | None) -> DirectoryContents:
+def listing(identity: tuple[int, int] = HERE, /, **files: str | None) -> Listing:
     """Files by their stem; None is one that cannot be read."""
     content = {
         f"/m/{stem}.yaml": "cannot be read: Permission denied" if text is None else text.encode()
         for stem, text in files.items()
     }
-    return DirectoryContents(files=content, identity=identity)
+    return Listing(origin="/m", files=content, identity=identity)
 
 
-def reviewed(*tracker: DirectoryContents | DirectoryUnreadable, rules: Rules = RULES, now: float = 0) -> Catalog:
+def reviewed(*tracker: Look, rules: Rules = RULES, now: float = 0) -> Catalog:
     catalog = Catalog()
     for look in tracker:
-        catalog = review(catalog, look, rules, now)
+        catalog = review(catalog, [look], rules, now)
     return catalog
 
 
@@ -43,7 +44,7 @@ def problems(catalog: Catalog) -> list[str]:
     return [str(problem) for entry in catalog.files.values() for problem in entry.problems]
 
 
-def six() -> DirectoryContents:
+def six() -> Listing:
     return listing(**dict.fromkeys("abcdef", "path: x"))
 
 
@@ -53,7 +54,7 @@ def test_apps_get_the_lowest_free_ports_and_keep_them() -> None:
     )
     first = reviewed(listing(b="path: x", c="path: x\nport: 20001"), rules=rules)
     assert addresses(first) == {"b": "127.0.0.1:20002", "c": "127.0.0.1:20001"}
-    then = review(first, listing(a="path: x", b="path: x # edited", c="path: x"), rules, 1)
+    then = review(first, [listing(a="path: x", b="path: x # edited", c="path: x")], rules, 1)
     assert addresses(then) == {"a": "127.0.0.1:20003", "b": "127.0.0.1:20002", "c": "127.0.0.1:20004"}
     assert then.leases == {"a": 20003, "b": 20002, "c": 20004}
 
@@ -61,7 +62,7 @@ def test_apps_get_the_lowest_free_ports_and_keep_them() -> None:
 def test_a_removed_app_keeps_its_lease_until_it_is_dropped() -> None:
     without = reviewed(listing(a="path: x", b="path: x"), listing(b="path: x"))
     assert without.leases == {"a": 20000, "b": 20001}
-    again = review(without, listing(a="path: x", b="path: x"), RULES, 0)
+    again = review(without, [listing(a="path: x", b="path: x")], RULES, 0)
     assert addresses(again)["a"] == "127.0.0.1:20000"
     assert without.without_lease("a").leases == {"b": 20001}
     assert without.without_lease("b").leases == without.leases
@@ -82,7 +83,7 @@ def test_a_leased_port_may_be_written_down_by_its_holder() -> None:
 def test_an_exhausted_range_refuses_only_the_newcomer() -> None:
     rules = Rules(host=HostDefaults(), ports=range(20000, 20001), is_free=lambda _, __: True, prune_after_s=30)
     catalog = reviewed(listing(b="path: x"), listing(a="path: x", b="path: x"), rules=rules)
-    assert problems(catalog) == ["/m/a.yaml:1:1: port: no port of the host's range (20000 to 20000) is free"]
+    assert problems(catalog) == ["/m/a.yaml:1:1: port: no port in the host's range (20000 to 20000) is free"]
     assert addresses(catalog) == {"b": "127.0.0.1:20000"}
 
 
@@ -95,7 +96,7 @@ def test_two_that_claim_one_name_are_both_refused_and_what_ran_stays() -> None:
     ]
     assert {name: app.source.path for name, app in catalog.apps.items()} == {"shop": "/m/x", "b": "/m/y"}
     assert catalog.files["/m/b.yaml"].last_good == b"path: y"
-    assert problems(review(catalog, before, RULES, 0)) == []
+    assert problems(review(catalog, [before], RULES, 0)) == []
 
 
 @pytest.mark.parametrize(("one", "other"), [("127.0.0.1", "localhost"), ("0.0.0.0", "127.0.0.1"), ("::1", "::")])
@@ -146,8 +147,8 @@ def test_all_on_a_circle_are_refused_and_what_ran_stays() -> None:
     )
     catalog = reviewed(before, circle)
     assert problems(catalog) == [
-        "/m/api.yaml:3:1: depends_on: 'api' would wait for itself: api → worker → api",
-        "/m/worker.yaml:2:1: depends_on: 'worker' would wait for itself: worker → api → worker",
+        "/m/api.yaml:3:1: depends_on: 'api' depends on itself: api → worker → api",
+        "/m/worker.yaml:2:1: depends_on: 'worker' depends on itself: worker → api → worker",
     ]
     assert {name: (app.source.path, app.depends_on) for name, app in catalog.apps.items()} == {
         "api": ("/m/x", ()),
@@ -155,16 +156,16 @@ def test_all_on_a_circle_are_refused_and_what_ran_stays() -> None:
         "worker": ("/m/y", ("api",)),
     }
     assert catalog.files["/m/api.yaml"].last_good == b"path: x"
-    assert problems(review(catalog, before, RULES, 0)) == []
+    assert problems(review(catalog, [before], RULES, 0)) == []
 
 
 def test_a_circle_of_newcomers_gives_none_of_them() -> None:
     ring = {name: f"path: x\ndepends_on: [{other}]" for name, other in zip("abc", "bca", strict=True)}
     catalog = reviewed(listing(**ring, d="path: x\ndepends_on: [a]"))
     assert problems(catalog) == [
-        "/m/a.yaml:2:1: depends_on: 'a' would wait for itself: a → b → c → a",
-        "/m/b.yaml:2:1: depends_on: 'b' would wait for itself: b → c → a → b",
-        "/m/c.yaml:2:1: depends_on: 'c' would wait for itself: c → a → b → c",
+        "/m/a.yaml:2:1: depends_on: 'a' depends on itself: a → b → c → a",
+        "/m/b.yaml:2:1: depends_on: 'b' depends on itself: b → c → a → b",
+        "/m/c.yaml:2:1: depends_on: 'c' depends on itself: c → a → b → c",
     ]
     assert set(catalog.apps) == {"d"}
 
@@ -172,8 +173,8 @@ def test_a_circle_of_newcomers_gives_none_of_them() -> None:
 def test_a_circle_within_one_file_is_one_too() -> None:
     both = "name: a\npath: x\ndepends_on: [b]\n---\nname: b\npath: x\ndepends_on: [a]"
     assert problems(reviewed(listing(both=both))) == [
-        "/m/both.yaml:3:1: depends_on: 'a' would wait for itself: a → b → a",
-        "/m/both.yaml:7:1: depends_on: 'b' would wait for itself: b → a → b",
+        "/m/both.yaml:3:1: depends_on: 'a' depends on itself: a → b → a",
+        "/m/both.yaml:7:1: depends_on: 'b' depends on itself: b → a → b",
     ]
 
 
@@ -202,7 +203,7 @@ def test_half_a_swap_that_does_not_parse_leaves_both_as_they_were() -> None:
     before = listing(a="path: x\ndepends_on: [b]", b="path: x")
     catalog = reviewed(before, listing(a="path: [", b="path: x\ndepends_on: [a]"))
     assert {name: app.depends_on for name, app in catalog.apps.items()} == {"a": ("b",), "b": ()}
-    assert "/m/b.yaml:2:1: depends_on: 'b' would wait for itself: b → a → b" in problems(catalog)
+    assert "/m/b.yaml:2:1: depends_on: 'b' depends on itself: b → a → b" in problems(catalog)
 
 
 def test_the_way_round_is_told_in_few_words_however_long_it_is() -> None:
@@ -250,7 +251,7 @@ def test_thousands_in_one_tangle_are_told_in_bounded_time_and_space() -> None:
 @pytest.mark.parametrize("broken", ["", "path: [", "path: x\nnope: 1", None, "path: x\nport: 0"])
 def test_a_broken_edit_changes_nothing_but_the_problems(broken: str | None) -> None:
     before = reviewed(listing(a="path: x", b="path: x"))
-    after = review(before, listing(a=broken, b="path: x"), RULES, 0)
+    after = review(before, [listing(a=broken, b="path: x")], RULES, 0)
     assert after.apps == before.apps
     assert len(problems(after)) == 1
     assert after.files["/m/a.yaml"].last_good == b"path: x"
@@ -258,7 +259,7 @@ def test_a_broken_edit_changes_nothing_but_the_problems(broken: str | None) -> N
 
 def test_unchanged_files_are_not_parsed_again() -> None:
     before = reviewed(listing(a="path: x", b="path: ["))
-    after = review(before, listing(a="path: x", b="path: ["), RULES, 0)
+    after = review(before, [listing(a="path: x", b="path: [")], RULES, 0)
     for file, entry in after.files.items():
         assert entry.parsed is before.files[file].parsed
     assert after.apps["a"] is before.apps["a"]
@@ -266,10 +267,10 @@ def test_unchanged_files_are_not_parsed_again() -> None:
 
 def test_nothing_is_stopped_while_the_directory_cannot_be_read() -> None:
     before = reviewed(six())
-    after = review(before, GONE, RULES, 1)
+    after = review(before, [GONE], RULES, 1)
     assert after.apps == before.apps
     assert after.notice == "cannot read /m: No such file or directory; nothing is stopped until it can be read"
-    assert review(after, six(), RULES, 2).notice is None
+    assert review(after, [six()], RULES, 2).notice is None
 
 
 def test_a_file_gone_from_a_readable_directory_is_gone_at_once() -> None:
@@ -281,36 +282,36 @@ def test_a_file_gone_from_a_readable_directory_is_gone_at_once() -> None:
 
 def test_most_apps_vanishing_at_once_needs_a_second_look() -> None:
     first = reviewed(six())
-    second = review(first, listing(a="path: x"), RULES, 100)
+    second = review(first, [listing(a="path: x")], RULES, 100)
     assert second.apps == first.apps
     assert second.recheck_at == 130
     assert second.notice == (
         "5 of 6 apps vanished from the manifests at once (b, c, d and 2 more); "
         "nothing is stopped until they have been gone for 30 s"
     )
-    assert review(second, listing(a="path: x"), RULES, 129).apps == first.apps
-    third = review(second, listing(a="path: x"), RULES, 130)
+    assert review(second, [listing(a="path: x")], RULES, 129).apps == first.apps
+    third = review(second, [listing(a="path: x")], RULES, 130)
     assert set(third.apps) == {"a"}
     assert (third.notice, third.recheck_at) == (None, None)
 
 
 def test_what_comes_back_in_time_was_never_gone() -> None:
-    second = review(reviewed(six()), listing(), RULES, 100)
-    third = review(second, six(), RULES, 120)
+    second = review(reviewed(six()), [listing()], RULES, 100)
+    third = review(second, [six()], RULES, 120)
     assert (third.notice, third.recheck_at, set(third.apps)) == (None, None, set("abcdef"))
 
 
 def test_new_and_edited_files_take_effect_while_others_are_held() -> None:
-    second = review(reviewed(six()), listing(a="path: y", z="path: z"), RULES, 100)
+    second = review(reviewed(six()), [listing(a="path: y", z="path: z")], RULES, 100)
     assert second.apps["a"].source.path == "/m/y"
     assert set(second.apps) == set("abcdefz")
 
 
 def test_another_directory_under_the_same_path_needs_a_second_look() -> None:
     first = reviewed(listing(a="path: x", b="path: x"))
-    second = review(first, listing((1, 2), a="path: x"), RULES, 100)
+    second = review(first, [listing((1, 2), a="path: x")], RULES, 100)
     assert set(second.apps) == {"a", "b"}
-    assert review(second, listing((1, 2), a="path: x"), RULES, 130).apps.keys() == {"a"}
+    assert review(second, [listing((1, 2), a="path: x")], RULES, 130).apps.keys() == {"a"}
 
 
 def test_another_directory_with_the_same_files_is_no_news() -> None:
@@ -319,21 +320,21 @@ def test_another_directory_with_the_same_files_is_no_news() -> None:
 
 
 def test_time_spent_blind_does_not_count_as_gone() -> None:
-    second = review(reviewed(six()), listing(), RULES, 100)
-    blind = review(second, GONE, RULES, 129)
-    third = review(blind, listing(), RULES, 200)
+    second = review(reviewed(six()), [listing()], RULES, 100)
+    blind = review(second, [GONE], RULES, 129)
+    third = review(blind, [listing()], RULES, 200)
     assert set(third.apps) == set("abcdef")
     assert third.recheck_at == 230
-    assert review(third, listing(), RULES, 230).apps == {}
+    assert review(third, [listing()], RULES, 230).apps == {}
 
 
 def test_an_edit_that_drops_most_apps_of_a_file_is_held_too() -> None:
     whole = "\n---\n".join(f"name: {name}\npath: x" for name in "abcdef")
     first = reviewed(listing(all=whole))
-    second = review(first, listing(all="name: a\npath: x"), RULES, 100)
+    second = review(first, [listing(all="name: a\npath: x")], RULES, 100)
     assert second.apps == first.apps
     assert second.files["/m/all.yaml"].last_good == whole.encode()
-    assert review(second, listing(all="name: a\npath: x"), RULES, 130).apps.keys() == {"a"}
+    assert review(second, [listing(all="name: a\npath: x")], RULES, 130).apps.keys() == {"a"}
 
 
 def test_renaming_a_file_stops_nothing() -> None:
@@ -345,10 +346,10 @@ def test_renaming_a_file_stops_nothing() -> None:
 def test_a_restart_knows_what_was_in_force() -> None:
     before = reviewed(listing(a="path: x", b="path: x\nport: 8001"), listing(a="path: [", b="path: x\nport: 8001"))
     last_good = {file: entry.last_good for file, entry in before.files.items() if entry.last_good is not None}
-    after = Catalog.restored(last_good, before.leases, before.identity, RULES.host)
+    after = Catalog.restored(last_good, before.leases, before.identities, RULES.host)
     assert after.apps == before.apps
-    assert review(after, GONE, RULES, 0).apps == before.apps
-    assert review(after, listing(a="path: [", b="path: x\nport: 8001"), RULES, 0).apps == before.apps
+    assert review(after, [GONE], RULES, 0).apps == before.apps
+    assert review(after, [listing(a="path: [", b="path: x\nport: 8001")], RULES, 0).apps == before.apps
 
 
 NEEDS = ("a", "b", "c", "d", "a, b", "b, c", "d, a")
@@ -380,19 +381,19 @@ STORIES = st.lists(st.tuples(LOOKS, st.sampled_from([0.0, 1.0, 31.0])), max_size
 
 
 def told(
-    story: list[tuple[DirectoryContents | DirectoryUnreadable, float]],
-) -> list[tuple[Catalog, DirectoryContents | DirectoryUnreadable, float]]:
+    story: list[tuple[Look, float]],
+) -> list[tuple[Catalog, Look, float]]:
     catalog, now, chapters = Catalog(), 0.0, []
     for look, later in story:
         now += later
-        catalog = review(catalog, look, NARROW, now)
+        catalog = review(catalog, [look], NARROW, now)
         chapters.append((catalog, look, now))
     return chapters
 
 
 @settings(max_examples=300)
 @given(STORIES)
-def test_what_is_in_force_never_collides(story: list[tuple[DirectoryContents | DirectoryUnreadable, float]]) -> None:
+def test_what_is_in_force_never_collides(story: list[tuple[Look, float]]) -> None:
     for catalog, _, _ in told(story):
         for app in catalog.apps.values():
             hosts = {
@@ -417,36 +418,34 @@ TANGLED = st.dictionaries(
 
 @settings(max_examples=300)
 @given(STORIES | st.lists(st.tuples(TANGLED | st.just(GONE), st.sampled_from([0.0, 31.0])), max_size=8))
-def test_nothing_in_force_waits_for_itself(story: list[tuple[DirectoryContents | DirectoryUnreadable, float]]) -> None:
+def test_nothing_in_force_waits_for_itself(story: list[tuple[Look, float]]) -> None:
     for catalog, _, _ in told(story):
         TopologicalSorter({name: app.depends_on for name, app in catalog.apps.items()}).prepare()
 
 
 @settings(max_examples=300)
 @given(STORIES)
-def test_looking_twice_changes_nothing(story: list[tuple[DirectoryContents | DirectoryUnreadable, float]]) -> None:
+def test_looking_twice_changes_nothing(story: list[tuple[Look, float]]) -> None:
     for catalog, look, now in told(story):
-        assert review(catalog, look, NARROW, now) == catalog
+        assert review(catalog, [look], NARROW, now) == catalog
 
 
 @given(STORIES)
-def test_unreadable_never_removes(story: list[tuple[DirectoryContents | DirectoryUnreadable, float]]) -> None:
+def test_unreadable_never_removes(story: list[tuple[Look, float]]) -> None:
     for catalog, _, now in told(story):
-        assert review(catalog, GONE, NARROW, now).apps == catalog.apps
+        assert review(catalog, [GONE], NARROW, now).apps == catalog.apps
 
 
 @given(STORIES, st.sampled_from(["", "path: [", "nope: 1", None]))
-def test_breaking_every_file_never_removes(
-    story: list[tuple[DirectoryContents | DirectoryUnreadable, float]], broken: str | None
-) -> None:
+def test_breaking_every_file_never_removes(story: list[tuple[Look, float]], broken: str | None) -> None:
     for catalog, _, now in told(story):
         stems = {file.removeprefix("/m/").removesuffix(".yaml"): broken for file in catalog.files}
-        look = listing(catalog.identity or HERE, **stems)
-        assert review(catalog, look, NARROW, now).apps == catalog.apps
+        look = listing(catalog.identities.get("/m", HERE), **stems)
+        assert review(catalog, [look], NARROW, now).apps == catalog.apps
 
 
 @given(STORIES)
-def test_a_restart_changes_nothing(story: list[tuple[DirectoryContents | DirectoryUnreadable, float]]) -> None:
+def test_a_restart_changes_nothing(story: list[tuple[Look, float]]) -> None:
     for catalog, _, _ in told(story):
         last_good = {file: entry.last_good for file, entry in catalog.files.items() if entry.last_good is not None}
-        assert Catalog.restored(last_good, catalog.leases, catalog.identity, NARROW.host).apps == catalog.apps
+        assert Catalog.restored(last_good, catalog.leases, catalog.identities, NARROW.host).apps == catalog.apps

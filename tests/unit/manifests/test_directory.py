@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.linux.inotify import Watch
-from reconciler.manifests.catalog import DirectoryContents, DirectoryUnreadable
 from reconciler.manifests.directory import Directory
+from reconciler.manifests.origin import Listing, Unreadable
 from reconciler.manifests.reader import ReadCache, read_directory
 
 
@@ -19,7 +19,7 @@ def listed(
     path: Path, memo: ReadCache | None = None, unsettled: frozenset[str] = frozenset()
 ) -> dict[str, bytes | str]:
     found = read_directory(str(path), memo, unsettled)
-    assert isinstance(found, DirectoryContents)
+    assert isinstance(found, Listing)
     return {Path(file).relative_to(path).as_posix(): content for file, content in found.files.items()}
 
 
@@ -88,9 +88,11 @@ def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_directory_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path) -> None:
     path = tmp_path / "none"
-    assert read_directory(str(path)) == DirectoryUnreadable(reason=f"cannot read {path}: No such file or directory")
+    assert read_directory(str(path)) == Unreadable(
+        origin=str(path), reason=f"cannot read {path}: No such file or directory"
+    )
     path.write_text("x")
-    assert read_directory(str(path)) == DirectoryUnreadable(reason=f"cannot read {path}: Not a directory")
+    assert read_directory(str(path)) == Unreadable(origin=str(path), reason=f"cannot read {path}: Not a directory")
 
 
 def test_files_behind_links_are_read(tmp_path: Path) -> None:
@@ -139,35 +141,37 @@ def test_an_unsettled_file_is_as_it_last_was(tmp_path: Path) -> None:
 # When it is time to look
 
 
+class Looks(asyncio.Event):
+    """Counts how often it is time to look."""
+
+    calls = 0
+
+    def set(self) -> None:
+        self.calls += 1
+        super().set()
+
+
 class Story:
     """A directory that is looked at whenever it says so."""
 
     def __init__(self, path: Path, quiet_s: float) -> None:
-        self.calls = 0
+        self.looks = Looks()
         self.path = path
-        self.directory = Directory(
-            str(path), Watch(asyncio.get_running_loop().call_soon_threadsafe), self._changed, quiet_s
-        )
-
-    def _changed(self) -> None:
-        self.calls += 1
+        watch = Watch(asyncio.get_running_loop().call_soon_threadsafe)
+        self.directory = Directory(str(path), watch, self.looks, quiet_s)
 
     async def look(self) -> dict[str, bytes | str] | None:
         found = await self.directory.look()
-        return (
-            {Path(file).name: text for file, text in found.files.items()}
-            if isinstance(found, DirectoryContents)
-            else None
-        )
+        return {Path(file).name: text for file, text in found.files.items()} if isinstance(found, Listing) else None
 
     async def comes_to(self, expected: dict[str, bytes | str] | None, within: float = 5.0) -> None:
         """Looks only when told to, until the directory is seen as expected."""
         async with asyncio.timeout(within):
             seen = 0
             while True:
-                while self.calls == seen:
+                while self.looks.calls == seen:
                     await asyncio.sleep(0.002)
-                seen = self.calls
+                seen = self.looks.calls
                 if await self.look() == expected:
                     return
 
@@ -176,7 +180,7 @@ class Story:
 async def story(path: Path, quiet_s: float = 0.05) -> AsyncIterator[Story]:
     told = Story(path, quiet_s)
     await told.look()
-    told.calls = 0
+    told.looks.calls = 0
     try:
         yield told
     finally:
@@ -247,13 +251,13 @@ def test_a_link_made_in_place_is_seen_after_quiet(tmp_path: Path) -> None:
 
 def test_a_file_that_is_never_quiet_is_looked_at_all_the_same(tmp_path: Path) -> None:
     async def main() -> None:
-        calls: list[None] = []
+        looks = Looks()
         watch = Watch(asyncio.get_running_loop().call_soon_threadsafe)
-        directory = Directory(str(tmp_path), watch, lambda: calls.append(None), quiet_s=0.2, longest_s=0.4)
+        directory = Directory(str(tmp_path), watch, looks, quiet_s=0.2, longest_s=0.4)
         await directory.look()
         with (tmp_path / "a.yaml").open("w") as file:
             async with asyncio.timeout(5):
-                while not calls:
+                while not looks.calls:
                     file.write("x")
                     file.flush()
                     await asyncio.sleep(0.01)
@@ -324,7 +328,7 @@ def test_looking_causes_no_looks(tmp_path: Path) -> None:
                 await told.look()
             # What comes after in the same queue has been seen: nothing else is on its way.
             (tmp_path / "last.yaml").write_text("x")
-            await eventually(lambda: told.calls > 0)
-            assert told.calls == 1
+            await eventually(lambda: told.looks.calls > 0)
+            assert told.looks.calls == 1
 
     asyncio.run(main())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from reconciler.documents.problem import Problem, dotted
 from reconciler.documents.schemas import schema
-from reconciler.manifests.app_document import AppDocument, HostDefaults
+from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.gunicorn_settings import OWNED
 from reconciler.manifests.parse import parse
 from reconciler.planning.desired import Address, App, CrashPolicy, Health, Liveness, Source
@@ -24,20 +24,25 @@ def problems(text: str | bytes, file: str = "/m/blog.yaml") -> list[str]:
     return [str(problem) for problem in parsed.problems]
 
 
-def app(text: str, file: str = "/m/blog.yaml") -> AppDocument:
+def app(text: str, file: str = "/m/blog.yaml") -> App:
     parsed = parse(file, text.encode(), HOST)
     assert parsed.problems == ()
     (document,) = parsed.apps
-    return document
+    return document.unleased
 
 
 def test_a_path_is_all_a_manifest_needs() -> None:
-    document = app("path: ../apps/blog\n")
-    assert document.name == "blog"
-    assert document.source.path == "/m/../apps/blog"
-    assert document.port is None
-    assert (document.server.workers, document.state, document.crash) == (1, "running", HOST.crash)
-    assert document.app(8001).address == Address(host="127.0.0.1", port=8001)
+    (document,) = parse("/m/blog.yaml", b"path: ../apps/blog\n", HOST).apps
+    assert (document.name, document.manifest, document.host, document.port) == (
+        "blog",
+        "/m/blog.yaml",
+        "127.0.0.1",
+        None,
+    )
+    leased = document.app(8001)
+    assert leased.source.path == "/m/../apps/blog"
+    assert (leased.server.workers, leased.state, leased.crash) == (1, "running", HOST.crash)
+    assert leased.address == Address(host="127.0.0.1", port=8001)
 
 
 @pytest.mark.parametrize("written", ["3.10", '"3.10"', "'3.10'"])
@@ -69,7 +74,7 @@ def test_auto_workers_durations_and_crash_delays_are_resolved() -> None:
 
 
 def test_a_manifest_that_says_nothing_of_serving_asks_for_the_defaults() -> None:
-    asked = app("path: x").app(8001)
+    asked = app("path: x")
     silent = App(name="blog", manifest="/m/blog.yaml", source=Source(path="/m/x"), address=asked.address)
     assert asked == silent
 
@@ -81,7 +86,7 @@ def test_health_says_what_is_asked_how_often_and_for_how_long() -> None:
     )
     assert document.server.health == Health(path="/healthz?deep=1", host="blog.example.com:8000", timeout_s=1)
     assert document.server.start_timeout_s == 120
-    assert document.app(8001).liveness == Liveness(interval_s=30, failures=5)
+    assert document.liveness == Liveness(interval_s=30, failures=5)
     assert app("path: x\nhealth: {path: /}").server.health == Health(path="/", host=None, timeout_s=2)
 
 
@@ -117,7 +122,7 @@ def test_a_check_never_takes_longer_than_a_start_may(written: str, timeout_s: fl
     ],
 )
 def test_each_field_of_serving_reaches_the_app(written: str, field: str, value: object) -> None:
-    assert getattr(app(f"path: x\n{written}\n").app(8001), field) == value
+    assert getattr(app(f"path: x\n{written}\n"), field) == value
 
 
 def test_only_an_app_that_may_sleep_counts_its_requests() -> None:
@@ -268,15 +273,15 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
             "path: x\nstop_timeout: 10x\n",
             "2:15: stop_timeout: expected a duration such as 10s, 1m30s or 500ms, not '10x'",
         ),
-        ("path: x\nstop_timeout: 0s\n", "2:15: stop_timeout: must be longer than nothing"),
+        ("path: x\nstop_timeout: 0s\n", "2:15: stop_timeout: must be positive"),
         ("path: x\ncrash: {first: 2m, cap: 1m}\n", "2:16: crash.first: is longer than 'cap'"),
-        ("path: x\nhealth: {interval: 5s}\n", "2:20: health.interval: needs health.path"),
-        ("path: x\nhealth: {failures: 5}\n", "2:20: health.failures: needs health.path"),
-        ("path: x\nhealth: {timeout: 5s}\n", "2:19: health.timeout: needs health.path"),
-        ("path: x\nhealth: {host: blog}\n", "2:16: health.host: needs health.path"),
-        ("path: x\nhealth: {path: /, interval: 0}\n", "2:29: health.interval: must be longer than nothing"),
-        ("path: x\nhealth: {path: /, interval: 900ms}\n", "2:29: health.interval: must be 1s at least"),
-        ("path: x\nhealth: {path: /, timeout: 0s}\n", "2:28: health.timeout: must be longer than nothing"),
+        ("path: x\nhealth: {interval: 5s}\n", "2:20: health.interval: requires health.path"),
+        ("path: x\nhealth: {failures: 5}\n", "2:20: health.failures: requires health.path"),
+        ("path: x\nhealth: {timeout: 5s}\n", "2:19: health.timeout: requires health.path"),
+        ("path: x\nhealth: {host: blog}\n", "2:16: health.host: requires health.path"),
+        ("path: x\nhealth: {path: /, interval: 0}\n", "2:29: health.interval: must be positive"),
+        ("path: x\nhealth: {path: /, interval: 900ms}\n", "2:29: health.interval: must be at least 1s"),
+        ("path: x\nhealth: {path: /, timeout: 0s}\n", "2:28: health.timeout: must be positive"),
         (
             "path: x\nhealth: {path: /, timeout: 3s, start_timeout: 2s}\n",
             "2:28: health.timeout: is longer than 'start_timeout'",
@@ -285,8 +290,8 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
             "path: x\nhealth: {path: /, failures: 0}\n",
             "2:29: health.failures: expected a number of checks between 1 and 1000, not 0",
         ),
-        ("path: x\nidle_after: 0\n", "2:13: idle_after: must be longer than nothing"),
-        ("path: x\npatience: 0s\n", "2:11: patience: must be longer than nothing"),
+        ("path: x\nidle_after: 0\n", "2:13: idle_after: must be positive"),
+        ("path: x\npatience: 0s\n", "2:11: patience: must be positive"),
         ("path: x\nprobation: 367d\n", "2:12: probation: a duration must be between 0 and 366 days, not 367d"),
         ("path: x\nstart: later\n", "2:8: start: expected eager or lazy, not 'later'"),
         ("path: x\nstate: asleep\n", "2:8: state: expected running, stopped or maintenance, not 'asleep'"),

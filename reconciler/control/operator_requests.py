@@ -1,0 +1,86 @@
+"""Grant the requests of operators, or refuse them with a reason; what is granted is done at once and journaled."""
+
+from typing import Any, Protocol
+
+from reconciler.control.requests import REQUESTS, Refused
+from reconciler.host.world import AppWorld
+from reconciler.planning.desired_state import DesiredState
+from reconciler.planning.subject import HOST, Subject
+from reconciler.services.world import ServiceWorld
+from reconciler.state.journal import Journal
+from reconciler.vault.vault import VaultLocked
+
+
+class Manifests(Protocol):
+    """What is desired now."""
+
+    @property
+    def catalog(self) -> DesiredState:
+        """The desired state in force."""
+        ...
+
+
+class Metrics(Protocol):
+    """The daemon's figures."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what was done since this daemon began, in numbers."""
+        ...
+
+
+class OperatorRequests:
+    """Grants requests such as {"do": "rollback", "app": "blog", "revision": "1a2b"}."""
+
+    def __init__(
+        self, manifests: Manifests, apps: AppWorld, services: ServiceWorld, journal: Journal, metrics: Metrics
+    ) -> None:
+        self._manifests = manifests
+        self._apps = apps
+        self._services = services
+        self._journal = journal
+        self._metrics = metrics
+
+    def grant(self, request: dict[str, Any], who: str) -> dict[str, Any]:
+        """Return what was done, as {"done": sentence}, or the daemon's figures. Raises Refused."""
+        match request.get("do"):
+            case "metrics":
+                return self._metrics.as_json()
+            case "rotate":
+                return {"done": self._rotate(request.get("service"), request.get("app"), who)}
+            case "rekey":
+                return {"done": self._rekey(who)}
+            case name:
+                return {"done": self._of_app(name, request, who)}
+
+    def _of_app(self, kind: Any, request: dict[str, Any], who: str) -> str:
+        name = request.get("app")
+        app = self._manifests.catalog.apps.get(name) if isinstance(name, str) else None
+        if app is None:
+            raise Refused(f"no manifest in force defines an app named '{name}'")
+        known = REQUESTS.get(kind) if isinstance(kind, str) else None
+        if known is None:
+            raise Refused(f"there is no request '{kind}'; there are {', '.join(REQUESTS)}")
+        text, granted = known.grant(app, self._apps.observe(app.name), request.get("revision"))
+        self._apps.request(app.name, granted)
+        self._journal.write(Subject("app", app.name), "request", text, f"requested by {who}")
+        return f"{app.name}: {text}"
+
+    def _rotate(self, name: Any, app: Any, who: str) -> str:
+        if not isinstance(name, str) or name not in self._manifests.catalog.services:
+            raise Refused(f"no manifest in force defines a service named '{name}'")
+        apps = self._services.rotate(name, app)
+        if not apps:
+            whose = f"app '{app}' has no" if app else "no app has"
+            raise Refused(f"{name}: {whose} credentials for it that could be rotated")
+        text = f"new credentials for {', '.join(apps)}"
+        self._journal.write(Subject("service", name), "request", text, f"requested by {who}")
+        return f"{name}: {text} are created and handed over, then the old ones are revoked"
+
+    def _rekey(self, who: str) -> str:
+        try:
+            count = self._services.rekey()
+        except VaultLocked as error:
+            raise Refused(str(error)) from error
+        text = f"{count} secrets are encrypted with a new key"
+        self._journal.write(HOST, "secrets", text, f"requested by {who}")
+        return f"{text}; back up its file instead of the old one"

@@ -1,0 +1,171 @@
+"""Follow the manifests: look at every origin when it is time, and hand what is desired to each World.
+
+What a look finds out is written down and journaled; a look that this host cannot do now is done again soon.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from reconciler.convergence.wake_queue import WakeQueue
+from reconciler.convergence.world import Report
+from reconciler.daemon.secret_files import SecretFiles
+from reconciler.host.assembly import rules_of
+from reconciler.host.stores import Stores
+from reconciler.linux.inotify import WatchProblem
+from reconciler.manifests import persisted
+from reconciler.manifests.catalog import Catalog, review
+from reconciler.manifests.origin import Look, Origin, Unreadable
+from reconciler.planning.desired_state import DesiredState
+from reconciler.planning.subject import HOST, Subject
+from reconciler.settings.settings import Settings
+from reconciler.staging.source.watches import SourceWatches
+from reconciler.vault.watched_files import Files
+
+_AGAIN_S = 5.0
+
+
+class Follower(Protocol):
+    """What is told of every change of desired state."""
+
+    def follow(self, desired: DesiredState) -> None:
+        """Make this desired state true from now on."""
+        ...
+
+
+class ManifestLoop:
+    """The desired state of this host, followed until cancelled.
+
+    `look_now` makes a look due; `looked` is set once a look is done and no other is due.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        stores: Stores,
+        app_wakeups: WakeQueue,
+        secret_files: SecretFiles,
+        followers: Sequence[Follower],
+    ) -> None:
+        self._settings = settings
+        self._records = stores.records
+        self._journal = stores.journal
+        self._app_wakeups = app_wakeups
+        self._secret_files = secret_files
+        self._followers = followers
+        self._rules = rules_of(settings)
+        self.look_now = asyncio.Event()
+        self.looked = asyncio.Event()
+        self.catalog = persisted.restored(self._records, self._rules)
+        self._unreadable_apps = persisted.apps_of_unreadable(self._records, self.catalog)
+        self._looks: Sequence[Look] = ()
+        self._stored, self._is_stored = self.catalog, True
+        self._removed: set[str] = set()
+        self._obstacle = self._unwatched = ""
+
+    @property
+    def problem(self) -> str:
+        """Why the manifests cannot be followed just now, empty when they can."""
+        unreadable = (look.origin for look in self._looks if isinstance(look, Unreadable))
+        return self._obstacle or next((f"cannot read the manifests in {origin}" for origin in unreadable), "")
+
+    def keep_ports(self, ports: dict[str, int]) -> None:
+        """Let each app that runs keep its port, as the leases were lost."""
+        self.catalog = replace(self.catalog, leases={**ports, **self.catalog.leases})
+
+    def on_report(self, subject: Subject, report: Report | None) -> None:
+        """Free the port of an app that was removed."""
+        if subject.kind == "app" and report is None:
+            self._removed.add(subject.name)
+            self.look_now.set()
+
+    def look_again(self) -> None:
+        """Look at the manifests without waiting for a change; `looked` is set once that is done."""
+        self.looked.clear()
+        self.look_now.set()
+
+    async def run(self, origins: Sequence[Origin], trees: SourceWatches, files: Files) -> None:
+        """Look at the origins, and watch the sources and files that their manifests name, until cancelled."""
+        while True:
+            self.look_now.clear()
+            with self._surviving():
+                await self.follow([await origin.look() for origin in origins])
+                await files.follow(self._secret_files.follow(self.catalog))
+                await trees.follow(
+                    {n: app.source.path for n, app in self.catalog.apps.items() if not app.source.pinned}
+                )
+                self._note_unwatched([*(origin.problem for origin in origins), *trees.problems().values()])
+            if not self.look_now.is_set():
+                self.looked.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds_to_next_look()):
+                    await self.look_now.wait()
+
+    async def follow(self, looks: Sequence[Look]) -> None:
+        """Make what was found true from now on, together with what stays in force."""
+        if looks == self._looks and self.catalog.is_at_rest and not self._removed and self._is_stored:
+            return
+        before, removed = self.catalog, frozenset(self._removed)
+        for name in removed:
+            before = before.without_lease(name)
+        # In a thread: parsing thousands of files takes a while.
+        self.catalog = await asyncio.to_thread(review, before, looks, self._rules, time.monotonic())
+        self._looks, self._removed = looks, self._removed - removed
+        self._store()
+        self._journal_problems(before, self.catalog)
+        self._unreadable_apps = persisted.still_unreadable(self._unreadable_apps, self.catalog)
+        self._app_wakeups.ignore(self._unreadable_apps.keys())
+        for follower in self._followers:
+            follower.follow(self.catalog)
+
+    def _store(self) -> None:
+        """Write down what is desired; what cannot be written takes effect all the same, and is written soon."""
+        try:
+            persisted.remember(self._records, self._stored, self.catalog, self._settings.manifests)
+        except sqlite3.Error as error:
+            if self._is_stored:
+                text = f"cannot write down the desired state: {error}"
+                self._journal.write(HOST, "daemon", text, "it takes effect, and is written down as soon as possible")
+            self._is_stored = False
+        else:
+            self._stored, self._is_stored = self.catalog, True
+
+    @contextlib.contextmanager
+    def _surviving(self) -> Iterator[None]:
+        """Journal what this host cannot do just now (no memory, thread or descriptor left), and try again soon."""
+        try:
+            yield
+            self._obstacle = ""
+        except (OSError, RuntimeError, sqlite3.Error, MemoryError) as error:
+            before, self._obstacle = self._obstacle, f"cannot look at the manifests: {error}"
+            if self._obstacle != before:
+                self._journal.write(HOST, "daemon", self._obstacle, f"retried every {_AGAIN_S:g} s")
+
+    def _note_unwatched(self, problems: Iterable[WatchProblem | None]) -> None:
+        """Journal once that changes are found by looking, as the kernel watches no more files for this user."""
+        problem = next((each.text for each in problems if each is not None and each.failure.is_limit), "")
+        if problem and not self._unwatched:
+            self._journal.write(
+                HOST, "daemon", problem, f"until then the daemon looks for changes every {_AGAIN_S:g} s"
+            )
+        self._unwatched = problem
+
+    def _journal_problems(self, before: Catalog, after: Catalog) -> None:
+        if after.notice and after.notice != before.notice:
+            self._journal.write(HOST, "manifest", after.notice)
+        for file, entry in after.files.items():
+            known = before.files[file].problems if file in before.files else ()
+            effect = "its last good content stays in force" if entry.names else "the file has no effect"
+            for problem in entry.problems:
+                if problem not in known:
+                    self._journal.write(HOST, "manifest", f"refused: {problem}", effect)
+
+    def _seconds_to_next_look(self) -> float:
+        at, longest_s = self.catalog.recheck_at, self._settings.rescan_s
+        if not self._is_stored or self._unwatched or self.problem:
+            longest_s = min(longest_s, _AGAIN_S)
+        return longest_s if at is None else min(longest_s, max(0.0, at - time.monotonic()))

@@ -1,0 +1,21 @@
+"""Pass reports of both Worlds on to everything that shows, counts or waits for them."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from reconciler.convergence.world import Report
+from reconciler.planning.subject import Subject
+
+ReportListener: TypeAlias = Callable[[Subject, Report | None], None]
+
+
+class Reports:
+    """Calls each of `listeners` with every report on an app or a service, and with None once that is removed."""
+
+    def __init__(self) -> None:
+        self.listeners: list[ReportListener] = []
+
+    def publish(self, subject: Subject, report: Report | None) -> None:
+        """Pass on the newest report on a subject."""
+        for listener in self.listeners:
+            listener(subject, report)

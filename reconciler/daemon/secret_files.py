@@ -1,0 +1,57 @@
+"""The files that variables and credentials come from: which ones to watch, and what to read when one changes."""
+
+import asyncio
+import sqlite3
+
+from reconciler.convergence.wake_queue import WakeQueue
+from reconciler.host.stores import Stores
+from reconciler.planning.desired_state import DesiredState
+from reconciler.services.types.user_provided.files import files_of
+from reconciler.services.world import ServiceWorld
+from reconciler.vault.watched_files import Use
+
+
+class SecretFiles:
+    """Reads the files of every app and user-provided service again when they may have changed."""
+
+    def __init__(
+        self, services: ServiceWorld, stores: Stores, app_wakeups: WakeQueue, tasks: asyncio.TaskGroup
+    ) -> None:
+        self._services = services
+        self._stores = stores
+        self._app_wakeups = app_wakeups
+        self._tasks = tasks
+        self._desired: DesiredState | None = None
+
+    def follow(self, desired: DesiredState) -> frozenset[Use]:
+        """Learn what is desired, and return every file that is read for it, with what it is read for."""
+        self._desired = desired
+        of_apps = (use for app in desired.apps.values() for use in self._services.env.uses(app))
+        of_services = ((path, f"service {s.name}") for s in desired.services.values() for path in files_of(s))
+        return frozenset((*of_apps, *of_services))
+
+    def suspect(self, path: str) -> None:
+        """Read what depends on a file again, as the file may have changed."""
+        if self._desired is None:
+            return
+        for service in self._desired.services.values():
+            if path in files_of(service):
+                self._services.doubt(service.name, f"{path} may have changed")
+        for app in self._desired.apps.values():
+            if path in self._services.env.paths(app):
+                self._tasks.create_task(self._read(app.name), name=f"read the variables of {app.name}")
+
+    async def _read(self, name: str) -> None:
+        app = None if self._desired is None else self._desired.apps.get(name)
+        if app is None:
+            return
+        try:
+            changed = await self._services.env.refresh(app)
+        except sqlite3.Error as error:
+            self._stores.record_event(name, "secrets", f"cannot store what its files say: {error}")
+            return
+        if changed:
+            _, missing, stale = self._services.env.of(app)
+            text = "; ".join((*missing, *stale)) or "the files of its variables were read again"
+            self._stores.record_event(name, "secrets", text)
+            self._app_wakeups.wake(name)

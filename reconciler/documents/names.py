@@ -1,0 +1,21 @@
+"""Names of apps and services: DNS labels."""
+
+import re
+
+LONGEST_NAME = 63
+NAME_PATTERN = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_NAME = re.compile(NAME_PATTERN)
+
+
+def is_name(text: str) -> bool:
+    """Return whether an app or a service may have this name."""
+    return _NAME.fullmatch(text) is not None
+
+
+def name_from(text: str) -> str:
+    """Return a text made a name, as far as that can be; empty when nothing of it can stand in a name.
+
+    >>> name_from("My Blog")
+    'my-blog'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:LONGEST_NAME].strip("-")

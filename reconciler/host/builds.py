@@ -1,0 +1,123 @@
+"""The builds of each app on this host: staged, found again, removed.
+
+An installation outlives its action: a crash of the app that has to be handled first costs it nothing.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from reconciler.linux.files import leftovers, remove
+from reconciler.planning.desired import Build
+from reconciler.planning.fingerprint import Json
+from reconciler.serving.gunicorn import Code
+from reconciler.serving.instance import CannotStart
+from reconciler.staging.concurrency import DetachedWork
+from reconciler.staging.progress import Phase
+from reconciler.staging.stager import Staged, Stager
+from reconciler.state.paths import StatePaths
+
+
+class AppBuilds:
+    """The finished builds of every app. `progress` is called with an app and the phase its installation is in."""
+
+    def __init__(self, paths: StatePaths, stager: Stager, progress: Callable[[str, Phase], None]) -> None:
+        self._paths = paths
+        self._stager = stager
+        self._progress = progress
+        self._builds = {name: stager.build_ids(name) for name in _directories(paths.apps)}
+        self._staging: DetachedWork[Staged] = DetachedWork()
+
+    def names(self) -> frozenset[str]:
+        """Return the apps that have a directory here."""
+        return frozenset(self._builds)
+
+    def of(self, name: str) -> tuple[str, ...]:
+        """Return the ids of an app's finished builds, the newest last."""
+        return self._builds.get(name, ())
+
+    def remove_leftovers(self) -> None:
+        """Remove what staging or removal left half done: found now, before anything is staged, removed in a thread."""
+        directories = [self._paths.builds(name) for name in self._builds]
+        found = [path for directory in directories if directory.is_dir() for path in leftovers(directory)]
+        if found:
+            asyncio.get_running_loop().run_in_executor(None, _remove_all, found)
+
+    async def stage(self, name: str, build: Build) -> str:
+        """Make a build, and return what it consists of. Raises StagingError, SourceChanged."""
+        staged = await self._staging.result(name, build.id, lambda: self._stage(name, build))
+        self._builds[name] = (*self._without(name, build.id), build.id)
+        return _summary(staged)
+
+    async def remove(self, name: str, build: str) -> None:
+        """Remove a build that nothing uses."""
+        await asyncio.to_thread(self._stager.discard, name, build)
+        self._builds[name] = self._without(name, build)
+
+    async def cancel(self, name: str) -> None:
+        """End the installation of an app that was removed, and forget its builds."""
+        await self._staging.cancel(name)
+
+    async def cancel_all(self) -> None:
+        """End every installation that is under way."""
+        await self._staging.cancel_all()
+
+    def forget(self, name: str) -> None:
+        """Forget the builds of an app that was removed."""
+        self._builds.pop(name, None)
+
+    def code(self, name: str, build: Build) -> Code:
+        """Return what an instance of a finished build runs. Raises CannotStart when the build is damaged."""
+        staged = self._stager.finished(name, build.id)
+        if staged is None:
+            self._builds[name] = self._without(name, build.id)
+            raise CannotStart(f"build {build.id} of {name} is damaged and is staged again")
+        return _code_of(staged)
+
+    def reused_environment(self, name: str, build: str) -> bool:
+        """Return whether a finished build got an environment that was in the store already."""
+        staged = self._stager.finished(name, build)
+        return staged is not None and staged.reused
+
+    async def _stage(self, name: str, build: Build) -> Staged:
+        def progress(phase: Phase) -> None:
+            if self._staging.is_awaited(name):
+                self._progress(name, phase)
+
+        return await self._stager.stage(name, build, self._paths.log(name, "staging"), progress)
+
+    def _without(self, name: str, build: str) -> tuple[str, ...]:
+        return tuple(b for b in self.of(name) if b != build)
+
+
+def _directories(parent: Path) -> list[str]:
+    return sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
+
+
+def _remove_all(paths: list[Path]) -> None:
+    for path in paths:
+        remove(path)
+
+
+def _summary(staged: Staged) -> str:
+    what = f"{staged.entrypoint} on python {staged.python_version} with gunicorn {staged.gunicorn_version}"
+    environment = f"; environment {staged.because}" if staged.because else ""
+    reported = f"; not taken over: {', '.join(staged.reported)}" if staged.reported else ""
+    return f"{what}{environment}{reported}"
+
+
+def _code_of(staged: Staged) -> Code:
+    return Code(
+        directory=staged.code,
+        python=staged.python,
+        target=staged.entrypoint,
+        worker_class=staged.worker_class,
+        runtime=f"python {staged.python_version}",
+        settings=_settings_of(staged),
+    )
+
+
+def _settings_of(staged: Staged) -> dict[str, Json]:
+    """Return the settings of gunicorn that the code itself brings; the manifest overrides them."""
+    paths: dict[str, Json] = {"pythonpath": ",".join(staged.pythonpath)} if staged.pythonpath else {}
+    return {**staged.gunicorn, **paths}

@@ -1,0 +1,142 @@
+"""The addresses on which each app listens: opened, fetched back, kept for the next daemon, and closed.
+
+An address that is open stays open until the plan closes it: a deploy, a crash or a restart of the daemon refuses no
+connection.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+
+from reconciler.planning.apps.actions import Listen
+from reconciler.planning.apps.observed import Instance
+from reconciler.planning.desired import Address, App
+from reconciler.serving.instances import Instances
+from reconciler.serving.keeper import Keeper
+from reconciler.serving.listeners import Listeners
+
+
+class AppListeners:
+    """The listeners of every app. `on_connection` is called with an app's name when a client wakes it."""
+
+    def __init__(self, instances: Instances, keeper: Keeper, on_connection: Callable[[str], None]) -> None:
+        self._instances = instances
+        self._keeper = keeper
+        self._on_connection = on_connection
+        self._listeners = Listeners()
+        self._open: dict[str, frozenset[Address]] = {}
+        self._unserved: dict[str, float] = {}
+
+    def names(self) -> frozenset[str]:
+        """Return the apps that were given a listener."""
+        return frozenset(self._open)
+
+    def of(self, name: str) -> frozenset[Address]:
+        """Return the addresses that are open for an app."""
+        return self._open.get(name, frozenset())
+
+    def holding(self, name: str) -> frozenset[Address]:
+        """Return the addresses at which the daemon serves the app's holding page."""
+        return frozenset(filter(self._listeners.is_holding, self.of(name)))
+
+    def armed(self, name: str) -> frozenset[Address]:
+        """Return the addresses whose next connection wakes the app."""
+        return frozenset(filter(self._listeners.is_armed, self.of(name)))
+
+    def fd(self, address: Address) -> int:
+        """Return the descriptor to hand to an instance."""
+        return self._listeners.fd(address)
+
+    def unserved_since(self, name: str, instances: tuple[Instance, ...]) -> float | None:
+        """Return since when (monotonic) no instance accepts what the app's listeners receive."""
+        if not self.of(name) or any(instance.serves for instance in instances):
+            self._unserved.pop(name, None)
+            return None
+        return self._unserved.setdefault(name, time.monotonic())
+
+    # Adopt what an earlier daemon opened
+
+    def take_back(self) -> None:
+        """Take the listeners that the keeper held while no daemon ran."""
+        for name, address, kept in self._keeper.take():
+            self._listeners.take(address, kept)
+            self._opened(name, address)
+
+    def fetch(self, name: str, address: Address, pid: int) -> None:
+        """Take a copy of a listener from a process that has it, unless it is open already."""
+        if address in self.of(name):
+            return
+        with contextlib.suppress(ProcessLookupError):
+            pidfd = os.pidfd_open(pid)
+            try:
+                if self._listeners.fetch(address, pidfd, pid):
+                    self._opened(name, address)
+            finally:
+                os.close(pidfd)
+
+    def mark_detached(self) -> None:
+        """Mark every instance that listens on another socket than ours: its connections are not seen here."""
+        for name in self._instances.apps():
+            for instance, process in self._instances.processes(name):
+                address = instance.address
+                if address is not None and self._listeners.is_known_to(process.pid, address) is False:
+                    self._instances.mark_detached(name, instance.id)
+
+    # Actions
+
+    def listen(self, name: str, action: Listen) -> str | None:
+        """Open an address; return how ("fetched back", or nothing to say), or None when it was open already."""
+        address = action.address
+        if address in self.of(name):
+            return None
+        owners = [(i, p) for i, p in self._instances.processes(name) if i.address == address and not i.detached]
+        fetched = any(self._listeners.fetch(address, process.fd, process.pid) for _, process in owners[:1])
+        if not fetched and owners:
+            self._listeners.open_beside(address)
+            for instance, _ in owners:
+                self._instances.mark_detached(name, instance.id)
+        elif not fetched:
+            self._listeners.open(address)
+        self._opened(name, address)
+        return "fetched back" if fetched else ""
+
+    def unlisten(self, name: str, address: Address) -> None:
+        """Close an address."""
+        self._keeper.drop(name, address)
+        self._listeners.close(address)
+        self._open[name] = self.of(name) - {address}
+
+    def arm(self, name: str, address: Address) -> None:
+        """Wake the app at the next connection."""
+        self._listeners.arm(address, partial(self._on_connection, name))
+
+    def serve_holding_page(self, address: Address, page: str | None) -> None:
+        """Answer 503 at this address."""
+        self._listeners.serve_holding_page(address, page)
+
+    def stop_holding_page(self, address: Address) -> None:
+        """Answer no more at this address."""
+        self._listeners.stop_holding_page(address)
+
+    def follow(self, app: App) -> None:
+        """Adjust what is open to what is desired: the holding page, and whether connections wake the app."""
+        if not app.may_sleep:
+            for address in self.of(app.name):
+                self._listeners.disarm(address)  # it is started without a connection, and counts as up when it is
+        if app.address is not None:
+            self._listeners.show(app.address, app.holding_page)
+
+    def forget(self, name: str) -> None:
+        """Forget an app that was removed."""
+        self._open.pop(name, None)
+        self._unserved.pop(name, None)
+
+    def close_all(self) -> None:
+        """Close every copy of this process; instances keep theirs."""
+        self._listeners.close_all()
+
+    def _opened(self, name: str, address: Address) -> None:
+        self._open[name] = self.of(name) | {address}
+        self._keeper.keep(name, address, self._listeners.fd(address))

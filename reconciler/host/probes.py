@@ -1,0 +1,47 @@
+"""Health probes of apps: which instance is probed, and what follows from a probe's result."""
+
+import asyncio
+from collections import Counter
+
+from reconciler.convergence.wake_queue import WakeQueue
+from reconciler.host.stores import Stores
+from reconciler.planning.desired import App
+from reconciler.serving.instances import Instances
+from reconciler.serving.probes import Probe, Probes
+
+
+class AppProbes:
+    """Probes the newest serving instance of each app that has a health path."""
+
+    def __init__(self, stores: Stores, instances: Instances, wakeups: WakeQueue, tasks: asyncio.TaskGroup) -> None:
+        self._stores = stores
+        self._instances = instances
+        self._wakeups = wakeups
+        self._probes = Probes(tasks, self._on_probe)
+
+    @property
+    def results(self) -> Counter[tuple[str, bool]]:
+        """How many probes there were, by app and success."""
+        return self._probes.asked
+
+    def update(self, name: str, app: App | None) -> None:
+        """Probe what is to be probed of an app now."""
+        health = None if app is None else app.server.health
+        if app is None or health is None or app.address is None:
+            self._probes.ask(name, {})
+            return
+        probe = Probe(address=app.address, health=health, host=health.host or str(app.address), liveness=app.liveness)
+        serving = [i.id for i in self._instances.of(name) if i.serves and i.address == app.address]
+        self._probes.ask(name, dict.fromkeys(serving[-1:], probe))
+
+    def _on_probe(self, name: str, instance: str, failure: str | None) -> None:
+        known = next((i for i in self._instances.of(name) if i.id == instance), None)
+        if known is None or known.unhealthy == failure or (known.unhealthy is not None and failure is not None):
+            return
+        if failure is None and any(i is not known and i.end is None for i in self._instances.of(name)):
+            return  # they share the listener: it may be its successor that answers
+        self._instances.mark_unhealthy(name, instance, failure)
+        self._stores.record_event(
+            name, "unhealthy" if failure else "healthy", failure or "its health path answers again"
+        )
+        self._wakeups.wake(name)

@@ -1,0 +1,27 @@
+"""What apps need of services and secrets."""
+
+from pathlib import Path
+from typing import Protocol
+
+from reconciler.planning.apps.observed import ExternalInputs
+from reconciler.planning.desired import App, Revision
+from reconciler.serving.gunicorn import InjectedEnv
+
+
+class SecretSource(Protocol):
+    """Supplies apps with the credentials of their services and the values of their secret variables."""
+
+    def inputs(self, app: App | None, name: str) -> ExternalInputs:
+        """Return what an app is supplied with right now; cheap."""
+        ...
+
+    def injected(self, revision: Revision, directory: Path) -> InjectedEnv:
+        """Return what an instance of a revision gets, with its files written below `directory`.
+
+        From here on the instance may use it. Raises CannotStart.
+        """
+        ...
+
+    def rename_use(self, app: str, former: str, current: str) -> None:
+        """Record what instances of a revision use under the revision's current id."""
+        ...

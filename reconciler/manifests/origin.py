@@ -1,0 +1,56 @@
+"""Where manifests come from: an origin is looked at, and what it holds is a listing that carries its name.
+
+A file is identified by its origin and its path there. A listing gives that as one text, `ORIGIN/PATH`: as a directory
+is named by its own path, its files are named by theirs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from reconciler.linux.inotify import WatchProblem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What an origin holds: each file's bytes, or why they cannot be had, by the file's identity.
+
+    `identity` is what the origin's name leads to: another one says that the origin was replaced as a whole.
+    """
+
+    origin: str
+    files: Mapping[str, bytes | str] = field(repr=False)
+    identity: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """An origin that could not be read, and why ("cannot read /x: …")."""
+
+    origin: str
+    reason: str
+
+
+Look: TypeAlias = Listing | Unreadable
+
+
+class Origin(Protocol):
+    """One place that manifests come from."""
+
+    @property
+    def name(self) -> str:
+        """The origin's name, unlike that of any other."""
+        ...
+
+    @property
+    def problem(self) -> WatchProblem | None:
+        """Why changes may go unnoticed until the next look, None when they will not."""
+        ...
+
+    async def look(self) -> Look:
+        """Return what the origin holds now. One look at a time."""
+        ...
+
+    def close(self) -> None:
+        """Stop watching for changes."""
+        ...

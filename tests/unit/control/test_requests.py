@@ -1,0 +1,80 @@
+"""The table of requests: when each is offered, and what it comes to."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reconciler.control.requests import REQUESTS, Refused
+from reconciler.planning.apps.observed import Observed, Override
+from tests.world import an_app, serving
+
+APP = an_app()
+
+
+def offered(**row: Any) -> list[str]:
+    return [name for name, kind in REQUESTS.items() if kind.offered({"override": None, **row})]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"state": "running"}, ["restart", "rollback", "stop"]),
+        ({"state": "stopped"}, ["restart", "rollback", "start"]),
+        ({"state": "failing"}, ["restart", "rollback", "stop", "forget-failure"]),
+        (
+            {"state": "degraded", "message": "this Session's transaction has been rolled back by hand"},
+            ["restart", "rollback", "stop", "forget-failure"],
+        ),
+        (
+            {"state": "running", "override": {"kind": "rolled back", "revision": "1a2b"}},
+            ["restart", "rollback", "stop", "start"],
+        ),
+    ],
+)
+def test_what_is_offered_depends_on_the_state_and_the_override_and_never_on_a_message(
+    row: dict[str, Any], expected: list[str]
+) -> None:
+    assert offered(**row) == expected
+
+
+def test_every_request_has_a_label_and_sentences() -> None:
+    for name, kind in REQUESTS.items():
+        assert (kind.name, kind.label[0].isupper()) == (name, True)
+        for sentence in (kind.summary, kind.effect):
+            assert sentence[0].isupper()
+            assert sentence.endswith(".")
+
+
+@pytest.mark.parametrize("name", ["restart", "start", "forget-failure"])
+def test_a_request_without_more_to_it_is_granted_by_name(name: str) -> None:
+    assert REQUESTS[name].grant(APP, Observed(), None)[1] == name
+
+
+def test_a_stop_holds_for_the_manifest_as_it_is() -> None:
+    _, granted = REQUESTS["stop"].grant(APP, Observed(), None)
+    assert granted == Override(kind="stopped", holds_for=APP.fingerprint)
+
+
+def rolled_back(observed: Observed, revision: str | None = None) -> Override:
+    _, granted = REQUESTS["rollback"].grant(APP, observed, revision)
+    assert isinstance(granted, Override)
+    return granted
+
+
+def test_a_rollback_is_to_the_last_known_good_revision_that_is_still_there() -> None:
+    now = APP.revision("c3")
+    good = (now, APP.revision("c2"), APP.revision("c1"), APP.revision("c0"))
+    builds = tuple(revision.build.id for revision in good if revision is not good[2])
+    observed = replace(serving(APP, "c3"), known_good=good, builds=builds)
+    assert rolled_back(observed) == Override(kind="rolled back", holds_for=now.id, revision=good[1])
+    assert rolled_back(observed, good[3].id[:6]).revision == good[3]
+    with pytest.raises(Refused, match=f"'nope' is not one to go back to; these are: {good[1].id}, {good[3].id}"):
+        rolled_back(observed, "nope")
+
+
+def test_a_rollback_to_nothing_is_refused_and_says_why() -> None:
+    with pytest.raises(Refused, match="its source was not read yet"):
+        rolled_back(Observed())
+    with pytest.raises(Refused, match="no earlier revision is known good and still on disk"):
+        rolled_back(serving(APP))

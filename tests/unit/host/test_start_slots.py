@@ -1,0 +1,39 @@
+"""How many instances start at the same time, and that a slow one keeps no other waiting."""
+
+import asyncio
+
+from reconciler.host.start_slots import StartSlots
+
+
+def test_no_more_start_at_once_than_there_are_slots() -> None:
+    started: list[int] = []
+
+    async def start(slots: StartSlots, number: int, ending: asyncio.Event) -> None:
+        async with slots.slot():
+            started.append(number)
+            await ending.wait()
+
+    async def main() -> None:
+        slots, ending = StartSlots(2, 60.0), asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(3):
+                tasks.create_task(start(slots, number, ending))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert started == [0, 1]
+            ending.set()
+        assert started == [0, 1, 2]
+
+    asyncio.run(main())
+
+
+def test_a_slow_start_gives_its_slot_up_and_gives_it_back_once() -> None:
+    async def main() -> None:
+        slots, entered = StartSlots(1, 0.01), 0
+        async with slots.slot(), asyncio.timeout(5), slots.slot():  # the first one is slow
+            entered += 1
+        async with slots.slot():
+            entered += 1
+        assert entered == 2
+
+    asyncio.run(main())
