@@ -15,7 +15,8 @@ from reconciler.inspection import log_files
 from reconciler.metrics import rates
 from reconciler.state.journal import as_record
 from reconciler.web.authentication import Caller
-from reconciler.web.context import REQUESTS, WebContext, body_of, server_sent, while_there
+from reconciler.web.buttons import BUTTONS
+from reconciler.web.context import WebContext, body_of, server_sent, while_there
 from reconciler.web.openapi import document
 from reconciler.web.plan_process import CannotPlan, plan_of
 from reconciler.web.responses import JsonAnswer, Problem
@@ -196,8 +197,8 @@ def _wanted(wanted: Any) -> tuple[str, str, str | None]:
     if not isinstance(wanted, dict) or wanted.keys() - {"do", "app", "revision"}:
         raise Problem(422, 'expected {"do": …, "app": …} and, to roll back, maybe "revision"')
     do, app, revision = wanted.get("do"), wanted.get("app"), wanted.get("revision")
-    if do not in REQUESTS:
-        raise Problem(422, f"'do' is one of {', '.join(REQUESTS)}")
+    if not isinstance(do, str) or do not in BUTTONS:
+        raise Problem(422, f"'do' is one of {', '.join(BUTTONS)}")
     if not isinstance(app, str) or not _NAME.fullmatch(app):
         raise Problem(422, "'app' is the name of an app")
     if revision is not None and not (isinstance(revision, str) and re.fullmatch("[0-9a-f]{1,12}", revision)):

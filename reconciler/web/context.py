@@ -24,7 +24,6 @@ _STREAM_FOR_S = 3600.0
 
 T = TypeVar("T")
 Answer: TypeAlias = Callable[[Request, Caller], Awaitable[Response]]
-REQUESTS = ("restart", "rollback", "stop", "start", "forget-failure")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from typing import Any, TypeAlias
 
+from reconciler.web.buttons import BUTTONS
+
 _NULLABLE_TEXT: dict[str, Any] = {"type": ["string", "null"]}
 _NULLABLE_NUMBER: dict[str, Any] = {"type": ["number", "null"]}
 _NAME: dict[str, Any] = {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", "examples": ["blog"]}
@@ -85,7 +87,7 @@ _SCHEMAS: dict[str, Any] = {
         "required": ["do", "app"],
         "additionalProperties": False,
         "properties": {
-            "do": {"type": "string", "enum": ["restart", "rollback", "stop", "start", "forget-failure"]},
+            "do": {"type": "string", "enum": [*BUTTONS]},
             "app": _NAME,
             "revision": {"type": "string", "pattern": "^[0-9a-f]{1,12}$", "description": "Only for rollback."},
         },

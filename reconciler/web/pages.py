@@ -16,9 +16,11 @@ from starlette.routing import Route
 
 from reconciler.inspection import log_files
 from reconciler.inspection.printable import ago, visible
+from reconciler.planning.apps.actions import ForgetApp, Reap, RemoveBuild, Sleep, Stop, StopHoldingPage, Unlisten
 from reconciler.web.api import WHICH_LOGS, known_app, log_of
 from reconciler.web.authentication import Caller
-from reconciler.web.context import REQUESTS, WebContext, form_of, server_sent, while_there
+from reconciler.web.buttons import BUTTONS
+from reconciler.web.context import WebContext, form_of, server_sent, while_there
 from reconciler.web.formatting import brief, clock, line, moment, size
 from reconciler.web.manifest import shown_manifest
 from reconciler.web.plan_process import CannotPlan, plan_of
@@ -33,14 +35,10 @@ _LOG_LINES = 60
 _A_YEAR_S = 365 * 24 * 3600
 _KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 
-# What each request is called on its button, and what a person should know before.
-ACTIONS: Mapping[str, tuple[str, str]] = {
-    "restart": ("Restart", "A new instance is started; the running one serves until the new one does."),
-    "rollback": ("Roll back", "The last revision that proved good serves again, until manifest or source change."),
-    "stop": ("Stop", "It stops serving, and its port is closed, until its manifest changes or it is started here."),
-    "start": ("Start", "It is again as its manifest asks: what was asked for by hand is forgotten."),
-    "forget-failure": ("Try again now", "What failed is forgotten and tried at once."),
-}  # fmt: skip
+# Actions that end or remove something; the rest add or change.
+_REMOVING = frozenset(
+    action.__name__ for action in (Stop, Sleep, Reap, Unlisten, StopHoldingPage, RemoveBuild, ForgetApp)
+)
 
 
 class Pages:
@@ -60,7 +58,7 @@ class Pages:
         )  # fmt: skip
         self._templates.filters.update(line=line, ago=ago, brief=brief, clock=clock, moment=moment, size=size)
         self._templates.globals.update(
-            static=lambda name: f"/static/{self._versions[name]}/{name}", actions=ACTIONS, states=STATES
+            static=lambda name: f"/static/{self._versions[name]}/{name}", buttons=BUTTONS, states=STATES
         )
 
     def routes(self) -> list[Route]:
@@ -147,7 +145,7 @@ class Pages:
             plan = next(iter(told["apps"]), plan)
         except CannotPlan as error:
             why = str(error)
-        return self._page("plan.html", caller, seen=seen, row=row(found, seen), plan=plan, why=why, signs=_SIGNS)
+        return self._page("plan.html", caller, seen=seen, row=row(found, seen), plan=plan, why=why, removing=_REMOVING)
 
     async def confirm(self, request: Request, caller: Caller) -> Response:
         seen = await self._context.status_cache.now()
@@ -247,13 +245,12 @@ class Pages:
         return caller.who != "token"
 
 
-_SIGNS = {"Stop": "-", "Unlisten": "-", "Discard": "-", "Erase": "-", "Bury": "-", "Sleep": "-", "StepAside": "-"}
 _HOST = socket.gethostname()
 
 
 def _known_action(request: Request) -> str:
     do = str(request.path_params["do"])
-    if do not in REQUESTS:
+    if do not in BUTTONS:
         raise Problem(404, "there is nothing at this path")
     return do
 

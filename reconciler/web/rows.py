@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from reconciler.web.buttons import offered
 from reconciler.web.formatting import line, percent, rate, size, url
 from reconciler.web.status_cache import Status
 from reconciler.web.timeline import sparkline
@@ -30,6 +31,7 @@ class Row:
     since: float | None
     memory_line: str
     cpu_line: str
+    offered: tuple[str, ...] = ()
 
     def live(self) -> dict[str, Any]:
         """What the page's program puts in place."""
@@ -68,6 +70,7 @@ def row(app: Mapping[str, Any], seen: Status) -> Row:
         since=app["since"],
         memory_line=sparkline(load.memory_lately) if load else "",
         cpu_line=sparkline(load.cpu_lately) if load else "",
+        offered=offered(app),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from reconciler.planning.reason import Reason
 from reconciler.state.journal import Event
 from reconciler.web.formatting import clock
 
@@ -13,10 +14,11 @@ _SHORTEST_S = 60.0
 _TICKS = 6
 
 # What an event's kind means for whether the app serves, and which mark it gets; the rest is not in the picture.
-_PHASES = {"ready": "serving", "adopted": "serving", "sleeping": "asleep", "stopped": "stopped", "exited": "down",
+_PHASES = {"ready": "serving", "adopted": "serving", "sleeping": "sleeping", "stopped": "stopped", "exited": "down",
            "holding": "down", "removed": "stopped"}  # fmt: skip
 _MARKS = {"ready": "deploy", "exited": "crash", "failed": "failure", "sleeping": "sleep", "request": "request",
           "unhealthy": "unhealthy", "staged": "staged"}  # fmt: skip
+_ROLLBACKS = frozenset((Reason.ROLLED_BACK_BY_OPERATOR, Reason.FALLEN_BACK))
 NAMES = {
     "deploy": "started serving", "crash": "crash", "failure": "failed try", "sleep": "fell asleep",
     "unhealthy": "unhealthy", "request": "asked for by hand", "staged": "build staged", "rollback": "rolled back",
@@ -100,7 +102,7 @@ def _marks(told: Sequence[Event], x: "_Scale") -> Iterator[Mark]:
     held: Mark | None = None
     for event in told:
         kind = _MARKS.get(event.kind)
-        if event.kind in ("request", "ready") and "roll" in f"{event.text} {event.cause}".lower():
+        if event.kind in ("request", "ready") and event.reason in _ROLLBACKS:
             kind = "rollback"
         if kind is None:
             continue

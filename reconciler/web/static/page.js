@@ -119,7 +119,7 @@
   const refresh = () => {
     clearTimeout(due);
     due = setTimeout(() => {
-      fetched(location.pathname, "timeline", "manifest");
+      fetched(location.pathname, "actions", "timeline", "manifest");
       plan();
     }, 700);
   };
