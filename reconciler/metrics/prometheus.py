@@ -12,10 +12,11 @@ from reconciler.state.paths import StatePaths
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
-_STATES = (
+_APP_STATES = (
     *("pending", "staging", "starting", "running", "degraded", "failing"),
     *("sleeping", "stopping", "stopped", "maintenance", "invalid"),
 )  # fmt: skip
+_SERVICE_STATES = ("failing", "starting", "pending", "stopping", "retained", "ready")
 
 Apps = Mapping[str, AppSample]
 _Type = Literal["counter", "gauge", "histogram"]
@@ -80,9 +81,13 @@ def _durations(daemon: Mapping[str, Any]) -> list[_Sample]:
     ]
 
 
-def _states(daemon: Mapping[str, Any]) -> list[_Sample]:
-    states = list(daemon["states"].values())
-    return [("", {"state": state}, states.count(state)) for state in _STATES]
+def _by_state(key: str, states: Sequence[str]) -> Callable[[Mapping[str, Any]], list[_Sample]]:
+    """Count the apps or services of a daemon in each state; `key` is theirs in its figures."""
+    return lambda daemon: [("", {"state": state}, list(daemon[key].values()).count(state)) for state in states]
+
+
+def _state_of_each(key: str, label: str) -> Callable[[Mapping[str, Any]], list[_Sample]]:
+    return lambda daemon: [("", {label: name, "state": state}, 1) for name, state in sorted(daemon[key].items())]
 
 
 def _probes(daemon: Mapping[str, Any]) -> list[_Sample]:
@@ -125,23 +130,26 @@ def _cpu(apps: Apps) -> list[_Sample]:
 
 
 _OF_THE_DAEMON: tuple[tuple[str, _Type, str, Callable[[Mapping[str, Any]], list[_Sample]]], ...] = (
-    ("reconciler_apps", "gauge", "Apps by state.", _states),
-    ("reconciler_app_state", "gauge", "1 for the state an app is in.", lambda daemon: [
-        ("", {"app": app, "state": state}, 1) for app, state in sorted(daemon["states"].items())
-    ]),
-    ("reconciler_backlog_apps", "gauge", "Apps with something left to do.", _one("backlog")),
-    ("reconciler_unconverged_seconds", "gauge", "Time since every app was as asked, 0 while all are.",
+    ("reconciler_apps", "gauge", "Apps by state.", _by_state("states", _APP_STATES)),
+    ("reconciler_app_state", "gauge", "1 for the state an app is in.", _state_of_each("states", "app")),
+    ("reconciler_backlog_apps", "gauge", "Apps with an action left to do.", _one("backlog")),
+    ("reconciler_services", "gauge", "Services by state.", _by_state("service_states", _SERVICE_STATES)),
+    ("reconciler_service_state", "gauge", "1 for the state a service is in.",
+     _state_of_each("service_states", "service")),
+    ("reconciler_backlog_services", "gauge", "Services with an action left to do.", _one("service_backlog")),
+    ("reconciler_unconverged_seconds", "gauge", "Time since every app and service was up to date, 0 while all are.",
      _one("unsettled_s")),
-    ("reconciler_actions_total", "counter", "Actions by kind and outcome: done, failed, or given up for another.",
-     _actions),
-    ("reconciler_action_duration_seconds", "histogram", "How long actions took, whatever came of them.", _durations),
+    ("reconciler_actions_total", "counter", "Actions on apps by kind and outcome: done, failed, or given up for"
+     " another.", _actions),
+    ("reconciler_action_duration_seconds", "histogram", "Duration of actions on apps, whatever their outcome.",
+     _durations),
     ("reconciler_staging_environments_total", "counter", "Builds by whether their environment was made or reused.",
      lambda daemon: [("", {"environment": e}, daemon["environments"].get(e, 0)) for e in ("made", "reused")]),
-    ("reconciler_handover_duration_seconds", "histogram", "From the start of a successor until all of it serves.",
+    ("reconciler_handover_duration_seconds", "histogram", "From the start of a new instance until all its workers serve.",
      _handover),
-    ("reconciler_app_restarts_total", "counter", "Instances that ended without being told to.",
+    ("reconciler_app_restarts_total", "counter", "Instances that exited unexpectedly.",
      lambda daemon: [("", {"app": app}, daemon["deaths"].get(app, 0)) for app in sorted(daemon["states"])]),
-    ("reconciler_app_probes_total", "counter", "Questions for an app's health path by result.", _probes),
+    ("reconciler_app_probes_total", "counter", "Probes of an app's health path by result.", _probes),
 )  # fmt: skip
 
 _OF_APPS: tuple[tuple[str, _Type, str, Callable[[Apps], list[_Sample]]], ...] = (
