@@ -15,7 +15,7 @@ from reconciler.cli.table import is_terminal, lines, show_json, width
 from reconciler.inspection.printable import plain
 
 if TYPE_CHECKING:
-    from reconciler.metrics.rates import Rate, Rates
+    from reconciler.metrics.rates import HostRates, Rate
     from reconciler.state.paths import StatePaths
 
 _COLUMNS = ("APP", "REQ/S", "5XX/S", "P50", "P95", "IN FLIGHT", "BUSY", "MEMORY", "CPU")
@@ -29,12 +29,12 @@ _SPARE = ("IN FLIGHT", "P50", "5XX/S")
 @state_option
 def command(once: bool, interval: float, as_json: bool, state: Path | None) -> None:
     """What every app does and takes: requests, latency, busy workers, memory and processor, busiest first."""
-    from reconciler.metrics.rates import Rates
+    from reconciler.metrics.rates import HostRates
 
     if interval < 0.1:
         raise click.UsageError("--interval must be 100ms or more")
     paths = paths_in_use(state)
-    rates = Rates(paths)
+    rates = HostRates(paths)
     _look(paths, rates)
     if as_json or once or not is_terminal():
         with contextlib.suppress(KeyboardInterrupt):
@@ -48,7 +48,7 @@ def command(once: bool, interval: float, as_json: bool, state: Path | None) -> N
     live(lambda columns: _table(_look(paths, rates), columns), interval)
 
 
-def _look(paths: "StatePaths", rates: "Rates") -> "dict[str, Rate]":
+def _look(paths: "StatePaths", rates: "HostRates") -> "dict[str, Rate]":
     with reading(paths):
         return rates.look()
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from reconciler.control.socket import Refused, ask
-from reconciler.metrics import counters, sample
-from reconciler.metrics.sample import AppSample
+from reconciler.metrics import counters
+from reconciler.metrics.sample import AppSample, Sampler
 from reconciler.serving.gate_figures import BOUNDS_S
 from reconciler.state.paths import StatePaths
 
@@ -28,7 +28,7 @@ def render(paths: StatePaths) -> str:
     daemon: dict[str, Any] | None = None
     with contextlib.suppress(OSError, Refused, ValueError):
         daemon = ask(paths.control, {"do": "metrics"})
-    return text(daemon, sample.of_host(paths))
+    return text(daemon, Sampler(paths).sample())
 
 
 def text(daemon: Mapping[str, Any] | None, apps: Apps) -> str:
@@ -139,13 +139,13 @@ _OF_THE_DAEMON: tuple[tuple[str, _Type, str, Callable[[Mapping[str, Any]], list[
     ("reconciler_backlog_services", "gauge", "Services with an action left to do.", _one("service_backlog")),
     ("reconciler_unconverged_seconds", "gauge", "Time since every app and service was up to date, 0 while all are.",
      _one("unsettled_s")),
-    ("reconciler_actions_total", "counter", "Actions on apps by kind and outcome: done, failed, or given up for"
-     " another.", _actions),
+    ("reconciler_actions_total", "counter", "Actions on apps by outcome: done, failed, or given up for another.",
+     _actions),
     ("reconciler_action_duration_seconds", "histogram", "Duration of actions on apps, whatever their outcome.",
      _durations),
     ("reconciler_staging_environments_total", "counter", "Builds by whether their environment was made or reused.",
      lambda daemon: [("", {"environment": e}, daemon["environments"].get(e, 0)) for e in ("made", "reused")]),
-    ("reconciler_handover_duration_seconds", "histogram", "From the start of a new instance until all its workers serve.",
+    ("reconciler_handover_duration_seconds", "histogram", "From the start of an instance until all its workers serve.",
      _handover),
     ("reconciler_app_restarts_total", "counter", "Instances that exited unexpectedly.",
      lambda daemon: [("", {"app": app}, daemon["deaths"].get(app, 0)) for app in sorted(daemon["states"])]),

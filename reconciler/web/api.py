@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from reconciler.inspection import log_files
-from reconciler.metrics import rates
+from reconciler.metrics import prometheus
 from reconciler.state.journal import as_record
 from reconciler.web.authentication import Caller
 from reconciler.web.buttons import BUTTONS
@@ -146,10 +147,11 @@ class Api:
         return JsonAnswer(document())
 
     async def metrics(self, _: Request, __: Caller) -> Response:
-        text = await asyncio.to_thread(rates.rendered, self._context.settings)
-        if text is None:
-            raise Problem(503, "the figures cannot be read just now")
-        return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+        try:
+            text = await asyncio.to_thread(prometheus.render, self._context.settings.paths)
+        except (OSError, sqlite3.Error) as error:
+            raise Problem(503, f"cannot read the metrics: {error}") from error
+        return PlainTextResponse(text, media_type=prometheus.CONTENT_TYPE)
 
 
 def told(row: Mapping[str, Any], seen: Status) -> dict[str, Any]:
@@ -159,7 +161,7 @@ def told(row: Mapping[str, Any], seen: Status) -> dict[str, Any]:
         **row,
         "memory_bytes": load.memory if load else None,
         "cpu": load.cpu if load else None,
-        "requests_per_second": seen.rates.get(row["name"]),
+        "requests_per_second": load.requests if load else None,
     }
 
 

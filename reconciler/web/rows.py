@@ -57,7 +57,7 @@ def row(app: Mapping[str, Any], seen: Status) -> Row:
         "workers": app["workers"] or "",
         "cpu": percent(load.cpu) if load else "",
         "memory": size(load.memory) if load else "",
-        "rate": rate(seen.rates.get(app["name"])),
+        "rate": rate(load.requests) if load else "",
         "restarts": app["restarts"] or "0",
     }
     return Row(
@@ -68,8 +68,8 @@ def row(app: Mapping[str, Any], seen: Status) -> Row:
         url=url(app["url"]),
         next_try_at=app["next_try_at"],
         since=app["since"],
-        memory_line=sparkline(load.memory_lately) if load else "",
-        cpu_line=sparkline(load.cpu_lately) if load else "",
+        memory_line=sparkline(load.memory_history) if load else "",
+        cpu_line=sparkline(load.cpu_history) if load else "",
         offered=offered(app),
     )
 

@@ -16,7 +16,6 @@ from typing import Any
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.linux.processes import start_ticks
 from reconciler.metrics.load import Load, Loads
-from reconciler.metrics.rates import Requests
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import Event, Journal
@@ -32,14 +31,13 @@ class StateUnreadable(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What was seen: `status` as `status --json` prints it; loads and requests a second by app.
+    """The status of the host, as `status --json` prints it, and the load of each running app.
 
-    `up_s` is how long the daemon has run, None when none does; `last_event` the newest event's number.
+    `up_s` is how long the daemon has run, None when none does; `last_event` is the newest event's number.
     """
 
     status: Mapping[str, Any]
     loads: Mapping[str, Load]
-    rates: Mapping[str, float]
     up_s: float | None
     last_event: int
 
@@ -58,8 +56,7 @@ class StatusCache:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._loads = Loads()
-        self._requests = Requests(settings.paths)
+        self._loads = Loads(settings.paths)
         self._database: sqlite3.Connection | None = None
         self._version = -1
         self._seen_at = float("-inf")
@@ -105,13 +102,11 @@ class StatusCache:
     def _look(self) -> Status:
         with _reading(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as snapshot:
             status = snapshot.status()
-            masters = {name: [r.pid for r in records if r.pid] for name, records in snapshot.instances.items()}
-            loads = self._loads.look(masters)
+            loads = self._loads.measure(snapshot)
         newest = self._events(None, 1, 0)
         return Status(
             status=status,
             loads=loads,
-            rates=self._requests.per_second(masters),
             up_s=_up_s(status["daemon"]["pid"]),  # type: ignore[index,call-overload,arg-type]
             last_event=newest[-1].id if newest else 0,
         )

@@ -16,7 +16,7 @@ import click
 from reconciler.cli.live.facts import Details, Facts
 from reconciler.cli.live.plan_client import NO_DAEMON, pending
 from reconciler.cli.options import open_snapshot, reading
-from reconciler.metrics.rates import Rates
+from reconciler.metrics.rates import HostRates
 from reconciler.planning.subject import Subject
 from reconciler.serving.logs import tail
 from reconciler.state.journal import Event, Journal
@@ -46,7 +46,7 @@ class Looking:
         self._paths = paths
         self._only = only
         self._seen = seen
-        self._rates = Rates(paths)
+        self._rates = HostRates(paths)
         self._subject: tuple[str, str] | None = None
         self._asked = threading.Event()
         self._planned: dict[str, Sequence[str]] = {}
