@@ -255,7 +255,7 @@ def test_without_scripts_everything_can_be_read_and_done(host: tuple[Site, int])
         assert "it is started anew" in driver.find_element("css selector", ".done").text
         site.await_successor("blog", before)
         driver.get(f"http://127.0.0.1:{port}/apps/blog/plan")
-        assert "as asked" in driver.find_element("id", "plan").text
+        assert "up to date" in driver.find_element("id", "plan").text
 
 
 def test_the_keyboard_reaches_everything_and_shows_where_it_is(host: tuple[Site, int]) -> None:
