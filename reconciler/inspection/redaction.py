@@ -3,7 +3,8 @@
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 
-from reconciler.planning.desired import App, Json
+from reconciler.planning.desired import App
+from reconciler.planning.fingerprint import Json
 from reconciler.planning.subject import Subject
 from reconciler.services.records import ServiceRecords
 from reconciler.staging.environments.installer_env import secrets

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired import App, Bound, Service
+from reconciler.planning.plan import Plan
 from reconciler.planning.services.actions import (
     Action,
     BackUp,
@@ -25,14 +26,14 @@ from reconciler.planning.services.actions import (
     CreateGrant,
     Deprovision,
     Forget,
-    ObservedService,
     RecordRetention,
     Register,
     Unbind,
     Verify,
 )
 from reconciler.planning.services.actions import Provision as Make
-from reconciler.planning.services.plan import Plan, current, plan
+from reconciler.planning.services.observed import ObservedService
+from reconciler.planning.services.plan import current, plan
 from reconciler.planning.subject import Subject
 from reconciler.services.backup import back_up
 from reconciler.services.observer import AppsView, CredentialCheck, LastReport, ServiceObserver
@@ -85,7 +86,7 @@ class ServiceWorld:
         self.env = EnvFiles(service_records.database, service_records.vault)
         around = AppsView(boot=boot, alive=alive, rollback_grants=spare, checked=self._checked_of, told=self._told_of)
         self._observer = ServiceObserver(settings, service_records, self.env, around)
-        self._planner: Planner[Service, ObservedService, Plan] = Planner(plan)
+        self._planner: Planner[Service, ObservedService, Plan[Action]] = Planner(plan)
 
     # What is asked
 
@@ -164,7 +165,7 @@ class ServiceWorld:
     def now(self) -> float:
         return time.monotonic()
 
-    def plan(self, name: str, asked: Service | None) -> Plan:
+    def plan(self, name: str, asked: Service | None) -> Plan[Action]:
         return self._planner.plan(name, asked, self.observe(name), self.now())
 
     def when_failing(self, name: str) -> str:  # noqa: ARG002  it is the same for each
@@ -274,7 +275,7 @@ class ServiceWorld:
         record = self._service_records.ask(step.service, service.plan, service.asked)
         await provisioner_of(record.type).provision(self._provision(record))
         self._service_records.note(record.id, made=step.made)
-        self._record(name, "provisioned", f"{record.type} service {record.id} is there", step.cause)
+        self._record(name, "provisioned", f"{record.type} service {record.id} is there", step.cause, step.reason)
 
     async def _bind(self, name: str, step: Bind) -> None:
         record, grant = self._service_records.service(step.service), self._service_records.grant(step.grant)
@@ -284,7 +285,7 @@ class ServiceWorld:
         checked.at = None if checked.repaired else self.now()
         if kept != grant.credentials:
             said = "new credentials" if grant.credentials is not None else "credentials"
-            self._record(name, "bound", f"{grant.app} has {said}", step.cause)
+            self._record(name, "bound", f"{grant.app} has {said}", step.cause, step.reason)
         self._concerns(grant.app)
 
     async def _verify(self, name: str, step: Verify) -> None:
@@ -311,7 +312,7 @@ class ServiceWorld:
         await provisioner_of(record.type).unbind(self._provision(record), self._grant(grant))
         self._service_records.revoke(grant.id)
         self._checked.pop(grant.id, None)
-        self._record(name, "unbound", f"credentials of {grant.app} were taken back", step.cause)
+        self._record(name, "unbound", f"credentials of {grant.app} were taken back", step.cause, step.reason)
 
     async def _back_up(self, name: str, step: BackUp) -> None:
         record = self._service_records.service(step.service)
@@ -320,9 +321,9 @@ class ServiceWorld:
         try:
             await back_up(record.type, self._provision(record), file)
         except Misconfigured as error:
-            self._record(name, "backup", f"not backed up: {error}", step.cause)
+            self._record(name, "backup", f"not backed up: {error}", step.cause, step.reason)
         else:
-            self._record(name, "backup", f"all it holds is in {file}", step.cause)
+            self._record(name, "backup", f"all it holds is in {file}", step.cause, step.reason)
         self._service_records.note(record.id, dumped=True)
 
     async def _deprovision(self, name: str, step: Deprovision) -> None:
@@ -333,7 +334,9 @@ class ServiceWorld:
         with contextlib.suppress(OSError):
             where.directory.parent.rmdir()
         self._service_records.drop(record.id)
-        self._record(name, "removed", f"{record.type} service {record.id} is removed with all it held", step.cause)
+        self._record(
+            name, "removed", f"{record.type} service {record.id} is removed with all it held", step.cause, step.reason
+        )
 
     def _forget(self, name: str) -> None:
         self._service_records.set_service_status(name, None)
