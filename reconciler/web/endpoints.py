@@ -11,9 +11,9 @@ from typing import Any, Literal, TypeAlias
 from starlette.requests import Request
 
 from reconciler.inspection.log_files import MOST_LINES
+from reconciler.planning.states import APP_STATES
 from reconciler.web.buttons import BUTTONS
 from reconciler.web.responses import Problem
-from reconciler.web.rows import STATES
 
 PREFIX = "/api/v1"
 NAME_PATTERN = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -116,7 +116,7 @@ _NULLABLE_NUMBER: Schema = {"type": ["number", "null"]}
 SCHEMAS: Mapping[str, Schema] = {
     "App": _object(
         name=_TEXT,
-        state={"type": "string", "enum": list(STATES)},
+        state={"type": "string", "enum": [state.name for state in APP_STATES]},
         message=_TEXT,
         url=_NULLABLE_TEXT,
         port=_NULLABLE_INTEGER,

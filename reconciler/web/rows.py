@@ -2,20 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
-from reconciler.web.buttons import offered
+from reconciler.planning.states import APP_STATES, AppState
+from reconciler.web.buttons import requests_for
 from reconciler.web.formatting import line, percent, rate, size, url
 from reconciler.web.status_cache import Status
 from reconciler.web.timeline import sparkline
 
-# The mark of each state, so that colour alone distinguishes none; what needs attention comes first.
-STATES: Mapping[str, str] = {
+_MARKS: Mapping[AppState, str] = {
     "failing": "triangle", "degraded": "diamond", "invalid": "cross", "pending": "ring", "staging": "ring",
     "starting": "ring", "stopping": "ring", "running": "disc", "sleeping": "moon", "maintenance": "bars",
     "stopped": "square",
 }  # fmt: skip
+# The mark of each state, worst first, so that colour alone distinguishes none.
+STATES: Mapping[str, str] = {state.name: _MARKS[cast("AppState", state.name)] for state in APP_STATES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,7 @@ def row(app: Mapping[str, Any], status: Status) -> Row:
         since=app["since"],
         memory_line=sparkline(load.memory_history) if load else "",
         cpu_line=sparkline(load.cpu_history) if load else "",
-        offered=offered(app),
+        offered=requests_for(app),
     )
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.web.buttons import BUTTONS, offered
+from reconciler.web.buttons import BUTTONS, requests_for
 
 
 def _app(state: str, message: str = "", override: str | None = None) -> dict[str, Any]:
@@ -13,21 +13,21 @@ def _app(state: str, message: str = "", override: str | None = None) -> dict[str
 
 def test_an_app_that_reports_a_transaction_rolled_back_by_hand_gets_no_start_button() -> None:
     message = "this Session's transaction has been rolled back by hand due to a previous exception during flush"
-    assert offered(_app("degraded", message)) == ("restart", "rollback", "stop", "forget-failure")
+    assert requests_for(_app("degraded", message)) == ("restart", "rollback", "stop", "forget-failure")
 
 
 @pytest.mark.parametrize("override", ["stopped", "rolled back"])
 def test_what_an_operator_requested_can_be_taken_back(override: str) -> None:
-    assert "start" in offered(_app("running", override=override))
+    assert "start" in requests_for(_app("running", override=override))
 
 
 def test_a_stopped_app_can_be_started_and_not_stopped_again() -> None:
-    assert offered(_app("stopped")) == ("restart", "rollback", "start")
+    assert requests_for(_app("stopped")) == ("restart", "rollback", "start")
 
 
 def test_nothing_is_offered_for_a_manifest_that_is_refused() -> None:
-    assert offered(_app("invalid")) == ()
+    assert requests_for(_app("invalid")) == ()
 
 
 def test_every_button_says_what_it_does_before_it_does_it() -> None:
-    assert all(button.label and button.note.endswith(".") for button in BUTTONS.values())
+    assert all(button.label and button.effect.endswith(".") for button in BUTTONS.values())
