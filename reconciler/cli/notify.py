@@ -19,7 +19,7 @@ def command(settings: Settings, test: bool, as_json: bool) -> None:  # noqa: ARG
     """Try the notifications of this host's settings; exit 0 when each target took the message."""
     from reconciler.notifications.delivery import Delivery
     from reconciler.notifications.digest import Entry
-    from reconciler.notifications.transports import NotSent
+    from reconciler.notifications.target import NotSent
     from reconciler.planning.subject import HOST
 
     if not settings.notifications:

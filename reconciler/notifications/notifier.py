@@ -19,8 +19,7 @@ from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_af
 from reconciler.convergence.world import Report
 from reconciler.notifications.delivery import Delivery
 from reconciler.notifications.digest import Digest, Entry, Severity
-from reconciler.notifications.targets import Target
-from reconciler.notifications.transports import NotSent
+from reconciler.notifications.target import NotSent, Target
 from reconciler.planning.subject import HOST, Subject
 
 _TRIES = 5

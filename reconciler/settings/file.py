@@ -14,7 +14,7 @@ from reconciler.documents.schema_checks import problems_of
 from reconciler.documents.text import text_of
 from reconciler.documents.tree import Node, trees_of
 from reconciler.documents.units import duration_s, size_bytes
-from reconciler.notifications.targets import Target
+from reconciler.notifications.target import Target
 from reconciler.planning.desired import CrashPolicy
 from reconciler.settings.settings import Api, ServiceServer, Settings
 from reconciler.settings.targets import targets_of

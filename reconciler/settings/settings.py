@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.notifications.targets import Target
+from reconciler.notifications.target import Target
 from reconciler.planning.desired import CrashPolicy
 from reconciler.planning.fingerprint import Json
 from reconciler.state.paths import StatePaths

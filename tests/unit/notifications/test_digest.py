@@ -12,8 +12,9 @@ from reconciler.notifications import message
 from reconciler.notifications.delivery import Delivery
 from reconciler.notifications.digest import Digest, Entry, Severity
 from reconciler.notifications.notifier import Notifier, Pace
-from reconciler.notifications.targets import Command, Target, Webhook
-from reconciler.notifications.transports import NotSent
+from reconciler.notifications.target import NotSent, Target
+from reconciler.notifications.targets.command import Command
+from reconciler.notifications.targets.webhook import Webhook
 from reconciler.planning.subject import Subject
 from tests.fakes.post_office import Hook, webhook
 
