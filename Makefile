@@ -29,7 +29,7 @@ run: .venv/ready-run
 	@exec $(BIN)/reconciler run --manifests $(MANIFESTS) --state $(STATE)
 
 stop: .venv/ready-run
-	@exec $(BIN)/python -m reconciler.cli.halt --state $(STATE)
+	@exec $(BIN)/reconciler down --state $(STATE)
 
 test: lint
 	$(BIN)/python -m pytest -q -n $(TESTS_AT_ONCE) --dist loadfile

@@ -76,7 +76,7 @@ class Bench:
 
     def end(self) -> None:
         """End the daemon and its apps; it may be started again."""
-        command = [sys.executable, "-m", "reconciler.cli.halt", "--state", str(self.state)]
+        command = [sys.executable, "-m", "reconciler", "down", "--state", str(self.state)]
         subprocess.run(command, cwd=ROOT, check=False, capture_output=True)
         if self.daemon is not None:
             self.daemon.wait(30)

@@ -1,9 +1,13 @@
-"""`reconciler apply`: converge once, without a daemon, and leave the apps running."""
+"""Apply the manifests once, and leave the apps running.
+
+Shows the progress, then the status. Exits with 0 when every app is up to date; otherwise prints the reasons and exits
+with 1. Needs no daemon; while one is running, it applies the manifests by itself, and this command refuses to run.
+"""
 
 import asyncio
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,9 +26,9 @@ _TRIES = 3
 
 
 class ApplyProgress:
-    """Counts down the apps that are not yet as asked; `done` is set when every one has settled or failed for good.
+    """Waits for the apps that are not up to date; `done` is set once each is settled or has failed too often.
 
-    `before` are the revisions that served at the start: an app that still serves its own is not worth a line.
+    `before` are the revisions that served at the start: an app that keeps serving the same one gets no line.
     """
 
     def __init__(self, console: Console, before: dict[str, str]) -> None:
@@ -32,8 +36,8 @@ class ApplyProgress:
         self.last: dict[str, Report] = {}
         self._console = console
         self._before = before
-        self._told: dict[str, tuple[str, str]] = {}
-        self._known: set[str] = set()
+        self._printed: dict[str, tuple[str, str]] = {}
+        self._expected: set[str] = set()
         self._open: set[str] | None = None
 
     @property
@@ -42,22 +46,22 @@ class ApplyProgress:
         return frozenset(self._open or ())
 
     def expect(self, names: Iterable[str]) -> None:
-        """These are all there are to wait for."""
-        self._known = set(names)
-        self._open = {name for name in self._known if not self._closed(self.last.get(name))}
-        self._console.widen(self._known)
+        """Wait for these apps and services, and for no others."""
+        self._expected = set(names)
+        self._open = {name for name in self._expected if not self._is_closed(self.last.get(name))}
+        self._console.align(self._expected)
         self._check()
 
     def tell(self, subject: "Subject", report: "Report | None") -> None:
-        """Note how an app or a service stands, and print what is new about it."""
+        """Take a report on an app or a service, and print what is new in it."""
         name = str(subject)
         if report is None:
             self.last.pop(name, None)
-            self._console.app(name, "removed")
+            self._console.milestone(name, "removed")
         else:
             self.last[name] = report
             self._show(name, report)
-        if self._open is not None and (report is None or self._closed(report)):
+        if self._open is not None and (report is None or self._is_closed(report)):
             self._open.discard(name)
             self._check()
 
@@ -67,18 +71,18 @@ class ApplyProgress:
             return
         self._console.idle(name)
         now = (report.state, report.message)
-        unchanged = report.settled and name not in self._told and self._before.get(name) == (report.wanted or "")
-        if not unchanged and self._told.get(name) != now:
-            self._told[name] = now
-            tried = f" (try {report.failures} of {_TRIES})" if report.failures else ""
-            self._console.app(name, report.state, f"{report.message}{tried}")
+        unchanged = report.settled and name not in self._printed and self._before.get(name) == (report.wanted or "")
+        if not unchanged and self._printed.get(name) != now:
+            self._printed[name] = now
+            attempt = f" (try {report.failures} of {_TRIES})" if report.failures else ""
+            self._console.milestone(name, report.state, f"{report.message}{attempt}")
 
     def _under_way(self, name: str, report: "Report") -> str:
-        total = len(self._known)
-        doing = f"{name}: {phase_of(report)}"
-        return doing if self._open is None else f"{total - len(self._open)} of {total} done · {doing}"
+        total = len(self._expected)
+        work = f"{name}: {phase_of(report)}"
+        return work if self._open is None else f"{total - len(self._open)} of {total} done · {work}"
 
-    def _closed(self, report: "Report | None") -> bool:
+    def _is_closed(self, report: "Report | None") -> bool:
         return report is not None and (report.settled or report.failures >= _TRIES)
 
     def _check(self) -> None:
@@ -87,38 +91,33 @@ class ApplyProgress:
             self.done.set()
 
 
-@click.command(epilog=examples("reconciler apply --manifests /srv/manifests --timeout 2m"))
+@click.command(help=__doc__, epilog=examples("reconciler apply --manifests /srv/manifests --timeout 2m"))
 @host_options
-@click.option(
-    "--timeout", "timeout_s", type=DURATION, default="5m", show_default=True, help="The longest to wait for all apps."
-)
+@click.option("--timeout", "timeout_s", type=DURATION, default="5m", show_default=True, help="Give up after this long.")
 def command(settings: Settings, timeout_s: float) -> None:
-    """Make the manifests true once, show progress, and leave the apps running.
-
-    Exits with 0 when every app is as asked, with 1 and the reasons otherwise. Needs no daemon; where one runs, it is
-    what does this, and apply says so.
-    """
     from reconciler.daemon.process import apply
     from reconciler.state.lock import AlreadyRunning
     from reconciler.state.records import OtherVersion
 
     console = Console(time.monotonic)
-    counters = ApplyProgress(console, _serving(settings.paths))
+    progress = ApplyProgress(console, _serving(settings.paths))
     began = time.monotonic()
     try:
-        catalog = asyncio.run(apply(settings, counters, timeout_s))
+        catalog = asyncio.run(apply(settings, progress, timeout_s))
     except AlreadyRunning as error:
-        raise click.ClickException(f"{error}, and does all this by itself: see 'reconciler status'") from error
+        raise click.ClickException(
+            f"{error}, and it applies the manifests by itself: see 'reconciler status'"
+        ) from error
     except (OtherVersion, OSError) as error:
         raise click.ClickException(str(error)) from error
     finally:
         console.bottom("")
     took_s = time.monotonic() - began
-    _conclude(settings.paths, catalog, counters, ago(timeout_s) if took_s >= timeout_s else "")
+    _conclude(settings.paths, catalog, progress, ago(timeout_s) if took_s >= timeout_s else "")
 
 
 def _serving(paths: StatePaths) -> dict[str, str]:
-    """The revision that serves of each app before anything is done."""
+    """Return the revision of each app that serves before anything is done."""
     if not paths.database.exists():
         return {}
     with open_snapshot(paths) as snapshot:
@@ -129,23 +128,24 @@ def _serving(paths: StatePaths) -> dict[str, str]:
         }
 
 
-def _conclude(paths: StatePaths, catalog: "Catalog", counters: ApplyProgress, waited: str) -> None:
-    """Print how everything stands now; exits with 1 when that is not as asked."""
-    from reconciler.cli.status import show_apps
+def _conclude(paths: StatePaths, catalog: "Catalog", progress: ApplyProgress, waited: str) -> None:
+    """Print the status; exit with 1 unless everything is up to date."""
+    from reconciler.cli.status import show_status
+    from reconciler.inspection.status import status
 
     with open_snapshot(paths) as snapshot:
-        facts: dict[str, Any] = snapshot.status()
+        found = status(snapshot)
     click.echo()
-    show_apps(facts)
-    wanting = {name for name in catalog.apps if not _settled(counters.last.get(name))} | counters.open
-    if wanting:
-        why = f" within {waited}" if waited else ""
-        click.echo(f"not as asked{why}: {', '.join(plain(name) for name in sorted(wanting))}", err=True)
+    show_status(found)
+    behind = {name for name in catalog.apps if not _is_settled(progress.last.get(name))} | progress.open
+    if behind:
+        within = f" after {waited}" if waited else ""
+        click.echo(f"not up to date{within}: {', '.join(plain(name) for name in sorted(behind))}", err=True)
     refused = sum(len(entry.problems) for entry in catalog.files.values())
-    if wanting or refused or catalog.notice:
+    if behind or refused or catalog.notice:
         raise SystemExit(1)
-    click.echo(f"{counted(len(catalog.apps), 'app')}, all as asked" if catalog.apps else "no app is asked for")
+    click.echo(f"{counted(len(catalog.apps), 'app')}, all up to date" if catalog.apps else "there are no apps to run")
 
 
-def _settled(report: "Report | None") -> bool:
+def _is_settled(report: "Report | None") -> bool:
     return report is not None and report.settled

@@ -1,4 +1,8 @@
-"""`reconciler backup`: all that a service holds, in a file."""
+"""Back up the data of a service to a file.
+
+FILE must not exist yet; without it, a new file in the backups folder of the state directory is used. Apps keep running
+meanwhile. Services of type sqlite, postgresql and mysql can be backed up, with their servers' own tools.
+"""
 
 import asyncio
 from datetime import UTC, datetime
@@ -7,30 +11,29 @@ from pathlib import Path
 import click
 
 from reconciler.cli.options import examples, host_options
-from reconciler.cli.service_access import open_service, record_event
+from reconciler.cli.service_access import OpenService, open_service, record_event
 from reconciler.settings.settings import Settings
 
 
-@click.command(epilog=examples("reconciler backup blog-db", "reconciler backup blog-db /srv/backups/blog.dump"))
+@click.command(
+    help=__doc__, epilog=examples("reconciler backup blog-db", "reconciler backup blog-db /srv/backups/blog.dump")
+)
 @click.argument("service")
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @host_options
 def command(settings: Settings, service: str, file: Path | None) -> None:
-    """Write all that SERVICE holds to FILE, or to a new one in the state directory's backups, while apps go on.
-
-    FILE must not exist. Types sqlite, postgresql and mysql can be backed up, with their servers' own tools.
-    """
     from reconciler.services.backup import back_up
 
     with open_service(service, settings) as found:
-        place = file.absolute() if file is not None else _new(settings, service, found.record.id, found.record.type)
-        if place.exists():
-            raise click.ClickException(f"{place} exists: name another file")
-        asyncio.run(back_up(found.record.type, found.where, place))
-    record_event(settings.paths, service, "backup", f"all it holds is in {place}")
-    click.echo(f"all that {service} holds is in {place}")
+        path = file.absolute() if file is not None else new_file(settings, service, found)
+        if path.exists():
+            raise click.ClickException(f"{path} already exists: name another file")
+        asyncio.run(back_up(found.record.type, found.spec, path))
+    record_event(settings.paths, service, "backup", f"backed up to {path}")
+    click.echo(f"backed up {service} to {path}")
 
 
-def _new(settings: Settings, name: str, service: str, of_type: str) -> Path:
+def new_file(settings: Settings, name: str, service: OpenService) -> Path:
+    """Return the path of a new backup of the service in the state directory."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return settings.paths.backups / f"{name}-{service}-{stamp}.{of_type}"
+    return settings.paths.backups / f"{name}-{service.record.id}-{stamp}.{service.record.type}"

@@ -1,4 +1,9 @@
-"""`reconciler bundle`: everything an app needs as wheels in one file, for staging without an index."""
+"""Bundle an app's packages into one file, to stage it offline.
+
+Writes PATH/app.bundle: wheels of everything the app in PATH needs, with their hashes; packages without a wheel are
+built. Staging then needs no package index. Bundle again when the dependencies change: staging refuses an outdated
+bundle.
+"""
 
 import asyncio
 import os
@@ -12,18 +17,19 @@ from reconciler.settings.settings import Settings
 
 
 @click.command(
+    help=__doc__,
     epilog=examples(
         "reconciler bundle ../apps/blog",
         "reconciler bundle ../apps/blog --runtime python3.12",
         "reconciler bundle ../apps/shop --dependencies uv.lock --extra postgres",
-    )
+    ),
 )
 @click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--runtime", help="The Python it is for.  [default: what the app's files ask for]")
-@click.option("--entrypoint", help="The module and callable, when they cannot be found.")
-@click.option("--dependencies", help="The file that lists what to install, when there are several.")
-@click.option("--extra", "extras", multiple=True, help="An extra to bundle as well.")
-@click.option("--group", "groups", multiple=True, help="A dependency group to bundle as well.")
+@click.option("--runtime", help="The Python to bundle for.  [default: the one the app's files ask for]")
+@click.option("--entrypoint", help="The module and callable, such as wsgi:application, if they cannot be detected.")
+@click.option("--dependencies", help="The dependency file to use, if there are several.")
+@click.option("--extra", "extras", multiple=True, help="Also bundle this extra; may be repeated.")
+@click.option("--group", "groups", multiple=True, help="Also bundle this dependency group; may be repeated.")
 @with_settings(state_option)
 def command(
     settings: Settings,
@@ -32,10 +38,6 @@ def command(
     groups: tuple[str, ...],
     **recipe: str | None,
 ) -> None:
-    """Write PATH/app.bundle: wheels of all that the app in PATH needs, with hashes, built where there are none.
-
-    Staging then asks no index. Make it again when the dependencies change: a bundle of others is refused.
-    """
     import uv
 
     from reconciler.host.assembly import package_environ
@@ -52,12 +54,12 @@ def command(
         environ=package_environ(settings, os.environ),
         timeout_s=settings.staging_timeout_s,
         log=log,
-        progress=lambda phase: click.echo(plain(phase), err=True),
+        progress=lambda phase: click.echo(plain(str(phase)), err=True),
     )
     try:
         made = asyncio.run(bundle(path.resolve(), Recipe(extras=extras, groups=groups, **recipe), bundling))
     except (StagingError, OSError) as error:
         why = f"cannot bundle {plain(str(path))}: {plain(str(error))}"
-        raise click.ClickException(f"{why}\nall that was said is in {log}") from error
+        raise click.ClickException(f"{why}\nthe full output is in {log}") from error
     size = made.file.stat().st_size / 2**20
     click.echo(f"wrote {made.file}: {len(made.wheels)} wheels for {made.runtime}, {size:.1f} MB")

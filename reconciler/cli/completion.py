@@ -1,4 +1,7 @@
-"""`reconciler completion SHELL`: the script that completes commands, options and app names."""
+"""Print the shell completion script.
+
+It completes commands, options and app names in SHELL.
+"""
 
 from pathlib import Path
 
@@ -9,7 +12,7 @@ from reconciler.cli.options import examples, paths_of
 
 
 class AppName(click.types.StringParamType):
-    """The name of an app, completed from the directories of the state directory: no database is opened."""
+    """The name of an app, completed from the folders of the state directory, without opening the database."""
 
     name = "app"
 
@@ -24,16 +27,16 @@ class AppName(click.types.StringParamType):
 
 
 @click.command(
+    help=__doc__,
     epilog=examples(
         "reconciler completion bash > /etc/bash_completion.d/reconciler",
         "reconciler completion zsh > /usr/local/share/zsh/site-functions/_reconciler",
         "reconciler completion fish > ~/.config/fish/completions/reconciler.fish",
-    )
+    ),
 )
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
-    """Print the completion script of SHELL."""
     found = get_completion_class(shell)
     assert found is not None
     click.echo(found(ctx.find_root().command, {}, "reconciler", "_RECONCILER_COMPLETE").source())

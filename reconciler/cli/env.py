@@ -1,4 +1,9 @@
-"""`reconciler env`: the environment an instance of the wanted revision gets, and where it runs."""
+r"""Show the environment an app gets.
+
+That is all of it: an instance of APP inherits nothing from the daemon. Variables with a secret name (KEY, SECRET,
+TOKEN, PASSWORD, PASS, CREDENTIAL, DSN), passwords in URLs, and the credentials in VCAP_SERVICES are printed as •••
+unless --reveal is given. Values are quoted for a shell; invisible characters are written as in $'\x1b'.
+"""
 
 import time
 from collections.abc import Mapping
@@ -24,33 +29,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What an instance of an app's wanted revision runs in.
+class Surroundings:
+    """What an instance of an app's wanted revision runs with.
 
-    `secret` are the variables whose values come from files; `shown` of its services is in the directory `files`.
+    `secret` names the variables whose values come from files; `views` of its bindings belong in the directory `files`.
     """
 
     environment: Mapping[str, str] = field(repr=False)
     code: "Code"
     places: "InstancePaths"
     secret: frozenset[str]
-    shown: "BindingViews"
+    views: "BindingViews"
     files: Path
 
 
-@click.command(epilog=examples("reconciler env blog", "reconciler env blog --reveal --json"))
+@click.command(help=__doc__, epilog=examples("reconciler env blog", "reconciler env blog --reveal --json"))
 @click.argument("app")
-@click.option("--reveal", is_flag=True, help="Show secrets too.")
+@click.option("--reveal", is_flag=True, help="Print secrets too.")
 @json_option
 @host_options
 def command(settings: Settings, app: str, reveal: bool, as_json: bool) -> None:
-    r"""The environment that an instance of APP gets: all of it, nothing else is passed on.
-
-    What looks secret by its name (KEY, SECRET, TOKEN, PASSWORD, PASS, CREDENTIAL, DSN), passwords in URLs, and the
-    credentials in VCAP_SERVICES are shown as ••• unless --reveal is given. Values are quoted for a shell;
-    what cannot be seen in them is written as $'\x1b'.
-    """
-    found = wanted(app, settings)
+    found = surroundings(app, settings)
     shown = dict(found.environment) if reveal else masked(found.environment, found.secret)
     if as_json:
         show_json(dict(sorted(shown.items())))
@@ -59,23 +58,23 @@ def command(settings: Settings, app: str, reveal: bool, as_json: bool) -> None:
         click.echo(f"{name}={value if value == HIDDEN else quoted(value)}")
 
 
-def wanted(app: str, settings: Settings) -> Wanted:
-    """What the wanted revision of an app runs in; says why not when there is no such app or build."""
-    from reconciler.inspection.catalog import asked_of
+def surroundings(app: str, settings: Settings) -> Surroundings:
+    """Return what the wanted revision of an app runs with. Raises ClickException if there is no such app or build."""
+    from reconciler.inspection.catalog import desired
 
     paths = paths_in_use(settings.paths.state)
     with open_snapshot(paths) as snapshot:
-        catalog = asked_of(settings, snapshot)
-        asked = catalog.apps.get(app)
-        if asked is None:
-            raise click.ClickException(f"no manifest in {settings.manifests} asks for an app named '{plain(app)}'")
-        inputs = snapshot.service_observer(settings, catalog.services, catalog.apps).inputs(asked, app)
+        catalog = desired(settings, snapshot)
+        found = catalog.apps.get(app)
+        if found is None:
+            raise click.ClickException(f"no manifest in {settings.manifests} describes an app named '{plain(app)}'")
+        inputs = snapshot.service_observer(settings, catalog.services, catalog.apps).inputs(found, app)
         if inputs.missing:
-            raise click.ClickException(f"{asked.name} waits for {plain('; '.join(inputs.missing))}")
-        return _wanted(asked, inputs, snapshot, paths)
+            raise click.ClickException(f"{found.name} is waiting for {plain('; '.join(inputs.missing))}")
+        return _surroundings(found, inputs, snapshot, paths)
 
 
-def _wanted(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot", paths: StatePaths) -> Wanted:
+def _surroundings(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot", paths: StatePaths) -> Surroundings:
     from reconciler.host.instance_secrets import given_of, told_of
     from reconciler.serving.gunicorn import Code, environment
     from reconciler.vault.vault import VaultLocked
@@ -85,8 +84,8 @@ def _wanted(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot", path
     staged = None if revision is None else snapshot.staged(app.name, revision.build.id)
     if revision is None or staged is None:
         raise click.ClickException(
-            f"{app.name} is not staged yet as its manifest asks for it: 'reconciler status {app.name}' says how it"
-            f" stands, 'reconciler logs {app.name} --which staging' how far it got"
+            f"the wanted revision of {app.name} is not staged yet: see 'reconciler status {app.name}' and"
+            f" 'reconciler logs {app.name} --which staging'"
         )
     code = Code(
         directory=staged.code,
@@ -96,27 +95,27 @@ def _wanted(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot", path
         runtime=f"python {staged.python_version}",
     )
     places = _places(paths, app.name)
-    # The disk that is asked about is the home's; an app that never started has no home yet.
-    seen = places if places.home.exists() else replace(places, home=paths.state)
+    # The environment depends on the home's disk, and an app that never started has no home yet.
+    existing = places if places.home.exists() else replace(places, home=paths.state)
     files = places.revisions / revision.id
     try:
-        told = told_of(revision, snapshot.service_records)
-        given = given_of(revision, told, files, snapshot.service_records)
+        views = told_of(revision, snapshot.service_records)
+        given = given_of(revision, views, files, snapshot.service_records)
     except VaultLocked as error:
         raise click.ClickException(f"cannot read the secrets of {app.name}: {error}") from error
-    found = environment(revision, code, seen, _identity(app, revision.id, snapshot), given)
-    return Wanted(
+    found = environment(revision, code, existing, _identity(app, revision.id, snapshot), given)
+    return Surroundings(
         environment={**found, "HOME": str(places.home)},
         code=code,
         places=places,
         secret=frozenset(revision.env_secrets) - revision.env.keys(),
-        shown=told,
+        views=views,
         files=files,
     )
 
 
 def _identity(app: "App", revision: str, snapshot: "HostSnapshot") -> "Identity":
-    """Of the instance that serves the revision; where none does, of one that would start now."""
+    """Return the identity of the instance that serves the revision, or of one that would start now."""
     from reconciler.serving.gunicorn import Identity
     from reconciler.state.records import state_id
 

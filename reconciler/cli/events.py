@@ -1,4 +1,8 @@
-"""`reconciler events`: the journal, newest last."""
+"""Show what happened, and why.
+
+Prints the events of APP, of a service (service/NAME), or of everything: deploys, crashes, failures and requests, each
+with its cause.
+"""
 
 import contextlib
 import time
@@ -21,21 +25,25 @@ _EVERYTHING = 2**31
 
 
 @click.command(
+    help=__doc__,
     epilog=examples(
-        "reconciler events blog", "reconciler events -f --json", "reconciler events --since 1h --kind failed"
-    )
+        "reconciler events blog",
+        "reconciler events service/blog-db",
+        "reconciler events -f --json",
+        "reconciler events --since 1h --kind failed",
+    ),
 )
-@click.argument("app", required=False)
-@click.option("-f", "--follow", is_flag=True, help="Go on printing what happens, until Ctrl-C.")
+@click.argument("app", required=False, metavar="[APP | service/NAME]")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new events until Ctrl-C.")
 @click.option(
     "-n",
     "--lines",
     type=click.IntRange(min=0),
     default=None,
     show_default="50, or all with --since",
-    help="How many of the newest to print.",
+    help="Start with this many of the newest.",
 )
-@click.option("--since", type=DURATION, metavar="AGE", help="Only what happened in this time, such as 1h.")
+@click.option("--since", type=DURATION, metavar="AGE", help="Only events of the last while, such as 1h.")
 @click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only events of this kind; may be repeated.")
 @json_option
 @state_option
@@ -48,13 +56,12 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     as_json: bool,
     state: Path | None,
 ) -> None:
-    """What happened to APP, or to every app: deploys, crashes, failures, with their causes."""
     from reconciler.state.journal import KINDS, Journal
     from reconciler.state.records import open_database
 
     for kind in kinds:
         if kind not in KINDS:
-            raise click.UsageError(f"no events are of the kind '{plain(kind)}'; there are: {', '.join(KINDS)}")
+            raise click.UsageError(f"there are no events of kind '{plain(kind)}'; the kinds are: {', '.join(KINDS)}")
     paths = paths_in_use(state)
     with reading(paths), contextlib.closing(open_database(paths.database, read_only=True)) as database:
         journal = Journal(database)
@@ -65,7 +72,7 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
         newest = journal.newest(subject, max(lines, 1), since=begin, kinds=kinds)
         _print(newest[len(newest) - lines :] if lines < len(newest) else newest, as_json)
         if app is not None and not newest and not kinds and since is None:
-            click.echo(f"nothing ever happened to an app named '{plain(app)}'", err=True)
+            click.echo(f"there are no events of {plain(subject)}", err=True)
         if follow:
             with contextlib.suppress(KeyboardInterrupt):
                 _follow(journal, subject, newest[-1].id if newest else 0, kinds, as_json)

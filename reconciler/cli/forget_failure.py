@@ -1,16 +1,8 @@
-"""`reconciler forget-failure`."""
+"""Retry a failing app now.
 
-from pathlib import Path
+The recorded failures of APP are forgotten, and what failed is tried again at once, without waiting for the back-off.
+"""
 
-import click
+from reconciler.cli.daemon_client import app_request
 
-from reconciler.cli.daemon_client import ask_daemon
-from reconciler.cli.options import examples, state_option
-
-
-@click.command(epilog=examples("reconciler forget-failure blog"))
-@click.argument("app")
-@state_option
-def command(app: str, state: Path | None) -> None:
-    """Forget how APP failed, and try at once."""
-    ask_daemon(state, do="forget-failure", app=app)
+command = app_request("forget-failure", __doc__)

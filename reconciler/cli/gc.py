@@ -1,4 +1,8 @@
-"""`reconciler gc`: remove what nothing refers to."""
+"""Remove environments that are no longer used.
+
+Removes the environments that no build refers to and whose retention is over, as the daemon does every hour. Safe while
+the daemon is running: environments that are being made or used stay.
+"""
 
 import os
 import subprocess
@@ -11,16 +15,14 @@ from reconciler.cli.table import show_json
 from reconciler.settings.settings import Settings
 
 
-@click.command(epilog=examples("reconciler gc", "reconciler gc --older-than 0s --cache"))
-@click.option("--older-than", type=DURATION, help="Keep what was used since.  [default: the host's retention, 7d]")
-@click.option("--cache", is_flag=True, help="Also drop from uv's cache what cannot be used any more.")
+@click.command(help=__doc__, epilog=examples("reconciler gc", "reconciler gc --older-than 0s --cache"))
+@click.option(
+    "--older-than", type=DURATION, help="Keep anything used within this time.  [default: the host's retention, 7d]"
+)
+@click.option("--cache", is_flag=True, help="Also remove entries of uv's cache that can no longer be used.")
 @json_option
 @with_settings(state_option)
 def command(settings: Settings, older_than: float | None, cache: bool, as_json: bool) -> None:
-    """Remove the environments that no build refers to and whose retention is over. The daemon does so every hour.
-
-    Safe while the daemon runs: what is being made or used stays.
-    """
     import uv
 
     from reconciler.host.assembly import collect, stager_of

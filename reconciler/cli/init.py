@@ -1,4 +1,7 @@
-"""`reconciler init`: a manifest for a directory, from what is found in it."""
+"""Write a manifest for a directory.
+
+The manifest describes the app in PATH, as far as its files tell. An existing manifest is never overwritten.
+"""
 
 import json
 import os
@@ -20,12 +23,11 @@ T = TypeVar("T")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 _LONGEST_NAME = 63
-_PINS = (".python-version", "runtime.txt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """What detection says of a directory: comment lines, the runtime it is pinned to, and what stays open."""
+    """What was detected in a directory: comment lines, the runtime it is pinned to, and what could not be decided."""
 
     comments: tuple[str, ...]
     runtime: str | None
@@ -33,16 +35,16 @@ class _Found:
 
 
 @click.command(
-    epilog=examples("reconciler init ../apps/blog", "reconciler init . --name shop --manifests /srv/manifests --print")
+    help=__doc__,
+    epilog=examples("reconciler init ../apps/blog", "reconciler init . --name shop --manifests /srv/manifests --print"),
 )
 @click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--name", help="The app's name.  [default: the directory's]")
+@click.option("--name", help="The app's name.  [default: the directory's name]")
 @click.option("--print", "only_print", is_flag=True, help="Print the manifest instead of writing it.")
 @with_settings(manifests_option)
 def command(settings: Settings, path: Path, name: str | None, only_print: bool) -> None:
-    """Write a manifest for the app in PATH, by looking at its files; a manifest that is there is never overwritten."""
     chosen = _name(path, name)
-    found = _look(path, settings.interpreters)
+    found = _detect(path, settings.interpreters)
     target = settings.manifests / f"{chosen}.yaml"
     text = _text(path, target.parent, found)
     _must_be_valid(target, text)
@@ -57,53 +59,56 @@ def command(settings: Settings, path: Path, name: str | None, only_print: bool) 
         click.echo("next: 'reconciler validate' checks it, 'reconciler run' serves it")
 
 
-def _name(path: Path, asked: str | None) -> str:
-    name = path.resolve().name if asked is None else asked
-    if asked is None:
+def _name(path: Path, given: str | None) -> str:
+    name = path.resolve().name if given is None else given
+    if given is None:
         name = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_LONGEST_NAME].strip("-")
     if not _NAME.fullmatch(name):
-        what = f"'{plain(asked)}' is no app name" if asked is not None else "the directory's name makes no app name"
-        raise click.ClickException(f"{what}: give --name, at most 63 lower-case letters, digits and inner hyphens")
+        what = (
+            f"'{plain(given)}' is not a valid app name"
+            if given is not None
+            else "the directory's name cannot be an app name"
+        )
+        raise click.ClickException(f"{what}: give --name with at most 63 lower-case letters, digits and inner hyphens")
     return name
 
 
-def _look(path: Path, interpreters: tuple[str, ...]) -> _Found:
-    from reconciler.staging.detection.dependencies import Choices, dependencies
+def _detect(path: Path, interpreters: tuple[str, ...]) -> _Found:
+    from reconciler.staging.detection.dependencies import DependencyOptions, dependencies
     from reconciler.staging.detection.entry_point import detect
-    from reconciler.staging.detection.python_version import chosen
+    from reconciler.staging.detection.python_version import choose_runtime
     from reconciler.staging.detection.runtimes import discover
 
     doubts: list[str] = []
     entry = _unless(doubts, lambda: detect(path, None))
-    choice = _unless(doubts, lambda: chosen(discover(interpreters), None, path))
-    needed = _unless(doubts, lambda: dependencies(path, Choices()))
+    choice = _unless(doubts, lambda: choose_runtime(discover(interpreters), None, path))
+    needed = _unless(doubts, lambda: dependencies(path, DependencyOptions()))
     comments = []
     if entry is not None:
         within = f" in {entry.chdir}" if entry.chdir else ""
         kind = "an ASGI app" if entry.interface == "asgi" else "a WSGI app"
-        comments.append(f"Found {kind}, {entry.target}{within}{_of_django(entry.settings)}.")
+        comments.append(f"Detected {kind}, {entry.target}{within}{_of_django(entry.settings)}.")
     if needed is not None:
         comments.append(f"Its dependencies are in {needed.file}." if needed.file else "It has no dependency file.")
     if choice is not None:
         comments.append(f"It runs on {choice.runtime.description} ({choice.because}).")
-    pinned = choice is not None and choice.because in _PINS
-    runtime = choice.runtime.name if choice is not None and pinned else None
+    runtime = choice.runtime.name if choice is not None and choice.pinned else None
     return _Found(comments=tuple(comments), runtime=runtime, doubts=tuple(doubts))
 
 
-def _unless(doubts: list[str], look: Callable[[], T]) -> T | None:
-    """What a look finds; nothing, and a doubt more, when it cannot tell."""
+def _unless(doubts: list[str], detect: Callable[[], T]) -> T | None:
+    """Return what a detection finds; None if it cannot tell, and add why to the doubts."""
     from reconciler.staging.errors import StagingError
 
     try:
-        return look()
+        return detect()
     except (StagingError, OSError) as error:
         doubts.append(str(error))
         return None
 
 
 def _of_django(settings: str | None) -> str:
-    return f", made for the Django settings {settings}" if settings else ""
+    return f", for the Django settings {settings}" if settings else ""
 
 
 def _text(path: Path, directory: Path, found: _Found) -> str:
@@ -124,7 +129,7 @@ def _fields(found: _Found) -> Iterator[str]:
 
 
 def _scalar(text: str) -> str:
-    """The text as YAML reads it back: as it is where that is plain, else in quotes."""
+    """Write the text as a YAML scalar, in quotes only where it needs them."""
     from reconciler.documents.scalars import value_of
 
     text = f"./{text}" if text.startswith("~") else text
@@ -132,7 +137,7 @@ def _scalar(text: str) -> str:
 
 
 def _schema(directory: Path) -> str:
-    """Where the schema is: relative when it is near, so that a checkout can move."""
+    """Return the path of the schema, relative if it is near, so that a checkout can be moved."""
     package = Path(str(files("reconciler")))
     inside = package / "schemas"
     schema = (inside if inside.is_dir() else package.parent / "schemas") / "app.schema.json"
@@ -142,22 +147,22 @@ def _schema(directory: Path) -> str:
 
 
 def _must_be_valid(target: Path, text: str) -> None:
-    """What is written must validate; a path that no manifest can hold is told instead."""
+    """Require that the manifest is valid. Raises ClickException for a path that no manifest can hold."""
     from reconciler.manifests.app_document import HostDefaults
     from reconciler.manifests.parse import parse
 
     try:
         content = text.encode()
     except UnicodeEncodeError as error:
-        raise click.ClickException("the path is not UTF-8, and a manifest cannot name it: rename it") from error
+        raise click.ClickException("the path is not UTF-8, so a manifest cannot name it: rename it") from error
     for problem in parse(str(target), content, HostDefaults()).problems:
-        raise click.ClickException(f"no manifest can describe this: {problem}")
+        raise click.ClickException(f"a manifest cannot describe this: {problem}")
 
 
 def _write(target: Path, text: str) -> None:
     for other in (target, target.with_suffix(".yml")):
         if other.exists():
-            raise click.ClickException(f"{other} exists and is left as it is: give another --name, or edit it")
+            raise click.ClickException(f"{other} already exists: give another --name, or edit it")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("x", encoding="utf-8") as file:

@@ -1,4 +1,8 @@
-"""`reconciler install`: the daemon as a systemd service of this host."""
+"""Install the daemon as a systemd service.
+
+Writes a hardened unit, sample settings and the directories, and keeps files that were edited since. Running it again
+changes nothing. Starts nothing: the last line says how to.
+"""
 
 import pwd
 import sys
@@ -17,56 +21,58 @@ _ABSOLUTE = click.Path(path_type=Path, file_okay=False, resolve_path=True)
 
 
 def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--user, --manifests, --state, --root, --dry-run and --force"""
+    """Add --user, --manifests, --state, --root, --dry-run and --force."""
     for option in reversed((
-        click.option("--user", default="reconciler", show_default=True, metavar="NAME", help="Whom it runs as."),
+        click.option("--user", default="reconciler", show_default=True, metavar="NAME", help="The daemon's user."),
         click.option("--manifests", type=_ABSOLUTE, default="/etc/reconciler/manifests", show_default=True,
-                     metavar="DIR", help="Where the manifests are."),
+                     metavar="DIR", help="The directory of the manifests."),
         click.option("--state", type=_ABSOLUTE, default="/var/lib/reconciler", show_default=True,
-                     metavar="DIR", help="Where the daemon keeps what it makes."),
+                     metavar="DIR", help="The directory for apps, environments, logs and the database."),
         click.option("--root", type=_ABSOLUTE, default="/", show_default=True, metavar="DIR",
-                     help="Write below this directory instead, for packages and images."),
-        click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
-        click.option("--force", is_flag=True, help="Also files that somebody edited."),
+                     help="Write below this directory, for packages and images."),
+        click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing."),
+        click.option("--force", is_flag=True, help="Also replace or remove files that were edited."),
     )):  # fmt: skip
         command = option(command)
     return command
 
 
-@click.command(epilog=examples("reconciler install --dry-run", "reconciler install --user www-data --manifests /srv/m"))
+@click.command(
+    help=__doc__,
+    epilog=examples("reconciler install --dry-run", "reconciler install --user www-data --manifests /srv/m"),
+)
 @service_options
 def command(  # noqa: PLR0913, PLR0917  one for each option
     user: str, manifests: Path, state: Path, root: Path, dry_run: bool, force: bool
 ) -> None:
-    """Write a hardened systemd unit, sample settings and the directories; what somebody edited is kept.
-
-    Done again it changes nothing. Nothing is started: the last lines say how.
-    """
-    service = service_of(user, manifests, state, root)
-    tell(service.install(force=force, dry=dry_run))
+    owner = _owner(user, state) if root == Path("/") else None
+    service = service_of(user, manifests, state, root, owner)
+    print_each(service.install(force=force, dry=dry_run))
     if not dry_run:
         click.echo("next: systemctl daemon-reload && systemctl enable --now reconciler")
 
 
-def service_of(user: str, manifests: Path, state: Path, root: Path) -> "Service":
-    """The service these options describe; a click error when the user is not known on this host."""
+def service_of(user: str, manifests: Path, state: Path, root: Path, owner: tuple[int, int] | None = None) -> "Service":
+    """Return the service that the options describe; `owner` is the uid and gid that get what is written."""
     from reconciler.installation.service import Service
 
-    owner = None
-    if root == Path("/"):
-        try:
-            known = pwd.getpwnam(user)
-        except KeyError:
-            how = f"useradd --system --home-dir {state} --shell /usr/sbin/nologin {user}"
-            raise click.ClickException(f"no user '{user}' on this host; make one first: {how}") from None
-        owner = (known.pw_uid, known.pw_gid)
     script = Path(sys.executable).with_name("reconciler")
     program = str(script) if script.exists() else f"{sys.executable} -m reconciler"
     return Service(user=user, manifests=manifests, state=state, command=program, root=root, owner=owner)
 
 
-def tell(lines: Any) -> None:
-    """Print each line as it is done; what the host refuses ends the command."""
+def _owner(user: str, state: Path) -> tuple[int, int]:
+    """Return the user's uid and gid. Raises ClickException if this host has no such user."""
+    try:
+        known = pwd.getpwnam(user)
+    except KeyError:
+        how = f"useradd --system --home-dir {state} --shell /usr/sbin/nologin {user}"
+        raise click.ClickException(f"no user '{user}' on this host; create it first: {how}") from None
+    return known.pw_uid, known.pw_gid
+
+
+def print_each(lines: Any) -> None:
+    """Print each line when its step is done. Raises ClickException if a file cannot be written."""
     try:
         for line in lines:
             click.echo(line)

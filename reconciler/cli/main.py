@@ -1,7 +1,11 @@
-"""The command group: every command is a module of this folder, imported only when it is needed."""
+"""The command group: every command is a module of this folder, and is imported only when it runs.
+
+The docstring of a command's module is its help, and the first line its summary, which is read without an import.
+"""
 
 import importlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,43 +14,20 @@ from reconciler.cli.options import examples
 from reconciler.inspection.printable import visible
 from reconciler.version import VERSION
 
-_COMMANDS: Mapping[str, str] = {
-    "run": "The daemon, in the foreground.",
-    "apply": "Converge once, show progress, and leave the apps running.",
-    "validate": "Check every manifest, without an effect.",
-    "plan": "What would be done, and why.",
-    "status": "How the apps stand.",
-    "top": "What each app does and takes.",
-    "metrics": "The host's figures for Prometheus.",
-    "events": "What happened, and why.",
-    "logs": "What an app wrote, and how it was staged.",
-    "runtimes": "The Pythons a manifest can name.",
-    "restart": "Start an app anew, handing over.",
-    "rollback": "Go back to an earlier revision of an app.",
-    "stop": "Stop an app until its manifest changes.",
-    "start": "Take back a stop or a rollback.",
-    "forget-failure": "Forget how an app failed, and try at once.",
-    "services": "The backing services, and who is bound to them.",
-    "rotate": "New credentials for a service's apps, handed over.",
-    "service-shell": "A service's own client, let in.",
-    "backup": "All that a service holds, in a file.",
-    "restore": "Put back what a backup holds.",
-    "rekey": "Encrypt the stored secrets with a new key.",
-    "env": "The environment an app gets.",
-    "shell": "A command in an app's environment and code.",
-    "init": "Write a manifest for a directory.",
-    "bundle": "An app's packages in one file, to stage it offline.",
-    "notify": "Send a test message to whoever is notified.",
-    "install": "Make the daemon a service of this host.",
-    "uninstall": "Take the service away; data and apps stay.",
-    "completion": "Completion of commands and app names for a shell.",
-    "gc": "Remove what nothing refers to.",
-    "doctor": "Check this host, and say what to fix.",
+_TASKS: Mapping[str, Sequence[str]] = {
+    "Run the daemon": ("run", "apply", "down"),
+    "Write and check manifests": ("init", "validate", "plan", "runtimes", "bundle"),
+    "See what is running": ("status", "top", "events", "logs", "metrics"),
+    "Change what is running, until the next edit": ("restart", "rollback", "stop", "start", "forget-failure"),
+    "Work inside an app": ("env", "shell"),
+    "Look after services": ("services", "rotate", "service-shell", "backup", "restore", "rekey"),
+    "Look after the host": ("install", "uninstall", "doctor", "gc", "notify", "completion"),
 }
+_COMMANDS = tuple(name for names in _TASKS.values() for name in names)
 
 
 class _Commands(click.Group):
-    """Finds a command in the module of its name, and lists all of them without importing any."""
+    """Find a command in the module of its name, and list all of them without importing any."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click calls it so
         return list(_COMMANDS)
@@ -54,8 +35,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  the same
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module("reconciler.cli." + cmd_name.replace("-", "_"))
-        command: click.Command = module.command
+        command: click.Command = importlib.import_module(f"reconciler.cli.{_module(cmd_name)}").command
         for parameter in command.params:
             if parameter.name == "app" and parameter.type is click.STRING:
                 from reconciler.cli.completion import AppName
@@ -64,7 +44,7 @@ class _Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; what it complains of is shown without obeying what names and files say."""
+        """Run a command; names and texts in its errors are made printable."""
         try:
             return super().invoke(ctx)
         except click.ClickException as error:
@@ -72,8 +52,11 @@ class _Commands(click.Group):
             raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  the same
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+        """List the commands by task, with the columns aligned over all of them."""
+        widest = max(map(len, _COMMANDS))
+        for task, names in _TASKS.items():
+            with formatter.section(task):
+                formatter.write_dl([(name.ljust(widest), _summary(name)) for name in names])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -89,24 +72,35 @@ class _Commands(click.Group):
             raise
 
 
+def _module(command: str) -> str:
+    return command.replace("-", "_")
+
+
+def _summary(command: str) -> str:
+    """Return the first line of the docstring of the command's module."""
+    with Path(__file__).with_name(f"{_module(command)}.py").open(encoding="utf-8") as source:
+        return source.readline().removeprefix("r").strip().strip('"')
+
+
 @click.command(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=examples(
         "reconciler init ../apps/blog          write a manifest for a directory",
         "reconciler validate                   check every manifest",
-        "reconciler run                        the daemon, in the foreground",
-        "reconciler status --watch             how the apps stand",
+        "reconciler run                        run the daemon in the foreground",
+        "reconciler status --watch             watch the apps",
     ),
 )
 @click.version_option(VERSION, message="reconciler %(version)s")
 def group() -> None:
-    """Make a directory of YAML manifests true on this host.
+    """Keep a host in the state that a directory of YAML manifests describes.
 
-    Each manifest names a Python web app; the daemon stages it, serves it with gunicorn and keeps it that way.
+    Each manifest describes a Python web app. The daemon builds its environment, serves it with gunicorn, and rolls out
+    every change without a refused connection.
     """
 
 
 def main(argv: Sequence[str] | None = None) -> Any:
-    """Entry point of the console script."""
+    """Run the console script."""
     return group(args=argv, prog_name="reconciler")

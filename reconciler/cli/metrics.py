@@ -1,4 +1,7 @@
-"""`reconciler metrics`: the host's figures for Prometheus."""
+"""Print the host's metrics for Prometheus.
+
+They are the same as at /metrics of the web process: convergence, staging, and the requests of every app.
+"""
 
 from pathlib import Path
 
@@ -8,11 +11,11 @@ from reconciler.cli.options import examples, paths_in_use, reading, state_option
 
 
 @click.command(
-    epilog=examples("reconciler metrics", "reconciler metrics > /var/lib/node_exporter/textfile/reconciler.prom")
+    help=__doc__,
+    epilog=examples("reconciler metrics", "reconciler metrics > /var/lib/node_exporter/textfile/reconciler.prom"),
 )
 @state_option
 def command(state: Path | None) -> None:
-    """Print what /metrics says: convergence, staging and every app's requests, in Prometheus' text format."""
     from reconciler.metrics.prometheus import render
 
     paths = paths_in_use(state)

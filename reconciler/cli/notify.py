@@ -1,4 +1,7 @@
-"""`reconciler notify --test`: one message to each target of the host's settings, and what became of it."""
+"""Send a test notification.
+
+Sends a test message to every notification target of the host's settings. Exits with 0 when each accepted it.
+"""
 
 import asyncio
 import json
@@ -11,20 +14,21 @@ from reconciler.inspection.printable import plain
 from reconciler.settings.settings import Settings
 
 
-@click.command(epilog=examples("reconciler notify --test", "reconciler notify --test --settings host.yaml"))
+@click.command(
+    help=__doc__, epilog=examples("reconciler notify --test", "reconciler notify --test --settings host.yaml")
+)
 @click.option("--test", is_flag=True, required=True, help="Send a test message to each target.")
 @json_option
 @with_settings()
-def command(settings: Settings, test: bool, as_json: bool) -> None:  # noqa: ARG001  required: what else is there to do
-    """Try the notifications of this host's settings; exit 0 when each target took the message."""
+def command(settings: Settings, test: bool, as_json: bool) -> None:  # noqa: ARG001  required, so that a later default stays possible
     from reconciler.notifications.delivery import Delivery
     from reconciler.notifications.digest import Entry
     from reconciler.notifications.target import NotSent
     from reconciler.planning.subject import HOST
 
     if not settings.notifications:
-        raise click.ClickException("the host's settings name nobody to notify: see docs/howto/notify.md")
-    item = Entry(subject=HOST, severity="healthy", text="a test message, asked for with 'reconciler notify --test'")
+        raise click.ClickException("the host's settings have no notification targets: see docs/howto/notify.md")
+    item = Entry(subject=HOST, severity="healthy", text="a test message, sent by 'reconciler notify --test'")
     results: list[dict[str, str | bool]] = []
     for target in settings.notifications:
         try:
@@ -34,7 +38,7 @@ def command(settings: Settings, test: bool, as_json: bool) -> None:  # noqa: ARG
         else:
             results.append({"target": str(target), "sent": True, "message": ""})
     for result in results:
-        told = "took the message" if result["sent"] else f"did not: {result['message']}"
-        click.echo(json.dumps(result) if as_json else plain(f"{result['target']}: {told}"))
+        outcome = "sent" if result["sent"] else f"failed: {result['message']}"
+        click.echo(json.dumps(result) if as_json else plain(f"{result['target']}: {outcome}"))
     if not all(result["sent"] for result in results):
         raise SystemExit(1)

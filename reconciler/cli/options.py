@@ -1,4 +1,4 @@
-"""The options most commands share, and the settings, records and glimpses they make."""
+"""The options that most commands share, and the settings, paths and snapshots they stand for."""
 
 import contextlib
 import functools
@@ -19,7 +19,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class _Duration(click.ParamType[float]):
-    """A span of time as manifests write it, in seconds."""
+    """A duration as in manifests, converted to seconds."""
 
     name = "duration"
 
@@ -36,12 +36,12 @@ DURATION = _Duration()
 
 
 def examples(*lines: str) -> str:
-    """The examples at the end of a command's help, each on a line of its own."""
+    """Return the examples for the end of a command's help, one per line."""
     return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
 
 
 def manifests_option(command: _Command) -> _Command:
-    """--manifests DIR"""
+    """Add --manifests DIR."""
     return click.option(
         "--manifests",
         type=click.Path(path_type=Path, file_okay=False),
@@ -49,39 +49,39 @@ def manifests_option(command: _Command) -> _Command:
         default=Path("manifests"),
         show_default="./manifests",
         metavar="DIR",
-        help="Where the manifests are.",
+        help="The directory of the manifests.",
     )(command)
 
 
 def state_option(command: _Command) -> _Command:
-    """--state DIR"""
+    """Add --state DIR."""
     return click.option(
         "--state",
         type=click.Path(path_type=Path, file_okay=False),
         envvar="RECONCILER_STATE",
         default=None,
-        show_default="/var/lib/reconciler for root, else $XDG_STATE_HOME/reconciler",
+        show_default="/var/lib/reconciler for root, otherwise $XDG_STATE_HOME/reconciler",
         metavar="DIR",
-        help="Where the daemon keeps what it makes.",
+        help="The directory for apps, environments, logs and the database.",
     )(command)
 
 
 def settings_option(command: _Command) -> _Command:
-    """--settings FILE"""
+    """Add --settings FILE."""
     return click.option(
         "--settings",
         "settings_file",
         type=click.Path(path_type=Path, dir_okay=False),
         envvar="RECONCILER_SETTINGS",
         default=None,
-        show_default=f"{DEFAULT_SETTINGS} where it exists",
+        show_default=f"{DEFAULT_SETTINGS} if it exists",
         metavar="FILE",
-        help="How this host behaves.",
+        help="The settings of this host.",
     )(command)
 
 
 def with_settings(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
-    """--settings and these options, which reach the command as one argument `settings`."""
+    """Add --settings and these options, and pass them to the command as one argument `settings`."""
 
     def decorate(command: _Command) -> _Command:
         @functools.wraps(command)
@@ -90,10 +90,10 @@ def with_settings(*options: Callable[[Any], Any]) -> Callable[[_Command], _Comma
         ) -> Any:
             return command(settings=settings_of(manifests, state, settings_file), **rest)
 
-        made: Any = ready
+        decorated: Any = ready
         for option in (settings_option, *reversed(options)):
-            made = option(made)
-        return made  # type: ignore[no-any-return]
+            decorated = option(decorated)
+        return decorated  # type: ignore[no-any-return]
 
     return decorate
 
@@ -102,19 +102,19 @@ host_options = with_settings(manifests_option, state_option)
 
 
 def json_option(command: _Command) -> _Command:
-    """--json"""
-    return click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")(command)
+    """Add --json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
 def paths_of(state: Path | None) -> "StatePaths":
-    """The layout of the state directory named on the command line, or of the default one."""
+    """Return the paths of the given state directory, or of the default one."""
     from reconciler.state.paths import StatePaths, default_state
 
     return StatePaths(state=(state or default_state()).absolute())
 
 
 def settings_of(manifests: Path, state: Path | None, file: Path | None) -> "Settings":
-    """The settings of this host for these directories; every mistake in the settings file ends the command."""
+    """Return the settings of this host. Raises ClickException if their file is missing or has mistakes."""
     from reconciler.settings.settings import Settings
 
     settings = Settings(manifests=manifests.absolute(), paths=paths_of(state))
@@ -129,28 +129,28 @@ def settings_of(manifests: Path, state: Path | None, file: Path | None) -> "Sett
         raise click.ClickException(f"cannot read the host's settings {path}: {error.strerror}") from error
     found = parse(str(path), content, settings)
     if found.problems:
-        told = "\n".join(f"  {problem}" for problem in found.problems)
-        raise click.ClickException(f"cannot use the host's settings:\n{told}")
+        problems = "\n".join(f"  {problem}" for problem in found.problems)
+        raise click.ClickException(f"the host's settings are invalid:\n{problems}")
     return found.applied(settings)
 
 
 def paths_in_use(state: Path | None) -> "StatePaths":
-    """The layout of a state directory that exists; a usage error that says what to do otherwise."""
+    """Return the paths of a state directory. Raises ClickException if no daemon has ever used it."""
     paths = paths_of(state)
     try:
-        known = paths.database.exists()
+        exists = paths.database.exists()
     except OSError as error:
         raise click.ClickException(f"cannot read {paths.state}: {error.strerror}") from error
-    if not known:
+    if not exists:
         raise click.ClickException(
-            f"nothing was ever run in {paths.state}: start 'reconciler run' or 'reconciler apply', or give --state"
+            f"no daemon has ever run in {paths.state}: start one with 'reconciler run', or name another with --state"
         )
     return paths
 
 
 @contextlib.contextmanager
 def reading(paths: "StatePaths") -> Iterator[None]:
-    """What goes wrong while the state directory is read, in an operator's words."""
+    """Raise ClickException for failures to read the state directory."""
     import sqlite3
 
     from reconciler.state.records import OtherVersion
@@ -165,7 +165,7 @@ def reading(paths: "StatePaths") -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_snapshot(paths: "StatePaths") -> Iterator["HostSnapshot"]:
-    """A look at a state directory that exists, with its failures explained."""
+    """Open a snapshot. Raises ClickException if the state directory cannot be read."""
     from reconciler.inspection.snapshot import HostSnapshot
 
     with reading(paths), contextlib.closing(HostSnapshot(paths)) as snapshot:

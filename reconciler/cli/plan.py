@@ -1,4 +1,9 @@
-"""`reconciler plan`: what would be done, and why, without doing it."""
+"""Show what the daemon would do now, and why.
+
+Shows the actions for APP, or for every app and service, and changes nothing. Reads the manifests and every source
+again, whether a daemon is running or not. Exits with 0 when there is nothing to do, with 2 when there are actions to
+do, and with 1 when a manifest or a source is wrong.
+"""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -16,80 +21,82 @@ if TYPE_CHECKING:
     from reconciler.manifests.catalog import Catalog
 
 
-@click.command(epilog=examples("reconciler plan", "reconciler plan blog --diff", "reconciler plan blog --json"))
+@click.command(
+    help=__doc__, epilog=examples("reconciler plan", "reconciler plan blog --diff", "reconciler plan blog --json")
+)
 @click.argument("app", required=False)
 @click.option(
-    "--diff", "with_diff", is_flag=True, help="Also each field in which what should run differs from what does."
+    "--diff",
+    "with_diff",
+    is_flag=True,
+    help="Also show each field in which the wanted and the serving revision differ.",
 )
 @json_option
 @host_options
 def command(settings: Settings, app: str | None, with_diff: bool, as_json: bool) -> None:
-    """What would be done now about APP, or every app, and why; nothing is done.
-
-    Looks at the manifests and at every source afresh, whether a daemon runs or not. Exits with 0 when there is nothing
-    to do, 2 when there is something, 1 when a manifest or a source is wrong.
-    """
     with reading(settings.paths):
-        outlooks, catalog = plans_now(settings, app)
-    if app is not None and not outlooks:
-        raise click.ClickException(
-            f"no app named '{plain(app)}' in {settings.manifests}, and nothing of it is left here"
-        )
-    show_json(facts(outlooks, catalog)) if as_json else _show(outlooks, catalog, with_diff=with_diff)
-    if catalog.notice or any(problems_of(catalog)) or any(outlook.error for outlook in outlooks):
+        plans, catalog = plans_now(settings, app)
+    if app is not None and not plans:
+        raise click.ClickException(f"no app named '{plain(app)}', neither in {settings.manifests} nor on this host")
+    show_json(facts(plans, catalog)) if as_json else _show(plans, catalog, with_diff=with_diff)
+    if catalog.notice or any(problems_of(catalog)) or any(each.error for each in plans):
         raise SystemExit(1)
-    if not all(outlook.is_done for outlook in outlooks):
+    if not all(each.is_done for each in plans):
         raise SystemExit(2)
 
 
-def _show(outlooks: list[AppPlan], catalog: "Catalog", *, with_diff: bool) -> None:
+def _show(plans: list[AppPlan], catalog: "Catalog", *, with_diff: bool) -> None:
     for problem in problems_of(catalog):
         click.echo(styled(plain(f"refused: {problem}"), fg="red"))
     if catalog.notice:
         click.echo(styled(plain(catalog.notice), fg="red"))
-    for outlook in outlooks:
-        for line in _lines(outlook):
+    for each in plans:
+        for line in _lines(each):
             click.echo(line)
-        for line in _diff(outlook) if with_diff else ():
+        for line in _diff(each) if with_diff else ():
             click.echo(line)
-    click.echo(_summary(outlooks))
+    click.echo(_summary(plans))
 
 
-def _lines(outlook: AppPlan) -> Iterator[str]:
-    name = styled(plain(outlook.name), bold=True)
-    for action in outlook.plan.actions if outlook.plan else ():
+def _lines(app_plan: AppPlan) -> Iterator[str]:
+    name = styled(plain(app_plan.subject), bold=True)
+    for action in app_plan.plan.actions if app_plan.plan else ():
         yield f"{name}: {plain(action)} — {plain(action.cause)}"
-    if outlook.plan and outlook.wait_s is not None and not outlook.error:
-        yield f"{name}: start again in {ago(outlook.wait_s)} — {plain(outlook.plan.message)}"
-    if outlook.error:
-        yield f"{name}: {styled(plain(outlook.error), fg='red')}"
+    if app_plan.plan and app_plan.wait_s is not None and not app_plan.error:
+        yield f"{name}: start again in {ago(app_plan.wait_s)} — {plain(app_plan.plan.message)}"
+    if app_plan.error:
+        yield f"{name}: {styled(plain(app_plan.error), fg='red')}"
 
 
-def _diff(outlook: AppPlan) -> Iterator[str]:
-    if outlook.difference is not None and outlook.difference.changes:
-        yield f"  unlike revision {outlook.difference.before}, which {outlook.difference.stands}:"
-        for change in outlook.difference.changes:
+def _diff(app_plan: AppPlan) -> Iterator[str]:
+    difference = app_plan.difference
+    if difference is not None and difference.changes:
+        yield f"  compared with revision {difference.before}, which {'serves' if difference.serves else 'served last'}:"
+        for change in difference.changes:
             yield f"    {plain(change)}"
 
 
-def _summary(outlooks: list[AppPlan]) -> str:
-    if not outlooks:
-        return "nothing to do: no app is asked for, and nothing is left of any"
-    done = sum(outlook.is_done for outlook in outlooks)
-    noun = "app or service" if any(outlook.is_service for outlook in outlooks) else "app"
-    if done == len(outlooks):
-        return f"nothing to do: {_counted(done, noun)} as asked"
-    actions = sum(len(outlook.plan.actions) for outlook in outlooks if outlook.plan)
-    wrong = sum(outlook.error is not None for outlook in outlooks if not outlook.is_service)
-    unmade = sum(outlook.error is not None for outlook in outlooks if outlook.is_service)
-    told = [counted(actions, "action"), f"for {_counted(len(outlooks) - done, noun)}"]
-    rest = [f"{done} as asked"] if done else []
-    rest += [f"{counted(wrong, 'source')} cannot be read"] if wrong else []
-    rest += [f"{counted(unmade, 'service')} cannot be made"] if unmade else []
-    return " ".join(told) + "".join(f", {part}" for part in rest)
+def _summary(plans: list[AppPlan]) -> str:
+    if not plans:
+        return "nothing to do: no manifests, and no apps left to remove"
+    done = sum(each.is_done for each in plans)
+    with_services = any(each.is_service for each in plans)
+    if done == len(plans):
+        return f"nothing to do: {_counted(done, with_services)} up to date"
+    busy = [each for each in plans if each.plan and each.plan.actions]
+    actions = sum(len(each.plan.actions) for each in busy if each.plan)
+    parts = [f"{counted(actions, 'action')} for {_counted(len(busy), with_services)}"] if busy else []
+    waiting = sum(each.wait_s is not None and not each.error for each in plans if each not in busy)
+    parts += [f"{waiting} waiting to retry"] if waiting else []
+    parts += [f"{done} up to date"] if done else []
+    unreadable = sum(each.error is not None for each in plans if not each.is_service)
+    parts += [f"{counted(unreadable, 'source')} unreadable"] if unreadable else []
+    failing = sum(each.error is not None for each in plans if each.is_service)
+    parts += [f"{counted(failing, 'service')} failing"] if failing else []
+    return ", ".join(parts)
 
 
-def _counted(number: int, noun: str) -> str:
-    if noun == "app":
-        return counted(number, noun)
-    return f"{number} {noun}" if number == 1 else f"{number} apps and services"
+def _counted(number: int, with_services: bool) -> str:
+    if not with_services:
+        return counted(number, "app")
+    return f"{number} app or service" if number == 1 else f"{number} apps and services"

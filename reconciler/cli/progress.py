@@ -1,13 +1,12 @@
-"""What happens to the apps in; lines for whoever waits out: each landmark once, long work every few seconds.
+"""Print the progress of apps: each milestone once, and long work every few seconds.
 
-On a terminal the work under way is one line at the bottom, drawn over itself; in a pipe it is a line now and then.
+On a terminal the work under way is one line at the bottom that is redrawn; in a pipe it is a line now and then.
 """
 
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -17,77 +16,71 @@ from reconciler.inspection.printable import plain
 if TYPE_CHECKING:
     from reconciler.convergence.world import Report
 
-_ELAPSED = re.compile(r" \(\d+ s\)$")
 _FIRST_AFTER_S, _NEXT_AFTER_S, _SAME_AFTER_S, _ANY_AFTER_S = 2.0, 2.0, 10.0, 0.5
 _TRANSIENT = frozenset(("pending", "staging", "starting", "stopping"))
 
+Phase: TypeAlias = tuple[str, str, str]
+
 
 @dataclass(slots=True, kw_only=True)
-class _Shown:
-    """What was last said of an app's work, and when, in monotonic seconds."""
+class _Printed:
+    """The phase of an app's work that was printed last, and when, in monotonic seconds."""
 
     at: float
-    phase: str = ""
+    phase: Phase | None = None
 
 
 class Phases:
-    """Decides what of the work under way is worth a line: nothing that is over soon, and never a flood."""
+    """Decide which phases of the work under way deserve a line: none that ends soon, and never a flood."""
 
     def __init__(self) -> None:
-        self._apps: dict[str, _Shown] = {}
+        self._apps: dict[str, _Printed] = {}
         self._last_at = float("-inf")
 
-    def worth_saying(self, name: str, report: "Report", now: float) -> bool:
-        """Whether to say now what the app is at; once said, it is not said again for a while."""
-        shown = self._apps.setdefault(name, _Shown(at=now - _NEXT_AFTER_S + _FIRST_AFTER_S))
-        phase = _ELAPSED.sub("", phase_of(report))
-        due = shown.at + (_SAME_AFTER_S if phase == shown.phase else _NEXT_AFTER_S)
-        if not phase or now < due or now < self._last_at + _ANY_AFTER_S:
+    def is_due(self, name: str, report: "Report", now: float) -> bool:
+        """Return whether to print the app's phase now; if so, the same phase is not due again for a while."""
+        printed = self._apps.setdefault(name, _Printed(at=now - _NEXT_AFTER_S + _FIRST_AFTER_S))
+        phase = (report.state, report.reason, report.phase)
+        due = printed.at + (_SAME_AFTER_S if phase == printed.phase else _NEXT_AFTER_S)
+        if now < due or now < self._last_at + _ANY_AFTER_S:
             return False
-        self._apps[name] = _Shown(at=now, phase=phase)
+        self._apps[name] = _Printed(at=now, phase=phase)
         self._last_at = now
         return True
 
-    def over(self, name: str) -> None:
-        """The app is at nothing any more."""
+    def end(self, name: str) -> None:
+        """Forget an app whose work has ended."""
         self._apps.pop(name, None)
 
 
 class Console:
-    """Prints lines, and below them, on a terminal, one that says what is under way. `now` is monotonic seconds."""
+    """Prints lines, and below them, on a terminal, one with the work under way. `now` returns monotonic seconds."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._terminal = is_terminal()
         self._phases = Phases()
         self._bottom = ""
-        self._wide = 0
+        self._name_width = 0
 
-    def say(self, line: str) -> None:
-        """Print a line."""
-        self._clear()
-        click.echo(line)
-        self._draw()
-        sys.stdout.flush()
-
-    def app(self, name: str, state: str, text: str = "") -> None:
-        """Print a landmark of an app."""
-        self._phases.over(name)
-        self.say(self._line(name, state, text))
+    def milestone(self, name: str, state: str, text: str = "") -> None:
+        """Print what an app has reached."""
+        self._phases.end(name)
+        self._print(self._line(name, state, text))
 
     def working(self, name: str, report: "Report", bottom: str = "") -> None:
-        """Note what an app is at: on the bottom line, or on a line of its own now and then."""
+        """Show the work under way: in the bottom line, or in a line of its own now and then."""
         if self._terminal and bottom:
             self.bottom(bottom)
-        elif self._phases.worth_saying(name, report, self._now()):
-            self.say(self._line(name, report.state, phase_of(report)))
+        elif self._phases.is_due(name, report, self._now()):
+            self._print(self._line(name, report.state, phase_of(report)))
 
     def idle(self, name: str) -> None:
-        """Note that the app is at nothing for now."""
-        self._phases.over(name)
+        """Note that no work is under way for an app."""
+        self._phases.end(name)
 
     def bottom(self, text: str) -> None:
-        """Replace the line at the bottom; an empty one takes it away."""
+        """Replace the bottom line; an empty one removes it."""
         if not self._terminal or plain(text) == self._bottom:
             return
         self._clear()
@@ -95,15 +88,21 @@ class Console:
         self._draw()
         sys.stdout.flush()
 
-    def widen(self, names: "frozenset[str] | set[str]") -> None:
+    def align(self, names: "frozenset[str] | set[str]") -> None:
         """Make the column of names wide enough for these."""
-        self._wide = max((len(name) for name in names), default=self._wide)
+        self._name_width = max((len(name) for name in names), default=self._name_width)
+
+    def _print(self, line: str) -> None:
+        self._clear()
+        click.echo(line)
+        self._draw()
+        sys.stdout.flush()
 
     def _line(self, name: str, state: str, text: str) -> str:
-        self._wide = max(self._wide, len(name))
+        self._name_width = max(self._name_width, len(name))
         text = "" if text == state else text
         padded = state.ljust(8) if text else state
-        return f"{plain(name).ljust(self._wide)}  {state_styled(padded, state)}  {plain(text)}".rstrip()
+        return f"{plain(name).ljust(self._name_width)}  {state_styled(padded, state)}  {plain(text)}".rstrip()
 
     def _clear(self) -> None:
         if self._bottom:
@@ -116,10 +115,10 @@ class Console:
 
 
 def phase_of(report: "Report") -> str:
-    """What an app is at, in words for somebody who waits; while it starts, the plan's reasons say nothing to him."""
+    """Return the work under way in words; while an app starts or stops, its state says more than the plan's message."""
     return report.state if report.state in {"starting", "stopping"} else report.message
 
 
 def is_under_way(report: "Report") -> bool:
-    """True for a state that something else will follow by itself."""
+    """Return whether the state is followed by another one without a further cause."""
     return report.state in _TRANSIENT

@@ -1,19 +1,19 @@
-"""`reconciler rekey`: the stored secrets encrypted with a new key."""
+"""Re-encrypt the stored secrets with a new key.
+
+A new key is generated, everything stored is re-encrypted with it, and the old key is deleted. A running daemon does
+this itself on request. Older backups of the state directory still need the key they were made with.
+"""
 
 import click
 
-from reconciler.cli.daemon_client import ask_daemon
+from reconciler.cli.daemon_client import request
 from reconciler.cli.options import examples, host_options, paths_in_use, reading
 from reconciler.settings.settings import Settings
 
 
-@click.command(epilog=examples("reconciler rekey"))
+@click.command(help=__doc__, epilog=examples("reconciler rekey"))
 @host_options
 def command(settings: Settings) -> None:
-    """Draw a new key, encrypt everything that is stored with it, and forget the old one.
-
-    A running daemon is asked to do it. Backups of the state directory made before need the key of their time.
-    """
     import contextlib
 
     from reconciler.services.records import BOXES, ServiceRecords
@@ -27,8 +27,8 @@ def command(settings: Settings) -> None:
             service_records = ServiceRecords(database, Vault(database, settings.key))
             count = service_records.vault.rekey(BOXES)
     except AlreadyRunning:
-        ask_daemon(settings.paths.state, do="rekey")
+        request(settings.paths.state, do="rekey")
         return
     except VaultLocked as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{count} secrets are encrypted with the new key in {settings.key}")
+    click.echo(f"re-encrypted {count} secrets with the new key in {settings.key}")

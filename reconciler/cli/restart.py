@@ -1,16 +1,8 @@
-"""`reconciler restart`."""
+"""Restart an app.
 
-from pathlib import Path
+A new instance of APP starts, and the current one serves until the new one is ready.
+"""
 
-import click
+from reconciler.cli.daemon_client import app_request
 
-from reconciler.cli.daemon_client import ask_daemon
-from reconciler.cli.options import examples, state_option
-
-
-@click.command(epilog=examples("reconciler restart blog"))
-@click.argument("app")
-@state_option
-def command(app: str, state: Path | None) -> None:
-    """Start APP anew: the running instance serves until the new one does."""
-    ask_daemon(state, do="restart", app=app)
+command = app_request("restart", __doc__)

@@ -1,4 +1,8 @@
-"""`reconciler runtimes`: the Pythons of this host that a manifest can name."""
+"""List the Pythons that a manifest can name.
+
+They are found on PATH, in pyenv, in uv's own directory and in the host's settings. A manifest names one by its name
+(`runtime: python3.12`), its exact version or its path.
+"""
 
 from dataclasses import asdict
 
@@ -9,14 +13,10 @@ from reconciler.cli.table import show, show_json
 from reconciler.settings.settings import Settings
 
 
-@click.command(epilog=examples("reconciler runtimes", "reconciler runtimes --json"))
+@click.command(help=__doc__, epilog=examples("reconciler runtimes", "reconciler runtimes --json"))
 @json_option
 @with_settings()
 def command(settings: Settings, as_json: bool) -> None:
-    """Every Python on this host: found on PATH, in pyenv, in uv's own directory and in the host's settings.
-
-    A manifest names one by its name (`runtime: python3.12`), its exact version or its path.
-    """
     from reconciler.staging.detection.runtimes import discover, is_supported
 
     found = discover(settings.interpreters)
@@ -26,7 +26,7 @@ def command(settings: Settings, as_json: bool) -> None:
     show(("Name", "Description", "Version", "Path"), [(r.name, r.description, r.version, r.path) for r in found])
     too_old = [runtime.description for runtime in found if not is_supported(runtime)]
     if too_old:
-        click.echo(f"not supported, as only 2.7, 3.6 and newer ones are: {', '.join(too_old)}", err=True)
+        click.echo(f"not supported (reconciler supports 2.7, 3.6 and newer): {', '.join(too_old)}", err=True)
     if not found:
         raise click.ClickException(
             "this host has no Python for apps: install one, for example with 'uv python install'"

@@ -1,4 +1,4 @@
-"""What the commands share that reach into one service themselves, whether a daemon runs or not."""
+"""Open one service for a command, whether a daemon is running or not."""
 
 import contextlib
 import sqlite3
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenService:
-    """A service on record, and where it is."""
+    """A recorded service, with its specification."""
 
     record: "ServiceRecord"
-    where: "ServiceSpec"
+    spec: "ServiceSpec"
     service_records: "ServiceRecords"
 
 
 @contextlib.contextmanager
 def open_service(name: str, settings: Settings) -> Iterator[OpenService]:
-    """One service by its name; what goes wrong with it inside is told in plain words."""
+    """Open a service by its name. Raises ClickException for a service that does not exist, and for its failures."""
     from reconciler.services.provisioner import ServiceError
     from reconciler.services.servers import spec_of
     from reconciler.vault.vault import VaultLocked
@@ -39,18 +39,18 @@ def open_service(name: str, settings: Settings) -> Iterator[OpenService]:
         snapshot.key_file = settings.key
         found = [record for record in snapshot.service_records.of(name) if record.made]
         if not found:
-            raise click.ClickException(f"no service named '{plain(name)}' was made here: see 'reconciler services'")
-        # Of those that are left from another type or server, the one that is asked for.
+            raise click.ClickException(f"no service named '{plain(name)}' exists here: see 'reconciler services'")
+        # The desired one rather than one that is left over from another type or server.
         record = min(found, key=lambda one: one.left_at is not None)
         try:
-            where = spec_of(record, snapshot.service_records.asked(record.id), settings)
-            yield OpenService(record=record, where=where, service_records=snapshot.service_records)
+            spec = spec_of(record, snapshot.service_records.asked(record.id), settings)
+            yield OpenService(record=record, spec=spec, service_records=snapshot.service_records)
         except (ServiceError, VaultLocked) as error:
             raise click.ClickException(plain(error)) from error
 
 
 def record_event(paths: StatePaths, name: str, kind: "EventKind", text: str) -> None:
-    """Write into the journal what was done beside the daemon, when that can be written."""
+    """Record an event of a service, unless the journal cannot be written."""
     from reconciler.planning.subject import Subject
     from reconciler.state.journal import Journal
     from reconciler.state.records import OtherVersion, open_database
@@ -59,4 +59,4 @@ def record_event(paths: StatePaths, name: str, kind: "EventKind", text: str) -> 
         contextlib.suppress(sqlite3.Error, OtherVersion),
         contextlib.closing(open_database(paths.database)) as database,
     ):
-        Journal(database).write(Subject("service", name), kind, text, "asked for on the command line")
+        Journal(database).write(Subject("service", name), kind, text, "requested on the command line")

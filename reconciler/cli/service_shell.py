@@ -1,4 +1,8 @@
-"""`reconciler service-shell`: a service's own client, let in."""
+"""Open a service's own client, already logged in.
+
+Runs the client of SERVICE (psql, mysql, redis-cli, sqlite3, ...) with an app's credentials in its environment, and
+passes ARGUMENTS to it. Options go before SERVICE.
+"""
 
 import os
 
@@ -12,28 +16,25 @@ _KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TERM", "COLORTERM", "COLUMNS", "LINE
 
 
 @click.command(
+    help=__doc__,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog=examples("reconciler service-shell blog-db", "reconciler service-shell --app blog blog-db -c 'select 1'"),
 )
-@click.option("--app", help="With whose credentials, where several apps are bound.")
+@click.option("--app", help="The app whose credentials to use, if several are bound.")
 @host_options
 @click.argument("service")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(settings: Settings, app: str | None, service: str, arguments: tuple[str, ...]) -> None:
-    """Run the client of SERVICE (psql, mysql, redis-cli, sqlite3, …) with an app's credentials in its environment.
-
-    ARGUMENTS are handed on. The options come before SERVICE.
-    """
     from reconciler.services.registry import provisioner_of
 
     with open_service(service, settings) as found:
         grants = [g for g in found.record.grants if g.credentials is not None and app in {None, g.app}]
         grant = max(grants, key=lambda g: (g.retiring is None, g.number), default=None)
         if grant is None or grant.credentials is None:
-            whom = f"app '{app}'" if app else "any app"
-            raise click.ClickException(f"{service} is not bound to {whom}: a client needs an app's credentials")
+            whom = f"no app named '{app}'" if app else "no app"
+            raise click.ClickException(f"{whom} is bound to {service}: a client needs an app's credentials")
         client = provisioner_of(found.record.type).client(
-            found.where, found.service_records.credentials(grant.credentials)
+            found.spec, found.service_records.credentials(grant.credentials)
         )
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | dict(client.environment)
     try:

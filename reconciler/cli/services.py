@@ -1,48 +1,50 @@
-"""`reconciler services`: the backing services, and who is bound to them."""
+"""Show the backing services.
 
-import time
+Shows type, plan, server, bound apps, size and state of every service. A retained service is listed, too: its manifest
+was removed, and its data is kept.
+"""
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from reconciler.cli.options import examples, json_option, open_snapshot, paths_in_use, state_option
+from reconciler.cli.status import with_retry
 from reconciler.cli.table import show, show_json
-from reconciler.inspection.printable import ago, plain
+from reconciler.inspection.printable import plain
+
+if TYPE_CHECKING:
+    from reconciler.inspection.status import ServiceRow
 
 _COLUMNS = ("SERVICE", "TYPE", "PLAN", "SERVER", "APPS", "SIZE", "STATE", "MESSAGE")
 
 
-@click.command(epilog=examples("reconciler services", "reconciler services --json"))
+@click.command(help=__doc__, epilog=examples("reconciler services", "reconciler services --json"))
 @json_option
 @state_option
 def command(as_json: bool, state: Path | None) -> None:
-    """Every service that is asked for or kept: its type and plan, its server, who is bound to it, and how it stands."""
+    from reconciler.inspection.status import status
+
     with open_snapshot(paths_in_use(state)) as snapshot:
-        rows: Any = snapshot.status()["services"]
+        rows = status(snapshot).services
     if as_json:
-        show_json(rows)
+        show_json([row.facts() for row in rows])
     elif rows:
-        show(_COLUMNS, [_row(row) for row in rows])
+        show(_COLUMNS, [_cells(row) for row in rows])
     else:
         click.echo("no services")
 
 
-def _row(service: dict[str, Any]) -> list[str]:
-    message = str(service["message"])
-    if service["next_try_at"]:
-        wait_s = service["next_try_at"] - time.time()  # noqa: TID251  shown to people, never relied upon
-        message += f"; again in {ago(wait_s)}"
-    apps = ", ".join(service["apps"])
-    size = None if service["size"] is None else sized(service["size"])
-    cells = [
-        service["name"], service["type"], service["plan"], service["server"], apps, size, service["state"], message,
-    ]  # fmt: skip
-    return [plain(cell or "-") for cell in cells[:-1]] + [plain(message)]
+def _cells(service: "ServiceRow") -> list[str]:
+    apps = ", ".join(service.apps)
+    size = None if service.size is None else sized(service.size)
+    cells = [service.name, service.type, service.plan, service.server, apps, size, service.state]
+    return [*(plain(cell or "-") for cell in cells), plain(with_retry(service.message, service.next_try_at))]
 
 
 def sized(size: int) -> str:
-    """Bytes as a person reads them: 12K, 3.4M."""
+    """Return a number of bytes for people: 12K, 3.4M."""
     amount = float(size)
     for unit in ("B", "K", "M"):
         if amount < 1024:

@@ -1,20 +1,25 @@
-"""`reconciler shell`: a command with an app's environment, in its code's directory."""
+"""Run a command in an app's environment.
+
+CMD runs as an instance of APP does: with its environment, in its code's directory, with its `python`. Without CMD, an
+interactive shell is started. Options go before APP.
+"""
 
 import os
 from pathlib import Path
 
 import click
 
-from reconciler.cli.env import wanted
+from reconciler.cli.env import surroundings
 from reconciler.cli.options import examples, host_options
 from reconciler.settings.settings import Settings
 
 _TERMINAL = ("TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR")
-# By these a process is known as an instance's, and ended with what is left of it.
+# These identify a process as part of an instance, and the daemon ends it with the instance.
 _MARKS = ("RECONCILER_STATE_ID", "RECONCILER_INSTANCE")
 
 
 @click.command(
+    help=__doc__,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog=examples(
         "reconciler shell guestbook -- python manage.py migrate",
@@ -26,17 +31,13 @@ _MARKS = ("RECONCILER_STATE_ID", "RECONCILER_INSTANCE")
 @click.argument("app")
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED)
 def command(settings: Settings, app: str, cmd: tuple[str, ...]) -> None:
-    """Run CMD as an instance of APP would run: its environment, its code, its home, and its `python`.
-
-    Without CMD, an interactive shell. The options come before APP.
-    """
     from reconciler.services.vcap import lay_out
 
-    found = wanted(app, settings)
-    _refuse_strangers(found.places.home, app)
+    found = surroundings(app, settings)
+    _require_owner(found.places.home, app)
     for directory in (found.places.home, found.places.scratch):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lay_out(found.shown, found.files)
+    lay_out(found.views, found.files)
     environment = {name: value for name, value in found.environment.items() if name not in _MARKS}
     environment |= {name: os.environ[name] for name in _TERMINAL if name in os.environ}
     interactive = (os.environ.get("SHELL") or "/bin/sh", "-i")
@@ -48,9 +49,9 @@ def command(settings: Settings, app: str, cmd: tuple[str, ...]) -> None:
         raise click.ClickException(f"cannot run {words[0]} in {found.code.directory}: {error.strerror}") from error
 
 
-def _refuse_strangers(home: Path, app: str) -> None:
-    """What root writes into an app's home, the app itself could not change any more."""
-    place = next(parent for parent in (home, *home.parents) if parent.exists())
-    owner = place.stat().st_uid
+def _require_owner(home: Path, app: str) -> None:
+    """Refuse another user, root included: the app could not change the files that user would create in its home."""
+    nearest = next(parent for parent in (home, *home.parents) if parent.exists())
+    owner = nearest.stat().st_uid
     if owner != os.geteuid():
-        raise click.ClickException(f"the files of {app} belong to user id {owner}: run this as that user")
+        raise click.ClickException(f"the files of {app} belong to user id {owner}: run this command as that user")

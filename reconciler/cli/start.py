@@ -1,16 +1,8 @@
-"""`reconciler start`."""
+"""Resume an app after 'stop' or 'rollback'.
 
-from pathlib import Path
+APP is as its manifest says again. An app that was neither stopped nor rolled back is left alone.
+"""
 
-import click
+from reconciler.cli.daemon_client import app_request
 
-from reconciler.cli.daemon_client import ask_daemon
-from reconciler.cli.options import examples, state_option
-
-
-@click.command(epilog=examples("reconciler start blog"))
-@click.argument("app")
-@state_option
-def command(app: str, state: Path | None) -> None:
-    """Take back a `stop` or a `rollback`: APP is as its manifest asks again."""
-    ask_daemon(state, do="start", app=app)
+command = app_request("start", __doc__)

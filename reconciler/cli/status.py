@@ -1,10 +1,13 @@
-"""`reconciler status`: how the apps stand."""
+"""Show the state of every app.
+
+Shows APP, or every app and service: state, URL, running revision, and any problem. Needs no daemon.
+"""
 
 import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +17,7 @@ from reconciler.inspection.printable import ago, json_text, plain
 from reconciler.version import VERSION
 
 if TYPE_CHECKING:
+    from reconciler.inspection.status import AppRow, HostStatus, ServiceRow
     from reconciler.state.paths import StatePaths
 
 _COLUMNS = ("APP", "STATE", "URL", "REVISION", "RUNTIME", "PID", "WORKERS", "RESTARTS", "SINCE", "MESSAGE")
@@ -22,19 +26,22 @@ _SPARE = ("REVISION", "RUNTIME", "PID", "WORKERS", "RESTARTS", "SINCE", "URL")
 _REFRESH_S = 1.0
 
 
-@click.command(epilog=examples("reconciler status", "reconciler status blog --json", "reconciler status --watch"))
+@click.command(
+    help=__doc__, epilog=examples("reconciler status", "reconciler status blog --json", "reconciler status --watch")
+)
 @click.argument("app", required=False)
 @click.option(
-    "--watch", is_flag=True, help="Stay: a live screen with keys on a terminal (? lists them), else each change."
+    "--watch",
+    is_flag=True,
+    help="Keep showing it: on a terminal, a live screen (press ? for its keys); otherwise, print every change.",
 )
 @json_option
 @state_option
 def command(app: str | None, watch: bool, as_json: bool, state: Path | None) -> None:
-    """How APP, or every app, stands: its state, its URL, what runs, and why not more."""
     paths = paths_in_use(state)
-    facts = _facts(paths, app, as_json=as_json)
-    if app is not None and not facts["apps"]:
-        raise click.ClickException(f"no app named '{plain(app)}'; 'reconciler status' lists them")
+    found = _status(paths, app)
+    if app is not None and not found.apps:
+        raise click.ClickException(f"no app named '{plain(app)}'; 'reconciler status' lists the apps")
     if watch and is_terminal() and not as_json:
         from reconciler.cli.live.watch import watch as show_live
 
@@ -42,87 +49,89 @@ def command(app: str | None, watch: bool, as_json: bool, state: Path | None) -> 
     elif watch:
         _repeat(paths, app, as_json=as_json)
     elif as_json:
-        show_json(facts)
+        show_json(found.facts(VERSION))
     else:
-        show_apps(facts)
+        show_status(found)
 
 
-def show_apps(facts: dict[str, Any]) -> None:
-    """Print the table of `status`, what is wrong with the manifests, and whether a daemon runs."""
-    for line in _screen(facts, width()):
+def show_status(status: "HostStatus") -> None:
+    """Print the tables of apps and services, refused manifests, and whether a daemon is running."""
+    for line in _screen(status, width()):
         click.echo(line)
 
 
-def _facts(paths: "StatePaths", app: str | None, *, as_json: bool) -> dict[str, Any]:
+def _status(paths: "StatePaths", app: str | None) -> "HostStatus":
+    from reconciler.inspection.status import status
+
     with open_snapshot(paths) as snapshot:
-        facts: dict[str, Any] = snapshot.status(app)
-    if as_json:
-        facts["daemon"]["version"] = VERSION
-    return facts
+        return status(snapshot, app)
 
 
-def _screen(facts: dict[str, Any], limit: int | None) -> list[str]:
-    """The whole of it as lines; on a terminal, what the table had to cut is said in full below it."""
-    rows = [_row(app) for app in facts["apps"]]
-    told = lines(_COLUMNS, rows, limit, _SPARE) if rows else ["no apps"]
-    for row, line in zip(rows, told[1:], strict=True):
+def _screen(status: "HostStatus", limit: int | None) -> list[str]:
+    """Return all of it as lines; messages that a terminal's width cuts in the table follow in full below it."""
+    rows = [_cells(app) for app in status.apps]
+    table = lines(_COLUMNS, rows, limit, _SPARE) if rows else ["no apps"]
+    below: list[str] = []
+    for row, line in zip(rows, table[1:], strict=True):
         name, state, message = row[0], row[1], row[-1]
-        # What is wrong with a refused manifest is said below anyway.
+        # The errors of a refused manifest are among the notes.
         if message not in line and state != "invalid":
-            told += wrapped(message if name in message else f"{name}: {message}", limit)
-    if facts.get("services"):
-        told += ["", *lines(_SERVICE_COLUMNS, [_service_row(service) for service in facts["services"]], limit)]
-    for note, colour in _notes(facts):
-        told += [styled(line, fg=colour) for line in wrapped(note, limit)]
-    return told
+            below += wrapped(message if name in message else f"{name}: {message}", limit)
+    if status.services:
+        services = [_service_cells(service) for service in status.services]
+        below += ["", *lines(_SERVICE_COLUMNS, services, limit)]
+    for note, colour in _notes(status):
+        below += [styled(line, fg=colour) for line in wrapped(note, limit)]
+    return [*table, *below]
 
 
-def _notes(facts: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
-    """What is to be said beside the table, each with its colour."""
-    if facts["notice"]:
-        yield plain(facts["notice"]), "red"
-    for entry in facts["manifests"]:
+def _notes(status: "HostStatus") -> Iterator[tuple[str, str | None]]:
+    """Yield what concerns the host and its manifests, each with its colour."""
+    from reconciler.inspection.status import NO_DAEMON
+
+    if status.notice:
+        yield plain(status.notice), "red"
+    for entry in status.manifests:
         for error in entry["errors"]:
-            where = f"{entry['file']}:{error['line']}:{error['column']}"
-            told = f"refused: {where}: {error['path']}{': ' if error['path'] else ''}{error['message']}"
-            yield plain(told), "red"
-    if not facts["daemon"]["running"]:
-        yield "no daemon runs: what is shown goes on, but nothing watches it ('reconciler run' does)", None
+            place = f"{entry['file']}:{error['line']}:{error['column']}"
+            yield plain(": ".join(filter(None, ("refused", place, error["path"], error["message"])))), "red"
+    if status.daemon is None:
+        yield NO_DAEMON, None
 
 
-def _service_row(service: dict[str, Any]) -> list[str]:
-    message = service["message"]
-    if service["next_try_at"]:
-        message += f"; again in {ago(-_since(service['next_try_at']))}"
-    return [plain(cell or "-") for cell in (service["name"], service["type"], service["state"])] + [plain(message)]
+def _service_cells(service: "ServiceRow") -> list[str]:
+    cells = [plain(cell or "-") for cell in (service.name, service.type, service.state)]
+    return [*cells, plain(with_retry(service.message, service.next_try_at))]
 
 
-def _row(app: dict[str, Any]) -> list[str]:
-    since = ago(_since(app["since"])) if app["since"] else "-"
-    revision = app["revision"] or "-"
-    if app["wanted_revision"] and app["wanted_revision"] != app["revision"]:
-        revision = f"{revision} → {app['wanted_revision']}"
-    message = app["message"]
-    if app["next_try_at"]:
-        message += f"; again in {ago(-_since(app['next_try_at']))}"
+def _cells(app: "AppRow") -> list[str]:
+    since = ago(_elapsed_s(app.since)) if app.since else "-"
+    revision = app.revision or "-"
+    if app.wanted_revision and app.wanted_revision != app.revision:
+        revision = f"{revision} → {app.wanted_revision}"
     cells = [
-        app["name"], app["state"], app["url"], revision, app["runtime"], app["pid"], app["workers"], app["restarts"],
-        since, message,
+        app.name, app.state, app.url, revision, app.runtime, app.pid, app.workers, app.restarts, since,
+        with_retry(app.message, app.next_try_at),
     ]  # fmt: skip
     return [plain("-" if cell is None else cell) for cell in cells]
 
 
-def _since(at: float) -> float:
-    return time.time() - at  # noqa: TID251  shown to people, never relied upon
+def with_retry(message: str, next_try_at: float | None) -> str:
+    """Append when the next try is due."""
+    return f"{message}; again in {ago(-_elapsed_s(next_try_at))}" if next_try_at else message
+
+
+def _elapsed_s(since: float) -> float:
+    return time.time() - since  # noqa: TID251  shown to people, never relied upon
 
 
 def _repeat(paths: "StatePaths", app: str | None, *, as_json: bool) -> None:
-    """For a pipe: the facts again whenever they changed, JSON on one line each."""
+    """Print the status whenever it changes, as JSON in one line each."""
     shown = None
     with contextlib.suppress(KeyboardInterrupt):
         while True:
-            facts = _facts(paths, app, as_json=as_json)
-            if facts != shown:
-                click.echo(json_text(facts) if as_json else "\n".join([*_screen(facts, None), ""]))
-                shown = facts
+            found = _status(paths, app)
+            if found != shown:
+                click.echo(json_text(found.facts(VERSION)) if as_json else "\n".join([*_screen(found, None), ""]))
+                shown = found
             time.sleep(_REFRESH_S)

@@ -1,16 +1,8 @@
-"""`reconciler stop`."""
+"""Stop an app until its manifest changes.
 
-from pathlib import Path
+APP is stopped and its port is closed. It starts again when its manifest changes, or with 'reconciler start APP'.
+"""
 
-import click
+from reconciler.cli.daemon_client import app_request
 
-from reconciler.cli.daemon_client import ask_daemon
-from reconciler.cli.options import examples, state_option
-
-
-@click.command(epilog=examples("reconciler stop blog"))
-@click.argument("app")
-@state_option
-def command(app: str, state: Path | None) -> None:
-    """Stop APP and close its port, until its manifest changes or `start`."""
-    ask_daemon(state, do="stop", app=app)
+command = app_request("stop", __doc__)

@@ -1,4 +1,4 @@
-"""Rows in, a table out: fitted to a terminal, plain aligned columns for a pipe."""
+"""Print tables: fitted to the width of a terminal, with plain aligned columns in a pipe."""
 
 import os
 import shutil
@@ -9,61 +9,53 @@ from collections.abc import Iterable, Mapping, Sequence
 import click
 
 from reconciler.inspection.printable import json_text, plain
+from reconciler.planning.states import APP_STATES, SERVICE_STATES, Severity
 
 _LAST_COLUMN_LEAST = 20
 _GAP = "  "
 
+_OF_SEVERITY: Mapping[Severity | None, str] = {"healthy": "green", "degraded": "red", "failing": "red", None: "yellow"}
+_OF_STATE = {"sleeping": "blue", "retained": "blue", "stopped": "bright_black", "maintenance": "magenta"}
+
 STATE_COLOURS: Mapping[str, str] = {
-    "running": "green",
-    "ready": "green",
-    "retained": "blue",
-    "sleeping": "blue",
-    "stopped": "bright_black",
-    "pending": "yellow",
-    "staging": "yellow",
-    "starting": "yellow",
-    "stopping": "yellow",
-    "maintenance": "magenta",
-    "degraded": "red",
-    "failing": "red",
-    "invalid": "red",
+    state.name: _OF_STATE.get(state.name, _OF_SEVERITY[state.severity]) for state in (*APP_STATES, *SERVICE_STATES)
 }
 
 
 def is_terminal() -> bool:
-    """True when a person reads the standard output as it comes."""
+    """Return whether the standard output is a terminal."""
     return sys.stdout.isatty()
 
 
 def coloured() -> bool:
-    """True when the standard output is a terminal that wants colours."""
+    """Return whether to print colours: on a terminal, unless NO_COLOR is set."""
     return is_terminal() and not os.environ.get("NO_COLOR")
 
 
 def styled(text: str, **style: object) -> str:
-    """The text in this style where colours are wanted, else as it is."""
+    """Style the text where colours are printed."""
     return click.style(text, **style) if coloured() else text  # type: ignore[arg-type]
 
 
 def state_styled(text: str, state: str) -> str:
-    """The text in the colour of a state."""
+    """Style the text in the colour of a state."""
     return styled(text, fg=STATE_COLOURS.get(state))
 
 
 def width() -> int | None:
-    """How many columns the terminal has, None in a pipe."""
+    """Return the terminal's number of columns, None in a pipe."""
     return shutil.get_terminal_size().columns if is_terminal() else None
 
 
 def cut(text: str, limit: int | None) -> str:
-    """The text, shortened to `limit` characters with an ellipsis."""
+    """Shorten the text to `limit` characters with an ellipsis."""
     if limit is None or len(text) <= limit:
         return text
     return text[: max(0, limit - 1)] + "…" * (limit > 0)
 
 
 def wrapped(text: str, limit: int | None, indent: str = "  ") -> list[str]:
-    """The text as lines of at most `limit` characters, those after the first indented."""
+    """Wrap the text into lines of at most `limit` characters, those after the first indented."""
     if limit is None or len(text) <= limit:
         return [text]
     return textwrap.wrap(text, max(limit, 20), subsequent_indent=indent, break_on_hyphens=False) or [""]
@@ -79,9 +71,9 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 def lines(
     columns: Sequence[str], cells: Sequence[Sequence[str]], limit: int | None = None, spare: Sequence[str] = ()
 ) -> list[str]:
-    """The lines of a table of at most `limit` characters each; None takes the terminal's width, or none in a pipe.
+    """Return the lines of a table, of at most `limit` characters each; None means the terminal's width, if any.
 
-    Where they do not fit, columns are left out in the order of `spare`, then the last column is cut.
+    If they do not fit, columns are left out in the order of `spare`, then the last column is cut.
     """
     limit = width() if limit is None else limit
     table = [list(columns), *(list(row) for row in cells)]
@@ -99,7 +91,7 @@ def _widths(table: Sequence[Sequence[str]]) -> list[int]:
 
 
 def _needed(table: Sequence[Sequence[str]]) -> int:
-    """How wide the table is with what must remain of its last column."""
+    """Return the width of the table with the least its last column needs."""
     *others, last = _widths(table)
     return sum(others) + len(_GAP) * len(others) + min(last, _LAST_COLUMN_LEAST)
 
@@ -122,5 +114,5 @@ def _cell(text: str, column: str, cell: str, *, head: bool) -> str:
 
 
 def show_json(facts: object) -> None:
-    """Print facts as JSON."""
+    """Print the facts as indented JSON."""
     click.echo(json_text(facts, indent=2))

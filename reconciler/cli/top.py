@@ -1,4 +1,7 @@
-"""`reconciler top`: the load of each app."""
+"""Show the load and resource use of every app.
+
+Shows requests, latency, busy workers, memory and CPU, the busiest app first.
+"""
 
 import contextlib
 import time
@@ -22,39 +25,42 @@ _COLUMNS = ("APP", "REQ/S", "5XX/S", "P50", "P95", "IN FLIGHT", "BUSY", "MEMORY"
 _SPARE = ("IN FLIGHT", "P50", "5XX/S")
 
 
-@click.command(epilog=examples("reconciler top", "reconciler top --once", "reconciler top --interval 10s --json"))
-@click.option("--once", is_flag=True, help="Measure one interval and print it; so it is in a pipe.")
-@click.option("--interval", type=DURATION, default="2s", show_default=True, metavar="TIME", help="What to measure.")
+@click.command(
+    help=__doc__, epilog=examples("reconciler top", "reconciler top --once", "reconciler top --interval 10s --json")
+)
+@click.option("--once", is_flag=True, help="Measure once, print and exit (the default in a pipe).")
+@click.option(
+    "--interval", type=DURATION, default="2s", show_default=True, metavar="TIME", help="The time to measure over."
+)
 @json_option
 @state_option
 def command(once: bool, interval: float, as_json: bool, state: Path | None) -> None:
-    """What every app does and takes: requests, latency, busy workers, memory and processor, busiest first."""
     from reconciler.metrics.rates import HostRates
 
     if interval < 0.1:
-        raise click.UsageError("--interval must be 100ms or more")
+        raise click.UsageError("--interval must be at least 100ms")
     paths = paths_in_use(state)
     rates = HostRates(paths)
-    _look(paths, rates)
+    _measure(paths, rates)
     if as_json or once or not is_terminal():
         with contextlib.suppress(KeyboardInterrupt):
             time.sleep(interval)
-            seen = _look(paths, rates)
+            found = _measure(paths, rates)
             if as_json:
-                show_json({name: asdict(rate) for name, rate in seen.items()})
+                show_json({name: asdict(rate) for name, rate in found.items()})
             else:
-                click.echo("\n".join(_table(seen, width())))
+                click.echo("\n".join(_table(found, width())))
         return
-    live(lambda columns: _table(_look(paths, rates), columns), interval)
+    live(lambda columns: _table(_measure(paths, rates), columns), interval)
 
 
-def _look(paths: "StatePaths", rates: "HostRates") -> "dict[str, Rate]":
+def _measure(paths: "StatePaths", rates: "HostRates") -> "dict[str, Rate]":
     with reading(paths):
         return rates.look()
 
 
-def _table(seen: "Mapping[str, Rate]", limit: int | None) -> list[str]:
-    busiest = sorted(seen.items(), key=lambda item: (-item[1].requests, -item[1].cpu, item[0]))
+def _table(rates: "Mapping[str, Rate]", limit: int | None) -> list[str]:
+    busiest = sorted(rates.items(), key=lambda item: (-item[1].requests, -item[1].cpu, item[0]))
     rows = [[plain(cell) for cell in (name, *_cells(rate))] for name, rate in busiest]
     return lines(_COLUMNS, rows, limit, _SPARE) if rows else ["no apps"]
 
@@ -66,8 +72,8 @@ def _cells(rate: "Rate") -> tuple[str, ...]:
         _milliseconds(rate.p50_s),
         _milliseconds(rate.p95_s),
         str(rate.in_flight),
-        f"{rate.busy}/{rate.workers}",
-        f"{rate.memory / 2**20:.1f}M",
+        f"{rate.busy}/{rate.workers}" if rate.workers else "-",
+        f"{rate.memory / 2**20:.1f}M" if rate.memory else "-",
         f"{rate.cpu * 100:.0f}%",
     )
 

@@ -1,20 +1,23 @@
-"""`reconciler uninstall`: the service's files taken away; data and apps stay."""
+"""Remove the systemd service; apps and data stay.
+
+Removes the unit and the settings, except files that were edited since 'reconciler install' wrote them. Apps keep
+running; 'reconciler down' stops them.
+"""
 
 from pathlib import Path
 
 import click
 
-from reconciler.cli.install import service_of, service_options, tell
+from reconciler.cli.install import print_each, service_of, service_options
 from reconciler.cli.options import examples
 
 
-@click.command(epilog=examples("systemctl disable --now reconciler && reconciler uninstall"))
+@click.command(help=__doc__, epilog=examples("systemctl disable --now reconciler && reconciler uninstall"))
 @service_options
 def command(  # noqa: PLR0913, PLR0917  one for each option
     user: str, manifests: Path, state: Path, root: Path, dry_run: bool, force: bool
 ) -> None:
-    """Remove the unit and the settings unless somebody edited them. Apps that run go on, and no data is removed."""
-    tell(service_of(user, manifests, state, root).uninstall(force=force, dry=dry_run))
-    click.echo(f"kept: manifests in {manifests}, apps and their data in {state}")
+    print_each(service_of(user, manifests, state, root).uninstall(force=force, dry=dry_run))
+    click.echo(f"kept: the manifests in {manifests}, the apps and their data in {state}")
     if not dry_run:
         click.echo("next: systemctl daemon-reload")

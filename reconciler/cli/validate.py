@@ -1,4 +1,7 @@
-"""`reconciler validate`: every manifest, every error, no effect."""
+"""Check every manifest, and report every error.
+
+Starts, changes and writes nothing. Exits with 0 when there are no errors, otherwise with 1.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,10 +21,11 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    help=__doc__,
     epilog=examples(
         "reconciler validate --manifests /srv/manifests",
         "reconciler validate --format github       annotations in a GitHub workflow",
-    )
+    ),
 )
 @with_settings(manifests_option)
 @click.option(
@@ -30,13 +34,9 @@ if TYPE_CHECKING:
     type=click.Choice(["text", "json", "github"]),
     default="text",
     show_default=True,
-    help="text: file:line:column, as compilers do, so that editors can jump there.",
+    help="text: file:line:column, which editors can jump to.",
 )
 def command(settings: Settings, form: str) -> None:
-    """Check every manifest and tell every error; nothing is started, changed or written.
-
-    Exits with 0 when there is none, with 1 otherwise.
-    """
     catalog = checked(settings)
     problems = list(problems_of(catalog))
     reason = _unreadable(catalog)
@@ -53,7 +53,7 @@ def command(settings: Settings, form: str) -> None:
 
 
 def _unreadable(catalog: "Catalog") -> str | None:
-    """Why the directory could not be looked at, None when it could."""
+    """Return why the directory cannot be read, None if it can."""
     return plain(catalog.notice.partition(";")[0]) if catalog.notice else None
 
 
@@ -77,7 +77,7 @@ def _facts(catalog: "Catalog", problems: list["Problem"], reason: str | None) ->
 
 
 def _github(problems: Iterable["Problem"]) -> Iterable[str]:
-    """Workflow commands, as https://docs.github.com/actions/reference/workflow-commands-for-github-actions has them.
+    """Yield workflow commands, see https://docs.github.com/actions/reference/workflow-commands-for-github-actions.
 
     The file is relative to the working directory, which in a workflow is the checkout's root.
     """
@@ -85,9 +85,9 @@ def _github(problems: Iterable["Problem"]) -> Iterable[str]:
     for problem in problems:
         path = Path(problem.file)
         file = str(path.relative_to(here) if path.is_relative_to(here) else path)
-        told = f"{problem.path}: {problem.message}" if problem.path else problem.message
+        message = f"{problem.path}: {problem.message}" if problem.path else problem.message
         where = f"file={_escaped(file, ',:')},line={problem.line},col={problem.column}"
-        yield f"::error {where}::{_escaped(told)}"
+        yield f"::error {where}::{_escaped(message)}"
 
 
 def _escaped(text: str, also: str = "") -> str:

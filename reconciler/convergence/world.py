@@ -21,7 +21,8 @@ class Report:
     """The state of an app or a service, for operators; `reason` is for programs, which never read the message.
 
     `next_try_at` is monotonic seconds, None when nothing is retried; `failures` counts the attempts that failed in a
-    row, the last of them just now when `failed_now`; `settled` means that nothing is left to do.
+    row, the last of them just now when `failed_now`; `settled` means that nothing is left to do. `phase` is the
+    message of long work without the time it has taken, so it changes only when the work does.
     """
 
     state: str
@@ -32,6 +33,7 @@ class Report:
     failures: int = 0
     failed_now: bool = False
     settled: bool = False
+    phase: str = ""
 
 
 class Action(Protocol):

@@ -42,7 +42,7 @@ from reconciler.serving.keeper import Keeper
 from reconciler.serving.wakeup_pipe import drain, open_wakeup_pipe
 from reconciler.settings.settings import Settings
 from reconciler.staging.source.last_seen import SourceTracker
-from reconciler.staging.source.watches import Settling, Trees
+from reconciler.staging.source.watches import Debounce, SourceWatches
 from reconciler.state.database import Database
 from reconciler.state.journal import Journal
 from reconciler.state.records import Records, state_id
@@ -124,7 +124,7 @@ class Daemon:
         self.counters = Counters(time.monotonic, self._host.probes)
         self.report_listeners.append(self.counters.on_report)
         self._controller = Controller(
-            InstrumentedWorld(self._host, self.counters, self._because),
+            InstrumentedWorld(self._host, self.counters, self._reused_environment),
             tasks,
             backoff=Backoff(first_s=settings.retry_first_s, cap_s=settings.retry_cap_s),
             resync_s=settings.resync_s,
@@ -153,9 +153,9 @@ class Daemon:
         """Take back what runs, then follow the manifests until cancelled."""
         self._prepare()
         watch = Watch(asyncio.get_running_loop().call_soon_threadsafe)
-        settling = Settling(quiet_s=self.settings.quiet_s, longest_s=self.settings.longest_s)
+        debounce = Debounce(quiet_s=self.settings.quiet_s, longest_s=self.settings.longest_s)
         directory = Directory(str(self.settings.manifests), watch, self._look_now.set)
-        trees = Trees(watch, self._suspect, settling)
+        trees = SourceWatches(watch, self._suspect, debounce)
         self._tasks.create_task(self._warm_up(), name="warm up the stager")
         self._announce()
         self._tasks.create_task(self._stager.compile_ahead(), name="compile ahead")
@@ -258,7 +258,7 @@ class Daemon:
         redactor = Redactor(
             self._service_records,
             self.services.env,
-            asked=lambda: self.catalog.apps,
+            desired=lambda: self.catalog.apps,
             ours=lambda: package_environ(self.settings, os.environ),
         )
         for target in self.settings.notifications:
@@ -437,7 +437,7 @@ class Daemon:
             try:
                 changed = await self._tracker.refresh(name)
             except (OSError, RuntimeError):  # no descriptor, no thread: the app's own task tries again, and says so
-                self._tracker.doubt(name)
+                self._tracker.mark_stale(name)
                 self._wake(name)
                 changed = False
             if changed:
@@ -446,10 +446,10 @@ class Daemon:
             again = self._refreshing[name]
         del self._refreshing[name]
 
-    def _because(self, name: str, build: str) -> str:
-        """Why a finished build has the environment it has."""
+    def _reused_environment(self, name: str, build: str) -> bool:
+        """Tell whether a finished build got an environment that was in the store already."""
         staged = self._stager.finished(name, build)
-        return "" if staged is None else staged.because
+        return staged is not None and staged.reused
 
     def _note_launch(self, name: str, what: str) -> None:
         self.journal.write(Subject("app", name), "started", what)

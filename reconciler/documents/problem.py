@@ -1,4 +1,4 @@
-"""What is wrong with a manifest and where, as a value that prints the way compilers do: editors can jump there."""
+"""A problem of a document with its position, printed the way compilers do, so that editors can jump to it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Path: TypeAlias = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing to mend in a file. `line` and `column` count from 1; `path` is like `health.interval`, or empty."""
+    """One thing to fix in a file. `line` and `column` count from 1; `path` is like `health.interval`, or empty."""
 
     file: str
     line: int
@@ -18,17 +18,17 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}:{self.column}"
-        return f"{where}: {self.path}: {self.message}" if self.path else f"{where}: {self.message}"
+        position = f"{self.file}:{self.line}:{self.column}"
+        return f"{position}: {self.path}: {self.message}" if self.path else f"{position}: {self.message}"
 
 
 def dotted(path: Iterable[str | int]) -> str:
-    """`("services", 0, "name")` as `services[0].name`; in one line, whatever a field is called."""
+    """Format `("services", 0, "name")` as `services[0].name`, in one line whatever a field is called."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{one_line(part)}" for part in path).removeprefix(".")
 
 
 def one_line(text: str) -> str:
-    """The text with an escape for each character that would not print: it may hold what somebody called a field."""
+    """Escape each character of a text that would not print: field names can contain any."""
     return text if text.isprintable() else "".join(map(_printable, text))
 
 

@@ -1,7 +1,7 @@
-"""A plain YAML scalar's text in, its value out, by the core schema of YAML 1.2.
+"""Resolve plain YAML scalars by the core schema of YAML 1.2.
 
-So `yes`, `on` and `12:30` are text, as editors show them, and only `true` and `false` are truth values. Numbers that
-Python could only hold by losing something stay text.
+So `yes`, `on` and `12:30` are text, as editors show them, and only `true` and `false` are booleans. Numbers that Python
+could only represent with a loss stay text.
 """
 
 import math
@@ -20,7 +20,7 @@ _NUMBER_STARTS = frozenset("+-.0123456789")
 
 
 def value_of(text: str) -> Json:
-    """What the unquoted `text` means."""
+    """Return the value of an unquoted scalar."""
     if text in _WORDS:
         return _WORDS[text]
     if text[0] not in _NUMBER_STARTS:

@@ -1,6 +1,6 @@
-"""A document's tree and its kind in; every way in which it breaks its schema out, each at its line and in words.
+"""Check a document against its schema, and describe each violation with its position.
 
-The words are the schema's own `errorMessage`, so that an editor and the daemon say the same.
+The words are the schema's own `errorMessage`, so that editors and the daemon report the same.
 """
 
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ from reconciler.planning.fingerprint import Json
 MOST_PROBLEMS = 100
 
 _LONGEST_NAME = 64
-_NOT_TRUTH = frozenset(("yes", "no", "on", "off", "y", "n"))
+_NOT_BOOLEAN = frozenset(("yes", "no", "on", "off", "y", "n"))
 
 
 def problems_of(file: str, kind: str, tree: Node) -> list[Problem]:
-    """What is wrong with this document, at most the first hundred things, in the order of the file."""
+    """Return the problems of a document, the first hundred at most, in the order of the file."""
     found: dict[Path, Problem] = {}
     for error in islice(validator(kind).iter_errors(tree.value), MOST_PROBLEMS):
         for path, position, message in _explained(error, tree):
@@ -30,21 +30,21 @@ def problems_of(file: str, kind: str, tree: Node) -> list[Problem]:
 
 
 def known_fields(kind: str) -> frozenset[str]:
-    """The names of the fields a document of this kind may have."""
+    """Return the names of the fields that a document of this kind can have."""
     return frozenset(schema(kind)["properties"])
 
 
 def suggestion(name: str, known: frozenset[str]) -> str:
-    """The known name that was probably meant, or nothing."""
+    """Return the known name that was probably meant, "" if none is close."""
     close = get_close_matches(name.lower(), sorted(known), n=1) if len(name) <= _LONGEST_NAME else []
     return close[0] if close else ""
 
 
 def shown(value: Json) -> str:
-    """A value in a sentence, short."""
+    """Format a value for a message, shortened."""
     match value:
         case None:
-            return "nothing"
+            return "an empty value"
         case bool():
             return "true" if value else "false"
         case str():
@@ -60,10 +60,10 @@ def shown(value: Json) -> str:
 def _explained(error: Any, tree: Node) -> Iterator[tuple[Path, tuple[int, int], str]]:
     path: Path = tuple(error.absolute_path)
     node = tree.at(path)
-    here = (node.line, node.column)
+    position = (node.line, node.column)
     if "propertyNames" in error.schema_path:
         name = error.instance
-        yield (*path, name), node.keys.get(name, here), f"{_expected(error)}, not {shown(name)}"
+        yield (*path, name), node.keys.get(name, position), f"{_expected(error)}, not {shown(name)}"
     elif error.validator == "additionalProperties":
         known = frozenset(error.schema.get("properties", ()))
         for name in islice((key for key in node.keys if key not in known), MOST_PROBLEMS):
@@ -73,15 +73,15 @@ def _explained(error: Any, tree: Node) -> Iterator[tuple[Path, tuple[int, int], 
         misspelt = {suggestion(name, known) for name in islice(node.keys, MOST_PROBLEMS) if name not in known}
         for name in error.validator_value:
             if name not in node.keys and name not in misspelt:
-                yield (*path, name), here, "is required and missing"
+                yield (*path, name), position, "is required"
     elif error.validator == "not":
-        yield path, here, _expected(error)
+        yield path, position, _expected(error)
     else:
-        yield path, here, f"{_expected(error)}, not {_as_given(node, error.instance)}{_hint(error)}"
+        yield path, position, f"{_expected(error)}, not {_as_written(node, error.instance)}{_hint(error)}"
 
 
 def _expected(error: Any) -> str:
-    return str(error.schema.get("errorMessage") or "expected a document of named fields, such as 'path: ../apps/blog'")
+    return str(error.schema.get("errorMessage") or "expected fields such as 'path: ../apps/blog'")
 
 
 def _unknown(name: str, known: frozenset[str]) -> str:
@@ -89,8 +89,8 @@ def _unknown(name: str, known: frozenset[str]) -> str:
     return f"unknown field {shown(name)}; did you mean '{meant}'?" if meant else f"unknown field {shown(name)}"
 
 
-def _as_given(node: Node, value: Json) -> str:
-    """Numbers as they stand in the file: 3.10, not 3.1."""
+def _as_written(node: Node, value: Json) -> str:
+    """Format a value, numbers as in the file: 3.10, not 3.1."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return str(node.written) if is_number else shown(value)
 
@@ -99,8 +99,8 @@ def _hint(error: Any) -> str:
     types = error.schema.get("type", ())
     if error.validator != "type":
         return ""
-    if types == "boolean" and str(error.instance).lower() in _NOT_TRUTH:
-        return " (of these words YAML 1.2 knows only true and false)"
+    if types == "boolean" and str(error.instance).lower() in _NOT_BOOLEAN:
+        return " (YAML 1.2 has only true and false)"
     if types == "string" and isinstance(error.instance, bool | int | float):
-        return "; put it in quotes to make it text"
+        return "; quote it to make it text"
     return ""

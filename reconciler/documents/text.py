@@ -1,4 +1,4 @@
-"""A file's bytes in; its text out, or the one problem that keeps it from being text. Too large is not looked at."""
+"""Decode a file's bytes, or return the problem that prevents it; a file that is too large is not decoded."""
 
 import re
 
@@ -6,12 +6,12 @@ from reconciler.documents.problem import Problem
 
 LARGEST_MANIFEST = 256 * 1024
 
-# What YAML calls printable; everything else would end in the parser's own, less helpful, words.
+# The characters that YAML allows; for any other, the parser's own message would be less helpful.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
 def text_of(file: str, content: bytes) -> str | Problem:
-    """The manifest's text without a byte order mark."""
+    """Return the manifest's text without a byte order mark."""
     if len(content) > LARGEST_MANIFEST:
         return _problem(file, "", too_large(len(content)))
     try:
@@ -19,18 +19,20 @@ def text_of(file: str, content: bytes) -> str | Problem:
     except UnicodeDecodeError as error:
         before = error.object[: error.start].decode("utf-8", "replace")
         line, column = _position(before)
-        what = f"is not UTF-8, byte 0x{error.object[error.start]:02x} at line {line} column {column}; save it as UTF-8"
-        return _problem(file, before, what)
+        message = (
+            f"is not UTF-8, byte 0x{error.object[error.start]:02x} at line {line} column {column}; save it as UTF-8"
+        )
+        return _problem(file, before, message)
     if not text.strip():
         return _problem(file, "", "is empty; delete the file to remove the app")
     if found := _UNPRINTABLE.search(text):
-        return _problem(file, text[: found.start()], f"holds the control character U+{ord(found[0]):04X}; remove it")
+        return _problem(file, text[: found.start()], f"contains the control character U+{ord(found[0]):04X}; remove it")
     return text
 
 
 def too_large(size: int) -> str:
-    """Why a file of `size` bytes is refused."""
-    return f"is {_shown(size)}; a manifest has at most {LARGEST_MANIFEST // 1024} KiB"
+    """Return the message for a file of `size` bytes."""
+    return f"is {_shown(size)}; the limit is {LARGEST_MANIFEST // 1024} KiB"
 
 
 def _shown(size: int) -> str:

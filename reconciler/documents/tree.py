@@ -1,7 +1,7 @@
-"""YAML text in; one tree per document out, in which every value knows its line, and the problems found on the way.
+"""Parse YAML text into one tree per document, in which every value has its position, and the problems found.
 
-Nothing is constructed but text, numbers, truth values, lists and mappings, and nothing grows beyond what was written:
-depth, aliases and the size with all aliases expanded are bounded, and are checked before anything is expanded.
+Only text, numbers, booleans, lists and mappings are constructed. Depth, aliases and the size with all aliases expanded
+are bounded, and checked before anything is expanded.
 """
 
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from reconciler.documents.scalars import value_of
 from reconciler.documents.units import duration_s
 from reconciler.planning.fingerprint import Json
 
-DEEPEST = 32
-MOST_ALIASES = 100
-LARGEST_EXPANDED = 1024 * 1024
+MAX_DEPTH = 32
+MAX_ALIASES = 100
+MAX_EXPANDED_BYTES = 1024 * 1024
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _STR_TAG = "tag:yaml.org,2002:str"
@@ -25,9 +25,9 @@ _STR_TAG = "tag:yaml.org,2002:str"
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """A value and where it was written.
+    """A value and its position.
 
-    `value` is plain data; `written` the same with every scalar as its text, so that 3.10 is not 3.1.
+    `value` is plain data; `written` is the same with every scalar as its text, so that 3.10 is not 3.1.
     """
 
     line: int
@@ -40,7 +40,7 @@ class Node:
     height: int = 0
 
     def at(self, path: Path) -> "Node":
-        """The node at `path`, or the nearest above it that was written."""
+        """Return the node at `path`, or its nearest ancestor in the file."""
         node = self
         for part in path:
             if part not in node.parts:
@@ -49,7 +49,7 @@ class Node:
         return node
 
     def given(self, *path: str) -> "Node | None":
-        """The node at `path`, None when nothing was written there."""
+        """Return the node at `path`, None if the file has none."""
         node = self
         for name in path:
             if name not in node.keys:
@@ -58,7 +58,7 @@ class Node:
         return node
 
     def seconds(self, *path: str) -> float | None:
-        """The duration at `path`, None when there is none or it makes no sense."""
+        """Return the duration at `path` in seconds, None if there is none or it is not valid."""
         node = self.given(*path)
         try:
             return None if node is None else duration_s(str(node.written))
@@ -66,12 +66,12 @@ class Node:
             return None
 
     def written_at(self, *path: str) -> str:
-        """The text of the scalar at `path`, exactly as it stands in the file."""
+        """Return the text of the scalar at `path`, exactly as in the file."""
         return str(self.at(path).written)
 
 
 def trees_of(file: str, text: str) -> tuple[list[Node], list[Problem]]:
-    """Every document of `text` that holds something, and everything that is wrong with it as YAML."""
+    """Return the documents of `text` that are not empty, and the problems of the text as YAML."""
     problems: list[Problem] = []
     trees: list[Node] = []
     events = yaml.parse(text, Loader=_LOADER)
@@ -81,8 +81,8 @@ def trees_of(file: str, text: str) -> tuple[list[Node], list[Problem]]:
                 tree = _Reader(file, events, problems).node((), next(events))
                 if tree.value is not None:
                     trees.append(tree)
-    except _RefusedError as refused:
-        problems.append(refused.problem)
+    except _Refusal as refusal:
+        problems.append(refusal.problem)
     except yaml.MarkedYAMLError as error:
         problems.append(_syntax_problem(file, text, error))
     except yaml.YAMLError as error:
@@ -90,8 +90,8 @@ def trees_of(file: str, text: str) -> tuple[list[Node], list[Problem]]:
     return trees, problems
 
 
-class _RefusedError(Exception):
-    """Reading cannot go on, because of `problem`."""
+class _Refusal(Exception):
+    """A problem that ends the reading of a document."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
@@ -99,7 +99,7 @@ class _RefusedError(Exception):
 
 
 class _Reader:
-    """Builds one document's tree from the parser's events, as they come."""
+    """Builds one document's tree from the parser's events."""
 
     def __init__(self, file: str, events: Iterator[Any], problems: list[Problem]) -> None:
         self._file = file
@@ -109,11 +109,11 @@ class _Reader:
         self._aliases = 0
 
     def node(self, path: Path, event: Any) -> Node:
-        """The value that begins with `event`, and all that is in it."""
+        """Return the value that begins with `event`, with all it contains."""
         if isinstance(event, yaml.AliasEvent):
             return self._alias(path, event)
-        if len(path) > DEEPEST:
-            raise self._refused((), event, f"is nested more than {DEEPEST} levels deep")
+        if len(path) > MAX_DEPTH:
+            raise self._refusal((), event, f"is nested more than {MAX_DEPTH} levels deep")
         if event.anchor is not None:
             self._anchors[event.anchor] = None
         if isinstance(event, yaml.ScalarEvent):
@@ -131,7 +131,7 @@ class _Reader:
         if event.tag not in (None, "!", _STR_TAG):
             self._report_tag(path, event)
         if "\0" in text:
-            self._report(path, event, "holds a NUL character; remove it")
+            self._report(path, event, "contains a NUL character; remove it")
         plain = event.tag is None and event.implicit[0]
         value = value_of(text) if plain else text
         mark = event.start_mark
@@ -141,7 +141,7 @@ class _Reader:
         node = self._collection(path, event)
         while not isinstance(item := next(self._events), yaml.SequenceEndEvent):
             index = len(node.parts)
-            self._adopt(node, index, self.node((*path, index), item), path, item)
+            self._attach(node, index, self.node((*path, index), item), path, item)
         node.value = [part.value for part in node.parts.values()]
         node.written = [part.written for part in node.parts.values()]
         return node
@@ -150,19 +150,19 @@ class _Reader:
         node = self._collection(path, event)
         while not isinstance(key := next(self._events), yaml.MappingEndEvent):
             if not isinstance(key, yaml.ScalarEvent):
-                raise self._refused(path, key, "has a field whose name is not plain text")
+                raise self._refusal(path, key, "has a field name that is not plain text")
             name = str(key.value)
-            here = (*path, name)
+            field_path = (*path, name)
             if name == "<<":
-                self._report(here, key, "merge keys are not supported; repeat the fields")
+                self._report(field_path, key, "merge keys are not supported; repeat the fields")
             elif name in node.keys:
                 first = node.keys[name][0]
-                self._report(here, key, f"duplicate field '{name}', first given at line {first}")
-            child = self.node(here, next(self._events))
+                self._report(field_path, key, f"duplicate field '{name}', first given at line {first}")
+            child = self.node(field_path, next(self._events))
             if name not in node.keys and name != "<<":
                 node.keys[name] = _position(key)
                 node.weight += len(name)
-                self._adopt(node, name, child, path, key)
+                self._attach(node, name, child, path, key)
         node.value = {str(name): part.value for name, part in node.parts.items()}
         node.written = {str(name): part.written for name, part in node.parts.items()}
         return node
@@ -172,42 +172,42 @@ class _Reader:
             self._report_tag(path, event)
         return Node(event.start_mark.line + 1, event.start_mark.column + 1, None, None)
 
-    def _adopt(self, node: Node, part: str | int, child: Node, path: Path, event: Any) -> None:
+    def _attach(self, node: Node, part: str | int, child: Node, path: Path, event: Any) -> None:
         node.parts[part] = child
         node.weight += child.weight
         node.height = max(node.height, child.height + 1)
-        if node.weight > LARGEST_EXPANDED:
-            raise self._refused(path, event, "is larger than 1 MiB with its aliases expanded")
+        if node.weight > MAX_EXPANDED_BYTES:
+            raise self._refusal(path, event, "is larger than 1 MiB with its aliases expanded")
 
     def _alias(self, path: Path, event: Any) -> Node:
         self._aliases += 1
         if event.anchor not in self._anchors:
-            raise self._refused(path, event, f"refers to '&{event.anchor}', which is not defined above")
+            raise self._refusal(path, event, f"refers to the anchor '&{event.anchor}', which is not defined above")
         node = self._anchors[event.anchor]
         if node is None:
-            raise self._refused(path, event, f"alias '*{event.anchor}' refers to what contains it")
-        if self._aliases > MOST_ALIASES:
-            raise self._refused(path, event, f"uses more than {MOST_ALIASES} aliases")
-        if len(path) + node.height > DEEPEST:
-            raise self._refused((), event, f"is nested more than {DEEPEST} levels deep")
+            raise self._refusal(path, event, f"alias '*{event.anchor}' refers to a value that contains it")
+        if self._aliases > MAX_ALIASES:
+            raise self._refusal(path, event, f"uses more than {MAX_ALIASES} aliases")
+        if len(path) + node.height > MAX_DEPTH:
+            raise self._refusal((), event, f"is nested more than {MAX_DEPTH} levels deep")
         return node
 
     def _report(self, path: Path, event: Any, message: str) -> None:
-        self._problems.append(self._refused(path, event, message).problem)
+        self._problems.append(self._refusal(path, event, message).problem)
 
     def _report_tag(self, path: Path, event: Any) -> None:
         shown = str(event.tag).replace("tag:yaml.org,2002:", "!!")
         self._report(path, event, f"the tag {shown} is not supported; write the plain value")
 
-    def _refused(self, path: Path, event: Any, message: str) -> _RefusedError:
+    def _refusal(self, path: Path, event: Any, message: str) -> _Refusal:
         mark = event.start_mark
-        return _RefusedError(
+        return _Refusal(
             Problem(file=self._file, line=mark.line + 1, column=mark.column + 1, path=dotted(path), message=message)
         )
 
 
 def _position(event: Any) -> tuple[int, int]:
-    """Line and column of an event, counted from 1."""
+    """Return the line and column of an event, counted from 1."""
     return event.start_mark.line + 1, event.start_mark.column + 1
 
 
@@ -218,7 +218,7 @@ def _syntax_problem(file: str, text: str, error: yaml.MarkedYAMLError) -> Proble
     indent = lines[line][: len(lines[line]) - len(lines[line].lstrip())] if line < len(lines) else ""
     if "\t" in indent:
         column = indent.index("\t")
-        message = "a tab is used for indentation; YAML allows only spaces there"
+        message = "is indented with a tab; YAML allows only spaces"
     else:
         context = f" {error.context}" if error.context else ""
         message = f"is not valid YAML: {error.problem}{context}"

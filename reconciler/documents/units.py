@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them (`1h30m`, `256M`) in; seconds and bytes out; nonsense raises ValueError."""
+"""Parse durations and sizes as people write them (`1h30m`, `256M`); anything else raises ValueError."""
 
 import re
 
@@ -8,14 +8,14 @@ _DURATION = re.compile(
 )
 _PLAIN = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_LONGEST_S = 366 * 86400.0
+_MAX_S = 366 * 86400.0
 
 _SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _POWER = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 def duration_s(written: str | float) -> float:
-    """Seconds of `500ms`, `10s`, `5m`, `1h30m`, `2d`, or a plain number of seconds; at most 366 days.
+    """Return the seconds of `500ms`, `10s`, `5m`, `1h30m`, `2d`, or a plain number of seconds; at most 366 days.
 
     >>> duration_s("1h30m")
     5400.0
@@ -29,13 +29,13 @@ def duration_s(written: str | float) -> float:
         seconds = sum(float(amount) * _SECONDS[unit] for unit, amount in match.groupdict().items() if amount)
     else:
         raise ValueError(_expected_duration(text))
-    if not 0 <= seconds <= _LONGEST_S:
-        raise ValueError(f"a duration is between 0 and 366 days, not {text}")
+    if not 0 <= seconds <= _MAX_S:
+        raise ValueError(f"a duration must be between 0 and 366 days, not {text}")
     return seconds
 
 
 def size_bytes(written: str | int) -> int:
-    """Bytes of `256M`, `1G`, `1.5GiB`, `512kB` or a plain number of bytes; K is 1024, as it is for memory everywhere.
+    """Return the bytes of `256M`, `1G`, `1.5GiB`, `512kB` or a plain number of bytes; K is 1024, as usual for memory.
 
     >>> size_bytes("256M")
     268435456

@@ -58,6 +58,7 @@ from reconciler.serving.probes import Probe, Probes
 from reconciler.settings.settings import Settings
 from reconciler.staging.concurrency import DetachedWork
 from reconciler.staging.errors import StagingError
+from reconciler.staging.progress import Phase
 from reconciler.staging.release import ReleaseCommand, run_release
 from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.staging.stager import SourceChanged, Staged, Stager
@@ -122,7 +123,7 @@ class AppWorld:
         self._planner: Planner[App, Observed, Plan[Action]] = Planner(plan)
         self._unserved: dict[str, float] = {}
         self._restart_before: dict[str, float] = {}
-        self._builds = {name: stager.kept(name) for name in _directories(self._paths.apps)}
+        self._builds = {name: stager.build_ids(name) for name in _directories(self._paths.apps)}
         self._released: dict[str, frozenset[str]] = records.releases()
         self._standings: dict[str, AppStatus] = records.app_statuses()
         self._staging: DetachedWork[Staged] = DetachedWork()
@@ -228,7 +229,7 @@ class AppWorld:
         doors = self._doors.get(name, frozenset())
         return Observed(
             source=self._tracker.last(name),
-            source_generation=self._tracker.changes(name),
+            source_generation=self._tracker.generation(name),
             builds=self._builds.get(name, ()),
             released=self._released.get(name, frozenset()),
             listeners=doors,
@@ -333,7 +334,7 @@ class AppWorld:
             # A crash meanwhile goes first, and costs the installation nothing: it is waited for again.
             staged = await self._staging.result(name, action.build.id, lambda: self._staged(name, action.build))
         except SourceChanged:
-            self._tracker.doubt(name)
+            self._tracker.mark_stale(name)
             return
         built = [b for b in self._builds.get(name, ()) if b != action.build.id]
         self._builds[name] = (*built, action.build.id)
@@ -341,20 +342,20 @@ class AppWorld:
 
     async def end_staging(self) -> None:
         """End every build that is under way."""
-        await self._staging.give_up_all()
+        await self._staging.cancel_all()
 
     async def _staged(self, name: str, build: Build) -> Staged:
-        def progress(phase: str) -> None:
+        def progress(phase: Phase) -> None:
             if self._staging.is_awaited(name):
                 self._progress(name, phase)
 
         return await self._stager.stage(name, build, self._paths.log(name, "staging"), progress)
 
-    def _progress(self, name: str, phase: str, state: AppState = "staging") -> None:
+    def _progress(self, name: str, phase: Phase, state: AppState = "staging") -> None:
         before = self._standings.get(name)
         reason = Reason.STAGING if state == "staging" else Reason.RELEASING
         wanted = before.wanted if before else None
-        self.report(name, Report(state=state, reason=reason, message=phase, wanted=wanted))
+        self.report(name, Report(state=state, reason=reason, message=str(phase), phase=phase.work, wanted=wanted))
 
     def _listen(self, name: str, action: Listen) -> None:
         address = action.address
@@ -523,7 +524,7 @@ class AppWorld:
         self._builds[name] = tuple(b for b in self._builds.get(name, ()) if b != build)
 
     async def _forget_app(self, name: str) -> None:
-        await self._staging.give_up(name)
+        await self._staging.cancel(name)
         await asyncio.to_thread(shutil.rmtree, self._paths.app(name), ignore_errors=True)
         with self._records.lasting():
             self._records.erase(name)

@@ -1,4 +1,4 @@
-"""What the manifests ask for at this moment, found out without a daemon and without an effect."""
+"""Read what the manifests ask for at this moment, without a daemon and without any effect."""
 
 import time
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from reconciler.manifests.catalog import Catalog
 
 
-def asked_of(settings: Settings, snapshot: "HostSnapshot | None") -> "Catalog":
-    """What would be in force after a look at the manifests now; without a glimpse, as if nothing had ever run."""
+def desired(settings: Settings, snapshot: "HostSnapshot | None") -> "Catalog":
+    """Return the catalog that a daemon would follow now; without a snapshot, that of a first start."""
     from reconciler.host.assembly import rules_of
     from reconciler.manifests import persisted
     from reconciler.manifests.catalog import Catalog, review
@@ -26,7 +26,7 @@ def asked_of(settings: Settings, snapshot: "HostSnapshot | None") -> "Catalog":
 
 
 def checked(settings: Settings) -> "Catalog":
-    """The manifests by themselves: what runs, and who holds which port on this host, makes no difference."""
+    """Return the catalog of the manifests alone, whatever is running and whichever ports are in use on this host."""
     from reconciler.host.assembly import rules_of
     from reconciler.manifests.catalog import Catalog, review
     from reconciler.manifests.reader import read_directory
@@ -36,6 +36,6 @@ def checked(settings: Settings) -> "Catalog":
 
 
 def problems_of(catalog: "Catalog") -> Iterator["Problem"]:
-    """Everything that is wrong with the manifests, file by file."""
+    """Yield every problem of the manifests, file by file."""
     for entry in catalog.files.values():
         yield from entry.problems

@@ -1,4 +1,4 @@
-"""Two revisions of an app in, what differs between them out: in a manifest's words, with secrets hidden."""
+"""Compare two revisions of an app, field by field, in a manifest's words and with secrets hidden."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from reconciler.planning.apps.observed import Observed
     from reconciler.planning.desired import App, Bound, Revision
 
-# What a manifest calls it where that is not the name it has here.
+# The field's name in a manifest, where it is another one.
 _IN_A_MANIFEST: Mapping[str, str] = {
     "build.source.path": "path",
     "build.source.pinned": "manifest (watch: false)",
@@ -41,34 +41,33 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """What makes the wanted revision another than `before`, a revision's id; `stands` says what that one does."""
+    """The differences of the wanted revision from `before`, a revision's id, which serves or has served last."""
 
     before: str
-    stands: str
+    serves: bool
     changes: tuple[Change, ...]
 
 
 def difference(app: "App | None", observed: "Observed", wanted: str | None) -> Difference | None:
-    """That between the wanted revision and the one that serves, or served last; None when there is none or no other.
+    """Compare the wanted revision with the one that serves or served last; None if they are equal or one is unknown.
 
-    What a revision consisted of is known once it got through its probation.
+    The content of a revision is known once it has passed its probation.
     """
     known = {revision.id: revision for revision in observed.known_good}
     if observed.override is not None and observed.override.revision is not None:
         known[observed.override.revision.id] = observed.override.revision
     if app is not None and observed.source is not None and not observed.inputs.missing:
-        asked = observed.inputs.revision(app, observed.source.content)
-        known[asked.id] = asked
+        desired = observed.inputs.revision(app, observed.source.content)
+        known[desired.id] = desired
     serving = next((instance.revision for instance in observed.instances if instance.serves), None)
     before = serving if serving is not None else next((revision.id for revision in observed.known_good), None)
     if wanted == before or wanted not in known or before not in known:
         return None
-    stands = "serves" if serving is not None else "served last"
-    return Difference(before=before, stands=stands, changes=changes(known[before], known[wanted]))
+    return Difference(before=before, serves=serving is not None, changes=changes(known[before], known[wanted]))
 
 
 def changes(before: "Revision", after: "Revision") -> tuple[Change, ...]:
-    """Each field that differs, by name. A secret that differs is told as that."""
+    """Return each field that differs, by name; of a secret, only that it differs."""
     old, new = _fields(before), _fields(after)
     shown_old, shown_new = _hidden(old), _hidden(new)
     return tuple(
@@ -79,43 +78,43 @@ def changes(before: "Revision", after: "Revision") -> tuple[Change, ...]:
 
 
 def _hidden(found: Mapping[str, str]) -> dict[str, str]:
-    return {place: HIDDEN if text.startswith(HIDDEN) else text for place, text in masked(found).items()}
+    return {path: HIDDEN if text.startswith(HIDDEN) else text for path, text in masked(found).items()}
 
 
 def _fields(revision: "Revision") -> dict[str, str]:
-    """Every field that is set, as text, by its place."""
+    """Return every field that is set, as text, by its path."""
     facts = asdict(revision)
     del facts["app"], facts["bindings"], facts["env_secrets"]
     facts["server"]["gunicorn"] = facts["server"].pop("settings")
-    found = {place: _text(value) for place, value in _flat(facts) if value is not None}
-    # The ids of the values of secret variables differ as those do, and tell nothing of them.
+    found = {path: _text(value) for path, value in _flat(facts) if value is not None}
+    # The ids of secret values differ when the values do, and reveal nothing about them.
     found |= {f"env.{name}": f"{HIDDEN} {value}" for name, value in revision.env_secrets.items()}
     for bound in revision.bindings:
-        found |= {f"services.{bound.service}.{what}": text for what, text in _of_binding(bound)}
+        found |= {f"services.{bound.service}.{field}": text for field, text in _of_binding(bound)}
     return found
 
 
 def _of_binding(bound: "Bound") -> Iterator[tuple[str, str]]:
-    for what in ("type", "label", "plan", "name", "instance"):
-        value = getattr(bound, what)
+    for field in ("type", "label", "plan", "name", "instance"):
+        value = getattr(bound, field)
         if value is not None:
-            yield what, _text(value)
-    yield "access", f"{bound.grant} {bound.credentials}"
+            yield field, _text(value)
+    yield "grant", f"{bound.grant} {bound.credentials}"
 
 
-def _flat(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict) and value:
         for name, inner in value.items():
-            yield from _flat(inner, f"{place}.{name}" if place else str(name))
+            yield from _flat(inner, f"{path}.{name}" if path else str(name))
     elif value not in ({}, ()):
-        yield place, value
+        yield path, value
 
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json_text(value)
 
 
-def _shown_name(place: str) -> str:
-    if place in _IN_A_MANIFEST:
-        return _IN_A_MANIFEST[place]
-    return next((place.removeprefix(start) for start in _WITHOUT if place.startswith(start)), place)
+def _shown_name(path: str) -> str:
+    if path in _IN_A_MANIFEST:
+        return _IN_A_MANIFEST[path]
+    return next((path.removeprefix(start) for start in _WITHOUT if path.startswith(start)), path)

@@ -1,10 +1,14 @@
-"""An app's log files: their last lines, and what is appended, read in bounded pieces."""
+"""Read an app's log files: their last lines, and what is appended to them, across rotations.
+
+Memory is bounded whatever the app writes: a log is read in blocks, and the page gets lines of a limited length.
+"""
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from types import TracebackType
+from typing import BinaryIO, Self
 
 from reconciler.linux.files import opened
 from reconciler.serving.logs import is_replaced
@@ -12,69 +16,134 @@ from reconciler.serving.logs import is_replaced
 MOST_LINES = 2000
 _MOST_BYTES = 512 * 1024
 _POLL_S = 1.0
-_AT_ONCE = 64 * 1024
+_BLOCK = 64 * 1024
 _LONGEST_LINE = 8192
 
 
+class LogReader:
+    """Read a log from the start of its last `lines` lines, which are looked for in its last `most_bytes` only.
+
+    A rotated log is read to its end, then its successor from the start.
+    """
+
+    def __init__(self, log: Path, lines: int, most_bytes: int | None = None) -> None:
+        self._log = log
+        self._lines: int | None = lines
+        self._most_bytes = most_bytes
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def read(self) -> bytes:
+        """Return the next bytes, none when nothing has been written since. Raises OSError if the log is unreadable."""
+        while True:
+            file = self._file or self._open()
+            if file is None:
+                return b""
+            if chunk := file.read(_BLOCK):
+                return chunk
+            if not is_replaced(file, self._log):
+                return b""
+            self._close()
+
+    def read_all(self) -> bytes:
+        """Return everything up to the end of the log."""
+        return b"".join(iter(self.read, b""))
+
+    def _open(self) -> BinaryIO | None:
+        try:
+            self._file = opened(self._log)
+        except FileNotFoundError:
+            return None
+        if self._lines is not None:
+            self._file.seek(_start_of_last(self._file, self._lines, self._most_bytes))
+            self._lines = None
+        return self._file
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
 def tail(log: Path, count: int) -> list[str]:
-    """The last lines, nothing where nothing was ever written; raises OSError."""
-    try:
-        with opened(log) as file:
-            return _last(file, count)
-    except FileNotFoundError:
-        return []
+    """Return the last lines, none if the log does not exist. Raises OSError if it is unreadable."""
+    with LogReader(log, count, _MOST_BYTES) as reader:
+        return _lines(reader.read_all())
 
 
 async def follow(log: Path, count: int) -> AsyncIterator[list[str] | None]:
-    """The last lines, then those that come; None when nothing came for a moment. Rotation is followed."""
-    file: BinaryIO | None = None
-    rest = b""
-    try:
+    """Yield the last lines, then those that are appended; None whenever nothing was appended for a moment."""
+    with LogReader(log, count, _MOST_BYTES) as reader:
+        if lines := _lines(await asyncio.to_thread(_read_all, reader)):
+            yield lines
+        rest = b""
         while True:
-            if file is None:
-                file, lines = await asyncio.to_thread(_opened, log, count)
-                count = MOST_LINES  # of a successor, everything
-                if lines:
-                    yield lines
-            chunk = b"" if file is None else file.read(_AT_ONCE)
-            if chunk:
-                *whole, rest = (rest + chunk).split(b"\n")
-                if len(rest) > _LONGEST_LINE:
-                    whole, rest = [*whole, rest], b""
-                if whole:
-                    yield [_text(part) for part in whole[-MOST_LINES:]]
-            else:
-                if file is not None and is_replaced(file, log):
-                    file.close()
-                    file, rest = None, b""
-                    continue
+            chunk = _read(reader)
+            if not chunk:
                 yield None
-            await asyncio.sleep(0.1 if chunk else _POLL_S)
-    finally:
-        if file is not None:
-            file.close()
+                await asyncio.sleep(_POLL_S)
+                continue
+            *complete, rest = (rest + chunk).split(b"\n")
+            if len(rest) > _LONGEST_LINE:
+                complete, rest = [*complete, rest], b""
+            if complete:
+                yield [_text(line) for line in complete[-MOST_LINES:]]
+            await asyncio.sleep(0.1)
 
 
-def _opened(log: Path, count: int) -> tuple[BinaryIO | None, list[str]]:
+def _read(reader: LogReader) -> bytes:
     try:
-        file = opened(log)
-    except OSError:
-        return None, []
-    return file, _last(file, count)
+        return reader.read()
+    except OSError:  # unreadable for now
+        return b""
 
 
-def _last(file: BinaryIO, count: int) -> list[str]:
-    """The last whole lines; the file is left behind them."""
+def _read_all(reader: LogReader) -> bytes:
+    return b"".join(iter(lambda: _read(reader), b""))
+
+
+def _start_of_last(file: BinaryIO, lines: int, most_bytes: int | None) -> int:
+    """Return where the last `lines` lines begin, reading no more than those and at most the last `most_bytes`."""
     end = file.seek(0, os.SEEK_END)
-    start = max(0, end - _MOST_BYTES)
-    file.seek(start)
-    lines = file.read(end - start).split(b"\n")
+    if not lines or not end:
+        return end
+    file.seek(end - 1)
+    wanted = lines + (file.read(1) == b"\n")  # a line break at the very end begins no line
+    earliest = 0 if most_bytes is None else max(0, end - most_bytes)
+    first = end
+    for start, block in _blocks_backwards(file, end, earliest):
+        breaks = block.count(b"\n")
+        if breaks >= wanted:
+            at = len(block)
+            for _ in range(wanted):
+                at = block.rindex(b"\n", 0, at)
+            return start + at + 1
+        wanted -= breaks
+        first = start + block.index(b"\n") + 1 if breaks else first
+    return first if earliest else 0
+
+
+def _blocks_backwards(file: BinaryIO, end: int, earliest: int) -> Iterator[tuple[int, bytes]]:
+    while end > earliest:
+        start = max(earliest, end - _BLOCK)
+        file.seek(start)
+        yield start, file.read(end - start)
+        end = start
+
+
+def _lines(content: bytes) -> list[str]:
+    lines = content.split(b"\n")
     if not lines[-1]:
         lines.pop()
-    if start > 0 and lines:
-        del lines[0]
-    return [_text(part) for part in lines[len(lines) - min(count, len(lines)) :]]
+    return [_text(line) for line in lines]
 
 
-def _text(part: bytes) -> str:
-    return part[:_LONGEST_LINE].decode("utf-8", "replace")
+def _text(line: bytes) -> str:
+    return line[:_LONGEST_LINE].decode("utf-8", "replace")

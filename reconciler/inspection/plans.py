@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from reconciler.inspection.catalog import asked_of, problems_of
+from reconciler.inspection.catalog import desired, problems_of
+from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppPlan:
-    """What would be done about one app. `error` says why its source cannot be read; `wait_s` until when it waits.
+    """The plan for one app or service. `error` says why there is none; `wait_s` is the back-off before the next start.
 
-    `difference` is that between what should run and what does, None where one of them is not known.
+    `difference` is between the wanted revision and the serving one, None if either is unknown.
     """
 
-    name: str
+    subject: Subject
     plan: "Plan[Action] | Plan[ServiceAction] | None"
     error: str | None = None
     wait_s: float | None = None
@@ -35,61 +36,60 @@ class AppPlan:
 
     @property
     def is_service(self) -> bool:
-        """True for a service, False for an app."""
-        return self.name.startswith("service ")
+        return self.subject.kind == "service"
 
     @property
     def is_done(self) -> bool:
-        """True when nothing is to be done, now or after a delay."""
+        """True when there is nothing to do, now or after a delay."""
         return self.error is None and self.wait_s is None and self.plan is not None and not self.plan.actions
 
 
 def plans_now(settings: Settings, app: str | None) -> "tuple[list[AppPlan], Catalog]":
-    """What would be done about one app, or every app, and what is asked for.
+    """Return the plans for one app or service, or for all of them, and the catalog of what is desired.
 
-    Raises OtherVersion, PermissionError or sqlite3.Error when the state directory cannot be read.
+    Raises OtherVersion, PermissionError or sqlite3.Error if the state directory cannot be read.
     """
     from reconciler.inspection.snapshot import HostSnapshot
 
     with contextlib.ExitStack() as stack:
         known = settings.paths.database.exists()
         snapshot = stack.enter_context(contextlib.closing(HostSnapshot(settings.paths))) if known else None
-        catalog = asked_of(settings, snapshot)
-        return list(_outlooks(catalog, snapshot, app, settings)), catalog
+        catalog = desired(settings, snapshot)
+        return list(_plans(catalog, snapshot, app, settings)), catalog
 
 
-def _outlooks(
+def _plans(
     catalog: "Catalog", snapshot: "HostSnapshot | None", only: str | None, settings: Settings
 ) -> Iterator[AppPlan]:
     from reconciler.manifests import persisted
 
     observer = None if snapshot is None else snapshot.service_observer(settings, catalog.services, catalog.apps)
-    yield from _service_outlooks(catalog, snapshot, observer, only)
+    yield from _service_plans(catalog, snapshot, observer, only)
     names = set(catalog.apps)
     if snapshot is not None:
         names |= snapshot.names - persisted.apps_of_unreadable(snapshot.records, catalog).keys()
     for name in sorted(names):
         if only in {None, name}:
-            yield _outlook(name, catalog.apps.get(name), snapshot, observer)
+            yield _app_plan(name, catalog.apps.get(name), snapshot, observer)
 
 
-def _service_outlooks(
+def _service_plans(
     catalog: "Catalog", snapshot: "HostSnapshot | None", observer: "ServiceObserver | None", only: str | None
 ) -> Iterator[AppPlan]:
     from reconciler.planning.services.observed import ObservedService
     from reconciler.planning.services.plan import plan
 
     now = time.monotonic()
-    kept = () if snapshot is None else snapshot.service_records.services()
-    for name in sorted({*catalog.services, *(record.name for record in kept)}):
+    recorded = () if snapshot is None else snapshot.service_records.services()
+    for name in sorted({*catalog.services, *(record.name for record in recorded)}):
         if only in {None, name}:
             wanted = {app.name: "" for app in catalog.apps.values() if name in {b.service for b in app.bindings}}
-            seen = ObservedService(wanted_by=wanted) if observer is None else observer.seen(name)
-            planned = plan(catalog.services.get(name), seen, now)
-            yield AppPlan(name=f"service {name}", plan=planned, error=seen.problem)
+            observed = ObservedService(wanted_by=wanted) if observer is None else observer.seen(name)
+            planned = plan(catalog.services.get(name), observed, now)
+            yield AppPlan(subject=Subject("service", name), plan=planned, error=observed.problem)
 
 
-def _outlook(
+def _app_plan(
     name: str, app: "App | None", snapshot: "HostSnapshot | None", observer: "ServiceObserver | None"
 ) -> AppPlan:
     from reconciler.inspection.differences import difference
@@ -102,23 +102,23 @@ def _outlook(
     if app is not None and app.state == "running":
         reading = snapshot.read_source(app) if snapshot is not None else read_source(app)
         if reading.content is None:
-            return AppPlan(name=name, plan=None, error=reading.problem)
+            return AppPlan(subject=Subject("app", name), plan=None, error=reading.problem)
     if snapshot is not None:
         observed = snapshot.observed(name, app, reading.content, observer)
     elif app is not None and reading.content is not None:
-        missing = tuple(f"service {binding.service}: it was never made" for binding in app.bindings)
-        look = SourceState(source=app.source, content=reading.content)
-        observed = Observed(source=look, inputs=ExternalInputs(missing=missing))
+        missing = tuple(f"service {binding.service}: it has not been created yet" for binding in app.bindings)
+        source = SourceState(source=app.source, content=reading.content)
+        observed = Observed(source=source, inputs=ExternalInputs(missing=missing))
     else:
         observed = Observed()
     now = time.monotonic()
     planned = plan(app, observed, now)
     waits = planned.recheck_at is not None and planned.failures > 0 and not planned.settled
     wait_s = planned.recheck_at - now if waits and planned.recheck_at is not None else None
-    # That a revision has proven itself is noted by whoever watches it next: nothing an operator would call a change.
+    # Marking a revision as known good is bookkeeping of the next daemon, and changes nothing for an operator.
     changes = tuple(action for action in planned.actions if not isinstance(action, MarkGood))
     return AppPlan(
-        name=name,
+        subject=Subject("app", name),
         plan=replace(planned, actions=changes),
         error=reading.problem,
         wait_s=wait_s,
@@ -126,11 +126,11 @@ def _outlook(
     )
 
 
-def facts(outlooks: list[AppPlan], catalog: "Catalog") -> dict[str, object]:
-    """The same for a machine."""
+def facts(plans: list[AppPlan], catalog: "Catalog") -> dict[str, object]:
+    """Return the plans and the problems of the manifests as JSON data."""
     return {
-        "apps": [_record(outlook) for outlook in outlooks if not outlook.is_service],
-        "services": [_record(outlook) for outlook in outlooks if outlook.is_service],
+        "apps": [_record(each) for each in plans if not each.is_service],
+        "services": [_record(each) for each in plans if each.is_service],
         "problems": [
             {"file": p.file, "line": p.line, "column": p.column, "path": p.path, "message": p.message}
             for p in problems_of(catalog)
@@ -139,10 +139,10 @@ def facts(outlooks: list[AppPlan], catalog: "Catalog") -> dict[str, object]:
     }
 
 
-def _record(outlook: AppPlan) -> dict[str, object]:
-    planned, unlike = outlook.plan, outlook.difference
+def _record(app_plan: AppPlan) -> dict[str, object]:
+    planned, unlike = app_plan.plan, app_plan.difference
     return {
-        "name": outlook.name.removeprefix("service "),
+        "name": app_plan.subject.name,
         "wanted_revision": planned.wanted if planned else None,
         "actions": [
             {"action": type(action).__name__, "what": str(action), "cause": action.cause} for action in planned.actions
@@ -150,8 +150,8 @@ def _record(outlook: AppPlan) -> dict[str, object]:
         if planned
         else [],
         "message": planned.message if planned else "",
-        "wait_seconds": outlook.wait_s,
-        "error": outlook.error,
+        "wait_seconds": app_plan.wait_s,
+        "error": app_plan.error,
         "unlike_revision": unlike.before if unlike else None,
         "changes": [{"field": c.field, "before": c.before, "after": c.after} for c in unlike.changes] if unlike else [],
     }

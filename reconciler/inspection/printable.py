@@ -1,7 +1,7 @@
-"""Any text in, the same for a screen out: nothing in it can move a cursor, colour, end or turn a line, or hide.
+"""Make any text printable, and format numbers and times for people.
 
-What an app, a manifest or a file's name says is shown, never obeyed. Marks that only shape the writing of a language
-(joiners, variation selectors) stay.
+What an app, a manifest or a file's name says is shown, never obeyed: printable text cannot move the cursor, colour, end
+or reverse a line, or hide. Marks that only shape the writing of a language (joiners, variation selectors) stay.
 """
 
 import json
@@ -16,12 +16,12 @@ _INVISIBLE = re.compile(
 
 
 def visible(text: object) -> str:
-    """Text with what cannot be seen made visible by its number, in hexadecimal; line breaks and tabs stay."""
+    """Escape invisible characters by their numbers in hexadecimal; line breaks and tabs stay."""
     return _INVISIBLE.sub(_named, str(text).replace("\r\n", "\n"))
 
 
 def quoted(text: str) -> str:
-    r"""Text as a word that a shell reads back as it is; what cannot be seen, and line breaks, as bytes: $'\x1b'."""
+    r"""Quote text as one word of a shell; invisible characters and line breaks become bytes, as in $'\x1b'."""
     if not (_INVISIBLE.search(text) or "\n" in text):
         return shlex.quote(text)
     plain = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
@@ -29,7 +29,7 @@ def quoted(text: str) -> str:
 
 
 def json_text(facts: Any, indent: int | None = None) -> str:
-    """Facts as JSON that reads back as they are; letters stay letters, and what cannot be seen is escaped."""
+    """Return the facts as JSON; letters stay letters, and invisible characters are escaped."""
     return _INVISIBLE.sub(_escaped, json.dumps(facts, indent=indent, ensure_ascii=False))
 
 
@@ -47,20 +47,20 @@ def _escaped(found: "re.Match[str]") -> str:
 
 
 def plain(text: object) -> str:
-    """Text as it may be shown on one line: nothing in it can move the cursor, colour the line or turn its direction."""
+    """Make text printable on one line."""
     return visible(text).replace("\n", " ").replace("\t", " ")
 
 
 def ago(seconds: float) -> str:
-    """A span of time as a person would say it, in two units at most."""
-    whole = max(0, round(seconds))
+    """Return a duration for people, in two units at most: `1h5m`."""
+    total = max(0, round(seconds))
     for size, unit, smaller, sub in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
-        if whole >= size:
-            rest = whole % size // smaller
-            return f"{whole // size}{unit}{rest}{sub}" if rest else f"{whole // size}{unit}"
-    return f"{whole}s"
+        if total >= size:
+            rest = total % size // smaller
+            return f"{total // size}{unit}{rest}{sub}" if rest else f"{total // size}{unit}"
+    return f"{total}s"
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 app`, `3 apps`."""
+    """Return the number with its noun: `1 app`, `3 apps`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

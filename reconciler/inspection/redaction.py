@@ -1,4 +1,4 @@
-"""What is to be told to somebody outside in; the same without the secrets of this host and of who it is about out."""
+"""Redact secrets from text that leaves this host."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -16,9 +16,9 @@ _SHORTEST = 4
 
 
 class Redactor:
-    """Hides what an app was given: its own secret variables, what its files say, and what opens its services.
+    """Hides the secrets of an app: variables, values from secret files, and the credentials of its services.
 
-    `asked` are the apps by name, `ours` the variables of this host.
+    `desired` returns the desired apps by name, `ours` the environment variables of the daemon.
     """
 
     def __init__(
@@ -26,37 +26,37 @@ class Redactor:
         service_records: ServiceRecords,
         files: EnvFiles,
         *,
-        asked: Callable[[], Mapping[str, App]],
+        desired: Callable[[], Mapping[str, App]],
         ours: Callable[[], Mapping[str, str]],
     ) -> None:
         self._service_records = service_records
         self._files = files
-        self._asked = asked
+        self._desired = desired
         self._ours = ours
 
     def redacted(self, subject: Subject, text: str) -> str:
         """Return a text about a subject as it may leave this host."""
-        app = self._asked().get(subject.name) if subject.kind == "app" else None
+        app = self._desired().get(subject.name) if subject.kind == "app" else None
         hidden = secrets(self._ours()) | secrets(self._opening(subject))
         if app is not None:
             hidden |= secrets(app.env) | frozenset(self._in_files(app))
         return masked(text, hidden)
 
     def _in_files(self, app: App) -> Iterator[str]:
-        """A value with a file of its own is secret; one of many in a file is when it looks so."""
-        kept, _, _ = self._files.of(app)
-        found = {name: value for name, key in kept.items() for value in self._kept(key)}
+        """Yield the values that have a file of their own, and those of a shared file that look secret."""
+        keys, _, _ = self._files.of(app)
+        found = {name: value for name, key in keys.items() for value in self._decrypted(key)}
         yield from (found[name] for name in found.keys() & app.env_files.keys() if len(found[name]) >= _SHORTEST)
         yield from secrets(found)
 
-    def _kept(self, key: str) -> Iterator[str]:
+    def _decrypted(self, key: str) -> Iterator[str]:
         try:
             yield self._service_records.vault.get(key)
-        except (VaultLocked, sqlite3.Error):  # what cannot be opened was given to nobody
+        except (VaultLocked, sqlite3.Error):  # an app cannot have got what cannot be decrypted
             return
 
     def _opening(self, subject: Subject) -> dict[str, str]:
-        """The texts in the credentials of an app or a service, by the name they have there."""
+        """Return the texts in the credentials of an app or a service, by their names."""
         found: dict[str, str] = {}
         for service in self._service_records.services():
             for grant in service.grants:

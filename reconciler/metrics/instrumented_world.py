@@ -29,12 +29,12 @@ class Observing(Protocol):
 
 
 class InstrumentedWorld:
-    """Passes everything on. `because` says why a finished build has the environment it has, by app and build."""
+    """Passes everything on. `reused` tells by app and build whether a finished build got an existing environment."""
 
-    def __init__(self, world: Observing, counters: Counters, because: Callable[[str, str], str]) -> None:
+    def __init__(self, world: Observing, counters: Counters, reused: Callable[[str, str], bool]) -> None:
         self._world = world
         self._counters = counters
-        self._because = because
+        self._reused = reused
 
     def now(self) -> float:
         return self._world.now()
@@ -66,7 +66,7 @@ class InstrumentedWorld:
         if outcome == "done" and served:
             self._counters.handed_over(took)
         if outcome == "done" and isinstance(action, Stage):
-            self._counters.staged("reused" if self._because(name, action.build.id).startswith("reused") else "made")
+            self._counters.staged("reused" if self._reused(name, action.build.id) else "made")
 
     def _worked(self, name: str, action: Action) -> bool:
         """What did not get as far as it should is no error here, but remembered trouble of the app."""

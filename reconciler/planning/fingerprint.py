@@ -6,7 +6,8 @@ A field that holds its default is left out, so a field that a later version adds
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from typing import Any, TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -14,9 +15,11 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 def canonical(value: object) -> object:
     """Convert a value to canonical JSON data, leaving out fields that hold their default."""
+    if isinstance(value, str):
+        return value
     if is_dataclass(value) and not isinstance(value, type):
-        given = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != _default(f)}
-        return {name: canonical(part) for name, part in given.items()}
+        parts = ((name, getattr(value, name), default) for name, default in _defaults(type(value)))
+        return {name: canonical(part) for name, part, default in parts if part != default}
     if isinstance(value, Mapping):
         return {str(name): canonical(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
@@ -24,8 +27,10 @@ def canonical(value: object) -> object:
     return value
 
 
-def _default(of: "Field[Any]") -> object:
-    return of.default_factory() if of.default_factory is not MISSING else of.default
+@cache
+def _defaults(of: Any) -> tuple[tuple[str, object], ...]:
+    """Return the name and the default of each field of a class."""
+    return tuple((f.name, f.default_factory() if f.default_factory is not MISSING else f.default) for f in fields(of))
 
 
 def fingerprint(value: object) -> str:

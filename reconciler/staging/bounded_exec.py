@@ -1,10 +1,10 @@
-"""Become the given command, which the kernel kills when the process that started it is gone.
+"""Become the given command, bounded in memory and priority, and killed by the kernel when its starter ends.
 
-It gives way to what serves (nice 10). Where RECONCILER_STAGING_MEMORY gives a number of bytes, the command and each
-process it starts can have no more memory than that.
+It yields to what serves (nice 10). If RECONCILER_STAGING_MEMORY is a number of bytes, the command and each process it
+starts can use no more memory than that.
 
-A script, run as `python -I -S leash.py STARTER COMMAND…`: a daemon that is killed while it installs must not leave an
-installer behind that writes into the environment its successor builds.
+A script, run as `python -I -S bounded_exec.py STARTER COMMAND…`: a daemon that is killed while it installs must not
+leave an installer behind that writes into the environment its successor builds.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 if __name__ == "__main__":
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if os.getppid() != int(sys.argv[1]):
-        sys.exit("the process that started this command is gone")
+        sys.exit("the process that started this command has ended")
     os.nice(10)
     memory = int(os.environ.pop("RECONCILER_STAGING_MEMORY", "0"))
     if memory:

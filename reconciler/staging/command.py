@@ -1,7 +1,7 @@
-"""A command line in, its exit awaited and its output in the staging log; nothing of it survives a failure.
+"""Run a command to its end, its output in the staging log; a command that fails or is cancelled leaves no process.
 
-The command leads a process group of its own. A cancellation or a timeout ends the whole group and waits for it, and
-should this process be killed, the kernel kills the command.
+The command leads a process group of its own. A cancellation or a timeout ends the whole group and waits for it; if
+this process is killed, the kernel kills the command.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,134 +18,134 @@ from shlex import join
 from reconciler.linux.child_processes import end, started
 from reconciler.staging import bounded_exec
 from reconciler.staging.errors import StagingError
-from reconciler.staging.installer_progress import Progress
+from reconciler.staging.installer_progress import InstallerProgress
 from reconciler.staging.log import Log
+from reconciler.staging.progress import Phase, Progress
 
-_LAST_LINES = 5
-_LONGEST_ERROR = 12
+_TAIL_LINES = 5
+_MAX_ERROR_LINES = 12
 _GRACE_S = 2.0
 _TICK_S = 1.0
-_LEASH = (sys.executable, "-I", "-S", bounded_exec.__file__)
-_LONGEST_LINE = 1 << 16
+_BOUNDED_EXEC = (sys.executable, "-I", "-S", bounded_exec.__file__)
+_MAX_LINE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """What to run; `doing` is what it does, as an operator would say it: "installing requirements".
+    """A command line with its environment; `activity` describes it to an operator: "installing requirements.txt".
 
-    `held` are descriptors the command keeps open for as long as it lives, `into` a file for its standard output, which
-    otherwise is logged, and `detail` says how far it is from what it says, once a second.
+    `pass_fds` are descriptors that the command keeps open, `stdout` is a file for its standard output, which is logged
+    otherwise, and `progress` turns its output into how far it is.
     """
 
-    doing: str
+    activity: str
     arguments: tuple[str, ...]
     directory: str = "/"
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    held: Sequence[int] = ()
-    into: Path | None = None
-    detail: Progress | None = None
+    pass_fds: Sequence[int] = ()
+    stdout: Path | None = None
+    progress: InstallerProgress | None = None
 
 
-async def run(command: Command, log: Log, progress: Callable[[str], None]) -> None:
-    """Run it to its end; StagingError with its own last words when it fails."""
+async def run(command: Command, log: Log, progress: Progress) -> None:
+    """Run a command; raises StagingError with the last lines of its output if it fails."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    log.say(f"{command.doing}: {join(command.arguments)}")
+    log.step(f"{command.activity}: {join(command.arguments)}")
     process = await started(_start(command), _GRACE_S)
     try:
-        last = await _relay(process, log, _Clock(command, progress))
+        last = await _log_output(process, log, _Reporter(command, progress))
         code = await process.wait()
     except BaseException:
-        log.say(f"{command.doing}: ended after {loop.time() - began:.1f} s")
+        log.step(f"{command.activity}: ended after {loop.time() - began:.1f} s")
         await end(process, _GRACE_S)
         raise
-    took = loop.time() - began
+    took_s = loop.time() - began
     if code != 0:
-        how = f"exit code {code}" if code > 0 else f"killed by {signal.Signals(-code).name}"
-        log.say(f"{command.doing}: {how} after {took:.1f} s")
-        raise StagingError("\n".join((f"{Path(command.arguments[0]).name}: {how}", *last)))
-    log.say(f"{command.doing}: done in {took:.1f} s")
+        exit_status = f"exit code {code}" if code > 0 else f"killed by {signal.Signals(-code).name}"
+        log.step(f"{command.activity}: {exit_status} after {took_s:.1f} s")
+        raise StagingError("\n".join((f"{Path(command.arguments[0]).name}: {exit_status}", *last)))
+    log.step(f"{command.activity}: done in {took_s:.1f} s")
 
 
 async def _start(command: Command) -> asyncio.subprocess.Process:
     with ExitStack() as files:
-        into = None if command.into is None else files.enter_context(command.into.open("wb"))
+        stdout = None if command.stdout is None else files.enter_context(command.stdout.open("wb"))
         return await asyncio.create_subprocess_exec(
-            *_LEASH,
+            *_BOUNDED_EXEC,
             str(os.getpid()),
             *command.arguments,
             cwd=command.directory,
             env=dict(command.environment),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=into or asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE if into else asyncio.subprocess.STDOUT,
+            stdout=stdout or asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE if stdout else asyncio.subprocess.STDOUT,
             start_new_session=True,
-            pass_fds=command.held,
+            pass_fds=command.pass_fds,
         )
 
 
-async def _relay(process: asyncio.subprocess.Process, log: Log, clock: "_Clock") -> tuple[str, ...]:
-    """Output into the log as it comes; the last lines that say anything."""
-    last: deque[str] = deque(maxlen=_LONGEST_ERROR)
+async def _log_output(process: asyncio.subprocess.Process, log: Log, reporter: "_Reporter") -> tuple[str, ...]:
+    """Write the output to the log as it arrives; returns the last lines that explain a failure."""
+    last: deque[str] = deque(maxlen=_MAX_ERROR_LINES)
     output = process.stdout or process.stderr
     assert output is not None
     pending = b""
     while True:
-        clock.show()
+        reporter.report()
         try:
             async with asyncio.timeout(_TICK_S):
-                block = await output.read(_LONGEST_LINE)
+                block = await output.read(_MAX_LINE_BYTES)
         except TimeoutError:
             continue
         if not block:
             break
         *lines, pending = (pending + block).split(b"\n")
-        if len(pending) > _LONGEST_LINE:
+        if len(pending) > _MAX_LINE_BYTES:
             lines, pending = [*lines, pending], b""
         for line in lines:
-            _keep(line, last, log, clock)
-    _keep(pending, last, log, clock)
-    return _telling(tuple(last))
+            _log_line(line, last, log, reporter)
+    _log_line(pending, last, log, reporter)
+    return _explanation(tuple(last))
 
 
-def _telling(last: tuple[str, ...]) -> tuple[str, ...]:
-    """The lines to show of the last ones: an error and all its causes, or the very last where none begins with it."""
+def _explanation(last: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the last lines from the last error on, with all its causes, or just the tail if there is no error."""
     errors = [at for at, line in enumerate(last) if line.startswith(("error:", "ERROR:"))]
-    return last[min([*errors[-1:], max(0, len(last) - _LAST_LINES)]) :]
+    return last[min([*errors[-1:], max(0, len(last) - _TAIL_LINES)]) :]
 
 
-def _keep(line: bytes, last: deque[str], log: Log, clock: "_Clock") -> None:
+def _log_line(line: bytes, last: deque[str], log: Log, reporter: "_Reporter") -> None:
     text = log.masked(line.decode(errors="backslashreplace").rstrip())
     if text:
-        log.repeat(text)
-        clock.hear(text)
+        log.output(text)
+        reporter.feed(text)
         last.append(text)
 
 
-class _Clock:
-    """Tells `progress` what is being done, how far it is, and for how long it has been."""
+class _Reporter:
+    """Reports the phase of a command, once a second and only if it changed."""
 
-    def __init__(self, command: Command, progress: Callable[[str], None]) -> None:
-        self._doing = command.doing
-        self._detail = command.detail
+    def __init__(self, command: Command, progress: Progress) -> None:
+        self._activity = command.activity
+        self._installer = command.progress
         self._progress = progress
         self._now = asyncio.get_running_loop().time
         self._began = self._now()
-        self._shown = ""
+        self._reported: Phase | None = None
         self._next_at = 0.0
 
-    def hear(self, line: str) -> None:
-        if self._detail is not None:
-            self._detail.hear(line)
+    def feed(self, line: str) -> None:
+        if self._installer is not None:
+            self._installer.feed(line)
 
-    def show(self) -> None:
+    def report(self) -> None:
         now = self._now()
-        if self._shown and now < self._next_at:
+        if self._reported is not None and now < self._next_at:
             return
         self._next_at = now + _TICK_S
-        elapsed_s = int(now - self._began)
-        far = self._detail.far() if self._detail is not None else ""
-        shown = f"{self._doing}{far and f': {far}'}{f' ({elapsed_s} s)' if elapsed_s else ''}"
-        if shown != self._shown:
-            self._shown = shown
-            self._progress(shown)
+        detail = self._installer.summary() if self._installer is not None else ""
+        phase = Phase(activity=self._activity, detail=detail, elapsed_s=int(now - self._began))
+        if phase != self._reported:
+            self._reported = phase
+            self._progress(phase)

@@ -1,6 +1,7 @@
-"""Work that goes on when whoever waits for it has something more urgent to do, and can be waited for again.
+"""Share and detach asynchronous work: tasks that outlive their caller, one computation per key, work in threads.
 
-One piece of work for each name: other work for that name ends it, as a whole, before it begins.
+A result or an error reaches every caller that waits for it, and work that is cancelled has ended before its name is
+reused.
 """
 
 import asyncio
@@ -11,90 +12,93 @@ T = TypeVar("T")
 
 
 class DetachedWork(Generic[T]):
-    """What is under way, by name. Nothing is kept of what ended while nobody waited: it is asked for anew."""
+    """Tasks by name that keep running when their caller is cancelled, and can be awaited again.
+
+    A result that no caller awaits is dropped: the next caller starts the work again.
+    """
 
     def __init__(self) -> None:
-        self._under_way: dict[str, tuple[str, asyncio.Task[T]]] = {}
+        self._running: dict[str, tuple[str, asyncio.Task[T]]] = {}
         self._awaited: set[str] = set()
 
     def is_awaited(self, name: str) -> bool:
-        """Whether anybody waits for the work of that name now."""
+        """Tell whether a caller awaits the work of that name now."""
         return name in self._awaited
 
-    async def result(self, name: str, what: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """What `work` returns or raises: that under way for the name if it is `what` is wanted, begun now otherwise.
+    async def result(self, name: str, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what `work` returns, joining the running task of that name if it has the same `key`.
 
-        Being cancelled ends the waiting only.
+        A task with another key is cancelled first. A cancelled caller leaves the task running.
         """
-        known, task = self._under_way.get(name, ("", None))
-        if task is None or known != what:
-            await self.give_up(name)
+        running, task = self._running.get(name, ("", None))
+        if task is None or running != key:
+            await self.cancel(name)
             task = asyncio.ensure_future(work())
-            self._under_way[name] = (what, task)
-            task.add_done_callback(lambda done: self._over(name, done))
+            self._running[name] = (key, task)
+            task.add_done_callback(lambda done: self._on_done(name, done))
         self._awaited.add(name)
         try:
             return await asyncio.shield(task)
         finally:
             self._awaited.discard(name)
 
-    async def give_up(self, name: str) -> None:
-        """End the work of that name, if any, and wait until it is ended."""
-        _, task = self._under_way.get(name, ("", None))
+    async def cancel(self, name: str) -> None:
+        """Cancel the work of that name, if any, and wait until it has ended."""
+        _, task = self._running.get(name, ("", None))
         if task is not None:
             task.cancel()
             await asyncio.wait((task,))
 
-    async def give_up_all(self) -> None:
-        """End all of it."""
-        for name in list(self._under_way):
-            await self.give_up(name)
+    async def cancel_all(self) -> None:
+        """Cancel all work, and wait until it has ended."""
+        for name in list(self._running):
+            await self.cancel(name)
 
-    def _over(self, name: str, done: "asyncio.Task[T]") -> None:
-        if self._under_way.get(name, ("", None))[1] is done:
-            del self._under_way[name]
+    def _on_done(self, name: str, done: "asyncio.Task[T]") -> None:
+        if self._running.get(name, ("", None))[1] is done:
+            del self._running[name]
         if not done.cancelled():
-            done.exception()  # raised where it is waited for, and nowhere else
+            done.exception()  # raised where it is awaited, and nowhere else
 
 
 K = TypeVar("K")
 
 
 class SingleFlight(Generic[K, T]):
-    """What is being worked on right now, by key; nothing is kept once it is done."""
+    """Computations by key, of which one runs at a time and all callers get its result; nothing is cached."""
 
     def __init__(self) -> None:
-        self._under_way: dict[K, asyncio.Future[T]] = {}
+        self._running: dict[K, asyncio.Future[T]] = {}
 
-    def under_way(self, key: K) -> bool:
-        return key in self._under_way
+    def in_flight(self, key: K) -> bool:
+        return key in self._running
 
     async def result(self, key: K, work: Callable[[], Awaitable[T]]) -> T:
-        """What `work` returns or raises; run here unless a task that asked for the same key runs it already."""
-        while (others := self._under_way.get(key)) is not None:
-            await asyncio.wait((others,))
-            if not others.cancelled():
-                return others.result()
+        """Return what `work` returns, or what the work that already runs for the key returns."""
+        while (other := self._running.get(key)) is not None:
+            await asyncio.wait((other,))
+            if not other.cancelled():
+                return other.result()
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._under_way[key] = future
+        self._running[key] = future
         try:
             result = await work()
         except Exception as error:
             future.set_exception(error)
-            future.exception()  # it is raised here: nobody else needs to have seen it
+            future.exception()  # it is raised here: the future may have no other reader
             raise
         else:
             future.set_result(result)
             return result
         finally:
-            del self._under_way[key]
+            del self._running[key]
             future.cancel()
 
 
 async def in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
-    """Run `work(go_on)` in a thread; `go_on()` turns false when the task is cancelled.
+    """Run `work(should_continue)` in a thread; `should_continue()` turns false when the task is cancelled.
 
-    The cancellation is passed on once the thread has ended, so that nothing is cleaned up under it.
+    The cancellation is raised once the thread has ended, so that nothing is cleaned up while it runs.
     """
     cancelled: asyncio.CancelledError | None = None
     thread = asyncio.ensure_future(asyncio.to_thread(work, lambda: cancelled is None))
@@ -104,6 +108,6 @@ async def in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        thread.exception()  # whatever it was, nobody waits for it any more
+        thread.exception()  # retrieved, so that asyncio does not warn about it
         raise cancelled
     return thread.result()

@@ -1,13 +1,13 @@
-"""What staging says when it cannot make a build, in an operator's words, with the way out."""
+"""Errors of staging: each message says in an operator's words why a build cannot be made, and how to fix it."""
 
 
 class StagingError(Exception):
-    """Staging did not work; the message says why and what to do about it."""
+    """A build cannot be made."""
 
 
 class SourceError(StagingError):
-    """The source of an app cannot be read, or holds something that cannot be staged."""
+    """The source of an app cannot be read, or contains something that cannot be staged."""
 
 
 class SourceChanged(StagingError):
-    """The source is no longer what the build was asked for: look at it again."""
+    """The source no longer is what the build was planned from: it has to be read again."""

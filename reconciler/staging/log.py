@@ -1,4 +1,7 @@
-"""The staging log of an app: every step, its command, its output and how long it took, with secrets masked."""
+"""The staging log of an app: every step with its command, output and duration.
+
+No secret is written: what is secret is masked before it reaches the file.
+"""
 
 import re
 from contextlib import suppress
@@ -11,16 +14,16 @@ _CREDENTIALS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s@]+@", re.IGNOR
 
 
 def masked(text: str, secrets: frozenset[str] = frozenset()) -> str:
-    """The text with the user and password of every URL in it replaced, and each of `secrets` wherever it is."""
+    """Replace the user and password of every URL in a text, and each of `secrets` wherever it occurs."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
     return _CREDENTIALS.sub(r"\g<scheme>***@", text)
 
 
 class Log:
-    """Lines appended to a file that the operator reads with `logs --which staging`; `secrets` never get there.
+    """Appends lines to a file that the operator reads with `logs --which staging`; `secrets` are masked.
 
-    A file that cannot be written costs its lines, not what they are about.
+    If the file cannot be written, the lines are lost and staging goes on.
     """
 
     def __init__(self, path: Path, secrets: frozenset[str] = frozenset()) -> None:
@@ -38,15 +41,15 @@ class Log:
             self._file.close()
 
     def masked(self, text: str) -> str:
-        """The text as it may be shown."""
+        """Mask the secrets of a text."""
         return masked(text, self._secrets)
 
-    def say(self, text: str) -> None:
-        """A step of ours, with the time of day."""
+    def step(self, text: str) -> None:
+        """Write a step of staging, with the time of day."""
         self._write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {self.masked(text)}\n")
 
-    def repeat(self, line: str) -> None:
-        """A line of a command's output."""
+    def output(self, line: str) -> None:
+        """Write a line of a command's output."""
         self._write(f"    {self.masked(line)}\n")
 
     def _write(self, text: str) -> None:

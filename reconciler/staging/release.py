@@ -1,10 +1,10 @@
-"""A release command and what it runs in, in; its success, its output in the staging log, out.
+"""Run the release command of an app in its new build, before an instance of the build serves.
 
-It runs before anything serves the build, and at least once: killed with the daemon half-way, it is run again.
+It runs at least once: a command that was killed together with the daemon is run again.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,13 +12,14 @@ from reconciler.staging.command import Command, run
 from reconciler.staging.environments.installer_env import secrets
 from reconciler.staging.errors import StagingError
 from reconciler.staging.log import Log
+from reconciler.staging.progress import Progress
 
 _SHELL = "/bin/sh"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseCommand:
-    """The command of an app, as its manifest writes it, and the directory and environment an instance would have."""
+    """The release command of a manifest, with the directory and environment that an instance would have."""
 
     app: str
     command: str
@@ -28,22 +29,23 @@ class ReleaseCommand:
     timeout_s: float
 
 
-async def run_release(order: ReleaseCommand, progress: Callable[[str], None]) -> None:
-    """Run the command to its end; StagingError with its own last words when it fails or takes too long."""
+async def run_release(release: ReleaseCommand, progress: Progress) -> None:
+    """Run the command to its end; raises StagingError with its last output if it fails or takes too long."""
     command = Command(
-        doing="running the release command",
-        arguments=(_SHELL, "-c", order.command),
-        directory=order.directory,
-        environment=order.environment,
+        activity="running the release command",
+        arguments=(_SHELL, "-c", release.command),
+        directory=release.directory,
+        environment=release.environment,
     )
-    with Log(order.log, secrets(order.environment)) as log:
+    with Log(release.log, secrets(release.environment)) as log:
         try:
-            async with asyncio.timeout(order.timeout_s):
+            async with asyncio.timeout(release.timeout_s):
                 await run(command, log, progress)
         except StagingError as error:
-            why = str(error).removeprefix("sh: ")
-            raise StagingError(f"cannot release {order.app}: its release command failed: {why}") from error
+            reason = str(error).removeprefix("sh: ")
+            raise StagingError(f"cannot release {release.app}: its release command failed: {reason}") from error
         except TimeoutError as error:
             raise StagingError(
-                f"cannot release {order.app}: its release command took longer than {order.timeout_s:g} s and was ended"
+                f"cannot release {release.app}:"
+                f" its release command took longer than {release.timeout_s:g} s and was ended"
             ) from error

@@ -1,8 +1,8 @@
-"""A finished build: what serving needs to know of it, and the record of it on disk.
+"""A finished build, and its record on disk.
 
-A build's files are not fsynced one by one: that would take longer than all the rest. Instead the record says in which
-boot it was made, and a build of an earlier boot counts only when none of its files was left empty by a power cut (what
-file systems leave of a file whose data never reached the disk). One that does not count is staged again.
+A build's files are not synced one by one, which would take longer than everything else. Instead the record names the
+boot in which the build was made, and a build of an earlier boot counts only if a power cut left none of its files empty
+(what file systems leave of a file whose data never reached the disk). One that does not count is staged again.
 """
 
 import json
@@ -23,10 +23,11 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class Staged:
     """One finished build; all paths are absolute.
 
-    `code` is the directory to serve from (an app's own, or the one of its Django project), `pythonpath` further ones to
+    `code` is the directory to serve from (the app's own, or that of its Django project), `pythonpath` further ones to
     import from, `python` the environment's interpreter, `entrypoint` what gunicorn loads, `worker_class` the gunicorn
-    worker that suits its `interface`, `gunicorn` settings of the code's own, where a manifest does not say otherwise.
-    `because` and `reported` are for an operator: why it has this environment, and which of its wishes are not granted.
+    worker that suits its `interface`, `gunicorn` settings from the code, which a manifest overrides. `reused` tells
+    whether the environment came from the store as it was; `because` explains that to an operator, and `reported` lists
+    the options of a Procfile that were ignored.
     """
 
     directory: str
@@ -42,6 +43,7 @@ class Staged:
     pythonpath: tuple[str, ...] = ()
     because: str = ""
     reported: tuple[str, ...] = ()
+    reused: bool = False
 
 
 def boot_id() -> str:
@@ -49,19 +51,19 @@ def boot_id() -> str:
 
 
 def write(staged: Staged, draft: Path, boot: str) -> None:
-    """Put the record into the build's directory, as it is before it is renamed to `staged.directory`."""
-    filled = [
+    """Write the record into the build's draft, before that is renamed to `staged.directory`."""
+    nonempty = [
         os.path.relpath(os.path.join(directory, file), draft)  # noqa: PTH118 -- very many
         for directory, _, files in os.walk(draft)
         for file in files
         if os.lstat(os.path.join(directory, file)).st_size  # noqa: PTH118 -- the same
     ]
-    text = json.dumps({"staged": asdict(staged), "boot": boot, "files": filled})
+    text = json.dumps({"staged": asdict(staged), "boot": boot, "files": nonempty})
     (draft / RECORD).write_text(text, encoding="utf-8")
 
 
 def read(directory: Path, boot: str) -> Staged | None:
-    """The build in `directory`; None when there is none, or it did not survive a power cut."""
+    """Return the build in `directory`; None if there is none, or it did not survive a power cut."""
     try:
         record = json.loads((directory / RECORD).read_bytes())
         lists = {name: tuple(record["staged"][name]) for name in ("pythonpath", "reported")}

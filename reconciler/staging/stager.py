@@ -1,7 +1,7 @@
-"""An app's build in, a finished directory out: code, environment and a record of both, or an error that says why not.
+"""Stage builds: the code and environment of an app, in a directory with a record of both.
 
-Everything is done in a draft beside the finished builds and renamed into place last, so a build is finished or not
-there, whenever staging is cancelled or killed.
+A build is made in a draft beside the finished ones and renamed into place last, so it is complete or does not exist,
+whenever staging is cancelled or killed.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from reconciler.staging.environments.serving import environment_for, ingredients
 from reconciler.staging.environments.store import Environment, EnvironmentRequest, Environments
 from reconciler.staging.errors import SourceChanged, StagingError
 from reconciler.staging.log import Log
+from reconciler.staging.progress import Phase, Progress
 from reconciler.staging.source.snapshot import snapshot
 from reconciler.staging.staged import Staged
 
@@ -34,11 +35,11 @@ _CODE = "code"
 
 
 class Stager:
-    """Makes builds. `builds` says where an app's are kept; all paths are on one file system.
+    """Makes builds. `builds` returns the directory of an app's builds; all paths are on one file system.
 
-    `interpreters` are the host settings' own (programs or directories), `slots` bounds what is staged at once, and each
-    of copying and installing may take `timeout_s`, the wait for a slot not counted; `environ` gives the variables that
-    say where packages come from. One task at a time stages an app.
+    `interpreters` are programs or directories from the host's settings. `slots` bounds how many apps are staged at
+    once; copying and installing may take `timeout_s` each, not counting the wait for a slot. `environ` returns the
+    variables that say where packages come from. An app is staged by one task at a time.
     """
 
     def __init__(  # noqa: PLR0913 -- collaborators, each named
@@ -63,152 +64,156 @@ class Stager:
         self._timeout_s = timeout_s
         self._slots = slots
         self._uv = uv
-        self._read: dict[Path, tuple[tuple[int, int], Staged | None]] = {}
+        self._loaded: dict[Path, tuple[tuple[int, int], Staged | None]] = {}
 
-    async def stage(self, app: str, build: Build, log: Path, progress: Callable[[str], None]) -> Staged:
-        """The finished build, made now unless it is there already; StagingError, SourceChanged.
+    async def stage(self, app: str, build: Build, log: Path, progress: Progress) -> Staged:
+        """Return the finished build, made now unless it exists already; raises StagingError or SourceChanged.
 
-        `progress` is told what is being done, once a second; `log` is appended to.
+        `progress` gets the phase, once a second; `log` is appended to.
         """
         finished = self.finished(app, build.id)
         if finished is not None:
             return finished
-        with _explained(app, self._timeout_s), Log(log, secrets(self._environ())) as lines:
+        with _error_context(app, self._timeout_s), Log(log, secrets(self._environ())) as lines:
             loop = asyncio.get_running_loop()
             began = loop.time()
-            lines.say(f"staging build {build.id} of {app} from {build.source.path}")
+            lines.step(f"staging build {build.id} of {app} from {build.source.path}")
             try:
-                made = await self._make(_Job(app=app, build=build, log=lines, progress=progress))
+                made = await self._make(_Request(app=app, build=build, log=lines, progress=progress))
             except BaseException as error:
                 why = str(error) or ("cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__)
-                lines.say(f"build {build.id} was not finished: {why}")
+                lines.step(f"build {build.id} failed: {why}")
                 raise
-            lines.say(f"build {build.id} finished in {loop.time() - began:.3f} s")
+            lines.step(f"build {build.id} finished in {loop.time() - began:.3f} s")
             return made
 
     def finished(self, app: str, build_id: str) -> Staged | None:
-        """The build, when it is finished and its environment is whole. A few file reads."""
+        """Return the build if it is finished and its environment exists. A few file reads."""
         directory = self._builds(app) / build_id
         try:
-            facts = (directory / staged.RECORD).stat()
+            stat = (directory / staged.RECORD).stat()
         except OSError:
-            self._read.pop(directory, None)
+            self._loaded.pop(directory, None)
             return None
-        stamp, found = self._read.get(directory, (None, None))
-        if stamp != (facts.st_mtime_ns, facts.st_ino):
+        stamp, found = self._loaded.get(directory, (None, None))
+        if stamp != (stat.st_mtime_ns, stat.st_ino):
             found = staged.read(directory, self._boot)
-            self._read[directory] = (facts.st_mtime_ns, facts.st_ino), found
+            self._loaded[directory] = (stat.st_mtime_ns, stat.st_ino), found
         if found is None or self._environments.finished(Path(found.environment).name) is None:
             return None
         return found
 
-    def kept(self, app: str) -> tuple[str, ...]:
-        """The ids of the builds that are there, oldest first; whether one is still whole `finished` says."""
+    def build_ids(self, app: str) -> tuple[str, ...]:
+        """Return the ids of the builds on disk, oldest first; `finished` tells whether one is still usable."""
         found = [
             (record.stat().st_mtime_ns, record.parent.name) for record in self._builds(app).glob(f"*/{staged.RECORD}")
         ]
         return tuple(build for _, build in sorted(found) if not build.startswith("."))
 
     async def warm_up(self) -> None:
-        """Learn what the first build would else have to wait for: the interpreters, and the installer's version."""
+        """Discover the interpreters and the installer's version ahead of the first build."""
         await self._interpreters.known()
         await asyncio.to_thread(installer, self._uv)
 
     def collect(self, apps: Iterable[str], retention_s: float) -> tuple[str, ...]:
-        """Remove the environments that no build of these apps has, and nobody asked for in `retention_s`. Blocks."""
+        """Remove the environments that no build of these apps uses and none requested in `retention_s`. Blocks."""
         found = (staged.read(record.parent, self._boot) for app in apps for record in self._records(app))
         in_use = frozenset(Path(each.environment).name for each in found if each is not None)
         return self._environments.collect(in_use, retention_s)
 
     async def compile_ahead(self) -> None:
-        """Until cancelled: have the bytecode of new environments written while nothing else is to be done."""
+        """Write the bytecode of new environments at the lowest priority, until cancelled."""
         await self._environments.compile_ahead()
 
     def discard(self, app: str, build_id: str) -> None:
-        """Remove the build, finished or not; it is gone at once, though emptying it blocks for a while."""
+        """Remove the build, finished or not. It disappears at once; deleting its files blocks for a while."""
         directory = self._builds(app) / build_id
         remove(directory)
-        self._read.pop(directory, None)
+        self._loaded.pop(directory, None)
 
     async def runtimes(self) -> tuple[Runtime, ...]:
-        """Every interpreter of this host."""
+        """Return every interpreter of this host."""
         return await self._interpreters.known()
 
-    async def _make(self, job: "_Job") -> Staged:
-        builds = self._builds(job.app)
-        directory, unfinished = builds / job.build.id, draft(builds, job.build.id)
+    async def _make(self, request: "_Request") -> Staged:
+        builds = self._builds(request.app)
+        directory, unfinished = builds / request.build.id, draft(builds, request.build.id)
+        recipe = request.build.recipe
         try:
-            await self._copy(job, builds, unfinished / _CODE)
-            runtimes = await self._interpreters.known(job.build.recipe.runtime)
-            plan = await in_thread(lambda _: select(unfinished / _CODE, job.build.recipe, runtimes))
-            for line in plan.lines():
-                job.log.say(line)
-            environment = await self._environment(job, plan, unfinished / _CODE)
-            made = _staged(directory, plan, environment)
-            await in_thread(lambda _: _finish(unfinished, plan, made, self._boot))
+            await self._copy(request, builds, unfinished / _CODE)
+            runtimes = await self._interpreters.known(recipe.runtime)
+            selection = await in_thread(lambda _: select(unfinished / _CODE, recipe, runtimes))
+            for line in selection.lines():
+                request.log.step(line)
+            environment = await self._environment(request, selection, unfinished / _CODE)
+            made = _staged(directory, selection, environment)
+            await in_thread(lambda _: _finish(unfinished, selection, made, self._boot))
         except BaseException:
             await in_thread(lambda _: remove(unfinished))
             raise
         return made
 
-    async def _copy(self, job: "_Job", builds: Path, code: Path) -> None:
-        def copy(go_on: Callable[[], bool]) -> str:
+    async def _copy(self, request: "_Request", builds: Path, code: Path) -> None:
+        def copy(should_continue: Callable[[], bool]) -> str:
             builds.mkdir(parents=True, exist_ok=True)
             for leftover in leftovers(builds):
                 remove(leftover)
-            return snapshot(job.build.source.path, code, go_on)
+            return snapshot(request.build.source.path, code, should_continue)
 
-        job.progress("copying the source")
+        request.progress(Phase(activity="copying the source"))
         async with self._slots, asyncio.timeout(self._timeout_s):
             content = await in_thread(copy)
-        if content != job.build.content:
-            raise SourceChanged("the source changed meanwhile: what it is now is staged instead")
+        if content != request.build.content:
+            raise SourceChanged("the source changed while it was copied: the new content is staged instead")
 
-    async def _environment(self, job: "_Job", plan: Selection, code: Path) -> Environment:
-        order = EnvironmentRequest(
-            ingredients=ingredients_of(plan, await asyncio.to_thread(installer, self._uv), self._environ()),
+    async def _environment(self, request: "_Request", selection: Selection, code: Path) -> Environment:
+        versions = await asyncio.to_thread(installer, self._uv)
+        needed = EnvironmentRequest(
+            ingredients=ingredients_of(selection, versions, self._environ()),
             code=code,
-            previous=self._previous(job.app),
-            log=job.log,
-            progress=job.progress,
+            previous=self._previous(request.app),
+            log=request.log,
+            progress=request.progress,
             environment=for_installers(self._environ()),
-            supply=plan.supply,
+            offline=selection.offline,
         )
-        return await environment_for(self._environments, order, plan.entry, await self._interpreters.known())
+        return await environment_for(self._environments, needed, selection.entry, await self._interpreters.known())
 
     def _records(self, app: str) -> list[Path]:
         return list(self._builds(app).glob(f"*/{staged.RECORD}"))
 
     def _previous(self, app: str) -> Mapping[str, str]:
-        """What the environment of the app's newest build was made from; empty when there is none."""
+        """Return what the environment of the app's newest build was made from; empty if there is none."""
         newest = max(self._records(app), key=lambda record: record.stat().st_mtime_ns, default=None)
         found = None if newest is None else staged.read(newest.parent, self._boot)
         return {} if found is None else self._environments.facts(found.environment)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
+class _Request:
     app: str
     build: Build
     log: Log
-    progress: Callable[[str], None]
+    progress: Progress
 
 
-def _staged(directory: Path, plan: Selection, environment: Environment) -> Staged:
+def _staged(directory: Path, selection: Selection, environment: Environment) -> Staged:
+    entry = selection.entry
     return Staged(
         directory=str(directory),
-        code=str(directory / _CODE / plan.entry.chdir),
+        code=str(directory / _CODE / entry.chdir),
         environment=environment.directory,
         python=environment.python,
         python_version=environment.python_version,
         gunicorn_version=environment.gunicorn_version,
-        entrypoint=plan.entry.target,
-        interface=plan.entry.interface,
-        worker_class=plan.entry.worker_class or _worker_class(plan.entry, environment),
-        gunicorn=plan.entry.gunicorn,
-        pythonpath=tuple(str(directory / _CODE / path) for path in plan.entry.pythonpath),
+        entrypoint=entry.target,
+        interface=entry.interface,
+        worker_class=entry.worker_class or _worker_class(entry, environment),
+        gunicorn=entry.gunicorn,
+        pythonpath=tuple(str(directory / _CODE / path) for path in entry.pythonpath),
         because=environment.because,
-        reported=plan.entry.reported,
+        reported=entry.reported,
+        reused=environment.reused,
     )
 
 
@@ -216,17 +221,17 @@ def _worker_class(entry: EntryPoint, environment: Environment) -> str:
     return environment.asgi_worker if entry.interface == "asgi" else "sync"
 
 
-def _finish(unfinished: Path, plan: Selection, made: Staged, boot: str) -> None:
-    if plan.entry.settings is not None:
-        django.write_module(unfinished / _CODE / plan.entry.chdir, plan.entry.settings)
+def _finish(unfinished: Path, selection: Selection, made: Staged, boot: str) -> None:
+    if selection.entry.settings is not None:
+        django.write_module(unfinished / _CODE / selection.entry.chdir, selection.entry.settings)
     staged.write(made, unfinished, boot)
-    remove(Path(made.directory))  # one that is there and was not counted as finished
+    remove(Path(made.directory))  # a directory that does not count as finished
     unfinished.rename(made.directory)
 
 
 @contextmanager
-def _explained(app: str, timeout_s: float) -> Iterator[None]:
-    """Give every failure of staging the app's name."""
+def _error_context(app: str, timeout_s: float) -> Iterator[None]:
+    """Add the app's name to every error of staging."""
     try:
         yield
     except StagingError as error:

@@ -113,15 +113,24 @@ _NULLABLE_TEXT: Schema = {"type": ["string", "null"]}
 _NULLABLE_INTEGER: Schema = {"type": ["integer", "null"]}
 _NULLABLE_NUMBER: Schema = {"type": ["number", "null"]}
 
+_OVERRIDE: Schema = {
+    "description": "A request of an operator that applies instead of the manifest.",
+    "oneOf": [
+        {"type": "null"},
+        _object(kind={"type": "string", "enum": ["stopped", "rolled back"]}, revision=_NULLABLE_TEXT),
+    ],
+}
 SCHEMAS: Mapping[str, Schema] = {
     "App": _object(
         name=_TEXT,
         state={"type": "string", "enum": [state.name for state in APP_STATES]},
+        reason={"type": "string", "description": "A stable code, or empty."},
         message=_TEXT,
         url=_NULLABLE_TEXT,
         port=_NULLABLE_INTEGER,
         revision=_NULLABLE_TEXT,
         wanted_revision=_NULLABLE_TEXT,
+        override=_OVERRIDE,
         runtime=_NULLABLE_TEXT,
         pid=_NULLABLE_INTEGER,
         workers=_INTEGER,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.inspection.snapshot import HostSnapshot
+from reconciler.inspection.status import status as status_of
 from reconciler.linux.processes import start_ticks
 from reconciler.metrics.load import Load, Loads
 from reconciler.planning.subject import Subject
@@ -101,13 +102,13 @@ class StatusCache:
 
     def _read(self) -> Status:
         with _state_readable(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as snapshot:
-            facts = snapshot.status()
+            status = status_of(snapshot)
             loads = self._loads.measure(snapshot)
         newest = self._events(None, 1, 0)
         return Status(
-            facts=facts,
+            facts=status.facts(),
             loads=loads,
-            up_s=_up_s(facts["daemon"]["pid"]),  # type: ignore[index,call-overload,arg-type]
+            up_s=_up_s(status.daemon),
             last_event=newest[-1].id if newest else 0,
         )
 

@@ -123,7 +123,7 @@ def test_status_can_be_asked_for_on_a_read_only_disk_and_says_so(tmp_path: Path,
         site.end(daemon)
         subprocess.run(["mount", "-o", "remount,ro", site.state], check=True)
         told = site.cli("status")
-        assert f"{site.state} is read-only: the apps go on" in told.stdout, told.stdout + told.stderr
+        assert f"{site.state} is read-only: the apps keep running" in told.stdout, told.stdout + told.stderr
         assert "blog" in told.stdout
 
 

@@ -18,6 +18,7 @@ import uv
 
 from reconciler.planning.desired import Build, Recipe, Source
 from reconciler.staging.detection.runtimes import discover
+from reconciler.staging.progress import Phase
 from reconciler.staging.source.snapshot import fingerprint
 from reconciler.staging.stager import SourceChanged, Staged, Stager, StagingError
 
@@ -42,7 +43,7 @@ class Host:
 
     root: Path
     timeout_s: float = 300
-    progress: list[str] = field(default_factory=list)
+    progress: list[Phase] = field(default_factory=list)
 
     @property
     def environments(self) -> Path:
@@ -81,7 +82,7 @@ class Host:
         return asyncio.run(self.stage(self.stager(), app, self.build(app, files, **recipe)))
 
     def finished(self) -> list[str]:
-        """The keys of every finished environment; nothing but those and their locks may be there."""
+        """Return the keys of all finished environments; only those and their locks may be in the store."""
         return [path.parent.name for path in self.environments.glob("*/finished.json")]
 
     def nothing_half_done(self) -> bool:
@@ -127,7 +128,7 @@ def test_a_bare_app_gets_an_environment_with_gunicorn(host: Host) -> None:
     assert version_of(staged, "gunicorn") == staged.gunicorn_version
     assert Path(staged.code, ".hidden").is_file()
     assert Path(staged.directory).parent == host.builds("bare")
-    assert host.progress[0] == "copying the source"
+    assert host.progress[0] == Phase(activity="copying the source")
     log = host.log("bare").read_text()
     assert "because none like it exists" in log
     assert "gunicorn==" in log
@@ -153,7 +154,7 @@ def test_a_finished_build_is_returned_at_once_and_can_be_discarded(host: Host) -
     assert stager.finished("bare", "0" * 12) is None
     stager.discard("bare", build.id)
     stager.discard("bare", build.id)
-    assert stager._read == {}  # or a daemon would remember every build it ever made
+    assert stager._loaded == {}  # or a daemon would remember every build it ever made
     assert stager.finished("bare", build.id) is None
     assert not list(host.builds("bare").iterdir())
 
@@ -162,12 +163,12 @@ def test_an_edit_of_code_reuses_the_environment_within_milliseconds(host: Host) 
     stager = host.stager()
 
     async def story() -> float:
-        await host.stage(stager, "shop", host.build("shop", {"wsgi.py": WSGI}))
+        assert not (await host.stage(stager, "shop", host.build("shop", {"wsgi.py": WSGI}))).reused
         took = []
         for edit in range(5):
             build = host.build("shop", {"wsgi.py": f"{WSGI}# {edit}\n"})
             began = time.perf_counter()
-            await host.stage(stager, "shop", build)
+            assert (await host.stage(stager, "shop", build)).reused
             took.append(time.perf_counter() - began)
         return min(took)
 
@@ -241,7 +242,7 @@ def test_old_django_gets_a_module_and_a_django_one_down_its_directory(host: Host
 def test_a_source_that_changed_meanwhile_is_not_taken_for_what_was_asked(host: Host) -> None:
     build = host.build("shop", {"wsgi.py": WSGI})
     host.build("shop", {"wsgi.py": f"{WSGI}#"})
-    with pytest.raises(SourceChanged, match="cannot stage shop: the source changed meanwhile"):
+    with pytest.raises(SourceChanged, match="cannot stage shop: the source changed while it was copied"):
         asyncio.run(host.stage(host.stager(), "shop", build))
     with pytest.raises(StagingError, match="cannot stage shop: cannot read the source at /nowhere: it does not exist"):
         asyncio.run(host.stage(host.stager(), "shop", replace(build, source=Source(path="/nowhere"))))
@@ -261,7 +262,7 @@ def test_apps_with_one_key_share_one_install(host: Host) -> None:
     asyncio.run(story())
     assert len(host.finished()) == 1
     logs = [host.log(f"app-{number}").read_text() for number in range(10)]
-    assert sum("making it, because" in log for log in logs) == 1
+    assert sum("creating it, because" in log for log in logs) == 1
     assert host.nothing_half_done()
 
 
@@ -276,8 +277,8 @@ def test_two_processes_with_one_key_share_one_install(host: Host) -> None:
 
     asyncio.run(story())
     logs = host.log("one").read_text() + host.log("other").read_text()
-    assert logs.count("making it, because") == 1
-    assert "made by another process meanwhile" in logs
+    assert logs.count("creating it, because") == 1
+    assert "another process created it" in logs
 
 
 def test_a_damaged_environment_is_made_again(host: Host) -> None:
@@ -305,7 +306,7 @@ def test_a_build_that_a_power_cut_emptied_is_staged_again(host: Host) -> None:
 
 
 def slow(host: Host, seconds: int) -> tuple[dict[str, str], Path]:
-    """An app whose requirement takes long to build, and the file that says that it is being built."""
+    """Return an app whose requirement takes long to build, and the file that appears while it is built."""
     package, sign = host.root / "slow", host.root / "building"
     package.mkdir()
     (package / "setup.py").write_text(SLOW.format(sign=sign, seconds=seconds))
@@ -317,7 +318,7 @@ def slow(host: Host, seconds: int) -> tuple[dict[str, str], Path]:
 
 
 def held(host: Host) -> bool:
-    """Whether an installer somewhere still holds an environment."""
+    """Tell whether an installer still holds the lock of an environment."""
     for path in host.environments.glob("*.lock"):
         with path.open() as lock:
             try:
@@ -346,7 +347,7 @@ def test_what_is_given_up_leaves_nothing_behind(host: Host, ended_by: str) -> No
     assert not held(host)
     assert host.nothing_half_done()
     assert not list(host.builds("slow").iterdir())
-    assert "was not finished" in host.log("slow").read_text()
+    assert " failed: " in host.log("slow").read_text()
 
 
 def test_a_waiting_app_takes_over_when_the_one_that_installs_is_cancelled(host: Host) -> None:
@@ -357,7 +358,8 @@ def test_a_waiting_app_takes_over_when_the_one_that_installs_is_cancelled(host: 
         first = asyncio.create_task(host.stage(stager, "first", host.build("first", files)))
         await eventually(sign.exists)
         second = asyncio.create_task(host.stage(stager, "second", host.build("second", files)))
-        await eventually(lambda: "waiting for an environment that another app is having made" in host.progress)
+        waiting = Phase(activity="waiting for an environment that another app is creating")
+        await eventually(lambda: waiting in host.progress)
         first.cancel()
         assert Path((await second).directory).is_dir()
         assert first.cancelled()

@@ -37,7 +37,7 @@ def a_wheel(name: str) -> bytes:
 
 @pytest.fixture
 def private_index() -> Iterator[str]:
-    """An index with one package, for those who know the password."""
+    """Run an index with one package, protected by a password."""
     wheel, known = "secretive-1.0-py3-none-any.whl", base64.b64encode(f"deploy:{PASSWORD}".encode()).decode()
 
     class Index(BaseHTTPRequestHandler):

@@ -16,11 +16,12 @@ import pytest
 import uv
 
 from reconciler.planning.desired import Recipe
-from reconciler.staging.detection.offline import opened
+from reconciler.staging.detection.lockfiles.format import ExportByConversion
+from reconciler.staging.detection.offline import unpack_bundle
 from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.detection.selection import Selection, select
 from reconciler.staging.environments.export import Exporter
-from reconciler.staging.environments.tools import Tools, Work
+from reconciler.staging.environments.tools import CommandContext, Tools
 from reconciler.staging.errors import StagingError
 from reconciler.staging.log import Log
 from reconciler.staging.source.snapshot import snapshot
@@ -243,8 +244,8 @@ def outcome(case: Case, place: Path) -> str:
     try:
         snapshot(str(path), place / "code")
         seen = select(place / "code", Recipe(**case.recipe), HOST)
-        if seen.supply is not None and seen.supply.is_bundle:
-            opened(seen.supply.place, place / "bundle", seen.runtime, seen.dependencies)
+        if seen.offline is not None and seen.offline.is_bundle:
+            unpack_bundle(seen.offline.path, place / "bundle", seen.runtime, seen.dependencies)
         if case.read:
             asyncio.run(exported(seen, place))
     except StagingError as error:
@@ -252,8 +253,8 @@ def outcome(case: Case, place: Path) -> str:
         first = told[1] if told[0].endswith("exit code 2") else told[0]
         return f"refused: {first}{' …' if told[-1] is not first else ''}"
     settings = "".join(f"; {name} = {value}" for name, value in seen.entry.gunicorn.items())
-    reported = "".join(f"; not taken over: {each}" for each in seen.entry.reported)
-    supplied = f", packages from {seen.supply.name}" if seen.supply else ""
+    reported = "".join(f"; ignored: {each}" for each in seen.entry.reported)
+    supplied = f", packages from {seen.offline.name}" if seen.offline else ""
     return (
         f"{seen.entry.target} ({seen.entry.interface}), {seen.dependencies.file or 'no dependencies'}{supplied},"
         f" {seen.runtime.name} ({seen.because}){settings}{reported}"
@@ -267,9 +268,13 @@ async def exported(seen: Selection, place: Path) -> None:
     # The interpreters of the table are made up, and to read a lock uv wants none.
     old = host("3.7.16")
     with Log(place / "log") as log:
-        work = Work(log=log, tell=lambda _: None, environment={"PATH": os.environ["PATH"], "HOME": str(place)})
-        runtime = seen.runtime if seen.dependencies.kind == "pylock" else old
-        await exporter.export(place / "code", seen.dependencies, runtime, place / "locked.txt", work)
+        context = CommandContext(
+            log=log, progress=lambda _: None, environment={"PATH": os.environ["PATH"], "HOME": str(place)}
+        )
+        lock = seen.dependencies.lock
+        assert lock is not None
+        runtime = seen.runtime if isinstance(lock.export, ExportByConversion) else old
+        await exporter.export(place / "code", seen.dependencies, runtime, place / "locked.txt", context)
 
 
 def row(case: Case, place: Path) -> str:

@@ -1,14 +1,17 @@
-"""One target in this process: `NAME DIRECTORY… [libFuzzer's options]` fuzzes it, `--replay NAME FILE` runs it once."""
+"""Run one target in this process: `NAME DIRECTORY… [libFuzzer's options]` fuzzes, `--replay NAME FILE` runs once."""
 
 import sys
 import tempfile
 from pathlib import Path
 
-_INSTRUMENTED = ("reconciler.manifests", "reconciler.staging", "shlex", "tarfile", "tomllib", "yaml", "zipfile")
+_INSTRUMENTED = (
+    *("reconciler.documents", "reconciler.manifests", "reconciler.staging"),
+    *("shlex", "tarfile", "tomllib", "yaml", "zipfile"),
+)
 
 
 def replay(name: str, content: bytes) -> None:
-    """Run a target on an input, in an empty directory; raises when a promise is broken."""
+    """Run a target on an input, in an empty directory; raises if a promise is broken."""
     from tests.fuzz.targets import TARGETS
 
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as directory:
@@ -22,7 +25,7 @@ def main() -> None:
     import atheris
 
     with atheris.instrument_imports(include=list(_INSTRUMENTED), enable_loader_override=False):
-        import tests.fuzz.targets  # noqa: F401 -- imported here, all that it imports is instrumented
+        import tests.fuzz.targets  # noqa: F401 -- imported here, so that its imports are instrumented
     name = sys.argv.pop(1)
     atheris.Setup(sys.argv, lambda content: replay(name, content))
     atheris.Fuzz()

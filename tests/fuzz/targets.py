@@ -1,7 +1,7 @@
-"""What strangers write, and we read: each target takes any bytes and an empty directory, and fails on a broken promise.
+"""Targets that read what users write: each takes any bytes and an empty directory, and fails on a broken promise.
 
-The promises: nothing but the documented error is raised, the error says which file it is about, and where in a
-manifest; what is unpacked stays in its directory, and is not much larger than it was.
+The promises: only the documented error is raised; it names its file, and the position in a manifest; what is unpacked
+stays in its directory, and is not much larger than the archive.
 """
 
 import contextlib
@@ -12,10 +12,12 @@ from pathlib import Path
 
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.parse import parse
-from reconciler.staging.detection import lockfiles
-from reconciler.staging.detection.dependencies import Choices, dependencies
-from reconciler.staging.detection.procfile import web
-from reconciler.staging.detection.python_version import project_table, requires_python
+from reconciler.staging.detection.dependencies import DependencyOptions, dependencies
+from reconciler.staging.detection.lockfiles.format import ExportByConversion, LockFormat
+from reconciler.staging.detection.lockfiles.registry import LOCK_FORMATS
+from reconciler.staging.detection.procfile import web_process
+from reconciler.staging.detection.pyproject import project_table
+from reconciler.staging.detection.python_version import requires_python
 from reconciler.staging.detection.requirements import requirements
 from reconciler.staging.errors import SourceError, StagingError
 from reconciler.staging.source import archive
@@ -27,7 +29,7 @@ _PYTHON = "3.11.7"
 
 
 def manifest(content: bytes, directory: Path) -> None:
-    """A manifest asks for something or has problems, each at a place in it and in one line of text."""
+    """Check that a manifest has documents or problems, each problem with a position and in one line of text."""
     parsed = parse("/m/blog.yaml", content, HostDefaults())
     assert bool(parsed.problems) != bool(parsed.apps or parsed.services), "neither problems nor apps, or both"
     lines = re.split("\r\n|[\n\r\x85\u2028\u2029]", content.decode("utf-8-sig", "replace"))
@@ -52,7 +54,7 @@ def a_tar(content: bytes, directory: Path) -> None:
 def procfile(content: bytes, directory: Path) -> None:
     (directory / "Procfile").write_bytes(content)
     with _refused("Procfile"):
-        web(directory)
+        web_process(directory)
 
 
 def requirements_file(content: bytes, directory: Path) -> None:
@@ -64,27 +66,28 @@ def requirements_file(content: bytes, directory: Path) -> None:
 
 
 def pyproject(content: bytes, directory: Path) -> None:
-    """A project without a lock file, and with one."""
+    """Read a project without a lock file, and with one."""
     _dependencies(content, directory, "pyproject.toml")
     with _refused("pyproject.toml"):
         requires_python(directory)
     (directory / "uv.lock").write_text("")
     with _refused("pyproject.toml"):
-        dependencies(directory, Choices())
+        dependencies(directory, DependencyOptions())
 
 
-def lock_file(name: str) -> "Target":
-    """Whoever reads the lock file of that name."""
+def lock_file(lock: LockFormat) -> "Target":
+    """Return the target that reads a lock file of this format."""
 
     def target(content: bytes, directory: Path) -> None:
-        _dependencies(content, directory, name)
-        with _refused(name):
-            lock = lockfiles.read(directory / name)
-            lockfiles.pythons(name, lock)
-            assert all(isinstance(path, str) for path in lockfiles.paths(name, lock))
-            if name == "pylock.toml":
-                lockfiles.misfit(lock, {"dependencies": ["bottle>=0.12", "x ; python_version > '3'"]}, _PYTHON)
-                lockfiles.as_requirements(lock, ("a",), ("b",))
+        _dependencies(content, directory, lock.file)
+        with _refused(lock.file):
+            read = lock.read(directory / lock.file)
+            lock.pythons(read)
+            assert all(isinstance(path, str) for path in lock.paths(read))
+            if isinstance(lock.export, ExportByConversion):
+                project = {"dependencies": ["bottle>=0.12", "x ; python_version > '3'"]}
+                lock.export.mismatch(read, project, _PYTHON)
+                lock.export.requirements(read, ("a",), ("b",))
 
     return target
 
@@ -98,7 +101,7 @@ TARGETS: Mapping[str, Target] = {
     "procfile": procfile,
     "requirements": requirements_file,
     "pyproject": pyproject,
-    **{name: lock_file(name) for name in ("uv.lock", "poetry.lock", "pylock.toml", "Pipfile.lock")},
+    **{name: lock_file(lock) for name, lock in LOCK_FORMATS.items()},
 }
 
 
@@ -123,7 +126,7 @@ def _dependencies(content: bytes, directory: Path, name: str) -> None:
         return
     (directory / name).write_bytes(content)
     with _refused(name):
-        dependencies(directory, Choices())
+        dependencies(directory, DependencyOptions())
     with _refused("pyproject.toml"):
         project_table(directory)
 

@@ -1,6 +1,6 @@
-"""What strangers write is taken or refused, never more: inputs that once failed, and new ones, on every run.
+"""Input that users write is accepted or refused: inputs that once failed, and generated ones, on every run.
 
-`make fuzz` finds the former with atheris; this needs nothing but hypothesis.
+`make fuzz` finds the former with atheris; this needs only hypothesis.
 """
 
 import io
@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.staging.detection.lockfiles.registry import LOCK_FORMATS
 from tests.fuzz.__main__ import CORPUS
 from tests.fuzz.one import replay
 from tests.fuzz.targets import TARGETS
 
-_KEPT = sorted(CORPUS.glob("*/*"))
+_CORPUS = sorted(CORPUS.glob("*/*"))
 
 # Pieces of each language, put together in any order: most of it is wrong in a way that noise never is.
 _PIECES = {
@@ -61,13 +62,13 @@ _TREES = st.dictionaries(
 )
 
 
-@pytest.mark.parametrize("kept", _KEPT, ids=lambda kept: f"{kept.parent.name}/{kept.name}")
-def test_what_was_once_tried_keeps_every_promise(kept: Path) -> None:
-    replay(kept.parent.name, kept.read_bytes())
+@pytest.mark.parametrize("path", _CORPUS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_what_was_once_tried_keeps_every_promise(path: Path) -> None:
+    replay(path.parent.name, path.read_bytes())
 
 
 def test_every_target_has_something_to_begin_with() -> None:
-    assert {kept.parent.name for kept in _KEPT} == set(TARGETS)
+    assert {path.parent.name for path in _CORPUS} == set(TARGETS)
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -85,9 +86,9 @@ def test_pieces_of_a_language_in_any_order_are_understood_or_refused(name: str, 
 
 @given(tree=_TREES)
 def test_a_lock_file_of_any_shape_is_read_or_refused(tree: dict[str, Any]) -> None:
-    replay("Pipfile.lock", json.dumps(tree).encode())
-    for name in ("pyproject", "uv.lock", "poetry.lock", "pylock.toml"):
+    for name in ("pyproject", *LOCK_FORMATS):
         replay(name, _toml(tree).encode())
+        replay(name, json.dumps(tree).encode())
 
 
 @given(members=_MEMBERS)
@@ -114,7 +115,7 @@ def test_a_zip_of_anything_stays_in_its_directory(members: list[tuple[str, bytes
 
 
 def _toml(value: Any, *, top: bool = True) -> str:
-    """A tree as TOML: inline below the top, and texts with the escapes of JSON, which are TOML's."""
+    """Format a tree as TOML: inline below the top, and texts with the escapes of JSON, which are TOML's."""
     if isinstance(value, dict):
         pairs = [f"{json.dumps(key)} = {_toml(part, top=False)}" for key, part in value.items()]
         return "\n".join(pairs) if top else f"{{{', '.join(pairs)}}}"

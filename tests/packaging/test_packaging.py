@@ -202,8 +202,7 @@ def serves(reconciler: Path, directory: Path) -> None:
         told = run(reconciler, "status", "--state", state, cwd=directory, env=env)
         assert "running" in told.stdout, told.stdout + told.stderr
     finally:
-        python = Path(reconciler.read_text(encoding="utf-8").splitlines()[0].removeprefix("#!"))
-        run(python, "-m", "reconciler.cli.halt", "--state", state, cwd=directory, env=env)
+        run(reconciler, "down", "--state", state, cwd=directory, env=env)
 
 
 @pytest.mark.network

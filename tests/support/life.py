@@ -15,7 +15,7 @@ from typing import Any
 import reconciler.daemon.daemon
 import reconciler.daemon.housekeeping
 import reconciler.staging.source.snapshot
-from reconciler.cli.run import _announce
+from reconciler.cli.run import print_progress
 from reconciler.daemon.process import run
 from reconciler.manifests.catalog import DirectoryContents, DirectoryUnreadable
 from reconciler.manifests.directory import Directory
@@ -64,7 +64,7 @@ def live(manifests: str, state: str, settings: dict[str, Any], console: str, cue
     if cues.jumping:
         _jump()
     here = Settings(manifests=Path(manifests), paths=StatePaths(state=Path(state)))
-    asyncio.run(run(replace(here, **settings), _announce))
+    asyncio.run(run(replace(here, **settings), print_progress))
 
 
 def _die_at(number: int) -> None:

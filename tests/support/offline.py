@@ -26,7 +26,7 @@ def main(manifests: str, state: str, port: int) -> None:
         assert applied.returncode == 0, applied.stdout + applied.stderr
         print(eventually(lambda: get(port), 30))
     finally:
-        subprocess.run([*reconciler[:2], "reconciler.cli.halt", "--state", state], capture_output=True, check=False)
+        subprocess.run([*reconciler, "down", "--state", state], capture_output=True, check=False)
 
 
 if __name__ == "__main__":

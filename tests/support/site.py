@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from reconciler.inspection.snapshot import HostSnapshot
+from reconciler.inspection.status import status
 from reconciler.linux.processes import boot_id, marked, start_ticks
 from reconciler.planning.desired import Revision
 from reconciler.planning.subject import Subject
@@ -161,7 +162,7 @@ class Site:
         """What `status --json` prints."""
         snapshot = HostSnapshot(self.paths)
         try:
-            return snapshot.status()
+            return status(snapshot).facts()
         finally:
             snapshot.close()
 

@@ -16,6 +16,7 @@ from reconciler.planning.apps.plan import plan
 from reconciler.planning.desired import App
 from reconciler.planning.plan import Plan
 from tests.world import (
+    ADDRESS,
     NOW,
     after,
     anything_observed,
@@ -36,8 +37,9 @@ def running_apps(draw: st.DrawFn, *, may_sleep: bool | None = None) -> tuple[App
     app = replace(draw(apps), state="running")
     if may_sleep is False:
         app = replace(app, lazy=False, idle_after_s=None)
-    elif may_sleep and not app.lazy:
-        app = replace(app, idle_after_s=60.0)
+    elif may_sleep:
+        idle_after_s = app.idle_after_s if app.lazy else 60.0
+        app = replace(app, address=app.address or ADDRESS, idle_after_s=idle_after_s)
     observed = draw(anything_observed(app))
     return app, observed if not ends(app, observed) else replace(observed, override=None)
 

@@ -1,4 +1,4 @@
-"""A real deployment from the command line alone: applied, planned, looked into, halted."""
+"""A real deployment from the command line alone: applied, planned, looked into, stopped."""
 
 import json
 import os
@@ -24,9 +24,9 @@ class Host:
             **os.environ, "RECONCILER_STATE": str(place / "state"), "RECONCILER_MANIFESTS": str(place / "manifests"),
         }  # fmt: skip
 
-    def run(self, *words: str, code: int = 0, module: str = "reconciler") -> str:
+    def run(self, *words: str, code: int = 0) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", module, *words],
+            [sys.executable, "-m", "reconciler", *words],
             env=self.environment, cwd=self.place, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == code, done.stdout + done.stderr
@@ -44,16 +44,16 @@ def host(tmp_path: Path) -> Iterator[Host]:
     (tmp_path / "manifests" / "hello.yaml").write_text(f"path: {ROOT}/examples/hello\nenv: {{API_KEY: hunter2}}\n")
     host = Host(tmp_path)
     yield host
-    host.run(module="reconciler.cli.halt")
+    host.run("down")
 
 
-def test_an_app_is_applied_planned_looked_into_and_halted(host: Host) -> None:
-    assert host.run("apply").endswith("1 app, all as asked\n")
+def test_an_app_is_applied_planned_looked_into_and_stopped(host: Host) -> None:
+    assert host.run("apply").endswith("1 app, all up to date\n")
     first = host.app()
     with urllib.request.urlopen(str(first["url"]), timeout=10) as answer:
         assert answer.status == 200
 
-    assert host.run("plan") == "nothing to do: 1 app as asked\n"
+    assert host.run("plan") == "nothing to do: 1 app up to date\n"
     host.run("apply")
     assert host.app()["pid"] == first["pid"]
 
@@ -68,6 +68,6 @@ def test_an_app_is_applied_planned_looked_into_and_halted(host: Host) -> None:
     (host.place / "manifests" / "hello.yaml").write_text(f"path: {ROOT}/examples/hello\nworkers: 2\n")
     assert "its configuration changed" in host.run("plan", code=2)
 
-    assert host.run(module="reconciler.cli.halt") == "stopped 1 app instance\n"
+    assert host.run("down") == "stopped 1 app instance\n"
     assert host.app()["state"] == "stopped"
-    assert "nothing of it runs" in host.run("plan", code=2)
+    assert "no instance is running" in host.run("plan", code=2)

@@ -188,11 +188,11 @@ def test_requests_of_an_operator_hold_until_the_manifest_or_the_source_changes(s
     done = site.cli("rollback", "blog")
     assert done.returncode == 0, done.stderr
     eventually(site.serves("blog", "1", port))
-    assert "rolled back by hand" in site.told("blog")["message"]
+    assert "rolled back by an operator" in site.told("blog")["message"]
     site.source("blog", "3")
     eventually(site.serves("blog", "3", port))
     assert site.cli("stop", "blog").returncode == 0
-    eventually(state(site, "blog", "stopped", "stopped by hand"))
+    eventually(state(site, "blog", "stopped", "stopped by an operator"))
     assert site.cli("start", "blog").returncode == 0
     eventually(site.serves("blog", "3", port))
     asked = [text for _, kind, text in site.events("blog") if kind == "request"]
@@ -203,7 +203,7 @@ def test_requests_of_an_operator_hold_until_the_manifest_or_the_source_changes(s
 def test_an_app_starts_after_what_it_depends_on_and_waits_until_then(site: Site) -> None:
     site.app("shop", depends_on=["api"])
     site.live()
-    eventually(state(site, "shop", "pending", "waits for api"))
+    eventually(state(site, "shop", "pending", "waiting for api"))
     site.app("api")
     eventually(lambda: site.settled("api", "shop"))
     started = [app for app, kind, _ in site.events() if kind == "ready"]

@@ -146,15 +146,15 @@ SOURCES: dict[str, Project] = {
 STALE: dict[str, tuple[str, str, str, str, str]] = {
     "stale-uv": (
         "uv", "pyproject.toml", '"bottle"', '"bottle>0.13"',
-        "uv.lock: it is out of step with pyproject.toml; run `uv lock`",
+        "uv.lock: it does not match pyproject.toml; run `uv lock`",
     ),
     "stale-poetry": (
         "poetry", "pyproject.toml", 'bottle = "*"', 'bottle = ">0.13"',
-        "poetry.lock: it is out of step with pyproject.toml; run `poetry lock`",
+        "poetry.lock: it does not match pyproject.toml; run `poetry lock`",
     ),
     "stale-pipfile": (
         "pipenv", "Pipfile", 'bottle = "*"', 'bottle = ">0.13"',
-        "Pipfile.lock: it is out of step with Pipfile; run `pipenv lock`",
+        "Pipfile.lock: it does not match Pipfile; run `pipenv lock`",
     ),
 }  # fmt: skip
 VERSIONS = ("2.7", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
@@ -247,7 +247,7 @@ def test_a_lock_file_that_is_out_of_step_is_refused(host: Site, name: str) -> No
 
 def test_events_say_what_was_chosen_and_why(host: Site) -> None:
     staged = {app: text for app, kind, text in host.events() if kind == "staged"}
-    assert "environment made, because none like it exists" in staged["uv-lock"]
+    assert "environment created, because none like it exists" in staged["uv-lock"]
     assert "not taken over: --workers 3 (set `workers` in the manifest)" in staged["procfile"]
     log = host.paths.log("uv-lock", "staging").read_text()
     assert "dependencies: uv.lock (`dependencies` in the manifest)" in log

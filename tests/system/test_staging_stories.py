@@ -38,7 +38,7 @@ def test_ten_apps_on_one_key_are_installed_once(site: Site) -> None:
     site.await_settled(*names, within=180)
     assert [get(int(site.told(name)["port"])) for name in names] == names
     staged = [text for _, kind, text in site.events() if kind == "staged"]
-    assert sum("environment made" in text for text in staged) == 1
+    assert sum("environment created" in text for text in staged) == 1
     assert sum("shared with another app" in text or "environment reused" in text for text in staged) == 9
     (made,) = [p.parent for p in site.paths.environments.glob("*/finished.json") if p.parent.name not in before]
     builds = [site.paths.builds(name) for name in names]

@@ -71,7 +71,7 @@ def test_keys_select_sort_filter_and_open_the_details(host: Site, opened: Opener
     terminal.type("?/blo\r")
     assert "wiki" not in terminal.await_shown("▸ blog")
     terminal.type("\r")
-    terminal.await_shown("nothing to do: it is as asked")
+    terminal.await_shown("nothing to do: up to date")
     terminal.await_shown("gunicorn")
     terminal.type("\t")
     terminal.await_shown("app  [access]  staging")
@@ -181,6 +181,6 @@ def test_it_works_without_a_daemon(site: Site, opened: Opener) -> None:
     site.await_settled("blog")
     site.end(daemon)
     terminal = opened(site.command("status", "blog", "--watch"))
-    terminal.await_shown("no daemon runs, so nothing is done")
+    terminal.await_shown("no daemon is running; 'reconciler plan'")
     terminal.await_shown("▸ blog")
     assert "running" in terminal.screen

@@ -17,7 +17,7 @@ from reconciler.state.migrations import NEWEST, version_of
 from tests.support.eventually import eventually
 from tests.support.load import under_load
 from tests.support.ports import a_port
-from tests.support.site import REPOSITORY, Site, get
+from tests.support.site import REPOSITORY, WSGI, Site, get
 
 # The last commit whose revision ids depend on the number of workers, and whose services are named by a prefix.
 EARLIER = "75b705b2fd9fcb007c4761e3e6c017af2e21951c"
@@ -125,7 +125,7 @@ def test_nothing_is_restarted_and_nothing_lost_when_the_code_before_is_replaced(
     eventually(lambda: known_good(site, "back") == 2)
     earlier.run("rollback", "back")
     earlier.run("stop", "halted")
-    site.save(site.root / "apps" / "broken" / "wsgi.py", "raise RuntimeError('no')\n")
+    site.save(site.root / "apps" / "broken" / "wsgi.py", f"{WSGI}\nraise RuntimeError('no')\n")
     wanted = dict.fromkeys(ports, "running") | {"halted": "stopped", "broken": "degraded", "lazy": "sleeping"}
     eventually(lambda: earlier.states() == wanted and get(ports["back"]) == "1", 60)
     before, happened = masters(site), texts(site)

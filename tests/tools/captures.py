@@ -99,7 +99,7 @@ def captured(site: Site, columns: int, rows: int, keys: Sequence[str]) -> str:
 
         def steady() -> str:
             told = tmux.shown()
-            assert "looking …" not in told
+            assert "loading …" not in told
             assert "Enter" not in keys or "Tab next log" in told
             assert "Tab" not in keys or "[app]" not in told
             return told

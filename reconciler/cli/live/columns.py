@@ -1,48 +1,55 @@
-"""Apps in; those that are sought, in order, and the columns of them that a width has room for, out."""
+"""Filter and sort the apps of the live screen, and choose the columns that fit its width."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.cells import cell_len
-
+from reconciler.cli.live.cells import cell_count
 from reconciler.cli.live.facts import Facts
 from reconciler.cli.live.selection import View
 from reconciler.inspection.printable import ago, plain
 from reconciler.planning.states import WORST_FIRST
 
 if TYPE_CHECKING:
+    from reconciler.inspection.status import AppRow
     from reconciler.metrics.rates import Rate
 
 GAP = 2
+_SEVERITY = {state: number for number, state in enumerate(WORST_FIRST)}
 _LEAST_MESSAGE = 32
 _WIDEST_NAME = 28
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """An app's line of the status, what it takes, and the moment it is looked at."""
+    """An app's status and load at wall-clock second `at`; `name` identifies it and is not fit to print."""
 
-    app: Any
+    app: "AppRow"
     rate: "Rate | None"
     at: float
 
     @property
     def name(self) -> str:
-        return str(self.app["name"])
+        return self.app.name
 
     @property
     def state(self) -> str:
-        return str(self.app["state"])
+        return self.app.state
+
+    @property
+    def label(self) -> str:
+        """The name, printable."""
+        return plain(self.app.name)
 
     @property
     def message(self) -> str:
-        return plain(self.app["message"] or "")
+        """The message, printable."""
+        return plain(self.app.message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """`order` is what rows are sorted by, smallest first; None comes last, whichever way round."""
+    """A column. `order` is what rows are sorted by, smallest first; None comes last in either direction."""
 
     name: str
     cell: Callable[[Row], str]
@@ -59,36 +66,36 @@ def _busiest(of: "Callable[[Rate], float]") -> Callable[[Row], float | None]:
 
 
 def _revision(row: Row) -> str:
-    runs, wanted = row.app["revision"], row.app["wanted_revision"]
-    return f"{runs or '-'} → {wanted}" if wanted and wanted != runs else runs or "-"
+    serving, wanted = row.app.revision, row.app.wanted_revision
+    return f"{serving or '-'} → {wanted}" if wanted and wanted != serving else serving or "-"
 
 
-def _waits(row: Row) -> float | None:
-    at = row.app["next_try_at"]
+def _wait_s(row: Row) -> float | None:
+    at = row.app.next_try_at
     return None if not at else max(0.0, at - row.at)
 
 
 def _next_try(row: Row) -> str:
-    wait_s = _waits(row)
+    wait_s = _wait_s(row)
     return "-" if wait_s is None else ago(wait_s)
 
 
 def _since(row: Row) -> str:
-    return ago(row.at - row.app["since"]) if row.app["since"] else "-"
+    return ago(row.at - row.app.since) if row.app.since else "-"
 
 
-def _worst(row: Row) -> int:
-    return WORST_FIRST.index(row.state) if row.state in WORST_FIRST else len(WORST_FIRST)
+def _severity(row: Row) -> int:
+    return _SEVERITY.get(row.state, len(_SEVERITY))
 
 
 COLUMNS = (
-    Column(name="APP", cell=lambda row: row.name, order=lambda row: row.name),
-    Column(name="STATE", cell=lambda row: row.state, order=_worst),
-    Column(name="URL", cell=lambda row: row.app["url"] or "-", order=lambda row: row.app["url"]),
-    Column(name="REVISION", cell=_revision, order=lambda row: row.app["revision"]),
-    Column(name="RUNTIME", cell=lambda row: row.app["runtime"] or "-", order=lambda row: row.app["runtime"]),
+    Column(name="APP", cell=lambda row: row.label, order=lambda row: row.name),
+    Column(name="STATE", cell=lambda row: row.state, order=_severity),
+    Column(name="URL", cell=lambda row: row.app.url or "-", order=lambda row: row.app.url),
+    Column(name="REVISION", cell=_revision, order=lambda row: row.app.revision),
+    Column(name="RUNTIME", cell=lambda row: row.app.runtime or "-", order=lambda row: row.app.runtime),
     Column(
-        name="WORKERS", cell=lambda row: str(row.app["workers"] or "-"), order=lambda row: -row.app["workers"],
+        name="WORKERS", cell=lambda row: str(row.app.workers or "-"), order=lambda row: -row.app.workers,
         right=True,
     ),
     Column(
@@ -104,37 +111,34 @@ COLUMNS = (
         right=True,
     ),
     Column(
-        name="RESTARTS", cell=lambda row: str(row.app["restarts"]), order=lambda row: -row.app["restarts"],
+        name="RESTARTS", cell=lambda row: str(row.app.restarts), order=lambda row: -row.app.restarts,
         right=True,
     ),
-    Column(name="SINCE", cell=_since, order=lambda row: -row.app["since"] if row.app["since"] else None, right=True),
-    Column(name="NEXT TRY", cell=_next_try, order=_waits, right=True),
+    Column(name="SINCE", cell=_since, order=lambda row: -row.app.since if row.app.since else None, right=True),
+    Column(name="NEXT TRY", cell=_next_try, order=_wait_s, right=True),
     Column(name="MESSAGE", cell=lambda row: row.message, order=lambda row: row.message or None),
 )  # fmt: skip
-# What a narrow screen does without, first to last.
+# The columns that a narrow screen leaves out, first to last.
 _SPARE = ("RUNTIME", "REVISION", "SINCE", "WORKERS", "URL", "NEXT TRY", "RESTARTS", "CPU", "MEMORY", "REQ/S", "MESSAGE")
 
 
 def rows_of(facts: Facts, view: View) -> list[Row]:
-    """The apps that are sought, in the order that is chosen."""
-    sought = view.filter.casefold()
-    rows = [
-        Row(app=app, rate=facts.rates.get(app["name"]) if app["pid"] else None, at=facts.at)
-        for app in facts.status["apps"]
-    ]
-    rows = [row for row in rows if sought in f"{row.name}\n{row.state}\n{row.message}".casefold()]
+    """Return the apps that match the filter, in the chosen order."""
+    wanted = view.filter.casefold()
+    rows = [Row(app=app, rate=facts.rates.get(app.name) if app.pid else None, at=facts.at) for app in facts.status.apps]
+    rows = [row for row in rows if wanted in f"{row.name}\n{row.state}\n{row.message}".casefold()]
     column = next(column for column in COLUMNS if column.name == view.sort)
     rows.sort(key=lambda row: row.name)
-    told = [(order, row) for row in rows if (order := column.order(row)) is not None]
-    told.sort(key=lambda pair: pair[0], reverse=view.reverse)
-    return [*(row for _, row in told), *(row for row in rows if column.order(row) is None)]
+    ordered = [(order, row) for row in rows if (order := column.order(row)) is not None]
+    ordered.sort(key=lambda pair: pair[0], reverse=view.reverse)
+    return [*(row for _, row in ordered), *(row for row in rows if column.order(row) is None)]
 
 
 def fitting(rows: Sequence[Row], width: int, sort: str) -> list[tuple[Column, int]]:
-    """The columns for which there is room, each with its width; the last one gets what is left."""
+    """Return the columns that fit, each with its width; the last one gets what is left."""
     columns = list(COLUMNS)
     widths = {
-        c.name: max([len(c.name) + 2 * (c.name == sort), *(cell_len(plain(c.cell(row))) for row in rows)])
+        c.name: max([len(c.name) + 2 * (c.name == sort), *(cell_count(plain(c.cell(row))) for row in rows)])
         for c in columns
     }
     widths["APP"] = min(widths["APP"], max(_WIDEST_NAME, width // 4))

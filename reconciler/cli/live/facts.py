@@ -1,16 +1,17 @@
-"""What is known of a host at one moment, for a screen: every app with what it takes, and more of one of them."""
+"""Hold what the live screen shows at one moment: every app with its load, and the details of one of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from reconciler.inspection.status import HostStatus
     from reconciler.metrics.rates import Rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """One app's `events`, oldest first, its log's last lines and what is pending: `plan`, None until it is known."""
+    """The details of one app: its `events`, oldest first, the end of a log, and its `plan`, None until it is known."""
 
     name: str
     log: str
@@ -21,9 +22,9 @@ class Details:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """`status` is what `status --json` prints, `at` wall-clock seconds, `trouble` why it could not be read anew."""
+    """The host's status at wall-clock second `at`; `failure` says why it could not be read again since."""
 
-    status: Mapping[str, Any]
+    status: "HostStatus"
     at: float
     rates: "Mapping[str, Rate]" = field(default_factory=dict)
-    trouble: str = ""
+    failure: str = ""

@@ -1,4 +1,4 @@
-"""Bytes that a terminal sends in, names of keys out."""
+"""Decode the bytes a terminal sends into the names of keys."""
 
 import re
 from collections.abc import Mapping
@@ -9,31 +9,31 @@ _NAMED: Mapping[str, str] = {
     "\r": "enter", "\n": "enter", "\t": "tab", "\x7f": "backspace", "\x08": "backspace", "\x1b": "esc",
     "\x03": "ctrl-c", "\x15": "ctrl-u",
 }  # fmt: skip
-# ECMA-48: what begins with ESC [ ends with a letter or ~; with ESC O one letter follows.
+# ECMA-48: a sequence that begins with ESC [ ends with a letter or ~; ESC O is followed by one letter.
 _KEY = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO[A-Za-z]|[^\x1b]|\x1b(?![\[O])")
 _BEGUN = re.compile(r"\x1b(\[[0-?]*[ -/]*|O)?\Z")
 
 
 class Keys:
-    """Collects what was typed; a key that needs several bytes may come in pieces."""
+    """Decode typed bytes; a key that takes several bytes may arrive in pieces."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     @property
     def waiting(self) -> bool:
-        """True while what came last is the beginning of a key, or Esc alone."""
+        """True while the last bytes are the beginning of a key, or Esc alone."""
         return bool(self._rest)
 
-    def typed(self, sent: bytes) -> list[str]:
-        """The keys that are whole now. A key without a name is its character, or nothing when it has none."""
+    def feed(self, sent: bytes) -> list[str]:
+        """Return the keys that are complete, each by its name or as its character; keys with neither are dropped."""
         text, self._rest = _split(self._rest + sent)
         if begun := _BEGUN.search(text):
             text, self._rest = text[: begun.start()], begun[0].encode() + self._rest
         return _named(text)
 
-    def over(self) -> list[str]:
-        """Nothing follows: what was begun is as whole as it gets."""
+    def flush(self) -> list[str]:
+        """Return what the last bytes stand for if no more follow."""
         rest, self._rest = self._rest, b""
         return ["esc"] if rest == b"\x1b" else []
 
@@ -44,11 +44,11 @@ def _named(text: str) -> list[str]:
 
 
 def _split(sent: bytes) -> tuple[str, bytes]:
-    """The text, and a character's first bytes that the rest of has not come of yet."""
-    for kept in range(min(3, len(sent)) + 1):
-        whole, rest = sent[: len(sent) - kept], sent[len(sent) - kept :]
+    """Return the text, and the first bytes of a character that is still incomplete."""
+    for incomplete in range(min(3, len(sent)) + 1):
+        complete, rest = sent[: len(sent) - incomplete], sent[len(sent) - incomplete :]
         try:
-            return whole.decode(), rest
+            return complete.decode(), rest
         except UnicodeDecodeError:
             continue
     return sent.decode("utf-8", "ignore"), b""

@@ -1,12 +1,17 @@
-"""A line of a screen: pieces of text, each with a style by name; fitted to a width, painted where colour is wanted."""
+"""Build the lines of a screen: pieces of text, each with a style by name, fitted to a width.
+
+Every text is made printable before it is measured, so nothing an app, a manifest or a file name says reaches the
+terminal as a control sequence.
+"""
 
 from collections.abc import Sequence
 from typing import TypeAlias
 
 import click
-from rich.cells import cell_len, chop_cells, set_cell_size
 
+from reconciler.cli.live.cells import cell_count, chopped, clipped
 from reconciler.cli.table import STATE_COLOURS, coloured
+from reconciler.inspection.printable import plain
 
 Line: TypeAlias = "list[tuple[str, str]]"
 
@@ -15,49 +20,59 @@ _STYLES: dict[str, dict[str, object]] = {
     "bold": {"bold": True},
     "dim": {"dim": True},
     "bad": {"fg": "red"},
-    "chosen": {"reverse": True},
+    "selected": {"reverse": True},
 }
 
 
 def text_of(line: Line) -> str:
-    """What it says."""
+    """Return the text without its styles."""
     return "".join(text for text, _ in line)
 
 
 def fitted(line: Line, width: int) -> Line:
-    """The line without what is beyond the width."""
-    found: Line = []
-    for text, style in line:
-        if cell_len(text) > width:
-            return [*found, (set_cell_size(text, width), style)]
-        found.append((text, style))
-        width -= cell_len(text)
-    return found
+    """Return the line as it may be drawn: printable, and cut at the width."""
+    drawn: Line = []
+    for raw, style in line:
+        text = clipped(plain(raw), width)
+        if text:
+            drawn.append((text, style))
+        width -= cell_count(text)
+    return drawn
 
 
-def said(text: str, width: int, style: str = "", *, most: int, indent: int = 0) -> list[Line]:
-    """A text as lines, broken between words where that can be; an ellipsis ends it where there are more than `most`."""
+def cell(text: str, width: int, *, right: bool = False) -> str:
+    """Return the text, printable and in exactly `width` cells, with an ellipsis where it was cut."""
+    text = plain(text)
+    missing = width - cell_count(text)
+    if missing < 0:
+        text = clipped(text, width - 1) + "…" if width > 0 else ""
+        missing = width - cell_count(text)
+    return " " * missing + text if right else text + " " * missing
+
+
+def paragraph(text: str, width: int, style: str = "", *, most: int, indent: int = 0) -> list[Line]:
+    """Wrap the text between words where possible; an ellipsis ends it where it takes more than `most` lines."""
     room = max(1, width - indent)
     lines: list[str] = []
-    for word in text.split():
-        if lines and cell_len(lines[-1]) + 1 + cell_len(word) <= room:
+    for word in plain(text).split():
+        if lines and cell_count(lines[-1]) + 1 + cell_count(word) <= room:
             lines[-1] += " " + word
         else:
-            lines += chop_cells(word, room)
+            lines += chopped(word, room)
     if len(lines) > most:
-        lines = [*lines[: most - 1], set_cell_size(lines[most - 1], min(cell_len(lines[most - 1]), room - 1)) + "…"]
+        lines = [*lines[: most - 1], clipped(lines[most - 1], room - 1) + "…"]
     return [[(" " * indent + line, style)] for line in lines]
 
 
+def block(title: str, texts: Sequence[str], width: int) -> list[Line]:
+    """Return a title and lines below it, each cut at the width."""
+    return [[(title, "bold")], *(fitted([("  " + text, "")], width) for text in texts)]
+
+
 def painted(line: Line) -> str:
-    """The line as it is sent to a terminal."""
+    """Return the line as it is sent to a terminal."""
     return "".join(_painted(text, style) for text, style in line)
 
 
 def _painted(text: str, style: str) -> str:
     return click.style(text, **_STYLES[style]) if style in _STYLES and coloured() else text  # type: ignore[arg-type]
-
-
-def block(title: str, texts: Sequence[str], width: int) -> list[Line]:
-    """A title and lines below it, each cut to the width."""
-    return [[(title, "bold")], *(fitted([("  " + text, "")], width) for text in texts)]

@@ -1,4 +1,4 @@
-"""What is about to be done about an app and why, asked of the daemon's API: only it knows its own settings."""
+"""Ask the daemon's API for the plan of an app: only the daemon knows its own settings."""
 
 import http.client
 import json
@@ -10,38 +10,38 @@ from urllib.parse import quote
 
 from reconciler.linux.unix_sockets import reachable
 
-_PATIENCE_S = 25.0
-NO_DAEMON = "no daemon runs, so nothing is done; 'reconciler plan' says what one would do"
+_TIMEOUT_S = 25.0
+NO_DAEMON = "no daemon is running; 'reconciler plan' shows what one would do"
 
 
-def pending(api: Path, app: str) -> Sequence[str]:
-    """The actions with their causes, in an operator's words; none when there is nothing to do. Blocks."""
+def plan_of(api: Path, app: str) -> Sequence[str]:
+    """Return the app's actions with their causes, none when there is nothing to do. Blocks."""
     try:
-        return list(_told(_answer(api, f"/api/v1/plan/{quote(app, safe='')}"), app))
+        return list(_lines(_answer(api, f"/api/v1/plan/{quote(app, safe='')}"), app))
     except FileNotFoundError:
         return [NO_DAEMON]
     except (OSError, ValueError, http.client.HTTPException) as error:
-        return [f"cannot be found out: {error}; 'reconciler plan' says it, too"]
+        return [f"cannot get the plan from the daemon: {error}; try 'reconciler plan'"]
 
 
 def _answer(api: Path, path: str) -> Any:
-    connection = http.client.HTTPConnection("localhost", timeout=_PATIENCE_S)
+    connection = http.client.HTTPConnection("localhost", timeout=_TIMEOUT_S)
     try:
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.sock.settimeout(_PATIENCE_S)
+        connection.sock.settimeout(_TIMEOUT_S)
         with reachable(api) as short:
             connection.sock.connect(short)
         connection.request("GET", path)
-        answer = connection.getresponse()
-        told = json.loads(answer.read())
-        if answer.status != http.HTTPStatus.OK:
-            raise ValueError(told.get("detail", f"the API answered {answer.status}"))
-        return told
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        if response.status != http.HTTPStatus.OK:
+            raise ValueError(answer.get("detail", f"the API answered {response.status}"))
+        return answer
     finally:
         connection.close()
 
 
-def _told(plan: Any, app: str) -> Iterator[str]:
+def _lines(plan: Any, app: str) -> Iterator[str]:
     for each in plan["apps"]:
         if each["name"] != app:
             continue
@@ -49,4 +49,4 @@ def _told(plan: Any, app: str) -> Iterator[str]:
         if each["error"]:
             yield each["error"]
         elif each["wait_seconds"] is not None:
-            yield "start again, when the delay before the next try is over"
+            yield "start again after the back-off delay"

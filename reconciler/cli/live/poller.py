@@ -1,106 +1,108 @@
-"""Looks at the host beside the screen, so that keys are obeyed while a look takes its time.
+"""Poll the host beside the screen, so that keys respond while a poll takes its time.
 
-A look reads the state directory and the process table, whether a daemon runs or not. The next one waits ten times as
-long as the last one took, so that watching never takes more than a tenth of a core, be there a thousand apps.
+A poll reads the state directory and the process table, whether a daemon is running or not. The next one waits ten
+times as long as the last one took, so that polling takes at most a tenth of a core, even with a thousand apps.
 """
 
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from reconciler.cli.live.facts import Details, Facts
-from reconciler.cli.live.plan_client import NO_DAEMON, pending
+from reconciler.cli.live.plan_client import NO_DAEMON, plan_of
 from reconciler.cli.options import open_snapshot, reading
+from reconciler.inspection.log_files import tail
+from reconciler.inspection.status import status
 from reconciler.metrics.rates import HostRates
 from reconciler.planning.subject import Subject
-from reconciler.serving.logs import tail
 from reconciler.state.journal import Event, Journal
 from reconciler.state.records import open_database
 
 if TYPE_CHECKING:
+    from reconciler.inspection.status import AppRow
     from reconciler.state.paths import StatePaths
 
 _EVERY_S = 1.0
 _SHARE = 10
 _PLAN_EVERY_S = 10.0
-_PLAN_AGAIN_S = 3.0  # of an app whose state changes
+_PLAN_AGAIN_S = 3.0  # of an app whose state has changed
 _EVENTS = 40
 _LINES = 200
 
 
-class Looking:
-    """What was seen last, of one app or of all. `seen` is called from another thread when there is more to see.
+class Poller:
+    """The latest facts of one app or of all. `on_update` is called from another thread when there are newer ones.
 
-    `failure` is what ended the looking, to be raised where it is seen.
+    `failure` is the exception that ended polling, for the screen's own thread to raise.
     """
 
-    def __init__(self, paths: "StatePaths", only: str | None, seen: Callable[[], None]) -> None:
+    def __init__(self, paths: "StatePaths", only: str | None, on_update: Callable[[], None]) -> None:
         self.facts: Facts | None = None
         self.details: Details | None = None
         self.failure: Exception | None = None
         self._paths = paths
         self._only = only
-        self._seen = seen
+        self._on_update = on_update
         self._rates = HostRates(paths)
-        self._subject: tuple[str, str] | None = None
-        self._asked = threading.Event()
-        self._planned: dict[str, Sequence[str]] = {}
+        self._selected: tuple[str, str] | None = None
+        self._due = threading.Event()
+        self._plans: dict[str, Sequence[str]] = {}
         self._plan_of = ""
-        self._plan_wanted = threading.Event()
+        self._plan_due = threading.Event()
 
-    def begin(self) -> None:
-        """Look until the program ends."""
-        for endless in (self._look_on, self._plan_on):
-            threading.Thread(target=self._telling, args=(endless,), daemon=True).start()
+    def start(self) -> None:
+        """Poll until the program ends."""
+        for endless in (self._poll, self._poll_plans):
+            threading.Thread(target=self._guarded, args=(endless,), daemon=True).start()
 
-    def ask(self, subject: tuple[str, str] | None) -> None:
-        """Look up the details of this app and its log too; None: of none."""
-        if subject != self._subject:
-            self._subject = subject
-            self._asked.set()
+    def select(self, selected: tuple[str, str] | None) -> None:
+        """Also poll the details of this app, with this log; None for no details."""
+        if selected != self._selected:
+            self._selected = selected
+            self._due.set()
 
-    def _telling(self, endless: Callable[[], None]) -> None:
+    def _guarded(self, endless: Callable[[], None]) -> None:
         try:
             endless()
         except Exception as error:  # noqa: BLE001  it is raised again on the screen's own thread
             self.failure = error
-            self._seen()
+            self._on_update()
 
-    def _look_on(self) -> None:
-        due = 0.0
+    def _poll(self) -> None:
+        next_at = 0.0
         while True:
             began = time.monotonic()
-            if began >= due:
-                self.facts = self._look()
-                due = time.monotonic() + max(_EVERY_S, _SHARE * (time.monotonic() - began))
-            self.details = self._detailed(self._subject)
-            self._seen()
-            self._asked.wait(max(0.0, due - time.monotonic()))
-            self._asked.clear()
+            if began >= next_at:
+                self.facts = self._read_facts()
+                next_at = time.monotonic() + max(_EVERY_S, _SHARE * (time.monotonic() - began))
+            self.details = self._read_details(self._selected)
+            self._on_update()
+            self._due.wait(max(0.0, next_at - time.monotonic()))
+            self._due.clear()
 
-    def _look(self) -> Facts | None:
+    def _read_facts(self) -> Facts | None:
         at = time.time()  # noqa: TID251  shown to people, never relied upon
         try:
             with open_snapshot(self._paths) as snapshot:
-                status = snapshot.status(self._only)
+                found = status(snapshot, self._only)
             with reading(self._paths):
-                return Facts(status=status, at=at, rates=self._rates.look())
+                return Facts(status=found, at=at, rates=self._rates.look())
         except (click.ClickException, OSError) as error:
-            trouble = error.message if isinstance(error, click.ClickException) else str(error)
-            known = self.facts
-            return None if known is None else replace(known, trouble=f"what is shown is of before: {trouble}")
+            reason = error.message if isinstance(error, click.ClickException) else str(error)
+            last = self.facts
+            return None if last is None else replace(last, failure=f"not up to date: {reason}")
 
-    def _detailed(self, subject: tuple[str, str] | None) -> Details | None:
-        if subject is None:
+    def _read_details(self, selected: tuple[str, str] | None) -> Details | None:
+        if selected is None:
             return None
-        name, log = subject
+        name, log = selected
         self._plan_of = name
-        self._plan_wanted.set()
+        self._plan_due.set()
         events: Sequence[str] = ()
         with (
             contextlib.suppress(click.ClickException),
@@ -108,40 +110,41 @@ class Looking:
             contextlib.closing(open_database(self._paths.database, read_only=True)) as database,
         ):
             events = [_line(event) for event in Journal(database).newest(Subject("app", name), _EVENTS)]
-        lines = tail(self._paths.log(name, log), _LINES) if _is_name(name) else []
-        return Details(name=name, log=log, events=events, lines=lines, plan=self._planned.get(name))
+        lines: Sequence[str] = ()
+        with contextlib.suppress(OSError):
+            lines = tail(self._paths.log(name, log), _LINES) if _is_file_name(name) else ()
+        return Details(name=name, log=log, events=events, lines=lines, plan=self._plans.get(name))
 
-    def _plan_on(self) -> None:
-        """Plans are asked for beside all that, and seldom: one may take seconds."""
-        asked_at: dict[str, tuple[float, object]] = {}
+    def _poll_plans(self) -> None:
+        """Plans come from the daemon, in a thread of their own and less often: one may take seconds."""
+        requested: dict[str, tuple[float, object]] = {}
         while True:
-            self._plan_wanted.wait()
-            self._plan_wanted.clear()
+            self._plan_due.wait()
+            self._plan_due.clear()
             name, now = self._plan_of, time.monotonic()
-            at, known = asked_at.get(name, (float("-inf"), None))
-            stands = self._stands(name)
-            if now - at < (_PLAN_AGAIN_S if stands != known else _PLAN_EVERY_S):
+            at, state_then = requested.get(name, (float("-inf"), None))
+            state = self._state_of(name)
+            if now - at < (_PLAN_AGAIN_S if state != state_then else _PLAN_EVERY_S):
                 continue
-            asked_at[name] = (now, stands)
-            runs = self.facts is not None and self.facts.status["daemon"]["running"]
-            self._planned[name] = pending(self._paths.api, name) if runs else [NO_DAEMON]
-            self._asked.set()
+            requested[name] = (now, state)
+            is_running = self.facts is not None and self.facts.status.daemon is not None
+            self._plans[name] = plan_of(self._paths.api, name) if is_running else [NO_DAEMON]
+            self._due.set()
 
-    def _stands(self, name: str) -> object:
-        """What of an app makes for another plan when it changes."""
+    def _state_of(self, name: str) -> object:
+        """Return what calls for another plan when it changes."""
         if self.facts is None:
             return None
-        runs = self.facts.status["daemon"]["running"]
-        row: Mapping[str, object] = next((app for app in self.facts.status["apps"] if app["name"] == name), {})
-        return runs, row.get("state"), row.get("revision"), row.get("wanted_revision")
+        row: AppRow | None = next((app for app in self.facts.status.apps if app.name == name), None)
+        return self.facts.status.daemon, None if row is None else (row.state, row.revision, row.wanted_revision)
 
 
 def _line(event: Event) -> str:
-    """An event of an app that is named above it."""
+    """Return an event in one line, without the app's name, which stands above it."""
     at = time.strftime("%m-%d %H:%M:%S", time.localtime(event.at))
     return f"{at}  {event.kind:<9} {event.text}{f' ({event.cause})' if event.cause else ''}"
 
 
-def _is_name(name: str) -> bool:
-    """True for what may be a folder's name; a refused file's stem may be anything."""
+def _is_file_name(name: str) -> bool:
+    """Return whether the name may be a folder's: an app that is refused is named after its manifest's file."""
     return "/" not in name and name not in {"", ".", ".."}

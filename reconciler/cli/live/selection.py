@@ -1,4 +1,4 @@
-"""What a person has chosen to see, and a key in; what is chosen then out. Nothing else decides what a key does."""
+"""Decide what each key does: a view and a key give the next view."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,21 +9,21 @@ SORTS = ("STATE", "APP", "REQ/S", "CPU", "MEMORY", "WORKERS", "RESTARTS", "NEXT 
 # For the help on the screen and for the documentation.
 KEYS: Sequence[tuple[str, str]] = (
     ("↑ ↓ or k j", "select an app"),
-    ("PgUp PgDn Home End", "the same, in larger steps"),
-    ("Enter or d", "details of the selected app, and away again"),
-    ("Tab", "in the details, the next log: app, access, staging"),
+    ("PgUp PgDn Home End", "select, in larger steps"),
+    ("Enter or d", "open or close the details of the selected app"),
+    ("Tab", "in the details, show the next log: app, access, staging"),
     ("s", "sort by the next column"),
-    ("r", "sort the other way round"),
-    ("/", "show only apps with this in name, state or message; Enter keeps it, Esc drops it"),
-    ("?", "the keys, and away again"),
+    ("r", "reverse the order"),
+    ("/", "filter by name, state or message; Esc clears the filter"),
+    ("?", "show or hide the keys"),
     ("q or Ctrl-C", "quit"),
-    ("Esc", "close what is open, drop the filter; else quit"),
+    ("Esc", "close the details, clear the filter, or quit"),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """`selected` is an app's name, None for the first; `typing` is True while the filter is being written."""
+    """What the user has chosen: `selected` is an app's name, None for the first; `typing` while editing the filter."""
 
     selected: str | None = None
     sort: str = SORTS[0]
@@ -37,25 +37,25 @@ class View:
 
 
 def pressed(view: View, key: str, names: Sequence[str], page: int) -> View:
-    """What is chosen after a key; `names` are the apps as they are shown, `page` is how many at once."""
+    """Return the view after a key; `names` are the apps in the order shown, `page` is how many fit on the screen."""
     if key == "ctrl-c":
         return replace(view, done=True)
     if view.typing:
-        return _written(view, key, names)
+        return _typed(view, key, names)
     if view.help:
         return replace(view, help=False, done=key == "q")
     if key in _STEPS:
         return _moved(view, names, _STEPS[key](page))
-    made = _CHANGES.get(key)
-    return view if made is None else made(view)
+    change = _CHANGES.get(key)
+    return view if change is None else change(view)
 
 
-def place(view: View, names: Sequence[str]) -> int:
-    """Where the selected app is among those that are shown; the first while it is not there."""
+def index_of(view: View, names: Sequence[str]) -> int:
+    """Return the index of the selected app among those shown, 0 if it is not one of them."""
     return names.index(view.selected) if view.selected in names else 0
 
 
-def _written(view: View, key: str, names: Sequence[str]) -> View:
+def _typed(view: View, key: str, names: Sequence[str]) -> View:
     match key:
         case "esc":
             return replace(view, typing=False, filter="")
@@ -75,7 +75,7 @@ def _written(view: View, key: str, names: Sequence[str]) -> View:
 def _moved(view: View, names: Sequence[str], by: int) -> View:
     if not names:
         return view
-    return replace(view, selected=names[min(max(place(view, names) + by, 0), len(names) - 1)])
+    return replace(view, selected=names[min(max(index_of(view, names) + by, 0), len(names) - 1)])
 
 
 def _escaped(view: View) -> View:
@@ -88,7 +88,7 @@ def _next(all_of: Sequence[str], one: str) -> str:
     return all_of[(all_of.index(one) + 1) % len(all_of)]
 
 
-def _detailed(view: View) -> View:
+def _toggle_details(view: View) -> View:
     return replace(view, details=not view.details)
 
 
@@ -98,8 +98,8 @@ _STEPS: Mapping[str, Callable[[int], int]] = {
     "page down": lambda page: page, "home": lambda _: -_FAR, "end": lambda _: _FAR,
 }  # fmt: skip
 _CHANGES: Mapping[str, Callable[[View], View]] = {
-    "enter": _detailed,
-    "d": _detailed,
+    "enter": _toggle_details,
+    "d": _toggle_details,
     "tab": lambda view: replace(view, log=_next(LOGS, view.log)) if view.details else view,
     "s": lambda view: replace(view, sort=_next(SORTS, view.sort), reverse=False),
     "r": lambda view: replace(view, reverse=not view.reverse),

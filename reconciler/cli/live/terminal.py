@@ -1,6 +1,6 @@
-"""A whole screen of a terminal, drawn anew again and again without a flicker, and given back as it was found.
+"""Draw on the whole screen of a terminal without flicker, and read its keys.
 
-However the program ends or is suspended (Ctrl-C, Ctrl-Z, SIGTERM, SIGHUP, an error), the terminal is itself again.
+However the program ends or is suspended (Ctrl-C, Ctrl-Z, SIGTERM, SIGHUP, an error), the terminal is restored.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from typing import Any, Self
 from reconciler.cli.live.keys import Keys
 from reconciler.cli.table import cut
 
-# The other screen, no wrapping at the right edge, no cursor; and back.
+# The alternate screen; no wrapping at the right edge and no cursor; and back.
 _ENTER, _MODES, _LEAVE = "\x1b[?1049h", "\x1b[?7l\x1b[?25l", "\x1b[?25h\x1b[?7h\x1b[?1049l"
 _REST_OF_SCREEN = "\x1b[J"
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -28,19 +28,19 @@ _LEAVING = frozenset({"q", "esc", "ctrl-c"})
 
 
 class Terminal:
-    """The terminal on standard output, its keys from standard input; nothing is taken before it is entered."""
+    """The terminal on standard output, with keys from standard input; a context manager that restores it."""
 
     def __init__(self) -> None:
         self._keys = Keys()
         self._shown: list[str] = []
         self._input = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None
-        self._found: list[Any] = []
-        self._handlers: dict[signal.Signals, Any] = {}
+        self._modes_before: list[Any] = []
+        self._handlers_before: dict[signal.Signals, Any] = {}
         self._reading = self._writing = self._woken_before = -1
 
     def __enter__(self) -> Self:
         self._reading, self._writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._handlers = {number: signal.signal(number, _noted) for number in _WATCHED}
+        self._handlers_before = {number: signal.signal(number, _noted) for number in _WATCHED}
         self._woken_before = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         self._show()
         return self
@@ -50,7 +50,7 @@ class Terminal:
     ) -> None:
         self._hide()
         signal.set_wakeup_fd(self._woken_before)
-        for number, handler in self._handlers.items():
+        for number, handler in self._handlers_before.items():
             signal.signal(number, handler)
         writing, self._writing = self._writing, -1
         os.close(self._reading)
@@ -58,7 +58,7 @@ class Terminal:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and rows."""
+        """The size in columns and rows."""
         try:
             size = os.get_terminal_size(sys.stdout.fileno())
         except OSError:
@@ -66,23 +66,23 @@ class Terminal:
         return size.columns or 80, size.lines or 24
 
     def draw(self, lines: Sequence[str]) -> None:
-        """Show these lines, which must fit; only what is new is sent."""
+        """Show these lines, which must fit; only lines that changed are sent."""
         if len(lines) < len(self._shown):
             self._shown = []
-        fresh = [
+        changed = [
             f"\x1b[{number + 1};1H\x1b[2K{line}"
             for number, line in enumerate(lines)
             if number >= len(self._shown) or self._shown[number] != line
         ]
         if len(self._shown) != len(lines) < self.size[1]:
-            fresh.append(f"\x1b[{len(lines) + 1};1H{_REST_OF_SCREEN}")
+            changed.append(f"\x1b[{len(lines) + 1};1H{_REST_OF_SCREEN}")
         self._shown = list(lines)
-        _write("".join(fresh))
+        _write("".join(changed))
 
     def wait(self, seconds: float) -> list[str]:
-        """The keys that were pressed, as soon as there are any; none when the time is over, or it is to be redrawn.
+        """Return the keys pressed as soon as there are any; none on a timeout or when the screen must be redrawn.
 
-        Raises SystemExit for a signal that ends the program.
+        Raises SystemExit on a signal that ends the program.
         """
         sources = [self._reading] if self._input is None else [self._reading, self._input]
         ready = select.select(sources, [], [], max(0.0, seconds))[0]
@@ -93,17 +93,17 @@ class Terminal:
         return []
 
     def wake(self) -> None:
-        """End the waiting, from whatever thread."""
-        with contextlib.suppress(OSError):  # full, so it wakes anyway; or closed, so nobody waits
+        """End `wait`, from any thread."""
+        with contextlib.suppress(OSError):  # full, so it wakes anyway; or closed, so nothing waits
             os.write(self._writing, b"\0")
 
     def _typed(self, source: int) -> list[str]:
-        keys = self._keys.typed(_read(source))
+        keys = self._keys.feed(_read(source))
         while self._keys.waiting:
             if select.select([source], [], [], _ESC_ALONE_S)[0]:
-                keys += self._keys.typed(_read(source))
+                keys += self._keys.feed(_read(source))
             else:
-                keys += self._keys.over()
+                keys += self._keys.flush()
                 break
         return keys
 
@@ -121,7 +121,7 @@ class Terminal:
         return ["ctrl-c"] if signal.SIGINT in numbers else []
 
     def _suspend(self) -> None:
-        """Stop as any program does, and be back when told to go on."""
+        """Stop as any program does, and return after SIGCONT."""
         self._hide()
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
@@ -130,14 +130,14 @@ class Terminal:
 
     def _show(self) -> None:
         if self._input is not None:
-            self._found = termios.tcgetattr(self._input)
+            self._modes_before = termios.tcgetattr(self._input)
         _write(_ENTER)
         self._set_modes()
 
     def _set_modes(self) -> None:
-        """Keys come at once and unseen; those that send signals still do."""
+        """Receive keys at once and without echo; those that send signals still do."""
         if self._input is not None:
-            modes = copy.deepcopy(self._found)
+            modes = copy.deepcopy(self._modes_before)
             modes[3] &= ~(termios.ICANON | termios.ECHO)
             modes[6][termios.VMIN], modes[6][termios.VTIME] = 1, 0
             termios.tcsetattr(self._input, termios.TCSADRAIN, modes)
@@ -145,24 +145,24 @@ class Terminal:
         _write(_MODES)
 
     def _hide(self) -> None:
-        with contextlib.suppress(OSError, termios.error):  # a terminal that is gone needs nothing
+        with contextlib.suppress(OSError, termios.error):  # the terminal was closed
             if self._input is not None:
-                termios.tcsetattr(self._input, termios.TCSAFLUSH, self._found)
+                termios.tcsetattr(self._input, termios.TCSAFLUSH, self._modes_before)
             _write(_LEAVE)
 
 
 def live(draw: Callable[[int], list[str]], refresh_s: float) -> None:
-    """Redraw every so often, and at once when the window changes its size, until q, Esc or Ctrl-C.
+    """Redraw every `refresh_s` and whenever the window is resized, until q, Esc or Ctrl-C.
 
-    `draw` is given the columns there are.
+    `draw` gets the number of columns.
     """
     with Terminal() as terminal:
         while True:
             columns, rows = terminal.size
-            told = draw(columns)
-            if len(told) > rows:
-                told = [*told[: rows - 1], cut(f"… and {len(told) - rows + 1} more lines", columns)]
-            terminal.draw(told)
+            lines = draw(columns)
+            if len(lines) > rows:
+                lines = [*lines[: rows - 1], cut(f"… and {len(lines) - rows + 1} more lines", columns)]
+            terminal.draw(lines)
             until = time.monotonic() + refresh_s
             while time.monotonic() < until and terminal.size == (columns, rows):
                 if _LEAVING.intersection(terminal.wait(until - time.monotonic())):
@@ -170,14 +170,14 @@ def live(draw: Callable[[int], list[str]], refresh_s: float) -> None:
 
 
 def _noted(number: int, frame: FrameType | None) -> None:
-    """A signal wakes whoever waits; nothing is done in the middle of something."""
+    """Do nothing: the signal's number arrives through the wake-up descriptor."""
 
 
 def _read(source: int) -> bytes:
     with contextlib.suppress(OSError):
         if sent := os.read(source, 1024):
             return sent
-    raise SystemExit(128 + signal.SIGHUP)  # the terminal is gone
+    raise SystemExit(128 + signal.SIGHUP)  # the terminal was closed
 
 
 def _write(text: str) -> None:

@@ -6,7 +6,7 @@ from enum import Enum, auto
 from reconciler.planning.apps.failures import crash_delay_s, has_failed
 from reconciler.planning.apps.listening import answer_at, dormant
 from reconciler.planning.apps.observed import Failure, Instance, Observed
-from reconciler.planning.apps.revisions import best_instance, fallback, rolled_back
+from reconciler.planning.apps.revisions import best_instance, desired_revision, fallback, rolled_back
 from reconciler.planning.desired import App
 
 READ_AGAIN_S = 30.0
@@ -39,7 +39,7 @@ class Assessment:
         self.observed = observed
         self.now = now
         self.source = observed.source
-        self.desired = observed.inputs.revision(app, observed.source.content)
+        self.desired = desired_revision(app, observed)
         self.target = rolled_back(app, observed) or self.desired
         self.failure = observed.failure_of(self.target.id, app.workers)
         # Without all its inputs the target is unknown: what seems to be the target may be what served last.

@@ -7,6 +7,13 @@ from reconciler.planning.apps.observed import ExternalInputs, Instance, Observed
 from reconciler.planning.desired import App, Revision
 
 
+def desired_revision(app: App, observed: Observed) -> Revision:
+    """Return the revision that the manifest describes: the known good one if that is equal, as its id is known."""
+    assert observed.source is not None
+    desired = observed.inputs.revision(app, observed.source.content)
+    return next((known_good for known_good in observed.known_good if known_good == desired), desired)
+
+
 def rolled_back(app: App, observed: Observed) -> Revision | None:
     """Return the revision that an operator rolled back to, None once the desired revision has changed since."""
     override = observed.override

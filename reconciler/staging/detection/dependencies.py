@@ -1,7 +1,7 @@
-"""An app's code in, the one file that says what it depends on, and everything that has a say in it, out.
+"""Find the one file that lists an app's dependencies, and digest everything that decides about its environment.
 
-What decides about the environment is all in `contents`: two apps whose contents are equal can share one. Code of the
-app's own that is to be installed is in it too, so that such an app has a new environment with every edit.
+Two apps whose `contents` are equal can share an environment. Code of the app that is installed is part of them, so such
+an app gets a new environment with every edit.
 """
 
 import hashlib
@@ -13,29 +13,26 @@ from typing import Literal, TypeAlias
 
 from packaging.specifiers import SpecifierSet
 
-from reconciler.staging.detection import lockfiles
-from reconciler.staging.detection.python_version import project_table, pyproject, tool_table
-from reconciler.staging.detection.requirements import digest_of, place_of, requirements, tree_digest
-from reconciler.staging.detection.tables import as_table, listed, table, text
+from reconciler.staging.detection.lockfiles.format import LockFormat
+from reconciler.staging.detection.lockfiles.registry import LOCK_FORMATS
+from reconciler.staging.detection.pyproject import FILE as PYPROJECT
+from reconciler.staging.detection.pyproject import declared_digest, project_table, pyproject, tool_table
+from reconciler.staging.detection.requirements import digest_of, requirements, resolved_path, tree_digest
+from reconciler.staging.detection.tables import as_table, items, table, text
 from reconciler.staging.errors import StagingError
 
-Kind: TypeAlias = Literal["none", "requirements", "uv", "pylock", "poetry", "pipenv", "project", "setup"]
+Kind: TypeAlias = Literal["none", "requirements", "lock", "project", "setup"]
 
-_LOCKS: Mapping[str, Kind] = {
-    "uv.lock": "uv",
-    "pylock.toml": "pylock",
-    "poetry.lock": "poetry",
-    "Pipfile.lock": "pipenv",
-}
-_LOCKED = frozenset(_LOCKS.values())
+_REQUIREMENTS = "requirements.txt"
+_SETUP = "setup.py"
+# What digests are stored under, in environments and bundles.
 _ITSELF = "the project itself"
-_PROJECT = "pyproject.toml"
-_NO_CHOICES = frozenset(("none", "requirements", "setup"))
+_OPTIONS = "the extras and groups"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choices:
-    """What a manifest says about dependencies: a file, None to find it, and what of it beyond the default."""
+class DependencyOptions:
+    """The `dependencies` of a manifest: a file, None to find it, and the extras and groups to install from it."""
 
     file: str | None = None
     extras: tuple[str, ...] = ()
@@ -44,17 +41,19 @@ class Choices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dependencies:
-    """`file` relative to the code, "" for none, and why it is this one; `contents` a digest of each thing that matters.
+    """An app's dependency file and all that decides about its environment.
 
-    `trees` names those of the contents that are code to build, `itself` means that the project is one of them, as it
-    is a package or its dependencies cannot be had without; `hashed` that every requirement must have a hash;
-    `python` is what a lock file was made for.
+    `file` is relative to the code, "" for none; `because` says why it was chosen; `contents` has a digest of each
+    input by its name. `trees` names those of the contents that are code to build, the project itself among them if it
+    is a package or its dependencies are dynamic. `lock` is the format of a lock file, None for any other file, and
+    `python` what the lock was made for. `hashed` says that every requirement must have a hash.
     """
 
     kind: Kind
     file: str
     because: str
     contents: Mapping[str, str]
+    lock: LockFormat | None = None
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     trees: frozenset[str] = frozenset()
@@ -62,71 +61,78 @@ class Dependencies:
     python: SpecifierSet = field(default_factory=SpecifierSet)
 
     @property
-    def locked(self) -> bool:
-        """Whether every version is decided already."""
-        return self.kind in _LOCKED
-
-    @property
     def directory(self) -> str:
-        """Where the file is, relative to the code; "" is its top."""
+        """The directory of the file, relative to the code; "" is its top."""
         return self.file.rpartition("/")[0]
 
     @property
     def itself(self) -> bool:
-        """Whether the project is installed as well."""
+        """True if the project is installed as well."""
         return _ITSELF in self.trees
 
     @property
     def declared(self) -> Mapping[str, str]:
-        """What is asked for, whatever the code to build looks like now."""
+        """The contents without the code to build: they change only when other packages are required."""
         return {name: digest for name, digest in self.contents.items() if name not in self.trees}
 
 
-def dependencies(code: Path, asked: Choices) -> Dependencies:
-    """The dependency file the manifest names, else the one there is; StagingError when that is not exactly one."""
-    file, because = (asked.file, "`dependencies` in the manifest") if asked.file is not None else _only(code)
+def dependencies(code: Path, options: DependencyOptions) -> Dependencies:
+    """Return the dependencies that the manifest names, else those found; raises StagingError if they are ambiguous."""
+    if options.file is not None:
+        file, because = options.file, "`dependencies` in the manifest"
+    else:
+        file, because = _find(code)
     found = _read(code, file, because)
-    if (asked.extras or asked.groups) and found.kind in _NO_CHOICES:
-        raise StagingError(
-            f"cannot choose extras or groups of {file or 'no dependency file'}:"
-            " only uv.lock, pylock.toml, poetry.lock, Pipfile.lock and pyproject.toml have them"
-        )
-    chosen = {"the extras and groups": json.dumps([asked.extras, asked.groups])} if asked.extras or asked.groups else {}
+    _check_options(found, options)
+    chosen = {}
+    if options.extras or options.groups:
+        chosen = {_OPTIONS: json.dumps([options.extras, options.groups])}
     return replace(
         found,
-        extras=asked.extras,
-        groups=asked.groups,
-        contents={**found.contents, **chosen, **_configuration(code / found.directory)},
+        extras=options.extras,
+        groups=options.groups,
+        contents={**found.contents, **chosen, **_uv_configuration(code / found.directory)},
     )
 
 
-def has_own_configuration(code: Path) -> bool:
-    """Whether the code configures uv itself (indexes, constraints)."""
-    return (code / "uv.toml").is_file() or "uv" in table(_PROJECT, pyproject(code), "tool")
+def has_uv_configuration(code: Path) -> bool:
+    """Tell whether the code configures uv (indexes, constraints)."""
+    return (code / "uv.toml").is_file() or "uv" in table(PYPROJECT, pyproject(code), "tool")
 
 
-def _only(code: Path) -> tuple[str, str]:
-    found = [name for name in ("requirements.txt", *_LOCKS) if (code / name).is_file()]
-    if len(found) > 1:
+def _check_options(found: Dependencies, options: DependencyOptions) -> None:
+    if found.lock is not None and options.extras and not found.lock.has_extras:
+        raise StagingError(f"cannot choose extras of {found.file}: it has only groups")
+    if (options.extras or options.groups) and found.lock is None and found.kind != "project":
+        supported = (*LOCK_FORMATS, PYPROJECT)
         raise StagingError(
-            f"cannot choose between {' and '.join(found)}: name one in `dependencies`, or remove the other"
+            f"cannot choose extras or groups of {found.file or 'an app without a dependency file'}:"
+            f" only {', '.join(supported[:-1])} and {supported[-1]} have them"
+        )
+
+
+def _find(code: Path) -> tuple[str, str]:
+    """Return the dependency file of the code, and why it is this one."""
+    found = [name for name in (_REQUIREMENTS, *LOCK_FORMATS) if (code / name).is_file()]
+    if len(found) > 1:
+        rest = "other" if len(found) == 2 else "others"
+        raise StagingError(
+            f"cannot choose between {' and '.join(found)}: name one in `dependencies`, or remove the {rest}"
         )
     if found:
         return found[0], "the only dependency file"
     if project_table(code):
-        return "pyproject.toml", "there is no lock file"
-    _refuse_half(code)
-    if (code / "setup.py").is_file():
-        return "setup.py", "there is nothing else"
+        return PYPROJECT, "there is no lock file"
+    _refuse_missing_lock(code)
+    if (code / _SETUP).is_file():
+        return _SETUP, "the only dependency file"
     return "", "no dependency file was found"
 
 
-def _refuse_half(code: Path) -> None:
-    """A project that another tool keeps, without the lock file that the tool would install from."""
-    if (code / "Pipfile").is_file():
-        raise StagingError("cannot install from Pipfile: there is no Pipfile.lock beside it; run `pipenv lock`")
-    if "poetry" in table(_PROJECT, pyproject(code), "tool"):
-        raise StagingError("cannot install from pyproject.toml: it is Poetry's, without poetry.lock; run `poetry lock`")
+def _refuse_missing_lock(code: Path) -> None:
+    for lock in LOCK_FORMATS.values():
+        if lock.needs_lock(code):
+            raise lock.missing()
 
 
 def _read(code: Path, file: str, because: str) -> Dependencies:
@@ -135,14 +141,15 @@ def _read(code: Path, file: str, because: str) -> Dependencies:
     path = code / file
     if not path.is_file():
         raise StagingError(f"cannot find the dependencies: there is no {file} in the source")
-    if path.name in _LOCKS:
-        return _lock(path, Dependencies(kind=_LOCKS[path.name], file=file, because=because, contents={}))
-    if path.name == "pyproject.toml":
+    lock = LOCK_FORMATS.get(path.name)
+    if lock is not None:
+        return _locked(path, lock, Dependencies(kind="lock", file=file, because=because, contents={}, lock=lock))
+    if path.name == PYPROJECT:
         return _project(path.parent, file, because)
-    if path.name == "setup.py":
-        return _built(Dependencies(kind="setup", file=file, because=because, contents={}), path.parent)
-    if path.name == "Pipfile":
-        _refuse_half(path.parent)
+    if path.name == _SETUP:
+        return _with_project(Dependencies(kind="setup", file=file, because=because, contents={}), path.parent)
+    if path.name in {lock.project for lock in LOCK_FORMATS.values()}:
+        _refuse_missing_lock(path.parent)
     found = requirements(code, file)
     return Dependencies(
         kind="requirements",
@@ -154,8 +161,8 @@ def _read(code: Path, file: str, because: str) -> Dependencies:
     )
 
 
-def _built(found: Dependencies, directory: Path) -> Dependencies:
-    """The same, with the project itself among what is to be built."""
+def _with_project(found: Dependencies, directory: Path) -> Dependencies:
+    """Return the dependencies with the project itself among the code to build."""
     return replace(
         found,
         contents={**found.contents, _ITSELF: tree_digest(directory, found.file)},
@@ -163,83 +170,52 @@ def _built(found: Dependencies, directory: Path) -> Dependencies:
     )
 
 
-def _lock(path: Path, found: Dependencies) -> Dependencies:
-    name, directory = path.name, path.parent
-    lock = lockfiles.read(path)
-    contents = {name: digest_of(path.read_text(encoding="utf-8", errors="replace"))}
-    if found.kind == "pipenv":
-        contents["Pipfile"] = _digest_if_there(directory / "Pipfile")
-    else:
-        contents["pyproject.toml"] = _asked_for(directory)
+def _locked(path: Path, lock: LockFormat, found: Dependencies) -> Dependencies:
+    directory, content = path.parent, lock.read(path)
+    contents = {
+        lock.file: digest_of(path.read_text(encoding="utf-8", errors="replace")),
+        lock.project: lock.project_digest(directory),
+    }
     trees: set[str] = set()
-    for local in lockfiles.paths(name, lock):
-        place = place_of(directory / local, f"{local} of {found.file}")
-        if not place.is_relative_to(directory.resolve()) and not local.startswith("/"):
-            raise StagingError(f"cannot install {local} of {found.file}: it is outside the source")
-        contents[local] = tree_digest(place, f"{local} of {found.file}")
+    for local in lock.paths(content):
+        name = f"{local} of {found.file}"
+        tree = resolved_path(directory / local, name)
+        if not tree.is_relative_to(directory.resolve()) and not local.startswith("/"):
+            raise StagingError(f"cannot install {name}: it is outside the source")
+        contents[local] = tree_digest(tree, name)
         trees.add(local)
-    read = replace(found, contents=contents, trees=frozenset(trees), python=lockfiles.pythons(name, lock))
-    return _built(read, directory) if found.kind == "uv" and _is_package(directory) else read
-
-
-def _is_package(directory: Path) -> bool:
-    """By uv's own rule: a project with a build system is one, unless it says otherwise."""
-    said = pyproject(directory)
-    return bool(tool_table(directory, "uv").get("package", "build-system" in said))
+    read = replace(found, contents=contents, trees=frozenset(trees), python=lock.pythons(content))
+    return _with_project(read, directory) if lock.installs_project(directory) else read
 
 
 def _project(directory: Path, file: str, because: str) -> Dependencies:
     project = project_table(directory)
     if not project:
-        _refuse_half(directory)
+        _refuse_missing_lock(directory)
         raise StagingError(f"cannot install from {file}: it has no [project] table")
-    if "dependencies" in listed(_PROJECT, project, "dynamic"):
-        return _built(Dependencies(kind="project", file=file, because=because, contents={}), directory)
-    contents, trees = {"pyproject.toml": _asked_for(directory)}, set()
-    for package, sources in table(_PROJECT, tool_table(directory, "uv"), "sources").items():
+    if "dependencies" in items(PYPROJECT, project, "dynamic"):
+        return _with_project(Dependencies(kind="project", file=file, because=because, contents={}), directory)
+    contents, trees = {PYPROJECT: declared_digest(directory)}, set()
+    for package, sources in table(PYPROJECT, tool_table(directory, "uv"), "sources").items():
         for each in sources if isinstance(sources, list) else [sources]:
             source = as_table(file, f"tool.uv.sources.{package}", each)
             if "path" in source:
-                path, named = text(file, source, "path"), f"{package} of {file}"
-                contents[path] = tree_digest(place_of(directory / path, named), named)
+                path, name = text(file, source, "path"), f"{package} of {file}"
+                contents[path] = tree_digest(resolved_path(directory / path, name), name)
                 trees.add(path)
             elif source.get("workspace"):
-                raise StagingError(f"cannot install {package} of {file}: a workspace needs its uv.lock; run `uv lock`")
+                raise StagingError(
+                    f"cannot install {package} of {file}: a workspace can only be installed from uv.lock; run `uv lock`"
+                )
     return Dependencies(kind="project", file=file, because=because, contents=contents, trees=frozenset(trees))
 
 
-def _asked_for(directory: Path) -> str:
-    """A digest of the part of pyproject.toml that says what is needed, however the rest is edited."""
-    said = pyproject(directory)
-    project = project_table(directory)
-    names = ("name", "dependencies", "optional-dependencies", "requires-python")
-    poetry = tool_table(directory, "poetry")
-    return digest_of(
-        json.dumps(
-            [
-                {name: project[name] for name in names if name in project},
-                said.get("dependency-groups", {}),
-                {name: poetry[name] for name in ("dependencies", "group", "extras", "source") if name in poetry},
-            ],
-            sort_keys=True,
-            default=str,
-        )
-    )
-
-
-def _configuration(directory: Path) -> dict[str, str]:
-    """What the code says to uv about indexes and sources, which decides about the environment as well."""
+def _uv_configuration(directory: Path) -> dict[str, str]:
+    """Return digests of the indexes and sources that the code configures for uv: they decide what is installed."""
     contents = {}
     own = tool_table(directory, "uv")
     if own:
         contents["tool.uv of pyproject.toml"] = digest_of(json.dumps(own, sort_keys=True, default=str))
     if (directory / "uv.toml").is_file():
-        contents["uv.toml"] = _digest_if_there(directory / "uv.toml")
+        contents["uv.toml"] = hashlib.sha256((directory / "uv.toml").read_bytes()).hexdigest()
     return contents
-
-
-def _digest_if_there(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return "none"

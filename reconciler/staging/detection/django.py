@@ -1,7 +1,7 @@
-"""A Django project's `manage.py` in, the module that serves it or the settings to make one from, out.
+"""Find the module that serves a Django project, or the settings to generate one from, by its `manage.py`.
 
-Modern layout: a package with `wsgi.py` or `asgi.py`, named in `manage.py` through its settings. For the old layout, and
-projects without either, a small module that loads the settings is written beside `manage.py` in the code's copy.
+In the modern layout a package has `wsgi.py` or `asgi.py`, and `manage.py` names it through its settings. For the old
+layout, and projects without either, a small module that loads the settings is written beside the copy of `manage.py`.
 """
 
 import re
@@ -19,19 +19,19 @@ _SETTINGS = re.compile(r"""DJANGO_SETTINGS_MODULE["']\s*(?:,|\]\s*=)\s*["']([\w.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """The module that serves the project, where there is one; else the settings module, where that is known."""
+    """The module that serves the project, if there is one, and its settings module, if that is known."""
 
     module: str | None
     settings: str | None
 
 
 def is_project(manage: Path) -> bool:
-    """Whether this `manage.py` is Django's."""
+    """Tell whether a `manage.py` is Django's."""
     return "django" in manage.read_text(encoding="utf-8", errors="replace")
 
 
 def project(manage: Path) -> Project:
-    """What `manage.py` and the directory it is in say; StagingError when they leave a choice."""
+    """Return the project of a `manage.py`; raises StagingError if several modules could serve it."""
     top = manage.parent
     named = _SETTINGS.search(manage.read_text(encoding="utf-8", errors="replace"))
     settings = named[1] if named else ("settings" if find("settings", top) else None)
@@ -52,7 +52,7 @@ def project(manage: Path) -> Project:
 
 
 def write_module(directory: Path, settings: str) -> None:
-    """Write the module that serves a project which has none, where `manage.py` is."""
+    """Write the module that serves a project without one, beside its `manage.py`."""
     template = (
         resources.files("reconciler.staging.detection").joinpath("reconciler_wsgi.py.template").read_text("utf-8")
     )

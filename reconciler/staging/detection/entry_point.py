@@ -1,8 +1,8 @@
-"""An app's code in, what a server has to load out, found without importing anything.
+"""Detect the entry point of an app, without importing its code.
 
-In this order, the first that is there: what the manifest says, `wsgi.py`, a Django project at the top, `asgi.py`, the
-web line of a `Procfile`, one app object in `app.py`, `main.py` or `server.py`, the same below `src/`, a Django project
-one or two directories down. Where the dependencies lie in a directory of their own, that is looked at first.
+The first that exists wins: the manifest's `entrypoint`, `wsgi.py`, a Django project at the top, `asgi.py`, the web line
+of a `Procfile`, one app object in `app.py`, `main.py` or `server.py`, the same below `src/`, a Django project one or
+two directories down. If the dependency file is in a directory of its own, that directory is searched first.
 """
 
 import re
@@ -12,22 +12,22 @@ from pathlib import Path
 
 from reconciler.staging.detection import django
 from reconciler.staging.detection.modules import Interface, Scope, find, read
-from reconciler.staging.detection.procfile import Value, web
+from reconciler.staging.detection.procfile import Value, web_process
 from reconciler.staging.errors import StagingError
 
 _TARGET = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::(?P<name>[^\W\d][\w.]*)(?P<call>\(.*\))?)?")
-_USUAL_NAMES = ("application", "app")
-_USUAL_FILES = ("app.py", "main.py", "server.py")
+_CONVENTIONAL_NAMES = ("application", "app")
+_CONVENTIONAL_FILES = ("app.py", "main.py", "server.py")
 _SOURCES = "src"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryPoint:
-    """What to load: `target` as gunicorn takes it, from the directory `chdir` of the code ("" is its top).
+    """An entry point: `target` as gunicorn takes it, in the directory `chdir` of the code ("" is its top).
 
-    `settings` is the Django settings module for which `target` has to be generated; None when the app brings its own.
-    `pythonpath` are directories of the code to import from as well. `worker_class` and `gunicorn` are what a Procfile
-    asks of the server, `reported` what of it is not taken over, and `because` says where all this was found.
+    `settings` is the Django settings module that `target` has to be generated for, None if the app has its own module.
+    `pythonpath` are further directories of the code to import from. `worker_class` and `gunicorn` come from a Procfile,
+    `reported` are its options that are ignored. `because` says where the entry point was found.
     """
 
     target: str
@@ -41,23 +41,24 @@ class EntryPoint:
     reported: tuple[str, ...] = ()
 
 
-def detect(code: Path, asked: str | None, beside: str = "") -> EntryPoint:
-    """The entry point of the app in `code`; StagingError that lists what was looked for.
+def detect(code: Path, manifest: str | None, directory: str = "") -> EntryPoint:
+    """Return the entry point of the app in `code`; raises StagingError that lists what was searched for.
 
-    `beside` is the directory of the code where its dependencies are listed: an app of several in one tree.
+    `manifest` is the manifest's `entrypoint`, `directory` the one of the code that holds the dependency file: several
+    apps can share a source tree.
     """
-    if beside and beside != "." and (asked is None or _is_in(code / beside, asked)):
+    if directory and directory != "." and (manifest is None or _contains(code / directory, manifest)):
         try:
-            found = detect(code / beside, asked)
-        except _NothingFound:
-            return detect(code, asked)
+            found = detect(code / directory, manifest)
+        except _NotFound:
+            return detect(code, manifest)
         return replace(
             found,
-            chdir=f"{beside}/{found.chdir}".rstrip("/"),
-            pythonpath=tuple(f"{beside}/{path}" for path in found.pythonpath),
+            chdir=f"{directory}/{found.chdir}".rstrip("/"),
+            pythonpath=tuple(f"{directory}/{path}" for path in found.pythonpath),
         )
-    if asked is not None:
-        return _asked(code, asked)
+    if manifest is not None:
+        return _explicit(code, manifest)
     return (
         _module(code, "wsgi", "wsgi")
         or _django(code, (0,))
@@ -66,23 +67,25 @@ def detect(code: Path, asked: str | None, beside: str = "") -> EntryPoint:
         or _one_object(code)
         or _below_sources(code)
         or _django(code, (1, 2))
-        or _nothing(code)
+        or _fail(code)
     )
 
 
-class _NothingFound(StagingError):
-    """There is nothing that a server could load."""
+class _NotFound(StagingError):
+    """The code has nothing that a server could load."""
 
 
-def _is_in(directory: Path, asked: str) -> bool:
-    module = asked.partition(":")[0].strip()
+def _contains(directory: Path, target: str) -> bool:
+    module = target.partition(":")[0].strip()
     return find(module, directory) is not None or find(module, directory / _SOURCES) is not None
 
 
-def _asked(code: Path, asked: str, because: str = "`entrypoint` in the manifest") -> EntryPoint:
-    match = _TARGET.fullmatch(asked.strip())
+def _explicit(code: Path, target: str, because: str = "`entrypoint` in the manifest") -> EntryPoint:
+    match = _TARGET.fullmatch(target.strip())
     if match is None:
-        raise StagingError(f"cannot use the entrypoint {asked!r}: it reads module:callable, such as wsgi:application")
+        raise StagingError(
+            f"cannot use the entrypoint {target!r}: it must have the form module:callable, such as wsgi:application"
+        )
     name = match["name"]
     for below in ("", _SOURCES):
         top = code / below
@@ -90,19 +93,19 @@ def _asked(code: Path, asked: str, because: str = "`entrypoint` in the manifest"
         if path is not None:
             break
     else:
-        # It may be in an installed package, which cannot be looked into yet.
+        # It may be in a package that is not installed yet.
         guessed: Interface = "asgi" if "asgi" in match["module"].split(".") else "wsgi"
-        target = f"{match['module']}:{name or 'application'}{match['call'] or ''}"
-        return EntryPoint(target=target, interface=guessed, because=because)
+        installed = f"{match['module']}:{name or 'application'}{match['call'] or ''}"
+        return EntryPoint(target=installed, interface=guessed, because=because)
     scope = read(path, top)
-    name = name or _usual(scope) or "application"
+    name = name or _conventional_name(scope) or "application"
     first = name.partition(".")[0]
     if scope.complete and not scope.has(first):
-        has = ", ".join(scope.names) or "nothing"
+        defined = f", only {', '.join(scope.names)}" if scope.names else ""
         raise StagingError(
-            f"cannot use the entrypoint {asked!r}: {path.relative_to(code)} has no {first}; it has {has}"
+            f"cannot use the entrypoint {target!r}: {path.relative_to(code)} does not define {first}{defined}"
         )
-    interface = scope.made_by(name) if match["call"] else scope.interface(name)
+    interface = scope.interface_of_call(name) if match["call"] else scope.interface(name)
     if interface is None:
         interface = "asgi" if path.name == "asgi.py" else "wsgi"
     return EntryPoint(
@@ -118,7 +121,7 @@ def _module(code: Path, module: str, interface: Interface) -> EntryPoint | None:
     if not path.is_file():
         return None
     scope = read(path, code)
-    name = _usual(scope)
+    name = _conventional_name(scope)
     if name is None:
         return None
     return EntryPoint(
@@ -135,7 +138,7 @@ def _django(code: Path, depths: tuple[int, ...]) -> EntryPoint | None:
         for manage in projects:
             project = django.project(manage)
             chdir = manage.parent.relative_to(code).as_posix().removeprefix(".")
-            because = f"{manage.relative_to(code)} is Django's"
+            because = f"{manage.relative_to(code)} is a Django project"
             if project.module is not None:
                 found = _module_of(manage.parent, project.module)
                 if found is not None:
@@ -156,7 +159,7 @@ def _module_of(top: Path, module: str) -> EntryPoint | None:
     if path is None:
         return None
     scope = read(path, top)
-    name = _usual(scope)
+    name = _conventional_name(scope)
     if name is None:
         return None
     assumed: Interface = "asgi" if path.name == "asgi.py" else "wsgi"
@@ -166,40 +169,40 @@ def _module_of(top: Path, module: str) -> EntryPoint | None:
 
 
 def _procfile(code: Path) -> EntryPoint | None:
-    said = web(code)
-    if said is None:
+    process = web_process(code)
+    if process is None:
         return None
-    place = (code / said.chdir).resolve()
-    if not place.is_relative_to(code.resolve()) or not place.is_dir():
-        raise StagingError(f"cannot use the web line of Procfile: there is no directory {said.chdir} in the source")
-    target = said.target if ":" in said.target else f"{said.target}:application"
-    found = _asked(place, target, "the web line of Procfile")
-    prefix = f"{said.chdir}/" if said.chdir else ""
-    of_uvicorn = said.server == "uvicorn" or (said.worker_class or "").startswith("uvicorn")
+    directory = (code / process.chdir).resolve()
+    if not directory.is_relative_to(code.resolve()) or not directory.is_dir():
+        raise StagingError(f"cannot use the web line of Procfile: there is no directory {process.chdir} in the source")
+    target = process.target if ":" in process.target else f"{process.target}:application"
+    found = _explicit(directory, target, "the web line of Procfile")
+    prefix = f"{process.chdir}/" if process.chdir else ""
+    needs_uvicorn = process.server == "uvicorn" or (process.worker_class or "").startswith("uvicorn")
     return replace(
         found,
-        interface="asgi" if of_uvicorn else found.interface,
-        chdir=said.chdir,
-        pythonpath=tuple(f"{prefix}{path}" for path in (*found.pythonpath, *said.pythonpath)),
-        worker_class=said.worker_class,
-        gunicorn=said.settings,
-        reported=said.reported,
+        interface="asgi" if needs_uvicorn else found.interface,
+        chdir=process.chdir,
+        pythonpath=tuple(f"{prefix}{path}" for path in (*found.pythonpath, *process.pythonpath)),
+        worker_class=process.worker_class,
+        gunicorn=process.settings,
+        reported=process.reported,
     )
 
 
 def _one_object(code: Path) -> EntryPoint | None:
     found: dict[str, Interface] = {}
-    for file in _USUAL_FILES:
+    for file in _CONVENTIONAL_FILES:
         if (code / file).is_file():
             apps = read(code / file, code).apps()
-            usual = [name for name in (*_USUAL_NAMES, "server") if name in apps]
-            for name in usual[:1] or apps:
+            conventional = [name for name in (*_CONVENTIONAL_NAMES, "server") if name in apps]
+            for name in conventional[:1] or apps:
                 found[f"{file.removesuffix('.py')}:{name}"] = apps[name]
     if len(found) > 1:
         raise StagingError(f"cannot choose between {', '.join(found)}: set `entrypoint` to one of them")
     return next(
         (
-            EntryPoint(target=target, interface=interface, because=f"the one app object is {target}")
+            EntryPoint(target=target, interface=interface, because=f"{target} is the only app object")
             for target, interface in found.items()
         ),
         None,
@@ -207,7 +210,7 @@ def _one_object(code: Path) -> EntryPoint | None:
 
 
 def _below_sources(code: Path) -> EntryPoint | None:
-    """The same in a src layout: beside the packages there, or inside the one package that has such a module."""
+    """Detect in a src layout: beside the packages, or inside the only package that has such a module."""
     sources = code / _SOURCES
     if not sources.is_dir():
         return None
@@ -227,26 +230,26 @@ def _in_package(sources: Path, package: str) -> EntryPoint | None:
         found = _module_of(sources, f"{package}.{server}")
         if found is not None:
             return found
-    for file in _USUAL_FILES:
+    for file in _CONVENTIONAL_FILES:
         path = sources / package / file
         if path.is_file():
             apps = read(path, sources).apps()
-            name = next((name for name in (*_USUAL_NAMES, *apps) if name in apps), None)
+            name = next((name for name in (*_CONVENTIONAL_NAMES, *apps) if name in apps), None)
             if name is not None:
                 target = f"{package}.{file.removesuffix('.py')}:{name}"
-                return EntryPoint(target=target, interface=apps[name], because=f"the one app object is {target}")
+                return EntryPoint(target=target, interface=apps[name], because=f"{target} is the only app object")
     return None
 
 
-def _usual(scope: Scope) -> str | None:
-    return next((name for name in _USUAL_NAMES if scope.has(name)), None)
+def _conventional_name(scope: Scope) -> str | None:
+    return next((name for name in _CONVENTIONAL_NAMES if scope.has(name)), None)
 
 
-def _nothing(code: Path) -> EntryPoint:
-    seen = ", ".join(sorted(path.name for path in code.iterdir())[:12])
-    raise _NothingFound(
-        "cannot find the entry point: looked for wsgi.py or asgi.py with `application` or `app`; a Django project"
+def _fail(code: Path) -> EntryPoint:
+    files = ", ".join(sorted(path.name for path in code.iterdir())[:12])
+    raise _NotFound(
+        "cannot find the entry point: searched for wsgi.py or asgi.py with `application` or `app`; a Django project"
         " (manage.py with its settings) at most two directories down; a web line of a Procfile that starts gunicorn or"
         " uvicorn; a WSGI or ASGI app object in app.py, main.py or server.py; the same below src/."
-        f" There is: {seen}. Set `entrypoint: module:callable` in the manifest"
+        f" The source contains {files}. Set `entrypoint: module:callable` in the manifest"
     )

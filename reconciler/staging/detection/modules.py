@@ -1,7 +1,7 @@
-"""A Python file in, the names it binds and the kind of app each one is, out; nothing is imported or run.
+"""Analyse a Python file: the names it binds, and the interface of each app among them; nothing is imported or run.
 
-What cannot be told from the text is `None`: a name that exists, of an unknown kind. Files of the same tree are followed
-through their imports; a file this Python cannot parse (an older or a newer Python's) is only searched for names.
+An interface that the text does not show is `None`: a name of an unknown kind. Imports are followed within the tree; a
+file that this Python cannot parse (written for an older or newer one) is only searched for names.
 """
 
 import ast
@@ -13,8 +13,8 @@ from typing import Literal, TypeAlias
 
 Interface: TypeAlias = Literal["wsgi", "asgi"]
 
-# What a call of it is, by its own name; and by its module's, for names that mean different things.
-_MADE: Mapping[str, Interface] = {
+# The interface of what a class or factory returns, by its full name.
+_FACTORIES: Mapping[str, Interface] = {
     "flask.Flask": "wsgi",
     "bottle.Bottle": "wsgi",
     "bottle.default_app": "wsgi",
@@ -46,31 +46,31 @@ _MADE: Mapping[str, Interface] = {
     "a2wsgi.ASGIMiddleware": "wsgi",
     "a2wsgi.WSGIMiddleware": "asgi",
 }
-_METHODS: Mapping[str, Interface] = {"make_wsgi_app": "wsgi", "wsgifunc": "wsgi", "http_app": "asgi"}
-_MOST_IMPORTS = 5
+_FACTORY_METHODS: Mapping[str, Interface] = {"make_wsgi_app": "wsgi", "wsgifunc": "wsgi", "http_app": "asgi"}
+_MAX_IMPORTS = 5
 _DYNAMIC = re.compile(r"\bimport\s*\*|\bglobals\(|\bexec\(|\bsetattr\(|\bexecfile\(|def __getattr__\b")
 _BOUND = re.compile(r"^(?:async\s+)?(?:def|class)\s+(\w+)|^(\w+)\s*(?::[^=]+)?=(?!=)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class _ModuleFile:
     path: Path
     root: Path
-    imports_left: int = _MOST_IMPORTS
+    imports_left: int = _MAX_IMPORTS
 
 
 def read(path: Path, root: Path) -> "Scope":
-    """The top level of the file `path` of the tree `root`."""
-    return _read(_Place(path=path, root=root))
+    """Return the top-level scope of the file `path` in the tree `root`."""
+    return _read(_ModuleFile(path=path, root=root))
 
 
-def _read(place: _Place) -> "Scope":
-    source = place.path.read_bytes()
+def _read(file: _ModuleFile) -> "Scope":
+    source = file.path.read_bytes()
     text = source.decode(errors="replace")
     try:
-        scope = Scope(ast.parse(source).body, place)
+        scope = Scope(ast.parse(source).body, file)
     except (SyntaxError, ValueError, RecursionError):
-        scope = Scope([], place)
+        scope = Scope([], file)
         scope.bound = {match[1] or match[2]: None for match in _BOUND.finditer(text)}
         scope.complete = False
     else:
@@ -79,10 +79,10 @@ def _read(place: _Place) -> "Scope":
 
 
 class Scope:
-    """The names a file or a function binds; `complete` when there can be no others."""
+    """The names that a file or function binds; `complete` if it can bind no others."""
 
-    def __init__(self, body: list[ast.stmt], place: _Place, outer: "Scope | None" = None) -> None:
-        self._place = place
+    def __init__(self, body: list[ast.stmt], file: _ModuleFile, outer: "Scope | None" = None) -> None:
+        self._file = file
         self.bound: dict[str, ast.AST | None] = dict(outer.bound) if outer else {}
         self.imported: dict[str, str] = dict(outer.imported) if outer else {}
         self._returns: ast.expr | None = None
@@ -92,22 +92,22 @@ class Scope:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Everything bound here that could be asked for."""
+        """The public names."""
         return tuple(name for name in {**self.imported, **self.bound} if not name.startswith("_"))
 
     def has(self, name: str) -> bool:
         return name in self.bound or name in self.imported
 
     def interface(self, name: str) -> Interface | None:
-        """What kind of app the object `name` is."""
-        return self._of_name(name, frozenset())
+        """Return the interface of the object `name`."""
+        return self._interface_of_name(name, frozenset())
 
-    def made_by(self, name: str) -> Interface | None:
-        """What kind of app a call of `name` returns."""
-        return self._returned(name, frozenset())
+    def interface_of_call(self, name: str) -> Interface | None:
+        """Return the interface of what a call of `name` returns."""
+        return self._returned_interface(name, frozenset())
 
     def apps(self) -> dict[str, Interface]:
-        """The app objects bound here, apart from classes and imports."""
+        """Return the app objects bound here, without classes and imports."""
         found = {
             name: self.interface(name) for name, bound in self.bound.items() if not isinstance(bound, ast.ClassDef)
         }
@@ -120,7 +120,7 @@ class Scope:
             case ast.Assign(targets=targets, value=value):
                 for target in targets:
                     if isinstance(target, ast.Name):
-                        # `app = wrap(app)` is what `app` was before, unless the wrapper says otherwise.
+                        # `app = wrap(app)` keeps the interface of `app`, unless the wrapper has its own.
                         self.bound[target.id] = _Rebound(value, self.bound.get(target.id))
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
                 self.bound[name] = value
@@ -144,75 +144,75 @@ class Scope:
     def _absolute(self, module: str, level: int) -> str:
         if level == 0:
             return module
-        parents = self._place.path.relative_to(self._place.root).parts[:-level]
+        parents = self._file.path.relative_to(self._file.root).parts[:-level]
         return ".".join((*parents, module)) if module else ".".join(parents)
 
-    def _of_name(self, name: str, seen: frozenset[str]) -> Interface | None:
+    def _interface_of_name(self, name: str, seen: frozenset[str]) -> Interface | None:
         if name in seen:
             return None
         bound = self.bound.get(name)
         if bound is None:
-            return self._elsewhere(name, called=False)
-        return self._of(bound, seen | {name})
+            return self._imported_interface(name, called=False)
+        return self._interface_of(bound, seen | {name})
 
-    def _of(self, node: ast.AST, seen: frozenset[str]) -> Interface | None:
+    def _interface_of(self, node: ast.AST, seen: frozenset[str]) -> Interface | None:
         match node:
             case _Rebound(value=value, before=before):
                 first = value.args[0] if isinstance(value, ast.Call) and value.args else value
                 if before is not None and isinstance(first, ast.Name) and first.id in seen:
-                    return self._call(value, seen) or self._of(before, seen)
-                return self._of(value, seen)
+                    return self._call_interface(value, seen) or self._interface_of(before, seen)
+                return self._interface_of(value, seen)
             case ast.FunctionDef(args=arguments):
                 return "wsgi" if _positional(arguments) == 2 else None
             case ast.AsyncFunctionDef(args=arguments):
                 return "asgi" if _positional(arguments) == 3 else None
             case ast.ClassDef():
-                # The class itself as the callable: its instance is the answer.
+                # The class itself is the callable: its instance iterates over the response.
                 return "wsgi" if _method(node, "__init__", 3) and _method(node, "__iter__", 1) else None
             case ast.Name(id=name):
-                return self._of_name(name, seen)
+                return self._interface_of_name(name, seen)
             case ast.Call():
-                return self._call(node, seen)
+                return self._call_interface(node, seen)
             case _:
                 return None
 
-    def _call(self, node: ast.AST, seen: frozenset[str]) -> Interface | None:
+    def _call_interface(self, node: ast.AST, seen: frozenset[str]) -> Interface | None:
         if not isinstance(node, ast.Call):
             return None
         callee = ast.unparse(node.func)
         first, _, rest = callee.partition(".")
         origin = self.imported.get(first, first)
         full = f"{origin}.{rest}" if rest else origin
-        known = _MADE.get(full) or _of_framework(full) or _METHODS.get(callee.rpartition(".")[2])
-        if known is None and not rest:
-            known = self._returned(first, seen)
-        if known is None and node.args:
-            known = self._of(node.args[0], seen)  # middleware around an app is what the app is
-        return known
+        interface = _FACTORIES.get(full) or _of_framework(full) or _FACTORY_METHODS.get(callee.rpartition(".")[2])
+        if interface is None and not rest:
+            interface = self._returned_interface(first, seen)
+        if interface is None and node.args:
+            interface = self._interface_of(node.args[0], seen)  # middleware has the interface of the app it wraps
+        return interface
 
-    def _returned(self, name: str, seen: frozenset[str]) -> Interface | None:
+    def _returned_interface(self, name: str, seen: frozenset[str]) -> Interface | None:
         function = self.bound.get(name)
         if isinstance(function, ast.ClassDef):
-            return _instance(function)
+            return _instance_interface(function)
         if not isinstance(function, ast.FunctionDef):
-            return self._elsewhere(name, called=True) if function is None else None
-        local = Scope(function.body, self._place, self)
-        return None if local._returns is None else local._of(local._returns, seen | {name})
+            return self._imported_interface(name, called=True) if function is None else None
+        local = Scope(function.body, self._file, self)
+        return None if local._returns is None else local._interface_of(local._returns, seen | {name})
 
-    def _elsewhere(self, name: str, *, called: bool) -> Interface | None:
+    def _imported_interface(self, name: str, *, called: bool) -> Interface | None:
         origin = self.imported.get(name)
-        if origin is None or self._place.imports_left == 0:
+        if origin is None or self._file.imports_left == 0:
             return None
         module, _, attribute = origin.rpartition(".")
-        path = find(module, self._place.root)
+        path = find(module, self._file.root)
         if path is None:
             return None
-        other = _read(replace(self._place, path=path, imports_left=self._place.imports_left - 1))
-        return other.made_by(attribute) if called else other.interface(attribute)
+        other = _read(replace(self._file, path=path, imports_left=self._file.imports_left - 1))
+        return other.interface_of_call(attribute) if called else other.interface(attribute)
 
 
 def find(module: str, root: Path) -> Path | None:
-    """The file of a dotted module name in the tree; None when it is not there."""
+    """Return the file of a dotted module name in the tree; None if it does not exist."""
     if not module:
         return None
     base = root.joinpath(*module.split("."))
@@ -223,7 +223,7 @@ def find(module: str, root: Path) -> Path | None:
 
 
 class _Rebound(ast.AST):
-    """A value given to a name, and what the name was bound to before."""
+    """A value assigned to a name, and the previous value of the name."""
 
     __match_args__ = ("value", "before")
 
@@ -233,7 +233,7 @@ class _Rebound(ast.AST):
 
 
 def _top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Statements that run when the body does, those inside `if`, `try` and `with` too."""
+    """Yield the statements that run when the body does, including those inside `if`, `try` and `with`."""
     for statement in body:
         if isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'":
             continue
@@ -255,8 +255,8 @@ def _method(node: ast.ClassDef, name: str, arguments: int) -> bool:
     )
 
 
-def _instance(node: ast.ClassDef) -> Interface | None:
-    """What an instance of the class is, by its `__call__`, or by the framework's class it extends."""
+def _instance_interface(node: ast.ClassDef) -> Interface | None:
+    """Return the interface of the class's instances, by its `__call__` or the framework class it extends."""
     for part in node.body:
         if isinstance(part, ast.FunctionDef) and part.name == "__call__" and _positional(part.args) == 3:
             return "wsgi"
@@ -267,14 +267,21 @@ def _instance(node: ast.ClassDef) -> Interface | None:
 
 
 def _of_class_name(name: str) -> Interface | None:
-    return next((kind for made, kind in _MADE.items() if made.endswith(f".{name}") and name not in _AMBIGUOUS), None)
+    return next(
+        (kind for factory, kind in _FACTORIES.items() if factory.endswith(f".{name}") and name not in _AMBIGUOUS), None
+    )
 
 
 def _of_framework(full: str) -> Interface | None:
-    """`flask.app.Flask`, `starlette.Starlette`: the framework's own name from some other module of it."""
+    """Recognise a framework's class that is imported from another of its modules, such as `flask.app.Flask`."""
     package, name = full.partition(".")[0], full.rpartition(".")[2]
     return next(
-        (kind for made, kind in _MADE.items() if made.startswith(f"{package}.") and made.endswith(f".{name}")), None
+        (
+            kind
+            for factory, kind in _FACTORIES.items()
+            if factory.startswith(f"{package}.") and factory.endswith(f".{name}")
+        ),
+        None,
     )
 
 

@@ -1,7 +1,6 @@
-"""Where an environment's packages come from when no index is asked: a bundle, or a directory of wheels and sdists.
+"""Find packages in an app's source that replace an index: a bundle, or a directory of wheels and sdists.
 
-A bundle says what it holds, and for what; one that does not suit, or lacks a file, is refused before anything is
-installed from it.
+A bundle that is for another Python, for other dependencies, or incomplete is refused before anything is installed.
 """
 
 import hashlib
@@ -14,21 +13,22 @@ from typing import Any
 from reconciler.staging.detection.dependencies import Dependencies
 from reconciler.staging.detection.requirements import tree_digest
 from reconciler.staging.detection.runtimes import Runtime
-from reconciler.staging.errors import StagingError
+from reconciler.staging.errors import SourceError, StagingError
 
 BUNDLE = "app.bundle"
 INDEX = "index.json"
 PINS = "requirements.txt"
 VENDOR = "vendor"
 _PACKAGES = ("*.whl", "*.tar.gz", "*.zip")
+_FIX = "run `reconciler bundle` again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfflinePackages:
-    """Packages beside the code: `name` as its user knows it, `place` the file or directory, `digest` of all of it."""
+    """Packages in an app's source: `name` is what an operator calls them, `path` the file or directory."""
 
     name: str
-    place: Path
+    path: Path
     digest: str
 
     @property
@@ -37,19 +37,19 @@ class OfflinePackages:
 
 
 def find_offline_packages(code: Path) -> OfflinePackages | None:
-    """What the code brings along: an app.bundle, else a vendor/ with packages in it; None when it brings nothing."""
+    """Return the app.bundle of the code, else its vendor/ if there are packages in it."""
     bundle, vendor = code / BUNDLE, code / VENDOR
     if bundle.is_file():
-        return OfflinePackages(name=BUNDLE, place=bundle, digest=tree_digest(bundle, BUNDLE))
+        return OfflinePackages(name=BUNDLE, path=bundle, digest=tree_digest(bundle, BUNDLE))
     if vendor.is_dir() and any(next(vendor.glob(pattern), None) for pattern in _PACKAGES):
-        return OfflinePackages(name=f"{VENDOR}/", place=vendor, digest=tree_digest(vendor, VENDOR))
+        return OfflinePackages(name=f"{VENDOR}/", path=vendor, digest=tree_digest(vendor, VENDOR))
     return None
 
 
-def opened(bundle: Path, directory: Path, runtime: Runtime, dependencies: Dependencies) -> tuple[str, ...]:
-    """Unpack a bundle into `directory`; returns the code to build and install beside it. StagingError.
+def unpack_bundle(bundle: Path, directory: Path, runtime: Runtime, dependencies: Dependencies) -> tuple[str, ...]:
+    """Unpack a bundle into `directory`; returns the paths of the code to build and install beside it.
 
-    It must have been made from the same dependencies, for the same kind of Python, and be whole.
+    Raises StagingError unless it is complete, and made from the same dependencies for the same kind of Python.
     """
     from reconciler.staging.source.archive import unpack
 
@@ -57,31 +57,30 @@ def opened(bundle: Path, directory: Path, runtime: Runtime, dependencies: Depend
         unpack(bundle, directory)
         index: dict[str, Any] = json.loads((directory / INDEX).read_bytes())
         made_for, files = index["runtime"], dict(index["files"])
-        asked: Mapping[str, str] = index["dependencies"]
+        declared: Mapping[str, str] = index["dependencies"]
         built: list[str] = index["built"]
+    except SourceError as error:
+        raise StagingError(f"cannot use {BUNDLE}: {error}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StagingError(
-            f"cannot use {BUNDLE}: it is not a bundle ({error}); make it with `reconciler bundle`"
-        ) from error
+        raise StagingError(f"cannot use {BUNDLE}: it is not a bundle ({error}); {_FIX}") from error
     if made_for != abi(runtime):
         raise StagingError(
-            f"cannot use {BUNDLE}: it was made for {made_for}, and the app runs on {abi(runtime)};"
-            f" make it again with `reconciler bundle --runtime {runtime.name}`"
+            f"cannot use {BUNDLE}: it was made for {made_for}, but the app runs on {abi(runtime)};"
+            f" run `reconciler bundle --runtime {runtime.name}`"
         )
-    changed = [
-        name for name in {**asked, **dependencies.declared} if asked.get(name) != dependencies.declared.get(name)
-    ]
+    names = {**declared, **dependencies.declared}
+    changed = [name for name in names if declared.get(name) != dependencies.declared.get(name)]
     if changed:
-        raise StagingError(f"cannot use {BUNDLE}: {', '.join(changed)} changed since it was made; make it again")
+        raise StagingError(f"cannot use {BUNDLE}: {', '.join(changed)} changed after it was made; {_FIX}")
     for name, digest in files.items():
         path = directory / name
         if not path.is_file():
-            raise StagingError(f"cannot use {BUNDLE}: it lacks {name}, which its index lists; make it again")
+            raise StagingError(f"cannot use {BUNDLE}: {name} is missing from it; {_FIX}")
         if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            raise StagingError(f"cannot use {BUNDLE}: {name} is not what its index says; make it again")
+            raise StagingError(f"cannot use {BUNDLE}: {name} was altered; {_FIX}")
     return tuple(built)
 
 
 def abi(runtime: Runtime) -> str:
-    """The kind of Python that wheels are made for: its name and its release's first two numbers."""
+    """Return the kind of Python that wheels are made for: its name and the first two numbers of its version."""
     return runtime.name

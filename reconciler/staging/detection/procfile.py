@@ -1,6 +1,6 @@
-"""A Procfile in; the entry point of its web process out, with the options of gunicorn that can be taken over.
+"""Read the web process of a Procfile: its entry point, and the gunicorn options that are adopted.
 
-Only a web line that starts gunicorn or uvicorn says anything. Options the daemon owns are left out and reported.
+Only a web line that starts gunicorn or uvicorn counts. Options that the daemon owns are ignored and reported.
 """
 
 import re
@@ -32,8 +32,8 @@ _FLAGS = frozenset(
         *("--no-date-header", "--access-log", "--permit-unsafe-obsolete-folding", "--permit-obsolete-folding"),
     )
 )
-# What is taken over: gunicorn's option → its setting. From the settings of gunicorn 19 to 27.
-_TAKEN: Mapping[str, str] = {
+# The adopted options of gunicorn, with their settings. From the settings of gunicorn 19 to 27.
+_GUNICORN_SETTINGS: Mapping[str, str] = {
     "--timeout": "timeout",
     "--keep-alive": "keepalive",
     "--max-requests": "max_requests",
@@ -49,13 +49,13 @@ _TAKEN: Mapping[str, str] = {
     "--no-sendfile": "sendfile",
     "--umask": "umask",
 }
-_UVICORNS = {
+_UVICORN_SETTINGS = {
     "--forwarded-allow-ips": "forwarded_allow_ips",
     "--log-level": "loglevel",
     "--timeout-keep-alive": "keepalive",
 }
-# What is the manifest's to say: option → how.
-_INSTEAD: Mapping[str, str] = {
+# Options that the daemon owns, and what to do instead.
+_ALTERNATIVES: Mapping[str, str] = {
     "--workers": "set `workers` in the manifest",
     "--threads": "set `threads` in the manifest",
     "--bind": "the daemon opens the listening socket; set `host` and `port` in the manifest",
@@ -64,15 +64,15 @@ _INSTEAD: Mapping[str, str] = {
     "--env": "set `env` in the manifest",
     "--graceful-timeout": "set `stop_timeout` in the manifest",
     "--reload": "the daemon redeploys when the source changes",
-    "--config": "set what is in it under `gunicorn` in the manifest",
-    "--user": "every app runs as the daemon's user",
-    "--group": "every app runs as the daemon's user",
+    "--config": "put its settings under `gunicorn` in the manifest",
+    "--user": "apps run as the daemon's user",
+    "--group": "apps run as the daemon's user",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Web:
-    """The web process: its target, its working directory, what it asks of gunicorn, and what was not taken over."""
+class WebProcess:
+    """The web process of a Procfile: its target, directory and adopted gunicorn settings; `reported` was ignored."""
 
     target: str
     server: str
@@ -83,8 +83,8 @@ class Web:
     reported: tuple[str, ...] = ()
 
 
-def web(code: Path) -> Web | None:
-    """The web process of the code's Procfile when it starts gunicorn or uvicorn; StagingError."""
+def web_process(code: Path) -> WebProcess | None:
+    """Return the web process of the code's Procfile if it starts gunicorn or uvicorn; raises StagingError."""
     try:
         text = (code / "Procfile").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -98,10 +98,10 @@ def web(code: Path) -> Web | None:
         words = shlex.split(line["command"], comments=True)
     except ValueError as error:
         raise StagingError(f"cannot read the web line of Procfile: {error}") from error
-    return _of(words)
+    return _parse(words)
 
 
-def _of(words: list[str]) -> Web | None:
+def _parse(words: list[str]) -> WebProcess | None:
     chdir = ""
     if words[:1] == ["cd"] and "&&" in words:
         chdir, words = words[1], words[words.index("&&") + 1 :]
@@ -110,27 +110,27 @@ def _of(words: list[str]) -> Web | None:
     server = words[0].rpartition("/")[2] if words else ""
     if server not in _SERVERS:
         return None
-    found = _Read(server)
-    for option, value in _options(words[1:], found):
-        found.take(option, value)
-    if found.target is None:
+    line = _CommandLine(server)
+    for option, value in _options(words[1:], line):
+        line.add(option, value)
+    if line.target is None:
         return None
-    return Web(
-        target=found.target + ("()" if found.factory else ""),
+    return WebProcess(
+        target=line.target + ("()" if line.factory else ""),
         server=server,
-        chdir=(found.chdir or chdir).strip("/").removeprefix("./"),
-        pythonpath=found.pythonpath,
-        worker_class=found.worker_class,
-        settings=found.settings,
-        reported=tuple(found.reported),
+        chdir=(line.chdir or chdir).strip("/").removeprefix("./"),
+        pythonpath=line.pythonpath,
+        worker_class=line.worker_class,
+        settings=line.settings,
+        reported=tuple(line.reported),
     )
 
 
-class _Read:
-    """What was read of a command so far."""
+class _CommandLine:
+    """The command line of a server, read option by option."""
 
     def __init__(self, server: str) -> None:
-        self._taken = _TAKEN if server == "gunicorn" else _UVICORNS
+        self._adopted = _GUNICORN_SETTINGS if server == "gunicorn" else _UVICORN_SETTINGS
         self.target: str | None = None
         self.chdir = ""
         self.pythonpath: tuple[str, ...] = ()
@@ -139,7 +139,7 @@ class _Read:
         self.settings: dict[str, Value] = {}
         self.reported: list[str] = []
 
-    def take(self, option: str, value: str) -> None:
+    def add(self, option: str, value: str) -> None:
         match option:
             case "--chdir" | "--app-dir":
                 self.chdir = value
@@ -149,27 +149,27 @@ class _Read:
                 self.worker_class = value
             case "--factory":
                 self.factory = True
-            case _ if option in self._taken and "$" not in value:
-                self.settings[self._taken[option]] = _value(option, value)
+            case _ if option in self._adopted and "$" not in value:
+                self.settings[self._adopted[option]] = _value(option, value)
             case _:
                 shown = f"{option} {value}".strip()
-                self.reported.append(f"{shown} ({_INSTEAD.get(option, 'the daemon decides it')})")
+                self.reported.append(f"{shown} ({_ALTERNATIVES.get(option, 'the daemon sets it')})")
 
 
-def _options(words: list[str], found: _Read) -> Iterator[tuple[str, str]]:
-    """The options with their values; the word that is none is the target."""
-    waiting = iter(words)
-    for word in waiting:
+def _options(words: list[str], line: _CommandLine) -> Iterator[tuple[str, str]]:
+    """Yield the options with their values; the first other word is the target."""
+    remaining = iter(words)
+    for word in remaining:
         if not word.startswith("-"):
-            if found.target is None and _TARGET.fullmatch(word):
-                found.target = word
+            if line.target is None and _TARGET.fullmatch(word):
+                line.target = word
             continue
         option, equals, value = word.partition("=")
         if not equals and not option.startswith("--") and len(option) > 2:
             option, equals, value = option[:2], "=", option[2:]
         option = _SHORT.get(option, option)
         if not equals and option not in _FLAGS:
-            value = next(waiting, "")
+            value = next(remaining, "")
         yield option, value
 
 

@@ -1,124 +1,119 @@
-"""An app's code in, what it says itself about the Python it needs out.
+"""Choose the runtime of a build from its manifest and the files of its code.
 
-`.python-version` or `runtime.txt` name a runtime, as a manifest would; `requires-python` bounds whichever is chosen.
+`.python-version` and `runtime.txt` name a runtime as a manifest does; `requires-python` and lock files constrain it.
 """
 
 import re
-import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
 from reconciler.staging.detection import tables
+from reconciler.staging.detection.pyproject import FILE, project_table
 from reconciler.staging.detection.runtimes import Runtime, choose, table
 from reconciler.staging.errors import StagingError
 
-_FILE = "pyproject.toml"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bound:
-    """The Pythons that a file of the code is for; `way_out` is what else could be done about one that does not fit."""
+class PythonConstraint:
+    """The Pythons that a file of the code allows; `fix` is a command that changes the file."""
 
     file: str
     pythons: SpecifierSet
-    way_out: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """The runtime of a build, and why it is this one."""
+class RuntimeChoice:
+    """The runtime of a build, and why it was chosen; `pinned` if a file of the code names it."""
 
     runtime: Runtime
     because: str
+    pinned: bool = False
 
 
-def chosen(runtimes: tuple[Runtime, ...], asked: str | None, code: Path, also: Bound | None = None) -> Choice:
-    """The runtime the manifest asks for, else the code itself, else the newest; StagingError when there is none.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Named:
+    """A runtime that the manifest or a file names."""
 
-    `also` is what a lock file was made for: it bounds the choice as requires-python does.
+    name: str
+    by: str
+    pinned: bool
+
+
+def choose_runtime(
+    runtimes: tuple[Runtime, ...], manifest: str | None, code: Path, lock: PythonConstraint | None = None
+) -> RuntimeChoice:
+    """Return the runtime that the manifest names, else the code, else the newest that fits; raises StagingError.
+
+    `lock` is what a lock file was made for: it constrains the choice as requires-python does.
     """
-    bounds = [bound for bound in (Bound(file="pyproject.toml", pythons=requires_python(code)), also) if bound]
-    required = SpecifierSet(",".join(str(bound.pythons) for bound in bounds if bound.pythons))
-    own = _named(code)
-    named = (asked, "runtime: in the manifest") if asked else own
+    constraints = [each for each in (PythonConstraint(file=FILE, pythons=requires_python(code)), lock) if each]
+    pin = _pin(code)
+    named = _Named(name=manifest, by="`runtime` in the manifest", pinned=False) if manifest else pin
     try:
-        if named is not None:
-            choice = Choice(runtime=choose(runtimes, named[0]), because=named[1])
-            if asked and own is not None and not _agrees(own[0], choice.runtime):
-                raise StagingError(
-                    f"{own[1]} asks for {own[0]}, and {choice.because} for {asked}"
-                    f" ({choice.runtime.description}): change one of the two"
-                )
-            for bound in bounds:
-                if not bound.pythons.contains(choice.runtime.version, prereleases=True):
-                    raise StagingError(
-                        f"{bound.file} is for python {bound.pythons}, and {choice.because} asks for {named[0]}"
-                        f" ({choice.runtime.description}): change one of the two{bound.way_out}"
-                    )
-            return choice
-        fitting = [runtime for runtime in runtimes if required.contains(runtime.version, prereleases=True)]
-        if required and not any(runtime.name.startswith("python") for runtime in fitting):
-            files = " and ".join(bound.file for bound in bounds if bound.pythons)
-            raise StagingError(f"{files} asks for python {required}; this host has\n{table(runtimes)}")
+        if named is None:
+            return _newest(runtimes, constraints)
+        choice = RuntimeChoice(runtime=choose(runtimes, named.name), because=named.by, pinned=named.pinned)
+        _check(choice, named, pin, constraints)
     except StagingError as error:
-        origin = f" (from {named[1]})" if named and not asked else ""
+        origin = f" (from {named.by})" if named and named.pinned else ""
         raise StagingError(f"cannot choose a runtime{origin}: {error}") from error
-    because = f"the newest that is {required}" if required else "the newest on this host"
-    return Choice(runtime=choose(fitting, None), because=because)
+    return choice
 
 
 def requires_python(code: Path) -> SpecifierSet:
-    """`project.requires-python` of pyproject.toml; everything when there is none."""
-    said = tables.text(_FILE, project_table(code), "requires-python", "")
+    """Return `project.requires-python` of pyproject.toml; every Python if there is none."""
+    specifiers = tables.text(FILE, project_table(code), "requires-python", "")
     try:
-        return SpecifierSet(said)
+        return SpecifierSet(specifiers)
     except ValueError as error:
-        raise StagingError(f"cannot read requires-python in pyproject.toml: {error}") from error
+        raise StagingError(f"cannot read requires-python in {FILE}: {error}") from error
 
 
-def project_table(code: Path) -> Mapping[str, Any]:
-    """The `[project]` table of pyproject.toml; empty when there is none."""
-    return tables.table(_FILE, pyproject(code), "project")
+def _newest(runtimes: tuple[Runtime, ...], constraints: list[PythonConstraint]) -> RuntimeChoice:
+    required = SpecifierSet(",".join(str(each.pythons) for each in constraints if each.pythons))
+    fitting = [runtime for runtime in runtimes if required.contains(runtime.version, prereleases=True)]
+    if required and not any(runtime.name.startswith("python") for runtime in fitting):
+        files = [each.file for each in constraints if each.pythons]
+        verb = "requires" if len(files) == 1 else "require"
+        raise StagingError(f"{' and '.join(files)} {verb} Python {required}; this host has\n{table(runtimes)}")
+    because = f"the newest that is {required}" if required else "the newest on this host"
+    return RuntimeChoice(runtime=choose(fitting, None), because=because)
 
 
-def tool_table(code: Path, tool: str) -> Mapping[str, Any]:
-    """The `[tool.…]` table of pyproject.toml; empty when there is none."""
-    return tables.table(_FILE, pyproject(code), "tool", tool)
+def _check(choice: RuntimeChoice, named: _Named, pin: _Named | None, constraints: list[PythonConstraint]) -> None:
+    """Raise StagingError if a file of the code contradicts the chosen runtime."""
+    chosen = f"{named.by} is {named.name} ({choice.runtime.description})"
+    if pin is not None and not named.pinned and not _agrees(pin.name, choice.runtime):
+        raise StagingError(f"{pin.by} names {pin.name}, but {chosen}; change one of them")
+    for constraint in constraints:
+        if not constraint.pythons.contains(choice.runtime.version, prereleases=True):
+            fix = f", or run `{constraint.fix}`" if constraint.fix else ""
+            raise StagingError(
+                f"{constraint.file} requires Python {constraint.pythons}, but {chosen}; change one of them{fix}"
+            )
 
 
-def pyproject(code: Path) -> dict[str, Any]:
-    """All of pyproject.toml; empty when there is none."""
-    try:
-        return tomllib.loads((code / _FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise StagingError(f"cannot read {_FILE}: {error}") from error
-    except RecursionError as error:
-        raise StagingError(f"cannot read {_FILE}: it is nested too deep") from error
-
-
-def _agrees(asked: str, runtime: Runtime) -> bool:
-    """Whether a file asks for this kind of Python, as far as its first two numbers go."""
-    numbers = re.search(r"(\d+)(?:\.(\d+))?", asked)
+def _agrees(name: str, runtime: Runtime) -> bool:
+    """Tell whether a name stands for this runtime, as far as its first two numbers go."""
+    numbers = re.search(r"(\d+)(?:\.(\d+))?", name)
     if numbers is None:
         return True
-    wanted = tuple(int(number) for number in numbers.groups() if number)
-    return runtime.release[: len(wanted)] == wanted
+    expected = tuple(int(number) for number in numbers.groups() if number)
+    return runtime.release[: len(expected)] == expected
 
 
-def _named(code: Path) -> tuple[str, str] | None:
+def _pin(code: Path) -> _Named | None:
+    """Return the runtime that a file of the code names."""
     for file in (".python-version", "runtime.txt"):
         try:
             lines = (code / file).read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             continue
         for line in lines:
-            asked = line.partition("#")[0].strip()
-            if asked and asked != "system":
-                return asked, file
+            name = line.partition("#")[0].strip()
+            if name and name != "system":
+                return _Named(name=name, by=file, pinned=True)
     return None

@@ -1,6 +1,6 @@
-"""A requirements file in; the files it draws in, the paths it installs from and what it demands, out.
+"""Read a requirements file with all it includes: its files, the paths it installs from, whether it demands hashes.
 
-Files are named relative to the code; what lies outside of it, and would be left behind by the next copy, is refused.
+Files are named relative to the code. Paths outside the code are refused: the next copy would not contain them.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ _EDITABLE = frozenset(("-e", "--editable"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
-    """What a requirements file comes to.
+    """A requirements file with its includes.
 
-    `contents` holds a digest of each file and tree that has a say, by its name; `trees` names those that are paths to
-    install; `hashed` says that every requirement must come with a hash; `lines` is all of it as one file, in which
-    paths are absolute and nothing is editable.
+    `contents` has a digest of each file and tree that decides what is installed, by its name; `trees` names those that
+    are code to build; `hashed` says that every requirement must have a hash; `lines` is all of it as one file, with
+    absolute paths and without editable installs.
     """
 
     contents: Mapping[str, str]
@@ -37,34 +37,36 @@ class Requirements:
 
 
 def requirements(code: Path, file: str) -> Requirements:
-    """Read the requirements file `file` of the code, and all it includes; StagingError."""
-    return _Reading(code).read(code / file)
+    """Read the requirements file `file` of the code, and all it includes; raises StagingError."""
+    return _Reader(code).read(code / file)
 
 
 def digest_of(text: str) -> str:
-    """A digest of a text, for a file that decides about an environment."""
+    """Return a digest of the text of a file that decides what is installed."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def tree_digest(path: Path, named: str) -> str:
-    """A digest of a file, or of everything in a directory; `named` is what its user calls it. StagingError."""
+def tree_digest(path: Path, name: str) -> str:
+    """Return a digest of a file, or of all files of a directory; `name` is what an error calls it."""
     try:
         if path.is_dir():
             return fingerprint(str(path))
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except (OSError, SourceError) as error:
-        raise StagingError(f"cannot install from {named}: {getattr(error, 'strerror', None) or error}") from error
+        raise StagingError(f"cannot install from {name}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def place_of(path: Path, named: str) -> Path:
-    """Where a path that was read somewhere leads, links followed; StagingError when no path can be that."""
+def resolved_path(path: Path, name: str) -> Path:
+    """Resolve the links of a path that a file contains; raises StagingError if no such path can exist."""
     try:
         return Path(os.path.realpath(path))
     except ValueError as error:  # a NUL, or half a character
-        raise StagingError(f"cannot install from {named}: {error}") from error
+        raise StagingError(f"cannot install from {name}: {error}") from error
 
 
-class _Reading:
+class _Reader:
+    """Reads a requirements file and what it includes, each file once."""
+
     def __init__(self, code: Path) -> None:
         self._code = code.resolve()
         self._contents: dict[str, str] = {}
@@ -75,7 +77,7 @@ class _Reading:
         lines = tuple(self._lines(start.resolve(), ""))
         return Requirements(contents=self._contents, trees=frozenset(self._trees), hashed=self._hashed, lines=lines)
 
-    def _lines(self, path: Path, by: str) -> Iterator[str]:
+    def _lines(self, path: Path, included_by: str) -> Iterator[str]:
         name = path.relative_to(self._code).as_posix()
         if name in self._contents:
             return
@@ -83,9 +85,9 @@ class _Reading:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise StagingError(f"cannot read {name}{by}: {reason}") from error
+            raise StagingError(f"cannot read {name}{included_by}: {reason}") from error
         self._contents[name] = digest_of(text)
-        for line in _logical(text):
+        for line in _logical_lines(text):
             yield from self._line(line, path, name)
 
     def _line(self, line: str, path: Path, name: str) -> Iterator[str]:
@@ -94,55 +96,55 @@ class _Reading:
             yield from self._include(option["name"], option["value"], path, name)
         elif option is not None and "://" not in option["value"].removeprefix("file://"):
             editable = option["name"] in _EDITABLE
-            where = self._local(option["value"], line, name, builds=editable)
-            # Installed as it is now: what a link would point to is gone with the next copy.
-            yield where if editable else f"{option['name']} {where}"
+            local = self._local(option["value"], line, name, builds=editable)
+            # Installed as it is now: a link would point into a copy that the next build does not have.
+            yield local if editable else f"{option['name']} {local}"
         elif line.startswith("-"):
             self._hashed = self._hashed or line.startswith("--require-hashes")
             yield line
         else:
             requirement = re.split(r";| --", line)[0].strip()
             if _LOCAL.search(requirement) and not ("://" in requirement and "file:" not in requirement):
-                _, at, where = requirement.rpartition("@")
-                place = self._local(where.strip(), line, name, builds=True)
-                line = line.replace(where.strip(), f"file://{place}" if at else place, 1)
+                _, at, location = requirement.rpartition("@")
+                local = self._local(location.strip(), line, name, builds=True)
+                line = line.replace(location.strip(), f"file://{local}" if at else local, 1)
             yield line
 
     def _include(self, option: str, value: str, path: Path, name: str) -> Iterator[str]:
         if "://" in value:
             yield f"{option} {value}"
             return
-        nested = place_of(path.parent / value, name)
-        if not nested.is_relative_to(self._code):
-            raise StagingError(f"cannot follow {value} in {name}: it is outside the source")
-        lines = list(self._lines(nested, f", which {name} includes"))
+        included = resolved_path(path.parent / value, name)
+        if not included.is_relative_to(self._code):
+            raise StagingError(f"cannot include {value} in {name}: it is outside the source")
+        lines = list(self._lines(included, f", which {name} includes"))
         if option in {"-c", "--constraint"}:
-            yield f"-c {nested}"
+            yield f"-c {included}"
         else:
             yield from lines
 
     def _local(self, value: str, line: str, name: str, *, builds: bool) -> str:
-        """Note a path that packages come from; as an installer that is run in the code's directory takes it."""
+        """Record a path that packages come from, and return it as an absolute one."""
         value, extras = re.fullmatch(r"(.*?)(\[[^]]*\])?", value.removeprefix("file://").removeprefix("file:")).groups()  # type: ignore[union-attr]
-        # As pip does, from where it is run: the top of the code, or the directory of the file.
-        tries = [place_of(top / value, name) for top in (self._code, (self._code / name).parent)]
-        inside = [place for place in tries if value.startswith("/") or place.is_relative_to(self._code)]
+        # pip resolves it from its working directory: the top of the code, or the directory of the file.
+        candidates = [resolved_path(top / value, name) for top in (self._code, (self._code / name).parent)]
+        inside = [path for path in candidates if value.startswith("/") or path.is_relative_to(self._code)]
         if not inside:
             raise StagingError(
                 f"cannot install `{line}` of {name}: it is outside the source;"
-                " set `path` to a directory that holds both, and `dependencies` to the file"
+                " set `path` to a directory that contains both, and `dependencies` to the file"
             )
-        place = next((place for place in inside if os.access(place, os.F_OK)), None)
-        if place is None:
+        path = next((path for path in inside if os.access(path, os.F_OK)), None)
+        if path is None:
             raise StagingError(f"cannot install `{line}` of {name}: there is no {value} in the source")
-        self._contents[value] = tree_digest(place, value)
+        self._contents[value] = tree_digest(path, value)
         if builds:
             self._trees.add(value)
-        return f"{place}{extras or ''}"
+        return f"{path}{extras or ''}"
 
 
-def _logical(text: str) -> Iterator[str]:
-    """Lines as pip understands them: joined where they end in a backslash, without comments and blank ones."""
+def _logical_lines(text: str) -> Iterator[str]:
+    r"""Yield lines as pip reads them: continued after a `\`, without comments and blank lines."""
     for line in text.replace("\\\r\n", " ").replace("\\\n", " ").splitlines():
         bare = re.sub(r"(^|\s)#.*", "", line).strip()
         if bare:

@@ -1,8 +1,7 @@
-"""This host in, the Python interpreters it really has out, and the one that an app's `runtime` means.
+"""Discover the Python interpreters of this host, and choose the one that a `runtime` names.
 
-Found on PATH, in pyenv, in uv's own directory and in the host's settings; every one was run to learn what it is, and
-one that is installed under several names is listed once. Discovery blocks for as long as the interpreters take to
-answer: call it in a thread, or through `Interpreters`, which does, and looks again whenever something moved.
+They are searched on PATH, in pyenv, in uv's directory and in the host's settings. Each one is run to learn its version,
+and an interpreter with several names is listed once. Discovery blocks until all of them have answered.
 """
 
 import asyncio
@@ -24,8 +23,8 @@ _OLDEST = (2, 7)
 
 _PROBE_TIMEOUT_S = 10.0
 _INTERPRETER = re.compile(r"(python|pypy)(\d(\.\d+)?t?)?")
-_ASKED = re.compile(r"(?:(?P<kind>[a-z]+)[-@]?)?(?P<version>\d+(?:\.\d+){0,2})?(?P<rest>t|\.x|\.\*)?")
-# Runs on every Python there is; -E -s -S keeps what the host has configured for Python out of the answer.
+_NAME = re.compile(r"(?:(?P<kind>[a-z]+)[-@]?)?(?P<version>\d+(?:\.\d+){0,2})?(?P<rest>t|\.x|\.\*)?")
+# Runs on every Python; -E -s -S ignores the host's Python configuration.
 _PROBE = (
     "import json, os, platform, sys; print(json.dumps(["
     "platform.python_implementation(), platform.python_version(), getattr(sys, 'abiflags', ''),"
@@ -35,7 +34,7 @@ _PROBE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """One interpreter: `name` as a manifest asks for it, `version` as it calls itself, `path` with links resolved."""
+    """One interpreter: `name` as in a manifest, `version` as it reports it, `path` with links resolved."""
 
     name: str
     description: str
@@ -44,85 +43,85 @@ class Runtime:
 
     @property
     def release(self) -> tuple[int, ...]:
-        """The version's numbers: (3, 12, 1)."""
+        """The numbers of the version: (3, 12, 1)."""
         return tuple(int(number) for number in re.findall(r"\d+", self.version)[:3])
 
     @property
     def stable(self) -> bool:
-        """Neither a pre-release nor a build without the GIL, which are never chosen unasked."""
+        """False for pre-releases and free-threaded builds, which are only chosen by name."""
         return re.fullmatch(r"[\d.]+", self.version) is not None and not self.name.endswith("t")
 
 
 def discover(extra: Sequence[str], environ: Mapping[str, str] = os.environ) -> tuple[Runtime, ...]:
-    """Every interpreter on this host, oldest first; `extra` are the host settings' own (programs or directories)."""
+    """Return every interpreter of this host, oldest first; `extra` are programs or directories from its settings."""
     programs = dict.fromkeys(
-        os.path.realpath(path) for directory in _places(extra, environ) for path in _interpreters(directory)
+        os.path.realpath(path) for directory in _search_paths(extra, environ) for path in _interpreters(directory)
     )
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="runtime") as probes:
         found = {runtime.path: runtime for runtime in probes.map(_probe, programs) if runtime is not None}
     return tuple(sorted(found.values(), key=lambda runtime: (not runtime.name.startswith("python"), runtime.release)))
 
 
-def choose(runtimes: Sequence[Runtime], asked: str | None) -> Runtime:
-    """The runtime that `asked` means: `python3`, `python3.12`, `3.12`, `3.12.1`, a path; None is the newest python3.
+def choose(runtimes: Sequence[Runtime], name: str | None) -> Runtime:
+    """Return the runtime of a name: `python3`, `python3.12`, `3.12`, `3.12.1`, a path; None is the newest python3.
 
-    StagingError when this host has none such, with the table of those it has, or when it is older than is supported.
+    Raises StagingError with the table of all runtimes if none matches, or if it is older than is supported.
     """
-    if asked is not None and asked.startswith("/"):
-        meant = [runtime for runtime in runtimes if runtime.path == os.path.realpath(asked)]
+    if name is not None and name.startswith("/"):
+        matching = [runtime for runtime in runtimes if runtime.path == os.path.realpath(name)]
     else:
-        meant = _meant(runtimes, asked)
-    supported = [runtime for runtime in meant if is_supported(runtime)]
+        matching = _matching(runtimes, name)
+    supported = [runtime for runtime in matching if is_supported(runtime)]
     if supported:
         return max(supported, key=lambda runtime: (runtime.stable, runtime.release))
-    if meant:
+    if matching:
         raise StagingError(
-            f"{meant[0].description} is not supported: 2.7, 3.6 and everything newer is\n{table(runtimes)}"
+            f"{matching[0].description} is not supported, only 2.7 and 3.6 or newer; this host has\n{table(runtimes)}"
         )
-    raise StagingError(f"this host has no runtime {asked or 'python3'!r}; it has\n{table(runtimes)}")
+    raise StagingError(f"this host has no runtime {name or 'python3'!r}; it has\n{table(runtimes)}")
 
 
 def is_supported(runtime: Runtime) -> bool:
-    """Whether gunicorn and an installer can still be had for it."""
+    """Tell whether gunicorn and an installer still support a runtime."""
     return runtime.release[:2] == _OLDEST or runtime.release >= _OLDEST_3
 
 
 def table(runtimes: Iterable[Runtime]) -> str:
-    """The runtimes as lines of name, description and path."""
+    """Return the runtimes as lines of name, description and path."""
     lines = [f"  {runtime.name:<12} {runtime.description:<18} {runtime.path}" for runtime in runtimes]
     return "\n".join(lines) or "  no Python at all"
 
 
 class Interpreters:
-    """This host's runtimes, remembered for as long as nothing moved where they were found."""
+    """The runtimes of this host, cached until one of the places where they are searched changes."""
 
     def __init__(self, extra: Sequence[str]) -> None:
         self._extra = tuple(extra)
         self._known: tuple[Runtime, ...] = ()
-        self._stamp: object = None
-        self._looking: SingleFlight[str, tuple[Runtime, ...]] = SingleFlight()
+        self._stamps: object = None
+        self._discovery: SingleFlight[str, tuple[Runtime, ...]] = SingleFlight()
 
-    async def known(self, asked: str | None = None) -> tuple[Runtime, ...]:
-        """Every runtime of this host, and the program `asked` names where it is a path."""
-        if asked is not None and asked.startswith("/") and asked not in self._extra:
-            self._extra = (*self._extra, asked)
-        if self._stamp is None or self._stamp != self._look():
-            self._known = await self._looking.result("discover", self._discover)
+    async def known(self, name: str | None = None) -> tuple[Runtime, ...]:
+        """Return every runtime of this host, with the program at `name` if that is a path."""
+        if name is not None and name.startswith("/") and name not in self._extra:
+            self._extra = (*self._extra, name)
+        if self._stamps is None or self._stamps != self._current_stamps():
+            self._known = await self._discovery.result("discover", self._discover)
         return self._known
 
     async def _discover(self) -> tuple[Runtime, ...]:
         self._known = await asyncio.to_thread(discover, self._extra)
-        self._stamp = self._look()
+        self._stamps = self._current_stamps()
         return self._known
 
-    def _look(self) -> object:
-        """What stat says of every place to find an interpreter in, and of each one that was found."""
-        places = (str(place) for place in _places(self._extra, os.environ))
-        return tuple((path, _stamp(path)) for path in (*places, *(runtime.path for runtime in self._known)))
+    def _current_stamps(self) -> object:
+        """Return what stat reports of each place to search, and of each interpreter that was found."""
+        paths = (str(path) for path in _search_paths(self._extra, os.environ))
+        return tuple((path, _stamp(path)) for path in (*paths, *(runtime.path for runtime in self._known)))
 
 
-def _meant(runtimes: Sequence[Runtime], asked: str | None) -> list[Runtime]:
-    match = _ASKED.fullmatch((asked or "python3").strip().lower())
+def _matching(runtimes: Sequence[Runtime], name: str | None) -> list[Runtime]:
+    match = _NAME.fullmatch((name or "python3").strip().lower())
     if match is None:
         return []
     kind = {None: "python", "cpython": "python"}.get(match["kind"], match["kind"])
@@ -136,12 +135,12 @@ def _meant(runtimes: Sequence[Runtime], asked: str | None) -> list[Runtime]:
     ]
 
 
-def _places(extra: Sequence[str], environ: Mapping[str, str]) -> Iterator[Path]:
-    """Directories that may hold interpreters, and interpreters, the likeliest first."""
+def _search_paths(extra: Sequence[str], environ: Mapping[str, str]) -> Iterator[Path]:
+    """Yield directories that may contain interpreters, and interpreters, the likeliest first."""
     home = Path(environ.get("HOME") or "~").expanduser()
     yield from (Path(path) for path in extra)
     for directory in environ.get("PATH", os.defpath).split(os.pathsep):
-        # A shim is a script that picks one of the interpreters listed below by the directory it is run in.
+        # A shim is a script that selects one of the interpreters below by its working directory.
         if directory.startswith("/") and "shims" not in Path(directory).parts:
             yield Path(directory)
     yield Path(sys.executable)
@@ -158,21 +157,21 @@ def _places(extra: Sequence[str], environ: Mapping[str, str]) -> Iterator[Path]:
             continue
 
 
-def _interpreters(place: Path) -> list[str]:
+def _interpreters(path: Path) -> list[str]:
     try:
-        if place.is_dir():
+        if path.is_dir():
             return [
                 entry.path
-                for entry in os.scandir(place)
+                for entry in os.scandir(path)
                 if _INTERPRETER.fullmatch(entry.name) and entry.is_file() and os.access(entry.path, os.X_OK)
             ]
-        return [str(place)] if place.is_file() else []
+        return [str(path)] if path.is_file() else []
     except OSError:
         return []
 
 
 def _probe(path: str) -> Runtime | None:
-    """What the program says it is; None when it is no Python that runs."""
+    """Run a program to learn what it is; None if it is not a working Python."""
     try:
         answer = subprocess.run(
             [path, "-E", "-s", "-S", "-c", _PROBE],
@@ -194,7 +193,7 @@ def _probe(path: str) -> Runtime | None:
 
 def _stamp(path: str) -> tuple[int, int, int] | None:
     try:
-        facts = os.stat(path)  # noqa: PTH116 -- dozens of them before every build
+        stat = os.stat(path)  # noqa: PTH116 -- dozens of them before every build
     except OSError:
         return None
-    return facts.st_mtime_ns, facts.st_size, facts.st_ino
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino

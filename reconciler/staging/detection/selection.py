@@ -1,47 +1,52 @@
-"""An app's code and its recipe in; the runtime, the entry point and the dependencies chosen, with reasons, out."""
+"""Select the runtime, the entry point and the dependencies of a build from its code and recipe.
+
+Everything selected has a reason in an operator's words.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.planning.desired import Recipe
-from reconciler.staging.detection.dependencies import Choices, Dependencies, dependencies
+from reconciler.staging.detection.dependencies import Dependencies, DependencyOptions, dependencies
 from reconciler.staging.detection.entry_point import EntryPoint, detect
 from reconciler.staging.detection.offline import OfflinePackages, find_offline_packages
-from reconciler.staging.detection.python_version import Bound, chosen
+from reconciler.staging.detection.python_version import PythonConstraint, choose_runtime
 from reconciler.staging.detection.runtimes import Runtime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What a look at the code says about how to run it."""
+    """How to install and serve an app; `because` says why the runtime was chosen."""
 
     runtime: Runtime
     because: str
     entry: EntryPoint
     dependencies: Dependencies
-    supply: OfflinePackages | None
+    offline: OfflinePackages | None
 
     def lines(self) -> Iterator[str]:
-        """What was chosen, and why."""
+        """Yield lines for the staging log: what was selected, and why."""
         yield f"runtime: {self.runtime.description}, {self.runtime.path} ({self.because})"
         yield f"entry point: {self.entry.target} ({self.entry.interface}; {self.entry.because})"
         for reported in self.entry.reported:
-            yield f"entry point: not taken over: {reported}"
+            yield f"entry point: ignored: {reported}"
         yield f"dependencies: {self.dependencies.file or 'none'} ({self.dependencies.because})"
-        if self.supply is not None:
-            yield f"packages: {self.supply.name} is beside the code"
+        if self.offline is not None:
+            yield f"packages: from {self.offline.name} in the source"
 
 
 def select(code: Path, recipe: Recipe, runtimes: tuple[Runtime, ...]) -> Selection:
-    """Look at the code; StagingError that says what is missing or ambiguous. Blocks."""
-    found = dependencies(code, Choices(file=recipe.dependencies, extras=recipe.extras, groups=recipe.groups))
-    bound = Bound(file=found.file, pythons=found.python, way_out=", or lock again") if found.locked else None
-    choice = chosen(runtimes, recipe.runtime, code, bound)
+    """Select from the code; raises StagingError if something is missing or ambiguous. Blocks."""
+    options = DependencyOptions(file=recipe.dependencies, extras=recipe.extras, groups=recipe.groups)
+    found = dependencies(code, options)
+    lock = found.lock
+    constraint = PythonConstraint(file=found.file, pythons=found.python, fix=lock.fix) if lock is not None else None
+    choice = choose_runtime(runtimes, recipe.runtime, code, constraint)
     return Selection(
         runtime=choice.runtime,
         because=choice.because,
         entry=detect(code, recipe.entrypoint, found.directory),
         dependencies=found,
-        supply=find_offline_packages(code),
+        offline=find_offline_packages(code),
     )

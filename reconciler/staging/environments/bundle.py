@@ -1,7 +1,7 @@
-"""An app's code in; an app.bundle out: wheels of everything its environment needs, with hashes and an index of it all.
+"""Write an app.bundle: wheels of everything that an app's environment needs, with their hashes and an index.
 
-The environment is made first, as staging would make it. So what is bundled is what was resolved for this very Python,
-and the host that stages it decides nothing again.
+The environment is created first, as staging would create it. So the bundle contains what was resolved for this very
+Python, and the host that stages it resolves nothing again.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import json
 import sys
 import tomllib
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.parser import HeaderParser
 from pathlib import Path
@@ -32,20 +32,22 @@ from reconciler.staging.environments.installer_env import for_installers, secret
 from reconciler.staging.environments.installers import Pip, is_old
 from reconciler.staging.environments.serving import environment_for, ingredients_of
 from reconciler.staging.environments.store import EnvironmentRequest, Environments
-from reconciler.staging.environments.tools import OLD_VIRTUALENV, Tools, Work
+from reconciler.staging.environments.tools import OLD_VIRTUALENV, CommandContext, Tools
 from reconciler.staging.errors import StagingError
-from reconciler.staging.installer_progress import Progress
+from reconciler.staging.installer_progress import InstallerProgress
 from reconciler.staging.log import Log
+from reconciler.staging.progress import Progress
 from reconciler.staging.source.snapshot import snapshot
 from reconciler.staging.staged import boot_id
 
 _SEEDS = frozenset(("pip", "setuptools", "wheel"))
 _BUILD_SYSTEM = ("setuptools>=40.8", "wheel")
+_INDEX_OPTIONS = ("--index-url", "-i ", "--extra-index-url", "--find-links", "-f ", "--trusted-host", "--no-binary")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleRequest:
-    """What bundling takes: a `cache` to work in, uv, the host's Pythons, the variables that say where packages are."""
+    """What bundling needs: a `cache`, uv, the host's Pythons, and variables that say where packages come from."""
 
     cache: Path
     uv: str
@@ -53,7 +55,7 @@ class BundleRequest:
     environ: Mapping[str, str] = field(repr=False)
     timeout_s: float
     log: Path
-    progress: Callable[[str], None]
+    progress: Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,112 +67,116 @@ class Bundle:
     wheels: tuple[str, ...]
 
 
-async def bundle(path: Path, recipe: Recipe, bundling: BundleRequest) -> Bundle:
-    """Write `path`/app.bundle; StagingError, and no bundle, when any of it cannot be had as a wheel."""
-    bundling.cache.mkdir(parents=True, exist_ok=True)
-    place = draft(bundling.cache, "bundle")
+async def bundle(path: Path, recipe: Recipe, request: BundleRequest) -> Bundle:
+    """Write `path`/app.bundle; raises StagingError, without a bundle, if a package cannot be had as a wheel."""
+    request.cache.mkdir(parents=True, exist_ok=True)
+    directory = draft(request.cache, "bundle")
     try:
-        with Log(bundling.log, secrets(bundling.environ)) as log:
-            async with asyncio.timeout(bundling.timeout_s):
-                return await _Making(path, bundling, place, log).bundle(recipe)
+        with Log(request.log, secrets(request.environ)) as log:
+            async with asyncio.timeout(request.timeout_s):
+                return await _Bundling(path, request, directory, log).bundle(recipe)
     except TimeoutError as error:
-        raise StagingError(f"it took longer than {bundling.timeout_s:g} s and was ended") from error
+        raise StagingError(f"it took longer than {request.timeout_s:g} s and was ended") from error
     finally:
-        await in_thread(lambda _: remove(place))
+        await in_thread(lambda _: remove(directory))
 
 
-class _Making:
-    """One bundle being made in `place`."""
+class _Bundling:
+    """Makes one bundle, with `directory` for its intermediate files."""
 
-    def __init__(self, path: Path, bundling: BundleRequest, place: Path, log: Log) -> None:
+    def __init__(self, path: Path, request: BundleRequest, directory: Path, log: Log) -> None:
         self._path = path
-        self._with = bundling
-        self._code = place / "code"
-        self._place = place
-        self._wheels = place / "wheels"
-        self._tools = Tools(bundling.cache.parent / "tools", bundling.cache, bundling.uv)
-        self._work = Work(log=log, tell=bundling.progress, environment=for_installers(bundling.environ))
+        self._request = request
+        self._code = directory / "code"
+        self._directory = directory
+        self._wheels = directory / "wheels"
+        self._tools = Tools(request.cache.parent / "tools", request.cache, request.uv)
+        self._context = CommandContext(log=log, progress=request.progress, environment=for_installers(request.environ))
 
     async def bundle(self, recipe: Recipe) -> Bundle:
-        await in_thread(lambda go_on: snapshot(str(self._path), self._code, go_on))
+        await in_thread(lambda should_continue: snapshot(str(self._path), self._code, should_continue))
         (self._code / BUNDLE).unlink(missing_ok=True)
-        plan = await in_thread(lambda _: select(self._code, recipe, self._with.runtimes))
-        for line in plan.lines():
-            self._work.log.say(line)
-        found = await self._installed(plan)
+        selection = await in_thread(lambda _: select(self._code, recipe, self._request.runtimes))
+        for line in selection.lines():
+            self._context.log.step(line)
+        found = await self._installed(selection)
         self._wheels.mkdir()
-        pip = await self._pip(plan.runtime)
-        await self._fetch(pip, "bundling", ("--no-deps", *self._options(plan), *found.pins))
+        pip = await self._pip(selection.runtime)
+        await self._fetch(pip, "bundling", ("--no-deps", *self._index_options(selection), *found.pins))
         if found.built:
-            await self._fetch(pip, "bundling what builds the app's own packages", self._build_systems(found.built))
+            await self._fetch(pip, "bundling the build systems of the app's packages", self._build_systems(found.built))
         pins = await in_thread(lambda _: self._pins(found.names))
-        if is_old(plan.runtime):
-            # It runs on the Python that runs us, not on the app's.
+        if is_old(selection.runtime):
+            # It runs on the daemon's Python, not on the app's.
             await self._fetch(await self._pip(None), "bundling virtualenv", OLD_VIRTUALENV.needs)
-        return await in_thread(lambda _: self._write(plan, found, pins))
+        return await in_thread(lambda _: self._write(selection, found, pins))
 
-    async def _installed(self, plan: Selection) -> "_Found":
+    async def _installed(self, selection: Selection) -> "_Installed":
         store = Environments(
-            directory=self._place / "environments",
-            cache=self._with.cache,
-            uv=self._with.uv,
+            directory=self._directory / "environments",
+            cache=self._request.cache,
+            uv=self._request.uv,
             slots=asyncio.Semaphore(1),
-            timeout_s=self._with.timeout_s,
+            timeout_s=self._request.timeout_s,
             boot=boot_id(),
         )
-        order = EnvironmentRequest(
-            ingredients=ingredients_of(plan, await asyncio.to_thread(installer, self._with.uv), self._with.environ),
+        versions = await asyncio.to_thread(installer, self._request.uv)
+        request = EnvironmentRequest(
+            ingredients=ingredients_of(selection, versions, self._request.environ),
             code=self._code,
             previous={},
-            log=self._work.log,
-            progress=self._work.tell,
-            environment=self._work.environment,
-            supply=plan.supply,
+            log=self._context.log,
+            progress=self._context.progress,
+            environment=self._context.environment,
+            offline=selection.offline,
         )
-        made = await environment_for(store, order, plan.entry, self._with.runtimes)
-        return _found(Path(made.directory), self._code, old=is_old(plan.runtime))
+        made = await environment_for(store, request, selection.entry, self._request.runtimes)
+        return _installed(Path(made.directory), self._code, old=is_old(selection.runtime))
 
     async def _pip(self, runtime: Runtime | None) -> str:
-        """A Python of that kind, or of our own, that has pip: what it can install is what its wheels are."""
-        directory = self._place / f"pip-{runtime.name if runtime else 'ours'}"
+        """Return a Python with pip, of the runtime or of the daemon: pip makes wheels for the Python it runs on."""
+        directory = self._directory / f"pip-{runtime.name if runtime else 'ours'}"
         python = directory / "bin" / "python"
         virtualenv = sys.executable
         if runtime is not None and is_old(runtime):
-            virtualenv = await self._tools.python(OLD_VIRTUALENV, self._with.runtimes, self._work)
-        pip = Pip(virtualenv=virtualenv, cache=self._with.cache, python=python)
+            virtualenv = await self._tools.python(OLD_VIRTUALENV, self._request.runtimes, self._context)
+        pip = Pip(virtualenv=virtualenv, cache=self._request.cache, python=python)
         await self._run(
             "creating an environment with pip", pip.create(runtime.path if runtime else sys.executable, directory)
         )
         return str(python)
 
-    async def _fetch(self, pip: str, doing: str, what: tuple[str, ...]) -> None:
-        cache = ("--cache-dir", str(self._with.cache / "pip"))
-        await self._run(doing, (pip, "-m", "pip", "wheel", *cache, "--wheel-dir", str(self._wheels), *what))
+    async def _fetch(self, pip: str, activity: str, arguments: tuple[str, ...]) -> None:
+        cache = ("--cache-dir", str(self._request.cache / "pip"))
+        await self._run(activity, (pip, "-m", "pip", "wheel", *cache, "--wheel-dir", str(self._wheels), *arguments))
 
-    async def _run(self, doing: str, arguments: tuple[str, ...]) -> None:
+    async def _run(self, activity: str, arguments: tuple[str, ...]) -> None:
         command = Command(
-            doing=doing, arguments=arguments, environment=self._work.environment, detail=Progress(), directory="/"
+            activity=activity,
+            arguments=arguments,
+            environment=self._context.environment,
+            progress=InstallerProgress(),
         )
-        await run(command, self._work.log, self._work.tell)
+        await run(command, self._context.log, self._context.progress)
 
-    def _options(self, plan: Selection) -> tuple[str, ...]:
-        """Where the app's own files say its packages are to be had."""
-        if plan.dependencies.kind != "requirements":
+    def _index_options(self, selection: Selection) -> tuple[str, ...]:
+        """Return the options of the app's requirements file that say where packages come from."""
+        if selection.dependencies.kind != "requirements":
             return ()
-        lines = requirements(self._code, plan.dependencies.file).lines
-        kept = ("--index-url", "-i ", "--extra-index-url", "--find-links", "-f ", "--trusted-host", "--no-binary")
-        return tuple(word for line in lines if line.startswith(kept) for word in line.replace("=", " ", 1).split())
+        lines = requirements(self._code, selection.dependencies.file).lines
+        options = [line for line in lines if line.startswith(_INDEX_OPTIONS)]
+        return tuple(word for line in options for word in line.replace("=", " ", 1).split())
 
     def _build_systems(self, built: tuple[str, ...]) -> tuple[str, ...]:
         needs: dict[str, None] = {}
         for path in built:
             project = self._code / path / "pyproject.toml"
-            said = tomllib.loads(project.read_text(encoding="utf-8")) if project.is_file() else {}
-            needs.update(dict.fromkeys(said.get("build-system", {}).get("requires", _BUILD_SYSTEM)))
+            content = tomllib.loads(project.read_text(encoding="utf-8")) if project.is_file() else {}
+            needs.update(dict.fromkeys(content.get("build-system", {}).get("requires", _BUILD_SYSTEM)))
         return tuple(needs)
 
     def _pins(self, names: frozenset[str]) -> str:
-        """What is to be installed from the wheels, each with its hash."""
+        """Return a requirements file for the wheels of these packages, each with its hash."""
         lines = []
         for wheel in sorted(self._wheels.glob("*.whl")):
             name, version, _, _ = parse_wheel_filename(wheel.name)
@@ -178,46 +184,46 @@ class _Making:
                 lines.append(f"{name}=={version} --hash=sha256:{_digest(wheel)}\n")
         missing = names - {line.partition("==")[0] for line in lines}
         if missing:
-            raise StagingError(f"cannot bundle {', '.join(sorted(missing))}: no wheel of it could be made")
+            raise StagingError(f"cannot build a wheel of {', '.join(sorted(missing))}")
         return "".join(lines)
 
-    def _write(self, plan: Selection, found: "_Found", pins: str) -> Bundle:
+    def _write(self, selection: Selection, found: "_Installed", pins: str) -> Bundle:
         wheels = sorted(path for path in self._wheels.iterdir() if path.is_file())
-        (self._place / PINS).write_text(pins, encoding="utf-8")
+        (self._directory / PINS).write_text(pins, encoding="utf-8")
         index: dict[str, Any] = {
-            "runtime": abi(plan.runtime),
-            "dependencies": dict(plan.dependencies.declared),
+            "runtime": abi(selection.runtime),
+            "dependencies": dict(selection.dependencies.declared),
             "built": list(found.built),
-            "files": {path.name: _digest(path) for path in (*wheels, self._place / PINS)},
+            "files": {path.name: _digest(path) for path in (*wheels, self._directory / PINS)},
         }
         target = self._path / BUNDLE
         unfinished = self._path / f".{BUNDLE}.draft"
         try:
             with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as zipped:
                 zipped.writestr(INDEX, json.dumps(index, indent=1))
-                for path in (self._place / PINS, *wheels):
+                for path in (self._directory / PINS, *wheels):
                     zipped.write(path, path.name)
             unfinished.replace(target)
         finally:
             unfinished.unlink(missing_ok=True)
-        return Bundle(file=target, runtime=plan.runtime.name, wheels=tuple(path.name for path in wheels))
+        return Bundle(file=target, runtime=selection.runtime.name, wheels=tuple(path.name for path in wheels))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """What is in an environment: requirements that say exactly that, the names of all, and the code that was built."""
+class _Installed:
+    """The content of an environment: its pins, the names of its packages, and the code that was built into it."""
 
     pins: tuple[str, ...]
     names: frozenset[str]
     built: tuple[str, ...]
 
 
-def _found(environment: Path, code: Path, *, old: bool) -> _Found:
+def _installed(environment: Path, code: Path, *, old: bool) -> _Installed:
     pins, names, built = [], set(), []
     site = site_packages(environment)
     for directory in sorted((*site.glob("*.dist-info"), *site.glob("*.egg-info"))):
-        said = _metadata(directory)
-        name, version = said.get("Name", ""), said.get("Version", "")
+        metadata = _metadata(directory)
+        name, version = metadata.get("Name", ""), metadata.get("Version", "")
         if not name or (old and canonicalize_name(name) in _SEEDS):
             continue
         origin = _origin(directory)
@@ -227,7 +233,7 @@ def _found(environment: Path, code: Path, *, old: bool) -> _Found:
             continue
         names.add(canonicalize_name(name))
         pins.append(f"{name} @ {origin}" if origin else f"{name}=={version}")
-    return _Found(pins=tuple(pins), names=frozenset(names), built=tuple(built))
+    return _Installed(pins=tuple(pins), names=frozenset(names), built=tuple(built))
 
 
 def _metadata(directory: Path) -> Mapping[str, str]:
@@ -239,13 +245,14 @@ def _metadata(directory: Path) -> Mapping[str, str]:
 
 
 def _origin(directory: Path) -> str:
-    """Where a package came from that is not an index's, as a requirement says it; "" when it is (PEP 610)."""
+    """Return the URL that a package was installed from (PEP 610); "" if it came from an index."""
     try:
-        said = json.loads((directory / "direct_url.json").read_bytes())
+        direct_url = json.loads((directory / "direct_url.json").read_bytes())
     except (OSError, ValueError):
         return ""
-    control = said.get("vcs_info")
-    return f"{control['vcs']}+{said['url']}@{control['commit_id']}" if control else str(said.get("url", ""))
+    control = direct_url.get("vcs_info")
+    url = str(direct_url.get("url", ""))
+    return f"{control['vcs']}+{url}@{control['commit_id']}" if control else url
 
 
 def _digest(path: Path) -> str:

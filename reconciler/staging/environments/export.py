@@ -1,158 +1,98 @@
-"""A lock file in; a requirements file with what it fixed, out. Each tool reads its own: nothing is resolved again.
+"""Export a lock file as a requirements file: each format by its own tool or conversion, nothing is resolved again.
 
-A lock that no longer fits its project is an error that names both files and the command that mends it.
+A lock that no longer matches its project is an error that names both files and the command that fixes it.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.staging.command import Command, run
-from reconciler.staging.detection import lockfiles
 from reconciler.staging.detection.dependencies import Dependencies
-from reconciler.staging.detection.python_version import project_table
+from reconciler.staging.detection.lockfiles.format import (
+    ExportByConversion,
+    ExportByTool,
+    ExportOptions,
+    LockFormat,
+    Tool,
+)
+from reconciler.staging.detection.pyproject import project_table
 from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.environments.installers import is_old
-from reconciler.staging.environments.tools import PIPENV, POETRY, Tool, Tools, Work
+from reconciler.staging.environments.tools import CommandContext, Tools
 from reconciler.staging.errors import StagingError
-
-_OUT_OF_STEP = re.compile(
-    r"needs to be updated|network (?:was|is) disabled|not found in the cache"
-    r"|changed significantly|out-of-date|not up to date"
-)
-_WAY_OUT = {
-    "uv": ("pyproject.toml", "uv lock"),
-    "poetry": ("pyproject.toml", "poetry lock"),
-    "pipenv": ("Pipfile", "pipenv lock"),
-    "pylock": ("pyproject.toml", "uv export -o pylock.toml"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exporter:
-    """What exporting takes: the tools, uv, its cache, and the Pythons of this host to run tools with."""
+    """Exports lock files with the tools, uv and its cache; one of `runtimes` runs a tool that needs its own Python."""
 
     tools: Tools
     uv: str
     cache: Path
     runtimes: tuple[Runtime, ...]
 
-    async def export(self, code: Path, found: Dependencies, runtime: Runtime, into: Path, work: Work) -> None:
-        """Write what the lock file fixed into the file `into`; StagingError when it is out of step."""
-        directory = code / found.directory
-        match found.kind:
-            case "uv":
-                await self._uv(directory, found, runtime, into, work)
-            case "poetry":
-                await self._poetry(directory, found, into, work)
-            case "pipenv":
-                await self._pipenv(directory, found, into, work)
-            case _:
-                self._pylock(directory, found, runtime, into)
-        into.write_text(_absolute(into.read_text(encoding="utf-8"), directory), encoding="utf-8")
-
-    async def _uv(self, directory: Path, found: Dependencies, runtime: Runtime, into: Path, work: Work) -> None:
-        python = () if is_old(runtime) else ("--python", runtime.path)
-        common = ("--quiet", "--cache-dir", str(self.cache / "uv"), "--color", "never", *python)
-        if (directory / "pyproject.toml").is_file():
-            # Without the network: a lock that fits is found to fit, and one that does not fails sooner.
-            check = (self.uv, "lock", "--check", "--offline", *common)
-            await self._checked(found, "checking uv.lock", check, directory, work)
-        chosen = (*_each("--extra", found.extras), *_each("--group", found.groups))
-        await self._run(
-            Command(
-                doing="reading uv.lock",
-                arguments=(
-                    *(self.uv, "export", "--frozen", "--offline", "--format", "requirements.txt", *common),
-                    *("--no-default-groups", "--no-editable", "--no-emit-project", "--no-header", "--no-annotate"),
-                    *chosen,
-                    *("--output-file", str(into)),
-                ),
-                directory=str(directory),
-                environment=work.environment,
-            ),
-            work,
-        )
-
-    async def _poetry(self, directory: Path, found: Dependencies, into: Path, work: Work) -> None:
-        poetry = (await self.tools.python(POETRY, self.runtimes, work), "-I", "-m", "poetry", "--no-ansi", "-n")
-        await self._checked(found, "checking poetry.lock", (*poetry, "check", "--lock"), directory, work)
-        await self._run(
-            Command(
-                doing="reading poetry.lock",
-                arguments=(
-                    *(*poetry, "export", "--format", "requirements.txt", "--output", str(into)),
-                    *_each("--extras", found.extras),
-                    *_each("--with", found.groups),
-                ),
-                directory=str(directory),
-                environment=_for_tools(work, directory),
-            ),
-            work,
-        )
-
-    async def _pipenv(self, directory: Path, found: Dependencies, into: Path, work: Work) -> None:
-        pipenv = (await self.tools.python(PIPENV, self.runtimes, work), "-I", "-m", "pipenv")
-        if (directory / "Pipfile").is_file():
-            await self._checked(found, "checking Pipfile.lock", (*pipenv, "verify"), directory, work)
-        if found.extras:
-            raise StagingError("cannot choose extras of Pipfile.lock: it has only groups, called categories")
-        categories = ("--categories", ",".join(("packages", *found.groups))) if found.groups else ()
-        await self._run(
-            Command(
-                doing="reading Pipfile.lock",
-                arguments=(*pipenv, "requirements", "--hash", *categories),
-                directory=str(directory),
-                environment=_for_tools(work, directory),
-                into=into,
-            ),
-            work,
-        )
-
-    def _pylock(self, directory: Path, found: Dependencies, runtime: Runtime, into: Path) -> None:
-        lock = lockfiles.read(directory / found.file.rpartition("/")[2])
-        misfit = lockfiles.misfit(lock, project_table(directory), runtime.version)
-        if misfit:
-            raise _out_of_step(found, misfit)
-        into.write_text(lockfiles.as_requirements(lock, found.extras, found.groups), encoding="utf-8")
-
-    async def _checked(
-        self, found: Dependencies, doing: str, arguments: tuple[str, ...], directory: Path, work: Work
+    async def export(
+        self, code: Path, found: Dependencies, runtime: Runtime, output: Path, context: CommandContext
     ) -> None:
-        command = Command(
-            doing=doing, arguments=arguments, directory=str(directory), environment=_for_tools(work, directory)
-        )
+        """Write the locked requirements to the file `output`; raises StagingError if the lock is stale."""
+        lock, directory = found.lock, code / found.directory
+        assert lock is not None
+        match lock.export:
+            case ExportByTool() as export:
+                options = ExportOptions(
+                    program=await self._program(export.tool, context),
+                    python=None if is_old(runtime) else runtime.path,
+                    extras=found.extras,
+                    groups=found.groups,
+                    output=output,
+                )
+                await _export_by_tool(lock, export, options, directory, context)
+            case ExportByConversion() as export:
+                content = lock.read(directory / lock.file)
+                mismatch = export.mismatch(content, project_table(directory), runtime.version)
+                if mismatch:
+                    raise lock.stale(mismatch)
+                output.write_text(export.requirements(content, found.extras, found.groups), encoding="utf-8")
+        output.write_text(_with_absolute_paths(output.read_text(encoding="utf-8"), directory), encoding="utf-8")
+
+    async def _program(self, tool: Tool | None, context: CommandContext) -> tuple[str, ...]:
+        if tool is None:
+            return (self.uv, "--quiet", "--cache-dir", str(self.cache / "uv"), "--color", "never")
+        return (await self.tools.python(tool, self.runtimes, context), "-I", "-m", tool.name)
+
+
+async def _export_by_tool(
+    lock: LockFormat, export: ExportByTool, options: ExportOptions, directory: Path, context: CommandContext
+) -> None:
+    environment = _tool_environment(context, directory)
+    checking = Command(
+        activity=f"checking {lock.file}",
+        arguments=export.check(options),
+        directory=str(directory),
+        environment=environment,
+    )
+    reading = Command(
+        activity=f"reading {lock.file}",
+        arguments=export.export(options),
+        directory=str(directory),
+        environment=environment,
+        stdout=options.output if export.to_stdout else None,
+    )
+    has_project = (directory / lock.project).is_file()
+    for command in (checking, reading) if has_project else (reading,):
         try:
-            await self._run(command, work)
+            await run(command, context.log, context.progress)
         except StagingError as error:
-            if _OUT_OF_STEP.search(str(error)):
-                raise _out_of_step(found, "") from error
-            raise StagingError(f"cannot use {found.file}: {error}") from error
-
-    async def _run(self, command: Command, work: Work) -> None:
-        await run(command, work.log, work.tell)
+            if export.stale.search(str(error)):
+                raise lock.stale() from error
+            raise StagingError(f"cannot use {lock.file}: {error}") from error
 
 
-def tool_for(found: Dependencies) -> Tool | None:
-    """The tool that reading this lock file takes; None when uv or nothing does."""
-    return {"poetry": POETRY, "pipenv": PIPENV}.get(found.kind)
-
-
-def _out_of_step(found: Dependencies, why: str) -> StagingError:
-    project, command = _WAY_OUT[found.kind]
-    said = f" ({why})" if why else ""
-    return StagingError(f"cannot use {found.file}: it is out of step with {project}{said}; run `{command}`")
-
-
-def _each(option: str, values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(word for value in values for word in (option, value))
-
-
-def _for_tools(work: Work, directory: Path) -> dict[str, str]:
-    """Tools keep settings and make environments below HOME: they get one of their own, beside the code they look at."""
+def _tool_environment(context: CommandContext, directory: Path) -> dict[str, str]:
+    """Return an environment with its own HOME: tools keep settings and environments there, beside the code."""
     home = str(directory.parent)
     return {
-        **work.environment,
+        **context.environment,
         "HOME": home,
         "XDG_CONFIG_HOME": f"{home}/.config",
         "XDG_DATA_HOME": f"{home}/.data",
@@ -164,8 +104,8 @@ def _for_tools(work: Work, directory: Path) -> dict[str, str]:
     }
 
 
-def _absolute(text: str, directory: Path) -> str:
-    """Paths that are relative to the lock file as absolute ones, and nothing editable."""
+def _with_absolute_paths(text: str, directory: Path) -> str:
+    """Make paths that are relative to the lock file absolute, and drop editable installs."""
     lines = []
     for line in text.splitlines():
         bare = line.removeprefix("-e ").strip() if line.startswith("-e ") else line

@@ -1,4 +1,4 @@
-"""What an environment is made from in, the key it is kept under out: equal keys mean interchangeable environments."""
+"""Compute the key of an environment from what it is made from; equal keys mean interchangeable environments."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ _CREDENTIALS = ("_USERNAME", "_PASSWORD")
 class Ingredients:
     """Everything that decides what is in an environment; `servers` are installed beside the app's own dependencies.
 
-    `supply` is a digest of the packages that the code brings along, "" when an index is asked for them.
+    `offline` is a digest of the packages in the app's source, "" if they come from an index.
     """
 
     runtime: Runtime
@@ -37,11 +37,11 @@ class Ingredients:
     servers: tuple[str, ...]
     installer: str
     indexes: str
-    supply: str = ""
+    offline: str = ""
 
     @property
     def facts(self) -> dict[str, str]:
-        """Each ingredient as text, under the name an operator knows it by."""
+        """The ingredients as text, by the name an operator knows them by; the key depends on these names."""
         return {
             "the interpreter": f"{self.runtime.path} {self.runtime.version}",
             "the platform": f"{sysconfig.get_platform()} {'-'.join(platform.libc_ver())}",
@@ -49,30 +49,30 @@ class Ingredients:
             "the index settings": self.indexes,
             "the server": " ".join(self.servers),
             "the dependency file": self.dependencies.file,
-            **({"the bundled packages": self.supply} if self.supply else {}),
+            **({"the bundled packages": self.offline} if self.offline else {}),
             **self.dependencies.contents,
         }
 
     @property
     def key(self) -> str:
-        """Twenty hexadecimal digits."""
+        """The key in the store, twenty hexadecimal digits."""
         return hashlib.sha256(json.dumps(self.facts, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def differences(new: Mapping[str, str], old: Mapping[str, str]) -> str:
-    """What changed from `old` to `new`, in words."""
-    words = [name for name in {**new, **old} if new.get(name) != old.get(name)]
-    return f"{', '.join(words)} changed" if words else "it was not whole"
+    """Return what changed from `old` to `new`, in words."""
+    changed = [name for name in {**new, **old} if new.get(name) != old.get(name)]
+    return f"{', '.join(changed)} changed" if changed else "the previous one was incomplete"
 
 
 def installer(uv: str) -> str:
-    """Which uv and virtualenv make environments here. Blocks the first time, and when uv was replaced."""
+    """Return the versions of uv and virtualenv. Blocks the first time, and after uv was replaced."""
     facts = Path(uv).stat()
     return _installer(uv, facts.st_mtime_ns, facts.st_ino)
 
 
 def indexes(environ: Mapping[str, str]) -> str:
-    """A digest of where packages come from, but for the credentials: they may change and nothing else with them."""
+    """Return a digest of the index settings, without credentials: a new password makes no new environment."""
     settings = {
         name: masked(value)
         for name, value in environ.items()

@@ -1,26 +1,29 @@
-"""An order in; an environment made of it, step by step: lock checked, environment created, packages, then the server.
+"""Create an environment: check and export the lock, create it, install packages, then the server.
 
-gunicorn is resolved together with what the app lists, so that a pin in the app wins. What a lock file fixed is
-installed as it is, and the server beside it, without a say in any version.
+gunicorn is resolved together with what the app requires, so that a pin of the app wins. Locked packages are installed
+as they are, and the server beside them without a say in any version.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.staging.command import Command, run
 from reconciler.staging.concurrency import in_thread
-from reconciler.staging.detection.dependencies import Dependencies, has_own_configuration
-from reconciler.staging.detection.offline import PINS, OfflinePackages, opened
-from reconciler.staging.detection.python_version import project_table
+from reconciler.staging.detection.dependencies import Dependencies, has_uv_configuration
+from reconciler.staging.detection.lockfiles.format import LockFormat, repeated
+from reconciler.staging.detection.offline import PINS, OfflinePackages, unpack_bundle
+from reconciler.staging.detection.pyproject import FILE as PYPROJECT
+from reconciler.staging.detection.pyproject import project_table
 from reconciler.staging.detection.requirements import requirements
 from reconciler.staging.environments.export import Exporter
 from reconciler.staging.environments.identity import Ingredients
 from reconciler.staging.environments.installers import Installer, Pip, Uv, is_old
-from reconciler.staging.environments.tools import OLD_VIRTUALENV, Work
+from reconciler.staging.environments.tools import OLD_VIRTUALENV, CommandContext
 from reconciler.staging.errors import StagingError
-from reconciler.staging.installer_progress import Progress
+from reconciler.staging.installer_progress import InstallerProgress
 from reconciler.staging.log import Log
+from reconciler.staging.progress import Progress
 
 _EXPORTED = "locked.txt"
 _FLATTENED = "flattened.txt"
@@ -30,181 +33,189 @@ _BUNDLE = "bundle"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentRequest:
-    """An app's wish for an environment: `previous` are the facts of the one it had, {} for none.
+    """The environment that an app needs: its ingredients, and `previous`, those of the one it had ({} for none).
 
-    `environment` holds the variables an installer may see, `supply` the packages the code brings along.
+    `environment` are the variables that an installer may see, `offline` the packages in the app's source.
     """
 
     ingredients: Ingredients
     code: Path
     previous: Mapping[str, str]
     log: Log
-    progress: Callable[[str], None]
+    progress: Progress
     environment: Mapping[str, str]
-    supply: OfflinePackages | None = None
+    offline: OfflinePackages | None = None
 
 
 class Installation:
-    """One environment being made in `directory`, which `held` keeps from everybody else."""
+    """Creates one environment in `directory`; `lock_fd` is the lock on it, which installers inherit."""
 
-    def __init__(self, order: EnvironmentRequest, directory: Path, exporter: Exporter, held: int) -> None:
-        self._order = order
+    def __init__(self, request: EnvironmentRequest, directory: Path, exporter: Exporter, lock_fd: int) -> None:
+        self._request = request
         self._directory = directory
         self._exporter = exporter
-        self._held = held
-        self._runtime = order.ingredients.runtime
-        self._found: Dependencies = order.ingredients.dependencies
-        self._root = order.code / self._found.directory
+        self._lock_fd = lock_fd
+        self._runtime = request.ingredients.runtime
+        self._found: Dependencies = request.ingredients.dependencies
+        self._root = request.code / self._found.directory
 
     async def make(self) -> None:
-        """All the steps; StagingError, and a directory that is left half done."""
+        """Take all the steps; a failure raises StagingError and leaves an incomplete directory."""
         self._directory.mkdir(parents=True)
-        supply = self._order.supply
+        offline = self._request.offline
         built: tuple[str, ...] = ()
         packages: tuple[str, ...] = ()
-        if supply is not None:
-            place = supply.place
-            if supply.is_bundle:
-                place = self._directory / _BUNDLE
-                built = await in_thread(lambda _: opened(supply.place, place, self._runtime, self._found))
-            packages = ("--no-index", "--find-links", str(place))
-            self._order.log.say(f"packages: from {supply.name} alone, no index is asked")
-        work = Work(
-            log=self._order.log,
-            tell=self._order.progress,
-            environment=self._order.environment,
+        if offline is not None:
+            path = offline.path
+            if offline.is_bundle:
+                path = self._directory / _BUNDLE
+                built = await in_thread(lambda _: unpack_bundle(offline.path, path, self._runtime, self._found))
+            packages = ("--no-index", "--find-links", str(path))
+            self._request.log.step(f"packages: only from {offline.name}, no index is used")
+        context = CommandContext(
+            log=self._request.log,
+            progress=self._request.progress,
+            environment=self._request.environment,
             packages=packages,
         )
-        bundled = supply is not None and supply.is_bundle
-        if self._found.locked and not bundled:
-            await self._export(work)
-        installer = await self._installer(work)
+        lock = self._found.lock if offline is None or not offline.is_bundle else None
+        if lock is not None:
+            await self._export(context)
+        installer = await self._installer(context)
         await self._run(
             f"creating an environment for {self._runtime.name}", installer.create(self._runtime.path, self._directory)
         )
-        if bundled:
-            await self._from_bundle(installer, self._directory / _BUNDLE, built)
-        elif self._found.locked:
-            await self._locked(installer)
+        if offline is not None and offline.is_bundle:
+            await self._install_bundle(installer, self._directory / _BUNDLE, built)
+        elif lock is not None:
+            await self._install_locked(installer, lock)
         else:
-            await self._resolved(installer)
+            await self._install_resolved(installer)
 
-    async def _export(self, work: Work) -> None:
-        # Before the environment is made, so that a lock file that is out of step fails at once.
-        await self._exporter.export(self._order.code, self._found, self._runtime, self._directory / _EXPORTED, work)
+    async def _export(self, context: CommandContext) -> None:
+        # Before the environment is created, so that a stale lock file fails at once.
+        await self._exporter.export(
+            self._request.code, self._found, self._runtime, self._directory / _EXPORTED, context
+        )
 
-    async def _installer(self, work: Work) -> Installer:
+    async def _installer(self, context: CommandContext) -> Installer:
         python = self._directory / "bin" / "python"
         cache = self._exporter.cache
         if not is_old(self._runtime):
-            return Uv(uv=self._exporter.uv, cache=cache, python=python, packages=work.packages)
-        # A bundle for such a Python holds the tool as well; a vendor/ directory cannot be expected to.
-        supply = self._order.supply
-        tools = work if supply is not None and supply.is_bundle else replace(work, packages=())
-        virtualenv = await self._exporter.tools.python(OLD_VIRTUALENV, self._exporter.runtimes, tools)
-        return Pip(virtualenv=virtualenv, cache=cache, python=python, packages=work.packages)
+            return Uv(uv=self._exporter.uv, cache=cache, python=python, packages=context.packages)
+        # A bundle for such a Python contains the tool as well; a vendor/ directory cannot be expected to.
+        offline = self._request.offline
+        for_tools = context if offline is not None and offline.is_bundle else replace(context, packages=())
+        virtualenv = await self._exporter.tools.python(OLD_VIRTUALENV, self._exporter.runtimes, for_tools)
+        return Pip(virtualenv=virtualenv, cache=cache, python=python, packages=context.packages)
 
-    async def _from_bundle(self, installer: Installer, bundle: Path, built: Sequence[str]) -> None:
+    async def _install_bundle(self, installer: Installer, bundle: Path, built: Sequence[str]) -> None:
         pins = str(bundle / PINS)
         await self._run("installing app.bundle", installer.install(("-r", pins), exactly=True))
         if built:
-            places = [str((self._order.code / path).resolve()) for path in built]
-            await self._run("installing the app's own packages", installer.install(places, exactly=True))
+            trees = [str((self._request.code / path).resolve()) for path in built]
+            await self._run("installing the app's own packages", installer.install(trees, exactly=True))
 
-    async def _locked(self, installer: Installer) -> None:
-        file = self._found.file.rpartition("/")[2]
+    async def _install_locked(self, installer: Installer, lock: LockFormat) -> None:
         exported = self._directory / _EXPORTED
-        if self._found.kind == "pylock" and self._direct(installer):
-            await self._run(f"installing {file}", installer.install(("-r", str(self._root / file)), exactly=True))
+        activity = f"installing {lock.file}"
+        if lock.installed_by_uv and self._is_default_choice(installer):
+            await self._run(activity, installer.install(("-r", str(self._root / lock.file)), exactly=True))
         elif any(line.strip() and not line.startswith(("#", "-")) for line in exported.read_text().splitlines()):
-            await self._run(f"installing {file}", installer.install(("-r", str(exported)), exactly=True))
+            await self._run(activity, installer.install(("-r", str(exported)), exactly=True))
         if self._found.itself:
-            extras = f"[{','.join(self._found.extras)}]" if self._found.extras else ""
-            await self._run(
-                "installing the project itself", installer.install((f"{self._root}{extras}",), exactly=True)
-            )
-        await self._servers(installer)
+            await self._run("installing the project itself", installer.install((self._project_itself(),), exactly=True))
+        await self._install_servers(installer)
 
-    def _direct(self, installer: Installer) -> bool:
-        """Whether uv can take a pylock.toml as it is, with the addresses in it."""
-        return isinstance(installer, Uv) and not (self._order.supply or self._found.extras or self._found.groups)
+    def _is_default_choice(self, installer: Installer) -> bool:
+        """Tell whether uv can install from the lock file as it is, with the addresses in it."""
+        return isinstance(installer, Uv) and not (self._request.offline or self._found.extras or self._found.groups)
 
-    async def _resolved(self, installer: Installer) -> None:
-        servers = self._order.ingredients.servers
-        what = self._what()
+    async def _install_resolved(self, installer: Installer) -> None:
+        servers = self._request.ingredients.servers
+        own = self._requirements()
         # pip takes no requirement beside a pin of the same, nor uv one without a hash beside those that must have it.
-        if not what or (isinstance(installer, Uv) and not self._found.hashed):
-            await self._run(f"installing {self._found.file or 'gunicorn'}", installer.install((*what, *servers)))
+        if not own or (isinstance(installer, Uv) and not self._found.hashed):
+            await self._run(f"installing {self._found.file or 'gunicorn'}", installer.install((*own, *servers)))
             return
-        await self._run(f"installing {self._found.file}", installer.install(what))
-        await self._servers(installer)
+        await self._run(f"installing {self._found.file}", installer.install(own))
+        await self._install_servers(installer)
 
-    def _what(self) -> tuple[str, ...]:
-        """The app's own requirements, as arguments."""
+    def _requirements(self) -> tuple[str, ...]:
+        """Return the app's own requirements as arguments."""
         match self._found.kind:
             case "requirements":
                 return ("-r", str(self._requirements_file()))
             case "project" if not self._found.itself:
-                return self._project()
+                return self._project_requirements()
             case "project" | "setup":
-                extras = f"[{','.join(self._found.extras)}]" if self._found.extras else ""
-                return (f"{self._root}{extras}",)
+                return (self._project_itself(),)
             case _:
                 return ()
 
+    def _project_itself(self) -> str:
+        extras = f"[{','.join(self._found.extras)}]" if self._found.extras else ""
+        return f"{self._root}{extras}"
+
     def _requirements_file(self) -> Path:
-        file = self._order.code / self._found.file
+        file = self._request.code / self._found.file
         if not self._found.trees and not is_old(self._runtime):
             return file
-        flattened = self._directory / _FLATTENED
-        lines = requirements(self._order.code, self._found.file).lines
-        flattened.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        return flattened
+        return self._flattened(requirements(self._request.code, self._found.file).lines)
 
-    def _project(self) -> tuple[str, ...]:
+    def _project_requirements(self) -> tuple[str, ...]:
         if not is_old(self._runtime):
-            groups = tuple(f"{self._root / 'pyproject.toml'}:{group}" for group in self._found.groups)
-            chosen = (("--extra", extra) for extra in self._found.extras)
+            groups = tuple(f"{self._root / PYPROJECT}:{group}" for group in self._found.groups)
             return (
-                *("-r", str(self._root / "pyproject.toml")),
-                *(word for pair in chosen for word in pair),
-                *(word for group in groups for word in ("--group", group)),
+                *("-r", str(self._root / PYPROJECT)),
+                *repeated("--extra", self._found.extras),
+                *repeated("--group", groups),
             )
         if self._found.groups:
-            raise StagingError(f"cannot choose groups of {self._found.file} on {self._runtime.name}: only extras")
+            raise StagingError(
+                f"cannot install groups of {self._found.file} on {self._runtime.name}: pip supports only extras there"
+            )
         project = project_table(self._root)
         optional = project.get("optional-dependencies", {})
-        lines = [*project.get("dependencies", ()), *(each for extra in self._found.extras for each in optional[extra])]
+        unknown = [extra for extra in self._found.extras if extra not in optional]
+        if unknown:
+            raise StagingError(f"cannot install {self._found.file}: it has no extra {', '.join(unknown)}")
+        lines = (*project.get("dependencies", ()), *(each for extra in self._found.extras for each in optional[extra]))
+        return ("-r", str(self._flattened(lines)))
+
+    def _flattened(self, lines: Sequence[str]) -> Path:
+        """Write requirements into one file that includes no other."""
         file = self._directory / _FLATTENED
         file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        return ("-r", str(file))
+        return file
 
-    async def _servers(self, installer: Installer) -> None:
-        """The server beside what is installed, none of which may change for it."""
+    async def _install_servers(self, installer: Installer) -> None:
+        """Install the server beside what is installed already, without changing any of it."""
         pinned = self._directory / _PINNED
         pinned.write_text("".join(f"{line}\n" for line in installed(self._directory)), encoding="utf-8")
-        servers = self._order.ingredients.servers
+        servers = self._request.ingredients.servers
         await self._run(f"installing {' and '.join(servers)}", installer.install(("-c", str(pinned), *servers)))
 
-    async def _run(self, doing: str, arguments: tuple[str, ...]) -> None:
-        # From "/" uv finds no project's settings; from the code, its own and nobody else's.
-        own = str(self._root) if has_own_configuration(self._root) else "/"
+    async def _run(self, activity: str, arguments: tuple[str, ...]) -> None:
+        # From "/" uv finds no project's settings; from the code, its own only.
+        directory = str(self._root) if has_uv_configuration(self._root) else "/"
+        installs = "install" in arguments
         await run(
             Command(
-                doing=doing,
+                activity=activity,
                 arguments=arguments,
-                directory=own,
-                environment=self._order.environment,
-                held=(self._held,),
-                detail=Progress(self._exporter.cache / "uv" / "archive-v0") if "install" in arguments else None,
+                directory=directory,
+                environment=self._request.environment,
+                pass_fds=(self._lock_fd,),
+                progress=InstallerProgress(self._exporter.cache / "uv" / "archive-v0") if installs else None,
             ),
-            self._order.log,
-            self._order.progress,
+            self._request.log,
+            self._request.progress,
         )
 
 
 def site_packages(directory: Path) -> Path:
-    """Where an environment's packages are."""
+    """Return the directory of an environment's packages."""
     for pattern in ("lib/python*/site-packages", "lib/pypy*/site-packages", "site-packages"):
         for found in sorted(directory.glob(pattern)):
             return found
@@ -212,7 +223,7 @@ def site_packages(directory: Path) -> Path:
 
 
 def installed(directory: Path) -> tuple[str, ...]:
-    """What is installed in an environment, as pins."""
+    """Return the packages installed in an environment, as pins."""
     site = site_packages(directory)
     names = [path.name.removesuffix(".dist-info").rpartition("-") for path in sorted(site.glob("*.dist-info"))]
     eggs = [path.name.removesuffix(".egg-info").split("-") for path in sorted(site.glob("*-*.egg-info"))]

@@ -1,7 +1,6 @@
-"""Our own environment variables in, those an installer may see out: where packages come from, nothing that misleads.
+"""Build the environment of installers: where packages come from, and nothing that misleads them.
 
-Indexes, credentials, certificates and proxies pass, written for uv or for pip, to either of them. What is secret among
-them is known here, so that it can be masked wherever output is written down.
+Indexes, credentials, certificates and proxies are passed on to both uv and pip, whichever they were written for.
 """
 
 import os
@@ -9,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-# How many bytes each process of an installer may take; what runs it reads it, and it goes no further.
+# The bytes that each process of an installer may use; bounded_exec reads and removes it.
 MEMORY = "RECONCILER_STAGING_MEMORY"
 _ALLOWED = frozenset(
     (
@@ -25,8 +24,8 @@ _ALLOWED = frozenset(
     )
 )
 _ALLOWED_PREFIX = "UV_INDEX_"
-# What one of the two reads, and the other's word for it.
-_SAME: tuple[tuple[str, str], ...] = (
+# Settings that uv and pip share, by the name that each reads.
+_EQUIVALENT: tuple[tuple[str, str], ...] = (
     ("UV_DEFAULT_INDEX", "PIP_INDEX_URL"),
     ("UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL"),
     ("UV_FIND_LINKS", "PIP_FIND_LINKS"),
@@ -41,14 +40,14 @@ _SHORTEST_SECRET = 4
 
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The part of `environ` that an installer may see."""
+    """Return the variables of `environ` that an installer may see."""
     return {name: value for name, value in environ.items() if name in _ALLOWED or name.startswith(_ALLOWED_PREFIX)}
 
 
 def for_installers(environ: Mapping[str, str]) -> dict[str, str]:
-    """A whole environment for uv and pip: the clean part of `environ`, and what keeps both from asking or roaming."""
+    """Return the complete environment of uv and pip, with settings that keep both from prompting and downloading."""
     clean = clean_environment(environ)
-    for of_uv, of_pip in _SAME:
+    for of_uv, of_pip in _EQUIVALENT:
         if of_uv in clean:
             clean.setdefault(of_pip, clean[of_uv])
         elif of_pip in clean:
@@ -74,7 +73,7 @@ def for_installers(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def secrets(environ: Mapping[str, str]) -> frozenset[str]:
-    """The values in an environment that must never be written down: secrets by name, and passwords in addresses."""
+    """Return the values in an environment that must never be written: secrets by name, and passwords in addresses."""
     found = {value for name, value in environ.items() if _SECRET.search(name)} | set(_in_addresses(environ.values()))
     return frozenset(value for value in found if len(value) >= _SHORTEST_SECRET)
 

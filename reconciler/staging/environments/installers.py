@@ -1,4 +1,4 @@
-"""What to install in; the command lines of uv and of pip that install it, out. pip serves the Pythons uv gave up."""
+"""Command lines of the installers: uv, and pip for the Pythons that uv gave up."""
 
 import sys
 from collections.abc import Sequence
@@ -12,20 +12,23 @@ OLDEST_FOR_UV = (3, 8)
 
 
 class Installer(Protocol):
-    """Makes an environment and puts packages into it."""
+    """Creates an environment and installs packages into it."""
 
     def create(self, interpreter: str, directory: Path) -> tuple[str, ...]:
-        """The command that makes an environment of an interpreter."""
+        """Return the command that creates an environment of an interpreter."""
         ...
 
-    def install(self, what: Sequence[str], *, exactly: bool = False) -> tuple[str, ...]:
-        """The command that installs requirements and files of them; `exactly` those, whatever they need themselves."""
+    def install(self, requirements: Sequence[str], *, exactly: bool = False) -> tuple[str, ...]:
+        """Return the command that installs requirements and requirements files; `exactly` without dependencies."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uv:
-    """uv into the environment of `python`, with hard links from its cache; `packages` says where they come from."""
+    """Installs with uv into the environment of `python`, with hard links from its cache.
+
+    `packages` are options that say where packages come from.
+    """
 
     uv: str
     cache: Path
@@ -39,20 +42,20 @@ class Uv:
             *("--python", interpreter, str(directory)),
         )
 
-    def install(self, what: Sequence[str], *, exactly: bool = False) -> tuple[str, ...]:
+    def install(self, requirements: Sequence[str], *, exactly: bool = False) -> tuple[str, ...]:
         return (
             *(self.uv, "pip", "install", "--python", str(self.python), "--cache-dir", str(self.cache / "uv")),
             *("--link-mode", "hardlink", "--no-editable", "--color", "never"),
             *(("--no-deps",) if exactly else ()),
             *(("--offline",) if "--no-index" in self.packages else ()),
             *self.packages,
-            *what,
+            *requirements,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pip:
-    """The environment's own pip, which came with it; `virtualenv` is a Python that has one old enough to make it."""
+    """Installs with the environment's own pip; `virtualenv` is a Python with a virtualenv old enough to create it."""
 
     virtualenv: str
     cache: Path
@@ -65,15 +68,15 @@ class Pip:
             *("--app-data", str(self.cache / "virtualenv-old"), "--python", interpreter, str(directory)),
         )
 
-    def install(self, what: Sequence[str], *, exactly: bool = False) -> tuple[str, ...]:
+    def install(self, requirements: Sequence[str], *, exactly: bool = False) -> tuple[str, ...]:
         return (
             *(str(self.python), "-m", "pip", "install", "--cache-dir", str(self.cache / "pip")),
             *(("--no-deps",) if exactly else ()),
             *self.packages,
-            *what,
+            *requirements,
         )
 
 
 def is_old(runtime: Runtime) -> bool:
-    """Whether only pip can install for it."""
+    """Tell whether only pip can install for a runtime."""
     return runtime.release < OLDEST_FOR_UV

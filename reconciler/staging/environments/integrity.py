@@ -1,7 +1,7 @@
-"""A finished environment in; whether it is still what was installed, out: every file by its size and time of change.
+"""Check that an environment still is what was installed: each file by its size and time of change.
 
-Packages are links into the installer's cache, so a file that somebody damaged is damaged there as well: the packages it
-belongs to are named, to be fetched anew.
+Packages are links into the installer's cache, so a damaged file is damaged there as well: the packages that own it are
+named, to be fetched again.
 """
 
 import os
@@ -10,42 +10,43 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LIST = "files.txt"
-# Tens of thousands of files are looked at before every reuse: find does it in a fraction of Python's time.
+# Tens of thousands of files are checked before each reuse: find does it in a fraction of Python's time.
 _FIND = ("-name", "__pycache__", "-prune", "-o", "!", "-type", "d", "!", "-name", "*.pyc", "-printf", "%s %T@ %p\\n")
 _TIMEOUT_S = 60
 
 
 def write_list(directory: Path, roots: tuple[str, ...]) -> None:
-    """Note every file below `roots` of the environment, but for what Python writes there itself."""
-    (directory / LIST).write_bytes(b"".join(f"{root}\n".encode() for root in roots) + b"\n" + _seen(directory, roots))
+    """Record each file below `roots` of the environment, except for the bytecode that Python writes there."""
+    head = b"".join(f"{root}\n".encode() for root in roots)
+    (directory / LIST).write_bytes(head + b"\n" + _listing(directory, roots))
 
 
 def damaged(directory: Path) -> tuple[str, ...]:
-    """The files, relative to the environment, that are missing or not what they were; the list itself without one."""
+    """Return the files, relative to the environment, that are missing or changed; the list itself if it is missing."""
     try:
-        head, _, noted = (directory / LIST).read_bytes().partition(b"\n\n")
+        head, _, recorded = (directory / LIST).read_bytes().partition(b"\n\n")
     except OSError:
         return (LIST,)
     roots = tuple(head.decode().split("\n"))
-    now = _seen(directory, roots)
-    if now == noted:
+    current = _listing(directory, roots)
+    if current == recorded:
         return ()
-    # Files that were added do no harm: only what was installed must be there.
-    gone = set(noted.splitlines()) - set(now.splitlines())
-    return tuple(sorted(os.fsdecode(line.split(b" ", 2)[2]) for line in gone))
+    # Added files do no harm: only what was installed must be there.
+    missing = set(recorded.splitlines()) - set(current.splitlines())
+    return tuple(sorted(os.fsdecode(line.split(b" ", 2)[2]) for line in missing))
 
 
-def _seen(directory: Path, roots: tuple[str, ...]) -> bytes:
-    """Size, time of change and path of each file, in the order the file system has them."""
+def _listing(directory: Path, roots: tuple[str, ...]) -> bytes:
+    """Return size, time of change and path of each file, in the order of the file system."""
     find = ("find", *roots, *_FIND)
     try:
         return subprocess.run(find, cwd=directory, capture_output=True, check=True, timeout=_TIMEOUT_S).stdout
     except (OSError, subprocess.SubprocessError):
-        return b"".join(line for root in roots for line in _by_hand(directory, root))
+        return b"".join(line for root in roots for line in _walk(directory, root))
 
 
 def owners(directory: Path, paths: tuple[str, ...]) -> frozenset[str]:
-    """The packages that these files belong to, by the records of what was installed."""
+    """Return the packages that own these files, according to the records of what was installed."""
     names = set()
     for record in directory.glob("lib/*/site-packages/*.dist-info/RECORD"):
         try:
@@ -59,8 +60,8 @@ def owners(directory: Path, paths: tuple[str, ...]) -> frozenset[str]:
     return frozenset(names | {name.partition("-")[0] for name in dist_infos if name.endswith(".dist-info")})
 
 
-def _by_hand(directory: Path, root: str) -> Iterator[bytes]:
-    """The same without find, or with one that cannot print times."""
+def _walk(directory: Path, root: str) -> Iterator[bytes]:
+    """Yield the same lines without find, for hosts without one that can print times."""
     for here, names, files in os.walk(directory / root):
         names[:] = [name for name in names if name != "__pycache__"]
         for name in files:

@@ -1,4 +1,4 @@
-"""A look at an app in; an environment that can serve it out: gunicorn's own worker, or uvicorn's where it has none."""
+"""Obtain an environment that can serve an app: with gunicorn's own worker, or uvicorn's where gunicorn has none."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,33 +14,33 @@ from reconciler.staging.errors import StagingError
 _FIRST_WITH_ASGI_WORKER = (3, 10)  # the oldest Python on which gunicorn has a worker for ASGI apps
 
 
-def ingredients_of(plan: Selection, installer: str, environ: Mapping[str, str]) -> Ingredients:
-    """What the environment is made from; `installer` says which programs make it."""
-    needs_uvicorn = plan.entry.interface == "asgi" and plan.runtime.release < _FIRST_WITH_ASGI_WORKER
+def ingredients_of(selection: Selection, installer: str, environ: Mapping[str, str]) -> Ingredients:
+    """Return what the environment is made from; `installer` names the programs that make it."""
+    needs_uvicorn = selection.entry.interface == "asgi" and selection.runtime.release < _FIRST_WITH_ASGI_WORKER
     return Ingredients(
-        runtime=plan.runtime,
-        dependencies=plan.dependencies,
+        runtime=selection.runtime,
+        dependencies=selection.dependencies,
         servers=("gunicorn", "uvicorn") if needs_uvicorn else ("gunicorn",),
         installer=installer,
         indexes=indexes(clean_environment(environ)),
-        supply=plan.supply.digest if plan.supply else "",
+        offline=selection.offline.digest if selection.offline else "",
     )
 
 
 async def environment_for(
-    store: Environments, order: EnvironmentRequest, entry: EntryPoint, runtimes: tuple[Runtime, ...]
+    store: Environments, request: EnvironmentRequest, entry: EntryPoint, runtimes: tuple[Runtime, ...]
 ) -> Environment:
-    """Obtain it from the store, once more with uvicorn when the app's own pins leave gunicorn without; StagingError."""
-    environment = await store.obtain(order, runtimes)
+    """Obtain an environment from the store, a second time with uvicorn if the app pins a gunicorn without ASGI."""
+    environment = await store.obtain(request, runtimes)
     if entry.interface != "asgi" or environment.asgi_worker:
         return environment
-    if len(order.ingredients.servers) == 1:
-        order.log.say(f"gunicorn {environment.gunicorn_version} has no worker for ASGI apps: uvicorn's is needed")
-        both = replace(order.ingredients, servers=("gunicorn", "uvicorn"))
-        environment = await store.obtain(replace(order, ingredients=both), runtimes)
+    if len(request.ingredients.servers) == 1:
+        request.log.step(f"gunicorn {environment.gunicorn_version} has no ASGI worker: adding uvicorn")
+        both = replace(request.ingredients, servers=("gunicorn", "uvicorn"))
+        environment = await store.obtain(replace(request, ingredients=both), runtimes)
     if not environment.asgi_worker:
         raise StagingError(
-            f"it is an ASGI app, and neither gunicorn {environment.gunicorn_version} nor the uvicorn beside it"
-            " can serve those: allow gunicorn 25 or newer in the requirements"
+            f"it is an ASGI app, but neither gunicorn {environment.gunicorn_version} nor the installed uvicorn"
+            " has an ASGI worker: allow gunicorn 25 or newer in the requirements"
         )
     return environment

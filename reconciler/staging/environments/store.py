@@ -1,9 +1,9 @@
-"""Ingredients in, a finished environment out: made once per key, shared by all apps that need the same, never changed.
+"""Store of environments: each is created once per key, shared by all apps that need it, and never changed.
 
-A virtual environment holds its own path, so it is made where it stays: `<key>/` counts only once `<key>/finished.json`
-is in it, which is written last. Whatever is there without it is a leftover of a kill, and is removed by whoever holds
-`<key>.lock`. Installers inherit that lock, so it is held until the last is gone. Waiting for the disk would take longer
-than installing does: an environment of an earlier boot counts once every file of it was found to have its size.
+A virtual environment contains its own path, so it is created where it stays: `<key>/` counts only once it contains
+`finished.json`, which is written last. A directory without that file is left over from a kill, and removed by the
+holder of `<key>.lock`. Installers inherit that lock, so it is held until the last of them has ended. Syncing the files
+would take longer than installing them: an environment of an earlier boot counts once all its files were verified.
 """
 
 import asyncio
@@ -28,20 +28,21 @@ from reconciler.staging.environments.installation import EnvironmentRequest, Ins
 from reconciler.staging.environments.tools import Tools
 from reconciler.staging.errors import StagingError
 from reconciler.staging.log import Log
+from reconciler.staging.progress import Phase
 
 __all__ = ["Environment", "EnvironmentRequest", "Environments"]
 
 _FINISHED = "finished.json"
-# Looking at every file takes a quarter of a second for tens of thousands: what was seen whole lately is not looked at
-# again for every edit, and for every one of many apps that are staged at once.
-_LOOKED_AT_S = 300.0
+# Verifying tens of thousands of files takes a quarter of a second: it is not repeated for each edit, nor for each of
+# many apps that are staged at once.
+_VERIFIED_FOR_S = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """A finished environment. `asgi_worker` is gunicorn's name for what serves ASGI apps here, "" when nothing does.
+    """A finished environment. `asgi_worker` is the gunicorn worker class for ASGI apps, "" if there is none.
 
-    `because` says, in an operator's words, why it was made or could be used again.
+    `reused` tells whether it came from the store as it was; `because` tells an operator why it was made or reused.
     """
 
     directory: str
@@ -50,13 +51,11 @@ class Environment:
     gunicorn_version: str
     asgi_worker: str
     because: str = ""
+    reused: bool = False
 
 
 class Environments:
-    """The store: one directory per key in `directory`, packages hardlinked from `cache` on the same file system.
-
-    `runtimes` gives the Pythons of this host, one of which runs the tools that some lock files take.
-    """
+    """The store: one directory per key in `directory`, packages hardlinked from `cache` on the same file system."""
 
     def __init__(  # noqa: PLR0913 -- collaborators, each named
         self,
@@ -75,60 +74,63 @@ class Environments:
         self._timeout_s = timeout_s
         self._tools = Tools(directory.parent / "tools", cache, uv)
         self._building: SingleFlight[str, Environment] = SingleFlight()
-        self._looked_at: dict[str, float] = {}
+        self._verified_at: dict[str, float] = {}
         self._boot = boot
-        self._survived: dict[str, bool] = {}
+        self._survived_boot: dict[str, bool] = {}
         self._uncompiled: asyncio.Queue[str] = asyncio.Queue()
 
-    async def obtain(self, order: EnvironmentRequest, runtimes: tuple[Runtime, ...]) -> Environment:
-        """The environment ordered, from the store or made now; StagingError."""
-        key = order.ingredients.key
-        self._used(key)
+    async def obtain(self, request: EnvironmentRequest, runtimes: tuple[Runtime, ...]) -> Environment:
+        """Return the requested environment, from the store or created now; raises StagingError.
+
+        One of `runtimes` runs the tools that some lock files need.
+        """
+        key = request.ingredients.key
+        self._touch(key)
         finished = self.finished(key)
-        if finished is not None and await in_thread(lambda _: self._still_whole(key)):
-            order.log.say(f"environment {key}: reused")
-            return replace(finished, because=_why_reused(order))
-        if self._building.under_way(key):
-            order.log.say(f"environment {key}: another app is having it made, waiting for that")
-            order.progress("waiting for an environment that another app is having made")
-            made = await self._building.result(key, lambda: self._build(key, order, runtimes))
-            return replace(made, because="shared with another app that was staged meanwhile")
-        return await self._building.result(key, lambda: self._build(key, order, runtimes))
+        if finished is not None and await in_thread(lambda _: self._is_intact(key)):
+            request.log.step(f"environment {key}: reused")
+            return replace(finished, because=_why_reused(request), reused=True)
+        if self._building.in_flight(key):
+            request.log.step(f"environment {key}: waiting for another app that is creating it")
+            request.progress(Phase(activity="waiting for an environment that another app is creating"))
+            made = await self._building.result(key, lambda: self._build(key, request, runtimes))
+            return replace(made, because="shared with another app that created it", reused=False)
+        return await self._building.result(key, lambda: self._build(key, request, runtimes))
 
     def finished(self, key: str) -> Environment | None:
-        """The environment of that key, when it is finished and still there as far as a few stats can tell."""
+        """Return the environment of that key if it is finished and still exists, as far as a few stats can tell."""
         directory = self._directory / key
         try:
             record = json.loads((directory / _FINISHED).read_bytes())
             environment = Environment(**record["environment"])
             os.stat(environment.python)  # noqa: PTH116 -- follows links: the interpreter itself may be gone
-            there = (directory / record["site"] / "gunicorn" / "__init__.py").stat().st_size > 0
-            there = there and (record["boot"] == self._boot or self._has_survived(key))
+            exists = (directory / record["site"] / "gunicorn" / "__init__.py").stat().st_size > 0
+            exists = exists and (record["boot"] == self._boot or self._survived(key))
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return environment if there and environment.directory == str(directory) else None
+        return environment if exists and environment.directory == str(directory) else None
 
     async def compile_ahead(self) -> None:
-        """Until cancelled: write the bytecode of each new environment, when nobody else wants the processor.
+        """Write the bytecode of new environments at the lowest priority, until cancelled.
 
         Python would do so as well, module by module, when an app first imports them.
         """
         while True:
             directory = Path(await self._uncompiled.get())
             command = Command(
-                doing="compiling",
+                activity="compiling",
                 arguments=(
                     *("nice", "-n", "19", str(directory / "bin" / "python"), "-m", "compileall", "-q"),
                     str(site_packages(directory)),
                 ),
                 environment={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
             )
-            # Packages may well hold files for other Pythons, which cannot be compiled.
+            # Packages may contain files for other Pythons, which cannot be compiled.
             with suppress(StagingError, OSError), Log(Path(os.devnull)) as log:
                 await run(command, log, lambda _: None)
 
     def facts(self, directory: str) -> dict[str, str]:
-        """What the environment in `directory` was made from; empty when that cannot be told."""
+        """Return what the environment in `directory` was made from; empty if its record cannot be read."""
         try:
             facts: dict[str, str] = json.loads(Path(directory, _FINISHED).read_bytes())["facts"]
         except (OSError, ValueError, KeyError):
@@ -136,9 +138,9 @@ class Environments:
         return facts
 
     def collect(self, in_use: frozenset[str], retention_s: float) -> tuple[str, ...]:
-        """Remove the environments that are not `in_use` and were not asked for in `retention_s`; their keys. Blocks.
+        """Remove the environments that are not `in_use` and were last requested `retention_s` ago; returns their keys.
 
-        One that is being made or asked for at this moment is held, and stays.
+        An environment that is being created or requested is locked, and stays. Blocks.
         """
         removed = []
         if not self._directory.is_dir():
@@ -159,99 +161,99 @@ class Environments:
         return tuple(removed)
 
     def _age_s(self, key: str) -> float:
-        """How long ago the key was last asked for."""
+        """Return how long ago the key was last requested."""
         stamps = []
         for path in (self._directory / f"{key}.lock", self._directory / key / _FINISHED):
             with suppress(OSError):
                 stamps.append(path.stat().st_mtime)
         return time.time() - max(stamps, default=0.0)  # noqa: TID251  # file systems tell the time of day
 
-    def _used(self, key: str) -> None:
-        """Note that the key was asked for: its lock's time of change says when that was last."""
+    def _touch(self, key: str) -> None:
+        """Record that the key was requested, in the time of change of its lock."""
         with suppress(OSError):
             os.utime(self._directory / f"{key}.lock")
 
-    def _has_survived(self, key: str) -> bool:
-        """Whether an environment of an earlier boot lost nothing when that ended; looked at once."""
-        if key not in self._survived:
-            self._survived[key] = not integrity.damaged(self._directory / key)
-        return self._survived[key]
+    def _survived(self, key: str) -> bool:
+        """Tell whether an environment of an earlier boot is undamaged; verified once."""
+        if key not in self._survived_boot:
+            self._survived_boot[key] = not integrity.damaged(self._directory / key)
+        return self._survived_boot[key]
 
-    def _still_whole(self, key: str) -> bool:
-        """Whether every file of a finished environment is what it was, when that was not looked at just now."""
-        if time.monotonic() - self._looked_at.get(key, float("-inf")) < _LOOKED_AT_S:
+    def _is_intact(self, key: str) -> bool:
+        """Tell whether a finished environment is undamaged; not verified again for a while."""
+        if time.monotonic() - self._verified_at.get(key, float("-inf")) < _VERIFIED_FOR_S:
             return True
         if integrity.damaged(self._directory / key):
             return False
-        self._looked_at[key] = time.monotonic()
+        self._verified_at[key] = time.monotonic()
         return True
 
-    async def _build(self, key: str, order: EnvironmentRequest, runtimes: tuple[Runtime, ...]) -> Environment:
+    async def _build(self, key: str, request: EnvironmentRequest, runtimes: tuple[Runtime, ...]) -> Environment:
         directory = self._directory / key
-        waiting = lambda: order.progress("waiting for an installer of another process")  # noqa: E731
+        waiting = Phase(activity="waiting for an installer of another process")
         async with (
             self._slots,
             asyncio.timeout(self._timeout_s),
-            locked(self._directory / f"{key}.lock", waiting) as lock,
+            locked(self._directory / f"{key}.lock", lambda: request.progress(waiting)) as lock,
         ):
             finished = self.finished(key)
             recorded = (directory / _FINISHED).is_file()
             damage = await in_thread(lambda _: integrity.damaged(directory)) if recorded else ()
             if finished is not None and not damage:
-                order.log.say(f"environment {key}: made by another process meanwhile")
-                return replace(finished, because="made by another process meanwhile")
-            because = _why_made(order, damage)
-            order.log.say(f"environment {key}: making it, because {because}")
+                request.log.step(f"environment {key}: another process created it")
+                return replace(finished, because="created by another process", reused=False)
+            because = _why_created(request, damage)
+            request.log.step(f"environment {key}: creating it, because {because}")
             if damage:
-                await self._forget_damaged(directory, damage, order)
+                await self._evict_damaged(directory, damage, request)
             await in_thread(lambda _: self._clear(directory))
             exporter = Exporter(tools=self._tools, uv=self._uv, cache=self._cache, runtimes=runtimes)
             try:
-                await Installation(order, directory, exporter, lock).make()
-                made = await in_thread(lambda _: _finish(directory, order.ingredients, self._boot))
+                await Installation(request, directory, exporter, lock).make()
+                made = await in_thread(lambda _: _finish(directory, request.ingredients, self._boot))
             except BaseException:
                 await in_thread(lambda _: remove(directory))
                 raise
-            self._looked_at[key] = time.monotonic()
+            self._verified_at[key] = time.monotonic()
             self._uncompiled.put_nowait(made.directory)
-            return replace(made, because=f"made, because {because}")
+            return replace(made, because=f"created, because {because}")
 
-    async def _forget_damaged(self, directory: Path, damage: Sequence[str], order: EnvironmentRequest) -> None:
-        """Have what was damaged fetched anew: the cache shares its files with every environment."""
+    async def _evict_damaged(self, directory: Path, damage: Sequence[str], request: EnvironmentRequest) -> None:
+        """Remove damaged packages from the cache, which shares its files with every environment."""
         names = await in_thread(lambda _: integrity.owners(directory, tuple(damage)))
         cache = ("--cache-dir", str(self._cache / "uv"))
         clean = Command(
-            doing="clearing damaged packages out of the cache",
+            activity="removing damaged packages from the cache",
             arguments=(self._uv, "cache", "clean", *cache, *sorted(names)),
-            environment=order.environment,
+            environment=request.environment,
         )
         with suppress(StagingError):
-            await run(clean, order.log, order.progress)
+            await run(clean, request.log, request.progress)
 
     def _clear(self, directory: Path) -> None:
-        """Make room for the environment: whatever is there was not finished, or was damaged."""
+        """Remove what is at the environment's path: it was not finished, or is damaged."""
         remove(directory)
         for leftover in leftovers(self._directory):
             if leftover.name.startswith(f".gone-{directory.name}-"):
                 remove(leftover)
 
 
-def _why_reused(order: EnvironmentRequest) -> str:
-    if not order.previous:
-        return "reused, as another app needs the same"
-    changed = order.previous != order.ingredients.facts
-    return "reused, as it is in the store already" if changed else "reused, as nothing it is made from changed"
+def _why_reused(request: EnvironmentRequest) -> str:
+    if not request.previous:
+        return "reused, another app has the same requirements"
+    changed = request.previous != request.ingredients.facts
+    return "reused, it is in the store already" if changed else "reused, its requirements did not change"
 
 
-def _why_made(order: EnvironmentRequest, damage: Sequence[str]) -> str:
+def _why_created(request: EnvironmentRequest, damage: Sequence[str]) -> str:
     if damage:
         more = f" and {len(damage) - 1} more" if len(damage) > 1 else ""
         return f"the one in the store was damaged ({damage[0]}{more})"
-    return differences(order.ingredients.facts, order.previous) if order.previous else "none like it exists"
+    return differences(request.ingredients.facts, request.previous) if request.previous else "none like it exists"
 
 
 def _finish(directory: Path, ingredients: Ingredients, boot: str) -> Environment:
-    """Write down what is there, and last of all that it is finished."""
+    """Record what was installed, and last of all that the environment is finished."""
     site = site_packages(directory)
     environment = Environment(
         directory=str(directory),
@@ -277,7 +279,7 @@ def _finish(directory: Path, ingredients: Ingredients, boot: str) -> Environment
 def _installed(site: Path, package: str) -> str:
     for found in (*site.glob(f"{package}-*.dist-info"), *site.glob(f"{package}-*.egg-info")):
         return found.name.removeprefix(f"{package}-").removesuffix(".dist-info").partition("-py")[0]
-    raise StagingError(f"the installer finished, and {package} is not there: see the staging log")
+    raise StagingError(f"the installer finished without installing {package}: see the staging log")
 
 
 def _asgi_worker(site: Path) -> str:

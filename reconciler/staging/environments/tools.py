@@ -1,12 +1,12 @@
-"""The name of a tool in, a Python that has it out: each in an environment of its own, made when it is first needed.
+"""Install the tools that staging needs, each in an environment of its own, when first needed.
 
-They do what only they can: read their own lock files, and make environments for Pythons that are long gone.
+They do what only they can: read their own lock files, and create environments for Pythons that are long out of support.
 """
 
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,37 +14,27 @@ from reconciler.linux.file_lock import locked
 from reconciler.linux.files import remove
 from reconciler.staging.command import Command, run
 from reconciler.staging.concurrency import in_thread
+from reconciler.staging.detection.lockfiles.format import Tool
 from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.errors import StagingError
 from reconciler.staging.log import Log
+from reconciler.staging.progress import Phase, Progress
 
 _FINISHED = "finished"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tool:
-    """A program of the package index: `needs` is what to install, `newest` the last Python (3.x) it runs on."""
-
-    name: str
-    needs: tuple[str, ...]
-    newest: int = 99
-
-
-POETRY = Tool(name="poetry", needs=("poetry>=2,<3", "poetry-plugin-export>=1.9"))
-PIPENV = Tool(name="pipenv", needs=("pipenv>=2024",))
 # The last that makes environments for 2.7 and 3.6 (20.22 gave up both), and for 3.7.
 OLD_VIRTUALENV = Tool(name="virtualenv", needs=("virtualenv>=20.21,<20.22",), newest=12)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """What commands are run with: where they write and report to, their environment, and where packages come from.
+class CommandContext:
+    """What commands are run with: their log, progress and environment, and where packages come from.
 
-    `packages` are an installer's own options; uv and pip share those that are used.
+    `packages` are an installer's options; uv and pip share those that are used.
     """
 
     log: Log
-    tell: Callable[[str], None]
+    progress: Progress
     environment: Mapping[str, str]
     packages: tuple[str, ...] = ()
 
@@ -57,55 +47,54 @@ class Tools:
         self._cache = cache
         self._uv = uv
 
-    async def python(self, tool: Tool, runtimes: Sequence[Runtime], work: Work) -> str:
-        """The interpreter of the tool's environment, made from one of `runtimes`; StagingError when it cannot be."""
+    async def python(self, tool: Tool, runtimes: Sequence[Runtime], context: CommandContext) -> str:
+        """Return the interpreter of the tool's environment, created from one of `runtimes` if there is none yet."""
         base = _base(tool, runtimes)
         key = hashlib.sha256(" ".join((base, *tool.needs)).encode()).hexdigest()[:12]
         directory = self._directory / f"{tool.name}-{key}"
         python = directory / "bin" / "python"
-        async with locked(
-            directory.with_suffix(".lock"), lambda: work.tell(f"waiting for {tool.name} to be installed")
-        ) as lock:
+        waiting = Phase(activity=f"waiting for another installation of {tool.name}")
+        async with locked(directory.with_suffix(".lock"), lambda: context.progress(waiting)) as lock:
             if (directory / _FINISHED).is_file() and os.access(python, os.X_OK):
                 return str(python)
             await in_thread(lambda _: remove(directory))
             try:
-                await self._make(tool, directory, base, work, lock)
+                await self._install(tool, directory, base, context, lock)
             except StagingError as error:
                 await in_thread(lambda _: remove(directory))
-                raise StagingError(f"cannot install {tool.needs[0]}, which is needed here: {error}") from error
+                raise StagingError(f"cannot install {tool.needs[0]}, which this app needs: {error}") from error
             except BaseException:
                 await in_thread(lambda _: remove(directory))
                 raise
             (directory / _FINISHED).touch()
         return str(python)
 
-    async def _make(self, tool: Tool, directory: Path, python: str, work: Work, lock: int) -> None:
+    async def _install(self, tool: Tool, directory: Path, base: str, context: CommandContext, lock: int) -> None:
         cache = ("--cache-dir", str(self._cache / "uv"))
         for arguments in (
-            (self._uv, "venv", "--quiet", *cache, "--python", python, str(directory)),
+            (self._uv, "venv", "--quiet", *cache, "--python", base, str(directory)),
             (
                 *(self._uv, "pip", "install", "--quiet", *cache, "--link-mode", "hardlink"),
-                *("--python", str(directory / "bin" / "python"), *work.packages, *tool.needs),
+                *("--python", str(directory / "bin" / "python"), *context.packages, *tool.needs),
             ),
         ):
             await run(
                 Command(
-                    doing=f"installing {tool.name}, once for this host",
+                    activity=f"installing {tool.name}, once for this host",
                     arguments=arguments,
-                    environment=work.environment,
-                    held=(lock,),
+                    environment=context.environment,
+                    pass_fds=(lock,),
                 ),
-                work.log,
-                work.tell,
+                context.log,
+                context.progress,
             )
 
 
 def _base(tool: Tool, runtimes: Sequence[Runtime]) -> str:
-    """Our own Python when the tool runs on it, else the newest of the host that it runs on."""
+    """Return the daemon's own Python if the tool runs on it, else the newest of the host that it runs on."""
     if sys.version_info[1] <= tool.newest:
         return os.path.realpath(sys.executable)
     fitting = [each for each in runtimes if each.stable and (3, 8) <= each.release[:2] <= (3, tool.newest)]
     if not fitting:
-        raise StagingError(f"{tool.name} is needed here, and it does not run on any Python newer than 3.{tool.newest}")
+        raise StagingError(f"this app needs {tool.name}, which requires a Python between 3.8 and 3.{tool.newest}")
     return fitting[-1].path

@@ -1,6 +1,6 @@
-"""The last look at each app's source: what was found, whether it may have changed since, and how often it did.
+"""Track the source of each app: its last fingerprint, whether it may have changed since, and how often it did.
 
-A look that fails never forgets the last good one, and the last good one outlives the daemon.
+A failed reading never discards the last good one, which outlives the daemon.
 """
 
 import asyncio
@@ -10,89 +10,89 @@ from dataclasses import replace
 from reconciler.planning.apps.observed import SourceState
 from reconciler.planning.desired import Source
 from reconciler.staging.errors import SourceError
-from reconciler.staging.source.snapshot import Digests, fingerprint
+from reconciler.staging.source.snapshot import DigestCache, fingerprint
 from reconciler.state.records import Records
 
-# How long no file may have changed before a tree counts as whole, and the longest that is waited for.
+# A tree counts as complete when no file has changed for this long; after the second time, it is taken as it is.
 _QUIET_S = 0.25
-_LONGEST_S = 5.0
+_MAX_WAIT_S = 5.0
 
 
 class SourceTracker:
-    """What is known of every app's source, by the app's name."""
+    """The state of every app's source, by the app's name."""
 
     def __init__(self, records: Records) -> None:
         self._records = records
-        self._changes: dict[str, int] = {}
-        self._digests: dict[str, Digests] = {}
-        self._tracker = {
+        self._generations: dict[str, int] = {}
+        self._digests: dict[str, DigestCache] = {}
+        self._states = {
             name: SourceState(source=source, content=content, stale=not source.pinned)
             for name, (source, content) in records.sources().items()
         }
 
     def names(self) -> frozenset[str]:
-        """The apps whose source was ever read."""
-        return frozenset(self._tracker)
+        """Return the apps whose source has been read."""
+        return frozenset(self._states)
 
     def last(self, name: str) -> SourceState | None:
-        """The last good look, None when there was none."""
-        return self._tracker.get(name)
+        """Return the last good state, None if there is none."""
+        return self._states.get(name)
 
-    def doubt(self, name: str) -> None:
-        """What was read turned out not to be what is there: the next plan reads it again."""
-        self._changes[name] = self.changes(name) + 1
-        look = self._tracker.get(name)
-        if look is not None:
-            self._tracker[name] = replace(look, stale=True)
+    def mark_stale(self, name: str) -> None:
+        """Have the next plan read the source again, because it is not what was last read."""
+        self._generations[name] = self.generation(name) + 1
+        state = self._states.get(name)
+        if state is not None:
+            self._states[name] = replace(state, stale=True)
 
-    def changes(self, name: str) -> int:
-        """How often the source was thought to have changed."""
-        return self._changes.get(name, 0)
+    def generation(self, name: str) -> int:
+        """Return how often the source may have changed."""
+        return self._generations.get(name, 0)
 
     async def refresh(self, name: str) -> bool:
-        """Look again at a source that was read before; True when what is known of it changed."""
-        before = self._tracker.get(name)
+        """Read a source again that was read before; returns True if its state changed."""
+        before = self._states.get(name)
         if before is None or before.source.pinned:
             return False
-        self._changes[name] = self.changes(name) + 1
+        self._generations[name] = self.generation(name) + 1
         await self.read(name, before.source)
-        after = self._tracker.get(name)
+        after = self._states.get(name)
         return after is not None and (after.content, after.problem) != (before.content, before.problem)
 
     async def read(self, name: str, source: Source) -> bool:
-        """Look at the source; True when it differs from the last look.
+        """Read the source; returns True if it differs from the last reading.
 
-        Raises SourceError only when there is no earlier look at this very source to go on with.
+        Raises SourceError only if there is no earlier reading of the same source to continue with.
         """
-        before = self._tracker.get(name)
-        digests = self._digests.pop(name, None) or Digests()
+        before = self._states.get(name)
+        digests = self._digests.pop(name, None) or DigestCache()
         try:
-            content = await _settled(source.path, digests)
+            content = await _stable_fingerprint(source.path, digests)
         except SourceError as error:
             if before is None or before.source != source:
                 raise
-            self._tracker[name] = replace(before, stale=True, problem=str(error), tried_at=time.monotonic())
+            self._states[name] = replace(before, stale=True, problem=str(error), tried_at=time.monotonic())
             return False
         finally:
             self._digests[name] = digests
         differs = before is None or before.source != source or before.content != content
         if differs:
             self._records.set_source(name, source, content)
-        self._tracker[name] = SourceState(source=source, content=content)
+        self._states[name] = SourceState(source=source, content=content)
         return differs
 
     def forget(self, name: str) -> None:
-        """Nothing is asked of the app any more."""
-        for known in (self._tracker, self._changes, self._digests):
-            known.pop(name, None)
+        """Forget the app."""
+        for by_name in (self._states, self._generations, self._digests):
+            by_name.pop(name, None)
 
 
-async def _settled(path: str, digests: Digests) -> str:
-    """The source's fingerprint, taken again while it is still being written: half a copy is not what anybody wants."""
-    deadline = time.monotonic() + _LONGEST_S
+async def _stable_fingerprint(path: str, digests: DigestCache) -> str:
+    """Return the source's fingerprint, computed again while the source is still being written."""
+    deadline = time.monotonic() + _MAX_WAIT_S
     while True:
         content = await asyncio.to_thread(fingerprint, path, digests)
-        young_s = digests.youngest_s()
-        if young_s >= _QUIET_S or time.monotonic() > deadline:
+        quiet_s = digests.quiet_s()
+        if quiet_s >= _QUIET_S or time.monotonic() > deadline:
             return content
-        await asyncio.sleep(_QUIET_S - young_s)
+        await asyncio.sleep(_QUIET_S - quiet_s)

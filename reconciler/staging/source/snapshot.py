@@ -1,8 +1,8 @@
-"""A source path in, a directory or an archive; its fingerprint, or a copy of it and the copy's fingerprint, out.
+"""Fingerprint a source, a directory or an archive, or copy it and fingerprint the copy.
 
-The fingerprint is a digest of what a snapshot holds: relative paths, executable bits, link targets, contents. A copy's
-is computed from the bytes that were copied, so a copy that has the fingerprint asked for *is* what was asked for,
-whatever was written to the source meanwhile. Everything here blocks: call it in a thread.
+The fingerprint is a digest of a snapshot's content: relative paths, executable bits, link targets, files. A copy's is
+computed from the bytes that were copied, so a copy with the expected fingerprint *is* the expected source, whatever was
+written to it meanwhile. Everything here blocks: call it in a thread.
 """
 
 import errno
@@ -17,30 +17,30 @@ from time import time_ns
 from typing import TypeAlias
 
 from reconciler.staging.errors import SourceError
-from reconciler.staging.source.tree import ENDINGS, Entry, entries, ignored, is_archive, shown
+from reconciler.staging.source.tree import ARCHIVE_SUFFIXES, Entry, entries, ignored, is_archive, printable
 
-__all__ = ["Digests", "fingerprint", "ignored", "snapshot"]
+__all__ = ["DigestCache", "fingerprint", "ignored", "snapshot"]
 
 _CHUNK = 1 << 20
-# A file changed this recently may change again without its times moving: file systems' clocks tick in 1 to 10 ms.
+# A file changed this recently may change again with the same times: file systems' clocks tick in 1 to 10 ms.
 _SETTLED_NS = 100_000_000
 
 _Stamp: TypeAlias = tuple[int, int, int, int]
 _Known: TypeAlias = tuple[_Stamp, str]
 
 
-class Digests:
-    """Digests of one source's files by what stat says of them, so that unchanged files are not read again.
+class DigestCache:
+    """Digests of one source's files by what stat reports of them, so that unchanged files are not read again.
 
-    Replaced as a whole by each look that was completed, so one that was given up half-way does no harm.
+    Each completed reading replaces all of it, so an interrupted one does no harm.
     """
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
         self._changed_ns = 0
 
-    def youngest_s(self) -> float:
-        """How long ago any of the files was last changed, when they were last looked at."""
+    def quiet_s(self) -> float:
+        """Return how long ago the last change of a file was, as of the last reading."""
         return max(0.0, (time_ns() - self._changed_ns) / 1e9)
 
     def known(self, entry: Entry) -> str | None:
@@ -49,17 +49,17 @@ class Digests:
 
     def replace(self, known: dict[str, _Known], changed_ns: int) -> None:
         self._known = known
-        # A time in the future is a clock that was set, not a change that is yet to come.
+        # A time in the future is due to a clock that was set.
         self._changed_ns = min(changed_ns, time_ns())
 
 
-def fingerprint(path: str, digests: Digests | None = None) -> str:
-    """What a snapshot of `path` taken now would be, in 64 hexadecimal digits; SourceError."""
-    digests = digests or Digests()
-    whole = _Whole()
-    seen: dict[str, _Known] = {}
+def fingerprint(path: str, digests: DigestCache | None = None) -> str:
+    """Return the fingerprint that a snapshot of `path` would have now, 64 hexadecimal digits; raises SourceError."""
+    digests = digests or DigestCache()
+    tree = _TreeDigest()
+    known: dict[str, _Known] = {}
     changed_ns = 0
-    with _reading(path) as root:
+    with _opened(path) as root:
         if root.is_file():
             return _of_archive(root, digests)
         for entry in entries(root):
@@ -69,31 +69,32 @@ def fingerprint(path: str, digests: Digests | None = None) -> str:
                 entry_ns = max(entry.stat.st_mtime_ns, entry.stat.st_ctime_ns)
                 changed_ns = max(changed_ns, entry.stat.st_ctime_ns)
                 if time_ns() - entry_ns > _SETTLED_NS:
-                    seen[entry.path] = _stamp(entry.stat), digest
-            whole.add(entry, digest)
-        digests.replace(seen, changed_ns)
-        return whole.digest()
+                    known[entry.path] = _stamp(entry.stat), digest
+            tree.add(entry, digest)
+        digests.replace(known, changed_ns)
+        return tree.digest()
 
 
-def snapshot(path: str, destination: Path, go_on: Callable[[], bool] = lambda: True) -> str:
-    """Copy `path` to `destination`, which must not exist; the fingerprint of what was copied. SourceError, OSError.
+def snapshot(path: str, destination: Path, should_continue: Callable[[], bool] = lambda: True) -> str:
+    """Copy `path` to `destination`, which must not exist; returns the fingerprint of the copy.
 
-    `go_on` is asked between files: once it says no, InterruptedError is raised and `destination` is left half done.
+    Raises SourceError or OSError. `should_continue` is called between files: once it returns False, InterruptedError is
+    raised and `destination` is left incomplete.
     """
-    whole = _Whole()
-    with _reading(path) as root:
+    tree = _TreeDigest()
+    with _opened(path) as root:
         if root.is_file():
-            return _unpacked(root, destination, go_on)
+            return _unpacked(root, destination, should_continue)
         destination.mkdir(parents=True)
         for entry in entries(root):
-            if not go_on():
-                raise InterruptedError(errno.EINTR, "the copy was given up")
-            whole.add(entry, _copy(entry, f"{root}/{entry.path}", f"{destination}/{entry.path}"))
-        return whole.digest()
+            if not should_continue():
+                raise InterruptedError(errno.EINTR, "the copy was cancelled")
+            tree.add(entry, _copy(entry, f"{root}/{entry.path}", f"{destination}/{entry.path}"))
+        return tree.digest()
 
 
-def _of_archive(root: Path, digests: Digests) -> str:
-    """An archive's fingerprint is that of its bytes; one that cannot be unpacked has none."""
+def _of_archive(root: Path, digests: DigestCache) -> str:
+    """Return an archive's fingerprint, that of its bytes; raises SourceError if it cannot be unpacked."""
     from reconciler.staging.source import archive
 
     entry = Entry(root.name, "file", root.stat())
@@ -107,8 +108,8 @@ def _of_archive(root: Path, digests: Digests) -> str:
     return hashlib.sha256(f"archive\0{root.name}\0{digest}".encode()).hexdigest()
 
 
-def _unpacked(root: Path, destination: Path, go_on: Callable[[], bool]) -> str:
-    """Unpack a copy of an archive: what is unpacked is what was read for the fingerprint."""
+def _unpacked(root: Path, destination: Path, should_continue: Callable[[], bool]) -> str:
+    """Unpack a copy of an archive, and return the fingerprint of that very copy."""
     from reconciler.staging.source import archive
 
     packed = destination.with_name(f"{destination.name}-packed")
@@ -124,8 +125,8 @@ def _unpacked(root: Path, destination: Path, go_on: Callable[[], bool]) -> str:
             os.close(writing)
     finally:
         os.close(reading)
-    archive.unpack(copy, unpacked, go_on)
-    archive.top(unpacked).rename(destination)
+    archive.unpack(copy, unpacked, should_continue)
+    archive.content_root(unpacked).rename(destination)
     shutil.rmtree(packed)
     if root.name.endswith(".whl"):
         from reconciler.staging.source import wheel
@@ -134,7 +135,7 @@ def _unpacked(root: Path, destination: Path, go_on: Callable[[], bool]) -> str:
     return hashlib.sha256(f"archive\0{root.name}\0{digest}".encode()).hexdigest()
 
 
-class _Whole:
+class _TreeDigest:
     """The digest of a tree, entry by entry."""
 
     def __init__(self) -> None:
@@ -148,29 +149,29 @@ class _Whole:
 
     def digest(self) -> str:
         if self._empty:
-            raise SourceError("it holds no file that would be staged")
+            raise SourceError("it contains no files to stage")
         return self._hash.hexdigest()
 
 
 @contextmanager
-def _reading(path: str) -> Iterator[Path]:
-    """The source's own directory (a link to it is followed), and its failures named."""
+def _opened(path: str) -> Iterator[Path]:
+    """Resolve a source's path, and add it to the errors that are raised meanwhile."""
     try:
         root = Path(os.path.realpath(path, strict=True))
         if not root.is_dir() and not (root.is_file() and is_archive(root.name)):
-            raise SourceError(f"it is neither a directory nor an archive ({', '.join(ENDINGS)})")
+            raise SourceError(f"it is neither a directory nor an archive ({', '.join(ARCHIVE_SUFFIXES)})")
         yield root
     except SourceError as error:
-        raise SourceError(f"cannot read the source at {shown(path)}: {error}") from error
+        raise SourceError(f"cannot read the source at {printable(path)}: {error}") from error
     except InterruptedError:
         raise
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
             raise
-        seen = f"{error.strerror}: {shown(str(error.filename))}"
+        detail = f"{error.strerror}: {printable(str(error.filename))}"
         missing = error.errno == errno.ENOENT and not Path(path).exists()
-        reason = "it does not exist" if missing else seen
-        raise SourceError(f"cannot read the source at {shown(path)}: {reason}") from error
+        reason = "it does not exist" if missing else detail
+        raise SourceError(f"cannot read the source at {printable(path)}: {reason}") from error
 
 
 def _digest(path: str) -> str:
@@ -181,7 +182,7 @@ def _digest(path: str) -> str:
 
 
 def _copy(entry: Entry, origin: str, destination: str) -> str:
-    """Copy one entry, with its permissions and its time of change; the digest of a file's contents."""
+    """Copy one entry with its permissions and times; returns the digest of a file's content."""
     if entry.kind == "directory":
         os.mkdir(destination, stat.S_IMODE(entry.stat.st_mode) & 0o777 | 0o700)  # noqa: PTH102 -- very many
         return ""
@@ -205,7 +206,7 @@ def _copy(entry: Entry, origin: str, destination: str) -> str:
 def _copy_contents(reading: int, writing: int, size: int) -> str:
     digest = hashlib.sha256()
     if size > _CHUNK:
-        # A reflink where the file system has them. What is hashed is the copy, so it cannot differ from it.
+        # A reflink where the file system has them. The copy is hashed, so the digest cannot differ from it.
         with suppress(OSError):
             while os.copy_file_range(reading, writing, 1 << 30):
                 pass
@@ -221,5 +222,5 @@ def _copy_contents(reading: int, writing: int, size: int) -> str:
     return digest.hexdigest()
 
 
-def _stamp(facts: os.stat_result) -> _Stamp:
-    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino
+def _stamp(stats: os.stat_result) -> _Stamp:
+    return stats.st_size, stats.st_mtime_ns, stats.st_ctime_ns, stats.st_ino

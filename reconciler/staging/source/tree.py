@@ -1,7 +1,7 @@
-"""A source directory in, its entries out, in one order on every machine, without what no release needs.
+"""List the entries of a source directory that belong to a build, in the same order on every machine.
 
-Left out: what `ignored` names, directories that are virtual environments, and what `.reconcilerignore` says (gitignore
-syntax; `!name` brings back what is ignored by default). Symbolic links are never followed.
+Left out are the names that `ignored` knows, virtual environments, and what `.reconcilerignore` lists (gitignore syntax;
+`!name` includes what is ignored by default). Symbolic links are never followed.
 """
 
 import os
@@ -35,12 +35,17 @@ _IGNORED = frozenset(
         ".DS_Store",
     )
 )
-_ODD = {stat.S_IFSOCK: "a socket", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+_SPECIAL_FILES = {
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file, directory or link; `path` is relative to the tree. Positional: there may be very many."""
+    """One file, directory or link; `path` is relative to the tree. Positional, as there may be very many."""
 
     path: str
     kind: EntryKind
@@ -53,17 +58,20 @@ class Entry:
 
 
 def ignored(name: str) -> bool:
-    """Whether a file or directory of this name is left out of every snapshot, wherever it is."""
+    """Tell whether files and directories of this name are left out of every snapshot."""
     return name in _IGNORED or name.endswith(".pyc")
 
 
 def entries(root: Path) -> Iterator[Entry]:
-    """Everything in `root` that belongs to a snapshot, each directory before what it holds; OSError, SourceError."""
+    """Yield the entries of `root` that belong to a snapshot, each directory before its content.
+
+    Raises OSError or SourceError.
+    """
     return _walk(str(root), "", _rules(root))
 
 
-def shown(path: str) -> str:
-    """A path as it can be printed, whatever bytes it is made of."""
+def printable(path: str) -> str:
+    """Return a path as text that can be printed, with escapes for bytes that are not UTF-8."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 
@@ -73,19 +81,19 @@ def _walk(directory: str, prefix: str, rules: GitIgnoreSpec | None) -> Iterator[
     for entry in here:
         path = prefix + entry.name
         is_directory = entry.is_dir(follow_symlinks=False)
-        if _left_out(entry, path, rules, is_directory=is_directory):
+        if _excluded(entry, path, rules, is_directory=is_directory):
             continue
-        facts = entry.stat(follow_symlinks=False)
+        stats = entry.stat(follow_symlinks=False)
         if is_directory:
-            yield Entry(path, "directory", facts)
+            yield Entry(path, "directory", stats)
             yield from _walk(entry.path, f"{path}/", rules)
         elif entry.is_symlink():
-            yield Entry(path, "link", facts, _target(entry.path, path, directory[: len(directory) - len(prefix)]))
+            yield Entry(path, "link", stats, _target(entry.path, path, directory[: len(directory) - len(prefix)]))
         elif entry.is_file(follow_symlinks=False):
-            yield Entry(path, "file", facts)
+            yield Entry(path, "file", stats)
         else:
-            kind = _ODD.get(stat.S_IFMT(facts.st_mode), "no file")
-            raise SourceError(f"{shown(path)} is {kind}: remove it, or name it in {IGNORE_FILE}")
+            kind = _SPECIAL_FILES.get(stat.S_IFMT(stats.st_mode), "a special file")
+            raise SourceError(f"{printable(path)} is {kind}: remove it, or list it in {IGNORE_FILE}")
 
 
 def _rules(root: Path) -> GitIgnoreSpec | None:
@@ -98,32 +106,32 @@ def _rules(root: Path) -> GitIgnoreSpec | None:
     try:
         return GitIgnoreSpec.from_lines(text.splitlines())
     except ValueError as error:
-        raise SourceError(f"{IGNORE_FILE} cannot be understood: {error}") from error
+        raise SourceError(f"{IGNORE_FILE} is not valid: {error}") from error
 
 
-def _left_out(entry: os.DirEntry[str], path: str, rules: GitIgnoreSpec | None, *, is_directory: bool) -> bool:
+def _excluded(entry: os.DirEntry[str], path: str, rules: GitIgnoreSpec | None, *, is_directory: bool) -> bool:
     if rules is not None:
-        said = rules.check_file(f"{path}/" if is_directory else path).include
-        if said is not None:
-            return said
+        excluded = rules.check_file(f"{path}/" if is_directory else path).include
+        if excluded is not None:
+            return excluded
     return ignored(entry.name) or (is_directory and os.path.lexists(f"{entry.path}/pyvenv.cfg"))
 
 
 def _target(link: str, path: str, root: str) -> str:
-    target = os.readlink(link)  # noqa: PTH115 -- a Path would tidy the target up
-    # Resolved, not only read: `a/../..` leaves the tree when `a` is a link to a deeper or a shallower place.
+    target = os.readlink(link)  # noqa: PTH115 -- a Path would normalise the target
+    # Resolved, not only read: `a/../..` can leave the tree if `a` is a link to another depth.
     resolved, top = os.path.realpath(link), os.path.realpath(root)
     if target.startswith("/") or not (resolved == top or resolved.startswith(f"{top}/")):
         raise SourceError(
-            f"{shown(path)} is a link to {shown(target)}, outside the source: "
-            f"copy what it points to, or name the link in {IGNORE_FILE}"
+            f"{printable(path)} is a link to {printable(target)}, outside the source: "
+            f"replace it by what it points to, or list it in {IGNORE_FILE}"
         )
     return target
 
 
-ENDINGS = (".zip", ".whl", ".bundle", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tar")
+ARCHIVE_SUFFIXES = (".zip", ".whl", ".bundle", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tar")
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file of this name would be unpacked."""
-    return name.endswith(ENDINGS)
+    """Tell whether a file of this name is unpacked."""
+    return name.endswith(ARCHIVE_SUFFIXES)

@@ -1,7 +1,7 @@
-"""Which source trees are watched, and for whom: a change that has settled makes every app of that tree suspect.
+"""Watch the source trees of apps, and report a change once the tree has been quiet for a moment.
 
-Apps that share a path share a watch. A tree that cannot be watched (missing, or the kernel's limits are used up) is
-suspected at every `poll` instead.
+Apps that share a path share a watch. A tree that cannot be watched (missing, or beyond the kernel's limits) is reported
+at each `follow` instead.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from reconciler.staging.source.tree import ignored, is_archive
 
 @dataclass(slots=True, kw_only=True)
 class _Tree:
-    """One watched tree, the apps it is the source of, and the timer that fires once it has been quiet."""
+    """One watched tree with its apps, and the timer that fires once it has been quiet."""
 
     names: frozenset[str]
     watched: Watched
@@ -25,26 +25,26 @@ class _Tree:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settling:
-    """How long a tree must be quiet before it counts as changed, and the longest that is waited for. Seconds."""
+class Debounce:
+    """How long a tree must be quiet before a change is reported, and the longest to wait for that, in seconds."""
 
     quiet_s: float = 0.3
     longest_s: float = 5.0
 
 
-class Trees:
-    """The watches of every source that is followed. `suspect` is called on the loop with an app's name."""
+class SourceWatches:
+    """The watches of all sources. `on_change` is called on the loop with an app's name."""
 
-    def __init__(self, watch: Watch, suspect: Callable[[str], None], settling: Settling) -> None:
+    def __init__(self, watch: Watch, on_change: Callable[[str], None], debounce: Debounce) -> None:
         self._watch = watch
-        self._suspect = suspect
-        self._settling = settling
+        self._on_change = on_change
+        self._debounce = debounce
         self._trees: dict[str, _Tree] = {}
 
     async def follow(self, sources: Mapping[str, str]) -> None:
-        """Watch exactly these paths: app name to the absolute path of its source.
+        """Watch exactly these sources, given as absolute paths by app name.
 
-        What was not watched until now is suspected, and so is what cannot be.
+        A source that was not watched before, or cannot be watched, is reported as changed.
         """
         names: dict[str, set[str]] = {}
         for name, path in sources.items():
@@ -60,24 +60,24 @@ class Trees:
                 self._drop(path)
             watched = await asyncio.to_thread(self._start, path)
             self._trees[path] = tree = _Tree(names=frozenset(of_path), watched=watched)
-            self._changed(tree)
+            self._report(tree)
 
     def problems(self) -> dict[str, str]:
-        """Why a path cannot be watched, for those that cannot."""
+        """Return the paths that cannot be watched, with the reason."""
         return {path: tree.watched.problem for path, tree in self._trees.items() if tree.watched.problem}
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """End all watches."""
         for path in list(self._trees):
             self._drop(path)
 
     def _start(self, path: str) -> Watched:
-        """Watch a tree; of an archive its directory, in which nothing else matters."""
-        stir = partial(self._stir, path)
+        """Watch a tree, or the directory of an archive without its other files."""
+        on_event = partial(self._on_event, path)
         if is_archive(path) and not Path(path).is_dir():
             name = Path(path).name
-            return self._watch.folder(str(Path(path).parent), stir, lambda other: other != name)
-        return self._watch.tree(path, stir, ignored)
+            return self._watch.folder(str(Path(path).parent), on_event, lambda other: other != name)
+        return self._watch.tree(path, on_event, ignored)
 
     def _drop(self, path: str) -> None:
         tree = self._trees.pop(path)
@@ -85,7 +85,7 @@ class Trees:
         if tree.timer is not None:
             tree.timer.cancel()
 
-    def _stir(self, path: str, _: Change) -> None:
+    def _on_event(self, path: str, _: Change) -> None:
         tree = self._trees.get(path)
         if tree is None:
             return
@@ -94,10 +94,10 @@ class Trees:
             tree.first_at = loop.time()
         else:
             tree.timer.cancel()
-        at = min(loop.time() + self._settling.quiet_s, tree.first_at + self._settling.longest_s)
-        tree.timer = loop.call_at(at, self._changed, tree)
+        at = min(loop.time() + self._debounce.quiet_s, tree.first_at + self._debounce.longest_s)
+        tree.timer = loop.call_at(at, self._report, tree)
 
-    def _changed(self, tree: _Tree) -> None:
+    def _report(self, tree: _Tree) -> None:
         tree.timer = None
         for name in sorted(tree.names):
-            self._suspect(name)
+            self._on_change(name)

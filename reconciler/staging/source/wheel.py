@@ -1,4 +1,4 @@
-"""An unpacked wheel in; a requirements.txt beside its code, from what its metadata says it needs, out."""
+"""Write a requirements.txt for an unpacked wheel, from the dependencies in its metadata."""
 
 from email.parser import HeaderParser
 from pathlib import Path
@@ -9,11 +9,11 @@ _REQUIREMENTS = "requirements.txt"
 
 
 def write_requirements(code: Path) -> None:
-    """Write what the wheel unpacked in `code` requires, extras left out, unless it brings such a file itself."""
-    metadata = next(iter(sorted(code.glob("*.dist-info/METADATA"))), None)
-    if metadata is None or (code / _REQUIREMENTS).exists():
+    """Write the requirements of the wheel unpacked in `code`, without extras, unless it contains such a file."""
+    path = next(iter(sorted(code.glob("*.dist-info/METADATA"))), None)
+    if path is None or (code / _REQUIREMENTS).exists():
         return
-    said = HeaderParser().parsestr(metadata.read_text(encoding="utf-8", errors="replace"))
-    needed = [Requirement(line) for line in said.get_all("Requires-Dist", ())]
-    lines = [str(each) for each in needed if each.marker is None or "extra" not in str(each.marker)]
+    metadata = HeaderParser().parsestr(path.read_text(encoding="utf-8", errors="replace"))
+    required = [Requirement(line) for line in metadata.get_all("Requires-Dist", ())]
+    lines = [str(each) for each in required if each.marker is None or "extra" not in str(each.marker)]
     (code / _REQUIREMENTS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

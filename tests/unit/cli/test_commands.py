@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import time
@@ -10,8 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from reconciler.cli.halt import command as halt
-from reconciler.cli.main import _COMMANDS, group
+from reconciler.cli.main import _COMMANDS, _TASKS, group
 from reconciler.linux.processes import boot_id
 from reconciler.planning.desired import Address
 from reconciler.planning.subject import Subject
@@ -19,6 +19,7 @@ from reconciler.state.journal import Journal
 from reconciler.state.paths import StatePaths
 from reconciler.state.records import AppStatus, InstanceRecord, Records, open_database
 from reconciler.vault.secret_patterns import HIDDEN, masked
+from tests.support.site import REPOSITORY
 
 WSGI = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
 
@@ -54,6 +55,27 @@ def test_help_lists_every_command_and_each_has_an_example() -> None:
     for name in _COMMANDS:
         assert f"\n  {name} " in listed
         assert "Examples:\n" in run(name, "--help").output
+
+
+def test_the_summary_of_a_command_is_the_first_line_of_its_help() -> None:
+    listed = run("--help").output
+    for name in _COMMANDS:
+        text = run(name, "--help").output.split("\n\n")[1].strip()
+        assert re.search(rf"^  {name} +{re.escape(text)}$", listed, re.MULTILINE), text
+
+
+def test_the_readme_lists_the_commands_by_the_same_tasks() -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]*`[^|]*) \|$", readme[readme.index("## Commands") :], re.MULTILINE))
+    found = {task: re.findall(r"`(?:reconciler )?([a-z-]+)`", cell) for task, cell in rows.items()}
+    assert {task[0].lower() + task[1:]: [*names] for task, names in _TASKS.items()} == found
+
+
+def test_every_module_of_a_command_is_listed() -> None:
+    folder = REPOSITORY / "reconciler" / "cli"
+    commands = {path.stem for path in folder.glob("*.py") if "\n@click.command(" in path.read_text(encoding="utf-8")}
+    commands -= {"main"}
+    assert commands <= {name.replace("-", "_") for name in _COMMANDS}
 
 
 def test_help_and_status_load_no_yaml_and_no_jsonschema(state: Path) -> None:
@@ -136,7 +158,7 @@ def test_nothing_asked_is_nothing_to_do(tmp_path: Path, state: Path) -> None:
 
 def test_a_stopped_app_of_which_nothing_runs_is_as_asked(manifests: Path, state: Path) -> None:
     (manifests / "blog.yaml").write_text("path: ../app\nstate: stopped\n")
-    assert run("plan", "--manifests", manifests, "--state", state).output == "nothing to do: 1 app as asked\n"
+    assert run("plan", "--manifests", manifests, "--state", state).output == "nothing to do: 1 app up to date\n"
 
 
 def test_an_instance_that_died_unseen_is_started_again(manifests: Path, state: Path) -> None:
@@ -169,7 +191,7 @@ def test_plan_speaks_json(manifests: Path, tmp_path: Path) -> None:
 
 def test_commands_that_look_at_what_ran_say_that_nothing_ever_did(tmp_path: Path) -> None:
     for words in (["status"], ["events"], ["logs", "blog"], ["env", "blog"], ["shell", "blog"]):
-        assert "nothing was ever run in" in run(*words, "--state", tmp_path / "none", code=1).output
+        assert "no daemon has ever run in" in run(*words, "--state", tmp_path / "none", code=1).output
 
 
 def test_a_state_of_a_newer_version_is_explained(state: Path) -> None:
@@ -189,7 +211,7 @@ def test_events_are_the_newest_ones_oldest_first(state: Path) -> None:
             Journal(database).write(Subject("app", "blog"), "ready", f"event {number}")
     assert [line.split()[-1] for line in run("events", "-n", "2", "--state", state).output.splitlines()] == ["3", "4"]
     assert run("events", "-n", "0", "--state", state).output == ""
-    assert "nothing ever happened" in run("events", "shop", "--state", state).output
+    assert "there are no events of shop" in run("events", "shop", "--state", state).output
     assert json.loads(run("events", "-n", "1", "--json", "--state", state).output)["text"] == "event 4"
 
 
@@ -212,7 +234,7 @@ def test_logs_find_the_last_lines_of_a_large_file(state: Path) -> None:
 
 def test_logs_of_an_unknown_app_are_an_error(state: Path) -> None:
     for name in ("nope", "..", "a/b"):
-        assert "no log of an app named" in run("logs", name, "--state", state, code=1).output
+        assert "no app named" in run("logs", name, "--state", state, code=1).output
 
 
 # env
@@ -261,23 +283,23 @@ def test_secrets_are_masked_by_name_url_and_binding() -> None:
 
 def test_an_app_that_was_never_staged_has_no_environment_yet(manifests: Path, state: Path) -> None:
     told = run("env", "blog", "--manifests", manifests, "--state", state, code=1).output
-    assert "blog is not staged yet" in told
+    assert "the wanted revision of blog is not staged yet" in told
     assert (
-        "asks for an app named 'shop'" in run("env", "shop", "--manifests", manifests, "--state", state, code=1).output
+        "describes an app named 'shop'" in run("env", "shop", "--manifests", manifests, "--state", state, code=1).output
     )
 
 
-# halt
+# down
 
 
 def test_where_nothing_runs_there_is_nothing_to_stop(state: Path, tmp_path: Path) -> None:
     for directory in (state, tmp_path / "none"):
-        done = CliRunner().invoke(halt, ["--state", str(directory)])
+        done = CliRunner().invoke(group, ["down", "--state", str(directory)])
         assert (done.exit_code, done.output.startswith("nothing to stop")) == (0, True)
     assert not (tmp_path / "none").exists()
 
 
-def test_halt_ends_what_carries_the_marks_and_says_that_it_was_meant(state: Path) -> None:
+def test_down_ends_what_carries_the_marks_and_says_that_it_was_meant(state: Path) -> None:
     with contextlib.closing(open_database(state / "reconciler.db")) as database:
         records = Records(database)
         (state / "id").write_text("cafe0000cafe0000")
@@ -303,7 +325,7 @@ def test_halt_ends_what_carries_the_marks_and_says_that_it_was_meant(state: Path
                         ticks=1,
                     )
                 )  # fmt: skip
-            done = CliRunner().invoke(halt, ["--state", str(state)])
+            done = CliRunner().invoke(group, ["down", "--state", str(state)])
             assert done.exit_code == 0, done.output
             assert done.output == "stopped 2 app instances and 1 stray process\n"
             assert [process.wait(5) for process in (master, stubborn, stray)] == [-15, -9, -9]
@@ -333,7 +355,7 @@ def test_a_manifest_is_written_from_what_is_found(tmp_path: Path) -> None:
     (code / ".python-version").write_text("{}.{}\n".format(*sys.version_info))
     text = initialised(tmp_path, code)
     assert text.startswith("# yaml-language-server: $schema=")
-    assert "# Found a WSGI app, wsgi:application.\n" in text
+    assert "# Detected a WSGI app, wsgi:application.\n" in text
     assert 'path: "../My Blog"\n' in text
     assert f"runtime: python{sys.version_info[0]}.{sys.version_info[1]}\n" in text
     assert [entry.name for entry in (tmp_path / "m").iterdir()] == ["my-blog.yaml"]
@@ -344,7 +366,7 @@ def test_a_manifest_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "blog" / "wsgi.py").write_text(WSGI)
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "blog.yaml").write_text("path: mine\n")
-    assert "exists and is left as it is" in run("init", tmp_path / "blog", "--manifests", tmp_path / "m", code=1).output
+    assert "already exists" in run("init", tmp_path / "blog", "--manifests", tmp_path / "m", code=1).output
     assert (tmp_path / "m" / "blog.yaml").read_text() == "path: mine\n"
 
 

@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.cells import cell_len
 
+from reconciler.cli.live.cells import cell_count, chopped, clipped, padded
 from reconciler.cli.live.columns import COLUMNS, rows_of
 from reconciler.cli.live.facts import Details, Facts
 from reconciler.cli.live.frame import frame
 from reconciler.cli.live.keys import Keys
-from reconciler.cli.live.line import Line, painted, said, text_of
-from reconciler.cli.live.plan_client import NO_DAEMON, pending
+from reconciler.cli.live.line import Line, painted, paragraph, text_of
+from reconciler.cli.live.plan_client import NO_DAEMON, plan_of
 from reconciler.cli.live.selection import KEYS, SORTS, View, pressed
+from reconciler.inspection.status import AppRow, HostStatus, OverrideInEffect, ServiceRow
 from reconciler.metrics.rates import Rate
 from tests.support.site import REPOSITORY
 
@@ -26,13 +27,13 @@ NAMES = ("api", "blog", "shop", "wiki")
 _CAPTURE = re.compile(r"<!-- capture: (\d+)x(\d+)[^>]*-->\n\n?```text\n(.*?)\n```", re.DOTALL)
 
 
-def app(name: str, state: str = "running", message: str = "", **fields: Any) -> dict[str, Any]:
+def app(name: str, state: str = "running", message: str = "", **fields: Any) -> AppRow:
     told = {
         "name": name, "state": state, "message": message, "url": "http://127.0.0.1:8004/", "port": 8004,
         "revision": "20e8c763a7df", "wanted_revision": "20e8c763a7df", "runtime": "python3.13.0", "pid": 4468,
         "workers": 2, "restarts": 0, "since": 900.0, "next_try_at": None, "services": [], "manifest": f"/m/{name}.yaml",
     }  # fmt: skip
-    return {**told, **fields}
+    return AppRow(**{**told, **fields})
 
 
 def rate(**fields: Any) -> Rate:
@@ -43,15 +44,8 @@ def rate(**fields: Any) -> Rate:
     return Rate(**{**told, **fields})
 
 
-def facts(*apps: dict[str, Any], rates: dict[str, Rate] | None = None, **status: Any) -> Facts:
-    told: dict[str, Any] = {
-        "apps": apps,
-        "notice": None,
-        "manifests": [],
-        "daemon": {"running": True, "pid": 7},
-        "services": [],
-    }
-    return Facts(status={**told, **status}, at=1000.0, rates=rates or {})
+def facts(*apps: AppRow, rates: dict[str, Rate] | None = None, **status: Any) -> Facts:
+    return Facts(status=HostStatus(**{"daemon": 7, "apps": apps, **status}), at=1000.0, rates=rates or {})
 
 
 HOST = facts(
@@ -82,24 +76,24 @@ def names_shown(view: View) -> list[str]:
 
 
 def test_what_a_terminal_sends_is_told_as_keys() -> None:
-    assert Keys().typed(b"j\x1b[A\x1bOB\r\t\x7fG/\x1b[5~\x1b[1;5C") == [
+    assert Keys().feed(b"j\x1b[A\x1bOB\r\t\x7fG/\x1b[5~\x1b[1;5C") == [
         "j", "up", "down", "enter", "tab", "backspace", "G", "/", "page up",
     ]  # fmt: skip
 
 
 def test_a_key_that_comes_in_pieces_is_one_key() -> None:
     keys = Keys()
-    assert keys.typed(b"\x1b") == []
-    assert keys.typed(b"[") == []
+    assert keys.feed(b"\x1b") == []
+    assert keys.feed(b"[") == []
     assert keys.waiting
-    assert keys.typed(b"B") == ["down"]
-    assert [*keys.typed("é".encode()[:1]), *keys.typed("é".encode()[1:])] == ["é"]
+    assert keys.feed(b"B") == ["down"]
+    assert [*keys.feed("é".encode()[:1]), *keys.feed("é".encode()[1:])] == ["é"]
 
 
 def test_esc_that_nothing_follows_is_esc() -> None:
     keys = Keys()
-    assert keys.typed(b"\x1b") == []
-    assert keys.over() == ["esc"]
+    assert keys.feed(b"\x1b") == []
+    assert keys.flush() == ["esc"]
     assert not keys.waiting
 
 
@@ -107,8 +101,8 @@ def test_esc_that_nothing_follows_is_esc() -> None:
 def test_no_bytes_make_a_key_that_could_draw(pieces: list[bytes]) -> None:
     keys = Keys()
     for piece in pieces:
-        assert all(key.isprintable() for key in keys.typed(piece))
-    assert all(key.isprintable() for key in keys.over())
+        assert all(key.isprintable() for key in keys.feed(piece))
+    assert all(key.isprintable() for key in keys.flush())
 
 
 # A key changes what is chosen
@@ -181,7 +175,7 @@ def test_every_order_shows_every_app(sort: str) -> None:
 def test_a_filter_finds_names_states_and_messages() -> None:
     found = [names_shown(View(filter=sought)) for sought in ("SHOP", "fail", "database", "xyz")]
     assert found == [["shop"], ["blog", "wiki"], ["blog"], []]
-    assert "no app has this in its name, state or message" in shown(View(filter="xyz"))
+    assert "no app matches the filter" in shown(View(filter="xyz"))
 
 
 # What is on the screen
@@ -214,19 +208,29 @@ def test_details_of_another_app_are_not_shown_as_those_of_the_selected_one() -> 
     other = Details(name="api", log="app", lines=["of the other"])
     told = "\n".join(shown(View(selected="blog", details=True), details=other))
     assert "of the other" not in told
-    assert "looking …" in told
+    assert "loading …" in told
+
+
+def test_the_keys_are_shown_in_full_and_the_services_where_there_is_room() -> None:
+    ready = facts(app("a"), services=[ServiceRow(name="db", state="ready")])
+    assert shown(View(), of=ready)[-1].endswith("q quit")
+    assert shown(View(), 120, of=ready)[-1].endswith("1 service, 0 not ready")
+    assert all("…" not in line and cell_count(line) <= 80 for line in shown(View(help=True)))
+
+
+def test_the_details_say_what_an_operator_requested() -> None:
+    held = facts(app("blog", override=OverrideInEffect(kind="rolled back", revision="111111111111")))
+    assert "rolled back by an operator" in " ".join(shown(View(details=True), 200, of=held))
 
 
 def test_what_is_wrong_with_the_host_is_said() -> None:
     refused = [{"file": "/m/x.yaml", "errors": [{"line": 3, "column": 1, "path": "", "message": "unknown key"}]}]
-    services = [{"name": "db", "state": "failing", "message": "refused the password"}]
-    told = shown(
-        View(), of=facts(app("a"), manifests=refused, services=services, daemon={"running": False, "pid": None})
-    )
-    assert "refused: /m/x.yaml:3:1: unknown key" in told
+    services = [ServiceRow(name="db", state="failing", message="refused the password")]
+    told = shown(View(), of=facts(app("a"), manifests=refused, services=services, daemon=None))
+    assert "refused: x.yaml:3:1: unknown key" in told
     assert "service db: failing: refused the password" in told
-    assert any(line.startswith("no daemon runs") for line in told)
-    assert "before: locked" in "\n".join(shown(View(), of=replace(HOST, trouble="what is shown is of before: locked")))
+    assert any(line.startswith("no daemon is running") for line in told)
+    assert "not up to date: locked" in "\n".join(shown(View(), of=replace(HOST, failure="not up to date: locked")))
 
 
 def test_every_key_is_in_the_help_on_the_screen_and_in_the_documentation() -> None:
@@ -248,18 +252,39 @@ _HOSTILE = st.text(st.sampled_from("a 日é\x1b\x07\x9b\r\n\t\u202e\u0301👩[;H
     st.integers(1, 60),
 )
 def test_whatever_apps_say_every_line_fits_and_nothing_controls_the_terminal(
-    row: dict[str, Any], details: Details, view: View, columns: int, rows: int
+    row: AppRow, details: Details, view: View, columns: int, rows: int
 ) -> None:
-    drawn = frame(facts(row, app("b"), notice=row["message"]), replace(details, name=row["name"]), view, columns, rows)
+    drawn = frame(facts(row, app("b"), notice=row.message), replace(details, name=row.name), view, columns, rows)
     assert len(drawn) <= rows
     for line in drawn:
-        assert cell_len(text_of(line)) <= columns
+        assert cell_count(text_of(line)) <= columns
         assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e]", text_of(line))
 
 
+@pytest.mark.parametrize("width", [1, 3, 40])
+def test_a_name_is_made_printable_before_it_is_cut(width: int) -> None:
+    hostile = facts(app("\x1b[31m", "failing", "\x1b]0;no database" * 20))
+    drawn = "".join(text_of(line) for line in frame(hostile, None, View(filter="\x1b"), width, 24))
+    assert "\x1b" not in drawn
+    assert "\\x1b"[:width] in drawn
+
+
+@given(st.text(st.sampled_from("ab日é\u0301👩\u200d"), max_size=30), st.integers(1, 20))
+def test_text_is_cut_between_characters_by_the_cells_they_take(text: str, width: int) -> None:
+    assert "".join(chopped(text, width)) == text
+    assert all(cell_count(piece) <= max(width, 2) for piece in chopped(text, width))
+    assert text.startswith(clipped(text, width))
+    assert cell_count(clipped(text, width)) <= width
+    assert cell_count(padded(text, width)) == width
+
+
+def test_a_wide_character_takes_two_cells_and_a_combining_mark_none() -> None:
+    assert [cell_count(text) for text in ("abc", "日本", "e\u0301", "👩", "")] == [3, 4, 1, 2, 0]
+
+
 def test_a_long_text_is_broken_between_words_and_ends_with_an_ellipsis() -> None:
-    assert [text_of(line) for line in said("one two three four", 9, most=2)] == ["one two", "three…"]
-    assert [text_of(line) for line in said("unbreakable", 4, most=5)] == ["unbr", "eaka", "ble"]
+    assert [text_of(line) for line in paragraph("one two three four", 9, most=2)] == ["one two", "three…"]
+    assert [text_of(line) for line in paragraph("unbreakable", 4, most=5)] == ["unbr", "eaka", "ble"]
 
 
 def test_without_a_terminal_or_with_no_color_nothing_is_coloured() -> None:
@@ -267,8 +292,8 @@ def test_without_a_terminal_or_with_no_color_nothing_is_coloured() -> None:
     assert painted(line) == "failing x"
 
 
-def test_without_a_daemon_nothing_is_pending(tmp_path: Path) -> None:
-    assert pending(tmp_path / "api.sock", "blog") == [NO_DAEMON]
+def test_without_a_daemon_there_is_no_plan(tmp_path: Path) -> None:
+    assert plan_of(tmp_path / "api.sock", "blog") == [NO_DAEMON]
 
 
 def test_status_and_help_do_not_pay_for_the_live_screen() -> None:
@@ -277,7 +302,7 @@ def test_status_and_help_do_not_pay_for_the_live_screen() -> None:
         check=True, capture_output=True, text=True, timeout=60,
     ).stdout.split()  # fmt: skip
     assert "reconciler.cli.status" in told
-    assert not [name for name in told if name.startswith(("rich", "termios", "reconciler.cli.live"))]
+    assert not [name for name in told if name.startswith(("termios", "unicodedata", "reconciler.cli.live"))]
 
 
 def test_the_captures_in_the_documentation_are_of_the_size_they_claim() -> None:
@@ -286,5 +311,5 @@ def test_the_captures_in_the_documentation_are_of_the_size_they_claim() -> None:
     assert {(columns, rows) for columns, rows, _ in found} == {(80, 24), (200, 50)}
     for columns, rows, told in found:
         assert len(told) == rows
-        assert max(map(cell_len, told)) <= columns
+        assert max(map(cell_count, told)) <= columns
         assert "? help  q quit" in told[-1]

@@ -1,7 +1,6 @@
 """What the commands print: tables that fit, control characters that do nothing, progress without a flood."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,22 +11,23 @@ from reconciler.cli.status import _COLUMNS, _SPARE, _screen
 from reconciler.cli.table import cut, lines, wrapped
 from reconciler.convergence.world import Report
 from reconciler.inspection.printable import ago, counted, plain
+from reconciler.inspection.status import AppRow, HostStatus
 from reconciler.planning.subject import Subject
 
 LONG = "cannot stage a-shop-with-a-long-name: no such package"
 
 
-def row(**fields: Any) -> dict[str, Any]:
+def row(**fields: Any) -> AppRow:
     app = {
         "name": "a-shop-with-a-long-name", "state": "failing", "message": LONG, "url": "http://127.0.0.1:8004/",
         "port": 8004, "revision": None, "wanted_revision": "20e8c763a7df", "runtime": "python3.13.0", "pid": 4468,
         "workers": 2, "restarts": 0, "since": None, "next_try_at": None,
     }  # fmt: skip
-    return {**app, **fields}
+    return AppRow(**{**app, **fields})
 
 
-def facts(*apps: dict[str, Any]) -> dict[str, Any]:
-    return {"apps": list(apps), "notice": None, "manifests": [], "daemon": {"running": True}}
+def facts(*apps: AppRow) -> HostStatus:
+    return HostStatus(daemon=7, apps=apps)
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 200])
@@ -63,49 +63,51 @@ def test_text_is_cut_wrapped_counted_and_dated() -> None:
     assert (counted(1, "app"), counted(2, "app")) == ("1 app", "2 apps")
 
 
-def staging(message: str) -> Report:
-    return Report(state="staging", message=message)
+def staging(message: str, phase: str = "") -> Report:
+    return Report(state="staging", message=message, phase=phase)
 
 
 def test_what_is_over_soon_is_not_worth_a_line() -> None:
     phases = Phases()
-    assert not any(phases.worth_saying("blog", staging(f"step {n}"), n / 10) for n in range(19))
+    assert not any(phases.is_due("blog", staging(f"step {n}"), n / 10) for n in range(19))
 
 
 def test_long_work_is_told_every_few_seconds() -> None:
     phases = Phases()
-    told = [s for s in range(60) if phases.worth_saying("blog", staging(f"installing ({s} s)"), float(s))]
+    reports = [Report(state="staging", message=f"installing ({s} s)", phase="installing") for s in range(60)]
+    told = [s for s, report in enumerate(reports) if phases.is_due("blog", report, float(s))]
     assert told == [2, 12, 22, 32, 42, 52]
+
+
+def test_a_phase_that_changes_is_told_sooner_than_the_time_it_takes() -> None:
+    phases = Phases()
+    texts = [f"fetching {second // 4} of 9" for second in range(12)]
+    reports = [Report(state="staging", message=f"{text} ({s} s)", phase=text) for s, text in enumerate(texts)]
+    told = [s for s, report in enumerate(reports) if phases.is_due("shop", report, float(s))]
+    assert told == [2, 4, 8]
 
 
 def test_many_apps_are_no_flood() -> None:
     phases = Phases()
-    told = sum(phases.worth_saying(f"app{n}", staging("installing"), s / 4) for s in range(40) for n in range(200))
+    told = sum(phases.is_due(f"app{n}", staging("installing"), s / 4) for s in range(40) for n in range(200))
     assert told <= 20
 
 
 def test_apply_is_done_when_every_app_is_settled_or_failed_for_good(capsys: pytest.CaptureFixture[str]) -> None:
-    counters = ApplyProgress(Console(lambda: 0.0), {"same": "r1"})
-    counters.expect({"same", "new", "bad"})
-    counters.tell(Subject("app", "same"), Report(state="starting", message="127.0.0.1:8000 is not open"))
-    counters.tell(Subject("app", "same"), Report(state="running", wanted="r1", settled=True))
-    counters.tell(Subject("app", "new"), Report(state="running", wanted="r2", settled=True))
+    progress = ApplyProgress(Console(lambda: 0.0), {"same": "r1"})
+    progress.expect({"same", "new", "bad"})
+    progress.tell(Subject("app", "same"), Report(state="starting", message="127.0.0.1:8000 is not open"))
+    progress.tell(Subject("app", "same"), Report(state="running", wanted="r1", settled=True))
+    progress.tell(Subject("app", "new"), Report(state="running", wanted="r2", settled=True))
     for number in (1, 2, 3):
-        assert not counters.done.is_set()
-        counters.tell(Subject("app", "bad"), Report(state="failing", message="no", failures=number, next_try_at=1.0))
-    assert counters.done.is_set()
-    assert counters.open == frozenset()
+        assert not progress.done.is_set()
+        progress.tell(Subject("app", "bad"), Report(state="failing", message="no", failures=number, next_try_at=1.0))
+    assert progress.done.is_set()
+    assert progress.open == frozenset()
     assert capsys.readouterr().out == "new   running\nbad   failing   no (try 1 of 3)\n"
 
 
 def test_nothing_to_wait_for_is_done_at_once() -> None:
-    counters = ApplyProgress(Console(lambda: 0.0), {})
-    counters.expect(set())
-    assert counters.done.is_set()
-
-
-def test_the_docs_name_every_command() -> None:
-    from reconciler.cli.main import _COMMANDS
-
-    told = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")
-    assert [name for name in _COMMANDS if not re.search(rf"`(reconciler )?{name}`", told)] == []
+    progress = ApplyProgress(Console(lambda: 0.0), {})
+    progress.expect(set())
+    assert progress.done.is_set()

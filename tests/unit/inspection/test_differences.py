@@ -60,7 +60,7 @@ def test_services_that_come_go_or_get_new_credentials_are_told() -> None:
     db = Bound(service="db", type="mysql", label="mysql", plan="free", instance="i1", grant="g1", credentials="k1")
     app = an_app()
     before, after = app.revision("c", (db,)), app.revision("c", (replace(db, grant="g2", credentials="k2"),))
-    assert told(before, after) == ["services.db.access: g1 k1 → g2 k2"]
+    assert told(before, after) == ["services.db.grant: g1 k1 → g2 k2"]
     assert "services.db.type: mysql → not set" in told(before, app.revision("c"))
 
 
@@ -74,7 +74,7 @@ def test_what_is_asked_is_compared_with_what_serves() -> None:
     app = an_app()
     found = difference(replace(app, env={"A": "1"}), serving(app), replace(app, env={"A": "1"}).revision("c1").id)
     assert found is not None
-    assert (found.before, found.stands) == (app.revision("c1").id, "serves")
+    assert (found.before, found.serves) == (app.revision("c1").id, True)
     assert [str(change) for change in found.changes] == ["env.A: not set → 1"]
 
 
@@ -82,7 +82,7 @@ def test_where_nothing_serves_it_is_compared_with_what_served_last() -> None:
     app, edited = an_app(), an_app(env={"A": "1"})
     found = difference(edited, serving(app, instances=()), edited.revision("c1").id)
     assert found is not None
-    assert (found.before, found.stands) == (app.revision("c1").id, "served last")
+    assert (found.before, found.serves) == (app.revision("c1").id, False)
 
 
 @pytest.mark.parametrize("unknown", ["nothing", "not proven", "removed", "services missing", "as asked"])

@@ -30,7 +30,7 @@ def test_installed_twice_nothing_changes_and_uninstalled_only_data_stays(tmp_pat
     assert "writes" not in run("install", "--root", tmp_path)
     assert tree(tmp_path) == first
     (tmp_path / "var/lib/reconciler/data").write_text("precious")
-    assert "kept: manifests in /etc/reconciler/manifests" in run("uninstall", "--root", tmp_path)
+    assert "kept: the manifests in /etc/reconciler/manifests" in run("uninstall", "--root", tmp_path)
     assert tree(tmp_path) == {"var/lib/reconciler/data": "precious"}
 
 
@@ -81,3 +81,7 @@ def test_a_shell_completes_app_names_of_the_state_directory(shell: str, tmp_path
     done = CliRunner(env=env).invoke(group, prog_name="reconciler")
     assert "blog" in done.output
     assert "shop" not in done.output
+
+
+def test_uninstalling_needs_no_user_that_may_be_gone_already() -> None:
+    assert "kept: " in run("uninstall", "--user", "no-such-user", "--dry-run")

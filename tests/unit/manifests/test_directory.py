@@ -68,7 +68,7 @@ def test_what_is_not_a_readable_file_is_refused_with_its_reason(tmp_path: Path) 
         "dir.yaml": "is a directory, not a file; rename it or put a file in its place",
         "loop.yaml": "cannot be read: Too many levels of symbolic links",
         "dangling.yaml": "is a symbolic link to 'nowhere', which does not exist",
-        "big.yaml": "is 9.5 MiB; a manifest has at most 256 KiB",
+        "big.yaml": "is 9.5 MiB; the limit is 256 KiB",
         "pipe.yaml": "is a named pipe, not a file; rename it or put a file in its place",
         "null.yaml": "is a device, not a file; rename it or put a file in its place",
         "door.yaml": "is a socket, not a file; rename it or put a file in its place",

@@ -205,30 +205,33 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
         (" \n\n", "1:1: is empty; delete the file to remove the app"),
         ("# all gone\n", "1:1: holds only comments; delete the file to remove the app"),
         ("- a\n", "1:1: expected fields such as 'path: ../apps/blog', not a list"),
-        ("path: x\nenv:\n\tA: 1\n", "3:1: a tab is used for indentation; YAML allows only spaces there"),
+        ("path: x\nenv:\n\tA: 1\n", "3:1: is indented with a tab; YAML allows only spaces"),
         ("path: [x\n", "2:1: is not valid YAML: did not find expected ',' or ']' while parsing a flow sequence"),
         (b"path: x\nname: caf\xe9\n", "2:10: is not UTF-8, byte 0xe9 at line 2 column 10; save it as UTF-8"),
-        ("path: x\x07\n", "1:8: holds the control character U+0007; remove it"),
-        ('path: "x\\0"\n', "1:7: path: holds a NUL character; remove it"),
-        ("a" * 10_000_000, "1:1: is 9.5 MiB; a manifest has at most 256 KiB"),
+        ("path: x\x07\n", "1:8: contains the control character U+0007; remove it"),
+        ('path: "x\\0"\n', "1:7: path: contains a NUL character; remove it"),
+        ("a" * 10_000_000, "1:1: is 9.5 MiB; the limit is 256 KiB"),
         ("path: x\nport: 1\npath: y\n", "3:1: path: duplicate field 'path', first given at line 1"),
         ("path: x\nenv: {<<: {A: b}}\n", "2:7: env.<<: merge keys are not supported; repeat the fields"),
-        ("path: *x\n", "1:7: path: refers to '&x', which is not defined above"),
-        ("path: x\nenv: &e {A: *e}\n", "2:13: env.A: alias '*e' refers to what contains it"),
+        ("path: *x\n", "1:7: path: refers to the anchor '&x', which is not defined above"),
+        ("path: x\nenv: &e {A: *e}\n", "2:13: env.A: alias '*e' refers to a value that contains it"),
         (
             "path: !!python/name:os.system x\n",
             ("1:7: path: the tag !!python/name:os.system is not supported; write the plain value"),
         ),
-        ("path: x\n? [a]\n: 1\n", "2:3: has a field whose name is not plain text"),
+        ("path: x\n? [a]\n: 1\n", "2:3: has a field name that is not plain text"),
         ("[" * 200_000, "1:34: is nested more than 32 levels deep"),
         ("path: x\nwrokers: 2\n", "2:1: wrokers: unknown field 'wrokers'; did you mean 'workers'?"),
         ("path: x\nzzz: 2\n", "2:1: zzz: unknown field 'zzz'"),
-        ("name: blog\n", "1:1: path: is required and missing"),
+        ("name: blog\n", "1:1: path: is required"),
         (
             "path: ~/x\n",
             "1:7: path: expected a path, relative to this file or absolute ('~' is not expanded), not '~/x'",
         ),
-        ("path:\n", "1:6: path: expected a path, relative to this file or absolute ('~' is not expanded), not nothing"),
+        (
+            "path:\n",
+            "1:6: path: expected a path, relative to this file or absolute ('~' is not expanded), not an empty value",
+        ),
         (
             "path: x\nname: My_App\n",
             (
@@ -240,7 +243,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
             "path: x\nname: 12\n",
             (
                 "2:7: name: expected a name of at most 63 lower-case letters, digits and inner hyphens, "
-                "not 12; put it in quotes to make it text"
+                "not 12; quote it to make it text"
             ),
         ),
         (
@@ -255,7 +258,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
         ("path: x\nhost: example.com\n", "2:7: host: expected an IP address or localhost, not 'example.com'"),
         (
             "path: x\nwatch: no\n",
-            ("2:8: watch: expected true or false, not 'no' (of these words YAML 1.2 knows only true and false)"),
+            ("2:8: watch: expected true or false, not 'no' (YAML 1.2 has only true and false)"),
         ),
         (
             "path: x\nruntime: [3.10]\n",
@@ -284,7 +287,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
         ),
         ("path: x\nidle_after: 0\n", "2:13: idle_after: must be longer than nothing"),
         ("path: x\npatience: 0s\n", "2:11: patience: must be longer than nothing"),
-        ("path: x\nprobation: 367d\n", "2:12: probation: a duration is between 0 and 366 days, not 367d"),
+        ("path: x\nprobation: 367d\n", "2:12: probation: a duration must be between 0 and 366 days, not 367d"),
         ("path: x\nstart: later\n", "2:8: start: expected eager or lazy, not 'later'"),
         ("path: x\nstate: asleep\n", "2:8: state: expected running, stopped or maintenance, not 'asleep'"),
         (
@@ -301,7 +304,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
         ),
         (
             "path: x\naccess_log: off\n",
-            "2:13: access_log: expected true or false, not 'off' (of these words YAML 1.2 knows only true and false)",
+            "2:13: access_log: expected true or false, not 'off' (YAML 1.2 has only true and false)",
         ),
         (
             "path: x\nholding_page: ~/x\n",
@@ -324,7 +327,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
             "path: x\nenv: {A: }\n",
             (
                 "2:10: env.A: expected text, a number, true or false, or {file: PATH}; "
-                "write '' for an empty value, not nothing"
+                "write '' for an empty value, not an empty value"
             ),
         ),
         (
@@ -370,7 +373,7 @@ def test_every_problem_is_told_at_once() -> None:
         "/m/blog.yaml:2:1: runtme: unknown field 'runtme'; did you mean 'runtime'?",
         "/m/blog.yaml:3:1: pth: unknown field 'pth'; did you mean 'path'?",
         "/m/blog.yaml:4:10: workers: expected a number of workers between 1 and 1000, or auto, not 'many'",
-        "/m/blog.yaml:6:1: path: is required and missing",
+        "/m/blog.yaml:6:1: path: is required",
         "/m/blog.yaml:7:1: prot: unknown field 'prot'; did you mean 'port'?",
     ]
 

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from reconciler.metrics.instrumented_world import InstrumentedWorld, kind_of
 from reconciler.metrics.prometheus import NAMES, text
 from reconciler.metrics.rates import quantile, rate
 from reconciler.metrics.sample import AppSample
-from reconciler.planning.apps.actions import Action, Reap, Start
+from reconciler.planning.apps.actions import Action, Reap, Stage, Start
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.desired import App
 from reconciler.planning.plan import Plan
@@ -200,7 +201,7 @@ def test_each_action_is_counted_by_how_it_went(
     world.seen = before
 
     async def story() -> None:
-        doing = asyncio.create_task(InstrumentedWorld(world, counters, lambda *_: "").do("blog", START))
+        doing = asyncio.create_task(InstrumentedWorld(world, counters, lambda *_: False).do("blog", START))
         await asyncio.sleep(0)
         if after is None:
             doing.cancel()
@@ -214,10 +215,20 @@ def test_each_action_is_counted_by_how_it_went(
     assert sum(seen["handover"]["buckets"]) == handovers
 
 
+@pytest.mark.parametrize(("reused", "environment"), [(True, "reused"), (False, "made")])
+def test_a_build_is_counted_by_where_its_environment_came_from(reused: bool, environment: str) -> None:
+    clock = Clock()
+    after = replace(serving(APP, instances=()), builds=(REVISION.build.id,))
+    world, counters = OneApp(clock, after), Counters(clock, Counter())
+    stage = Stage(build=REVISION.build, cause="")
+    asyncio.run(InstrumentedWorld(world, counters, lambda *_: reused).do("blog", stage))
+    assert counters.as_json()["environments"] == {environment: 1}
+
+
 def test_only_an_instance_that_was_not_told_to_end_counts_as_a_restart() -> None:
     clock = Clock()
     world, counters = OneApp(clock, serving(APP)), Counters(clock, Counter())
-    measured = InstrumentedWorld(world, counters, lambda *_: "")
+    measured = InstrumentedWorld(world, counters, lambda *_: False)
     asyncio.run(measured.do("blog", Reap(instance="i1", failure=None, cause="")))
     assert counters.as_json()["deaths"] == {}
     asyncio.run(measured.do("blog", Reap(instance="i2", failure=a_trouble(REVISION), cause="")))

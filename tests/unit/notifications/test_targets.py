@@ -281,9 +281,9 @@ def test_the_settings_name_targets_and_the_command_tries_each(authority: Authori
         done = CliRunner().invoke(group, ["notify", "--test", "--settings", str(tmp_path / "host.yaml")])
     assert done.exit_code == 1
     assert done.output.splitlines() == [
-        f"the webhook in {tmp_path}/url: took the message",
-        "mail by localhost: took the message",
-        "the command /bin/false: did not: it ended with 1",
+        f"the webhook in {tmp_path}/url: sent",
+        "mail by localhost: sent",
+        "the command /bin/false: failed: it ended with 1",
     ]
     assert "a test message" in hook.taken[0]["text"]
     assert office.said("AUTH") == [(plain_login("apps", "hunter2"), True)]

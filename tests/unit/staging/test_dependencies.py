@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
-from packaging.specifiers import SpecifierSet
 
-from reconciler.staging.detection.dependencies import Choices, dependencies
-from reconciler.staging.detection.lockfiles import as_requirements, misfit, pythons
+from reconciler.staging.detection.dependencies import DependencyOptions, dependencies
+from reconciler.staging.detection.lockfiles.uv import UV
 from reconciler.staging.detection.requirements import requirements
 from reconciler.staging.environments.identity import differences, indexes
 from reconciler.staging.environments.installer_env import clean_environment, for_installers, secrets
@@ -55,7 +54,7 @@ def plant(directory: Path, files: dict[str, str]) -> Path:
 def test_the_dependency_file_and_all_it_draws_in_are_found(
     tmp_path: Path, files: dict[str, str], asked: str | None, file: str, contents: set[str]
 ) -> None:
-    found = dependencies(plant(tmp_path, files), Choices(file=asked))
+    found = dependencies(plant(tmp_path, files), DependencyOptions(file=asked))
     assert (found.file, set(found.contents)) == (file, contents)
 
 
@@ -63,14 +62,14 @@ def test_the_dependency_file_and_all_it_draws_in_are_found(
     ("files", "asked", "says"),
     [
         ({"requirements.txt": "", "uv.lock": ""}, None, "cannot choose between requirements.txt and uv.lock"),
-        ({"Pipfile": ""}, None, "there is no Pipfile.lock beside it; run `pipenv lock`"),
-        ({"pyproject.toml": "[tool.poetry.dependencies]"}, None, "it is Poetry's, without poetry.lock"),
+        ({"Pipfile": ""}, None, "cannot install from Pipfile: Pipfile.lock is missing; run `pipenv lock`"),
+        ({"pyproject.toml": "[tool.poetry.dependencies]"}, None, "poetry.lock is missing; run `poetry lock`"),
         ({}, "deps.txt", "there is no deps.txt in the source"),
         ({"pyproject.toml": "[tool.x]"}, "pyproject.toml", r"no \[project\] table"),
         (
             {"requirements.txt": "-r ../other.txt"},
             None,
-            "cannot follow ../other.txt in requirements.txt: it is outside",
+            "cannot include ../other.txt in requirements.txt: it is outside",
         ),
         ({"requirements.txt": "-r missing.txt"}, None, "cannot read missing.txt"),
         ({"requirements.txt": "-e ../lib"}, None, "it is outside the source"),
@@ -83,22 +82,22 @@ def test_what_cannot_be_installed_is_refused(
     tmp_path: Path, files: dict[str, str], asked: str | None, says: str
 ) -> None:
     with pytest.raises(StagingError, match=says):
-        dependencies(plant(tmp_path, files), Choices(file=asked))
+        dependencies(plant(tmp_path, files), DependencyOptions(file=asked))
 
 
 def test_extras_are_refused_where_there_are_none(tmp_path: Path) -> None:
     plant(tmp_path, {"requirements.txt": "bottle"})
     with pytest.raises(StagingError, match=r"cannot choose extras or groups of requirements\.txt"):
-        dependencies(tmp_path, Choices(extras=("x",)))
+        dependencies(tmp_path, DependencyOptions(extras=("x",)))
 
 
 @pytest.mark.parametrize("line", ["-e .", ".", "./x", "x @ file:./x", "x/y.whl", ".[web]", "--editable=./x"])
 def test_code_that_is_installed_has_a_say_in_the_environment(tmp_path: Path, line: str) -> None:
     plant(tmp_path, {"requirements.txt": line, "x/y.whl": "1", "a.py": ""})
-    before = dependencies(tmp_path, Choices())
+    before = dependencies(tmp_path, DependencyOptions())
     assert before.trees
     plant(tmp_path, {"x/y.whl": "2"})
-    after = dependencies(tmp_path, Choices())
+    after = dependencies(tmp_path, DependencyOptions())
     assert after.contents != before.contents
     assert after.declared == before.declared
 
@@ -118,54 +117,29 @@ def test_paths_become_absolute_and_nothing_stays_editable(tmp_path: Path) -> Non
     )
 
 
+def test_a_pipfile_lock_has_groups_and_no_extras(tmp_path: Path) -> None:
+    plant(tmp_path, {"Pipfile.lock": "{}", "Pipfile": ""})
+    assert dependencies(tmp_path, DependencyOptions(groups=("docs",))).groups == ("docs",)
+    with pytest.raises(StagingError, match=r"cannot choose extras of Pipfile\.lock: it has only groups"):
+        dependencies(tmp_path, DependencyOptions(extras=("x",)))
+
+
 LOCK = "version = 1\nrequires-python = '>=3.11'\n[[package]]\nname='lib'\nsource={editable='libs/lib'}\n"
 
 
 def test_a_lock_file_says_for_which_python_and_which_code_it_is(tmp_path: Path) -> None:
     plant(tmp_path, {"uv.lock": LOCK, "libs/lib/a.py": "", "pyproject.toml": f"{PROJECT}[build-system]\nrequires=[]\n"})
-    found = dependencies(tmp_path, Choices())
-    assert (found.kind, str(found.python), found.itself) == ("uv", ">=3.11", True)
+    found = dependencies(tmp_path, DependencyOptions())
+    assert (found.lock, str(found.python), found.itself) == (UV, ">=3.11", True)
     assert found.trees == {"libs/lib", "the project itself"}
 
 
-@pytest.mark.parametrize(
-    ("said", "means"),
-    [
-        ("^3.9", "<4,>=3.9"),
-        ("~3.9", "<3.10,>=3.9"),
-        ("~3", "<4,>=3"),
-        (">=3.8,<4.0", "<4.0,>=3.8"),
-        ("*", ""),
-        ("^2.7 || ^3.8", ""),
-    ],
-)
-def test_poetrys_bounds_are_understood(said: str, means: str) -> None:
-    assert pythons("poetry.lock", {"metadata": {"python-versions": said}}) == SpecifierSet(means)
-
-
-def test_a_pylock_becomes_requirements_with_its_extras_answered() -> None:
-    wheel = {"hashes": {"sha256": "ab"}}
-    lock = {
-        "packages": [
-            {"name": "a", "version": "1", "wheels": [wheel], "marker": "python_version > '3'"},
-            {"name": "b", "version": "2", "sdist": wheel, "marker": "'fast' in extras"},
-            {"name": "c", "version": "3", "marker": "'dev' in dependency_groups"},
-        ]
-    }
-    assert as_requirements(lock, ("fast",), ()) == (
-        "a==1 ; python_version > '3' --hash=sha256:ab\nb==2 --hash=sha256:ab\n"
-    )
-    assert misfit(lock, {"dependencies": ["a>=1", "z; python_version < '3'"]}, "3.12.1") == ""
-    assert misfit(lock, {"dependencies": ["z"]}, "3.12.1") == "it lacks z"
-    assert misfit(lock, {"dependencies": ["a>1"]}, "3.12.1") == "it has a 1, and a>1 is asked for"
-
-
 def test_what_has_no_say_in_the_environment_does_not_change_it(tmp_path: Path) -> None:
-    before = dependencies(plant(tmp_path, {"pyproject.toml": PROJECT}), Choices())
+    before = dependencies(plant(tmp_path, {"pyproject.toml": PROJECT}), DependencyOptions())
     plant(tmp_path, {"pyproject.toml": PROJECT.replace("'1'", "'2'") + "[tool.ruff]\nline-length = 1\n"})
-    assert dependencies(tmp_path, Choices()) == before
+    assert dependencies(tmp_path, DependencyOptions()) == before
     plant(tmp_path, {"pyproject.toml": PROJECT.replace("bottle", "flask")})
-    assert dependencies(tmp_path, Choices()) != before
+    assert dependencies(tmp_path, DependencyOptions()) != before
 
 
 def test_an_installer_sees_nothing_that_could_mislead_it() -> None:
@@ -198,26 +172,26 @@ def test_credentials_are_masked_and_do_not_make_another_environment() -> None:
 
 def test_why_an_environment_is_made_again_is_said_in_words() -> None:
     assert differences({"a": "1", "b": "2"}, {"a": "1", "b": "3", "c": "4"}) == "b, c changed"
-    assert differences({"a": "1"}, {"a": "1"}) == "it was not whole"
+    assert differences({"a": "1"}, {"a": "1"}) == "the previous one was incomplete"
 
 
 @pytest.mark.parametrize(
     ("file", "text", "says"),
     [
-        ("Pipfile.lock", "[]", "expected all of it to be a table"),
+        ("Pipfile.lock", "[]", "expected the document to be a table"),
         ("Pipfile.lock", '{"default": {"a": 1}}', "expected default.a to be a table"),
         ("poetry.lock", "metadata = 1", "expected metadata to be a table"),
         ("poetry.lock", "package = [1]", r"expected package\[0\] to be a table"),
         ("pylock.toml", "packages = 1", "expected packages to be a list"),
         ("uv.lock", "requires-python = []", "expected requires-python to be text"),
-        ("uv.lock", "a = " + "[" * 5000, "it is nested too deep"),
+        ("uv.lock", "a = " + "[" * 5000, "it is nested too deeply"),
         ("pyproject.toml", "[project]\ndynamic = 1", "expected dynamic to be a list"),
         ("pyproject.toml", "[tool]\nuv = 1", "expected tool.uv to be a table"),
     ],
 )
 def test_a_file_of_another_shape_is_refused_with_the_place(tmp_path: Path, file: str, text: str, says: str) -> None:
     with pytest.raises(StagingError, match=f"cannot read {file}: {says}"):
-        dependencies(plant(tmp_path, {file: text}), Choices())
+        dependencies(plant(tmp_path, {file: text}), DependencyOptions())
 
 
 @pytest.mark.parametrize("path", ["a" * 300, "a\0b"])

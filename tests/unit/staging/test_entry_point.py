@@ -102,11 +102,15 @@ def test_the_entry_point_is_found(tmp_path: Path, files: dict[str, str], asked: 
 @pytest.mark.parametrize(
     ("files", "asked", "says"),
     [
-        ({"README": ""}, None, "cannot find the entry point: looked for wsgi.py .* There is: README. Set `entrypoint"),
+        (
+            {"README": ""},
+            None,
+            "cannot find the entry point: searched for wsgi.py .* The source contains README. Set `entrypoint",
+        ),
         ({"wsgi.py": "x = 1"}, None, "cannot find the entry point"),
-        ({"app.py": "def helper(a, b): ..."}, "app:application", "app.py has no application; it has helper"),
-        ({"app.py": FLASK}, "app:app:x", "it reads module:callable"),
-        ({"app.py": FLASK}, "not a module", "it reads module:callable"),
+        ({"app.py": "def helper(a, b): ..."}, "app:application", "app.py does not define application, only helper"),
+        ({"app.py": FLASK}, "app:app:x", "it must have the form module:callable"),
+        ({"app.py": FLASK}, "not a module", "it must have the form module:callable"),
         ({"app.py": FLASK, "main.py": FLASK}, None, "cannot choose between app:app, main:app: set `entrypoint`"),
         ({"main.py": FLASK.replace("app =", "a = b =")}, None, "cannot choose between main:a, main:b"),
         ({"a/manage.py": MANAGE, "b/manage.py": MANAGE}, None, "cannot choose between a/manage.py, b/manage.py"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.staging.detection.entry_point import detect
-from reconciler.staging.detection.procfile import web
+from reconciler.staging.detection.procfile import web_process
 from reconciler.staging.errors import StagingError
 
 APP = "def application(environ, start_response): ...\n"
@@ -36,27 +36,27 @@ def plant(directory: Path, files: dict[str, str]) -> Path:
     ],
 )
 def test_a_web_line_is_understood(tmp_path: Path, line: str, target: str, settings: dict[str, object]) -> None:
-    found = web(plant(tmp_path, {"Procfile": f"worker: celery\nweb: {line}\n"}))
+    found = web_process(plant(tmp_path, {"Procfile": f"worker: celery\nweb: {line}\n"}))
     assert found is not None
     assert (found.target, dict(found.settings)) == (target, settings)
 
 
 @pytest.mark.parametrize("line", ["python server.py", "waitress-serve web:application", "gunicorn", ""])
 def test_any_other_line_says_nothing(tmp_path: Path, line: str) -> None:
-    assert web(plant(tmp_path, {"Procfile": f"web: {line}\n"})) is None
+    assert web_process(plant(tmp_path, {"Procfile": f"web: {line}\n"})) is None
 
 
 def test_what_the_daemon_owns_is_reported_with_the_way_to_say_it(tmp_path: Path) -> None:
     line = "gunicorn -w 4 --threads 2 -b 0.0.0.0:$PORT --timeout $T --foo=1 -k gevent --graceful-timeout 9 web"
-    found = web(plant(tmp_path, {"Procfile": f"web: {line}"}))
+    found = web_process(plant(tmp_path, {"Procfile": f"web: {line}"}))
     assert found is not None
     assert (found.worker_class, dict(found.settings)) == ("gevent", {})
     assert found.reported == (
         "--workers 4 (set `workers` in the manifest)",
         "--threads 2 (set `threads` in the manifest)",
         "--bind 0.0.0.0:$PORT (the daemon opens the listening socket; set `host` and `port` in the manifest)",
-        "--timeout $T (the daemon decides it)",
-        "--foo 1 (the daemon decides it)",
+        "--timeout $T (the daemon sets it)",
+        "--foo 1 (the daemon sets it)",
         "--graceful-timeout 9 (set `stop_timeout` in the manifest)",
     )
 
@@ -85,7 +85,7 @@ def test_entry_points_away_from_the_top(
 ) -> None:
     code = plant(tmp_path, files)
     if says == "error":
-        with pytest.raises(StagingError, match=r"web\.py has no app; it has nothing"):
+        with pytest.raises(StagingError, match=r"web\.py does not define app$"):
             detect(code, asked, beside)
         return
     found = detect(code, asked, beside)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.staging.detection.python_version import chosen
+from reconciler.staging.detection.python_version import choose_runtime
 from reconciler.staging.detection.runtimes import Interpreters, Runtime, choose, discover
 from reconciler.staging.errors import StagingError
 
@@ -53,7 +53,7 @@ def test_a_runtime_is_chosen(asked: str | None, version: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ("3.4", "Python 3.4.10 is not supported: 2.7, 3.6 and everything newer is\n  python2.7 "),
+        ("3.4", "Python 3.4.10 is not supported, only 2.7 and 3.6 or newer; this host has\n  python2.7 "),
         ("/opt/python3.4.10", "Python 3.4.10 is not supported"),
         ("3.6", "this host has no runtime '3.6'"),
         ("3.99", "this host has no runtime '3.99'; it has\n  python2.7 "),
@@ -103,9 +103,9 @@ def test_discovery_is_not_repeated_until_something_moves(tmp_path: Path, monkeyp
     ("files", "asked", "version", "because"),
     [
         ({}, None, "3.12.1", "the newest on this host"),
-        ({}, "3.10", "3.10.13", "runtime: in the manifest"),
+        ({}, "3.10", "3.10.13", "`runtime` in the manifest"),
         ({".python-version": "# ours\n3.10\n"}, None, "3.10.13", ".python-version"),
-        ({".python-version": "3.11.2"}, "3.11", "3.11.7", "runtime: in the manifest"),
+        ({".python-version": "3.11.2"}, "3.11", "3.11.7", "`runtime` in the manifest"),
         ({"runtime.txt": "python-3.11.x\n"}, None, "3.11.7", "runtime.txt"),
         (
             {"pyproject.toml": "[project]\nrequires-python = '>=3.8,<3.12'"},
@@ -120,21 +120,26 @@ def test_the_code_may_say_which(
 ) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    choice = chosen(HOST, asked, tmp_path)
+    choice = choose_runtime(HOST, asked, tmp_path)
     assert (choice.runtime.version, choice.because) == (version, because)
+    assert choice.pinned is (because in {".python-version", "runtime.txt"})
 
 
 @pytest.mark.parametrize(
     ("files", "asked", "says"),
     [
         ({".python-version": "3.99"}, None, r"cannot choose a runtime \(from .python-version\): this host has no"),
-        ({"pyproject.toml": "[project]\nrequires-python = '>=3.99'"}, None, "asks for python >=3.99; this host has"),
+        ({"pyproject.toml": "[project]\nrequires-python = '>=3.99'"}, None, "requires Python >=3.99; this host has"),
         (
             {"pyproject.toml": "[project]\nrequires-python = '>=3.12'"},
             "3.10",
-            "is for python >=3.12, and runtime: in",
+            "requires Python >=3.12, but `runtime` in the manifest is 3.10",
         ),
-        ({"runtime.txt": "python-3.10.1"}, "3.11", r"runtime.txt asks for python-3.10.1, and runtime: in the manifest"),
+        (
+            {"runtime.txt": "python-3.10.1"},
+            "3.11",
+            r"runtime.txt names python-3.10.1, but `runtime` in the manifest is 3.11",
+        ),
         ({"pyproject.toml": "[project]\nrequires-python = 'new'"}, None, "cannot read requires-python"),
         ({"pyproject.toml": "[project"}, None, "cannot read pyproject.toml"),
     ],
@@ -145,4 +150,4 @@ def test_what_the_code_says_must_be_possible(
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(StagingError, match=says):
-        chosen(HOST, asked, tmp_path)
+        choose_runtime(HOST, asked, tmp_path)

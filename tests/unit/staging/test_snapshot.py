@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.staging.errors import SourceError
-from reconciler.staging.source.snapshot import Digests, fingerprint, ignored, snapshot
+from reconciler.staging.source.snapshot import DigestCache, fingerprint, ignored, snapshot
 
 NAMES = st.text("abcXY.-_é ", min_size=1, max_size=6).filter(lambda name: name not in {".", ".."} and not ignored(name))
 TREES = st.dictionaries(NAMES, st.binary(max_size=50), min_size=1, max_size=5)
@@ -58,7 +58,7 @@ def test_any_byte_that_changes_changes_it(files: dict[str, bytes], data: st.Data
     name = data.draw(st.sampled_from(sorted(files)))
     changed = data.draw(st.binary(max_size=50).filter(lambda content: content != files[name]))
     with TemporaryDirectory() as tree:
-        digests = Digests()
+        digests = DigestCache()
         before = fingerprint(str(plant(Path(tree), files)), digests)
         plant(Path(tree), {name: changed})
         assert fingerprint(tree, digests) == fingerprint(tree) != before
@@ -86,7 +86,7 @@ def test_an_unchanged_file_is_not_read_again(tmp_path: Path) -> None:
     tree = plant(tmp_path / "tree", {"a": "1"})
     os.utime(tree / "a", (1, 1))
     facts = (tree / "a").stat()
-    digests = Digests()
+    digests = DigestCache()
     digests.replace({"a": ((facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino), "known")}, 0)
     assert fingerprint(str(tree), digests) != fingerprint(str(tree))
 
@@ -136,7 +136,7 @@ def test_a_link_out_of_the_tree_is_refused_by_name(tmp_path: Path, link: str, ta
 def test_sockets_and_pipes_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = plant(tmp_path / "tree", {"wsgi.py": "x"})
     os.mkfifo(tree / "pipe")
-    with pytest.raises(SourceError, match=r"pipe is a named pipe: remove it, or name it in \.reconcilerignore"):
+    with pytest.raises(SourceError, match=r"pipe is a named pipe: remove it, or list it in \.reconcilerignore"):
         fingerprint(str(tree))
     (tree / "pipe").unlink()
     monkeypatch.chdir(tree)
@@ -152,7 +152,7 @@ def test_a_source_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     for name, why in {
         "missing": "it does not exist",
-        "empty": "it holds no file",
+        "empty": "it contains no files",
         "app.zip": "File is not a zip file",
         "app.py": "it is neither a directory nor an archive",
         "loop": "Too many levels of symbolic links",

@@ -7,7 +7,7 @@ import pytest
 from reconciler.web.buttons import BUTTONS, requests_for
 
 
-def _app(state: str, message: str = "", override: str | None = None) -> dict[str, Any]:
+def _app(state: str, message: str = "", override: dict[str, Any] | None = None) -> dict[str, Any]:
     return {"name": "shop", "state": state, "message": message, "override": override}
 
 
@@ -16,9 +16,9 @@ def test_an_app_that_reports_a_transaction_rolled_back_by_hand_gets_no_start_but
     assert requests_for(_app("degraded", message)) == ("restart", "rollback", "stop", "forget-failure")
 
 
-@pytest.mark.parametrize("override", ["stopped", "rolled back"])
-def test_what_an_operator_requested_can_be_taken_back(override: str) -> None:
-    assert "start" in requests_for(_app("running", override=override))
+@pytest.mark.parametrize("kind", ["stopped", "rolled back"])
+def test_what_an_operator_requested_can_be_taken_back(kind: str) -> None:
+    assert "start" in requests_for(_app("running", override={"kind": kind, "revision": None}))
 
 
 def test_a_stopped_app_can_be_started_and_not_stopped_again() -> None:

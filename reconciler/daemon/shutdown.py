@@ -1,6 +1,6 @@
-"""Ends a state directory's daemon and every app it started: `python -m reconciler.cli.halt`, which `make stop` runs.
+"""Stop the daemon of a state directory and every app it started.
 
-While it works it keeps the state directory itself, so that no daemon starts what it ends.
+Meanwhile this process holds the lock of the state directory, so that no daemon starts again what it stops.
 """
 
 import contextlib
@@ -8,17 +8,12 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from reconciler.cli.options import paths_of, reading, state_option
-from reconciler.inspection.printable import counted
 from reconciler.planning.subject import Subject
-from reconciler.state.lock import AlreadyRunning, acquire, holder
+from reconciler.state.lock import acquire, holder
 from reconciler.state.paths import StatePaths
 
 if TYPE_CHECKING:
@@ -33,7 +28,7 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """A marked process that is certainly ours: the descriptor was taken before the marks were read again."""
+    """A process marked as ours, beyond doubt: its descriptor was opened before its marks were read again."""
 
     pid: int
     fd: int
@@ -41,31 +36,35 @@ class _Found:
     leads: bool
 
 
-@click.command()
-@state_option
-def command(state: Path | None) -> None:
-    """End the daemon of a state directory, then every app it started, as gently as each app asks for."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """What was stopped: the daemon's pid, None when none was running, and numbers of instances and stray processes."""
+
+    daemon: int | None
+    instances: int
+    strays: int
+
+
+class CannotStop(Exception):
+    """The daemon cannot be stopped by this user."""
+
+
+def shut_down(paths: StatePaths, warn: Callable[[str], None]) -> Stopped:
+    """Stop the daemon, then every app it started, each with its own stop timeout; `warn` gets what takes too long.
+
+    Raises CannotStop, AlreadyRunning if another daemon starts meanwhile, and what reading the state raises.
+    """
     from reconciler.serving.keeper import dismiss
 
-    paths = paths_of(state)
-    if not paths.database.exists():
-        click.echo(f"nothing to stop: nothing was ever run in {paths.state}")
-        return
-    daemon = _end_daemon(paths)
-    try:
-        with reading(paths), acquire(paths):
-            masters, strays = _end_apps(paths)
-            dismiss(paths.keeper)
-    except AlreadyRunning as error:
-        raise click.ClickException(f"{error}; it was started just now: try again") from error
-    ended = [f"the daemon (pid {daemon})"] if daemon else []
-    ended += [counted(masters, "app instance")] if masters else []
-    ended += [counted(strays, "stray process").replace("processs", "processes")] if strays else []
-    click.echo(f"stopped {' and '.join(ended)}" if ended else "nothing to stop: nothing runs")
+    daemon = _end_daemon(paths, warn)
+    with acquire(paths):
+        instances, strays = _end_apps(paths)
+        dismiss(paths.keeper)
+    return Stopped(daemon=daemon, instances=instances, strays=strays)
 
 
-def _end_daemon(paths: StatePaths) -> int | None:
-    """The pid of the daemon that was ended, None when none ran."""
+def _end_daemon(paths: StatePaths, warn: Callable[[str], None]) -> int | None:
+    """Return the pid of the daemon that was ended, None if none was running."""
     pid = holder(paths)
     if not pid:
         return None
@@ -73,7 +72,7 @@ def _end_daemon(paths: StatePaths) -> int | None:
     _signal_daemon(paths, pid, signal.SIGTERM)
     while holder(paths) == pid:
         if time.monotonic() > deadline:
-            click.echo(f"the daemon (pid {pid}) did not end within {_DAEMON_S:g} s and is killed", err=True)
+            warn(f"the daemon (pid {pid}) did not exit within {_DAEMON_S:g} s; killing it")
             _signal_daemon(paths, pid, signal.SIGKILL)
             deadline += _DAEMON_S
         time.sleep(_POLL_S)
@@ -86,18 +85,18 @@ def _signal_daemon(paths: StatePaths, pid: int, number: int) -> None:
     except ProcessLookupError:
         return
     try:
-        if holder(paths) == pid:  # so the descriptor is the daemon's, and not a successor's of its pid
+        if holder(paths) == pid:  # so the descriptor is the daemon's, not that of a process that reused its pid
             signal.pidfd_send_signal(fd, number)
     except ProcessLookupError:
         pass
     except PermissionError as error:
-        raise click.ClickException(f"cannot end the daemon (pid {pid}): it is another user's") from error
+        raise CannotStop(f"cannot stop the daemon (pid {pid}): it belongs to another user") from error
     finally:
         os.close(fd)
 
 
 def _end_apps(paths: StatePaths) -> tuple[int, int]:
-    """How many masters, and how many marked processes without one, were ended."""
+    """End all instances; return their number, and that of marked processes without an instance."""
     from reconciler.state.records import Records, open_database, state_id
 
     with contextlib.closing(open_database(paths.database, upgrade=True)) as database:
@@ -106,16 +105,16 @@ def _end_apps(paths: StatePaths) -> tuple[int, int]:
         state = state_id(paths.state)
         with _marked(state) as found:
             masters = [process for process in found if process.leads]
-            _tell_stopping(database, [known[p.instance] for p in masters if p.instance in known])
+            _mark_stopping(database, [known[p.instance] for p in masters if p.instance in known])
             _end_masters(masters, known)
-        strays = _kill_rest(state)
-        _settle(paths, database, known)
+        strays = _kill_strays(state)
+        _record(paths, database, known)
     return len(masters), strays
 
 
 @contextlib.contextmanager
 def _marked(state: str) -> Iterator[list[_Found]]:
-    """Every process that carries the marks of this state directory, held by a descriptor."""
+    """Yield every process that carries the marks of this state directory, with a descriptor."""
     from reconciler.linux.processes import marked
 
     with contextlib.ExitStack() as stack:
@@ -131,8 +130,8 @@ def _marked(state: str) -> Iterator[list[_Found]]:
         ]
 
 
-def _tell_stopping(database: "Database", records: "list[InstanceRecord]") -> None:
-    """So that whoever finds them gone knows that they did not die of themselves."""
+def _mark_stopping(database: "Database", records: "list[InstanceRecord]") -> None:
+    """Record that the instances are being stopped, so that the next daemon does not count their exits as crashes."""
     from reconciler.state.records import Records
 
     for record in records:
@@ -141,7 +140,7 @@ def _tell_stopping(database: "Database", records: "list[InstanceRecord]") -> Non
 
 
 def _end_masters(masters: list[_Found], known: "dict[str, InstanceRecord]") -> None:
-    """SIGTERM for each; its own stop timeout later, SIGKILL for its whole group."""
+    """Send SIGTERM to each; after its stop timeout, send SIGKILL to its process group."""
     from reconciler.linux.processes import kill_group
 
     began = time.monotonic()
@@ -150,8 +149,8 @@ def _end_masters(masters: list[_Found], known: "dict[str, InstanceRecord]") -> N
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(process.fd, signal.SIGTERM)
         record = known.get(process.instance)
-        patience_s = (record.stop_timeout_s if record else _DEFAULT_STOP_S) + _MARGIN_S
-        deadlines[process.fd] = (began + patience_s, process.pid)
+        timeout_s = (record.stop_timeout_s if record else _DEFAULT_STOP_S) + _MARGIN_S
+        deadlines[process.fd] = (began + timeout_s, process.pid)
     while deadlines:
         ended = _ended(list(deadlines), min(until for until, _ in deadlines.values()))
         for fd, (until, pid) in list(deadlines.items()):
@@ -163,7 +162,7 @@ def _end_masters(masters: list[_Found], known: "dict[str, InstanceRecord]") -> N
 
 
 def _ended(descriptors: list[int], until: float) -> set[int]:
-    """Those whose process has ended, once there is one; none when it is `until`."""
+    """Wait for processes to exit and return their descriptors; none if it is `until` first."""
     poll = select.poll()
     for fd in descriptors:
         poll.register(fd, select.POLLIN)
@@ -171,8 +170,8 @@ def _ended(descriptors: list[int], until: float) -> set[int]:
     return {fd for fd, _ in poll.poll(left_s * 1000)}
 
 
-def _kill_rest(state: str) -> int:
-    """SIGKILL for whatever still carries the marks; returns how many that were."""
+def _kill_strays(state: str) -> int:
+    """Send SIGKILL to every process that still carries the marks; return their number."""
     ended: set[int] = set()
     while True:
         with _marked(state) as found:
@@ -185,8 +184,8 @@ def _kill_rest(state: str) -> int:
         time.sleep(_POLL_S)
 
 
-def _settle(paths: StatePaths, database: "Database", known: "dict[str, InstanceRecord]") -> None:
-    """Leave no record of what is gone, and tell `status` and `events` that it was meant."""
+def _record(paths: StatePaths, database: "Database", known: "dict[str, InstanceRecord]") -> None:
+    """Remove the records of the instances, and record for `status` and `events` that they were stopped."""
     import shutil
 
     from reconciler.serving import request_counters
@@ -202,15 +201,11 @@ def _settle(paths: StatePaths, database: "Database", known: "dict[str, InstanceR
             Subject("app", record.app),
             "stopped",
             f"gunicorn {record.pid or 0} stopped",
-            "everything here was told to stop",
+            "the daemon and all apps were stopped",
         )
     now = time.time()  # noqa: TID251  shown to people, never subtracted
-    for name, standing in records.app_statuses().items():
+    for name, last in records.app_statuses().items():
         if any(record.app == name for record in known.values()):
-            told = "stopped with the daemon; 'reconciler run' starts it again"
-            halted = replace(standing, state="stopped", message=told, since=now, next_try_at=None)
-            records.set_app_status(name, halted)
-
-
-if __name__ == "__main__":
-    command(prog_name="reconciler.cli.halt")
+            message = "stopped with the daemon; 'reconciler run' starts it again"
+            stopped = replace(last, state="stopped", reason="", message=message, since=now, next_try_at=None)
+            records.set_app_status(name, stopped)

@@ -1,0 +1,31 @@
+"""Run every check of this host; none changes anything."""
+
+from collections.abc import Callable, Iterator
+
+from reconciler.inspection.catalog import checked
+from reconciler.inspection.checks import disk, kernel, reconciler, software
+from reconciler.inspection.checks.check import Check
+from reconciler.settings.settings import Settings
+
+
+def checks(settings: Settings) -> Iterator[Check]:
+    """Yield the results; a check that the host does not let run is a result, too."""
+    catalog = checked(settings)
+    parts: tuple[Callable[[], Iterator[Check]], ...] = (
+        kernel.version,
+        kernel.listeners,
+        lambda: kernel.inotify(catalog),
+        lambda: kernel.open_files(len(catalog.apps)),
+        lambda: disk.state_directory(settings.paths.state),
+        software.uv,
+        lambda: software.interpreters(settings.interpreters),
+        lambda: reconciler.ports(settings),
+        lambda: reconciler.manifests(settings, catalog),
+        lambda: reconciler.daemon(settings),
+        lambda: reconciler.clock(settings.paths.database),
+    )
+    for part in parts:
+        try:
+            yield from part()
+        except OSError as error:
+            yield Check(level="warn", subject="doctor", found=f"a check could not run: {error}")

@@ -1,0 +1,250 @@
+"""The state of every app, service and manifest on this host, as the commands, the page and the API show it.
+
+Reads a snapshot, so the daemon need not be running.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from reconciler.inspection.snapshot import HostSnapshot
+from reconciler.manifests import persisted
+from reconciler.planning.desired import revision_from
+from reconciler.planning.fingerprint import Json
+from reconciler.planning.reason import Reason
+from reconciler.services.records import ServiceStatus
+from reconciler.state.records import AppStatus
+
+NO_DAEMON = "no daemon is running: the apps keep serving, but nothing supervises them ('reconciler run' does)"
+
+_NOT_OBSERVED = "the daemon has not looked at it yet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverrideInEffect:
+    """A request of an operator that holds instead of the manifest; `revision` is the one rolled back to."""
+
+    kind: Literal["stopped", "rolled back"]
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppRow:
+    """One app. `revision` serves, `wanted_revision` should; `since` and `next_try_at` are wall-clock seconds."""
+
+    name: str
+    state: str
+    reason: str = ""
+    message: str = ""
+    url: str | None = None
+    port: int | None = None
+    revision: str | None = None
+    wanted_revision: str | None = None
+    override: OverrideInEffect | None = None
+    runtime: str | None = None
+    pid: int | None = None
+    workers: int = 0
+    restarts: int = 0
+    since: float | None = None
+    next_try_at: float | None = None
+    services: Sequence[str] = ()
+    manifest: str | None = None
+
+    def facts(self) -> dict[str, Json]:
+        """Return the row as JSON data."""
+        override = self.override
+        return {
+            **{name: getattr(self, name) for name in AppRow.__slots__},
+            "override": None if override is None else {"kind": override.kind, "revision": override.revision},
+            "services": [*self.services],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRow:
+    """One service. `apps` hold credentials of it, `size` is in bytes, `id` is that of its record."""
+
+    name: str
+    type: str | None = None
+    plan: str | None = None
+    label: str | None = None
+    server: str | None = None
+    apps: Sequence[str] = ()
+    size: int | None = None
+    state: str = "pending"
+    reason: str = ""
+    message: str = _NOT_OBSERVED
+    since: float | None = None
+    next_try_at: float | None = None
+    retain: bool | None = None
+    id: str | None = None
+    manifest: str | None = None
+
+    def facts(self) -> dict[str, Json]:
+        """Return the row as JSON data."""
+        return {**{name: getattr(self, name) for name in ServiceRow.__slots__}, "apps": [*self.apps]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostStatus:
+    """`daemon` is its pid, None when none is running; `manifests` holds each file with its errors, as JSON data.
+
+    `notice` says what concerns the whole host, None when nothing does.
+    """
+
+    daemon: int | None = None
+    apps: Sequence[AppRow] = ()
+    services: Sequence[ServiceRow] = ()
+    manifests: Sequence[Mapping[str, Any]] = ()
+    notice: str | None = None
+
+    def facts(self, version: str | None = None) -> dict[str, Any]:
+        """Return what `status --json` prints; `version` is that of the program that prints it."""
+        daemon: dict[str, Json] = {"running": self.daemon is not None, "pid": self.daemon}
+        return {
+            "daemon": daemon if version is None else {**daemon, "version": version},
+            "apps": [row.facts() for row in self.apps],
+            "services": [row.facts() for row in self.services],
+            "manifests": [*self.manifests],
+            "notice": self.notice,
+        }
+
+
+def status(snapshot: HostSnapshot, only: str | None = None) -> HostStatus:
+    """Return the state of everything on the host; with `only`, of one app."""
+    desired: dict[str, Any] = persisted.remembered_facts(snapshot.records)
+    files: list[dict[str, Any]] = desired.get("files", [])
+    apps: dict[str, dict[str, Any]] = desired.get("apps", {})
+    exits, overrides = snapshot.exits(), snapshot.records.histories()
+    names = sorted({*snapshot.app_statuses, *apps, *snapshot.instances})
+    rows = [
+        _app(snapshot, name, apps.get(name, {}), overrides.get((name, "pin")), exits.get(name, 0))
+        for name in names
+        if only in {None, name}
+    ]
+    rows += [row for row in _refused(files, names) if only in {None, row.name}]
+    return HostStatus(
+        daemon=snapshot.daemon,
+        apps=rows,
+        services=[*_services(snapshot, desired.get("services", {}))] if only is None else [],
+        manifests=[{"file": entry["file"], "errors": entry["errors"]} for entry in files],
+        notice="; ".join(filter(None, (desired.get("notice"), _unwritable(snapshot.paths.state)))) or None,
+    )
+
+
+def _app(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], pin: str | None, exits: int) -> AppRow:
+    serving = [record for record in snapshot.instances.get(name, []) if record.ready_at is not None]
+    newest = serving[-1] if serving else None
+    build = snapshot.staged(name, newest.build) if newest else None
+    last = snapshot.app_statuses.get(name) or AppStatus(
+        state="pending", message=_NOT_OBSERVED, wanted=None, since=0, next_try_at=None
+    )
+    if snapshot.daemon is None and desired:
+        last = _without_daemon(last, serves=newest is not None)
+    return AppRow(
+        name=name,
+        state=last.state,
+        reason=last.reason,
+        message=last.message,
+        url=desired.get("url"),
+        port=desired.get("port"),
+        revision=newest.revision if newest else None,
+        wanted_revision=last.wanted,
+        override=_override(pin, last),
+        runtime=f"python{build.python_version}" if build else desired.get("runtime"),
+        pid=newest.pid if newest else None,
+        workers=newest.workers if newest else 0,
+        restarts=exits,
+        since=last.since or None,
+        next_try_at=last.next_try_at,
+        services=desired.get("services", ()),
+        manifest=desired.get("manifest"),
+    )
+
+
+def _override(pin: str | None, last: AppStatus) -> OverrideInEffect | None:
+    """Return the recorded override while it is in effect; a change of the manifest or the source supersedes it."""
+    try:
+        data = None if pin is None else json.loads(pin)
+        if data is None:
+            return None
+        if data["kind"] == "stopped":
+            return OverrideInEffect(kind="stopped") if _is_stopped_by_operator(last) else None
+        revision = revision_from(data["revision"]).id
+    except (KeyError, TypeError, ValueError):  # written by another version
+        return None
+    in_effect = last.reason == Reason.ROLLED_BACK_BY_OPERATOR or last.wanted == revision
+    return OverrideInEffect(kind="rolled back", revision=revision) if in_effect else None
+
+
+def _is_stopped_by_operator(last: AppStatus) -> bool:
+    # A status recorded by an earlier version has no reason.
+    return last.reason == Reason.STOPPED_BY_OPERATOR or (not last.reason and last.state in {"stopping", "stopped"})
+
+
+def _without_daemon(last: AppStatus, *, serves: bool) -> AppStatus:
+    """Correct what was last reported: without a daemon a crashed app stays down, and nothing is retried."""
+    if last.state == "running" and not serves:
+        message = "no instance is running, and no daemon is running to start one"
+        return replace(last, state="failing", reason=Reason.NOT_RUNNING, message=message)
+    if last.next_try_at is not None:
+        return replace(last, message=f"{last.message}; no daemon is running to retry it", next_try_at=None)
+    return last
+
+
+def _services(snapshot: HostSnapshot, desired: Mapping[str, Mapping[str, Any]]) -> Iterator[ServiceRow]:
+    """Yield a row for each service that is desired or left over from before."""
+    known = snapshot.service_records.service_statuses()
+    for name in sorted({*desired, *known, *(record.name for record in snapshot.service_records.services())}):
+        yield _service(snapshot, name, desired.get(name, {}), known.get(name))
+
+
+def _service(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], last: ServiceStatus | None) -> ServiceRow:
+    records = snapshot.service_records.of(name)
+    record = max(records, key=lambda r: (r.type == desired.get("type"), r.left_at is None), default=None)
+    row = ServiceRow(
+        name=name,
+        type=desired.get("type") or (record.type if record else None),
+        plan=desired.get("plan") or (record.plan if record else None),
+        label=desired.get("label"),
+        server=record.server if record else desired.get("server"),
+        apps=sorted({g.app for g in record.grants if g.credentials is not None}) if record else (),
+        retain=desired.get("retain", record.retain if record else None),
+        id=record.id if record else None,
+        manifest=desired.get("manifest"),
+    )
+    if last is None:
+        return row
+    return replace(
+        row,
+        size=last.size,
+        state=last.state,
+        reason=last.reason,
+        message=last.message,
+        since=last.since,
+        next_try_at=None if snapshot.daemon is None else last.next_try_at,
+    )
+
+
+def _refused(files: Sequence[Mapping[str, Any]], known: Sequence[str]) -> Iterator[AppRow]:
+    """Yield a row for each file that is refused and has no earlier version in effect."""
+    for entry in files:
+        file = str(entry["file"])
+        name = Path(file).stem
+        if entry["errors"] and not entry["apps"] and name not in known:
+            first = entry["errors"][0]
+            message = ": ".join(filter(None, (f"line {first['line']}", first["path"], first["message"])))
+            yield AppRow(name=name, state="invalid", message=message, manifest=file)
+
+
+def _unwritable(state: Path) -> str:
+    """Return why the records may be out of date, "" when they can be written."""
+    facts = os.statvfs(state)
+    if facts.f_flag & os.ST_RDONLY:
+        return f"{state} is read-only: the apps keep running, but nothing is recorded"
+    if not facts.f_bavail or (facts.f_files and not facts.f_favail):
+        return f"the disk that holds {state} is full: the apps keep running, and events are recorded once it has space"
+    return ""

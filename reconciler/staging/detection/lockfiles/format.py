@@ -1,0 +1,134 @@
+"""Describe a lock file format: how the file is read, which Pythons and paths it names, how it becomes requirements.
+
+A format is a value: what runs programs reads it, and nothing decides by the name of a file.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from packaging.specifiers import SpecifierSet
+
+from reconciler.staging.detection.tables import as_table
+from reconciler.staging.errors import StagingError
+
+Lock: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A program from the package index: `needs` is what to install, `newest` the last Python (3.x) it runs on."""
+
+    name: str
+    needs: tuple[str, ...]
+    newest: int = 99
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """What the command lines of an export are made from.
+
+    `program` starts the tool, `python` is the app's interpreter (None if uv cannot use it), `output` the requirements
+    file to write.
+    """
+
+    program: tuple[str, ...]
+    python: str | None
+    extras: tuple[str, ...]
+    groups: tuple[str, ...]
+    output: Path
+
+
+CommandLine: TypeAlias = Callable[[ExportOptions], tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportByTool:
+    """Command lines that check a lock file against its project, and export it.
+
+    `tool` has to be installed first; None stands for uv, which every host has. Output of `check` that matches `stale`
+    says that the project changed. `to_stdout` marks an export that is printed instead of written to a file.
+    """
+
+    tool: Tool | None
+    check: CommandLine
+    export: CommandLine
+    stale: re.Pattern[str]
+    to_stdout: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportByConversion:
+    """Functions that do the same without a program.
+
+    `mismatch` compares the lock with the project's table for a version of Python and returns the difference in words,
+    "" for none; `requirements` returns the requirements file for the chosen extras and groups.
+    """
+
+    mismatch: Callable[[Lock, Mapping[str, Any], str], str]
+    requirements: Callable[[Lock, tuple[str, ...], tuple[str, ...]], str]
+
+
+def _never(_: Path) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockFormat:
+    """A lock file format, all that staging knows of it.
+
+    `project` is the file that a lock is made from, `project_digest` a digest of what that file declares, and `fix` the
+    command that brings a stale lock up to date. `declared_pythons` returns version specifiers, `local_paths` what is
+    built from the source tree. `needs_lock` tells whether a directory is a project of the tool, which cannot be
+    installed without its lock; `installs_project` whether the project itself belongs to the environment. `has_extras`
+    is False where only groups exist, `installed_by_uv` True where uv installs from the file itself.
+    """
+
+    file: str
+    project: str
+    project_digest: Callable[[Path], str]
+    fix: str
+    parse: Callable[[bytes], Any]
+    declared_pythons: Callable[[Lock], str]
+    local_paths: Callable[[Lock], Iterable[str]]
+    export: ExportByTool | ExportByConversion
+    needs_lock: Callable[[Path], bool] = _never
+    installs_project: Callable[[Path], bool] = _never
+    has_extras: bool = True
+    installed_by_uv: bool = False
+
+    def read(self, path: Path) -> Lock:
+        """Return the content of a lock file; raises StagingError if it is malformed."""
+        try:
+            return as_table(self.file, "the document", self.parse(path.read_bytes()))
+        except (OSError, ValueError) as error:
+            raise StagingError(f"cannot read {self.file}: {error}") from error
+        except RecursionError as error:
+            raise StagingError(f"cannot read {self.file}: it is nested too deeply") from error
+
+    def pythons(self, lock: Lock) -> SpecifierSet:
+        """Return the Pythons a lock was made for; every Python if it names none."""
+        try:
+            return SpecifierSet(self.declared_pythons(lock))
+        except ValueError as error:
+            raise StagingError(f"cannot read {self.file}: {error}") from error
+
+    def paths(self, lock: Lock) -> tuple[str, ...]:
+        """Return the directories and files, relative to the lock, that packages are built from; not the project."""
+        return tuple(dict.fromkeys(path for path in self.local_paths(lock) if path and path != "."))
+
+    def stale(self, detail: str = "") -> StagingError:
+        """Return the error for a lock that no longer matches its project."""
+        difference = f" ({detail})" if detail else ""
+        return StagingError(f"cannot use {self.file}: it does not match {self.project}{difference}; run `{self.fix}`")
+
+    def missing(self) -> StagingError:
+        """Return the error for a project of the tool that comes without its lock."""
+        return StagingError(f"cannot install from {self.project}: {self.file} is missing; run `{self.fix}`")
+
+
+def repeated(option: str, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return command-line words that give `option` once for each value."""
+    return tuple(word for value in values for word in (option, value))

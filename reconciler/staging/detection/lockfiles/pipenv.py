@@ -1,0 +1,59 @@
+"""The format Pipfile.lock (pipfile-spec 6): exported by pipenv, which prints requirements instead of writing a file."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from reconciler.staging.detection.lockfiles.format import ExportByTool, ExportOptions, Lock, LockFormat, Tool
+from reconciler.staging.detection.tables import as_table, table, text
+
+_FILE = "Pipfile.lock"
+_PROJECT = "Pipfile"
+_TOOL = Tool(name="pipenv", needs=("pipenv>=2024",))
+
+
+def _paths(lock: Lock) -> Iterator[str]:
+    for name, entry in table(_FILE, lock, "default").items():
+        package = as_table(_FILE, f"default.{name}", entry)
+        if "://" not in str(package):
+            yield str(package.get("path") or package.get("file") or "")
+
+
+def _pythons(lock: Lock) -> str:
+    requires = table(_FILE, lock, "_meta", "requires")
+    full, short = (text(_FILE, requires, key, "") for key in ("python_full_version", "python_version"))
+    return f"=={full}" if full else (f"=={short}.*" if short else "")
+
+
+def _project_digest(directory: Path) -> str:
+    try:
+        return hashlib.sha256((directory / _PROJECT).read_bytes()).hexdigest()
+    except OSError:
+        return "none"
+
+
+def _export(options: ExportOptions) -> tuple[str, ...]:
+    categories = ("--categories", ",".join(("packages", *options.groups))) if options.groups else ()
+    return (*options.program, "requirements", "--hash", *categories)
+
+
+PIPENV = LockFormat(
+    file=_FILE,
+    project=_PROJECT,
+    project_digest=_project_digest,
+    fix="pipenv lock",
+    parse=json.loads,
+    declared_pythons=_pythons,
+    local_paths=_paths,
+    export=ExportByTool(
+        tool=_TOOL,
+        check=lambda options: (*options.program, "verify"),
+        export=_export,
+        stale=re.compile("out-of-date|not up to date"),
+        to_stdout=True,
+    ),
+    needs_lock=lambda directory: (directory / _PROJECT).is_file(),
+    has_extras=False,
+)

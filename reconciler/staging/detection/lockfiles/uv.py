@@ -1,0 +1,60 @@
+"""The format uv.lock: exported by uv itself, without the network, so that nothing is resolved again."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from reconciler.staging.detection import pyproject
+from reconciler.staging.detection.lockfiles.format import ExportByTool, ExportOptions, Lock, LockFormat, repeated
+from reconciler.staging.detection.tables import table, tables, text
+
+_FILE = "uv.lock"
+
+
+def _paths(lock: Lock) -> Iterator[str]:
+    for package in tables(_FILE, lock, "package"):
+        source = table(_FILE, package, "source")
+        yield str(source.get("editable") or source.get("directory") or source.get("path") or "")
+
+
+def _is_package(directory: Path) -> bool:
+    """Tell whether uv installs the project: one with a build system, unless the project decides otherwise."""
+    content = pyproject.pyproject(directory)
+    return bool(pyproject.tool_table(directory, "uv").get("package", "build-system" in content))
+
+
+def _python(options: ExportOptions) -> tuple[str, ...]:
+    return () if options.python is None else ("--python", options.python)
+
+
+def _check(options: ExportOptions) -> tuple[str, ...]:
+    # Without the network: a lock that matches is found to match, and one that does not fails sooner.
+    return (*options.program, "lock", "--check", "--offline", *_python(options))
+
+
+def _export(options: ExportOptions) -> tuple[str, ...]:
+    return (
+        *(*options.program, "export", "--frozen", "--offline", "--format", "requirements.txt", *_python(options)),
+        *("--no-default-groups", "--no-editable", "--no-emit-project", "--no-header", "--no-annotate"),
+        *(*repeated("--extra", options.extras), *repeated("--group", options.groups)),
+        *("--output-file", str(options.output)),
+    )
+
+
+UV = LockFormat(
+    file=_FILE,
+    project=pyproject.FILE,
+    project_digest=pyproject.declared_digest,
+    fix="uv lock",
+    parse=lambda content: tomllib.loads(content.decode()),
+    declared_pythons=lambda lock: text(_FILE, lock, "requires-python", ""),
+    local_paths=_paths,
+    export=ExportByTool(
+        tool=None,
+        check=_check,
+        export=_export,
+        stale=re.compile(r"needs to be updated|network (?:was|is) disabled|not found in the cache"),
+    ),
+    installs_project=_is_package,
+)

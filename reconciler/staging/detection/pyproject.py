@@ -1,0 +1,57 @@
+"""Read pyproject.toml: its tables, and a digest of the requirements it declares.
+
+A project without the file is a project with empty tables.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from reconciler.staging.detection import tables
+from reconciler.staging.detection.requirements import digest_of
+from reconciler.staging.errors import StagingError
+
+FILE = "pyproject.toml"
+
+
+def pyproject(directory: Path) -> dict[str, Any]:
+    """Return all of pyproject.toml; empty if there is none."""
+    try:
+        return tomllib.loads((directory / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise StagingError(f"cannot read {FILE}: {error}") from error
+    except RecursionError as error:
+        raise StagingError(f"cannot read {FILE}: it is nested too deeply") from error
+
+
+def project_table(directory: Path) -> Mapping[str, Any]:
+    """Return the `[project]` table; empty if there is none."""
+    return tables.table(FILE, pyproject(directory), "project")
+
+
+def tool_table(directory: Path, tool: str) -> Mapping[str, Any]:
+    """Return the `[tool.…]` table; empty if there is none."""
+    return tables.table(FILE, pyproject(directory), "tool", tool)
+
+
+def declared_digest(directory: Path) -> str:
+    """Return a digest of the part of pyproject.toml that declares dependencies; other edits do not change it."""
+    content = pyproject(directory)
+    project = project_table(directory)
+    names = ("name", "dependencies", "optional-dependencies", "requires-python")
+    poetry = tool_table(directory, "poetry")
+    return digest_of(
+        json.dumps(
+            [
+                {name: project[name] for name in names if name in project},
+                content.get("dependency-groups", {}),
+                {name: poetry[name] for name in ("dependencies", "group", "extras", "source") if name in poetry},
+            ],
+            sort_keys=True,
+            default=str,
+        )
+    )

@@ -1,0 +1,148 @@
+"""The rows of the status: what the records, the instances and the manifests say of each app and service."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from reconciler.inspection.snapshot import HostSnapshot
+from reconciler.inspection.status import AppRow, HostStatus, OverrideInEffect, ServiceRow, status
+from reconciler.planning.apps.observed import Override
+from reconciler.planning.reason import Reason
+from reconciler.state.paths import StatePaths
+from reconciler.state.records import AppStatus, Records, open_database
+from reconciler.state.revision_history import RevisionHistory
+from reconciler.web.openapi import document
+from tests.world import an_app
+
+APP = an_app()
+REVISION = APP.revision("c1")
+RUNNING = AppStatus(state="running", message="", wanted="abc", since=10.0, next_try_at=None)
+# What the API adds to a row.
+MEASURED = {"memory_bytes", "cpu", "requests_per_second"}
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
+    with closing(open_database(StatePaths(state=tmp_path).database)) as database:
+        yield Records(database)
+
+
+def shown(path: Path, only: str | None = None) -> HostStatus:
+    with closing(HostSnapshot(StatePaths(state=path))) as snapshot:
+        return status(snapshot, only)
+
+
+def the_app(path: Path) -> AppRow:
+    (row,) = shown(path).apps
+    return row
+
+
+def schema(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = document()["components"]["schemas"][name]
+    return found
+
+
+def test_the_api_describes_every_field_of_a_row_and_no_other() -> None:
+    described = schema("App")
+    assert set(described["properties"]) - MEASURED == {field.name for field in fields(AppRow)}
+    assert list(AppRow(name="blog", state="running").facts()) == [field.name for field in fields(AppRow)]
+    assert list(ServiceRow(name="db").facts()) == [field.name for field in fields(ServiceRow)]
+
+
+@pytest.mark.parametrize("override", [None, OverrideInEffect(kind="rolled back", revision="1a2b")])
+def test_a_row_is_as_the_api_describes_it(override: OverrideInEffect | None) -> None:
+    row = AppRow(name="blog", state="running", override=override, services=("db",)).facts()
+    measured = dict.fromkeys(MEASURED)
+    jsonschema.validate(json.loads(json.dumps({**row, **measured})), schema("App"))
+
+
+def test_a_status_without_anything_is_json(tmp_path: Path, records: Records) -> None:
+    assert shown(tmp_path).facts("1.0") == {
+        "daemon": {"running": False, "pid": None, "version": "1.0"},
+        "apps": [],
+        "services": [],
+        "manifests": [],
+        "notice": None,
+    }
+
+
+def test_an_app_has_the_reason_that_was_reported(tmp_path: Path, records: Records) -> None:
+    records.set_app_status("blog", replace(RUNNING, state="failing", reason=Reason.ACTION_FAILED))
+    assert the_app(tmp_path).reason == "action-failed"
+
+
+def test_one_app_alone_is_shown_without_services(tmp_path: Path, records: Records) -> None:
+    for name in ("blog", "shop"):
+        records.set_app_status(name, RUNNING)
+    found = shown(tmp_path, "shop")
+    assert [row.name for row in found.apps] == ["shop"]
+    assert found.services == []
+
+
+@pytest.mark.parametrize(
+    ("reported", "override"),
+    [
+        (replace(RUNNING, state="stopped", reason=Reason.STOPPED_BY_OPERATOR), OverrideInEffect(kind="stopped")),
+        (replace(RUNNING, state="stopped"), OverrideInEffect(kind="stopped")),
+        (replace(RUNNING, state="stopped", reason=Reason.MANIFEST_STOPS), None),
+        (RUNNING, None),
+    ],
+    ids=["in effect", "reported by an earlier version", "superseded by the manifest", "superseded"],
+)
+def test_a_stop_is_shown_while_it_is_in_effect(
+    tmp_path: Path, records: Records, reported: AppStatus, override: OverrideInEffect | None
+) -> None:
+    RevisionHistory(records, "boot").set_override("blog", Override(kind="stopped", holds_for="x"))
+    records.set_app_status("blog", reported)
+    assert the_app(tmp_path).override == override
+
+
+@pytest.mark.parametrize(
+    ("reported", "is_in_effect"),
+    [
+        (replace(RUNNING, wanted=REVISION.id), True),
+        (replace(RUNNING, wanted="with-new-credentials", reason=Reason.ROLLED_BACK_BY_OPERATOR), True),
+        (replace(RUNNING, wanted="a-later-one"), False),
+    ],
+)
+def test_a_rollback_is_shown_with_its_revision_while_it_is_in_effect(
+    tmp_path: Path, records: Records, reported: AppStatus, is_in_effect: bool
+) -> None:
+    override = Override(kind="rolled back", holds_for="x", revision=REVISION)
+    RevisionHistory(records, "boot").set_override("blog", override)
+    records.set_app_status("blog", reported)
+    expected = OverrideInEffect(kind="rolled back", revision=REVISION.id) if is_in_effect else None
+    assert the_app(tmp_path).override == expected
+
+
+@pytest.mark.parametrize("stored", ["null", '{"kind": "rolled back"}', "7"])
+def test_an_override_that_another_version_recorded_is_left_out(tmp_path: Path, records: Records, stored: str) -> None:
+    records.set_history("blog", "pin", stored)
+    records.set_app_status("blog", RUNNING)
+    assert the_app(tmp_path).override is None
+
+
+def test_without_a_daemon_nothing_is_retried_and_what_crashed_stays_down(tmp_path: Path, records: Records) -> None:
+    records.set_fact("manifests", json.dumps({"apps": {"blog": {"port": 1}, "shop": {"port": 2}}}))
+    records.set_app_status("blog", RUNNING)
+    records.set_app_status("shop", replace(RUNNING, state="failing", message="no database", next_try_at=99.0))
+    blog, shop = shown(tmp_path).apps
+    assert (blog.state, blog.message) == ("failing", "no instance is running, and no daemon is running to start one")
+    assert (shop.message, shop.next_try_at) == ("no database; no daemon is running to retry it", None)
+
+
+def test_a_refused_file_without_an_earlier_version_is_an_invalid_app(tmp_path: Path, records: Records) -> None:
+    errors = [{"line": 3, "column": 1, "path": "workers", "message": "expected a number"}]
+    files = [
+        {"file": "/m/blog.yaml", "errors": errors, "apps": []},
+        {"file": "/m/shop.yaml", "errors": errors, "apps": ["shop"]},
+    ]
+    records.set_fact("manifests", json.dumps({"files": files}))
+    row = the_app(tmp_path)
+    assert (row.name, row.state, row.message) == ("blog", "invalid", "line 3: workers: expected a number")

@@ -1,0 +1,108 @@
+"""The formats of lock files: what each names, and how each becomes requirements."""
+
+from pathlib import Path
+
+import pytest
+from packaging.specifiers import SpecifierSet
+
+from reconciler.staging.detection.dependencies import DependencyOptions, dependencies
+from reconciler.staging.detection.lockfiles.format import ExportByTool, ExportOptions
+from reconciler.staging.detection.lockfiles.poetry import POETRY
+from reconciler.staging.detection.lockfiles.pylock import as_requirements, mismatch
+from reconciler.staging.detection.lockfiles.registry import LOCK_FORMATS
+
+OPTIONS = ExportOptions(
+    program=("tool",), python="/usr/bin/python3.12", extras=("fast",), groups=("docs", "prod"), output=Path("/o.txt")
+)
+
+
+@pytest.mark.parametrize("name", LOCK_FORMATS)
+def test_each_lock_format_has_a_project_a_corpus_and_a_line_in_the_documentation(name: str) -> None:
+    """A new format is a value in the registry and these three."""
+    tests = Path(__file__).parents[2]
+    assert list((tests / "projects").glob(f"*/{name}"))
+    assert (tests / "corpus" / name / "project").is_file()
+    assert f"| `{name}` |" in (tests.parent / "docs/reference/staging.md").read_text()
+
+
+@pytest.mark.parametrize("name", LOCK_FORMATS)
+def test_a_lock_format_reads_its_project(name: str) -> None:
+    lock = LOCK_FORMATS[name]
+    (path,) = (Path(__file__).parents[2] / "projects").glob(f"*/{name}")
+    assert (path.parent / lock.project).is_file()
+    assert "3.11.7" in lock.pythons(lock.read(path))
+    assert lock.paths(lock.read(path)) == ()
+    assert dependencies(path.parent, DependencyOptions()).lock is lock
+
+
+@pytest.mark.parametrize(
+    ("said", "means"),
+    [
+        ("^3.9", "<4,>=3.9"),
+        ("~3.9", "<3.10,>=3.9"),
+        ("~3", "<4,>=3"),
+        (">=3.8,<4.0", "<4.0,>=3.8"),
+        ("*", ""),
+        ("^2.7 || ^3.8", ""),
+    ],
+)
+def test_poetrys_bounds_are_understood(said: str, means: str) -> None:
+    assert POETRY.pythons({"metadata": {"python-versions": said}}) == SpecifierSet(means)
+
+
+def test_a_pylock_becomes_requirements_with_its_extras_answered() -> None:
+    wheel = {"hashes": {"sha256": "ab"}}
+    lock = {
+        "packages": [
+            {"name": "a", "version": "1", "wheels": [wheel], "marker": "python_version > '3'"},
+            {"name": "b", "version": "2", "sdist": wheel, "marker": "'fast' in extras"},
+            {"name": "c", "version": "3", "marker": "'dev' in dependency_groups"},
+        ]
+    }
+    assert as_requirements(lock, ("fast",), ()) == (
+        "a==1 ; python_version > '3' --hash=sha256:ab\nb==2 --hash=sha256:ab\n"
+    )
+    assert mismatch(lock, {"dependencies": ["a>=1", "z; python_version < '3'"]}, "3.12.1") == ""
+    assert mismatch(lock, {"dependencies": ["z"]}, "3.12.1") == "z is missing"
+    assert mismatch(lock, {"dependencies": ["a>1"]}, "3.12.1") == "it has a 1, the project requires a>1"
+
+
+@pytest.mark.parametrize(
+    ("name", "check", "export"),
+    [
+        (
+            "uv.lock",
+            "tool lock --check --offline --python /usr/bin/python3.12",
+            (
+                "tool export --frozen --offline --format requirements.txt --python /usr/bin/python3.12"
+                " --no-default-groups --no-editable --no-emit-project --no-header --no-annotate"
+                " --extra fast --group docs --group prod --output-file /o.txt"
+            ),
+        ),
+        (
+            "poetry.lock",
+            "tool --no-ansi -n check --lock",
+            "tool --no-ansi -n export --format requirements.txt --output /o.txt --extras fast --with docs --with prod",
+        ),
+        ("Pipfile.lock", "tool verify", "tool requirements --hash --categories packages,docs,prod"),
+    ],
+)
+def test_a_tool_is_given_the_chosen_extras_and_groups(name: str, check: str, export: str) -> None:
+    by_tool = LOCK_FORMATS[name].export
+    assert isinstance(by_tool, ExportByTool)
+    assert (" ".join(by_tool.check(OPTIONS)), " ".join(by_tool.export(OPTIONS))) == (check, export)
+
+
+@pytest.mark.parametrize(
+    ("name", "output"),
+    [
+        ("uv.lock", "error: The lockfile at `uv.lock` needs to be updated, but `--check` was provided."),
+        ("poetry.lock", "pyproject.toml changed significantly since poetry.lock was last generated."),
+        ("Pipfile.lock", "Pipfile.lock is out-of-date. Run $ pipenv lock to update."),
+    ],
+)
+def test_a_tool_that_finds_its_lock_stale_is_understood(name: str, output: str) -> None:
+    lock = LOCK_FORMATS[name]
+    assert isinstance(lock.export, ExportByTool)
+    assert lock.export.stale.search(output)
+    assert str(lock.stale()) == f"cannot use {name}: it does not match {lock.project}; run `{lock.fix}`"
