@@ -254,7 +254,7 @@ class Daemon:
         # What mails and posts is loaded only where somebody is told: most hosts tell nobody.
         from reconciler.notifications.notifier import Notifier, Pace
 
-        pace = Pace(every_s=self.settings.notify_every_s, settle_s=self.settings.notify_delay_s)
+        pace = Pace(every_s=self.settings.notify_every_s, delay_s=self.settings.notify_delay_s)
         redactor = Redactor(
             self._service_records,
             self.services.env,
@@ -267,8 +267,8 @@ class Daemon:
                 self.records,
                 host=socket.gethostname(),
                 pace=pace,
-                mask=redactor.redacted,
-                trouble=self.trouble,
+                redact=redactor.redacted,
+                host_failure=self.trouble,
                 failed=partial(self.journal.write, HOST, "daemon"),
             )
             self.report_listeners.append(notifier.on_report)
