@@ -56,7 +56,7 @@ def command(once: bool, interval: float, as_json: bool, state: Path | None) -> N
 
 def _measure(paths: "StatePaths", rates: "HostRates") -> "dict[str, Rate]":
     with reading(paths):
-        return rates.look()
+        return rates.measure()
 
 
 def _table(rates: "Mapping[str, Rate]", limit: int | None) -> list[str]:

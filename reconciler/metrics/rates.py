@@ -50,7 +50,7 @@ class HostRates:
         self._sampler = Sampler(paths)
         self._rates = Rates()
 
-    def look(self) -> dict[str, Rate]:
+    def measure(self) -> dict[str, Rate]:
         """Return the rates since the call before, none at the first; raises sqlite3.Error. Blocks."""
         samples = self._sampler.sample()
         return self._rates.follow(samples, time.monotonic())

@@ -91,7 +91,7 @@ class Poller:
             with open_snapshot(self._paths) as snapshot:
                 found = status(snapshot, self._only)
             with reading(self._paths):
-                return Facts(status=found, at=at, rates=self._rates.look())
+                return Facts(status=found, at=at, rates=self._rates.measure())
         except (click.ClickException, OSError) as error:
             reason = error.message if isinstance(error, click.ClickException) else str(error)
             last = self.facts

@@ -1,12 +1,14 @@
 """Every page renders, from a state directory alone and without a daemon."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import httpx
 import pytest
 
 from reconciler.planning.reason import Reason
+from reconciler.planning.states import APP_STATES
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import Journal
@@ -82,6 +84,15 @@ def test_the_buttons_follow_the_state_and_no_message(settings: Settings) -> None
     assert 'href="/apps/shop/start"' not in page
     assert 'class="k-failure"' in page
     assert 'class="k-rollback"' not in page
+
+
+def test_the_counts_have_a_place_for_every_state_so_that_the_script_can_show_one_that_occurs_later(
+    settings: Settings,
+) -> None:
+    page = fetch(settings, "/").text
+    counted = dict(re.findall(r'data-count="([a-z]+)"( hidden)?>', page))
+    assert list(counted) == [state.name for state in APP_STATES]
+    assert [state for state, hidden in counted.items() if not hidden] == ["failing"]
 
 
 def test_an_empty_host_says_how_to_add_an_app(tmp_path: Path) -> None:
