@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from reconciler.planning.apps.observed import ExternalInputs
     from reconciler.planning.desired import App
     from reconciler.services.vcap import BindingViews
-    from reconciler.serving.gunicorn import Code, Identity, InstancePaths
+    from reconciler.serving.gunicorn import Code, InstancePaths
+    from reconciler.serving.marks import Identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,7 @@ def surroundings(app: str, settings: Settings) -> Surroundings:
 def _surroundings(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot", paths: StatePaths) -> Surroundings:
     from reconciler.host.instance_secrets import given_of, told_of
     from reconciler.serving.gunicorn import Code, environment
+    from reconciler.serving.sandbox import todays_sandbox
     from reconciler.vault.vault import VaultLocked
 
     content = snapshot.known_content(app)
@@ -105,7 +107,7 @@ def _surroundings(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot"
         raise click.ClickException(f"cannot read the secrets of {app.name}: {error}") from error
     found = environment(revision, code, existing, _identity(app, revision.id, snapshot), given)
     return Surroundings(
-        environment={**found, "HOME": str(places.home)},
+        environment={**todays_sandbox().environment, **found, "HOME": str(places.home)},
         code=code,
         places=places,
         secret=frozenset(revision.env_secrets) - revision.env.keys(),
@@ -116,7 +118,7 @@ def _surroundings(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot"
 
 def _identity(app: "App", revision: str, snapshot: "HostSnapshot") -> "Identity":
     """Return the identity of the instance that serves the revision, or of one that would start now."""
-    from reconciler.serving.gunicorn import Identity
+    from reconciler.serving.marks import Identity
     from reconciler.state.records import state_id
 
     now = time.time()  # noqa: TID251  shown, and handed to the app for display

@@ -7,15 +7,12 @@ is asked by the manifest changes, and is written into the journal with who asked
 import asyncio
 import contextlib
 import json
-import os
-import pwd
 import socket
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reconciler.linux.unix_sockets import reachable
+from reconciler.linux.unix_sockets import peer_name, reachable
 
 _MOST_OF_A_REQUEST = 64 * 1024
 _PATIENCE_S = 5.0
@@ -54,7 +51,7 @@ class Control:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer), contextlib.suppress(OSError, TimeoutError, ValueError):
             async with asyncio.timeout(_PATIENCE_S):
-                who = _who(writer.get_extra_info("socket"))
+                who = peer_name(writer.get_extra_info("socket"))
                 line = await reader.readline()
                 writer.write(json.dumps(self._answered(line, who)).encode() + b"\n")
                 await writer.drain()
@@ -82,13 +79,3 @@ def ask(place: Path, request: dict[str, Any]) -> dict[str, Any]:
     if "error" in answer:
         raise Refused(answer["error"])
     return answer
-
-
-def _who(connection: Any) -> str | None:
-    """The name of the user at the other end, None when that user may not ask (SO_PEERCRED, unix(7))."""
-    _, uid, _ = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    if uid not in (0, os.geteuid()):
-        return None
-    with contextlib.suppress(KeyError):
-        return pwd.getpwuid(uid).pw_name
-    return f"user {uid}"

@@ -11,9 +11,13 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from reconciler.convergence.converge import ActionFailed, Key, converge
 from reconciler.convergence.world import INTERNAL_ERROR, Action, Asked, Plan, Report, World
+
+if TYPE_CHECKING:
+    from tenacity import AsyncRetrying, RetryCallState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,13 +96,9 @@ class Controller:
         del self._wakeups[name]
 
     async def _round(self, key: Key) -> bool:
-        """Converge a name once, then wait as the outcome demands; True when nothing is desired and nothing left."""
+        """Converge a name, then wait as the outcome demands; True when nothing is desired and nothing left."""
         try:
-            try:
-                done = await converge(key, self._world, partial(self._backing_off, key.name))
-            except ActionFailed as failure:
-                await self._back_off(key, failure)
-                return False
+            done = await self._converged(key)
             self._failing.pop(key.name, None)
             if key.asked() is None and not key.wakeup.is_set() and done.recheck_at is None:
                 return True
@@ -107,6 +107,29 @@ class Controller:
             await self._survive(key, error)
         return False
 
+    async def _converged(self, key: Key) -> Plan:
+        """Return the plan of which everything is done; once an action has failed, tenacity paces the attempts."""
+        attempt = partial(converge, key, self._world, partial(self._backing_off, key.name))
+        try:
+            return await attempt()
+        except ActionFailed as failure:
+            seconds = self._delay_s(key, failure)
+            self._report(key)
+            await self._back_off(key, seconds)
+        return await self._retrying(key)(attempt)
+
+    def _retrying(self, key: Key) -> "AsyncRetrying":
+        """Retry for ever; built only once an action failed, as most wakes change nothing."""
+        from tenacity import AsyncRetrying, retry_if_exception_type, stop_never
+
+        return AsyncRetrying(
+            retry=retry_if_exception_type(ActionFailed),
+            stop=stop_never,
+            wait=lambda attempt: self._delay_s(key, _failure_of(attempt)),
+            before_sleep=lambda _: self._report(key),
+            sleep=partial(self._back_off, key),
+        )
+
     def _backing_off(self, name: str, action: Action) -> ActionFailed | None:
         """Return the failure of an action that is still in back-off; being woken does not end the back-off."""
         failing = self._failing.get(name)
@@ -114,28 +137,34 @@ class Controller:
             return None
         return failing.failure
 
-    async def _back_off(self, key: Key, failure: ActionFailed) -> None:
-        """Report a failure, and wait until the action may be tried again or is no longer the first one."""
-        failing = self._failing[key.name] = self._counted(key.name, failure)
-        self._report(key, failing)
-        while self._world.now() < failing.until:
+    async def _back_off(self, key: Key, seconds: float) -> None:
+        """Wait until the failed action may be tried again, or is no longer the first one."""
+        failing = self._failing[key.name]
+        until = self._world.now() + seconds
+        while self._world.now() < until:
             planned = await key.observe(self._world)
-            if planned.first != failure.action:
+            if planned.first != failing.failure.action:
                 return
-            await key.woken(min(failing.until, planned.recheck_at or failing.until))
+            await key.woken(min(until, planned.recheck_at or until))
         self._failing[key.name] = replace(failing, until=self._world.now())
 
-    def _counted(self, name: str, failure: ActionFailed) -> _Failing:
-        """Count the failures of one action; another action that fails after it has a count of its own."""
-        before = self._failing.get(name)
+    def _delay_s(self, key: Key, failure: ActionFailed) -> float:
+        """Count the failures of one action, and return the seconds until it is tried again.
+
+        Another action that fails after it has a count of its own.
+        """
+        now = self._world.now()
+        before = self._failing.get(key.name)
         if before is not None and before.failure is failure:
-            return before
+            return max(0.0, before.until - now)
         again = before is not None and before.failure.action == failure.action
         count = before.count + 1 if before is not None and again else 1
         delay_s = self._backoff.delay_s(count, self._noise.random())
-        return _Failing(failure=failure, count=count, until=self._world.now() + delay_s)
+        self._failing[key.name] = _Failing(failure=failure, count=count, until=now + delay_s)
+        return delay_s
 
-    def _report(self, key: Key, failing: _Failing) -> None:
+    def _report(self, key: Key) -> None:
+        failing = self._failing[key.name]
         self._world.report(
             key.name,
             Report(
@@ -184,3 +213,9 @@ class Controller:
                     await wakeup.wait()
         except TimeoutError:
             pass
+
+
+def _failure_of(attempt: "RetryCallState") -> ActionFailed:
+    failure = attempt.outcome and attempt.outcome.exception()
+    assert isinstance(failure, ActionFailed)
+    return failure

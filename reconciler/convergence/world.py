@@ -21,8 +21,8 @@ class Report:
     """The state of an app or a service, for operators; `reason` is for programs, which never read the message.
 
     `next_try_at` is monotonic seconds, None when nothing is retried; `failures` counts the attempts that failed in a
-    row, the last of them just now when `failed_now`; `settled` means that nothing is left to do. `phase` is the
-    message of long work without the time it has taken, so it changes only when the work does.
+    row, the last of them just now when `failed_now`; `settled` means that nothing is left to do. `phase` is the message
+    of long work without the time it has taken, so it changes only when the work does.
     """
 
     state: str

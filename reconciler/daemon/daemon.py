@@ -23,7 +23,7 @@ from reconciler.host.assembly import package_environ, rules_of, stager_of
 from reconciler.host.instance_secrets import InstanceSecrets
 from reconciler.host.world import AppWorld, OperatorRequest
 from reconciler.inspection.redaction import Redactor
-from reconciler.linux.inotify import Watch, is_limit
+from reconciler.linux.inotify import Watch, WatchProblem
 from reconciler.linux.processes import boot_id
 from reconciler.manifests import persisted
 from reconciler.manifests.catalog import Catalog, DirectoryContents, DirectoryUnreadable, review
@@ -39,6 +39,7 @@ from reconciler.services.world import ServiceWorld
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
+from reconciler.serving.sandbox import todays_sandbox
 from reconciler.serving.wakeup_pipe import drain, open_wakeup_pipe
 from reconciler.settings.settings import Settings
 from reconciler.staging.source.last_seen import SourceTracker
@@ -72,10 +73,12 @@ class Daemon:
         self.fork_servers = ForkServerPool(
             log=settings.paths.fork_servers_log, idle_s=settings.fork_server_idle_s, answer_s=settings.fork_timeout_s
         )
+        self._sandbox = sandbox = todays_sandbox()
         self._instances = Instances(
             self.records,
             state_id=state_id(settings.paths.state),
             boot=boot,
+            sandbox=sandbox,
             templates=self.fork_servers,
             changed=self._wake,
             launched=self._note_launch,
@@ -280,7 +283,7 @@ class Daemon:
             self.journal.write(HOST, "daemon", "the state database was lost; what runs was found in the process table")
             self.catalog = replace(self.catalog, leases={**ports, **self.catalog.leases})
         self._housekeeping.begin(self._tasks)
-        doorbell = open_wakeup_pipe(self.settings.paths.wakeup_pipe)
+        doorbell = open_wakeup_pipe(self.settings.paths.wakeup_pipe, self._sandbox.pipe)
         asyncio.get_running_loop().add_reader(doorbell, drain, doorbell, self._on_wakeup)
 
     async def _follow(self, seen: DirectoryContents | DirectoryUnreadable) -> None:
@@ -327,9 +330,9 @@ class Daemon:
             if self._hindered != before:
                 self.journal.write(HOST, "daemon", self._hindered, f"again every {_AGAIN_S:g} s")
 
-    def _tell_unwatched(self, problems: list[str]) -> None:
+    def _tell_unwatched(self, problems: list[WatchProblem | None]) -> None:
         """Say once that changes are found by looking, because the kernel watches no more for us."""
-        problem = next(filter(is_limit, problems), "")
+        problem = next((each.text for each in problems if each is not None and each.failure.is_limit), "")
         if problem and not self._unwatched:
             self.journal.write(HOST, "daemon", problem, f"until then changes are looked for every {_AGAIN_S:g} s")
         self._unwatched = problem

@@ -115,7 +115,7 @@ def _end_apps(paths: StatePaths) -> tuple[int, int]:
 @contextlib.contextmanager
 def _marked(state: str) -> Iterator[list[_Found]]:
     """Yield every process that carries the marks of this state directory, with a descriptor."""
-    from reconciler.linux.processes import marked
+    from reconciler.serving.marks import marked
 
     with contextlib.ExitStack() as stack:
         descriptors: dict[int, int] = {}

@@ -13,7 +13,7 @@ from reconciler.planning.desired import App, Bound, Revision
 from reconciler.services.records import ServiceRecords
 from reconciler.services.vcap import BINDINGS, FILE_NAME, BindingViews, OpenBinding, lay_out, shown
 from reconciler.serving.gunicorn import InjectedEnv
-from reconciler.serving.instances import CannotStart
+from reconciler.serving.instance import CannotStart
 from reconciler.vault.vault import VaultLocked
 
 

@@ -50,11 +50,13 @@ from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Reason
 from reconciler.planning.states import AppState
 from reconciler.planning.subject import Subject
-from reconciler.serving.gunicorn import Code, InjectedEnv, InstancePaths
-from reconciler.serving.instances import CannotStart, Instances
+from reconciler.serving.gunicorn import Code, InjectedEnv, InstancePaths, gunicorn_program
+from reconciler.serving.instance import CannotStart
+from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
 from reconciler.serving.listeners import Listeners
 from reconciler.serving.probes import Probe, Probes
+from reconciler.serving.sandbox import Sandbox
 from reconciler.settings.settings import Settings
 from reconciler.staging.concurrency import DetachedWork
 from reconciler.staging.errors import StagingError
@@ -355,7 +357,7 @@ class AppWorld:
         before = self._standings.get(name)
         reason = Reason.STAGING if state == "staging" else Reason.RELEASING
         wanted = before.wanted if before else None
-        self.report(name, Report(state=state, reason=reason, message=str(phase), phase=phase.work, wanted=wanted))
+        self.report(name, Report(state=state, reason=reason, message=str(phase), wanted=wanted, phase=phase.work))
 
     def _listen(self, name: str, action: Listen) -> None:
         address = action.address
@@ -376,7 +378,7 @@ class AppWorld:
         revision = action.revision
         assert revision.release is not None
         code, places = self._code(name, revision.build), self.paths(name)
-        _create_directories(places)
+        _create_directories(places, self._instances.sandbox)
         given = self._secret_source.injected(revision, places.revisions / revision.id)
         self._record(
             name, "releasing", f"running the release command of build {revision.build.id}", action.cause, action.reason
@@ -409,14 +411,13 @@ class AppWorld:
         assert revision.address is not None
         code = self._code(name, revision.build)
         places = self.paths(name)
-        _create_directories(places)
+        _create_directories(places, self._instances.sandbox)
         async with _start_slot(self._booting, self._settings.starting_slot_s):
             try:
                 door, since = self._listeners.fd(revision.address), self._restart_before.get(name, float("-inf"))
                 given = self._secret_source.injected(revision, places.revisions / revision.id)
-                instance = await self._instances.start(
-                    revision, code, places, door, given, workers=action.workers, since=since
-                )
+                program = gunicorn_program(revision, code, places, given, self._instances.sandbox, action.workers)
+                instance = await self._instances.start(program, places, door, since=since)
             except CannotStart as error:
                 self._failed(name, action.failing, str(error))
                 return
@@ -570,11 +571,11 @@ def _directories(parent: Path) -> list[str]:
     return sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
 
 
-def _create_directories(places: InstancePaths) -> None:
+def _create_directories(places: InstancePaths, sandbox: Sandbox) -> None:
     for directory in (places.revisions, places.readiness, places.home, places.scratch):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sandbox.make_directory(directory)
     with contextlib.suppress(OSError):  # an app that cannot have a log starts without one, and that is told
-        places.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sandbox.make_directory(places.log.parent)
 
 
 def _summary(staged: Staged) -> str:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.linux.process_table import listening_sockets, sockets_of
 from reconciler.linux.processes import boot_id, start_ticks
 from reconciler.planning.desired import Address, App, Service
 from reconciler.services.records import ServiceRecords
@@ -225,14 +226,10 @@ def _listing(directory: Path) -> list[Path]:
 
 def _listening(pid: int) -> Iterator[Address]:
     """Yield the addresses a process listens on; none if they cannot be read."""
-    import psutil
-
-    try:
-        for connection in psutil.Process(pid).net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN:
-                yield Address(host=connection.laddr.ip, port=connection.laddr.port)
-    except (psutil.Error, OSError):
-        return
+    own = set(sockets_of(pid).values())
+    for each in listening_sockets(pid):
+        if each.inode in own:
+            yield Address(host=each.host, port=each.port)
 
 
 def _instance(record: InstanceRecord) -> "Instance":

@@ -1,41 +1,72 @@
-"""Child processes of asyncio's that lead a group of their own: started whole or not at all, and ended as a whole."""
+"""Start, bound and end child processes that lead a group of their own: started whole or not at all, ended as a whole.
+
+A child whose output this process stops reading is ended: it could block on a full pipe for ever.
+"""
 
 import asyncio
 import os
 import signal
-from collections.abc import Coroutine
-from contextlib import suppress
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
+
+from reconciler.linux import bounded_exec
 
 Child = asyncio.subprocess.Process
 
 _LOOK_EVERY_S = 0.01
-_READ_S = 0.5  # what is left in a pipe is little, but somebody else may hold its other end
+_READ_S = 0.5  # what is left in a pipe is little, but another process may hold its other end
 _BLOCK = 65536
 
 
-async def started(starting: Coroutine[Any, Any, Child], grace_s: float = 0.0) -> Child:
-    """What `create_subprocess_exec` starts: cancelled, that would forget a process that runs on."""
-    start = asyncio.ensure_future(starting)
+def bound_to_us(argv: Sequence[str], *, nice: int = 0) -> tuple[str, ...]:
+    """Return the command line under which a command is killed when this process is, even by SIGKILL.
+
+    A command that does not exist then fails like one that exits, with the reason on standard error.
+    """
+    return (sys.executable, "-I", "-S", bounded_exec.__file__, str(os.getpid()), str(nice), *argv)
+
+
+async def start(argv: Sequence[str], grace_s: float = 0.0, **options: Any) -> Child:
+    """Start a child as the leader of a session of its own; `options` are those of `create_subprocess_exec`.
+
+    A cancellation ends it, where asyncio alone would forget a process that runs on. Raises OSError.
+    """
+    starting = asyncio.ensure_future(asyncio.create_subprocess_exec(*argv, start_new_session=True, **options))
     try:
-        return await asyncio.shield(start)
+        return await asyncio.shield(starting)
     except asyncio.CancelledError:
         with suppress(OSError):
-            await end(await start, grace_s)
+            await end(await starting, grace_s)
         raise
+
+
+@asynccontextmanager
+async def running(argv: Sequence[str], within_s: float, **options: Any) -> AsyncIterator[Child]:
+    """Run a child for as long as the context lasts, and no longer than that; its whole group ends with it.
+
+    Raises OSError if it cannot be started, TimeoutError if the time is over.
+    """
+    child = await start(argv, **options)
+    try:
+        async with asyncio.timeout(within_s):
+            yield child
+    finally:
+        await end(child)
 
 
 async def end(child: Child, grace_s: float = 0.0) -> None:
     """Kill the whole group and wait for its leader, however often that is cancelled.
 
-    With a grace it is asked to end first; a cancellation ends the grace.
+    With a grace it gets SIGTERM first; a cancellation ends the grace.
     """
     cancelled = False
     if grace_s > 0:
         _signal(child.pid, signal.SIGTERM)
         try:
             async with asyncio.timeout(grace_s):
-                await gone(child)
+                await _exited(child)
         except TimeoutError:
             pass
         except asyncio.CancelledError:
@@ -43,15 +74,15 @@ async def end(child: Child, grace_s: float = 0.0) -> None:
     _signal(child.pid, signal.SIGKILL)
     while child.returncode is None:
         try:
-            await gone(child)
+            await _exited(child)
         except asyncio.CancelledError:
             cancelled = True
     if cancelled:
         raise asyncio.CancelledError
 
 
-async def gone(child: Child) -> None:
-    """Wait until it has ended; its own `wait` goes on until all it wrote was read, which nobody may do any more."""
+async def _exited(child: Child) -> None:
+    """Wait until it has ended; its own `wait` would last until all it wrote is read, and the reader may be gone."""
     while child.returncode is None:  # noqa: ASYNC110  asyncio has no event for that
         await asyncio.sleep(_LOOK_EVERY_S)
     with suppress(TimeoutError):

@@ -1,6 +1,6 @@
-"""A path in; held against every other task and process for as long as its context lasts.
+"""Lock a path against every other task and process.
 
-The descriptor that holds it can be handed to programs we start, so that it is free only once the last of them is gone.
+The descriptor that holds the lock can be handed to programs, so that it is free only once the last of them has ended.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ _POLL_S = 0.1
 
 @asynccontextmanager
 async def locked(path: Path, waiting: Callable[[], object]) -> AsyncIterator[int]:
-    """Hold `path`, made when it is not there; the descriptor that holds it. `waiting` is called while others do."""
+    """Lock `path`, created if it is missing, and return the descriptor; `waiting` is called while another holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     while (lock := try_lock(path)) is None:
         waiting()
@@ -27,7 +27,7 @@ async def locked(path: Path, waiting: Callable[[], object]) -> AsyncIterator[int
 
 
 def try_lock(path: Path) -> int | None:
-    """A descriptor that holds `path`, None when somebody else does, or just removed it."""
+    """Lock `path` and return the descriptor, None if another process holds it or has just removed it."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,9 +1,13 @@
-"""Directories that go away at once, and stay away when the removal is interrupted: renamed first, emptied after."""
+"""Write files and remove directories so that a kill or a power cut at any moment leaves all of one or nothing.
+
+A file is drafted beside its name and renamed into place; a directory is renamed first and emptied afterwards.
+"""
 
 import os
 import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
@@ -12,8 +16,48 @@ _GONE = ".gone-"
 _DRAFT = ".draft-"
 
 
+def replace_file(path: Path, content: str | bytes, *, mode: int = 0o600, durable: bool = True) -> None:
+    """Put a file with exactly this content and mode in place of `path`. Raises OSError; blocks.
+
+    A durable one survives a power cut; another may be empty after it, and whoever reads it has to expect that.
+    """
+    with replacing(path, durable=durable) as draft:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)  # whatever the umask left of it
+            file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Rename what the context writes to the draft it is given into the place of `path`; a failure leaves no draft."""
+    draft = path.with_name(f".{path.name}.draft")
+    draft.unlink(missing_ok=True)  # left by a process that was killed
+    try:
+        yield draft
+        publish(draft, path) if durable else draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def publish(draft: Path, path: Path) -> None:
+    """Rename a finished draft; its content and its name are on the disk afterwards. Raises OSError; blocks."""
+    _sync(draft)
+    draft.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def draft(directory: Path, name: str) -> Path:
-    """A path in `directory` for work on `name` that is renamed when it is finished, and is a leftover until then."""
+    """Name a path in `directory` for work on `name`, to be renamed when finished and a leftover until then."""
     return directory / f"{_DRAFT}{name}-{token_hex(4)}"
 
 
@@ -31,13 +75,13 @@ def remove(path: Path) -> None:
 
 
 def leftovers(directory: Path) -> Iterator[Path]:
-    """Drafts and half-removed directories in `directory`."""
+    """Find drafts and half-removed directories in `directory`."""
     return (path for path in directory.iterdir() if path.name.startswith((_GONE, _DRAFT)))
 
 
-def opened(place: Path) -> BinaryIO:
-    """The file, to be read; raises OSError, also for what is no file."""
-    number = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+def opened(path: Path) -> BinaryIO:
+    """Open a regular file for reading; raises OSError, also for anything else."""
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(number).st_mode):
             raise OSError(0, "it is no regular file")

@@ -1,58 +1,84 @@
-"""Directories in; a call on the loop out whenever something in them may have changed.
+"""Watch directories and trees, and call back on the loop whenever something in them may have changed.
 
 However many trees are watched, one inotify descriptor and one thread read for all of them. Reading files causes no
-event here. Running into the host's limits is a `problem` to be met by polling, never an exception.
+event. Running into a limit of the host is a `problem`, to be met by polling, and never an exception.
 """
 
 import errno
-import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from enum import StrEnum
 
-if TYPE_CHECKING:
-    from watchdog.observers.inotify_c import InotifyEvent, InotifyFD
-
-# From <sys/inotify.h>. Opening, reading and closing unwritten are left out: they are what we do ourselves.
-_MODIFY, _ATTRIB, _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO = 0x2, 0x4, 0x8, 0x40, 0x80
-_CREATE, _DELETE, _DELETE_SELF, _MOVE_SELF = 0x100, 0x200, 0x400, 0x800
-_UNMOUNT = 0x2000
-_ONLYDIR, _DONT_FOLLOW, _ISDIR = 0x1000000, 0x2000000, 0x40000000
-_MASK = (
-    _MODIFY
-    | _ATTRIB
-    | _CLOSE_WRITE
-    | _MOVED_FROM
-    | _MOVED_TO
-    | _CREATE
-    | _DELETE
-    | _DELETE_SELF
-    | _MOVE_SELF
-    | _ONLYDIR
+from reconciler.linux.inotify_descriptor import (
+    ATTRIB,
+    CLOSE_WRITE,
+    CREATE,
+    DELETE,
+    DELETE_SELF,
+    DONT_FOLLOW,
+    ISDIR,
+    MODIFY,
+    MOVE_SELF,
+    MOVED_FROM,
+    MOVED_TO,
+    ONLYDIR,
+    UNMOUNT,
+    Event,
+    shared_inotify,
 )
-_GONE = _DELETE | _MOVED_FROM
-_WHOLE = _CLOSE_WRITE | _MOVED_TO | _GONE
-_ROOT_LOST = _DELETE_SELF | _MOVE_SELF | _UNMOUNT
+
+# Opening, reading and closing unwritten are left out: the daemon does these itself.
+_MASK = MODIFY | ATTRIB | CLOSE_WRITE | MOVED_FROM | MOVED_TO | CREATE | DELETE | DELETE_SELF | MOVE_SELF | ONLYDIR
+_GONE = DELETE | MOVED_FROM
+_COMPLETE = CLOSE_WRITE | MOVED_TO | _GONE
+_ROOT_LOST = DELETE_SELF | MOVE_SELF | UNMOUNT
+
+
+class WatchFailure(StrEnum):
+    """Why a directory is not watched."""
+
+    WATCH_LIMIT = "watch-limit"
+    INSTANCE_LIMIT = "instance-limit"
+    REMOVED = "removed"
+    ERROR = "error"
+
+    @property
+    def is_limit(self) -> bool:
+        """Whether a limit of the host is reached, whatever directory is to be watched."""
+        return self in (WatchFailure.WATCH_LIMIT, WatchFailure.INSTANCE_LIMIT)
+
 
 _LIMITS = {
-    errno.ENOSPC: "the host's limit of watches is reached; raise fs.inotify.max_user_watches",
-    errno.EMFILE: "the host's limit of watchers is reached; raise fs.inotify.max_user_instances",
+    errno.ENOSPC: (
+        WatchFailure.WATCH_LIMIT,
+        "the host's limit of watches is reached; raise fs.inotify.max_user_watches",
+    ),
+    errno.EMFILE: (
+        WatchFailure.INSTANCE_LIMIT,
+        "the host's limit of watchers is reached; raise fs.inotify.max_user_instances",
+    ),
 }
 
 
-def is_limit(problem: str) -> bool:
-    """Whether a `problem` is one of the host's limits, and not of what is to be watched."""
-    return any(problem.endswith(limit) for limit in _LIMITS.values())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchProblem:
+    """Why changes in a directory may go unseen."""
+
+    failure: WatchFailure
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Something happened to `name` (without its directory); an empty name says that anything may have changed.
+    """A change of `name`, relative to its directory; an empty name says that anything may have changed.
 
-    `whole`: nothing more is being written to it. `gone`: it was deleted or moved away.
+    `complete`: nothing more is being written to it. `gone`: it was deleted or moved away.
     """
 
     name: str
@@ -69,7 +95,7 @@ def nothing(_: str) -> bool:
 
 
 class Watch:
-    """Starts watches whose changes are handed to `deliver`, which runs a function on the loop from any thread."""
+    """Factory of watches that report through `deliver`, which runs a function on the loop from any thread."""
 
     def __init__(self, deliver: Callable[[Callable[[], None]], object]) -> None:
         self._deliver = deliver
@@ -77,7 +103,7 @@ class Watch:
     def tree(self, path: str, on_change: Callable[[Change], None], ignore: Callable[[str], bool]) -> "Watched":
         """Watch a directory and everything below it but ignored names; symbolic links below are not followed.
 
-        Walks the whole tree, so call it in a thread.
+        Walk the whole tree, so call it in a thread.
         """
         return Watched(path, on_change, ignore, self._deliver, deep=True)
 
@@ -89,7 +115,7 @@ class Watch:
 
 
 class Watched:
-    """One watched directory or tree. `problem` says why changes may go unseen; it is empty when all is well."""
+    """One watched directory or tree. `problem` says why changes may go unseen; None while all are seen."""
 
     def __init__(
         self,
@@ -101,15 +127,15 @@ class Watched:
         deep: bool,
     ) -> None:
         self.path = path
-        self.problem = ""
+        self.problem: WatchProblem | None = None
         self._on_change = on_change
         self._ignore = ignore
         self._deliver = deliver
         self._deep = deep
         self._root = -1
-        # Watch descriptor to the directory's path and the number of our callback there. Two threads fill it: the
-        # caller's while walking, the reader's when directories appear.
-        self._places: dict[int, tuple[bytes, int]] = {}
+        # Watch descriptor to the directory's path. Two threads fill it: the caller's while walking, and the reader's
+        # when directories appear.
+        self._directories: dict[int, bytes] = {}
         self._filling = threading.Lock()
         self._closed = False
         # Filled by the reader, emptied on the loop, both one item at a time.
@@ -118,51 +144,50 @@ class Watched:
         self._add(os.fsencode(path), is_root=True)
 
     def close(self) -> None:
-        """Watch no longer; nothing is delivered afterwards."""
+        """Stop watching; nothing is delivered afterwards."""
         with self._filling:
             self._closed = True
-            places, self._places = self._places, {}
-        self._forget(places)
+            directories, self._directories = self._directories, {}
+            self._unwatch(directories)
 
-    def on_event(self, event: "InotifyEvent") -> None:
-        """Note what the kernel says; runs on the reader's thread."""
-        place = self._places.get(event.wd)
-        if place is None:
+    def on_event(self, event: Event) -> None:
+        """Note an event of the kernel; runs on the reader's thread."""
+        directory = self._directories.get(event.wd)
+        if directory is None:
             return
         if not event.name:
             if event.wd == self._root and event.mask & _ROOT_LOST:
                 self._lost()
-            elif event.wd == self._root and event.mask & _ATTRIB:
+            elif event.wd == self._root and event.mask & ATTRIB:
                 self._note(Change(name="", complete=False))
             return
         name = os.fsdecode(event.name)
         if self._ignore(name):
             return
-        if self._deep and event.mask & _ISDIR:
-            directory = place[0] + b"/" + event.name
+        if self._deep and event.mask & ISDIR:
+            below = directory + b"/" + event.name
             if event.mask & _GONE:
-                self._drop(directory)
-            elif event.mask & (_CREATE | _MOVED_TO):
-                self._add(directory)
-        whole = bool(event.mask & _WHOLE)
+                self._drop(below)
+            elif event.mask & (CREATE | MOVED_TO):
+                self._add(below)
         # A change of mode or times says nothing about whether a file is still being written.
-        if event.mask & _ATTRIB and name in self._pending:
+        if event.mask & ATTRIB and name in self._pending:
             return
-        self._note(Change(name=name, complete=whole, gone=bool(event.mask & _GONE)))
+        self._note(Change(name=name, complete=bool(event.mask & _COMPLETE), gone=bool(event.mask & _GONE)))
 
     def on_watch_deleted(self, wd: int) -> None:
-        """The kernel has dropped a watch: its directory is gone, or its file system unmounted."""
-        if self._places.pop(wd, None) is not None and wd == self._root:
+        """Forget a watch that the kernel removed: its directory is gone, or its file system unmounted."""
+        if self._directories.pop(wd, None) is not None and wd == self._root:
             self._lost()
 
     def on_queue_overflow(self) -> None:
-        """Events were lost, and with them perhaps new directories."""
-        if self._deep and self._root in self._places:
+        """Report that anything may have changed, and watch directories that may have appeared unseen."""
+        if self._deep and self._root in self._directories:
             self._add(os.fsencode(self.path), is_root=True)
         self._note(EVERYTHING)
 
     def _lost(self) -> None:
-        self.problem = f"cannot watch {self.path}: it is gone"
+        self.problem = WatchProblem(failure=WatchFailure.REMOVED, text=f"cannot watch {self.path}: it is gone")
         self._note(EVERYTHING)
 
     def _note(self, change: Change) -> None:
@@ -171,11 +196,11 @@ class Watched:
         self._pending[change.name] = change
         if not self._scheduled:
             self._scheduled = True
-            with suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+            with suppress(RuntimeError):  # the loop is closed
                 self._deliver(self._hand_over)
 
     def _hand_over(self) -> None:
-        # In this order: what is noted from here on is either seen below or schedules the next call.
+        # In this order: a later change is either seen below or schedules the next call.
         self._scheduled = False
         while self._pending:
             _, change = self._pending.popitem()
@@ -188,7 +213,7 @@ class Watched:
         while todo:
             here = todo.pop()
             try:
-                wd = self._watch(here, _MASK if is_root else _MASK | _DONT_FOLLOW)
+                wd = self._watch(here, _MASK if is_root else _MASK | DONT_FOLLOW)
                 if wd is None:
                     return
                 if is_root:
@@ -202,19 +227,11 @@ class Watched:
                     return
 
     def _watch(self, directory: bytes, mask: int) -> int | None:
-        inotify: Any = _reader()
-        number = next(_numbers)
         with self._filling:
             if self._closed:
                 return None
-            wd = int(inotify.add_callback(directory, mask, self, number))
-            if wd == -1:  # how watchdog reports a directory that may not be read
-                inotify.remove_callbacks([(wd, number)])
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-            known = self._places.get(wd)
-            self._places[wd] = (directory, number)
-        if known:
-            inotify.remove_callbacks([(wd, known[1])])
+            wd = shared_inotify().add(directory, mask, self)
+            self._directories[wd] = directory
         return wd
 
     def _directories_in(self, directory: bytes) -> Iterator[bytes]:
@@ -227,29 +244,16 @@ class Watched:
         """Forget a directory that was moved away, and those in it, before they are seen again elsewhere."""
         with self._filling:
             below = directory + b"/"
-            found = {wd: place for wd, place in self._places.items() if (place[0] + b"/").startswith(below)}
+            found = [wd for wd, path in self._directories.items() if (path + b"/").startswith(below)]
             for wd in found:
-                del self._places[wd]
-        self._forget(found)
+                del self._directories[wd]
+            self._unwatch(found)
 
-    def _forget(self, places: dict[int, tuple[bytes, int]]) -> None:
-        if places:
-            inotify: Any = _reader()
-            inotify.remove_callbacks([(wd, number) for wd, (_, number) in places.items()])
+    def _unwatch(self, wds: Collection[int]) -> None:
+        if wds:
+            shared_inotify().remove(wds, self)
 
     def _fail(self, directory: bytes, error: OSError) -> None:
-        reason = _LIMITS.get(error.errno or 0, error.strerror or str(error))
-        self.problem = f"cannot watch {os.fsdecode(directory)}: {reason}"
+        failure, reason = _LIMITS.get(error.errno or 0, (WatchFailure.ERROR, error.strerror or str(error)))
+        self.problem = WatchProblem(failure=failure, text=f"cannot watch {os.fsdecode(directory)}: {reason}")
         self._note(Change(name="", complete=False))
-
-
-_numbers = itertools.count(1)
-
-
-def _reader() -> "InotifyFD":
-    """The process's one reader, started when first needed, whose descriptor is not left to the programs we start."""
-    from watchdog.observers.inotify_c import InotifyFD
-
-    inotify = InotifyFD.get_instance()
-    os.set_inheritable(inotify._inotify_fd, False)  # noqa: SLF001  # watchdog opens it without CLOEXEC
-    return inotify

@@ -1,6 +1,6 @@
-"""The kernel's count of those it has killed for want of memory in; whether a SIGKILL is likely one of them out.
+"""Tell whether a SIGKILL was likely the kernel's, for want of memory, from its count of such kills.
 
-Whom it killed it tells only its own log, which not everybody may read.
+Which process it killed stands in the kernel's log only, which not every user may read.
 """
 
 from pathlib import Path
@@ -9,18 +9,18 @@ _COUNTS = Path("/proc/vmstat")  # proc(5); `oom_kill` since Linux 4.13
 
 
 class OomKillCounter:
-    """Remembers the count of a while ago; `counts` is where the kernel gives it."""
+    """The count as it was when last reset; `counts` is the file in which the kernel gives it."""
 
     def __init__(self, counts: Path = _COUNTS) -> None:
         self._counts = counts
         self._before = self._count()
 
     def look(self) -> None:
-        """What was killed until now explains nothing any more; call it every half minute or so."""
+        """Take the kills until now as known; called every half minute or so."""
         self._before = self._count()
 
     def struck(self) -> bool:
-        """True when something was killed for want of memory since the last look."""
+        """Whether the kernel has killed a process for want of memory since the last reset."""
         return self._count() > self._before
 
     def _count(self) -> int:

@@ -1,37 +1,105 @@
-"""What processes take of this host, from proc(5): the ticks they used, and their memory."""
+"""Read of processes what proc(5) says: processor time, memory, names, and the TCP sockets they listen on.
+
+A process that ends meanwhile, or that the daemon may not look into, counts as nothing.
+"""
 
 import os
+import socket
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_LISTEN = "0A"  # TCP_LISTEN of <net/tcp_states.h>
+
+
+@dataclass(frozen=True, slots=True)
+class ListeningSocket:
+    """A TCP socket that accepts connections."""
+
+    host: str
+    port: int
+    inode: int
+
+
+def listening_sockets(pid: int | str = "self") -> Iterator[ListeningSocket]:
+    """Return every listening TCP socket in the network namespace of a process."""
+    for table in ("tcp", "tcp6"):
+        with suppress(OSError):
+            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == _LISTEN:
+                    host, _, port = fields[1].partition(":")
+                    yield ListeningSocket(_address(host), int(port, 16), int(fields[9]))
+
+
+def _address(text: str) -> str:
+    """Decode an address, which the kernel writes as numbers of 32 bits in its own byte order."""
+    words = (int(text[at : at + 8], 16) for at in range(0, len(text), 8))
+    packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+
+
+def sockets_of(pid: int) -> dict[int, int]:
+    """Return the inode of each socket that a process has open, by its descriptor there."""
+    found: dict[int, int] = {}
+    with suppress(OSError):
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                kind, _, inode = Path(entry.path).readlink().name.partition(":")
+                if kind == "socket":
+                    found[int(entry.name)] = int(inode.strip("[]"))
+    return found
+
+
+def pids() -> Iterator[int]:
+    """Return every process on the host."""
+    return map(int, filter(str.isdecimal, os.listdir("/proc")))  # noqa: PTH208  names are all there is to know
+
+
+def name_of(pid: int) -> str:
+    """Return the name of a process's program, "" when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def family(master: int) -> Iterator[tuple[int, int]]:
-    """A process and all below it, each with the ticks it has used; nothing when it is gone."""
+    """Return a process and all its descendants, each with the ticks it has used."""
     for pid, ticks, _ in _family(master):
         yield pid, ticks
 
 
+def children(pid: int) -> tuple[int, ...]:
+    """Return the children of a process's first thread, none when it is gone."""
+    try:
+        return tuple(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    except OSError:
+        return ()
+
+
 def seconds_of(master: int) -> float:
-    """The processor seconds that a process and all below it have used, those it has buried included."""
-    return sum(ticks + buried for _, ticks, buried in _family(master)) / TICKS
+    """Return the processor seconds that a process and all below it have used, reaped ones included."""
+    return sum(ticks + reaped for _, ticks, reaped in _family(master)) / TICKS
 
 
 def proportional(pid: int) -> int:
-    """Bytes of memory, what is shared counted in part (Pss of smaps_rollup); 0 where the kernel does not tell."""
+    """Return bytes of memory, shared pages counted in part (Pss of smaps_rollup); 0 where the kernel has no figure."""
     try:
-        for told in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if told.startswith("Pss:"):
-                return int(told.split()[1]) * 1024
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
     except OSError:
         pass
     return 0
 
 
 def own(pid: int) -> int:
-    """Bytes of memory that are not mapped from files; quick, and 0 when the process is gone."""
+    """Return bytes of memory that are not mapped from files; quick, and 0 when the process is gone."""
     try:
         _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
     except OSError:

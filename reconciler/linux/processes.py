@@ -1,7 +1,7 @@
-"""Processes that outlive the daemon: how they are started, known again, noticed to end, and ended for certain.
+"""Start processes that outlive the daemon, recognise them, learn of their exits, and end them for certain.
 
-A process is identified by pid, start time and boot id together, and recognised by the marks in its environment; a pid
-alone is never trusted. Exits are noticed through pidfd, for children and adopted processes alike.
+A process is identified by pid, start time and boot id together; a pid alone is never trusted. Exits are noticed through
+pidfd, for children and adopted processes alike.
 """
 
 import contextlib
@@ -19,30 +19,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
-STATE_MARK = "RECONCILER_STATE_ID"
-INSTANCE_MARK = "RECONCILER_INSTANCE"
-APP_MARK = "RECONCILER_APP"
-REVISION_MARK = "RECONCILER_REVISION"
-RECORD_MARK = "RECONCILER_RECORD"
 KILLED = "was ended by SIGKILL"
 _PR_SET_CHILD_SUBREAPER = 36
 _ORPHANS_END_S = 0.1
-_LOOKS_FOR_ORPHANS = 20
+_ORPHAN_CHECKS = 20
 
 
 def boot_id() -> str:
-    """This boot's random id, as the kernel gives it."""
+    """Return the kernel's random id of this boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def start_ticks(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot (proc(5), field 22 of stat); None when it is gone."""
+    """Return when a process started, in clock ticks since boot (proc(5), field 22 of stat); None when it is gone."""
     stat = _stat_of(pid)
     return None if stat is None or stat[0] in "ZX" else int(stat[19])
 
 
 def group_of(pid: int) -> int | None:
-    """The process group of a process, None when it is gone."""
+    """Return the process group of a process, None when it is gone."""
     stat = _stat_of(pid)
     return None if stat is None else int(stat[2])
 
@@ -55,51 +50,11 @@ def _stat_of(pid: int) -> list[str] | None:
     return text[text.rindex(")") + 2 :].split()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Marked:
-    """A process that carries a mark of this state directory.
-
-    `record` is what a master's own record said of it, for the case that the database is lost.
-    """
-
-    pid: int
-    instance: str
-    app: str
-    leads: bool
-    record: str = ""
-
-
-def marked(state_id: str) -> Iterator[Marked]:
-    """Every process on the host whose environment says it was started for this state directory."""
-    want = f"{STATE_MARK}={state_id}".encode()
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdecimal():
-            continue
-        try:
-            block = Path(entry.path, "environ").read_bytes()
-        except OSError:
-            continue
-        fields = block.split(b"\0")
-        if want not in fields:
-            continue
-        env = dict(f.split(b"=", 1) for f in fields if b"=" in f)
-        pid = int(entry.name)
-        if start_ticks(pid) is None:
-            continue
-        yield Marked(
-            pid=pid,
-            instance=env.get(INSTANCE_MARK.encode(), b"").decode(),
-            app=env.get(APP_MARK.encode(), b"").decode(),
-            leads=group_of(pid) == pid,
-            record=env.get(RECORD_MARK.encode(), b"").decode(),
-        )
-
-
 class Process:
     """A running leader of a process group, watched until it ends.
 
-    `ended` is called once, on the loop, after every other member of its group was killed; `end` then says how it
-    ended in an operator's words, and `told_to_end` whether that was asked for here.
+    `ended` is called once, on the loop, after every other member of its group was killed; `end` then says how it ended,
+    and `told_to_end` whether this process sent the signal.
     """
 
     def __init__(self, pid: int, fd: int, *, child: bool, ended: Callable[[], None]) -> None:
@@ -107,7 +62,7 @@ class Process:
         self.fd = fd
         self.end: str | None = None
         self.told_to_end = False
-        from asyncio import get_running_loop  # who only looks at processes need not wait for this
+        from asyncio import get_running_loop  # programs that only read the process table start faster without it
 
         self._child = child
         self._ended = ended
@@ -115,19 +70,19 @@ class Process:
         self._loop.add_reader(fd, self._on_end)
 
     def signal(self, number: int) -> None:
-        """Send a signal to the leader; nothing happens when it is gone."""
+        """Send a signal to the leader, if it is still there."""
         self.told_to_end |= number in (signal.SIGTERM, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.fd, number)
 
     def kill_group(self) -> None:
-        """SIGKILL for the leader and whatever is in its group."""
+        """Kill the leader and every process in its group."""
         self.told_to_end = True
         if self.end is None:
             kill_group(self.pid)
 
     def forget(self) -> None:
-        """Stop watching; the process goes on."""
+        """Stop watching; the process keeps running."""
         if self.fd >= 0:
             self._loop.remove_reader(self.fd)
             os.close(self.fd)
@@ -136,7 +91,7 @@ class Process:
     def _on_end(self) -> None:
         kill_group(self.pid)
         self.end = self._reap() if self._child else "ended"
-        _reap_group(self.pid, self._loop, _LOOKS_FOR_ORPHANS)
+        _reap_group(self.pid, self._loop, _ORPHAN_CHECKS)
         self.forget()
         self._ended()
 
@@ -153,13 +108,13 @@ class Process:
 
 
 def kill_group(leader: int) -> None:
-    """SIGKILL for a process group. Call it while the leader is known not to be another process."""
+    """Kill a process group. Call it only while its leader's pid cannot have been reused."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
 
 
 def await_end(pids: Collection[int], at_most_s: float) -> None:
-    """Block until these processes, just killed, have let go of all they held."""
+    """Block until these processes, which were just killed, have closed all they had open."""
     deadline = time.monotonic() + at_most_s
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
@@ -171,23 +126,23 @@ def await_end(pids: Collection[int], at_most_s: float) -> None:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent ends, so that how it ends is known here.
+    """Become the parent of every descendant whose own parent ends, so that its exit is known here.
 
-    Without it (a kernel before 3.4) all goes on, but for that. Whatever was taken in is let go when this process ends.
+    A kernel before 3.4 refuses, which costs only that. When this process ends, they become init's children.
     """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 class Orphans:
-    """The children that nobody here started: workers whose master was killed, what an installer left behind."""
+    """Children that this process did not start: workers whose master was killed, leftovers of installers."""
 
     def __init__(self) -> None:
         self._seen: frozenset[int] = frozenset()
 
     def reap(self) -> bool:
-        """Reap every child that was dead at the last call already: whoever started it would have waited for it.
+        """Reap every child that was dead at the last call already: its starter would have waited for it by now.
 
-        True when some are dead since, so that another call is due.
+        Return whether others have died since, so that another call is due.
         """
         dead = frozenset(pid for pid in _children() if (_stat_of(pid) or "?")[0] == "Z")
         for pid in dead & self._seen:
@@ -203,13 +158,13 @@ def _children() -> Iterator[int]:
             yield from map(int, children.read_text().split())
 
 
-def _reap_group(leader: int, loop: "asyncio.AbstractEventLoop", tracker: int) -> None:
-    """Reap what was killed of a group whose leader is gone, as it dies; what was never taken in is not ours."""
+def _reap_group(leader: int, loop: "asyncio.AbstractEventLoop", checks_left: int) -> None:
+    """Reap the members of a killed group as they die, those that this process is the parent of."""
     with contextlib.suppress(ChildProcessError):
         while os.waitid(os.P_PGID, leader, os.WEXITED | os.WNOHANG) is not None:
             pass
-        if tracker > 0:
-            loop.call_later(_ORPHANS_END_S, _reap_group, leader, loop, tracker - 1)
+        if checks_left > 0:
+            loop.call_later(_ORPHANS_END_S, _reap_group, leader, loop, checks_left - 1)
 
 
 def _signal_name(number: int) -> str:
@@ -221,26 +176,30 @@ def _signal_name(number: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """What to execute: `listener` becomes descriptor 3, `output` becomes standard output and error."""
+    """A command to execute: a `listener` becomes descriptor 3, `output` standard output and error.
+
+    `output_mode` is the mode of the output file if it has to be created.
+    """
 
     argv: Sequence[str]
     env: Mapping[str, str]
-    listener: int
+    listener: int | None
     output: Path
+    output_mode: int = 0o600
 
 
 def keep_descriptors() -> None:
-    """Hand on nothing that whoever started this process left open: an instance would hold it for months."""
+    """Mark every inherited descriptor close-on-exec: an instance would keep it open for months."""
     for number in [int(entry.name) for entry in os.scandir("/proc/self/fd")]:
         with contextlib.suppress(OSError):  # the scan's own is closed by now
             if number > 2:
                 os.set_inheritable(number, False)
 
 
-def open_output(log: Path) -> int:
-    """A descriptor to write a log through; one to nowhere when it cannot be opened, as no app must stop for that."""
+def open_output(log: Path, mode: int = 0o600) -> int:
+    """Open a log to append to, or /dev/null if it cannot be opened: no app must stop for its log."""
     try:
-        return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise
@@ -249,7 +208,8 @@ def open_output(log: Path) -> int:
 
 def spawn(command: Command, ended: Callable[[], None]) -> Process:
     """Start a process as the leader of a session of its own; raises OSError when the kernel refuses."""
-    output = open_output(command.output)
+    output = open_output(command.output, command.output_mode)
+    listener = () if command.listener is None else ((os.POSIX_SPAWN_DUP2, command.listener, 3),)
     try:
         pid = os.posix_spawn(
             command.argv[0],
@@ -259,7 +219,7 @@ def spawn(command: Command, ended: Callable[[], None]) -> Process:
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, output, 1),
                 (os.POSIX_SPAWN_DUP2, output, 2),
-                (os.POSIX_SPAWN_DUP2, command.listener, 3),
+                *listener,
             ],
             setsid=True,
             setsigmask=[],
@@ -269,7 +229,7 @@ def spawn(command: Command, ended: Callable[[], None]) -> Process:
         os.close(output)
     try:
         fd = os.pidfd_open(pid)
-    except OSError:  # without a descriptor nobody would notice its end, nor know of it
+    except OSError:  # without a descriptor its exit would go unnoticed
         kill_group(pid)
         os.waitpid(pid, 0)
         raise
@@ -277,7 +237,7 @@ def spawn(command: Command, ended: Callable[[], None]) -> Process:
 
 
 def adopt(pid: int, ticks: int, ended: Callable[[], None]) -> Process | None:
-    """Watch a process that another daemon started; None when that very process is gone."""
+    """Watch a process that an earlier daemon started; None when that very process is gone."""
     try:
         fd = os.pidfd_open(pid)
     except OSError:

@@ -1,6 +1,6 @@
-"""What the service manager should know in; datagrams to the socket it named out, as sd_notify(3) says.
+"""Tell the service manager how the daemon is, by datagrams to the socket it named (sd_notify(3)).
 
-Without such a socket nothing is sent, and what cannot be sent stops nothing: the watchdog is what notices.
+Without such a socket nothing is sent. A datagram that cannot be sent stops nothing: the watchdog notices.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections.abc import MutableMapping
 
 
 class ServiceManager:
-    """The other end of NOTIFY_SOCKET. Taking its variables out of `environ` keeps them from whatever is started."""
+    """The other end of NOTIFY_SOCKET. Its variables are taken out of `environ`, so that no child inherits them."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
         self._address = environ.pop("NOTIFY_SOCKET", "")
@@ -25,38 +25,38 @@ class ServiceManager:
 
     @property
     def listens(self) -> bool:
-        """Whether there is one to be told anything."""
+        """Whether there is a service manager."""
         return bool(self._address)
 
     def ready(self) -> None:
-        """What runs was taken back, and the manifests were looked at."""
+        """Report that instances are adopted and the manifests are read."""
         self._send("READY=1")
 
     def reloading(self) -> None:
-        """The manifests are looked at again; `ready` ends it."""
+        """Report that the manifests are read again, until `ready`."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """The daemon is on its way out."""
+        """Report that the daemon is stopping."""
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
-        """One line for `systemctl status`; the same again is not sent."""
+        """Send the line that `systemctl status` shows, if it differs from the last."""
         line = " ".join(text.split())
         if line != self._status:
             self._status = line
             self._send(f"STATUS={line}")
 
     async def stay_alive(self) -> None:
-        """Say so from the loop itself, twice in the time allowed: a loop that hangs says nothing."""
+        """Feed the watchdog from the loop itself, twice in the time allowed: a loop that hangs feeds nothing."""
         while self._alive_every_s:
             self._send("WATCHDOG=1")
             await asyncio.sleep(self._alive_every_s)
 
-    def _send(self, words: str) -> None:
+    def _send(self, text: str) -> None:
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
             ours.setblocking(False)
-            ours.sendto(words.encode(), address)
+            ours.sendto(text.encode(), address)

@@ -1,16 +1,30 @@
-"""Unix sockets in deep directories: an address has 108 bytes, and a path may have more."""
+"""Reach unix sockets in deep directories, and tell who is at the other end of a connection."""
 
 import contextlib
 import os
+import pwd
+import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
-def reachable(place: Path) -> Iterator[str]:
-    """A name for the socket at `place` that fits, for as long as the context lasts."""
-    directory = os.open(place.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+def reachable(path: Path) -> Iterator[str]:
+    """Return a name for a socket that fits into the 108 bytes of an address, for as long as the context lasts."""
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield f"/proc/self/fd/{directory}/{place.name}"
+        yield f"/proc/self/fd/{directory}/{path.name}"
     finally:
         os.close(directory)
+
+
+def peer_name(connection: Any) -> str | None:
+    """Return the user at the other end (SO_PEERCRED, unix(7)); None unless that is root or this process's own user."""
+    _, uid, _ = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    if uid not in (0, os.geteuid()):
+        return None
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(uid).pw_name
+    return f"user {uid}"

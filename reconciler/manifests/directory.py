@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reconciler.linux.inotify import Change, Watch, Watched
+from reconciler.linux.inotify import Change, Watch, Watched, WatchProblem
 from reconciler.manifests.catalog import DirectoryContents, DirectoryUnreadable
 from reconciler.manifests.reader import ReadCache, is_manifest, read_directory
 
@@ -50,9 +50,9 @@ class Directory:
         self._closed = False
 
     @property
-    def problem(self) -> str:
-        """Why changes may go unseen until the next look; empty when they will not."""
-        return next((watched.problem for watched in self._watched.values() if watched.problem), "")
+    def problem(self) -> WatchProblem | None:
+        """Why changes may go unseen until the next look, None when they will not."""
+        return next((watched.problem for watched in self._watched.values() if watched.problem), None)
 
     async def look(self) -> DirectoryContents | DirectoryUnreadable:
         """What the directory holds now. One look at a time."""

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from reconciler.linux.child_processes import end, started
+from reconciler.linux import files
+from reconciler.linux.child_processes import Child, bound_to_us, running
 from reconciler.services.provisioner import Misconfigured, ServiceError
 
 LONGEST_S = 3600.0
@@ -61,17 +62,26 @@ async def answer(tool: Tool, told: bytes | None, within_s: float, hide: Sequence
 
 
 @asynccontextmanager
-async def _running(tool: Tool, within_s: float, *, talks: bool) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A process that is there as long as this is, and so long at most; started whole or not at all."""
+async def _running(tool: Tool, within_s: float, *, talks: bool) -> AsyncIterator[Child]:
+    """Run a tool for as long as the context lasts, and no longer than that. Raises ServiceError."""
     program = found(tool.argv[:1], tool.package)
-    process = await started(_start(program, tool, talks=talks))
-    try:
-        async with asyncio.timeout(within_s):
-            yield process
-    except TimeoutError as error:
-        raise ServiceError(f"{Path(program).name} did not end within {within_s:g} s") from error
-    finally:
-        await end(process)
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+    with ExitStack() as opened:
+        into = opened.enter_context(new(tool.into)) if tool.into else None
+        out_of = opened.enter_context(readable(tool.out_of)) if tool.out_of else None
+        try:
+            async with running(
+                bound_to_us((program, *tool.argv[1:])),
+                within_s,
+                cwd="/",
+                env={**environment, **tool.environment},
+                stdin=asyncio.subprocess.PIPE if talks else out_of or asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE if talks else into or asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            ) as process:
+                yield process
+        except TimeoutError as error:
+            raise ServiceError(f"{Path(program).name} did not end within {within_s:g} s") from error
 
 
 def _see(tool: Tool, code: int, last: bytes, hide: Sequence[str]) -> None:
@@ -81,40 +91,11 @@ def _see(tool: Tool, code: int, last: bytes, hide: Sequence[str]) -> None:
 
 
 def publish(draft: Path, file: Path) -> None:
-    """What was written is on the disk before it has its name."""
+    """Rename a finished draft into place, on the disk before this returns. Raises ServiceError; blocks."""
     try:
-        for path in (draft, file.parent):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            if path == draft:
-                draft.rename(file)
+        files.publish(draft, file)
     except OSError as error:
         raise ServiceError(f"cannot write {file}: {error.strerror}") from error
-
-
-async def _start(program: str, tool: Tool, *, talks: bool) -> asyncio.subprocess.Process:
-    leash = shutil.which("setpriv")
-    argv = (program, *tool.argv[1:])
-    with ExitStack() as files:
-        into = files.enter_context(new(tool.into)) if tool.into else None
-        out_of = files.enter_context(readable(tool.out_of)) if tool.out_of else None
-        return await asyncio.create_subprocess_exec(
-            *((leash, "--pdeathsig", "KILL", "--", *argv) if leash else argv),
-            cwd="/",
-            env={
-                "PATH": os.environ.get("PATH", os.defpath),
-                "LANG": "C.UTF-8",
-                "LC_ALL": "C.UTF-8",
-                **tool.environment,
-            },
-            stdin=asyncio.subprocess.PIPE if talks else out_of or asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE if talks else into or asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
 
 
 def new(file: Path) -> BinaryIO:

@@ -5,7 +5,6 @@ servicebinding.io has it. See https://docs.cloudfoundry.org/devguide/deploy-apps
 and https://servicebinding.io/spec/core/1.1.0/#workload-projection.
 """
 
-import contextlib
 import json
 import os
 import re
@@ -14,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reconciler.linux.files import replace_file
 from reconciler.planning.desired import Bound
 from reconciler.planning.fingerprint import Json
 
@@ -121,11 +121,7 @@ def lay_out(told: BindingViews, directory: Path) -> None:
         for name, content in files.items():
             _write(root / folder / name, content)
     # Last, and renamed into place: where it is, everything is.
-    draft = directory / f".{FILE_NAME}.draft"
-    with contextlib.suppress(FileNotFoundError):
-        draft.unlink()
-    _write(draft, told.whole)
-    draft.rename(file)
+    replace_file(file, told.whole, mode=0o400, durable=False)
 
 
 def _write(file: Path, content: str) -> None:

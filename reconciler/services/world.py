@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from reconciler.convergence.world import Report
+from reconciler.linux.files import replace_file
 from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired import App, Bound, Service
@@ -257,9 +258,7 @@ class ServiceWorld:
         if about.exists():
             return
         about.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = about.with_suffix(".draft")
-        draft.write_text(json.dumps({"type": record.type, "server": record.server}), encoding="utf-8")
-        draft.replace(about)
+        replace_file(about, json.dumps({"type": record.type, "server": record.server}))
 
     def _on_disk(self, name: str, step: Register) -> Iterator[str]:
         """Ids of services of this name that are on no record: the database was lost."""

@@ -1,8 +1,8 @@
-"""Runs inside an app's gunicorn workers, on Python 2.7 to the newest: nothing of the daemon is imported here.
+"""Check an app inside its gunicorn workers, on Python 2.7 to the newest: nothing of the daemon is imported here.
 
-A worker passes the gate when the app is imported and, where a health path is asked for, answers it with 2xx. It says so
-by a file in the instance's directory and a ring of the doorbell. A worker that fails before the instance ever served
-ends its master; one of an instance that serves waits and tries again.
+A worker passes the gate when the app is imported and, if it has a health path, answers that with 2xx. It says so by a
+file in the instance's directory, and wakes the daemon. A worker that fails before the instance ever served ends its
+master; one of an instance that serves waits and tries again.
 """
 
 import errno
@@ -19,11 +19,11 @@ _AGENT = "reconciler-health"
 
 
 class Refused(Exception):
-    """The app did not answer its health path as it must; the text says how, in words for `status`."""
+    """The app failed its check; the text is the reason that `status` shows."""
 
 
 class Gate(object):
-    """What one instance's workers must pass. `path` is None when being imported is enough."""
+    """The gate of one instance's workers. `path` is None when being imported is enough."""
 
     def __init__(self, app, passed, doorbell, path, host, timeout_s):
         self.app = app
@@ -35,7 +35,7 @@ class Gate(object):
         self.figures = None
 
     def guard(self, worker):
-        """Gunicorn's post_worker_init: returns only in a worker that may accept."""
+        """Run as gunicorn's post_worker_init: return only in a worker that may accept."""
         if _is_asgi(worker):
             _module("reconciler_gate_asgi", _ASGI).guard(self, worker, Refused)
             return
@@ -43,7 +43,7 @@ class Gate(object):
         self.let_in()
 
     def until_passed(self, worker, ask):
-        """Ask once in a new instance, again and again in one that serves already."""
+        """Probe once in a new instance, again and again in one that serves already."""
         nap = 0.5
         while self.path is not None:
             try:
@@ -56,7 +56,7 @@ class Gate(object):
             self.wait(worker, nap)
 
     def refuse(self, reason):
-        """Say why; end the master too unless the instance serves without this worker."""
+        """Record the reason; end the master too unless the instance serves without this worker."""
         sys.stderr.write("reconciler: not ready: %s\n" % reason)
         sys.stderr.flush()
         if not self.serves():
@@ -66,7 +66,7 @@ class Gate(object):
         self.ring()
 
     def wait(self, worker, seconds):
-        """Sleep with a beating heart; ends the worker when its master is gone or wants it to."""
+        """Sleep with a beating heart; end the worker when its master is gone or stops it."""
         until = _monotonic() + seconds
         while _monotonic() < until:
             worker.notify()
@@ -75,11 +75,11 @@ class Gate(object):
             time.sleep(0.25)
 
     def serves(self):
-        """True once every first worker of this instance had passed."""
+        """Whether every first worker of this instance has passed."""
         return os.path.exists(os.path.join(self.passed, "serving"))
 
     def let_in(self):
-        """This worker is about to accept."""
+        """Record that this worker is about to accept."""
         self._remove("waiting-%d" % os.getpid())
         self._write(str(os.getpid()), "")
         try:
@@ -89,54 +89,63 @@ class Gate(object):
         self.ring()
 
     def begin(self, request):
-        """Gunicorn's pre_request."""
+        """Run as gunicorn's pre_request."""
         if self.figures is not None and (self.path is None or not self._is_ours(request)):
             request.reconciler_began = self.figures.begin()
 
     def end(self, request, answer):
-        """Gunicorn's post_request, after the last byte; `answer` is None when there was not even an attempt at one."""
+        """Run as gunicorn's post_request, after the last byte; `answer` is None if the app never began one."""
         began = getattr(request, "reconciler_began", None)
         if began is None:
             return
         request.reconciler_began = None
-        # What was started and never sent is what gunicorn answers with 500 itself.
-        told = str(answer.status) if answer is not None and answer.headers_sent else ""
-        self.figures.end(began, _CLASSES.get(told[:1], 5))
+        # An answer that was begun and never sent is one that gunicorn replaces by its own 500.
+        status = str(answer.status) if answer is not None and answer.headers_sent else ""
+        self.figures.end(began, _CLASSES.get(status[:1], 5))
 
     def _is_ours(self, request):
-        """Asking how an app is does not keep it awake, and is no request of anybody."""
+        """Whether a request is a health probe, which does not keep an app awake and is not counted."""
         return request.uri == self.path and ("USER-AGENT", _AGENT) in request.headers
 
     def leave(self):
-        """This worker is about to be gone; its figures stay."""
+        """Record that this worker is exiting; its figures stay."""
         self._rename(str(os.getpid()), "done-%d" % os.getpid())
         self._remove("waiting-%d" % os.getpid())
 
     def bury(self, pid):
-        """Gunicorn's child_exit, in the master: a worker that accepted and took no leave died of something."""
+        """Run as gunicorn's child_exit, in the master: a worker that accepted and never called `leave` crashed."""
         if os.path.exists(os.path.join(self.passed, str(pid))):
             self._write("fallen-%d" % pid, "")
             self._rename(str(pid), "done-%d" % pid)
             self.ring()
-        # Nobody writes to it any more: the next worker goes on with it.
+        # No worker writes to it any more: the next one continues it.
         self._rename("done-%d" % pid, "left-%d" % pid)
 
-    def ring(self):
-        """Wake the daemon, if one runs; the next one finds the file."""
+    def resize(self, workers):
+        """Run as gunicorn's nworkers_changed, in the master: record how many workers it keeps from now on."""
         try:
-            bell = os.open(self.doorbell, os.O_WRONLY | os.O_NONBLOCK)
+            with open(os.path.join(self.passed, "workers"), "w") as file:
+                file.write("%d" % workers)
+        except (IOError, OSError):  # a full disk: the file is empty, and workers are counted
+            pass
+        self.ring()
+
+    def ring(self):
+        """Wake the daemon, if one runs; another finds the file when it starts."""
+        try:
+            pipe = os.open(self.doorbell, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:
             return
         try:
-            os.write(bell, (self.app + "\n").encode("ascii"))
+            os.write(pipe, (self.app + "\n").encode("ascii"))
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EPIPE):
                 raise
         finally:
-            os.close(bell)
+            os.close(pipe)
 
     def ask_wsgi(self, application):
-        """One GET of the health path, handed to the callable; raises Refused."""
+        """Hand one GET of the health path to the callable. Raises Refused."""
         answer = {}
 
         def start_response(status, headers, exc_info=None):
@@ -159,7 +168,7 @@ class Gate(object):
         self.judge(answer.get("status", "nothing"), body)
 
     def judge(self, status, body):
-        """Raises Refused unless the status line is one of success."""
+        """Raise Refused unless the status line is one of success."""
         if not str(status).startswith("2"):
             said = " ".join(body[:_FIRST_LINES].decode("utf-8", "replace").split())
             raise Refused("GET %s answered %s%s" % (self.path, status, ": " + said if said else ""))
@@ -211,7 +220,7 @@ class Gate(object):
 
 
 def _clock_of_python_2():
-    """CLOCK_MONOTONIC, which Python 2 does not offer."""
+    """Return a clock of CLOCK_MONOTONIC, which Python 2 lacks."""
     import ctypes
 
     class Timespec(ctypes.Structure):
@@ -231,7 +240,7 @@ _monotonic = getattr(time, "monotonic", None) or _clock_of_python_2()
 
 
 class _Alarm(object):
-    """Raises Refused in this thread when the block takes longer."""
+    """A time limit of a block: it raises Refused in this thread when the block takes longer."""
 
     def __init__(self, seconds, reason):
         self._seconds = seconds
@@ -265,7 +274,7 @@ def _module(name, text):
     return module
 
 
-_loaded = {}  # Python 2 empties a module that nobody refers to
+_loaded = {}  # Python 2 empties a module without a reference to it
 
 
 def _is_asgi(worker):

@@ -1,7 +1,7 @@
-"""The gate for ASGI workers, loaded by gate.py where there is one: the app's lifespan is stood in for.
+"""Check an app inside its ASGI workers, by standing between the server and the app's lifespan. Loaded by gate.py.
 
-The server sees its startup complete only after the app's own did and the health path answered 2xx. An app without a
-lifespan is asked all the same. Whatever fails is told to the server as a failed startup, which ends the master.
+The server sees the startup complete only after the app's own has, and the health path has answered 2xx. An app without
+a lifespan is checked as well. To the server every failure is a failed startup, which ends the master.
 """
 
 import asyncio
@@ -33,19 +33,19 @@ def guard(gate, worker, refused):
 
 
 def _unhook(cfg):
-    """Requests are counted around the app: gunicorn's hooks would hold connections until an app's last word."""
+    """Turn off gunicorn's hooks, which would hold a connection until the app returns; the app is wrapped instead."""
     for name in ("pre_request", "post_request"):
         cfg.settings[name].value = cfg.settings[name].default
 
 
 def _counted(gate, app):
-    """The app, its requests counted: in flight until its call is over, answered with the last byte."""
+    """Wrap the app to count requests: in flight until its call returns, answered with the last byte."""
     if gate.figures is None:
         return app
     health_path, clock, find = gate.path, time.monotonic, bisect_left
     whole, real = gate.figures.whole, gate.figures.real
     bounds, cells, in_flight, ended, took = gate.figures.layout
-    # Nobody else writes there, and a list is quicker to read than the map.
+    # Nothing else writes there, and a list is quicker to read than the map.
     counts, seconds, flying = whole.tolist(), real[took], 0
 
     async def counted(scope, receive, send):
@@ -71,7 +71,7 @@ def _counted(gate, app):
         began = clock()
         try:
             await app(scope, receive, sent)
-        except asyncio.CancelledError:  # the client is gone: what was not answered is nobody's error
+        except asyncio.CancelledError:  # the client is gone: a request without an answer is no error of the app
             status = status if answered else 0
             raise
         except Exception:
@@ -93,7 +93,7 @@ def _counted(gate, app):
 
 
 def _is_ours(scope, health_path):
-    """Asking how an app is does not keep it awake, and is no request of anybody."""
+    """Whether a request is a health probe, which does not keep an app awake and is not counted."""
     return health_path.startswith(scope["path"]) and (b"user-agent", b"reconciler-health") in scope["headers"]
 
 
@@ -113,7 +113,7 @@ def _drain_politely(worker):
         return
 
     def drain():
-        ASGIProtocol._will_close = lambda *_: True  # noqa: SLF001  there is no public word for it
+        ASGIProtocol._will_close = lambda *_: True  # noqa: SLF001  there is no public way
         for server in worker.servers:
             for listener in server.sockets:
                 worker.loop.remove_reader(listener.fileno())
@@ -125,7 +125,7 @@ def _drain_politely(worker):
 
 
 class _Gated:
-    """An ASGI app that passes everything on but the start of its lifespan."""
+    """An ASGI app that forwards everything but the start of its lifespan."""
 
     def __init__(self, gate, worker, app):
         self._gate = gate
@@ -143,14 +143,14 @@ class _Gated:
         await self._requests(scope, receive, send)
 
     def _let_through(self):
-        """From here on requests are counted, and pass by this object where the worker looks its app up for each."""
+        """Count requests from here on, without this object in between where the worker looks its app up for each."""
         self._requests = _counted(self._gate, self._app)
         if hasattr(self._worker, "asgi"):
             self._worker.asgi = self._requests
 
 
 class _Lifespan:
-    """One lifespan: what the app says to its start is held back until the gate is passed."""
+    """One lifespan: the app's answer to its start is held back until the gate is passed."""
 
     def __init__(self, gate, worker, app, scope, let_through):
         self._gate = gate
@@ -192,7 +192,7 @@ class _Lifespan:
             await self._stand_in(receive, send)
 
     async def _stand_in(self, receive, send):
-        """The app knows no lifespan: say what it would."""
+        """Answer for an app without a lifespan."""
         if not self._asked:
             await receive()
         await self._pass()
@@ -220,7 +220,7 @@ class _Lifespan:
 
 
 async def _ask(gate, app, state):
-    """One GET of the health path; raises Refused."""
+    """Send one GET of the health path to the app. Raises Refused."""
     path, _, query = gate.path.partition("?")
     scope = {
         "type": "http",

@@ -1,10 +1,10 @@
-"""What a worker has done, told in a file of its own without a system call. Loaded by gate.py, on Python 2.7 as well.
+"""Count a worker's requests in a file of its own, without a system call. Loaded by gate.py, on Python 2.7 as well.
 
 The file holds native 64-bit numbers: the layout's version, how many requests are in flight, when one last ended
 (a double, seconds of the monotonic clock), the seconds those answered took in all (a double), and how many were
 answered with each class of status (1xx to 5xx) in each span of time: up to the first bound, up to the second and more
-than the first, and so on, longer than the last. It never goes back: the next worker of the instance goes on with the
-file of one that is gone, so that there are never more files than there were workers at once.
+than the first, and so on, longer than the last. It never goes back: the next worker of the instance continues the
+file of one that has exited, so that there are never more files than there were workers at once.
 """
 
 import mmap
@@ -46,13 +46,13 @@ class Figures(object):
         self.real[_ENDED] = clock()
 
     def begin(self):
-        """A request has come; returns the moment, to be handed to `end`."""
+        """Count a request that has come; return the moment, to be handed to `end`."""
         with self._lock:
             self.whole[_IN_FLIGHT] += 1
         return self._clock()
 
     def end(self, began, status):
-        """It was answered, the last byte just now, with this class of status."""
+        """Count its answer, whose last byte was sent just now, by its class of status."""
         now = self._clock()
         whole, took = self.whole, now - began
         with self._lock:
@@ -63,7 +63,7 @@ class Figures(object):
 
 
 def _claim(directory, path):
-    """Go on with the figures of a worker that is gone; renaming gives them to one of those who want them."""
+    """Continue the figures of a worker that has exited; renaming gives them to exactly one."""
     for name in os.listdir(directory):
         if name.startswith("left-"):
             try:
@@ -74,7 +74,7 @@ def _claim(directory, path):
 
 
 def _views(mapped):
-    """The map as two mutable sequences over the same bytes: of whole numbers, and of real ones."""
+    """Return the map as two mutable sequences over the same bytes: of whole numbers, and of real ones."""
     if sys.version_info[0] > 2:
         view = memoryview(mapped)
         return view.cast("Q"), view.cast("d")

@@ -1,4 +1,4 @@
-"""A staged revision in, what gunicorn needs out: its config file, its command line and its environment."""
+"""Build the program that serves a staged revision by gunicorn: its config file, command line and environment."""
 
 import json
 import os
@@ -8,13 +8,16 @@ import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import resources
 from pathlib import Path
 
-from reconciler.linux.processes import APP_MARK, INSTANCE_MARK, REVISION_MARK, STATE_MARK
-from reconciler.planning.desired import Address, Revision
+from reconciler.linux.files import replace_file
+from reconciler.planning.desired import Address, Revision, Server
 from reconciler.planning.fingerprint import Json
+from reconciler.serving.marks import APP_MARK, INSTANCE_MARK, Identity
+from reconciler.serving.program import Forkable, Program, WorkersReady
+from reconciler.serving.sandbox import Sandbox
 
 CONFIG_NAME = "gunicorn.config"
 _NO_SERVICES = {"VCAP_SERVICES": "{}"}
@@ -22,7 +25,7 @@ _NO_SERVICES = {"VCAP_SERVICES": "{}"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Code:
-    """What staging made of an app, as far as serving it needs to know. Paths are absolute."""
+    """The code and environment of a build, as far as serving it needs them. Paths are absolute."""
 
     directory: str
     python: str
@@ -34,7 +37,7 @@ class Code:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstancePaths:
-    """Where one app's instances read and write. Paths are absolute; all of them exist when an instance starts."""
+    """The paths that one app's instances read and write: absolute, and all there when an instance starts."""
 
     revisions: Path
     readiness: Path
@@ -46,19 +49,10 @@ class InstancePaths:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """What marks an instance's processes as ours. `started_at` is wall-clock seconds, for display."""
-
-    state: str
-    instance: str
-    started_at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class InjectedEnv:
-    """Secrets that an instance is given beside its revision, which names them only.
+    """Secret variables of an instance, which its revision only names.
 
-    `fallback` counts less than the manifest's own variables, as does `env`; `ours` counts more than anything.
+    The manifest's own variables override `fallback` and `env`; nothing overrides `ours`.
     """
 
     fallback: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -66,23 +60,56 @@ class InjectedEnv:
     ours: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def write_config(revision: Revision, code: Code, places: InstancePaths, workers: int) -> Path:
-    """Write the config of a revision beside a link to its code; returns the file. Rewriting it changes nothing."""
-    directory = places.revisions / revision.id
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+def gunicorn_program(  # noqa: PLR0913, PLR0917  each is another part of what an instance is made of
+    revision: Revision, code: Code, paths: InstancePaths, given: InjectedEnv, sandbox: Sandbox, workers: int
+) -> Program:
+    """Build the program of a revision that starts with so many workers, its config file written."""
+    server = revision.server
+    return Program(
+        name="gunicorn",
+        app=revision.app,
+        revision=revision.id,
+        build=revision.build.id,
+        argv=argv(write_config(revision, code, paths, sandbox, workers), code),
+        environment=partial(environment, revision, code, paths, given=given),
+        readiness=WorkersReady(workers=workers),
+        directory=revision.id,
+        start_timeout_s=server.start_timeout_s,
+        stop_timeout_s=server.stop_timeout_s,
+        address=revision.address,
+        forkable=forkable(server, code),
+        counts_requests=server.counts,
+    )
+
+
+def forkable(server: Server, code: Code) -> Forkable:
+    """Return what a fork server has to know of an app's gunicorn."""
+    worker_class = server.worker_class or code.worker_class
+    return Forkable(
+        runtime=code.runtime,
+        worker_class="gthread" if worker_class == "sync" and server.threads > 1 else worker_class,
+        preloads_app=bool({**code.settings, **server.settings}.get("preload_app")),
+    )
+
+
+def write_config(revision: Revision, code: Code, paths: InstancePaths, sandbox: Sandbox, workers: int) -> Path:
+    """Write the config of a revision beside a link to its code, and return its path.
+
+    Nothing changes for instances that run: gunicorn reads it once, when it starts.
+    """
+    directory = paths.revisions / revision.id
+    sandbox.make_directory(directory)
     link = directory / "code"
     if not link.is_symlink():
         link.symlink_to(code.directory)
     config = directory / CONFIG_NAME
-    text = config_text(revision, code, places, workers)
+    text = config_text(revision, code, paths, workers)
     if not config.exists() or config.read_text(encoding="utf-8") != text:
-        draft = config.with_suffix(".draft")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(config)
+        replace_file(config, text, mode=sandbox.readable, durable=False)
     return config
 
 
-def config_text(revision: Revision, code: Code, places: InstancePaths, workers: int) -> str:
+def config_text(revision: Revision, code: Code, paths: InstancePaths, workers: int) -> str:
     """Return the text of gunicorn.config for instances of a revision that start with so many workers."""
     server = revision.server
     return _template().substitute(
@@ -93,13 +120,13 @@ def config_text(revision: Revision, code: Code, places: InstancePaths, workers: 
         threads=server.threads,
         worker_class=json.dumps(server.worker_class or code.worker_class),
         graceful_timeout=max(1, round(server.stop_timeout_s)),
-        errorlog=json.dumps(str(places.log)),
-        accesslog=repr(str(places.access_log)) if server.access_log else None,
+        errorlog=json.dumps(str(paths.log)),
+        accesslog=repr(str(paths.access_log)) if server.access_log else None,
         settings="\n".join(
             f"{name} = {value!r}" for name, value in sorted({**code.settings, **server.settings}.items())
         ),
-        passed=json.dumps(str(places.readiness)),
-        doorbell=json.dumps(str(places.wakeup_pipe)),
+        passed=json.dumps(str(paths.readiness)),
+        doorbell=json.dumps(str(paths.wakeup_pipe)),
         instance_mark=INSTANCE_MARK,
         app_mark=APP_MARK,
         gate=json.dumps(str(resources.files("reconciler.serving") / "gate.py")),
@@ -110,30 +137,27 @@ def config_text(revision: Revision, code: Code, places: InstancePaths, workers: 
 
 
 def health_host(revision: Revision) -> str:
-    """What stands in the Host header when the daemon or a worker asks how the app is."""
+    """Return the Host header of health probes, by the daemon and by workers."""
     health = revision.server.health
     return health.host if health is not None and health.host else str(revision.address)
 
 
 def argv(config: Path, code: Code) -> tuple[str, ...]:
-    """The command line that becomes gunicorn."""
+    """Return the command line that becomes gunicorn."""
     launcher = str(resources.files("reconciler.serving") / "launcher.py")
     return (code.python, launcher, code.directory, "-c", str(config), code.target)
 
 
 def environment(
-    revision: Revision, code: Code, places: InstancePaths, identity: Identity, given: InjectedEnv = InjectedEnv()
+    revision: Revision, code: Code, paths: InstancePaths, identity: Identity, given: InjectedEnv = InjectedEnv()
 ) -> dict[str, str]:
-    """The whole environment of an instance; nothing of the daemon's own leaks in but its language and time zone."""
+    """Return the variables of an instance, to be added to those of its sandbox."""
     address = _address(revision)
     port = str(address.port)
     base = {
-        "HOME": str(places.home),
-        "TMPDIR": str(places.scratch),
-        "LANG": os.environ.get("LANG", "C.UTF-8"),
+        "HOME": str(paths.home),
+        "TMPDIR": str(paths.scratch),
         "PATH": f"{Path(code.python).parent}:/usr/local/bin:/usr/bin:/bin",
-        "PYTHONUNBUFFERED": "1",
-        "SPT_NOENV": "1",  # setproctitle must not write over the marks that the process table shows
         "PORT": port,
         "INSTANCE_INDEX": "0",
         "CF_INSTANCE_INDEX": "0",
@@ -142,16 +166,11 @@ def environment(
         "CF_INSTANCE_ADDR": str(address),
         "MEMORY_LIMIT": f"{_memory_bytes() // 2**20}m",
     }
-    if "TZ" in os.environ:
-        base["TZ"] = os.environ["TZ"]
     ours = {
-        "VCAP_APPLICATION": json.dumps(vcap_application(revision, code, places, identity), sort_keys=True),
+        "VCAP_APPLICATION": json.dumps(vcap_application(revision, code, paths, identity), sort_keys=True),
         "VCAP_APP_HOST": address.host,
         "VCAP_APP_PORT": port,
-        STATE_MARK: identity.state,
-        INSTANCE_MARK: identity.instance,
-        APP_MARK: revision.app,
-        REVISION_MARK: revision.id,
+        **identity.marks(revision.app, revision.id),
     }
     return {**base, **given.fallback, **given.env, **revision.env, **ours, **(given.ours or _NO_SERVICES)}
 
@@ -162,8 +181,8 @@ def _address(revision: Revision) -> Address:
     return revision.address
 
 
-def vcap_application(revision: Revision, code: Code, places: InstancePaths, identity: Identity) -> Mapping[str, Json]:
-    """The VCAP_APPLICATION object, v1 keys and modern ones in one."""
+def vcap_application(revision: Revision, code: Code, paths: InstancePaths, identity: Identity) -> Mapping[str, Json]:
+    """Return the VCAP_APPLICATION object, with the keys of Cloud Foundry's first API and of today's."""
     started = datetime.fromtimestamp(identity.started_at, UTC)
     address = _address(revision)
     uris: list[Json] = [str(address)]
@@ -175,7 +194,7 @@ def vcap_application(revision: Revision, code: Code, places: InstancePaths, iden
         "host": address.host,
         "instance_id": identity.instance,
         "instance_index": 0,
-        "limits": {"mem": _memory_bytes(), "disk": _disk_bytes(places.home), "fds": _descriptors()},
+        "limits": {"mem": _memory_bytes(), "disk": _disk_bytes(paths.home), "fds": _descriptors()},
         "name": revision.app,
         "port": address.port,
         "process_type": "web",
@@ -190,12 +209,12 @@ def vcap_application(revision: Revision, code: Code, places: InstancePaths, iden
 
 
 def _memory_bytes() -> int:
-    """No limit is set on an instance: what it may use is what the host has."""
+    """Return the host's memory, as no instance has a limit of its own."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _disk_bytes(place: Path) -> int:
-    return shutil.disk_usage(place).total
+def _disk_bytes(path: Path) -> int:
+    return shutil.disk_usage(path).total
 
 
 def _descriptors() -> int:

@@ -1,7 +1,7 @@
-"""The daemon's own answer at a listener for which no instance can: 503, when to come again, and a page.
+"""Answer 503 with a holding page at a listener that no instance serves.
 
-Each connection is accepted by the daemon or by an instance, never by both. How many are answered at once, how long each
-may take and how much of a request is read are bounded, so that slow clients cost little and convergence nothing.
+The daemon or an instance accepts a connection, never both. The number of connections, the time of each and the size of
+a request are bounded, so that slow clients cost little, and convergence nothing.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Holding:
-    """Answers at one listener from construction until `close`."""
+    """The holding page at one listener, from construction until `close`."""
 
     def __init__(self, listener: socket.socket, page: str | None) -> None:
         self._listener = listener
@@ -34,13 +34,13 @@ class Holding:
         self._accept_more()
 
     def show(self, page: str | None) -> None:
-        """Answer with that file from now on, as it is now; None for the plain page."""
+        """Answer with that file as it is now, None for the plain page."""
         stamp = _stamp(page)
         if (page, stamp) != (self._page, self._stamp):
             self._page, self._stamp, self._answer = page, stamp, _answer_of(page)
 
     def close(self) -> None:
-        """Accept no more; whoever was accepted still gets an answer."""
+        """Stop accepting; connections already accepted still get an answer."""
         self._stop_accepting()
         self._closed = True
 
@@ -60,7 +60,7 @@ class Holding:
         try:
             connection, _ = self._listener.accept()
         except OSError as error:
-            if error.errno in _EXHAUSTED:  # the connection waits, and asking for it at once would be a busy loop
+            if error.errno in _EXHAUSTED:  # the connection waits, and another accept at once would be a busy loop
                 self._stop_accepting()
                 self._loop.call_later(_PAUSE_S, self._accept_more)
             return
@@ -112,7 +112,7 @@ def _answer_of(page: str | None) -> Callable[[bytes], bytes]:
 
 
 def _stamp(page: str | None) -> tuple[int, ...] | None:
-    """What tells one content of a file from the next, as far as stat knows."""
+    """Return what stat knows of a file's content, to be compared."""
     with contextlib.suppress(OSError):
         facts = None if page is None else Path(page).stat()
         return facts and (facts.st_mtime_ns, facts.st_size, facts.st_ino)
@@ -120,7 +120,7 @@ def _stamp(page: str | None) -> tuple[int, ...] | None:
 
 
 def _page(page: str | None) -> bytes:
-    """The app's own page where it can be read and is of a decent size, a plain one otherwise."""
+    """Return the app's own page, or the plain one if that cannot be read or is too large."""
     if page is not None:
         with contextlib.suppress(OSError), Path(page).open("rb") as file:
             body = file.read(_MOST_OF_A_PAGE + 1)

@@ -1,9 +1,9 @@
 """Hold listening sockets for a daemon that may die, and hand them to the next one.
 
 A script, run as `python -I -S keeper_main.py SECONDS` with its own listening socket as standard input. It imports
-little, for its memory is all it costs. Who connects is sent `have NAME`, with the descriptor, for each socket
-held, then `all`; it sends `keep NAME` with a descriptor, `drop NAME`, or `end`. The newest connection counts. SECONDS
-without one, and it ends: there is no daemon to come, and nobody should wait at a closed shop for ever.
+little, for its memory is all it costs. A daemon that connects is sent `have NAME`, with the descriptor, for each socket
+held, then `all`; it sends `keep NAME` with a descriptor, `drop NAME`, or `end`. The newest connection counts. After
+SECONDS without one it ends, so that clients do not wait for ever at a host without a daemon.
 """
 
 import os
@@ -29,7 +29,7 @@ def main(own: socket.socket, patience_s: float) -> None:
         left_s = patience_s if client is not None else max(0.0, until - time.monotonic())
         ready = {number for number, _ in waited.poll(left_s * 1000)}
         going = client
-        if client is not None and client.fileno() in ready:  # its last words come before the next one's first
+        if client is not None and client.fileno() in ready:  # its last message comes before the next one's first
             going = client if _heard(client, held) else None
         elif own.fileno() in ready:
             going, _ = own.accept()
@@ -42,7 +42,7 @@ def main(own: socket.socket, patience_s: float) -> None:
 
 
 def _tell(client: socket.socket, held: dict[str, int]) -> None:
-    """Send everything that is held. Who takes no more of it may have said something before it went."""
+    """Send everything that is held. A daemon that reads no more may have sent something before it ended."""
     try:
         for name, number in held.items():
             socket.send_fds(client, [b"have " + name.encode()], [number])
@@ -52,10 +52,10 @@ def _tell(client: socket.socket, held: dict[str, int]) -> None:
 
 
 def _heard(client: socket.socket, held: dict[str, int]) -> bool:
-    """Do what one message says; False when there will be no other."""
+    """Obey one message; return whether others may follow."""
     try:
         message, numbers, _, _ = socket.recv_fds(client, _LONGEST, 1)
-    except ConnectionResetError:  # it went without hearing us out; what it said before that is still to be read
+    except ConnectionResetError:  # it closed without reading everything; what it sent before that is still to be read
         return True
     except OSError:
         return False

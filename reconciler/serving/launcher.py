@@ -1,12 +1,32 @@
-# Run by an app's own interpreter, which may be Python 2.7: becomes gunicorn in this very process.
+# Run by an app's own interpreter, which may be Python 2.7: applies the sandbox, then becomes gunicorn in this process.
 # usage: launcher.py DIRECTORY -c CONFIG TARGET     (the listener is descriptor 3)
+#        launcher.py DIRECTORY -- COMMAND...        (becomes any other program, without a listener)
 import errno
 import io
 import os
+import resource
 import sys
 
-sys.path.pop(0)  # this file's directory is none of the app's business
+sys.path.pop(0)  # no directory of the app
+
+
+def _apply_sandbox(encoded):
+    """Take on umask, the limits of descriptors, and user and group if they are given."""
+    umask, soft, hard = encoded[:3]
+    os.umask(umask)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if encoded[3:]:
+        uid, gid = encoded[3:]
+        os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+
+
+if "RECONCILER_SANDBOX" in os.environ:
+    _apply_sandbox([int(number) for number in os.environ.pop("RECONCILER_SANDBOX").split()])
 os.chdir(sys.argv[1])
+if sys.argv[2] == "--":
+    os.execvp(sys.argv[3], sys.argv[3:])  # noqa: S606  becoming the program is all there is to do
 os.environ["LISTEN_FDS"] = "1"
 os.environ["LISTEN_PID"] = str(os.getpid())
 sys.argv = ["gunicorn"] + sys.argv[2:]

@@ -1,4 +1,4 @@
-"""Listening sockets that outlive the daemon: opened once, handed to every instance, fetched back from a running one.
+"""Open listening sockets once, hand them to every instance, and fetch them back from a running one.
 
 The daemon keeps its own descriptor of each, so that a deploy or a crash leaves connections waiting in the backlog
 instead of refusing them.
@@ -9,9 +9,9 @@ import ctypes
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
+from reconciler.linux.process_table import listening_sockets, name_of, pids, sockets_of
 from reconciler.planning.desired import Address
 from reconciler.serving.holding import Holding
 
@@ -20,7 +20,7 @@ _BACKLOG = 2048
 
 
 class CannotListen(Exception):
-    """The address cannot be opened; says who holds it where that can be known."""
+    """An address cannot be opened; the text names the process that holds it where that can be known."""
 
 
 class Listeners:
@@ -29,14 +29,14 @@ class Listeners:
     def __init__(self) -> None:
         self._sockets: dict[Address, socket.socket] = {}
         self._holding: dict[Address, Holding] = {}
-        self._attended: set[Address] = set()
+        self._armed: set[Address] = set()
 
     def held(self) -> frozenset[Address]:
-        """The addresses whose sockets this process holds."""
+        """Return the addresses whose sockets this process holds."""
         return frozenset(self._sockets)
 
     def fd(self, address: Address) -> int:
-        """The descriptor to hand to an instance; KeyError when the address is not held."""
+        """Return the descriptor to hand to an instance. Raises KeyError if the address is not held."""
         return self._sockets[address].fileno()
 
     def open(self, address: Address) -> None:
@@ -45,13 +45,13 @@ class Listeners:
         self._sockets[address] = _bound(address)
 
     def fetch(self, address: Address, pidfd: int, pid: int) -> bool:
-        """Take a copy of the socket that a process listens on at this address; False when that cannot be done.
+        """Take a copy of the socket that a process listens on at this address, unless it is held already.
 
-        Nothing happens when it is held already.
+        Return False if that cannot be done.
         """
         if address in self._sockets:
             return True
-        for number in _socket_numbers(pid):
+        for number in sockets_of(pid):
             fetched = _fetch(pidfd, number)
             if fetched is None:
                 continue
@@ -62,69 +62,66 @@ class Listeners:
         return False
 
     def take(self, address: Address, opened: socket.socket) -> None:
-        """Own a socket that listens at this address; one that was held before is closed."""
+        """Own a socket that listens at this address; one held before is closed."""
         self.close(address)
         self._sockets[address] = opened
 
     def is_known_to(self, pid: int, address: Address) -> bool | None:
-        """Whether a process holds this very socket; None when it is not held here, or that cannot be seen."""
+        """Whether a process holds this very socket; None if it is not held here, or that cannot be seen."""
         if address not in self._sockets:
             return None
-        wanted = f"socket:[{os.fstat(self.fd(address)).st_ino}]"
-        try:
-            return any(entry.readlink().name == wanted for entry in Path(f"/proc/{pid}/fd").iterdir())
-        except OSError:
-            return None
+        found = sockets_of(pid)
+        return os.fstat(self.fd(address)).st_ino in found.values() if found else None
 
     def open_beside(self, address: Address) -> None:
-        """Bind while another process of ours still listens there: both get connections until that one ends."""
+        """Bind while an instance still listens there on its own: both get connections until that one ends."""
         self._sockets[address] = _bound(address)
 
     def serve_holding_page(self, address: Address, page: str | None) -> None:
-        """Answer for the app at this address until `step_aside`."""
+        """Answer for the app at this address until `stop_holding_page`."""
         self.disarm(address)  # a descriptor has one reader
         if address not in self._holding:
             self._holding[address] = Holding(self._sockets[address], page)
 
     def show(self, address: Address, page: str | None) -> None:
-        """From now on answer with that page, where this process answers; nothing happens elsewhere."""
+        """Answer with that page from now on, if this process answers there."""
         if address in self._holding:
             self._holding[address].show(page)
 
     def stop_holding_page(self, address: Address) -> None:
-        """Answer no more; nothing happens when that is so already."""
+        """Stop answering, if this process does."""
         holding = self._holding.pop(address, None)
         if holding is not None:
             holding.close()
 
-    def arm(self, address: Address, knocked: Callable[[], None]) -> None:
-        """Call `knocked`, once, when a connection waits at this address."""
+    def arm(self, address: Address, connected: Callable[[], None]) -> None:
+        """Call `connected`, once, when a connection waits at this address."""
         loop, number = asyncio.get_running_loop(), self.fd(address)
 
-        def knock() -> None:
+        def activate() -> None:
             self.disarm(address)
-            knocked()
+            connected()
 
-        if address not in self._attended:
-            self._attended.add(address)
-            loop.add_reader(number, knock)
+        if address not in self._armed:
+            self._armed.add(address)
+            loop.add_reader(number, activate)
 
     def is_holding(self, address: Address) -> bool:
-        """True while this process answers for the app at this address."""
+        """Whether this process answers for the app at this address."""
         return address in self._holding
 
     def is_armed(self, address: Address) -> bool:
-        """True while this process waits for a knock at this address."""
-        return address in self._attended
+        """Whether this process waits for a connection at this address."""
+        return address in self._armed
 
     def disarm(self, address: Address) -> None:
-        """Wait for no knock; nothing happens when nobody does."""
-        if address in self._attended:
-            self._attended.discard(address)
+        """Stop waiting for a connection, if this process does."""
+        if address in self._armed:
+            self._armed.discard(address)
             asyncio.get_running_loop().remove_reader(self.fd(address))
 
     def close(self, address: Address) -> None:
-        """Close this process's copy; nothing happens when it is not held."""
+        """Close this process's copy, if it has one."""
         if address in self._sockets:
             self.stop_holding_page(address)
             self.disarm(address)
@@ -139,7 +136,7 @@ class Listeners:
 
 
 def is_free(host: str, port: int) -> bool:
-    """True when nothing listens on that port of the host's address now."""
+    """Whether nothing listens on that port of an address now."""
     try:
         _refuse_taken(Address(host=host, port=port))
     except (CannotListen, OSError):
@@ -148,7 +145,10 @@ def is_free(host: str, port: int) -> bool:
 
 
 def _refuse_taken(address: Address) -> None:
-    """A bind without SO_REUSEPORT fails when anybody listens there, even a second daemon of the same user."""
+    """Raise CannotListen if any process listens there, even a second daemon of the same user.
+
+    A bind without SO_REUSEPORT fails then.
+    """
     try:
         with _socket_for(address) as probe:
             probe.bind(_sockaddr(address))
@@ -192,32 +192,15 @@ def _why(address: Address, error: OSError) -> str:
 
 
 def _holder(port: int) -> str | None:
-    import psutil
-
-    try:
-        for connection in psutil.net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (port,) and connection.pid:
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
-    except (psutil.Error, OSError):
-        pass
+    inodes = {each.inode for each in listening_sockets() if each.port == port}
+    for pid in pids() if inodes else ():
+        if inodes & set(sockets_of(pid).values()):
+            return f"{name_of(pid)} (pid {pid})"
     return None
 
 
-def _socket_numbers(pid: int) -> Iterator[int]:
-    try:
-        entries = list(Path(f"/proc/{pid}/fd").iterdir())
-    except OSError:
-        return
-    for entry in entries:
-        try:
-            if entry.readlink().name.startswith("socket:"):
-                yield int(entry.name)
-        except OSError:
-            continue
-
-
 def _fetch(pidfd: int, number: int) -> socket.socket | None:
-    """pidfd_getfd(2), which Python does not wrap."""
+    """Copy a descriptor of another process (pidfd_getfd(2), which Python does not wrap)."""
     copied = ctypes.CDLL(None, use_errno=True).syscall(_PIDFD_GETFD, pidfd, number, 0)
     if copied < 0:
         return None

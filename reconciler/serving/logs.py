@@ -1,4 +1,4 @@
-"""An app's log files: where they are, their last lines, what a failed start says in them, and their rotation."""
+"""Read an app's log files, find in them why a start failed, and rotate them."""
 
 import os
 import re
@@ -7,12 +7,12 @@ from typing import BinaryIO
 
 _TAIL_BYTES = 64 * 1024
 _GUNICORN_LINE = re.compile(r"^\[[^\]]+\] \[\d+\] \[(?P<level>[A-Z]+)\] (?P<text>.*)$")
-_NOISE = re.compile(_GUNICORN_LINE.pattern + "|^!!!")  # gunicorn frames a remark on its config's name so
+_NOISE = re.compile(_GUNICORN_LINE.pattern + "|^!!!")  # how gunicorn frames a remark on its config's name
 _RAISED = re.compile(r"^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|NotFound|Missing)\b.*)$")
 
 
 def size(log: Path) -> int:
-    """The size of a log in bytes, 0 when it does not exist."""
+    """Return the size of a log in bytes, 0 if it does not exist."""
     try:
         return log.stat().st_size
     except OSError:
@@ -20,7 +20,7 @@ def size(log: Path) -> int:
 
 
 def is_replaced(file: BinaryIO, log: Path) -> bool:
-    """True when the log is another file by now, or was emptied."""
+    """Whether the log is another file by now, or was emptied."""
     here = os.fstat(file.fileno())
     try:
         there = log.stat()
@@ -29,17 +29,17 @@ def is_replaced(file: BinaryIO, log: Path) -> bool:
     return there.st_ino != here.st_ino or there.st_size < file.tell()
 
 
-def unwritable(log: Path) -> str:
-    """Why a log cannot be opened for writing, "" when it can."""
+def unwritable(log: Path, mode: int) -> str:
+    """Return why a log, created with this mode if it is missing, cannot be opened for writing; "" if it can."""
     try:
-        os.close(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode))
     except OSError as error:
         return f"cannot write {log}: {error.strerror}"
     return ""
 
 
 def tail(log: Path, lines: int, since: int = 0) -> list[str]:
-    """The last lines of a log, none of those before byte `since`."""
+    """Return the last lines of a log, none of those before byte `since`."""
     try:
         with log.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
@@ -52,25 +52,25 @@ def tail(log: Path, lines: int, since: int = 0) -> list[str]:
 
 
 def reason(log: Path, since: int) -> str | None:
-    """What an instance that did not come up said last, in one line: its exception, or gunicorn's own words."""
-    said = tail(log, 200, since)
-    for line in reversed(said):
+    """Return the last thing that a failed instance wrote, in one line: its exception, or gunicorn's message."""
+    lines = tail(log, 200, since)
+    for line in reversed(lines):
         if raised := _RAISED.match(line.strip()):
             return raised["kind"]
-    for line in reversed(said):
-        told = _GUNICORN_LINE.match(line)
+    for line in reversed(lines):
+        logged = _GUNICORN_LINE.match(line)
         if (
-            told
-            and told["level"] in ("ERROR", "CRITICAL")
-            and not told["text"].startswith(("Shutting", "Reason", "Worker ("))
+            logged
+            and logged["level"] in ("ERROR", "CRITICAL")
+            and not logged["text"].startswith(("Shutting", "Reason", "Worker ("))
         ):
-            return told["text"]
-    plain = [line.strip() for line in said if line.strip() and not _NOISE.match(line)]
+            return logged["text"]
+    plain = [line.strip() for line in lines if line.strip() and not _NOISE.match(line)]
     return plain[-1] if plain else None
 
 
 def rotate(log: Path, limit_bytes: int, keep: int) -> bool:
-    """Rename a log over its limit to `.1`, those before it up to `.keep`; True when its writers must reopen."""
+    """Rename a log over its limit to `.1`, and earlier ones up to `.keep`; return whether its writers must reopen."""
     if size(log) <= limit_bytes:
         return False
     for number in range(keep - 1, 0, -1):

@@ -1,8 +1,8 @@
-"""The requests an app has answered, as its workers tell in the files they passed their gate with, and when last.
+"""Count the requests that an app has answered, from the files that its workers write, and tell when it last did.
 
-An app's figures are those of the instances that are, read from the workers' files, and of those that were, kept in a
-ledger beside. An instance is added to the ledger before its files go, and named there, so that it is counted once
-whatever instruction the daemon dies at: a total goes back only when a ledger could not be written.
+An app's figures are those of its instances, read from the workers' files, and of earlier instances, from a ledger
+beside them. An instance is added to the ledger, and named there, before its files are removed, so that it is counted
+once whatever instruction the daemon dies at: a total goes back only if a ledger could not be written.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from reconciler.linux.files import replace_file
 from reconciler.serving.gate_figures import SPANS, VERSION
 
 _FORMAT = struct.Struct(f"QQdd{5 * SPANS}Q")
@@ -50,23 +51,21 @@ class Figures:
 
     @property
     def requests(self) -> int:
-        """How many were answered."""
+        """The number of requests answered."""
         return sum(self.classes)
 
 
-def of_app(passed: Path) -> Figures:
-    """What an app has done; `passed` is the directory of its instances' directories. Blocks for a few small files."""
-    instances = {place.name: of_instance(place) for place in _listing(passed)}
-    service_records = _Ledger.read(passed.parent)  # after them: what went meanwhile is in it
-    return sum(
-        (figures for name, figures in instances.items() if name not in service_records.named), service_records.figures
-    )
+def of_app(readiness: Path) -> Figures:
+    """Return the figures of an app; `readiness` holds its instances' directories. Blocks for a few small files."""
+    instances = {place.name: of_instance(place) for place in _listing(readiness)}
+    ledger = _Ledger.read(readiness.parent)  # after them: what went meanwhile is in it
+    return sum((figures for name, figures in instances.items() if name not in ledger.named), ledger.figures)
 
 
-def of_instance(place: Path) -> Figures:
-    """What the workers of one instance have done, those that are gone included."""
+def of_instance(directory: Path) -> Figures:
+    """Return the figures of all workers of one instance, exited ones included."""
     for _ in range(_LOOKS):
-        names = [path for path in _listing(place) if _tells(path.name)]
+        names = [path for path in _listing(directory) if _tells(path.name)]
         with contextlib.suppress(FileNotFoundError):  # a worker took over the file of another: look again
             return sum((_of_worker(path) for path in names), Figures())
     return Figures()
@@ -75,17 +74,17 @@ def of_instance(place: Path) -> Figures:
 def keep(passed: Path) -> None:
     """Add the figures of an instance that is about to be forgotten to its app's ledger, once."""
     directory = passed.parent.parent
-    service_records = _Ledger.read(directory)
+    ledger = _Ledger.read(directory)
     figures = of_instance(passed)
-    if passed.name in service_records.named or not figures.requests:
+    if passed.name in ledger.named or not figures.requests:
         return
-    named = (*service_records.named, passed.name)[-_NAMED:]
-    with contextlib.suppress(OSError):  # no app stays for want of room for its figures
-        _Ledger(figures=service_records.figures + figures, named=named).write(directory)
+    named = (*ledger.named, passed.name)[-_NAMED:]
+    with contextlib.suppress(OSError):  # a full disk must not keep an app from being removed
+        _Ledger(figures=ledger.figures + figures, named=named).write(directory)
 
 
 def counting(files: Iterable[Path]) -> bool:
-    """Whether any of these workers says when it is at work."""
+    """Whether any of these workers writes down when it is at work."""
     for file in files:
         with contextlib.suppress(OSError):
             if file.stat().st_size >= _FORMAT.size:
@@ -94,7 +93,7 @@ def counting(files: Iterable[Path]) -> bool:
 
 
 def last_busy(files: Iterable[Path]) -> float | None:
-    """The latest moment any of these workers was busy, now for one that is; None when none of them says."""
+    """Return when any of these workers was last busy, now if one is; None if none writes that down."""
     latest = None
     for file in files:
         try:
@@ -109,7 +108,7 @@ def last_busy(files: Iterable[Path]) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ledger:
-    """The figures of instances that are gone, and the ids of the last of them."""
+    """The figures of earlier instances, and the ids of the last of them."""
 
     figures: Figures = Figures()
     named: tuple[str, ...] = ()
@@ -117,30 +116,28 @@ class _Ledger:
     @classmethod
     def read(cls, directory: Path) -> "_Ledger":
         try:
-            told = json.loads((directory / _LEDGER).read_bytes())
+            stored = json.loads((directory / _LEDGER).read_bytes())
             figures = Figures(
-                classes=_whole(told["classes"], 5),
-                buckets=_whole(told["buckets"], SPANS),
-                seconds=float(told["seconds"]),
+                classes=_whole(stored["classes"], 5),
+                buckets=_whole(stored["buckets"], SPANS),
+                seconds=float(stored["seconds"]),
             )
-            return cls(figures=figures, named=tuple(map(str, told["instances"])))
+            return cls(figures=figures, named=tuple(map(str, stored["instances"])))
         except (OSError, ValueError, KeyError, TypeError):
             return cls()
 
     def write(self, directory: Path) -> None:
-        told = {
+        stored = {
             "classes": self.figures.classes,
             "buckets": self.figures.buckets,
             "seconds": self.figures.seconds,
             "instances": self.named,
         }
-        draft = directory / f".{_LEDGER}.draft"
-        draft.write_text(json.dumps(told), encoding="ascii")
-        draft.replace(directory / _LEDGER)
+        replace_file(directory / _LEDGER, json.dumps(stored), durable=False)
 
 
 def _of_worker(path: Path) -> Figures:
-    """Raises FileNotFoundError; a file of another layout tells nothing."""
+    """Return the figures of one worker, none for a file of another layout. Raises FileNotFoundError."""
     numbers, alive = _numbers(path), path.name.isdecimal()
     if not numbers:
         return Figures(workers=int(alive))
@@ -173,7 +170,7 @@ def _numbers(path: Path) -> _Numbers | None:
 
 
 def _tells(name: str) -> bool:
-    """A worker's pid; with "done-" or "left-" before it, of one that is gone."""
+    """Whether a file is a worker's: its name is the pid, after "done-" or "left-" once the worker has exited."""
     return name.removeprefix("done-").removeprefix("left-").isdecimal()
 
 

@@ -1,7 +1,7 @@
-"""The named pipe on which workers say that they came through their gate.
+"""The named pipe on which workers wake the daemon.
 
-A ring carries an app's name and means nothing but "look": the files that workers leave are the truth, and a ring
-that is lost is made good by the next look.
+A wake-up carries an app's name and means nothing but "look": the files that workers leave are the truth, so that the
+next look makes up for one that was lost.
 """
 
 import contextlib
@@ -10,15 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def open_wakeup_pipe(place: Path) -> int:
-    """The named pipe on which workers say that they came through their gate; a descriptor that never ends."""
+def open_wakeup_pipe(path: Path, mode: int) -> int:
+    """Open the pipe, creating it with this mode; the descriptor never reads an end of file."""
     with contextlib.suppress(FileExistsError):
-        os.mkfifo(place, 0o600)
-    return os.open(place, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.mkfifo(path, mode)
+    return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def drain(doorbell: int, ring: Callable[[str], None]) -> None:
-    """Pass on whose worker rang; a name cut in two is nobody's, and is found by a second look."""
+def drain(pipe: int, wake: Callable[[str], None]) -> None:
+    """Call `wake` with every app whose workers wrote; a name cut in two is of no app, and a second look finds it."""
     with contextlib.suppress(BlockingIOError):
-        for name in set(os.read(doorbell, 65536).decode("ascii", "replace").split()):
-            ring(name)
+        for name in set(os.read(pipe, 65536).decode("ascii", "replace").split()):
+            wake(name)

@@ -5,9 +5,7 @@ this process is killed, the kernel kills the command.
 """
 
 import asyncio
-import os
 import signal
-import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -15,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import join
 
-from reconciler.linux.child_processes import end, started
-from reconciler.staging import bounded_exec
+from reconciler.linux.child_processes import bound_to_us, end, start
 from reconciler.staging.errors import StagingError
 from reconciler.staging.installer_progress import InstallerProgress
 from reconciler.staging.log import Log
@@ -26,7 +23,7 @@ _TAIL_LINES = 5
 _MAX_ERROR_LINES = 12
 _GRACE_S = 2.0
 _TICK_S = 1.0
-_BOUNDED_EXEC = (sys.executable, "-I", "-S", bounded_exec.__file__)
+_NICE = 10  # it yields to what serves
 _MAX_LINE_BYTES = 1 << 16
 
 
@@ -52,7 +49,7 @@ async def run(command: Command, log: Log, progress: Progress) -> None:
     loop = asyncio.get_running_loop()
     began = loop.time()
     log.step(f"{command.activity}: {join(command.arguments)}")
-    process = await started(_start(command), _GRACE_S)
+    process = await _start(command)
     try:
         last = await _log_output(process, log, _Reporter(command, progress))
         code = await process.wait()
@@ -71,16 +68,14 @@ async def run(command: Command, log: Log, progress: Progress) -> None:
 async def _start(command: Command) -> asyncio.subprocess.Process:
     with ExitStack() as files:
         stdout = None if command.stdout is None else files.enter_context(command.stdout.open("wb"))
-        return await asyncio.create_subprocess_exec(
-            *_BOUNDED_EXEC,
-            str(os.getpid()),
-            *command.arguments,
+        return await start(
+            bound_to_us(command.arguments, nice=_NICE),
+            _GRACE_S,
             cwd=command.directory,
             env=dict(command.environment),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=stdout or asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE if stdout else asyncio.subprocess.STDOUT,
-            start_new_session=True,
             pass_fds=command.pass_fds,
         )
 

@@ -10,6 +10,8 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+from reconciler.linux.files import replacing
+
 _INSTANCE = """
 CREATE TABLE instance (
     id TEXT PRIMARY KEY, app TEXT NOT NULL, revision TEXT NOT NULL, build TEXT NOT NULL,
@@ -83,10 +85,16 @@ def _give_events_subjects_and_reasons(database: sqlite3.Connection) -> None:
     database.execute("ALTER TABLE service_standing ADD COLUMN reason TEXT NOT NULL DEFAULT ''")
 
 
+def _add_directories_of_instances(database: sqlite3.Connection) -> None:
+    """Let the directory of an instance have another name than its revision; without one it has the same."""
+    database.execute("ALTER TABLE instance ADD COLUMN directory TEXT")
+
+
 # The first leads from version 1 to 2. What was released is never changed: a new shape is a new step at the end.
 _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _give_one_shape_to_all_of_version_1,
     _give_events_subjects_and_reasons,
+    _add_directories_of_instances,
 )
 NEWEST = 1 + len(_STEPS)
 
@@ -128,17 +136,8 @@ def copy_of(file: Path, version: int) -> Path:
 
 def _keep_copy(database: sqlite3.Connection, copy: Path) -> None:
     """Either the whole copy is there under its name or none; what is in it is for its owner alone."""
-    draft = copy.with_name(f"{copy.name}.draft")
-    draft.unlink(missing_ok=True)
-    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    with contextlib.closing(sqlite3.connect(draft)) as opened:
-        database.backup(opened)
-        opened.execute("PRAGMA journal_mode=DELETE")  # all in one file
-    for place in (draft, draft.parent):
-        descriptor = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if place == draft:
-            draft.replace(copy)
+    with replacing(copy) as draft:
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        with contextlib.closing(sqlite3.connect(draft)) as opened:
+            database.backup(opened)
+            opened.execute("PRAGMA journal_mode=DELETE")  # all in one file

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from reconciler.linux.files import replace_file
 from reconciler.planning.desired import Address, Source
 from reconciler.state.database import Database
 from reconciler.state.migrations import NEWEST, migrate, version_of
 
 _STATE_ID = "id"
+NO_ADDRESS = Address(host="", port=0)  # of an instance that listens nowhere; the columns are not null
 
 # Whoever changes it adds a migration that leads there.
 _SCHEMA = """
@@ -30,7 +32,7 @@ CREATE TABLE instance (
     id TEXT PRIMARY KEY, app TEXT NOT NULL, revision TEXT NOT NULL, build TEXT NOT NULL,
     host TEXT NOT NULL, port INTEGER NOT NULL, boot TEXT NOT NULL, started_at REAL NOT NULL,
     stop_timeout_s REAL NOT NULL, workers INTEGER NOT NULL, pid INTEGER, ticks INTEGER,
-    ready_at REAL, stopping_since REAL
+    ready_at REAL, stopping_since REAL, directory TEXT
 ) WITHOUT ROWID;
 CREATE TABLE history (app TEXT, what TEXT, value TEXT NOT NULL, PRIMARY KEY (app, what)) WITHOUT ROWID;
 CREATE TABLE standing (
@@ -146,9 +148,7 @@ def state_id(state: Path) -> str:
         if known:
             return known
     drawn = secrets.token_hex(8)
-    draft = place.with_suffix(".draft")
-    draft.write_text(drawn, encoding="ascii")
-    draft.replace(place)
+    replace_file(place, drawn)
     return drawn
 
 
@@ -169,6 +169,12 @@ class InstanceRecord:
     ticks: int | None = None
     ready_at: float | None = None
     stopping_since: float | None = None
+    directory: str | None = None
+
+    @property
+    def directory_name(self) -> str:
+        """The name of its directory below the app's revisions: that of its revision unless it was recorded."""
+        return self.directory or self.revision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,13 +260,13 @@ class Records:
         """Every instance on record, of whatever boot."""
         rows = self._database.execute(
             "SELECT id, app, revision, build, host, port, boot, started_at, stop_timeout_s, workers, pid, ticks,"
-            " ready_at, stopping_since FROM instance ORDER BY started_at, id"
+            " ready_at, stopping_since, directory FROM instance ORDER BY started_at, id"
         )
         return [
             InstanceRecord(
                 id=row[0], app=row[1], revision=row[2], build=row[3], address=Address(host=row[4], port=row[5]),
                 boot=row[6], started_at=row[7], stop_timeout_s=row[8], workers=row[9], pid=row[10], ticks=row[11],
-                ready_at=row[12], stopping_since=row[13],
+                ready_at=row[12], stopping_since=row[13], directory=row[14],
             )
             for row in rows
         ]  # fmt: skip
@@ -270,11 +276,11 @@ class Records:
         address = record.address
         self._database.write(
             ("instance", record.id),
-            "INSERT OR REPLACE INTO instance VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO instance VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 record.id, record.app, record.revision, record.build, address.host, address.port, record.boot,
                 record.started_at, record.stop_timeout_s, record.workers, record.pid, record.ticks,
-                record.ready_at, record.stopping_since,
+                record.ready_at, record.stopping_since, record.directory,
             ),
         )  # fmt: skip
 

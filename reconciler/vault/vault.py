@@ -4,16 +4,16 @@ The id is a keyed digest, so that the same text has the same id and tells nobody
 own, apart from the database; without it nothing here can be read, and a new one is never drawn in silence.
 """
 
-import contextlib
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import sqlite3
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from reconciler.linux.files import replace_file
 
 if TYPE_CHECKING:  # whoever has no service never pays for it
     from cryptography.fernet import MultiFernet
@@ -160,22 +160,9 @@ def _read(file: Path) -> list[str]:
 
 def _replace(file: Path, keys: list[str]) -> None:
     """Put a file of keys in its place, on the disk before anything depends on it. Raises Sealed."""
-    draft = file.with_name(f".{file.name}.draft")
     try:
-        with contextlib.suppress(FileNotFoundError):
-            draft.unlink()
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="ascii") as drafted:  # noqa: PTH123  a descriptor, not a path
-            drafted.write("\n".join(keys) + "\n")
-            drafted.flush()
-            os.fsync(descriptor)
-        draft.replace(file)
-        directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        replace_file(file, "\n".join(keys) + "\n")
     except OSError as error:
         raise VaultLocked(f"cannot write the key {file}: {error.strerror}") from error
 

@@ -5,15 +5,13 @@ read an answer is disconnected; connections beyond a limit, one for each transpo
 """
 
 import asyncio
-import os
-import pwd
 import socket
-import struct
 from collections import Counter
-from contextlib import suppress
-from typing import Any, ClassVar, Literal, TypeAlias, cast
+from typing import ClassVar, Literal, TypeAlias, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from reconciler.linux.unix_sockets import peer_name
 
 Transport: TypeAlias = Literal["unix", "tcp"]
 
@@ -32,7 +30,7 @@ class Connection(H11Protocol):
         self._timers: dict[str, asyncio.TimerHandle] = {}
         connected = transport.get_extra_info("socket")
         self._transport: Transport = "unix" if connected.family == socket.AF_UNIX else "tcp"
-        peer = _peer(connected) if self._transport == "unix" else None
+        peer = peer_name(connected) if self._transport == "unix" else None
         self.open_by_transport[self._transport] += 1
         self.app_state = {**self.app_state, "transport": self._transport, "peer": peer}
         too_many = self.open_by_transport[self._transport] > _MOST_PER_TRANSPORT
@@ -70,13 +68,3 @@ class Connection(H11Protocol):
         timer = self._timers.pop(why, None)
         if timer is not None:
             timer.cancel()
-
-
-def _peer(connected: Any) -> str | None:
-    """Return the name of the user at the other end, None for one who may not connect (SO_PEERCRED, unix(7))."""
-    _, uid, _ = struct.unpack("iII", connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    if uid not in (0, os.geteuid()):
-        return None
-    with suppress(KeyError):
-        return pwd.getpwuid(uid).pw_name
-    return f"user {uid}"

@@ -5,7 +5,6 @@ As a program it reads settings from standard input and an app's name as its argu
 """
 
 import asyncio
-import contextlib
 import json
 import pickle
 import sys
@@ -14,7 +13,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from reconciler.linux.child_processes import gone
+from reconciler.linux.child_processes import running
 from reconciler.settings.settings import Settings
 from reconciler.web.responses import Problem
 
@@ -54,19 +53,13 @@ async def _disconnected(request: Request) -> None:
 
 async def _plan(settings: Settings, app: str | None) -> dict[str, Any]:
     async with _slots:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "reconciler.web.plan_process", *([app] if app else []),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
+        program = (sys.executable, "-m", "reconciler.web.plan_process", *([app] if app else []))
+        pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
         try:
-            async with asyncio.timeout(_WITHIN_S):
+            async with running(program, _WITHIN_S, stdin=pipe, stdout=pipe, stderr=null) as child:
                 output, _ = await child.communicate(pickle.dumps(settings))
         except TimeoutError:
             raise CannotPlan(f"the source could not be read within {_WITHIN_S:g} s") from None
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-            await gone(child)
     try:
         found: dict[str, Any] = json.loads(output)
     except ValueError:

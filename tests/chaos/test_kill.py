@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.linux.processes import REVISION_MARK, marked
 from reconciler.planning.desired import CrashPolicy
+from reconciler.serving.marks import REVISION_MARK, marked
 from tests.support.eventually import eventually
 from tests.support.life import Cues
 from tests.support.load import under_load

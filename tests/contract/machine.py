@@ -21,6 +21,7 @@ from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.gunicorn import InjectedEnv
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
+from reconciler.serving.sandbox import Sandbox, todays_sandbox
 from reconciler.serving.wakeup_pipe import drain, open_wakeup_pipe
 from reconciler.settings.settings import Settings
 from reconciler.staging.source.last_seen import SourceTracker
@@ -86,6 +87,7 @@ class Machine:
     site: Site
     kept: bool = False
     boot: str = field(default_factory=boot_id)
+    sandbox: Sandbox = field(default_factory=todays_sandbox)
     woken: list[str] = field(default_factory=list)
     launched: list[tuple[str, str]] = field(default_factory=list)
     told: list[tuple[str, Report | None]] = field(default_factory=list)
@@ -109,6 +111,7 @@ class Machine:
             self.records,
             state_id=state_id(settings.paths.state),
             boot=self.boot,
+            sandbox=self.sandbox,
             templates=self.templates,
             changed=self.woken.append,
             launched=lambda name, what: self.launched.append((name, what)),
@@ -129,7 +132,7 @@ class Machine:
             told=lambda name, report: self.told.append((name, report)),
         )
         self.host.restore()
-        doorbell = open_wakeup_pipe(settings.paths.wakeup_pipe)
+        doorbell = open_wakeup_pipe(settings.paths.wakeup_pipe, self.sandbox.pipe)
         asyncio.get_running_loop().add_reader(doorbell, drain, doorbell, self.instances.on_wakeup)
 
     def app(self, name: str = "blog", **different: Any) -> App:

@@ -10,11 +10,12 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.linux.processes import INSTANCE_MARK, STATE_MARK, start_ticks
+from reconciler.linux.processes import start_ticks
 from reconciler.planning.apps.actions import Listen
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.desired import App, Server
 from reconciler.serving.listeners import Listeners
+from reconciler.serving.marks import INSTANCE_MARK, STATE_MARK
 from reconciler.state.records import open_database
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
 from tests.support.eventually import soon

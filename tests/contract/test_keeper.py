@@ -67,7 +67,7 @@ async def test_thousands_are_kept_and_given_back(tmp_path: Path) -> None:
     try:
         for name in names:
             first.keep(name, address, opened.fileno())
-        await soon(lambda: not first._untold)
+        await soon(lambda: not first._unsent)
         first.close()
         second = Keeper(place, patience_s=60)
         found = second.take()
@@ -93,7 +93,7 @@ async def test_a_keeper_that_was_killed_is_replaced_and_told_everything(
         killed = daemon._pid
         assert killed is not None
         os.kill(killed, signal.SIGKILL)
-        await soon(lambda: daemon._pid != killed and daemon._line is not None and not daemon._untold)
+        await soon(lambda: daemon._pid != killed and daemon._connection is not None and not daemon._unsent)
         daemon.close()
         opened.close()
         assert is_open(address.port)
@@ -157,7 +157,7 @@ async def test_an_instance_that_listens_on_another_socket_is_stranded(site: Site
     beside.bind((HERE, address_of(app).port))
     beside.listen()
     keeper.keep("blog", address_of(app), beside.fileno())
-    await soon(lambda: not keeper._untold)
+    await soon(lambda: not keeper._unsent)
     keeper.close()
     beside.close()
     with a_life(site, kept=True) as machine:

@@ -19,29 +19,20 @@ from typing import Any
 
 import pytest
 
-from reconciler.linux.processes import (
-    INSTANCE_MARK,
-    STATE_MARK,
-    Command,
-    Orphans,
-    Process,
-    adopt_orphans,
-    marked,
-    spawn,
-    start_ticks,
-)
+from reconciler.linux.processes import Command, Orphans, Process, adopt_orphans, spawn, start_ticks
 from reconciler.planning.desired import Server
 from reconciler.serving.forkserver import client as template_module
 from reconciler.serving.forkserver.client import ForkServer
 from reconciler.serving.forkserver.eligibility import NotForkable, kind
 from reconciler.serving.forkserver.pool import ForkServerPool
-from reconciler.serving.gunicorn import Code
+from reconciler.serving.gunicorn import Code, forkable
 from reconciler.serving.launch import Launched, launch
+from reconciler.serving.marks import INSTANCE_MARK, STATE_MARK, marked
 from tests.contract.machine import a_life, on_the_loop
 from tests.support.eventually import soon
 from tests.support.site import Site
 
-_LAUNCHER = str(Path(template_module.__file__).parent / "launcher.py")
+_LAUNCHER = str(Path(template_module.__file__).parents[1] / "launcher.py")
 
 # Everything an instance can see of itself. What differs between any two processes is left out.
 _LOOK = """
@@ -142,7 +133,7 @@ class Ground:
 
     async def launch(self, command: Command | None = None, server: Server | None = None) -> Launched:
         launched = await launch(
-            command or self.command(), server or Server(), self.code(), self.templates, lambda: None
+            command or self.command(), forkable(server or Server(), self.code()), self.templates, lambda: None
         )
         self.processes.append(launched.process)
         return launched
@@ -151,17 +142,17 @@ class Ground:
         """One that did come from a template."""
         await self.warm(command)
         launched = await self.launch(command)
-        assert launched.way == "from a warm template", self.said()
+        assert launched.way == "from a fork server", self.said()
         return launched.process
 
     async def warm(self, command: Command | None = None) -> ForkServer:
         """The template, ready for orders."""
-        wanted = kind(command or self.command(), Server(), self.code())
-        if wanted not in self.templates._known:
+        wanted = kind(command or self.command(), forkable(Server(), self.code()))
+        if wanted not in self.templates._servers:
             with suppress(NotForkable):
                 await self.templates.fork(wanted, command or self.command(), lambda: None)
-        await self.templates._known[wanted]._told.wait()
-        return self.templates._known[wanted]
+        await self.templates._servers[wanted]._greeted.wait()
+        return self.templates._servers[wanted]
 
     def said(self) -> str:
         return "\n".join(log.read_text() for log in self.root.glob("*.log"))
@@ -262,8 +253,8 @@ async def test_how_a_forked_instance_ends_is_known(ground: Ground) -> None:
 async def test_the_first_launch_does_not_wait_for_its_template_and_the_next_one_uses_it(ground: Ground) -> None:
     text = ground.launcher("pass\n")
     first = await ground.launch(ground.command(launcher=text))
-    assert first.way == "by exec, because its template is only being started"
-    assert (await ground.launch(ground.command(launcher=text))).way == "from a warm template"
+    assert first.way == "by exec, because its fork server is only being started"
+    assert (await ground.launch(ground.command(launcher=text))).way == "from a fork server"
     assert ground.templates.footprint().count == 1
     assert ground.templates.footprint().pss_bytes > 2**20
 
@@ -275,7 +266,7 @@ async def test_a_template_that_is_killed_harms_no_instance_and_is_replaced(groun
     template = await ground.warm(command)
     os.kill(template.process.pid, signal.SIGKILL)
     launched = await ground.launch(command)
-    assert launched.way.startswith("by exec, because its template")
+    assert launched.way.startswith("by exec, because its fork server")
     await soon(lambda: template.process.end)
     assert process.end is None
     assert start_ticks(process.pid) is not None
@@ -289,7 +280,7 @@ async def test_an_answer_that_comes_too_late_starts_nothing(ground: Ground) -> N
     os.kill(template.process.pid, signal.SIGSTOP)
     ground.templates._answer_s = 0.1
     launched = await ground.launch(command)
-    assert launched.way == "by exec, because its template does not answer"
+    assert launched.way == "by exec, because its fork server does not answer"
     await soon(lambda: template.process.end)
     assert [each.pid for each in marked(ground.state)] == [launched.process.pid]
 
@@ -314,7 +305,7 @@ async def test_a_daemon_that_dies_between_question_and_leave_has_started_nothing
     ran = ground.root / "ran"
     command = ground.command(launcher=ground.launcher(f"open({str(ran)!r}, 'w')\n"))
     template = await ground.warm(command)
-    line = template._ask(command)
+    line = template._send_request(command)
     await template_module._readable(line)
     (unborn,) = marked(ground.state)
     line.close()
@@ -393,7 +384,7 @@ async def test_an_environment_whose_gunicorn_was_changed_is_executed(ground: Gro
     changed.unlink()
     changed.write_text(text + "\n")
     launched = await ground.launch(replace(command, argv=(ground.python, *command.argv[1:])))
-    assert launched.way == "by exec, because its gunicorn/workers/sync.py is another than its template's"
+    assert launched.way == "by exec, because its gunicorn/workers/sync.py differs from its fork server's"
 
 
 @on_the_loop
@@ -418,7 +409,7 @@ async def test_a_language_of_its_own_is_executed(ground: Ground) -> None:
     command = ground.command(launcher=ground.launcher("pass\n"))
     await ground.warm(command)
     other = replace(command, env={**command.env, "LANG": "C"})
-    assert (await ground.launch(other)).way == "by exec, because it asks for a language of its own"
+    assert (await ground.launch(other)).way == "by exec, because it sets a language of its own"
 
 
 @on_the_loop
@@ -456,7 +447,7 @@ async def test_the_journal_is_told_which_way_was_taken(site: Site) -> None:
             for name in ("blog", "shop"):
                 await machine.started(machine.app(name))
             told = [text.partition(" started ")[2] for _, text in machine.launched]
-            assert told == ["by exec, because its template is only being started", "from a warm template"]
+            assert told == ["by exec, because its fork server is only being started", "from a fork server"]
     finally:
         ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)
 

@@ -177,8 +177,8 @@ def test_totals_outlive_instances_and_are_added_once_wherever_the_daemon_dies(pa
 
 
 @pytest.mark.parametrize("ledger", ["", "{", "[]", '{"classes": [1], "buckets": [], "seconds": 0, "instances": []}'])
-def test_a_damaged_ledger_costs_the_past_and_nothing_else(passed: Path, service_records: str) -> None:
-    (passed.parents[1] / "figures.json").write_text(service_records)
+def test_a_damaged_ledger_costs_the_past_and_nothing_else(passed: Path, ledger: str) -> None:
+    (passed.parents[1] / "figures.json").write_text(ledger)
     died(passed, 2)
     assert of_app(passed.parent).requests == 2
     keep(passed)

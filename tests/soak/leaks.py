@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from reconciler.linux.process_table import proportional
-from reconciler.linux.processes import marked
+from reconciler.serving.marks import marked
 from tests.support.site import Site
 
 # Of each app that serves: its build and the one before, in case; the same of configurations.

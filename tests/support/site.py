@@ -21,10 +21,11 @@ import yaml
 
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.inspection.status import status
-from reconciler.linux.processes import boot_id, marked, start_ticks
+from reconciler.linux.processes import boot_id, start_ticks
 from reconciler.planning.desired import Revision
 from reconciler.planning.subject import Subject
 from reconciler.serving.keeper import dismiss
+from reconciler.serving.marks import marked
 from reconciler.state.paths import StatePaths
 from reconciler.state.records import InstanceRecord, Records, open_database
 from reconciler.state.revision_history import RevisionHistory

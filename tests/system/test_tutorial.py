@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.linux.processes import marked
 from reconciler.serving.keeper import dismiss
+from reconciler.serving.marks import marked
 from tests.support.documents import DOCS, Block, blocks
 from tests.support.eventually import eventually
 from tests.support.hosts import explained

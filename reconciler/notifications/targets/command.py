@@ -10,8 +10,6 @@ from reconciler.notifications.digest import Entry
 from reconciler.notifications.target import NotSent
 
 if TYPE_CHECKING:
-    import asyncio
-
     from reconciler.notifications.own_thread import OwnThread
 
 
@@ -40,27 +38,13 @@ class Command:
         # Only the daemon, which has loaded these already, runs commands.
         import asyncio
 
-        from reconciler.linux.child_processes import end
+        from reconciler.linux.child_processes import running
 
-        program = await self._started()
+        pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
         try:
-            async with asyncio.timeout(within_s):
+            async with running(self.argv, within_s, stdin=pipe, stdout=null, stderr=null) as program:
                 await program.communicate(message.encoded(message.as_json(entries, host, datetime.now(UTC))))
         except TimeoutError:
             raise NotSent(f"it did not end within {within_s:g} s and was killed") from None
-        finally:
-            await end(program)
         if program.returncode:
             raise NotSent(f"it ended with {program.returncode}")
-
-    async def _started(self) -> "asyncio.subprocess.Process":
-        import asyncio
-
-        from reconciler.linux.child_processes import started
-
-        null = asyncio.subprocess.DEVNULL
-        return await started(
-            asyncio.create_subprocess_exec(
-                *self.argv, stdin=asyncio.subprocess.PIPE, stdout=null, stderr=null, start_new_session=True
-            )
-        )

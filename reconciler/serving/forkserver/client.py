@@ -1,7 +1,7 @@
-"""One warm process: it has imported gunicorn and no app, and forks instances of any environment of its kind.
+"""Talk to one fork server: a process that has imported gunicorn and no app, and forks instances of its kind.
 
-It lives as long as the socket between it and the daemon. What it forks waits for leave before it runs anything of an
-app, so that whatever dies between question and answer, an app is started once or not at all.
+It lives as long as the socket between it and the daemon. A forked process waits for permission before it runs any code
+of an app, so that whichever process dies meanwhile, an app is started once or not at all.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ _PROGRAM = "main.py"
 
 
 class ForkServer:
-    """A template from its start to its end; `ended` is called with it on the loop when it is gone.
+    """A fork server from its start to its end; `ended` is called with it on the loop when it is gone.
 
-    It begins in the environment of `python`, and holds nothing of it afterwards.
+    It starts in the environment of `python`, and keeps nothing of it open afterwards.
     """
 
     def __init__(
@@ -34,27 +34,27 @@ class ForkServer:
         self.unfit: str | None = None
         self.used_at = asyncio.get_running_loop().time()
         self._early: frozenset[str] | None = None
-        self._told = asyncio.Event()
+        self._greeted = asyncio.Event()
         self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, contextlib.ExitStack() as in_vain:
-            in_vain.callback(self._socket.close)
+        with theirs, contextlib.ExitStack() as undo:
+            undo.callback(self._socket.close)
             program = str(resources.files("reconciler.serving.forkserver") / _PROGRAM)
             argv = (python, program, kind.launcher, kind.module)
             self.process = spawn(Command(argv=argv, env=env, listener=theirs.fileno(), output=log), ended=self._on_end)
-            in_vain.pop_all()
+            undo.pop_all()
         self._socket.setblocking(False)
-        self._loop.add_reader(self._socket, self._on_word)
+        self._loop.add_reader(self._socket, self._on_message)
 
     async def fork(self, command: Command, within_s: float, ended: Callable[[], None]) -> Process:
-        """An instance that has become what `command` says; raises NotForked when it cannot be had in time."""
+        """Fork an instance that becomes `command`. Raises NotForkable if it cannot be had in time."""
         self.used_at = self._loop.time()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_READY_WITHIN_S):
-                await self._told.wait()
+                await self._greeted.wait()
         self._refuse(command)
-        with contextlib.closing(self._ask(command)) as line:
+        with contextlib.closing(self._send_request(command)) as line:
             try:
                 async with asyncio.timeout(within_s):
                     await _readable(line)
@@ -62,20 +62,20 @@ class ForkServer:
             except TimeoutError:
                 self.close()
                 self.process.kill_group()
-                raise NotForkable("its template does not answer") from None
+                raise NotForkable("its fork server does not answer") from None
             except OSError as error:
-                raise NotForkable(f"its template ended: {error}") from error
+                raise NotForkable(f"its fork server ended: {error}") from error
         self.alive += 1
         return process
 
     def close(self) -> None:
-        """Let it end; what it forked goes on."""
+        """Let it end; the instances it forked keep running."""
         if self._socket.fileno() >= 0:
             self._loop.remove_reader(self._socket)
             self._socket.close()
 
     def forget(self) -> None:
-        """Let it end, unwatched."""
+        """Let it end, and stop watching it."""
         self.close()
         self.process.forget()
 
@@ -83,21 +83,23 @@ class ForkServer:
         if self.unfit is not None:
             raise NotForkable(self.unfit)
         if self._early is None:
-            raise NotForkable("its template is still getting ready")
+            raise NotForkable("its fork server is not ready yet")
         with contextlib.suppress(OSError):
             for entry in Path(command.argv[2]).iterdir():
                 if entry.name.partition(".")[0] in self._early and _is_module(entry):
                     raise NotForkable(f"its own {entry.name} goes before Python's")
 
-    def _ask(self, command: Command) -> socket.socket:
-        """Send an order; returns the line on which its one receiver answers."""
+    def _send_request(self, command: Command) -> socket.socket:
+        """Send an order; return the connection on which its one receiver answers."""
+        if command.listener is None:
+            raise NotForkable("only a program with a listener is forked")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            with theirs, _order(command) as order, _opened(command.output) as output:
-                socket.send_fds(self._socket, [b"f"], [theirs.fileno(), order, command.listener, output])
+            with theirs, _encoded(command) as request, _opened(command) as output:
+                socket.send_fds(self._socket, [b"f"], [theirs.fileno(), request, command.listener, output])
         except OSError as error:
             ours.close()
-            raise NotForkable(f"its template takes no orders: {error.strerror}") from error
+            raise NotForkable(f"its fork server takes no requests: {error.strerror}") from error
         ours.setblocking(False)
         return ours
 
@@ -106,8 +108,8 @@ class ForkServer:
         if message and not descriptors:
             raise NotForkable(message.decode())
         if not message:
-            raise ConnectionResetError("it hung up")
-        process = Process(int(message), descriptors[0], child=True, ended=lambda: self._one_less(ended))
+            raise ConnectionResetError("it closed the connection")
+        process = Process(int(message), descriptors[0], child=True, ended=lambda: self._on_instance_end(ended))
         try:
             line.send(b"g")
         except OSError:
@@ -115,12 +117,12 @@ class ForkServer:
             raise
         return process
 
-    def _one_less(self, ended: Callable[[], None]) -> None:
+    def _on_instance_end(self, ended: Callable[[], None]) -> None:
         self.alive -= 1
         self.used_at = self._loop.time()
         ended()
 
-    def _on_word(self) -> None:
+    def _on_message(self) -> None:
         try:
             verdict, _, rest = self._socket.recv(1 << 16).decode().partition(" ")
         except BlockingIOError:
@@ -129,27 +131,27 @@ class ForkServer:
             verdict, rest = "", ""
         if verdict == "ready":
             self._early = frozenset(rest.split())
-            self._told.set()
+            self._greeted.set()
             return
         self.unfit = rest if verdict == "unfit" else self.unfit
         self.close()
         if self.unfit is not None:
-            self._told.set()
+            self._greeted.set()
 
     def _on_end(self) -> None:
         self.close()
         if self._early is None and self.unfit is None:
-            self.unfit = f"its template {self.process.end} while getting ready"
-        self._told.set()
+            self.unfit = f"its fork server {self.process.end} before it was ready"
+        self._greeted.set()
         self._ended(self)
 
 
 @contextlib.contextmanager
-def _order(command: Command) -> Iterator[int]:
-    """A descriptor of what to become: a count of the arguments, then NUL-terminated arguments and environment."""
+def _encoded(command: Command) -> Iterator[int]:
+    """Open a descriptor of the request: a count of the arguments, then NUL-terminated arguments and environment."""
     strings = [*command.argv, *(f"{name}={value}" for name, value in command.env.items())]
     text = b"%d\n" % len(command.argv) + b"".join(os.fsencode(each) + b"\0" for each in strings)
-    descriptor = os.memfd_create("order", os.MFD_CLOEXEC)
+    descriptor = os.memfd_create("request", os.MFD_CLOEXEC)
     try:
         os.write(descriptor, text)
         os.lseek(descriptor, 0, os.SEEK_SET)
@@ -159,8 +161,8 @@ def _order(command: Command) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _opened(output: Path) -> Iterator[int]:
-    descriptor = open_output(output)
+def _opened(command: Command) -> Iterator[int]:
+    descriptor = open_output(command.output, command.output_mode)
     try:
         yield descriptor
     finally:
@@ -173,9 +175,9 @@ def _is_module(entry: Path) -> bool:
 
 async def _readable(line: socket.socket) -> None:
     loop = asyncio.get_running_loop()
-    bell = asyncio.Event()
-    loop.add_reader(line, bell.set)
+    readable = asyncio.Event()
+    loop.add_reader(line, readable.set)
     try:
-        await bell.wait()
+        await readable.wait()
     finally:
         loop.remove_reader(line)

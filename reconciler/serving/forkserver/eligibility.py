@@ -1,6 +1,6 @@
-"""An instance about to be started in, the kind of template that fits it out, or why none does.
+"""Decide which kind of fork server can start an instance, or why none can.
 
-What depends on how a process begins, and would not be the same in a fork, has no template.
+A program whose behaviour depends on how its process begins, so that a fork would differ, is never forked.
 """
 
 import os
@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.linux.processes import Command
-from reconciler.planning.desired import Server
-from reconciler.serving.gunicorn import Code
+from reconciler.serving.program import Forkable
 
 _OLDEST = (3, 8)
 _MODULES = {
@@ -34,12 +33,12 @@ _HARMLESS = ("_virtualenv.pth", "distutils-precedence.pth", "-nspkg.pth")
 
 
 class NotForkable(Exception):
-    """No template can give an instance; the text says why, as the end of a sentence that starts with "because"."""
+    """No fork server can start an instance; the text says why, as the end of a sentence after "because"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkKind:
-    """What templates that can stand in for one another have in common, whatever environment they began in.
+    """The identity of fork servers that can stand in for one another, whatever environment they started in.
 
     `interpreter` and `gunicorn` are the identities of files: an environment that was made again, or another one that
     links to the same gunicorn, is of the same kind. `hooks` are what its packages run whenever Python starts.
@@ -52,15 +51,17 @@ class ForkKind:
     module: str
 
 
-def kind(command: Command, server: Server, code: Code) -> ForkKind:
-    """The kind of template that can start this; raises NotForked."""
-    release = _release(code.runtime)
-    module = _module(server, code)
+def kind(command: Command, forkable: Forkable | None) -> ForkKind:
+    """Return the kind of fork server that can start this. Raises NotForkable if none can."""
+    if forkable is None:
+        raise NotForkable("only gunicorn is forked")
+    release = _release(forkable.runtime)
+    module = _module(forkable)
     if _too_large(command):
         raise NotForkable("no program can be started with arguments and an environment that large")
-    told = _read_at_start(command.env)
-    if told is not None:
-        raise NotForkable(f"{told} is read when a program starts")
+    variable = _read_at_start(command.env)
+    if variable is not None:
+        raise NotForkable(f"{variable} is read when a program starts")
     python = Path(command.argv[0])
     environment = python.parent.parent
     packages = environment / f"lib/python{release[0]}.{release[1]}/site-packages"
@@ -85,23 +86,21 @@ def _release(runtime: str) -> tuple[int, int]:
         raise NotForkable(f"it runs on {runtime}")
     found = int(release[1]), int(release[2])
     if found < _OLDEST:
-        raise NotForkable(f"{runtime} is too old for templates")
+        raise NotForkable(f"{runtime} is too old for fork servers")
     return found
 
 
-def _module(server: Server, code: Code) -> str:
-    worker = server.worker_class or code.worker_class
-    if worker == "sync" and server.threads > 1:
-        worker = "gthread"
+def _module(forkable: Forkable) -> str:
+    worker = forkable.worker_class
     if worker not in _MODULES:
         raise NotForkable(f"worker class {worker} may change Python before anything else is imported")
-    if {**code.settings, **server.settings}.get("preload_app"):
+    if forkable.preloads_app:
         raise NotForkable("its master imports the app (preload_app)")
     return _MODULES[worker]
 
 
 def _hooks(packages: Path) -> Iterator[tuple[str, int]]:
-    """The .pth files of an environment that run code, with a checksum of each; raises NotForked for unknown ones."""
+    """Return the .pth files of an environment that run code, with a checksum of each. Raises NotForkable."""
     names = sorted(entry.name for entry in packages.iterdir())
     if "setproctitle" in names or "setproctitle.py" in names:
         raise NotForkable("setproctitle is installed, which keeps to itself where the arguments are")
@@ -117,7 +116,7 @@ def _hooks(packages: Path) -> Iterator[tuple[str, int]]:
 
 
 def _too_large(command: Command) -> bool:
-    """True for what exec refuses, and every exec in the instance would: execve(2), "Limits on size"."""
+    """Whether exec refuses this, as every exec in the instance would: execve(2), "Limits on size"."""
     sizes = [len(os.fsencode(each)) + 1 for each in command.argv]
     sizes += [len(os.fsencode(f"{name}={value}")) + 1 for name, value in command.env.items()]
     room = resource.getrlimit(resource.RLIMIT_STACK)[0]

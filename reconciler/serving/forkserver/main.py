@@ -60,7 +60,7 @@ _libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 
 
 def _addresses() -> "dict[str, int]":
-    """Where this process's parts are, from proc(5)'s stat; the same in every fork."""
+    """Read where this process's parts are, from proc(5)'s stat; the same in every fork."""
     with open("/proc/self/stat") as file:
         stat = file.read().rpartition(")")[2].split()
     named = {"start_code": 26, "end_code": 27, "start_stack": 28, "start_data": 45, "end_data": 46, "start_brk": 47}
@@ -99,7 +99,7 @@ def _become(arguments: "list[bytes]", environment: "list[bytes]", addresses: "di
 
 
 def _unfit(addresses: "dict[str, int]") -> str:
-    """Why no instance may be forked from this process, "" when all is well."""
+    """Return why no instance may be forked from this process, "" if one may."""
     if len(os.listdir("/proc/self/task")) != 1:
         return "its packages start threads whenever Python starts"
     try:
@@ -110,7 +110,7 @@ def _unfit(addresses: "dict[str, int]") -> str:
 
 
 class _Environment:
-    """The environment this process began in, and how to have begun in another that holds the same gunicorn."""
+    """The environment this process began in, and how to move it to another that holds the same gunicorn."""
 
     def __init__(self) -> None:
         self.prefix = sys.prefix
@@ -138,7 +138,7 @@ class _Environment:
             return zlib.crc32(opened.read())
 
     def differs(self, prefix: str) -> str:
-        """What of the imported is not in the environment below `prefix`, "" when all is."""
+        """Return which imported file the environment below `prefix` lacks, "" if it has all."""
         for file, (which, content) in self.files.items():
             other = prefix + file[len(self.prefix) :]
             try:
@@ -150,7 +150,7 @@ class _Environment:
         return ""
 
     def move(self, executable: str, prefix: str) -> None:
-        """Be as if begun as `executable`, below `prefix`; what its packages do whenever Python starts is done now."""
+        """Become as if started as `executable`, below `prefix`, and run the start-up hooks of its packages."""
         moved = functools.partial(self._moved, prefix)
         for module in self.modules:
             self._move_module(module, moved)
@@ -188,7 +188,7 @@ class _Environment:
 
 
 def _computed_defaults() -> "list[tuple[type, types.CodeType]]":
-    """The settings whose defaults gunicorn computes when imported, from the directory and the environment it is in."""
+    """Find the settings whose defaults gunicorn computes at import, from the directory and the environment."""
     config = sys.modules["gunicorn.config"]
     path = str(config.__file__)
     with open(path, encoding="utf-8") as file:
@@ -206,14 +206,14 @@ def _computed_defaults() -> "list[tuple[type, types.CodeType]]":
 
 
 def _computes_default(statement: ast.stmt, own: "set[str]") -> bool:
-    """True for what sets `default` by calling something, but for the class's own functions."""
+    """Whether a statement sets `default` by a call other than of the class's own functions."""
     inside = list(ast.walk(statement))
     names = {node.id for node in inside if isinstance(node, ast.Name)}
     return "default" in names and not names & own and any(isinstance(node, ast.Call) for node in inside)
 
 
 def _compute(defaults: "list[tuple[type, types.CodeType]]") -> None:
-    """Give those settings the defaults they would have, had gunicorn been imported just now."""
+    """Recompute those defaults, as if gunicorn were imported just now."""
     for setting, code in defaults:
         namespace: "dict[str, object]" = {}
         exec(code, sys.modules["gunicorn.config"].__dict__, namespace)  # noqa: S102
@@ -221,7 +221,7 @@ def _compute(defaults: "list[tuple[type, types.CodeType]]") -> None:
 
 
 def _order(descriptor: int) -> "tuple[list[bytes], list[bytes]]":
-    """The arguments and the environment to take on: a count of the arguments, then NUL-terminated strings."""
+    """Read the arguments and the environment to take on: a count of the arguments, then NUL-terminated strings."""
     with open(descriptor, "rb") as file:
         count, _, block = file.read().partition(b"\n")
     strings = block.split(b"\0")[:-1]
@@ -229,7 +229,7 @@ def _order(descriptor: int) -> "tuple[list[bytes], list[bytes]]":
 
 
 def _fork() -> bool:
-    """Fork a process that is not this one's child; True in it."""
+    """Fork a process that is not this one's child; return True in it."""
     middle = os.fork()
     if middle:
         os.waitpid(middle, 0)
@@ -237,13 +237,13 @@ def _fork() -> bool:
     middle = os.getpid()
     if os.fork():
         os._exit(0)
-    while os.getppid() == middle:  # until then nobody who asks could be told how we end
+    while os.getppid() == middle:  # until then the daemon could not learn how this process ends
         time.sleep(0.0002)
     return True
 
 
 def _born(received: "list[int]", addresses: "dict[str, int]", begun: _Environment) -> "list[str]":
-    """In the new process: become what was ordered, say so, wait for leave to go on; returns the arguments."""
+    """Become what was requested, in the new process; say so, wait for permission, and return the arguments."""
     line, order, listener, output = received
     os.setsid()
     arguments = _become(*_order(order), addresses)
@@ -252,7 +252,7 @@ def _born(received: "list[int]", addresses: "dict[str, int]", begun: _Environmen
         different = begun.differs(prefix)
         if different:
             with socket.socket(fileno=line) as daemon:
-                daemon.send(("its %s is another than its template's" % different).encode())
+                daemon.send(("its %s differs from its fork server's" % different).encode())
             os._exit(0)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -274,7 +274,7 @@ def _born(received: "list[int]", addresses: "dict[str, int]", begun: _Environmen
 
 
 def _serve(daemon: socket.socket, addresses: "dict[str, int]", begun: _Environment) -> "list[str] | None":
-    """Fork at every message; returns the arguments in a new process, None once the daemon is gone."""
+    """Fork at every message; return the arguments in a new process, None once the daemon is gone."""
     room = socket.CMSG_SPACE(_FDS * 4)
     while True:
         message, ancillary, _, _ = daemon.recvmsg(1, room, socket.MSG_CMSG_CLOEXEC)
@@ -289,7 +289,7 @@ def _serve(daemon: socket.socket, addresses: "dict[str, int]", begun: _Environme
             try:
                 daemon.close()
                 return _born(received, addresses, begun)
-            except BaseException:  # noqa: BLE001  whatever it is, it must not get into the loop of the template
+            except BaseException:  # noqa: BLE001  whatever it is, it must not get into the loop of the fork server
                 sys.excepthook(*sys.exc_info())
                 os._exit(1)
         for descriptor in received:
@@ -297,7 +297,7 @@ def _serve(daemon: socket.socket, addresses: "dict[str, int]", begun: _Environme
 
 
 def _main_of(launcher: str) -> types.ModuleType:
-    """The module an interpreter makes to run that file."""
+    """Make the module in which an interpreter runs that file."""
     main = types.ModuleType("__main__")
     own = sys.modules["__main__"].__dict__
     for name in ("__builtins__", "__doc__", "__package__", "__spec__", "__cached__", "__annotations__"):
@@ -309,9 +309,9 @@ def _main_of(launcher: str) -> types.ModuleType:
 
 
 def _wait(worker: str) -> "list[str] | None":
-    """Get ready, say so, and serve; returns the arguments in a new process."""
+    """Get ready, say so, and serve; return the arguments in a new process."""
     gc.disable()
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # for a template that is stopped and cannot see the end
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # for a fork server that is stopped and cannot see the end
     for name in ("gunicorn.glogging", worker):
         importlib.import_module(name)
     defaults = _computed_defaults()

@@ -18,7 +18,7 @@ from typing import Any
 
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from reconciler.linux.files import draft, remove
+from reconciler.linux.files import draft, remove, replacing
 from reconciler.planning.desired import Recipe
 from reconciler.staging.command import Command, run
 from reconciler.staging.concurrency import in_thread
@@ -197,15 +197,10 @@ class _Bundling:
             "files": {path.name: _digest(path) for path in (*wheels, self._directory / PINS)},
         }
         target = self._path / BUNDLE
-        unfinished = self._path / f".{BUNDLE}.draft"
-        try:
-            with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as zipped:
-                zipped.writestr(INDEX, json.dumps(index, indent=1))
-                for path in (self._directory / PINS, *wheels):
-                    zipped.write(path, path.name)
-            unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with replacing(target) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as zipped:
+            zipped.writestr(INDEX, json.dumps(index, indent=1))
+            for path in (self._directory / PINS, *wheels):
+                zipped.write(path, path.name)
         return Bundle(file=target, runtime=selection.runtime.name, wheels=tuple(path.name for path in wheels))
 
 

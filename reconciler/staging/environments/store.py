@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.linux.file_lock import locked, try_lock
-from reconciler.linux.files import leftovers, remove
+from reconciler.linux.files import leftovers, remove, replace_file
 from reconciler.staging.command import Command, run
 from reconciler.staging.concurrency import SingleFlight, in_thread
 from reconciler.staging.detection.runtimes import Runtime
@@ -270,9 +270,7 @@ def _finish(directory: Path, ingredients: Ingredients, boot: str) -> Environment
     }
     remove(directory / "bundle")
     integrity.write_list(directory, ("bin", str(site.relative_to(directory))))
-    draft = directory / f"{_FINISHED}.draft"
-    draft.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    draft.rename(directory / _FINISHED)
+    replace_file(directory / _FINISHED, json.dumps(record, indent=1), mode=0o644, durable=False)
     return environment
 
 

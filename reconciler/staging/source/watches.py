@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from reconciler.linux.inotify import Change, Watch, Watched
+from reconciler.linux.inotify import Change, Watch, Watched, WatchProblem
 from reconciler.staging.source.tree import ignored, is_archive
 
 
@@ -62,7 +62,7 @@ class SourceWatches:
             self._trees[path] = tree = _Tree(names=frozenset(of_path), watched=watched)
             self._report(tree)
 
-    def problems(self) -> dict[str, str]:
+    def problems(self) -> dict[str, WatchProblem]:
         """Return the paths that cannot be watched, with the reason."""
         return {path: tree.watched.problem for path, tree in self._trees.items() if tree.watched.problem}
 

@@ -1,22 +1,22 @@
 """Child processes end when they are told to, with all they started, and whatever they have written meanwhile."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from reconciler.linux.child_processes import Child, end, gone, started
+from reconciler.linux.child_processes import Child, bound_to_us, end, running, start
 from tests.support.eventually import eventually
 
 _LONG_S = 60.0
 
 
 async def child(script: str) -> Child:
-    return await started(
-        asyncio.create_subprocess_exec("sh", "-c", script, stdout=asyncio.subprocess.PIPE, start_new_session=True)
-    )
+    return await start(("sh", "-c", script), stdout=asyncio.subprocess.PIPE)
 
 
 async def said(one: Child) -> str:
@@ -55,7 +55,7 @@ def test_one_that_ends_by_itself_is_gone_though_nobody_read_it() -> None:
                 left -= len(await full.stdout.read(65536))
             await asyncio.sleep(0)
             full.send_signal(15)
-            await gone(full)
+            await end(full)
 
     asyncio.run(story())
 
@@ -110,3 +110,65 @@ def test_a_cancelled_start_leaves_nothing_running(tmp_path: Path) -> None:
     asyncio.run(story())
     if pid_file.exists() and pid_file.read_text():  # it may have been killed before it could write
         assert not psutil.pid_exists(int(pid_file.read_text()))
+
+
+@pytest.mark.parametrize("script", ["sleep 1000 & echo $!; exit 0", "sleep 1000 & echo $!; wait"])
+def test_the_context_ends_the_whole_group_whether_its_leader_is_done_or_not(script: str) -> None:
+    async def story() -> None:
+        async with running(("sh", "-c", script), _LONG_S, stdout=asyncio.subprocess.PIPE) as one:
+            grandchild = int(await said(one))
+        eventually(lambda: not psutil.pid_exists(grandchild) or psutil.Process(grandchild).status() == "zombie")
+
+    asyncio.run(story())
+
+
+def test_the_context_lasts_no_longer_than_its_time() -> None:
+    async def story() -> Child:
+        with pytest.raises(TimeoutError):
+            async with running(("sleep", "1000"), 0.1) as one:
+                await one.wait()
+        return one
+
+    assert asyncio.run(story()).returncode == -9
+
+
+def test_a_program_that_does_not_exist_is_an_error_and_no_child() -> None:
+    async def story() -> None:
+        async with running(("/no/such/program",), _LONG_S):
+            raise AssertionError("it was started")
+
+    with pytest.raises(FileNotFoundError):
+        asyncio.run(story())
+
+
+# Starts a command that is bound to it, says which process that is, and is killed.
+_KILLED = """
+import asyncio, os, signal, sys
+from reconciler.linux.child_processes import bound_to_us, start
+
+async def main():
+    command = bound_to_us(("sh", "-c", "echo ready; exec sleep 1000"), nice=3)
+    child = await start(command, stdout=asyncio.subprocess.PIPE)
+    await child.stdout.readline()
+    niceness = [os.getpriority(os.PRIO_PROCESS, pid) for pid in (child.pid, 0)]
+    print(child.pid, niceness[0] - niceness[1], flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+def test_a_bound_child_is_killed_with_its_parent() -> None:
+    run = subprocess.run([sys.executable, "-c", _KILLED], capture_output=True, text=True, check=False)
+    pid, nicer = map(int, run.stdout.split())
+    assert (run.returncode, nicer) == (-9, 3)
+    eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+
+
+def test_the_bound_command_that_does_not_exist_says_so() -> None:
+    async def story() -> tuple[int | None, bytes]:
+        async with running(bound_to_us(("/no/such/program",)), _LONG_S, stderr=asyncio.subprocess.PIPE) as one:
+            _, said = await one.communicate()
+        return one.returncode, said
+
+    assert asyncio.run(story()) == (1, b"cannot run /no/such/program: No such file or directory\n")

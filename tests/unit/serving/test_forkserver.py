@@ -9,7 +9,7 @@ import pytest
 from reconciler.linux.processes import Command
 from reconciler.planning.desired import Server
 from reconciler.serving.forkserver.eligibility import ForkKind, NotForkable, kind
-from reconciler.serving.gunicorn import Code
+from reconciler.serving.gunicorn import Code, forkable
 
 ENV = {"LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "GREETING": "hi"}
 
@@ -36,7 +36,7 @@ class Environment:
         known = Code(
             directory="/app", python=python, target="wsgi:application", worker_class="sync", runtime="python 3.12.1"
         )
-        return kind(command, server or Server(), replace(known, **code))
+        return kind(command, forkable(server or Server(), replace(known, **code)))
 
     def refused(self, server: Server | None = None, env: dict[str, str] | None = None, **code: Any) -> str:
         with pytest.raises(NotForkable) as refusal:
@@ -87,7 +87,7 @@ def test_what_packages_run_when_python_starts_tells_templates_apart(here: Enviro
 
 @pytest.mark.parametrize("runtime", ["python 2.7.18", "python 3.6.15", "python 3.7.16"])
 def test_an_old_python_is_executed(here: Environment, runtime: str) -> None:
-    assert here.refused(runtime=runtime) == f"{runtime} is too old for templates"
+    assert here.refused(runtime=runtime) == f"{runtime} is too old for fork servers"
 
 
 def test_another_implementation_is_executed(here: Environment) -> None:

@@ -6,12 +6,12 @@ data or be in use by an app, so it is never removed because a later request abou
 
 import contextlib
 import json
-import os
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from reconciler.linux.files import replace_file
 from reconciler.services.provisioner import ServiceError
 
 State: TypeAlias = Literal["begun", "orphan", "finished"]
@@ -56,13 +56,8 @@ def read(file: Path) -> Note | None:
 
 def write(file: Path, note: Note) -> None:
     """Note it, whole or not at all."""
-    draft = file.with_suffix(".draft")
     try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as drafted:
-            json.dump(asdict(note), drafted)
-            drafted.flush()
-            os.fsync(drafted.fileno())
-        draft.replace(file)
+        replace_file(file, json.dumps(asdict(note)))
     except OSError as error:
         raise ServiceError(f"cannot note what is asked of the broker, in {file}: {error.strerror}") from error
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from reconciler.linux.child_processes import end, started
+from reconciler.linux.child_processes import running
 from reconciler.planning.fingerprint import Json
 from reconciler.services import client_programs
 from reconciler.services.provisioner import Client, Credentials, Grant, Misconfigured, ServiceError, ServiceSpec
@@ -93,27 +93,16 @@ def _object(text: str, said: str) -> dict[str, Json]:
 async def _output(command: Json) -> str:
     """What a command prints, in a process group of its own that ends with it."""
     words = [str(word) for word in command] if isinstance(command, list) else []
+    quiet, piped = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
     try:
-        process = await started(
-            asyncio.create_subprocess_exec(
-                *words,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        )
-    except (OSError, IndexError, ValueError) as error:
-        raise ServiceError(f"cannot run its command {words[:1]}: {getattr(error, 'strerror', error)}") from error
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(_COMMAND_S):
+        async with running(words, _COMMAND_S, stdin=quiet, stdout=piped, stderr=quiet) as process:
+            assert process.stdout is not None
             output = await _bounded(process.stdout, words[0])
             status = await process.wait()
     except TimeoutError:
         raise ServiceError(f"its command {words[0]} did not end within {_COMMAND_S:g} s") from None
-    finally:
-        await end(process)
+    except (OSError, TypeError, ValueError) as error:
+        raise ServiceError(f"cannot run its command {words[:1]}: {getattr(error, 'strerror', error)}") from error
     if status != 0:
         raise ServiceError(f"its command {words[0]} ended with status {status}")
     return output.decode(errors="replace")

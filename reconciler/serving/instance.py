@@ -1,0 +1,133 @@
+"""One instance on record: its process while it has one, and what its workers say of themselves.
+
+Workers speak by files in the instance's readiness directory, so that the next daemon finds what this one heard.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from reconciler.linux.process_table import children
+from reconciler.linux.processes import Process
+from reconciler.planning.apps.observed import Instance
+from reconciler.serving import request_counters
+from reconciler.state.records import NO_ADDRESS, InstanceRecord
+
+_FIRST_WORDS = 1000
+
+
+class CannotStart(Exception):
+    """An instance did not become ready; the text is the last thing it said."""
+
+
+class CannotScale(CannotStart):
+    """An instance does not have the wanted number of ready workers; those it has keep serving."""
+
+
+@dataclass(slots=True, kw_only=True)
+class LiveInstance:
+    """An instance on record, its process while it has one, and an event that is set whenever it may have changed."""
+
+    record: InstanceRecord
+    readiness: Path
+    process: Process | None = None
+    end: str | None = None
+    detached: bool = False
+    unhealthy: str | None = None
+    log_start: int = 0
+    counts_requests: bool = False
+    note: str | None = None
+    workers_died: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def runs(self) -> bool:
+        """Whether its process is alive and not told to stop."""
+        return self.process is not None and self.end is None and self.record.stopping_since is None
+
+    def observed(self) -> Instance:
+        """Return what planning sees of it."""
+        record = self.record
+        return Instance(
+            id=record.id,
+            revision=record.revision,
+            build=record.build,
+            address=None if record.address == NO_ADDRESS else record.address,
+            pid=record.pid or 0,
+            started_at=record.started_at,
+            workers=record.workers,
+            ready_at=record.ready_at,
+            stopping_since=record.stopping_since,
+            detached=self.detached,
+            unhealthy=self.unhealthy,
+            busy_at=self.busy_at() if self.counts_requests else None,
+            note=self.note,
+            workers_died=self.workers_died,
+            end=self.end,
+        )
+
+    def workers_ready(self) -> int:
+        """Return how many workers have passed their gate and are there."""
+        return sum(1 for name in self._names() if name.isdecimal())
+
+    def workers_set(self) -> int | None:
+        """Return how many workers the master was last told to keep, None where it does not say."""
+        with contextlib.suppress(OSError, ValueError):
+            return int((self.readiness / "workers").read_text(encoding="ascii"))
+        return None
+
+    def workers_alive(self) -> int:
+        """Return how many children the master has, those included that finish their last request."""
+        return 0 if self.process is None else len(children(self.process.pid))
+
+    def update_from_workers(self) -> None:
+        """Note what workers say that wait before their gate while others serve, and how many died."""
+        names = self._names()
+        waiting = [name for name in names if name.startswith("waiting-")]
+        self.workers_died = sum(1 for name in names if name.startswith("fallen-"))
+        self.note = f"{len(waiting)} of its workers waits: {self._words(waiting[0])}" if waiting else None
+
+    def refusal(self) -> str | None:
+        """Return why a worker did not pass its gate, None if none said so."""
+        return self._words("refused") or None
+
+    def busy_at(self) -> float | None:
+        """Return when a worker was last at work on a request, monotonic seconds."""
+        return request_counters.last_busy(self.readiness / name for name in self._names() if name.isdecimal())
+
+    def is_counting(self) -> bool:
+        """Whether its workers write down when they are at work."""
+        return request_counters.counting(self.readiness / name for name in self._names() if name.isdecimal())
+
+    def mark_ready(self) -> None:
+        """Record that it serves, and have later workers wait out a check that fails instead of ending their master."""
+        self.record = replace(self.record, ready_at=time.monotonic())
+        with contextlib.suppress(OSError):
+            (self.readiness / "serving").touch(mode=0o600)
+
+    async def change(self, at_most_s: float) -> None:
+        """Wait until it may have changed, or for so long."""
+        self.changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(at_most_s):
+                await self.changed.wait()
+
+    async def ended(self) -> None:
+        """Wait until its process has ended."""
+        while self.end is None:
+            self.changed.clear()
+            await self.changed.wait()
+
+    def _names(self) -> list[str]:
+        with contextlib.suppress(OSError):
+            return os.listdir(self.readiness)  # noqa: PTH208  names are all there is to know
+        return []
+
+    def _words(self, name: str) -> str:
+        with contextlib.suppress(OSError):
+            text = (self.readiness / name).read_text(encoding="utf-8", errors="replace")
+            return " ".join(text[:_FIRST_WORDS].split())
+        return ""

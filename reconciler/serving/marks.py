@@ -1,0 +1,70 @@
+"""Mark the processes of instances by their environment, and find them again in the process table.
+
+The marks outlive the daemon and its database: every process below an instance inherits them.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.linux.processes import group_of, start_ticks
+
+STATE_MARK = "RECONCILER_STATE_ID"
+INSTANCE_MARK = "RECONCILER_INSTANCE"
+APP_MARK = "RECONCILER_APP"
+REVISION_MARK = "RECONCILER_REVISION"
+RECORD_MARK = "RECONCILER_RECORD"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """The identity of one instance of a state directory. `started_at` is wall-clock seconds, for display."""
+
+    state: str
+    instance: str
+    started_at: float
+
+    def marks(self, app: str, revision: str) -> dict[str, str]:
+        """Return the variables that mark its processes."""
+        return {STATE_MARK: self.state, INSTANCE_MARK: self.instance, APP_MARK: app, REVISION_MARK: revision}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked:
+    """A process that carries the marks of a state directory.
+
+    `record` is the instance's record as JSON when it was started, for the case that the database is lost.
+    """
+
+    pid: int
+    instance: str
+    app: str
+    leads: bool
+    record: str = ""
+
+
+def marked(state_id: str) -> Iterator[Marked]:
+    """Find every process on the host that was started for this state directory."""
+    wanted = f"{STATE_MARK}={state_id}".encode()
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdecimal():
+            continue
+        try:
+            block = Path(entry.path, "environ").read_bytes()
+        except OSError:
+            continue
+        fields = block.split(b"\0")
+        if wanted not in fields:
+            continue
+        env = dict(f.split(b"=", 1) for f in fields if b"=" in f)
+        pid = int(entry.name)
+        if start_ticks(pid) is None:
+            continue
+        yield Marked(
+            pid=pid,
+            instance=env.get(INSTANCE_MARK.encode(), b"").decode(),
+            app=env.get(APP_MARK.encode(), b"").decode(),
+            leads=group_of(pid) == pid,
+            record=env.get(RECORD_MARK.encode(), b"").decode(),
+        )

@@ -1,0 +1,58 @@
+"""Describe what an instance executes, and how it shows that it is ready, whatever kind of program it is."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from reconciler.planning.desired import Address
+from reconciler.serving.marks import Identity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkersReady:
+    """Ready once so many workers have passed their gate, each with a file in the readiness directory."""
+
+    workers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaysAlive:
+    """Ready once it has lived for so long."""
+
+    seconds: float
+
+
+Readiness: TypeAlias = WorkersReady | StaysAlive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forkable:
+    """What decides whether a fork server can stand in for executing the program, and which."""
+
+    runtime: str
+    worker_class: str
+    preloads_app: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A program of a revision. `name` is what messages call it, `address` where it listens, if it does.
+
+    `environment` returns its variables, which may name the instance. `directory` is the name of its directory below
+    the app's `revisions`. `forkable` is None for one that is always executed. `counts_requests` says whether its
+    workers write down when they are busy.
+    """
+
+    name: str
+    app: str
+    revision: str
+    build: str
+    argv: tuple[str, ...]
+    environment: Callable[[Identity], Mapping[str, str]]
+    readiness: Readiness
+    directory: str
+    start_timeout_s: float
+    stop_timeout_s: float
+    address: Address | None = None
+    forkable: Forkable | None = None
+    counts_requests: bool = False
