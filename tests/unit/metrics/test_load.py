@@ -25,8 +25,11 @@ LATER = {
 
 @pytest.fixture
 def child() -> Iterator[int]:
-    """A process that holds memory until its standard input ends."""
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as program:
+    """A process with much memory of its own, beside which what it shares hardly counts, until its input ends."""
+    code = "memory = b'x' * 2**26; print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert program.stdout
+        program.stdout.readline()
         yield program.pid
         program.communicate(b"\n")
 
