@@ -76,8 +76,9 @@ def surroundings(app: str, settings: Settings) -> Surroundings:
 
 
 def _surroundings(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot", paths: StatePaths) -> Surroundings:
+    from reconciler.host.builds import code_of
     from reconciler.host.instance_secrets import binding_views, injected_env
-    from reconciler.serving.gunicorn import Code, InstancePaths, environment
+    from reconciler.serving.gunicorn import InstancePaths, environment
     from reconciler.serving.sandbox import todays_sandbox
     from reconciler.vault.vault import VaultLocked
 
@@ -89,13 +90,6 @@ def _surroundings(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot"
             f"the wanted revision of {app.name} is not staged yet: see 'reconciler status {app.name}' and"
             f" 'reconciler logs {app.name} --which staging'"
         )
-    code = Code(
-        directory=staged.code,
-        python=staged.python,
-        target=staged.entrypoint,
-        worker_class=staged.worker_class,
-        runtime=f"python {staged.python_version}",
-    )
     places = InstancePaths.of(paths, app.name)
     # The environment depends on the home's disk, and an app that never started has no home yet.
     existing = places if places.home.exists() else replace(places, home=paths.state)
@@ -105,10 +99,10 @@ def _surroundings(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot"
         given = injected_env(revision, views, files, snapshot.service_records)
     except VaultLocked as error:
         raise click.ClickException(f"cannot read the secrets of {app.name}: {error}") from error
-    found = environment(revision, code, existing, _identity(app, revision.id, snapshot), given)
+    found = environment(revision, code_of(staged), existing, _identity(app, revision.id, snapshot), given)
     return Surroundings(
         environment={**todays_sandbox().environment, **found, "HOME": str(places.home)},
-        code=code,
+        code=code_of(staged),
         places=places,
         secret=frozenset(revision.env_secrets) - revision.env.keys(),
         views=views,

@@ -23,7 +23,7 @@ from reconciler.settings.settings import Settings
 def command(settings: Settings, test: bool, as_json: bool) -> None:  # noqa: ARG001  required, so that a later default stays possible
     from reconciler.notifications.delivery import Delivery
     from reconciler.notifications.digest import Entry
-    from reconciler.notifications.transports import NotSent
+    from reconciler.notifications.target import NotSent
     from reconciler.planning.subject import HOST
 
     if not settings.notifications:

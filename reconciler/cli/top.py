@@ -18,7 +18,7 @@ from reconciler.cli.table import is_terminal, lines, show_json, width
 from reconciler.inspection.printable import plain
 
 if TYPE_CHECKING:
-    from reconciler.metrics.rates import Rate, Rates
+    from reconciler.metrics.rates import HostRates, Rate
     from reconciler.state.paths import StatePaths
 
 _COLUMNS = ("APP", "REQ/S", "5XX/S", "P50", "P95", "IN FLIGHT", "BUSY", "MEMORY", "CPU")
@@ -35,12 +35,12 @@ _SPARE = ("IN FLIGHT", "P50", "5XX/S")
 @json_option
 @state_option
 def command(once: bool, interval: float, as_json: bool, state: Path | None) -> None:
-    from reconciler.metrics.rates import Rates
+    from reconciler.metrics.rates import HostRates
 
     if interval < 0.1:
         raise click.UsageError("--interval must be at least 100ms")
     paths = paths_in_use(state)
-    rates = Rates(paths)
+    rates = HostRates(paths)
     _measure(paths, rates)
     if as_json or once or not is_terminal():
         with contextlib.suppress(KeyboardInterrupt):
@@ -54,9 +54,9 @@ def command(once: bool, interval: float, as_json: bool, state: Path | None) -> N
     live(lambda columns: _table(_measure(paths, rates), columns), interval)
 
 
-def _measure(paths: "StatePaths", rates: "Rates") -> "dict[str, Rate]":
+def _measure(paths: "StatePaths", rates: "HostRates") -> "dict[str, Rate]":
     with reading(paths):
-        return rates.look()
+        return rates.measure()
 
 
 def _table(rates: "Mapping[str, Rate]", limit: int | None) -> list[str]:

@@ -27,14 +27,13 @@ Granted: TypeAlias = "tuple[str, OperatorRequest]"
 class RequestKind:
     """One kind of request.
 
-    `summary` says in the imperative what it does to an app; `effect` is shown to an operator before it is made;
+    `label` is its button's; `effect` is shown to an operator before it is made;
     `offered` says for which apps it makes sense; `grant` gets the app, what is observed, and the revision that the
     request names, and raises Refused.
     """
 
     name: str
     label: str
-    summary: str
     effect: str
     offered: Callable[[StatusRow], bool]
     grant: "Callable[[App, Observed, str | None], Granted]"
@@ -91,7 +90,6 @@ REQUESTS: Mapping[str, RequestKind] = {
         RequestKind(
             name="restart",
             label="Restart",
-            summary="Restart an app; the running instance serves until the new one is ready.",
             effect="A new instance is started; the running one serves until the new one is ready.",
             offered=_always,
             grant=_restart,
@@ -99,7 +97,6 @@ REQUESTS: Mapping[str, RequestKind] = {
         RequestKind(
             name="rollback",
             label="Roll back",
-            summary="Go back to an earlier revision of an app that is known good.",
             effect="The last known good revision serves again until the manifest or the source changes.",
             offered=_always,
             grant=_roll_back,
@@ -107,7 +104,6 @@ REQUESTS: Mapping[str, RequestKind] = {
         RequestKind(
             name="stop",
             label="Stop",
-            summary="Stop an app until its manifest changes.",
             effect="The app stops serving and its port is closed until its manifest changes or an operator starts it.",
             offered=lambda row: row["state"] != "stopped",
             grant=_stop,
@@ -115,18 +111,23 @@ REQUESTS: Mapping[str, RequestKind] = {
         RequestKind(
             name="start",
             label="Start",
-            summary="Undo a stop or a rollback of an app.",
             effect="The manifest applies again: a stop or a rollback by an operator is undone.",
             offered=lambda row: row["state"] == "stopped" or row.get("override") is not None,
             grant=_start,
         ),
         RequestKind(
             name="forget-failure",
-            label="Try again now",
-            summary="Forget the failures of an app and try again now.",
-            effect="The failures of the app are forgotten, and what failed is tried now.",
+            label="Retry now",
+            effect="Recorded failures are forgotten, and the failed action is retried at once.",
             offered=lambda row: row["state"] in {"failing", "degraded"},
             grant=_forget_failure,
         ),
     )
 }
+
+
+def offered_for(row: StatusRow) -> tuple[str, ...]:
+    """Return the requests that make sense for an app in its current state; none when its manifest is refused."""
+    if row["state"] == "invalid":
+        return ()
+    return tuple(name for name, kind in REQUESTS.items() if kind.offered(row))

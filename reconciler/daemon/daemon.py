@@ -226,7 +226,7 @@ class Daemon:
         # What mails and posts is loaded only where it is needed: most hosts have no target.
         from reconciler.notifications.notifier import Notifier, Pace
 
-        pace = Pace(every_s=self.settings.notify_every_s, settle_s=self.settings.notify_delay_s)
+        pace = Pace(every_s=self.settings.notify_every_s, delay_s=self.settings.notify_delay_s)
         redactor = Redactor(
             self._service_records,
             self._services.env,
@@ -239,8 +239,8 @@ class Daemon:
                 self._stores.records,
                 host=socket.gethostname(),
                 pace=pace,
-                mask=redactor.redacted,
-                trouble=self.problem,
+                redact=redactor.redacted,
+                host_failure=self.problem,
                 failed=partial(self.journal.write, HOST, "daemon"),
             )
             self.reports.listeners.append(notifier.on_report)

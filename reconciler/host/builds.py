@@ -72,7 +72,7 @@ class AppBuilds:
         if staged is None:
             self._builds[name] = self._without(name, build.id)
             raise CannotStart(f"build {build.id} of {name} is damaged and is staged again")
-        return _code_of(staged)
+        return code_of(staged)
 
     def reused_environment(self, name: str, build: str) -> bool:
         """Return whether a finished build got an environment that was in the store already."""
@@ -102,11 +102,12 @@ def _remove_all(paths: list[Path]) -> None:
 def _summary(staged: Staged) -> str:
     what = f"{staged.entrypoint} on python {staged.python_version} with gunicorn {staged.gunicorn_version}"
     environment = f"; environment {staged.because}" if staged.because else ""
-    reported = f"; not taken over: {', '.join(staged.reported)}" if staged.reported else ""
+    reported = f"; ignored: {', '.join(staged.reported)}" if staged.reported else ""
     return f"{what}{environment}{reported}"
 
 
-def _code_of(staged: Staged) -> Code:
+def code_of(staged: Staged) -> Code:
+    """Return what an instance of a finished build runs."""
     return Code(
         directory=staged.code,
         python=staged.python,

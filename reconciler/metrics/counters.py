@@ -1,6 +1,6 @@
-"""What the daemon did, counted in its memory: actions, staging, hand-overs, deaths, and how the apps stand.
+"""Counters of the daemon: actions, staging, hand-overs and crashes, and the states of apps and services.
 
-Counters begin at 0 with every daemon, as Prometheus expects of them.
+They are in memory and start at 0 with each daemon, as Prometheus expects of counters.
 """
 
 from bisect import bisect_left
@@ -17,19 +17,19 @@ BOUNDS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 
 
 @dataclass(slots=True, kw_only=True)
 class Durations:
-    """How many took up to each of BOUNDS_S, and longer; `seconds` in all."""
+    """A histogram: counts by BOUNDS_S, the last of what took longer, and the sum in seconds."""
 
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
     seconds: float = 0.0
 
     def add(self, seconds: float) -> None:
-        """Count one more."""
+        """Count one duration."""
         self.buckets[bisect_left(BOUNDS_S, seconds)] += 1
         self.seconds += seconds
 
 
 class Counters:
-    """The daemon's figures; `clock` is monotonic seconds, `probes` what was asked of apps: (app, whether well)."""
+    """The counters of one daemon. `clock` is monotonic seconds; `probes` counts probes by (app, whether healthy)."""
 
     def __init__(self, clock: Callable[[], float], probes: Counter[tuple[str, bool]]) -> None:
         self._clock = clock
@@ -45,7 +45,7 @@ class Counters:
         self._handover = Durations()
 
     def on_report(self, subject: Subject, report: Report | None) -> None:
-        """Take the newest report on an app or a service; None once it is gone."""
+        """Take the newest report on an app or a service; None after its removal."""
         if report is None:
             self._states.pop(subject, None)
             self._unsettled.discard(subject)
@@ -58,24 +58,24 @@ class Counters:
             self._settled_at = self._clock()
 
     def acted(self, kind: str, outcome: str, seconds: float) -> None:
-        """An action was done, failed, or given up for another."""
+        """Count an action that was done, failed, or given up for another."""
         self._actions[kind, outcome] += 1
         self._durations.setdefault(kind, Durations()).add(seconds)
 
     def staged(self, environment: str) -> None:
-        """A build was made with an environment that was "made" or "reused"."""
+        """Count a build, by whether its environment was "made" or "reused"."""
         self._environments[environment] += 1
 
     def handed_over(self, seconds: float) -> None:
-        """A successor was started and ready in this time, its predecessor serving meanwhile."""
+        """Count a hand-over: a new instance became ready while an earlier one served."""
         self._handover.add(seconds)
 
     def died(self, app: str) -> None:
-        """An instance ended that was not told to."""
+        """Count an instance that exited unexpectedly."""
         self._deaths[app] += 1
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON. `unsettled_s` is seconds since all apps were as asked, 0 while they are."""
+        """Return all counters as JSON. `unsettled_s` is the seconds since all was up to date, 0 while it is."""
         now = self._clock()
         since = self._began if self._settled_at is None else self._settled_at
         return {
@@ -89,7 +89,7 @@ class Counters:
             "environments": dict(self._environments),
             "deaths": dict(self._deaths),
             "handover": _json(self._handover),
-            "probes": [[app, well, count] for (app, well), count in sorted(self._probes.items())],
+            "probes": [[app, healthy, count] for (app, healthy), count in sorted(self._probes.items())],
         }
 
     def _forget_app(self, name: str) -> None:

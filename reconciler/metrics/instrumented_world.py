@@ -1,4 +1,4 @@
-"""A World that counts what is done in it: each action, how it went and how long it took."""
+"""A World of apps that counts its actions, with their outcomes and durations."""
 
 import asyncio
 import re
@@ -12,8 +12,8 @@ from reconciler.planning.apps.observed import Observed
 from reconciler.planning.desired import App
 
 
-class Observing(Protocol):
-    """A World of apps that says what it sees."""
+class ObservableWorld(Protocol):
+    """A World of apps whose observations can be read."""
 
     def now(self) -> float: ...
 
@@ -31,7 +31,7 @@ class Observing(Protocol):
 class InstrumentedWorld:
     """Passes everything on. `reused` tells by app and build whether a finished build got an existing environment."""
 
-    def __init__(self, world: Observing, counters: Counters, reused: Callable[[str, str], bool]) -> None:
+    def __init__(self, world: ObservableWorld, counters: Counters, reused: Callable[[str, str], bool]) -> None:
         self._world = world
         self._counters = counters
         self._reused = reused
@@ -49,7 +49,7 @@ class InstrumentedWorld:
         self._world.report(name, report)
 
     async def do(self, name: str, action: Action) -> None:
-        """Do it, and count it as done, failed or given up; what it raises rises."""
+        """Do an action, and count it as done, failed or given up; raises what the action raises."""
         began, outcome = self._world.now(), "failed"
         served = isinstance(action, Start) and any(one.serves for one in self._world.observe(name).instances)
         if isinstance(action, Reap) and action.failure is not None:
@@ -69,18 +69,18 @@ class InstrumentedWorld:
             self._counters.staged("reused" if self._reused(name, action.build.id) else "made")
 
     def _worked(self, name: str, action: Action) -> bool:
-        """What did not get as far as it should is no error here, but remembered trouble of the app."""
-        seen = self._world.observe(name)
+        """Return whether an action reached its end: an app that fails is recorded, not raised."""
+        observed = self._world.observe(name)
         match action:
             case Start():
-                return any(one.serves and one.revision == action.revision.id for one in seen.instances)
+                return any(one.serves and one.revision == action.revision.id for one in observed.instances)
             case Release():
-                return action.release in seen.released
+                return action.release in observed.released
             case Stage():
-                return action.build.id in seen.builds
+                return action.build.id in observed.builds
         return True
 
 
 def kind_of(action: Action) -> str:
-    """An action's name as a label: read_source, stage, start."""
+    """Return an action's name as a label, such as read_source."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(action).__name__).lower()

@@ -1,70 +1,65 @@
-"""What the instances of an app take of this host, from the process table: memory, processor, and both lately."""
+"""The current load of each running app, and how it developed over the last minutes."""
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reconciler.linux.process_table import TICKS, family, own, proportional
+from reconciler.inspection.snapshot import HostSnapshot
+from reconciler.metrics.rates import Rates
+from reconciler.metrics.sample import AppSample, Sampler
+from reconciler.state.paths import StatePaths
 
 _REMEMBERED = 60
-_WEIGHED_AT_ONCE = 40
-_WEIGHED_AGAIN_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """`memory` is bytes (shared pages counted in part), `cpu` the share of one core since the look before."""
+    """One running app: bytes of memory, cores of CPU, requests per second; earlier values oldest first.
+
+    `cpu` and `requests` are None at the first sample, which has none before it to compare with.
+    """
 
     memory: int
     cpu: float | None
-    memory_lately: tuple[int, ...]
-    cpu_lately: tuple[float, ...]
+    requests: float | None
+    memory_history: tuple[int, ...]
+    cpu_history: tuple[float, ...]
 
 
 @dataclass(slots=True, kw_only=True)
-class _Kept:
-    at: float = 0.0
-    ticks: dict[int, int] = field(default_factory=dict)
+class _History:
     memory: deque[int] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     cpu: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
 
 class Loads:
-    """Looks at processes when asked, and remembers the last looks."""
+    """Measures running apps whenever asked, and remembers the last measurements."""
 
-    def __init__(self) -> None:
-        self._kept: dict[str, _Kept] = {}
-        self._weighed: dict[int, tuple[float, int]] = {}
+    def __init__(self, paths: StatePaths) -> None:
+        self._sampler = Sampler(paths)
+        self._rates = Rates()
+        self._history: dict[str, _History] = {}
 
-    def look(self, masters: Mapping[str, Sequence[int]]) -> dict[str, Load]:
-        """The load of each app with a master that runs; `masters` are the pids of its instances."""
-        now = time.monotonic()
-        families = {
-            name: {pid: ticks for master in pids for pid, ticks in family(master)} for name, pids in masters.items()
-        }
-        alive = {pid for family in families.values() for pid in family}
-        self._weighed = {pid: known for pid, known in self._weighed.items() if pid in alive}
-        self._weigh(alive, now)
-        self._kept = {name: self._kept.get(name) or _Kept() for name, family in families.items() if family}
-        return {name: self._load(kept, families[name], now) for name, kept in self._kept.items()}
+    def measure(self, snapshot: HostSnapshot) -> dict[str, Load]:
+        """Return the load of each app with a running instance. Blocks."""
+        return self.follow(self._sampler.sample_of(snapshot, snapshot.instances), time.monotonic())
 
-    def _load(self, kept: _Kept, family: dict[int, int], now: float) -> Load:
-        known = [ticks - kept.ticks[pid] for pid, ticks in family.items() if pid in kept.ticks]
-        cpu = sum(known) / TICKS / (now - kept.at) if known and now > kept.at else None
-        memory = sum(self._weighed[pid][1] for pid in family if pid in self._weighed)
-        kept.at, kept.ticks = now, family
-        kept.memory.append(memory)
-        if cpu is not None:
-            kept.cpu.append(cpu)
-        return Load(memory=memory, cpu=cpu, memory_lately=tuple(kept.memory), cpu_lately=tuple(kept.cpu))
-
-    def _weigh(self, alive: set[int], now: float) -> None:
-        """Weighing is dear: the ones longest not weighed, so many at a time; an estimate for the new ones."""
-        due = sorted((self._weighed.get(pid, (-1e9, 0))[0], pid) for pid in alive)
-        for at, pid in due[:_WEIGHED_AT_ONCE]:
-            if now - at > _WEIGHED_AGAIN_S:
-                self._weighed[pid] = (now, proportional(pid) or own(pid))
-        for _, pid in due[_WEIGHED_AT_ONCE:]:
-            if pid not in self._weighed:
-                self._weighed[pid] = (-1e9, own(pid))
+    def follow(self, samples: Mapping[str, AppSample], at: float) -> dict[str, Load]:
+        """Return the load of each app in the newest samples, taken `at` monotonic seconds."""
+        rates = self._rates.follow(samples, at)
+        self._history = {name: self._history.get(name) or _History() for name in samples}
+        found: dict[str, Load] = {}
+        for name, history in self._history.items():
+            rate = rates.get(name)
+            history.memory.append(samples[name].memory)
+            if rate is not None:
+                history.cpu.append(rate.cpu)
+            found[name] = Load(
+                memory=samples[name].memory,
+                cpu=None if rate is None else rate.cpu,
+                requests=None if rate is None else rate.requests,
+                memory_history=tuple(history.memory),
+                cpu_history=tuple(history.cpu),
+            )
+        return found

@@ -1,4 +1,4 @@
-"""The host's figures as Prometheus' text format, version 0.0.4."""
+"""Metrics of the host in Prometheus' text format, version 0.0.4."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from reconciler.control.requests import Refused
 from reconciler.control.socket import ask
-from reconciler.metrics import counters, sample
-from reconciler.metrics.sample import AppSample
-from reconciler.planning.states import APP_STATES
+from reconciler.metrics import counters
+from reconciler.metrics.sample import AppSample, Sampler
+from reconciler.planning.states import APP_STATES, SERVICE_STATES, StateInfo
 from reconciler.serving.gate_figures import BOUNDS_S
 from reconciler.state.paths import StatePaths
 
@@ -21,24 +21,24 @@ _Sample = tuple[str, Mapping[str, str], float]
 
 
 def render(paths: StatePaths) -> str:
-    """All that is known of a host, without its daemon's own figures while none runs; raises sqlite3.Error. Blocks."""
+    """Return all metrics of a host, without the daemon's own while none is running; raises sqlite3.Error. Blocks."""
     daemon: dict[str, Any] | None = None
     with contextlib.suppress(OSError, Refused, ValueError):
         daemon = ask(paths.control, {"do": "metrics"})
-    return text(daemon, sample.of_host(paths))
+    return text(daemon, Sampler(paths).sample())
 
 
 def text(daemon: Mapping[str, Any] | None, apps: Apps) -> str:
-    """What a daemon told of itself, None when there is none, and what was seen of its apps."""
+    """Return the metrics of a daemon, None when there is none, and of the apps."""
     families = [_family("reconciler_up", "gauge", "Whether the daemon answers.", [("", {}, float(daemon is not None))])]
     if daemon is not None:
-        families += [_family(name, kind, told, samples(daemon)) for name, kind, told, samples in _OF_THE_DAEMON]
-    families += [_family(name, kind, told, samples(apps)) for name, kind, told, samples in _OF_APPS]
+        families += [_family(name, kind, meaning, samples(daemon)) for name, kind, meaning, samples in _DAEMON_METRICS]
+    families += [_family(name, kind, meaning, samples(apps)) for name, kind, meaning, samples in _APP_METRICS]
     return "".join(line for family in families for line in family)
 
 
-def _family(name: str, kind: _Type, told: str, samples: Sequence[_Sample]) -> list[str]:
-    head = [f"# HELP {name} {told}\n", f"# TYPE {name} {kind}\n"]
+def _family(name: str, kind: _Type, meaning: str, samples: Sequence[_Sample]) -> list[str]:
+    head = [f"# HELP {name} {meaning}\n", f"# TYPE {name} {kind}\n"]
     return [*head, *(f"{name}{suffix}{_labels(labels)} {_number(value)}\n" for suffix, labels, value in samples)]
 
 
@@ -57,7 +57,7 @@ def _number(value: float) -> str:
 def _histogram(
     labels: Mapping[str, str], bounds: Sequence[float], buckets: Sequence[int], seconds: float
 ) -> Iterator[_Sample]:
-    """`buckets` counts what took up to each bound and more than the one before, and what took longer than any."""
+    """Yield the samples of a histogram; `buckets` counts values by the first bound they do not exceed, or none."""
     so_far = 0
     for bound, count in zip((*map(str, bounds), "+Inf"), buckets, strict=True):
         so_far += count
@@ -78,13 +78,21 @@ def _durations(daemon: Mapping[str, Any]) -> list[_Sample]:
     ]
 
 
-def _states(daemon: Mapping[str, Any]) -> list[_Sample]:
-    states = list(daemon["states"].values())
-    return [("", {"state": state.name}, states.count(state.name)) for state in APP_STATES]
+def _by_state(key: str, states: Sequence[StateInfo]) -> Callable[[Mapping[str, Any]], list[_Sample]]:
+    """Count the apps or services of a daemon in each state; `key` is theirs in its figures."""
+    return lambda daemon: [
+        ("", {"state": state.name}, list(daemon[key].values()).count(state.name)) for state in states
+    ]
+
+
+def _state_of_each(key: str, label: str) -> Callable[[Mapping[str, Any]], list[_Sample]]:
+    return lambda daemon: [("", {label: name, "state": state}, 1) for name, state in sorted(daemon[key].items())]
 
 
 def _probes(daemon: Mapping[str, Any]) -> list[_Sample]:
-    return [("", {"app": app, "result": "success" if well else "failure"}, n) for app, well, n in daemon["probes"]]
+    return [
+        ("", {"app": app, "result": "success" if healthy else "failure"}, n) for app, healthy, n in daemon["probes"]
+    ]
 
 
 def _handover(daemon: Mapping[str, Any]) -> list[_Sample]:
@@ -122,27 +130,30 @@ def _cpu(apps: Apps) -> list[_Sample]:
     ]
 
 
-_OF_THE_DAEMON: tuple[tuple[str, _Type, str, Callable[[Mapping[str, Any]], list[_Sample]]], ...] = (
-    ("reconciler_apps", "gauge", "Apps by state.", _states),
-    ("reconciler_app_state", "gauge", "1 for the state an app is in.", lambda daemon: [
-        ("", {"app": app, "state": state}, 1) for app, state in sorted(daemon["states"].items())
-    ]),
-    ("reconciler_backlog_apps", "gauge", "Apps with something left to do.", _one("backlog")),
-    ("reconciler_unconverged_seconds", "gauge", "Time since every app was as asked, 0 while all are.",
+_DAEMON_METRICS: tuple[tuple[str, _Type, str, Callable[[Mapping[str, Any]], list[_Sample]]], ...] = (
+    ("reconciler_apps", "gauge", "Apps by state.", _by_state("states", APP_STATES)),
+    ("reconciler_app_state", "gauge", "1 for the state an app is in.", _state_of_each("states", "app")),
+    ("reconciler_backlog_apps", "gauge", "Apps with an action left to do.", _one("backlog")),
+    ("reconciler_services", "gauge", "Services by state.", _by_state("service_states", SERVICE_STATES)),
+    ("reconciler_service_state", "gauge", "1 for the state a service is in.",
+     _state_of_each("service_states", "service")),
+    ("reconciler_backlog_services", "gauge", "Services with an action left to do.", _one("service_backlog")),
+    ("reconciler_unconverged_seconds", "gauge", "Time since every app and service was up to date, 0 while all are.",
      _one("unsettled_s")),
-    ("reconciler_actions_total", "counter", "Actions by kind and outcome: done, failed, or given up for another.",
+    ("reconciler_actions_total", "counter", "Actions on apps by outcome: done, failed, or given up for another.",
      _actions),
-    ("reconciler_action_duration_seconds", "histogram", "How long actions took, whatever came of them.", _durations),
+    ("reconciler_action_duration_seconds", "histogram", "Duration of actions on apps, whatever their outcome.",
+     _durations),
     ("reconciler_staging_environments_total", "counter", "Builds by whether their environment was made or reused.",
      lambda daemon: [("", {"environment": e}, daemon["environments"].get(e, 0)) for e in ("made", "reused")]),
-    ("reconciler_handover_duration_seconds", "histogram", "From the start of a successor until all of it serves.",
+    ("reconciler_handover_duration_seconds", "histogram", "From the start of an instance until all its workers serve.",
      _handover),
-    ("reconciler_app_restarts_total", "counter", "Instances that ended without being told to.",
+    ("reconciler_app_restarts_total", "counter", "Instances that exited unexpectedly.",
      lambda daemon: [("", {"app": app}, daemon["deaths"].get(app, 0)) for app in sorted(daemon["states"])]),
-    ("reconciler_app_probes_total", "counter", "Questions for an app's health path by result.", _probes),
+    ("reconciler_app_probes_total", "counter", "Probes of an app's health path by result.", _probes),
 )  # fmt: skip
 
-_OF_APPS: tuple[tuple[str, _Type, str, Callable[[Apps], list[_Sample]]], ...] = (
+_APP_METRICS: tuple[tuple[str, _Type, str, Callable[[Apps], list[_Sample]]], ...] = (
     ("reconciler_app_requests_total", "counter", "Requests answered by class of status.", _requests),
     ("reconciler_app_request_duration_seconds", "histogram", "From a request's head to its answer's last byte.",
      _latencies),
@@ -154,4 +165,4 @@ _OF_APPS: tuple[tuple[str, _Type, str, Callable[[Apps], list[_Sample]]], ...] = 
     ("reconciler_app_cpu_seconds_total", "counter", "Processor time of an app's processes by instance.", _cpu),
 )  # fmt: skip
 
-NAMES = frozenset({"reconciler_up", *(row[0] for row in _OF_THE_DAEMON), *(row[0] for row in _OF_APPS)})
+NAMES = frozenset({"reconciler_up", *(row[0] for row in _DAEMON_METRICS), *(row[0] for row in _APP_METRICS)})

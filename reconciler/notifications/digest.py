@@ -1,17 +1,17 @@
-"""How everything stands, and what was told of it, in; the one message that is due, out. Pure: time is an argument.
+"""Collect what one target is to be notified of, and decide when it is due. Pure: time is an argument.
 
-Each subject (an app, or "" for the host) is told of at most once in `every_s`, with the count of what changed since.
-All that is due at once is one message; what recovered before anybody may have heard of it is no news.
+Each subject is reported at most once in `every_s`, with the number of changes since. Everything due at one time is one
+message; trouble that ended before a target may have known of it is not reported.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, get_args
 
+from reconciler.planning.states import Severity
 from reconciler.planning.subject import HOST, Subject, SubjectKind
 
-Severity: TypeAlias = Literal["healthy", "degraded", "failing"]
-# What a target knows after a try that may have reached it: whatever comes next is news to it.
+# After a try that may have reached the target, what it knows is unsure, and the next state is reported in any case.
 Known: TypeAlias = Severity | Literal["unsure"]
 
 _TEXT_LIMIT = 500
@@ -23,7 +23,7 @@ _KNOWN: Mapping[str, Known] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line of a message. `changes` is how often it changed since it was last told of."""
+    """One line of a message. `changes` is how often the subject changed since it was last reported."""
 
     subject: Subject
     severity: Severity
@@ -33,51 +33,52 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubjectNews:
-    """How one app or the host stands since `since`, and what was told of it at `told_at`; monotonic seconds."""
+    """The severity of one subject since `since`, and the one reported at `reported_at`; monotonic seconds."""
 
     severity: Known = "healthy"
     text: str = ""
     since: float = float("-inf")
     changes: int = 0
-    told: Known = "healthy"
-    told_at: float = float("-inf")
+    reported: Known = "healthy"
+    reported_at: float = float("-inf")
 
 
 @dataclass(slots=True, kw_only=True)
 class Digest:
-    """Everything that one target should know or knows. Bounded by the number of apps."""
+    """Everything that one target knows or is to know. Its size is bounded by the number of subjects."""
 
     every_s: float
-    settle_s: float
+    delay_s: float
     _subjects: dict[Subject, SubjectNews] = field(default_factory=dict)
 
-    def restore(self, told: Mapping[str, str]) -> None:
-        """What an earlier daemon told, which is how things are taken to stand until something else is known."""
-        for key, severity in told.items():
+    def restore(self, reported: Mapping[str, str]) -> None:
+        """Take what an earlier daemon reported, which is assumed to be current until a report says otherwise."""
+        for key, severity in reported.items():
             known = _KNOWN.get(severity, "unsure")
-            self._subjects[_subject_of(key)] = SubjectNews(severity=known, told=known)
+            self._subjects[_subject_of(key)] = SubjectNews(severity=known, reported=known)
 
-    def told(self) -> dict[str, Known]:
-        """What of it a later daemon must know."""
-        return {_key_of(subject): news.told for subject, news in self._subjects.items() if news.told != "healthy"}
+    def reported(self) -> dict[str, Known]:
+        """Return what a later daemon must know of what was reported."""
+        subjects = self._subjects.items()
+        return {_key_of(subject): news.reported for subject, news in subjects if news.reported != "healthy"}
 
-    def stands(self, subject: Subject, standing: Severity, text: str, now: float) -> bool:
-        """A subject stands so now; True when it did not before."""
+    def update(self, subject: Subject, severity: Severity, text: str, now: float) -> bool:
+        """Take the severity of a subject; True when it changed."""
         before = self._subjects.get(subject, SubjectNews())
-        if before.severity == standing:
+        if before.severity == severity:
             self._subjects[subject] = replace(before, text=text)
         else:
             self._subjects[subject] = replace(
-                before, severity=standing, text=text, since=now, changes=before.changes + 1
+                before, severity=severity, text=text, since=now, changes=before.changes + 1
             )
-        return before.severity != standing
+        return before.severity != severity
 
-    def gone(self, subject: Subject) -> None:
-        """Drop a subject that is gone."""
+    def forget(self, subject: Subject) -> None:
+        """Drop a subject that was removed."""
         self._subjects.pop(subject, None)
 
     def due(self, now: float) -> tuple[Entry, ...]:
-        """What is to be told now, by name; the host first."""
+        """Return what to report now, by name; the host first."""
         return tuple(
             Entry(subject=subject, severity=s.severity, text=" ".join(s.text.split())[:_TEXT_LIMIT], changes=s.changes)
             for subject, s in sorted(self._subjects.items(), key=lambda item: _order(item[0]))
@@ -85,28 +86,28 @@ class Digest:
         )
 
     def next_at(self) -> float | None:
-        """When something is due, None while nothing will be."""
+        """Return when something is due next, None while nothing is."""
         times = [at for at in map(self._due_at, self._subjects.values()) if at != float("inf")]
         return min(times, default=None)
 
-    def trying(self, items: tuple[Entry, ...]) -> None:
-        """These are about to be told, and from here on may have been."""
-        for item in items:
-            self._subjects[item.subject] = replace(self._subjects[item.subject], told="unsure")
+    def begin(self, entries: tuple[Entry, ...]) -> None:
+        """Mark entries that are about to be sent: from here on, the target may know of them."""
+        for entry in entries:
+            self._subjects[entry.subject] = replace(self._subjects[entry.subject], reported="unsure")
 
-    def tell(self, items: tuple[Entry, ...], now: float) -> None:
-        """These were told; what changed meanwhile is news still."""
-        for item in items:
-            news = self._subjects.get(item.subject)
+    def complete(self, entries: tuple[Entry, ...], now: float) -> None:
+        """Mark entries that were sent; what changed meanwhile is still to be reported."""
+        for entry in entries:
+            news = self._subjects.get(entry.subject)
             if news is not None:
-                left = max(0, news.changes - item.changes)
-                self._subjects[item.subject] = replace(news, told=item.severity, told_at=now, changes=left)
+                left = max(0, news.changes - entry.changes)
+                self._subjects[entry.subject] = replace(news, reported=entry.severity, reported_at=now, changes=left)
 
     def _due_at(self, subject: SubjectNews) -> float:
         flapped = subject.changes > 1 and subject.severity != "healthy"
-        if subject.severity == subject.told and not (flapped and subject.told != "healthy"):
+        if subject.severity == subject.reported and not (flapped and subject.reported != "healthy"):
             return float("inf")
-        return max(subject.since + self.settle_s, subject.told_at + self.every_s)
+        return max(subject.since + self.delay_s, subject.reported_at + self.every_s)
 
 
 def _order(subject: Subject) -> tuple[int, str]:

@@ -1,91 +1,87 @@
-"""Items of news in; subject, text and payloads out, each with what apps wrote escaped for who reads it."""
+"""Format messages: headline, text and payloads, with text from apps escaped for their readers."""
 
 import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from reconciler.documents.problem import one_line
 from reconciler.notifications.digest import Entry
 from reconciler.planning.subject import HOST
 
 _LINES = 20
-_BAD_FIRST = {"failing": 0, "degraded": 1, "healthy": 2}
+_WORST_FIRST = {"failing": 0, "degraded": 1, "healthy": 2}
 _MARKS = {"failing": ":red_circle:", "degraded": ":large_yellow_circle:", "healthy": ":large_green_circle:"}
 
 
-def headline(items: Sequence[Entry], host: str) -> str:
-    """One line: who stands how, on which host."""
-    counts = {standing: [item for item in items if item.severity == standing] for standing in _BAD_FIRST}
-    told = []
-    for standing, some in counts.items():
-        word = "healthy again" if standing == "healthy" else standing
+def headline(entries: Sequence[Entry], host: str) -> str:
+    """Return one line: what is failing, degraded or healthy again, on which host."""
+    counts = {severity: [entry for entry in entries if entry.severity == severity] for severity in _WORST_FIRST}
+    parts = []
+    for severity, some in counts.items():
+        word = "healthy again" if severity == "healthy" else severity
         if len(some) == 1:
-            told.append(f"{_who(some[0])} is {word}")
+            parts.append(f"{_subject_of(some[0])} is {word}")
         elif some:
-            told.append(f"{_counted(some)} are {word}")
-    return _plain(f"{host}: {', '.join(told)}")
+            parts.append(f"{_counted(some)} are {word}")
+    return one_line(f"{host}: {', '.join(parts)}")
 
 
-def text(items: Sequence[Entry], host: str) -> str:
-    """The headline and a line for each, the worst first; a long list is cut, and says so."""
-    ordered = sorted(items, key=lambda item: (_BAD_FIRST[item.severity], str(item.subject)))
-    lines = [headline(items, host), "", *map(_line, ordered[:_LINES])]
+def text(entries: Sequence[Entry], host: str) -> str:
+    """Return the headline and a line for each entry, the worst first; a long list is cut, and says so."""
+    ordered = sorted(entries, key=lambda entry: (_WORST_FIRST[entry.severity], str(entry.subject)))
+    lines = [headline(entries, host), "", *map(_line, ordered[:_LINES])]
     if len(ordered) > _LINES:
         lines.append(f"and {len(ordered) - _LINES} more: see 'reconciler status'")
     return "\n".join(lines)
 
 
-def as_json(items: Sequence[Entry], host: str, at: datetime) -> dict[str, Any]:
+def as_json(entries: Sequence[Entry], host: str, at: datetime) -> dict[str, Any]:
     """Return the plain payload: {host, at, text, items: [{app, service, state, message, changes}]}.
 
     `app` or `service` names what an item is about; both are empty for the host.
     """
     listed = [
         {
-            "app": item.subject.name if item.subject.kind == "app" else "",
-            "service": item.subject.name if item.subject.kind == "service" else "",
-            "state": item.severity,
-            "message": _plain(item.text),
-            "changes": item.changes,
+            "app": entry.subject.name if entry.subject.kind == "app" else "",
+            "service": entry.subject.name if entry.subject.kind == "service" else "",
+            "state": entry.severity,
+            "message": one_line(entry.text),
+            "changes": entry.changes,
         }
-        for item in items
+        for entry in entries
     ]
-    return {"host": host, "at": at.isoformat(timespec="seconds"), "text": headline(items, host), "items": listed}
+    return {"host": host, "at": at.isoformat(timespec="seconds"), "text": headline(entries, host), "items": listed}
 
 
-def as_slack(items: Sequence[Entry], host: str) -> dict[str, Any]:
-    """What Slack, Mattermost and their kin take: no text of an app makes a link, a mention or markup of it."""
-    ordered = sorted(items, key=lambda item: (_BAD_FIRST[item.severity], str(item.subject)))
-    lines = [f"{_MARKS[item.severity]} {_for_slack(_line(item))}" for item in ordered[:_LINES]]
+def as_slack(entries: Sequence[Entry], host: str) -> dict[str, Any]:
+    """Return a payload for Slack and Mattermost, in which no text of an app is a link, a mention or markup."""
+    ordered = sorted(entries, key=lambda entry: (_WORST_FIRST[entry.severity], str(entry.subject)))
+    lines = [f"{_MARKS[entry.severity]} {_for_slack(_line(entry))}" for entry in ordered[:_LINES]]
     if len(ordered) > _LINES:
         lines.append(f"and {len(ordered) - _LINES} more")
-    return {"text": "\n".join((_for_slack(headline(items, host)), *lines)), "link_names": 0, "unfurl_links": False}
+    return {"text": "\n".join((_for_slack(headline(entries, host)), *lines)), "link_names": 0, "unfurl_links": False}
 
 
 def encoded(payload: dict[str, Any]) -> bytes:
-    """A payload as sent; ASCII, so that no control of text direction survives in raw form."""
+    """Encode a payload as ASCII, so that no control of text direction survives in raw form."""
     return json.dumps(payload).encode()
 
 
-def _line(item: Entry) -> str:
-    word = "healthy again" if item.severity == "healthy" else item.severity
-    count = f" (changed {item.changes} times since last told)" if item.changes > 1 else ""
-    return _plain(f"{_who(item)} is {word}{count}{': ' if item.text else ''}{item.text}")
+def _line(entry: Entry) -> str:
+    word = "healthy again" if entry.severity == "healthy" else entry.severity
+    count = f" (changed {entry.changes} times since the last message)" if entry.changes > 1 else ""
+    return one_line(f"{_subject_of(entry)} is {word}{count}{': ' if entry.text else ''}{entry.text}")
 
 
-def _counted(items: Sequence[Entry]) -> str:
-    kinds = {item.subject.kind for item in items}
+def _counted(entries: Sequence[Entry]) -> str:
+    kinds = {entry.subject.kind for entry in entries}
     noun = {frozenset({"app"}): "apps", frozenset({"service"}): "services"}.get(frozenset(kinds), "apps and services")
-    return f"{len(items)} {noun}"
+    return f"{len(entries)} {noun}"
 
 
-def _who(item: Entry) -> str:
-    return "this host" if item.subject == HOST else str(item.subject)
-
-
-def _plain(text: str) -> str:
-    """One line without control characters and marks of text direction."""
-    return "".join(character if character.isprintable() else " " for character in text)
+def _subject_of(entry: Entry) -> str:
+    return "this host" if entry.subject == HOST else str(entry.subject)
 
 
 def _for_slack(text: str) -> str:

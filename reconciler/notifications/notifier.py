@@ -1,8 +1,8 @@
-"""Reports in; messages to one target out, in a task of its own that nothing waits for.
+"""Notify one target of the apps, the services and the host, in a task of its own that nothing waits for.
 
-What is told is written down before the target may have it and once it took it: a daemon killed in between tells it
-once more, and one started later repeats nothing. A target that takes nothing is tried again for ever, and what it
-missed is one message then.
+What is sent is recorded before the target may have it, and again once it took it: a daemon killed in between sends it
+once more, and a later one repeats nothing. A target that takes nothing is retried for ever, and then gets what it
+missed as one message.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -18,28 +18,24 @@ from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_af
 
 from reconciler.convergence.world import Report
 from reconciler.notifications.delivery import Delivery
-from reconciler.notifications.digest import Digest, Entry, Severity
-from reconciler.notifications.targets import Target
-from reconciler.notifications.transports import NotSent
-from reconciler.planning.subject import HOST, Subject
+from reconciler.notifications.digest import Digest, Entry
+from reconciler.notifications.target import NotSent, Target
+from reconciler.planning.states import APP_STATES, SERVICE_STATES, Severity, StateInfo
+from reconciler.planning.subject import HOST, Subject, SubjectKind
 
 _TRIES = 5
-_LOOK_EVERY_S = 5.0
-_STANDINGS: dict[str, Severity] = {
-    "failing": "failing",
-    "invalid": "failing",
-    "degraded": "degraded",
-    "running": "healthy",
-    "sleeping": "healthy",
-    "stopped": "healthy",
-    "maintenance": "healthy",
-    "ready": "healthy",
-    "retained": "healthy",
+_CHECK_EVERY_S = 5.0
+_STATES: Mapping[SubjectKind, tuple[StateInfo, ...]] = {"app": APP_STATES, "service": SERVICE_STATES}
+_SEVERITIES: Mapping[tuple[SubjectKind, str], Severity] = {
+    (kind, state.name): state.severity
+    for kind, states in _STATES.items()
+    for state in states
+    if state.severity is not None
 }
 
 
 class Facts(Protocol):
-    """What outlives the daemon, by name."""
+    """Values that outlive the daemon, by name."""
 
     def fact(self, name: str) -> str | None: ...
     def set_fact(self, name: str, value: str) -> None: ...
@@ -47,21 +43,22 @@ class Facts(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Seconds: nothing is told before it stood for `settle_s`, nor twice in `every_s`; tries `cap_s` apart at most.
+    """Limits in seconds: trouble is reported after `delay_s`, and a subject once in `every_s`.
 
-    A try takes `within_s` at most.
+    Retries are at most `cap_s` apart, and each takes at most `within_s`.
     """
 
     every_s: float = 600.0
-    settle_s: float = 5.0
+    delay_s: float = 5.0
     cap_s: float = 60.0
     within_s: float = 10.0
 
 
 class Notifier:
-    """Tells one target how the apps and the host stand.
+    """Notifies one target.
 
-    `mask` hides what is secret of an app, a service or the host in a text; `trouble` is the host's own, or empty.
+    `redact` removes the secrets of a subject from a text; `host_failure` is what is wrong with the host, or empty;
+    `failed` records why a target takes nothing, and what happens next.
     """
 
     def __init__(  # noqa: PLR0913  collaborators, each named
@@ -71,46 +68,46 @@ class Notifier:
         *,
         host: str,
         pace: Pace,
-        mask: Callable[[Subject, str], str],
-        trouble: Callable[[], str],
+        redact: Callable[[Subject, str], str],
+        host_failure: Callable[[], str],
         failed: Callable[[str, str], None],
     ) -> None:
         self._target = target
         self._facts = facts
         self._delivery = Delivery(target, host, within_s=pace.within_s)
         self._pace = pace
-        self._mask = mask
-        self._trouble = trouble
+        self._redact = redact
+        self._host_failure = host_failure
         self._failed = failed
-        self._news = Digest(every_s=pace.every_s, settle_s=pace.settle_s)
+        self._digest = Digest(every_s=pace.every_s, delay_s=pace.delay_s)
         self._key = "told " + hashlib.sha256(repr((str(target), target)).encode()).hexdigest()[:16]
-        self._refused = self._written = ""
+        self._refusal = self._recorded = ""
         self._changed = asyncio.Event()
         with contextlib.suppress(
             ValueError, TypeError, AttributeError, sqlite3.Error
-        ):  # what is unreadable was not told
-            self._news.restore(json.loads(facts.fact(self._key) or "{}"))
+        ):  # what cannot be read counts as not sent
+            self._digest.restore(json.loads(facts.fact(self._key) or "{}"))
 
     def on_report(self, subject: Subject, report: Report | None) -> None:
-        """Take the newest report on an app or a service; None once it is gone. Never waits."""
+        """Take the newest report on an app or a service; None after its removal. Never waits."""
         if report is None:
-            self._news.gone(subject)
+            self._digest.forget(subject)
             return
-        standing = _STANDINGS.get(report.state)
-        if standing is not None and (standing != "healthy" or report.settled):
-            text = report.message if standing != "healthy" else ""
-            if self._news.stands(subject, standing, text, _now()):
+        severity = _SEVERITIES.get((subject.kind, report.state))
+        if severity is not None and (severity != "healthy" or report.settled):
+            text = report.message if severity != "healthy" else ""
+            if self._digest.update(subject, severity, text, _now()):
                 self._changed.set()
 
     async def run(self) -> None:
-        """Tell what is due, until cancelled."""
+        """Send what is due, until cancelled."""
         while True:
             self._changed.clear()
-            trouble = self._trouble()
-            self._news.stands(HOST, "failing" if trouble else "healthy", trouble, _now())
+            failure = self._host_failure()
+            self._digest.update(HOST, "failing" if failure else "healthy", failure, _now())
             await self._catch_up()
-            due_at = self._news.next_at()
-            wait_s = _LOOK_EVERY_S if due_at is None else min(_LOOK_EVERY_S, max(0.1, due_at - _now()))
+            due_at = self._digest.next_at()
+            wait_s = _CHECK_EVERY_S if due_at is None else min(_CHECK_EVERY_S, max(0.1, due_at - _now()))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()
@@ -122,35 +119,35 @@ class Notifier:
             wait=wait_random_exponential(multiplier=1, max=self._pace.cap_s),
         )
         try:
-            await tries(self._bring)
+            await tries(self._send)
         except RetryError as error:
-            why = self._mask(HOST, str(error.last_attempt.exception()))
-            if why != self._refused:
+            why = self._redact(HOST, str(error.last_attempt.exception()))
+            if why != self._refusal:
                 self._failed(f"cannot notify {self._target}: {why}", f"again in {self._pace.cap_s:g} s")
-            self._refused = why
+            self._refusal = why
             await asyncio.sleep(self._pace.cap_s)
 
-    async def _bring(self) -> None:
-        """Bring what is due by now; raises NotSent."""
-        items = tuple(self._masked(item) for item in self._news.due(_now()))
-        if not items:
+    async def _send(self) -> None:
+        """Send what is due by now; raises NotSent."""
+        entries = tuple(self._redacted(entry) for entry in self._digest.due(_now()))
+        if not entries:
             return
-        self._news.trying(items)
-        self._write_down()
-        await self._delivery.send(items)
-        self._refused = ""
-        self._news.tell(items, _now())
-        self._write_down()
+        self._digest.begin(entries)
+        self._record()
+        await self._delivery.send(entries)
+        self._refusal = ""
+        self._digest.complete(entries, _now())
+        self._record()
 
-    def _write_down(self) -> None:
-        told = json.dumps(self._news.told())
-        if told != self._written:
+    def _record(self) -> None:
+        reported = json.dumps(self._digest.reported())
+        if reported != self._recorded:
             with contextlib.suppress(sqlite3.Error):
-                self._facts.set_fact(self._key, told)
-                self._written = told
+                self._facts.set_fact(self._key, reported)
+                self._recorded = reported
 
-    def _masked(self, item: Entry) -> Entry:
-        return replace(item, text=self._mask(item.subject, item.text))
+    def _redacted(self, entry: Entry) -> Entry:
+        return replace(entry, text=self._redact(entry.subject, entry.text))
 
 
 def _now() -> float:

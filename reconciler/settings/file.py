@@ -1,11 +1,12 @@
-"""The host's settings file in; the fields of `Settings` it gives, and everything that is wrong with it, out.
+"""Parse the host's settings file into the fields of `Settings` that it gives, or into all that is wrong with it.
 
-It is read as manifests are: every problem at once, each with its line, and a file with a problem says nothing.
+It is parsed as manifests are: every problem at once, each with its line. A file with a problem gives nothing.
 """
 
 import posixpath
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path as FilePath
 from typing import Any, TypeAlias
 
@@ -13,55 +14,20 @@ from reconciler.documents.problem import Path, Problem, dotted
 from reconciler.documents.schema_checks import problems_of
 from reconciler.documents.text import text_of
 from reconciler.documents.tree import Node, trees_of
-from reconciler.documents.units import duration_s, size_bytes
-from reconciler.notifications.targets import Target
+from reconciler.documents.units import duration_s
 from reconciler.planning.desired import CrashPolicy
+from reconciler.settings.setting import Setting, declared_by
 from reconciler.settings.settings import Api, ServiceServer, Settings
 from reconciler.settings.targets import targets_of
 
-_Read: TypeAlias = Callable[[str], Any]
+_Values: TypeAlias = Mapping[tuple[str, ...], Any]
 
-# Where a setting is in the file → the field it gives, and how its text becomes the field's value.
-_FIELDS: Mapping[tuple[str, ...], tuple[str, _Read]] = {
-    ("ports", "first"): ("first_port", int),
-    ("ports", "last"): ("last_port", int),
-    ("staging", "concurrency"): ("staging_slots", int),
-    ("staging", "timeout"): ("staging_timeout_s", duration_s),
-    ("staging", "retention"): ("retention_s", duration_s),
-    ("staging", "memory"): ("staging_memory_bytes", size_bytes),
-    ("starting", "concurrency"): ("starting_slots", int),
-    ("starting", "slot"): ("starting_slot_s", duration_s),
-    ("starting", "keep_warm"): ("fork_server_idle_s", duration_s),
-    ("starting", "fork_timeout"): ("fork_timeout_s", duration_s),
-    ("retry", "first"): ("retry_first_s", duration_s),
-    ("retry", "cap"): ("retry_cap_s", duration_s),
-    ("crash", "first"): ("first_s", duration_s),
-    ("crash", "cap"): ("cap_s", duration_s),
-    ("crash", "good_run"): ("good_run_s", duration_s),
-    ("prune_after",): ("prune_after_s", duration_s),
-    ("rescan",): ("rescan_s", duration_s),
-    ("resync",): ("resync_s", duration_s),
-    ("settle", "quiet"): ("quiet_s", duration_s),
-    ("settle", "longest"): ("longest_s", duration_s),
-    ("logs", "limit"): ("log_limit_bytes", size_bytes),
-    ("logs", "keep"): ("logs_kept", int),
-    ("services", "verify_every"): ("verify_every_s", duration_s),
-    ("services", "grace"): ("grace_s", duration_s),
-    ("journal", "keep"): ("events_kept", int),
-    ("notify", "every"): ("notify_every_s", duration_s),
-    ("notify", "delay"): ("notify_delay_s", duration_s),
-    ("api", "idle"): ("api_idle_s", duration_s),
-}
-_MAY_BE_NOTHING = frozenset((
-    ("staging", "retention"), ("prune_after",), ("settle", "quiet"), ("notify", "every"), ("notify", "delay"),
-    ("services", "grace"),
-))  # fmt: skip
-_SMALLEST: Mapping[tuple[str, ...], tuple[int, str]] = {
-    ("logs", "limit"): (4096, "4K"),
-    ("staging", "memory"): (64 * 2**20, "64M"),
-}
-_OF_EVERY_SERVER = frozenset(("type", "host", "port", "socket", "user", "password", "token"))
-_PATHS = ("sslrootcert", "ssl_ca", "ca")
+# The parts of the crash policy by their place in the file.
+_CRASH: Mapping[tuple[str, ...], str] = {
+    ("crash", "first"): "first_s", ("crash", "cap"): "cap_s", ("crash", "good_run"): "good_run_s",
+}  # fmt: skip
+_SERVER_FIELDS = frozenset(("type", "host", "port", "socket", "user", "password", "token"))
+_SERVER_PATHS = ("sslrootcert", "ssl_ca", "ca")
 # The first of each must not exceed the second, whichever of the two is a default.
 _ORDERED: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("ports", "first"), ("ports", "last")),
@@ -73,151 +39,164 @@ _ORDERED: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostFile:
-    """What a settings file gives: nothing when there are problems."""
+    """The fields of `Settings` that a file gives; none when there are problems."""
 
-    given: Mapping[tuple[str, ...], Any] = field(default_factory=dict)
-    interpreters: tuple[str, ...] = ()
-    staging_env: Mapping[str, str | FilePath] = field(default_factory=dict, repr=False)
-    api: Api | None = None
-    notifications: tuple[Target, ...] = ()
-    servers: Mapping[str, ServiceServer] = field(default_factory=dict)
-    key_file: FilePath | None = None
+    given: Mapping[str, Any] = field(default_factory=dict, repr=False)
     problems: tuple[Problem, ...] = ()
 
     def applied(self, settings: Settings) -> Settings:
-        """The settings with what this file gives in place of the defaults."""
-        fields = {_FIELDS[path][0]: value for path, value in self.given.items()}
-        crash = {name: fields.pop(name) for name in ("first_s", "cap_s", "good_run_s") if name in fields}
-        crashes = CrashPolicy(**crash) if crash else settings.crash
-        return replace(
-            settings,
-            crash=crashes,
-            interpreters=self.interpreters or settings.interpreters,
-            staging_env=self.staging_env,
-            notifications=self.notifications,
-            api=self.api or settings.api,
-            servers=self.servers,
-            key_file=self.key_file or settings.key_file,
-            **fields,
-        )
+        """Return the settings with those of this file in place of the defaults."""
+        return replace(settings, **self.given)
+
+
+@cache
+def scalars() -> Mapping[tuple[str, ...], tuple[str, Setting]]:
+    """Return every scalar of the file by its path: the field that it gives, and how it is read."""
+    declared = ((each.name, declared_by(each)) for each in fields(Settings))
+    found = {setting.path: (name, setting) for name, setting in declared if setting is not None}
+    crash = {
+        path: (part, Setting(path=path, read=duration_s, default=f"{getattr(CrashPolicy(), part):g}", above_zero=True))
+        for path, part in _CRASH.items()
+    }
+    return found | crash
 
 
 def parse(file: str, content: bytes, defaults: Settings) -> HostFile:
-    """Read the settings `content` of `file`; a file of comments only gives nothing and is no problem."""
+    """Parse the settings `content` of `file`; a file of comments only gives nothing and is no problem."""
     text = text_of(file, content)
     if isinstance(text, Problem):
         return HostFile(problems=(text,))
     trees, problems = trees_of(file, text)
     if len(trees) > 1:
         second = trees[1]
-        message = "holds a second document; settings are one document"
+        message = "is a second document; settings are one document"
         problems.append(Problem(file=file, line=second.line, column=second.column, path="", message=message))
     if problems:
         return HostFile(problems=tuple(problems))
-    if not trees:
-        return HostFile()
-    problems = problems_of(file, "host", trees[0])
-    said = {problem.path for problem in problems}
-    given = dict(_given(trees[0])) if not problems else {}
-    notifications, amiss = targets_of(file, trees[0]) if not problems else ((), [])
-    problems += amiss
-    problems += [problem for problem in _misfits(file, trees[0], given, defaults) if problem.path not in said]
+    return _parsed(file, trees[0], defaults) if trees else HostFile()
+
+
+def _parsed(file: str, tree: Node, defaults: Settings) -> HostFile:
+    problems = problems_of(file, "host", tree)
+    known = {problem.path for problem in problems}
+    values = dict(_values(tree)) if not problems else {}
+    notifications, invalid = targets_of(file, tree) if not problems else ((), [])
+    problems += invalid
+    problems += [problem for problem in _problems(file, tree, values, defaults) if problem.path not in known]
     if problems:
         return HostFile(problems=tuple(sorted(problems, key=lambda problem: (problem.line, problem.column))))
-    key = _at(trees[0], ("services", "key"))
-    return HostFile(
-        given=given,
-        interpreters=_interpreters(trees[0]),
-        staging_env=dict(_staging_env(file, trees[0])),
-        notifications=notifications,
-        api=_api(file, trees[0]),
-        servers={server.name: server for server in _servers(file, trees[0])},
-        key_file=None if key is None else FilePath(posixpath.dirname(file), str(key.value)),
-    )
+    given = {scalars()[path][0]: value for path, value in values.items() if path not in _CRASH}
+    crash = {part: values[path] for path, part in _CRASH.items() if path in values}
+    if crash:
+        given["crash"] = CrashPolicy(**crash)
+    if notifications:
+        given["notifications"] = notifications
+    for path, (name, read) in _STRUCTURES.items():
+        node = _at(tree, path)
+        found = None if node is None else read(file, node)
+        if found is not None:
+            given[name] = found
+    return HostFile(given=given)
 
 
-def _given(tree: Node) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for path, (_, read) in _FIELDS.items():
+def _values(tree: Node) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for path, (_, setting) in scalars().items():
         node = _at(tree, path)
         if node is not None:
-            yield path, read(str(node.written))
+            yield path, setting.read(str(node.written))
 
 
-def _interpreters(tree: Node) -> tuple[str, ...]:
-    node = _at(tree, ("interpreters",))
-    return () if node is None else tuple(str(part.value) for part in node.parts.values())
+def _interpreters(_: str, node: Node) -> tuple[str, ...]:
+    return tuple(str(part.value) for part in node.parts.values())
 
 
-def _staging_env(file: str, tree: Node) -> Iterator[tuple[str, str | FilePath]]:
-    """What the variables of staging are, or the files that hold them."""
-    node = _at(tree, ("staging", "env"))
-    for name, part in node.parts.items() if node is not None else ():
-        held = part.value["file"] if isinstance(part.value, dict) else None
-        yield str(name), str(part.written) if held is None else FilePath(posixpath.dirname(file), str(held))
+def _staging_env(file: str, node: Node) -> Mapping[str, str | FilePath]:
+    """Return the variables of staging, each with its value or the file that contains it."""
+    return {
+        str(name): _path(file, part.value["file"]) if isinstance(part.value, dict) else str(part.written)
+        for name, part in node.parts.items()
+    }
 
 
-def _api(file: str, tree: Node) -> Api | None:
-    """Where the API is on TCP, None when it is not."""
-    address, token = _at(tree, ("api", "address")), _at(tree, ("api", "token", "file"))
+def _key_file(file: str, node: Node) -> FilePath:
+    return _path(file, node.value)
+
+
+def _api(file: str, node: Node) -> Api | None:
+    """Return the TCP address of the API, None without one."""
+    address, token = _at(node, ("address",)), _at(node, ("token", "file"))
     if address is None or token is None:
         return None
-    writable, url = _at(tree, ("api", "writable")), _at(tree, ("api", "url"))
+    writable, url = _at(node, ("writable",)), _at(node, ("url",))
     host, _, port = str(address.value).rpartition(":")
     return Api(
         host=host.strip("[]"),
         port=int(port),
-        token=FilePath(posixpath.dirname(file), str(token.value)),
+        token=_path(file, token.value),
         writable=writable is not None and writable.value is True,
         url=None if url is None else str(url.value).rstrip("/"),
     )
 
 
-def _servers(file: str, tree: Node) -> Iterator[ServiceServer]:
-    """The servers of services, with every path in them absolute."""
-    node = _at(tree, ("services", "servers"))
-    for name, part in node.parts.items() if node is not None else ():
-        asked: dict[str, Any] = part.value  # type: ignore[assignment]  # the schema has seen to it
-        here = posixpath.dirname(file)
-        options = {key: value for key, value in asked.items() if key not in _OF_EVERY_SERVER}
-        options |= {key: posixpath.join(here, str(options[key])) for key in _PATHS if key in options}
-        held = asked.get("token") or asked.get("password")
-        if "token" in asked:
-            options["auth"] = "bearer"
-        yield ServiceServer(
-            name=str(name),
-            type=asked["type"],
-            host=asked.get("socket") or asked.get("host", "127.0.0.1"),
-            port=asked.get("port"),
-            user=asked.get("user"),
-            password_file=None if held is None else FilePath(here, held["file"]),
-            options=options,
-        )
+def _servers(file: str, node: Node) -> Mapping[str, ServiceServer]:
+    return {str(name): _server(file, str(name), part.value) for name, part in node.parts.items()}
 
 
-def _misfits(file: str, tree: Node, given: Mapping[tuple[str, ...], Any], defaults: Settings) -> Iterator[Problem]:
-    """What a schema cannot say."""
+def _server(file: str, name: str, options: Any) -> ServiceServer:
+    """Return a server of services, with every path in its options absolute."""
+    others = {key: value for key, value in options.items() if key not in _SERVER_FIELDS}
+    others |= {key: str(_path(file, others[key])) for key in _SERVER_PATHS if key in others}
+    if "token" in options:
+        others["auth"] = "bearer"
+    secret = options.get("token") or options.get("password")
+    return ServiceServer(
+        name=name,
+        type=options["type"],
+        host=options.get("socket") or options.get("host", "127.0.0.1"),
+        port=options.get("port"),
+        user=options.get("user"),
+        password_file=None if secret is None else _path(file, secret["file"]),
+        options=others,
+    )
+
+
+# What is no scalar: its place in the file, the field that it gives, and how it is read.
+_STRUCTURES: Mapping[tuple[str, ...], tuple[str, Callable[[str, Node], Any]]] = {
+    ("interpreters",): ("interpreters", _interpreters),
+    ("staging", "env"): ("staging_env", _staging_env),
+    ("api",): ("api", _api),
+    ("services", "servers"): ("servers", _servers),
+    ("services", "key"): ("key_file", _key_file),
+}
+
+
+def _problems(file: str, tree: Node, values: _Values, defaults: Settings) -> Iterator[Problem]:
+    """Yield the problems that a schema cannot express."""
     for one, needed in (("address", "token"), ("token", "address")):
         if _at(tree, ("api", one)) is not None and _at(tree, ("api", needed)) is None:
-            yield _problem(file, tree, ("api", one), f"needs '{needed}' beside it: on TCP nobody is let in without")
-    for path, value in given.items():
-        if _FIELDS[path][1] is duration_s and value <= 0 and path not in _MAY_BE_NOTHING:
-            yield _problem(file, tree, path, "must be longer than nothing")
-        least, shown = _SMALLEST.get(path, (0, ""))
-        if shown and value < least:
-            yield _problem(file, tree, path, f"must be {shown} at least")
-    known = {**_known(defaults), **given}
+            why = ": clients of the TCP address must authenticate" if needed == "token" else ""
+            yield _problem(file, tree, ("api", one), f"requires '{needed}'{why}")
+    for path, value in values.items():
+        message = scalars()[path][1].problem(value)
+        if message:
+            yield _problem(file, tree, path, message)
+    known = {**_known(defaults), **values}
     for low, high in _ORDERED:
-        if (low in given or high in given) and known[low] > known[high]:
-            at, other, word = (low, high, "more") if low in given else (high, low, "less")
-            beside = "" if other in given else f", which is {known[other]:g} by default"
+        if (low in values or high in values) and known[low] > known[high]:
+            at, other, word = (low, high, "more") if low in values else (high, low, "less")
+            beside = "" if other in values else f", which is {known[other]:g} by default"
             yield _problem(file, tree, at, f"is {word} than '{other[-1]}'{beside}")
 
 
 def _known(defaults: Settings) -> dict[tuple[str, ...], Any]:
-    """What holds where the file says nothing."""
+    """Return the value of each scalar that holds where the file gives none."""
     return {
-        path: getattr(defaults.crash if path[0] == "crash" else defaults, name) for path, (name, _) in _FIELDS.items()
+        path: getattr(defaults.crash if path in _CRASH else defaults, name) for path, (name, _) in scalars().items()
     }
+
+
+def _path(file: str, path: object) -> FilePath:
+    return FilePath(posixpath.dirname(file), str(path))
 
 
 def _at(tree: Node, path: tuple[str, ...]) -> Node | None:

@@ -1,21 +1,25 @@
-"""Every limit and interval of this host, frozen once the daemon is built."""
+"""The settings of this host: the one table of every limit and interval, its place in the file, and its default."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from reconciler.notifications.targets import Target
 from reconciler.planning.desired import CrashPolicy
 from reconciler.planning.fingerprint import Json
+from reconciler.settings.setting import duration, number, size
 from reconciler.state.paths import StatePaths
+
+if TYPE_CHECKING:
+    from reconciler.notifications.target import Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
-    """Where the API and the page are on TCP: who sends the content of the file `token` is let in.
+    """The TCP address of the API and the page; clients need the content of the file `token`.
 
-    `url` is how browsers name this host when it is not by address or localhost, such as https://apps.example.com.
+    `url` is the URL of this host behind a proxy, such as https://apps.example.com.
     """
 
     host: str
@@ -35,7 +39,7 @@ def _half_the_memory() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceServer:
-    """A server on which services are made. `host` may be a socket's directory or path; the password is in a file."""
+    """A server on which services are created. `host` may be a socket's directory or path."""
 
     name: str
     type: str
@@ -48,55 +52,58 @@ class ServiceServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How this host behaves. Intervals are seconds, sizes bytes; a path in `staging_env` names the value's file."""
+    """How this host behaves. Durations are in seconds, sizes in bytes; a path in `staging_env` names the value's file.
+
+    `keeper_patience_s` is not in the file; `crash` is, with its three parts.
+    """
 
     manifests: Path
     paths: StatePaths
-    first_port: int = 8000
-    last_port: int = 8999
+    first_port: int = number("ports.first", "8000")
+    last_port: int = number("ports.last", "8999")
     interpreters: tuple[str, ...] = ()
-    staging_slots: int = field(default_factory=_cores)
-    starting_slots: int = field(default_factory=lambda: 2 * _cores())
-    starting_slot_s: float = 3.0
-    keeper_patience_s: float = 60.0
-    fork_server_idle_s: float = 900.0
-    fork_timeout_s: float = 1.0
-    staging_timeout_s: float = 900.0
-    staging_memory_bytes: int = field(default_factory=_half_the_memory)
-    retention_s: float = 7 * 24 * 3600.0
+    staging_slots: int = number("staging.concurrency", _cores)
+    staging_timeout_s: float = duration("staging.timeout", "15m")
+    staging_memory_bytes: int = size("staging.memory", _half_the_memory, least="64M")
+    retention_s: float = duration("staging.retention", "7d", may_be_zero=True)
     staging_env: Mapping[str, str | Path] = field(default_factory=dict, repr=False)
-    retry_first_s: float = 1.0
-    retry_cap_s: float = 60.0
+    starting_slots: int = number("starting.concurrency", lambda: 2 * _cores())
+    starting_slot_s: float = duration("starting.slot", "3s")
+    fork_timeout_s: float = duration("starting.fork_timeout", "1s")
+    fork_server_idle_s: float = duration("starting.keep_warm", "15m")
+    keeper_patience_s: float = 60.0
+    retry_first_s: float = duration("retry.first", "1s")
+    retry_cap_s: float = duration("retry.cap", "60s")
     crash: CrashPolicy = CrashPolicy()
-    prune_after_s: float = 30.0
-    rescan_s: float = 60.0
-    resync_s: float = 300.0
-    quiet_s: float = 0.3
-    longest_s: float = 5.0
-    log_limit_bytes: int = 16 * 2**20
-    logs_kept: int = 5
-    events_kept: int = 20_000
-    notifications: tuple[Target, ...] = ()
-    notify_every_s: float = 600.0
-    notify_delay_s: float = 5.0
+    prune_after_s: float = duration("prune_after", "30s", may_be_zero=True)
+    rescan_s: float = duration("rescan", "60s")
+    resync_s: float = duration("resync", "5m")
+    quiet_s: float = duration("settle.quiet", "300ms", may_be_zero=True)
+    longest_s: float = duration("settle.longest", "5s")
+    log_limit_bytes: int = size("logs.limit", "16M", least="4K")
+    logs_kept: int = number("logs.keep", "5")
+    events_kept: int = number("journal.keep", "20000")
+    notifications: "tuple[Target, ...]" = ()
+    notify_every_s: float = duration("notify.every", "10m", may_be_zero=True)
+    notify_delay_s: float = duration("notify.delay", "5s", may_be_zero=True)
     api: Api | None = None
-    api_idle_s: float = 300.0
+    api_idle_s: float = duration("api.idle", "5m")
     servers: Mapping[str, ServiceServer] = field(default_factory=dict)
     key_file: Path | None = None
-    verify_every_s: float = 60.0
-    grace_s: float = 3600.0
+    verify_every_s: float = duration("services.verify_every", "60s")
+    grace_s: float = duration("services.grace", "1h", may_be_zero=True)
 
     @property
     def ports(self) -> range:
-        """The ports apps without one of their own are given."""
+        """The ports leased to apps whose manifests name none."""
         return range(self.first_port, self.last_port + 1)
 
     @property
     def key(self) -> Path:
-        """The file of the key that opens what is stored encrypted."""
+        """The file of the key that encrypts stored secrets."""
         return self.key_file or self.paths.state / "key"
 
     @property
     def auto_workers(self) -> int:
-        """What `workers: auto` means here."""
+        """The number of workers that `workers: auto` stands for."""
         return min(2 * _cores() + 1, 16)

@@ -1,6 +1,6 @@
-"""The process that answers at the API's listeners: standard input is a line to the daemon, the listeners follow it.
+"""Start the web process: standard input is a socket to the daemon, the API's listeners are the descriptors after it.
 
-What it serves is told on that line; when the line ends the daemon is gone, and so is this.
+The daemon sends the settings over that socket. When it closes, the daemon has ended, and so does this process.
 """
 
 import ctypes
@@ -14,12 +14,12 @@ _DESCRIPTORS = 1024
 
 
 def main() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))  # even when it hangs it ends with the daemon
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))  # ends with the daemon even when it hangs
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(_DESCRIPTORS, most), most))
     line = socket.socket(fileno=0)
-    with line.makefile("rb") as told:
-        settings, count = pickle.load(told)  # noqa: S301  from the daemon, which started this and runs the same code
+    with line.makefile("rb") as sent:
+        settings, count = pickle.load(sent)  # noqa: S301  from the daemon, which started this and runs the same code
     from reconciler.web.server import serve
 
     serve(settings, line, [socket.socket(fileno=3 + number) for number in range(count)])

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,195 +12,189 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from reconciler.control.requests import REQUESTS
 from reconciler.documents.names import is_name
 from reconciler.inspection import log_files
-from reconciler.metrics import rates
+from reconciler.metrics import prometheus
 from reconciler.state.journal import as_record
+from reconciler.web import streaming
 from reconciler.web.authentication import Caller
-from reconciler.web.context import REQUESTS, WebContext, body_of, server_sent, while_there
+from reconciler.web.context import Answer, WebContext
+from reconciler.web.endpoints import (
+    AFTER,
+    APP,
+    ENDPOINTS,
+    LIMIT,
+    LINES,
+    REVISION_PATTERN,
+    WHICH,
+    Endpoint,
+)
 from reconciler.web.openapi import document
-from reconciler.web.plan_process import CannotPlan, plan_of
+from reconciler.web.plan_process import CannotPlan, plan_while_connected
+from reconciler.web.request_body import media_type, read_body
 from reconciler.web.responses import JsonAnswer, Problem
 from reconciler.web.status_cache import Status
-from reconciler.web.streaming import ticks
 
 ALL_EVENTS = 20_000
-WHICH_LOGS = ("app", "access", "staging")
 
 
 class Api:
-    """Answers made at one desk."""
+    """The answers to the endpoints of the API."""
 
     def __init__(self, context: WebContext) -> None:
         self._context = context
 
     def routes(self) -> list[Route]:
-        """Every path of the API."""
-        answers = {
-            "/status": self.status,
-            "/apps": self.apps,
-            "/apps/{name}": self.app,
-            "/services": self.services,
-            "/manifests": self.manifests,
-            "/plan": self.plan,
-            "/plan/{name}": self.plan,
-            "/events": self.events,
-            "/logs/{name}": self.log,
-            "/openapi.json": self.openapi,
-        }
-        guarded = self._context.authenticated
+        """Return a route for each endpoint."""
         return [
-            *(Route(f"/api/v1{path}", guarded(answer), methods=["GET"]) for path, answer in answers.items()),
-            Route("/api/v1/requests", guarded(self.request), methods=["POST"]),
-            Route("/metrics", guarded(self.metrics), methods=["GET"]),
+            Route(each.path, self._context.authenticated(self._answer(each)), methods=[each.method])
+            for each in ENDPOINTS
         ]
 
+    def _answer(self, endpoint: Endpoint) -> Answer:
+        answer: Answer = getattr(self, endpoint.name)
+        return answer
+
     async def status(self, _: Request, __: Caller) -> Response:
-        seen = await self._context.status_cache.now()
-        return JsonAnswer({**seen.status, "apps": [told(row, seen) for row in seen.apps]})
+        status = await self._context.status_cache.now()
+        return JsonAnswer({**status.facts, "apps": [with_load(row, status) for row in status.apps]})
 
     async def apps(self, _: Request, __: Caller) -> Response:
-        seen = await self._context.status_cache.now()
-        return JsonAnswer({"apps": [told(row, seen) for row in seen.apps]})
+        status = await self._context.status_cache.now()
+        return JsonAnswer({"apps": [with_load(row, status) for row in status.apps]})
 
     async def app(self, request: Request, _: Caller) -> Response:
-        seen = await self._context.status_cache.now()
-        return JsonAnswer(told(known_app(request, seen), seen))
+        status = await self._context.status_cache.now()
+        return JsonAnswer(with_load(known_app(request, status), status))
 
     async def services(self, _: Request, __: Caller) -> Response:
-        return JsonAnswer({"services": (await self._context.status_cache.now()).status["services"]})
+        return JsonAnswer({"services": (await self._context.status_cache.now()).facts["services"]})
 
     async def manifests(self, _: Request, __: Caller) -> Response:
-        status = (await self._context.status_cache.now()).status
-        return JsonAnswer({"manifests": status["manifests"], "notice": status["notice"]})
+        facts = (await self._context.status_cache.now()).facts
+        return JsonAnswer({"manifests": facts["manifests"], "notice": facts["notice"]})
 
     async def plan(self, request: Request, _: Caller) -> Response:
-        name = None
-        if "name" in request.path_params:
-            name = str(known_app(request, await self._context.status_cache.now())["name"])
+        return await self._planned(request, None)
+
+    async def plan_of_app(self, request: Request, _: Caller) -> Response:
+        return await self._planned(request, str(known_app(request, await self._context.status_cache.now())["name"]))
+
+    async def _planned(self, request: Request, name: str | None) -> Response:
         try:
-            return JsonAnswer(await while_there(request, plan_of(self._context.settings, name)))
+            return JsonAnswer(await plan_while_connected(request, self._context.settings, name))
         except CannotPlan as error:
             raise Problem(503, str(error)) from error
 
     async def events(self, request: Request, _: Caller) -> Response:
-        app = request.query_params.get("app")
-        limit = int_param(request.query_params, "limit", 100, 1, 1000)
-        if "text/event-stream" in request.headers.get("accept", ""):
+        app = request.query_params.get(APP.name)
+        limit = LIMIT.read(request)
+        if streaming.is_wanted(request):
             last = request.headers.get("last-event-id", "")
-            known = int(last) if re.fullmatch("[0-9]{1,15}", last) else int_param(request.query_params, "after", 0)
-            return self._context.streaming(request, self._happening(app, known, limit, last != ""))
-        after = int_param(request.query_params, "after", 0)
-        if after:  # what follows it, so that a reader who was away can catch up page by page
+            after = int(last) if re.fullmatch("[0-9]{1,15}", last) else AFTER.read(request)
+            return self._context.streams.response(request, self._followed(app, after, limit, resumed=last != ""))
+        after = AFTER.read(request)
+        if after:  # the oldest of those that follow it, so that a client can catch up page by page
             found = (await self._context.status_cache.events(app, ALL_EVENTS, after))[:limit]
         else:
             found = await self._context.status_cache.events(app, limit)
         return JsonAnswer({"events": [as_record(event) for event in found]})
 
-    async def _happening(self, app: str | None, after: int, limit: int, again: bool) -> AsyncIterator[str]:
-        """Events as they happen, after the newest few, or after the last one that was seen."""
+    async def _followed(self, app: str | None, after: int, limit: int, *, resumed: bool) -> AsyncIterator[str]:
+        """Stream the newest events, or those after `after`, and each one that follows."""
         last = after
         first = True
-        async for sign_due in ticks():
-            seen = await self._context.status_cache.now()
-            if seen.last_event > last or first:
-                count = limit if first and not (again or after) else ALL_EVENTS
+        async for keep_alive_due in streaming.ticks():
+            status = await self._context.status_cache.now()
+            if status.last_event > last or first:
+                count = limit if first and not (resumed or after) else ALL_EVENTS
                 for event in await self._context.status_cache.events(app, count, last):
-                    yield server_sent(as_record(event), event.kind, event.id)
-                last = max(last, seen.last_event)
+                    yield streaming.server_sent(as_record(event), event.kind, event.id)
+                last = max(last, status.last_event)
                 first = False
-            elif sign_due:
-                yield ": nothing new\n\n"
+            elif keep_alive_due:
+                yield streaming.KEEP_ALIVE
 
     async def log(self, request: Request, _: Caller) -> Response:
-        log = log_of(self._context, request, [row["name"] for row in (await self._context.status_cache.now()).apps])
-        count = int_param(request.query_params, "lines", 100, 0, log_files.MOST_LINES)
-        if "text/event-stream" in request.headers.get("accept", ""):
-            return self._context.streaming(request, self._written(log, count))
+        names = [row["name"] for row in (await self._context.status_cache.now()).apps]
+        file = log_of(self._context, request, names)
+        count = LINES.read(request)
+        if streaming.is_wanted(request):
+            return self._context.streams.response(request, self._written(file, count))
         try:
-            return JsonAnswer({"lines": log_files.tail(log, count)})
+            return JsonAnswer({"lines": log_files.tail(file, count)})
         except OSError as error:
             raise Problem(503, f"cannot read the log: {error.strerror}") from error
 
-    async def _written(self, log: Path, count: int) -> AsyncIterator[str]:
+    async def _written(self, file: Path, count: int) -> AsyncIterator[str]:
         quiet = 0
-        async for lines in log_files.follow(log, count):
+        async for lines in log_files.follow(file, count):
             quiet = 0 if lines else quiet + 1
             if lines:
-                yield server_sent(lines)
-            elif quiet % 15 == 0:
-                yield ": nothing new\n\n"
+                yield streaming.server_sent(lines)
+            elif quiet % streaming.KEEP_ALIVE_EVERY == 0:
+                yield streaming.KEEP_ALIVE
 
     async def request(self, request: Request, caller: Caller) -> Response:
         self._context.access.check_write(request, caller, request.headers.get("x-csrf-token"))
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        if media_type(request) != "application/json":
             raise Problem(415, "expected application/json")
         try:
-            wanted = json.loads(await body_of(request))
+            content = json.loads(await read_body(request))
         except (ValueError, RecursionError):
-            raise Problem(400, "this is no JSON") from None
-        do, app, revision = _wanted(wanted)
-        return JsonAnswer({"done": await self._context.request(do, app, revision)})
+            raise Problem(400, "the body is not valid JSON") from None
+        name, app, revision = _request_in(content)
+        return JsonAnswer({"done": await self._context.request(name, app, revision)})
 
     async def openapi(self, _: Request, __: Caller) -> Response:
         return JsonAnswer(document())
 
     async def metrics(self, _: Request, __: Caller) -> Response:
-        text = await asyncio.to_thread(rates.rendered, self._context.settings)
-        if text is None:
-            raise Problem(503, "the figures cannot be read just now")
-        return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+        try:
+            text = await asyncio.to_thread(prometheus.render, self._context.settings.paths)
+        except (OSError, sqlite3.Error) as error:
+            raise Problem(503, f"cannot read the metrics: {error}") from error
+        return PlainTextResponse(text, media_type=prometheus.CONTENT_TYPE)
 
 
-def told(row: Mapping[str, Any], seen: Status) -> dict[str, Any]:
-    """An app as `status --json` prints it, with what it takes and what it is asked."""
-    load = seen.loads.get(row["name"])
+def with_load(row: Mapping[str, Any], status: Status) -> dict[str, Any]:
+    """Return an app's row of the status with the app's load added."""
+    load = status.loads.get(row["name"])
     return {
         **row,
         "memory_bytes": load.memory if load else None,
         "cpu": load.cpu if load else None,
-        "requests_per_second": seen.rates.get(row["name"]),
+        "requests_per_second": load.requests if load else None,
     }
 
 
-def known_app(request: Request, seen: Status) -> Mapping[str, Any]:
-    """The line of the app that the path names; raises Problem."""
-    row = seen.app(request.path_params["name"])
+def known_app(request: Request, status: Status) -> Mapping[str, Any]:
+    """Return the row of the app that the path names; raises Problem."""
+    row = status.app(request.path_params["name"])
     if row is None:
-        raise Problem(404, "there is no app of that name here")
+        raise Problem(404, "there is no app with that name on this host")
     return row
 
 
 def log_of(context: WebContext, request: Request, known: Iterable[str]) -> Path:
-    """The log file that a request asks for, of an app that is `known` or was once; raises Problem."""
-    name, which = request.path_params["name"], request.query_params.get("which", "app")
-    if which not in WHICH_LOGS:
-        raise Problem(400, f"'which' is one of {', '.join(WHICH_LOGS)}")
-    log = context.settings.paths.log(name, which)
-    if not is_name(name) or (name not in known and not log.parent.is_dir()):
-        raise Problem(404, "no app of that name has logs here")
-    return log
+    """Return the log file that a request names, of a known or a former app; raises Problem."""
+    name, which = request.path_params["name"], WHICH.read(request)
+    file = context.settings.paths.log(name, which)
+    if not is_name(name) or (name not in known and not file.parent.is_dir()):
+        raise Problem(404, "there are no logs of an app with that name on this host")
+    return file
 
 
-def int_param(given: Mapping[str, str], name: str, default: int, least: int = 0, most: int = 2**53) -> int:
-    """A whole number of the query; raises Problem."""
-    text = given.get(name)
-    if text is None:
-        return default
-    if not re.fullmatch("[0-9]{1,16}", text) or not least <= int(text) <= most:
-        raise Problem(400, f"'{name}' is a whole number from {least} to {most}")
-    return int(text)
-
-
-def _wanted(wanted: Any) -> tuple[str, str, str | None]:
-    """Check what was asked for; raises Problem."""
-    if not isinstance(wanted, dict) or wanted.keys() - {"do", "app", "revision"}:
-        raise Problem(422, 'expected {"do": …, "app": …} and, to roll back, maybe "revision"')
-    do, app, revision = wanted.get("do"), wanted.get("app"), wanted.get("revision")
-    if do not in REQUESTS:
-        raise Problem(422, f"'do' is one of {', '.join(REQUESTS)}")
+def _request_in(content: Any) -> tuple[str, str, str | None]:
+    """Return the name, app and revision of an operator's request; raises Problem."""
+    if not isinstance(content, dict) or content.keys() - {"do", "app", "revision"}:
+        raise Problem(422, 'expected {"do": …, "app": …} and, for a rollback, optionally "revision"')
+    name, app, revision = content.get("do"), content.get("app"), content.get("revision")
+    if not isinstance(name, str) or name not in REQUESTS:
+        raise Problem(422, f"'do' must be one of {', '.join(REQUESTS)}")
     if not isinstance(app, str) or not is_name(app):
-        raise Problem(422, "'app' is the name of an app")
-    if revision is not None and not (isinstance(revision, str) and re.fullmatch("[0-9a-f]{1,12}", revision)):
-        raise Problem(422, "'revision' is the beginning of a revision: 1 to 12 hexadecimal digits")
-    return do, app, revision
+        raise Problem(422, "'app' must be the name of an app")
+    if revision is not None and not (isinstance(revision, str) and re.fullmatch(REVISION_PATTERN, revision)):
+        raise Problem(422, "'revision' must be the beginning of a revision's id: 1 to 12 hexadecimal digits")
+    return name, app, revision

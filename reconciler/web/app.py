@@ -1,4 +1,4 @@
-"""Every path there is, and what holds for all of them: headers that bind browsers, and errors in a person's words."""
+"""The web application: all routes, security headers on every answer, and errors as problems or pages."""
 
 from collections.abc import Awaitable, Callable
 
@@ -22,59 +22,59 @@ _HEADERS = {
     " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    # With no-referrer, browsers would hide from us even that our own page sent a form.
+    # With no-referrer, browsers would send no origin with the forms of our own pages.
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
-_EXPLAINED = {404: "there is nothing at this path", 405: "this path does not take that method"}
+_DETAILS = {404: "there is nothing at this path", 405: "this path does not support that method"}
 
 
 def application(settings: Settings) -> ASGIApp:
-    """The whole of it, for one host."""
+    """Build the application for one host."""
     context = WebContext(settings=settings, status_cache=StatusCache(settings), access=Access(settings.api))
     pages = Pages(context)
 
     async def failed(request: Request, error: Exception) -> Response:
-        status, detail, headers = _told(error)
+        status, detail, headers = _described(error)
         if isinstance(error, Unauthenticated):
             if _is_for_programs(request):
-                return problem(401, "this needs the token: 'Authorization: Bearer …'", {"WWW-Authenticate": "Bearer"})
+                return problem(401, "the token is required: 'Authorization: Bearer …'", {"WWW-Authenticate": "Bearer"})
             return RedirectResponse("/login", 303)
         if _is_for_programs(request):
             return problem(status, detail, headers)
-        return pages.trouble(status, detail, headers)
+        return pages.error(status, detail, headers)
 
     handlers: dict[int | type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = dict.fromkeys(
         (HTTPException, Unauthenticated, StateUnreadable, 500), failed
     )
     starlette = Starlette(routes=[*Api(context).routes(), *pages.routes()], exception_handlers=handlers)
     starlette.router.redirect_slashes = False
-    return _Headed(starlette)
+    return _WithHeaders(starlette)
 
 
-def _told(error: Exception) -> tuple[int, str, dict[str, str] | None]:
+def _described(error: Exception) -> tuple[int, str, dict[str, str] | None]:
     if isinstance(error, HTTPException):
-        plain = error.detail if type(error) is not HTTPException else _EXPLAINED.get(error.status_code, error.detail)
-        return error.status_code, plain, dict(error.headers) if error.headers else None
+        detail = error.detail if type(error) is not HTTPException else _DETAILS.get(error.status_code, error.detail)
+        return error.status_code, detail, dict(error.headers) if error.headers else None
     if isinstance(error, StateUnreadable):
         return 503, str(error), None
-    return 500, "this is a mistake in reconciler; web.log in the state directory has the details", None
+    return 500, "reconciler has a bug here; web.log in the state directory has the details", None
 
 
 def _is_for_programs(request: Request) -> bool:
     return request.url.path.startswith(("/api/", "/metrics", "/live"))
 
 
-class _Headed:
-    """Adds what every answer carries."""
+class _WithHeaders:
+    """Adds the security headers to every answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def headed(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
@@ -82,4 +82,4 @@ class _Headed:
                 headers.setdefault("cache-control", "no-store")
             await send(message)
 
-        await self._app(scope, receive, headed if scope["type"] == "http" else send)
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)

@@ -1,4 +1,4 @@
-"""A manifest file as it is on disk, line by line, with what is wrong with it at each."""
+"""A manifest file as the page shows it: its lines, secrets masked, with the errors of each."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ _LARGEST = 256 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One line, its number from 1, and what to mend in it."""
+    """One line, its number from 1, and its errors."""
 
     number: int
     text: str
@@ -24,7 +24,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownManifest:
-    """`problem` says why there are no lines, empty when there are."""
+    """`problem` says why there are no lines; it is empty when there are."""
 
     file: str
     lines: tuple[Line, ...] = ()
@@ -33,25 +33,25 @@ class ShownManifest:
 
 
 def shown_manifest(file: str | None, files: Sequence[Mapping[str, Any]], directory: Path) -> ShownManifest | None:
-    """The file's lines, secrets hidden; None when no file asks for the app."""
+    """Return the file's lines, secrets masked; None for an app without a manifest."""
     if file is None:
         return None
-    place = Path(file)
+    path = Path(file)
     errors: list[Mapping[str, Any]] = next((entry["errors"] for entry in files if entry["file"] == file), [])
-    if directory not in place.parents:
-        return ShownManifest(file=file, problem="it is not among the manifests any more")
+    if directory not in path.parents:
+        return ShownManifest(file=file, problem="is no longer in the directory of manifests")
     try:
-        with opened(place) as read:
-            content = read.read(_LARGEST + 1)
+        with opened(path) as stream:
+            content = stream.read(_LARGEST + 1)
     except OSError as error:
         return ShownManifest(file=file, errors=len(errors), problem=f"cannot be read: {error.strerror}")
     if len(content) > _LARGEST:
-        return ShownManifest(file=file, errors=len(errors), problem="is too large to be shown")
+        return ShownManifest(file=file, errors=len(errors), problem="is too large to show")
     found: dict[int, list[str]] = {}
     texts = masked(content.decode("utf-8", "replace"))
     for wrong in errors:
-        told = f"{wrong['path']}: {wrong['message']}" if wrong["path"] else str(wrong["message"])
-        found.setdefault(min(max(wrong["line"], 1), max(len(texts), 1)), []).append(told)
+        message = f"{wrong['path']}: {wrong['message']}" if wrong["path"] else str(wrong["message"])
+        found.setdefault(min(max(wrong["line"], 1), max(len(texts), 1)), []).append(message)
     lines = tuple(
         Line(number=number, text=text, errors=tuple(found.get(number, ()))) for number, text in enumerate(texts, 1)
     )
@@ -65,7 +65,7 @@ _LINE = re.compile(r"^(\s*(?:- )?[\"']?([\w.-]+)[\"']?\s*:\s+)(\S.*)$")
 
 
 def masked(text: str) -> list[str]:
-    """The lines, with the values of secrets hidden; what does not parse is hidden more generously."""
+    """Return the lines, values of secrets masked; more is masked in what does not parse."""
     try:
         spans = sorted(_spans(text), reverse=True)
     except (yaml.YAMLError, RecursionError, ValueError):
@@ -78,7 +78,7 @@ def masked(text: str) -> list[str]:
 
 
 def _spans(text: str) -> Iterator[tuple[int, int]]:
-    """Where secrets are: what is named like one, and all of `credentials`, but for names of files."""
+    """Yield the spans of secrets: values with secret names, and all of `credentials` except names of files."""
     for document in yaml.compose_all(text, Loader=yaml.SafeLoader):
         yield from _within(document, secret=False, seen=set())
 
@@ -102,7 +102,7 @@ def _within(node: yaml.Node | None, *, secret: bool, seen: set[int]) -> Iterator
 
 
 def _by_line(lines: list[str]) -> Iterator[str]:
-    """Hide what follows a secret's name, and all that is indented below it."""
+    """Mask what follows a secret's name, and everything indented below it."""
     below: int | None = None
     for text in lines:
         indent = len(text) - len(text.lstrip())

@@ -1,262 +1,236 @@
-"""The pages: what a browser shows, with or without its own programs."""
+"""The pages: what a browser shows, with or without scripts."""
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator, Mapping
-from hashlib import sha256
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
-import jinja2
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from reconciler.control.requests import REQUESTS
 from reconciler.inspection import log_files
-from reconciler.inspection.printable import ago, visible
-from reconciler.web.api import WHICH_LOGS, known_app, log_of
-from reconciler.web.authentication import Caller
-from reconciler.web.context import REQUESTS, WebContext, form_of, server_sent, while_there
-from reconciler.web.formatting import brief, clock, line, moment, size
+from reconciler.inspection.printable import ago
+from reconciler.planning.apps.actions import ForgetApp, Reap, RemoveBuild, Sleep, Stop, StopHoldingPage, Unlisten
+from reconciler.state.journal import Event
+from reconciler.web.api import known_app, log_of
+from reconciler.web.authentication import Caller, is_local
+from reconciler.web.context import WebContext
+from reconciler.web.endpoints import LOGS
+from reconciler.web.formatting import brief, line
 from reconciler.web.manifest import shown_manifest
-from reconciler.web.plan_process import CannotPlan, plan_of
+from reconciler.web.plan_process import CannotPlan, plan_while_connected
+from reconciler.web.rendering import StaticFiles, Templates
+from reconciler.web.request_body import read_form
 from reconciler.web.responses import Problem
-from reconciler.web.rows import BLANK, STATES, Row, counts, row, rows
-from reconciler.web.streaming import ticks
+from reconciler.web.rows import BLANK, Row, counts, row, rows
+from reconciler.web.status_cache import Status
+from reconciler.web.streaming import KEEP_ALIVE, server_sent, ticks
 from reconciler.web.timeline import HEIGHT, NAMES, WIDTH, timeline
 
-_EVENTS, _LATELY = 30, 14
+_EVENTS, _HOST_EVENTS = 30, 14
 _TIMELINE_EVENTS = 500
 _LOG_LINES = 60
-_A_YEAR_S = 365 * 24 * 3600
-_KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 
-# What each request is called on its button, and what a person should know before.
-ACTIONS: Mapping[str, tuple[str, str]] = {
-    "restart": ("Restart", "A new instance is started; the running one serves until the new one does."),
-    "rollback": ("Roll back", "The last revision that proved good serves again, until manifest or source change."),
-    "stop": ("Stop", "It stops serving, and its port is closed, until its manifest changes or it is started here."),
-    "start": ("Start", "It is again as its manifest asks: what was asked for by hand is forgotten."),
-    "forget-failure": ("Try again now", "What failed is forgotten and tried at once."),
-}  # fmt: skip
+# Actions that end or remove something; the rest add or change.
+_REMOVING = frozenset(
+    action.__name__ for action in (Stop, Sleep, Reap, Unlisten, StopHoldingPage, RemoveBuild, ForgetApp)
+)
+_NO_PLAN: Mapping[str, Any] = dict.fromkeys(("actions", "error", "wait_seconds", "message", "changes"))
 
 
 class Pages:
-    """Pages made at one desk."""
+    """The pages of one host."""
 
     def __init__(self, context: WebContext) -> None:
         self._context = context
-        self._static = {
-            place.name: place.read_bytes()
-            for place in (resources.files("reconciler.web") / "static").iterdir()
-            if Path(place.name).suffix in _KINDS
-        }
-        self._versions = {name: sha256(content).hexdigest()[:12] for name, content in self._static.items()}
-        self._templates = jinja2.Environment(
-            loader=jinja2.PackageLoader("reconciler.web"), autoescape=True, undefined=jinja2.StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True, auto_reload=False, finalize=_finalized,
-        )  # fmt: skip
-        self._templates.filters.update(line=line, ago=ago, brief=brief, clock=clock, moment=moment, size=size)
-        self._templates.globals.update(
-            static=lambda name: f"/static/{self._versions[name]}/{name}", actions=ACTIONS, states=STATES
-        )
+        self._static = StaticFiles()
+        self._templates = Templates(self._static)
 
     def routes(self) -> list[Route]:
-        """Every path of the pages."""
-        guarded = self._context.authenticated
+        """Return the route of every page."""
+        authenticated = self._context.authenticated
         return [
-            Route("/", guarded(self.apps), methods=["GET"]),
-            Route("/apps/{name}", guarded(self.app), methods=["GET"]),
-            Route("/apps/{name}/plan", guarded(self.plan), methods=["GET"]),
-            Route("/apps/{name}/{do}", guarded(self.confirm), methods=["GET"]),
-            Route("/apps/{name}/{do}", guarded(self.act), methods=["POST"]),
-            Route("/live", guarded(self.live), methods=["GET"]),
+            Route("/", authenticated(self.apps), methods=["GET"]),
+            Route("/apps/{name}", authenticated(self.app), methods=["GET"]),
+            Route("/apps/{name}/plan", authenticated(self.plan), methods=["GET"]),
+            Route("/apps/{name}/{request}", authenticated(self.confirm), methods=["GET"]),
+            Route("/apps/{name}/{request}", authenticated(self.request), methods=["POST"]),
+            Route("/live", authenticated(self.live), methods=["GET"]),
             Route("/login", self.login, methods=["GET"]),
             Route("/login", self.log_in, methods=["POST"]),
-            Route("/logout", guarded(self.log_out), methods=["POST"]),
+            Route("/logout", authenticated(self.log_out), methods=["POST"]),
             Route("/static/{version}/{name}", self.static, methods=["GET"]),
         ]
 
     async def apps(self, request: Request, caller: Caller) -> Response:
-        seen = await self._context.status_cache.now()
-        events = await self._context.status_cache.events(None, _LATELY)
+        status = await self._context.status_cache.now()
+        events = await self._context.status_cache.events(None, _HOST_EVENTS)
+        state, search = request.query_params.get("state", ""), request.query_params.get("q", "").strip()
 
-        def made() -> Response:
-            every = rows(seen)
-            state, sought = request.query_params.get("state", ""), request.query_params.get("q", "").strip().lower()
-            fits = [r for r in every if state in ("", r.state) and sought in f"{r.name} {r.cells['message']}".lower()]
-            return self._page(
+        def rendered() -> Response:
+            every = rows(status)
+            return self._templates.page(
                 "apps.html",
                 caller,
-                seen=seen,
-                rows=fits,
+                status=status,
+                rows=[each for each in every if _matches(each, state, search.lower())],
                 blank=BLANK,
                 every=every,
                 counts=counts(every),
                 state=state,
-                sought=sought,
+                search=search,
                 events=list(reversed(events)),
-                refused=[m for m in seen.status["manifests"] if m["errors"]],
+                refused=[manifest for manifest in status.facts["manifests"] if manifest["errors"]],
             )
 
-        return await asyncio.to_thread(made)
+        return await asyncio.to_thread(rendered)
 
     async def app(self, request: Request, caller: Caller) -> Response:
-        seen = await self._context.status_cache.now()
-        found = known_app(request, seen)
-        name = str(found["name"])
+        status = await self._context.status_cache.now()
+        app = known_app(request, status)
+        name = str(app["name"])
         events = await self._context.status_cache.events(name, _TIMELINE_EVENTS)
-        which = request.query_params.get("which", "app")
-        which = which if which in WHICH_LOGS else "app"
+        which = request.query_params.get("which", LOGS[0])
         now = time.time()  # noqa: TID251  events are shown against it
 
-        def made() -> Response:
-            try:
-                written: list[str] = log_files.tail(log_of(self._context, request, [name]), _LOG_LINES)
-            except (Problem, OSError):
-                written = []
-            return self._page(
+        def rendered() -> Response:
+            return self._templates.page(
                 "app.html",
                 caller,
-                seen=seen,
-                row=row(found, seen),
-                app=found,
+                status=status,
+                row=row(app, status),
+                app=app,
                 events=list(reversed(events[-_EVENTS:])),
-                picture=timeline(events, now),
+                timeline=timeline(events, now),
                 width=WIDTH,
                 height=HEIGHT,
                 names=NAMES,
-                manifest=shown_manifest(found["manifest"], seen.status["manifests"], self._context.settings.manifests),
-                log=written,
-                which=which,
-                told=self._context.told.pop(f"{caller.session} {name}", ""),
-                services=[s for s in seen.status["services"] if name in s.get("apps", ())],
+                manifest=shown_manifest(app["manifest"], status.facts["manifests"], self._context.settings.manifests),
+                log=self._log(request, name),
+                logs=LOGS,
+                which=which if which in LOGS else LOGS[0],
+                notice=self._context.take_note(caller, name),
+                services=[service for service in status.facts["services"] if name in service.get("apps", ())],
             )
 
-        return await asyncio.to_thread(made)
+        return await asyncio.to_thread(rendered)
+
+    def _log(self, request: Request, name: str) -> list[str]:
+        try:
+            return log_files.tail(log_of(self._context, request, [name]), _LOG_LINES)
+        except (Problem, OSError):
+            return []
 
     async def plan(self, request: Request, caller: Caller) -> Response:
-        seen = await self._context.status_cache.now()
-        found = known_app(request, seen)
-        plan: dict[str, Any] = dict.fromkeys(("actions", "error", "wait_seconds", "message", "changes"))
-        why = ""
+        status = await self._context.status_cache.now()
+        app = known_app(request, status)
+        plan, failure = _NO_PLAN, ""
         try:
-            told = await while_there(request, plan_of(self._context.settings, str(found["name"])))
-            plan = next(iter(told["apps"]), plan)
+            found = await plan_while_connected(request, self._context.settings, str(app["name"]))
+            plan = next(iter(found["apps"]), plan)
         except CannotPlan as error:
-            why = str(error)
-        return self._page("plan.html", caller, seen=seen, row=row(found, seen), plan=plan, why=why, signs=_SIGNS)
+            failure = str(error)
+        return self._templates.page(
+            "plan.html", caller, status=status, row=row(app, status), plan=plan, failure=failure, removing=_REMOVING
+        )
 
     async def confirm(self, request: Request, caller: Caller) -> Response:
-        seen = await self._context.status_cache.now()
-        do = _known_action(request)
-        shown_row = row(known_app(request, seen), seen)
-        return self._page("confirm.html", caller, seen=seen, row=shown_row, do=do)
+        status = await self._context.status_cache.now()
+        name = _known_request(request)
+        shown = row(known_app(request, status), status)
+        return self._templates.page("confirm.html", caller, status=status, row=shown, request=name)
 
-    async def act(self, request: Request, caller: Caller) -> Response:
-        do, form = _known_action(request), await form_of(request)
+    async def request(self, request: Request, caller: Caller) -> Response:
+        name, form = _known_request(request), await read_form(request)
         self._context.access.check_write(request, caller, form.get("form_token", ""))
-        name = str(known_app(request, await self._context.status_cache.now())["name"])
-        done = await self._context.request(do, name)
-        while len(self._context.told) >= 100:
-            del self._context.told[next(iter(self._context.told))]
-        self._context.told[f"{caller.session} {name}"] = done
-        return RedirectResponse(f"/apps/{name}", 303)
+        app = str(known_app(request, await self._context.status_cache.now())["name"])
+        self._context.note(caller, app, await self._context.request(name, app))
+        return RedirectResponse(f"/apps/{app}", 303)
 
     async def live(self, request: Request, _: Caller) -> Response:
-        return self._context.streaming(request, self._changes(request.query_params.get("app")))
+        return self._context.streams.response(request, self._changes(request.query_params.get("app")))
 
     async def _changes(self, only: str | None) -> AsyncIterator[str]:
-        """What differs from what was told before; everything at first."""
-        told: dict[str, Row] = {}
+        """Stream the rows that changed and the events that happened; every row at first."""
+        sent: dict[str, Row] = {}
         before, last = None, -1
-        async for sign_due in ticks():
-            seen = await self._context.status_cache.now()
-            if seen is before:
-                if sign_due:
-                    yield ": nothing new\n\n"
+        async for keep_alive_due in ticks():
+            status = await self._context.status_cache.now()
+            if status is before:
+                if keep_alive_due:
+                    yield KEEP_ALIVE
                 continue
-            now = {line(r.name): r for r in await asyncio.to_thread(rows, seen) if only in (None, line(r.name))}
-            changed = {name: r.live() for name, r in now.items() if told.get(name) != r}
-            gone = sorted(told.keys() - now.keys())
-            daemon = seen.status["daemon"]
-            head = {
-                "running": daemon["running"],
-                "pid": daemon["pid"],
-                "up": None if seen.up_s is None else ago(seen.up_s),
-            }
-            yield server_sent({"rows": changed, "gone": gone, "counts": counts(list(now.values())), "daemon": head,
-                               "notice": line(seen.status["notice"] or "")})  # fmt: skip
-            if seen.last_event != last:
+            every = await asyncio.to_thread(rows, status)
+            current = {line(each.name): each for each in every if only in (None, line(each.name))}
+            yield server_sent(_update(status, sent, current))
+            if status.last_event != last:
                 newer = await self._context.status_cache.events(only, _EVENTS, last) if last >= 0 else []
-                last = seen.last_event
-                told_events = [{"at": e.at, "clock": brief(e.at), "app": line(e.subject), "kind": line(e.kind),
-                                "text": line(e.text), "cause": line(e.cause)} for e in newer]  # fmt: skip
-                if told_events:
-                    yield server_sent(told_events, "events")
-            told, before = now, seen
+                last = status.last_event
+                if newer:
+                    yield server_sent([_event(event) for event in newer], "events")
+            sent, before = current, status
 
     async def login(self, request: Request) -> Response:
         self._context.access.check_host(request)
-        return self._page("login.html", None, wrong=False)
+        return self._templates.page("login.html", None, wrong=False)
 
     async def log_in(self, request: Request) -> Response:
         self._context.access.check_host(request)
-        if request.scope["state"]["door"] == "unix":
+        if is_local(request):
             return RedirectResponse("/", 303)
-        session = await self._context.access.log_in(request, (await form_of(request)).get("token", ""))
+        session = await self._context.access.log_in(request, (await read_form(request)).get("token", ""))
         if session is None:
-            return self._page("login.html", None, status=403, wrong=True)
+            return self._templates.page("login.html", None, http_status=403, wrong=True)
         response = RedirectResponse("/", 303)
-        self._context.give_session(response, session)
+        self._context.set_session(response, session)
         return response
 
     async def log_out(self, request: Request, caller: Caller) -> Response:
-        form = await form_of(request)
+        form = await read_form(request)
         self._context.access.check_form(request, caller, form.get("form_token", ""))
         response = RedirectResponse("/login", 303)
-        self._context.give_session(response, "")
+        self._context.set_session(response, "")
         return response
 
     async def static(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        content = self._static.get(name)
-        if content is None or request.path_params["version"] != self._versions[name]:
-            raise Problem(404, "there is nothing at this path")
-        return Response(
-            content,
-            media_type=_KINDS[Path(name).suffix],
-            headers={"Cache-Control": f"public, max-age={_A_YEAR_S}, immutable"},
-        )
+        return self._static.response(request)
 
-    def trouble(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-        """A page that says what went wrong."""
-        return self._page("trouble.html", None, status=status, detail=detail, headers=headers)
-
-    def _page(self, template: str, caller: Caller | None, status: int = 200, **facts: Any) -> HTMLResponse:
-        headers = facts.pop("headers", None)
-        is_tcp = caller is not None and not self._is_local(caller)
-        text = self._templates.get_template(template).render(
-            caller=caller, is_tcp=is_tcp, status=status, host=_HOST, **facts
-        )
-        return HTMLResponse(text, status, headers)
-
-    def _is_local(self, caller: Caller) -> bool:
-        return caller.who != "token"
+    def error(self, http_status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+        """Return the page for an error."""
+        return self._templates.page("error.html", None, http_status=http_status, detail=detail, headers=headers)
 
 
-_SIGNS = {"Stop": "-", "Unlisten": "-", "Discard": "-", "Erase": "-", "Bury": "-", "Sleep": "-", "StepAside": "-"}
-_HOST = socket.gethostname()
+def _matches(row: Row, state: str, search: str) -> bool:
+    return state in ("", row.state) and search in f"{row.name} {row.cells['message']}".lower()
 
 
-def _known_action(request: Request) -> str:
-    do = str(request.path_params["do"])
-    if do not in REQUESTS:
+def _known_request(request: Request) -> str:
+    name = str(request.path_params["request"])
+    if name not in REQUESTS:
         raise Problem(404, "there is nothing at this path")
-    return do
+    return name
 
 
-def _finalized(value: Any) -> Any:
-    return visible(value) if type(value) is str else value
+def _update(status: Status, sent: Mapping[str, Row], current: Mapping[str, Row]) -> dict[str, Any]:
+    """Return what a page that shows `sent` must change to show `current`."""
+    daemon = status.facts["daemon"]
+    return {
+        "rows": {name: each.live() for name, each in current.items() if sent.get(name) != each},
+        "removed": sorted(sent.keys() - current.keys()),
+        "counts": counts(list(current.values())),
+        "daemon": {
+            "running": daemon["running"],
+            "pid": daemon["pid"],
+            "up": None if status.up_s is None else ago(status.up_s),
+        },
+        "notice": line(status.facts["notice"] or ""),
+    }
+
+
+def _event(event: Event) -> dict[str, Any]:
+    return {
+        "at": event.at, "clock": brief(event.at), "subject": line(event.subject), "kind": line(event.kind),
+        "text": line(event.text), "cause": line(event.cause),
+    }  # fmt: skip

@@ -1,25 +1,28 @@
-"""An app's line of the status in, the words of its row on the page out, the same at first and at every change."""
+"""The row of an app on the page: its texts, its mark and its links, for the first rendering and for every update."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
+from reconciler.control.requests import offered_for
+from reconciler.planning.states import APP_STATES, AppState
 from reconciler.web.formatting import line, percent, rate, size, url
 from reconciler.web.status_cache import Status
 from reconciler.web.timeline import sparkline
 
-# Every state with the mark it is shown by, so that none is told by colour alone, in the order of an operator's eye.
-STATES: Mapping[str, str] = {
+_MARKS: Mapping[AppState, str] = {
     "failing": "triangle", "degraded": "diamond", "invalid": "cross", "pending": "ring", "staging": "ring",
     "starting": "ring", "stopping": "ring", "running": "disc", "sleeping": "moon", "maintenance": "bars",
     "stopped": "square",
 }  # fmt: skip
+# The mark of each state, worst first, so that colour alone distinguishes none.
+STATES: Mapping[str, str] = {state.name: _MARKS[cast("AppState", state.name)] for state in APP_STATES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One app. `cells` are texts by the name of their place in the page; `marks` are what a program needs of them."""
+    """One app. `cells` are texts by the name of their place on the page."""
 
     name: str
     cells: Mapping[str, str]
@@ -30,9 +33,10 @@ class Row:
     since: float | None
     memory_line: str
     cpu_line: str
+    offered: tuple[str, ...] = ()
 
     def live(self) -> dict[str, Any]:
-        """What the page's program puts in place."""
+        """Return what the page's script needs to update the row."""
         return {
             "cells": dict(self.cells), "state": self.state, "mark": self.mark, "url": self.url,
             "page": f"/apps/{quote(self.name, safe='')}", "next": self.next_try_at,
@@ -40,9 +44,9 @@ class Row:
         }  # fmt: skip
 
 
-def row(app: Mapping[str, Any], seen: Status) -> Row:
-    """One app as it is shown."""
-    load = seen.loads.get(app["name"])
+def row(app: Mapping[str, Any], status: Status) -> Row:
+    """Return the row of one app of the status."""
+    load = status.loads.get(app["name"])
     revision, wanted = app["revision"], app["wanted_revision"]
     state = str(app["state"])
     cells = {
@@ -55,7 +59,7 @@ def row(app: Mapping[str, Any], seen: Status) -> Row:
         "workers": app["workers"] or "",
         "cpu": percent(load.cpu) if load else "",
         "memory": size(load.memory) if load else "",
-        "rate": rate(seen.rates.get(app["name"])),
+        "rate": rate(load.requests) if load else "",
         "restarts": app["restarts"] or "0",
     }
     return Row(
@@ -66,23 +70,24 @@ def row(app: Mapping[str, Any], seen: Status) -> Row:
         url=url(app["url"]),
         next_try_at=app["next_try_at"],
         since=app["since"],
-        memory_line=sparkline(load.memory_lately) if load else "",
-        cpu_line=sparkline(load.cpu_lately) if load else "",
+        memory_line=sparkline(load.memory_history) if load else "",
+        cpu_line=sparkline(load.cpu_history) if load else "",
+        offered=offered_for(app),
     )
 
 
-def rows(seen: Status) -> list[Row]:
-    """Every app, by name."""
-    return sorted((row(app, seen) for app in seen.apps), key=lambda each: each.name)
+def rows(status: Status) -> list[Row]:
+    """Return the row of every app, by name."""
+    return sorted((row(app, status) for app in status.apps), key=lambda each: each.name)
 
 
-def counts(shown: list[Row]) -> dict[str, int]:
-    """How many apps are in each state that occurs."""
-    found = {state: sum(1 for each in shown if each.state == state) for state in STATES}
+def counts(every: list[Row]) -> dict[str, int]:
+    """Return the number of apps in each state that occurs."""
+    found = {state: sum(1 for each in every if each.state == state) for state in STATES}
     return {state: number for state, number in found.items() if number}
 
 
-# What the page's program makes a new row from.
+# The page's script makes the row of a new app from it.
 BLANK = Row(
     name="", cells=dict.fromkeys(("state", "message", "address", "revision", "wanted", "runtime", "workers", "cpu",
                                   "memory", "rate", "restarts"), ""),

@@ -1,4 +1,4 @@
-"""Settings and listeners in; answers out, until the daemon is gone or nobody has come for a while."""
+"""Serve the API and the page on the daemon's listeners, until the daemon ends or no client has come for a while."""
 
 import asyncio
 import contextlib
@@ -16,18 +16,18 @@ from reconciler.web.app import application
 from reconciler.web.connection import Connection
 
 _LONGEST_HEAD = 16 * 1024
-_LAST_WORDS_S = 10.0
+_DRAIN_WITHIN_S = 10.0
 
 
 def serve(settings: Settings, line: socket.socket, listeners: Sequence[socket.socket]) -> None:
-    """Answer at the listeners. `line` is watched for the daemon's end, and told now and then that this one lives."""
+    """Serve on the listeners. `line` closes when the daemon ends, and carries a heartbeat to it."""
     asyncio.run(_serve(settings, line, listeners))
 
 
 async def _serve(settings: Settings, line: socket.socket, listeners: Sequence[socket.socket]) -> None:
     loop = asyncio.get_running_loop()
     line.setblocking(False)
-    loop.add_reader(line.fileno(), os._exit, 0)  # the daemon says nothing more: it is gone
+    loop.add_reader(line.fileno(), os._exit, 0)  # readable only when the daemon has ended
     config = uvicorn.Config(
         application(settings),
         http=Connection,
@@ -49,15 +49,15 @@ async def _serve(settings: Settings, line: socket.socket, listeners: Sequence[so
             )
             stack.callback(server.close)
         await _until_idle(settings.api_idle_s, state, line)
-    # Who was accepted a moment ago is still answered; whoever comes now waits for the next process.
+    # Accepted connections are still answered; new ones wait in the backlog for the next process.
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_LAST_WORDS_S):
-            while state.connections:  # noqa: ASYNC110  uvicorn says nothing when one goes
+        async with asyncio.timeout(_DRAIN_WITHIN_S):
+            while state.connections:  # noqa: ASYNC110  uvicorn does not report closed connections
                 await asyncio.sleep(0.1)
 
 
 async def _until_idle(idle_s: float, state: ServerState, line: socket.socket) -> None:
-    """Return when nobody was there for `idle_s`."""
+    """Return when there was no connection for `idle_s`."""
     last, total = time.monotonic(), -1
     while time.monotonic() - last < idle_s:
         if state.connections or state.total_requests != total:

@@ -1,7 +1,7 @@
-"""One look at the state directory for all who are watching: taken when something changed, and kept for a moment.
+"""The status of the host, cached for all clients and read again when something changed.
 
-SQLite says for next to nothing whether anything was written (PRAGMA data_version), so that watching a host where
-nothing happens costs next to nothing.
+SQLite reports cheaply whether anything was written (PRAGMA data_version), so following a host where nothing happens
+costs almost nothing.
 """
 
 import asyncio
@@ -17,7 +17,6 @@ from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.inspection.status import status as status_of
 from reconciler.linux.processes import start_ticks
 from reconciler.metrics.load import Load, Loads
-from reconciler.metrics.rates import Requests
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import Event, Journal
@@ -28,70 +27,68 @@ _STALE_S = 5.0
 
 
 class StateUnreadable(Exception):
-    """The state directory cannot be read just now, and why."""
+    """Why the state directory cannot be read at the moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What was seen: `status` as `status --json` prints it; loads and requests a second by app.
+    """`facts` of the host, as `status --json` prints them, and the load of each running app.
 
-    `up_s` is how long the daemon has run, None when none does; `last_event` the newest event's number.
+    `up_s` is how long the daemon has run, None when none does; `last_event` is the newest event's number.
     """
 
-    status: Mapping[str, Any]
+    facts: Mapping[str, Any]
     loads: Mapping[str, Load]
-    rates: Mapping[str, float]
     up_s: float | None
     last_event: int
 
     @property
     def apps(self) -> Sequence[Mapping[str, Any]]:
-        found: Sequence[Mapping[str, Any]] = self.status["apps"]
-        return found
+        rows: Sequence[Mapping[str, Any]] = self.facts["apps"]
+        return rows
 
     def app(self, name: str) -> Mapping[str, Any] | None:
-        """One app's line of the status."""
+        """Return one app's row, None without such an app."""
         return next((row for row in self.apps if row["name"] == name), None)
 
 
 class StatusCache:
-    """Sightings and events of one state directory; raises CannotLook."""
+    """Status and events of one state directory; its methods raise StateUnreadable."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._loads = Loads()
-        self._requests = Requests(settings.paths)
+        self._loads = Loads(settings.paths)
         self._database: sqlite3.Connection | None = None
         self._version = -1
-        self._seen_at = float("-inf")
-        self._seen: Status | None = None
-        self._looking: asyncio.Task[Status] | None = None
+        self._read_at = float("-inf")
+        self._status: Status | None = None
+        self._reading: asyncio.Task[Status] | None = None
 
     async def now(self) -> Status:
-        """The state of things, no older than half a second; the very same object while nothing changes."""
-        age_s = time.monotonic() - self._seen_at
-        if self._seen is not None and (age_s < _FRESH_S or (age_s < _STALE_S and not self._is_written())):
-            return self._seen
-        if self._looking is None:
+        """Return the status, no older than half a second; the same object while nothing changes."""
+        age_s = time.monotonic() - self._read_at
+        if self._status is not None and (age_s < _FRESH_S or (age_s < _STALE_S and not self._has_changed())):
+            return self._status
+        if self._reading is None:
             self._version = self._read_version()
-            self._looking = asyncio.create_task(asyncio.to_thread(self._look))
-            self._looking.add_done_callback(self._looked)
-        return await asyncio.shield(self._looking)
+            self._reading = asyncio.create_task(asyncio.to_thread(self._read))
+            self._reading.add_done_callback(self._on_read)
+        return await asyncio.shield(self._reading)
 
     async def events(self, app: str | None, count: int, after: int = 0) -> Sequence[Event]:
-        """The newest events with a number over `after`, oldest of them first."""
+        """Return the newest events with an id over `after`, the oldest of them first."""
         return await asyncio.to_thread(self._events, app, count, after)
 
-    def _looked(self, task: "asyncio.Task[Status]") -> None:
-        self._looking = None
+    def _on_read(self, task: "asyncio.Task[Status]") -> None:
+        self._reading = None
         if not task.cancelled() and task.exception() is None:
-            self._seen, self._seen_at = task.result(), time.monotonic()
+            self._status, self._read_at = task.result(), time.monotonic()
 
-    def _is_written(self) -> bool:
+    def _has_changed(self) -> bool:
         return self._read_version() != self._version
 
     def _read_version(self) -> int:
-        """A number that changes whenever the database does; another each time when that cannot be known."""
+        """Return a number that changes with the database; a new one each time when that cannot be known."""
         try:
             if self._database is None:
                 self._database = open_database(self.settings.paths.database, read_only=True)
@@ -103,30 +100,28 @@ class StatusCache:
             return self._version - 1
         return int(version)
 
-    def _look(self) -> Status:
-        with _reading(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as snapshot:
+    def _read(self) -> Status:
+        with _state_readable(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as snapshot:
             status = status_of(snapshot)
-            masters = {name: [r.pid for r in records if r.pid] for name, records in snapshot.instances.items()}
-            loads = self._loads.look(masters)
+            loads = self._loads.measure(snapshot)
         newest = self._events(None, 1, 0)
         return Status(
-            status=status.facts(),
+            facts=status.facts(),
             loads=loads,
-            rates=self._requests.per_second(masters),
             up_s=_up_s(status.daemon),
             last_event=newest[-1].id if newest else 0,
         )
 
     def _events(self, app: str | None, count: int, after: int) -> Sequence[Event]:
         with (
-            _reading(self.settings),
+            _state_readable(self.settings),
             contextlib.closing(open_database(self.settings.paths.database, read_only=True)) as database,
         ):
             return Journal(database).newest(Subject("app", app) if app else None, count, after)
 
 
 @contextlib.contextmanager
-def _reading(settings: Settings) -> Iterator[None]:
+def _state_readable(settings: Settings) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError, OtherVersion) as error:

@@ -1,9 +1,10 @@
-"""An app's events in, a picture's geometry out: when it served, slept or was down, and what happened to it when."""
+"""The timeline of an app: geometry of when it served, slept or was down, and of what happened when."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from reconciler.planning.reason import Reason
 from reconciler.state.journal import Event
 from reconciler.web.formatting import clock
 
@@ -12,20 +13,21 @@ _LEFT, _RIGHT = 8.0, WIDTH - 8.0
 _SHORTEST_S = 60.0
 _TICKS = 6
 
-# What an event's kind means for whether the app serves, and which mark it gets; the rest is not in the picture.
-_PHASES = {"ready": "serving", "adopted": "serving", "sleeping": "asleep", "stopped": "stopped", "exited": "down",
+# The phase that begins with an event, and the mark it gets; other events are not drawn.
+_PHASES = {"ready": "serving", "adopted": "serving", "sleeping": "sleeping", "stopped": "stopped", "exited": "down",
            "holding": "down", "removed": "stopped"}  # fmt: skip
 _MARKS = {"ready": "deploy", "exited": "crash", "failed": "failure", "sleeping": "sleep", "request": "request",
           "unhealthy": "unhealthy", "staged": "staged"}  # fmt: skip
+_ROLLBACKS = frozenset((Reason.ROLLED_BACK_BY_OPERATOR, Reason.FALLEN_BACK))
 NAMES = {
-    "deploy": "started serving", "crash": "crash", "failure": "failed try", "sleep": "fell asleep",
-    "unhealthy": "unhealthy", "request": "asked for by hand", "staged": "build staged", "rollback": "rolled back",
+    "deploy": "started serving", "crash": "crash", "failure": "failed action", "sleep": "went to sleep",
+    "unhealthy": "unhealthy", "request": "request", "staged": "build staged", "rollback": "rolled back",
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """From `x`, `width` wide: what the app did."""
+    """A phase of the app, from `x` on and `width` wide."""
 
     x: float
     width: float
@@ -34,7 +36,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """At `x`: something happened, `count` times in the same place."""
+    """An event at `x`; `count` is how many of its kind share the mark."""
 
     x: float
     kind: str
@@ -44,7 +46,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
-    """At `x` it was `text`."""
+    """A time of day at `x`."""
 
     x: float
     text: str
@@ -52,7 +54,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """A picture WIDTH by HEIGHT."""
+    """A drawing of WIDTH by HEIGHT."""
 
     spans: tuple[Span, ...]
     marks: tuple[Mark, ...]
@@ -61,30 +63,30 @@ class Timeline:
 
 
 def timeline(events: Sequence[Event], now: float) -> Timeline | None:
-    """From the oldest of these events until now (wall-clock seconds); None when there is nothing to draw."""
-    told = [event for event in events if event.kind in _PHASES or event.kind in _MARKS]
-    if not told:
+    """Return the timeline from the oldest of these events until `now`, wall-clock seconds; None without an event."""
+    drawn = [event for event in events if event.kind in _PHASES or event.kind in _MARKS]
+    if not drawn:
         return None
-    began = min(told[0].at, now - _SHORTEST_S)
+    began = min(drawn[0].at, now - _SHORTEST_S)
     scale = (_RIGHT - _LEFT) / (now - began)
 
     def x(at: float) -> float:
         return round(_LEFT + (min(max(at, began), now) - began) * scale, 1)
 
-    marks = tuple(_marks(told, x))
+    marks = tuple(_marks(drawn, x))
     return Timeline(
-        spans=tuple(_spans(told, now, x)),
+        spans=tuple(_spans(drawn, now, x)),
         marks=marks,
         ticks=tuple(_ticks(began, now, x)),
         kinds=tuple(kind for kind in NAMES if any(mark.kind == kind for mark in marks)),
     )
 
 
-def _spans(told: Sequence[Event], now: float, x: "_Scale") -> Iterator[Span]:
+def _spans(drawn: Sequence[Event], now: float, x: "_Scale") -> Iterator[Span]:
     phase, since, taken_over = "", 0.0, False
-    for event in told:
+    for event in drawn:
         after = _PHASES.get(event.kind, phase)
-        if event.kind == "stopped" and phase == "serving" and taken_over:  # the predecessor ended, as it must
+        if event.kind == "stopped" and phase == "serving" and taken_over:  # its predecessor, after the hand-over
             after, taken_over = phase, False
         if event.kind == "ready":
             taken_over = phase == "serving"
@@ -96,41 +98,41 @@ def _spans(told: Sequence[Event], now: float, x: "_Scale") -> Iterator[Span]:
         yield Span(x=x(since), width=max(1.0, round(x(now) - x(since), 1)), phase=phase)
 
 
-def _marks(told: Sequence[Event], x: "_Scale") -> Iterator[Mark]:
-    held: Mark | None = None
-    for event in told:
+def _marks(drawn: Sequence[Event], x: "_Scale") -> Iterator[Mark]:
+    last: Mark | None = None
+    for event in drawn:
         kind = _MARKS.get(event.kind)
-        if event.kind in ("request", "ready") and "roll" in f"{event.text} {event.cause}".lower():
+        if event.kind in ("request", "ready") and event.reason in _ROLLBACKS:
             kind = "rollback"
         if kind is None:
             continue
         text = f"{clock(event.at)}: {event.text}"
-        if held is not None and held.kind == kind and x(event.at) - held.x < 10:
-            held = Mark(x=held.x, kind=kind, text=text, count=held.count + 1)
+        if last is not None and last.kind == kind and x(event.at) - last.x < 10:
+            last = Mark(x=last.x, kind=kind, text=text, count=last.count + 1)
             continue
-        if held is not None:
-            yield held
-        held = Mark(x=x(event.at), kind=kind, text=text)
-    if held is not None:
-        yield held
+        if last is not None:
+            yield last
+        last = Mark(x=x(event.at), kind=kind, text=text)
+    if last is not None:
+        yield last
 
 
 def _ticks(began: float, now: float, x: "_Scale") -> Iterator[Tick]:
     long = now - began > 86400
     for number in range(_TICKS):
         at = began + (now - began) * number / (_TICKS - 1)
-        told = clock(at)
-        yield Tick(x=x(at), text=told[5:16] if long else told[11:19])
+        text = clock(at)
+        yield Tick(x=x(at), text=text[5:16] if long else text[11:19])
 
 
 class _Scale(Protocol):
-    """Seconds to a place."""
+    """Maps wall-clock seconds to `x`."""
 
     def __call__(self, at: float) -> float: ...
 
 
 def sparkline(values: Sequence[float], width: float = 96, height: float = 22) -> str:
-    """The points of a polyline, from zero at the bottom; empty when there is too little to draw."""
+    """Return the points of a polyline, zero at the bottom; empty for fewer than two values."""
     if len(values) < 2:
         return ""
     most = max(values) or 1.0

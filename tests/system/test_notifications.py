@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from reconciler.notifications.targets import Webhook
+from reconciler.notifications.targets.webhook import Webhook
 from reconciler.state.records import open_database
 from tests.fakes.post_office import Hook, webhook
 from tests.support.eventually import eventually
 from tests.support.site import Site
 
-PROMPT: dict[str, Any] = {"notify_settle_s": 0.0, "notify_every_s": 0.0}
+PROMPT: dict[str, Any] = {"notify_delay_s": 0.0, "notify_every_s": 0.0}
 BROKEN = """\
 import json, os
 
@@ -63,7 +63,7 @@ def test_trouble_and_its_end_are_told_once_each_though_the_daemon_is_killed_in_b
         eventually(site.serves("blog", "1", port))
         broken(site, "1")
         eventually(lambda: told(hook) == ["degraded"])
-        eventually(lambda: {"blog": "degraded"} in written(site))
+        eventually(lambda: {"app/blog": "degraded"} in written(site))
 
         site.end(daemon, signal.SIGKILL)
         hook.answers = [503] * 1000

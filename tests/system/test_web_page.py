@@ -24,7 +24,8 @@ _PICTURES = REPOSITORY / "docs" / "screenshots"
 _HOSTILE = (
     "<script>document.title='pwned'</script><img src=x onerror=alert(1)>&amp; \x1b[31mred\x1b[0m \u202egnp.exe\u202c"
 )
-_FAILS = f"raise RuntimeError({_HOSTILE!r})\n\ndef application(environ, start_response): ...\n"
+_ROLLED = "PayrollError: this Session's transaction has been rolled back by hand"
+_FAILS = f"raise RuntimeError({f'{_HOSTILE} {_ROLLED}'!r})\n\ndef application(environ, start_response): ...\n"
 _FAILS_LATER = f"""\
 import os
 if os.environ["LOG_LEVEL"] == "debug":
@@ -224,6 +225,18 @@ def test_what_hosts_and_apps_say_stays_text(host: tuple[Site, int]) -> None:
     assert "\x1b" not in fetch(site.paths.api, "/apps/crashy").body
 
 
+def test_a_message_about_a_rollback_is_neither_a_rollback_nor_a_stop(host: tuple[Site, int]) -> None:
+    _, port = host
+    with browser(scripts=False) as driver:
+        log_in(driver, port)
+        driver.get(f"http://127.0.0.1:{port}/apps/crashy")
+        assert _ROLLED in driver.find_element("css selector", "[data-cell=message]").text
+        offered = [link.text for link in driver.find_elements("css selector", ".actions a")]
+        assert offered == ["Restart", "Roll back", "Stop", "Retry now"]
+        assert driver.find_elements("css selector", ".timeline .k-failure")
+        assert not driver.find_elements("css selector", ".timeline .k-rollback")
+
+
 def test_without_scripts_everything_can_be_read_and_done(host: tuple[Site, int]) -> None:
     site, port = host
     with browser(scripts=False) as driver:
@@ -242,7 +255,7 @@ def test_without_scripts_everything_can_be_read_and_done(host: tuple[Site, int])
         assert "it is started anew" in driver.find_element("css selector", ".done").text
         site.await_successor("blog", before)
         driver.get(f"http://127.0.0.1:{port}/apps/blog/plan")
-        assert "as asked" in driver.find_element("id", "plan").text
+        assert "up to date" in driver.find_element("id", "plan").text
 
 
 def test_the_keyboard_reaches_everything_and_shows_where_it_is(host: tuple[Site, int]) -> None:

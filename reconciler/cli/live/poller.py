@@ -18,7 +18,7 @@ from reconciler.cli.live.plan_client import NO_DAEMON, plan_of
 from reconciler.cli.options import open_snapshot, reading
 from reconciler.inspection.log_files import tail
 from reconciler.inspection.status import status
-from reconciler.metrics.rates import Rates
+from reconciler.metrics.rates import HostRates
 from reconciler.planning.subject import Subject
 from reconciler.state.journal import Event, Journal
 from reconciler.state.records import open_database
@@ -48,7 +48,7 @@ class Poller:
         self._paths = paths
         self._only = only
         self._on_update = on_update
-        self._rates = Rates(paths)
+        self._rates = HostRates(paths)
         self._selected: tuple[str, str] | None = None
         self._due = threading.Event()
         self._plans: dict[str, Sequence[str]] = {}
@@ -91,7 +91,7 @@ class Poller:
             with open_snapshot(self._paths) as snapshot:
                 found = status(snapshot, self._only)
             with reading(self._paths):
-                return Facts(status=found, at=at, rates=self._rates.look())
+                return Facts(status=found, at=at, rates=self._rates.measure())
         except (click.ClickException, OSError) as error:
             reason = error.message if isinstance(error, click.ClickException) else str(error)
             last = self.facts

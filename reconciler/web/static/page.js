@@ -1,18 +1,18 @@
-// Keeps the page as the host is. Whatever comes from the host is put in place as text, never as markup.
+// Keeps the page up to date. Everything that comes from the host is inserted as text, never as markup.
 "use strict";
 (() => {
   const one = document.getElementById("one");
   const table = document.querySelector("#apps tbody");
   const app = one ? one.dataset.app : null;
   const query = new URLSearchParams(location.search);
-  const seek = document.getElementById("q");
+  const search = document.getElementById("q");
 
-  const put = (place, text) => { if (place && place.textContent !== text) place.textContent = text; };
+  const put = (element, text) => { if (element && element.textContent !== text) element.textContent = text; };
 
   const update = (root, row) => {
-    for (const place of root.querySelectorAll("[data-cell]")) {
-      const text = row.cells[place.dataset.cell];
-      if (text !== undefined) put(place, String(text));
+    for (const cell of root.querySelectorAll("[data-cell]")) {
+      const text = row.cells[cell.dataset.cell];
+      if (text !== undefined) put(cell, String(text));
     }
     for (const state of root.querySelectorAll("[data-state]")) {
       state.className = "state s-" + row.state;
@@ -30,7 +30,7 @@
   const rows = new Map();
   if (table) for (const row of table.rows) rows.set(row.dataset.app, row);
 
-  const added = (name, page) => {
+  const add = (name, page) => {
     const row = document.getElementById("row").content.firstElementChild.cloneNode(true);
     row.dataset.app = name;
     const link = row.querySelector("[data-name]");
@@ -42,17 +42,17 @@
     return row;
   };
 
-  const sift = () => {
-    const words = seek ? seek.value.trim().toLowerCase() : "";
+  const filter = () => {
+    const words = search ? search.value.trim().toLowerCase() : "";
     for (const [name, row] of rows) {
       row.hidden = words !== "" && !(name + " " + row.querySelector('[data-cell="message"]').textContent).toLowerCase().includes(words);
     }
   };
 
-  const tell = (data) => {
+  const show = (data) => {
     put(document.getElementById("daemon"), data.daemon.running
       ? "daemon " + data.daemon.pid + (data.daemon.up ? ", up " + data.daemon.up : "")
-      : "no daemon runs: nothing watches the apps");
+      : "no daemon is running: the apps are not supervised");
     const notice = document.getElementById("notice");
     notice.hidden = !data.notice;
     put(notice.firstElementChild, data.notice);
@@ -65,32 +65,32 @@
       if (!table && Object.keys(data.rows).length && !query.toString()) location.reload();
       return;
     }
-    for (const [name, row] of Object.entries(data.rows)) update(rows.get(name) || added(name, row.page), row);
-    for (const name of data.gone) if (rows.has(name)) { rows.get(name).remove(); rows.delete(name); }
+    for (const [name, row] of Object.entries(data.rows)) update(rows.get(name) || add(name, row.page), row);
+    for (const name of data.removed) if (rows.has(name)) { rows.get(name).remove(); rows.delete(name); }
     for (const link of document.querySelectorAll("[data-count]")) {
       const number = data.counts[link.dataset.count] || 0;
       put(link.querySelector("b"), String(number));
       link.hidden = number === 0;
     }
-    if (seek && seek.value) sift();
+    if (search && search.value) filter();
   };
 
   const list = document.getElementById("events");
-  const happened = (events) => {
+  const showEvents = (events) => {
     for (const event of events) {
       if (!list) break;
       const item = document.createElement("li");
       item.className = "e-" + event.kind.replace(/[^a-z]/g, "");
       const part = (kind, name, text) => {
-        const place = document.createElement(kind);
-        if (name) place.className = name;
+        const element = document.createElement(kind);
+        if (name) element.className = name;
         const isolated = document.createElement("bdi");
         isolated.textContent = text;
-        place.append(isolated);
-        return place;
+        element.append(isolated);
+        return element;
       };
       item.append(part("time", "", event.clock), " ");
-      if (!one) item.append(part("span", "who", event.app), " ");
+      if (!one) item.append(part("span", "subject", event.subject), " ");
       item.append(part("span", "kind", event.kind), " ");
       const what = part("span", "what", event.text);
       if (event.cause) what.append(" ", part("span", "cause", event.cause));
@@ -101,8 +101,8 @@
     if (one) refresh();
   };
 
-  // What only the host can draw is fetched again, from our own pages, and put in whole.
-  const fetched = async (from, ...ids) => {
+  // Parts that only the host can render are fetched again and replaced as a whole.
+  const refetch = async (from, ...ids) => {
     const answer = await fetch(from, { credentials: "same-origin" });
     if (!answer.ok || answer.redirected) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -115,23 +115,23 @@
       }
     }
   };
-  let due = null;
+  let timer = null;
   const refresh = () => {
-    clearTimeout(due);
-    due = setTimeout(() => {
-      fetched(location.pathname, "timeline", "manifest");
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      refetch(location.pathname, "actions", "timeline", "manifest");
       plan();
     }, 700);
   };
   const plan = () => {
-    const place = document.getElementById("plan");
-    if (place && place.dataset.from) fetched(place.dataset.from, "plan");
+    const section = document.getElementById("plan");
+    if (section && section.dataset.from) refetch(section.dataset.from, "plan");
   };
 
   const countdown = () => {
     for (const time of document.querySelectorAll("time[data-until]")) {
       const left = Number(time.dataset.until) - Date.now() / 1000;
-      put(time, time.dataset.until && left > -2 ? "next try in " + Math.max(0, Math.ceil(left)) + " s" : "");
+      put(time, time.dataset.until && left > -2 ? "next retry in " + Math.max(0, Math.ceil(left)) + " s" : "");
     }
   };
 
@@ -168,20 +168,20 @@
   let open = [];
   const listen = () => {
     const live = new EventSource("/live" + (app ? "?app=" + encodeURIComponent(app) : ""));
-    live.onmessage = (event) => tell(JSON.parse(event.data));
-    live.addEventListener("events", (event) => happened(JSON.parse(event.data)));
+    live.onmessage = (event) => show(JSON.parse(event.data));
+    live.addEventListener("events", (event) => showEvents(JSON.parse(event.data)));
     live.onopen = () => document.body.removeAttribute("data-stale");
     live.onerror = () => { document.body.dataset.stale = ""; };
     open = [live];
     if (log) { log.scrollTop = log.scrollHeight; open.push(follow()); }
   };
-  // A tab nobody looks at costs the host nothing.
+  // A hidden tab costs the host nothing.
   document.addEventListener("visibilitychange", () => {
     for (const source of open) source.close();
     open = [];
     if (!document.hidden) listen();
   });
-  if (seek) seek.addEventListener("input", sift);
+  if (search) search.addEventListener("input", filter);
   setInterval(countdown, 1000);
   countdown();
   if (!document.hidden) listen();

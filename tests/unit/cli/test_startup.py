@@ -25,8 +25,8 @@ sys.stderr.write(json.dumps(sorted(sys.modules)))
 SLOW = {
     *("asyncio", "concurrent.futures", "email", "http.client", "importlib.metadata", "logging", "multiprocessing"),
     *("ssl", "subprocess", "urllib.request", "zipfile"),
-    *("cryptography", "jinja2", "jsonschema", "packaging", "pathspec", "psutil", "starlette", "tenacity"),
-    *("uv", "uvicorn", "virtualenv", "watchdog", "yaml"),
+    *("cryptography", "itsdangerous", "jinja2", "jsonschema", "packaging", "pathspec", "psutil", "starlette"),
+    *("tenacity", "uv", "uvicorn", "virtualenv", "watchdog", "yaml"),
     *(
         "reconciler.convergence.controller",
         "reconciler.daemon.daemon",

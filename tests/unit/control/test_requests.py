@@ -38,12 +38,11 @@ def test_what_is_offered_depends_on_the_state_and_the_override_and_never_on_a_me
     assert offered(**row) == expected
 
 
-def test_every_request_has_a_label_and_sentences() -> None:
+def test_every_request_has_a_label_and_a_sentence() -> None:
     for name, kind in REQUESTS.items():
         assert (kind.name, kind.label[0].isupper()) == (name, True)
-        for sentence in (kind.summary, kind.effect):
-            assert sentence[0].isupper()
-            assert sentence.endswith(".")
+        assert kind.effect[0].isupper()
+        assert kind.effect.endswith(".")
 
 
 @pytest.mark.parametrize("name", ["restart", "start", "forget-failure"])

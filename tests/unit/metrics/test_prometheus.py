@@ -77,6 +77,8 @@ def told() -> dict[str, Any]:
     counters = Counters(Clock(), Counter({("blog", True): 3, ("blog", False): 1}))
     counters.on_report(Subject("app", "blog"), Report(state="running", settled=True))
     counters.on_report(Subject("app", 'a"\\\nb'), Report(state="failing"))
+    counters.on_report(Subject("service", "blog"), Report(state="ready", settled=True))
+    counters.on_report(Subject("service", "cache"), Report(state="starting"))
     counters.acted("stage", "done", 3.0)
     counters.acted("stage", "failed", 9999.0)
     counters.staged("made")
@@ -144,6 +146,19 @@ def test_figures_of_apps_and_of_the_daemon_are_what_was_counted() -> None:
     assert value(rendered, "reconciler_staging_environments_total", environment="made") == 1
     assert value(rendered, "reconciler_app_restarts_total", app="blog") == 1
     assert value(rendered, "reconciler_app_probes_total", app="blog", result="failure") == 1
+
+
+def test_services_have_metrics_of_their_own_and_no_metric_of_apps_counts_them() -> None:
+    rendered = text(told(), {"blog": SAMPLE})
+    assert value(rendered, "reconciler_services", state="ready") == 1
+    assert value(rendered, "reconciler_services", state="failing") == 0
+    assert value(rendered, "reconciler_service_state", service="blog", state="ready") == 1
+    assert value(rendered, "reconciler_app_state", app="blog", state="running") == 1
+    assert value(rendered, "reconciler_backlog_services") == 1
+    assert value(rendered, "reconciler_backlog_apps") == 1
+    assert sum(count for (name, _), count in samples(rendered).items() if name == "reconciler_apps") == 2
+    labelled = {(name, dict(labels).get("app")) for name, labels in samples(rendered)}
+    assert {app for _, app in labelled} <= {None, "blog", 'a"\\\nb'}
 
 
 def test_without_a_daemon_the_apps_are_told_all_the_same() -> None:

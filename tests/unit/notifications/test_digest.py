@@ -10,10 +10,12 @@ import pytest
 from reconciler.convergence.world import Report
 from reconciler.notifications import message
 from reconciler.notifications.delivery import Delivery
-from reconciler.notifications.digest import Digest, Entry, Severity
+from reconciler.notifications.digest import Digest, Entry
 from reconciler.notifications.notifier import Notifier, Pace
-from reconciler.notifications.targets import Command, Target, Webhook
-from reconciler.notifications.transports import NotSent
+from reconciler.notifications.target import NotSent, Target
+from reconciler.notifications.targets.command import Command
+from reconciler.notifications.targets.webhook import Webhook
+from reconciler.planning.states import Severity
 from reconciler.planning.subject import Subject
 from tests.fakes.post_office import Hook, webhook
 
@@ -21,69 +23,69 @@ ITEM = Entry(subject=Subject("app", "blog"), severity="failing", text="cannot st
 
 
 def news() -> Digest:
-    return Digest(every_s=600, settle_s=5)
+    return Digest(every_s=600, delay_s=5)
 
 
 def test_fifty_apps_that_fail_at_once_are_one_message_and_only_once() -> None:
     known = news()
     for number in range(50):
-        known.stands(Subject("app", f"app-{number}"), "failing", "no disk", now=float(number) / 50)
+        known.update(Subject("app", f"app-{number}"), "failing", "no disk", now=float(number) / 50)
     assert known.due(4) == ()
     items = known.due(6)
     assert len(items) == 50
     assert message.headline(items, "web1") == "web1: 50 apps are failing"
     assert message.text(items, "web1").endswith("and 30 more: see 'reconciler status'")
-    known.tell(items, now=6)
+    known.complete(items, now=6)
     assert known.due(10_000) == ()
     assert known.next_at() is None
 
 
 def test_what_recovers_before_it_was_told_is_no_news() -> None:
     known = news()
-    known.stands(Subject("app", "blog"), "failing", "x", now=0)
-    known.stands(Subject("app", "blog"), "healthy", "", now=3)
+    known.update(Subject("app", "blog"), "failing", "x", now=0)
+    known.update(Subject("app", "blog"), "healthy", "", now=3)
     assert known.due(10_000) == ()
 
 
 def test_a_flapping_app_is_told_of_once_in_the_time_with_its_count() -> None:
     known, told = news(), []
     for now in range(1800):
-        known.stands(Subject("app", "blog"), "failing" if now % 20 < 10 else "healthy", "x", now=now)
+        known.update(Subject("app", "blog"), "failing" if now % 20 < 10 else "healthy", "x", now=now)
         items = known.due(now)
         if items:
             told.append((now, items[0].changes))
-            known.tell(items, now)
+            known.complete(items, now)
     assert [now for now, _ in told] == [5, 605, 1205]
     assert all(changes > 50 for _, changes in told[1:])
 
 
 def test_a_later_daemon_repeats_nothing_and_tells_the_recovery() -> None:
     before, after = news(), news()
-    before.stands(Subject("app", "blog"), "failing", "x", now=0)
-    before.tell(before.due(5), now=5)
-    after.restore(json.loads(json.dumps(before.told())))
-    after.stands(Subject("app", "blog"), "failing", "x", now=1)
+    before.update(Subject("app", "blog"), "failing", "x", now=0)
+    before.complete(before.due(5), now=5)
+    after.restore(json.loads(json.dumps(before.reported())))
+    after.update(Subject("app", "blog"), "failing", "x", now=1)
     assert after.due(10_000) == ()
-    after.stands(Subject("app", "blog"), "healthy", "", now=2)
+    after.update(Subject("app", "blog"), "healthy", "", now=2)
     assert [item.severity for item in after.due(7)] == ["healthy"]
 
 
 @pytest.mark.parametrize("standing", ["failing", "healthy"])
 def test_what_may_have_been_told_when_the_daemon_died_is_told_as_it_is_by_then(standing: Severity) -> None:
     before, after = news(), news()
-    before.stands(Subject("app", "blog"), "failing", "x", now=0)
-    before.trying(before.due(5))
-    after.restore(json.loads(json.dumps(before.told())))
+    before.update(Subject("app", "blog"), "failing", "x", now=0)
+    before.begin(before.due(5))
+    after.restore(json.loads(json.dumps(before.reported())))
     assert after.due(10_000) == ()
-    after.stands(Subject("app", "blog"), standing, "", now=1)
+    after.update(Subject("app", "blog"), standing, "", now=1)
     assert [item.severity for item in after.due(6)] == [standing]
 
 
 def test_who_may_have_heard_of_trouble_hears_of_its_end() -> None:
     known = news()
-    known.stands(Subject("app", "blog"), "failing", "x", now=0)
-    known.trying(known.due(5))
-    known.stands(Subject("app", "blog"), "healthy", "", now=6)
+    known.update(Subject("app", "blog"), "failing", "x", now=0)
+    known.begin(known.due(5))
+    known.update(Subject("app", "blog"), "healthy", "", now=6)
     assert [item.severity for item in known.due(11)] == ["healthy"]
 
 
@@ -152,9 +154,9 @@ async def announced(
         Webhook(url=hook.url),
         facts,
         host="web1",
-        pace=Pace(every_s=0, settle_s=0, cap_s=0.01),
-        mask=lambda subject, text: text.replace("hunter2", "***"),
-        trouble=lambda: "",
+        pace=Pace(every_s=0, delay_s=0, cap_s=0.01),
+        redact=lambda subject, text: text.replace("hunter2", "***"),
+        host_failure=lambda: "",
         failed=lambda what, then: None,
     )
     notifier.on_report(subject, report)
@@ -189,6 +191,6 @@ def test_what_an_earlier_commit_told_is_not_told_again() -> None:
     known = news()
     known.restore({"blog": "failing", "service db": "failing", "": "well", "shop": "well"})
     for subject in (Subject("app", "blog"), Subject("service", "db")):
-        known.stands(subject, "failing", "still", now=1)
-    known.stands(Subject("host"), "healthy", "", now=1)
+        known.update(subject, "failing", "still", now=1)
+    known.update(Subject("host"), "healthy", "", now=1)
     assert known.due(1e6) == ()

@@ -1,4 +1,4 @@
-"""What a Procfile says, and what of it is not taken over; code below src/ and beside its dependencies."""
+"""What a Procfile says, and what is ignored in it; code below src/ and beside its dependencies."""
 
 from pathlib import Path
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.inspection.printable import json_text, quoted, visible
+from reconciler.planning.reason import Reason
 from reconciler.planning.subject import Subject
 from reconciler.state.journal import Event
 from reconciler.web.formatting import line, percent, size, url
@@ -88,26 +89,34 @@ def test_the_name_of_a_secrets_file_is_no_secret() -> None:
     assert masked("env: {API_KEY: {file: secrets/api-key}}") == ["env: {API_KEY: {file: secrets/api-key}}"]
 
 
-def _event(at: float, kind: str, text: str = "") -> Event:
-    return Event(id=int(at), at=at, subject=Subject("app", "blog"), kind=kind, text=text, cause="")
+def _event(at: float, kind: str, text: str = "", cause: str = "", reason: str = "") -> Event:
+    return Event(id=int(at), at=at, subject=Subject("app", "blog"), kind=kind, text=text, cause=cause, reason=reason)
 
 
 def test_the_timeline_says_when_an_app_served_slept_and_was_down() -> None:
     told = [
         _event(0, "staged"), _event(100, "ready"), _event(300, "ready"), _event(301, "stopped"), _event(500, "exited"),
         _event(510, "failed"), _event(600, "ready"), _event(800, "sleeping"),
-        _event(900, "request", "rolled back to x"),
+        _event(900, "request", "revision x serves", reason=Reason.ROLLED_BACK_BY_OPERATOR),
     ]  # fmt: skip
     picture = timeline(told, 1000)
     assert picture
     scale = (WIDTH - 16) / 1000
     assert [(s.phase, round((s.x - 8) / scale)) for s in picture.spans] == [
-        ("serving", 100), ("down", 500), ("serving", 600), ("asleep", 800),
+        ("serving", 100), ("down", 500), ("serving", 600), ("sleeping", 800),
     ]  # fmt: skip
     assert [m.kind for m in picture.marks] == [
         "staged", "deploy", "deploy", "crash", "failure", "deploy", "sleep", "rollback",
     ]  # fmt: skip
     assert sum(s.width for s in picture.spans) == pytest.approx(900 * scale, abs=2)
+
+
+def test_a_crash_whose_text_contains_roll_is_no_rollback_and_a_fallback_is_one() -> None:
+    crash = "it failed: ImportError: cannot import name 'PayrollController'"
+    told = [_event(0, "ready", cause=crash), _event(500, "ready", cause=crash, reason=Reason.FALLEN_BACK)]
+    picture = timeline(told, 1000)
+    assert picture
+    assert [m.kind for m in picture.marks] == ["deploy", "rollback"]
 
 
 def test_a_hundred_failures_in_a_second_are_one_mark() -> None:

@@ -1,4 +1,4 @@
-"""Plans that are made for whoever asks: given up when that one leaves, so that nobody waits for what nobody reads."""
+"""Plans for a client: abandoned when it disconnects, so that no slot is taken by a plan that nobody reads."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from reconciler.web.context import while_there
+from reconciler.web.plan_process import while_connected
 from reconciler.web.responses import Problem
 
 
@@ -47,13 +47,13 @@ def test_who_left_has_nothing_done_for_them_any_more_nor_holds_a_place() -> None
         async with asyncio.timeout(30), asyncio.TaskGroup() as group:
             leaver = group.create_task(_left_alone(_request(gone), endless()))
             await started.wait()
-            stayer = group.create_task(while_there(_request(asyncio.Event()), short()))
+            stayer = group.create_task(while_connected(_request(asyncio.Event()), short()))
             gone.set()
             told.append(await leaver)
             told.append(await stayer)
         return told
 
-    assert asyncio.run(story()) == ["given up", "whoever asked has left", "done"]
+    assert asyncio.run(story()) == ["given up", "the client disconnected", "done"]
 
 
 def test_what_goes_wrong_is_told_to_who_stayed() -> None:
@@ -61,7 +61,7 @@ def test_what_goes_wrong_is_told_to_who_stayed() -> None:
         raise LookupError("no such thing")
 
     async def story() -> None:
-        await while_there(_request(asyncio.Event()), wrong())
+        await while_connected(_request(asyncio.Event()), wrong())
 
     with pytest.raises(LookupError, match="no such thing"):
         asyncio.run(story())
@@ -69,5 +69,5 @@ def test_what_goes_wrong_is_told_to_who_stayed() -> None:
 
 async def _left_alone(request: Request, work: Coroutine[Any, Any, None]) -> str:
     with pytest.raises(Problem) as left:
-        await while_there(request, work)
+        await while_connected(request, work)
     return left.value.detail

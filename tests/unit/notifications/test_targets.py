@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,13 +16,18 @@ import pytest
 from click.testing import CliRunner
 
 from reconciler.cli.main import group
+from reconciler.documents.schemas import schema
 from reconciler.notifications.delivery import Delivery
 from reconciler.notifications.digest import Entry
-from reconciler.notifications.targets import Command, Smtp, Target, Webhook
-from reconciler.notifications.transports import NotSent
+from reconciler.notifications.target import NotSent, Target
+from reconciler.notifications.targets.command import Command
+from reconciler.notifications.targets.registry import TYPES, target_type
+from reconciler.notifications.targets.smtp import Smtp
+from reconciler.notifications.targets.webhook import Webhook
 from reconciler.planning.subject import Subject
 from tests.fakes.authority import Authority, made_in
 from tests.fakes.post_office import PostOffice, mail_server, plain_login, webhook
+from tests.support.documents import DOCS
 from tests.support.eventually import eventually
 from tests.support.site import is_gone
 
@@ -170,7 +176,7 @@ def test_one_that_hung_is_told_as_soon_as_it_answers_again() -> None:
             await delivery.send([ITEM])
         answer_again()
         patient = Delivery(Webhook(url=url), "web1", within_s=ENOUGH_S)
-        patient._working = delivery._working
+        patient._thread = delivery._thread
         await patient.send([ITEM])
 
     with webhook() as hook:
@@ -204,8 +210,8 @@ def test_nothing_waits_for_a_thread_that_hangs_when_the_daemon_ends() -> None:
         hook.manner = "silent"
         code = (
             "import asyncio\n"
-            "from reconciler.notifications.delivery import Delivery, NotSent\n"
-            "from reconciler.notifications.targets import Webhook\n"
+            "from reconciler.notifications.delivery import Delivery\n"
+            "from reconciler.notifications.targets.webhook import Webhook\n"
             "async def main():\n"
             "    bringing = asyncio.create_task(Delivery(Webhook(url=URL), 'h', within_s=3600).send([]))\n"
             "    await asyncio.wait((bringing,), timeout=0.2)\n"
@@ -281,3 +287,43 @@ def test_the_settings_name_targets_and_the_command_tries_each(authority: Authori
     ]
     assert "a test message" in hook.taken[0]["text"]
     assert office.said("AUTH") == [(plain_login("apps", "hunter2"), True)]
+
+
+def test_the_registry_the_schema_and_the_reference_know_the_same_types_and_fields() -> None:
+    item = schema("host")["properties"]["notifications"]["items"]
+    assert item["properties"]["to"]["enum"] == list(TYPES)
+    types = {name: target_type(name) for name in TYPES}
+    fields = {
+        field: {n for n, of in types.items() if field in of.REQUIRED + of.OPTIONAL} for field in item["properties"]
+    }
+    assert {field for field, of in fields.items() if not of} == {"to"}
+    assert {field for of in types.values() for field in of.REQUIRED + of.OPTIONAL} < fields.keys()
+    page = (DOCS / "reference" / "notifications.md").read_text(encoding="utf-8")
+    listed = {
+        field: set(re.findall("`([a-z]+)`", row[1])) or set(TYPES)
+        for row in re.findall(r"^\| (`.+?`) \| (.+?) \|", page, re.MULTILINE)
+        for field in re.findall("`([a-z]+)`", row[0])
+    }
+    assert listed == {**fields, "to": set(TYPES)}
+
+
+def test_settings_with_targets_load_nothing_that_sends() -> None:
+    code = (
+        "import json, sys\n"
+        "from reconciler.notifications.targets.registry import TYPES, target_type\n"
+        "target_type('webhook').parse({'to': 'webhook', 'url': 'https://h/x'}, '/')\n"
+        "target_type('smtp').parse({'to': 'smtp', 'server': 'h', 'from': 'a@b', 'recipients': ['a@b']}, '/')\n"
+        "slow = {'asyncio', 'smtplib', 'ssl', 'urllib.request', 'email', 'http.client'}\n"
+        "print(json.dumps(sorted(slow & sys.modules.keys())))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+    assert json.loads(done.stdout) == []
+
+
+def test_what_a_target_was_sent_is_stored_under_what_an_earlier_commit_called_it() -> None:
+    assert repr(Webhook(url="https://h/s3cret", ca=Path("/c"))) == "Webhook(format='json', ca=PosixPath('/c'))"
+    assert repr(Command(argv=("/bin/true",))) == "Command(argv=('/bin/true',))"
+    assert repr(Smtp(server="h", port=25, sender="a@b", recipients=("c@d",))) == (
+        "Smtp(server='h', port=25, sender='a@b', recipients=('c@d',),"
+        " tls='starttls', user=None, password=None, ca=None)"
+    )

@@ -1,0 +1,82 @@
+"""Render templates and serve the static files they refer to; every text that a template prints is escaped."""
+
+import socket
+from collections.abc import Mapping
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from reconciler.control.requests import REQUESTS
+from reconciler.inspection.printable import ago, visible
+from reconciler.web.authentication import Caller
+from reconciler.web.formatting import brief, clock, line, moment, size
+from reconciler.web.responses import Problem
+from reconciler.web.rows import STATES
+
+_A_YEAR_S = 365 * 24 * 3600
+_MEDIA_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+_HOST = socket.gethostname()
+
+
+class StaticFiles:
+    """The style sheet, script and icon, at paths that change with their content."""
+
+    def __init__(self) -> None:
+        self._contents = {
+            file.name: file.read_bytes()
+            for file in (resources.files("reconciler.web") / "static").iterdir()
+            if Path(file.name).suffix in _MEDIA_TYPES
+        }
+        self._versions = {name: sha256(content).hexdigest()[:12] for name, content in self._contents.items()}
+
+    def path(self, name: str) -> str:
+        """Return the path of a file."""
+        return f"/static/{self._versions[name]}/{name}"
+
+    def response(self, request: Request) -> Response:
+        """Answer with the file that the path names; raises Problem."""
+        name = request.path_params["name"]
+        content = self._contents.get(name)
+        if content is None or request.path_params["version"] != self._versions[name]:
+            raise Problem(404, "there is nothing at this path")
+        return Response(
+            content,
+            media_type=_MEDIA_TYPES[Path(name).suffix],
+            headers={"Cache-Control": f"public, max-age={_A_YEAR_S}, immutable"},
+        )
+
+
+class Templates:
+    """The templates of the pages."""
+
+    def __init__(self, static: StaticFiles) -> None:
+        self._environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("reconciler.web"), autoescape=True, undefined=jinja2.StrictUndefined,
+            trim_blocks=True, lstrip_blocks=True, auto_reload=False, finalize=_finalized,
+        )  # fmt: skip
+        self._environment.filters.update(line=line, ago=ago, brief=brief, clock=clock, moment=moment, size=size)
+        self._environment.globals.update(static=static.path, requests=REQUESTS, states=STATES)
+
+    def page(
+        self,
+        template: str,
+        caller: Caller | None,
+        *,
+        http_status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        **facts: Any,
+    ) -> HTMLResponse:
+        """Render a page for a caller, None for one that is not authenticated."""
+        text = self._environment.get_template(template).render(
+            caller=caller, http_status=http_status, host=_HOST, **facts
+        )
+        return HTMLResponse(text, http_status, headers)
+
+
+def _finalized(value: Any) -> Any:
+    return visible(value) if type(value) is str else value
