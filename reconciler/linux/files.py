@@ -19,7 +19,7 @@ _DRAFT = ".draft-"
 def replace_file(path: Path, content: str | bytes, *, mode: int = 0o600, durable: bool = True) -> None:
     """Put a file with exactly this content and mode in place of `path`. Raises OSError; blocks.
 
-    A durable one survives a power cut; another may be empty after it, and whoever reads it has to expect that.
+    A durable one survives a power cut; another may be empty after it, and its reader has to expect that.
     """
     with replacing(path, durable=durable) as draft:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)

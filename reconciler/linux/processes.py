@@ -142,7 +142,7 @@ class Orphans:
     def reap(self) -> bool:
         """Reap every child that was dead at the last call already: its starter would have waited for it by now.
 
-        Return whether others have died since, so that another call is due.
+        Return whether others have exited since, so that another call is due.
         """
         dead = frozenset(pid for pid in _children() if (_stat_of(pid) or "?")[0] == "Z")
         for pid in dead & self._seen:

@@ -44,7 +44,7 @@ class Reason(StrEnum):
     PROBATION_PASSED = "probation-passed"
 
     # Sleeping and waking.
-    ASLEEP = "asleep"
+    SLEEPING = "sleeping"
     GATE_PASSED = "gate-passed"
     IDLE = "idle"
     WAKING = "waking"
@@ -64,7 +64,7 @@ class Reason(StrEnum):
     REVISION_REJECTED = "revision-rejected"
     FALLEN_BACK = "fallen-back"
     UNHEALTHY = "unhealthy"
-    WORKER_DIED = "worker-died"
+    WORKER_EXITED = "worker-exited"
     WORKER_WAITING = "worker-waiting"
 
     # Services and the credentials of apps to them.

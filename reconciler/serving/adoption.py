@@ -41,7 +41,7 @@ def unrecorded(known: Iterable[Marked], recorded: Collection[str]) -> Iterator[I
 
 
 def with_process(record: InstanceRecord, known: Iterable[Marked]) -> InstanceRecord:
-    """Complete the record of an instance whose daemon died between starting it and writing down its pid."""
+    """Complete the record of an instance whose daemon was killed between starting it and writing down its pid."""
     if record.pid is not None:
         return record
     for process in known:

@@ -84,7 +84,7 @@ class LiveInstance:
         return 0 if self.process is None else len(children(self.process.pid))
 
     def update_from_workers(self) -> None:
-        """Note what workers say that wait before their gate while others serve, and how many died."""
+        """Note what workers say that wait before their gate while others serve, and how many exited."""
         names = self._names()
         waiting = [name for name in names if name.startswith("waiting-")]
         self.workers_died = sum(1 for name in names if name.startswith("fallen-"))

@@ -39,7 +39,7 @@ class Instances:
     """Every instance of this state directory, by app and id. Wakes an app when an instance of it changes.
 
     `launched` is called with an app's name and a sentence that says what was started, and how. `sandbox` is decided
-    here for every process of an app, and used by whoever makes a file or a directory for one.
+    here for every process of an app, and used by what creates a file or a directory for one.
     """
 
     def __init__(  # noqa: PLR0913  collaborators, each named

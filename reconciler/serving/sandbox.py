@@ -1,6 +1,6 @@
 """Decide the rights of an app's processes in one place: user, umask, descriptors, directories and environment.
 
-Whoever creates a file that an instance uses, or starts one, asks its sandbox. The launcher applies it inside the new
+What creates a file for an instance, or starts one, asks its sandbox. The launcher applies it inside the new
 process, whichever way that was started, before any code of the app runs.
 """
 

@@ -62,7 +62,7 @@ async def _signal(live: LiveInstance, number: signal.Signals, before: int) -> No
 async def _counted(live: LiveInstance) -> int | None:
     """Count the workers of a master that does not say how many it keeps: started by a daemon before it could be asked.
 
-    None while the number changes: a worker that died just now is being replaced.
+    None while the number changes: a worker that exited just now is being replaced.
     """
     before = live.workers_alive()
     await live.change(_LOOK_S)

@@ -43,14 +43,14 @@ def record_failures(app: App, observed: Observed, now: float) -> tuple[RecordFai
             instance=i.id,
             failure=_failure(app, observed, i, now, text),
             cause=text,
-            reason=Reason.WORKER_DIED if i.unhealthy is None else Reason.UNHEALTHY,
+            reason=Reason.WORKER_EXITED if i.unhealthy is None else Reason.UNHEALTHY,
         )
         for i in observed.alive
         if i.serves
         and has_failed(i, observed)
         and not is_known_good(i.revision, observed)
         and not _is_recorded(i, observed)
-        for text in (i.unhealthy or f"a worker of gunicorn {i.pid} died on probation",)
+        for text in (i.unhealthy or f"a worker of gunicorn {i.pid} exited on probation",)
     )
 
 
@@ -63,7 +63,7 @@ def next_failure(revision: Revision, workers: int, observed: Observed, now: floa
 
 
 def has_failed(instance: Instance, observed: Observed) -> bool:
-    """Whether its probes fail, or one of its workers died before its revision was known good."""
+    """Whether its probes fail, or one of its workers exited before its revision was known good."""
     return instance.unhealthy is not None or (
         instance.workers_died > 0 and not is_known_good(instance.revision, observed)
     )

@@ -1,4 +1,4 @@
-"""Plan an app's listeners: which to open and close, and who answers on them: an instance, the daemon, or nobody yet.
+"""Plan an app's listeners: which to open and close, and what answers on them: an instance, the daemon, or nothing yet.
 
 An app without an address has no listener: nothing is opened or held for it, and whatever is still open is closed.
 """
@@ -10,18 +10,18 @@ from reconciler.planning.reason import Cause, Reason
 
 _NEVER = float("inf")
 _SERVING = Cause(Reason.SERVING, "an instance serves")
-_ASLEEP = Cause(Reason.ASLEEP, "it is asleep")
+_SLEEPING = Cause(Reason.SLEEPING, "it is sleeping")
 
 
 def answering(app: App, observed: Observed, now: float) -> tuple[Action, ...]:
-    """Decide who answers at the listener: an instance, the daemon, or nobody until a client has waited long enough."""
+    """Decide what answers on the listener: an instance, or the daemon once a client has waited long enough."""
     if observed.serves:
         return _stop_holding_page(observed, _SERVING)
     if app.address is None or app.address not in observed.listeners:
         return ()
     if dormant(app, observed):
-        arm = ArmActivation(address=app.address, cause=_ASLEEP.text, reason=_ASLEEP.reason)
-        return (*_stop_holding_page(observed, _ASLEEP), *(() if app.address in observed.armed else (arm,)))
+        arm = ArmActivation(address=app.address, cause=_SLEEPING.text, reason=_SLEEPING.reason)
+        return (*_stop_holding_page(observed, _SLEEPING), *(() if app.address in observed.armed else (arm,)))
     return serve_holding_page(app, observed) if now >= answer_at(app, observed) else ()
 
 

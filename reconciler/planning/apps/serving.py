@@ -34,7 +34,7 @@ from reconciler.planning.states import AppState
 
 _REPLACED = Cause(Reason.HANDING_OVER, "its successor serves")
 _SURPLUS = Cause(Reason.SURPLUS, "it is no longer needed")
-_ASLEEP = Cause(Reason.ASLEEP, "the app is asleep")
+_SLEEPING = Cause(Reason.SLEEPING, "the app is sleeping")
 
 
 def plan_serving(app: App, observed: Observed, now: float) -> Plan[Action]:
@@ -172,11 +172,11 @@ def _sleeping(known: Assessment) -> Plan[Action]:
     """Stage and listen: until the next connection no instance is needed."""
     due = known.try_at <= known.now
     actions: list[Action] = [*(_prepare(known) if due else ()), *listen(known.app, known.observed)]
-    actions += _stop(known.others, _ASLEEP)
+    actions += _stop(known.others, _SLEEPING)
     actions += unlisten(known.app, known.observed)
     if not actions:
         actions += _remove_builds(known)
-    cause = Cause(Reason.ASLEEP, "") if known.failure is None else _because(known.failure)
+    cause = Cause(Reason.SLEEPING, "") if known.failure is None else _because(known.failure)
     state: AppState = "staging" if actions and isinstance(actions[0], Stage | Release) else "sleeping"
     return replace(_plan(known, actions, state, cause), settled=due and not actions)
 

@@ -173,7 +173,7 @@ def test_an_instance_that_loses_a_worker_on_probation_gives_way_to_what_was_prov
     assert isinstance(blame, RecordFailure)
     blamed = after(fell, blame, NOW)
     assert planned(APP, blamed) == lines("""
-        start revision v1: revision v2 cannot serve: a worker of gunicorn 4242 died on probation
+        start revision v1: revision v2 cannot serve: a worker of gunicorn 4242 exited on probation
     """)
     back = with_instance(blamed, an_instance(V1, "i2", ready_at=NOW))
     decided = plan(APP, back, NOW)

@@ -54,6 +54,6 @@ def test_while_a_source_is_being_read_the_doors_are_not_forgotten() -> None:
 def test_an_app_that_goes_to_sleep_is_answered_for_no_more() -> None:
     fallen = sleeping(TIRED, holding=frozenset({ADDRESS}), armed=frozenset())
     assert at_once(TIRED, fallen) == lines("""
-        stop serving the holding page on 127.0.0.1:8001: it is asleep
-        wait for a connection on 127.0.0.1:8001: it is asleep
+        stop serving the holding page on 127.0.0.1:8001: it is sleeping
+        wait for a connection on 127.0.0.1:8001: it is sleeping
     """)

@@ -50,9 +50,9 @@ BACK = serving(APP, "c2", builds=BOTH, instances=(an_instance(V1),), known_good=
         (APP, serving(APP, inputs=ExternalInputs(stale=("cannot read /x",))), Reason.INPUTS_STALE),
         (APP, serving(APP, inputs=ExternalInputs(missing=("service db",))), Reason.WAITING_FOR_INPUTS),
         (APP, serving(APP, instances=(), unmet_dependencies=("api",)), Reason.WAITING_FOR_APPS),
-        (TIRED, sleeping(TIRED), Reason.ASLEEP),
+        (TIRED, sleeping(TIRED), Reason.SLEEPING),
         (TIRED, sleeping(TIRED, sleep_state=SleepState(gate_passed=V1.id, activated_at=NOW)), Reason.WAKING),
-        (LAZY, serving(LAZY, instances=()), Reason.ASLEEP),
+        (LAZY, serving(LAZY, instances=()), Reason.SLEEPING),
     ],
     ids=lambda value: value.value if isinstance(value, Reason) else "",
 )

@@ -58,7 +58,7 @@ def test_what_sleeps_has_nothing_to_do_and_its_door_is_attended() -> None:
     assert (decided.actions, decided.immediate, decided.state) == ((), (), "sleeping")
     assert (decided.settled, decided.recheck_at) == (True, None)
     fallen = replace(sleeping(TIRED), armed=frozenset())
-    assert at_once(TIRED, fallen) == "wait for a connection on 127.0.0.1:8001: it is asleep"
+    assert at_once(TIRED, fallen) == "wait for a connection on 127.0.0.1:8001: it is sleeping"
 
 
 def test_a_knock_wakes_and_a_waking_app_isrunning_apps() -> None:
@@ -107,8 +107,8 @@ def test_a_waking_app_that_crashes_is_woken_again() -> None:
 
 def test_who_knocks_while_the_last_requests_finish_does_not_wait_for_them() -> None:
     finishing = sleeping(TIRED, instances=(an_instance(V1, stopping_since=NOW - 1),), armed=frozenset())
-    assert planned(TIRED, finishing) == "stop instance i1: the app is asleep"
-    assert at_once(TIRED, finishing) == "wait for a connection on 127.0.0.1:8001: it is asleep"
+    assert planned(TIRED, finishing) == "stop instance i1: the app is sleeping"
+    assert at_once(TIRED, finishing) == "wait for a connection on 127.0.0.1:8001: it is sleeping"
     knocked = replace(finishing, sleep_state=SleepState(gate_passed=V1.id, activated_at=NOW))
     first = plan(TIRED, knocked, NOW).first
     assert isinstance(first, Start)
@@ -116,4 +116,4 @@ def test_who_knocks_while_the_last_requests_finish_does_not_wait_for_them() -> N
 
 def test_the_half_started_of_what_sleeps_is_ended() -> None:
     left = sleeping(TIRED, instances=(an_instance(V2, ready_at=None),))
-    assert planned(TIRED, left) == "stop instance i1: the app is asleep"
+    assert planned(TIRED, left) == "stop instance i1: the app is sleeping"
