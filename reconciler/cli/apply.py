@@ -100,7 +100,7 @@ def command(settings: Settings, timeout_s: float) -> None:
     """
     from reconciler.daemon.process import apply
     from reconciler.state.lock import AlreadyRunning
-    from reconciler.state.records import OtherVersion
+    from reconciler.state.schema import OtherVersion
 
     console = Console(time.monotonic)
     counters = ApplyProgress(console, _serving(settings.paths))

@@ -327,7 +327,8 @@ def _leased(settings: Settings) -> set[int]:
     """Ports of our own apps: taken when those run."""
     import sqlite3
 
-    from reconciler.state.records import OtherVersion, Records, open_database
+    from reconciler.state.records import Records
+    from reconciler.state.schema import OtherVersion, open_database
 
     if not settings.paths.database.exists():
         return set()

@@ -118,7 +118,7 @@ def _wanted(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot", path
 def _identity(app: "App", revision: str, snapshot: "HostSnapshot") -> "Identity":
     """Of the instance that serves the revision; where none does, of one that would start now."""
     from reconciler.serving.gunicorn import Identity
-    from reconciler.state.records import state_id
+    from reconciler.state.schema import state_id
 
     now = time.time()  # noqa: TID251  shown, and handed to the app for display
     running = [record for record in snapshot.instances.get(app.name, []) if record.revision == revision]

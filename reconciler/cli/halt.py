@@ -98,7 +98,8 @@ def _signal_daemon(paths: StatePaths, pid: int, number: int) -> None:
 
 def _end_apps(paths: StatePaths) -> tuple[int, int]:
     """How many masters, and how many marked processes without one, were ended."""
-    from reconciler.state.records import Records, open_database, state_id
+    from reconciler.state.records import Records
+    from reconciler.state.schema import open_database, state_id
 
     with contextlib.closing(open_database(paths.database, upgrade=True)) as database:
         records = Records(database)

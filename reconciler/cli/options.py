@@ -153,7 +153,7 @@ def reading(paths: "StatePaths") -> Iterator[None]:
     """What goes wrong while the state directory is read, in an operator's words."""
     import sqlite3
 
-    from reconciler.state.records import OtherVersion
+    from reconciler.state.schema import OtherVersion
 
     try:
         yield

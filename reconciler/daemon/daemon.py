@@ -33,6 +33,7 @@ from reconciler.metrics.counters import Counters
 from reconciler.metrics.instrumented_world import InstrumentedWorld
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.subject import HOST, Subject
+from reconciler.services.observer import AppsView
 from reconciler.services.records import ServiceRecords
 from reconciler.services.types.user_provided.files import files_of
 from reconciler.services.world import ServiceWorld
@@ -45,8 +46,9 @@ from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.staging.source.watches import Settling, Trees
 from reconciler.state.database import Database
 from reconciler.state.journal import Journal
-from reconciler.state.records import Records, state_id
+from reconciler.state.records import Records
 from reconciler.state.revision_history import RevisionHistory
+from reconciler.state.schema import state_id
 from reconciler.vault.vault import Vault
 from reconciler.vault.watched_files import Files, Use
 
@@ -84,14 +86,13 @@ class Daemon:
         service_records = ServiceRecords(database, Vault(database, settings.key))
         self.services = ServiceWorld(
             settings,
+            self.records,
             service_records,
             self.journal,
             boot=boot,
+            apps=AppsView(alive=self._revisions_alive, rollback_grants=self._grants_spare, wake=self._wake),
             woken=self._wake_service,
-            concerns=self._wake,
-            alive=self._revisions_alive,
-            spare=self._grants_spare,
-            told=self._tell_service,
+            on_report=self._tell_service,
         )
         secret_source = InstanceSecrets(
             service_records, inputs=self.services.inputs, use=self.services.use, told=self._note_secrets
@@ -119,7 +120,7 @@ class Daemon:
             instances=self._instances,
             templates=self.fork_servers,
             places=self._host.paths,
-            forget_secrets=lambda: self.services.forget_secrets(self._secrets_of_old()),
+            forget_secrets=lambda: self.services.rotation.forget_secrets(self._secrets_of_old()),
         )
         self.counters = Counters(time.monotonic, self._host.probes)
         self.report_listeners.append(self.counters.on_report)
@@ -204,7 +205,7 @@ class Daemon:
 
     def rotate(self, service: str, app: str | None, who: str) -> tuple[str, ...]:
         """Have new credentials for a service take the place of those in use; returns the apps they are of."""
-        apps = self.services.rotate(service, app)
+        apps = self.services.rotation.rotate(service, app)
         if apps:
             text = f"new credentials for {', '.join(apps)}"
             self.journal.write(Subject("service", service), "request", text, f"asked for by {who}")
@@ -212,7 +213,7 @@ class Daemon:
 
     def rekey(self, who: str) -> int:
         """Encrypt what is stored with a new key; returns how many secrets there are. Raises Sealed."""
-        count = self.services.rekey()
+        count = self.services.rotation.rekey()
         self.journal.write(HOST, "secrets", f"{count} secrets are encrypted with a new key", f"asked for by {who}")
         return count
 
@@ -257,7 +258,7 @@ class Daemon:
         pace = Pace(every_s=self.settings.notify_every_s, settle_s=self.settings.notify_delay_s)
         redactor = Redactor(
             self._service_records,
-            self.services.env,
+            self.services.env_files,
             asked=lambda: self.catalog.apps,
             ours=lambda: package_environ(self.settings, os.environ),
         )
@@ -374,7 +375,7 @@ class Daemon:
 
     def _uses_of_files(self) -> frozenset[Use]:
         """Every file that an app's variables or a service's credentials come from, and which of those."""
-        of_apps = (use for app in self.catalog.apps.values() for use in self.services.env.uses(app))
+        of_apps = (use for app in self.catalog.apps.values() for use in self.services.env_files.uses(app))
         of_services = ((path, f"service {s.name}") for s in self.catalog.services.values() for path in files_of(s))
         return frozenset((*of_apps, *of_services))
 
@@ -382,9 +383,9 @@ class Daemon:
         """A file with secrets may say something else now."""
         for service in self.catalog.services.values():
             if path in files_of(service):
-                self.services.doubt(service.name, f"{path} may have changed")
+                self.services.rotation.rebind(service.name, f"{path} may have changed")
         for app in self.catalog.apps.values():
-            if path in self.services.env.paths(app):
+            if path in self.services.env_files.paths(app):
                 self._tasks.create_task(self._read_env(app.name), name=f"read the variables of {app.name}")
 
     async def _read_env(self, name: str) -> None:
@@ -392,12 +393,12 @@ class Daemon:
         if app is None:
             return
         try:
-            changed = await self.services.env.refresh(app)
+            changed = await self.services.env_files.refresh(app)
         except sqlite3.Error as error:
             self._note_secrets(name, f"cannot keep what its files say: {error}")
             return
         if changed:
-            _, missing, stale = self.services.env.of(app)
+            _, missing, stale = self.services.env_files.of(app)
             self._note_secrets(name, "; ".join((*missing, *stale)) or "the files of its variables were read anew")
             self._wake(name)
 

@@ -83,7 +83,7 @@ def _service_outlooks(
     for name in sorted({*catalog.services, *(record.name for record in kept)}):
         if only in {None, name}:
             wanted = {app.name: "" for app in catalog.apps.values() if name in {b.service for b in app.bindings}}
-            seen = ObservedService(wanted_by=wanted) if observer is None else observer.seen(name)
+            seen = ObservedService(wanted_by=wanted) if observer is None else observer.observed(name)
             planned = plan(catalog.services.get(name), seen, now)
             yield AppPlan(name=f"service {name}", plan=planned, error=seen.problem)
 

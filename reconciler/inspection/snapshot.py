@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING
 from reconciler.linux.processes import boot_id, start_ticks
 from reconciler.manifests import persisted
 from reconciler.planning.desired import Address, App, Json, Service
-from reconciler.services.records import ServiceRecords, ServiceStatus
+from reconciler.services.records import ServiceRecords
 from reconciler.staging import staged
 from reconciler.staging.staged import Staged
 from reconciler.state.journal import Journal
 from reconciler.state.lock import holder
-from reconciler.state.records import AppStatus, InstanceRecord, Records, open_database
+from reconciler.state.records import AppStatus, InstanceRecord, Records, ServiceStatus
+from reconciler.state.schema import open_database
 from reconciler.vault.vault import Vault
 
 # `status` needs none of these, and its user waits for every one: who asks for more imports them then.
 if TYPE_CHECKING:
     from reconciler.planning.apps.observed import Instance, Observed, SleepState
-    from reconciler.services.observer import LastReport, ServiceObserver
+    from reconciler.services.observer import ServiceObserver
     from reconciler.settings.settings import Settings
     from reconciler.state.paths import StatePaths
     from reconciler.state.revision_history import RevisionHistory
@@ -131,19 +132,25 @@ class HostSnapshot:
         self, settings: "Settings", services: Mapping[str, Service], apps: Mapping[str, App]
     ) -> "ServiceObserver":
         """The services as the daemon would see them, their credentials tried just now."""
-        from reconciler.services.observer import AppsView, CredentialCheck, ServiceObserver
+        from reconciler.services.observer import AppsView, CredentialCheck, LastReport, ServiceObserver
         from reconciler.vault.env_files import EnvFiles
 
         self.key_file = settings.key
-        around = AppsView(
-            boot=self._boot,
+        apps_view = AppsView(
             alive=lambda app: frozenset(record.revision for record in self.instances.get(app, ())),
             rollback_grants=self._spare,
-            checked=lambda _: CredentialCheck(at=time.monotonic()),
-            told=self._told_of_service,
+            wake=lambda _: None,
         )
+        statuses = self.records.service_statuses()
+        checked = CredentialCheck(at=time.monotonic())
         observer = ServiceObserver(
-            settings, self.service_records, EnvFiles(self.service_records.database, self.service_records.vault), around
+            settings,
+            self.service_records,
+            EnvFiles(self.service_records.database, self.service_records.vault),
+            apps_view,
+            boot=self._boot,
+            checks={grant.id: checked for record in self.service_records.services() for grant in record.grants},
+            last_report=lambda name: LastReport(message=statuses[name].message if name in statuses else ""),
         )
         observer.follow(services, apps)
         return observer
@@ -152,12 +159,6 @@ class HostSnapshot:
         learnt = self._history.of(app)
         pinned = () if learnt.override is None or learnt.override.revision is None else (learnt.override.revision,)
         return frozenset(bound.grant for back in (*learnt.known_good[:1], *pinned) for bound in back.bindings)
-
-    def _told_of_service(self, name: str) -> "LastReport":
-        from reconciler.services.observer import LastReport
-
-        standing = self.service_records.service_statuses().get(name)
-        return LastReport(message="" if standing is None else standing.message)
 
     def status(self, only: str | None = None) -> dict[str, Json]:
         """Everything `status --json` prints but the version; with `only`, one app."""
@@ -180,7 +181,7 @@ class HostSnapshot:
 
     def _services(self, asked: dict[str, dict[str, Json]]) -> list[Json]:
         """A row for each service that is asked for or of which anything is left."""
-        standings = self.service_records.service_statuses()
+        standings = self.records.service_statuses()
         names = sorted({*asked, *standings, *(record.name for record in self.service_records.services())})
         return [self._service(name, asked.get(name, {}), standings.get(name)) for name in names]
 

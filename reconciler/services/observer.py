@@ -1,4 +1,4 @@
-"""What is true of services, and what apps are supplied with, from what is on record; without an effect."""
+"""Observe services, and what apps get from them, from the records; without an effect."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ _NOTHING = ExternalInputs()
 
 @dataclass(slots=True, kw_only=True)
 class CredentialCheck:
-    """When a grant was last tried, monotonic seconds, and whether it was bound again since it last worked."""
+    """The last check of a grant: when, in monotonic seconds, and whether it was bound again since it last worked."""
 
     at: float | None = None
     repaired: bool = False
@@ -25,7 +25,7 @@ class CredentialCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastReport:
-    """What was last told of a service; `next_try_at` is monotonic seconds."""
+    """The last report of a service; `next_try_at` is monotonic seconds."""
 
     message: str = ""
     next_try_at: float | None = None
@@ -34,28 +34,46 @@ class LastReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppsView:
-    """What others know: `alive` the revisions of an app with an instance, `spare` the grants it may go back to."""
+    """What services know of apps.
 
-    boot: str
+    `alive` returns the revisions of an app that have an instance, `rollback_grants` the grants of the revisions it may
+    roll back to. `wake` is called with an app whose inputs may have changed.
+    """
+
     alive: Callable[[str], frozenset[str]]
     rollback_grants: Callable[[str], frozenset[str]]
-    checked: Callable[[str], CredentialCheck]
-    told: Callable[[str], LastReport]
+    wake: Callable[[str], None]
 
 
 class ServiceObserver:
-    """Looks at the ledger with what the manifests ask for in mind."""
+    """Compares the records of services with the manifests in force.
 
-    def __init__(self, settings: Settings, service_records: ServiceRecords, env: EnvFiles, around: AppsView) -> None:
+    `boot` identifies the clock of times on record; `checks` are by grant; `last_report` returns a service's.
+    """
+
+    def __init__(  # noqa: PLR0913  collaborators, each named
+        self,
+        settings: Settings,
+        service_records: ServiceRecords,
+        env_files: EnvFiles,
+        apps: AppsView,
+        *,
+        boot: str,
+        checks: Mapping[str, CredentialCheck],
+        last_report: Callable[[str], LastReport],
+    ) -> None:
         self._settings = settings
         self._service_records = service_records
-        self._env = env
-        self._around = around
+        self._env_files = env_files
+        self._apps = apps
+        self._boot = boot
+        self._checks = checks
+        self._last_report = last_report
         self.services: Mapping[str, Service] = {}
         self.wanted_by: dict[str, dict[str, str]] = {}
 
     def follow(self, services: Mapping[str, Service], apps: Mapping[str, App]) -> frozenset[str]:
-        """Learn what is asked; returns the services that other apps, or the same otherwise, ask for now."""
+        """Take over what manifests ask for; return the services whose apps, or their parameters, changed."""
         before, self.services, self.wanted_by = self.wanted_by, services, {}
         for app in apps.values():
             for binding in app.bindings:
@@ -63,8 +81,8 @@ class ServiceObserver:
         named = before.keys() | self.wanted_by.keys()
         return frozenset(name for name in named if before.get(name) != self.wanted_by.get(name))
 
-    def seen(self, name: str) -> ObservedService:
-        """What is true of a service right now."""
+    def observed(self, name: str) -> ObservedService:
+        """Return what is true of a service now."""
         service, server, problem = self.services.get(name), None, None
         if service is not None:
             try:
@@ -72,7 +90,7 @@ class ServiceObserver:
             except Misconfigured as error:
                 problem = str(error)
         return ObservedService(
-            kept=tuple(self._kept(record) for record in self._service_records.of(name)),
+            kept=tuple(self._service_state(record) for record in self._service_records.of(name)),
             server=server,
             problem=problem,
             wanted_by=self.wanted_by.get(name, {}),
@@ -81,11 +99,11 @@ class ServiceObserver:
         )
 
     def inputs(self, app: App | None, name: str) -> ExternalInputs:
-        """What an app is supplied with right now."""
-        held = {bound.service: bound for bound in self._opening(name)}
+        """Return the credentials and secrets that an app has now, and what it lacks."""
+        held = {bound.service: bound for bound in self._bindings_of(name)}
         if app is None or not (app.bindings or app.env_files or app.env_lists):
             return ExternalInputs(held=held) if held else _NOTHING
-        values, unread, stale = self._env.of(app)
+        values, unread, stale = self._env_files.of(app)
         bound: list[Bound] = []
         lacking: dict[str, str] = {}
         for binding in app.bindings:
@@ -95,18 +113,18 @@ class ServiceObserver:
             else:
                 label = service.label or service.type
                 bound.append(replace(grant, name=binding.name, label=label, plan=service.plan, tags=service.tags))
-        told = [self._around.told(service) for service in lacking]
+        reports = [self._last_report(service) for service in lacking]
         return ExternalInputs(
             bound=tuple(bound),
             env_secrets=values,
             missing=(*lacking.values(), *unread),
-            again_at=min((t.next_try_at for t in told if t.next_try_at is not None), default=None),
-            failures=max((t.failures for t in told), default=0),
+            again_at=min((r.next_try_at for r in reports if r.next_try_at is not None), default=None),
+            failures=max((r.failures for r in reports), default=0),
             stale=stale,
             held=held,
         )
 
-    def _kept(self, record: ServiceRecord) -> ServiceState:
+    def _service_state(self, record: ServiceRecord) -> ServiceState:
         return ServiceState(
             id=record.id,
             type=record.type,
@@ -114,15 +132,15 @@ class ServiceObserver:
             retain=record.retain,
             grace_s=record.grace_s,
             made=record.made,
-            # Of another boot's clock nothing can be said: the time begins again, and never ends too early.
-            left_at=record.left_at if record.boot == self._around.boot else None,
+            # A time of another boot's clock means nothing: the grace period starts again, and never ends too early.
+            left_at=record.left_at if record.boot == self._boot else None,
             dumped=record.dumped,
-            grants=tuple(self._held_as(grant) for grant in record.grants),
+            grants=tuple(self._grant_state(grant) for grant in record.grants),
         )
 
-    def _held_as(self, grant: GrantRecord) -> GrantState:
-        checked = self._around.checked(grant.id)
-        uses, alive = self._service_records.uses(grant.app), self._around.alive(grant.app)
+    def _grant_state(self, grant: GrantRecord) -> GrantState:
+        check = self._checks.get(grant.id) or CredentialCheck()
+        uses, alive = self._service_records.uses(grant.app), self._apps.alive(grant.app)
         return GrantState(
             id=grant.id,
             app=grant.app,
@@ -131,15 +149,15 @@ class ServiceObserver:
             due=grant.due,
             retiring=grant.retiring,
             used=any(grant.id in grants for revision, grants in uses.items() if revision in alive),
-            kept_for_rollback=grant.id in self._around.rollback_grants(grant.app),
-            verified_at=checked.at,
-            repaired=checked.repaired,
+            kept_for_rollback=grant.id in self._apps.rollback_grants(grant.app),
+            verified_at=check.at,
+            repaired=check.repaired,
         )
 
-    def _opening(self, app: str) -> Iterator[Bound]:
-        """The credentials of an app that open something; where a service was made anew, those of the new one."""
+    def _bindings_of(self, app: str) -> Iterator[Bound]:
+        """Yield the bindings of an app that have credentials; of a service that was replaced, those of the new one."""
         for record in self._service_records.services():
-            # One on its way out opens the service as long as no other does.
+            # A retiring grant counts as long as no other has credentials.
             bound = [g for g in record.grants if g.app == app and g.credentials is not None]
             grant = max(bound, key=lambda g: (g.retiring is None, g.number), default=None)
             service = self.services.get(record.name)
@@ -160,11 +178,11 @@ class ServiceObserver:
             return record.left_at is None or len(self._service_records.of(record.name)) == 1
         try:
             server = server_name(service, self._settings.servers)
-        except Misconfigured:  # while the settings are wrong, what was made before them goes on
+        except Misconfigured:  # while the settings are wrong, existing services stay in use
             return service.type == record.type
         return (record.type, record.server) == (service.type, server)
 
     def _why_not(self, name: str) -> str:
         if name not in self.services:
-            return f"no manifest asks for a service named '{name}'"
-        return self._around.told(name).message or "it is being made"
+            return "no manifest defines it"
+        return self._last_report(name).message or "it is being created"

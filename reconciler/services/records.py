@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.planning.desired import Json, Service, fingerprint
+from reconciler.state.table import Statement, Table
 from reconciler.vault.secret import Secret
 from reconciler.vault.vault import Vault, VaultLocked, packed
 
@@ -53,16 +54,8 @@ class ServiceRecord:
     grants: tuple[GrantRecord, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceStatus:
-    """How a service stood when it was last told. `since` and `next_try_at` are wall-clock seconds, `size` bytes."""
-
-    state: str
-    message: str
-    since: float
-    next_try_at: float | None = None
-    size: int | None = None
-    reason: str = ""
+_SERVICES = Table("service", ServiceRecord, without=("grants",))
+_GRANTS = Table("service_grant", GrantRecord, renamed={"parameters": "parameters_id"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -105,8 +98,7 @@ class ServiceRecords:
             retain=service.retain,
             grace_s=grace_s,
         )
-        asked = self.vault.sealed(packed(dict(service.asked)))
-        self._put(record, asked)
+        self._write(record, _SERVICES.put(record, asked=self.vault.sealed(packed(dict(service.asked)))))
         return record
 
     def asked(self, service: str) -> dict[str, Json]:
@@ -118,12 +110,13 @@ class ServiceRecords:
     def ask(self, service: str, plan: str, asked: Mapping[str, Json]) -> ServiceRecord:
         """What it is about to be provisioned as."""
         record = replace(self.service(service), plan=plan)
-        self._put(record, self.vault.sealed(packed(dict(asked))))
+        self._write(record, _SERVICES.change(record, "id", asked=self.vault.sealed(packed(dict(asked)))))
         return record
 
     def note(self, service: str, **different: Any) -> None:
         """Change what is on record of a service."""
-        self._put(replace(self.service(service), **different), None)
+        record = replace(self.service(service), **different)
+        self._write(record, _SERVICES.change(record, "id"))
 
     def drop(self, service: str) -> None:
         """Forget a service and its grants."""
@@ -159,11 +152,7 @@ class ServiceRecords:
         password = self.vault.sealed(secrets.token_hex(24))
         boxed = self.vault.sealed(packed(dict(parameters))) if parameters else None
         with self._lasting():
-            self._database.execute(
-                "INSERT INTO service_grant (id, number, service, app, user, password, parameters, parameters_id)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (record.id, number, service, app, record.user, password, boxed, record.parameters),
-            )
+            self._database.execute(*_GRANTS.put(record, password=password, parameters=boxed))
         self._keep(record)
         return record
 
@@ -235,50 +224,7 @@ class ServiceRecords:
             self._database.execute("DELETE FROM service_use WHERE app = ? AND revision = ?", (app, revision))
             del self._cache.uses[app][revision]
 
-    # How it stood
-
-    def service_statuses(self) -> dict[str, ServiceStatus]:
-        """How each service stood when it was last told."""
-        rows = self._database.execute(
-            "SELECT name, state, message, since, next_try_at, size, reason FROM service_standing"
-        )
-        return {
-            r[0]: ServiceStatus(state=r[1], message=r[2], since=r[3], next_try_at=r[4], size=r[5], reason=r[6])
-            for r in rows
-        }
-
-    def set_service_status(self, name: str, standing: ServiceStatus | None) -> None:
-        """Remember how a service stands; None forgets it."""
-        if standing is None:
-            self._database.execute("DELETE FROM service_standing WHERE name = ?", (name,))
-            return
-        row = (
-            name,
-            standing.state,
-            standing.message,
-            standing.since,
-            standing.next_try_at,
-            standing.size,
-            standing.reason,
-        )
-        self._database.execute("INSERT OR REPLACE INTO service_standing VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-
     # The pieces
-
-    def _put(self, record: ServiceRecord, asked: bytes | None) -> None:
-        row = (
-            record.id, record.name, record.type, record.server, record.plan, asked, record.retain, record.grace_s,
-            record.made, record.boot, record.left_at, record.dumped,
-        )  # fmt: skip
-        with self._lasting():
-            self._database.execute(
-                "INSERT INTO service VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-                " plan = excluded.plan, asked = coalesce(excluded.asked, asked), retain = excluded.retain,"
-                " grace_s = excluded.grace_s, made = excluded.made, boot = excluded.boot,"
-                " left_at = excluded.left_at, dumped = excluded.dumped",
-                row,
-            )
-        self._cache.services[record.id] = record
 
     def _keep(self, grant: GrantRecord) -> None:
         service = self.service(grant.service)
@@ -286,24 +232,14 @@ class ServiceRecords:
         grants = tuple(sorted((*others, grant), key=lambda g: g.number))
         self._cache.services[service.id] = replace(service, grants=grants)
 
+    def _write(self, record: ServiceRecord, statement: Statement) -> None:
+        with self._lasting():
+            self._database.execute(*statement)
+        self._cache.services[record.id] = record
+
     def _load(self) -> None:
-        rows = self._database.execute(
-            "SELECT id, name, type, server, plan, retain, grace_s, made, boot, left_at, dumped FROM service ORDER BY id"
-        )
-        for r in rows:
-            self._cache.services[r[0]] = ServiceRecord(
-                id=r[0], name=r[1], type=r[2], server=r[3], plan=r[4], retain=bool(r[5]), grace_s=r[6], made=r[7],
-                boot=r[8], left_at=r[9], dumped=bool(r[10]),
-            )  # fmt: skip
-        rows = self._database.execute(
-            "SELECT id, number, service, app, user, parameters_id, credentials, due, retiring FROM service_grant"
-            " ORDER BY number"
-        )
-        for r in rows:
-            grant = GrantRecord(
-                id=r[0], number=r[1], service=r[2], app=r[3], user=r[4], parameters=r[5], credentials=r[6], due=r[7],
-                retiring=r[8],
-            )  # fmt: skip
+        self._cache.services = {record.id: record for record in _SERVICES.rows(self._database, "ORDER BY id")}
+        for grant in _GRANTS.rows(self._database, "ORDER BY number"):
             if grant.service in self._cache.services:
                 self._keep(grant)
         for app, revision, grant_id in self._database.execute("SELECT app, revision, service_grant FROM service_use"):

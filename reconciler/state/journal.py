@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Literal, TypeAlias, get_args
 
 from reconciler.planning.subject import HOST, Subject
 from reconciler.state.database import Database
+from reconciler.state.table import Table
 
 # Stable: schemas/event.schema.json lists the same for whoever reads them.
 EventKind: TypeAlias = Literal[
@@ -20,15 +21,23 @@ KINDS: tuple[str, ...] = get_args(EventKind)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One thing that happened to a subject. `at` is wall-clock seconds; programs read `kind` and `reason`."""
+    """One thing that happened to a subject. `at` is wall-clock seconds; programs read `kind` and `reason`.
 
-    id: int
+    `id` is 0 as long as it is not written down.
+    """
+
+    id: int = 0
     at: float
     subject: Subject
     kind: str
     text: str
     cause: str
     reason: str = ""
+
+
+_SUBJECT = {"subject.kind": "subject"}
+_EVENTS = Table("event", Event, renamed=_SUBJECT)
+_NEW_EVENTS = Table("event", Event, renamed=_SUBJECT, without=("id",))
 
 
 class Journal:
@@ -61,14 +70,12 @@ class Journal:
 
     def _append(self, subject: Subject, kind: EventKind, text: str, cause: str = "", reason: str = "") -> None:
         at = time.time()  # noqa: TID251  shown to people, never subtracted
-        statement = "INSERT INTO event (at, subject, name, kind, text, cause, reason) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        row = (at, subject.kind, subject.name, kind, text, cause, str(reason))
-        number = self._database.write(("event", next(self._written)), statement, row)
+        event = Event(at=at, subject=subject, kind=kind, text=text, cause=cause, reason=str(reason))
+        number = self._database.write(("event", next(self._written)), *_NEW_EVENTS.put(event))
         if number and number % 500 == 0:
             self._database.write(("events",), "DELETE FROM event WHERE id <= ?", (number - self._keep,))
-        event = Event(id=number, at=at, subject=subject, kind=kind, text=text, cause=cause, reason=str(reason))
         for follower in self.followers:
-            follower(event)
+            follower(replace(event, id=number))
 
     def _tell_trouble(self) -> None:
         """Say once that nothing can be written down, and once that it can be again."""
@@ -89,20 +96,16 @@ class Journal:
 
         `since` is wall-clock seconds; without `kinds`, of every kind.
         """
-        rows = self._database.execute(
-            "SELECT id, at, subject, name, kind, text, cause, reason FROM event WHERE id > ?1"
-            " AND (?2 IS NULL OR (subject = ?2 AND name = ?6))"
-            " AND at >= ?4 AND (?5 = '' OR instr(?5, ',' || kind || ','))"
-            " ORDER BY id DESC LIMIT ?3",
+        found = _EVENTS.rows(
+            self._database,
+            "WHERE id > ?1 AND (?2 IS NULL OR (subject = ?2 AND name = ?3)) AND at >= ?4"
+            " AND (?5 = '' OR instr(?5, ',' || kind || ',')) ORDER BY id DESC LIMIT ?6",
             (
-                after, subject and subject.kind, count, since, f",{','.join(kinds)}," if kinds else "",
-                subject and subject.name,
+                after, subject and subject.kind, subject and subject.name, since,
+                f",{','.join(kinds)}," if kinds else "", count,
             ),
-        ).fetchall()  # fmt: skip
-        return [
-            Event(id=r[0], at=r[1], subject=Subject(r[2], r[3]), kind=r[4], text=r[5], cause=r[6], reason=r[7])
-            for r in reversed(rows)
-        ]
+        )  # fmt: skip
+        return found[::-1]
 
     def deaths(self) -> dict[str, int]:
         """How often an instance of each app died on its own."""

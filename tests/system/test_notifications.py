@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.notifications.targets import Webhook
-from reconciler.state.records import open_database
+from reconciler.state.schema import open_database
 from tests.fakes.post_office import Hook, webhook
 from tests.support.eventually import eventually
 from tests.support.site import Site

@@ -21,7 +21,7 @@ import yaml
 
 from reconciler.services.records import ServiceRecords
 from reconciler.settings.settings import ServiceServer
-from reconciler.state.records import open_database
+from reconciler.state.schema import open_database
 from reconciler.vault.vault import Vault
 from tests.servers.mysql import mysql_server
 from tests.servers.postgresql import postgresql_server

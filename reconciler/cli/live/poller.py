@@ -20,7 +20,7 @@ from reconciler.metrics.rates import Rates
 from reconciler.planning.subject import Subject
 from reconciler.serving.logs import tail
 from reconciler.state.journal import Event, Journal
-from reconciler.state.records import open_database
+from reconciler.state.schema import open_database
 
 if TYPE_CHECKING:
     from reconciler.state.paths import StatePaths

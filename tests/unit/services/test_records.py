@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pyservicebinding import binding  # type: ignore[import-untyped]
 from reconciler.planning.desired import Bound, Service
 from reconciler.services.records import BOXES, ServiceRecords
 from reconciler.services.vcap import OpenBinding, lay_out, shown
+from reconciler.state.schema import open_database
 from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
 from reconciler.vault.secret import Secret
 from reconciler.vault.vault import Vault, VaultLocked
@@ -26,9 +28,8 @@ SAID = "correct horse battery staple"
 
 @pytest.fixture
 def database(tmp_path: Path) -> Any:
-    database = sqlite3.connect(tmp_path / "db", isolation_level=None)
-    yield database
-    database.close()
+    with closing(open_database(tmp_path / "db")) as database:
+        yield database
 
 
 @pytest.fixture
@@ -53,9 +54,9 @@ def test_a_secret_is_known_by_an_id_that_says_nothing(
 
 
 def test_another_vault_gives_the_same_secret_another_id(service_records: ServiceRecords, tmp_path: Path) -> None:
-    other = sqlite3.connect(":memory:", isolation_level=None)
-    assert ServiceRecords(other, Vault(other, tmp_path / "other")).vault.put(SAID) != service_records.vault.put(SAID)
-    other.close()
+    with closing(open_database(tmp_path / "other.db")) as other:
+        vault = Vault(other, tmp_path / "other")
+        assert ServiceRecords(other, vault).vault.put(SAID) != service_records.vault.put(SAID)
 
 
 def test_a_missing_key_is_never_replaced(

@@ -11,7 +11,8 @@ from reconciler.planning.subject import Subject
 from reconciler.state import database as module
 from reconciler.state.database import Database
 from reconciler.state.journal import Event, Journal
-from reconciler.state.records import Records, open_database
+from reconciler.state.records import Records
+from reconciler.state.schema import open_database
 from tests.support.eventually import eventually
 
 
