@@ -59,7 +59,7 @@ class Reconciler(Peer):
             contextlib.suppress(sqlite3.OperationalError),
             contextlib.closing(sqlite3.connect(f"file:{self.bench.state}/reconciler.db?mode=ro", uri=True)) as database,
         ):
-            rows = database.execute("SELECT app, text FROM event WHERE kind = 'adopted' AND id > ?", (self._since,))
+            rows = database.execute("SELECT name, text FROM event WHERE kind = 'adopted' AND id > ?", (self._since,))
             return {app: int(text.split()[1]) for app, text in rows}
         return {}
 

@@ -144,7 +144,7 @@ class Deploys:
         )
 
     def events(self, kind: str) -> int:
-        query = "SELECT count(*) FROM event WHERE app = ? AND kind = ?"
+        query = "SELECT count(*) FROM event WHERE name = ? AND kind = ?"
         try:
             with closing(sqlite3.connect(f"file:{self.here.state}/reconciler.db?mode=ro", uri=True)) as database:
                 return int(database.execute(query, (self.name, kind)).fetchone()[0])

@@ -22,6 +22,7 @@ import yaml
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.linux.processes import boot_id, marked, start_ticks
 from reconciler.planning.desired import Revision
+from reconciler.planning.subject import Subject
 from reconciler.serving.keeper import dismiss
 from reconciler.state.paths import StatePaths
 from reconciler.state.records import InstanceRecord, Records
@@ -211,10 +212,11 @@ class Site:
         return place.read_text().strip() if place.exists() else None
 
     def events(self, app: str | None = None) -> list[tuple[str, str, str]]:
-        """The journal: app, kind, text."""
+        """The journal: subject (`blog`, `service db`, empty for the host), kind, text."""
         with contextlib.closing(open_database(self.paths.database, read_only=True)) as database:
-            rows = database.execute("SELECT app, kind, text FROM event ORDER BY id").fetchall()
-        return [row for row in rows if app in (None, row[0])]
+            rows = database.execute("SELECT subject, name, kind, text FROM event ORDER BY id").fetchall()
+        told = [("" if kind == "host" else str(Subject(kind, name)), *event) for kind, name, *event in rows]
+        return [row for row in told if app in (None, row[0])]
 
     def known_good(self, name: str) -> tuple[Revision, ...]:
         """The revisions of an app that got through their probation."""
