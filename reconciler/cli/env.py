@@ -13,7 +13,8 @@ from reconciler.cli.table import show_json
 from reconciler.inspection.printable import plain, quoted
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
-from reconciler.vault.secret_patterns import HIDDEN, masked
+from reconciler.vault.secret import HIDDEN
+from reconciler.vault.secret_patterns import masked
 
 if TYPE_CHECKING:
     from reconciler.inspection.snapshot import HostSnapshot

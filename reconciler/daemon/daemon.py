@@ -33,7 +33,6 @@ from reconciler.metrics.counters import Counters
 from reconciler.metrics.instrumented_world import InstrumentedWorld
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.subject import HOST, Subject
-from reconciler.services.observer import AppsView
 from reconciler.services.records import ServiceRecords
 from reconciler.services.types.user_provided.files import files_of
 from reconciler.services.world import ServiceWorld
@@ -49,6 +48,7 @@ from reconciler.state.journal import Journal
 from reconciler.state.records import Records
 from reconciler.state.revision_history import RevisionHistory
 from reconciler.state.schema import state_id
+from reconciler.vault.env_files import EnvFiles
 from reconciler.vault.vault import Vault
 from reconciler.vault.watched_files import Files, Use
 
@@ -64,7 +64,15 @@ class Daemon:
     def __init__(self, settings: Settings, database: Database, tasks: asyncio.TaskGroup, *, lost: bool = False) -> None:
         self.settings = settings
         self.records = Records(database)
-        self.journal = Journal(database, keep=settings.events_kept)
+        service_records = ServiceRecords(database, Vault(database, settings.key))
+        env_files = EnvFiles(database, service_records.vault)
+        self._redactor = Redactor(
+            service_records,
+            env_files,
+            desired=lambda: self.catalog.apps,
+            environ=lambda: package_environ(settings, os.environ),
+        )
+        self.journal = Journal(database, keep=settings.events_kept, redact=self._redactor.redacted)
         self.report_listeners: list[Callable[[Subject, Report | None], None]] = []
         self._tasks = tasks
         self._lost = lost
@@ -83,21 +91,21 @@ class Daemon:
             launched=self._note_launch,
         )
         self.keeper = Keeper(settings.paths.keeper, patience_s=settings.keeper_patience_s)
-        service_records = ServiceRecords(database, Vault(database, settings.key))
         self.services = ServiceWorld(
             settings,
             self.records,
             service_records,
             self.journal,
             boot=boot,
-            apps=AppsView(alive=self._revisions_alive, rollback_grants=self._grants_spare, wake=self._wake),
-            woken=self._wake_service,
-            on_report=self._tell_service,
+            env_files=env_files,
+            apps=self,
+            wake=self._wake_service,
+            wake_app=self._wake,
+            publish=self._publish,
         )
         secret_source = InstanceSecrets(
             service_records, inputs=self.services.inputs, use=self.services.use, told=self._note_secrets
         )
-        self._service_records = service_records
         self._stager = stager_of(settings)
         self._host = AppWorld(
             settings,
@@ -237,7 +245,7 @@ class Daemon:
     def trouble(self) -> str:
         """What keeps this host from following its manifests just now, empty when nothing does."""
         unseen = f"cannot read the manifests in {self.settings.manifests}" if self._unseen else ""
-        database = self.journal.trouble and f"cannot write to the state database: {self.journal.trouble}"
+        database = self.journal.problem and f"cannot write to the state database: {self.journal.problem}"
         return self._hindered or unseen or database
 
     async def stop_apps(self) -> None:
@@ -256,19 +264,13 @@ class Daemon:
         from reconciler.notifications.notifier import Notifier, Pace
 
         pace = Pace(every_s=self.settings.notify_every_s, settle_s=self.settings.notify_delay_s)
-        redactor = Redactor(
-            self._service_records,
-            self.services.env_files,
-            asked=lambda: self.catalog.apps,
-            ours=lambda: package_environ(self.settings, os.environ),
-        )
         for target in self.settings.notifications:
             notifier = Notifier(
                 target,
                 self.records,
                 host=socket.gethostname(),
                 pace=pace,
-                mask=redactor.redacted,
+                mask=self._redactor.redacted,
                 trouble=self.trouble,
                 failed=partial(self.journal.write, HOST, "daemon"),
             )
@@ -343,11 +345,12 @@ class Daemon:
     def _wake_service(self, name: str) -> None:
         self._services.wake(name)
 
-    def _revisions_alive(self, app: str) -> frozenset[str]:
+    def revisions_alive(self, app: str) -> frozenset[str]:
+        """Return the ids of the revisions that an instance of the app runs."""
         return frozenset(i.revision for i in self._instances.of(app))
 
-    def _grants_spare(self, app: str) -> frozenset[str]:
-        """What an app may go back to names these: the last revision that proved itself, and one pinned by hand."""
+    def rollback_grants(self, app: str) -> frozenset[str]:
+        """Return the grants that a revision uses to which the app may go back."""
         learnt = self._history.of(app)
         pinned = () if learnt.override is None or learnt.override.revision is None else (learnt.override.revision,)
         return frozenset(bound.grant for back in (*learnt.known_good[:1], *pinned) for bound in back.bindings)
@@ -364,10 +367,9 @@ class Daemon:
             for kept in (*back.env_secrets.values(), *(bound.credentials for bound in back.bindings))
         )
 
-    def _tell_service(self, name: str, report: Report | None) -> None:
-        """How a service stands, to whoever waits for everything."""
+    def _publish(self, subject: Subject, report: Report | None) -> None:
         for tell in self.report_listeners:
-            tell(Subject("service", name), report)
+            tell(subject, report)
 
     def _note_secrets(self, app: str, text: str) -> None:
         with contextlib.suppress(sqlite3.Error):  # a full disk costs the journal a line, never an app its start

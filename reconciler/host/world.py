@@ -277,6 +277,7 @@ class AppWorld:
                 await self._forget_app(name)
 
     def report(self, name: str, report: Report) -> None:
+        report = replace(report, message=self._journal.redacted(Subject("app", name), report.message))
         self._told(name, report)
         self._update_probes(name)
         before = self._standings.get(name)

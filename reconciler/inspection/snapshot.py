@@ -132,22 +132,17 @@ class HostSnapshot:
         self, settings: "Settings", services: Mapping[str, Service], apps: Mapping[str, App]
     ) -> "ServiceObserver":
         """The services as the daemon would see them, their credentials tried just now."""
-        from reconciler.services.observer import AppsView, CredentialCheck, LastReport, ServiceObserver
+        from reconciler.services.observer import CredentialCheck, LastReport, ServiceObserver
         from reconciler.vault.env_files import EnvFiles
 
         self.key_file = settings.key
-        apps_view = AppsView(
-            alive=lambda app: frozenset(record.revision for record in self.instances.get(app, ())),
-            rollback_grants=self._spare,
-            wake=lambda _: None,
-        )
         statuses = self.records.service_statuses()
         checked = CredentialCheck(at=time.monotonic())
         observer = ServiceObserver(
             settings,
             self.service_records,
             EnvFiles(self.service_records.database, self.service_records.vault),
-            apps_view,
+            self,
             boot=self._boot,
             checks={grant.id: checked for record in self.service_records.services() for grant in record.grants},
             last_report=lambda name: LastReport(message=statuses[name].message if name in statuses else ""),
@@ -155,7 +150,12 @@ class HostSnapshot:
         observer.follow(services, apps)
         return observer
 
-    def _spare(self, app: str) -> frozenset[str]:
+    def revisions_alive(self, app: str) -> frozenset[str]:
+        """Return the ids of the revisions that an instance of the app runs."""
+        return frozenset(record.revision for record in self.instances.get(app, ()))
+
+    def rollback_grants(self, app: str) -> frozenset[str]:
+        """Return the grants that a revision uses to which the app may go back."""
         learnt = self._history.of(app)
         pinned = () if learnt.override is None or learnt.override.revision is None else (learnt.override.revision,)
         return frozenset(bound.grant for back in (*learnt.known_good[:1], *pinned) for bound in back.bindings)

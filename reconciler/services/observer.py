@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.desired import App, Bound, Service
@@ -32,17 +33,16 @@ class LastReport:
     failures: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppsView:
-    """What services know of apps.
+class AppsView(Protocol):
+    """What services need to know of apps."""
 
-    `alive` returns the revisions of an app that have an instance, `rollback_grants` the grants of the revisions it may
-    roll back to. `wake` is called with an app whose inputs may have changed.
-    """
+    def revisions_alive(self, app: str) -> frozenset[str]:
+        """Return the ids of the revisions that an instance of the app runs."""
+        ...
 
-    alive: Callable[[str], frozenset[str]]
-    rollback_grants: Callable[[str], frozenset[str]]
-    wake: Callable[[str], None]
+    def rollback_grants(self, app: str) -> frozenset[str]:
+        """Return the grants that a revision uses to which the app may go back."""
+        ...
 
 
 class ServiceObserver:
@@ -140,7 +140,7 @@ class ServiceObserver:
 
     def _grant_state(self, grant: GrantRecord) -> GrantState:
         check = self._checks.get(grant.id) or CredentialCheck()
-        uses, alive = self._service_records.uses(grant.app), self._apps.alive(grant.app)
+        uses, alive = self._service_records.uses(grant.app), self._apps.revisions_alive(grant.app)
         return GrantState(
             id=grant.id,
             app=grant.app,

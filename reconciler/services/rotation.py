@@ -9,7 +9,7 @@ from reconciler.vault.env_files import EnvFiles
 
 
 class Rotation:
-    """Marks what the plan of a service then replaces; `woken` is called with the name of each such service."""
+    """Marks what the plan of a service then replaces; `wake` is called with the name of each such service."""
 
     def __init__(
         self,
@@ -17,12 +17,12 @@ class Rotation:
         observer: ServiceObserver,
         env_files: EnvFiles,
         *,
-        woken: Callable[[str], None],
+        wake: Callable[[str], None],
     ) -> None:
         self._service_records = service_records
         self._observer = observer
         self._env_files = env_files
-        self._woken = woken
+        self._wake = wake
 
     def rotate(self, name: str, app: str | None) -> tuple[str, ...]:
         """Retire the credentials for a service that are in use, of one app or of all; return the apps they are of."""
@@ -33,7 +33,7 @@ class Rotation:
         chosen = [g for g in grants if g.app in wanted and app in {None, g.app} and not g.retiring]
         for grant in chosen:
             self._service_records.retire(grant.id, "a rotation was requested")
-        self._woken(name)
+        self._wake(name)
         return tuple(sorted({grant.app for grant in chosen}))
 
     def rebind(self, name: str, why: str) -> None:
@@ -42,7 +42,7 @@ class Rotation:
             for grant in record.grants:
                 if grant.credentials is not None:
                     self._service_records.due(grant.id, why)
-        self._woken(name)
+        self._wake(name)
 
     def rekey(self) -> int:
         """Encrypt every secret with a new key; return how many there are. Raises VaultLocked."""

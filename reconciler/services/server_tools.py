@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from reconciler.linux.child_processes import end, started
 from reconciler.services.provisioner import Misconfigured, ServiceError
+from reconciler.vault.secret_patterns import redacted
 
 LONGEST_S = 3600.0
 _LAST_BYTES = 4096
@@ -146,6 +147,4 @@ def _words(last: bytes, hide: Sequence[str]) -> str:
     lines = [line.strip() for line in last.decode(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower()]
     words = (errors or lines[-1:] or ["it did not say why"])[0]
-    for secret in hide:
-        words = words.replace(secret, "•••")
-    return words[:_LONGEST_WORDS]
+    return redacted(words, hide)[:_LONGEST_WORDS]

@@ -52,7 +52,10 @@ _BACKUP_TIMEOUT_S = 6 * 3600.0
 
 
 class ServiceWorld:
-    """The World of services. `woken` is called with a service to look at; `on_report` receives every report."""
+    """The World of services. It wakes a service that needs something, and an app whose inputs may have changed.
+
+    `publish` receives every report on a service, and None once nothing of it is left.
+    """
 
     def __init__(  # noqa: PLR0913  collaborators, each named
         self,
@@ -62,27 +65,30 @@ class ServiceWorld:
         journal: Journal,
         *,
         boot: str,
+        env_files: EnvFiles,
         apps: AppsView,
-        woken: Callable[[str], None],
-        on_report: Callable[[str, Report | None], None],
+        wake: Callable[[str], None],
+        wake_app: Callable[[str], None],
+        publish: Callable[[Subject, Report | None], None],
     ) -> None:
         self._settings = settings
         self._service_records = service_records
         self._journal = journal
         self._boot = boot
         self._apps_view = apps
-        self._woken = woken
-        self._on_report = on_report
+        self._wake = wake
+        self._wake_app = wake_app
+        self._publish = publish
         self._apps: Mapping[str, App] = {}
         self._checks: dict[str, CredentialCheck] = {}
         self._statuses = ServiceStatuses(records)
         self._directories = ServiceDirectories(settings.paths, service_records)
-        self.env_files = EnvFiles(service_records.database, service_records.vault)
+        self.env_files = env_files
         self._observer = ServiceObserver(
-            settings, service_records, self.env_files, apps,
+            settings, service_records, env_files, apps,
             boot=boot, checks=self._checks, last_report=self._statuses.last_report,
         )  # fmt: skip
-        self.rotation = Rotation(service_records, self._observer, self.env_files, woken=woken)
+        self.rotation = Rotation(service_records, self._observer, env_files, wake=wake)
         self._planner: Planner[Service, ObservedService, Plan] = Planner(plan)
 
     # Desired state
@@ -97,7 +103,7 @@ class ServiceWorld:
         for name, wanted_by in self._observer.wanted_by.items():
             if before.get(name) != services.get(name):
                 for app in wanted_by:
-                    self._apps_view.wake(app)
+                    self._wake_app(app)
         return changed
 
     def names(self) -> frozenset[str]:
@@ -112,7 +118,7 @@ class ServiceWorld:
 
     def use(self, app: str, revision: str, bindings: tuple[Bound, ...]) -> None:
         """Record that an instance of a revision is about to use these bindings."""
-        self._service_records.unused(app, self._apps_view.alive(app) | {revision})
+        self._service_records.unused(app, self._apps_view.revisions_alive(app) | {revision})
         if bindings:
             self._service_records.use(app, revision, frozenset(bound.grant for bound in bindings))
 
@@ -122,7 +128,7 @@ class ServiceWorld:
             for grant in record.grants:
                 wanted = self._observer.wanted_by.get(record.name, {}).get(app)
                 if grant.app == app and (grant.retiring or wanted != grant.parameters or record.left_at is not None):
-                    self._woken(record.name)
+                    self._wake(record.name)
                     break
 
     # The World
@@ -180,16 +186,18 @@ class ServiceWorld:
                 await self._deprovision(name, action)
             case Forget():
                 self._statuses.forget(name)
-                self._on_report(name, None)
+                self._publish(Subject("service", name), None)
 
     def report(self, name: str, report: Report) -> None:
         """Store a report as the service's status, and pass it on."""
-        self._on_report(name, report)
+        subject = Subject("service", name)
+        report = replace(report, message=self._journal.redacted(subject, report.message))
+        self._publish(subject, report)
         if report.failed_now:
             self._record(name, "failed", report.message, f"try {report.failures}", report.reason)
         if self._statuses.update(name, report):
             for app in self._observer.wanted_by.get(name, {}):
-                self._apps_view.wake(app)
+                self._wake_app(app)
 
     # The actions
 
@@ -218,7 +226,7 @@ class ServiceWorld:
         if stored != grant.credentials:
             what = "new credentials" if grant.credentials is not None else "credentials"
             self._record(name, "bound", f"{grant.app} has {what}", action.cause)
-        self._apps_view.wake(grant.app)
+        self._wake_app(grant.app)
 
     async def _verify(self, name: str, action: Verify) -> None:
         record, grant = self._service_records.service(action.service), self._service_records.grant(action.grant)

@@ -115,9 +115,8 @@ def _telling(last: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _keep(line: bytes, last: deque[str], log: Log, clock: "_Clock") -> None:
-    text = log.masked(line.decode(errors="backslashreplace").rstrip())
+    text = log.repeat(line.decode(errors="backslashreplace").rstrip())
     if text:
-        log.repeat(text)
         clock.hear(text)
         last.append(text)
 

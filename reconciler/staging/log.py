@@ -1,20 +1,12 @@
 """The staging log of an app: every step, its command, its output and how long it took, with secrets masked."""
 
-import re
 from contextlib import suppress
 from datetime import datetime
 from io import FileIO
 from pathlib import Path
 from typing import Self
 
-_CREDENTIALS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s@]+@", re.IGNORECASE)
-
-
-def masked(text: str, secrets: frozenset[str] = frozenset()) -> str:
-    """The text with the user and password of every URL in it replaced, and each of `secrets` wherever it is."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return _CREDENTIALS.sub(r"\g<scheme>***@", text)
+from reconciler.vault.secret_patterns import LineRedactor, redacted
 
 
 class Log:
@@ -25,6 +17,7 @@ class Log:
 
     def __init__(self, path: Path, secrets: frozenset[str] = frozenset()) -> None:
         self._secrets = secrets
+        self._output = LineRedactor(secrets)
         self._file: FileIO | None = None
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,17 +30,16 @@ class Log:
         if self._file is not None:
             self._file.close()
 
-    def masked(self, text: str) -> str:
-        """The text as it may be shown."""
-        return masked(text, self._secrets)
-
     def say(self, text: str) -> None:
         """A step of ours, with the time of day."""
-        self._write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {self.masked(text)}\n")
+        self._write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {redacted(text, self._secrets)}\n")
 
-    def repeat(self, line: str) -> None:
-        """A line of a command's output."""
-        self._write(f"    {self.masked(line)}\n")
+    def repeat(self, line: str) -> str:
+        """Write a line of a command's output; return it as it may be shown."""
+        shown = self._output.redacted(line)
+        if shown:
+            self._write(f"    {shown}\n")
+        return shown
 
     def _write(self, text: str) -> None:
         if self._file is not None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.staging.command import Command, run
-from reconciler.staging.environments.installer_env import secrets
 from reconciler.staging.errors import StagingError
 from reconciler.staging.log import Log
+from reconciler.vault.secret_patterns import secrets_in
 
 _SHELL = "/bin/sh"
 
@@ -36,7 +36,7 @@ async def run_release(order: ReleaseCommand, progress: Callable[[str], None]) ->
         directory=order.directory,
         environment=order.environment,
     )
-    with Log(order.log, secrets(order.environment)) as log:
+    with Log(order.log, secrets_in(order.environment)) as log:
         try:
             async with asyncio.timeout(order.timeout_s):
                 await run(command, log, progress)

@@ -22,10 +22,10 @@ class Database(sqlite3.Connection):
         self._owed: dict[Hashable, tuple[str, tuple[Any, ...]]] = {}
         self._defers = False
         self._again_at = 0.0
-        self.trouble = ""
+        self.problem = ""
 
     def defer(self) -> None:
-        """From now on nothing waits for long, and what fails is owed; `trouble` then says why, and is empty else."""
+        """From now on nothing waits for long, and what fails is owed; `problem` then says why, and is empty else."""
         self._defers = True
         self.execute(f"PRAGMA busy_timeout={_LOCKED_MS}")
 
@@ -53,10 +53,10 @@ class Database(sqlite3.Connection):
                 number = self.execute(statement, values).lastrowid or 0
                 del self._owed[key]
         except sqlite3.Error as error:
-            self.trouble = str(error)
+            self.problem = str(error)
             self._again_at = time.monotonic() + _AGAIN_S
             return 0
-        self.trouble = ""
+        self.problem = ""
         return number
 
     def disown(self, app: str) -> None:

@@ -13,7 +13,7 @@ from tests.fakes.post_office import Hook, webhook
 from tests.support.eventually import eventually
 from tests.support.site import Site
 
-PROMPT: dict[str, Any] = {"notify_settle_s": 0.0, "notify_every_s": 0.0}
+PROMPT: dict[str, Any] = {"notify_delay_s": 0.0, "notify_every_s": 0.0}
 BROKEN = """\
 import json, os
 
@@ -91,4 +91,4 @@ def test_what_an_app_says_of_its_secrets_is_masked(site: Site) -> None:
         site.live(notifications=(Webhook(url=hook.url),), **PROMPT)
         eventually(lambda: told(hook))
     said, *_ = (item["message"] for message in hook.taken for item in message["items"] if item["app"] == "blog")
-    assert said.endswith("cannot reach https://***@db/ as info with *** *** *** ***")
+    assert said.endswith("cannot reach https://•••@db/ as info with ••• ••• ••• •••")

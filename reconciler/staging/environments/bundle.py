@@ -28,7 +28,7 @@ from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.detection.selection import Selection, select
 from reconciler.staging.environments.identity import installer
 from reconciler.staging.environments.installation import site_packages
-from reconciler.staging.environments.installer_env import for_installers, secrets
+from reconciler.staging.environments.installer_env import for_installers
 from reconciler.staging.environments.installers import Pip, is_old
 from reconciler.staging.environments.serving import environment_for, ingredients_of
 from reconciler.staging.environments.store import EnvironmentRequest, Environments
@@ -38,6 +38,7 @@ from reconciler.staging.installer_progress import Progress
 from reconciler.staging.log import Log
 from reconciler.staging.source.snapshot import snapshot
 from reconciler.staging.staged import boot_id
+from reconciler.vault.secret_patterns import secrets_in
 
 _SEEDS = frozenset(("pip", "setuptools", "wheel"))
 _BUILD_SYSTEM = ("setuptools>=40.8", "wheel")
@@ -70,7 +71,7 @@ async def bundle(path: Path, recipe: Recipe, bundling: BundleRequest) -> Bundle:
     bundling.cache.mkdir(parents=True, exist_ok=True)
     place = draft(bundling.cache, "bundle")
     try:
-        with Log(bundling.log, secrets(bundling.environ)) as log:
+        with Log(bundling.log, secrets_in(bundling.environ)) as log:
             async with asyncio.timeout(bundling.timeout_s):
                 return await _Making(path, bundling, place, log).bundle(recipe)
     except TimeoutError as error:

@@ -25,7 +25,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def stranger(tmp_path: Path, database: Database) -> Iterator[sqlite3.Connection]:
     """Another program that can lock it; asked for after the database is made."""
-    assert database.trouble == ""
+    assert database.problem == ""
     with closing(sqlite3.connect(tmp_path / "reconciler.db", isolation_level=None)) as other:
         yield other
 
@@ -38,7 +38,7 @@ def _half_done(records: Records) -> None:
 
 def settled(database: Database) -> bool:
     database.flush()
-    return not database.trouble
+    return not database.problem
 
 
 def test_without_leave_to_owe_a_write_that_fails_raises(tmp_path: Path, database: Database) -> None:
@@ -59,7 +59,7 @@ def test_what_is_owed_is_written_when_it_can_be_and_only_the_last_of_each(
     for number in "123":
         records.set_fact("a", number)
     records.set_fact("b", "1")
-    assert database.trouble == "database is locked"
+    assert database.problem == "database is locked"
     assert (records.fact("a"), records.fact("b")) == ("0", None)
     stranger.execute("ROLLBACK")
     eventually(lambda: settled(database))
@@ -83,7 +83,7 @@ def test_events_keep_their_order_and_are_shown_at_once(database: Database, stran
     told = [event.text for event in written if event.kind == "daemon"]
     assert told == [
         "cannot write to the state database: database is locked",
-        "the state database is written to again",
+        "the state database can be written to again",
     ]
 
 

@@ -18,7 +18,7 @@ import httpx
 
 from reconciler.planning.desired import Json
 from reconciler.services.provisioner import Misconfigured, Server, ServiceError
-from reconciler.vault.secret import HIDDEN
+from reconciler.vault.secret_patterns import redacted
 
 API_VERSION = "2.17"
 MOST_BYTES = 1024 * 1024
@@ -62,7 +62,7 @@ class BrokerSession:
         self, client: httpx.AsyncClient, server: Server, patience: Timeouts, unspoken: tuple[str, ...]
     ) -> None:
         self._client = client
-        self._secrets = sorted((*_secrets(server), *unspoken), key=len, reverse=True)
+        self._secrets = (*_secrets(server), *unspoken)
         self._ends_at = asyncio.get_running_loop().time() + patience.step_s
         self.patience = patience
         self.broker = f"broker {server.name}"
@@ -77,8 +77,7 @@ class BrokerSession:
 
     def said(self, text: str) -> str:
         """What a broker wrote, fit for a message: one short line, without what opens the broker."""
-        for secret in self._secrets:
-            text = text.replace(secret, HIDDEN)
+        text = redacted(text, self._secrets)
         line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
         return line if len(line) <= _MOST_SAID else f"{line[:_MOST_SAID]}…"
 

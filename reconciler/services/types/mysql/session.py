@@ -16,7 +16,7 @@ import pymysql
 from pymysql.constants import CR, ER
 
 from reconciler.services.provisioner import Misconfigured, Server, ServiceError, ServiceSpec
-from reconciler.vault.secret import HIDDEN
+from reconciler.vault.secret_patterns import redacted
 
 Row: TypeAlias = tuple[Any, ...]
 T = TypeVar("T")
@@ -225,9 +225,7 @@ def _in_words(door: ConnectionParams, error: Exception) -> ServiceError:
         return ServiceError(f"{door} cannot be reached: {error.strerror}")
     code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     words = str(error.args[1]) if len(error.args) > 1 else type(error).__name__
-    if door.password:
-        words = words.replace(door.password, HIDDEN)
-    words = words[:_LONGEST_WORDS]
+    words = redacted(words, (door.password,))[:_LONGEST_WORDS]
     if code in _BROKEN or isinstance(error, pymysql.InterfaceError):
         return ServiceError(f"{door} broke the connection")
     if code in _FULL:

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from reconciler.services.provisioner import Misconfigured, Server, ServiceError, ServiceSpec
-from reconciler.vault.secret import HIDDEN
+from reconciler.vault.secret_patterns import redacted
 
 Statement: TypeAlias = LiteralString | sql.Composed | sql.SQL
 Row: TypeAlias = tuple[Any, ...]
@@ -164,6 +164,5 @@ def _why_shut(door: ConnectionParams, error: psycopg.Error) -> str:
 def _said(door: ConnectionParams, error: psycopg.Error) -> str:
     """The first line of what the server or its library said: names, no statement, and never a password."""
     words = error.diag.message_primary or str(error).strip().partition("\n")[0] or type(error).__name__
-    if door.password:
-        words = words.replace(door.password, HIDDEN)
+    words = redacted(words, (door.password or "",))
     return words.rpartition("FATAL:  ")[2][:_LONGEST_WORDS]

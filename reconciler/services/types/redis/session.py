@@ -15,7 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from reconciler.services.provisioner import Misconfigured, Server, ServiceError, ServiceSpec
-from reconciler.vault.secret import HIDDEN
+from reconciler.vault.secret_patterns import redacted
 
 _CONNECT_S = 5
 _COMMAND_S = 30
@@ -117,10 +117,7 @@ async def opened(door: ConnectionParams) -> AsyncIterator[Session]:
 
 def _in_words(door: ConnectionParams, error: Exception) -> ServiceError:
     who = f"user {door.user}" if door.user else "whoever has its password"
-    words = str(error)
-    if door.password:
-        words = words.replace(door.password, HIDDEN)
-    words = words[:_LONGEST_WORDS]
+    words = redacted(str(error), (door.password or "",))[:_LONGEST_WORDS]
     if isinstance(error, failure.AuthenticationError):
         return AuthenticationFailed(f"{door} does not let {who} in: {words}")
     if isinstance(error, failure.NoPermissionError):
