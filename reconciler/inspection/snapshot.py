@@ -48,7 +48,7 @@ class HostSnapshot:
     def __init__(self, paths: "StatePaths") -> None:
         self.paths = paths
         self.key_file: Path | None = None
-        self._database = open_database(paths.database)
+        self._database = open_database(paths.database, read_only=True)
         self.records = Records(self._database)
         self._boot = boot_id()
 
