@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.planning.apps.actions import (
     Action,
     ArmActivation,
@@ -23,6 +23,7 @@ from reconciler.planning.apps.actions import (
     RecordFailure,
     Release,
     RemoveBuild,
+    Scale,
     ServeHoldingPage,
     Sleep,
     Stage,
@@ -32,9 +33,12 @@ from reconciler.planning.apps.actions import (
     Unlisten,
 )
 from reconciler.planning.apps.observed import Failure, Instance, Observed, Override, SleepState, SourceState
-from reconciler.planning.apps.plan import Plan, State, plan, state_when_failing
+from reconciler.planning.apps.plan import plan
+from reconciler.planning.apps.serving import state_when_failing
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired import Address, App, Build, CrashPolicy, Recipe, Revision, Server, Source
+from reconciler.planning.plan import Plan
+from reconciler.planning.states import AppState
 
 NOW = 1000.0
 _PROVEN_KEPT = 2
@@ -69,8 +73,11 @@ def after(
             done = done if fetchable else stranding(done, action.address)
         case Start():
             coming = coming_up(observed, action.revision)
-            up = coming or born(action.revision, now, newborn, pid)
+            up = coming or born(action.revision, now, newborn, pid, workers=action.workers)
             done = with_instance(observed, replace(up, ready_at=now) if up.ready_at is None else up)
+        case Scale():
+            scaled = (replace(i, workers=action.workers) for i in observed.instances if i.id == action.instance)
+            done = next((with_instance(observed, i) for i in scaled), observed)
         case Stop():
             done = without_instance(observed, action.instance)
         case Sleep():
@@ -163,7 +170,9 @@ def coming_up(observed: Observed, revision: Revision) -> Instance | None:
     )
 
 
-def born(revision: Revision, now: float, name: str, pid: int, *, ready_at: float | None = None) -> Instance:
+def born(
+    revision: Revision, now: float, name: str, pid: int, *, workers: int = 1, ready_at: float | None = None
+) -> Instance:
     return Instance(
         id=name,
         revision=revision.id,
@@ -171,6 +180,7 @@ def born(revision: Revision, now: float, name: str, pid: int, *, ready_at: float
         address=revision.address,
         pid=pid,
         started_at=now,
+        workers=workers,
         ready_at=ready_at,
     )
 
@@ -211,6 +221,17 @@ def an_app(**different: Any) -> App:
     return replace(App(name="blog", manifest="blog.yaml", source=SOURCE, address=ADDRESS), **different)
 
 
+def address_of(one: App | Revision) -> Address:
+    """Return the address of what has one."""
+    assert one.address is not None
+    return one.address
+
+
+def listeners_of(app: App) -> frozenset[Address]:
+    """Return the listeners an app is to have: one, or none without an address."""
+    return frozenset() if app.address is None else frozenset({app.address})
+
+
 def an_instance(revision: Revision, name: str = "i1", **different: Any) -> Instance:
     """One that has served for a minute and a half."""
     return replace(born(revision, NOW - 90, name, 4242, ready_at=NOW - 89), **different)
@@ -233,8 +254,8 @@ def serving(app: App, content: str = "c1", **different: Any) -> Observed:
         source=a_look(app, content),
         builds=(revision.build.id,),
         released=frozenset({revision.release_id} if revision.release_id else ()),
-        listeners=frozenset({app.address}),
-        instances=(an_instance(revision),),
+        listeners=listeners_of(app),
+        instances=(an_instance(revision, workers=app.workers),),
         known_good=(revision,),
         has_residue=True,
     )
@@ -243,7 +264,7 @@ def serving(app: App, content: str = "c1", **different: Any) -> Observed:
 
 def sleeping(app: App, content: str = "c1", **different: Any) -> Observed:
     """What is true of an app that was gated, has slept since, and waits for somebody to knock."""
-    rest, armed = SleepState(gate_passed=app.revision(content).id), frozenset({app.address})
+    rest, armed = SleepState(gate_passed=app.revision(content).id), listeners_of(app)
     asleep = serving(app, content, instances=(), sleep_state=rest, armed=armed)
     return replace(asleep, unserved_since=NOW - 50, **different)
 
@@ -251,7 +272,7 @@ def sleeping(app: App, content: str = "c1", **different: Any) -> Observed:
 # Plans as text
 
 
-def as_text(planned: Plan, **words: Revision | Build) -> str:
+def as_text(planned: Plan[Action], **words: Revision | Build) -> str:
     """One line for each action with its cause; identifiers are replaced by the given words."""
     text = "\n".join(f"{action}: {action.cause}" for action in planned.actions)
     for word, named in words.items():
@@ -269,7 +290,7 @@ apps = st.builds(
     name=st.just("blog"),
     manifest=st.just("blog.yaml"),
     source=st.sampled_from((SOURCE, Source(path="/apps/blog", pinned="d1"), Source(path="/apps/other"))),
-    address=st.sampled_from(ADDRESSES),
+    address=st.sampled_from((*ADDRESSES, *ADDRESSES, None)),
     recipe=st.sampled_from((Recipe(), Recipe(runtime="3.12"))),
     server=st.sampled_from((Server(), Server(workers=2))),
     env=st.sampled_from(({}, {"LOG_LEVEL": "info"})),
@@ -338,6 +359,7 @@ def _troubles(some: st.SearchStrategy[Revision]) -> st.SearchStrategy[Failure]:
         count=st.sampled_from((1, 1, 2, 3, 7, 40)),
         last_at=_pasts,
         reason=st.just("exited with 3"),
+        workers=st.sampled_from((0, 0, 1, 2)),
     )
 
 
@@ -365,6 +387,8 @@ _ODDITIES: tuple[dict[str, Any], ...] = (
     {"unhealthy": "GET /healthz answered 500"},
     {"unhealthy": "GET /healthz answered 500", "detached": True},
     {"workers_died": 2},
+    {"workers": 2},
+    {"workers": 2, "unhealthy": "GET /healthz answered 500"},
     {"stopping_since": NOW - 0.5},
     {"stopping_since": NOW - 20, "end": "exited with 0"},
     {"end": "was killed by SIGKILL"},
@@ -398,15 +422,15 @@ class FakeWorld:
     tracker: int = 0
     reports: dict[str, list[Report]] = field(default_factory=dict)
     _names: "itertools.count[int]" = field(default_factory=itertools.count)
-    _planner: Planner[App, Observed, Plan] = field(default_factory=lambda: Planner(plan))
+    _planner: Planner[App, Observed, Plan[Action]] = field(default_factory=lambda: Planner(plan))
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def plan(self, name: str, asked: App | None) -> Plan:
+    def plan(self, name: str, asked: App | None) -> Plan[Action]:
         return self._planner.plan(name, asked, self.observe(name), self.now())
 
-    def when_failing(self, name: str) -> State:
+    def when_failing(self, name: str) -> AppState:
         return state_when_failing(self.observe(name))
 
     def observe(self, name: str) -> Observed:
@@ -460,7 +484,7 @@ class FakeWorld:
         """The last report about the app."""
         return self.reports[name][-1]
 
-    def state(self, app: App | None, name: str = "blog") -> Plan:
+    def state(self, app: App | None, name: str = "blog") -> Plan[Action]:
         """The plan as things stand."""
         return plan(app, self.observe(name), self.now())
 
@@ -480,9 +504,9 @@ def is_served(app: App, content: str, observed: Observed, revision: Revision | N
     """True when exactly what the app asks for serves, or this revision, and nothing else of it is there."""
     wanted = revision or app.revision(content)
     return (
-        [(i.revision, i.serves, i.address, i.detached, i.unhealthy) for i in observed.instances]
-        == [(wanted.id, True, app.address, False, None)]
-        and observed.listeners == {app.address}
+        [(i.revision, i.serves, i.address, i.workers, i.detached, i.unhealthy) for i in observed.instances]
+        == [(wanted.id, True, app.address, app.workers, False, None)]
+        and observed.listeners == listeners_of(app)
         and observed.holding == frozenset()
         and wanted.build.id in observed.builds
     )

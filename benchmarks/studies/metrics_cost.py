@@ -209,7 +209,7 @@ def _config(directory: Path, port: int, server: Server) -> str:
     )  # fmt: skip
     python, target = sys.executable, "wsgi:application"
     code = Code(directory=str(directory), python=python, target=target, worker_class="sync", runtime="")
-    return config_text(revision, code, places)
+    return config_text(revision, code, places, server.workers)
 
 
 def _ticks(pid: int) -> int:

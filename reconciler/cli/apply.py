@@ -14,7 +14,7 @@ from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
 
 if TYPE_CHECKING:
-    from reconciler.convergence.converge import Report
+    from reconciler.convergence.world import Report
     from reconciler.manifests.catalog import Catalog
     from reconciler.planning.subject import Subject
 

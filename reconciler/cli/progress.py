@@ -15,7 +15,7 @@ from reconciler.cli.table import cut, is_terminal, state_styled, width
 from reconciler.inspection.printable import plain
 
 if TYPE_CHECKING:
-    from reconciler.convergence.converge import Report
+    from reconciler.convergence.world import Report
 
 _ELAPSED = re.compile(r" \(\d+ s\)$")
 _FIRST_AFTER_S, _NEXT_AFTER_S, _SAME_AFTER_S, _ANY_AFTER_S = 2.0, 2.0, 10.0, 0.5

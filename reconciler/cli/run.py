@@ -17,7 +17,7 @@ from reconciler.inspection.printable import json_text, plain
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from reconciler.convergence.converge import Report
+    from reconciler.convergence.world import Report
     from reconciler.daemon.daemon import Daemon
     from reconciler.planning.subject import Subject
     from reconciler.state.journal import Event

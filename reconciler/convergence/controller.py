@@ -1,8 +1,8 @@
-"""One task and one bell per name: wake, converge, retry politely, look again.
+"""Keep every name converging: one task and one wake-up event per name, and back-off between attempts.
 
-The controller never learns why it was woken and never gives up. A change ends a nap between two tries as soon as it
-puts anything but the failed action first; what fails is told to the world and tried again under capped back-off. A
-mistake of ours that one name runs into is told and survived like a failure, and reaches no other.
+The controller never learns why it was woken and never gives up. An action that fails is reported and retried under
+capped back-off, which ends as soon as another action comes first. An internal error that one name runs into is
+reported and survived like a failure, and reaches no other name.
 """
 
 import asyncio
@@ -11,41 +11,34 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
-from reconciler.convergence.converge import Action, ActionFailed, Asked, Key, Plan, Report, World, converge
-
-if TYPE_CHECKING:
-    from tenacity import AsyncRetrying, RetryCallState
+from reconciler.convergence.converge import ActionFailed, Key, converge
+from reconciler.convergence.world import INTERNAL_ERROR, Action, Asked, Plan, Report, World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """Seconds between tries: `first_s`, doubling, never over `cap_s`, 25% of jitter either way."""
+    """Seconds between attempts: `first_s`, doubling, never over `cap_s`, 25% of jitter either way."""
 
     first_s: float = 1.0
     cap_s: float = 60.0
 
-    def delay_s(self, tries: int, noise: float) -> float:
-        """The nap after the given number of failed tries (1 or more); `noise` is between 0 and 1."""
-        return float(min(self.cap_s, self.first_s * 2.0 ** min(tries - 1, 32)) * (0.75 + 0.5 * noise))
+    def delay_s(self, failures: int, noise: float) -> float:
+        """Return the delay after that many failures in a row (1 or more); `noise` is between 0 and 1."""
+        return float(min(self.cap_s, self.first_s * 2.0 ** min(failures - 1, 32)) * (0.75 + 0.5 * noise))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Failing:
-    """How an action failed last, how many times in a row it did, and until when it is not tried again."""
+    """The last failure of an action, how many there were in a row, and until when it is not tried again."""
 
     failure: ActionFailed
-    tries: int
+    count: int
     until: float
 
 
-class Superseded(Exception):
-    """The failed action is no longer the first thing to do, so that the nap is over; for that action it goes on."""
-
-
 class Controller:
-    """Keeps every name it was ever told of converging, each in a task of its own inside `tasks`."""
+    """Keeps every name that was ever desired converging, each in a task of its own inside `tasks`."""
 
     def __init__(
         self, world: World, tasks: asyncio.TaskGroup, *, backoff: Backoff, resync_s: float, noise: random.Random
@@ -56,163 +49,138 @@ class Controller:
         self._resync_s = resync_s
         self._noise = noise
         self._asked: dict[str, Asked] = {}
-        self._knows = False
-        self._bells: dict[str, asyncio.Event] = {}
-        self._keeping: set[asyncio.Task[None]] = set()
+        self._is_known = False
+        self._wakeups: dict[str, asyncio.Event] = {}
+        self._running: set[asyncio.Task[None]] = set()
         self._failing: dict[str, _Failing] = {}
 
     def replace(self, asked: Mapping[str, Asked], also: frozenset[str] = frozenset()) -> None:
-        """Ask for exactly these from now on; `also` names what may have left traces, to be looked at too."""
-        before, self._asked, self._knows = self._asked, dict(asked), True
+        """Desire exactly these from now on; `also` names what may have left records, to be converged too."""
+        before, self._asked, self._is_known = self._asked, dict(asked), True
         for name in sorted({*before, *asked, *also}):
-            if before.get(name) != asked.get(name) or name not in self._bells:
+            if before.get(name) != asked.get(name) or name not in self._wakeups:
                 self.wake(name)
 
     def wake(self, name: str) -> None:
-        """Look at this name soon. Why, nobody asks.
+        """Converge this name soon.
 
-        Until it is known what is asked, nothing is done: what dies then is not something that nobody asks for.
+        Until the desired state is known nothing is done: an instance that exits then must not be taken for a removed
+        app's.
         """
-        if not self._knows:
+        if not self._is_known:
             return
-        bell = self._bells.get(name)
-        if bell is None:
-            bell = self._bells[name] = asyncio.Event()
-            keeping = self._tasks.create_task(self._run_key(name, bell), name=f"keep {name}")
-            self._keeping.add(keeping)
-            keeping.add_done_callback(self._keeping.discard)
-        bell.set()
+        wakeup = self._wakeups.get(name)
+        if wakeup is None:
+            wakeup = self._wakeups[name] = asyncio.Event()
+            running = self._tasks.create_task(self._run_key(name, wakeup), name=f"keep {name}")
+            self._running.add(running)
+            running.add_done_callback(self._running.discard)
+        wakeup.set()
 
     async def wait(self) -> None:
-        """Do nothing more about any name, whatever wakes it; what was under way is cancelled."""
-        self._knows = False
-        keeping = tuple(self._keeping)
-        for task in keeping:
+        """Cancel what is under way, and do nothing more about any name, whatever wakes it."""
+        self._is_known = False
+        running = tuple(self._running)
+        for task in running:
             task.cancel()
-        await asyncio.gather(*keeping, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
 
-    async def _run_key(self, name: str, bell: asyncio.Event) -> None:
-        subject = Key(name=name, asked=partial(self._asked_of, name), wakeup=bell)
-        while True:
-            try:
-                done = await self._converged(subject, partial(self._backing_off, name))
-                self._failing.pop(name, None)
-                if self._asked_of(name) is None and not bell.is_set() and done.recheck_at is None:
-                    del self._bells[name]
-                    return
-                await self._wait(bell, done.recheck_at, partial(self._is_still, done, subject))
-            except Superseded:
-                continue
-            except Exception as mistake:  # noqa: BLE001  whatever it is, it must not end the others' tasks
-                await self._survive(subject, mistake)
+    async def _run_key(self, name: str, wakeup: asyncio.Event) -> None:
+        key = Key(name=name, asked=lambda: self._asked.get(name), wakeup=wakeup)
+        while not await self._round(key):
+            pass
+        del self._wakeups[name]
 
-    def _asked_of(self, name: str) -> Asked | None:
-        return self._asked.get(name)
-
-    async def _converged(self, subject: Key, held: Callable[[Action], ActionFailed | None]) -> Plan:
-        """The plan that is left; most wakes change nothing, and what retries is made only once something failed."""
+    async def _round(self, key: Key) -> bool:
+        """Converge a name once, then wait as the outcome demands; True when nothing is desired and nothing left."""
         try:
-            return await converge(subject, self._world, held)
-        except ActionFailed as failed:
-            failures = iter((failed,))
-
-        async def again() -> Plan:
-            for failure in failures:
-                raise failure
-            return await converge(subject, self._world, held)
-
-        done: Plan = await self._retrying(subject)(again)
-        return done
-
-    def _retrying(self, subject: Key) -> "AsyncRetrying":
-        from tenacity import AsyncRetrying, retry_if_exception_type, stop_never
-
-        return AsyncRetrying(
-            retry=retry_if_exception_type(ActionFailed),
-            stop=stop_never,
-            wait=partial(self._delay_s, subject),
-            before_sleep=partial(self._tell, subject),
-            sleep=partial(self._back_off, subject),
-        )
+            try:
+                done = await converge(key, self._world, partial(self._backing_off, key.name))
+            except ActionFailed as failure:
+                await self._back_off(key, failure)
+                return False
+            self._failing.pop(key.name, None)
+            if key.asked() is None and not key.wakeup.is_set() and done.recheck_at is None:
+                return True
+            await self._wait(key.wakeup, done.recheck_at, partial(self._is_unchanged, key, done))
+        except Exception as error:  # noqa: BLE001  whatever it is, it must not end the others' tasks
+            await self._survive(key, error)
+        return False
 
     def _backing_off(self, name: str, action: Action) -> ActionFailed | None:
-        """The failure of an action whose nap was only interrupted: what came in between does not make it work."""
+        """Return the failure of an action that is still in back-off; being woken does not end the back-off."""
         failing = self._failing.get(name)
         if failing is None or failing.failure.action != action or self._world.now() >= failing.until:
             return None
         return failing.failure
 
-    def _delay_s(self, subject: Key, tries: "RetryCallState") -> float:
-        """Counts the tries of one action: another one that fails after it has a count of its own."""
-        failure, now = _failure(tries), self._world.now()
-        before = self._failing.get(subject.name)
-        if before is not None and before.failure is failure:
-            return max(0.0, before.until - now)
-        again = before is not None and before.failure.action == failure.action
-        count = before.tries + 1 if before is not None and again else 1
-        delay_s = self._backoff.delay_s(count, self._noise.random())
-        self._failing[subject.name] = _Failing(failure=failure, tries=count, until=now + delay_s)
-        return delay_s
+    async def _back_off(self, key: Key, failure: ActionFailed) -> None:
+        """Report a failure, and wait until the action may be tried again or is no longer the first one."""
+        failing = self._failing[key.name] = self._counted(key.name, failure)
+        self._report(key, failing)
+        while self._world.now() < failing.until:
+            planned = await key.observe(self._world)
+            if planned.first != failure.action:
+                return
+            await key.woken(min(failing.until, planned.recheck_at or failing.until))
+        self._failing[key.name] = replace(failing, until=self._world.now())
 
-    def _tell(self, subject: Key, tries: "RetryCallState") -> None:
-        assert tries.next_action is not None
-        planned = subject.plan(self._world)
+    def _counted(self, name: str, failure: ActionFailed) -> _Failing:
+        """Count the failures of one action; another action that fails after it has a count of its own."""
+        before = self._failing.get(name)
+        if before is not None and before.failure is failure:
+            return before
+        again = before is not None and before.failure.action == failure.action
+        count = before.count + 1 if before is not None and again else 1
+        delay_s = self._backoff.delay_s(count, self._noise.random())
+        return _Failing(failure=failure, count=count, until=self._world.now() + delay_s)
+
+    def _report(self, key: Key, failing: _Failing) -> None:
         self._world.report(
-            subject.name,
+            key.name,
             Report(
-                state=self._world.when_failing(subject.name),
-                message=_failure(tries).reason,
-                wanted=planned.wanted,
-                next_try_at=self._world.now() + tries.next_action.sleep,
-                failures=self._failing[subject.name].tries,
+                state=self._world.when_failing(key.name),
+                reason=failing.failure.reason,
+                message=failing.failure.message,
+                wanted=key.plan(self._world).wanted,
+                next_try_at=failing.until,
+                failures=failing.count,
                 failed_now=True,
             ),
         )
 
-    async def _back_off(self, subject: Key, seconds: float) -> None:
-        failing = self._failing[subject.name]
-        until = self._world.now() + seconds
-        while self._world.now() < until:
-            planned = await subject.observe(self._world)
-            if planned.first != failing.failure.action:
-                raise Superseded
-            await subject.woken(min(until, planned.recheck_at or until))
-        self._failing[subject.name] = replace(failing, until=self._world.now())
-
-    async def _survive(self, subject: Key, mistake: Exception) -> None:
-        """Show a mistake of ours, and look again after the longest nap; after the shortest when woken."""
+    async def _survive(self, key: Key, error: Exception) -> None:
+        """Report an internal error, and converge again after the longest back-off; after the shortest when woken."""
         loop = asyncio.get_running_loop()
-        loop.call_exception_handler({"message": f"a mistake of ours stops {subject.name}", "exception": mistake})
+        loop.call_exception_handler({"message": f"an internal error stops {key.name}", "exception": error})
         again_at = self._world.now() + self._backoff.cap_s
-        with contextlib.suppress(Exception):  # telling may be what the mistake is in
-            message = f"a mistake in reconciler itself, please report it: {mistake!r}"
-            self._world.report(
-                subject.name,
-                Report(state="failing", message=message, next_try_at=again_at, failures=1, failed_now=True),
-            )
+        report = Report(
+            state="failing",
+            reason=INTERNAL_ERROR,
+            message=f"internal error in reconciler, please report it: {error!r}",
+            next_try_at=again_at,
+            failures=1,
+            failed_now=True,
+        )
+        with contextlib.suppress(Exception):  # reporting may be what the error is in
+            self._world.report(key.name, report)
         await asyncio.sleep(self._backoff.first_s)
-        await self._wait(subject.wakeup, again_at, lambda: False)
+        await self._wait(key.wakeup, again_at, lambda: False)
 
-    def _is_still(self, done: Plan, subject: Key) -> bool:
-        """True when the World says that nothing has changed at all: by making the very plan of which all is done."""
-        return subject.plan(self._world) is done and not done.immediate
+    def _is_unchanged(self, key: Key, done: Plan) -> bool:
+        """Whether nothing at all has changed: the World returns the very plan of which everything is done."""
+        return key.plan(self._world) is done and not done.immediate
 
-    async def _wait(self, bell: asyncio.Event, look_again_at: float | None, is_known: Callable[[], bool]) -> None:
-        """Sleep until woken by what is not known, until time alone may change the plan, or until the periodic look."""
+    async def _wait(self, wakeup: asyncio.Event, recheck_at: float | None, is_unchanged: Callable[[], bool]) -> None:
+        """Sleep until a wake-up that brings a change, a time that may change the plan, or the next resync."""
         seconds = self._resync_s * (0.75 + 0.5 * self._noise.random())
-        if look_again_at is not None:
-            seconds = min(seconds, max(0.0, look_again_at - self._world.now()))
+        if recheck_at is not None:
+            seconds = min(seconds, max(0.0, recheck_at - self._world.now()))
         try:
             async with asyncio.timeout(seconds):
-                await bell.wait()
-                while is_known():
-                    bell.clear()
-                    await bell.wait()
+                await wakeup.wait()
+                while is_unchanged():
+                    wakeup.clear()
+                    await wakeup.wait()
         except TimeoutError:
             pass
-
-
-def _failure(tries: "RetryCallState") -> ActionFailed:
-    failed = tries.outcome and tries.outcome.exception()
-    assert isinstance(failed, ActionFailed)
-    return failed

@@ -1,215 +1,102 @@
-"""Observe, plan, do the first thing, look again: until nothing is left to do for one name.
+"""Converge one name: observe, plan, do the first action, observe again, until no action is left.
 
-What the name stands for, an app or a service, only its World knows. Nothing is remembered between two rounds, and an
-action is given up as soon as it is no longer the first thing to do.
+Nothing is remembered between two rounds, and an action is cancelled as soon as it is no longer the first one.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
 
-# What is asked of a name: an app, a service; convergence only hands it on.
-Asked: TypeAlias = Any
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What to tell an operator about an app or a service: a message for people, a reason for programs.
-
-    `next_try_at` is monotonic seconds, None when nothing is being retried; `failures` counts the tries that failed in
-    a row, the last of them just now when `failed_now`; `settled` means that nothing is left to do.
-    """
-
-    state: str
-    message: str = ""
-    reason: str = ""
-    wanted: str | None = None
-    next_try_at: float | None = None
-    failures: int = 0
-    failed_now: bool = False
-    settled: bool = False
-
-
-class Action(Protocol):
-    """Something that can be done; compares by what it does."""
-
-    @property
-    def cause(self) -> str:
-        """Why, in an operator's words."""
-        ...
-
-    @property
-    def attempt(self) -> int:
-        """How often it will have failed if it fails now; 0 when its World does not count that."""
-        ...
-
-
-class Plan(Protocol):
-    """What to do, in order; what to call it meanwhile; and when time alone could change the answer."""
-
-    @property
-    def actions(self) -> Sequence[Action]:
-        """One after the other."""
-        ...
-
-    @property
-    def immediate(self) -> Sequence[Action]:
-        """Done beside whatever else is being done: it takes no time and cannot fail."""
-        ...
-
-    @property
-    def first(self) -> Action | None:
-        """The action to do now, None when nothing is left."""
-        ...
-
-    @property
-    def state(self) -> str:
-        """What to call it."""
-        ...
-
-    @property
-    def message(self) -> str:
-        """Why, for an operator."""
-        ...
-
-    @property
-    def wanted(self) -> str | None:
-        """The id of what should be."""
-        ...
-
-    @property
-    def recheck_at(self) -> float | None:
-        """Monotonic seconds."""
-        ...
-
-    @property
-    def settled(self) -> bool:
-        """True when nothing is left to do."""
-        ...
-
-    @property
-    def reportable(self) -> bool:
-        """True when something stays that nobody asks for, which is worth telling."""
-        ...
-
-    @property
-    def failures(self) -> int:
-        """How often what is wanted failed in a row."""
-        ...
-
-
-class World(Protocol):
-    """What convergence sees and touches. Names are all it needs to know of what is there."""
-
-    def now(self) -> float:
-        """Monotonic seconds, the same clock as the event loop's."""
-        ...
-
-    def plan(self, name: str, asked: Asked | None) -> Plan:
-        """The difference between what is asked and what is true right now; cheap, and without an effect.
-
-        The same object as before says that nothing the plan is made from has changed.
-        """
-        ...
-
-    def when_failing(self, name: str) -> str:
-        """What to call it while its next action keeps failing."""
-        ...
-
-    async def do(self, name: str, action: Any) -> None:
-        """Carry out one action; raises when it cannot. May be cancelled at any await."""
-        ...
-
-    def report(self, name: str, report: Report) -> None:
-        """Tell whoever watches how it stands."""
-        ...
+from reconciler.convergence.world import ACTION_FAILED, NO_EFFECT, Action, Asked, Plan, Report, World
 
 
 class ActionFailed(Exception):
-    """An action could not be done: which one, and why, in words for `status`."""
+    """An action failed: which one, a message for operators, and a reason for programs."""
 
-    def __init__(self, action: Action, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, action: Action, message: str, reason: str = ACTION_FAILED) -> None:
+        super().__init__(message)
         self.action = action
+        self.message = message
         self.reason = reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """One name's side of convergence: what is asked of it now, and the bell that says "look again"."""
+    """One name in convergence: what is desired of it now, and the event that wakes it."""
 
     name: str
     asked: Callable[[], Asked | None]
     wakeup: asyncio.Event
 
     async def observe(self, world: World) -> Plan:
-        """Answer the bell, do what is to be done at once, and return the plan as things stand then."""
+        """Take note of the wake-up, do the immediate actions, and return the plan as things stand then."""
         self.wakeup.clear()
-        now = self.plan(world)
-        for action in now.immediate:
+        planned = self.plan(world)
+        for action in planned.immediate:
             await world.do(self.name, action)
-        return self.plan(world) if now.immediate else now
+        return self.plan(world) if planned.immediate else planned
 
     def plan(self, world: World) -> Plan:
-        """The plan as things stand this instant, without an effect."""
+        """Return the plan as things stand this instant, without an effect."""
         return world.plan(self.name, self.asked())
 
     async def woken(self, until: float | None) -> None:
-        """Wait for the bell, or for a moment of the loop's clock."""
+        """Wait for the next wake-up, or for a moment of the loop's clock."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until):
                 await self.wakeup.wait()
 
 
-async def converge(subject: Key, world: World, held: Callable[[Action], ActionFailed | None]) -> Plan:
+async def converge(key: Key, world: World, backing_off: Callable[[Action], ActionFailed | None]) -> Plan:
     """Do the first action of plan after plan until one has none, and return that one; raises ActionFailed.
 
-    An action that `held` has a failure for is not tried yet: that failure is raised again. An action that works and is
-    still the first thing to do has failed, too: else it would be done without a pause. Of what nobody asks for
-    and of which nothing is left nothing is told, as that would be a trace again.
+    An action for which `backing_off` returns a failure is not tried yet: that failure is raised again. An action that
+    succeeds and is still the first one has failed, too, as it would be repeated without a pause. A name of which
+    nothing is desired and nothing is left is not reported, since a report leaves a record.
     """
     done: tuple[Action, int] | None = None
     while True:
-        now = await subject.observe(world)
-        if now.first is None and subject.asked() is None and not now.reportable:
-            return now
-        world.report(
-            subject.name,
-            Report(
-                state=now.state,
-                message=now.message,
-                wanted=now.wanted,
-                next_try_at=now.recheck_at if now.failures and not now.settled else None,
-                failures=now.failures,
-                settled=now.settled,
-            ),
-        )
-        if now.first is None:
-            return now
-        failed = held(now.first)
+        planned = await key.observe(world)
+        if planned.first is None and key.asked() is None and not planned.reportable:
+            return planned
+        world.report(key.name, _report(planned))
+        if planned.first is None:
+            return planned
+        failed = backing_off(planned.first)
         if failed is not None:
             raise failed
-        doing = (now.first, now.first.attempt)
+        doing = (planned.first, planned.first.attempt)
         if doing == done:
-            raise ActionFailed(now.first, f"to {now.first} made no difference")
-        done = doing if await _done_while_first(subject, world, now) else None
+            raise ActionFailed(planned.first, f"to {planned.first} made no difference", NO_EFFECT)
+        done = doing if await _done_while_first(key, world, planned) else None
 
 
-async def _done_while_first(subject: Key, world: World, now: Plan) -> bool:
-    """Do a plan's first action, but give it up, and say False, when a later look puts another one first.
+def _report(planned: Plan) -> Report:
+    return Report(
+        state=planned.state,
+        reason=planned.reason,
+        message=planned.message,
+        wanted=planned.wanted,
+        next_try_at=planned.recheck_at if planned.failures and not planned.settled else None,
+        failures=planned.failures,
+        settled=planned.settled,
+    )
 
-    The look is taken at a ring of the bell and when time alone may have changed the plan.
+
+async def _done_while_first(key: Key, world: World, planned: Plan) -> bool:
+    """Do a plan's first action; cancel it, and return False, when a later plan has another first action.
+
+    A new plan is made at each wake-up, and when time alone may have changed it.
     """
-    action = now.first
+    action = planned.first
     assert action is not None
     failures: list[ActionFailed] = []
-    given_up = False
+    superseded = False
 
     async def effect() -> None:
         try:
-            await world.do(subject.name, action)
+            await world.do(key.name, action)
         except Exception as error:  # noqa: BLE001  it rises to the controller as an ActionFailed
             failure = ActionFailed(action, str(error) or type(error).__name__)
             failure.__cause__ = error
@@ -217,13 +104,13 @@ async def _done_while_first(subject: Key, world: World, now: Plan) -> bool:
 
     async with asyncio.TaskGroup() as group:
         doing = group.create_task(effect())
-        while not doing.done() and not given_up:
-            rung = group.create_task(subject.woken(now.recheck_at))
-            await asyncio.wait((doing, rung), return_when=asyncio.FIRST_COMPLETED)
-            rung.cancel()
+        while not doing.done() and not superseded:
+            woken = group.create_task(key.woken(planned.recheck_at))
+            await asyncio.wait((doing, woken), return_when=asyncio.FIRST_COMPLETED)
+            woken.cancel()
             if not doing.done():
-                now = await subject.observe(world)
-                given_up = now.first != action and doing.cancel()
-    if failures and not given_up:
+                planned = await key.observe(world)
+                superseded = planned.first != action and doing.cancel()
+    if failures and not superseded:
         raise failures[0]
-    return not given_up
+    return not superseded

@@ -16,7 +16,7 @@ from typing import Any
 from reconciler.control.requests import OperatorRequests
 from reconciler.control.socket import Control
 from reconciler.convergence.controller import Backoff, Controller
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.daemon.housekeeping import Housekeeping
 from reconciler.daemon.web_process import WebProcess
 from reconciler.host.assembly import package_environ, rules_of, stager_of

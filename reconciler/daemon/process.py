@@ -9,7 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Protocol
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.daemon.daemon import Daemon
 from reconciler.daemon.summary import HostSummary
 from reconciler.linux.processes import adopt_orphans, keep_descriptors

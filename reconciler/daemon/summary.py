@@ -1,14 +1,13 @@
 """Summarise the states of all apps and services in one line for people."""
 
 from collections import Counter
+from collections.abc import Mapping
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
+from reconciler.planning.states import APP_STATES, SERVICE_STATES, StateInfo
 from reconciler.planning.subject import Subject, SubjectKind
 
-WORST_FIRST = (
-    "failing", "degraded", "invalid", "starting", "staging", "pending", "stopping", "maintenance", "running", "ready",
-    "sleeping", "retained", "stopped",
-)  # fmt: skip
+_STATES: Mapping[SubjectKind, tuple[StateInfo, ...]] = {"app": APP_STATES, "service": SERVICE_STATES}
 
 
 class HostSummary:
@@ -35,5 +34,5 @@ class HostSummary:
         number = counts.total()
         if not number:
             return f"no {kind}s"
-        parts = [f"{counts[state]} {state}" for state in WORST_FIRST if counts[state]]
+        parts = [f"{counts[state.name]} {state.name}" for state in _STATES[kind] if counts[state.name]]
         return f"{number} {kind}{'' if number == 1 else 's'}: {', '.join(parts)}"

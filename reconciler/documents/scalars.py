@@ -7,7 +7,7 @@ Python could only hold by losing something stay text.
 import math
 import re
 
-from reconciler.planning.desired import Json
+from reconciler.planning.fingerprint import Json
 
 _WORDS: dict[str, Json] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),

@@ -11,7 +11,7 @@ from typing import Any
 from reconciler.documents.problem import Path, Problem, dotted
 from reconciler.documents.schemas import schema, validator
 from reconciler.documents.tree import Node
-from reconciler.planning.desired import Json
+from reconciler.planning.fingerprint import Json
 
 MOST_PROBLEMS = 100
 

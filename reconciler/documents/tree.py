@@ -13,7 +13,7 @@ import yaml
 from reconciler.documents.problem import Path, Problem, dotted
 from reconciler.documents.scalars import value_of
 from reconciler.documents.units import duration_s
-from reconciler.planning.desired import Json
+from reconciler.planning.fingerprint import Json
 
 DEEPEST = 32
 MOST_ALIASES = 100

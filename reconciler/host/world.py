@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.host.depends_on import DependencyGraph
 from reconciler.linux.files import leftovers, remove
 from reconciler.planning.apps.actions import (
@@ -31,6 +31,7 @@ from reconciler.planning.apps.actions import (
     RecordFailure,
     Release,
     RemoveBuild,
+    Scale,
     ServeHoldingPage,
     Sleep,
     Stage,
@@ -40,9 +41,14 @@ from reconciler.planning.apps.actions import (
     Unlisten,
 )
 from reconciler.planning.apps.observed import ExternalInputs, Failure, Instance, Observed, Override, SleepState
-from reconciler.planning.apps.plan import Plan, State, plan, state_when_failing
+from reconciler.planning.apps.plan import plan
+from reconciler.planning.apps.serving import state_when_failing
 from reconciler.planning.cache import Planner
-from reconciler.planning.desired import Address, App, Build, Json, Revision
+from reconciler.planning.desired import Address, App, Build, Revision
+from reconciler.planning.fingerprint import Json
+from reconciler.planning.plan import Plan
+from reconciler.planning.reason import Reason
+from reconciler.planning.states import AppState
 from reconciler.planning.subject import Subject
 from reconciler.serving.gunicorn import Code, InjectedEnv, InstancePaths
 from reconciler.serving.instances import CannotStart, Instances
@@ -113,7 +119,7 @@ class AppWorld:
         self._dependencies = DependencyGraph()
         self._probes = Probes(tasks, self._on_probe)
         self._apps: Mapping[str, App] = {}
-        self._planner: Planner[App, Observed, Plan] = Planner(plan)
+        self._planner: Planner[App, Observed, Plan[Action]] = Planner(plan)
         self._unserved: dict[str, float] = {}
         self._restart_before: dict[str, float] = {}
         self._builds = {name: stager.kept(name) for name in _directories(self._paths.apps)}
@@ -140,7 +146,8 @@ class AppWorld:
             if not app.may_sleep:
                 for address in self._doors.get(name, ()):
                     self._listeners.disarm(address)  # it is started without a knock, and counts as up when it is
-            self._listeners.show(app.address, app.holding_page)
+            if app.address is not None:
+                self._listeners.show(app.address, app.holding_page)
             if not app.may_sleep and self._history.of(name).sleep_state != SleepState():
                 self._history.set_sleep_state(
                     name, SleepState()
@@ -176,13 +183,15 @@ class AppWorld:
         for name in self.names():
             self._instances.remove_unused(name, self.paths(name))
         self._sweep()
-        return {name: i.address.port for name in self._instances.apps() for i in self._instances.of(name)}
+        addresses = [(name, i.address) for name in self._instances.apps() for i in self._instances.of(name)]
+        return {name: address.port for name, address in addresses if address is not None}
 
     def _mark_detached(self) -> None:
         """An instance that listens on another socket than ours gets connections we know nothing of."""
         for name in self._instances.apps():
             for instance, process in self._instances.processes(name):
-                if self._listeners.is_known_to(process.pid, instance.address) is False:
+                address = instance.address
+                if address is not None and self._listeners.is_known_to(process.pid, address) is False:
                     self._instances.mark_detached(name, instance.id)
 
     def _sweep(self) -> None:
@@ -206,10 +215,10 @@ class AppWorld:
     def now(self) -> float:
         return time.monotonic()
 
-    def plan(self, name: str, asked: App | None) -> Plan:
+    def plan(self, name: str, asked: App | None) -> Plan[Action]:
         return self._planner.plan(name, asked, self.observe(name), self.now())
 
-    def when_failing(self, name: str) -> State:
+    def when_failing(self, name: str) -> AppState:
         return state_when_failing(self.observe(name))
 
     def observe(self, name: str) -> Observed:
@@ -250,13 +259,17 @@ class AppWorld:
                 await self._release(name, action)
             case Start():
                 await self._start(name, action)
+            case Scale():
+                await self._scale(name, action)
             case MarkGood():
                 self._history.mark_good(name, action.revision)
             case Sleep():
                 await self._sleep(name, action)
             case ServeHoldingPage():
                 self._listeners.serve_holding_page(action.address, action.page)
-                self._record(name, "holding", f"the daemon answers 503 on {action.address}", action.cause)
+                self._record(
+                    name, "holding", f"the daemon answers 503 on {action.address}", action.cause, action.reason
+                )
             case StopHoldingPage():
                 self._listeners.stop_holding_page(action.address)
             case ArmActivation():
@@ -316,7 +329,7 @@ class AppWorld:
         await self._tracker.read(name, action.source)
 
     async def _stage(self, name: str, action: Stage) -> None:
-        self._record(name, "staging", f"staging build {action.build.id}", action.cause)
+        self._record(name, "staging", f"staging build {action.build.id}", action.cause, action.reason)
         try:
             # A crash meanwhile goes first, and costs the installation nothing: it is waited for again.
             staged = await self._staging.result(name, action.build.id, lambda: self._staged(name, action.build))
@@ -325,7 +338,7 @@ class AppWorld:
             return
         built = [b for b in self._builds.get(name, ()) if b != action.build.id]
         self._builds[name] = (*built, action.build.id)
-        self._record(name, "staged", f"build {action.build.id}: {_summary(staged)}", action.cause)
+        self._record(name, "staged", f"build {action.build.id}: {_summary(staged)}", action.cause, action.reason)
 
     async def end_staging(self) -> None:
         """End every build that is under way."""
@@ -338,9 +351,11 @@ class AppWorld:
 
         return await self._stager.stage(name, build, self._paths.log(name, "staging"), progress)
 
-    def _progress(self, name: str, phase: str, state: State = "staging") -> None:
+    def _progress(self, name: str, phase: str, state: AppState = "staging") -> None:
         before = self._standings.get(name)
-        self.report(name, Report(state=state, message=phase, wanted=before.wanted if before else None))
+        reason = Reason.STAGING if state == "staging" else Reason.RELEASING
+        wanted = before.wanted if before else None
+        self.report(name, Report(state=state, reason=reason, message=phase, wanted=wanted))
 
     def _listen(self, name: str, action: Listen) -> None:
         address = action.address
@@ -363,7 +378,9 @@ class AppWorld:
         code, places = self._code(name, revision.build), self.paths(name)
         _create_directories(places)
         given = self._secret_source.injected(revision, places.revisions / revision.id)
-        self._record(name, "releasing", f"running the release command of build {revision.build.id}", action.cause)
+        self._record(
+            name, "releasing", f"running the release command of build {revision.build.id}", action.cause, action.reason
+        )
         order = ReleaseCommand(
             app=name,
             command=revision.release,
@@ -383,10 +400,13 @@ class AppWorld:
         except sqlite3.Error:  # it was run, and a full disk does not make it run again
             self._records.add_release(name, action.release)
         self._released[name] = self._released.get(name, frozenset()) | {action.release}
-        self._record(name, "released", f"the release command of build {revision.build.id} worked", action.cause)
+        self._record(
+            name, "released", f"the release command of build {revision.build.id} worked", action.cause, action.reason
+        )
 
     async def _start(self, name: str, action: Start) -> None:
         revision = action.revision
+        assert revision.address is not None
         code = self._code(name, revision.build)
         places = self.paths(name)
         _create_directories(places)
@@ -394,11 +414,15 @@ class AppWorld:
             try:
                 door, since = self._listeners.fd(revision.address), self._restart_before.get(name, float("-inf"))
                 given = self._secret_source.injected(revision, places.revisions / revision.id)
-                instance = await self._instances.start(revision, code, places, door, given, since=since)
+                instance = await self._instances.start(
+                    revision, code, places, door, given, workers=action.workers, since=since
+                )
             except CannotStart as error:
                 self._failed(name, action.failing, str(error))
                 return
-        self._record(name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}", action.cause)
+        self._record(
+            name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}", action.cause, action.reason
+        )
         self._wake_all(self._dependencies.dependents(name))
 
     def _failed(self, name: str, failing: Failure, reason: str) -> None:
@@ -412,7 +436,7 @@ class AppWorld:
         self._history.set_sleep_state(name, SleepState(gate_passed=action.revision))
         self._woken(name)
         await self._instances.stop(name, action.instance)
-        self._record(name, "sleeping", "stopped until somebody asks for it", action.cause)
+        self._record(name, "sleeping", "stopped until somebody asks for it", action.cause, action.reason)
 
     def _on_connection(self, name: str) -> None:
         self._history.set_sleep_state(name, replace(self._history.of(name).sleep_state, activated_at=self.now()))
@@ -421,7 +445,7 @@ class AppWorld:
     def _update_probes(self, name: str) -> None:
         app = self._apps.get(name)
         health = None if app is None else app.server.health
-        if app is None or health is None:
+        if app is None or health is None or app.address is None:
             self._probes.ask(name, {})
             return
         host = health.host or str(app.address)
@@ -462,10 +486,16 @@ class AppWorld:
             raise CannotStart(f"build {build.id} of {name} is damaged and is made again")
         return _code_of(staged)
 
+    async def _scale(self, name: str, action: Scale) -> None:
+        await self._instances.scale(name, action.instance, action.workers)
+        self._record(
+            name, "scaled", f"instance {action.instance} runs {action.workers} workers", action.cause, action.reason
+        )
+
     async def _stop(self, name: str, action: Stop) -> None:
         pids = {i.id: i.pid for i in self._instances.of(name)}
         await self._instances.stop(name, action.instance)
-        self._record(name, "stopped", f"gunicorn {pids.get(action.instance, 0)} stopped", action.cause)
+        self._record(name, "stopped", f"gunicorn {pids.get(action.instance, 0)} stopped", action.cause, action.reason)
         self._wake_all(self._dependencies.depends_on(name))
 
     def _reap(self, name: str, action: Reap) -> None:

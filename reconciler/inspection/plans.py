@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from reconciler.inspection.differences import Difference
     from reconciler.inspection.snapshot import HostSnapshot
     from reconciler.manifests.catalog import Catalog
-    from reconciler.planning.apps.plan import Plan
+    from reconciler.planning.apps.actions import Action
     from reconciler.planning.desired import App
-    from reconciler.planning.services.plan import Plan as ServicePlan
+    from reconciler.planning.plan import Plan
+    from reconciler.planning.services.actions import Action as ServiceAction
     from reconciler.services.observer import ServiceObserver
 
 
@@ -27,7 +28,7 @@ class AppPlan:
     """
 
     name: str
-    plan: "Plan | ServicePlan | None"
+    plan: "Plan[Action] | Plan[ServiceAction] | None"
     error: str | None = None
     wait_s: float | None = None
     difference: "Difference | None" = None
@@ -75,7 +76,7 @@ def _outlooks(
 def _service_outlooks(
     catalog: "Catalog", snapshot: "HostSnapshot | None", observer: "ServiceObserver | None", only: str | None
 ) -> Iterator[AppPlan]:
-    from reconciler.planning.services.actions import ObservedService
+    from reconciler.planning.services.observed import ObservedService
     from reconciler.planning.services.plan import plan
 
     now = time.monotonic()

@@ -4,7 +4,8 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 
-from reconciler.planning.desired import App, Json
+from reconciler.planning.desired import App
+from reconciler.planning.fingerprint import Json
 from reconciler.planning.subject import Subject
 from reconciler.services.records import ServiceRecords
 from reconciler.vault.env_files import EnvFiles

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from reconciler.linux.processes import boot_id, start_ticks
 from reconciler.manifests import persisted
-from reconciler.planning.desired import Address, App, Json, Service
+from reconciler.planning.desired import Address, App, Service
+from reconciler.planning.fingerprint import Json
 from reconciler.services.records import ServiceRecords
 from reconciler.staging import staged
 from reconciler.staging.staged import Staged
@@ -104,7 +105,7 @@ class HostSnapshot:
         gone = [record for record in records if not _alive(record) and (record.pid or self.daemon is None)]
         held = {record.address for record in alive}
         learnt = self._history.of(name)
-        candidates = held | ({app.address} if app is not None else set())
+        candidates = held | ({app.address} if app is not None and app.address is not None else set())
         return Observed(
             source=None if content is None or app is None else SourceState(source=app.source, content=content),
             builds=tuple(record.parent.name for record in builds if not record.parent.name.startswith(".")),
@@ -341,6 +342,7 @@ def _instance(record: InstanceRecord) -> "Instance":
         address=record.address,
         pid=record.pid or 0,
         started_at=record.started_at,
+        workers=record.workers,
         ready_at=record.ready_at,
         stopping_since=record.stopping_since,
         end=None if _alive(record) else "ended while no daemon was watching",

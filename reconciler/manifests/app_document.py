@@ -19,8 +19,8 @@ from reconciler.planning.desired import (
     Recipe,
     Server,
     Source,
-    fingerprint,
 )
+from reconciler.planning.fingerprint import fingerprint
 
 # What an app is about which a manifest says nothing.
 _SILENT = App(name="", manifest="", source=Source(path="/"), address=Address(host="127.0.0.1", port=0))

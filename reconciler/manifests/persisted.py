@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.planning.desired import Json
+from reconciler.planning.fingerprint import Json
 from reconciler.state.records import Records
 
 if TYPE_CHECKING:  # whoever only asks how the manifests stood need not load all that reads them
@@ -82,8 +82,8 @@ def facts(catalog: "Catalog", directory: Path) -> dict[str, Json]:
         "apps": {
             name: {
                 "manifest": app.manifest,
-                "url": f"http://{app.address}/",
-                "port": app.address.port,
+                "url": None if app.address is None else f"http://{app.address}/",
+                "port": None if app.address is None else app.address.port,
                 "workers": app.server.workers,
                 "runtime": app.recipe.runtime,
                 "services": [binding.service for binding in app.bindings],

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
-from reconciler.convergence.converge import Plan, Report
+from reconciler.convergence.world import Plan, Report
 from reconciler.metrics.counters import Counters
 from reconciler.planning.apps.actions import Action, Reap, Release, Stage, Start
 from reconciler.planning.apps.observed import Observed

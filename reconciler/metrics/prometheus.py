@@ -7,15 +7,12 @@ from typing import Any, Literal
 from reconciler.control.socket import Refused, ask
 from reconciler.metrics import counters, sample
 from reconciler.metrics.sample import AppSample
+from reconciler.planning.states import APP_STATES
 from reconciler.serving.gate_figures import BOUNDS_S
 from reconciler.state.paths import StatePaths
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
-_STATES = (
-    *("pending", "staging", "starting", "running", "degraded", "failing"),
-    *("sleeping", "stopping", "stopped", "maintenance", "invalid"),
-)  # fmt: skip
 
 Apps = Mapping[str, AppSample]
 _Type = Literal["counter", "gauge", "histogram"]
@@ -82,7 +79,7 @@ def _durations(daemon: Mapping[str, Any]) -> list[_Sample]:
 
 def _states(daemon: Mapping[str, Any]) -> list[_Sample]:
     states = list(daemon["states"].values())
-    return [("", {"state": state}, states.count(state)) for state in _STATES]
+    return [("", {"state": state.name}, states.count(state.name)) for state in APP_STATES]
 
 
 def _probes(daemon: Mapping[str, Any]) -> list[_Sample]:

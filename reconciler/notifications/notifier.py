@@ -16,7 +16,7 @@ from typing import Protocol
 
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.notifications.delivery import Delivery
 from reconciler.notifications.digest import Digest, Entry, Severity
 from reconciler.notifications.targets import Target

@@ -1,4 +1,4 @@
-"""Plans for many names, each made anew only when what it is made from has changed, or the time may have changed it."""
+"""Cache plans by name: a plan is made again only when its input has changed, or time may have changed it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,49 +6,49 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Timed(Protocol):
-    """A plan that says when time alone could change it."""
+    """A plan that knows when time alone could change it."""
 
     @property
     def recheck_at(self) -> float | None:
-        """Monotonic seconds, None for never."""
+        """When that is, monotonic seconds; None for never."""
         ...
 
 
-AskedT = TypeVar("AskedT")
-SeenT = TypeVar("SeenT")
+DesiredT = TypeVar("DesiredT")
+ObservedT = TypeVar("ObservedT")
 PlanT = TypeVar("PlanT", bound=Timed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Made(Generic[AskedT, SeenT, PlanT]):
-    asked: AskedT
-    seen: SeenT
+class _Made(Generic[DesiredT, ObservedT, PlanT]):
+    desired: DesiredT
+    observed: ObservedT
     plan: PlanT
 
 
-class Planner(Generic[AskedT, SeenT, PlanT]):
-    """Has `make` plan, and remembers the last plan of every name that is asked for.
+class Planner(Generic[DesiredT, ObservedT, PlanT]):
+    """Plans with `make`, and caches the last plan of every name that is desired.
 
-    That very object is the plan as long as nothing has changed. `make` is given what is asked, None for nothing, what
-    is seen, and monotonic seconds.
+    As long as nothing has changed, the very same object is returned. `make` takes what is desired, None for nothing,
+    what is observed, and monotonic seconds.
     """
 
-    def __init__(self, make: Callable[[AskedT | None, SeenT, float], PlanT]) -> None:
+    def __init__(self, make: Callable[[DesiredT | None, ObservedT, float], PlanT]) -> None:
         self._make = make
-        self._last: dict[str, _Made[AskedT, SeenT, PlanT]] = {}
+        self._last: dict[str, _Made[DesiredT, ObservedT, PlanT]] = {}
 
-    def plan(self, name: str, asked: AskedT | None, seen: SeenT, now: float) -> PlanT:
-        """The plan of one name."""
+    def plan(self, name: str, desired: DesiredT | None, observed: ObservedT, now: float) -> PlanT:
+        """Return the plan of one name."""
         last = self._last.get(name)
-        if last is not None and last.asked is asked and _is_before(now, last.plan) and last.seen == seen:
+        if last is not None and last.desired is desired and _holds(last.plan, now) and last.observed == observed:
             return last.plan
-        made = self._make(asked, seen, now)
-        if asked is None:
+        made = self._make(desired, observed, now)
+        if desired is None:
             self._last.pop(name, None)
         else:
-            self._last[name] = _Made(asked=asked, seen=seen, plan=made)
+            self._last[name] = _Made(desired=desired, observed=observed, plan=made)
         return made
 
 
-def _is_before(now: float, made: Timed) -> bool:
+def _holds(made: Timed, now: float) -> bool:
     return made.recheck_at is None or now < made.recheck_at

@@ -1,26 +1,25 @@
-"""What the manifests ask for, as values: an App, the Build it needs and the Revision that should run.
+"""Desired state as values: an App, the Build it needs and the Revision that should run.
 
-Everything here is immutable and compares by content, so that "did anything change?" is `==`, and every
-identifier is a fingerprint of exactly the fields that make a difference to what runs.
+Everything here is immutable and compares by content, so that "did anything change?" is `==`, and every identifier is
+a fingerprint of exactly the fields that make a difference to what runs.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+from reconciler.planning.fingerprint import Json, canonical, fingerprint
+
 AskedState: TypeAlias = Literal["running", "stopped", "maintenance"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where an app's code is, and when a new look at it makes a new build.
+    """The path of an app's source, and when a change there produces a new build.
 
-    `path` is absolute. `pinned` is empty when the app is redeployed as its source changes (`watch: true`);
-    otherwise it is a digest of the manifest's document, and the source is read again only when that changes.
+    `path` is absolute. `pinned` is empty when a change of the source is deployed (`watch: true`); otherwise it is a
+    digest of the manifest's document, and the source is read again only when that changes.
     """
 
     path: str
@@ -29,7 +28,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How the code becomes a build. None means: find out while staging."""
+    """The way from code to a build. None means: detected while staging."""
 
     runtime: str | None = None
     entrypoint: str | None = None
@@ -40,7 +39,7 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """Code and environment to stage: a recipe applied to the source as it was when `content` was taken."""
+    """Code and environment to stage: a recipe, applied to the source whose fingerprint is `content`."""
 
     source: Source
     recipe: Recipe
@@ -48,13 +47,13 @@ class Build:
 
     @cached_property
     def id(self) -> str:
-        """Twelve hexadecimal digits, the same for the same code and recipe."""
+        """Twelve hexadecimal digits that depend on the code and the recipe."""
         return fingerprint(canonical(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What a worker must answer with 2xx before it accepts, and an instance again and again while it serves."""
+    """The path that a worker must answer with 2xx before it accepts, and that is probed while an instance serves."""
 
     path: str
     host: str | None = None
@@ -63,9 +62,10 @@ class Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """How gunicorn serves a build. `worker_class` None means: sync, or what an ASGI app needs.
+    """The configuration of gunicorn. `worker_class` None means: sync, or a class for ASGI where the app needs it.
 
-    `counts` makes the workers say when they are busy, which only an app that may sleep needs.
+    `workers` is the number that an app desires. It is no part of a revision, whose server holds the default: an
+    instance is scaled, not replaced. `counts` makes workers record when they are busy, for an app that may sleep.
     """
 
     workers: int = 1
@@ -81,7 +81,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Liveness:
-    """How often the health path is asked for while an instance serves, and how many failures in a row are believed."""
+    """The interval of health probes, and the number of failures in a row that makes an instance unhealthy."""
 
     interval_s: float = 10.0
     failures: int = 3
@@ -89,7 +89,7 @@ class Liveness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where an app listens. `str()` gives `host:port`."""
+    """The address of a listener. `str()` gives `host:port`."""
 
     host: str
     port: int
@@ -100,9 +100,9 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrashPolicy:
-    """How soon an instance that died is started again: at once, then `first_s` doubling up to `cap_s`.
+    """The delay before an instance that exited is started again: none, then `first_s`, doubling up to `cap_s`.
 
-    An instance that served for `good_run_s` before it died starts the count anew.
+    An instance that served for `good_run_s` before it exited resets the count.
     """
 
     first_s: float = 1.0
@@ -112,7 +112,7 @@ class CrashPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binding:
-    """That an app wants to reach a service, by the service's name; `name` is what the app calls it, when it says so."""
+    """The use of a service by an app; `name` is the name that the app gives it, if any."""
 
     service: str
     name: str | None = None
@@ -121,10 +121,10 @@ class Binding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """One backing service as asked for. `asked` are the fields only its type has, with absolute paths.
+    """One desired backing service. `asked` holds the fields that only its type has, with absolute paths.
 
-    `server` is the one of the host's settings that it names, `grace_s` how long what it holds outlives the manifest
-    when `retain` is False.
+    `server` is a server of the host's settings; `grace_s` is how long its data outlives the manifest when `retain` is
+    False.
     """
 
     name: str
@@ -141,9 +141,9 @@ class Service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """A binding that is ready. `credentials` is the id of what opens the service, never itself a secret.
+    """A binding that is ready. `credentials` is the id of the credentials, never itself a secret.
 
-    `instance` and `grant` are ids of twelve hexadecimal digits: of the service, and of the app's access to it.
+    `instance` and `grant` are ids of twelve hexadecimal digits: of the service, and of the app's grant to it.
     """
 
     service: str
@@ -159,16 +159,17 @@ class Bound:
 
 @dataclass(frozen=True, kw_only=True)
 class App:
-    """One app as asked for: everything in its manifest, with defaults, leases and paths resolved.
+    """One desired app: everything in its manifest, with defaults, leases and paths resolved.
 
-    `lazy` means that nothing is started before somebody asks for it; `holding_page` is an absolute path. `env_files`
-    are absolute paths of files that hold one variable each, `env_lists` of files of NAME=VALUE lines.
+    `address` is None for a program without a listener. A `lazy` app is first started by a connection; `holding_page` is
+    an absolute path. `env_files` are absolute paths of files that hold one variable each, `env_lists` of files of
+    NAME=VALUE lines.
     """
 
     name: str
     manifest: str
     source: Source
-    address: Address
+    address: Address | None
     recipe: Recipe = Recipe()
     server: Server = Server()
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -188,53 +189,50 @@ class App:
 
     @property
     def may_sleep(self) -> bool:
-        """True when it need not run while nobody asks for it."""
-        return self.lazy or self.idle_after_s is not None
+        """Whether it may be stopped until the next connection, which takes a listener."""
+        return self.address is not None and (self.lazy or self.idle_after_s is not None)
+
+    @property
+    def workers(self) -> int:
+        """The number of workers that each of its instances is to run."""
+        return self.server.workers
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits, the same as long as the manifest asks for the same."""
+        """Twelve hexadecimal digits that depend on every field of the manifest."""
         return fingerprint(canonical(self))
 
     def build(self, content: str) -> Build:
-        """The build this app needs when its source's fingerprint is `content`."""
+        """Return the build this app needs when its source's fingerprint is `content`."""
         return Build(source=self.source, recipe=self.recipe, content=content)
 
     def revision(
         self, content: str, bindings: tuple[Bound, ...] = (), env_secrets: Mapping[str, str] | None = None
     ) -> "Revision":
-        """What should run when the source's fingerprint is `content` and these are its credentials and secrets.
-
-        The last one is kept beside the app, so that its id is not worked out again at each look.
-        """
-        given = (content, bindings, env_secrets or {})
-        last: tuple[object, Revision] | None = self.__dict__.get("_last_revision")
-        if last is not None and last[0] == given:
-            return last[1]
-        revision = Revision(
+        """Return the revision that should run when the source's fingerprint is `content`, with these credentials."""
+        return Revision(
             app=self.name,
             build=self.build(content),
             address=self.address,
-            server=self.server,
+            server=_without_workers(self.server),
             env=self.env,
             release=self.release,
             bindings=bindings,
-            env_secrets=given[2],
+            env_secrets=env_secrets or {},
         )
-        self.__dict__["_last_revision"] = (given, revision)
-        return revision
 
 
 @dataclass(frozen=True, kw_only=True)
 class Revision:
-    """A build plus its configuration: what an instance is an instance of.
+    """A build plus its configuration, of which any number of instances can be started.
 
-    It is written down, so it holds no secret: `env_secrets` are the ids of the values of variables.
+    It is stored, so it holds no secret: `env_secrets` are the ids of the values of variables. The number of workers is
+    no part of it: its server holds the default.
     """
 
     app: str
     build: Build
-    address: Address
+    address: Address | None
     server: Server
     env: Mapping[str, str] = field(repr=False)
     release: str | None = None
@@ -243,33 +241,39 @@ class Revision:
 
     @cached_property
     def release_id(self) -> str | None:
-        """What marks the release command as done: it is run again for another build, environment or services.
-
-        New credentials for the same services are no reason. None when there is no such command.
+        """The mark of a release command that was run, None without one: another build, environment or service needs
+        another run, other credentials to the same service do not.
         """
         if self.release is None:
             return None
-        told_of: dict[str, object] = {"build": self.build.id, "command": self.release, "env": dict(self.env)}
+        inputs: dict[str, object] = {"build": self.build.id, "command": self.release, "env": dict(self.env)}
         if self.bindings:
-            told_of["services"] = [[b.service, b.instance, b.label, b.name] for b in self.bindings]
+            inputs["services"] = [[b.service, b.instance, b.label, b.name] for b in self.bindings]
         if self.env_secrets:
-            told_of["secrets"] = dict(self.env_secrets)
-        return fingerprint(told_of)
+            inputs["secrets"] = dict(self.env_secrets)
+        return fingerprint(inputs)
 
     @cached_property
     def id(self) -> str:
-        """Twelve hexadecimal digits, the same for the same build and configuration."""
+        """Twelve hexadecimal digits that depend on the build and the configuration."""
         return fingerprint(canonical(self))
+
+    def legacy_id(self, workers: int) -> str:
+        """Return the id of this revision with a number of workers as commit 75b705b computed it."""
+        return fingerprint(canonical(replace(self, server=replace(self.server, workers=workers))))
 
 
 def revision_from(data: Mapping[str, Any]) -> Revision:
-    """The revision that `asdict` made `data` of; raises KeyError or TypeError when it was another version's."""
-    build, server, health = data["build"], dict(data["server"]), data["server"]["health"]
+    """Return the revision that `asdict` made `data` of; raises KeyError or TypeError if another version wrote it.
+
+    The number of workers, which commit 75b705b stored, is left out.
+    """
+    build, server, health = data["build"], data["server"], data["server"]["health"]
     return Revision(
         app=data["app"],
         build=Build(source=Source(**build["source"]), recipe=_recipe_from(build["recipe"]), content=build["content"]),
-        address=Address(**data["address"]),
-        server=Server(**{**server, "health": None if health is None else Health(**health)}),
+        address=data["address"] and Address(**data["address"]),
+        server=_without_workers(Server(**{**server, "health": health and Health(**health)})),
         env=data["env"],
         release=data["release"],
         bindings=tuple(Bound(**{**b, "tags": tuple(b["tags"])}) for b in data.get("bindings", ())),
@@ -277,30 +281,9 @@ def revision_from(data: Mapping[str, Any]) -> Revision:
     )
 
 
+def _without_workers(server: Server) -> Server:
+    return server if server.workers == 1 else replace(server, workers=1)
+
+
 def _recipe_from(data: Mapping[str, Any]) -> Recipe:
     return Recipe(**{**data, "extras": tuple(data["extras"]), "groups": tuple(data["groups"])})
-
-
-def canonical(value: object) -> object:
-    """A value as JSON would have it, without what is as it is by default.
-
-    So a field that a later version adds changes no fingerprint, and an upgrade restarts nothing.
-    """
-    if is_dataclass(value) and not isinstance(value, type):
-        given = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != _default(f)}
-        return {name: canonical(part) for name, part in given.items()}
-    if isinstance(value, Mapping):
-        return {str(name): canonical(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [canonical(part) for part in value]
-    return value
-
-
-def _default(of: "Field[Any]") -> object:
-    return of.default_factory() if of.default_factory is not MISSING else of.default
-
-
-def fingerprint(value: object) -> str:
-    """Twelve hexadecimal digits that depend on the content of a JSON-like value, not on the order of its keys."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]

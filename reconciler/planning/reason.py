@@ -1,40 +1,90 @@
-"""Say to programs why something is as it is: the code beside every message that people read."""
+"""Name, for programs, the reason of every plan, action, report and event; people read the message beside it."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why a plan, a report, an event or a status is as it is; stable, where the sentence beside it may be reworded."""
+    """A stable code for why something is as it is; the message beside it may be reworded at any time."""
 
     NONE = ""
-    # What is desired.
+
+    # The manifest, and what it points to.
+    FIRST_TIME = "first-time"
     MANIFEST_CHANGED = "manifest-changed"
     MANIFEST_REMOVED = "manifest-removed"
+    MANIFEST_RESTORED = "manifest-restored"
     MANIFEST_STOPS = "manifest-stops"
     MAINTENANCE = "maintenance"
+    ADDRESS_CHANGED = "address-changed"
+    CONFIGURATION_CHANGED = "configuration-changed"
     SOURCE_CHANGED = "source-changed"
     SOURCE_UNREADABLE = "source-unreadable"
-    # What an operator requested.
+    SCALING = "scaling"
+
+    # Requests of an operator.
     STOPPED_BY_OPERATOR = "stopped-by-operator"
     ROLLED_BACK_BY_OPERATOR = "rolled-back-by-operator"
     RESTART_REQUESTED = "restart-requested"
-    # What is under way.
-    FIRST_START = "first-start"
+
+    # Work under way.
+    READING_SOURCE = "reading-source"
     STAGING = "staging"
     RELEASING = "releasing"
-    STARTING = "starting"
     HANDING_OVER = "handing-over"
-    WAKING = "waking"
+
+    # Listeners and instances, as they are found.
+    NOT_LISTENING = "not-listening"
+    NOT_RUNNING = "not-running"
+    NOT_SERVING = "not-serving"
+    SERVING = "serving"
+    LISTENER_LOST = "listener-lost"
+    SURPLUS = "surplus"
+    OBSOLETE = "obsolete"
+    PROBATION_PASSED = "probation-passed"
+
+    # Sleeping and waking.
+    ASLEEP = "asleep"
+    GATE_PASSED = "gate-passed"
     IDLE = "idle"
-    # What it waits for.
+    WAKING = "waking"
+
+    # Waiting for others.
     WAITING_FOR_APPS = "waiting-for-apps"
     WAITING_FOR_DEPENDENTS = "waiting-for-dependents"
     WAITING_FOR_INPUTS = "waiting-for-inputs"
-    # What failed.
+    INPUTS_STALE = "inputs-stale"
+
+    # Failures, and what follows from them.
     ACTION_FAILED = "action-failed"
     NO_EFFECT = "no-effect"
-    REVISION_REJECTED = "revision-rejected"
-    CRASHED = "crashed"
-    UNHEALTHY = "unhealthy"
-    FALLEN_BACK = "fallen-back"
     INTERNAL_ERROR = "internal-error"
+    EXITED = "exited"
+    CRASHED = "crashed"
+    REVISION_REJECTED = "revision-rejected"
+    FALLEN_BACK = "fallen-back"
+    UNHEALTHY = "unhealthy"
+    WORKER_DIED = "worker-died"
+    WORKER_WAITING = "worker-waiting"
+
+    # Services and the credentials of apps to them.
+    MISCONFIGURED = "misconfigured"
+    SERVER_CHANGED = "server-changed"
+    BINDING_ADDED = "binding-added"
+    BINDING_REMOVED = "binding-removed"
+    PARAMETERS_CHANGED = "parameters-changed"
+    CREDENTIALS_DOUBTED = "credentials-doubted"
+    CREDENTIALS_RETIRED = "credentials-retired"
+    CREDENTIALS_REPLACED = "credentials-replaced"
+    VERIFICATION_DUE = "verification-due"
+    RETAINED = "retained"
+    GRACE_PERIOD = "grace-period"
+    STILL_USED = "still-used"
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """The cause of an action or a state: a reason for programs, a text for operators."""
+
+    reason: Reason
+    text: str

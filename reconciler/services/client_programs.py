@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from reconciler.planning.desired import Json
+from reconciler.planning.fingerprint import Json
 from reconciler.services.provisioner import Client, Misconfigured
 
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.desired import App, Bound, Service
-from reconciler.planning.services.actions import GrantState, ObservedService, ServiceState
+from reconciler.planning.services.observed import GrantState, ObservedService, ServiceState
 from reconciler.services.provisioner import Misconfigured
 from reconciler.services.records import GrantRecord, ServiceRecord, ServiceRecords, parameters_id
 from reconciler.services.servers import server_name

@@ -4,7 +4,7 @@ import contextlib
 import sqlite3
 import time
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.services.observer import LastReport
 from reconciler.state.records import Records, ServiceStatus
 

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.planning.desired import Bound, Json
+from reconciler.planning.desired import Bound
+from reconciler.planning.fingerprint import Json
 
 FILE_NAME = "vcap_services.json"
 BINDINGS = "bindings"

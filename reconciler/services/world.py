@@ -13,10 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired import App, Bound, Service
+from reconciler.planning.plan import Plan
+from reconciler.planning.reason import Reason
 from reconciler.planning.services.actions import (
     Action,
     BackUp,
@@ -24,14 +26,14 @@ from reconciler.planning.services.actions import (
     CreateGrant,
     Deprovision,
     Forget,
-    ObservedService,
     Provision,
     RecordRetention,
     Register,
     Unbind,
     Verify,
 )
-from reconciler.planning.services.plan import Plan, plan
+from reconciler.planning.services.observed import ObservedService
+from reconciler.planning.services.plan import plan
 from reconciler.planning.subject import Subject
 from reconciler.services.backup import back_up
 from reconciler.services.directories import ServiceDirectories
@@ -89,7 +91,7 @@ class ServiceWorld:
             boot=boot, checks=self._checks, last_report=self._statuses.last_report,
         )  # fmt: skip
         self.rotation = Rotation(service_records, self._observer, env_files, wake=wake)
-        self._planner: Planner[Service, ObservedService, Plan] = Planner(plan)
+        self._planner: Planner[Service, ObservedService, Plan[Action]] = Planner(plan)
 
     # Desired state
 
@@ -137,7 +139,7 @@ class ServiceWorld:
         """Return monotonic seconds."""
         return time.monotonic()
 
-    def plan(self, name: str, asked: Service | None) -> Plan:
+    def plan(self, name: str, asked: Service | None) -> Plan[Action]:
         """Plan what to do about a service now."""
         return self._planner.plan(name, asked, self.observe(name), self.now())
 
@@ -215,7 +217,7 @@ class ServiceWorld:
         record = self._service_records.ask(action.service, service.plan, service.asked)
         await provisioner_of(record.type).provision(self._spec(record))
         self._service_records.note(record.id, made=action.made)
-        self._record(name, "provisioned", f"{record.type} service {record.id} is ready", action.cause)
+        self._record(name, "provisioned", f"{record.type} service {record.id} is ready", action.cause, action.reason)
 
     async def _bind(self, name: str, action: Bind) -> None:
         record, grant = self._service_records.service(action.service), self._service_records.grant(action.grant)
@@ -225,7 +227,7 @@ class ServiceWorld:
         check.at = None if check.repaired else self.now()
         if stored != grant.credentials:
             what = "new credentials" if grant.credentials is not None else "credentials"
-            self._record(name, "bound", f"{grant.app} has {what}", action.cause)
+            self._record(name, "bound", f"{grant.app} has {what}", action.cause, action.reason)
         self._wake_app(grant.app)
 
     async def _verify(self, name: str, action: Verify) -> None:
@@ -241,7 +243,8 @@ class ServiceWorld:
             check.repaired = False
         elif not check.repaired:
             check.repaired = True
-            self._record(name, "unhealthy", f"the credentials of {grant.app} do not work: {problem}")
+            text = f"the credentials of {grant.app} do not work: {problem}"
+            self._record(name, "unhealthy", text, reason=Reason.UNHEALTHY)
             self._service_records.due(grant.id, problem)
         else:
             self._service_records.retire(grant.id, problem)
@@ -253,7 +256,7 @@ class ServiceWorld:
         await provisioner_of(record.type).unbind(self._spec(record), self._grant(grant))
         self._service_records.revoke(grant.id)
         self._checks.pop(grant.id, None)
-        self._record(name, "unbound", f"credentials of {grant.app} were revoked", action.cause)
+        self._record(name, "unbound", f"credentials of {grant.app} were revoked", action.cause, action.reason)
 
     async def _back_up(self, name: str, action: BackUp) -> None:
         record = self._service_records.service(action.service)
@@ -262,9 +265,9 @@ class ServiceWorld:
         try:
             await back_up(record.type, self._spec(record), file)
         except Misconfigured as error:
-            self._record(name, "backup", f"not backed up: {error}", action.cause)
+            self._record(name, "backup", f"not backed up: {error}", action.cause, action.reason)
         else:
-            self._record(name, "backup", f"backed up to {file}", action.cause)
+            self._record(name, "backup", f"backed up to {file}", action.cause, action.reason)
         self._service_records.note(record.id, dumped=True)
 
     async def _deprovision(self, name: str, action: Deprovision) -> None:
@@ -275,7 +278,9 @@ class ServiceWorld:
         with contextlib.suppress(OSError):
             spec.directory.parent.rmdir()
         self._service_records.drop(record.id)
-        self._record(name, "removed", f"{record.type} service {record.id} was removed with its data", action.cause)
+        self._record(
+            name, "removed", f"{record.type} service {record.id} was removed with its data", action.cause, action.reason
+        )
 
     # What provisioners are told
 

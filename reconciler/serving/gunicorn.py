@@ -13,7 +13,8 @@ from importlib import resources
 from pathlib import Path
 
 from reconciler.linux.processes import APP_MARK, INSTANCE_MARK, REVISION_MARK, STATE_MARK
-from reconciler.planning.desired import Json, Revision
+from reconciler.planning.desired import Address, Revision
+from reconciler.planning.fingerprint import Json
 
 CONFIG_NAME = "gunicorn.config"
 _NO_SERVICES = {"VCAP_SERVICES": "{}"}
@@ -65,7 +66,7 @@ class InjectedEnv:
     ours: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def write_config(revision: Revision, code: Code, places: InstancePaths) -> Path:
+def write_config(revision: Revision, code: Code, places: InstancePaths, workers: int) -> Path:
     """Write the config of a revision beside a link to its code; returns the file. Rewriting it changes nothing."""
     directory = places.revisions / revision.id
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -73,7 +74,7 @@ def write_config(revision: Revision, code: Code, places: InstancePaths) -> Path:
     if not link.is_symlink():
         link.symlink_to(code.directory)
     config = directory / CONFIG_NAME
-    text = config_text(revision, code, places)
+    text = config_text(revision, code, places, workers)
     if not config.exists() or config.read_text(encoding="utf-8") != text:
         draft = config.with_suffix(".draft")
         draft.write_text(text, encoding="utf-8")
@@ -81,14 +82,14 @@ def write_config(revision: Revision, code: Code, places: InstancePaths) -> Path:
     return config
 
 
-def config_text(revision: Revision, code: Code, places: InstancePaths) -> str:
-    """The text of gunicorn.config for a revision."""
+def config_text(revision: Revision, code: Code, places: InstancePaths, workers: int) -> str:
+    """Return the text of gunicorn.config for instances of a revision that start with so many workers."""
     server = revision.server
     return _template().substitute(
         app=json.dumps(revision.app),
         revision=revision.id,
         bind=json.dumps(str(revision.address)),
-        workers=server.workers,
+        workers=workers,
         threads=server.threads,
         worker_class=json.dumps(server.worker_class or code.worker_class),
         graceful_timeout=max(1, round(server.stop_timeout_s)),
@@ -124,7 +125,8 @@ def environment(
     revision: Revision, code: Code, places: InstancePaths, identity: Identity, given: InjectedEnv = InjectedEnv()
 ) -> dict[str, str]:
     """The whole environment of an instance; nothing of the daemon's own leaks in but its language and time zone."""
-    port = str(revision.address.port)
+    address = _address(revision)
+    port = str(address.port)
     base = {
         "HOME": str(places.home),
         "TMPDIR": str(places.scratch),
@@ -137,14 +139,14 @@ def environment(
         "CF_INSTANCE_INDEX": "0",
         "CF_INSTANCE_GUID": identity.instance,
         "CF_INSTANCE_PORT": port,
-        "CF_INSTANCE_ADDR": str(revision.address),
+        "CF_INSTANCE_ADDR": str(address),
         "MEMORY_LIMIT": f"{_memory_bytes() // 2**20}m",
     }
     if "TZ" in os.environ:
         base["TZ"] = os.environ["TZ"]
     ours = {
         "VCAP_APPLICATION": json.dumps(vcap_application(revision, code, places, identity), sort_keys=True),
-        "VCAP_APP_HOST": revision.address.host,
+        "VCAP_APP_HOST": address.host,
         "VCAP_APP_PORT": port,
         STATE_MARK: identity.state,
         INSTANCE_MARK: identity.instance,
@@ -154,21 +156,28 @@ def environment(
     return {**base, **given.fallback, **given.env, **revision.env, **ours, **(given.ours or _NO_SERVICES)}
 
 
+def _address(revision: Revision) -> Address:
+    """Return the address of a revision that gunicorn serves, which always has one."""
+    assert revision.address is not None
+    return revision.address
+
+
 def vcap_application(revision: Revision, code: Code, places: InstancePaths, identity: Identity) -> Mapping[str, Json]:
     """The VCAP_APPLICATION object, v1 keys and modern ones in one."""
     started = datetime.fromtimestamp(identity.started_at, UTC)
-    uris: list[Json] = [str(revision.address)]
+    address = _address(revision)
+    uris: list[Json] = [str(address)]
     return {
         "application_id": f"{identity.state}-{revision.app}",
         "application_name": revision.app,
         "application_uris": uris,
         "application_version": revision.id,
-        "host": revision.address.host,
+        "host": address.host,
         "instance_id": identity.instance,
         "instance_index": 0,
         "limits": {"mem": _memory_bytes(), "disk": _disk_bytes(places.home), "fds": _descriptors()},
         "name": revision.app,
-        "port": revision.address.port,
+        "port": address.port,
         "process_type": "web",
         "runtime": code.runtime,
         "start": started.strftime("%Y-%m-%d %H:%M:%S +0000"),

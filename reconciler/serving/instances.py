@@ -71,6 +71,7 @@ class _Live:
             address=record.address,
             pid=record.pid or 0,
             started_at=record.started_at,
+            workers=record.workers,
             ready_at=record.ready_at,
             stopping_since=record.stopping_since,
             detached=self.detached,
@@ -246,13 +247,14 @@ class Instances:
         listener: int,
         given: InjectedEnv = InjectedEnv(),
         *,
+        workers: int,
         since: float = float("-inf"),
     ) -> Instance:
         """Bring up an instance of the revision, or wait for the one that is coming up; raises CannotStart.
 
         One that is unwell, lost a worker, or was started before `since`, is to be replaced and not to be waited for.
         """
-        live = self._coming_up(revision, since) or await self._launch(revision, code, places, listener, given)
+        live = self._coming_up(revision, since) or await self._launch(revision, code, places, listener, given, workers)
         deadline = live.record.started_at + revision.server.start_timeout_s
         try:
             async with asyncio.timeout_at(deadline):
@@ -310,10 +312,11 @@ class Instances:
                 return live
         return None
 
-    async def _launch(
-        self, revision: Revision, code: Code, places: InstancePaths, listener: int, given: InjectedEnv
+    async def _launch(  # noqa: PLR0913, PLR0917  each is another part of what an instance is made of
+        self, revision: Revision, code: Code, places: InstancePaths, listener: int, given: InjectedEnv, workers: int
     ) -> _Live:
-        config = write_config(revision, code, places)
+        assert revision.address is not None
+        config = write_config(revision, code, places, workers)
         record = InstanceRecord(
             id=secrets.token_hex(6),
             app=revision.app,
@@ -323,7 +326,7 @@ class Instances:
             boot=self._boot,
             started_at=time.monotonic(),
             stop_timeout_s=revision.server.stop_timeout_s,
-            workers=revision.server.workers,
+            workers=workers,
         )
         passed = places.readiness / record.id
         passed.mkdir(mode=0o700)

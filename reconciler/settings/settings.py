@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.notifications.targets import Target
-from reconciler.planning.desired import CrashPolicy, Json
+from reconciler.planning.desired import CrashPolicy
+from reconciler.planning.fingerprint import Json
 from reconciler.state.paths import StatePaths
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -109,6 +109,11 @@ def _read_override(data: Any, _: str) -> Override | None:
     return Override(kind=data["kind"], holds_for=data["about"], revision=revision and revision_from(revision))
 
 
+def _distinct(revisions: Iterable[Revision]) -> tuple[Revision, ...]:
+    """Leave out revisions that differed only in their number of workers, as commit 75b705b stored them."""
+    return tuple({revision.id: revision for revision in revisions}.values())
+
+
 # Words of a database that an earlier commit wrote.
 _KINDS_BEFORE = {"bad": "rejected"}
 
@@ -118,7 +123,7 @@ _STORED: dict[str, tuple[str, Callable[[Any, str], Any], Callable[[Any, str], An
     "proven": (
         "known_good",
         lambda known_good, _: [asdict(revision) for revision in known_good],
-        lambda data, _: tuple(revision_from(revision) for revision in data),
+        lambda data, _: _distinct(map(revision_from, data)),
     ),
     "pin": ("override", _write_override, _read_override),
     "rest": (

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ParamSpec
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.host.assembly import stager_of
 from reconciler.host.world import AppWorld
 from reconciler.linux.processes import boot_id
@@ -30,7 +30,7 @@ from reconciler.state.revision_history import RevisionHistory
 from reconciler.state.schema import open_database, state_id
 from tests.support.ports import a_port
 from tests.support.site import Site
-from tests.world import after
+from tests.world import address_of, after
 
 P = ParamSpec("P")
 
@@ -48,10 +48,10 @@ def on_the_loop(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
     return run
 
 
-def start_of(revision: Revision) -> Start:
+def start_of(revision: Revision, workers: int = 1) -> Start:
     """To start a revision that never failed yet."""
     failing = Failure(revision=revision.id, kind="rejected", count=1, last_at=0.0, reason="")
-    return Start(revision=revision, failing=failing, cause="the test says so")
+    return Start(revision=revision, workers=workers, failing=failing, cause="the test says so")
 
 
 def burial(machine: "Machine", name: str = "blog", **different: Any) -> Reap:
@@ -167,12 +167,12 @@ class Machine:
             app.name,
         )
         await self.do(Stage(build=app.build(self.content(app.name)), cause="test"), app.name)
-        await self.do(Listen(address=app.address, cause="test"), app.name)
+        await self.do(Listen(address=address_of(app), cause="test"), app.name)
 
     async def started(self, app: App) -> Instance:
         """And the start."""
         await self.staged(app)
-        await self.do(start_of(app.revision(self.content(app.name))), app.name)
+        await self.do(start_of(app.revision(self.content(app.name)), app.workers), app.name)
         return self.only(app.name)
 
     async def holds(self, action: Action, name: str = "blog", **different: Any) -> None:

@@ -19,7 +19,7 @@ from reconciler.state.schema import open_database
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
 from tests.support.eventually import soon
 from tests.support.site import Site, get, is_gone
-from tests.world import stranding
+from tests.world import address_of, stranding
 
 
 async def a_life_that_ends(site: Site, workers: int = 1, *, kept: bool = False) -> tuple[App, int]:
@@ -58,7 +58,7 @@ async def test_a_listener_is_fetched_back_and_goes_on_when_the_instance_dies(sit
         os.kill(pid, signal.SIGKILL)
         await soon(lambda: machine.only().end == "ended")
         await soon(lambda: site.marked() == set())
-        _, writer = await asyncio.open_connection("127.0.0.1", app.address.port)  # waits in the backlog
+        _, writer = await asyncio.open_connection("127.0.0.1", address_of(app).port)  # waits in the backlog
         writer.close()
 
 
@@ -70,12 +70,12 @@ async def test_an_instance_whose_listener_cannot_be_had_is_stranded_and_replaced
     app, pid = await a_life_that_ends(site)
     monkeypatch.setattr(Listeners, "fetch", lambda *_: False)
     with a_life(site) as machine:
-        await machine.holds(Listen(address=app.address, cause="test"), fetchable=False)
-        assert machine.seen() == stranding(machine.seen(), app.address)
-        await machine.holds(start_of(app.revision(machine.content())))
+        await machine.holds(Listen(address=address_of(app), cause="test"), fetchable=False)
+        assert machine.seen() == stranding(machine.seen(), address_of(app))
+        await machine.holds(start_of(app.revision(machine.content()), app.workers))
         assert len(machine.seen().instances) == 2
         assert not is_gone(pid)
-        assert get(app.address.port) == "1"
+        assert get(address_of(app).port) == "1"
 
 
 @on_the_loop
@@ -87,9 +87,9 @@ async def test_a_death_while_nobody_watched_is_found_and_its_workers_are_ended(s
         assert machine.only().end == "ended while no daemon was watching"
         await soon(lambda: site.marked() == set())
         await machine.holds(burial(machine))
-        await machine.do(Listen(address=app.address, cause="test"))
-        await machine.do(start_of(app.revision(machine.content())))
-        assert get(app.address.port) == "1"
+        await machine.do(Listen(address=address_of(app), cause="test"))
+        await machine.do(start_of(app.revision(machine.content()), app.workers))
+        assert get(address_of(app).port) == "1"
 
 
 @on_the_loop
@@ -100,7 +100,7 @@ async def test_the_port_of_an_instance_that_died_unwatched_can_be_opened_at_once
     os.kill(pid, signal.SIGKILL)
     await soon(lambda: is_gone(pid))
     with a_life(site) as machine:
-        await machine.do(Listen(address=app.address, cause="test"))
+        await machine.do(Listen(address=address_of(app), cause="test"))
         assert machine.seen().listeners == {app.address}
 
 
@@ -196,7 +196,7 @@ async def test_a_start_that_was_under_way_is_waited_for_and_not_begun_again(site
         slow = "import time\ntime.sleep(1)\ndef application(e, s):\n    s('200 OK', [])\n    return [b'slow']\n"
         site.save(site.root / "apps/blog/wsgi.py", slow)
         await machine.staged(app)
-        start = start_of(app.revision(machine.content()))
+        start = start_of(app.revision(machine.content()), app.workers)
         starting = asyncio.create_task(machine.do(start))
         await soon(lambda: machine.seen().instances)
         starting.cancel()
@@ -204,7 +204,7 @@ async def test_a_start_that_was_under_way_is_waited_for_and_not_begun_again(site
         (pid,) = {r.pid for r in machine.records.instances()}
     with a_life(site) as machine:
         assert (machine.only().pid, machine.only().ready) == (pid, False)
-        await machine.do(Listen(address=app.address, cause="test"))
+        await machine.do(Listen(address=address_of(app), cause="test"))
         await machine.holds(start)
         assert machine.only().pid == pid
         assert len(site.marked()) == 2

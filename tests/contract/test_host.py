@@ -26,12 +26,13 @@ from reconciler.serving.listeners import CannotListen
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
 from tests.support.eventually import soon
 from tests.support.site import Site, get, is_gone
+from tests.world import address_of
 
 WHY = "the test says so"
 
 
 def start(machine: Machine, app: App) -> Start:
-    return start_of(app.revision(machine.content(app.name)))
+    return start_of(app.revision(machine.content(app.name)), app.workers)
 
 
 def read(machine: Machine, app: App) -> ReadSource:
@@ -86,8 +87,8 @@ async def test_stage_of_a_source_that_has_changed_asks_to_read_it_again(site: Si
 async def test_listen_opens_the_listener(site: Site) -> None:
     with a_life(site) as machine:
         app = machine.app()
-        await machine.holds(Listen(address=app.address, cause=WHY))
-        _reader, writer = await asyncio.open_connection("127.0.0.1", app.address.port)
+        await machine.holds(Listen(address=address_of(app), cause=WHY))
+        _reader, writer = await asyncio.open_connection("127.0.0.1", address_of(app).port)
         writer.close()
 
 
@@ -95,9 +96,9 @@ async def test_listen_opens_the_listener(site: Site) -> None:
 async def test_listen_where_somebody_else_does_names_them(site: Site) -> None:
     with a_life(site) as machine:
         app = machine.app()
-        async with await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", app.address.port):
+        async with await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", address_of(app).port):
             with pytest.raises(CannotListen, match=rf"the port is in use by .* \(pid {os.getpid()}\)"):
-                await machine.do(Listen(address=app.address, cause=WHY))
+                await machine.do(Listen(address=address_of(app), cause=WHY))
         assert machine.seen().listeners == frozenset()
 
 
@@ -107,7 +108,7 @@ async def test_start_brings_up_an_instance_that_serves(site: Site) -> None:
         app = machine.app(server=Server(workers=2))
         await machine.staged(app)
         await machine.holds(start(machine, app))
-        assert get(app.address.port) == "1"
+        assert get(address_of(app).port) == "1"
         passed = site.paths.readiness("blog") / machine.only().id
         assert sorted(p.name.isdecimal() for p in passed.iterdir()) == [False, True, True]  # two workers, and "serving"
 
@@ -164,8 +165,8 @@ async def test_stop_lets_a_request_finish(site: Site) -> None:
     with a_life(site) as machine:
         app = machine.app()
         pid = (await machine.started(app)).pid
-        asked = asyncio.create_task(asyncio.to_thread(get, app.address.port, "/slow?0.5"))
-        await soon(lambda: "established" if _is_busy(app.address.port) else "")
+        asked = asyncio.create_task(asyncio.to_thread(get, address_of(app).port, "/slow?0.5"))
+        await soon(lambda: "established" if _is_busy(address_of(app).port) else "")
         await machine.holds(Stop(instance=machine.only().id, cause=WHY))
         assert await asked == "1"
         assert is_gone(pid)
@@ -210,10 +211,10 @@ async def test_bury_remembers_the_trouble_and_ends_the_workers(site: Site) -> No
 async def test_unlisten_closes_the_port(site: Site) -> None:
     with a_life(site) as machine:
         app = machine.app()
-        await machine.do(Listen(address=app.address, cause=WHY))
-        await machine.holds(Unlisten(address=app.address, cause=WHY))
+        await machine.do(Listen(address=address_of(app), cause=WHY))
+        await machine.holds(Unlisten(address=address_of(app), cause=WHY))
         with pytest.raises(ConnectionRefusedError):
-            await asyncio.open_connection("127.0.0.1", app.address.port)
+            await asyncio.open_connection("127.0.0.1", address_of(app).port)
 
 
 @on_the_loop
@@ -231,7 +232,7 @@ async def test_erase_forgets_everything_but_home_and_logs(site: Site) -> None:
         app = machine.app()
         await machine.started(app)
         await machine.do(Stop(instance=machine.only().id, cause=WHY))
-        await machine.do(Unlisten(address=app.address, cause=WHY))
+        await machine.do(Unlisten(address=address_of(app), cause=WHY))
         await machine.do(RemoveBuild(build=app.build(machine.content()).id, cause=WHY))
         await machine.holds(ForgetApp(cause=WHY))
         assert "blog" not in machine.host.names()
@@ -257,10 +258,10 @@ async def _prepared(machine: Machine, kind: type[Action]) -> tuple[App, Action]:
     if kind is RemoveBuild:
         return app, RemoveBuild(build=build.id, cause=WHY)
     if kind is Listen:
-        return app, Listen(address=app.address, cause=WHY)
-    await machine.do(Listen(address=app.address, cause=WHY))
+        return app, Listen(address=address_of(app), cause=WHY)
+    await machine.do(Listen(address=address_of(app), cause=WHY))
     if kind is Unlisten:
-        return app, Unlisten(address=app.address, cause=WHY)
+        return app, Unlisten(address=address_of(app), cause=WHY)
     if kind is Start:
         return app, start(machine, app)
     await machine.do(start(machine, app))
@@ -270,7 +271,7 @@ async def _prepared(machine: Machine, kind: type[Action]) -> tuple[App, Action]:
     if kind is Reap:
         return app, burial(machine)
     await machine.do(burial(machine))
-    await machine.do(Unlisten(address=app.address, cause=WHY))
+    await machine.do(Unlisten(address=address_of(app), cause=WHY))
     await machine.do(RemoveBuild(build=build.id, cause=WHY))
     return app, ForgetApp(cause=WHY)
 
@@ -325,7 +326,7 @@ async def test_two_generations_share_the_listener_until_the_old_one_is_stopped(s
         await machine.holds(start(machine, newer))
         assert [i.ready for i in machine.seen().instances] == [True, True]
         await machine.holds(Stop(instance=old.id, cause=WHY))
-        assert get(app.address.port) == "1"
+        assert get(address_of(app).port) == "1"
 
 
 @on_the_loop
@@ -368,6 +369,6 @@ async def test_two_apps_cannot_listen_at_one_address(site: Site) -> None:
     with a_life(site) as machine:
         one = machine.app("one")
         two = replace(machine.app("two"), address=one.address)
-        await machine.do(Listen(address=one.address, cause=WHY), "one")
+        await machine.do(Listen(address=address_of(one), cause=WHY), "one")
         with pytest.raises(CannotListen):
-            await machine.do(Listen(address=two.address, cause=WHY), "two")
+            await machine.do(Listen(address=address_of(two), cause=WHY), "two")

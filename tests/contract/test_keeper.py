@@ -15,6 +15,7 @@ from tests.contract.test_adoption import a_life_that_ends
 from tests.support.eventually import eventually, soon
 from tests.support.ports import a_port
 from tests.support.site import Site
+from tests.world import address_of
 
 HERE = "127.0.0.1"
 
@@ -143,7 +144,7 @@ async def test_a_master_that_dies_while_no_daemon_is_there_leaves_its_listener(s
     for process in site.marked():
         os.kill(process, signal.SIGKILL)
     await soon(lambda: not site.marked())
-    with socket.create_connection((HERE, app.address.port)), a_life(site, kept=True) as machine:
+    with socket.create_connection((HERE, address_of(app).port)), a_life(site, kept=True) as machine:
         assert machine.seen().listeners == {app.address}
 
 
@@ -153,9 +154,9 @@ async def test_an_instance_that_listens_on_another_socket_is_stranded(site: Site
     keeper = Keeper(site.paths.keeper, patience_s=60)
     beside = socket.socket()
     beside.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    beside.bind((HERE, app.address.port))
+    beside.bind((HERE, address_of(app).port))
     beside.listen()
-    keeper.keep("blog", app.address, beside.fileno())
+    keeper.keep("blog", address_of(app), beside.fileno())
     await soon(lambda: not keeper._untold)
     keeper.close()
     beside.close()

@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from reconciler.planning.desired import Json
+from reconciler.planning.fingerprint import Json
 from reconciler.services.provisioner import Grant, Misconfigured, Server, ServiceError, ServiceSpec
 from reconciler.services.types.broker.client import MOST_BYTES, Timeouts
 from reconciler.services.types.broker.operations import Conflict, OperationFailed

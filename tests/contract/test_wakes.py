@@ -22,6 +22,7 @@ from reconciler.planning.desired import App
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
 from tests.support.eventually import soon
 from tests.support.site import Site, get
+from tests.world import address_of
 
 WHY = "the test says so"
 
@@ -42,7 +43,7 @@ def woken(machine: Machine) -> set[str]:
 
 
 def start(machine: Machine, app: App) -> Start:
-    return start_of(app.revision(machine.content(app.name)))
+    return start_of(app.revision(machine.content(app.name)), app.workers)
 
 
 # Who is woken
@@ -52,10 +53,10 @@ def start(machine: Machine, app: App) -> Start:
 async def test_an_app_that_sleeps_ready_to_be_woken_wakes_those_that_wait_for_it(site: Site) -> None:
     with a_life(site) as machine:
         shop, _ = dependencies(machine)
-        await machine.do(Listen(address=shop.address, cause=WHY), "shop")
+        await machine.do(Listen(address=address_of(shop), cause=WHY), "shop")
         assert machine.seen("blog").unmet_dependencies == ("shop",)
         woken(machine)
-        await machine.do(ArmActivation(address=shop.address, cause=WHY), "shop")
+        await machine.do(ArmActivation(address=address_of(shop), cause=WHY), "shop")
         assert woken(machine) == {"blog"}
         assert machine.seen("blog").unmet_dependencies == ()
 
@@ -92,7 +93,7 @@ async def test_an_app_that_ends_wakes_those_that_may_only_end_after_it(site: Sit
             case "bury":
                 await machine.do(burial(machine))
             case "unlisten":
-                await machine.do(Unlisten(address=blog.address, cause=WHY))
+                await machine.do(Unlisten(address=address_of(blog), cause=WHY))
         assert "shop" in woken(machine)
         assert machine.seen("shop").stopping_dependents == ()
 
@@ -101,10 +102,10 @@ async def test_an_app_that_ends_wakes_those_that_may_only_end_after_it(site: Sit
 async def test_a_knock_wakes_the_app_once_and_is_remembered(site: Site) -> None:
     with a_life(site) as machine:
         app = machine.app()
-        await machine.do(Listen(address=app.address, cause=WHY))
-        await machine.do(ArmActivation(address=app.address, cause=WHY))
+        await machine.do(Listen(address=address_of(app), cause=WHY))
+        await machine.do(ArmActivation(address=address_of(app), cause=WHY))
         woken(machine)
-        _, writer = await asyncio.open_connection("127.0.0.1", app.address.port)
+        _, writer = await asyncio.open_connection("127.0.0.1", address_of(app).port)
         await soon(lambda: machine.seen().sleep_state.activated_at is not None)
         assert (machine.woken, machine.seen().armed) == (["blog"], frozenset())
         writer.close()
@@ -185,9 +186,9 @@ async def test_an_app_that_may_no_longer_sleep_forgets_that_it_did_and_waits_for
     with a_life(site) as machine:
         app = machine.app(idle_after_s=60.0)
         machine.host.follow({"blog": app})
-        await machine.do(Listen(address=app.address, cause=WHY))
+        await machine.do(Listen(address=address_of(app), cause=WHY))
         machine.host._history.set_sleep_state("blog", SleepState(gate_passed="abc"))
-        await machine.do(ArmActivation(address=app.address, cause=WHY))
+        await machine.do(ArmActivation(address=address_of(app), cause=WHY))
         machine.host.follow({"blog": app})
         assert machine.seen().sleep_state.gate_passed == "abc"
         assert machine.seen().armed == {app.address}
@@ -204,12 +205,12 @@ async def test_an_app_that_may_no_longer_sleep_forgets_that_it_did_and_waits_for
 async def test_who_is_answered_for_is_not_waited_for_and_a_knock_is_heard_again_afterwards(site: Site) -> None:
     with a_life(site) as machine:
         app = machine.app()
-        await machine.do(Listen(address=app.address, cause=WHY))
-        await machine.do(ArmActivation(address=app.address, cause=WHY))
-        await machine.holds(ServeHoldingPage(address=app.address, page=None, cause=WHY))
-        await machine.holds(StopHoldingPage(address=app.address, cause=WHY))
-        await machine.holds(ArmActivation(address=app.address, cause=WHY))
-        _, writer = await asyncio.open_connection("127.0.0.1", app.address.port)
+        await machine.do(Listen(address=address_of(app), cause=WHY))
+        await machine.do(ArmActivation(address=address_of(app), cause=WHY))
+        await machine.holds(ServeHoldingPage(address=address_of(app), page=None, cause=WHY))
+        await machine.holds(StopHoldingPage(address=address_of(app), cause=WHY))
+        await machine.holds(ArmActivation(address=address_of(app), cause=WHY))
+        _, writer = await asyncio.open_connection("127.0.0.1", address_of(app).port)
         await soon(lambda: machine.seen().sleep_state.activated_at is not None)
         writer.close()
 
@@ -222,8 +223,8 @@ async def test_another_page_and_another_content_of_it_are_answered_with_at_once(
     with a_life(site) as machine:
         app = machine.app(holding_page=str(pages[0]))
         machine.host.follow({"blog": app})
-        await machine.do(Listen(address=app.address, cause=WHY))
-        await machine.do(ServeHoldingPage(address=app.address, page=str(pages[0]), cause=WHY))
+        await machine.do(Listen(address=address_of(app), cause=WHY))
+        await machine.do(ServeHoldingPage(address=address_of(app), page=str(pages[0]), cause=WHY))
         assert "one.html" in await answer(app)
         site.save(pages[0], "one, edited")
         assert "one, edited" in await answer(app)
@@ -231,10 +232,10 @@ async def test_another_page_and_another_content_of_it_are_answered_with_at_once(
         assert "two.html" in await answer(app)
         machine.host.follow({"blog": replace(app, holding_page=None)})
         assert "Back in a moment" in await answer(app)
-        await machine.do(StopHoldingPage(address=app.address, cause=WHY))
+        await machine.do(StopHoldingPage(address=address_of(app), cause=WHY))
 
 
 async def answer(app: App) -> str:
     with pytest.raises(AssertionError) as refused:
-        await asyncio.to_thread(get, app.address.port)
+        await asyncio.to_thread(get, address_of(app).port)
     return str(refused.value)

@@ -11,7 +11,7 @@ from reconciler.planning.apps.observed import Observed
 from reconciler.planning.desired import Address, App, CrashPolicy, Recipe, Server, Source
 from tests.simulation.clock import run
 from tests.simulation.hostile import BACKOFF_S, Daemon, Forbidden, Killed, Machine
-from tests.world import is_asleep, is_served, wanted_of
+from tests.world import address_of, is_asleep, is_served, wanted_of
 
 RESYNC_S = 60.0
 CAP_S = 30.0
@@ -134,7 +134,8 @@ class History:
             replace(before, release=chance.choice((None, "migrate"))),
             replace(before, recipe=Recipe(runtime=chance.choice(("3.11", "3.12")))),
             replace(
-                before, address=Address(host="127.0.0.1", port=before.address.port // 10 * 10 + chance.randint(0, 2))
+                before,
+                address=Address(host="127.0.0.1", port=address_of(before).port // 10 * 10 + chance.randint(0, 2)),
             ),
             replace(before, state=chance.choice(("running", "running", "stopped", "maintenance"))),
             replace(before, lazy=chance.random() < 0.5),
@@ -166,7 +167,7 @@ class History:
         if app is None:
             self.machine.tell(name, "is removed")
         else:
-            it = (app.server.workers, dict(app.env), app.recipe.runtime, app.address.port, app.state, app.source)
+            it = (app.server.workers, dict(app.env), app.recipe.runtime, address_of(app).port, app.state, app.source)
             how = (app.release, app.lazy, app.idle_after_s, app.depends_on)
             self.machine.tell(name, f"is asked for: {it}, {how}")
         self.machine.events[name] = self.machine.events.get(name, 0) + 1

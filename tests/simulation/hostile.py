@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.host.depends_on import DependencyGraph
 from reconciler.planning.apps.actions import (
     Action,
@@ -25,6 +25,7 @@ from reconciler.planning.apps.actions import (
     RecordFailure,
     Release,
     RemoveBuild,
+    Scale,
     ServeHoldingPage,
     Sleep,
     Stage,
@@ -35,9 +36,12 @@ from reconciler.planning.apps.actions import (
 )
 from reconciler.planning.apps.failures import crash_delay_s
 from reconciler.planning.apps.observed import Instance, Observed, Override, SleepState
-from reconciler.planning.apps.plan import Plan, State, plan, state_when_failing
+from reconciler.planning.apps.plan import plan
+from reconciler.planning.apps.serving import state_when_failing
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired import App, Revision
+from reconciler.planning.plan import Plan
+from reconciler.planning.states import AppState
 from tests.world import after, born, coming_up, failed, stranding, waiting, with_instance, without_instance
 
 BACKOFF_S = 1.0
@@ -126,11 +130,11 @@ class Machine:
         if alive:
             self.ends(name, self.chance.choice(alive).id, "was killed by SIGKILL", lost=self.bad_luck(0.5))
 
-    def spawn(self, revision: Revision) -> Instance:
+    def spawn(self, revision: Revision, workers: int) -> Instance:
         """A process that becomes ready, dies, or hangs, whoever waits for it."""
         loop, chance, name = asyncio.get_running_loop(), self.chance, revision.app
         self.births += 1
-        one = born(revision, loop.time(), f"i{self.births}", self.births)
+        one = born(revision, loop.time(), f"i{self.births}", self.births, workers=workers)
         self.put(name, with_instance(self.of(name), one))
         drain_s = chance.choice((0.1, 1.0, revision.server.stop_timeout_s * 2))
         life = self.lives[one.id] = Life(drain_s=drain_s if self.trouble else 0.1)
@@ -241,7 +245,7 @@ class Daemon:
     dies_in: int | None = None
     dead: bool = False
     dependencies: DependencyGraph = field(default_factory=DependencyGraph)
-    _planner: Planner[App, Observed, Plan] = field(default_factory=lambda: Planner(plan))
+    _planner: Planner[App, Observed, Plan[Action]] = field(default_factory=lambda: Planner(plan))
     _known: dict[str, Observed] = field(default_factory=dict)
     _asked: dict[str, App | None] = field(default_factory=dict)
     _tracker: dict[str, "deque[float]"] = field(default_factory=dict)
@@ -285,10 +289,10 @@ class Daemon:
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def plan(self, name: str, asked: App | None) -> Plan:
+    def plan(self, name: str, asked: App | None) -> Plan[Action]:
         return self._planner.plan(name, asked, self.observe(name), self.now())
 
-    def when_failing(self, name: str) -> State:
+    def when_failing(self, name: str) -> AppState:
         return state_when_failing(self.observe(name))
 
     def observe(self, name: str) -> Observed:
@@ -361,6 +365,10 @@ class Daemon:
                 await self._stop(name, action)
             case Release():
                 await self._release(name, action)
+            case Scale():
+                await self._takes(2)
+                self._stumble("a worker does not start")
+                self._becomes(name, action)
             case MarkGood() | RecordFailure():
                 self._becomes(name, action)
             case ReadSource():
@@ -437,7 +445,7 @@ class Daemon:
         one = coming_up(machine.of(revision.app), revision)
         if one is None:
             self._check_spawn(revision)
-            one = machine.spawn(revision)
+            one = machine.spawn(revision, action.workers)
         until = one.started_at + revision.server.start_timeout_s
         while True:
             await asyncio.sleep(0.05)
@@ -500,6 +508,10 @@ class Daemon:
                 raise self.machine.forbidden(
                     f"{seen.stopping_dependents} lean on {name}: it must not be stopped before them"
                 )
+            case Scale(instance=instance, workers=workers):
+                (one,) = (i for i in seen.alive if i.id == instance)
+                if not one.serves or one.workers == workers:
+                    raise self.machine.forbidden(f"{instance} of {name} is scaled for no reason")
             case RemoveBuild(build=build) if build in {i.build for i in seen.alive}:
                 raise self.machine.forbidden(f"an instance of {name} runs from build {build}")
             case Unlisten(address=address) if address in {i.address for i in seen.alive}:
@@ -522,7 +534,7 @@ class Daemon:
     def _check_time(self, asked: App, seen: Observed, action: Start | Release) -> None:
         """A revision that failed is not tried before its time, and one that is bad not beside what serves at once."""
         revision = action.revision
-        trouble = seen.failure_of(revision.id)
+        trouble = seen.failure_of(revision.id, asked.workers)
         if trouble is None or coming_up(seen, revision) is not None:
             return
         beside = trouble.kind == "rejected" and seen.serves
@@ -545,7 +557,7 @@ class Daemon:
         asleep = seen.sleep_state.activated_at is None and asked.may_sleep
         if asleep and seen.sleep_state.gate_passed == revision.id and not seen.alive:
             raise machine.forbidden(f"{name} sleeps, and nobody knocked")
-        trouble = seen.failure_of(revision.id)
+        trouble = seen.failure_of(revision.id, asked.workers)
         back = [p for p in seen.known_good if p.id != revision.id and p.build.id in seen.builds]
         untroubled = [replace(p, address=asked.address) for p in back]
         if trouble is None or trouble.kind != "rejected" or asleep or seen.failures != (trouble,):

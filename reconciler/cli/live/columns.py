@@ -8,8 +8,8 @@ from rich.cells import cell_len
 
 from reconciler.cli.live.facts import Facts
 from reconciler.cli.live.selection import View
-from reconciler.daemon.summary import WORST_FIRST
 from reconciler.inspection.printable import ago, plain
+from reconciler.planning.states import WORST_FIRST
 
 if TYPE_CHECKING:
     from reconciler.metrics.rates import Rate

@@ -14,8 +14,8 @@ from reconciler.cli.live.details import details_of
 from reconciler.cli.live.facts import Details, Facts
 from reconciler.cli.live.line import Line, fitted, said
 from reconciler.cli.live.selection import KEYS, View, place
-from reconciler.daemon.summary import WORST_FIRST
 from reconciler.inspection.printable import counted, plain
+from reconciler.planning.states import WORST_FIRST
 
 _HINT = "↑↓ select  Enter details  s sort  r reverse  / filter  ? help  q quit"
 _IN_DETAILS = "↑↓ select  Enter close  Tab next log  s sort  / filter  ? help  q quit"

@@ -1,64 +1,58 @@
-"""What can be done about a difference between what is asked and what is true.
+"""The actions that bring one app from what is observed to what is desired.
 
-Each action carries the smallest value it needs and compares by it, never by its cause: "is this still the first thing
-to do?" is `==`. Doing an action twice, or after it was interrupted anywhere, must come to the same as doing it once.
+Each carries the smallest value it needs and compares by it: "is this still the first thing to do?" is `==`. Doing an
+action twice, or again after it was interrupted anywhere, comes to the same as doing it once.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 from reconciler.planning.apps.observed import Failure
 from reconciler.planning.desired import Address, Build, Revision, Source
+from reconciler.planning.plan import PlannedAction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadSource:
+class ReadSource(PlannedAction):
     """Take the fingerprint of the source; `source_generation` tells one reading from the next."""
 
     source: Source
     source_generation: int
-    cause: str = field(compare=False)
-    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"read source {self.source.path}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """Make the build: snapshot, environment, finished directory."""
+class Stage(PlannedAction):
+    """Make a build: snapshot, environment, finished directory."""
 
     build: Build
-    cause: str = field(compare=False)
-    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"stage build {self.build.id}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listen:
-    """Open the listener, or fetch it back from an instance that holds it."""
+class Listen(PlannedAction):
+    """Open a listener, or fetch it back from an instance that holds it."""
 
     address: Address
-    cause: str = field(compare=False)
-    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"listen on {self.address}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
+class Release(PlannedAction):
     """Run the release command in the build and environment of a revision; `release` is its `release_id`.
 
-    At least once: one that was interrupted is run again. `failing` is what to remember when it does not succeed.
+    It runs at least once: an interrupted one runs again. `failing` is the failure to record when it fails.
     """
 
     release: str
     revision: Revision = field(compare=False, repr=False)
     failing: Failure = field(compare=False)
-    cause: str = field(compare=False)
 
     @property
     def attempt(self) -> int:
@@ -69,15 +63,15 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """Bring up an instance of a revision and wait until every worker has passed its gate.
+class Start(PlannedAction):
+    """Start an instance of a revision with a number of workers, and wait until every worker has passed its gate.
 
-    `failing` is what to remember when it does not get that far; its reason and time are filled in then.
+    `failing` is the failure to record when it does not get that far; its reason and time are filled in then.
     """
 
     revision: Revision
+    workers: int
     failing: Failure = field(compare=False)
-    cause: str = field(compare=False)
 
     @property
     def attempt(self) -> int:
@@ -88,144 +82,133 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MarkGood:
-    """A revision got through its probation: remember it as one to go back to."""
+class Scale(PlannedAction):
+    """Change the number of workers of a running instance; it keeps serving, and no revision changes."""
 
-    revision: Revision
-    cause: str = field(compare=False)
-    attempt: ClassVar[int] = 0
+    instance: str
+    workers: int
 
     def __str__(self) -> str:
-        return f"note that revision {self.revision.id} is good"
+        return f"scale instance {self.instance} to {self.workers} worker{'s' * (self.workers != 1)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sleep:
-    """Stop an instance that nobody asks for; its listener stays open, and a connection wakes the app."""
+class MarkGood(PlannedAction):
+    """Remember a revision that passed its probation as one to fall back to."""
+
+    revision: Revision
+
+    def __str__(self) -> str:
+        return f"mark revision {self.revision.id} as good"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sleep(PlannedAction):
+    """Stop an idle instance; its listener stays open, and the next connection wakes the app."""
 
     instance: str
     revision: str
-    cause: str = field(compare=False)
-    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"put instance {self.instance} to sleep"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServeHoldingPage:
-    """Answer 503 at the listener until an instance can; `page` is a file to answer with, None for a plain one."""
+class ServeHoldingPage(PlannedAction):
+    """Answer 503 at the listener until an instance can; `page` is the file to answer with, None for a plain one."""
 
     address: Address
     page: str | None
-    cause: str = field(compare=False)
-    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
-        return f"answer for the app on {self.address}"
+        return f"serve the holding page on {self.address}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StopHoldingPage:
+class StopHoldingPage(PlannedAction):
     """Stop answering at the listener."""
 
     address: Address
-    cause: str = field(compare=False)
-    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
-        return f"stop answering for the app on {self.address}"
+        return f"stop serving the holding page on {self.address}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArmActivation:
-    """Wait for somebody to knock at the listener of a sleeping app."""
+class ArmActivation(PlannedAction):
+    """Watch the listener of a sleeping app for the next connection."""
 
     address: Address
-    cause: str = field(compare=False)
-    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"wait for a connection on {self.address}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reap:
-    """End what an instance that is gone left behind, and remember the trouble, None when it was told to end."""
+class Reap(PlannedAction):
+    """Clear away an instance that has exited, and record its failure, None when it was told to stop."""
 
     instance: str
     failure: Failure | None = field(compare=False)
-    cause: str = field(compare=False)
-    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"clean up after instance {self.instance}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordFailure:
-    """Remember that an instance failed although it lives, before its revision had proven itself."""
+class RecordFailure(PlannedAction):
+    """Record that an instance failed on probation although it is alive."""
 
     instance: str
     failure: Failure = field(compare=False)
-    cause: str = field(compare=False)
 
     @property
     def attempt(self) -> int:
         return self.failure.count
 
     def __str__(self) -> str:
-        return f"note that instance {self.instance} failed"
+        return f"record the failure of instance {self.instance}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
+class Stop(PlannedAction):
     """Let an instance finish its requests and end: SIGTERM, its stop timeout, SIGKILL for its whole group."""
 
     instance: str
-    cause: str = field(compare=False)
-    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"stop instance {self.instance}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unlisten:
-    """Close a listener that nothing asks for."""
+class Unlisten(PlannedAction):
+    """Close a listener that the manifest does not name."""
 
     address: Address
-    cause: str = field(compare=False)
-    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"close {self.address}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveBuild:
-    """Remove a build that nothing refers to."""
+class RemoveBuild(PlannedAction):
+    """Remove a build that no revision worth keeping was made from."""
 
     build: str
-    cause: str = field(compare=False)
-    attempt: ClassVar[int] = 0
 
     def __str__(self) -> str:
-        return f"discard build {self.build}"
+        return f"remove build {self.build}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForgetApp:
-    """Forget an app that is no longer asked for: its records, its port lease, its generated files."""
-
-    cause: str = field(compare=False)
-    attempt: ClassVar[int] = 0
+class ForgetApp(PlannedAction):
+    """Forget an app whose manifest was removed: its records, its port lease, its generated files."""
 
     def __str__(self) -> str:
         return "forget the app"
 
 
 Action: TypeAlias = (
-    ReadSource | Stage | Release | Listen | Start | MarkGood | Sleep | Stop | Reap | RecordFailure | Unlisten
+    ReadSource | Stage | Release | Listen | Start | Scale | MarkGood | Sleep | Stop | Reap | RecordFailure | Unlisten
     | RemoveBuild | ForgetApp | ServeHoldingPage | StopHoldingPage | ArmActivation
 )  # fmt: skip

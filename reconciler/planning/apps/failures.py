@@ -1,16 +1,18 @@
-"""What it means that an instance died or is ill: whom to blame, and how long to wait before the next start."""
+"""Classify failures of instances, and compute the delay before the next start."""
 
 import zlib
+from typing import Literal
 
 from reconciler.planning.apps.actions import Reap, RecordFailure
 from reconciler.planning.apps.observed import Failure, Instance, Observed
-from reconciler.planning.desired import App, CrashPolicy
+from reconciler.planning.desired import App, CrashPolicy, Revision
+from reconciler.planning.reason import Reason
 
 
 def crash_delay_s(policy: CrashPolicy, count: int, name: str) -> float:
-    """Seconds between the last of `count` failures and the next start: none the first time, then doubling to a cap.
+    """Return the seconds between the last of `count` failures and the next start: none, then doubling up to a cap.
 
-    The jitter, 25% either way, is drawn from the name and the count: apps that died together come back apart, and
+    The jitter, 25% either way, depends on the name and the count: apps that failed together are started apart, and
     planning stays a function.
     """
     if count <= 1:
@@ -21,42 +23,68 @@ def crash_delay_s(policy: CrashPolicy, count: int, name: str) -> float:
 
 
 def reap(app: App | None, observed: Observed, now: float) -> tuple[Reap, ...]:
-    """Clear away each instance that is gone; `app` is None where nothing is to be remembered of it."""
-    gone = [i for i in observed.instances if i.end is not None]
+    """Clear away each instance that has exited; without an app, no failure is recorded."""
+    exited = [i for i in observed.instances if i.end is not None]
     return tuple(
         Reap(
             instance=i.id,
-            failure=None if app is None else _after_death(app, observed, i, now),
+            failure=None if app is None else _after_exit(app, observed, i, now),
             cause=f"gunicorn {i.pid} {i.end}",
+            reason=Reason.EXITED,
         )
-        for i in gone
+        for i in exited
     )
 
 
 def record_failures(app: App, observed: Observed, now: float) -> tuple[RecordFailure, ...]:
-    """What to remember of instances that are ill while on probation; of each once."""
+    """Record, once for each, the failures of instances that are alive and failed on probation."""
     return tuple(
-        RecordFailure(instance=i.id, failure=_failure(app, observed, i, now, reason), cause=reason)
+        RecordFailure(
+            instance=i.id,
+            failure=_failure(app, observed, i, now, text),
+            cause=text,
+            reason=Reason.WORKER_DIED if i.unhealthy is None else Reason.UNHEALTHY,
+        )
         for i in observed.alive
         if i.serves
         and has_failed(i, observed)
         and not is_known_good(i.revision, observed)
-        and not _is_blamed(i, observed)
-        for reason in (i.unhealthy or f"a worker of gunicorn {i.pid} died on probation",)
+        and not _is_recorded(i, observed)
+        for text in (i.unhealthy or f"a worker of gunicorn {i.pid} died on probation",)
     )
 
 
-def _after_death(app: App, observed: Observed, gone: Instance, now: float) -> Failure | None:
-    """What to remember of an instance that died; None when it was told to."""
-    if gone.stopping_since is not None:
+def next_failure(revision: Revision, workers: int, observed: Observed, now: float) -> Failure:
+    """Return the failure to record if this revision fails before it serves; its reason and time are filled in then."""
+    before = observed.failure_of(revision.id, workers)
+    count = before.count if before is not None else 0
+    kind: Literal["crashed", "rejected"] = "crashed" if is_known_good(revision.id, observed) else "rejected"
+    return Failure(revision=revision.id, kind=kind, count=count + 1, last_at=now, reason="", workers=workers)
+
+
+def has_failed(instance: Instance, observed: Observed) -> bool:
+    """Whether its probes fail, or one of its workers died before its revision was known good."""
+    return instance.unhealthy is not None or (
+        instance.workers_died > 0 and not is_known_good(instance.revision, observed)
+    )
+
+
+def is_known_good(revision: str, observed: Observed) -> bool:
+    """Whether the revision has passed its probation."""
+    return any(p.id == revision for p in observed.known_good)
+
+
+def _after_exit(app: App, observed: Observed, exited: Instance, now: float) -> Failure | None:
+    """Return the failure of an instance that exited; None when it was told to stop."""
+    if exited.stopping_since is not None:
         return None
-    return _failure(app, observed, gone, now, f"gunicorn {gone.pid} {gone.end}")
+    return _failure(app, observed, exited, now, f"gunicorn {exited.pid} {exited.end}")
 
 
 def _failure(app: App, observed: Observed, instance: Instance, now: float, reason: str) -> Failure:
-    """One failure more of its revision, unless it served well for long enough."""
+    """Count one more failure of its revision; a good run before it resets the count."""
     served_s = 0.0 if instance.ready_at is None else now - instance.ready_at
-    before = observed.failure_of(instance.revision)
+    before = observed.failure_of(instance.revision, instance.workers)
     earlier = before.count if before is not None and served_s < app.crash.good_run_s else 0
     known_good = is_known_good(instance.revision, observed) or (instance.ready and served_s >= app.probation_s)
     return Failure(
@@ -65,21 +93,10 @@ def _failure(app: App, observed: Observed, instance: Instance, now: float, reaso
         count=earlier + 1,
         last_at=now,
         reason=reason,
+        workers=instance.workers,
     )
 
 
-def has_failed(instance: Instance, observed: Observed) -> bool:
-    """True when it does not answer as it must, or a worker of it died before its revision had proven itself."""
-    return instance.unhealthy is not None or (
-        instance.workers_died > 0 and not is_known_good(instance.revision, observed)
-    )
-
-
-def _is_blamed(instance: Instance, observed: Observed) -> bool:
-    trouble = observed.failure_of(instance.revision)
-    return trouble is not None and instance.ready_at is not None and trouble.last_at >= instance.ready_at
-
-
-def is_known_good(revision: str, observed: Observed) -> bool:
-    """True when the revision once got through its probation."""
-    return any(p.id == revision for p in observed.known_good)
+def _is_recorded(instance: Instance, observed: Observed) -> bool:
+    failure = observed.failure_of(instance.revision)
+    return failure is not None and instance.ready_at is not None and failure.last_at >= instance.ready_at

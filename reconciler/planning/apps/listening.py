@@ -1,26 +1,32 @@
-"""Where an app listens, and who answers there: an instance, nobody for a while, or the daemon."""
+"""Plan an app's listeners: which to open and close, and who answers on them: an instance, the daemon, or nobody yet.
+
+An app without an address has no listener: nothing is opened or held for it, and whatever is still open is closed.
+"""
 
 from reconciler.planning.apps.actions import Action, ArmActivation, Listen, ServeHoldingPage, StopHoldingPage, Unlisten
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.desired import App
+from reconciler.planning.reason import Cause, Reason
 
 _NEVER = float("inf")
+_SERVING = Cause(Reason.SERVING, "an instance serves")
+_ASLEEP = Cause(Reason.ASLEEP, "it is asleep")
 
 
-def listeners(app: App, observed: Observed, now: float) -> tuple[Action, ...]:
-    """Who answers at the listener meanwhile: an instance, nobody for a while, or the daemon."""
+def answering(app: App, observed: Observed, now: float) -> tuple[Action, ...]:
+    """Decide who answers at the listener: an instance, the daemon, or nobody until a client has waited long enough."""
     if observed.serves:
-        return _stop_holding_page(observed, "an instance serves")
-    if app.address not in observed.listeners:
+        return _stop_holding_page(observed, _SERVING)
+    if app.address is None or app.address not in observed.listeners:
         return ()
     if dormant(app, observed):
-        attend = ArmActivation(address=app.address, cause="it sleeps")
-        return (*_stop_holding_page(observed, "it sleeps"), *(() if app.address in observed.armed else (attend,)))
+        arm = ArmActivation(address=app.address, cause=_ASLEEP.text, reason=_ASLEEP.reason)
+        return (*_stop_holding_page(observed, _ASLEEP), *(() if app.address in observed.armed else (arm,)))
     return serve_holding_page(app, observed) if now >= answer_at(app, observed) else ()
 
 
 def answer_at(app: App, observed: Observed) -> float:
-    """When clients will have waited for long enough, so that the daemon is to answer them."""
+    """Return when clients have waited for as long as the app's patience, so that the daemon is to answer them."""
     since = observed.unserved_since
     if since is None or app.address not in observed.listeners - observed.holding or dormant(app, observed):
         return _NEVER
@@ -28,39 +34,41 @@ def answer_at(app: App, observed: Observed) -> float:
 
 
 def dormant(app: App, observed: Observed) -> bool:
-    """True for an app that may sleep and nobody asked for: it sleeps, was started only to be gated, or is lazy."""
-    if observed.sleep_state.activated_at is not None:
+    """Whether no instance is wanted until a connection: it sleeps, it was started only to pass its gate, or is lazy."""
+    if observed.sleep_state.activated_at is not None or not app.may_sleep:
         return False
-    if observed.sleep_state.gate_passed is not None:
-        return app.may_sleep
-    return app.lazy and not observed.serves
+    return observed.sleep_state.gate_passed is not None or (app.lazy and not observed.serves)
 
 
 def listen(app: App, observed: Observed) -> tuple[Listen, ...]:
-    """Open the listener the app asks for, unless it is open."""
-    if app.address in observed.listeners:
+    """Open the app's listener, unless it is open."""
+    if app.address is None or app.address in observed.listeners:
         return ()
-    return (Listen(address=app.address, cause=f"{app.address} is not open"),)
+    return (Listen(address=app.address, cause=f"{app.address} is not open", reason=Reason.NOT_LISTENING),)
 
 
 def unlisten(app: App, observed: Observed) -> tuple[Unlisten, ...]:
-    """Close every listener but the one the app asks for."""
+    """Close every listener but the app's."""
     extra = sorted(observed.listeners - {app.address}, key=str)
-    return tuple(Unlisten(address=a, cause=f"it listens on {app.address} now") for a in extra)
+    text = "it has no listener now" if app.address is None else f"it listens on {app.address} now"
+    return tuple(Unlisten(address=a, cause=text, reason=Reason.ADDRESS_CHANGED) for a in extra)
 
 
 def move(app: App, observed: Observed) -> tuple[Listen | Unlisten, ...]:
-    """Listen where the app is asked to, and no longer where no instance does: the address may be wanted by another."""
+    """Listen at the app's address, and close what no instance listens on: another app may need that address."""
     used = {i.address for i in observed.alive}
     return (*listen(app, observed), *(u for u in unlisten(app, observed) if u.address not in used))
 
 
 def serve_holding_page(app: App, observed: Observed) -> tuple[ServeHoldingPage, ...]:
-    """Have the daemon answer at the app's listener, unless it does."""
-    if app.address in observed.holding:
+    """Have the daemon answer at the app's open listener, unless it does."""
+    if app.address is None or app.address not in observed.listeners - observed.holding:
         return ()
-    return (ServeHoldingPage(address=app.address, page=app.holding_page, cause="nothing can serve"),)
+    cause = Cause(Reason.NOT_SERVING, "no instance can serve")
+    return (ServeHoldingPage(address=app.address, page=app.holding_page, cause=cause.text, reason=cause.reason),)
 
 
-def _stop_holding_page(observed: Observed, cause: str) -> tuple[StopHoldingPage, ...]:
-    return tuple(StopHoldingPage(address=a, cause=cause) for a in sorted(observed.holding, key=str))
+def _stop_holding_page(observed: Observed, cause: Cause) -> tuple[StopHoldingPage, ...]:
+    return tuple(
+        StopHoldingPage(address=a, cause=cause.text, reason=cause.reason) for a in sorted(observed.holding, key=str)
+    )

@@ -1,6 +1,6 @@
-"""What is true right now about one app on this host, as far as deciding needs to know it.
+"""The observed state of one app on this host, as far as planning needs it.
 
-Times are seconds of the system's monotonic clock, which every process of one boot shares.
+Times are seconds of the system's monotonic clock, which all processes of one boot share.
 """
 
 from collections.abc import Mapping
@@ -12,20 +12,22 @@ from reconciler.planning.desired import Address, App, Bound, Revision, Source
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """One gunicorn master: alive, or gone and not yet buried (`end` then says how it ended).
+    """One running program of an app, or one that has exited and is not yet reaped: `end` then says how it ended.
 
-    `ready_at` is when every worker had once passed its gate, so that it serves. A `stranded` one listens on a socket
-    of its own, which the daemon could not fetch back, and has to be replaced; so has an `unwell` one, whose health path
-    keeps failing for the reason given. `busy_at` is when it was last seen to work on a request, None when nobody looks.
-    `note` is what one of its workers says of itself. `fallen` counts the workers that died on their own.
+    `address` is None for a program without a listener. `workers` is how many it was last set to run. `ready_at` is when
+    all of them had passed their gate, so that it serves. A `detached` one listens on a socket that the daemon could not
+    fetch back, and has to be replaced; so has an `unhealthy` one, whose probes fail for the reason given. `busy_at` is
+    when it last worked on a request, None when that is not measured. `note` is a message of one of its workers;
+    `workers_died` counts the workers that exited on their own.
     """
 
     id: str
     revision: str
     build: str
-    address: Address
+    address: Address | None
     pid: int
     started_at: float
+    workers: int
     ready_at: float | None = None
     stopping_since: float | None = None
     detached: bool = False
@@ -37,20 +39,22 @@ class Instance:
 
     @property
     def ready(self) -> bool:
-        """True once every worker had passed its gate."""
+        """Whether all its workers have passed their gate."""
         return self.ready_at is not None
 
     @property
     def serves(self) -> bool:
-        """True while it accepts requests: ready, alive and not told to stop."""
+        """Whether it accepts requests: ready, alive and not told to stop."""
         return self.ready and self.end is None and self.stopping_since is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A revision that failed `count` times without a good run between: `crashed` after it had proven itself, or `bad`.
+    """A revision that failed `count` times without a good run between.
 
-    Bad is what never proved itself: it failed its gate or its release command, or died on probation.
+    A known good revision `crashed`. Any other one was `rejected`: by its gate or its release command, or because it
+    failed on probation. `workers` is the number it failed with, 0 when that is not known: with another number of
+    workers it may succeed.
     """
 
     revision: str
@@ -58,13 +62,14 @@ class Failure:
     count: int
     last_at: float
     reason: str
+    workers: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceState:
-    """The last successful look at an app's source, which source that was, and whether it may have changed since.
+    """The fingerprint of an app's source when it was last read; `stale` says that it may have changed since.
 
-    A look that failed leaves the last content in force; `problem` says why, `tried_at` when.
+    A reading that failed leaves the last content in force; `problem` says why it failed, `tried_at` when.
     """
 
     source: Source
@@ -79,9 +84,9 @@ OverrideKind: TypeAlias = Literal["stopped", "rolled back"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
-    """A one-off wish of an operator, which holds as long as what it was said about does.
+    """A request of an operator that holds until what it was made about changes.
 
-    `about` is the fingerprint of the manifest's app for a stop, the id of the wanted revision for a rollback.
+    `holds_for` is the fingerprint of the app for a stop, the id of its revision without bindings for a rollback.
     """
 
     kind: OverrideKind
@@ -91,7 +96,7 @@ class Override:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SleepState:
-    """What is known of an app that may sleep: the revision that was gated before it slept, and when one knocked."""
+    """An app's sleep: the id of the revision that passed its gate before it, and when the last connection ended it."""
 
     gate_passed: str | None = None
     activated_at: float | None = None
@@ -99,12 +104,12 @@ class SleepState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalInputs:
-    """What an app gets from outside its manifest and its source: credentials of services, secrets from files.
+    """Credentials and secrets that an app receives from services and files.
 
-    `bound` are the bindings it asks for that are ready, in its order; `env_secrets` the ids of the values of its
-    variables. `missing` says what is not there yet, and why, each in an operator's words; `again_at` is when that is
-    tried again, monotonic seconds, `failures` how often it failed in a row. `stale` says what is there and is not the
-    newest. `held` are all the credentials that open something, by service, asked for or not.
+    `bound` are its bindings that are ready, in the manifest's order; `env_secrets` the ids of the values of its secret
+    variables. `missing` says what is not there yet and why; `again_at` is when that is tried again, `failures` how
+    often it failed in a row. `stale` says what is there but not the newest. `held` are all credentials that work, by
+    service, whether the manifest names the service or not.
     """
 
     bound: tuple[Bound, ...] = ()
@@ -116,11 +121,11 @@ class ExternalInputs:
     held: Mapping[str, Bound] = field(default_factory=dict)
 
     def revision(self, app: App, content: str) -> Revision:
-        """What should run of an app that is supplied with this."""
+        """Return the revision of an app with these inputs."""
         return app.revision(content, self.bound, self.env_secrets)
 
     def todays(self, earlier: Revision) -> Revision | None:
-        """An earlier revision with the credentials of today, as its own are taken back; None when it has none today."""
+        """Return an earlier revision with today's credentials, since its own may be revoked; None if any is missing."""
         if not earlier.bindings:
             return earlier
         found = tuple(self._todays(bound) for bound in earlier.bindings)
@@ -138,15 +143,15 @@ class ExternalInputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """Everything known of one app.
+    """The observed state of one app.
 
-    `changes` counts how often its source was seen to change, so that two wishes to read it can be told apart.
-    `builds` are the finished ones, oldest first; `released` marks the release commands that have worked. `proven` are
-    the revisions that got through their probation, newest first. `unserved_since` is since when clients may be waiting
-    at an open listener, None while something serves. `holding` are the listeners at which the daemon itself answers,
-    `attended` those at which it waits for somebody to knock. Instances started before `restart_before` are to be
-    replaced. `absent` are the apps it depends on that do not serve, `leaning` those that depend on it and are still up.
-    `traces` is True when anything else is kept for the app that removing it would have to clean up.
+    `source_generation` counts the changes of its source, so that two actions to read it differ. `builds` are the
+    finished ones, oldest first; `released` marks the release commands that succeeded. `known_good` are the revisions
+    that passed their probation, newest first. `unserved_since` is since when clients may be waiting at an open
+    listener, None while an instance serves. `holding` are the listeners on which the daemon serves the holding page,
+    `armed` those it watches for a connection. Instances started before `restart_before` are to be replaced.
+    `unmet_dependencies` are the apps it depends on that do not serve, `stopping_dependents` the apps that depend on it
+    and still have to stop. `has_residue` says that records of the app are left.
     """
 
     source: SourceState | None = None
@@ -170,14 +175,17 @@ class Observed:
 
     @property
     def alive(self) -> tuple[Instance, ...]:
-        """The instances that are not gone."""
+        """The instances that have not exited."""
         return tuple(i for i in self.instances if i.end is None)
 
     @property
     def serves(self) -> bool:
-        """True while any instance accepts requests."""
+        """Whether any instance accepts requests."""
         return any(i.serves for i in self.instances)
 
-    def failure_of(self, revision: str) -> Failure | None:
-        """How a revision failed lately, None when it did not."""
-        return next((t for t in self.failures if t.revision == revision), None)
+    def failure_of(self, revision: str, workers: int | None = None) -> Failure | None:
+        """Return the recorded failure of a revision, None if there is none, or if it had another number of workers."""
+        known = next((failure for failure in self.failures if failure.revision == revision), None)
+        if known is None or workers is None or known.workers in (0, workers):
+            return known
+        return None

@@ -1,15 +1,16 @@
-"""The difference between what is asked of one service and what is true, as steps in order.
+"""Plan one service: the actions, in order, that lead from what is observed to what is desired.
 
-`plan` is a function. Its laws: nothing is made on a server before it is on record here; credentials are taken back only
-when nothing works with them any more; what a service holds is removed only when a manifest said so, nobody asks for it,
-its time is over and a backup was made; and with nothing to change there is nothing to do.
+`plan` is a function. Its laws: nothing is made on a server before it is on record here; credentials are revoked only
+when nothing uses them any more; data is removed only when a manifest said so, that manifest was removed, its grace
+period is over and a backup was made; and with nothing to change there is nothing to do.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
-from reconciler.planning.desired import Service, canonical, fingerprint
+from reconciler.planning.desired import Service
+from reconciler.planning.fingerprint import canonical, fingerprint
+from reconciler.planning.plan import Plan
+from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.services.actions import (
     Action,
     BackUp,
@@ -17,209 +18,231 @@ from reconciler.planning.services.actions import (
     CreateGrant,
     Deprovision,
     Forget,
-    GrantState,
-    ObservedService,
     Provision,
     RecordRetention,
     Register,
-    ServiceState,
     Unbind,
     Verify,
 )
+from reconciler.planning.services.observed import GrantState, ObservedService, ServiceState
 
-State: TypeAlias = Literal["pending", "starting", "ready", "failing", "stopping", "retained"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to do, in order; what to call the service meanwhile; and when time alone could change the answer."""
-
-    actions: tuple[Action, ...]
-    state: State
-    message: str = ""
-    recheck_at: float | None = None
-    settled: bool = False
-    failures: int = 0
-    wanted: str | None = None
-    reportable: bool = False
-    immediate: tuple[Action, ...] = ()
-
-    @property
-    def first(self) -> Action | None:
-        """The step to do now, None when nothing is left."""
-        return self.actions[0] if self.actions else None
+_FIRST_TIME = Cause(Reason.FIRST_TIME, "it does not exist yet")
+_REMOVED = Cause(Reason.MANIFEST_REMOVED, "its manifest was removed")
+_PARAMETERS = Cause(Reason.PARAMETERS_CHANGED, "its parameters changed")
 
 
 def made_of(service: Service) -> str:
-    """Twelve hexadecimal digits of what makes a difference to how a service is provisioned."""
+    """Return twelve hexadecimal digits that depend on everything a service is provisioned with."""
     return fingerprint({"plan": service.plan, "asked": canonical(dict(service.asked))})
 
 
-def plan(service: Service | None, seen: ObservedService, now: float) -> Plan:
-    """What to do about one service; `service` is None when no manifest asks for it, `now` is monotonic seconds."""
+def plan(service: Service | None, observed: ObservedService, now: float) -> Plan[Action]:
+    """Plan one service; `service` is None when its manifest was removed, `now` is monotonic seconds."""
     if service is None:
-        return _without_manifest(seen, now)
-    if seen.problem is not None:
-        return Plan(actions=(), state="failing", message=seen.problem)
-    here = current(service, seen)
+        return _without_manifest(observed, now)
+    if observed.problem is not None:
+        return Plan(actions=(), state="failing", reason=Reason.MISCONFIGURED, message=observed.problem)
+    here = current(service, observed)
     if here is None:
-        enrol = Register(type=service.type, server=seen.server, cause="it is asked for and was never made")
-        return Plan(actions=(enrol,), state="starting", message="it is being made")
-    wishes = _grant_actions(service, here, seen)
-    steps: list[Action] = [*_noted(service, here, seen), *wishes]
-    others = [kept for kept in seen.kept if kept.id != here.id]
+        register = Register(
+            type=service.type, server=observed.server, cause=_FIRST_TIME.text, reason=_FIRST_TIME.reason
+        )
+        return Plan(
+            actions=(register,), state="starting", reason=Reason.FIRST_TIME, message="the service is being created"
+        )
+    missing = _provide(service, here, observed)
+    others = [record for record in observed.kept if record.id != here.id]
+    actions: list[Action] = [*_record_retention(service, here, observed), *missing]
     for other in others:
-        steps += _left(other, {}, now, "its type or its server changed")
-    steps += _taken_back(here, seen)
-    steps += _examined(here, seen, now)
-    times = [*(_due_at(other, {}) for other in others), *(_examine_at(held, seen) for held in here.grants)]
-    ready = not wishes
+        moved = Cause(Reason.SERVER_CHANGED, "its type or its server changed")
+        actions += _wind_down(other, {}, now, moved)
+    actions += [*_revoke(here, observed), *_verify(here, observed, now)]
+    times = [*(_removed_at(other, {}) for other in others), *(_verify_at(grant, observed) for grant in here.grants)]
     return Plan(
-        actions=tuple(steps),
-        state="ready" if ready else "starting",
-        message="" if ready or not steps else steps[0].cause,
+        actions=tuple(actions),
+        state="starting" if missing else "ready",
+        reason=actions[0].reason if missing else Reason.NONE,
+        message=actions[0].cause if missing else "",
         recheck_at=min((at for at in times if at is not None and at > now), default=None),
-        settled=not steps,
+        settled=not actions,
     )
 
 
-def current(service: Service, seen: ObservedService) -> ServiceState | None:
-    """Of those on record the one that is what is asked for; taken back when it had been left."""
-    return next((kept for kept in seen.kept if (kept.type, kept.server) == (service.type, seen.server)), None)
+def current(service: Service, observed: ObservedService) -> ServiceState | None:
+    """Return the service on record that has the desired type and server, None when there is none."""
+    return next((one for one in observed.kept if (one.type, one.server) == (service.type, observed.server)), None)
 
 
-def opens(kept: ServiceState, app: str) -> GrantState | None:
-    """The grant that an app is to work with: the newest that is bound, one on its way out only without a successor."""
-    bound = [held for held in kept.grants if held.app == app and held.bound]
-    return max(bound, key=lambda held: held.retiring is None, default=None)
+def opens(record: ServiceState, app: str) -> GrantState | None:
+    """Return the grant that an app is to use: one that is bound, and is being replaced only if there is no other."""
+    bound = [grant for grant in record.grants if grant.app == app and grant.bound]
+    return max(bound, key=lambda grant: grant.retiring is None, default=None)
 
 
-def _without_manifest(seen: ObservedService, now: float) -> Plan:
-    cause = "no manifest asks for it any more"
-    steps = [step for kept in seen.kept for step in _left(kept, seen.wanted_by, now, cause)]
-    if not seen.kept:
-        forget = (Forget(cause=cause),) if seen.has_residue else ()
-        return Plan(actions=forget, state="stopping", message=cause, settled=not forget)
-    asking = sorted(seen.wanted_by)
-    due_at = min((at for at in (_due_at(kept, seen.wanted_by) for kept in seen.kept) if at is not None), default=None)
-    if asking:
-        message = f"{cause}, but {_listed(asking)} still asks for it: what it holds is kept"
-    elif all(kept.retain for kept in seen.kept):
-        message = "retained: its manifest is gone, what it holds is kept for when it comes back"
-    else:
-        message = f"{cause}; what it holds is backed up and removed when its grace period is over"
+def _without_manifest(observed: ObservedService, now: float) -> Plan[Action]:
+    if not observed.kept:
+        forget = (Forget(cause=_REMOVED.text, reason=_REMOVED.reason),) if observed.has_residue else ()
+        return Plan(actions=forget, state="stopping", reason=_REMOVED.reason, message=_REMOVED.text, settled=not forget)
+    actions = [a for record in observed.kept for a in _wind_down(record, observed.wanted_by, now, _REMOVED)]
+    retained = all(record.retain for record in observed.kept)
+    times = [at for record in observed.kept if (at := _removed_at(record, observed.wanted_by)) is not None]
+    due_at = min(times, default=None)
+    cause = _why_kept(observed, retained=retained)
     return Plan(
-        actions=tuple(steps),
-        state="stopping" if steps or not all(kept.retain for kept in seen.kept) else "retained",
-        message=message,
+        actions=tuple(actions),
+        state="stopping" if actions or not retained else "retained",
+        reason=cause.reason,
+        message=cause.text,
         recheck_at=due_at if due_at is not None and due_at > now else None,
-        settled=not steps and (due_at is None or bool(asking)),
+        settled=not actions and (due_at is None or bool(observed.wanted_by)),
         reportable=True,
     )
 
 
-def _noted(service: Service, here: ServiceState, seen: ObservedService) -> list[Action]:
-    grace_s = seen.grace_s if service.grace_s is None else service.grace_s
-    if (here.retain, here.grace_s, here.left_at, here.dumped) == (service.retain, grace_s, None, False):
-        return []
-    cause = "it is asked for again" if here.left_at is not None else "its manifest says so"
-    return [RecordRetention(service=here.id, retain=service.retain, grace_s=grace_s, left=False, cause=cause)]
-
-
-def _grant_actions(service: Service, here: ServiceState, seen: ObservedService) -> list[Action]:
-    """What is to be made before everybody who asks for it has it."""
-    steps: list[Action] = []
-    made = made_of(service)
-    if here.made != made:
-        cause = "its manifest changed" if here.made else "it is asked for and was never made"
-        steps.append(Provision(service=here.id, made=made, cause=cause))
-    for app, parameters in sorted(seen.wanted_by.items()):
-        fresh = [h for h in here.grants if h.app == app and h.retiring is None and h.parameters == parameters]
-        if not fresh:
-            cause = _why_anew(here, app, parameters)
-            steps.append(CreateGrant(service=here.id, app=app, parameters=parameters, cause=cause))
-            continue
-        newest = fresh[-1]
-        if not newest.bound or newest.due:
-            cause = newest.due or _why_anew(here, app, parameters)
-            steps.append(Bind(service=here.id, grant=newest.id, app=app, cause=cause))
-    return steps
-
-
-def _why_anew(here: ServiceState, app: str, parameters: str) -> str:
-    """Why an app gets other credentials than it has, or its first."""
-    old = [h for h in here.grants if h.app == app and (h.retiring or h.parameters != parameters)]
-    if not old:
-        return f"{app} asks for it"
-    return old[-1].retiring or "its parameters changed"
-
-
-def _taken_back(here: ServiceState, seen: ObservedService) -> list[Action]:
-    """Grants that nobody is to work with any more and nobody does."""
-    steps: list[Action] = []
-    for held in here.grants:
-        parameters = seen.wanted_by.get(held.app)
-        if parameters is None:
-            if not held.used and not held.kept_for_rollback:
-                cause = f"{held.app} asks for it no longer"
-                steps.append(Unbind(service=here.id, grant=held.id, app=held.app, cause=cause))
-        elif not held.used and _succeeded(held, parameters, here.grants):
-            cause = f"new credentials took the place of these: {held.retiring or 'its parameters changed'}"
-            steps.append(Unbind(service=here.id, grant=held.id, app=held.app, cause=cause))
-    return steps
-
-
-def _succeeded(held: GrantState, parameters: str, grants: Iterable[GrantState]) -> bool:
-    if held.retiring is None and held.parameters == parameters:
-        return False
-    return any(
-        h.app == held.app and h.bound and h.due is None and h.retiring is None and h.parameters == parameters
-        for h in grants
+def _why_kept(observed: ObservedService, *, retained: bool) -> Cause:
+    users = sorted(observed.wanted_by)
+    if users:
+        verb = "uses" if len(users) == 1 else "use"
+        return Cause(
+            Reason.STILL_USED, f"its manifest was removed, but {_listed(users)} still {verb} it; its data is kept"
+        )
+    if retained:
+        return Cause(Reason.RETAINED, "its manifest was removed; its data is kept")
+    return Cause(
+        Reason.GRACE_PERIOD,
+        "its manifest was removed; its data is backed up and removed when its grace period is over",
     )
 
 
-def _examined(here: ServiceState, seen: ObservedService, now: float) -> list[Action]:
-    due = [h for h in here.grants if (at := _examine_at(h, seen)) is not None and at <= now]
+def _record_retention(service: Service, here: ServiceState, observed: ObservedService) -> list[Action]:
+    grace_s = observed.grace_s if service.grace_s is None else service.grace_s
+    if (here.retain, here.grace_s, here.left_at, here.dumped) == (service.retain, grace_s, None, False):
+        return []
+    cause = Cause(Reason.MANIFEST_CHANGED, "its manifest changed")
+    if here.left_at is not None:
+        cause = Cause(Reason.MANIFEST_RESTORED, "its manifest is back")
     return [
-        Verify(service=here.id, grant=h.id, app=h.app, cause="it was not tried lately")
-        for h in due
-        if h.app in seen.wanted_by
+        RecordRetention(
+            service=here.id, retain=service.retain, grace_s=grace_s, left=False, cause=cause.text, reason=cause.reason
+        )
     ]
 
 
-def _examine_at(held: GrantState, seen: ObservedService) -> float | None:
-    """When to try a grant again; None for one that is not to work."""
-    if not held.bound or held.due or held.retiring:
+def _provide(service: Service, here: ServiceState, observed: ObservedService) -> list[Action]:
+    """Provision the service, and give each app that uses it credentials that work."""
+    actions: list[Action] = []
+    made = made_of(service)
+    if here.made != made:
+        cause = Cause(Reason.MANIFEST_CHANGED, "its manifest changed") if here.made else _FIRST_TIME
+        actions.append(Provision(service=here.id, made=made, cause=cause.text, reason=cause.reason))
+    for app, parameters in sorted(observed.wanted_by.items()):
+        cause = _why_new_grant(here, app, parameters)
+        fitting = [g for g in here.grants if g.app == app and g.retiring is None and g.parameters == parameters]
+        if not fitting:
+            actions.append(
+                CreateGrant(service=here.id, app=app, parameters=parameters, cause=cause.text, reason=cause.reason)
+            )
+        elif not fitting[-1].bound or fitting[-1].due:
+            due = fitting[-1].due
+            cause = Cause(Reason.CREDENTIALS_DOUBTED, due) if due else cause
+            actions.append(Bind(service=here.id, grant=fitting[-1].id, app=app, cause=cause.text, reason=cause.reason))
+    return actions
+
+
+def _why_new_grant(here: ServiceState, app: str, parameters: str) -> Cause:
+    earlier = [g for g in here.grants if g.app == app and (g.retiring or g.parameters != parameters)]
+    if not earlier:
+        return Cause(Reason.BINDING_ADDED, f"{app} uses it")
+    retiring = earlier[-1].retiring
+    return Cause(Reason.CREDENTIALS_RETIRED, retiring) if retiring else _PARAMETERS
+
+
+def _revoke(here: ServiceState, observed: ObservedService) -> list[Action]:
+    """Revoke the grants that no instance uses and no app is to use."""
+    actions: list[Action] = []
+    for grant in here.grants:
+        cause: Cause | None = None
+        parameters = observed.wanted_by.get(grant.app)
+        if grant.used:
+            continue
+        if parameters is None and not grant.kept_for_rollback:
+            cause = Cause(Reason.BINDING_REMOVED, f"{grant.app} no longer uses it")
+        elif parameters is not None and _is_replaced(grant, parameters, here.grants):
+            text = f"new credentials replaced them: {grant.retiring or _PARAMETERS.text}"
+            cause = Cause(Reason.CREDENTIALS_REPLACED, text)
+        if cause is not None:
+            actions.append(
+                Unbind(service=here.id, grant=grant.id, app=grant.app, cause=cause.text, reason=cause.reason)
+            )
+    return actions
+
+
+def _is_replaced(grant: GrantState, parameters: str, grants: Iterable[GrantState]) -> bool:
+    if grant.retiring is None and grant.parameters == parameters:
+        return False
+    return any(
+        g.app == grant.app and g.bound and g.due is None and g.retiring is None and g.parameters == parameters
+        for g in grants
+    )
+
+
+def _verify(here: ServiceState, observed: ObservedService, now: float) -> list[Action]:
+    due = [grant for grant in here.grants if (at := _verify_at(grant, observed)) is not None and at <= now]
+    return [
+        Verify(
+            service=here.id,
+            grant=grant.id,
+            app=grant.app,
+            cause="its verification is due",
+            reason=Reason.VERIFICATION_DUE,
+        )
+        for grant in due
+        if grant.app in observed.wanted_by
+    ]
+
+
+def _verify_at(grant: GrantState, observed: ObservedService) -> float | None:
+    """When to verify a grant; None for one that is not in use as it is."""
+    if not grant.bound or grant.due or grant.retiring:
         return None
-    return 0.0 if held.verified_at is None else held.verified_at + seen.verify_every_s
+    return 0.0 if grant.verified_at is None else grant.verified_at + observed.verify_every_s
 
 
-def _left(kept: ServiceState, wanting: Mapping[str, str], now: float, cause: str) -> list[Action]:
-    """What becomes of a service that no manifest asks for: grants first, then, if one said so, what it holds.
+def _wind_down(record: ServiceState, wanted_by: Mapping[str, str], now: float, cause: Cause) -> list[Action]:
+    """Revoke the grants of a service that is no longer desired, then remove its data if a manifest said so.
 
-    What an app still wants of it stays.
+    The grants of apps that still use it stay.
     """
-    if kept.left_at is None:
-        return [RecordRetention(service=kept.id, retain=kept.retain, grace_s=kept.grace_s, left=True, cause=cause)]
-    steps: list[Action] = [
-        Unbind(service=kept.id, grant=held.id, app=held.app, cause=cause)
-        for held in kept.grants
-        if not held.used and not held.kept_for_rollback and held.app not in wanting
+    if record.left_at is None:
+        return [
+            RecordRetention(
+                service=record.id,
+                retain=record.retain,
+                grace_s=record.grace_s,
+                left=True,
+                cause=cause.text,
+                reason=cause.reason,
+            )
+        ]
+    actions: list[Action] = [
+        Unbind(service=record.id, grant=grant.id, app=grant.app, cause=cause.text, reason=cause.reason)
+        for grant in record.grants
+        if not grant.used and not grant.kept_for_rollback and grant.app not in wanted_by
     ]
-    due_at = _due_at(kept, wanting)
-    if due_at is None or due_at > now or len(steps) < len(kept.grants):
-        return steps
-    if not kept.dumped and kept.made:
-        steps.append(BackUp(service=kept.id, cause=cause))
-    steps.append(Deprovision(service=kept.id, cause=cause))
-    return steps
+    due_at = _removed_at(record, wanted_by)
+    if due_at is None or due_at > now or len(actions) < len(record.grants):
+        return actions
+    if not record.dumped and record.made:
+        actions.append(BackUp(service=record.id, cause=cause.text, reason=cause.reason))
+    actions.append(Deprovision(service=record.id, cause=cause.text, reason=cause.reason))
+    return actions
 
 
-def _due_at(kept: ServiceState, wanting: Mapping[str, str]) -> float | None:
-    """When what a service holds may be removed; None when it is to be kept."""
-    if kept.retain or kept.left_at is None or wanting:
+def _removed_at(record: ServiceState, wanted_by: Mapping[str, str]) -> float | None:
+    """When the data of a service may be removed; None when it is to be kept."""
+    if record.retain or record.left_at is None or wanted_by:
         return None
-    return kept.left_at + kept.grace_s
+    return record.left_at + record.grace_s
 
 
 def _listed(names: list[str]) -> str:

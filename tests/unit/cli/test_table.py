@@ -10,7 +10,7 @@ from reconciler.cli.apply import ApplyProgress
 from reconciler.cli.progress import Console, Phases
 from reconciler.cli.status import _COLUMNS, _SPARE, _screen
 from reconciler.cli.table import cut, lines, wrapped
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.inspection.printable import ago, counted, plain
 from reconciler.planning.subject import Subject
 

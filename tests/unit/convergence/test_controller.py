@@ -99,7 +99,7 @@ def test_an_app_that_still_serves_while_its_next_action_fails_is_degraded() -> N
     world = FakeWorld(seen={"blog": serving(APP)}, refuses=refusing(Start))
 
     async def story(controller: Controller) -> None:
-        controller.replace({"blog": replace(APP, server=Server(workers=2))})
+        controller.replace({"blog": replace(APP, server=Server(threads=2))})
         await asyncio.sleep(0.1)
         assert world.told("blog").state == "degraded"
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.convergence.converge import Action, ActionFailed, Key, converge
+from reconciler.convergence.converge import ActionFailed, Key, converge
+from reconciler.convergence.world import Action
 from reconciler.planning.apps.actions import (
     Listen,
     ReadSource,
@@ -169,7 +170,7 @@ def test_an_action_that_works_and_changes_nothing_is_a_failure() -> None:
     async def story() -> None:
         builds = ("b1", "b2", APP.build("c1").id)
         world = Lying(seen={"blog": serving(APP, builds=builds)})
-        with pytest.raises(ActionFailed, match="discard build b1 made no difference"):
+        with pytest.raises(ActionFailed, match="remove build b1 made no difference"):
             await converge(Desk(APP).subject, world, nothing_held)
 
     run(story())
@@ -222,7 +223,7 @@ def test_a_revision_that_breaks_is_no_failure_of_its_start_but_a_fact_that_is_pl
         assert kinds(world.done) == [ReadSource, Listen, Stage, Start, Start]
         report = world.told("blog")
         assert (report.failures, report.settled) == (2, False)
-        assert report.message == "failed 2 times in a row, at last: it does not import"
+        assert report.message == "failed 2 times in a row, most recently: it does not import"
         assert report.next_try_at == last.recheck_at
 
     run(story())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.catalog import Catalog, DirectoryContents, DirectoryUnreadable, Rules, review
 from reconciler.manifests.cycles import cycles
+from tests.world import address_of
 
 HERE = (1, 1)
 RULES = Rules(host=HostDefaults(), ports=range(20000, 20100), is_free=lambda host, port: True, prune_after_s=30)
@@ -394,11 +395,15 @@ def told(
 def test_what_is_in_force_never_collides(story: list[tuple[DirectoryContents | DirectoryUnreadable, float]]) -> None:
     for catalog, _, _ in told(story):
         for app in catalog.apps.values():
-            hosts = {other.address.host for other in catalog.apps.values() if other.address.port == app.address.port}
+            hosts = {
+                address_of(other).host
+                for other in catalog.apps.values()
+                if address_of(other).port == address_of(app).port
+            }
             assert len(hosts) == 1
         names = [name for entry in catalog.files.values() for name in entry.names]
         assert sorted(names) == sorted(catalog.apps)
-        assert len({(app.address.host, app.address.port) for app in catalog.apps.values()}) == len(catalog.apps)
+        assert len({(address_of(app).host, address_of(app).port) for app in catalog.apps.values()}) == len(catalog.apps)
         assert len(set(catalog.leases.values())) == len(catalog.leases)
 
 

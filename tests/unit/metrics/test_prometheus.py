@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.metrics.counters import Counters
 from reconciler.metrics.instrumented_world import InstrumentedWorld, kind_of
 from reconciler.metrics.prometheus import NAMES, text
@@ -18,8 +18,8 @@ from reconciler.metrics.rates import quantile, rate
 from reconciler.metrics.sample import AppSample
 from reconciler.planning.apps.actions import Action, Reap, Start
 from reconciler.planning.apps.observed import Observed
-from reconciler.planning.apps.plan import Plan
 from reconciler.planning.desired import App
+from reconciler.planning.plan import Plan
 from reconciler.planning.subject import Subject
 from reconciler.serving.gate_figures import BOUNDS_S, SPANS
 from reconciler.serving.request_counters import Figures
@@ -27,7 +27,7 @@ from tests.world import a_trouble, an_app, an_instance, serving
 
 APP = an_app()
 REVISION = APP.revision("c1")
-START = Start(revision=REVISION, failing=a_trouble(REVISION), cause="")
+START = Start(revision=REVISION, workers=1, failing=a_trouble(REVISION), cause="")
 BUSY = Figures(
     classes=(0, 7, 0, 2, 1), buckets=(1, 2, 3, *[0] * (SPANS - 4), 4), seconds=1.5, in_flight=2, busy=1, workers=3
 )
@@ -51,7 +51,7 @@ class OneApp:
     def now(self) -> float:
         return self.clock()
 
-    def plan(self, name: str, asked: App | None) -> Plan:
+    def plan(self, name: str, asked: App | None) -> Plan[Action]:
         raise NotImplementedError
 
     def when_failing(self, name: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.convergence.converge import Report
+from reconciler.convergence.world import Report
 from reconciler.notifications import message
 from reconciler.notifications.delivery import Delivery
 from reconciler.notifications.digest import Digest, Entry, Severity

@@ -18,10 +18,9 @@ from reconciler.planning.desired import (
     Recipe,
     Server,
     Source,
-    canonical,
-    fingerprint,
     revision_from,
 )
+from reconciler.planning.fingerprint import canonical, fingerprint
 from tests.world import an_app
 
 APP = an_app()
@@ -47,7 +46,6 @@ def test_another_way_to_build_is_another_build_and_another_revision(edited: App)
     [
         pytest.param(replace(APP, address=Address(host="127.0.0.1", port=8002)), id="port"),
         pytest.param(replace(APP, address=Address(host="0.0.0.0", port=8001)), id="host"),
-        pytest.param(replace(APP, server=Server(workers=2)), id="workers"),
         pytest.param(replace(APP, server=Server(threads=2)), id="threads"),
         pytest.param(replace(APP, server=Server(worker_class="gthread")), id="worker_class"),
         pytest.param(replace(APP, server=Server(settings={"max_requests": 1000})), id="gunicorn"),
@@ -64,6 +62,7 @@ def test_another_configuration_is_another_revision_of_the_same_build(edited: App
     "edited",
     [
         pytest.param(replace(APP, manifest="renamed.yaml"), id="manifest"),
+        pytest.param(replace(APP, server=Server(workers=2)), id="workers"),
         pytest.param(replace(APP, state="stopped"), id="state"),
         pytest.param(replace(APP, crash=CrashPolicy(cap_s=5.0)), id="crash policy"),
         pytest.param(replace(APP, liveness=Liveness(failures=9)), id="liveness"),

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.planning.desired import Service
+from reconciler.planning.plan import Plan
 from reconciler.planning.services.actions import (
     Action,
     BackUp,
@@ -15,16 +16,14 @@ from reconciler.planning.services.actions import (
     CreateGrant,
     Deprovision,
     Forget,
-    GrantState,
-    ObservedService,
     Provision,
     RecordRetention,
     Register,
-    ServiceState,
     Unbind,
     Verify,
 )
-from reconciler.planning.services.plan import Plan, made_of, plan
+from reconciler.planning.services.observed import GrantState, ObservedService, ServiceState
+from reconciler.planning.services.plan import made_of, plan
 
 NOW = 1000.0
 DB = Service(name="db", manifest="db.yaml", type="postgresql")
@@ -45,16 +44,16 @@ def planned(service: Service | None, known: ObservedService, now: float = NOW) -
 
 
 def test_a_new_service_gets_its_id_before_anything_is_made() -> None:
-    assert planned(DB, ObservedService(server="main", wanted_by={"blog": ""})) == ["draw its id"]
+    assert planned(DB, ObservedService(server="main", wanted_by={"blog": ""})) == ["register the service"]
 
 
 def test_it_is_provisioned_before_anybody_is_bound() -> None:
-    assert planned(DB, seen(made="")) == ["provision it", "draw credentials for blog"]
+    assert planned(DB, seen(made="")) == ["provision the service", "create credentials for blog"]
 
 
 def test_credentials_are_drawn_before_a_server_hears_of_them() -> None:
     drawn = replace(BOUND, bound=False, used=False)
-    assert planned(DB, seen(drawn)) == ["bind blog to it"]
+    assert planned(DB, seen(drawn)) == ["bind blog"]
 
 
 def test_what_is_as_asked_is_left_alone() -> None:
@@ -64,48 +63,48 @@ def test_what_is_as_asked_is_left_alone() -> None:
 
 
 def test_a_changed_plan_is_provisioned_again_and_keeps_the_grants() -> None:
-    assert planned(replace(DB, plan="large"), SEEN) == ["provision it"]
+    assert planned(replace(DB, plan="large"), SEEN) == ["provision the service"]
 
 
 def test_old_credentials_are_taken_back_only_when_new_ones_work_and_nothing_uses_them() -> None:
     old, drawn = replace(BOUND, retiring="asked for"), replace(BOUND, id="g2", bound=False, used=False)
     new = replace(BOUND, id="g2")
-    assert planned(DB, seen(old)) == ["draw credentials for blog"]
-    assert planned(DB, seen(old, drawn)) == ["bind blog to it"]
+    assert planned(DB, seen(old)) == ["create credentials for blog"]
+    assert planned(DB, seen(old, drawn)) == ["bind blog"]
     assert planned(DB, seen(old, new)) == []
-    assert planned(DB, seen(replace(old, used=False), new)) == ["take back credentials of blog"]
-    assert planned(DB, seen(replace(old, used=False), drawn)) == ["bind blog to it"]
+    assert planned(DB, seen(replace(old, used=False), new)) == ["revoke credentials of blog"]
+    assert planned(DB, seen(replace(old, used=False), drawn)) == ["bind blog"]
 
 
 def test_other_parameters_are_other_credentials() -> None:
-    assert planned(DB, seen(BOUND, wanted_by={"blog": "p2"})) == ["draw credentials for blog"]
+    assert planned(DB, seen(BOUND, wanted_by={"blog": "p2"})) == ["create credentials for blog"]
 
 
 def test_an_app_that_left_loses_its_credentials_once_nothing_may_come_back_to_them() -> None:
     unwanted = seen(BOUND, wanted_by={})
     assert planned(DB, unwanted) == []
     assert planned(DB, seen(replace(BOUND, used=False, kept_for_rollback=True), wanted_by={})) == []
-    assert planned(DB, seen(replace(BOUND, used=False), wanted_by={})) == ["take back credentials of blog"]
+    assert planned(DB, seen(replace(BOUND, used=False), wanted_by={})) == ["revoke credentials of blog"]
 
 
 def test_credentials_are_tried_in_their_time() -> None:
     assert planned(DB, SEEN, NOW + 59) == []
-    assert planned(DB, SEEN, NOW + 60) == ["try the credentials of blog"]
-    assert planned(DB, seen(replace(BOUND, verified_at=None))) == ["try the credentials of blog"]
+    assert planned(DB, SEEN, NOW + 60) == ["verify the credentials of blog"]
+    assert planned(DB, seen(replace(BOUND, verified_at=None))) == ["verify the credentials of blog"]
 
 
 def test_what_stays_after_the_manifest_says_so() -> None:
     left = seen(left_at=NOW, wanted_by={})
     decided = plan(None, left, NOW + 1e6)
     assert (decided.actions, decided.state, decided.settled, decided.reportable) == ((), "retained", True, True)
-    assert planned(DB, left) == ["note what its manifest says"]
+    assert planned(DB, left) == ["record what its manifest says"]
 
 
 def test_what_may_go_is_backed_up_first_and_only_after_its_time() -> None:
     left = seen(left_at=NOW, retain=False, wanted_by={})
     assert plan(None, left, NOW + 3599).actions == ()
     assert plan(None, left, NOW + 3599).recheck_at == NOW + 3600
-    assert planned(None, left, NOW + 3600) == ["back up all it holds", "remove it with all it holds"]
+    assert planned(None, left, NOW + 3600) == ["back up its data", "remove the service and its data"]
 
 
 @pytest.mark.parametrize("grant", [BOUND, replace(BOUND, used=False, kept_for_rollback=True)])
@@ -117,17 +116,17 @@ def test_what_an_app_still_asks_for_stays_though_its_manifest_is_gone() -> None:
     known = seen(replace(BOUND, used=False), left_at=0.0, retain=False)
     decided = plan(None, known, NOW * 99)
     assert decided.actions == ()
-    assert "blog still asks for it" in decided.message
+    assert "blog still uses it" in decided.message
 
 
 def test_another_type_is_another_service_and_what_the_one_before_holds_is_kept() -> None:
     other = replace(DB, type="mysql")
-    assert planned(other, replace(SEEN, server="maria")) == ["draw its id"]
+    assert planned(other, replace(SEEN, server="maria")) == ["register the service"]
     second = replace(HERE, id="s2", type="mysql", server="maria", grants=(replace(BOUND, id="g2"),))
-    assert planned(other, replace(SEEN, server="maria", kept=(HERE, second))) == ["note that nobody asks for it"]
+    assert planned(other, replace(SEEN, server="maria", kept=(HERE, second))) == ["record that it is no longer desired"]
     left = replace(HERE, left_at=0.0, grants=(replace(BOUND, used=False),))
     known = replace(SEEN, server="maria", kept=(left, second))
-    assert planned(other, known) == ["take back credentials of blog"]
+    assert planned(other, known) == ["revoke credentials of blog"]
     assert planned(other, replace(known, kept=(replace(left, grants=()), second)), NOW) == []
 
 
@@ -216,7 +215,7 @@ def anything_seen(draw: st.DrawFn) -> ObservedService:
     return ObservedService(kept=kept, server="main", wanted_by=wanted, grace_s=60.0, has_residue=draw(st.booleans()))
 
 
-def runs(service: Service | None, known: ObservedService, now: float) -> tuple[ObservedService, Plan]:
+def runs(service: Service | None, known: ObservedService, now: float) -> tuple[ObservedService, Plan[Action]]:
     for number in range(100):
         decided = plan(service, known, now)
         if decided.first is None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.planning.desired import Json
+from reconciler.planning.fingerprint import Json
 from reconciler.services.provisioner import Misconfigured, ServiceError, ServiceSpec
 from reconciler.services.types.broker.client import BrokerSession
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from reconciler.planning.desired import Json
+from reconciler.planning.fingerprint import Json
 from reconciler.services.provisioner import Misconfigured, Server, ServiceError
 from reconciler.vault.secret_patterns import redacted
 

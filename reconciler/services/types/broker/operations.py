@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reconciler.planning.desired import Json
+from reconciler.planning.fingerprint import Json
 from reconciler.services.provisioner import Misconfigured, ServiceError
 from reconciler.services.types.broker import notes
 from reconciler.services.types.broker.client import Answer, BrokerSession, Unanswered

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from reconciler.planning.desired import Json
+from reconciler.planning.fingerprint import Json
 from reconciler.services import client_programs
 from reconciler.services.provisioner import Client, Credentials, Grant, Misconfigured, ServiceError, ServiceSpec
 from reconciler.services.types.broker import notes

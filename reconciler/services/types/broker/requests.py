@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Mapping
 
-from reconciler.planning.desired import Json, fingerprint
+from reconciler.planning.fingerprint import Json, fingerprint
 from reconciler.services.provisioner import Grant, Misconfigured, ServiceSpec
 from reconciler.services.types.broker.catalog import Offering, Plan
 from reconciler.services.types.broker.notes import Note

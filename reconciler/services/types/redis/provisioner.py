@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
-from reconciler.planning.desired import Json
+from reconciler.planning.fingerprint import Json
 from reconciler.services import server_tools
 from reconciler.services.connection_limit import ConnectionLimit
 from reconciler.services.provisioner import Client, Credentials, Grant, Misconfigured, ServiceError, ServiceSpec, called

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
-from reconciler.planning.desired import Json
+from reconciler.planning.fingerprint import Json
 from reconciler.services.provisioner import Client, Credentials, Grant, ServiceError, ServiceSpec
 
 _PATIENCE_S = 30.0

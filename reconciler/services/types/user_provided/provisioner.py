@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reconciler.linux.child_processes import end, started
-from reconciler.planning.desired import Json
+from reconciler.planning.fingerprint import Json
 from reconciler.services import client_programs
 from reconciler.services.provisioner import Client, Credentials, Grant, Misconfigured, ServiceError, ServiceSpec
 from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of

@@ -1,0 +1,165 @@
+"""Assess an app that is to run and whose source is known: the facts that its plan is made from, and its situation."""
+
+from collections.abc import Iterator
+from enum import Enum, auto
+
+from reconciler.planning.apps.failures import crash_delay_s, has_failed
+from reconciler.planning.apps.listening import answer_at, dormant
+from reconciler.planning.apps.observed import Failure, Instance, Observed
+from reconciler.planning.apps.revisions import best_instance, fallback, rolled_back
+from reconciler.planning.desired import App
+
+READ_AGAIN_S = 30.0
+NEVER = float("inf")
+
+
+class Situation(Enum):
+    """The situation of an app; each has a plan of its own."""
+
+    WAITING_FOR_INPUTS = auto()
+    SERVING = auto()
+    SLEEPING = auto()
+    FALLING_BACK = auto()
+    BACKING_OFF = auto()
+    WAITING_FOR_APPS = auto()
+    STARTING = auto()
+
+
+class Assessment:
+    """What is known of an app at one moment.
+
+    `desired` is the revision that the manifest describes, `target` the one that should serve: the desired one, or the
+    one an operator rolled back to. `fallback` is what can serve instead. `current` is the instance of the target that
+    is to stay, `others` are all others that are alive.
+    """
+
+    def __init__(self, app: App, observed: Observed, now: float) -> None:
+        assert observed.source is not None
+        self.app = app
+        self.observed = observed
+        self.now = now
+        self.source = observed.source
+        self.desired = observed.inputs.revision(app, observed.source.content)
+        self.target = rolled_back(app, observed) or self.desired
+        self.failure = observed.failure_of(self.target.id, app.workers)
+        # Without all its inputs the target is unknown: what seems to be the target may be what served last.
+        self.fallback = fallback(app, None if observed.inputs.missing else self.target, observed)
+        self.current = best_instance(self.target, observed)
+        self.others = tuple(i for i in observed.alive if i is not self.current)
+        self.dormant = dormant(app, observed)
+
+    @property
+    def situation(self) -> Situation:
+        """The first of these that holds."""
+        if self.observed.inputs.missing and not self.is_rolled_back:
+            return Situation.WAITING_FOR_INPUTS
+        if self.current is not None and self.current.ready:
+            return Situation.SERVING
+        if self._sleeps():
+            return Situation.SLEEPING
+        if self._needs_fallback() and not self.observed.unmet_dependencies:
+            return Situation.FALLING_BACK
+        if self.current is None and self.try_at > self.now:
+            return Situation.BACKING_OFF
+        if self.current is None and self.observed.unmet_dependencies and not self.observed.serves:
+            return Situation.WAITING_FOR_APPS
+        return Situation.STARTING
+
+    @property
+    def is_rolled_back(self) -> bool:
+        """Whether the target is what an operator rolled back to."""
+        return self.target is not self.desired
+
+    @property
+    def is_staged(self) -> bool:
+        """Whether the target's build is finished."""
+        return self.target.build.id in self.observed.builds
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the target is the revision that passed its probation last."""
+        return any(p.id == self.target.id for p in self.observed.known_good[:1])
+
+    @property
+    def is_well_served(self) -> bool:
+        """Whether an instance serves that has not failed."""
+        return any(i.serves and not has_failed(i, self.observed) for i in self.observed.alive)
+
+    @property
+    def is_waking(self) -> bool:
+        """Whether a connection ended the app's sleep."""
+        return self.app.may_sleep and self.observed.sleep_state.activated_at is not None
+
+    @property
+    def serving(self) -> Instance | None:
+        """The first instance that serves, of whatever revision."""
+        return next((i for i in self.observed.alive if i.serves), None)
+
+    # The clock.
+
+    @property
+    def try_at(self) -> float:
+        """When the target may be started: a rejected one later where another revision can serve instead."""
+        return self._due_at(self.failure, beside=self.fallback is not None or self.observed.serves)
+
+    @property
+    def fallback_at(self) -> float:
+        """When the fallback may be started; its own failures delay it, too."""
+        failure = None if self.fallback is None else self.observed.failure_of(self.fallback.id, self.app.workers)
+        return self._due_at(failure, beside=self.observed.serves)
+
+    def proven_at(self, current: Instance) -> float:
+        """When the current instance will have passed its probation."""
+        assert current.ready_at is not None
+        return current.ready_at + self.app.probation_s
+
+    def busy_at(self, current: Instance) -> float:
+        """When the current instance last had something to do."""
+        activated_at = self.observed.sleep_state.activated_at
+        return max(current.busy_at or -NEVER, current.ready_at or -NEVER, activated_at or -NEVER)
+
+    def idle_at(self, current: Instance) -> float:
+        """When the current instance may be put to sleep."""
+        if self.dormant:
+            return -NEVER
+        may_sleep = self.app.may_sleep and self.app.idle_after_s is not None
+        return self.busy_at(current) + (self.app.idle_after_s or 0.0) if may_sleep else NEVER
+
+    def recheck_at(self) -> float | None:
+        """When time alone could change the plan, None for never."""
+        return min((at for at in self._times() if self.now < at < NEVER), default=None)
+
+    def _times(self) -> Iterator[float]:
+        if self.source.problem is not None and self.source.stale:
+            yield self.source.tried_at + READ_AGAIN_S
+        if self.current is not None and self.current.ready:
+            yield self.idle_at(self.current)
+            if not self.is_proven:
+                yield self.proven_at(self.current)
+        elif self.current is None and not (self.dormant and self._sleeps() and self.failure is None):
+            yield self.try_at
+            yield self.fallback_at
+        yield answer_at(self.app, self.observed)
+
+    # The situation.
+
+    def _sleeps(self) -> bool:
+        """Whether it is dormant, and no start is due for a new revision to pass its gate."""
+        if not self.dormant or self.current is not None:
+            return False
+        gate_passed = self.observed.sleep_state.gate_passed
+        return gate_passed in (None, self.target.id) or self.try_at > self.now
+
+    def _needs_fallback(self) -> bool:
+        if self.fallback is None or self.is_well_served or self.dormant or self.current is not None:
+            return False
+        if self.fallback_at > self.now:
+            return False
+        return not self.is_staged or (self.failure is not None and self.failure.kind == "rejected")
+
+    def _due_at(self, failure: Failure | None, *, beside: bool) -> float:
+        """When a revision that failed may be tried again; a rejected one not at once beside something better."""
+        if failure is None:
+            return -NEVER
+        count = failure.count + (failure.kind == "rejected" and beside)
+        return failure.last_at + crash_delay_s(self.app.crash, count, self.app.name)

@@ -1,0 +1,337 @@
+"""Plan an app that is to run and whose source is known.
+
+The situation is assessed first, and each situation has one function here. A deploy passes through them like this: the
+new build is staged and its release command runs (STARTING), an instance of it starts beside the one that serves, and
+both share the listener until every new worker has passed its gate. Then the new instance is the current one (SERVING):
+the old one is stopped, listeners and builds that are left over go, and after its probation the revision is known good.
+If it fails instead, the old instance keeps serving, or the last known good revision is started again (FALLING_BACK),
+while the new one is retried after a delay (BACKING_OFF).
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from reconciler.planning.apps.actions import (
+    Action,
+    MarkGood,
+    Release,
+    RemoveBuild,
+    Scale,
+    Sleep,
+    Stage,
+    Start,
+    Stop,
+)
+from reconciler.planning.apps.assessment import NEVER, Assessment, Situation
+from reconciler.planning.apps.failures import has_failed, next_failure, reap, record_failures
+from reconciler.planning.apps.listening import answer_at, answering, listen, move, unlisten
+from reconciler.planning.apps.observed import Failure, Instance, Observed
+from reconciler.planning.apps.revisions import best_instance
+from reconciler.planning.desired import App, Revision
+from reconciler.planning.plan import Plan
+from reconciler.planning.reason import Cause, Reason
+from reconciler.planning.states import AppState
+
+_REPLACED = Cause(Reason.HANDING_OVER, "its successor serves")
+_SURPLUS = Cause(Reason.SURPLUS, "it is no longer needed")
+_ASLEEP = Cause(Reason.ASLEEP, "the app is asleep")
+
+
+def plan_serving(app: App, observed: Observed, now: float) -> Plan[Action]:
+    """Plan by situation, after recording exits and failures, and beside deciding who answers meanwhile."""
+    known = Assessment(app, observed, now)
+    planned = _BY_SITUATION[known.situation](known)
+    ended: list[Action] = [*reap(app, observed, now), *record_failures(app, observed, now)]
+    return replace(
+        planned,
+        actions=(*ended, *planned.actions),
+        immediate=answering(app, observed, now),
+        settled=planned.settled and not ended,
+    )
+
+
+def state_when_failing(observed: Observed) -> AppState:
+    """Return the state of an app whose next action keeps failing: degraded while an instance serves."""
+    return "degraded" if observed.serves else "failing"
+
+
+# One plan for each situation.
+
+
+def _serving(known: Assessment) -> Plan[Action]:
+    """Finish the hand-over, mark the target good after its probation, then scale it or put it to sleep."""
+    current = known.current
+    assert current is not None
+    actions: list[Action] = [*listen(known.app, known.observed), *_stage(known)]
+    actions += _stop(known.others, _REPLACED)
+    actions += unlisten(known.app, known.observed)
+    if known.is_proven:
+        actions += _remove_builds(known)
+    elif known.now >= known.proven_at(current):
+        text = f"it served for {known.app.probation_s:g} s"
+        actions.append(MarkGood(revision=known.target, cause=text, reason=Reason.PROBATION_PASSED))
+    if known.idle_at(current) <= known.now:
+        cause = _why_sleep(known, current)
+        actions.append(Sleep(instance=current.id, revision=known.target.id, cause=cause.text, reason=cause.reason))
+    else:
+        actions += _scale(known, current)
+    if known.others:
+        waits = Cause(Reason.HANDING_OVER, "the previous instance is finishing its requests")
+        return _plan(known, actions, "starting", waits)
+    return _as_it_serves(known, current, actions)
+
+
+def _as_it_serves(known: Assessment, current: Instance, actions: list[Action]) -> Plan[Action]:
+    """Report the instance as running, or as degraded with what is wrong about it."""
+    inputs = known.observed.inputs
+    if current.note is not None:
+        return _plan(known, actions, "degraded", Cause(Reason.WORKER_WAITING, current.note))
+    if known.source.problem is not None:
+        text = f"the last build serves, but {known.source.problem}"
+        return _plan(known, actions, "degraded", Cause(Reason.SOURCE_UNREADABLE, text))
+    if inputs.stale:
+        text = f"serving with the last known values: {'; '.join(inputs.stale)}"
+        return _plan(known, actions, "degraded", Cause(Reason.INPUTS_STALE, text))
+    scaling = next((action for action in actions if isinstance(action, Scale)), None)
+    if scaling is not None:
+        text = f"scaling from {current.workers} to {_workers(scaling.workers)}"
+        return _plan(known, actions, "running", Cause(Reason.SCALING, text))
+    cause = Cause(Reason.NONE, "")
+    if known.is_rolled_back:
+        text = "rolled back by an operator, until the manifest or the source changes"
+        cause = Cause(Reason.ROLLED_BACK_BY_OPERATOR, text)
+    return replace(_plan(known, actions, "running", cause), settled=not actions)
+
+
+def _starting(known: Assessment) -> Plan[Action]:
+    """Stage the target, run its release command, start it beside what serves, then stop that."""
+    surplus = _make_room(known.others)
+    actions: list[Action] = [*move(known.app, known.observed), *_prepare(known), *surplus]
+    actions.append(_start(known, known.target, _why_start(known)))
+    stopped = {stop.instance for stop in surplus}
+    actions += _stop((i for i in known.others if i.id not in stopped), _REPLACED)
+    actions += [u for u in unlisten(known.app, known.observed) if u not in actions]
+    first = actions[0]
+    if known.is_waking and not known.observed.serves and isinstance(first, Start):
+        return _plan(known, actions, "running", Cause(Reason.WAKING, "waking: a request arrived"))
+    state: AppState = "staging" if isinstance(first, Stage | Release) else "starting"
+    return _plan(known, actions, state, Cause(first.reason, first.cause))
+
+
+def _backing_off(known: Assessment) -> Plan[Action]:
+    """Wait until the target, which failed, may be tried again; what serves stays."""
+    assert known.failure is not None
+    actions: list[Action] = [*move(known.app, known.observed), *_stop_surplus(known)]
+    if known.serving is not None:
+        actions += _scale(known, known.serving)
+    return _plan(known, actions, state_when_failing(known.observed), _why_backing_off(known, known.failure))
+
+
+def _falling_back(known: Assessment) -> Plan[Action]:
+    """Start the last known good revision first, as nothing serves well and the target cannot at once."""
+    why = known.failure.reason if known.failure is not None else "it is not staged yet"
+    cause = Cause(Reason.FALLEN_BACK, f"revision {known.target.id} cannot serve: {why}")
+    actions: list[Action] = [*move(known.app, known.observed), *_start_fallback(known, cause)]
+    return _plan(known, actions, state_when_failing(known.observed), cause)
+
+
+def _waiting_for_inputs(known: Assessment) -> Plan[Action]:
+    """Keep what serves, or start the last known good revision: without all inputs the target is unknown."""
+    inputs, serving = known.observed.inputs, known.serving
+    text = f"waiting for {'; '.join(inputs.missing)}"
+    cause = Cause(Reason.WAITING_FOR_INPUTS, text if serving is None else f"{text}; revision {serving.revision} serves")
+    times = [inputs.again_at, answer_at(known.app, known.observed)]
+    actions: list[Action] = [*move(known.app, known.observed)]
+    if serving is not None:
+        actions += [*_stage(known), *_stop_surplus(known), *_scale(known, serving)]
+    elif known.fallback is not None and not known.dormant and not known.observed.unmet_dependencies:
+        times.append(known.fallback_at)
+        if known.fallback_at <= known.now:
+            why = Cause(Reason.WAITING_FOR_INPUTS, "the last known good revision serves until all inputs are there")
+            actions += _start_fallback(known, why)
+    else:
+        actions += [*_stage(known), *_stop_surplus(known)]
+    return replace(
+        _plan(known, actions, "pending" if serving is None else "degraded", cause),
+        recheck_at=min((at for at in times if at is not None and known.now < at < NEVER), default=None),
+        failures=inputs.failures,
+        wanted=None,
+    )
+
+
+def _waiting_for_apps(known: Assessment) -> Plan[Action]:
+    """Do everything but the start, as an app that this one depends on does not serve."""
+    names = ", ".join(known.observed.unmet_dependencies)
+    text = f"{names} {'does' if len(known.observed.unmet_dependencies) == 1 else 'do'} not serve"
+    actions: list[Action] = [*move(known.app, known.observed), *_prepare(known)]
+    actions += _stop(known.others, Cause(Reason.WAITING_FOR_APPS, text))
+    return _plan(known, actions, "pending", Cause(Reason.WAITING_FOR_APPS, f"waiting for {names}"))
+
+
+def _sleeping(known: Assessment) -> Plan[Action]:
+    """Stage and listen: until the next connection no instance is needed."""
+    due = known.try_at <= known.now
+    actions: list[Action] = [*(_prepare(known) if due else ()), *listen(known.app, known.observed)]
+    actions += _stop(known.others, _ASLEEP)
+    actions += unlisten(known.app, known.observed)
+    if not actions:
+        actions += _remove_builds(known)
+    cause = Cause(Reason.ASLEEP, "") if known.failure is None else _because(known.failure)
+    state: AppState = "staging" if actions and isinstance(actions[0], Stage | Release) else "sleeping"
+    return replace(_plan(known, actions, state, cause), settled=due and not actions)
+
+
+_BY_SITUATION = {
+    Situation.WAITING_FOR_INPUTS: _waiting_for_inputs,
+    Situation.SERVING: _serving,
+    Situation.SLEEPING: _sleeping,
+    Situation.FALLING_BACK: _falling_back,
+    Situation.BACKING_OFF: _backing_off,
+    Situation.WAITING_FOR_APPS: _waiting_for_apps,
+    Situation.STARTING: _starting,
+}
+
+
+# The parts of a plan.
+
+
+def _plan(known: Assessment, actions: Iterable[Action], state: AppState, cause: Cause) -> Plan[Action]:
+    return Plan(
+        actions=tuple(actions),
+        state=state,
+        reason=cause.reason,
+        message=cause.text,
+        wanted=known.target.id,
+        recheck_at=known.recheck_at(),
+        failures=known.failure.count if known.failure is not None else 0,
+    )
+
+
+def _stage(known: Assessment) -> list[Action]:
+    if known.is_staged:
+        return []
+    cause = Cause(Reason.FIRST_TIME, "it was never staged")
+    if known.observed.builds:
+        cause = Cause(Reason.SOURCE_CHANGED, "its source or the way it is built changed")
+    return [Stage(build=known.target.build, cause=cause.text, reason=cause.reason)]
+
+
+def _prepare(known: Assessment) -> list[Action]:
+    """Stage the target, and run its release command."""
+    actions = _stage(known)
+    release = known.target.release_id
+    if release is not None and release not in known.observed.released:
+        cause = Cause(Reason.FIRST_TIME, "it was never run")
+        if known.observed.released:
+            cause = Cause(Reason.SOURCE_CHANGED, "its build or its environment is new")
+        failing = next_failure(known.target, known.app.workers, known.observed, known.now)
+        actions.append(
+            Release(release=release, revision=known.target, failing=failing, cause=cause.text, reason=cause.reason)
+        )
+    return actions
+
+
+def _start(known: Assessment, revision: Revision, cause: Cause) -> Start:
+    workers = known.app.workers
+    failing = next_failure(revision, workers, known.observed, known.now)
+    return Start(revision=revision, workers=workers, failing=failing, cause=cause.text, reason=cause.reason)
+
+
+def _start_fallback(known: Assessment, cause: Cause) -> list[Action]:
+    assert known.fallback is not None
+    coming = best_instance(known.fallback, known.observed)
+    return [
+        *_make_room(i for i in known.observed.alive if i is not coming),
+        _start(known, known.fallback, cause),
+    ]
+
+
+def _scale(known: Assessment, instance: Instance) -> list[Action]:
+    """Give an instance the desired number of workers: last of all, as a failure to do so is to hold up nothing else."""
+    wanted = known.app.workers
+    if instance.workers == wanted:
+        return []
+    cause = f"{_workers(wanted)} desired, {instance.workers} running"
+    return [Scale(instance=instance.id, workers=wanted, cause=cause, reason=Reason.SCALING)]
+
+
+def _stop(instances: Iterable[Instance], cause: Cause) -> list[Action]:
+    return [Stop(instance=i.id, cause=cause.text, reason=cause.reason) for i in instances]
+
+
+def _make_room(others: Iterable[Instance]) -> tuple[Stop, ...]:
+    """Stop all earlier instances but the best, which stays while the new one starts if it is of any use."""
+    ranked = sorted(others, key=lambda i: (i.serves, i.ready, i.started_at))
+    surplus = ranked[:-1] if ranked and ranked[-1].ready else ranked
+    return tuple(Stop(instance=i.id, cause=_SURPLUS.text, reason=_SURPLUS.reason) for i in surplus)
+
+
+def _stop_surplus(known: Assessment) -> list[Action]:
+    """Stop what does not serve and is not about to, and what has failed where another instance serves well."""
+    coming = None if known.fallback is None else best_instance(known.fallback, known.observed)
+    well = known.is_well_served
+    surplus = (
+        i for i in known.others if i is not coming and (not i.serves or (well and has_failed(i, known.observed)))
+    )
+    return _stop(surplus, _SURPLUS)
+
+
+def _remove_builds(known: Assessment) -> list[Action]:
+    """Keep the builds of the target, the desired revision, instances and known good revisions; remove all others."""
+    needed = {known.target.build.id, known.desired.build.id, *(i.build for i in known.observed.alive)}
+    needed |= {p.build.id for p in known.observed.known_good}
+    return [
+        RemoveBuild(build=b, cause="newer builds replaced it", reason=Reason.OBSOLETE)
+        for b in known.observed.builds
+        if b not in needed
+    ]
+
+
+# Causes.
+
+
+def _why_start(known: Assessment) -> Cause:
+    if known.failure is not None:
+        return Cause(_because(known.failure).reason, f"it failed: {known.failure.reason}")
+    if known.is_waking and not known.others:
+        return Cause(Reason.WAKING, "a request arrived")
+    if not known.others:
+        return Cause(Reason.NOT_RUNNING, "no instance is running")
+    unhealthy = next((i.unhealthy for i in known.others if i.unhealthy), None)
+    if unhealthy is not None:
+        return Cause(Reason.UNHEALTHY, f"the running instance is unhealthy: {unhealthy}")
+    if any(i.detached for i in known.others):
+        return Cause(Reason.LISTENER_LOST, "the listener of the running instance could not be fetched back")
+    before = known.observed.restart_before
+    if any(i.revision == known.target.id and i.started_at < before for i in known.others):
+        return Cause(Reason.RESTART_REQUESTED, "an operator requested a restart")
+    if known.is_rolled_back:
+        return Cause(Reason.ROLLED_BACK_BY_OPERATOR, "an operator rolled back to it")
+    if any(i.build == known.target.build.id for i in known.others):
+        return Cause(Reason.CONFIGURATION_CHANGED, "its configuration changed")
+    return Cause(Reason.SOURCE_CHANGED, "its code changed")
+
+
+def _why_sleep(known: Assessment, current: Instance) -> Cause:
+    if known.dormant:
+        return Cause(Reason.GATE_PASSED, "it passed its gate")
+    return Cause(Reason.IDLE, f"no request for {known.now - known.busy_at(current):.0f} s")
+
+
+def _why_backing_off(known: Assessment, failure: Failure) -> Cause:
+    serving = known.serving
+    if serving is None:
+        text = f"failed {failure.count} times in a row, most recently: {failure.reason}"
+        return replace(_because(failure), text=text) if failure.count > 1 else _because(failure)
+    if serving.revision == known.target.id:
+        return Cause(Reason.UNHEALTHY, f"{failure.reason}; the instance keeps serving")
+    text = f"revision {known.target.id} failed: {failure.reason}; revision {serving.revision} serves"
+    return Cause(Reason.FALLEN_BACK, text)
+
+
+def _because(failure: Failure) -> Cause:
+    return Cause(Reason.CRASHED if failure.kind == "crashed" else Reason.REVISION_REJECTED, failure.reason)
+
+
+def _workers(number: int) -> str:
+    return "1 worker" if number == 1 else f"{number} workers"

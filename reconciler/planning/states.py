@@ -1,0 +1,57 @@
+"""Define the states of apps and services: the one table that reports, pages, metrics and notifications read."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+AppState: TypeAlias = Literal[
+    "failing",
+    "degraded",
+    "invalid",
+    "starting",
+    "staging",
+    "pending",
+    "stopping",
+    "maintenance",
+    "running",
+    "sleeping",
+    "stopped",
+]
+ServiceStateName: TypeAlias = Literal["failing", "starting", "pending", "stopping", "retained", "ready"]
+State: TypeAlias = AppState | ServiceStateName
+Severity: TypeAlias = Literal["healthy", "degraded", "failing"]
+
+
+@dataclass(frozen=True, slots=True)
+class StateInfo:
+    """One state; `severity` is None while work is under way, which makes nothing better or worse."""
+
+    name: str
+    severity: Severity | None
+    meaning: str
+
+
+# Worst first, as they are counted and listed.
+APP_STATES: tuple[StateInfo, ...] = (
+    StateInfo("failing", "failing", "No instance serves, and what is tried keeps failing."),
+    StateInfo("degraded", "degraded", "An instance serves, but something about it is not as the manifest says."),
+    StateInfo("invalid", "failing", "The manifest is refused, and no earlier one is in force."),
+    StateInfo("starting", None, "An instance is being started or replaced."),
+    StateInfo("staging", None, "A build is being made, or its release command runs."),
+    StateInfo("pending", None, "Waits for another app, a service or a secret."),
+    StateInfo("stopping", None, "Instances are being stopped."),
+    StateInfo("maintenance", "healthy", "Clients get the holding page, because the manifest says so."),
+    StateInfo("running", "healthy", "The desired revision serves."),
+    StateInfo("sleeping", "healthy", "No instance is running; the next connection starts one."),
+    StateInfo("stopped", "healthy", "Stopped by its manifest or by an operator; its port is closed."),
+)
+SERVICE_STATES: tuple[StateInfo, ...] = (
+    StateInfo("failing", "failing", "The service cannot be provided, and what is tried keeps failing."),
+    StateInfo("starting", None, "The service or credentials to it are being made."),
+    StateInfo("pending", None, "The service was not looked at yet."),
+    StateInfo("stopping", None, "Its manifest was removed, and so is what it holds when its grace period is over."),
+    StateInfo("retained", "healthy", "Its manifest was removed; what it holds is kept."),
+    StateInfo("ready", "healthy", "The service works, and every app that uses it has credentials."),
+)
+
+# The order in which apps and services are listed together.
+WORST_FIRST: tuple[str, ...] = tuple(dict.fromkeys(state.name for state in (*APP_STATES, *SERVICE_STATES)))
