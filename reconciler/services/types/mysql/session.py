@@ -15,15 +15,14 @@ from typing import Any, TypeAlias, TypeVar
 import pymysql
 from pymysql.constants import CR, ER
 
-from reconciler.services.provisioner import Misconfigured, Server, ServiceError, ServiceSpec
-from reconciler.vault.secret_patterns import redacted
+from reconciler.services.provisioner import ServiceError, ServiceSpec
+from reconciler.services.server_connection import AuthenticationFailed, ConnectionParams, answering, required_server
 
 Row: TypeAlias = tuple[Any, ...]
 T = TypeVar("T")
 
 _CONNECT_S = 5
 _STATEMENT_S = 45
-_LONGEST_WORDS = 300
 _MAY_NOT = frozenset(
     {
         *(ER.ACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.TABLEACCESS_DENIED_ERROR),
@@ -37,38 +36,17 @@ _SHUT_OUT = frozenset({ER.BAD_DB_ERROR, 3118, 4151, 1862, 1820, 1698})
 _FULL = frozenset({ER.CON_COUNT_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED})
 
 
-class AuthenticationFailed(ServiceError):
-    """The server is there, and does not accept these credentials."""
-
-
 class SessionEnded(ServiceError):
     """The session that was to be ended has ended by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionParams:
-    """Where and as whom to connect. A host that begins with `/` is a socket."""
+class MysqlParams(ConnectionParams):
+    """The server, the user and the database to connect to."""
 
-    server: Server
-    host: str
-    port: int
     user: str
     password: str = field(repr=False)
     database: str | None = None
-
-    def __str__(self) -> str:
-        where = self.host if self.socket else f"{self.host}:{self.port}"
-        return f"mysql server {self.server.name} ({where})"
-
-    @property
-    def socket(self) -> str | None:
-        return self.host if self.host.startswith("/") else None
-
-    @property
-    def authority(self) -> str | None:
-        """The file with the certificates that the server's must be signed by."""
-        named = self.server.options.get("ssl_ca")
-        return None if named is None else str(named)
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -78,7 +56,7 @@ class ConnectionParams:
             if self.socket
             else ("--protocol=tcp", f"--host={self.host}", f"--port={self.port}")
         )
-        encrypted = (f"--ssl-ca={self.authority}",) if self.authority else ()
+        encrypted = (f"--ssl-ca={self.ca}",) if self.ca else ()
         return ("--no-defaults", *where, *encrypted, f"--user={self.user}", "--default-character-set=utf8mb4")
 
     @property
@@ -86,12 +64,10 @@ class ConnectionParams:
         return {"MYSQL_PWD": self.password}
 
 
-def admin_params(service: ServiceSpec) -> ConnectionParams:
+def admin_params(service: ServiceSpec) -> MysqlParams:
     """The account that the host's settings name."""
-    server = service.server
-    if server is None:
-        raise Misconfigured(f"service {service.name}: no mysql server is set for it")
-    return ConnectionParams(
+    server = required_server(service)
+    return MysqlParams(
         server=server,
         host=server.host,
         port=server.port or 3306,
@@ -103,33 +79,30 @@ def admin_params(service: ServiceSpec) -> ConnectionParams:
 class Session:
     """One connection, one statement at a time; what fails is a ServiceError in the server's own words."""
 
-    def __init__(self, door: ConnectionParams) -> None:
-        self._door = door
+    def __init__(self, params: MysqlParams) -> None:
+        self._params = params
         self._thread = ThreadPoolExecutor(1, "mysql")
         self._line: socket.socket | None = None
         self._connection: pymysql.Connection[Any] = pymysql.Connection(
-            host=door.host,
-            port=door.port,
-            user=door.user,
-            password=door.password,
-            database=door.database,
+            host=params.host,
+            port=params.port,
+            user=params.user,
+            password=params.password,
+            database=params.database,
             charset="utf8mb4",
             autocommit=True,
             read_timeout=_STATEMENT_S,
             write_timeout=_STATEMENT_S,
-            ssl={"ca": door.authority} if door.authority else None,
+            ssl={"ca": params.ca} if params.ca else None,
             defer_connect=True,
         )
 
     async def open(self) -> None:
-        try:
-            async with asyncio.timeout(_CONNECT_S):
-                await self._in_thread(self._connect)
-        except TimeoutError:
-            raise ServiceError(f"{self._door} did not answer within {_CONNECT_S} s") from None
+        async with answering(self._params, _CONNECT_S):
+            await self._in_thread(self._connect)
 
     def _connect(self) -> None:
-        self._line = _dialled(self._door)
+        self._line = _dialled(self._params)
         self._connection.connect(self._line)
 
     async def ask(self, statement: str, *values: object) -> Sequence[Row]:
@@ -173,13 +146,13 @@ class Session:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except (pymysql.Error, OSError) as error:
-            raise _in_words(self._door, error) from None
+            raise _service_error(self._params, error) from None
 
 
 @asynccontextmanager
-async def opened(door: ConnectionParams) -> AsyncIterator[Session]:
+async def opened(params: MysqlParams) -> AsyncIterator[Session]:
     """A session in which each statement stands for itself; NotLetIn when the credentials do not open the server."""
-    session = Session(door)
+    session = Session(params)
     waiting = True
     try:
         await session.open()
@@ -189,17 +162,17 @@ async def opened(door: ConnectionParams) -> AsyncIterator[Session]:
         session.close(waiting=waiting)
 
 
-def _dialled(door: ConnectionParams) -> socket.socket:
+def _dialled(params: MysqlParams) -> socket.socket:
     """A connection that nothing was said on yet."""
-    if door.socket is None:
-        line = socket.create_connection((door.host, door.port), _CONNECT_S)
+    if params.socket is None:
+        line = socket.create_connection((params.host, params.port), _CONNECT_S)
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return line
     line = socket.socket(socket.AF_UNIX)
     try:
         line.settimeout(_CONNECT_S)
-        line.connect(door.socket)
+        line.connect(params.socket)
     except BaseException:
         line.close()
         raise
@@ -216,22 +189,21 @@ def account(user: str) -> str:
     return f"`{user}`@`%`"
 
 
-def _in_words(door: ConnectionParams, error: Exception) -> ServiceError:
+def _service_error(params: MysqlParams, error: Exception) -> ServiceError:
     if isinstance(error, TimeoutError):
-        return ServiceError(f"{door} did not answer within {_CONNECT_S} s")
+        return ServiceError(f"{params} did not answer within {_CONNECT_S} s")
     if isinstance(error, ConnectionRefusedError | FileNotFoundError):
-        return ServiceError(f"{door} refused the connection")
+        return ServiceError(f"{params} refused the connection")
     if isinstance(error, OSError):
-        return ServiceError(f"{door} cannot be reached: {error.strerror}")
+        return ServiceError(f"{params} cannot be reached: {error.strerror}")
     code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
-    words = str(error.args[1]) if len(error.args) > 1 else type(error).__name__
-    words = redacted(words, (door.password,))[:_LONGEST_WORDS]
+    words = params.quoted(error.args[1] if len(error.args) > 1 else type(error).__name__)
     if code in _BROKEN or isinstance(error, pymysql.InterfaceError):
-        return ServiceError(f"{door} broke the connection")
+        return ServiceError(f"{params} broke the connection")
     if code in _FULL:
-        return ServiceError(f"{door} has no free connection for user {door.user}")
+        return ServiceError(f"{params} has no free connection for user {params.user}")
     if code in _MAY_NOT:
-        return AuthenticationFailed(f"{door} does not allow this to user {door.user}: {words}")
+        return AuthenticationFailed(f"{params} does not allow this to user {params.user}: {words}")
     if code in _SHUT_OUT:
-        return AuthenticationFailed(f"{door} does not let user {door.user} in: {words}")
-    return SessionEnded(words) if code == ER.NO_SUCH_THREAD else ServiceError(f"{door}: {words}")
+        return AuthenticationFailed(f"{params} rejects user {params.user}: {words}")
+    return SessionEnded(words) if code == ER.NO_SUCH_THREAD else ServiceError(f"{params}: {words}")

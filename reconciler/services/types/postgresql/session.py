@@ -2,21 +2,20 @@
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, LiteralString, TypeAlias
 
 import psycopg
 from psycopg import sql
 
-from reconciler.services.provisioner import Misconfigured, Server, ServiceError, ServiceSpec
-from reconciler.vault.secret_patterns import redacted
+from reconciler.services.provisioner import Misconfigured, ServiceError, ServiceSpec
+from reconciler.services.server_connection import ConnectionParams, required_server
 
 Statement: TypeAlias = LiteralString | sql.Composed | sql.SQL
 Row: TypeAlias = tuple[Any, ...]
 
 _CONNECT_S = 5
 _OLDEST = 100_000  # SCRAM, and with it a password that the server never sees, came with 10
-_LONGEST_WORDS = 300
 _BOUNDS = "-c statement_timeout=50s -c lock_timeout=30s"  # longer than any step takes, so that nothing stays behind
 
 
@@ -25,15 +24,10 @@ class CannotConnect(ServiceError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionParams:
-    """Where and as whom to connect. A host that begins with `/` is the directory of a socket."""
+class PostgresqlParams(ConnectionParams):
+    """The server, the user and the database to connect to. A host that begins with `/` is a socket's directory."""
 
-    server: Server
-    host: str
-    port: int
     database: str
-    user: str | None
-    password: str | None = field(repr=False)
 
     def __str__(self) -> str:
         return f"postgresql server {self.server.name} ({self.host}:{self.port})"
@@ -62,12 +56,10 @@ class ConnectionParams:
         }
 
 
-def admin_params(service: ServiceSpec, database: str | None = None) -> ConnectionParams:
+def admin_params(service: ServiceSpec, database: str | None = None) -> PostgresqlParams:
     """The account that the host's settings name, in the database it administers from or in another."""
-    server = service.server
-    if server is None:
-        raise Misconfigured(f"service {service.name}: no postgresql server is set for it")
-    return ConnectionParams(
+    server = required_server(service)
+    return PostgresqlParams(
         server=server,
         host=server.host,
         port=server.port or 5432,
@@ -80,13 +72,13 @@ def admin_params(service: ServiceSpec, database: str | None = None) -> Connectio
 class Session:
     """One connection, one statement at a time; what fails is a ServiceError in the server's own words."""
 
-    def __init__(self, door: ConnectionParams, connection: psycopg.AsyncConnection[Row]) -> None:
-        self._door = door
+    def __init__(self, params: PostgresqlParams, connection: psycopg.AsyncConnection[Row]) -> None:
+        self._params = params
         self._connection = connection
 
     async def ask(self, statement: Statement, values: Mapping[str, object] | None = None) -> Sequence[Row]:
         """The rows it answers with."""
-        with _in_words(self._door):
+        with _service_error(self._params):
             cursor = await self._connection.execute(statement, values)
             return await cursor.fetchall() if cursor.description is not None else ()
 
@@ -103,66 +95,65 @@ class Session:
     @asynccontextmanager
     async def at_once(self) -> AsyncIterator[None]:
         """What is done inside happens together or not at all."""
-        with _in_words(self._door):
+        with _service_error(self._params):
             async with self._connection.transaction():
                 yield
 
 
 @asynccontextmanager
-async def opened(door: ConnectionParams) -> AsyncIterator[Session]:
+async def opened(params: PostgresqlParams) -> AsyncIterator[Session]:
     """A session in which each statement is a transaction of its own; CannotConnect when there is none to be had."""
     try:
         connection = await psycopg.AsyncConnection[Row].connect(
-            host=door.host,
-            port=door.port,
-            dbname=door.database,
-            user=door.user,
-            password=door.password,
+            host=params.host,
+            port=params.port,
+            dbname=params.database,
+            user=params.user,
+            password=params.password,
             passfile="/dev/null",
             connect_timeout=_CONNECT_S,
             application_name="reconciler",
             client_encoding="utf8",
             autocommit=True,
             options=_BOUNDS,
-            **door.ssl,  # type: ignore[arg-type] # psycopg names only some of libpq's parameters
+            **params.ssl,  # type: ignore[arg-type] # psycopg names only some of libpq's parameters
         )
     except psycopg.Error as error:
-        raise CannotConnect(_why_shut(door, error)) from None
+        raise CannotConnect(_why_shut(params, error)) from None
     try:
         if connection.info.server_version < _OLDEST:
-            raise Misconfigured(f"{door} is older than PostgreSQL 10")
-        yield Session(door, connection)
+            raise Misconfigured(f"{params} is older than PostgreSQL 10")
+        yield Session(params, connection)
     finally:
         await connection.close()
 
 
 @contextmanager
-def _in_words(door: ConnectionParams) -> Iterator[None]:
+def _service_error(params: PostgresqlParams) -> Iterator[None]:
     try:
         yield
     except psycopg.errors.InsufficientPrivilege as error:
-        raise ServiceError(f"{door} does not allow this to {door.who}: {_said(door, error)}") from None
+        raise ServiceError(f"{params} does not allow this to {params.who}: {_said(params, error)}") from None
     except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
-        raise ServiceError(f"{door} is still busy with something that stands in the way of this") from None
+        raise ServiceError(f"{params} is still busy with another statement that blocks this one") from None
     except psycopg.OperationalError as error:
-        raise ServiceError(f"{door} broke the connection: {_said(door, error)}") from None
+        raise ServiceError(f"{params} broke the connection: {_said(params, error)}") from None
     except psycopg.Error as error:
-        raise ServiceError(f"{door}: {_said(door, error)}") from None
+        raise ServiceError(f"{params}: {_said(params, error)}") from None
 
 
-def _why_shut(door: ConnectionParams, error: psycopg.Error) -> str:
+def _why_shut(params: PostgresqlParams, error: psycopg.Error) -> str:
     words = str(error)
     if isinstance(error, psycopg.errors.ConnectionTimeout) or "timeout expired" in words:
-        return f"{door} did not answer within {_CONNECT_S} s"
+        return f"{params} did not answer within {_CONNECT_S} s"
     if "Connection refused" in words or "No such file or directory" in words:
-        return f"{door} refused the connection"
+        return f"{params} refused the connection"
     if "server closed the connection" in words:
-        return f"{door} broke the connection"
-    return f"{door} does not let {door.who} in: {_said(door, error)}"
+        return f"{params} broke the connection"
+    return f"{params} rejects {params.who}: {_said(params, error)}"
 
 
-def _said(door: ConnectionParams, error: psycopg.Error) -> str:
+def _said(params: PostgresqlParams, error: psycopg.Error) -> str:
     """The first line of what the server or its library said: names, no statement, and never a password."""
     words = error.diag.message_primary or str(error).strip().partition("\n")[0] or type(error).__name__
-    words = redacted(words, (door.password or "",))
-    return words.rpartition("FATAL:  ")[2][:_LONGEST_WORDS]
+    return params.quoted(words.rpartition("FATAL:  ")[2])

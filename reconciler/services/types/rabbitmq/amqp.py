@@ -38,19 +38,19 @@ class Login:
     encrypted: ssl.SSLContext | None = None
 
 
-class Line:
+class Connection:
     """An open connection: methods out, methods in."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
 
-    async def say(self, method: tuple[int, int], arguments: bytes, channel: int = 0) -> None:
+    async def send(self, method: tuple[int, int], arguments: bytes, channel: int = 0) -> None:
         payload = struct.pack(">HH", *method) + arguments
         self._writer.write(struct.pack(">BHI", _METHOD, channel, len(payload)) + payload + bytes([_END]))
         await self._writer.drain()
 
-    async def hear(self, *expected: tuple[int, int]) -> bytes:
+    async def receive(self, *expected: tuple[int, int]) -> bytes:
         """The arguments of the next method, which is one of these; Refused when the server closes instead."""
         while True:
             try:
@@ -72,27 +72,27 @@ class Line:
 
 
 @asynccontextmanager
-async def let_in(login: Login) -> AsyncIterator[Line]:
+async def connected(login: Login) -> AsyncIterator[Connection]:
     """A connection that is open in its virtual host; OSError when there is none, Refused when it is not let in."""
     reader, writer = await asyncio.open_connection(login.host, login.port, ssl=login.encrypted)
     try:
-        line = Line(reader, writer)
+        connection = Connection(reader, writer)
         writer.write(_HEADER)
-        await line.hear(_START)
+        await connection.receive(_START)
         # With this capability a wrong password is said to be one; without it the server hangs up.
         able = short("authentication_failure_close") + b"t\x01"
         properties = table(short("capabilities") + b"F" + table(able))
         secret = f"\x00{login.user}\x00{login.password}".encode()
-        await line.say(
+        await connection.send(
             _START_OK, properties + short("PLAIN") + struct.pack(">I", len(secret)) + secret + short("en_US")
         )
-        channels, frame, heartbeat = struct.unpack(">HIH", await line.hear(_TUNE))
-        await line.say(_TUNE_OK, struct.pack(">HIH", channels, frame, heartbeat))
-        await line.say(_OPEN, short(login.vhost) + b"\x00\x00")
-        await line.hear(_OPEN_OK)
-        yield line
-        await line.say(_CLOSE, struct.pack(">H", 200) + short("") + struct.pack(">HH", 0, 0))
-        await line.hear(_CLOSE_OK)
+        channels, frame, heartbeat = struct.unpack(">HIH", await connection.receive(_TUNE))
+        await connection.send(_TUNE_OK, struct.pack(">HIH", channels, frame, heartbeat))
+        await connection.send(_OPEN, short(login.vhost) + b"\x00\x00")
+        await connection.receive(_OPEN_OK)
+        yield connection
+        await connection.send(_CLOSE, struct.pack(">H", 200) + short("") + struct.pack(">HH", 0, 0))
+        await connection.receive(_CLOSE_OK)
     finally:
         writer.close()
 

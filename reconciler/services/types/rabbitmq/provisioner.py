@@ -17,13 +17,14 @@ from reconciler.services.provisioner import (
     ServiceSpec,
     called,
 )
-from reconciler.services.types.rabbitmq.admin import Administration, administration, authority, said_of, server_of
-from reconciler.services.types.rabbitmq.amqp import Login, Refused, let_in
+from reconciler.services.server_connection import app_address, required_server, url_authority
+from reconciler.services.types.rabbitmq.admin import Administration, administration, server_label, tls_context
+from reconciler.services.types.rabbitmq.amqp import Login, Refused, connected
 
-_STEP_S = 50.0
+_ACTION_TIMEOUT_S = 50.0
 _CONNECT_S = 5.0
-_AT_ONCE = 4
-_LONGEST = 52
+_MAX_CONNECTIONS = 4
+_MAX_NAME = 52
 _ACCESS_REFUSED, _NOT_ALLOWED, _INVALID_PATH = 403, 530, 402
 
 
@@ -31,14 +32,14 @@ class Rabbitmq:
     """One server or many; constructed once."""
 
     def __init__(self) -> None:
-        self._turns = ConnectionLimit(_AT_ONCE)
+        self._limit = ConnectionLimit(_MAX_CONNECTIONS)
 
     async def provision(self, service: ServiceSpec) -> None:
-        async with self._step(service) as broker:
+        async with self._admin_session(service) as broker:
             await broker.make_vhost(_vhost(service))
 
     async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:
-        async with self._step(service) as broker:
+        async with self._admin_session(service) as broker:
             await broker.make_vhost(_vhost(service))
             await broker.make_user(grant.user, grant.password.reveal())
             await broker.permit(grant.user, _vhost(service))
@@ -46,11 +47,11 @@ class Rabbitmq:
 
     async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:
         """By AMQP, for what the app uses is not the management API."""
-        server = server_of(service)
+        server = required_server(service)
         login = _login(server, credentials)
         said = f"rabbitmq server {server.name} ({login.host}:{login.port})"
         try:
-            async with asyncio.timeout(_CONNECT_S), let_in(login):
+            async with asyncio.timeout(_CONNECT_S), connected(login):
                 return None
         except Refused as refused:
             if refused.code not in {_ACCESS_REFUSED, _NOT_ALLOWED, _INVALID_PATH}:
@@ -64,16 +65,16 @@ class Rabbitmq:
             raise ServiceError(f"{said} cannot be reached: {error.strerror or type(error).__name__}") from None
 
     async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
-        async with self._step(service) as broker:
+        async with self._admin_session(service) as broker:
             await broker.drop_user(grant.user)
 
     async def deprovision(self, service: ServiceSpec) -> None:
         """Users whom nobody has taken back stay, and have no right anywhere: an admin may have let in others."""
-        async with self._step(service) as broker:
+        async with self._admin_session(service) as broker:
             await broker.drop_vhost(_vhost(service))
 
     async def size_bytes(self, service: ServiceSpec) -> int | None:
-        async with self._step(service) as broker:
+        async with self._admin_session(service) as broker:
             return await broker.size_bytes(_vhost(service))
 
     async def back_up(self, service: ServiceSpec, file: Path) -> None:  # noqa: ARG002 -- there is nothing it could write
@@ -86,10 +87,10 @@ class Rabbitmq:
         raise Misconfigured(f"service {service.name}: RabbitMQ has no client program that keeps a password to itself")
 
     @asynccontextmanager
-    async def _step(self, service: ServiceSpec) -> AsyncIterator[Administration]:
-        server = server_of(service)
+    async def _admin_session(self, service: ServiceSpec) -> AsyncIterator[Administration]:
+        server = required_server(service)
         async with (
-            self._turns.slot(server.name, said_of(server), _STEP_S),
+            self._limit.slot(server.name, server_label(server), _ACTION_TIMEOUT_S),
             self._administration(server) as broker,
         ):
             yield broker
@@ -101,19 +102,15 @@ class Rabbitmq:
 
 
 def _vhost(service: ServiceSpec) -> str:
-    return called(service, _LONGEST)
+    return called(service, _MAX_NAME)
 
 
 def _credentials(service: ServiceSpec, grant: Grant) -> Credentials:
-    server = server_of(service)
-    host = str(server.options.get("app_host", server.host))
-    port = int(str(server.options.get("app_port", server.port or (5671 if authority(server) else 5672))))
+    server = required_server(service)
+    host, port = app_address(server, 5671 if server.options.get("ssl_ca") else 5672)
     vhost, password = _vhost(service), grant.password.reveal()
     scheme = "amqps" if server.options.get("ssl_ca") else "amqp"
-    uri = (
-        f"{scheme}://{quote(grant.user, safe='')}:{quote(password, safe='')}"
-        f"@{f'[{host}]' if ':' in host else host}:{port}/{quote(vhost, safe='')}"
-    )
+    uri = f"{scheme}://{url_authority(grant.user, password, host, port)}/{quote(vhost, safe='')}"
     return {
         "name": vhost,
         "hostname": host,
@@ -136,5 +133,5 @@ def _login(server: Server, credentials: Credentials) -> Login:
         user=str(credentials["user"]),
         password=str(credentials["password"]),
         vhost=str(credentials["vhost"]),
-        encrypted=authority(server),
+        encrypted=tls_context(server),
     )

@@ -19,7 +19,7 @@ from reconciler.services.types.redis.session import Session
 
 Inside: TypeAlias = Callable[[int], AbstractAsyncContextManager[Session]]  # a session in the database of that number
 
-_AT_ONCE = 1000
+_MAX_CONNECTIONS = 1000
 _FORMAT = {"format": "reconciler-redis", "version": 1}
 
 
@@ -32,7 +32,7 @@ async def keys(session: Session, prefix: str) -> AsyncIterator[list[bytes]]:
     """Names of keys, some at a time, some of them perhaps twice."""
     cursor = 0
     while True:
-        cursor, found = await session.do("SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", _AT_ONCE)
+        cursor, found = await session.do("SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", _MAX_CONNECTIONS)
         if found:
             yield found
         if int(cursor) == 0:

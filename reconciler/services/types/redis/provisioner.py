@@ -16,38 +16,38 @@ from reconciler.planning.fingerprint import Json
 from reconciler.services import server_tools
 from reconciler.services.connection_limit import ConnectionLimit
 from reconciler.services.provisioner import Client, Credentials, Grant, Misconfigured, ServiceError, ServiceSpec, called
+from reconciler.services.server_connection import AuthenticationFailed, app_address, url_userinfo
 from reconciler.services.types.redis import acl, keys
 from reconciler.services.types.redis.numbers import forget_number, number_of
 from reconciler.services.types.redis.session import (
-    AuthenticationFailed,
-    ConnectionParams,
+    RedisParams,
     Session,
     admin_params,
     opened,
 )
 
-_STEP_S = 50.0
-_AT_ONCE = 8
-_LONGEST = 52
+_ACTION_TIMEOUT_S = 50.0
+_MAX_CONNECTIONS = 8
+_MAX_NAME = 52
 
 
 class Redis:
     """One server or many; constructed once."""
 
     def __init__(self) -> None:
-        self._turns = ConnectionLimit(_AT_ONCE)
+        self._limit = ConnectionLimit(_MAX_CONNECTIONS)
 
     async def provision(self, service: ServiceSpec) -> None:
-        async with self._step(service) as session:
+        async with self._admin_session(service) as session:
             if not await self._knows_users(session):
                 await number_of(session, service)
             elif await acl.everybody_is_let_in(session) and not admin_params(service).server.options.get("open"):
                 raise Misconfigured(
-                    f"{admin_params(service)} lets everybody in without a password: set requirepass, or open: true"
+                    f"{admin_params(service)} accepts connections without a password: set requirepass, or open: true"
                 )
 
     async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:
-        async with self._step(service) as session:
+        async with self._admin_session(service) as session:
             version = await acl.version_of(session)
             if version < acl.ACL_SINCE:
                 return _credentials(service, None, await number_of(session, service))
@@ -57,7 +57,7 @@ class Redis:
         return _credentials(service, grant, 0)
 
     async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:
-        async with self._turn(service):
+        async with self._slot(service):
             try:
                 async with self._opened(_app_params(service, credentials)) as session:
                     await session.do("GET", f"{credentials.get('prefix', '')}reconciler")
@@ -67,13 +67,13 @@ class Redis:
 
     async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
         """A user that goes takes its connections with it. On a server without users this does nothing."""
-        async with self._step(service) as session:
+        async with self._admin_session(service) as session:
             if await self._knows_users(session):
                 await session.do("ACL DELUSER", grant.user)
                 await acl.keep_users(session)
 
     async def deprovision(self, service: ServiceSpec) -> None:
-        async with self._step(service) as session:
+        async with self._admin_session(service) as session:
             if not await self._knows_users(session):
                 await forget_number(session, service, self._inside(service))
                 return
@@ -88,7 +88,7 @@ class Redis:
     async def back_up(self, service: ServiceSpec, file: Path) -> None:
         draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
         try:
-            async with self._step(service, server_tools.LONGEST_S) as session:
+            async with self._admin_session(service, server_tools.LONGEST_S) as session:
                 with server_tools.new(draft) as writing:
                     keys.begin(writing)
                     prefix, numbers, count = _prefix(service), await keys.databases(session), 0
@@ -107,7 +107,7 @@ class Redis:
     async def restore(self, service: ServiceSpec, file: Path) -> None:
         """What is there goes and what was dumped comes, key by key; interrupted, it is to be done once more."""
         await asyncio.to_thread(keys.check, file)
-        async with self._step(service, server_tools.LONGEST_S) as session:
+        async with self._admin_session(service, server_tools.LONGEST_S) as session:
             if await self._knows_users(session):
                 await self._empty(service, session)
                 await keys.read(self._inside(service), _prefix(service), file, None)
@@ -118,13 +118,13 @@ class Redis:
             await keys.read(self._inside(service), "", file, number)
 
     def client(self, service: ServiceSpec, credentials: Credentials) -> Client:
-        door = _app_params(service, credentials)
-        where = ("-s", door.host) if door.is_socket else ("-h", door.host, "-p", str(door.port))
-        encrypted = ("--tls", "--cacert", door.authority) if door.authority else ()
-        user = ("--user", door.user) if door.user else ()
+        params = _app_params(service, credentials)
+        where = ("-s", params.host) if params.socket else ("-h", params.host, "-p", str(params.port))
+        encrypted = ("--tls", "--cacert", params.ca) if params.ca else ()
+        user = ("--user", params.user) if params.user else ()
         return Client(
-            argv=("redis-cli", *where, *encrypted, *user, "-n", str(door.database)),
-            environment={"REDISCLI_AUTH": door.password} if door.password else {},
+            argv=("redis-cli", *where, *encrypted, *user, "-n", str(params.database)),
+            environment={"REDISCLI_AUTH": params.password} if params.password else {},
         )
 
     async def _empty(self, service: ServiceSpec, session: Session) -> None:
@@ -135,41 +135,40 @@ class Redis:
     async def _knows_users(self, session: Session) -> bool:
         return await acl.version_of(session) >= acl.ACL_SINCE
 
-    def _opened(self, door: ConnectionParams) -> AbstractAsyncContextManager[Session]:
-        return opened(door)
+    def _opened(self, params: RedisParams) -> AbstractAsyncContextManager[Session]:
+        return opened(params)
 
     def _inside(self, service: ServiceSpec) -> keys.Inside:
         return lambda number: self._opened(admin_params(service, number))
 
-    def _turn(self, service: ServiceSpec, within_s: float = _STEP_S) -> AbstractAsyncContextManager[None]:
-        door = admin_params(service)
-        return self._turns.slot(door.server.name, str(door), within_s)
+    def _slot(self, service: ServiceSpec, within_s: float = _ACTION_TIMEOUT_S) -> AbstractAsyncContextManager[None]:
+        params = admin_params(service)
+        return self._limit.slot(params.server.name, str(params), within_s)
 
     @asynccontextmanager
-    async def _step(self, service: ServiceSpec, within_s: float = _STEP_S) -> AsyncIterator[Session]:
-        async with self._turn(service, within_s), self._opened(admin_params(service)) as session:
+    async def _admin_session(self, service: ServiceSpec, within_s: float = _ACTION_TIMEOUT_S) -> AsyncIterator[Session]:
+        async with self._slot(service, within_s), self._opened(admin_params(service)) as session:
             yield session
 
 
 def _prefix(service: ServiceSpec) -> str:
-    return f"{called(service, _LONGEST)}:"
+    return f"{called(service, _MAX_NAME)}:"
 
 
 def _credentials(service: ServiceSpec, grant: Grant | None, number: int) -> Credentials:
     """v1's keys and `uri`; with a user also `prefix`, which every key and channel must begin with."""
     admin = admin_params(service)
-    host = str(admin.server.options.get("app_host", admin.host))
-    port = int(str(admin.server.options.get("app_port", admin.port)))
+    host, port = app_address(admin.server, 6379)
     password = grant.password.reveal() if grant else admin.password
     user = grant.user if grant else ""
-    secret = "" if password is None else f"{quote(user, safe='')}:{quote(password, safe='')}@"
+    secret = "" if password is None else f"{url_userinfo(user, password)}@"
     if host.startswith("/"):
         uri = f"unix://{secret}{quote(host)}?db={number}"
     else:
-        scheme = "rediss" if admin.authority else "redis"
+        scheme = "rediss" if admin.ca else "redis"
         uri = f"{scheme}://{secret}{f'[{host}]' if ':' in host else host}:{port}/{number}"
     said: dict[str, Json] = {
-        "name": called(service, _LONGEST),
+        "name": called(service, _MAX_NAME),
         "hostname": host,
         "host": host,
         "port": port,
@@ -182,7 +181,7 @@ def _credentials(service: ServiceSpec, grant: Grant | None, number: int) -> Cred
     return said
 
 
-def _app_params(service: ServiceSpec, credentials: Credentials) -> ConnectionParams:
+def _app_params(service: ServiceSpec, credentials: Credentials) -> RedisParams:
     user, password = credentials.get("user"), credentials.get("password")
     return replace(
         admin_params(service, int(str(credentials["db"]))),
