@@ -13,7 +13,7 @@ from reconciler.planning.subject import HOST, Subject
 from reconciler.state.database import Database
 from reconciler.state.table import Table
 
-# Stable: schemas/event.schema.json lists the same for whoever reads them.
+# Stable: schemas/event.schema.json lists the same for programs.
 EventKind: TypeAlias = Literal[
     "daemon", "manifest", "source", "staging", "staged", "releasing", "released", "started", "ready", "exited",
     "adopted", "stopped", "failed", "listening", "removed", "holding", "sleeping", "request", "unhealthy", "healthy",

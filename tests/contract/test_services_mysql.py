@@ -200,7 +200,7 @@ async def test_a_rotation_loses_nothing_and_locks_the_first_out(mysql: MysqlServ
 @on_the_loop
 async def test_an_admin_who_may_not_is_told_so(mysql: MysqlServer) -> None:
     mysql.ask("CREATE USER nobody IDENTIFIED BY 'nobody'")
-    with pytest.raises(ServiceError, match="does not allow this to user nobody"):
+    with pytest.raises(ServiceError, match="denies user nobody access"):
         await Mysql().provision(a_service(replace(mysql.server, user="nobody", password=Secret("nobody"))))
 
 

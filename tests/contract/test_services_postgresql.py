@@ -236,10 +236,10 @@ async def test_what_somebody_changed_is_told_in_words_and_set_right(
         (f"ALTER ROLE {grant.user} PASSWORD 'another'", "password"),
         (f"ALTER ROLE {grant.user} NOLOGIN", "may not log in"),
         (f"ALTER ROLE {grant.user} VALID UNTIL '2001-01-01'", "may not log in"),
-        (f"REVOKE {name} FROM {grant.user}", "no right"),
+        (f"REVOKE {name} FROM {grant.user}", "no access"),
         (f"ALTER ROLE {grant.user} IN DATABASE {name} RESET role", "does not act as"),
         (f"DROP OWNED BY {grant.user}; DROP ROLE {grant.user}", "does not exist"),
-        (f"ALTER DATABASE {name} ALLOW_CONNECTIONS false", "is closed"),
+        (f"ALTER DATABASE {name} ALLOW_CONNECTIONS false", "accepts no connections"),
         (f"DROP DATABASE {name}", "does not exist"),
     ):
         postgresql.ask(change)
@@ -260,7 +260,7 @@ async def test_an_admin_who_may_not_is_told_so(postgresql: PostgresqlServer) -> 
     postgresql.ask("CREATE ROLE nobody LOGIN PASSWORD 'nobody'")
     postgresql.ask("GRANT CONNECT ON DATABASE postgres TO nobody")
     may_not = replace(postgresql.server, user="nobody", password=Secret("nobody"))
-    with pytest.raises(ServiceError, match="does not allow this to user nobody: permission denied to create role"):
+    with pytest.raises(ServiceError, match="denies user nobody access: permission denied to create role"):
         await Postgresql().provision(a_service(may_not))
 
 

@@ -215,7 +215,7 @@ async def test_half_a_dump_changes_nothing(redis_server: RedisServer, tmp_path: 
     lines = (tmp_path / "dump").read_text().splitlines()
     for half in ("", "no dump", "\n".join(lines[:-1]), "\n".join((lines[0], lines[-1])), json.dumps({"keys": 0})):
         (tmp_path / "half").write_text(half)
-        with pytest.raises(Misconfigured, match="not a whole dump"):
+        with pytest.raises(Misconfigured, match="not a complete dump"):
             await Redis().restore(service, tmp_path / "half")
     assert ask(credentials, "GET", "page") == b"1"
 

@@ -31,7 +31,7 @@ _LEAST = (
 @dataclass(kw_only=True)
 class MysqlServer:
     type: str = "mysql"
-    rejected: str = "does not allow this to user admin"
+    rejected: str = "denies user admin access"
     requests: int = 4
     place: Private
     port: int

@@ -65,7 +65,7 @@ def test_a_missing_key_is_never_replaced(
     kept = service_records.vault.put(SAID)
     (tmp_path / "key").unlink()
     without = again(service_records, database, tmp_path)
-    with pytest.raises(VaultLocked, match="is missing, and credentials are stored that only it opens"):
+    with pytest.raises(VaultLocked, match="is missing, and the stored credentials cannot be decrypted"):
         without.vault.get(kept)
     with pytest.raises(VaultLocked, match="is missing"):
         without.vault.put("new")
@@ -109,7 +109,7 @@ def test_a_new_key_opens_everything_and_the_old_one_nothing(
         assert each.asked(record.id) == {"credentials": {"a": "b"}}
         assert each.parameters(grant.id) == {"role": "reader"}
     (tmp_path / "key").write_text(old)
-    with pytest.raises(VaultLocked, match="does not open"):
+    with pytest.raises(VaultLocked, match="cannot decrypt"):
         again(service_records, database, tmp_path).vault.get(kept)
 
 
@@ -136,7 +136,7 @@ def test_secrets_that_nothing_names_are_forgotten(
 ) -> None:
     kept, gone = service_records.vault.put("kept"), service_records.vault.put("gone")
     service_records.vault.keep_only({kept})
-    with pytest.raises(VaultLocked, match="is not in the state database any more"):
+    with pytest.raises(VaultLocked, match="is missing from the state database"):
         service_records.vault.get(gone)
     assert again(service_records, database, tmp_path).vault.put("kept") == kept
 

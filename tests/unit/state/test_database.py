@@ -115,9 +115,9 @@ def test_what_is_owed_is_bounded_and_the_oldest_goes_first(database: Database, s
     records = Records(database)
     database.defer()
     stranger.execute("BEGIN IMMEDIATE")
-    for number in range(module._MOST_OWED + 10):
+    for number in range(module._MAX_DEFERRED + 10):
         records.set_fact(str(number), "1")
     stranger.execute("ROLLBACK")
     eventually(lambda: settled(database))
     assert [records.fact(str(number)) for number in (0, 9, 10)] == [None, None, "1"]
-    assert records.fact(str(module._MOST_OWED + 9)) == "1"
+    assert records.fact(str(module._MAX_DEFERRED + 9)) == "1"

@@ -1,7 +1,7 @@
 """MariaDB 10.4 and MySQL 5.7 and newer: a database for each service, a user with all rights in it for each grant.
 
-A user that is taken back while views, triggers or routines run in its name is locked for ever instead of dropped, since
-they would end with it; it goes when the service goes. Each step holds the service's lock on the server.
+A revoked user that views, triggers or routines run as is locked instead of dropped, since they would break without it;
+it is dropped with the service. Each action holds the service's lock on the server.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from reconciler.services.types.mysql.session import (
     name_of,
     opened,
 )
-from reconciler.services.types.mysql.statements import drop_all, drop_user, make_database, open_to_user
+from reconciler.services.types.mysql.statements import drop_all, drop_user, grant_access, make_database
 
 _ACTION_TIMEOUT_S = 50.0
 _MAX_CONNECTIONS = 8
@@ -39,7 +39,7 @@ _DEFINER = re.compile(rb"^((?:CREATE|/\*!\d+ (?:CREATE\*/ /\*!\d+ )?)\s*)DEFINER
 
 
 class Mysql:
-    """One server or many; constructed once."""
+    """Provisions services on any number of servers."""
 
     def __init__(self) -> None:
         self._limit = ConnectionLimit(_MAX_CONNECTIONS)
@@ -51,7 +51,7 @@ class Mysql:
     async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:
         async with self._admin_session(service) as session:
             await make_database(session, _name(service))
-            await open_to_user(session, _name(service), grant.user, grant.password.reveal())
+            await grant_access(session, _name(service), grant.user, grant.password.reveal())
         return _credentials(service, grant)
 
     async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:
@@ -60,7 +60,7 @@ class Mysql:
                 async with self._opened(_app_params(service, credentials)) as session:
                     await session.ask("SELECT 1")
             except AuthenticationFailed as error:
-                return f"user {grant.user} cannot get in: {error}"
+                return f"user {grant.user} cannot log in: {error}"
         return None
 
     async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
@@ -68,7 +68,7 @@ class Mysql:
             await drop_user(session, _name(service), grant.user)
 
     async def deprovision(self, service: ServiceSpec) -> None:
-        """Users whom nobody has taken back stay, and lose their rights: an admin may have let in others."""
+        """Drop the database. Users that were not revoked stay without privileges: an admin may have added others."""
         async with self._admin_session(service) as session:
             await session.ask(f"DROP DATABASE IF EXISTS {name_of(_draft(service))}")
             await drop_all(session, _name(service))
@@ -83,7 +83,7 @@ class Mysql:
         return int(size or 0)
 
     async def back_up(self, service: ServiceSpec, file: Path) -> None:
-        """By the server's own program, as SQL: one moment of all tables, with views, triggers, routines and events."""
+        """Write a consistent SQL dump with views, triggers, routines and events."""
         params = admin_params(service)
         draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
         program = server_tools.found(_DUMPERS, _PACKAGE)
@@ -101,27 +101,27 @@ class Mysql:
             draft.unlink(missing_ok=True)
 
     async def restore(self, service: ServiceSpec, file: Path) -> None:
-        """First into a database beside the service's: what cannot be read whole changes nothing.
+        """Read a dump into a scratch database first, so that an incomplete dump changes nothing.
 
-        Then everything is dropped and read again; should that be interrupted, what is there is half of it, and the
-        restore is to be done once more. The dump is read by a user with rights in this database only.
+        Then drop the data and read the dump again; if that is interrupted, half of it is there, and the restore has to
+        be repeated. The dump is read by a user with privileges in this database only.
         """
         name, password = _name(service), secrets.token_urlsafe(32)
         params = replace(admin_params(service), user=_restorer(service), password=password)
-        nameless = file.with_name(f".{file.name}.{os.getpid()}.nameless")
+        stripped = file.with_name(f".{file.name}.{os.getpid()}.stripped")
         try:
-            await asyncio.to_thread(_without_definers, file, nameless)
-            async with self._admin_session(service, server_tools.LONGEST_S + _ACTION_TIMEOUT_S) as session:
+            await asyncio.to_thread(_without_definers, file, stripped)
+            async with self._admin_session(service, server_tools.TIMEOUT_S + _ACTION_TIMEOUT_S) as session:
                 for database in (_draft(service), name):
                     await session.ask(f"DROP DATABASE IF EXISTS {name_of(database)}")
                     await make_database(session, database)
-                    await open_to_user(session, database, params.user, password)
-                    await self._read(replace(params, database=database), nameless)
+                    await grant_access(session, database, params.user, password)
+                    await self._read(replace(params, database=database), stripped)
                     if database != name:
                         await session.ask(f"DROP DATABASE {name_of(database)}")
                 await drop_user(session, name, params.user)
         finally:
-            nameless.unlink(missing_ok=True)
+            stripped.unlink(missing_ok=True)
 
     async def _read(self, params: MysqlParams, file: Path) -> None:
         program = server_tools.found(_CLIENTS, _PACKAGE)
@@ -147,12 +147,12 @@ class Mysql:
 
     @asynccontextmanager
     async def _admin_session(self, service: ServiceSpec, within_s: float = _ACTION_TIMEOUT_S) -> AsyncIterator[Session]:
-        """A session of the admin's that alone changes this service."""
+        """Open a session of the admin that holds the service's lock."""
         params = admin_params(service)
         async with self._slot(service, within_s), self._opened(params) as session:
-            ((got,),) = await session.ask("SELECT GET_LOCK(%s, %s)", f"reconciler-{service.id}", _LOCK_S)
-            if got != 1:
-                raise ServiceError(f"{params} is still busy with an earlier step of service {service.name}")
+            ((locked,),) = await session.ask("SELECT GET_LOCK(%s, %s)", f"reconciler-{service.id}", _LOCK_S)
+            if locked != 1:
+                raise ServiceError(f"{params} is still busy with an earlier action on service {service.name}")
             yield session
 
 
@@ -165,12 +165,12 @@ def _draft(service: ServiceSpec) -> str:
 
 
 def _restorer(service: ServiceSpec) -> str:
-    """Who reads a dump; at most 32 letters."""
+    """Return the user that reads a dump, at most 32 letters."""
     return f"restore_{service.id}"
 
 
 def _credentials(service: ServiceSpec, grant: Grant) -> Credentials:
-    """v1's keys and `uri`; a socket is in the uri's query, where every reader of one finds it."""
+    """Return Cloud Foundry's v1 keys and `uri`, whose query names a socket."""
     host, port = app_address(admin_params(service).server, 3306)
     name, password = _name(service), grant.password.reveal()
     query = f"?unix_socket={quote(host)}" if host.startswith("/") else ""
@@ -199,7 +199,7 @@ def _app_params(service: ServiceSpec, credentials: Credentials) -> MysqlParams:
 
 
 def _without_definers(file: Path, into: Path) -> None:
-    """The same dump, naming nobody in whose name views and the like run: whoever reads it is that."""
+    """Copy a dump without definers, so that views and the like run as the user that reads it."""
     with server_tools.readable(file) as dump, server_tools.new(into) as copy:
         try:
             for line in dump:

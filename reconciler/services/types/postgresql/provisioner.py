@@ -1,8 +1,7 @@
 """PostgreSQL 10 and newer: a database and a role that owns it for each service, a role of its own for each grant.
 
-A grant's role logs in and at once becomes the owner, so what one grant makes, every other one may read and alter, and a
-rotation loses nothing. Each step holds the service's advisory lock: what an earlier, killed step left running on the
-server ends before it is looked at.
+A grant's role becomes the owner when it logs in, so that every grant can read and alter what another one created, and a
+rotation loses nothing. Each action holds the service's advisory lock, so it waits for statements of a killed action.
 """
 
 import asyncio
@@ -23,21 +22,21 @@ from reconciler.services.types.postgresql.statements import (
     Names,
     drop_database,
     drop_user,
+    grant_access,
     make_database,
-    open_to_user,
     swap_databases,
     users_of,
 )
 
 _ACTION_TIMEOUT_S = 50.0
-_MAX_CONNECTIONS = 8  # connections the daemon takes of a server's 100, with one more each for a moment
-_LOCK = 0x5EC0 << 48  # beside the service's 48 bits
+_MAX_CONNECTIONS = 8  # of a server's usual 100; an action may briefly need a second one
+_LOCK = 0x5EC0 << 48  # above the service's 48 bits
 _PACKAGE = "postgresql-client"
-_MAX_NAME = 52  # of the 63 bytes a name may have: the rest is for the databases a restore makes
+_MAX_NAME = 52  # of the 63 bytes of a name; the rest is for the databases of a restore
 
 
 class Postgresql:
-    """One server or many; constructed once."""
+    """Provisions services on any number of servers."""
 
     def __init__(self) -> None:
         self._limit = ConnectionLimit(_MAX_CONNECTIONS)
@@ -49,7 +48,7 @@ class Postgresql:
     async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:
         async with self._admin_session(service) as session:
             admin = await make_database(session, _names(service), self._inside(service))
-            await open_to_user(session, _names(service), admin, grant.user, grant.password.reveal())
+            await grant_access(session, _names(service), admin, grant.user, grant.password.reveal())
         return _credentials(service, grant)
 
     async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:
@@ -60,7 +59,7 @@ class Postgresql:
                     ((acts_as,),) = await session.ask("SELECT current_user::text")
             except CannotConnect:
                 async with self._opened(admin_params(service)) as session:
-                    return await _why_locked_out(session, names, grant.user)
+                    return await _why_rejected(session, names, grant.user)
         return None if acts_as == names.owner else f"user {grant.user} does not act as {names.owner}, who owns the data"
 
     async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
@@ -85,7 +84,7 @@ class Postgresql:
         return int(found[0][0]) if found else None
 
     async def back_up(self, service: ServiceSpec, file: Path) -> None:
-        """By pg_dump, in its custom format: without owners and rights, which a restore makes anew."""
+        """Run pg_dump in its custom format, without owners and privileges, which a restore creates."""
         params = admin_params(service, _names(service).database)
         draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
         argv = ("pg_dump", "--format=custom", "--no-owner", "--no-privileges", "--no-password")
@@ -99,7 +98,7 @@ class Postgresql:
             draft.unlink(missing_ok=True)
 
     async def restore(self, service: ServiceSpec, file: Path) -> None:
-        """Into a database beside the service's, which takes its place when all is in: until then nothing changes."""
+        """Restore into a second database, which replaces the service's when it is complete."""
         names = _names(service)
         params = admin_params(service, names.draft)
         argv = (
@@ -107,7 +106,7 @@ class Postgresql:
             *("--exit-on-error", "--single-transaction", "--no-password", f"--dbname={names.draft}"),
         )
         server_tools.readable(file).close()
-        async with self._admin_session(service, server_tools.LONGEST_S + _ACTION_TIMEOUT_S) as session:
+        async with self._admin_session(service, server_tools.TIMEOUT_S + _ACTION_TIMEOUT_S) as session:
             await make_database(session, names, self._inside(service))
             await drop_database(session, names.draft)
             await make_database(session, replace(names, database=names.draft), self._inside(service))
@@ -133,7 +132,7 @@ class Postgresql:
 
     @asynccontextmanager
     async def _admin_session(self, service: ServiceSpec, within_s: float = _ACTION_TIMEOUT_S) -> AsyncIterator[Session]:
-        """A session of the admin's that alone changes this service."""
+        """Open a session of the admin that holds the service's lock."""
         async with self._slot(service, within_s), self._opened(admin_params(service)) as session:
             await session.ask("SELECT pg_advisory_lock(%(key)s)", {"key": _LOCK | int(service.id, 16)})
             yield session
@@ -145,7 +144,7 @@ def _names(service: ServiceSpec) -> Names:
 
 
 def _credentials(service: ServiceSpec, grant: Grant) -> Credentials:
-    """v1's keys and `uri`; over a socket the directory is in the uri's query, where every reader of one finds it."""
+    """Return Cloud Foundry's v1 keys and `uri`, whose query names the directory of a socket."""
     admin = admin_params(service)
     host, port = app_address(admin.server, 5432)
     name, password = called(service, _MAX_NAME), grant.password.reveal()
@@ -175,9 +174,9 @@ def _app_params(service: ServiceSpec, credentials: Credentials) -> PostgresqlPar
     )
 
 
-async def _why_locked_out(session: Session, names: Names, user: str) -> str:
-    """What the admin sees of credentials that did not open the database."""
-    ((login, expired, member, database, opens, full),) = await session.ask(
+async def _why_rejected(session: Session, names: Names, user: str) -> str:
+    """Return why the server rejects credentials, as the admin sees it."""
+    ((login, expired, member, database, accepts, full),) = await session.ask(
         "SELECT u.rolcanlogin, u.rolvaliduntil < now(), pg_has_role(u.oid, o.oid, 'USAGE'), d.oid, d.datallowconn,"
         " (SELECT count(*) >= current_setting('max_connections')::int"
         " - current_setting('superuser_reserved_connections')::int"
@@ -195,7 +194,7 @@ async def _why_locked_out(session: Session, names: Names, user: str) -> str:
     if not login or expired:
         return f"user {user} may not log in"
     if not member:
-        return f"user {user} has no right to database {names.database}"
-    if not opens:
-        return f"database {names.database} is closed"
-    return f"the password of user {user} is not accepted"
+        return f"user {user} has no access to database {names.database}"
+    if not accepts:
+        return f"database {names.database} accepts no connections"
+    return f"the server rejects the password of user {user}"

@@ -1,6 +1,6 @@
-"""A RabbitMQ server's virtual hosts, users and permissions: through its management API, or by rabbitmqctl beside it.
+"""Manage a RabbitMQ server's virtual hosts, users and permissions, by its management API or by rabbitmqctl.
 
-Each call makes sure of one thing, and finds it done when it is. The server is told a password's hash only.
+Each call is idempotent. The server receives the hash of a password only.
 """
 
 import base64
@@ -28,20 +28,20 @@ _PACKAGE = "rabbitmq-server"
 
 
 class Administration(Protocol):
-    """What is done to a server."""
+    """The administration of one server."""
 
     async def make_vhost(self, vhost: str) -> None: ...
 
     async def make_user(self, user: str, password: str) -> None:
-        """A user with this password and no tag: it administers nothing."""
+        """Create a user with this password and without a tag, so that it administers nothing."""
         ...
 
     async def permit(self, user: str, vhost: str) -> None:
-        """Everything inside the virtual host."""
+        """Give a user full access to a virtual host."""
         ...
 
     async def drop_user(self, user: str) -> None:
-        """The server closes the connections of a user that goes."""
+        """Delete a user, which closes its connections."""
         ...
 
     async def drop_vhost(self, vhost: str) -> None: ...
@@ -50,7 +50,7 @@ class Administration(Protocol):
 
 
 def administration(server: Server) -> AbstractAsyncContextManager[Administration]:
-    """By rabbitmqctl where the host's settings name it, else through the management API."""
+    """Return an administration by rabbitmqctl if the host's settings name it, else by the management API."""
     if server.options.get("rabbitmqctl"):
         return nullcontext(_Ctl(server=server))
     return _Api(server)
@@ -65,13 +65,13 @@ def _port(server: Server) -> int:
 
 
 def tls_context(server: Server) -> ssl.SSLContext | None:
-    """With `ssl_ca`, AMQP and the API are encrypted, and the server's certificate is signed by that."""
+    """Return the TLS context for AMQP and the API, None without `ssl_ca`."""
     named = server.options.get("ssl_ca")
     return None if named is None else ssl.create_default_context(cafile=str(named))
 
 
 def _hashed(password: str) -> str:
-    """As RabbitMQ keeps it: https://www.rabbitmq.com/docs/passwords#computing-password-hash."""
+    """Return the hash that RabbitMQ stores: https://www.rabbitmq.com/docs/passwords#computing-password-hash."""
     salt = os.urandom(4)
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
@@ -118,7 +118,7 @@ class _Api:
         return sum(int(queue.get("message_bytes") or 0) for queue in found or ())
 
     async def _request(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
-        """Its answer; None when it says nothing, or that there is no such thing."""
+        """Send a request and return the answer, None if it is empty or 404."""
         server = server_label(self._server)
         try:
             answer = await self._client.request(method, path, json=body)
@@ -146,7 +146,7 @@ def _reason(answer: httpx.Response) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ctl:
-    """rabbitmqctl on this host, as whoever this process is: root, or the server's own user."""
+    """rabbitmqctl on this host, run as the daemon's user: root, or the server's own."""
 
     server: Server
 

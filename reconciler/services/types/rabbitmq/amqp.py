@@ -1,4 +1,4 @@
-"""As much of AMQP 0-9-1 as it takes to be let into a virtual host, or to be told why not.
+"""The part of AMQP 0-9-1 that opens a connection to a virtual host, or tells why it is rejected.
 
 Frames and methods as in the specification's 2.3 and its XML: https://www.rabbitmq.com/amqp-0-9-1-reference
 """
@@ -19,7 +19,7 @@ _LONGEST = 1 << 17
 
 
 class Refused(Exception):
-    """The server is there and says no, in its own words; `code` as in the specification, 0 when it said none."""
+    """The server rejects the connection; `code` is the specification's, 0 if there is none."""
 
     def __init__(self, code: int, words: str) -> None:
         super().__init__(words)
@@ -28,7 +28,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """Who wants into which virtual host where."""
+    """The server, the credentials and the virtual host to connect to."""
 
     host: str
     port: int
@@ -39,7 +39,7 @@ class Login:
 
 
 class Connection:
-    """An open connection: methods out, methods in."""
+    """A connection that sends and receives methods."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -51,7 +51,7 @@ class Connection:
         await self._writer.drain()
 
     async def receive(self, *expected: tuple[int, int]) -> bytes:
-        """The arguments of the next method, which is one of these; Refused when the server closes instead."""
+        """Return the arguments of the next method, one of these. Raises Refused if the server closes instead."""
         while True:
             try:
                 kind, _, size = struct.unpack(">BHI", await self._reader.readexactly(7))
@@ -73,13 +73,13 @@ class Connection:
 
 @asynccontextmanager
 async def connected(login: Login) -> AsyncIterator[Connection]:
-    """A connection that is open in its virtual host; OSError when there is none, Refused when it is not let in."""
+    """Open a connection to a virtual host. Raises OSError if there is none, Refused if the server rejects it."""
     reader, writer = await asyncio.open_connection(login.host, login.port, ssl=login.encrypted)
     try:
         connection = Connection(reader, writer)
         writer.write(_HEADER)
         await connection.receive(_START)
-        # With this capability a wrong password is said to be one; without it the server hangs up.
+        # With this capability the server reports a wrong password; without it, it hangs up.
         able = short("authentication_failure_close") + b"t\x01"
         properties = table(short("capabilities") + b"F" + table(able))
         secret = f"\x00{login.user}\x00{login.password}".encode()
@@ -98,10 +98,10 @@ async def connected(login: Login) -> AsyncIterator[Connection]:
 
 
 def short(text: str) -> bytes:
-    """A string of at most 255 bytes."""
+    """Encode a string of at most 255 bytes."""
     return bytes([len(text.encode())]) + text.encode()
 
 
 def table(fields: bytes) -> bytes:
-    """Fields, or any long string: its size stands before it."""
+    """Encode fields, or any long string, with its size before it."""
     return struct.pack(">I", len(fields)) + fields

@@ -1,4 +1,4 @@
-"""RabbitMQ 3.8 and newer: a virtual host for each service, and for each grant a user who may enter that one only."""
+"""RabbitMQ 3.8 and newer: a virtual host for each service, and for each grant a user with access to it only."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ _ACCESS_REFUSED, _NOT_ALLOWED, _INVALID_PATH = 403, 530, 402
 
 
 class Rabbitmq:
-    """One server or many; constructed once."""
+    """Provisions services on any number of servers."""
 
     def __init__(self) -> None:
         self._limit = ConnectionLimit(_MAX_CONNECTIONS)
@@ -46,30 +46,30 @@ class Rabbitmq:
         return _credentials(service, grant)
 
     async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:
-        """By AMQP, for what the app uses is not the management API."""
+        """Log in by AMQP, as the app does."""
         server = required_server(service)
         login = _login(server, credentials)
-        said = f"rabbitmq server {server.name} ({login.host}:{login.port})"
+        label = f"rabbitmq server {server.name} ({login.host}:{login.port})"
         try:
             async with asyncio.timeout(_CONNECT_S), connected(login):
                 return None
         except Refused as refused:
             if refused.code not in {_ACCESS_REFUSED, _NOT_ALLOWED, _INVALID_PATH}:
-                raise ServiceError(f"{said}: {refused}") from None
-            return f"user {grant.user} cannot get in: {refused}"
+                raise ServiceError(f"{label}: {refused}") from None
+            return f"user {grant.user} cannot log in: {refused}"
         except TimeoutError:
-            raise ServiceError(f"{said} did not answer within {_CONNECT_S:g} s") from None
+            raise ServiceError(f"{label} did not answer within {_CONNECT_S:g} s") from None
         except ConnectionRefusedError:
-            raise ServiceError(f"{said} refused the connection") from None
+            raise ServiceError(f"{label} refused the connection") from None
         except OSError as error:
-            raise ServiceError(f"{said} cannot be reached: {error.strerror or type(error).__name__}") from None
+            raise ServiceError(f"{label} cannot be reached: {error.strerror or type(error).__name__}") from None
 
     async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
         async with self._admin_session(service) as broker:
             await broker.drop_user(grant.user)
 
     async def deprovision(self, service: ServiceSpec) -> None:
-        """Users whom nobody has taken back stay, and have no right anywhere: an admin may have let in others."""
+        """Delete the virtual host. Users that were not revoked stay without access: an admin may have added others."""
         async with self._admin_session(service) as broker:
             await broker.drop_vhost(_vhost(service))
 
@@ -77,14 +77,14 @@ class Rabbitmq:
         async with self._admin_session(service) as broker:
             return await broker.size_bytes(_vhost(service))
 
-    async def back_up(self, service: ServiceSpec, file: Path) -> None:  # noqa: ARG002 -- there is nothing it could write
-        raise Misconfigured(f"service {service.name}: RabbitMQ has no way to write down the messages it holds")
+    async def back_up(self, service: ServiceSpec, file: Path) -> None:  # noqa: ARG002 -- RabbitMQ has no dump
+        raise Misconfigured(f"service {service.name}: RabbitMQ cannot dump its messages")
 
     async def restore(self, service: ServiceSpec, file: Path) -> None:  # noqa: ARG002 -- the same
-        raise Misconfigured(f"service {service.name}: RabbitMQ has no way to read back messages")
+        raise Misconfigured(f"service {service.name}: RabbitMQ cannot restore messages")
 
     def client(self, service: ServiceSpec, credentials: Credentials) -> Client:  # noqa: ARG002 -- the same
-        raise Misconfigured(f"service {service.name}: RabbitMQ has no client program that keeps a password to itself")
+        raise Misconfigured(f"service {service.name}: RabbitMQ has no client that hides its password")
 
     @asynccontextmanager
     async def _admin_session(self, service: ServiceSpec) -> AsyncIterator[Administration]:

@@ -1,7 +1,7 @@
 """Redis: a prefix of its own for each service, and for each grant a user who may use the keys that begin with it.
 
-Servers before 6 know no users: there each service has a numbered database of its own, and every app the server's
-password. Nothing else is kept on such a server than which number is whose.
+Servers before 6 have no users: there each service has its own numbered database, and every app the server's password.
+Such a server stores only which number belongs to which service.
 """
 
 import asyncio
@@ -32,16 +32,16 @@ _MAX_NAME = 52
 
 
 class Redis:
-    """One server or many; constructed once."""
+    """Provisions services on any number of servers."""
 
     def __init__(self) -> None:
         self._limit = ConnectionLimit(_MAX_CONNECTIONS)
 
     async def provision(self, service: ServiceSpec) -> None:
         async with self._admin_session(service) as session:
-            if not await self._knows_users(session):
+            if not await self._has_users(session):
                 await number_of(session, service)
-            elif await acl.everybody_is_let_in(session) and not admin_params(service).server.options.get("open"):
+            elif await acl.accepts_everyone(session) and not admin_params(service).server.options.get("open"):
                 raise Misconfigured(
                     f"{admin_params(service)} accepts connections without a password: set requirepass, or open: true"
                 )
@@ -53,7 +53,7 @@ class Redis:
                 return _credentials(service, None, await number_of(session, service))
             rights = acl.rights(_prefix(service), grant.password.reveal(), version)
             await session.do("ACL SETUSER", grant.user, *rights)
-            await acl.keep_users(session)
+            await acl.save_users(session)
         return _credentials(service, grant, 0)
 
     async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:
@@ -62,37 +62,37 @@ class Redis:
                 async with self._opened(_app_params(service, credentials)) as session:
                     await session.do("GET", f"{credentials.get('prefix', '')}reconciler")
             except AuthenticationFailed as error:
-                return f"user {grant.user} cannot get at its keys: {error}"
+                return f"user {grant.user} cannot access its keys: {error}"
         return None
 
     async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
-        """A user that goes takes its connections with it. On a server without users this does nothing."""
+        """Delete the user, which closes its connections; a server without users has nothing to revoke."""
         async with self._admin_session(service) as session:
-            if await self._knows_users(session):
+            if await self._has_users(session):
                 await session.do("ACL DELUSER", grant.user)
-                await acl.keep_users(session)
+                await acl.save_users(session)
 
     async def deprovision(self, service: ServiceSpec) -> None:
         async with self._admin_session(service) as session:
-            if not await self._knows_users(session):
+            if not await self._has_users(session):
                 await forget_number(session, service, self._inside(service))
                 return
             for user in await acl.users_of(session, _prefix(service)):
                 await session.do("ACL DELUSER", user)
-            await acl.keep_users(session)
+            await acl.save_users(session)
             await self._empty(service, session)
 
-    async def size_bytes(self, service: ServiceSpec) -> int | None:  # noqa: ARG002 -- counting would mean to read every key of the server
+    async def size_bytes(self, service: ServiceSpec) -> int | None:  # noqa: ARG002 -- the server would have to read every key
         return None
 
     async def back_up(self, service: ServiceSpec, file: Path) -> None:
         draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
         try:
-            async with self._admin_session(service, server_tools.LONGEST_S) as session:
+            async with self._admin_session(service, server_tools.TIMEOUT_S) as session:
                 with server_tools.new(draft) as writing:
                     keys.begin(writing)
                     prefix, numbers, count = _prefix(service), await keys.databases(session), 0
-                    if not await self._knows_users(session):
+                    if not await self._has_users(session):
                         prefix, numbers = "", (await number_of(session, service),)
                     for number in numbers:
                         async with self._inside(service)(number) as within:
@@ -105,10 +105,10 @@ class Redis:
             draft.unlink(missing_ok=True)
 
     async def restore(self, service: ServiceSpec, file: Path) -> None:
-        """What is there goes and what was dumped comes, key by key; interrupted, it is to be done once more."""
+        """Replace the keys by those of a dump; if that is interrupted, it has to be repeated."""
         await asyncio.to_thread(keys.check, file)
-        async with self._admin_session(service, server_tools.LONGEST_S) as session:
-            if await self._knows_users(session):
+        async with self._admin_session(service, server_tools.TIMEOUT_S) as session:
+            if await self._has_users(session):
                 await self._empty(service, session)
                 await keys.read(self._inside(service), _prefix(service), file, None)
                 return
@@ -132,7 +132,7 @@ class Redis:
             async with self._inside(service)(number) as within:
                 await keys.remove(within, _prefix(service))
 
-    async def _knows_users(self, session: Session) -> bool:
+    async def _has_users(self, session: Session) -> bool:
         return await acl.version_of(session) >= acl.ACL_SINCE
 
     def _opened(self, params: RedisParams) -> AbstractAsyncContextManager[Session]:
@@ -156,7 +156,7 @@ def _prefix(service: ServiceSpec) -> str:
 
 
 def _credentials(service: ServiceSpec, grant: Grant | None, number: int) -> Credentials:
-    """v1's keys and `uri`; with a user also `prefix`, which every key and channel must begin with."""
+    """Return Cloud Foundry's v1 keys and `uri`; with a user also `prefix`, which every key and channel must have."""
     admin = admin_params(service)
     host, port = app_address(admin.server, 6379)
     password = grant.password.reveal() if grant else admin.password
@@ -167,7 +167,7 @@ def _credentials(service: ServiceSpec, grant: Grant | None, number: int) -> Cred
     else:
         scheme = "rediss" if admin.ca else "redis"
         uri = f"{scheme}://{secret}{f'[{host}]' if ':' in host else host}:{port}/{number}"
-    said: dict[str, Json] = {
+    found: dict[str, Json] = {
         "name": called(service, _MAX_NAME),
         "hostname": host,
         "host": host,
@@ -177,8 +177,8 @@ def _credentials(service: ServiceSpec, grant: Grant | None, number: int) -> Cred
         "uri": uri,
     }
     if grant:
-        said |= {"user": user, "username": user, "prefix": _prefix(service)}
-    return said
+        found |= {"user": user, "username": user, "prefix": _prefix(service)}
+    return found
 
 
 def _app_params(service: ServiceSpec, credentials: Credentials) -> RedisParams:

@@ -1,4 +1,4 @@
-"""How to get into a Redis server, and what went wrong there in an operator's words, without a secret."""
+"""Sessions of a Redis server, with errors in an operator's words."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,7 +28,7 @@ class RedisParams(ConnectionParams):
 
 
 def admin_params(service: ServiceSpec, database: int = 0) -> RedisParams:
-    """The account that the host's settings name; without a user, the password is the server's own."""
+    """Return the parameters of the admin account; without a user, the password is the server's."""
     server = required_server(service)
     return RedisParams(
         server=server,
@@ -41,14 +41,14 @@ def admin_params(service: ServiceSpec, database: int = 0) -> RedisParams:
 
 
 class Session:
-    """One connection, one command at a time; what fails is a ServiceError in the server's own words."""
+    """One connection, one command at a time. A failure is a ServiceError with the server's message."""
 
     def __init__(self, params: RedisParams, connection: Connection) -> None:
         self._params = params
         self._connection = connection
 
     async def do(self, *command: str | bytes | int) -> Any:
-        """Its answer, as the client's library reads it; names and values are bytes."""
+        """Execute a command and return its answer; names and values are bytes."""
         try:
             return await self._connection.execute_command(*command)  # type: ignore[no-untyped-call]
         except (failure.RedisError, OSError) as error:
@@ -57,8 +57,8 @@ class Session:
 
 @asynccontextmanager
 async def opened(params: RedisParams) -> AsyncIterator[Session]:
-    """A session that is tried, so that it is known to be one."""
-    how: dict[str, Any] = {
+    """Open a session and check that the server answers."""
+    options: dict[str, Any] = {
         "db": params.database,
         "username": params.user,
         "password": params.password,
@@ -68,12 +68,12 @@ async def opened(params: RedisParams) -> AsyncIterator[Session]:
         "protocol": 2,
     }
     if params.socket:
-        pool = ConnectionPool(connection_class=UnixDomainSocketConnection, path=params.host, **how)
+        pool = ConnectionPool(connection_class=UnixDomainSocketConnection, path=params.host, **options)
     elif params.ca is not None:
-        where: dict[str, Any] = {"host": params.host, "port": params.port, "ssl_ca_certs": params.ca}
-        pool = ConnectionPool(connection_class=SSLConnection, **where, **how)
+        address: dict[str, Any] = {"host": params.host, "port": params.port, "ssl_ca_certs": params.ca}
+        pool = ConnectionPool(connection_class=SSLConnection, **address, **options)
     else:
-        pool = ConnectionPool(connection_class=TcpConnection, host=params.host, port=params.port, **how)
+        pool = ConnectionPool(connection_class=TcpConnection, host=params.host, port=params.port, **options)
     connection = Connection(connection_pool=pool, single_connection_client=True)
     session = Session(params, connection)
     try:
@@ -87,18 +87,18 @@ async def opened(params: RedisParams) -> AsyncIterator[Session]:
 
 def _service_error(params: RedisParams, error: Exception) -> ServiceError:
     who = f"user {params.user}" if params.user else "the user with its password"
-    words = params.quoted(error)
+    message = params.quoted(error)
     if isinstance(error, failure.AuthenticationError):
-        return AuthenticationFailed(f"{params} rejects {who}: {words}")
+        return AuthenticationFailed(f"{params} rejects {who}: {message}")
     if isinstance(error, failure.NoPermissionError):
-        return AuthenticationFailed(f"{params} does not allow this to {who}: {words}")
+        return AuthenticationFailed(f"{params} denies {who} access: {message}")
     if isinstance(error, failure.BusyLoadingError):
         return ServiceError(f"{params} is still loading its data")
     if isinstance(error, failure.TimeoutError | TimeoutError):
         return ServiceError(f"{params} did not answer in time")
     if isinstance(error, failure.ConnectionError | OSError):
         return ServiceError(f"{params} {'refused' if _is_refused(error) else 'broke'} the connection")
-    return ServiceError(f"{params}: {words}")
+    return ServiceError(f"{params}: {message}")
 
 
 def _is_refused(error: BaseException | None) -> bool:
