@@ -17,7 +17,7 @@ from benchmarks.bench import ROOT
 from benchmarks.machine import described
 from benchmarks.printed import summary, verdict
 from reconciler.state.paths import StatePaths
-from reconciler.state.records import open_database
+from reconciler.state.schema import open_database
 
 _ROUNDS = 20
 _AT_MOST = {"reconciler --help": 9.0, "reconciler --version": 9.0, "reconciler status": 12.0}

@@ -97,7 +97,7 @@ class ApplyProgress:
 def command(settings: Settings, timeout_s: float) -> None:
     from reconciler.daemon.process import apply
     from reconciler.state.lock import AlreadyRunning
-    from reconciler.state.records import OtherVersion
+    from reconciler.state.schema import OtherVersion
 
     console = Console(time.monotonic)
     progress = ApplyProgress(console, _serving(settings.paths))

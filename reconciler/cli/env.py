@@ -18,7 +18,8 @@ from reconciler.cli.table import show_json
 from reconciler.inspection.printable import plain, quoted
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
-from reconciler.vault.secret_patterns import HIDDEN, masked
+from reconciler.vault.secret import HIDDEN
+from reconciler.vault.secret_patterns import masked
 
 if TYPE_CHECKING:
     from reconciler.inspection.snapshot import HostSnapshot
@@ -113,7 +114,7 @@ def _surroundings(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot"
 def _identity(app: "App", revision: str, snapshot: "HostSnapshot") -> "Identity":
     """Return the identity of the instance that serves the revision, or of one that would start now."""
     from reconciler.serving.marks import Identity
-    from reconciler.state.records import state_id
+    from reconciler.state.schema import state_id
 
     now = time.time()  # noqa: TID251  shown, and handed to the app for display
     running = [record for record in snapshot.instances.get(app.name, []) if record.revision == revision]

@@ -57,7 +57,7 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     state: Path | None,
 ) -> None:
     from reconciler.state.journal import KINDS, Journal
-    from reconciler.state.records import open_database
+    from reconciler.state.schema import open_database
 
     for kind in kinds:
         if kind not in KINDS:

@@ -153,7 +153,7 @@ def reading(paths: "StatePaths") -> Iterator[None]:
     """Raise ClickException for failures to read the state directory."""
     import sqlite3
 
-    from reconciler.state.records import OtherVersion
+    from reconciler.state.schema import OtherVersion
 
     try:
         yield

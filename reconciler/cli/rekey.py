@@ -18,7 +18,7 @@ def command(settings: Settings) -> None:
 
     from reconciler.services.records import BOXES, ServiceRecords
     from reconciler.state.lock import AlreadyRunning, acquire
-    from reconciler.state.records import open_database
+    from reconciler.state.schema import open_database
     from reconciler.vault.vault import Vault, VaultLocked
 
     paths = paths_in_use(settings.paths.state)

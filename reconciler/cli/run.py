@@ -57,7 +57,7 @@ def command(settings: Settings, stop_apps: bool | None, events: str) -> None:
 
     from reconciler.daemon.process import run
     from reconciler.state.lock import AlreadyRunning
-    from reconciler.state.records import OtherVersion
+    from reconciler.state.schema import OtherVersion
 
     try:
         stops = os.getpid() == 1 if stop_apps is None else stop_apps

@@ -53,7 +53,7 @@ def record_event(paths: StatePaths, name: str, kind: "EventKind", text: str) -> 
     """Record an event of a service, unless the journal cannot be written."""
     from reconciler.planning.subject import Subject
     from reconciler.state.journal import Journal
-    from reconciler.state.records import OtherVersion, open_database
+    from reconciler.state.schema import OtherVersion, open_database
 
     with (
         contextlib.suppress(sqlite3.Error, OtherVersion),

@@ -68,7 +68,7 @@ class OperatorRequests:
     def _rotate(self, name: Any, app: Any, who: str) -> str:
         if not isinstance(name, str) or name not in self._manifests.catalog.services:
             raise Refused(f"no manifest in force defines a service named '{name}'")
-        apps = self._services.rotate(name, app)
+        apps = self._services.rotation.rotate(name, app)
         if not apps:
             whose = f"app '{app}' has no" if app else "no app has"
             raise Refused(f"{name}: {whose} credentials for it that could be rotated")
@@ -78,7 +78,7 @@ class OperatorRequests:
 
     def _rekey(self, who: str) -> str:
         try:
-            count = self._services.rekey()
+            count = self._services.rotation.rekey()
         except VaultLocked as error:
             raise Refused(str(error)) from error
         text = f"{count} secrets are encrypted with a new key"

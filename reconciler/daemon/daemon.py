@@ -37,7 +37,7 @@ from reconciler.metrics.instrumented_world import InstrumentedWorld
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.subject import HOST, Subject
 from reconciler.services.records import ServiceRecords
-from reconciler.services.world import ServiceWorld
+from reconciler.services.world import ServiceStores, ServiceWorld
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
@@ -48,8 +48,10 @@ from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.staging.source.watches import Debounce, SourceWatches
 from reconciler.state.database import Database
 from reconciler.state.journal import Journal
-from reconciler.state.records import Records, state_id
+from reconciler.state.records import Records
 from reconciler.state.revision_history import RevisionHistory
+from reconciler.state.schema import state_id
+from reconciler.vault.env_files import EnvFiles
 from reconciler.vault.vault import Vault
 from reconciler.vault.watched_files import Files
 
@@ -79,7 +81,16 @@ class Daemon:
 
     def __init__(self, settings: Settings, database: Database, tasks: asyncio.TaskGroup, *, lost: bool = False) -> None:
         self.settings = settings
-        self.journal = Journal(database, keep=settings.events_kept)
+        records = Records(database)
+        service_records = ServiceRecords(database, Vault(database, settings.key))
+        env_files = EnvFiles(database, service_records.vault)
+        self._redactor = Redactor(
+            service_records,
+            env_files,
+            desired=lambda: self.manifests.catalog.apps,
+            environ=lambda: package_environ(settings, os.environ),
+        )
+        self.journal = Journal(database, keep=settings.events_kept, redact=self._redactor.redacted)
         self.reports = Reports()
         self.fork_servers = ForkServerPool(
             log=settings.paths.fork_servers_log, idle_s=settings.fork_server_idle_s, answer_s=settings.fork_timeout_s
@@ -89,9 +100,7 @@ class Daemon:
         self._lost = lost
         self._boot = boot_id()
         self._sandbox = todays_sandbox()
-        records = Records(database)
         self._stores = Stores(records=records, journal=self.journal, history=RevisionHistory(records, self._boot))
-        self._service_records = ServiceRecords(database, Vault(database, settings.key))
         self._stager = stager_of(settings)
         self._app_wakeups, self._service_wakeups = WakeQueue(), WakeQueue()
         self._tracker = SourceTracker(records, self.journal, self._app_wakeups, tasks)
@@ -104,8 +113,9 @@ class Daemon:
             wakeups=self._app_wakeups,
             launched=lambda app, text: self.journal.write(Subject("app", app), "started", text),
         )
-        self._services = self._service_world()
-        self._apps = self._app_world()
+        stores = ServiceStores(records=records, service_records=service_records, env_files=env_files)
+        self._services = self._service_world(stores)
+        self._apps = self._app_world(service_records)
         self._counters = Counters(time.monotonic, self._apps.probe_results)
         counted = InstrumentedWorld(self._apps, self._counters, self._apps.reused_environment)
         self._converging = [
@@ -154,7 +164,7 @@ class Daemon:
 
     def problem(self) -> str:
         """Return what keeps this host from following its manifests just now, empty when nothing does."""
-        database = self.journal.trouble and f"cannot write to the state database: {self.journal.trouble}"
+        database = self.journal.problem and f"cannot write to the state database: {self.journal.problem}"
         return self.manifests.problem or database
 
     async def stop_apps(self) -> None:
@@ -166,10 +176,10 @@ class Daemon:
                 for instance, _ in tuple(self._instances.processes(app)):
                     tasks.create_task(self._instances.stop(app, instance.id))
 
-    def _service_world(self) -> ServiceWorld:
+    def _service_world(self, stores: ServiceStores) -> ServiceWorld:
         return ServiceWorld(
             self.settings,
-            self._service_records,
+            stores,
             self.journal,
             boot=self._boot,
             wakeups=self._service_wakeups,
@@ -178,7 +188,7 @@ class Daemon:
             publish=self.reports.publish,
         )
 
-    def _app_world(self) -> AppWorld:
+    def _app_world(self, service_records: ServiceRecords) -> AppWorld:
         return AppWorld(
             self.settings,
             self._stores,
@@ -187,7 +197,7 @@ class Daemon:
             tracker=self._tracker,
             instances=self._instances,
             keeper=self.keeper,
-            secret_source=InstanceSecrets(self._service_records, self._services, self._stores),
+            secret_source=InstanceSecrets(service_records, self._services, self._stores),
         )
 
     def _controller(self, world: World, wakeups: WakeQueue) -> Controller:
@@ -227,19 +237,13 @@ class Daemon:
         from reconciler.notifications.notifier import Notifier, Pace
 
         pace = Pace(every_s=self.settings.notify_every_s, delay_s=self.settings.notify_delay_s)
-        redactor = Redactor(
-            self._service_records,
-            self._services.env,
-            desired=lambda: self.manifests.catalog.apps,
-            ours=lambda: package_environ(self.settings, os.environ),
-        )
         for target in self.settings.notifications:
             notifier = Notifier(
                 target,
                 self._stores.records,
                 host=socket.gethostname(),
                 pace=pace,
-                redact=redactor.redacted,
+                redact=self._redactor.redacted,
                 host_failure=self.problem,
                 failed=partial(self.journal.write, HOST, "daemon"),
             )

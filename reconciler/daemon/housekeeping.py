@@ -71,7 +71,7 @@ class Housekeeping:
         while True:
             await asyncio.sleep(_COLLECT_EVERY_S)
             with contextlib.suppress(sqlite3.Error):
-                self._services.forget_secrets(self._history.secrets())
+                self._services.rotation.forget_secrets(self._history.secrets())
             with contextlib.suppress(OSError):
                 removed = await asyncio.to_thread(collect, self._settings, self._stager)
                 if removed:

@@ -20,7 +20,7 @@ from reconciler.settings.settings import Settings
 from reconciler.state.database import Database
 from reconciler.state.lock import acquire
 from reconciler.state.paths import StatePaths
-from reconciler.state.records import open_or_rebuild
+from reconciler.state.schema import open_or_rebuild
 
 _STATUS_EVERY_S = 5.0
 _M_ARENA_MAX = -8  # malloc.h

@@ -26,7 +26,7 @@ class SecretFiles:
     def follow(self, desired: DesiredState) -> frozenset[Use]:
         """Learn what is desired, and return every file that is read for it, with what it is read for."""
         self._desired = desired
-        of_apps = (use for app in desired.apps.values() for use in self._services.env.uses(app))
+        of_apps = (use for app in desired.apps.values() for use in self._services.env_files.uses(app))
         of_services = ((path, f"service {s.name}") for s in desired.services.values() for path in files_of(s))
         return frozenset((*of_apps, *of_services))
 
@@ -36,9 +36,9 @@ class SecretFiles:
             return
         for service in self._desired.services.values():
             if path in files_of(service):
-                self._services.doubt(service.name, f"{path} may have changed")
+                self._services.rotation.rebind(service.name, f"{path} may have changed")
         for app in self._desired.apps.values():
-            if path in self._services.env.paths(app):
+            if path in self._services.env_files.paths(app):
                 self._tasks.create_task(self._read(app.name), name=f"read the variables of {app.name}")
 
     async def _read(self, name: str) -> None:
@@ -46,12 +46,12 @@ class SecretFiles:
         if app is None:
             return
         try:
-            changed = await self._services.env.refresh(app)
+            changed = await self._services.env_files.refresh(app)
         except sqlite3.Error as error:
             self._stores.record_event(name, "secrets", f"cannot store what its files say: {error}")
             return
         if changed:
-            _, missing, stale = self._services.env.of(app)
+            _, missing, stale = self._services.env_files.of(app)
             text = "; ".join((*missing, *stale)) or "the files of its variables were read again"
             self._stores.record_event(name, "secrets", text)
             self._app_wakeups.wake(name)

@@ -93,7 +93,8 @@ def _signal_daemon(paths: StatePaths, pid: int, number: int) -> None:
 
 def _end_apps(paths: StatePaths) -> tuple[int, int]:
     """End all instances; return their number, and that of marked processes without an instance."""
-    from reconciler.state.records import Records, open_database, state_id
+    from reconciler.state.records import Records
+    from reconciler.state.schema import open_database, state_id
 
     with contextlib.closing(open_database(paths.database, upgrade=True)) as database:
         records = Records(database)

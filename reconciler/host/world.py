@@ -250,6 +250,7 @@ class AppWorld:
                 await self._forget_app(name)
 
     def report(self, name: str, report: Report) -> None:
+        report = replace(report, message=self._stores.journal.redacted(Subject("app", name), report.message))
         self._standings.report(name, report)
         self._probes.update(name, self._apps.get(name))
 

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from reconciler.inspection.printable import json_text
-from reconciler.vault.secret_patterns import HIDDEN, masked
+from reconciler.vault.secret import HIDDEN
+from reconciler.vault.secret_patterns import is_secret_name, redacted
 
 if TYPE_CHECKING:
     from reconciler.planning.apps.observed import Observed
@@ -78,7 +79,11 @@ def changes(before: "Revision", after: "Revision") -> tuple[Change, ...]:
 
 
 def _hidden(found: Mapping[str, str]) -> dict[str, str]:
-    return {path: HIDDEN if text.startswith(HIDDEN) else text for path, text in masked(found).items()}
+    return {field: HIDDEN if _is_secret(field, text) else redacted(text) for field, text in found.items()}
+
+
+def _is_secret(field: str, text: str) -> bool:
+    return text.startswith(HIDDEN) or is_secret_name(field.rpartition(".")[2])
 
 
 def _fields(revision: "Revision") -> dict[str, str]:

@@ -84,7 +84,7 @@ def _service_plans(
     for name in sorted({*catalog.services, *(record.name for record in recorded)}):
         if only in {None, name}:
             wanted = {app.name: "" for app in catalog.apps.values() if name in {b.service for b in app.bindings}}
-            observed = ObservedService(wanted_by=wanted) if observer is None else observer.seen(name)
+            observed = ObservedService(wanted_by=wanted) if observer is None else observer.observed(name)
             planned = plan(catalog.services.get(name), observed, now)
             yield AppPlan(subject=Subject("service", name), plan=planned, error=observed.problem)
 

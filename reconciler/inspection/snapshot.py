@@ -18,13 +18,14 @@ from reconciler.staging import staged
 from reconciler.staging.staged import Staged
 from reconciler.state.journal import Journal
 from reconciler.state.lock import holder
-from reconciler.state.records import AppStatus, InstanceRecord, Records, open_database
+from reconciler.state.records import AppStatus, InstanceRecord, Records
+from reconciler.state.schema import open_database
 from reconciler.vault.vault import Vault
 
 # `status` needs none of these and its user waits for every import, so the functions that need them import them.
 if TYPE_CHECKING:
     from reconciler.planning.apps.observed import Instance, Observed, SleepState
-    from reconciler.services.observer import LastReport, ServiceObserver
+    from reconciler.services.observer import ServiceObserver
     from reconciler.settings.settings import Settings
     from reconciler.state.paths import StatePaths
     from reconciler.state.revision_history import RevisionHistory
@@ -127,17 +128,21 @@ class HostSnapshot:
         self, settings: "Settings", services: Mapping[str, Service], apps: Mapping[str, App]
     ) -> "ServiceObserver":
         """Return an observer that sees the services as the daemon would, their credentials as just verified."""
-        from reconciler.services.observer import CredentialCheck, Moment, ServiceObserver
+        from reconciler.services.observer import CredentialCheck, LastReport, ServiceObserver
         from reconciler.vault.env_files import EnvFiles
 
         self.key_file = settings.key
-        moment = Moment(
+        statuses = self.records.service_statuses()
+        checked = CredentialCheck(at=time.monotonic())
+        observer = ServiceObserver(
+            settings,
+            self.service_records,
+            EnvFiles(self.service_records.database, self.service_records.vault),
+            self,
             boot=self._boot,
-            checked=lambda _: CredentialCheck(at=time.monotonic()),
-            told=self._told_of_service,
+            checks={grant.id: checked for record in self.service_records.services() for grant in record.grants},
+            last_report=lambda name: LastReport(message=statuses[name].message if name in statuses else ""),
         )
-        env = EnvFiles(self.service_records.database, self.service_records.vault)
-        observer = ServiceObserver(settings, self.service_records, env, self, moment)
         observer.follow(services, apps)
         return observer
 
@@ -148,12 +153,6 @@ class HostSnapshot:
     def rollback_grants(self, app: str) -> frozenset[str]:
         """Return the grants that a revision uses to which the app may go back."""
         return self._history.of(app).rollback_grants
-
-    def _told_of_service(self, name: str) -> "LastReport":
-        from reconciler.services.observer import LastReport
-
-        standing = self.service_records.service_statuses().get(name)
-        return LastReport(message="" if standing is None else standing.message)
 
     def exits(self) -> dict[str, int]:
         """Return how often an instance of each app exited without being stopped."""

@@ -15,8 +15,7 @@ from reconciler.manifests import persisted
 from reconciler.planning.desired import revision_from
 from reconciler.planning.fingerprint import Json
 from reconciler.planning.reason import Reason
-from reconciler.services.records import ServiceStatus
-from reconciler.state.records import AppStatus
+from reconciler.state.records import AppStatus, ServiceStatus
 
 NO_DAEMON = "no daemon is running: the apps keep serving, but nothing supervises them ('reconciler run' does)"
 
@@ -197,7 +196,7 @@ def _without_daemon(last: AppStatus, *, serves: bool) -> AppStatus:
 
 def _services(snapshot: HostSnapshot, desired: Mapping[str, Mapping[str, Any]]) -> Iterator[ServiceRow]:
     """Yield a row for each service that is desired or left over from before."""
-    known = snapshot.service_records.service_statuses()
+    known = snapshot.records.service_statuses()
     for name in sorted({*desired, *known, *(record.name for record in snapshot.service_records.services())}):
         yield _service(snapshot, name, desired.get(name, {}), known.get(name))
 

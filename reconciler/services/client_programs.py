@@ -8,10 +8,10 @@ from reconciler.services.provisioner import Client, Misconfigured
 
 
 def by_uri(service: str, credentials: Mapping[str, Json]) -> Client:
-    """psql, mysql or redis-cli, for the `uri` (or `url`) of credentials. Raises Impossible when that names none."""
+    """Return psql, mysql or redis-cli for the `uri` (or `url`) of credentials. Raises Misconfigured if none fits."""
     uri = credentials.get("uri") or credentials.get("url")
     if not isinstance(uri, str) or not uri:
-        raise Misconfigured(f"the credentials of {service} have no uri, so there is no telling what opens it")
+        raise Misconfigured(f"the credentials of {service} have no uri")
     try:
         parts = urlsplit(uri)
         port = parts.port
@@ -19,9 +19,7 @@ def by_uri(service: str, credentials: Mapping[str, Json]) -> Client:
         raise Misconfigured(f"the uri of {service} cannot be read") from None
     opened = _opened(parts, port)
     if opened is None:
-        raise Misconfigured(
-            f"the uri of {service} is of the scheme {parts.scheme!r}, for which no program is known here"
-        )
+        raise Misconfigured(f"the uri of {service} has the scheme {parts.scheme!r}, for which there is no client")
     if any("\0" in text for text in (*opened.argv, *opened.environment.values())):
         raise Misconfigured(f"the uri of {service} cannot be read")
     return opened

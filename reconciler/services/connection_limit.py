@@ -1,4 +1,4 @@
-"""Connections to servers: a few at a time to each, and none of them for ever."""
+"""Limit the number and duration of connections per server."""
 
 import asyncio
 from collections import defaultdict
@@ -9,16 +9,16 @@ from reconciler.services.provisioner import ServiceError
 
 
 class ConnectionLimit:
-    """Has as many users of each server at once as it was told."""
+    """Allows `most` connections to each server at once."""
 
-    def __init__(self, at_once: int) -> None:
-        self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(at_once))
+    def __init__(self, most: int) -> None:
+        self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(most))
 
     @asynccontextmanager
-    async def slot(self, server: str, said: str, within_s: float) -> AsyncIterator[None]:
-        """One of the few connections to a server, which `said` names, for so long at most; the wait for it counts."""
+    async def slot(self, server: str, label: str, within_s: float) -> AsyncIterator[None]:
+        """Wait for a slot and hold it, at most `within_s` together; `label` names the server in the error."""
         try:
-            async with asyncio.timeout(within_s), self._turns[server]:
+            async with asyncio.timeout(within_s), self._slots[server]:
                 yield
         except TimeoutError:
-            raise ServiceError(f"{said} did not do it within {within_s:g} s") from None
+            raise ServiceError(f"{label} did not finish within {within_s:g} s") from None

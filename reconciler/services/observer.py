@@ -1,4 +1,4 @@
-"""What is true of services, and what apps are supplied with, from what is on record; without an effect."""
+"""Observe services, and what apps get from them, from the records; without an effect."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ _NOTHING = ExternalInputs()
 
 @dataclass(slots=True, kw_only=True)
 class CredentialCheck:
-    """When a grant was last tried, monotonic seconds, and whether it was bound again since it last worked."""
+    """The last check of a grant: when, in monotonic seconds, and whether it was bound again since it last worked."""
 
     at: float | None = None
     repaired: bool = False
@@ -26,7 +26,7 @@ class CredentialCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastReport:
-    """What was last told of a service; `next_try_at` is monotonic seconds."""
+    """The last report of a service; `next_try_at` is monotonic seconds."""
 
     message: str = ""
     next_try_at: float | None = None
@@ -45,31 +45,35 @@ class AppsView(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
-    """What is true of services only now and in this process: the boot, credential checks, and the last reports."""
-
-    boot: str
-    checked: Callable[[str], CredentialCheck]
-    told: Callable[[str], LastReport]
-
-
 class ServiceObserver:
-    """Looks at the ledger with what the manifests ask for in mind."""
+    """Compares the records of services with the manifests in force.
 
-    def __init__(
-        self, settings: Settings, service_records: ServiceRecords, env: EnvFiles, apps: AppsView, moment: Moment
+    `boot` identifies the clock of times on record; `checks` are by grant; `last_report` returns a service's.
+    """
+
+    def __init__(  # noqa: PLR0913  collaborators, each named
+        self,
+        settings: Settings,
+        service_records: ServiceRecords,
+        env_files: EnvFiles,
+        apps: AppsView,
+        *,
+        boot: str,
+        checks: Mapping[str, CredentialCheck],
+        last_report: Callable[[str], LastReport],
     ) -> None:
         self._settings = settings
         self._service_records = service_records
-        self._env = env
+        self._env_files = env_files
         self._apps = apps
-        self._moment = moment
+        self._boot = boot
+        self._checks = checks
+        self._last_report = last_report
         self.services: Mapping[str, Service] = {}
         self.wanted_by: dict[str, dict[str, str]] = {}
 
     def follow(self, services: Mapping[str, Service], apps: Mapping[str, App]) -> frozenset[str]:
-        """Learn what is asked; returns the services that other apps, or the same otherwise, ask for now."""
+        """Take over what manifests ask for; return the services whose apps, or their parameters, changed."""
         before, self.services, self.wanted_by = self.wanted_by, services, {}
         for app in apps.values():
             for binding in app.bindings:
@@ -77,8 +81,8 @@ class ServiceObserver:
         named = before.keys() | self.wanted_by.keys()
         return frozenset(name for name in named if before.get(name) != self.wanted_by.get(name))
 
-    def seen(self, name: str) -> ObservedService:
-        """What is true of a service right now."""
+    def observed(self, name: str) -> ObservedService:
+        """Return what is true of a service now."""
         service, server, problem = self.services.get(name), None, None
         if service is not None:
             try:
@@ -86,7 +90,7 @@ class ServiceObserver:
             except Misconfigured as error:
                 problem = str(error)
         return ObservedService(
-            kept=tuple(self._kept(record) for record in self._service_records.of(name)),
+            kept=tuple(self._service_state(record) for record in self._service_records.of(name)),
             server=server,
             problem=problem,
             wanted_by=self.wanted_by.get(name, {}),
@@ -95,11 +99,11 @@ class ServiceObserver:
         )
 
     def inputs(self, app: App | None, name: str) -> ExternalInputs:
-        """What an app is supplied with right now."""
-        held = {bound.service: bound for bound in self._opening(name)}
+        """Return the credentials and secrets that an app has now, and what it lacks."""
+        held = {bound.service: bound for bound in self._bindings_of(name)}
         if app is None or not (app.bindings or app.env_files or app.env_lists):
             return ExternalInputs(held=held) if held else _NOTHING
-        values, unread, stale = self._env.of(app)
+        values, unread, stale = self._env_files.of(app)
         bound: list[Bound] = []
         lacking: dict[str, str] = {}
         for binding in app.bindings:
@@ -109,18 +113,18 @@ class ServiceObserver:
             else:
                 label = service.label or service.type
                 bound.append(replace(grant, name=binding.name, label=label, plan=service.plan, tags=service.tags))
-        told = [self._moment.told(service) for service in lacking]
+        reports = [self._last_report(service) for service in lacking]
         return ExternalInputs(
             bound=tuple(bound),
             env_secrets=values,
             missing=(*lacking.values(), *unread),
-            again_at=min((t.next_try_at for t in told if t.next_try_at is not None), default=None),
-            failures=max((t.failures for t in told), default=0),
+            again_at=min((r.next_try_at for r in reports if r.next_try_at is not None), default=None),
+            failures=max((r.failures for r in reports), default=0),
             stale=stale,
             held=held,
         )
 
-    def _kept(self, record: ServiceRecord) -> ServiceState:
+    def _service_state(self, record: ServiceRecord) -> ServiceState:
         return ServiceState(
             id=record.id,
             type=record.type,
@@ -128,14 +132,14 @@ class ServiceObserver:
             retain=record.retain,
             grace_s=record.grace_s,
             made=record.made,
-            # Of another boot's clock nothing can be said: the time begins again, and never ends too early.
-            left_at=record.left_at if record.boot == self._moment.boot else None,
+            # A time of another boot's clock means nothing: the grace period starts again, and never ends too early.
+            left_at=record.left_at if record.boot == self._boot else None,
             dumped=record.dumped,
-            grants=tuple(self._held_as(grant) for grant in record.grants),
+            grants=tuple(self._grant_state(grant) for grant in record.grants),
         )
 
-    def _held_as(self, grant: GrantRecord) -> GrantState:
-        checked = self._moment.checked(grant.id)
+    def _grant_state(self, grant: GrantRecord) -> GrantState:
+        check = self._checks.get(grant.id) or CredentialCheck()
         uses, alive = self._service_records.uses(grant.app), self._apps.revisions_alive(grant.app)
         return GrantState(
             id=grant.id,
@@ -146,14 +150,14 @@ class ServiceObserver:
             retiring=grant.retiring,
             used=any(grant.id in grants for revision, grants in uses.items() if revision in alive),
             kept_for_rollback=grant.id in self._apps.rollback_grants(grant.app),
-            verified_at=checked.at,
-            repaired=checked.repaired,
+            verified_at=check.at,
+            repaired=check.repaired,
         )
 
-    def _opening(self, app: str) -> Iterator[Bound]:
-        """The credentials of an app that open something; where a service was made anew, those of the new one."""
+    def _bindings_of(self, app: str) -> Iterator[Bound]:
+        """Yield the bindings of an app that have credentials; of a service that was replaced, those of the new one."""
         for record in self._service_records.services():
-            # One on its way out opens the service as long as no other does.
+            # A retiring grant counts as long as no other has credentials.
             bound = [g for g in record.grants if g.app == app and g.credentials is not None]
             grant = max(bound, key=lambda g: (g.retiring is None, g.number), default=None)
             service = self.services.get(record.name)
@@ -174,11 +178,11 @@ class ServiceObserver:
             return record.left_at is None or len(self._service_records.of(record.name)) == 1
         try:
             server = server_name(service, self._settings.servers)
-        except Misconfigured:  # while the settings are wrong, what was made before them goes on
+        except Misconfigured:  # while the settings are wrong, existing services stay in use
             return service.type == record.type
         return (record.type, record.server) == (service.type, server)
 
     def _why_not(self, name: str) -> str:
         if name not in self.services:
-            return f"no manifest asks for a service named '{name}'"
-        return self._moment.told(name).message or "it is being made"
+            return "no manifest defines it"
+        return self._last_report(name).message or "it is being created"

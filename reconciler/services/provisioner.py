@@ -1,8 +1,8 @@
-"""What every kind of service can do; one module beside this one for each.
+"""The interface of a type of service: provision, bind, verify, unbind, deprovision, back up and restore.
 
-The daemon chooses every id, user name and password and has them on record before a kind hears of them. So a kind keeps
-nothing, and each of its steps may be cancelled or killed anywhere and is then done again with the same arguments: what
-it finds half done it finishes, what it finds done it leaves, what it finds changed it sets right.
+The daemon chooses every id, user name and password and records them before a provisioner receives them. So a
+provisioner stores nothing, and each of its methods may be cancelled or killed anywhere and is then repeated with the
+same arguments: it completes what is half done, leaves what is done, and repairs what was changed.
 """
 
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ Credentials: TypeAlias = Mapping[str, Json]
 
 
 class ServiceError(Exception):
-    """A step did not work, and why, in an operator's words, without a secret; it is tried again later."""
+    """An action failed; the message says why, without a secret. It is retried."""
 
 
 class Misconfigured(ServiceError):
-    """What is asked for cannot work before somebody changes a manifest or the host's settings."""
+    """A manifest or the host's settings have to be changed before the action can succeed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class ServiceSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """One app's access to one service. A rotation makes a second one before the first is taken back.
+    """One app's access to one service. A rotation creates a second grant before it revokes the first.
 
     `id` is twelve hexadecimal digits, drawn once. `user` fits every server (at most 32 letters, digits and `_`).
     `parameters` are what the app's manifest asks the binding for with; only brokers take such.
@@ -75,60 +75,60 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """The program an operator talks to a service with; what opens it is in the environment only."""
+    """The client program of a service; credentials are in its environment only."""
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
 
 
 class Provisioner(Protocol):
-    """One type of service. Raises ServiceError when a step does not work; every step ends within a minute."""
+    """One type of service. Every method ends within a minute, and raises ServiceError if it fails."""
 
     async def provision(self, service: ServiceSpec) -> None:
-        """Make sure that it is there, and that whoever has no grant cannot reach it."""
+        """Create the service unless it exists, without access for anyone who has no grant."""
         ...
 
     async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:
-        """Make sure that the grant opens the service and nothing else; returns what the app is to see.
+        """Give the grant access to the service and nothing else; return the credentials for the app.
 
         Keys as Cloud Foundry's apps expect them: v1's and `uri`.
         """
         ...
 
     async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:
-        """Use the credentials as the app would: None when they open the service, else what is wrong with them.
+        """Use the credentials as the app would; return None if they work, else the problem.
 
         Raises ServiceError when that cannot be found out, as when the server is down.
         """
         ...
 
     async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
-        """Make sure that the grant opens nothing any more, and that whoever is inside with it is out."""
+        """Revoke the grant, and end the sessions that use it."""
         ...
 
     async def deprovision(self, service: ServiceSpec) -> None:
-        """Make sure that nothing of it is left."""
+        """Remove the service and its data."""
         ...
 
     async def size_bytes(self, service: ServiceSpec) -> int | None:
-        """How much it holds, None when its kind cannot say."""
+        """Return the size of the data, None if the type cannot tell."""
         ...
 
     async def back_up(self, service: ServiceSpec, file: Path) -> None:
-        """Write all it holds to a new file; raises Impossible where its kind has no way."""
+        """Write the data to a new file. Raises Misconfigured if the type cannot."""
         ...
 
     async def restore(self, service: ServiceSpec, file: Path) -> None:
-        """Replace all it holds by what a dump wrote."""
+        """Replace the data by that of a backup."""
         ...
 
     def client(self, service: ServiceSpec, credentials: Credentials) -> Client:
-        """How an operator gets inside."""
+        """Return the client program for these credentials."""
         ...
 
 
 def called(service: ServiceSpec, longest: int) -> str:
-    """Small letters, digits and `_`, beginning with a letter, at most `longest` bytes; the same for ever."""
+    """Return the service's name on a server: lowercase letters, digits and `_`, at most `longest` bytes."""
     readable = service.name.replace("-", "_")
     if not readable[0].isalpha():
         readable = f"s{readable}"

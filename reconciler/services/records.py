@@ -1,7 +1,7 @@
-"""What is on record of services: their ids, every grant, and what each app's secrets' files last said.
+"""Typed access to the records of services, their grants, and which revisions use them.
 
-Ids, users and passwords are here, on the disk, before any server hears of them: so whatever a kill interrupts is done
-again under the same names. Texts that are secret are sealed by the vault.
+Ids, users and passwords are on the disk before any server receives them, so that an interrupted action is repeated
+under the same names. Secret texts are encrypted by the vault.
 """
 
 import contextlib
@@ -14,16 +14,17 @@ from typing import Any
 
 from reconciler.planning.desired import Service
 from reconciler.planning.fingerprint import Json, fingerprint
+from reconciler.state.table import Statement, Table
 from reconciler.vault.secret import Secret
 from reconciler.vault.vault import Vault, VaultLocked, packed
 
-# Where the vault's boxes are beside its own table.
+# Columns with encrypted text, beside the vault's own table.
 BOXES = (("service", "id", "asked"), ("service_grant", "id", "password"), ("service_grant", "id", "parameters"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantRecord:
-    """A grant. `credentials` is the id of what binding it gave, None before that; `number` tells older from newer."""
+    """A grant. `credentials` is the id of what binding returned, None before that; numbers grow with time."""
 
     id: str
     number: int
@@ -54,16 +55,8 @@ class ServiceRecord:
     grants: tuple[GrantRecord, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceStatus:
-    """How a service stood when it was last told. `since` and `next_try_at` are wall-clock seconds, `size` bytes."""
-
-    state: str
-    message: str
-    since: float
-    next_try_at: float | None = None
-    size: int | None = None
-    reason: str = ""
+_SERVICES = Table("service", ServiceRecord, without=("grants",))
+_GRANTS = Table("service_grant", GrantRecord, renamed={"parameters": "parameters_id"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,7 +66,7 @@ class _Cache:
 
 
 class ServiceRecords:
-    """Typed reading and writing of what is on record; reads are from memory. Raises sqlite3.Error, Sealed."""
+    """Reads from memory and writes to the database. Raises sqlite3.Error or VaultLocked."""
 
     def __init__(self, database: sqlite3.Connection, vault: Vault) -> None:
         self.database = self._database = database
@@ -84,19 +77,19 @@ class ServiceRecords:
     # Services
 
     def services(self) -> tuple[ServiceRecord, ...]:
-        """Every service on record."""
+        """Return every service on record."""
         return tuple(self._cache.services.values())
 
     def of(self, name: str) -> tuple[ServiceRecord, ...]:
-        """The services of a name, of which there is more than one after its type or server changed."""
+        """Return the services of a name; there are several after its type or server changed."""
         return tuple(record for record in self._cache.services.values() if record.name == name)
 
     def service(self, service: str) -> ServiceRecord:
-        """One service; raises KeyError."""
+        """Return one service. Raises KeyError."""
         return self._cache.services[service]
 
     def register(self, service: Service, server: str | None, known: str | None, grace_s: float) -> ServiceRecord:
-        """Put a service on record under `known`, an id it had before the records were lost, or under a new one."""
+        """Record a service under `known`, the id it had before the database was lost, or under a new id."""
         record = ServiceRecord(
             id=known or secrets.token_hex(6),
             name=service.name,
@@ -106,28 +99,28 @@ class ServiceRecords:
             retain=service.retain,
             grace_s=grace_s,
         )
-        asked = self.vault.sealed(packed(dict(service.asked)))
-        self._put(record, asked)
+        self._write(record, _SERVICES.put(record, asked=self.vault.sealed(packed(dict(service.asked)))))
         return record
 
     def asked(self, service: str) -> dict[str, Json]:
-        """The fields only its type has, as they were when it was last provisioned or is being."""
+        """Return the fields of its type that it was last provisioned with."""
         row = self._database.execute("SELECT asked FROM service WHERE id = ?", (service,)).fetchone()
         found: dict[str, Json] = json.loads(self.vault.unsealed(row[0])) if row else {}
         return found
 
     def ask(self, service: str, plan: str, asked: Mapping[str, Json]) -> ServiceRecord:
-        """What it is about to be provisioned as."""
+        """Record what the service is about to be provisioned with."""
         record = replace(self.service(service), plan=plan)
-        self._put(record, self.vault.sealed(packed(dict(asked))))
+        self._write(record, _SERVICES.change(record, "id", asked=self.vault.sealed(packed(dict(asked)))))
         return record
 
     def note(self, service: str, **different: Any) -> None:
-        """Change what is on record of a service."""
-        self._put(replace(self.service(service), **different), None)
+        """Change fields of a service's record."""
+        record = replace(self.service(service), **different)
+        self._write(record, _SERVICES.change(record, "id"))
 
     def drop(self, service: str) -> None:
-        """Forget a service and its grants."""
+        """Delete a service and its grants."""
         with self._lasting():
             self._database.execute("DELETE FROM service_grant WHERE service = ?", (service,))
             self._database.execute("DELETE FROM service WHERE id = ?", (service,))
@@ -136,7 +129,7 @@ class ServiceRecords:
     # Grants
 
     def grant(self, grant: str) -> GrantRecord:
-        """One grant; raises KeyError."""
+        """Return one grant. Raises KeyError."""
         for record in self._cache.services.values():
             for found in record.grants:
                 if found.id == grant:
@@ -144,7 +137,7 @@ class ServiceRecords:
         raise KeyError(grant)
 
     def create_grant(self, service: str, app: str, parameters: Mapping[str, Json]) -> GrantRecord:
-        """A user and a password for an app, drawn and on the disk."""
+        """Generate a user and a password for an app; both are on the disk when this returns."""
         number = 1 + max((g.number for s in self.services() for g in s.grants), default=0)
         grant = secrets.token_hex(6)
         readable = "".join(c if c.isalnum() else "_" for c in app)[:16].strip("_")
@@ -156,52 +149,48 @@ class ServiceRecords:
             user=f"u_{readable}_{grant}",
             parameters=parameters_id(parameters),
         )
-        # Letters and digits only: it stands in URLs, files and command interpreters of many kinds.
+        # Letters and digits only: it appears in URLs, files and shells.
         password = self.vault.sealed(secrets.token_hex(24))
         boxed = self.vault.sealed(packed(dict(parameters))) if parameters else None
         with self._lasting():
-            self._database.execute(
-                "INSERT INTO service_grant (id, number, service, app, user, password, parameters, parameters_id)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (record.id, number, service, app, record.user, password, boxed, record.parameters),
-            )
-        self._keep(record)
+            self._database.execute(*_GRANTS.put(record, password=password, parameters=boxed))
+        self._cache_grant(record)
         return record
 
     def password(self, grant: str) -> Secret:
-        """What was drawn with a grant."""
+        """Return the password of a grant. Raises VaultLocked if there is none."""
         row = self._database.execute("SELECT password FROM service_grant WHERE id = ?", (grant,)).fetchone()
         if row is None:
             raise VaultLocked("the grant is no longer on record")
         return Secret(self.vault.unsealed(row[0]))
 
     def parameters(self, grant: str) -> dict[str, Json]:
-        """What a binding was asked with."""
+        """Return the parameters of a grant."""
         row = self._database.execute("SELECT parameters FROM service_grant WHERE id = ?", (grant,)).fetchone()
         found: dict[str, Json] = {} if row is None or row[0] is None else json.loads(self.vault.unsealed(row[0]))
         return found
 
     def bound(self, grant: str, credentials: Mapping[str, Json]) -> str:
-        """Keep what binding gave; returns its id, the same for the same credentials of the same grant."""
+        """Store the credentials that binding returned; return their id, the same for the same credentials."""
         with self._lasting():
-            kept = self.vault.put(packed({"grant": grant, "credentials": dict(credentials)}))
-            self._database.execute("UPDATE service_grant SET credentials = ?, due = NULL WHERE id = ?", (kept, grant))
-        self._keep(replace(self.grant(grant), credentials=kept, due=None))
-        return kept
+            stored = self.vault.put(packed({"grant": grant, "credentials": dict(credentials)}))
+            self._database.execute("UPDATE service_grant SET credentials = ?, due = NULL WHERE id = ?", (stored, grant))
+        self._cache_grant(replace(self.grant(grant), credentials=stored, due=None))
+        return stored
 
     def due(self, grant: str, why: str) -> None:
-        """A grant has to be bound again."""
+        """Mark a grant to be bound again."""
         self._database.execute("UPDATE service_grant SET due = ? WHERE id = ?", (why, grant))
-        self._keep(replace(self.grant(grant), due=why))
+        self._cache_grant(replace(self.grant(grant), due=why))
 
     def retire(self, grant: str, why: str) -> None:
-        """Another grant is to take the place of this one."""
+        """Mark a grant to be replaced by another."""
         with self._lasting():
             self._database.execute("UPDATE service_grant SET retiring = ? WHERE id = ?", (why, grant))
-        self._keep(replace(self.grant(grant), retiring=why))
+        self._cache_grant(replace(self.grant(grant), retiring=why))
 
     def revoke(self, grant: str) -> None:
-        """Forget a grant that opens nothing any more."""
+        """Delete a grant whose credentials were revoked."""
         record = self.grant(grant)
         with self._lasting():
             self._database.execute("DELETE FROM service_grant WHERE id = ?", (grant,))
@@ -209,15 +198,15 @@ class ServiceRecords:
         grants = tuple(g for g in service.grants if g.id != grant)
         self._cache.services[service.id] = replace(service, grants=grants)
 
-    def credentials(self, kept: str) -> dict[str, Json]:
-        """What `bound` kept."""
-        found: dict[str, Json] = json.loads(self.vault.get(kept))["credentials"]
+    def credentials(self, stored: str) -> dict[str, Json]:
+        """Return credentials by the id that `bound` returned."""
+        found: dict[str, Json] = json.loads(self.vault.get(stored))["credentials"]
         return found
 
-    # Who works with what
+    # Uses
 
     def use(self, app: str, revision: str, grants: frozenset[str]) -> None:
-        """An instance of this revision is about to work with these grants."""
+        """Record that an instance of a revision is about to use these grants."""
         if self._cache.uses.get(app, {}).get(revision) == grants:
             return
         with self._lasting():
@@ -234,86 +223,33 @@ class ServiceRecords:
             self.use(app, current, grants | self._cache.uses[app].get(current, frozenset()))
 
     def uses(self, app: str) -> Mapping[str, frozenset[str]]:
-        """The grants that instances of each revision of an app work with, if there are any."""
+        """Return the grants that instances of each revision of an app use."""
         return self._cache.uses.get(app, {})
 
     def unused(self, app: str, alive: frozenset[str]) -> None:
-        """Only these revisions of an app have an instance."""
+        """Delete the uses of revisions of an app without an instance."""
         for revision in [r for r in self._cache.uses.get(app, {}) if r not in alive]:
             self._database.execute("DELETE FROM service_use WHERE app = ? AND revision = ?", (app, revision))
             del self._cache.uses[app][revision]
 
-    # How it stood
+    # Writing and loading
 
-    def service_statuses(self) -> dict[str, ServiceStatus]:
-        """How each service stood when it was last told."""
-        rows = self._database.execute(
-            "SELECT name, state, message, since, next_try_at, size, reason FROM service_standing"
-        )
-        return {
-            r[0]: ServiceStatus(state=r[1], message=r[2], since=r[3], next_try_at=r[4], size=r[5], reason=r[6])
-            for r in rows
-        }
-
-    def set_service_status(self, name: str, standing: ServiceStatus | None) -> None:
-        """Remember how a service stands; None forgets it."""
-        if standing is None:
-            self._database.execute("DELETE FROM service_standing WHERE name = ?", (name,))
-            return
-        row = (
-            name,
-            standing.state,
-            standing.message,
-            standing.since,
-            standing.next_try_at,
-            standing.size,
-            standing.reason,
-        )
-        self._database.execute("INSERT OR REPLACE INTO service_standing VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-
-    # The pieces
-
-    def _put(self, record: ServiceRecord, asked: bytes | None) -> None:
-        row = (
-            record.id, record.name, record.type, record.server, record.plan, asked, record.retain, record.grace_s,
-            record.made, record.boot, record.left_at, record.dumped,
-        )  # fmt: skip
-        with self._lasting():
-            self._database.execute(
-                "INSERT INTO service VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-                " plan = excluded.plan, asked = coalesce(excluded.asked, asked), retain = excluded.retain,"
-                " grace_s = excluded.grace_s, made = excluded.made, boot = excluded.boot,"
-                " left_at = excluded.left_at, dumped = excluded.dumped",
-                row,
-            )
-        self._cache.services[record.id] = record
-
-    def _keep(self, grant: GrantRecord) -> None:
+    def _cache_grant(self, grant: GrantRecord) -> None:
         service = self.service(grant.service)
         others = [g for g in service.grants if g.id != grant.id]
         grants = tuple(sorted((*others, grant), key=lambda g: g.number))
         self._cache.services[service.id] = replace(service, grants=grants)
 
+    def _write(self, record: ServiceRecord, statement: Statement) -> None:
+        with self._lasting():
+            self._database.execute(*statement)
+        self._cache.services[record.id] = record
+
     def _load(self) -> None:
-        rows = self._database.execute(
-            "SELECT id, name, type, server, plan, retain, grace_s, made, boot, left_at, dumped FROM service ORDER BY id"
-        )
-        for r in rows:
-            self._cache.services[r[0]] = ServiceRecord(
-                id=r[0], name=r[1], type=r[2], server=r[3], plan=r[4], retain=bool(r[5]), grace_s=r[6], made=r[7],
-                boot=r[8], left_at=r[9], dumped=bool(r[10]),
-            )  # fmt: skip
-        rows = self._database.execute(
-            "SELECT id, number, service, app, user, parameters_id, credentials, due, retiring FROM service_grant"
-            " ORDER BY number"
-        )
-        for r in rows:
-            grant = GrantRecord(
-                id=r[0], number=r[1], service=r[2], app=r[3], user=r[4], parameters=r[5], credentials=r[6], due=r[7],
-                retiring=r[8],
-            )  # fmt: skip
+        self._cache.services = {record.id: record for record in _SERVICES.rows(self._database, "ORDER BY id")}
+        for grant in _GRANTS.rows(self._database, "ORDER BY number"):
             if grant.service in self._cache.services:
-                self._keep(grant)
+                self._cache_grant(grant)
         for app, revision, grant_id in self._database.execute("SELECT app, revision, service_grant FROM service_use"):
             uses = self._cache.uses.setdefault(app, {})
             uses[revision] = uses.get(revision, frozenset()) | {grant_id}
@@ -335,5 +271,5 @@ class ServiceRecords:
 
 
 def parameters_id(parameters: Mapping[str, Json]) -> str:
-    """Twelve hexadecimal digits of what a binding is asked with; empty when it is asked with nothing."""
+    """Return twelve hexadecimal digits that identify parameters, empty if there are none."""
     return fingerprint(dict(parameters)) if parameters else ""

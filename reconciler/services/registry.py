@@ -1,4 +1,4 @@
-"""The type a service is of in; what can be done with it out. Each kind's module is imported when first asked for."""
+"""The provisioners of the types of services, each imported when it is first needed."""
 
 import importlib
 from collections.abc import Mapping
@@ -6,8 +6,8 @@ from functools import cache
 
 from reconciler.services.provisioner import Misconfigured, Provisioner, ServiceError
 
-# The type in a manifest → where its kind is, and the module outside of us that it cannot do without.
-_KINDS: Mapping[str, tuple[str, str]] = {
+# The type in a manifest → its provisioner, and the third-party module that it needs.
+_PROVISIONERS: Mapping[str, tuple[str, str]] = {
     "sqlite": ("reconciler.services.types.sqlite.provisioner:Sqlite", ""),
     "user-provided": ("reconciler.services.types.user_provided.provisioner:UserProvided", ""),
     "postgresql": ("reconciler.services.types.postgresql.provisioner:Postgresql", "psycopg"),
@@ -16,17 +16,17 @@ _KINDS: Mapping[str, tuple[str, str]] = {
     "rabbitmq": ("reconciler.services.types.rabbitmq.provisioner:Rabbitmq", "httpx"),
     "broker": ("reconciler.services.types.broker.provisioner:Broker", "httpx"),
 }
-# These need no server of the host's settings.
+# Types that need no server of the host's settings.
 WITHOUT_SERVER = frozenset(("sqlite", "user-provided"))
 
 
 @cache
 def provisioner_of(of_type: str) -> Provisioner:
-    """The kind of this type. Raises Impossible when a package is missing."""
-    place, package = _KINDS.get(of_type, ("", ""))
-    if not place:
-        raise Misconfigured(f"there is no type '{of_type}'")
-    module, _, name = place.partition(":")
+    """Return the provisioner of a type. Raises Misconfigured if there is none, or its package is missing."""
+    location, package = _PROVISIONERS.get(of_type, ("", ""))
+    if not location:
+        raise Misconfigured(f"unknown type '{of_type}'")
+    module, _, name = location.partition(":")
     try:
         made: Provisioner = getattr(importlib.import_module(module), name)()
     except ModuleNotFoundError as error:

@@ -1,7 +1,7 @@
-"""A server's own program in, its exit awaited; secrets reach it through its environment and never show.
+"""Run a server's own programs; secrets reach them through the environment and appear in no message.
 
-It leads a process group of its own. A cancellation or a timeout ends the whole group and waits for it, and should this
-process be killed, the kernel kills the program.
+A program leads its own process group. A cancellation or a timeout ends the whole group and waits for it; if this
+process is killed, the kernel kills the program.
 """
 
 import asyncio
@@ -17,17 +17,18 @@ from typing import BinaryIO
 from reconciler.linux import files
 from reconciler.linux.child_processes import Child, bound_to_us, running
 from reconciler.services.provisioner import Misconfigured, ServiceError
+from reconciler.vault.secret_patterns import redacted
 
-LONGEST_S = 3600.0
+TIMEOUT_S = 3600.0
 _LAST_BYTES = 4096
-_LONGEST_WORDS = 300
+_MAX_QUOTE = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """What to run: `argv` without secrets, and the package it comes from.
+    """A program to run: `argv` without secrets, and the package it comes from.
 
-    `environment` is added to PATH and LANG. `into` is a new file for what it prints, `out_of` one it reads.
+    `environment` is added to PATH and LANG. `into` is a new file for its output, `out_of` a file for its input.
     """
 
     argv: tuple[str, ...]
@@ -38,31 +39,31 @@ class Tool:
 
 
 def found(names: Sequence[str], package: str) -> str:
-    """The first of these programs that is on PATH; Impossible when none is."""
+    """Return the path of the first of these programs that is on PATH. Raises Misconfigured if none is."""
     for name in names:
         if (path := shutil.which(name)) is not None:
             return path
-    raise Misconfigured(f"{names[0]} is not on this host; it comes with the package {package}")
+    raise Misconfigured(f"{names[0]} is not installed; install the package {package}")
 
 
 async def run(tool: Tool, hide: Sequence[str] = ()) -> None:
-    """Run it to its end, within an hour; ServiceError with its own last word when it fails, without what to hide."""
-    async with _running(tool, LONGEST_S, talks=False) as process:
+    """Run a program within an hour. Raises ServiceError with its own error message, without `hide`, if it fails."""
+    async with _running(tool, TIMEOUT_S, piped=False) as process:
         last = await _last_bytes(process)
         code = await process.wait()
-    _see(tool, code, last, hide)
+    _check(tool, code, last, hide)
 
 
-async def answer(tool: Tool, told: bytes | None, within_s: float, hide: Sequence[str] = ()) -> bytes:
-    """What it prints when it is told this on its standard input: little of both."""
-    async with _running(tool, within_s, talks=True) as process:
-        printed, last = await process.communicate(told)
-    _see(tool, process.returncode or 0, last, hide)
+async def answer(tool: Tool, stdin: bytes | None, within_s: float, hide: Sequence[str] = ()) -> bytes:
+    """Run a program with this standard input and return its output, both held in memory."""
+    async with _running(tool, within_s, piped=True) as process:
+        printed, last = await process.communicate(stdin)
+    _check(tool, process.returncode or 0, last, hide)
     return printed
 
 
 @asynccontextmanager
-async def _running(tool: Tool, within_s: float, *, talks: bool) -> AsyncIterator[Child]:
+async def _running(tool: Tool, within_s: float, *, piped: bool) -> AsyncIterator[Child]:
     """Run a tool for as long as the context lasts, and no longer than that. Raises ServiceError."""
     program = found(tool.argv[:1], tool.package)
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
@@ -75,8 +76,8 @@ async def _running(tool: Tool, within_s: float, *, talks: bool) -> AsyncIterator
                 within_s,
                 cwd="/",
                 env={**environment, **tool.environment},
-                stdin=asyncio.subprocess.PIPE if talks else out_of or asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE if talks else into or asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE if piped else out_of or asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE if piped else into or asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
             ) as process:
                 yield process
@@ -84,14 +85,14 @@ async def _running(tool: Tool, within_s: float, *, talks: bool) -> AsyncIterator
             raise ServiceError(f"{Path(program).name} did not end within {within_s:g} s") from error
 
 
-def _see(tool: Tool, code: int, last: bytes, hide: Sequence[str]) -> None:
+def _check(tool: Tool, code: int, last: bytes, hide: Sequence[str]) -> None:
     if code != 0:
         how = f"exit code {code}" if code > 0 else f"killed by {signal.Signals(-code).name}"
-        raise ServiceError(f"{Path(tool.argv[0]).name} failed ({how}): {_words(last, hide)}")
+        raise ServiceError(f"{Path(tool.argv[0]).name} failed ({how}): {_error_line(last, hide)}")
 
 
 def publish(draft: Path, file: Path) -> None:
-    """Rename a finished draft into place, on the disk before this returns. Raises ServiceError; blocks."""
+    """Flush a draft to the disk, then give it its name. Raises ServiceError."""
     try:
         files.publish(draft, file)
     except OSError as error:
@@ -99,7 +100,7 @@ def publish(draft: Path, file: Path) -> None:
 
 
 def new(file: Path) -> BinaryIO:
-    """A file that was not there, for nobody else to read."""
+    """Create a file that only its owner can read. Raises ServiceError if it exists."""
     try:
         return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
     except OSError as error:
@@ -107,7 +108,7 @@ def new(file: Path) -> BinaryIO:
 
 
 def readable(file: Path) -> BinaryIO:
-    """A file that is there."""
+    """Open a file. Raises ServiceError."""
     try:
         return file.open("rb")
     except OSError as error:
@@ -122,11 +123,9 @@ async def _last_bytes(process: asyncio.subprocess.Process) -> bytes:
     return last
 
 
-def _words(last: bytes, hide: Sequence[str]) -> str:
-    """The line that says what went wrong; the data that may stand in the lines around it stays out."""
+def _error_line(last: bytes, hide: Sequence[str]) -> str:
+    """Return the line with the error; the lines around it may hold data."""
     lines = [line.strip() for line in last.decode(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower()]
-    words = (errors or lines[-1:] or ["it did not say why"])[0]
-    for secret in hide:
-        words = words.replace(secret, "•••")
-    return words[:_LONGEST_WORDS]
+    line = (errors or lines[-1:] or ["it printed no error"])[0]
+    return redacted(line, hide)[:_MAX_QUOTE]

@@ -1,4 +1,4 @@
-"""Which server a service is on, and where it is there, from what is on record and the host's settings."""
+"""Find the server of a service in the host's settings."""
 
 from collections.abc import Mapping
 
@@ -12,24 +12,28 @@ from reconciler.vault.secret import Secret
 
 
 def server_name(service: Service, servers: Mapping[str, ServiceServer]) -> str | None:
-    """The server a service is to be on, None for a type that needs none. Raises Impossible, naming the choices."""
+    """Return the name of a service's server, None if its type needs none. Raises Misconfigured, naming the choices."""
     if service.type in WITHOUT_SERVER:
         return None
     fitting = sorted(name for name, server in servers.items() if server.type == service.type)
     if service.server is not None:
         if service.server in fitting:
             return service.server
-        known = f"; there is {', '.join(fitting)}" if fitting else ""
-        raise Misconfigured(f"the host's settings name no {service.type} server '{service.server}'{known}")
+        known = f"; known: {', '.join(fitting)}" if fitting else ""
+        raise Misconfigured(f"the host's settings have no {service.type} server '{service.server}'{known}")
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
-        raise Misconfigured(f"the host's settings name no server of type {service.type}: add one to services.servers")
-    raise Misconfigured(f"which server? The host's settings name {', '.join(fitting)}: say 'server:' in the manifest")
+        raise Misconfigured(f"the host's settings have no server of type {service.type}; add one to services.servers")
+    names = ", ".join(fitting)
+    raise Misconfigured(
+        f"the host's settings have several servers of type {service.type} ({names}); choose one with 'server:' in the"
+        " manifest"
+    )
 
 
 def server_of(settings: ServiceServer) -> Server:
-    """A server with its password, read from its file now. Raises Impossible."""
+    """Return a server with its password, read from its file now. Raises Misconfigured."""
     password = None
     if settings.password_file is not None:
         try:
@@ -50,12 +54,12 @@ def server_of(settings: ServiceServer) -> Server:
 
 
 def spec_of(record: ServiceRecord, asked: Mapping[str, Json], settings: Settings) -> ServiceSpec:
-    """What a kind is told of a service. Raises Impossible when its server is in the settings no longer."""
+    """Return what a provisioner needs of a service. Raises Misconfigured if its server left the settings."""
     server = None
     if record.server is not None:
         known = settings.servers.get(record.server)
         if known is None:
-            raise Misconfigured(f"the host's settings name no server '{record.server}' any more, on which it is")
+            raise Misconfigured(f"its server '{record.server}' was removed from the host's settings")
         server = server_of(known)
     return ServiceSpec(
         id=record.id,

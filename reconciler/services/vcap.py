@@ -1,4 +1,4 @@
-"""Bindings and their credentials in; what an app sees of them out: variables, and files for whoever prefers files.
+"""Present bindings to apps: as variables of Cloud Foundry, and as files of the Service Binding specification.
 
 VCAP_SERVICES has the keys of Cloud Foundry's first version and of today in one entry; the files are laid out as
 servicebinding.io has it. See https://docs.cloudfoundry.org/devguide/deploy-apps/environment-variable.html#VCAP-SERVICES
@@ -28,20 +28,20 @@ _UNFIT_KEY = re.compile(r"[^A-Za-z0-9_.-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenBinding:
-    """A binding with what it opens."""
+    """A binding with its credentials."""
 
     bound: Bound
     credentials: Mapping[str, Json] = field(repr=False)
 
     @property
     def name(self) -> str:
-        """What the app calls it."""
+        """The name by which the app knows it."""
         return self.bound.name or self.bound.service
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BindingViews:
-    """What an app sees of its services. `whole` is VCAP_SERVICES as text, of any length."""
+    """An app's view of its services. `whole` is VCAP_SERVICES as text, of any length."""
 
     whole: str = field(repr=False)
     database_url: str | None = field(default=None, repr=False)
@@ -49,12 +49,12 @@ class BindingViews:
 
     @property
     def fits(self) -> bool:
-        """Whether the kernel lets it be a variable."""
+        """Whether VCAP_SERVICES is short enough for an environment variable."""
         return len(f"VCAP_SERVICES={self.whole}".encode()) <= _LONGEST_VARIABLE
 
 
 def shown(services: Iterable[OpenBinding]) -> BindingViews:
-    """What an app sees of these services, in this order."""
+    """Return the views of these bindings, in this order."""
     opened = tuple(services)
     entries: dict[str, list[Json]] = {}
     for one in opened:
@@ -89,7 +89,7 @@ def _entry(one: OpenBinding) -> dict[str, Json]:
 
 
 def _files(one: OpenBinding) -> dict[str, str]:
-    """The files of a binding: `type` and `provider`, and one for each credential; what is no text is JSON."""
+    """Yield the files of a binding: `type`, `provider` and one per credential; values that are not text are JSON."""
     told = {
         key: given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
         for key, given in one.credentials.items()
@@ -99,7 +99,7 @@ def _files(one: OpenBinding) -> dict[str, str]:
 
 
 def _folder(name: str) -> str:
-    """A name that the specification allows for a directory: small letters, digits, dots and hyphens."""
+    """Return a name that the specification allows for a directory: lowercase letters, digits, dots and hyphens."""
     return _UNFIT.sub("-", name.lower()).strip("-.") or "binding"
 
 

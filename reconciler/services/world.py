@@ -1,27 +1,26 @@
-"""The backing services of this host as a World: what is true of each, and one line for each step that changes it.
+"""The services of this host as a World: their observation, their plans, and the actions that change them.
 
-Whatever is made on a server is on record before; whatever opens it is on the disk before an app hears of it. For the
-apps it says what they are supplied with, and why not with more.
+A service or grant is on record before anything is created on a server, and credentials are in the database before an
+app receives them.
 """
 
 import asyncio
 import contextlib
-import json
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
-from reconciler.linux.files import replace_file
 from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired import App, Bound, Service
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.plan import Plan
+from reconciler.planning.reason import Reason
 from reconciler.planning.services.actions import (
     Action,
     BackUp,
@@ -29,40 +28,52 @@ from reconciler.planning.services.actions import (
     CreateGrant,
     Deprovision,
     Forget,
+    Provision,
     RecordRetention,
     Register,
     Unbind,
     Verify,
 )
-from reconciler.planning.services.actions import Provision as Make
 from reconciler.planning.services.observed import ObservedService
-from reconciler.planning.services.plan import current, plan
+from reconciler.planning.services.plan import plan
 from reconciler.planning.subject import Subject
 from reconciler.services.backup import back_up
-from reconciler.services.observer import AppsView, CredentialCheck, LastReport, Moment, ServiceObserver
+from reconciler.services.directories import ServiceDirectories
+from reconciler.services.observer import AppsView, CredentialCheck, ServiceObserver
 from reconciler.services.provisioner import Grant, Misconfigured, ServiceError, ServiceSpec
-from reconciler.services.records import BOXES, GrantRecord, ServiceRecord, ServiceRecords, ServiceStatus
+from reconciler.services.records import GrantRecord, ServiceRecord, ServiceRecords
 from reconciler.services.registry import provisioner_of
+from reconciler.services.rotation import Rotation
 from reconciler.services.servers import spec_of
+from reconciler.services.statuses import ServiceStatuses
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import EventKind, Journal
+from reconciler.state.records import Records
 from reconciler.vault.env_files import EnvFiles
 
-_STEP_S = 120.0
-_DUMP_S = 6 * 3600.0
-_UNCHECKED = CredentialCheck()
+_ACTION_TIMEOUT_S = 120.0
+_BACKUP_TIMEOUT_S = 6 * 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceStores:
+    """What outlives the daemon about services, and about the files from which apps take variables."""
+
+    records: Records
+    service_records: ServiceRecords
+    env_files: EnvFiles
 
 
 class ServiceWorld:
-    """The World of services. Wakes a service when it needs something, and an app when what it is supplied with changed.
+    """The World of services. It wakes a service that needs something, and an app whose inputs may have changed.
 
-    `publish` gets every report on a service, and None once nothing of it is left.
+    `publish` receives every report on a service, and None once nothing of it is left.
     """
 
     def __init__(  # noqa: PLR0913  collaborators, each named
         self,
         settings: Settings,
-        service_records: ServiceRecords,
+        stores: ServiceStores,
         journal: Journal,
         *,
         boot: str,
@@ -72,32 +83,33 @@ class ServiceWorld:
         publish: Callable[[Subject, Report | None], None],
     ) -> None:
         self._settings = settings
-        self._paths = settings.paths
-        self._service_records = service_records
+        self._service_records = stores.service_records
         self._journal = journal
         self._boot = boot
         self._wakeups = wakeups
         self._app_wakeups = app_wakeups
-        self._view = apps
+        self._apps_view = apps
         self._publish = publish
         self._apps: Mapping[str, App] = {}
-        self._standings = service_records.service_statuses()
-        self._reports: dict[str, Report] = {}
-        self._checked: dict[str, CredentialCheck] = {}
-        self._sizes: dict[str, int | None] = {n: s.size for n, s in self._standings.items()}
-        self.env = EnvFiles(service_records.database, service_records.vault)
-        moment = Moment(boot=boot, checked=self._checked_of, told=self._told_of)
-        self._observer = ServiceObserver(settings, service_records, self.env, apps, moment)
+        self._checks: dict[str, CredentialCheck] = {}
+        self._statuses = ServiceStatuses(stores.records)
+        self._directories = ServiceDirectories(settings.paths, stores.service_records)
+        self.env_files = stores.env_files
+        self._observer = ServiceObserver(
+            settings, stores.service_records, stores.env_files, apps,
+            boot=boot, checks=self._checks, last_report=self._statuses.last_report,
+        )  # fmt: skip
+        self.rotation = Rotation(stores.service_records, self._observer, stores.env_files, wakeups)
         self._planner: Planner[Service, ObservedService, Plan[Action]] = Planner(plan)
 
-    # What is asked
+    # Desired state
 
     def follow(self, desired: DesiredState) -> Mapping[str, Service]:
         """Learn what is desired, wake what that concerns, and return the services."""
         services, apps = desired.services, desired.apps
         self._apps = apps
-        for name in self.env.known() - {n for n, app in apps.items() if app.env_files or app.env_lists}:
-            self.env.forget(name, apps.get(name))
+        for name in self.env_files.known() - {n for n, app in apps.items() if app.env_files or app.env_lists}:
+            self.env_files.forget(name, apps.get(name))
         before = self._observer.services
         changed = self._observer.follow(services, apps)
         for name, wanted_by in self._observer.wanted_by.items():
@@ -109,18 +121,18 @@ class ServiceWorld:
         return services
 
     def names(self) -> frozenset[str]:
-        """Every service of which anything is left here, asked for or not."""
-        return frozenset({record.name for record in self._service_records.services()} | self._standings.keys())
+        """Return every service that is on record or has a status, whether or not a manifest asks for it."""
+        return frozenset(record.name for record in self._service_records.services()) | self._statuses.names()
 
-    # What an app gets
+    # What apps get
 
     def inputs(self, app: App | None, name: str) -> ExternalInputs:
-        """What an app is supplied with right now."""
+        """Return the credentials and secrets that an app has now, and what it lacks."""
         return self._observer.inputs(app, name)
 
     def use(self, app: str, revision: str, bindings: tuple[Bound, ...]) -> None:
-        """An instance of a revision is about to work with these."""
-        self._service_records.unused(app, self._view.revisions_alive(app) | {revision})
+        """Record that an instance of a revision is about to use these bindings."""
+        self._service_records.unused(app, self._apps_view.revisions_alive(app) | {revision})
         if bindings:
             self._service_records.use(app, revision, frozenset(bound.grant for bound in bindings))
 
@@ -129,7 +141,7 @@ class ServiceWorld:
         self._service_records.rename_use(app, former, current)
 
     def on_report(self, subject: Subject, _: Report | None) -> None:
-        """Wake the services whose credentials may be of no use any more, as what runs of an app may have changed."""
+        """Wake the services whose grants for an app may no longer be needed."""
         if subject.kind == "app":
             self._wake_services_of(subject.name)
 
@@ -141,224 +153,159 @@ class ServiceWorld:
                     self._wakeups.wake(record.name)
                     break
 
-    def forget_secrets(self, besides: frozenset[str]) -> None:
-        """Forget every secret that is not in force, and that none of `besides` is the id of."""
-        grants = (g.credentials for s in self._service_records.services() for g in s.grants)
-        in_force = {kept for kept in grants if kept is not None} | set(self.env.versions())
-        self._service_records.vault.keep_only(in_force | besides)
-
-    # What an operator asks for
-
-    def rotate(self, name: str, app: str | None) -> tuple[str, ...]:
-        """Have new credentials take the place of those in use; returns the apps they are of."""
-        service = self._observer.services.get(name)
-        here = None if service is None else current(service, self.observe(name))
-        wanted = self._observer.wanted_by.get(name, {})
-        grants = () if here is None else self._service_records.service(here.id).grants
-        chosen = [g for g in grants if g.app in wanted and app in {None, g.app} and not g.retiring]
-        for grant in chosen:
-            self._service_records.retire(grant.id, "a rotation was asked for")
-        self._wakeups.wake(name)
-        return tuple(sorted({grant.app for grant in chosen}))
-
-    def rekey(self) -> int:
-        """Encrypt everything with a new key; returns how many secrets there are."""
-        return self._service_records.vault.rekey(BOXES)
-
-    def doubt(self, name: str, why: str) -> None:
-        """What a user-provided service is made from may say something else now."""
-        for record in self._service_records.of(name):
-            for grant in record.grants:
-                if grant.credentials is not None:
-                    self._service_records.due(grant.id, why)
-        self._wakeups.wake(name)
-
     # The World
 
     def now(self) -> float:
+        """Return monotonic seconds."""
         return time.monotonic()
 
     def plan(self, name: str, asked: Service | None) -> Plan[Action]:
+        """Plan what to do about a service now."""
         return self._planner.plan(name, asked, self.observe(name), self.now())
 
     def when_failing(self, name: str) -> str:  # noqa: ARG002  it is the same for each
-        """A service whose next step fails; what apps were given of it before is theirs still."""
+        """Return the state of a service whose action fails; apps keep the credentials they have."""
         return "failing"
 
     def observe(self, name: str) -> ObservedService:
-        """What is true of a service right now."""
-        return replace(self._observer.seen(name), has_residue=name in self._standings)
+        """Return what is true of a service now."""
+        return replace(self._observer.observed(name), has_residue=self._statuses.has(name))
 
-    async def do(self, name: str, step: Action) -> None:
-        """Carry out one step; raises ServiceError, Sealed, sqlite3.Error or OSError when it cannot."""
-        longest_s = _DUMP_S if isinstance(step, BackUp) else _STEP_S
+    async def do(self, name: str, action: Action) -> None:
+        """Carry out one action. Raises ServiceError, VaultLocked, sqlite3.Error or OSError if it fails."""
+        timeout_s = _BACKUP_TIMEOUT_S if isinstance(action, BackUp) else _ACTION_TIMEOUT_S
         try:
-            async with asyncio.timeout(longest_s):
-                await self._do(name, step)
+            async with asyncio.timeout(timeout_s):
+                await self._do(name, action)
         except TimeoutError:
-            raise ServiceError(f"{step}: that took longer than {longest_s:g} s") from None
+            raise ServiceError(f"{action}: no success within {timeout_s:g} s") from None
 
-    async def _do(self, name: str, step: Action) -> None:  # noqa: C901  one line for each step
-        match step:
+    async def _do(self, name: str, action: Action) -> None:  # noqa: C901  one case for each action
+        match action:
             case Register():
-                self._register(name, step)
+                self._register(name, action)
             case RecordRetention():
-                left_at = self.now() if step.left else None
+                left_at = self.now() if action.left else None
                 self._service_records.note(
-                    step.service, retain=step.retain, grace_s=step.grace_s, boot=self._boot, left_at=left_at,
+                    action.service, retain=action.retain, grace_s=action.grace_s, boot=self._boot, left_at=left_at,
                     dumped=False,
                 )  # fmt: skip
-            case Make():
-                await self._make(name, step)
+            case Provision():
+                await self._provision(name, action)
             case CreateGrant():
-                app = self._apps[step.app]
+                app = self._apps[action.app]
                 parameters = next((b.parameters for b in app.bindings if b.service == name), {})
-                self._service_records.create_grant(step.service, step.app, parameters)
+                self._service_records.create_grant(action.service, action.app, parameters)
             case Bind():
-                await self._bind(name, step)
+                await self._bind(name, action)
             case Verify():
-                await self._verify(name, step)
+                await self._verify(name, action)
             case Unbind():
-                await self._unbind(name, step)
+                await self._unbind(name, action)
             case BackUp():
-                await self._back_up(name, step)
+                await self._back_up(name, action)
             case Deprovision():
-                await self._deprovision(name, step)
+                await self._deprovision(name, action)
             case Forget():
-                self._forget(name)
+                self._statuses.forget(name)
+                self._publish(Subject("service", name), None)
 
     def report(self, name: str, report: Report) -> None:
-        self._publish(Subject("service", name), report)
-        before, told_before = self._standings.get(name), self._reports.get(name)
-        self._reports[name] = report
-        now = time.time()  # noqa: TID251  shown to people, never subtracted
-        standing = ServiceStatus(
-            state=report.state,
-            message=report.message,
-            since=before.since if before is not None and before.state == report.state else now,
-            next_try_at=None if report.next_try_at is None else now + report.next_try_at - self.now(),
-            size=self._sizes.get(name),
-            reason=str(report.reason),
-        )
+        """Store a report as the service's status, and pass it on."""
+        subject = Subject("service", name)
+        report = replace(report, message=self._journal.redacted(subject, report.message))
+        self._publish(subject, report)
         if report.failed_now:
             self._record(name, "failed", report.message, f"try {report.failures}", report.reason)
-        if standing == before:
-            return
-        self._standings[name] = standing
-        with contextlib.suppress(sqlite3.Error):  # a full disk costs the display its freshness, nothing else
-            self._service_records.set_service_status(name, standing)
-        if told_before is None or (told_before.state, told_before.message, told_before.next_try_at) != (
-            report.state, report.message, report.next_try_at
-        ):  # fmt: skip
+        if self._statuses.update(name, report):
             for app in self._observer.wanted_by.get(name, {}):
                 self._app_wakeups.wake(app)
 
-    # The steps
+    # The actions
 
-    def _register(self, name: str, step: Register) -> None:
+    def _register(self, name: str, action: Register) -> None:
         service = self._observer.services[name]
-        known = next(iter(self._on_disk(name, step)), None)
+        known = next(self._directories.unrecorded(name, action.type, action.server), None)
         grace_s = self._settings.grace_s if service.grace_s is None else service.grace_s
-        record = self._service_records.register(service, step.server, known, grace_s)
-        self._make_directory(record)
+        record = self._service_records.register(service, action.server, known, grace_s)
+        self._directories.create(record)
         if known is not None:
-            self._record(name, "provisioned", "taken back under the id it had before the records were lost")
+            self._record(name, "provisioned", f"found again as {known}, the id it had before the database was lost")
 
-    def _make_directory(self, record: ServiceRecord) -> None:
-        """Make sure of its directory, which says what it is in case the records are lost."""
-        about = self._paths.service(record.name, record.id) / "about.json"
-        if about.exists():
-            return
-        about.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_file(about, json.dumps({"type": record.type, "server": record.server}))
-
-    def _on_disk(self, name: str, step: Register) -> Iterator[str]:
-        """Ids of services of this name that are on no record: the database was lost."""
-        known = {record.id for record in self._service_records.services()}
-        for place in sorted(self._paths.service(name, "").glob("*/about.json")):
-            with contextlib.suppress(OSError, ValueError):
-                about = json.loads(place.read_text(encoding="utf-8"))
-                if about == {"type": step.type, "server": step.server} and place.parent.name not in known:
-                    yield place.parent.name
-
-    async def _make(self, name: str, step: Make) -> None:
+    async def _provision(self, name: str, action: Provision) -> None:
         service = self._observer.services[name]
-        record = self._service_records.ask(step.service, service.plan, service.asked)
-        await provisioner_of(record.type).provision(self._provision(record))
-        self._service_records.note(record.id, made=step.made)
-        self._record(name, "provisioned", f"{record.type} service {record.id} is there", step.cause, step.reason)
+        record = self._service_records.ask(action.service, service.plan, service.asked)
+        await provisioner_of(record.type).provision(self._spec(record))
+        self._service_records.note(record.id, made=action.made)
+        self._record(name, "provisioned", f"{record.type} service {record.id} is ready", action.cause, action.reason)
 
-    async def _bind(self, name: str, step: Bind) -> None:
-        record, grant = self._service_records.service(step.service), self._service_records.grant(step.grant)
-        credentials = await provisioner_of(record.type).bind(self._provision(record), self._grant(grant))
-        kept = self._service_records.bound(grant.id, credentials)
-        checked = self._checked.setdefault(grant.id, CredentialCheck())
-        checked.at = None if checked.repaired else self.now()
-        if kept != grant.credentials:
-            said = "new credentials" if grant.credentials is not None else "credentials"
-            self._record(name, "bound", f"{grant.app} has {said}", step.cause, step.reason)
+    async def _bind(self, name: str, action: Bind) -> None:
+        record, grant = self._service_records.service(action.service), self._service_records.grant(action.grant)
+        credentials = await provisioner_of(record.type).bind(self._spec(record), self._grant(grant))
+        stored = self._service_records.bound(grant.id, credentials)
+        check = self._checks.setdefault(grant.id, CredentialCheck())
+        check.at = None if check.repaired else self.now()
+        if stored != grant.credentials:
+            what = "new credentials" if grant.credentials is not None else "credentials"
+            self._record(name, "bound", f"{grant.app} has {what}", action.cause, action.reason)
         self._app_wakeups.wake(grant.app)
 
-    async def _verify(self, name: str, step: Verify) -> None:
-        record, grant = self._service_records.service(step.service), self._service_records.grant(step.grant)
+    async def _verify(self, name: str, action: Verify) -> None:
+        record, grant = self._service_records.service(action.service), self._service_records.grant(action.grant)
         if grant.credentials is None:
             return
-        where, kind = self._provision(record), provisioner_of(record.type)
-        wrong = await kind.verify(where, self._grant(grant), self._service_records.credentials(grant.credentials))
-        checked = self._checked.setdefault(grant.id, CredentialCheck())
-        checked.at = self.now()
-        if wrong is None:
-            checked.repaired = False
-        elif not checked.repaired:
-            checked.repaired = True
-            self._record(name, "unhealthy", f"the credentials of {grant.app} do not work: {wrong}")
-            self._service_records.due(grant.id, wrong)
+        spec, provisioner = self._spec(record), provisioner_of(record.type)
+        credentials = self._service_records.credentials(grant.credentials)
+        problem = await provisioner.verify(spec, self._grant(grant), credentials)
+        check = self._checks.setdefault(grant.id, CredentialCheck())
+        check.at = self.now()
+        if problem is None:
+            check.repaired = False
+        elif not check.repaired:
+            check.repaired = True
+            text = f"the credentials of {grant.app} do not work: {problem}"
+            self._record(name, "unhealthy", text, reason=Reason.UNHEALTHY)
+            self._service_records.due(grant.id, problem)
         else:
-            self._service_records.retire(grant.id, wrong)
+            self._service_records.retire(grant.id, problem)
         with contextlib.suppress(ServiceError):
-            self._sizes[name] = await kind.size_bytes(where)
+            self._statuses.set_size(name, await provisioner.size_bytes(spec))
 
-    async def _unbind(self, name: str, step: Unbind) -> None:
-        record, grant = self._service_records.service(step.service), self._service_records.grant(step.grant)
-        await provisioner_of(record.type).unbind(self._provision(record), self._grant(grant))
+    async def _unbind(self, name: str, action: Unbind) -> None:
+        record, grant = self._service_records.service(action.service), self._service_records.grant(action.grant)
+        await provisioner_of(record.type).unbind(self._spec(record), self._grant(grant))
         self._service_records.revoke(grant.id)
-        self._checked.pop(grant.id, None)
-        self._record(name, "unbound", f"credentials of {grant.app} were taken back", step.cause, step.reason)
+        self._checks.pop(grant.id, None)
+        self._record(name, "unbound", f"credentials of {grant.app} were revoked", action.cause, action.reason)
 
-    async def _back_up(self, name: str, step: BackUp) -> None:
-        record = self._service_records.service(step.service)
+    async def _back_up(self, name: str, action: BackUp) -> None:
+        record = self._service_records.service(action.service)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        file = self._paths.backups / f"{name}-{record.id}-{stamp}.{record.type}"
+        file = self._settings.paths.backups / f"{name}-{record.id}-{stamp}.{record.type}"
         try:
-            await back_up(record.type, self._provision(record), file)
+            await back_up(record.type, self._spec(record), file)
         except Misconfigured as error:
-            self._record(name, "backup", f"not backed up: {error}", step.cause, step.reason)
+            self._record(name, "backup", f"not backed up: {error}", action.cause, action.reason)
         else:
-            self._record(name, "backup", f"all it holds is in {file}", step.cause, step.reason)
+            self._record(name, "backup", f"backed up to {file}", action.cause, action.reason)
         self._service_records.note(record.id, dumped=True)
 
-    async def _deprovision(self, name: str, step: Deprovision) -> None:
-        record = self._service_records.service(step.service)
-        where = self._provision(record)
-        await provisioner_of(record.type).deprovision(where)
-        await asyncio.to_thread(shutil.rmtree, where.directory, ignore_errors=True)
+    async def _deprovision(self, name: str, action: Deprovision) -> None:
+        record = self._service_records.service(action.service)
+        spec = self._spec(record)
+        await provisioner_of(record.type).deprovision(spec)
+        await asyncio.to_thread(shutil.rmtree, spec.directory, ignore_errors=True)
         with contextlib.suppress(OSError):
-            where.directory.parent.rmdir()
+            spec.directory.parent.rmdir()
         self._service_records.drop(record.id)
         self._record(
-            name, "removed", f"{record.type} service {record.id} is removed with all it held", step.cause, step.reason
+            name, "removed", f"{record.type} service {record.id} was removed with its data", action.cause, action.reason
         )
 
-    def _forget(self, name: str) -> None:
-        self._service_records.set_service_status(name, None)
-        for known in (self._standings, self._reports, self._sizes):
-            known.pop(name, None)
-        self._publish(Subject("service", name), None)
+    # What provisioners are told
 
-    # The pieces
-
-    def _provision(self, record: ServiceRecord) -> ServiceSpec:
-        self._make_directory(record)
+    def _spec(self, record: ServiceRecord) -> ServiceSpec:
+        self._directories.create(record)
         return spec_of(record, self._service_records.asked(record.id), self._settings)
 
     def _grant(self, grant: GrantRecord) -> Grant:
@@ -369,15 +316,6 @@ class ServiceWorld:
             password=self._service_records.password(grant.id),
             parameters=self._service_records.parameters(grant.id),
         )
-
-    def _checked_of(self, grant: str) -> CredentialCheck:
-        return self._checked.get(grant, _UNCHECKED)
-
-    def _told_of(self, name: str) -> LastReport:
-        report = self._reports.get(name)
-        if report is None:
-            return LastReport()
-        return LastReport(message=report.message, next_try_at=report.next_try_at, failures=report.failures)
 
     def _record(self, name: str, kind: EventKind, text: str, cause: str = "", reason: str = "") -> None:
         with contextlib.suppress(sqlite3.Error):  # a full disk costs the journal a line, nothing else

@@ -111,9 +111,8 @@ def _explanation(last: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _log_line(line: bytes, last: deque[str], log: Log, reporter: "_Reporter") -> None:
-    text = log.masked(line.decode(errors="backslashreplace").rstrip())
+    text = log.output(line.decode(errors="backslashreplace").rstrip())
     if text:
-        log.output(text)
         reporter.feed(text)
         last.append(text)
 

@@ -3,21 +3,13 @@
 No secret is written: what is secret is masked before it reaches the file.
 """
 
-import re
 from contextlib import suppress
 from datetime import datetime
 from io import FileIO
 from pathlib import Path
 from typing import Self
 
-_CREDENTIALS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s@]+@", re.IGNORECASE)
-
-
-def masked(text: str, secrets: frozenset[str] = frozenset()) -> str:
-    """Replace the user and password of every URL in a text, and each of `secrets` wherever it occurs."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return _CREDENTIALS.sub(r"\g<scheme>***@", text)
+from reconciler.vault.secret_patterns import LineRedactor, redacted
 
 
 class Log:
@@ -28,6 +20,7 @@ class Log:
 
     def __init__(self, path: Path, secrets: frozenset[str] = frozenset()) -> None:
         self._secrets = secrets
+        self._output = LineRedactor(secrets)
         self._file: FileIO | None = None
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,17 +33,16 @@ class Log:
         if self._file is not None:
             self._file.close()
 
-    def masked(self, text: str) -> str:
-        """Mask the secrets of a text."""
-        return masked(text, self._secrets)
-
     def step(self, text: str) -> None:
         """Write a step of staging, with the time of day."""
-        self._write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {self.masked(text)}\n")
+        self._write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {redacted(text, self._secrets)}\n")
 
-    def output(self, line: str) -> None:
-        """Write a line of a command's output."""
-        self._write(f"    {self.masked(line)}\n")
+    def output(self, line: str) -> str:
+        """Write a line of a command's output; return it as it may be shown."""
+        shown = self._output.redacted(line)
+        if shown:
+            self._write(f"    {shown}\n")
+        return shown
 
     def _write(self, text: str) -> None:
         if self._file is not None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.staging.command import Command, run
-from reconciler.staging.environments.installer_env import secrets
 from reconciler.staging.errors import StagingError
 from reconciler.staging.log import Log
 from reconciler.staging.progress import Progress
+from reconciler.vault.secret_patterns import secrets_in
 
 _SHELL = "/bin/sh"
 
@@ -37,7 +37,7 @@ async def run_release(release: ReleaseCommand, progress: Progress) -> None:
         directory=release.directory,
         environment=release.environment,
     )
-    with Log(release.log, secrets(release.environment)) as log:
+    with Log(release.log, secrets_in(release.environment)) as log:
         try:
             async with asyncio.timeout(release.timeout_s):
                 await run(command, log, progress)

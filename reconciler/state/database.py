@@ -1,7 +1,7 @@
-"""The state database's connection: what it cannot take now is owed, and written as soon as it can be.
+"""A connection to the state database that defers failed writes and retries them.
 
-A disk without space, a file system gone read-only or another program's lock delay what is written down; they stop no
-app and lose nothing that this process lives to write.
+A full disk, a read-only file system or another program's lock delays writes; it stops no app and loses nothing that
+this process lives to write.
 """
 
 import sqlite3
@@ -9,57 +9,57 @@ import time
 from collections.abc import Hashable
 from typing import Any
 
-_AGAIN_S = 1.0
-_MOST_OWED = 5000
+_RETRY_S = 1.0
+_MAX_DEFERRED = 5000
 _LOCKED_MS = 100
 
 
 class Database(sqlite3.Connection):
-    """A connection whose `write` raises sqlite3.Error like any other, until `defer` was called."""
+    """A connection whose `write` raises sqlite3.Error like any other until `defer` is called."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._owed: dict[Hashable, tuple[str, tuple[Any, ...]]] = {}
+        self._deferred: dict[Hashable, tuple[str, tuple[Any, ...]]] = {}
         self._defers = False
-        self._again_at = 0.0
-        self.trouble = ""
+        self._retry_at = 0.0
+        self.problem = ""
 
     def defer(self) -> None:
-        """From now on nothing waits for long, and what fails is owed; `trouble` then says why, and is empty else."""
+        """Defer failed writes from now on; `problem` says why they fail, and is empty while none does."""
         self._defers = True
         self.execute(f"PRAGMA busy_timeout={_LOCKED_MS}")
 
     def write(self, key: Hashable, statement: str, values: tuple[Any, ...]) -> int:
-        """Change one thing; returns the row's number, 0 while it is owed.
+        """Change one row; return its number, 0 if the write is deferred.
 
-        What is owed under the same key is no longer wanted. Inside a transaction it is done or raises.
+        A write replaces a deferred one of the same key. Inside a transaction it is done or raises.
         """
         if self.in_transaction or not self._defers:
             return self.execute(statement, values).lastrowid or 0
-        self._owed.pop(key, None)
-        self._owed[key] = (statement, values)
-        while len(self._owed) > _MOST_OWED:  # for days: the oldest are the least worth
-            del self._owed[next(iter(self._owed))]
+        self._deferred.pop(key, None)
+        self._deferred[key] = (statement, values)
+        while len(self._deferred) > _MAX_DEFERRED:  # after days; the oldest matter least
+            del self._deferred[next(iter(self._deferred))]
         return self.flush()
 
     def flush(self) -> int:
-        """Write what is owed, oldest first; returns the last row's number, 0 when something is still owed."""
+        """Retry deferred writes, oldest first; return the last row's number, 0 if some are still deferred."""
         number = 0
-        if time.monotonic() < self._again_at:
+        if time.monotonic() < self._retry_at:
             return 0
         try:
-            while self._owed:
-                key, (statement, values) = next(iter(self._owed.items()))
+            while self._deferred:
+                key, (statement, values) = next(iter(self._deferred.items()))
                 number = self.execute(statement, values).lastrowid or 0
-                del self._owed[key]
+                del self._deferred[key]
         except sqlite3.Error as error:
-            self.trouble = str(error)
-            self._again_at = time.monotonic() + _AGAIN_S
+            self.problem = str(error)
+            self._retry_at = time.monotonic() + _RETRY_S
             return 0
-        self.trouble = ""
+        self.problem = ""
         return number
 
     def disown(self, app: str) -> None:
-        """Write no more of what is owed about an app: keys are tuples of a table and what names the row."""
-        for key in [key for key in self._owed if isinstance(key, tuple) and key[1:2] == (app,)]:
-            del self._owed[key]
+        """Drop the deferred writes about an app; keys are tuples of a table and the row's name."""
+        for key in [key for key in self._deferred if isinstance(key, tuple) and key[1:2] == (app,)]:
+            del self._deferred[key]

@@ -1,15 +1,19 @@
-"""What happened to each app, lately and durably: events in, the newest of them out, the oldest forgotten."""
+"""The journal of events: append them, delete the oldest, and show each to followers.
+
+An event is redacted before it is written or shown: what an app or a tool printed may stand in it.
+"""
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Literal, TypeAlias, get_args
 
 from reconciler.planning.subject import HOST, Subject
 from reconciler.state.database import Database
+from reconciler.state.table import Table
 
-# Stable: schemas/event.schema.json lists the same for whoever reads them.
+# Stable: schemas/event.schema.json lists the same for programs.
 EventKind: TypeAlias = Literal[
     "daemon", "manifest", "source", "staging", "staged", "releasing", "released", "started", "ready", "exited",
     "adopted", "stopped", "failed", "listening", "removed", "holding", "sleeping", "request", "unhealthy", "healthy",
@@ -20,9 +24,12 @@ KINDS: tuple[str, ...] = get_args(EventKind)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One thing that happened to a subject. `at` is wall-clock seconds; programs read `kind` and `reason`."""
+    """One thing that happened to a subject. `at` is wall-clock seconds; programs read `kind` and `reason`.
 
-    id: int
+    `id` is 0 as long as it is not written down.
+    """
+
+    id: int = 0
     at: float
     subject: Subject
     kind: str
@@ -31,81 +38,87 @@ class Event:
     reason: str = ""
 
 
-class Journal:
-    """Appends events to the state database, keeps the newest `keep`, and shows each to whoever follows."""
+_SUBJECT = {"subject.kind": "subject"}
+_EVENTS = Table("event", Event, renamed=_SUBJECT)
+_NEW_EVENTS = Table("event", Event, renamed=_SUBJECT, without=("id",))
 
-    def __init__(self, database: Database, *, keep: int = 20_000) -> None:
+
+class Journal:
+    """Appends events to the state database, keeps the newest `keep`, and calls `followers` with each.
+
+    `redact` returns a text about a subject without secrets.
+    """
+
+    def __init__(
+        self, database: Database, *, keep: int = 20_000, redact: Callable[[Subject, str], str] = lambda _, text: text
+    ) -> None:
         self._database = database
         self._keep = keep
+        self.redacted = redact
         self._written = count()
-        self._trouble = ""
+        self._problem = ""
         self.followers: list[Callable[[Event], None]] = []
 
     def write(self, subject: Subject, kind: EventKind, text: str, cause: str = "", reason: str = "") -> None:
-        """Write down what happened, and show it whether or not the database can take it now.
+        """Append an event and show it to followers, even if the database cannot be written to now.
 
-        Raises sqlite3.Error where nothing can be owed.
+        Raises sqlite3.Error unless the database defers writes.
         """
         self._append(subject, kind, text, cause, reason)
-        self._tell_trouble()
+        self._tell_problem()
 
     @property
-    def trouble(self) -> str:
-        """Why nothing can be written down just now, empty when it can."""
-        return self._trouble
+    def problem(self) -> str:
+        """Why the database cannot be written to now, empty if it can."""
+        return self._problem
 
     def catch_up(self) -> None:
-        """Write what is owed, if anything is."""
+        """Write the events that were deferred."""
         self._database.flush()
-        self._tell_trouble()
+        self._tell_problem()
 
     def _append(self, subject: Subject, kind: EventKind, text: str, cause: str = "", reason: str = "") -> None:
         at = time.time()  # noqa: TID251  shown to people, never subtracted
-        statement = "INSERT INTO event (at, subject, name, kind, text, cause, reason) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        row = (at, subject.kind, subject.name, kind, text, cause, str(reason))
-        number = self._database.write(("event", next(self._written)), statement, row)
+        text, cause = self.redacted(subject, text), self.redacted(subject, cause)
+        event = Event(at=at, subject=subject, kind=kind, text=text, cause=cause, reason=str(reason))
+        number = self._database.write(("event", next(self._written)), *_NEW_EVENTS.put(event))
         if number and number % 500 == 0:
             self._database.write(("events",), "DELETE FROM event WHERE id <= ?", (number - self._keep,))
-        event = Event(id=number, at=at, subject=subject, kind=kind, text=text, cause=cause, reason=str(reason))
         for follower in self.followers:
-            follower(event)
+            follower(replace(event, id=number))
 
-    def _tell_trouble(self) -> None:
-        """Say once that nothing can be written down, and once that it can be again."""
-        trouble = self._database.trouble
-        if bool(trouble) == bool(self._trouble):
+    def _tell_problem(self) -> None:
+        """Report once that the database cannot be written to, and once that it can be again."""
+        problem = self._database.problem
+        if bool(problem) == bool(self._problem):
             return
-        self._trouble = trouble
-        if trouble:
-            stays = "the apps go on; what happens is written down as soon as it can be"
-            self._append(HOST, "daemon", f"cannot write to the state database: {trouble}", stays)
+        self._problem = problem
+        if problem:
+            stays = "apps keep running; events are written once the database can be"
+            self._append(HOST, "daemon", f"cannot write to the state database: {problem}", stays)
         else:
-            self._append(HOST, "daemon", "the state database is written to again")
+            self._append(HOST, "daemon", "the state database can be written to again")
 
     def newest(
         self, subject: Subject | None, count: int, after: int = 0, *, since: float = 0.0, kinds: Sequence[str] = ()
     ) -> Sequence[Event]:
-        """The newest events with an id over `after`, of one subject or of all, oldest of them first.
+        """Return the newest events with an id over `after`, of one subject or of all, in order.
 
         `since` is wall-clock seconds; without `kinds`, of every kind.
         """
-        rows = self._database.execute(
-            "SELECT id, at, subject, name, kind, text, cause, reason FROM event WHERE id > ?1"
-            " AND (?2 IS NULL OR (subject = ?2 AND name = ?6))"
-            " AND at >= ?4 AND (?5 = '' OR instr(?5, ',' || kind || ','))"
-            " ORDER BY id DESC LIMIT ?3",
+        found = _EVENTS.rows(
+            self._database,
+            "WHERE id > ?1 AND (?2 IS NULL OR (subject = ?2 AND name = ?3)) AND at >= ?4"
+            " AND (?5 = '' OR instr(?5, ',' || kind || ',')) ORDER BY id DESC LIMIT ?6",
             (
-                after, subject and subject.kind, count, since, f",{','.join(kinds)}," if kinds else "",
-                subject and subject.name,
+                after, subject and subject.kind, subject and subject.name, since,
+                f",{','.join(kinds)}," if kinds else "", count,
             ),
-        ).fetchall()  # fmt: skip
-        return [
-            Event(id=r[0], at=r[1], subject=Subject(r[2], r[3]), kind=r[4], text=r[5], cause=r[6], reason=r[7])
-            for r in reversed(rows)
-        ]
+        )  # fmt: skip
+        return found[::-1]
 
     def deaths(self) -> dict[str, int]:
-        """How often an instance of each app died on its own."""
+        """Return how often an instance of each app exited on its own."""
         return dict(
             self._database.execute(
                 "SELECT name, count(*) FROM event WHERE kind = 'exited' AND subject = 'app' GROUP BY name"
@@ -114,14 +127,14 @@ class Journal:
 
 
 def as_line(event: Event) -> str:
-    """One line for a person: local time, app, kind, what, why."""
+    """Return the event as a line for people, in local time."""
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
     why = f" ({event.cause})" if event.cause else ""
     return f"{at}  {event.subject!s:<20} {event.kind:<9} {event.text}{why}"
 
 
 def as_record(event: Event) -> dict[str, int | float | str]:
-    """The same for a machine."""
+    """Return the event as data for programs."""
     return {
         "id": event.id,
         "at": event.at,

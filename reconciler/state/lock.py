@@ -1,4 +1,4 @@
-"""Who keeps a state directory: one daemon at a time, known by a lock that its death releases."""
+"""Lock a state directory for one daemon at a time; the kernel releases the lock when the daemon exits."""
 
 import contextlib
 import fcntl
@@ -11,16 +11,16 @@ from reconciler.state.paths import StatePaths
 
 
 class AlreadyRunning(Exception):
-    """Another daemon keeps this state directory; `pid` is its, 0 when unknown."""
+    """Another daemon holds the lock; `pid` is 0 if it is unknown."""
 
     def __init__(self, state: Path, pid: int) -> None:
-        super().__init__(f"cannot use {state}: a daemon (pid {pid}) already keeps it")
+        super().__init__(f"cannot use {state}: a daemon (pid {pid}) already uses it")
         self.pid = pid
 
 
 @contextlib.contextmanager
 def acquire(paths: StatePaths) -> Iterator[None]:
-    """Own the state directory, creating it, for as long as the context lasts; raises AlreadyRunning or OSError."""
+    """Hold the lock of a state directory, creating both. Raises AlreadyRunning or OSError."""
     paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     paths.state.chmod(0o700)
     lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -35,7 +35,7 @@ def acquire(paths: StatePaths) -> Iterator[None]:
 
 
 def _locked(lock: int) -> bool:
-    """Take the lock; `running` may hold it for an instant, so one refusal is not believed."""
+    """Take the lock; `holder` may hold it for a moment, so try more than once."""
     for _ in range(10):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -45,7 +45,7 @@ def _locked(lock: int) -> bool:
 
 
 def holder(paths: StatePaths) -> int | None:
-    """The pid of the daemon that keeps this state directory, None when none does."""
+    """Return the pid of the daemon that holds the lock, None if there is none."""
     try:
         lock = os.open(paths.lock, os.O_RDWR | os.O_CLOEXEC)
     except OSError:

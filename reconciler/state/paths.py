@@ -1,4 +1,4 @@
-"""Where everything lies below the state directory, and where that is unless somebody says otherwise."""
+"""Paths below the state directory, and the default path of the state directory."""
 
 import os
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatePaths:
-    """Where everything lies below the state directory."""
+    """The paths below one state directory."""
 
     state: Path
 
@@ -25,27 +25,27 @@ class StatePaths:
 
     @property
     def control(self) -> Path:
-        """The socket on which the daemon takes requests."""
+        """The socket of the daemon's control requests."""
         return self.state / "control.sock"
 
     @property
     def api(self) -> Path:
-        """The socket on which the API and the page are."""
+        """The socket of the API and the page."""
         return self.state / "api.sock"
 
     @property
     def web_log(self) -> Path:
-        """What the process that answers there says, which is nothing unless it fails."""
+        """The log of the web process, empty unless it fails."""
         return self.state / "web.log"
 
     @property
     def keeper(self) -> Path:
-        """The socket of the process that holds the listeners while no daemon does."""
+        """The socket of the keeper, which holds the listeners while no daemon runs."""
         return self.state / "keeper.sock"
 
     @property
     def fork_servers_log(self) -> Path:
-        """What warm templates say, which is nothing unless they fail."""
+        """The log of the fork servers, empty unless they fail."""
         return self.state / "templates.log"
 
     @property
@@ -64,7 +64,7 @@ class StatePaths:
         return self.apps / name
 
     def service(self, name: str, service: str) -> Path:
-        """What a service keeps on this host, by its name and id."""
+        """Return the directory of a service, by its name and id."""
         return self.state / "services" / name / service
 
     @property
@@ -84,16 +84,16 @@ class StatePaths:
         return self.app(name) / "tmp"
 
     def home(self, name: str) -> Path:
-        """What the app itself stores; it outlives the manifest and is never removed by the daemon."""
+        """Return the directory for an app's own files, which the daemon never removes."""
         return self.state / "homes" / name
 
     def log(self, name: str, which: str) -> Path:
-        """A log file; `which` is app, access or staging."""
+        """Return the path of a log; `which` is app, access or staging."""
         return self.state / "logs" / name / f"{which}.log"
 
 
 def default_state() -> Path:
-    """Where state is kept unless the command line or RECONCILER_STATE says otherwise."""
+    """Return the default state directory, used without --state and RECONCILER_STATE."""
     if os.geteuid() == 0:
         return Path("/var/lib/reconciler")
     base = os.environ.get("XDG_STATE_HOME")

@@ -1,4 +1,4 @@
-"""What was learnt about each app's revisions and must outlive the daemon: troubles, proof, wishes, rest."""
+"""The history of each app's revisions, which outlives the daemon: failures, known good ones, overrides, sleep."""
 
 import contextlib
 import json
@@ -11,13 +11,13 @@ from reconciler.planning.apps.observed import Failure, Override, SleepState
 from reconciler.planning.desired import Revision, revision_from
 from reconciler.state.records import Records
 
-_TROUBLES_KEPT = 4
-_PROVEN_KEPT = 2
+_MAX_FAILURES = 4
+_MAX_KNOWN_GOOD = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppHistory:
-    """All that is remembered about one app."""
+    """The history of one app."""
 
     failures: tuple[Failure, ...] = ()
     known_good: tuple[Revision, ...] = field(default=(), repr=False)
@@ -45,19 +45,19 @@ class AppHistory:
 
 
 class RevisionHistory:
-    """What is remembered, by app. A disk that cannot take it costs its lasting, never the knowledge itself."""
+    """The history of every app. If the disk is full, changes are kept in memory only."""
 
     def __init__(self, records: Records, boot: str) -> None:
         self._records = records
         self._boot = boot
         self._apps: dict[str, AppHistory] = {}
         for (app, stored), text in records.histories().items():
-            with contextlib.suppress(KeyError, TypeError, ValueError):  # another version's words are none of ours
+            with contextlib.suppress(KeyError, TypeError, ValueError):  # written by another version
                 what, _, read = _STORED[stored]
                 self._apps[app] = replace(self.of(app), **{what: read(json.loads(text), boot)})
 
     def names(self) -> frozenset[str]:
-        """The apps about which anything is remembered."""
+        """Return the apps that have a history."""
         return frozenset(self._apps)
 
     def secrets(self) -> frozenset[str]:
@@ -65,30 +65,30 @@ class RevisionHistory:
         return frozenset(secret for history in self._apps.values() for secret in history.secrets)
 
     def of(self, app: str) -> AppHistory:
-        """What is remembered about an app."""
+        """Return the history of an app."""
         return self._apps.get(app, AppHistory())
 
-    def failed(self, app: str, trouble: Failure) -> None:
-        """A revision failed."""
-        others = [t for t in self.of(app).failures if t.revision != trouble.revision]
-        self._keep(app, failures=(trouble, *others)[:_TROUBLES_KEPT])
+    def failed(self, app: str, failure: Failure) -> None:
+        """Record the failure of a revision."""
+        others = [f for f in self.of(app).failures if f.revision != failure.revision]
+        self._keep(app, failures=(failure, *others)[:_MAX_FAILURES])
 
     def forget_failures(self, app: str) -> None:
-        """Forget every failure, so that what failed is tried at once."""
+        """Forget every failure, so that failed revisions are retried at once."""
         self._keep(app, failures=())
 
     def mark_good(self, app: str, revision: Revision) -> None:
-        """A revision got through its probation."""
+        """Record that a revision passed its probation."""
         others = [p for p in self.of(app).known_good if p.id != revision.id]
-        troubles = tuple(t for t in self.of(app).failures if t.revision != revision.id or t.kind == "crashed")
-        self._keep(app, known_good=(revision, *others)[:_PROVEN_KEPT], failures=troubles)
+        failures = tuple(f for f in self.of(app).failures if f.revision != revision.id or f.kind == "crashed")
+        self._keep(app, known_good=(revision, *others)[:_MAX_KNOWN_GOOD], failures=failures)
 
     def set_override(self, app: str, override: Override | None) -> None:
-        """An operator wants something else than the manifest for a while, or no longer."""
+        """Set or clear an operator's override of the manifest."""
         self._keep(app, override=override)
 
     def set_sleep_state(self, app: str, rest: SleepState) -> None:
-        """An app went to sleep, or somebody knocked."""
+        """Record that an app sleeps, or that a connection activated it."""
         self._keep(app, sleep_state=rest)
 
     def rename_revisions(
@@ -98,7 +98,7 @@ class RevisionHistory:
         self._keep(app, failures=failures, override=override, sleep_state=sleep_state)
 
     def forget(self, app: str) -> None:
-        """Nothing is asked of the app any more; its rows are erased with the rest of its records."""
+        """Forget an app in memory; `Records.erase` deletes its rows."""
         self._apps.pop(app, None)
 
     def _keep(self, app: str, **learnt: Any) -> None:
@@ -116,7 +116,7 @@ def _write_failures(failures: tuple[Failure, ...], boot: str) -> Any:
 
 
 def _read_failures(data: Any, boot: str) -> tuple[Failure, ...]:
-    """After a reboot the clock has begun anew: a rejected revision is still rejected, a crash is over."""
+    """Read failures; after a reboot, rejected revisions stay rejected, and crashes no longer count."""
     stored = [{**failure, "kind": _KINDS_BEFORE.get(failure["kind"], failure["kind"])} for failure in data["troubles"]]
     failures = tuple(Failure(**failure) for failure in stored)
     if data["boot"] == boot:

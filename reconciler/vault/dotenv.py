@@ -18,7 +18,7 @@ class Unusable(Exception):
 
 
 def content_of(file: Path) -> str:
-    """The text of a file of at most 1 MiB. Raises Unusable."""
+    """Return the text of a file of at most 1 MiB. Raises Unusable."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         with open(descriptor, "rb") as opened:  # noqa: PTH123  a descriptor, not a path
@@ -39,12 +39,12 @@ def content_of(file: Path) -> str:
 
 
 def value_of(file: Path) -> str:
-    """The text of a file without its last line break: editors add one. Raises Unusable."""
+    """Return the text of a file without its last line break, which editors add. Raises Unusable."""
     return content_of(file).removesuffix("\n").removesuffix("\r")
 
 
 def pairs_of(file: Path, text: str) -> dict[str, str]:
-    """The values of lines of NAME=VALUE, the last of each name. Raises Unusable.
+    """Return the values of lines of NAME=VALUE, the last of each name. Raises Unusable.
 
     Empty lines and those that begin with `#` say nothing; `export` before a name and quotes around a value are taken
     off. Nothing is expanded: a `$` is a `$`.

@@ -1,4 +1,4 @@
-"""What the files say from which apps take variables: kept in the vault, so that a value outlives its file."""
+"""Variables that apps take from files, stored in the vault, so that a value outlives its file."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ _TAKEN = ("VCAP_", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "GUNICORN_CMD_A
 
 
 class EnvFiles:
-    """The last good reading of every file, by app, and why there is no newer one."""
+    """The last valid content of every file, by app, and the problem if a newer one cannot be read."""
 
     def __init__(self, database: sqlite3.Connection, vault: Vault) -> None:
         self._database = database
@@ -25,7 +25,7 @@ class EnvFiles:
         self._problems: dict[tuple[str, str], str] = {}
 
     def of(self, app: App) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
-        """The ids of its variables' values, what is missing, and what is not the newest."""
+        """Return the ids of an app's values by variable, what is missing, and what is out of date."""
         values: dict[str, str] = {}
         missing, stale = [], []
         for _, key in _files(app):
@@ -33,61 +33,61 @@ class EnvFiles:
             if known is not None:
                 values |= known
             if known is None:
-                missing.append(problem or f"{_path(key)}: it is being read")
+                missing.append(problem or f"{_path(key)}: not read yet")
             elif problem is not None:
                 stale.append(problem)
         return values, tuple(missing), tuple(stale)
 
     def paths(self, app: App) -> frozenset[str]:
-        """The files an app takes variables from."""
+        """Return the files an app takes variables from."""
         return frozenset((*app.env_lists, *app.env_files.values()))
 
     def uses(self, app: App) -> frozenset[tuple[str, str]]:
-        """The same, each with the app and the variable it is read for."""
+        """Return each file of an app with what it is read for."""
         return frozenset((_path(key), f"{app.name} {key}") for _, key in _files(app))
 
     async def refresh(self, app: App) -> bool:
-        """Read the files of an app again; True when what is known of them changed."""
+        """Read the files of an app again; return whether their content changed."""
         before = self.of(app)
         for name, key in _files(app):
-            place = (app.name, key)
+            source = (app.name, key)
             try:
                 read = await asyncio.to_thread(_read, name, Path(_path(key)))
                 values = {variable: self._vault.put(text) for variable, text in read.items()}
             except (Unusable, VaultLocked) as error:
-                self._problems[place] = str(error)
+                self._problems[source] = str(error)
                 continue
-            self._problems.pop(place, None)
-            if self._values.get(place) != values:
+            self._problems.pop(source, None)
+            if self._values.get(source) != values:
                 self._store(app.name, key, values)
-                self._values[place] = values
+                self._values[source] = values
         return self.of(app) != before
 
-    def forget(self, app: str, asked: App | None) -> None:
-        """An app takes variables from no other files than its manifest says."""
-        kept = frozenset() if asked is None else frozenset(key for _, key in _files(asked))
-        for place in [p for p in self._values if p[0] == app and p[1] not in kept]:
-            self._store(*place, None)
-            del self._values[place]
-        for place in [p for p in self._problems if p[0] == app and p[1] not in kept]:
-            del self._problems[place]
+    def forget(self, app: str, desired: App | None) -> None:
+        """Delete the values from files that the app's manifest does not name."""
+        kept = frozenset() if desired is None else frozenset(key for _, key in _files(desired))
+        for source in [p for p in self._values if p[0] == app and p[1] not in kept]:
+            self._store(*source, None)
+            del self._values[source]
+        for source in [p for p in self._problems if p[0] == app and p[1] not in kept]:
+            del self._problems[source]
 
     def known(self) -> frozenset[str]:
-        """The apps of which values are kept."""
+        """Return the apps with stored values."""
         return frozenset(app for app, _ in self._values)
 
     def versions(self) -> Iterator[str]:
-        """Every id that is in force."""
+        """Yield the id of every value in force."""
         for values in self._values.values():
             yield from values.values()
 
     def _stored(self) -> dict[tuple[str, str], dict[str, str]]:
-        """For each app and file the ids of the values it last gave, by variable."""
+        """Return the ids of the values of each app and file, by variable."""
         rows = self._database.execute("SELECT app, path, values_of FROM env_file").fetchall()
         return {(app, path): json.loads(values) for app, path, values in rows}
 
     def _store(self, app: str, path: str, values: Mapping[str, str] | None) -> None:
-        """Remember what a file gave; None forgets it."""
+        """Store the values of a file; None deletes them."""
         if values is None:
             self._database.execute("DELETE FROM env_file WHERE app = ? AND path = ?", (app, path))
         else:
@@ -96,7 +96,7 @@ class EnvFiles:
 
 
 def _files(app: App) -> Iterator[tuple[str | None, str]]:
-    """The variable a file is the value of, None for a file of many; and the key it is kept by. Later ones count."""
+    """Yield each file's variable, None for a file of many, and its key in the records; later files take precedence."""
     for path in app.env_lists:
         yield None, path
     for name, path in app.env_files.items():

@@ -1,4 +1,4 @@
-"""A text that no print, log line, exception or dataclass shows."""
+"""A secret text that no print, log line, exception or dataclass shows."""
 
 from dataclasses import dataclass, field
 
@@ -7,13 +7,13 @@ HIDDEN = "•••"
 
 @dataclass(frozen=True, slots=True, eq=True)
 class Secret:
-    """A password or the like. `reveal()` is the only way to what it says, and easy to search for."""
+    """A password or the like, which only `reveal()` returns."""
 
-    _said: str = field(repr=False)
+    _text: str = field(repr=False)
 
     def reveal(self) -> str:
-        """What it says."""
-        return self._said
+        """Return the text."""
+        return self._text
 
     def __repr__(self) -> str:
         return HIDDEN

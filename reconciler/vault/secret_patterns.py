@@ -1,33 +1,146 @@
-"""Recognise secrets by their name or their shape, and hide them in text that people or other programs read."""
+"""Recognise secrets by their name or their shape, and hide them in whatever leaves the daemon.
+
+Every place that shows text asks this module, so that what one hides all hide.
+"""
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
+from urllib.parse import unquote
 
-HIDDEN = "•••"
+from reconciler.vault.secret import HIDDEN
+
+# A shorter value is found in innocent words, and hiding it there would say what it is.
+SHORTEST = 4
+_NO_SECRETS = frozenset(("true", "false", "none", "null"))
+_WORKING_DIRECTORY = frozenset(("PWD", "OLDPWD"))
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[A-Z]+")
+_SECRET_WORD = re.compile(
+    r"keys?|(api|access|secret|private|auth|account|master|signing|encryption)keys?|\w*dsn|pass|\w*pwd"
+    r"|(db|sql|my|mysql|pg|user|mail|smtp|imap|ftp|http|ldap|redis|root|admin|proxy)pass"
+    r"|\w*(password|passwd|passphrase)s?|\w*secrets?|\w*tokens?|\w*credentials?|private"
+)
+# `NAME=value` and `"name": "value"`; elsewhere a name before a colon is prose.
+_ASSIGNMENT = re.compile(
+    r"""(?P<name>[A-Za-z_][\w.-]*) (?P<sign>=|\\*["']\s*:\s*|["']?\]\s*=\s*)
+    (?: (?P<quote>\\*["'])(?P<quoted>.*?)(?P=quote) | (?P<bare>[^\s,;&"'\\(){}\[\]]+) )""",
+    re.VERBOSE,
+)
+_IN_PROSE = frozenset(("key", "keys", "pass"))  # `sorted(names, key=len)`
+_AUTHORIZATION = re.compile(r"(?i)(authorization[\"']?\s*[:=]\s*[\"']?(?:(?:basic|bearer|token)\s+)?)[^\s\"',]+")
+# With which the user of an HTTP URL is a token.
+_NO_PASSWORDS = frozenset((None, "", "x-oauth-basic"))
+# What follows a quotation mark that ends a value.
+_END = r"""["'](?:[\s,:;)}\]]|$)"""
+_URL = re.compile(
+    rf"""(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<user>[^\s/?\#@:\["'<>]*)
+    (?: : (?P<password> (?:(?!://|{_END})[^\s/?\#])* (?=@)
+            | (?!\d{{1,5}}(?:[/?\#]|$)) (?:(?!://|{_END})\S)* (?=@) )
+    )? @""",
+    re.VERBOSE,
+)
+_KEY_BEGINS = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----")
+_KEY_ENDS = re.compile(r"-----END [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----")
+_PRIVATE_KEY = re.compile(rf"{_KEY_BEGINS.pattern}.*?(?:{_KEY_ENDS.pattern}|\Z)", re.DOTALL)
 
 
-_SECRET_NAMES = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|PASS|CREDENTIAL|DSN", re.IGNORECASE)
+@lru_cache(maxsize=4096)
+def is_secret_name(name: str) -> bool:
+    """Return whether a variable, field or option of this name holds a secret: `STRIPE_KEY` and `dbPassword` do."""
+    return name not in _WORKING_DIRECTORY and any(_SECRET_WORD.fullmatch(word.lower()) for word in _WORD.findall(name))
 
 
-_PASSWORD_IN_URL = re.compile(r"(?<=://)(?P<user>[^/\s:@]*):\S+@")
+def secrets_in(values: Mapping[str, str]) -> frozenset[str]:
+    """Return the secrets among named values, by the name of each or in its text, as they may turn up elsewhere."""
+    found = {value for name, value in values.items() if is_secret_name(name)}
+    for value in values.values():
+        found |= set(_by_shape(value))
+    found |= {unquote(secret) for secret in found}
+    return frozenset(secret for secret in found if len(secret) >= SHORTEST and secret.lower() not in _NO_SECRETS)
 
 
-def masked(environment: Mapping[str, str], secret: Collection[str] = ()) -> dict[str, str]:
-    """The environment with everything replaced that looks secret, or is."""
-    return {name: HIDDEN if name in secret else _masked(name, value) for name, value in environment.items()}
+def redacted(text: str, secrets: Collection[str] = ()) -> str:
+    """Return a text without `secrets`, passwords in URLs, private keys, and what is assigned to a secret name."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    if "-----BEGIN" in text:
+        text = _PRIVATE_KEY.sub(HIDDEN, text)
+    if "://" in text:
+        text = _URL.sub(_without_password, text)
+    if "=" in text or ":" in text:
+        text = _AUTHORIZATION.sub(rf"\g<1>{HIDDEN}", _ASSIGNMENT.sub(_without_value, text))
+    return text
+
+
+class LineRedactor:
+    """Redacts a text that comes line by line: a private key ends in a later line than it begins in."""
+
+    def __init__(self, secrets: Collection[str] = ()) -> None:
+        self._secrets = secrets
+        self._in_key = False
+
+    def redacted(self, line: str) -> str:
+        """Return the next line without secrets."""
+        if self._in_key:
+            self._in_key = _KEY_ENDS.search(line) is None
+            return HIDDEN
+        begins = [*_KEY_BEGINS.finditer(line)]
+        self._in_key = bool(begins) and _KEY_ENDS.search(line, begins[-1].end()) is None
+        return redacted(line, self._secrets)
+
+
+def masked(values: Mapping[str, str], secret: Collection[str] = ()) -> dict[str, str]:
+    """Return named values with each hidden that is named like a secret or in `secret`, and the others redacted."""
+    return {name: HIDDEN if name in secret else _masked(name, value) for name, value in values.items()}
 
 
 def _masked(name: str, value: str) -> str:
-    if name == "VCAP_SERVICES":  # its file's path is none
+    if name == "VCAP_SERVICES":
         return _without_credentials(value)
-    if _SECRET_NAMES.search(name):
-        return HIDDEN
-    return _PASSWORD_IN_URL.sub(rf"\g<user>:{HIDDEN}@", value)
+    return HIDDEN if is_secret_name(name) else redacted(value)
+
+
+def _by_shape(value: str) -> Iterator[str]:
+    for url in _URL.finditer(value):
+        if url["password"]:
+            yield url["password"]
+        if _is_http(url["scheme"]) and url["user"] and url["password"] in _NO_PASSWORDS:
+            yield url["user"]
+    for key in _PRIVATE_KEY.findall(value):
+        yield key
+        yield from (line for line in re.split(r"\s+|\\n", key) if len(line) > 2 * SHORTEST and "-----" not in line)
+    for found in _ASSIGNMENT.finditer(value):
+        assigned = found["quoted"] or found["bare"] or ""
+        if _assigns_secret(found["name"]):
+            yield assigned
+        elif "=" in assigned:
+            yield from _by_shape(assigned)
+
+
+def _without_password(url: re.Match[str]) -> str:
+    if _is_http(url["scheme"]):  # where a token may be the user
+        return f"{url['scheme']}://{HIDDEN}@"
+    return url[0] if url["password"] is None else f"{url['scheme']}://{url['user']}:{HIDDEN}@"
+
+
+def _is_http(scheme: str) -> bool:
+    return scheme.lower().rpartition("+")[2] in {"http", "https"}
+
+
+def _without_value(found: re.Match[str]) -> str:
+    quote, assigned = found["quote"] or "", found["quoted"] or found["bare"] or ""
+    shown = HIDDEN if _assigns_secret(found["name"]) else _ASSIGNMENT.sub(_without_value, assigned)
+    return f"{found['name']}{found['sign']}{quote}{shown}{quote}"
+
+
+def _assigns_secret(name: str) -> bool:
+    return name not in _IN_PROSE and is_secret_name(name)
 
 
 def _without_credentials(value: str) -> str:
-    """VCAP_SERVICES with the names and labels of its services, but what opens them hidden."""
+    """Return VCAP_SERVICES with the names and labels of its services, their credentials hidden."""
 
     def hide(node: object) -> object:
         if isinstance(node, dict):

@@ -1,7 +1,7 @@
-"""What opens the services, and what secrets' files hold, kept encrypted: a text in, its id out, and back.
+"""Encrypted storage of secrets: credentials of services, and the content of secret files, by id.
 
-The id is a keyed digest, so that the same text has the same id and tells nobody anything. The key lies in a file of its
-own, apart from the database; without it nothing here can be read, and a new one is never drawn in silence.
+An id is a keyed digest: the same text has the same id, which reveals nothing. The key has its own file, apart from the
+database; without it no secret can be read, and a lost key is never replaced silently.
 """
 
 import hashlib
@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.linux.files import replace_file
 
-if TYPE_CHECKING:  # whoever has no service never pays for it
+if TYPE_CHECKING:  # imported only where secrets are used
     from cryptography.fernet import MultiFernet
 
 _DIGESTS = "digests"
 
 
 class VaultLocked(Exception):
-    """What is kept cannot be read, or nothing can be kept, and why."""
+    """Secrets cannot be read or stored; the message says why."""
 
 
 class Vault:
-    """The secrets of one state directory. `key` is the file of its key, made when the first secret is put away."""
+    """The secrets of one state directory. `key` is the file of its key, created with the first secret."""
 
     def __init__(self, database: sqlite3.Connection, key: Path) -> None:
         self._database = database
@@ -35,7 +35,7 @@ class Vault:
         self._digests: bytes | None = None
 
     def put(self, text: str) -> str:
-        """Keep a text; returns its id, twenty-four hexadecimal digits. Raises Sealed, sqlite3.Error."""
+        """Store a text; return its id, twenty-four hexadecimal digits. Raises VaultLocked or sqlite3.Error."""
         kept = self._id(text)
         known = self._database.execute("SELECT 1 FROM vault WHERE id = ?", (kept,)).fetchone()
         if known is None:
@@ -43,37 +43,37 @@ class Vault:
         return kept
 
     def get(self, kept: str) -> str:
-        """The text of an id. Raises Sealed when it is not there or cannot be read."""
+        """Return the text of an id. Raises VaultLocked if it is not stored or cannot be read."""
         row = self._database.execute("SELECT box FROM vault WHERE id = ?", (kept,)).fetchone()
         if row is None:
-            raise VaultLocked(f"the secret {kept} is not in the state database any more")
+            raise VaultLocked(f"the secret {kept} is missing from the state database")
         return self.unsealed(row[0])
 
     def keep_only(self, needed: Collection[str]) -> None:
-        """Forget every text whose id is not among these."""
+        """Delete every text whose id is not among these."""
         found = [row[0] for row in self._database.execute("SELECT id FROM vault WHERE id != ?", (_DIGESTS,))]
-        gone = [(kept,) for kept in found if kept not in needed]  # what ids are made with stays
+        gone = [(kept,) for kept in found if kept not in needed]  # the key of ids stays
         if gone:
             self._database.executemany("DELETE FROM vault WHERE id = ?", gone)
 
     def sealed(self, text: str) -> bytes:
-        """The text encrypted, to be kept elsewhere in the database."""
+        """Encrypt a text that is stored elsewhere in the database."""
         return self._cipher().encrypt(text.encode())
 
     def unsealed(self, box: bytes) -> str:
-        """What `sealed` made the box of. Raises Sealed."""
+        """Decrypt what `sealed` returned. Raises VaultLocked."""
         from cryptography.fernet import InvalidToken
 
         try:
             return self._cipher().decrypt(box).decode()
         except InvalidToken:
-            raise VaultLocked(f"the key in {self._key} does not open the credentials that are stored here") from None
+            raise VaultLocked(f"the key in {self._key} cannot decrypt the stored credentials") from None
 
     def rekey(self, columns: Collection[tuple[str, str, str]]) -> int:
-        """Draw a new key and encrypt everything anew; returns how many secrets there are.
+        """Generate a new key and encrypt everything with it; return how many secrets there are.
 
-        `columns` are further places of boxes: table, primary key, column. Killed anywhere, the file holds every key
-        that is needed.
+        `columns` are further encrypted columns: table, primary key, column. Killed anywhere, the key file holds every
+        key that is needed.
         """
         from cryptography.fernet import Fernet
 
@@ -106,7 +106,7 @@ class Vault:
         return hmac.new(self._digest_key(), text.encode(), hashlib.sha256).hexdigest()[:24]
 
     def _digest_key(self) -> bytes:
-        """What ids are made with: kept in the vault, so that a new key changes no id."""
+        """Return the key of ids, which is stored in the vault, so that a new encryption key changes no id."""
         if self._digests is None:
             row = self._database.execute("SELECT box FROM vault WHERE id = ?", (_DIGESTS,)).fetchone()
             if row is None:
@@ -121,29 +121,30 @@ class Vault:
         if self._opened is None:
             from cryptography.fernet import Fernet, MultiFernet
 
-            keys = _read(self._key) or self._drawn()
+            keys = _read(self._key) or self._new_keys()
             try:
                 self._opened = MultiFernet([Fernet(key) for key in keys])
             except ValueError:
-                message = f"{self._key} holds no key: put back the one that this host's credentials were stored with"
+                message = f"{self._key} holds no key; restore the one that this host's credentials were encrypted with"
                 raise VaultLocked(message) from None
         return self._opened
 
-    def _drawn(self) -> list[str]:
-        """A new key, when nothing was ever put away with another."""
+    def _new_keys(self) -> list[str]:
+        """Generate a key, unless secrets were stored with another."""
         from cryptography.fernet import Fernet
 
         if self._database.execute("SELECT 1 FROM vault LIMIT 1").fetchone() is not None:
             raise VaultLocked(
-                f"the key {self._key} is missing, and credentials are stored that only it opens: put it back"
+                f"the key {self._key} is missing, and the stored credentials cannot be decrypted without it;"
+                " restore the file"
             )
-        drawn = [Fernet.generate_key().decode()]
-        _replace(self._key, drawn)
-        return drawn
+        keys = [Fernet.generate_key().decode()]
+        _replace(self._key, keys)
+        return keys
 
 
 def _read(file: Path) -> list[str]:
-    """The keys, newest first; none when there is no file. Raises Sealed."""
+    """Return the keys, newest first; none if there is no file. Raises VaultLocked."""
     try:
         status = file.stat()
         keys = file.read_text(encoding="ascii").split()
@@ -151,15 +152,15 @@ def _read(file: Path) -> list[str]:
         return []
     except (OSError, ValueError) as error:
         raise VaultLocked(
-            f"cannot read the key {file}: {getattr(error, 'strerror', None) or 'it is not one'}"
+            f"cannot read the key {file}: {getattr(error, 'strerror', None) or 'it is not a key'}"
         ) from None
     if status.st_mode & 0o077:
-        raise VaultLocked(f"others than its owner may read the key {file}: chmod 600 it")
+        raise VaultLocked(f"other users may read the key {file}; run chmod 600 on it")
     return keys or [""]
 
 
 def _replace(file: Path, keys: list[str]) -> None:
-    """Put a file of keys in its place, on the disk before anything depends on it. Raises Sealed."""
+    """Replace the key file; it is on the disk when this returns. Raises VaultLocked."""
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(file, "\n".join(keys) + "\n")
@@ -168,5 +169,5 @@ def _replace(file: Path, keys: list[str]) -> None:
 
 
 def packed(value: Any) -> str:
-    """A JSON-like value as the one text that stands for it."""
+    """Return the canonical JSON text of a value."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -51,7 +51,7 @@ class Files:
         self._folders, self._timers = {}, {}
 
     def _stir(self, folder: str, change: Change) -> None:
-        """A link may lead through any name of its folder."""
+        """Return whether an event may concern a path; a link may lead through any name in its directory."""
         for path in self._paths:
             within, name = os.path.split(path)
             if within == folder and (change.name in {"", name} or os.path.islink(path)):  # noqa: PTH114  the same

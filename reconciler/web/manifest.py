@@ -9,6 +9,8 @@ from typing import Any
 import yaml
 
 from reconciler.linux.files import opened
+from reconciler.vault.secret import HIDDEN
+from reconciler.vault.secret_patterns import LineRedactor, is_secret_name
 
 _LARGEST = 256 * 1024
 
@@ -58,23 +60,22 @@ def shown_manifest(file: str | None, files: Sequence[Mapping[str, Any]], directo
     return ShownManifest(file=file, lines=lines, errors=len(errors))
 
 
-_HIDDEN = "•••"
-_SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|PASS$|^PASS|CREDENTIAL|DSN|PRIVATE", re.IGNORECASE)
-_IN_URL = re.compile(r"(?<=://)([^/\s:@'\"]*):[^\s'\"/]+@")
 _LINE = re.compile(r"^(\s*(?:- )?[\"']?([\w.-]+)[\"']?\s*:\s+)(\S.*)$")
+_NAME = re.compile(r"([\w.-]+)[\"']?\s*:")
 
 
 def masked(text: str) -> list[str]:
-    """Return the lines, values of secrets masked; more is masked in what does not parse."""
+    """Return the lines with secrets hidden; of a text that does not parse, more than that."""
+    by_shape = LineRedactor()
     try:
         spans = sorted(_spans(text), reverse=True)
     except (yaml.YAMLError, RecursionError, ValueError):
-        return [_IN_URL.sub(rf"\1:{_HIDDEN}@", part) for part in _by_line(text.splitlines())]
+        return [by_shape.redacted(line) for line in _by_line(text.splitlines())]
     for start, end in spans:
         hidden = text[start:end]
         # Its line breaks stay, so that lines keep their numbers.
-        text = text[:start] + _HIDDEN + "\n" * hidden.count("\n") + text[end:]
-    return [_IN_URL.sub(rf"\1:{_HIDDEN}@", part) for part in text.splitlines()]
+        text = text[:start] + HIDDEN + "\n" * hidden.count("\n") + text[end:]
+    return [by_shape.redacted(line) for line in text.splitlines()]
 
 
 def _spans(text: str) -> Iterator[tuple[int, int]]:
@@ -92,8 +93,7 @@ def _within(node: yaml.Node | None, *, secret: bool, seen: set[int]) -> Iterator
             name = str(key.value)
             if secret and name == "file" and len(node.value) == 1:
                 continue
-            named = bool(_SECRET.search(name)) and name != "token"
-            yield from _within(value, secret=secret or named, seen=seen)
+            yield from _within(value, secret=secret or is_secret_name(name), seen=seen)
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
             yield from _within(value, secret=secret, seen=seen)
@@ -107,13 +107,13 @@ def _by_line(lines: list[str]) -> Iterator[str]:
     for text in lines:
         indent = len(text) - len(text.lstrip())
         if below is not None and (indent > below or not text.strip()):
-            yield text[:indent] + _HIDDEN if text.strip() else text
+            yield text[:indent] + HIDDEN if text.strip() else text
             continue
         below = None
         found = _LINE.match(text)
-        if re.search(r"[\w-]*(KEY|SECRET|TOKEN|PASS|CREDENTIAL|DSN|PRIVATE)[\w-]*[\"']?\s*:", text, re.IGNORECASE):
+        if any(is_secret_name(name) for name in _NAME.findall(text)):
             below = indent
-            head = found[1] if found and _SECRET.search(found[2]) else text.partition(":")[0] + ": "
-            yield head + _HIDDEN
+            head = found[1] if found and is_secret_name(found[2]) else text.partition(":")[0] + ": "
+            yield head + HIDDEN
         else:
             yield text

@@ -20,7 +20,7 @@ from reconciler.metrics.load import Load, Loads
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import Event, Journal
-from reconciler.state.records import OtherVersion, open_database
+from reconciler.state.schema import OtherVersion, open_database
 
 _FRESH_S = 0.5
 _STALE_S = 5.0

@@ -64,7 +64,7 @@ def test_a_full_disk_stops_nothing_and_is_told_and_what_could_not_be_done_is_don
             eventually(site.serves("blog", "2", port))
         assert set(load.failed) <= {"reset"}, load.outcomes
         assert [kind for _, kind, _ in site.events("blog")].count("exited") == 1  # what happened meanwhile is known
-        eventually(lambda: ("", "daemon", "the state database is written to again") in site.events())
+        eventually(lambda: ("", "daemon", "the state database can be written to again") in site.events())
         assert not site.status()["notice"]
         assert len(site.marked()) == 3
 

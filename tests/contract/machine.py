@@ -28,8 +28,9 @@ from reconciler.serving.wakeup_pipe import drain, open_wakeup_pipe
 from reconciler.settings.settings import Settings
 from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.state.journal import Journal
-from reconciler.state.records import Records, open_database, state_id
+from reconciler.state.records import Records
 from reconciler.state.revision_history import RevisionHistory
+from reconciler.state.schema import open_database, state_id
 from tests.support.ports import a_port
 from tests.support.site import Site
 from tests.world import address_of, after

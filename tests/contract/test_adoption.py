@@ -16,7 +16,7 @@ from reconciler.planning.apps.plan import plan
 from reconciler.planning.desired import App, Server
 from reconciler.serving.listeners import Listeners
 from reconciler.serving.marks import INSTANCE_MARK, STATE_MARK
-from reconciler.state.records import open_database
+from reconciler.state.schema import open_database
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
 from tests.support.eventually import soon
 from tests.support.site import Site, get, is_gone

@@ -305,7 +305,7 @@ def test_an_operation_that_failed_is_undone_and_made_anew(broker: Running, servi
     broker.databases.busy = 1
     broker.databases.fails = True
     said = fails(KIND.provision(service), OperationFailed)
-    assert "no room on the host; what it may have left is removed before the next try" in said
+    assert "no room on the host; leftovers are removed before the next attempt" in said
     broker.databases.fails = False
     insist(lambda: KIND.provision(service))
     assert len(broker.databases.instances) == 1
@@ -416,7 +416,7 @@ def test_what_could_not_be_removed_is_removed_before_anything_else(broker: Runni
     broker.again()
     broker.always |= {"PUT service_bindings": answering(500), "DELETE ": answering(502, act=False)}
     said = fails(KIND.bind(service, GRANT))
-    assert "what it may have left is removed before the next try (broker market cannot remove the binding" in said
+    assert "leftovers are removed before the next attempt (broker market cannot remove the binding" in said
     (left,) = broker.databases.bindings.values()
     broker.again()
     assert run(KIND.bind(service, GRANT)) != left
@@ -435,10 +435,10 @@ def test_an_instance_that_is_gone_while_it_is_changed_is_made(broker: Running, s
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"asked": {"service": "queue"}}, "broker market has no service 'queue': there is db"),
-        ({"plan": "free"}, "broker market has no plan 'free' of db: there is dark, hasty, large, small"),
-        ({"asked": {}}, "broker market has no service None: there is db"),
-        ({"server": None}, "no broker is named: set its server, which the host's settings list"),
+        ({"asked": {"service": "queue"}}, "broker market has no service 'queue'; it offers db"),
+        ({"plan": "free"}, "broker market has no plan 'free' of db; it offers dark, hasty, large, small"),
+        ({"asked": {}}, "broker market has no service None; it offers db"),
+        ({"server": None}, "no broker is named: set 'server' to one of the host's settings"),
     ],
 )
 def test_what_is_not_there_is_named_with_what_is(service: ServiceSpec, change: dict[str, object], said: str) -> None:
@@ -456,12 +456,12 @@ def test_a_refusal_is_told_in_the_brokers_words_without_what_opens_it(broker: Ru
 @pytest.mark.parametrize(
     ("status", "body", "kind", "said"),
     [
-        (401, b"{}", Misconfigured, "refuses the user name, password or token"),
-        (302, b"{}", Misconfigured, "wants to be asked elsewhere"),
+        (401, b"{}", Misconfigured, "rejects the user, password or token"),
+        (302, b"{}", Misconfigured, "redirects to another address"),
         (408, b"{}", ServiceError, "answers 408"),
         (429, b"{}", ServiceError, "answers 429"),
         (422, b'{"error": "ConcurrencyError"}', ServiceError, "busy with another operation"),
-        (422, b'{"error": "AsyncRequired"}', Misconfigured, "may take their time"),
+        (422, b'{"error": "AsyncRequired"}', Misconfigured, "does not support asynchronous operations"),
         (422, b'{"error": "RequiresApp", "description": "no app"}', Misconfigured, "no app"),
         (418, b"\xff\xfe", ServiceError, "answers 418"),
         (500, b'{"description": "\\u001b[31m' + b"a" * 5000 + b'"}', ServiceError, "a…"),
@@ -500,7 +500,9 @@ def test_what_this_host_cannot_give_is_refused_before_anything_is_made(tmp_path:
 def test_a_plan_without_bindings_is_told(service: ServiceSpec) -> None:
     dark = replace(service, plan="dark")
     run(KIND.provision(dark))
-    assert fails(KIND.bind(dark, GRANT), Misconfigured) == "plan dark of db gives no credentials: apps cannot bind it"
+    assert (
+        fails(KIND.bind(dark, GRANT), Misconfigured) == "plan dark of db has no credentials: apps cannot be bound to it"
+    )
 
 
 @pytest.mark.parametrize("extra", [{"route_service_url": "https://r.test"}, {"volume_mounts": [{"driver": "nfs"}]}])
@@ -509,7 +511,7 @@ def test_a_binding_that_wants_what_this_host_has_not_is_undone(
 ) -> None:
     broker.databases.extra = extra
     run(KIND.provision(service))
-    assert "no way to do" in fails(KIND.bind(service, GRANT), Misconfigured)
+    assert "is not supported" in fails(KIND.bind(service, GRANT), Misconfigured)
     assert broker.databases.bindings == {}
 
 
@@ -528,7 +530,7 @@ def test_credentials_that_are_told_only_once_are_made_anew_when_they_were_missed
     run(KIND.bind(service, GRANT))
     first = dict(broker.databases.bindings)
     said = fails(KIND.bind(service, GRANT))
-    assert said.endswith("gave no credentials, and cannot be asked for them again: it is made anew at the next try")
+    assert said.endswith("returned no credentials, and cannot return them again: it is replaced at the next attempt")
     made = run(KIND.bind(service, GRANT))
     assert list(broker.databases.bindings.values()) == [made]
     assert broker.databases.bindings != first
@@ -543,12 +545,12 @@ def test_credentials_of_a_binding_that_took_its_time_are_asked_for_again(broker:
 
 def test_nothing_is_asked_that_cannot_be_noted(broker: Running, service: ServiceSpec) -> None:
     nowhere = replace(service, directory=service.directory / "nowhere")
-    assert "cannot note what is asked of the broker" in fails(KIND.provision(nowhere))
+    assert "cannot note the broker request" in fails(KIND.provision(nowhere))
     (service.directory / "broker-instance.json").write_text("{")
     for _name, step in story(service):
         broker.again()
         if _name != "bind":
-            assert "cannot read what was asked of the broker" in fails(step())
+            assert "cannot read the request noted in" in fails(step())
         assert broker.requests in ([], ["GET /v2/catalog"])
 
 
@@ -570,7 +572,7 @@ def test_a_binding_that_the_broker_changed_or_lost_is_noticed_and_set_right(
     held = asyncio.run(KIND.bind(service, GRANT))
     assert held == {"uri": "mysql://other"}
     broker.databases.bindings.clear()
-    assert run(KIND.verify(service, GRANT, held)) == "broker market does not know the binding any more"
+    assert run(KIND.verify(service, GRANT, held)) == "broker market no longer has the binding"
     held = asyncio.run(KIND.bind(service, GRANT))
     assert run(KIND.verify(service, GRANT, held)) is None
     broker.always["GET service_bindings"] = answering(500)
@@ -613,7 +615,7 @@ def test_a_bearer_token_opens_it_and_every_request_says_who_asks(broker: Running
         assert json.loads(base64.b64decode(who))["service"] == "orders-db"
     assert len({sent["HTTP_X_BROKER_API_REQUEST_IDENTITY"] for sent in broker.headers}) == len(broker.headers)
     wrong = replace(service, server=replace(service.server, password=Secret("tok-8f2c41\nX: y")))  # type: ignore[type-var]
-    assert "no header may hold" in fails(KIND.provision(wrong), Misconfigured)
+    assert "not allowed in a header" in fails(KIND.provision(wrong), Misconfigured)
 
 
 def test_an_address_with_a_password_in_it_is_refused_without_showing_it(broker: Running, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from reconciler.planning.apps.observed import Failure, Override
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.desired import App, Revision, Server
 from reconciler.services.records import ServiceRecords
-from reconciler.state.records import open_database
+from reconciler.state.schema import open_database
 from reconciler.vault.vault import Vault
 from tests.contract.machine import Machine, a_life, on_the_loop
 from tests.support.site import Site

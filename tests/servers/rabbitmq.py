@@ -2,16 +2,23 @@
 
 import os
 import signal
+import struct
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 
-from reconciler.services.provisioner import Server
+from reconciler.services.provisioner import Credentials, Grant, Server, ServiceSpec
+from reconciler.services.types.rabbitmq.admin import Administration
+from reconciler.services.types.rabbitmq.amqp import Connection, Login, Refused, connected, short, table
+from reconciler.services.types.rabbitmq.provisioner import Rabbitmq
 from reconciler.vault.secret import Secret
+from tests.servers.adapter import Countdown
 from tests.servers.private import Private, installed, listens, private
 from tests.support.ports import a_port
 
@@ -21,6 +28,9 @@ _PROGRAMS = Path("/usr/lib/rabbitmq/bin")
 
 @dataclass(kw_only=True)
 class RabbitmqServer:
+    type: str = "rabbitmq"
+    rejected: str = "rejects user admin"
+    requests: int = 2
     place: Private
     port: int
     management_port: int
@@ -38,6 +48,56 @@ class RabbitmqServer:
             password=Secret(_PASSWORD),
             options={"management_port": self.management_port},
         )
+
+    @property
+    def admins(self) -> Mapping[str, Server]:
+        return {"all": self.server}
+
+    @property
+    def at_socket(self) -> None:
+        return None
+
+    def at_port(self, port: int) -> Server:
+        return replace(self.server, options={"management_port": port})
+
+    def provisioner(self) -> Rabbitmq:
+        return Rabbitmq()
+
+    def mortal(self, countdown: Countdown) -> Rabbitmq:
+        return _Mortal(countdown)
+
+    def made(self, service: ServiceSpec) -> list[str]:
+        return [each["name"] for each in self.ask("GET", "vhosts").json() if service.id in each["name"]]
+
+    def users(self) -> list[str]:
+        return [each["name"] for each in self.ask("GET", "users").json()]
+
+    def has_user(self, user: str) -> bool:
+        return self.users().count(user) == 1
+
+    async def store(self, credentials: Credentials) -> None:
+        async with connected(login(credentials)) as connection:
+            await declare(connection, "work")
+
+    async def opens(self, credentials: Credentials) -> bool:
+        try:
+            async with connected(login(credentials)):
+                return True
+        except Refused:
+            return False
+
+    def changes(self, grant: Grant, credentials: Credentials) -> Iterator[Callable[[], object]]:
+        vhost = credentials["vhost"]
+        for method, path, body in (
+            ("PUT", f"users/{grant.user}", {"password": "another", "tags": ""}),
+            ("DELETE", f"users/{grant.user}", None),
+            ("DELETE", f"permissions/{vhost}/{grant.user}", None),
+            ("DELETE", f"vhosts/{vhost}", None),
+        ):
+            yield partial(self.ask, method, path, body)
+
+    def log(self) -> str:
+        return self.place.log.read_text(errors="replace")
 
     def start(self) -> None:
         self.process = self.place.start((_PROGRAMS / "rabbitmq-server",), self.environment)
@@ -59,6 +119,49 @@ class RabbitmqServer:
             return self.ask("GET", "overview").status_code == 200
         except httpx.HTTPError:
             return False
+
+
+class _Counted:
+    """An administration whose calls count down."""
+
+    def __init__(self, broker: Administration, countdown: Countdown) -> None:
+        self._broker = broker
+        self._countdown = countdown
+
+    def __getattr__(self, name: str) -> Any:
+        done = getattr(self._broker, name)
+
+        async def counted(*arguments: Any) -> Any:
+            self._countdown.step()
+            return await done(*arguments)
+
+        return counted
+
+
+class _Mortal(Rabbitmq):
+    """Counts its calls down."""
+
+    def __init__(self, countdown: Countdown) -> None:
+        super().__init__()
+        self._countdown = countdown
+
+    @asynccontextmanager
+    async def _administration(self, server: Server) -> AsyncIterator[Administration]:
+        async with super()._administration(server) as broker:
+            yield _Counted(broker, self._countdown)
+
+
+def login(credentials: Credentials, **other: Any) -> Login:
+    how = {name: credentials[name] for name in ("host", "port", "user", "password", "vhost")}
+    return Login(**{**how, **other})
+
+
+async def declare(connection: Connection, queue: str) -> None:
+    """Open the channel and make a queue that outlives the server."""
+    await connection.send((20, 10), short(""), channel=1)
+    await connection.receive((20, 11))
+    await connection.send((50, 10), struct.pack(">H", 0) + short(queue) + b"\x02" + table(b""), channel=1)
+    await connection.receive((50, 11))
 
 
 @contextmanager

@@ -2,17 +2,21 @@
 
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from shutil import which
-from typing import Any
+from typing import Any, Self
 
 import redis
 
-from reconciler.services.provisioner import Server
+from reconciler.services.provisioner import Credentials, Grant, Server, ServiceSpec
+from reconciler.services.types.redis.provisioner import Redis
+from reconciler.services.types.redis.session import RedisParams, Session, opened
 from reconciler.vault.secret import Secret
+from tests.servers.adapter import Countdown
 from tests.servers.private import Private, installed, listens, private
 from tests.support.ports import a_port
 
@@ -22,6 +26,9 @@ _DEFAULT = "what-everybody-before-6-would-use"
 
 @dataclass(kw_only=True)
 class RedisServer:
+    type: str = "redis"
+    rejected: str = "rejects user admin"
+    requests: int = 4
     place: Private
     port: int
     process: subprocess.Popen[bytes] | None = None
@@ -34,6 +41,62 @@ class RedisServer:
     def server(self) -> Server:
         """As the host's settings would name it."""
         return Server(name="main", type="redis", port=self.port, user="admin", password=Secret(_PASSWORD))
+
+    @property
+    def admins(self) -> Mapping[str, Server]:
+        return {"all": self.server}
+
+    @property
+    def at_socket(self) -> Server:
+        return replace(self.server, host=str(self.socket))
+
+    def at_port(self, port: int) -> Server:
+        return replace(self.server, port=port)
+
+    def provisioner(self) -> Redis:
+        return Redis()
+
+    def mortal(self, countdown: Countdown) -> Redis:
+        return _Mortal(countdown)
+
+    def made(self, service: ServiceSpec) -> list[str]:
+        with self.connect() as admin:
+            return [key.decode() for key in admin.keys(f"*{service.id}*")]
+
+    def users(self) -> list[str]:
+        with self.connect() as admin:
+            found: list[str] = admin.acl_users()
+            return found
+
+    def has_user(self, user: str) -> bool:
+        return self.users().count(user) == 1
+
+    async def store(self, credentials: Credentials) -> None:
+        ask(credentials, "SET", "page", "1")
+
+    async def opens(self, credentials: Credentials) -> bool:
+        try:
+            ask(credentials, "GET", "page")
+        except redis.exceptions.AuthenticationError:
+            return False
+        return True
+
+    def changes(self, grant: Grant, credentials: Credentials) -> Iterator[Callable[[], object]]:
+        for change in (
+            ("ACL SETUSER", grant.user, "resetpass", ">another"),
+            ("ACL SETUSER", grant.user, "off"),
+            ("ACL SETUSER", grant.user, "resetkeys"),
+            ("ACL SETUSER", grant.user, "-@all"),
+            ("ACL DELUSER", grant.user),
+        ):
+            yield partial(self._do, *change)
+
+    def _do(self, *command: str) -> None:
+        with self.connect() as admin:
+            admin.execute_command(*command)
+
+    def log(self) -> None:
+        return None
 
     @property
     def without_users(self) -> Server:
@@ -77,6 +140,48 @@ def _program(directory: Path) -> str | Path:
     if not link.exists():
         link.symlink_to("/usr/bin/redis-check-rdb")
     return link
+
+
+class _Mortal(Redis):
+    """Counts its commands down."""
+
+    def __init__(self, countdown: Countdown) -> None:
+        super().__init__()
+        self._countdown = countdown
+
+    @asynccontextmanager
+    async def _opened(self, params: RedisParams) -> AsyncIterator[Session]:
+        async with opened(params) as session:
+            do = session.do
+
+            async def counted(*command: str | bytes | int) -> Any:
+                self._countdown.step()
+                return await do(*command)
+
+            session.do = counted  # type: ignore[method-assign]
+            yield session
+
+
+class App:
+    """What an app does with its credentials: keys get the service's prefix."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.redis = redis.Redis.from_url(str(credentials["uri"]))
+        self.prefix = str(credentials.get("prefix", ""))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.redis.close()
+
+    def do(self, command: str, key: str, *more: Any) -> Any:
+        return self.redis.execute_command(command, f"{self.prefix}{key}", *more)  # type: ignore[no-untyped-call]
+
+
+def ask(credentials: Credentials, command: str, key: str, *more: Any) -> Any:
+    with App(credentials) as app:
+        return app.do(command, key, *more)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from reconciler.manifests.directory import Directory
 from reconciler.manifests.origin import Look
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
-from reconciler.state.records import open_database
+from reconciler.state.schema import open_database
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

@@ -27,8 +27,9 @@ from reconciler.planning.subject import Subject
 from reconciler.serving.keeper import dismiss
 from reconciler.serving.marks import marked
 from reconciler.state.paths import StatePaths
-from reconciler.state.records import InstanceRecord, Records, open_database
+from reconciler.state.records import InstanceRecord, Records
 from reconciler.state.revision_history import RevisionHistory
+from reconciler.state.schema import open_database
 from tests.support.eventually import eventually
 from tests.support.life import Cues, live
 from tests.support.ports import a_port

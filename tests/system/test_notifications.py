@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.notifications.targets.webhook import Webhook
-from reconciler.state.records import open_database
+from reconciler.state.schema import open_database
 from tests.fakes.post_office import Hook, webhook
 from tests.support.eventually import eventually
 from tests.support.site import Site
@@ -91,4 +91,4 @@ def test_what_an_app_says_of_its_secrets_is_masked(site: Site) -> None:
         site.live(notifications=(Webhook(url=hook.url),), **PROMPT)
         eventually(lambda: told(hook))
     said, *_ = (item["message"] for message in hook.taken for item in message["items"] if item["app"] == "blog")
-    assert said.endswith("cannot reach https://***@db/ as info with *** *** *** ***")
+    assert said.endswith("cannot reach https://•••@db/ as info with ••• ••• ••• •••")

@@ -21,7 +21,7 @@ import yaml
 
 from reconciler.services.records import ServiceRecords
 from reconciler.settings.settings import ServiceServer
-from reconciler.state.records import open_database
+from reconciler.state.schema import open_database
 from reconciler.vault.vault import Vault
 from tests.servers.mysql import mysql_server
 from tests.servers.postgresql import postgresql_server
@@ -53,7 +53,13 @@ def application(environ, start_response):
 """
 
 SECRET = "hunter2-" + "5e6f7a8b9c0d"
-QUICK: dict[str, Any] = {"quiet_s": 0.05, "retry_first_s": 0.05, "retry_cap_s": 0.2, "examine_s": 300.0, "grace_s": 0.0}
+QUICK: dict[str, Any] = {
+    "quiet_s": 0.05,
+    "retry_first_s": 0.05,
+    "retry_cap_s": 0.2,
+    "verify_every_s": 300.0,
+    "grace_s": 0.0,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,7 +353,7 @@ def test_past_128_kib_the_file_takes_the_variables_place(site: Site) -> None:
 def test_credentials_that_no_longer_open_the_service_are_repaired(site: Site) -> None:
     service(site, type="sqlite")
     port = app(site)
-    site.live(**{**QUICK, "examine_s": 0.2})
+    site.live(**{**QUICK, "verify_every_s": 0.2})
     site.await_settled("blog")
     path = Path(vcap(port)["sqlite"][0]["credentials"]["path"])
     path.unlink()
@@ -472,7 +478,7 @@ def test_a_server_that_is_down_stops_nobody_who_runs_and_is_waited_for_by_who_do
         main = ServiceServer(name="main", type="postgresql", port=server.port, user="admin", password_file=password)
         service(site, type="postgresql")
         port = app(site)
-        site.live(**{**QUICK, "examine_s": 0.2, "servers": {"main": main}})
+        site.live(**{**QUICK, "verify_every_s": 0.2, "servers": {"main": main}})
         site.await_settled("blog")
         before = site.pid("blog")
         server.stop()

@@ -10,7 +10,7 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
-from reconciler.state.migrations import NEWEST, copy_of, version_of
+from reconciler.state.migrations import NEWEST, OLDEST, copy_of, version_of
 from tests.support.eventually import eventually
 from tests.support.load import under_load
 from tests.support.ports import a_port
@@ -85,14 +85,17 @@ def test_the_daemon_brings_an_older_state_database_up_to_date_and_keeps_a_copy(s
     for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
         file.with_name(name).unlink(missing_ok=True)
     with contextlib.closing(sqlite3.connect(file)) as database:
-        database.executescript((REPOSITORY / "tests/databases/version-1-last.sql").read_text())
+        database.executescript((REPOSITORY / "tests/databases/version-2.sql").read_text())
+    key = site.paths.state / "key"
+    key.write_text((REPOSITORY / "tests/databases/version-2.key").read_text())
+    key.chmod(0o600)
     assert "was written by an older reconciler" in site.cli("status").stderr
     site.app("shop")
     site.start()
     eventually(lambda: _version(file) == NEWEST)
     site.await_settled("shop")
-    assert copy_of(file, 1).exists()
-    assert "r1 serves" in [text for _, _, text in site.events()]
+    assert copy_of(file, OLDEST).exists()
+    assert "provisioned it" in [text for _, _, text in site.events()]
 
 
 def _version(file: Path) -> int:

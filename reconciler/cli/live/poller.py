@@ -21,7 +21,7 @@ from reconciler.inspection.status import status
 from reconciler.metrics.rates import HostRates
 from reconciler.planning.subject import Subject
 from reconciler.state.journal import Event, Journal
-from reconciler.state.records import open_database
+from reconciler.state.schema import open_database
 
 if TYPE_CHECKING:
     from reconciler.inspection.status import AppRow

@@ -48,7 +48,8 @@ def ports(settings: Settings) -> Iterator[Check]:
 
 def _leased(settings: Settings) -> set[int]:
     """Return the ports leased to apps; running apps use them."""
-    from reconciler.state.records import OtherVersion, Records, open_database
+    from reconciler.state.records import Records
+    from reconciler.state.schema import OtherVersion, open_database
 
     if not settings.paths.database.exists():
         return set()

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sysconfig
 from collections.abc import Mapping
@@ -14,7 +15,6 @@ from pathlib import Path
 
 from reconciler.staging.detection.dependencies import Dependencies
 from reconciler.staging.detection.runtimes import Runtime
-from reconciler.staging.log import masked
 
 _INDEX_SETTINGS = frozenset(
     (
@@ -23,6 +23,7 @@ _INDEX_SETTINGS = frozenset(
     )
 )
 _CREDENTIALS = ("_USERNAME", "_PASSWORD")
+_CREDENTIALS_IN_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s@]+@", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,17 +75,22 @@ def installer(uv: str) -> str:
 def indexes(environ: Mapping[str, str]) -> str:
     """Return a digest of the index settings, without credentials: a new password makes no new environment."""
     settings = {
-        name: masked(value)
+        name: _without_credentials(value)
         for name, value in environ.items()
         if (name in _INDEX_SETTINGS or name.startswith("UV_INDEX_")) and not name.endswith(_CREDENTIALS)
     }
     home = Path(environ.get("HOME") or os.devnull)
     for path in (home / ".config/uv/uv.toml", Path("/etc/uv/uv.toml")):
         try:
-            settings[str(path)] = masked(path.read_text(encoding="utf-8", errors="replace"))
+            settings[str(path)] = _without_credentials(path.read_text(encoding="utf-8", errors="replace"))
         except OSError:
             continue
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _without_credentials(text: str) -> str:
+    """Return the text that environments are identified by; a change here would rebuild every environment."""
+    return _CREDENTIALS_IN_URL.sub(r"\g<scheme>***@", text)
 
 
 @lru_cache(maxsize=8)

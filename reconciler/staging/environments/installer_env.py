@@ -4,8 +4,7 @@ Indexes, credentials, certificates and proxies are passed on to both uv and pip,
 """
 
 import os
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 # The bytes that each process of an installer may use; bounded_exec reads and removes it.
@@ -34,9 +33,6 @@ _EQUIVALENT: tuple[tuple[str, str], ...] = (
     ("UV_INSECURE_HOST", "PIP_TRUSTED_HOST"),
 )
 _SYSTEM_CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
-_SECRET = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|CREDENTIAL", re.IGNORECASE)
-_PASSWORD = re.compile(r"://[^/\s:@]*:(?P<password>[^/\s@]+)@")
-_SHORTEST_SECRET = 4
 
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -70,13 +66,3 @@ def for_installers(environ: Mapping[str, str]) -> dict[str, str]:
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_NO_ENV_FILE": "1",
     }
-
-
-def secrets(environ: Mapping[str, str]) -> frozenset[str]:
-    """Return the values in an environment that must never be written: secrets by name, and passwords in addresses."""
-    found = {value for name, value in environ.items() if _SECRET.search(name)} | set(_in_addresses(environ.values()))
-    return frozenset(value for value in found if len(value) >= _SHORTEST_SECRET)
-
-
-def _in_addresses(values: Iterable[str]) -> Iterable[str]:
-    return (found["password"] for value in values for found in _PASSWORD.finditer(value))

@@ -17,8 +17,10 @@ from reconciler.planning.desired import Address
 from reconciler.planning.subject import Subject
 from reconciler.state.journal import Journal
 from reconciler.state.paths import StatePaths
-from reconciler.state.records import AppStatus, InstanceRecord, Records, open_database
-from reconciler.vault.secret_patterns import HIDDEN, masked
+from reconciler.state.records import AppStatus, InstanceRecord, Records
+from reconciler.state.schema import open_database
+from reconciler.vault.secret import HIDDEN
+from reconciler.vault.secret_patterns import masked
 from tests.support.site import REPOSITORY
 
 WSGI = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.state.paths import StatePaths
-from reconciler.state.records import open_database
+from reconciler.state.schema import open_database
 
 _LOADED = """\
 import json, sys

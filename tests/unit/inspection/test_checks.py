@@ -13,7 +13,7 @@ from reconciler.inspection.checks.check import Check
 from reconciler.inspection.checks.host import checks
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
-from reconciler.state.records import open_database
+from reconciler.state.schema import open_database
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from reconciler.inspection.status import AppRow, HostStatus, OverrideInEffect, S
 from reconciler.planning.apps.observed import Override
 from reconciler.planning.reason import Reason
 from reconciler.state.paths import StatePaths
-from reconciler.state.records import AppStatus, Records, open_database
+from reconciler.state.records import AppStatus, Records
 from reconciler.state.revision_history import RevisionHistory
+from reconciler.state.schema import open_database
 from reconciler.web.openapi import document
 from tests.world import an_app
 

@@ -13,7 +13,8 @@ from reconciler.manifests.catalog import Catalog, Rules, origin_of, review
 from reconciler.manifests.directory import Directory
 from reconciler.manifests.origin import Listing, Look, Origin, Unreadable
 from reconciler.manifests.reader import read_directory
-from reconciler.state.records import Records, open_database
+from reconciler.state.records import Records
+from reconciler.state.schema import open_database
 
 RULES = Rules(host=HostDefaults(), ports=range(20000, 20100), is_free=lambda host, port: True, prune_after_s=30)
 

@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pyservicebinding import binding  # type: ignore[import-untyped]
 from reconciler.planning.desired import Bound, Service
 from reconciler.services.records import BOXES, ServiceRecords
 from reconciler.services.vcap import OpenBinding, lay_out, shown
+from reconciler.state.schema import open_database
 from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
 from reconciler.vault.secret import Secret
 from reconciler.vault.vault import Vault, VaultLocked
@@ -26,9 +28,8 @@ SAID = "correct horse battery staple"
 
 @pytest.fixture
 def database(tmp_path: Path) -> Any:
-    database = sqlite3.connect(tmp_path / "db", isolation_level=None)
-    yield database
-    database.close()
+    with closing(open_database(tmp_path / "db")) as database:
+        yield database
 
 
 @pytest.fixture
@@ -53,9 +54,9 @@ def test_a_secret_is_known_by_an_id_that_says_nothing(
 
 
 def test_another_vault_gives_the_same_secret_another_id(service_records: ServiceRecords, tmp_path: Path) -> None:
-    other = sqlite3.connect(":memory:", isolation_level=None)
-    assert ServiceRecords(other, Vault(other, tmp_path / "other")).vault.put(SAID) != service_records.vault.put(SAID)
-    other.close()
+    with closing(open_database(tmp_path / "other.db")) as other:
+        vault = Vault(other, tmp_path / "other")
+        assert ServiceRecords(other, vault).vault.put(SAID) != service_records.vault.put(SAID)
 
 
 def test_a_missing_key_is_never_replaced(
@@ -64,7 +65,7 @@ def test_a_missing_key_is_never_replaced(
     kept = service_records.vault.put(SAID)
     (tmp_path / "key").unlink()
     without = again(service_records, database, tmp_path)
-    with pytest.raises(VaultLocked, match="is missing, and credentials are stored that only it opens"):
+    with pytest.raises(VaultLocked, match="is missing, and the stored credentials cannot be decrypted"):
         without.vault.get(kept)
     with pytest.raises(VaultLocked, match="is missing"):
         without.vault.put("new")
@@ -108,7 +109,7 @@ def test_a_new_key_opens_everything_and_the_old_one_nothing(
         assert each.asked(record.id) == {"credentials": {"a": "b"}}
         assert each.parameters(grant.id) == {"role": "reader"}
     (tmp_path / "key").write_text(old)
-    with pytest.raises(VaultLocked, match="does not open"):
+    with pytest.raises(VaultLocked, match="cannot decrypt"):
         again(service_records, database, tmp_path).vault.get(kept)
 
 
@@ -135,7 +136,7 @@ def test_secrets_that_nothing_names_are_forgotten(
 ) -> None:
     kept, gone = service_records.vault.put("kept"), service_records.vault.put("gone")
     service_records.vault.keep_only({kept})
-    with pytest.raises(VaultLocked, match="is not in the state database any more"):
+    with pytest.raises(VaultLocked, match="is missing from the state database"):
         service_records.vault.get(gone)
     assert again(service_records, database, tmp_path).vault.put("kept") == kept
 

@@ -11,7 +11,8 @@ from reconciler.planning.subject import Subject
 from reconciler.state import database as module
 from reconciler.state.database import Database
 from reconciler.state.journal import Event, Journal
-from reconciler.state.records import Records, open_database
+from reconciler.state.records import Records
+from reconciler.state.schema import open_database
 from tests.support.eventually import eventually
 
 
@@ -24,7 +25,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def stranger(tmp_path: Path, database: Database) -> Iterator[sqlite3.Connection]:
     """Another program that can lock it; asked for after the database is made."""
-    assert database.trouble == ""
+    assert database.problem == ""
     with closing(sqlite3.connect(tmp_path / "reconciler.db", isolation_level=None)) as other:
         yield other
 
@@ -37,7 +38,7 @@ def _half_done(records: Records) -> None:
 
 def settled(database: Database) -> bool:
     database.flush()
-    return not database.trouble
+    return not database.problem
 
 
 def test_without_leave_to_owe_a_write_that_fails_raises(tmp_path: Path, database: Database) -> None:
@@ -58,7 +59,7 @@ def test_what_is_owed_is_written_when_it_can_be_and_only_the_last_of_each(
     for number in "123":
         records.set_fact("a", number)
     records.set_fact("b", "1")
-    assert database.trouble == "database is locked"
+    assert database.problem == "database is locked"
     assert (records.fact("a"), records.fact("b")) == ("0", None)
     stranger.execute("ROLLBACK")
     eventually(lambda: settled(database))
@@ -82,7 +83,7 @@ def test_events_keep_their_order_and_are_shown_at_once(database: Database, stran
     told = [event.text for event in written if event.kind == "daemon"]
     assert told == [
         "cannot write to the state database: database is locked",
-        "the state database is written to again",
+        "the state database can be written to again",
     ]
 
 
@@ -114,9 +115,9 @@ def test_what_is_owed_is_bounded_and_the_oldest_goes_first(database: Database, s
     records = Records(database)
     database.defer()
     stranger.execute("BEGIN IMMEDIATE")
-    for number in range(module._MOST_OWED + 10):
+    for number in range(module._MAX_DEFERRED + 10):
         records.set_fact(str(number), "1")
     stranger.execute("ROLLBACK")
     eventually(lambda: settled(database))
     assert [records.fact(str(number)) for number in (0, 9, 10)] == [None, None, "1"]
-    assert records.fact(str(module._MOST_OWED + 9)) == "1"
+    assert records.fact(str(module._MAX_DEFERRED + 9)) == "1"

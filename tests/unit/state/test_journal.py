@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from reconciler.documents.schemas import schema
 from reconciler.planning.subject import Subject
 from reconciler.state.journal import KINDS, Journal, as_record
-from reconciler.state.records import open_database
+from reconciler.state.schema import open_database
 
 DOCS = Path(__file__).parents[3] / "docs"
 

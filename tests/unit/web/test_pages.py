@@ -13,7 +13,8 @@ from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import Journal
 from reconciler.state.paths import StatePaths
-from reconciler.state.records import AppStatus, Records, open_database
+from reconciler.state.records import AppStatus, Records
+from reconciler.state.schema import open_database
 from reconciler.web.app import application
 from reconciler.web.connection import Transport
 

@@ -1,4 +1,4 @@
-"""What a broker offers: its catalog, read with suspicion, and the offering and plan that a manifest names in it."""
+"""Read a broker's catalog, which is not trusted, and find the offering and plan that a manifest names."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _CANNOT_GIVE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One plan of an offering, with what the offering says where it is silent. `polling_s` bounds an operation."""
+    """One plan of an offering, with the offering's defaults. `polling_s` bounds an operation."""
 
     id: str
     name: str
@@ -37,7 +37,7 @@ class Offering:
 
 
 async def chosen(talk: BrokerSession, service: ServiceSpec) -> tuple[Offering, Plan]:
-    """The offering and plan that a service asks for. Raises Impossible with what there is when they are not there."""
+    """Return the offering and plan of a service. Raises Misconfigured, naming the choices, if there is none."""
     answer = await talk.ask("GET", "/v2/catalog")
     if answer.status == 404:
         raise Misconfigured(f"{talk.broker} has no catalog: its url in the host's settings is not a broker's")
@@ -46,31 +46,31 @@ async def chosen(talk: BrokerSession, service: ServiceSpec) -> tuple[Offering, P
     if answer.status != 200:
         raise ServiceError(f"cannot read the catalog of {talk.broker}: it answers {answer.status}")
     if answer.body is None or not isinstance(answer.body.get("services"), list):
-        raise ServiceError(f"cannot read the catalog of {talk.broker}: it is not one")
+        raise ServiceError(f"cannot read the catalog of {talk.broker}: the answer is not a catalog")
     return pick(parsed(answer.body), service, talk)
 
 
 def parsed(catalog: Mapping[str, Json]) -> tuple[Offering, ...]:
-    """Every offering of a catalog that has an id, a name and a plan; what is malformed is as if it were not there."""
+    """Return every offering that has an id, a name and a plan; malformed ones are left out."""
     return tuple(offering for entry in _objects(catalog.get("services")) if (offering := _offering(entry)) is not None)
 
 
 def pick(offerings: tuple[Offering, ...], service: ServiceSpec, talk: BrokerSession) -> tuple[Offering, Plan]:
-    """By name; raises Impossible when it is not there, not unique, or needs what this host cannot give."""
+    """Find an offering and a plan by name. Raises Misconfigured if missing, ambiguous or not supported here."""
     name = service.asked.get("service")
     named = [offering for offering in offerings if offering.name == name]
     if not isinstance(name, str) or not named:
-        raise Misconfigured(f"{talk.broker} has no service {name!r}: there is {_listed(talk, offerings)}")
+        raise Misconfigured(f"{talk.broker} has no service {name!r}; it offers {_listed(talk, offerings)}")
     offering = named[0]
     plans = [plan for plan in offering.plans if plan.name == service.plan]
     if not plans:
         there = _listed(talk, offering.plans)
-        raise Misconfigured(f"{talk.broker} has no plan {service.plan!r} of {name}: there is {there}")
+        raise Misconfigured(f"{talk.broker} has no plan {service.plan!r} of {name}; it offers {there}")
     if len(named) > 1 or len(plans) > 1:
         raise Misconfigured(f"{talk.broker} has more than one plan {service.plan!r} of {name}")
     for need, words in _CANNOT_GIVE.items():
         if need in offering.requires:
-            raise Misconfigured(f"{name} of {talk.broker} needs {words}, which this host has no way to do")
+            raise Misconfigured(f"{name} of {talk.broker} needs {words}, which is not supported")
     return offering, plans[0]
 
 

@@ -18,7 +18,7 @@ import httpx
 
 from reconciler.planning.fingerprint import Json
 from reconciler.services.provisioner import Misconfigured, Server, ServiceError
-from reconciler.vault.secret import HIDDEN
+from reconciler.vault.secret_patterns import redacted
 
 API_VERSION = "2.17"
 MOST_BYTES = 1024 * 1024
@@ -27,12 +27,12 @@ _CONNECT_S = 5.0
 
 
 class Unanswered(ServiceError):
-    """The broker may have got the request, and did not answer it."""
+    """The broker may have received the request, and did not answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """How long a broker is waited for, in seconds; with `mending_s` on top of `step_s` a step stays under a minute."""
+    """Time limits in seconds; `step_s` and `mending_s` together stay under a minute."""
 
     request_s: float = 40.0
     step_s: float = 45.0
@@ -43,49 +43,48 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a broker said. `body` is None when that was no JSON object, or more than `MOST_BYTES`."""
+    """A broker's answer. `body` is None if it is not a JSON object, or larger than `MOST_BYTES`."""
 
     status: int
     body: Mapping[str, Json] | None = field(repr=False)
     retry_after_s: float | None = None
 
     def text(self, key: str) -> str:
-        """One field of the body, empty when it is no text."""
+        """Return a field of the body, empty if it is not text."""
         found = (self.body or {}).get(key)
         return found if isinstance(found, str) else ""
 
 
 class BrokerSession:
-    """Requests to one broker for one step; everything it does ends at one deadline."""
+    """The requests of one action to one broker, all before one deadline."""
 
     def __init__(
         self, client: httpx.AsyncClient, server: Server, patience: Timeouts, unspoken: tuple[str, ...]
     ) -> None:
         self._client = client
-        self._secrets = sorted((*_secrets(server), *unspoken), key=len, reverse=True)
+        self._secrets = (*_secrets(server), *unspoken)
         self._ends_at = asyncio.get_running_loop().time() + patience.step_s
         self.patience = patience
         self.broker = f"broker {server.name}"
 
     def left_s(self) -> float:
-        """Seconds until the step has to end."""
+        """Return the seconds until the deadline."""
         return self._ends_at - asyncio.get_running_loop().time()
 
-    def grant_time_to_mend(self) -> None:
-        """However late it is: what went wrong is put right before the step ends."""
+    def extend_for_cleanup(self) -> None:
+        """Extend the deadline, so that a failed attempt can be cleaned up."""
         self._ends_at = max(self._ends_at, asyncio.get_running_loop().time() + self.patience.mending_s)
 
     def said(self, text: str) -> str:
-        """What a broker wrote, fit for a message: one short line, without what opens the broker."""
-        for secret in self._secrets:
-            text = text.replace(secret, HIDDEN)
+        """Return a broker's text as one short line for a message, without secrets."""
+        text = redacted(text, self._secrets)
         line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
         return line if len(line) <= _MOST_SAID else f"{line[:_MOST_SAID]}…"
 
     async def ask(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Mapping[str, Json] | None = None
     ) -> Answer:
-        """The answer to one request. Raises Unanswered; ServiceError when not sent; Impossible on 401 and 3xx."""
+        """Send one request. Raises Unanswered; ServiceError if not sent; Misconfigured on 401 and redirects."""
         limit_s = min(self.patience.request_s, self.left_s())
         if limit_s <= 0:
             raise ServiceError(f"{self.broker} took too long")
@@ -107,11 +106,9 @@ class BrokerSession:
         except httpx.TransportError as error:
             raise Unanswered(f"{self.broker} broke off: {self.said(str(error)) or type(error).__name__}") from error
         if answer.status in {401, 403}:
-            raise Misconfigured(f"{self.broker} refuses the user name, password or token of the host's settings")
+            raise Misconfigured(f"{self.broker} rejects the user, password or token in the host's settings")
         if 300 <= answer.status < 400:
-            raise Misconfigured(
-                f"{self.broker} wants to be asked elsewhere: its url in the host's settings is not its own"
-            )
+            raise Misconfigured(f"{self.broker} redirects to another address: correct its url in the host's settings")
         return answer
 
 
@@ -124,7 +121,7 @@ async def session(
     What is `unspoken` stands in no message, even if the broker says it.
     """
     if server is None:
-        raise Misconfigured("no broker is named: set its server, which the host's settings list")
+        raise Misconfigured("no broker is named: set 'server' to one of the host's settings")
     url = _url(server)
     identity = base64.b64encode(json.dumps(who).encode()).decode()
     headers = {
@@ -143,7 +140,7 @@ async def session(
 
 
 def _url(server: Server) -> httpx.URL:
-    """The broker's address, to which "/v2/…" is added."""
+    """Return the broker's address, to which "/v2/…" is added."""
     said = server.options.get("url")
     try:
         url = httpx.URL(said if isinstance(said, str) else "")
@@ -157,11 +154,13 @@ def _url(server: Server) -> httpx.URL:
 
 
 def _authorization(server: Server) -> dict[str, str]:
-    """The header that opens the broker: a bearer token, a user and password, or none."""
+    """Return the authorization header: a bearer token, a user and password, or none."""
     secret = server.password.reveal() if server.password else ""
     if server.options.get("auth") == "bearer":
         if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
-            raise Misconfigured(f"the token of broker {server.name} is empty, or has what no header may hold")
+            raise Misconfigured(
+                f"the token of broker {server.name} is empty, or has characters that are not allowed in a header"
+            )
         return {"Authorization": f"Bearer {secret}"}
     if server.user is None:
         return {}
@@ -173,13 +172,13 @@ def _basic(user: str, password: str) -> str:
 
 
 def _secrets(server: Server) -> tuple[str, ...]:
-    """Every spelling of what opens the broker."""
+    """Every spelling of the broker's password."""
     secret = server.password.reveal() if server.password else ""
     return (_basic(server.user or "", secret), secret) if secret else ()
 
 
 def _trust(server: Server) -> ssl.SSLContext:
-    """Whose certificates are believed: those that `ca` signed, else what the system trusts."""
+    """Return the TLS context that trusts `ca`, else the system's authorities."""
     ca = server.options.get("ca")
     try:
         return ssl.create_default_context(cafile=ca if isinstance(ca, str) else None)
@@ -188,7 +187,7 @@ def _trust(server: Server) -> ssl.SSLContext:
 
 
 def _deepest(error: Exception) -> str:
-    """The system's own reason for a failed connection, or what the libraries above it made of that."""
+    """Return the system's reason for a failed connection, or the library's if there is none."""
     why = str(error) or "no connection in time"
     cause: BaseException | None = error
     while cause is not None:
@@ -199,7 +198,7 @@ def _deepest(error: Exception) -> str:
 
 
 async def _bounded(response: httpx.Response) -> bytes | None:
-    """The whole body, as it came over the wire; None when it is too long."""
+    """Return the raw body, None if it is too long."""
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk
@@ -209,7 +208,7 @@ async def _bounded(response: httpx.Response) -> bytes | None:
 
 
 def _parsed(body: bytes | None) -> Mapping[str, Json] | None:
-    """A JSON object that can be written as UTF-8 and JSON again; None for anything else."""
+    """Parse a JSON object that can be encoded again; None for anything else."""
     try:
         found = json.loads(body or b"")
         json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
@@ -219,5 +218,5 @@ def _parsed(body: bytes | None) -> Mapping[str, Json] | None:
 
 
 def _seconds(retry_after: str) -> float | None:
-    """A Retry-After that is a number of seconds; a date is not believed, the clocks may differ."""
+    """Parse a Retry-After in seconds; a date is ignored, since clocks may differ."""
     return float(retry_after) if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 10 else None

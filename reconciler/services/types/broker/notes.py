@@ -32,7 +32,7 @@ class Note:
     since_s: float = 0.0
 
     def asks_the_same(self, other: "Note") -> bool:
-        """Whether both are about the same thing, however far it got."""
+        """Return whether both are about the same resource, however far it got."""
         return replace(self, state=other.state, since_s=other.since_s) == other
 
     def age_s(self) -> float:
@@ -40,26 +40,26 @@ class Note:
 
 
 def uptime_s() -> float:
-    """Seconds since the machine started, asleep or awake."""
+    """Return the seconds since the machine booted, suspended time included."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def read(file: Path) -> Note | None:
-    """What is noted, None when nothing is. A note that cannot be read is not guessed at: raises ServiceError."""
+    """Read a note, None if there is none. Raises ServiceError if it cannot be read."""
     try:
         return Note(**json.loads(file.read_text()))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
-        raise ServiceError(f"cannot read what was asked of the broker, in {file}: {type(error).__name__}") from error
+        raise ServiceError(f"cannot read the request noted in {file}: {type(error).__name__}") from error
 
 
 def write(file: Path, note: Note) -> None:
-    """Note it, whole or not at all."""
+    """Write a note, complete or not at all. Raises ServiceError."""
     try:
         replace_file(file, json.dumps(asdict(note)))
     except OSError as error:
-        raise ServiceError(f"cannot note what is asked of the broker, in {file}: {error.strerror}") from error
+        raise ServiceError(f"cannot note the broker request in {file}: {error.strerror}") from error
 
 
 def forget(file: Path) -> None:

@@ -18,11 +18,11 @@ from reconciler.services.types.broker.notes import Note
 
 
 class OperationFailed(ServiceError):
-    """The broker says that what it was busy with did not work, or it took longer than its plan allows."""
+    """An operation failed at the broker, or took longer than its plan allows."""
 
 
 class Conflict(ServiceError):
-    """The broker has it, made with other fields than were asked for now (409)."""
+    """The broker has the resource with other fields than requested (409)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class Resource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Progress:
-    """What a broker says of an operation that is not done yet."""
+    """What a broker reports of an operation in progress."""
 
     said: str
     answered: bool = True
@@ -68,7 +68,7 @@ async def make(talk: BrokerSession, thing: Resource, note: Note, body: Mapping[s
     if answer.status == 202 or (answer.status in {200, 201} and answer.body is not None):
         return answer
     if answer.status == 409:
-        raise Conflict(f"{talk.broker} has the {thing.title} with other fields than are asked for")
+        raise Conflict(f"{talk.broker} has the {thing.title} with other fields than requested")
     failure = refusal(talk, answer, f"make the {thing.title}")
     if answer.status >= 500 or 201 <= answer.status < 300:
         raise await remove_orphan(talk, thing, failure)
@@ -83,11 +83,11 @@ async def remove_orphan(talk: BrokerSession, thing: Resource, why: ServiceError)
     known = notes.read(thing.file)
     if known is None or known.state == "finished":
         return why
-    talk.grant_time_to_mend()
+    talk.extend_for_cleanup()
     try:
         await _delete_orphan(talk, thing, known)
     except ServiceError as error:
-        return type(why)(f"{why}; what it may have left is removed before the next try ({error})")
+        return type(why)(f"{why}; leftovers are removed before the next attempt ({error})")
     return why
 
 
@@ -98,7 +98,7 @@ async def _delete_orphan(talk: BrokerSession, thing: Resource, known: Note) -> N
 
 
 async def remove(talk: BrokerSession, thing: Resource, known: Note) -> None:
-    """Make sure that it is gone from the broker. Raises ServiceError as long as it may be there."""
+    """Remove the resource from the broker. Raises ServiceError as long as it may exist."""
     query = {"service_id": known.service_id, "plan_id": known.plan_id, "accepts_incomplete": "true"}
     answer = await talk.ask("DELETE", thing.path, query=query)
     if answer.status == 202:
@@ -142,25 +142,23 @@ async def _progress(
         return None
     said = talk.said(answer.text("description"))
     if state == "failed":
-        raise OperationFailed(f"{talk.broker} failed with the {thing.title}: {said or 'it does not say why'}")
+        raise OperationFailed(f"{talk.broker} failed with the {thing.title}: {said or 'no reason given'}")
     if state != "in progress":
-        said = f"asked how far it is, it answers {answer.status}" + (f": {said}" if said else "")
+        said = f"its progress request answers {answer.status}" + (f": {said}" if said else "")
     return _Progress(said=said, retry_after_s=answer.retry_after_s)
 
 
 def refusal(talk: BrokerSession, answer: Answer, task: str) -> ServiceError:
-    """An answer that is no success, in an operator's words: Impossible when asking again cannot help."""
+    """Return the error for a failed answer: Misconfigured if retrying cannot help."""
     said = talk.said(answer.text("description"))
     because = f": {said}" if said else ""
     code = answer.text("error")
     if answer.status == 422 and code == "ConcurrencyError":
         return ServiceError(f"{talk.broker} is busy with another operation{because}")
     if answer.status == 422 and code == "AsyncRequired":
-        return Misconfigured(
-            f"{talk.broker} cannot {task}: it does not see that operations may take their time{because}"
-        )
+        return Misconfigured(f"{talk.broker} cannot {task}: it does not support asynchronous operations{because}")
     if answer.status in {400, 404, 412, 422}:
         return Misconfigured(f"{talk.broker} refuses to {task} ({answer.status}){because}")
     if answer.status < 300:
-        return ServiceError(f"{talk.broker} gave no usable answer when asked to {task} ({answer.status})")
+        return ServiceError(f"{talk.broker} gave an unusable answer to the request to {task} ({answer.status})")
     return ServiceError(f"{talk.broker} cannot {task}: it answers {answer.status}{because}")

@@ -1,4 +1,4 @@
-"""Services that somebody else makes: a client of the Open Service Broker API 2.17.
+"""Services of a service broker: a client of the Open Service Broker API 2.17.
 
 The ids at the broker follow from ours, so a step that is done again talks about the same instance and binding. What
 the API says: https://github.com/openservicebrokerapi/servicebroker/blob/v2.17/spec.md
@@ -40,13 +40,13 @@ _PATIENCE = Timeouts()
 
 
 class Broker:
-    """The kind `broker`: an instance for each service, a binding for each grant."""
+    """Provisions an instance for each service, and a binding for each grant."""
 
     def __init__(self, patience: Timeouts = _PATIENCE) -> None:
         self._patience = patience
 
     async def provision(self, service: ServiceSpec) -> None:
-        """Make the instance, or change its plan and parameters to what is asked. Raises Impossible, ServiceError."""
+        """Create the instance, or update its plan and parameters. Raises ServiceError."""
         async with self._session(service) as talk:
             offering, plan = await chosen(talk, service)
             wanted = note_of(service, offering, plan)
@@ -58,21 +58,23 @@ class Broker:
             notes.write(instance.file, replace(wanted, state="finished"))
 
     async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:
-        """Make the binding and return its credentials, the same when it is there. Raises Impossible, ServiceError."""
+        """Create the binding unless it exists, and return its credentials. Raises ServiceError."""
         async with self._session(service, grant) as talk:
             offering, plan = await chosen(talk, service)
             if not plan.bindable:
-                raise Misconfigured(f"plan {plan.name} of {offering.name} gives no credentials: apps cannot bind it")
+                raise Misconfigured(
+                    f"plan {plan.name} of {offering.name} has no credentials: apps cannot be bound to it"
+                )
             binding = binding_of(service, grant, plan)
             body = await _bound(talk, binding, grant, offering, plan)
             for key, words in (("route_service_url", "requests led through it"), ("volume_mounts", "a volume mounted")):
                 if body.get(key):
                     raise await remove_orphan(
-                        talk, binding, Misconfigured(f"{offering.name} wants {words}, which this host has no way to do")
+                        talk, binding, Misconfigured(f"{offering.name} needs {words}, which is not supported")
                     )
             credentials = body.get("credentials")
             if not isinstance(credentials, dict) and not body.get("syslog_drain_url"):
-                broken = ServiceError(f"{talk.broker} gave no credentials, and cannot be asked for them again")
+                broken = ServiceError(f"{talk.broker} returned no credentials, and cannot return them again")
                 raise await _discarded(talk, binding, broken)
             notes.write(binding.file, Note(service_id=offering.id, plan_id=plan.id, state="finished"))
             return credentials if isinstance(credentials, dict) else {}
@@ -85,7 +87,7 @@ class Broker:
                 return None
             answer = await talk.ask("GET", binding_of(service, grant, plan).path)
             if answer.status in {404, 410}:
-                return f"{talk.broker} does not know the binding any more"
+                return f"{talk.broker} no longer has the binding"
             if answer.status != 200 or answer.body is None:
                 raise refusal(talk, answer, f"show the binding of {grant.app} to {service.name}")
             held = answer.body.get("credentials")
@@ -126,7 +128,7 @@ class Broker:
         )
 
     def client(self, service: ServiceSpec, credentials: Credentials) -> Client:
-        """By the scheme of the credentials' uri; Impossible when that says nothing."""
+        """Return the client of the credentials' URI. Raises Misconfigured if there is none."""
         return client_programs.by_uri(service.name, credentials)
 
     def _session(self, service: ServiceSpec, grant: Grant | None = None) -> AbstractAsyncContextManager[BrokerSession]:
@@ -137,7 +139,7 @@ class Broker:
 
 
 async def _made(talk: BrokerSession, instance: Resource, wanted: Note, body: Mapping[str, Json]) -> None:
-    """The instance is there. One that was finished and has other fields since is left as the broker has it."""
+    """Create the instance; a finished one whose fields changed since is left as it is."""
     try:
         await make(talk, instance, wanted, body)
     except Conflict as error:
@@ -175,7 +177,7 @@ async def _changed(talk: BrokerSession, service: ServiceSpec, offering: Offering
 async def _bound(
     talk: BrokerSession, binding: Resource, grant: Grant, offering: Offering, plan: Plan
 ) -> Mapping[str, Json]:
-    """What the broker says of a binding that is there; empty when it cannot be got out of it."""
+    """Return what the broker reports of an existing binding, empty if it does not."""
     note = Note(service_id=offering.id, plan_id=plan.id)
     asked = bind_body(note, grant)
     try:
@@ -204,9 +206,9 @@ def _opens(body: Mapping[str, Json]) -> bool:
 
 
 async def _discarded(talk: BrokerSession, binding: Resource, why: ServiceError) -> ServiceError:
-    """Remove a binding that opens nothing, even one that was finished: nobody holds what nobody can be told."""
+    """Remove a binding without credentials, even a finished one: no app can use it."""
     known = notes.read(binding.file)
     if known is not None:
         notes.write(binding.file, replace(known, state="orphan"))
     mended = await remove_orphan(talk, binding, why)
-    return mended if mended is not why else ServiceError(f"{why}: it is made anew at the next try")
+    return mended if mended is not why else ServiceError(f"{why}: it is replaced at the next attempt")

@@ -25,7 +25,7 @@ def note_of(service: ServiceSpec, offering: Offering, plan: Plan) -> Note:
 
 
 def bind_body(note: Note, grant: Grant) -> dict[str, Json]:
-    """The body of a bind request; `app_guid` twice, for brokers old and new."""
+    """Return the body of a bind request, with `app_guid` twice, for old and new brokers."""
     app = str(uuid.uuid5(_OURS, f"app/{grant.app}"))
     return {
         "service_id": note.service_id,
@@ -52,7 +52,7 @@ def parameters_of(service: ServiceSpec) -> dict[str, Json]:
 
 
 def provision_body(service: ServiceSpec, wanted: Note) -> dict[str, Json]:
-    """The body of a provision request. Old brokers insist on an organization and a space: this host is both."""
+    """Return the body of a provision request; for old brokers, this host is the organization and the space."""
     body: dict[str, Json] = {
         "service_id": wanted.service_id,
         "plan_id": wanted.plan_id,

@@ -1,7 +1,7 @@
 """MariaDB 10.4 and MySQL 5.7 and newer: a database for each service, a user with all rights in it for each grant.
 
-A user that is taken back while views, triggers or routines run in its name is locked for ever instead of dropped, since
-they would end with it; it goes when the service goes. Each step holds the service's lock on the server.
+A revoked user that views, triggers or routines run as is locked instead of dropped, since they would break without it;
+it is dropped with the service. Each action holds the service's lock on the server.
 """
 
 import asyncio
@@ -17,21 +17,21 @@ from urllib.parse import quote
 from reconciler.services import server_tools
 from reconciler.services.connection_limit import ConnectionLimit
 from reconciler.services.provisioner import Client, Credentials, Grant, ServiceError, ServiceSpec, called
+from reconciler.services.server_connection import AuthenticationFailed, app_address, url_authority
 from reconciler.services.types.mysql.session import (
-    AuthenticationFailed,
-    ConnectionParams,
+    MysqlParams,
     Session,
     account,
     admin_params,
     name_of,
     opened,
 )
-from reconciler.services.types.mysql.statements import drop_all, drop_user, make_database, open_to_user
+from reconciler.services.types.mysql.statements import drop_all, drop_user, grant_access, make_database
 
-_STEP_S = 50.0
-_AT_ONCE = 8
+_ACTION_TIMEOUT_S = 50.0
+_MAX_CONNECTIONS = 8
 _LOCK_S = 30
-_LONGEST = 52  # of the 64 letters a name may have
+_MAX_NAME = 52  # of the 64 letters a name may have
 _PACKAGE = "mariadb-client"
 _DUMPERS = ("mariadb-dump", "mysqldump")
 _CLIENTS = ("mariadb", "mysql")
@@ -39,43 +39,43 @@ _DEFINER = re.compile(rb"^((?:CREATE|/\*!\d+ (?:CREATE\*/ /\*!\d+ )?)\s*)DEFINER
 
 
 class Mysql:
-    """One server or many; constructed once."""
+    """Provisions services on any number of servers."""
 
     def __init__(self) -> None:
-        self._turns = ConnectionLimit(_AT_ONCE)
+        self._limit = ConnectionLimit(_MAX_CONNECTIONS)
 
     async def provision(self, service: ServiceSpec) -> None:
-        async with self._step(service) as session:
+        async with self._admin_session(service) as session:
             await make_database(session, _name(service))
 
     async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:
-        async with self._step(service) as session:
+        async with self._admin_session(service) as session:
             await make_database(session, _name(service))
-            await open_to_user(session, _name(service), grant.user, grant.password.reveal())
+            await grant_access(session, _name(service), grant.user, grant.password.reveal())
         return _credentials(service, grant)
 
     async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:
-        async with self._turn(service):
+        async with self._slot(service):
             try:
                 async with self._opened(_app_params(service, credentials)) as session:
                     await session.ask("SELECT 1")
             except AuthenticationFailed as error:
-                return f"user {grant.user} cannot get in: {error}"
+                return f"user {grant.user} cannot log in: {error}"
         return None
 
     async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
-        async with self._step(service) as session:
+        async with self._admin_session(service) as session:
             await drop_user(session, _name(service), grant.user)
 
     async def deprovision(self, service: ServiceSpec) -> None:
-        """Users whom nobody has taken back stay, and lose their rights: an admin may have let in others."""
-        async with self._step(service) as session:
+        """Drop the database. Users that were not revoked stay without privileges: an admin may have added others."""
+        async with self._admin_session(service) as session:
             await session.ask(f"DROP DATABASE IF EXISTS {name_of(_draft(service))}")
             await drop_all(session, _name(service))
             await session.ask(f"DROP USER IF EXISTS {account(_restorer(service))}")
 
     async def size_bytes(self, service: ServiceSpec) -> int | None:
-        async with self._turn(service), self._opened(admin_params(service)) as session:
+        async with self._slot(service), self._opened(admin_params(service)) as session:
             ((size,),) = await session.ask(
                 "SELECT sum(data_length + index_length) FROM information_schema.tables WHERE table_schema = %s",
                 _name(service),
@@ -83,79 +83,81 @@ class Mysql:
         return int(size or 0)
 
     async def back_up(self, service: ServiceSpec, file: Path) -> None:
-        """By the server's own program, as SQL: one moment of all tables, with views, triggers, routines and events."""
-        door = admin_params(service)
+        """Write a consistent SQL dump with views, triggers, routines and events."""
+        params = admin_params(service)
         draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
         program = server_tools.found(_DUMPERS, _PACKAGE)
         argv = (
-            *(program, *door.arguments, "--single-transaction", "--quick", "--routines", "--triggers", "--events"),
+            *(program, *params.arguments, "--single-transaction", "--quick", "--routines", "--triggers", "--events"),
             *("--hex-blob", "--no-tablespaces", "--skip-dump-date", _name(service)),
         )
         try:
             await server_tools.run(
-                server_tools.Tool(argv=argv, package=_PACKAGE, environment=door.environment, into=draft),
-                hide=_secrets(door),
+                server_tools.Tool(argv=argv, package=_PACKAGE, environment=params.environment, into=draft),
+                hide=params.secrets,
             )
             await asyncio.to_thread(server_tools.publish, draft, file)
         finally:
             draft.unlink(missing_ok=True)
 
     async def restore(self, service: ServiceSpec, file: Path) -> None:
-        """First into a database beside the service's: what cannot be read whole changes nothing.
+        """Read a dump into a scratch database first, so that an incomplete dump changes nothing.
 
-        Then everything is dropped and read again; should that be interrupted, what is there is half of it, and the
-        restore is to be done once more. The dump is read by a user with rights in this database only.
+        Then drop the data and read the dump again; if that is interrupted, half of it is there, and the restore has to
+        be repeated. The dump is read by a user with privileges in this database only.
         """
         name, password = _name(service), secrets.token_urlsafe(32)
-        door = replace(admin_params(service), user=_restorer(service), password=password)
-        nameless = file.with_name(f".{file.name}.{os.getpid()}.nameless")
+        params = replace(admin_params(service), user=_restorer(service), password=password)
+        stripped = file.with_name(f".{file.name}.{os.getpid()}.stripped")
         try:
-            await asyncio.to_thread(_without_definers, file, nameless)
-            async with self._step(service, server_tools.LONGEST_S + _STEP_S) as session:
+            await asyncio.to_thread(_without_definers, file, stripped)
+            async with self._admin_session(service, server_tools.TIMEOUT_S + _ACTION_TIMEOUT_S) as session:
                 for database in (_draft(service), name):
                     await session.ask(f"DROP DATABASE IF EXISTS {name_of(database)}")
                     await make_database(session, database)
-                    await open_to_user(session, database, door.user, password)
-                    await self._read(replace(door, database=database), nameless)
+                    await grant_access(session, database, params.user, password)
+                    await self._read(replace(params, database=database), stripped)
                     if database != name:
                         await session.ask(f"DROP DATABASE {name_of(database)}")
-                await drop_user(session, name, door.user)
+                await drop_user(session, name, params.user)
         finally:
-            nameless.unlink(missing_ok=True)
+            stripped.unlink(missing_ok=True)
 
-    async def _read(self, door: ConnectionParams, file: Path) -> None:
+    async def _read(self, params: MysqlParams, file: Path) -> None:
         program = server_tools.found(_CLIENTS, _PACKAGE)
-        argv = (program, *door.arguments, "--batch", "--binary-mode", f"--database={door.database}")
+        argv = (program, *params.arguments, "--batch", "--binary-mode", f"--database={params.database}")
         await server_tools.run(
-            server_tools.Tool(argv=argv, package=_PACKAGE, environment=door.environment, out_of=file),
-            hide=_secrets(door),
+            server_tools.Tool(argv=argv, package=_PACKAGE, environment=params.environment, out_of=file),
+            hide=params.secrets,
         )
 
     def client(self, service: ServiceSpec, credentials: Credentials) -> Client:
-        door = _app_params(service, credentials)
+        params = _app_params(service, credentials)
         program = Path(server_tools.found(_CLIENTS, _PACKAGE)).name
-        return Client(argv=(program, *door.arguments, f"--database={door.database}"), environment=door.environment)
+        return Client(
+            argv=(program, *params.arguments, f"--database={params.database}"), environment=params.environment
+        )
 
-    def _opened(self, door: ConnectionParams) -> AbstractAsyncContextManager[Session]:
-        return opened(door)
+    def _opened(self, params: MysqlParams) -> AbstractAsyncContextManager[Session]:
+        return opened(params)
 
-    def _turn(self, service: ServiceSpec, within_s: float = _STEP_S) -> AbstractAsyncContextManager[None]:
-        door = admin_params(service)
-        return self._turns.slot(door.server.name, str(door), within_s)
+    def _slot(self, service: ServiceSpec, within_s: float = _ACTION_TIMEOUT_S) -> AbstractAsyncContextManager[None]:
+        params = admin_params(service)
+        return self._limit.slot(params.server.name, str(params), within_s)
 
     @asynccontextmanager
-    async def _step(self, service: ServiceSpec, within_s: float = _STEP_S) -> AsyncIterator[Session]:
-        """A session of the admin's that alone changes this service."""
-        door = admin_params(service)
-        async with self._turn(service, within_s), self._opened(door) as session:
-            ((got,),) = await session.ask("SELECT GET_LOCK(%s, %s)", f"reconciler-{service.id}", _LOCK_S)
-            if got != 1:
-                raise ServiceError(f"{door} is still busy with an earlier step of service {service.name}")
+    async def _admin_session(self, service: ServiceSpec, within_s: float = _ACTION_TIMEOUT_S) -> AsyncIterator[Session]:
+        """Open a session of the admin that holds the service's lock."""
+        params = admin_params(service)
+        async with self._slot(service, within_s), self._opened(params) as session:
+            ((locked,),) = await session.ask("SELECT GET_LOCK(%s, %s)", f"reconciler-{service.id}", _LOCK_S)
+            if locked != 1:
+                raise ServiceError(f"{params} is still busy with an earlier action on service {service.name}")
             yield session
 
 
 def _name(service: ServiceSpec) -> str:
-    return called(service, _LONGEST)
+    return called(service, _MAX_NAME)
 
 
 def _draft(service: ServiceSpec) -> str:
@@ -163,18 +165,16 @@ def _draft(service: ServiceSpec) -> str:
 
 
 def _restorer(service: ServiceSpec) -> str:
-    """Who reads a dump; at most 32 letters."""
+    """Return the user that reads a dump, at most 32 letters."""
     return f"restore_{service.id}"
 
 
 def _credentials(service: ServiceSpec, grant: Grant) -> Credentials:
-    """v1's keys and `uri`; a socket is in the uri's query, where every reader of one finds it."""
-    admin = admin_params(service)
-    host = str(admin.server.options.get("app_host", admin.host))
-    port = int(str(admin.server.options.get("app_port", admin.port)))
+    """Return Cloud Foundry's v1 keys and `uri`, whose query names a socket."""
+    host, port = app_address(admin_params(service).server, 3306)
     name, password = _name(service), grant.password.reveal()
-    socket = host.startswith("/")
-    where = "localhost" if socket else f"{f'[{host}]' if ':' in host else host}:{port}"
+    query = f"?unix_socket={quote(host)}" if host.startswith("/") else ""
+    authority = url_authority(grant.user, password, *(("localhost", None) if query else (host, port)))
     return {
         "name": name,
         "hostname": host,
@@ -183,12 +183,11 @@ def _credentials(service: ServiceSpec, grant: Grant) -> Credentials:
         "user": grant.user,
         "username": grant.user,
         "password": password,
-        "uri": f"mysql://{quote(grant.user, safe='')}:{quote(password, safe='')}@{where}/{name}"
-        f"{f'?unix_socket={quote(host)}' if socket else ''}",
+        "uri": f"mysql://{authority}/{name}{query}",
     }
 
 
-def _app_params(service: ServiceSpec, credentials: Credentials) -> ConnectionParams:
+def _app_params(service: ServiceSpec, credentials: Credentials) -> MysqlParams:
     return replace(
         admin_params(service),
         host=str(credentials["host"]),
@@ -199,12 +198,8 @@ def _app_params(service: ServiceSpec, credentials: Credentials) -> ConnectionPar
     )
 
 
-def _secrets(door: ConnectionParams) -> tuple[str, ...]:
-    return (door.password,) if door.password else ()
-
-
 def _without_definers(file: Path, into: Path) -> None:
-    """The same dump, naming nobody in whose name views and the like run: whoever reads it is that."""
+    """Copy a dump without definers, so that views and the like run as the user that reads it."""
     with server_tools.readable(file) as dump, server_tools.new(into) as copy:
         try:
             for line in dump:

@@ -1,6 +1,6 @@
-"""How to get into a MariaDB or MySQL server, and what went wrong there in an operator's words, without a secret.
+"""Sessions of a MariaDB or MySQL server, with errors in an operator's words.
 
-PyMySQL waits for the server, so each session has a thread of its own; one that is given up on is woken and ends.
+PyMySQL blocks, so each session has its own thread; a cancelled session shuts its socket down, which ends the thread.
 """
 
 import asyncio
@@ -15,70 +15,48 @@ from typing import Any, TypeAlias, TypeVar
 import pymysql
 from pymysql.constants import CR, ER
 
-from reconciler.services.provisioner import Misconfigured, Server, ServiceError, ServiceSpec
-from reconciler.vault.secret import HIDDEN
+from reconciler.services.provisioner import ServiceError, ServiceSpec
+from reconciler.services.server_connection import AuthenticationFailed, ConnectionParams, answering, required_server
 
 Row: TypeAlias = tuple[Any, ...]
 T = TypeVar("T")
 
 _CONNECT_S = 5
 _STATEMENT_S = 45
-_LONGEST_WORDS = 300
-_MAY_NOT = frozenset(
+_DENIED = frozenset(
     {
         *(ER.ACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.TABLEACCESS_DENIED_ERROR),
         *(ER.SPECIFIC_ACCESS_DENIED_ERROR, ER.KILL_DENIED_ERROR, ER.CANNOT_USER),
     }
 )
-# 1927: MariaDB's for a connection that was killed.
+# 1927: MariaDB's code for a killed connection.
 _BROKEN = frozenset({CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, CR.CR_CONN_HOST_ERROR, ER.SERVER_SHUTDOWN, 1927})
-# The database is not there; locked, by MySQL and MariaDB; expired; no password will do.
-_SHUT_OUT = frozenset({ER.BAD_DB_ERROR, 3118, 4151, 1862, 1820, 1698})
+# No such database; account locked, by MySQL and by MariaDB; password expired; no password accepted.
+_REJECTED = frozenset({ER.BAD_DB_ERROR, 3118, 4151, 1862, 1820, 1698})
 _FULL = frozenset({ER.CON_COUNT_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED})
 
 
-class AuthenticationFailed(ServiceError):
-    """The server is there, and does not accept these credentials."""
-
-
 class SessionEnded(ServiceError):
-    """The session that was to be ended has ended by itself."""
+    """The session to end has already ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionParams:
-    """Where and as whom to connect. A host that begins with `/` is a socket."""
+class MysqlParams(ConnectionParams):
+    """The server, the user and the database to connect to."""
 
-    server: Server
-    host: str
-    port: int
     user: str
     password: str = field(repr=False)
     database: str | None = None
 
-    def __str__(self) -> str:
-        where = self.host if self.socket else f"{self.host}:{self.port}"
-        return f"mysql server {self.server.name} ({where})"
-
-    @property
-    def socket(self) -> str | None:
-        return self.host if self.host.startswith("/") else None
-
-    @property
-    def authority(self) -> str | None:
-        """The file with the certificates that the server's must be signed by."""
-        named = self.server.options.get("ssl_ca")
-        return None if named is None else str(named)
-
     @property
     def arguments(self) -> tuple[str, ...]:
-        """For the server's own programs, which look at no option file."""
+        """Arguments of the server's own programs, which read no option file."""
         where = (
             (f"--socket={self.socket}",)
             if self.socket
             else ("--protocol=tcp", f"--host={self.host}", f"--port={self.port}")
         )
-        encrypted = (f"--ssl-ca={self.authority}",) if self.authority else ()
+        encrypted = (f"--ssl-ca={self.ca}",) if self.ca else ()
         return ("--no-defaults", *where, *encrypted, f"--user={self.user}", "--default-character-set=utf8mb4")
 
     @property
@@ -86,12 +64,10 @@ class ConnectionParams:
         return {"MYSQL_PWD": self.password}
 
 
-def admin_params(service: ServiceSpec) -> ConnectionParams:
-    """The account that the host's settings name."""
-    server = service.server
-    if server is None:
-        raise Misconfigured(f"service {service.name}: no mysql server is set for it")
-    return ConnectionParams(
+def admin_params(service: ServiceSpec) -> MysqlParams:
+    """Return the parameters of the admin account in the host's settings."""
+    server = required_server(service)
+    return MysqlParams(
         server=server,
         host=server.host,
         port=server.port or 3306,
@@ -101,46 +77,43 @@ def admin_params(service: ServiceSpec) -> ConnectionParams:
 
 
 class Session:
-    """One connection, one statement at a time; what fails is a ServiceError in the server's own words."""
+    """One connection, one statement at a time. A failure is a ServiceError with the server's message."""
 
-    def __init__(self, door: ConnectionParams) -> None:
-        self._door = door
+    def __init__(self, params: MysqlParams) -> None:
+        self._params = params
         self._thread = ThreadPoolExecutor(1, "mysql")
-        self._line: socket.socket | None = None
+        self._socket: socket.socket | None = None
         self._connection: pymysql.Connection[Any] = pymysql.Connection(
-            host=door.host,
-            port=door.port,
-            user=door.user,
-            password=door.password,
-            database=door.database,
+            host=params.host,
+            port=params.port,
+            user=params.user,
+            password=params.password,
+            database=params.database,
             charset="utf8mb4",
             autocommit=True,
             read_timeout=_STATEMENT_S,
             write_timeout=_STATEMENT_S,
-            ssl={"ca": door.authority} if door.authority else None,
+            ssl={"ca": params.ca} if params.ca else None,
             defer_connect=True,
         )
 
     async def open(self) -> None:
-        try:
-            async with asyncio.timeout(_CONNECT_S):
-                await self._in_thread(self._connect)
-        except TimeoutError:
-            raise ServiceError(f"{self._door} did not answer within {_CONNECT_S} s") from None
+        async with answering(self._params, _CONNECT_S):
+            await self._in_thread(self._connect)
 
     def _connect(self) -> None:
-        self._line = _dialled(self._door)
-        self._connection.connect(self._line)
+        self._socket = _connected_socket(self._params)
+        self._connection.connect(self._socket)
 
     async def ask(self, statement: str, *values: object) -> Sequence[Row]:
-        """The rows it answers with; each `%s` stands for a value, `%%` for a percent sign where there are values."""
+        """Execute a statement and return its rows; `%s` stands for a value, and with values `%%` for a percent sign."""
 
-        def asked() -> Sequence[Row]:
+        def execute() -> Sequence[Row]:
             with self._connection.cursor() as cursor:
                 cursor.execute(statement, values or None)
                 return tuple(cursor.fetchall())
 
-        return await self._in_thread(asked)
+        return await self._in_thread(execute)
 
     @property
     def is_mariadb(self) -> bool:
@@ -148,7 +121,7 @@ class Session:
         return "mariadb" in str(version).lower()
 
     def identified(self, password: str) -> str:
-        """The clause that sets a password: MariaDB, whose logs keep all they hear, is told its hash only."""
+        """Return the clause that sets a password: for MariaDB, which logs statements in full, with its hash."""
         if not self.is_mariadb:
             return f"IDENTIFIED BY {self.literal(password)}"
         twice = hashlib.sha1(hashlib.sha1(password.encode()).digest()).hexdigest()  # noqa: S324 -- MySQL's own way
@@ -158,14 +131,14 @@ class Session:
         return str(self._connection.escape(text))
 
     def close(self, *, waiting: bool) -> None:
-        """With whoever still waits in the thread woken; then the thread ends."""
-        if waiting and self._line is not None:
+        """Close the connection and end the thread; `waiting` says that a statement may still run in it."""
+        if waiting and self._socket is not None:
             with suppress(OSError):
-                self._line.shutdown(socket.SHUT_RDWR)
-        self._thread.submit(self._let_go)
+                self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.submit(self._disconnect)
         self._thread.shutdown(wait=False)
 
-    def _let_go(self) -> None:
+    def _disconnect(self) -> None:
         with suppress(pymysql.Error):
             self._connection.close()
 
@@ -173,13 +146,13 @@ class Session:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except (pymysql.Error, OSError) as error:
-            raise _in_words(self._door, error) from None
+            raise _service_error(self._params, error) from None
 
 
 @asynccontextmanager
-async def opened(door: ConnectionParams) -> AsyncIterator[Session]:
-    """A session in which each statement stands for itself; NotLetIn when the credentials do not open the server."""
-    session = Session(door)
+async def opened(params: MysqlParams) -> AsyncIterator[Session]:
+    """Open a session in which each statement commits. Raises AuthenticationFailed if the credentials are rejected."""
+    session = Session(params)
     waiting = True
     try:
         await session.open()
@@ -189,51 +162,48 @@ async def opened(door: ConnectionParams) -> AsyncIterator[Session]:
         session.close(waiting=waiting)
 
 
-def _dialled(door: ConnectionParams) -> socket.socket:
-    """A connection that nothing was said on yet."""
-    if door.socket is None:
-        line = socket.create_connection((door.host, door.port), _CONNECT_S)
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return line
-    line = socket.socket(socket.AF_UNIX)
+def _connected_socket(params: MysqlParams) -> socket.socket:
+    """Return a connected socket."""
+    if params.socket is None:
+        connection = socket.create_connection((params.host, params.port), _CONNECT_S)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return connection
+    connection = socket.socket(socket.AF_UNIX)
     try:
-        line.settimeout(_CONNECT_S)
-        line.connect(door.socket)
+        connection.settimeout(_CONNECT_S)
+        connection.connect(params.socket)
     except BaseException:
-        line.close()
+        connection.close()
         raise
-    return line
+    return connection
 
 
 def name_of(database: str) -> str:
-    """Quoted. What is named here is made of letters, digits and `_` only."""
+    """Return a quoted name, which consists of letters, digits and `_` only."""
     return f"`{database}`"
 
 
 def account(user: str) -> str:
-    """From wherever it comes."""
+    """Return the account of a user who may connect from any host."""
     return f"`{user}`@`%`"
 
 
-def _in_words(door: ConnectionParams, error: Exception) -> ServiceError:
+def _service_error(params: MysqlParams, error: Exception) -> ServiceError:
     if isinstance(error, TimeoutError):
-        return ServiceError(f"{door} did not answer within {_CONNECT_S} s")
+        return ServiceError(f"{params} did not answer within {_CONNECT_S} s")
     if isinstance(error, ConnectionRefusedError | FileNotFoundError):
-        return ServiceError(f"{door} refused the connection")
+        return ServiceError(f"{params} refused the connection")
     if isinstance(error, OSError):
-        return ServiceError(f"{door} cannot be reached: {error.strerror}")
+        return ServiceError(f"{params} cannot be reached: {error.strerror}")
     code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
-    words = str(error.args[1]) if len(error.args) > 1 else type(error).__name__
-    if door.password:
-        words = words.replace(door.password, HIDDEN)
-    words = words[:_LONGEST_WORDS]
+    message = params.quoted(error.args[1] if len(error.args) > 1 else type(error).__name__)
     if code in _BROKEN or isinstance(error, pymysql.InterfaceError):
-        return ServiceError(f"{door} broke the connection")
+        return ServiceError(f"{params} broke the connection")
     if code in _FULL:
-        return ServiceError(f"{door} has no free connection for user {door.user}")
-    if code in _MAY_NOT:
-        return AuthenticationFailed(f"{door} does not allow this to user {door.user}: {words}")
-    if code in _SHUT_OUT:
-        return AuthenticationFailed(f"{door} does not let user {door.user} in: {words}")
-    return SessionEnded(words) if code == ER.NO_SUCH_THREAD else ServiceError(f"{door}: {words}")
+        return ServiceError(f"{params} has no free connection for user {params.user}")
+    if code in _DENIED:
+        return AuthenticationFailed(f"{params} denies user {params.user} access: {message}")
+    if code in _REJECTED:
+        return AuthenticationFailed(f"{params} rejects user {params.user}: {message}")
+    return SessionEnded(message) if code == ER.NO_SUCH_THREAD else ServiceError(f"{params}: {message}")

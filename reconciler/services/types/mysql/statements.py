@@ -1,20 +1,20 @@
-"""What is made on a MariaDB or MySQL server for a service, statement by statement: each may be the last."""
+"""The statements that create and remove a service on a MariaDB or MySQL server; any of them may be the last."""
 
 import asyncio
 from contextlib import suppress
 
 from reconciler.services.types.mysql.session import Session, SessionEnded, account, name_of
 
-_LOOK_AGAIN_S = 0.05
+_POLL_S = 0.05
 
 
 async def make_database(session: Session, database: str) -> None:
-    """Its text is any Unicode; nobody but the server's admins has a right in it."""
+    """Create a database for Unicode text, in which only the server's admins have privileges."""
     await session.ask(f"CREATE DATABASE IF NOT EXISTS {name_of(database)} CHARACTER SET utf8mb4")
 
 
-async def open_to_user(session: Session, database: str, user: str, password: str) -> None:
-    """A user with this password and every right in the database, save that to hand them on."""
+async def grant_access(session: Session, database: str, user: str, password: str) -> None:
+    """Give a user this password and all privileges in the database, but not the right to grant them."""
     identified = session.identified(password)
     await session.ask(f"CREATE USER IF NOT EXISTS {account(user)} {identified}")
     await session.ask(f"ALTER USER {account(user)} {identified} ACCOUNT UNLOCK")
@@ -23,17 +23,17 @@ async def open_to_user(session: Session, database: str, user: str, password: str
 
 
 async def drop_user(session: Session, database: str, user: str) -> None:
-    """Nobody gets in with it from here on, and whoever is in is out."""
+    """Lock a user out, end its sessions, and drop it unless a view, trigger, routine or event runs as it."""
     if not await session.ask("SELECT 1 FROM mysql.user WHERE user = %s AND host = '%%'", user):
         return
     await session.ask(f"ALTER USER {account(user)} ACCOUNT LOCK")
     await _end_sessions(session, user)
-    if not await _runs_in_the_name_of(session, database, user):
+    if not await _is_definer(session, database, user):
         await session.ask(f"DROP USER IF EXISTS {account(user)}")
 
 
 async def drop_all(session: Session, database: str) -> None:
-    """The database, the users that are locked in its name, and the rights in it of anybody else."""
+    """Drop a database and its locked users; revoke the privileges that other users have in it."""
     await session.ask(f"DROP DATABASE IF EXISTS {name_of(database)}")
     granted = await _granted(session, database)
     for (user,) in await session.ask("SELECT DISTINCT user FROM mysql.db WHERE db = %s AND host = '%%'", granted):
@@ -45,9 +45,9 @@ async def drop_all(session: Session, database: str) -> None:
 
 
 async def _granted(session: Session, database: str) -> str:
-    r"""How a grant names the database: there `_` stands for any letter unless it is escaped.
+    r"""Return the name of the database in a grant, where `_` matches any character unless it is escaped.
 
-    Where partial revokes are on, it stands for itself and so does the `\`.
+    With partial revokes, `_` and `\` match themselves.
     """
     found = await session.ask("SHOW VARIABLES LIKE 'partial_revokes'")
     if found and str(found[0][1]).upper() == "ON":
@@ -55,7 +55,7 @@ async def _granted(session: Session, database: str) -> str:
     return database.replace("_", r"\_")
 
 
-async def _runs_in_the_name_of(session: Session, database: str, user: str) -> bool:
+async def _is_definer(session: Session, database: str, user: str) -> bool:
     definer = f"{user}@%"
     found = await session.ask(
         "SELECT 1 FROM information_schema.views WHERE table_schema = %s AND definer = %s"
@@ -77,7 +77,7 @@ async def _is_locked(session: Session, user: str) -> bool:
 
 
 async def _end_sessions(session: Session, user: str) -> None:
-    """End every session of a user and see them gone."""
+    """End every session of a user, and wait until they are gone."""
     while True:
         found = await session.ask("SELECT id FROM information_schema.processlist WHERE user = %s", user)
         if not found:
@@ -85,4 +85,4 @@ async def _end_sessions(session: Session, user: str) -> None:
         for (number,) in found:
             with suppress(SessionEnded):
                 await session.ask(f"KILL CONNECTION {int(number)}")
-        await asyncio.sleep(_LOOK_AGAIN_S)
+        await asyncio.sleep(_POLL_S)

@@ -1,8 +1,7 @@
 """PostgreSQL 10 and newer: a database and a role that owns it for each service, a role of its own for each grant.
 
-A grant's role logs in and at once becomes the owner, so what one grant makes, every other one may read and alter, and a
-rotation loses nothing. Each step holds the service's advisory lock: what an earlier, killed step left running on the
-server ends before it is looked at.
+A grant's role becomes the owner when it logs in, so that every grant can read and alter what another one created, and a
+rotation loses nothing. Each action holds the service's advisory lock, so it waits for statements of a killed action.
 """
 
 import asyncio
@@ -11,64 +10,65 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from reconciler.services import server_tools
 from reconciler.services.connection_limit import ConnectionLimit
 from reconciler.services.provisioner import Client, Credentials, Grant, ServiceError, ServiceSpec, called
-from reconciler.services.types.postgresql.session import CannotConnect, ConnectionParams, Session, admin_params, opened
+from reconciler.services.server_connection import app_address, url_authority, url_userinfo
+from reconciler.services.types.postgresql.session import CannotConnect, PostgresqlParams, Session, admin_params, opened
 from reconciler.services.types.postgresql.statements import (
     Inside,
     Names,
     drop_database,
     drop_user,
+    grant_access,
     make_database,
-    open_to_user,
     swap_databases,
     users_of,
 )
 
-_STEP_S = 50.0
-_AT_ONCE = 8  # connections the daemon takes of a server's 100, with one more each for a moment
-_LOCK = 0x5EC0 << 48  # beside the service's 48 bits
+_ACTION_TIMEOUT_S = 50.0
+_MAX_CONNECTIONS = 8  # of a server's usual 100; an action may briefly need a second one
+_LOCK = 0x5EC0 << 48  # above the service's 48 bits
 _PACKAGE = "postgresql-client"
-_LONGEST = 52  # of the 63 bytes a name may have: the rest is for the databases a restore makes
+_MAX_NAME = 52  # of the 63 bytes of a name; the rest is for the databases of a restore
 
 
 class Postgresql:
-    """One server or many; constructed once."""
+    """Provisions services on any number of servers."""
 
     def __init__(self) -> None:
-        self._turns = ConnectionLimit(_AT_ONCE)
+        self._limit = ConnectionLimit(_MAX_CONNECTIONS)
 
     async def provision(self, service: ServiceSpec) -> None:
-        async with self._step(service) as session:
+        async with self._admin_session(service) as session:
             await make_database(session, _names(service), self._inside(service))
 
     async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:
-        async with self._step(service) as session:
+        async with self._admin_session(service) as session:
             admin = await make_database(session, _names(service), self._inside(service))
-            await open_to_user(session, _names(service), admin, grant.user, grant.password.reveal())
+            await grant_access(session, _names(service), admin, grant.user, grant.password.reveal())
         return _credentials(service, grant)
 
     async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:
         names = _names(service)
-        async with self._turn(service):
+        async with self._slot(service):
             try:
                 async with self._opened(_app_params(service, credentials)) as session:
                     ((acts_as,),) = await session.ask("SELECT current_user::text")
             except CannotConnect:
                 async with self._opened(admin_params(service)) as session:
-                    return await _why_locked_out(session, names, grant.user)
+                    return await _why_rejected(session, names, grant.user)
         return None if acts_as == names.owner else f"user {grant.user} does not act as {names.owner}, who owns the data"
 
     async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
-        async with self._step(service) as session:
+        async with self._admin_session(service) as session:
             await drop_user(session, _names(service), grant.user, self._inside(service))
 
     async def deprovision(self, service: ServiceSpec) -> None:
         names = _names(service)
-        async with self._step(service) as session:
+        async with self._admin_session(service) as session:
             for user in await users_of(session, names):
                 await drop_user(session, names, user, self._inside(service))
             for database in (names.draft, names.replaced, names.database):
@@ -76,7 +76,7 @@ class Postgresql:
             await session.do("DROP ROLE IF EXISTS {}", names.owner)
 
     async def size_bytes(self, service: ServiceSpec) -> int | None:
-        async with self._turn(service), self._opened(admin_params(service)) as session:
+        async with self._slot(service), self._opened(admin_params(service)) as session:
             found = await session.ask(
                 "SELECT pg_database_size(oid) FROM pg_database WHERE datname = %(name)s",
                 {"name": _names(service).database},
@@ -84,35 +84,35 @@ class Postgresql:
         return int(found[0][0]) if found else None
 
     async def back_up(self, service: ServiceSpec, file: Path) -> None:
-        """By pg_dump, in its custom format: without owners and rights, which a restore makes anew."""
-        door = admin_params(service, _names(service).database)
+        """Run pg_dump in its custom format, without owners and privileges, which a restore creates."""
+        params = admin_params(service, _names(service).database)
         draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
         argv = ("pg_dump", "--format=custom", "--no-owner", "--no-privileges", "--no-password")
         try:
             await server_tools.run(
-                server_tools.Tool(argv=argv, package=_PACKAGE, environment=door.environment, into=draft),
-                hide=_secrets(door),
+                server_tools.Tool(argv=argv, package=_PACKAGE, environment=params.environment, into=draft),
+                hide=params.secrets,
             )
             await asyncio.to_thread(server_tools.publish, draft, file)
         finally:
             draft.unlink(missing_ok=True)
 
     async def restore(self, service: ServiceSpec, file: Path) -> None:
-        """Into a database beside the service's, which takes its place when all is in: until then nothing changes."""
+        """Restore into a second database, which replaces the service's when it is complete."""
         names = _names(service)
-        door = admin_params(service, names.draft)
+        params = admin_params(service, names.draft)
         argv = (
             *("pg_restore", "--no-owner", "--no-privileges", f"--role={names.owner}"),
             *("--exit-on-error", "--single-transaction", "--no-password", f"--dbname={names.draft}"),
         )
         server_tools.readable(file).close()
-        async with self._step(service, server_tools.LONGEST_S + _STEP_S) as session:
+        async with self._admin_session(service, server_tools.TIMEOUT_S + _ACTION_TIMEOUT_S) as session:
             await make_database(session, names, self._inside(service))
             await drop_database(session, names.draft)
             await make_database(session, replace(names, database=names.draft), self._inside(service))
             await server_tools.run(
-                server_tools.Tool(argv=argv, package=_PACKAGE, environment=door.environment, out_of=file),
-                hide=_secrets(door),
+                server_tools.Tool(argv=argv, package=_PACKAGE, environment=params.environment, out_of=file),
+                hide=params.secrets,
             )
             await swap_databases(session, names)
             await drop_database(session, names.replaced)
@@ -120,38 +120,37 @@ class Postgresql:
     def client(self, service: ServiceSpec, credentials: Credentials) -> Client:
         return Client(argv=("psql",), environment=_app_params(service, credentials).environment)
 
-    def _opened(self, door: ConnectionParams) -> AbstractAsyncContextManager[Session]:
-        return opened(door)
+    def _opened(self, params: PostgresqlParams) -> AbstractAsyncContextManager[Session]:
+        return opened(params)
 
     def _inside(self, service: ServiceSpec) -> Inside:
         return lambda database: self._opened(admin_params(service, database))
 
-    def _turn(self, service: ServiceSpec, within_s: float = _STEP_S) -> AbstractAsyncContextManager[None]:
-        door = admin_params(service)
-        return self._turns.slot(door.server.name, str(door), within_s)
+    def _slot(self, service: ServiceSpec, within_s: float = _ACTION_TIMEOUT_S) -> AbstractAsyncContextManager[None]:
+        params = admin_params(service)
+        return self._limit.slot(params.server.name, str(params), within_s)
 
     @asynccontextmanager
-    async def _step(self, service: ServiceSpec, within_s: float = _STEP_S) -> AsyncIterator[Session]:
-        """A session of the admin's that alone changes this service."""
-        async with self._turn(service, within_s), self._opened(admin_params(service)) as session:
+    async def _admin_session(self, service: ServiceSpec, within_s: float = _ACTION_TIMEOUT_S) -> AsyncIterator[Session]:
+        """Open a session of the admin that holds the service's lock."""
+        async with self._slot(service, within_s), self._opened(admin_params(service)) as session:
             await session.ask("SELECT pg_advisory_lock(%(key)s)", {"key": _LOCK | int(service.id, 16)})
             yield session
 
 
 def _names(service: ServiceSpec) -> Names:
-    name = called(service, _LONGEST)
+    name = called(service, _MAX_NAME)
     return Names(owner=name, database=name, draft=f"{name}_restored", replaced=f"{name}_replaced")
 
 
 def _credentials(service: ServiceSpec, grant: Grant) -> Credentials:
-    """v1's keys and `uri`; over a socket the directory is in the uri's query, where every reader of one finds it."""
+    """Return Cloud Foundry's v1 keys and `uri`, whose query names the directory of a socket."""
     admin = admin_params(service)
-    host = str(admin.server.options.get("app_host", admin.host))
-    port = int(str(admin.server.options.get("app_port", admin.port)))
-    name, password = called(service, _LONGEST), grant.password.reveal()
+    host, port = app_address(admin.server, 5432)
+    name, password = called(service, _MAX_NAME), grant.password.reveal()
     socket = host.startswith("/")
     query = {**({"host": host, "port": str(port)} if socket else {}), **admin.ssl}
-    where = "" if socket else f"{f'[{host}]' if ':' in host else host}:{port}"
+    authority = f"{url_userinfo(grant.user, password)}@" if socket else url_authority(grant.user, password, host, port)
     return {
         "name": name,
         "hostname": host,
@@ -160,12 +159,11 @@ def _credentials(service: ServiceSpec, grant: Grant) -> Credentials:
         "user": grant.user,
         "username": grant.user,
         "password": password,
-        "uri": f"postgresql://{quote(grant.user, safe='')}:{quote(password, safe='')}@{where}/{name}"
-        f"{f'?{urlencode(query)}' if query else ''}",
+        "uri": f"postgresql://{authority}/{name}{f'?{urlencode(query)}' if query else ''}",
     }
 
 
-def _app_params(service: ServiceSpec, credentials: Credentials) -> ConnectionParams:
+def _app_params(service: ServiceSpec, credentials: Credentials) -> PostgresqlParams:
     return replace(
         admin_params(service),
         host=str(credentials["host"]),
@@ -176,9 +174,9 @@ def _app_params(service: ServiceSpec, credentials: Credentials) -> ConnectionPar
     )
 
 
-async def _why_locked_out(session: Session, names: Names, user: str) -> str:
-    """What the admin sees of credentials that did not open the database."""
-    ((login, expired, member, database, opens, full),) = await session.ask(
+async def _why_rejected(session: Session, names: Names, user: str) -> str:
+    """Return why the server rejects credentials, as the admin sees it."""
+    ((login, expired, member, database, accepts, full),) = await session.ask(
         "SELECT u.rolcanlogin, u.rolvaliduntil < now(), pg_has_role(u.oid, o.oid, 'USAGE'), d.oid, d.datallowconn,"
         " (SELECT count(*) >= current_setting('max_connections')::int"
         " - current_setting('superuser_reserved_connections')::int"
@@ -196,11 +194,7 @@ async def _why_locked_out(session: Session, names: Names, user: str) -> str:
     if not login or expired:
         return f"user {user} may not log in"
     if not member:
-        return f"user {user} has no right to database {names.database}"
-    if not opens:
-        return f"database {names.database} is closed"
-    return f"the password of user {user} is not accepted"
-
-
-def _secrets(door: ConnectionParams) -> tuple[str, ...]:
-    return (door.password,) if door.password else ()
+        return f"user {user} has no access to database {names.database}"
+    if not accepts:
+        return f"database {names.database} accepts no connections"
+    return f"the server rejects the password of user {user}"

@@ -1,7 +1,7 @@
-"""What is made on a PostgreSQL server for a service, statement by statement: each may be the last, and is found again.
+"""The statements that create and remove a service on a PostgreSQL server; any of them may be the last.
 
-The admin need not be a superuser: with CREATEROLE and CREATEDB it becomes a member of what it makes, which lets it hand
-a database to its owner and end the sessions of a user.
+The admin need not be a superuser: with CREATEROLE and CREATEDB it becomes a member of the roles it creates, which lets
+it give a database to its owner and end the sessions of a user.
 """
 
 import asyncio
@@ -15,15 +15,15 @@ from reconciler.services.types.postgresql.session import Session
 
 Inside: TypeAlias = Callable[[str], AbstractAsyncContextManager[Session]]  # a session in the database of that name
 
-_LOOK_AGAIN_S = 0.05
-_HALF_DROPPED = -2  # a limit of connections that says: whoever dropped this was interrupted, and must do it again
+_POLL_S = 0.05
+_HALF_DROPPED = -2  # the connection limit of a database whose DROP was interrupted and has to be repeated
 _MEMBERS_CHOOSE = 160_000
-_SCHEMAS_OF_ALL = 150_000  # before 15 whoever got into a database could make tables in it
+_SCHEMAS_OF_ALL = 150_000  # before 15, every user of a database could create tables in it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """What a service's things are called: the role that owns them, its database, and two that a restore makes."""
+    """The names of a service's owner role, its database, and the two databases of a restore."""
 
     owner: str
     database: str
@@ -33,7 +33,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admin:
-    """What the account of the host's settings is on this server."""
+    """The privileges of the admin account, and the server's version."""
 
     superuser: bool
     version: int
@@ -47,11 +47,11 @@ async def admin_of(session: Session) -> Admin:
 
 
 async def make_database(session: Session, names: Names, inside: Inside) -> Admin:
-    """The owner and its database, which opens only when everybody else's right to connect is gone."""
+    """Create the owner and its database, which accepts connections once the public privilege is revoked."""
     admin = await admin_of(session)
     if not await _role(session, names.owner):
         await session.do("CREATE ROLE {} NOLOGIN", names.owner)
-    await _join(session, admin, names.owner)
+    await _make_member(session, admin, names.owner)
     await _make_database(session, names)
     ((opens, owned, public),) = await session.ask(
         "SELECT datallowconn, pg_get_userbyid(datdba) = %(owner)s,"
@@ -72,7 +72,7 @@ async def make_database(session: Session, names: Names, inside: Inside) -> Admin
 
 
 async def _make_database(session: Session, names: Names) -> None:
-    """From template0, which nobody is ever connected to, so that any number can be made at once; always in UTF-8."""
+    """Copy template0, which never has connections, so that any number can be copied at once; always in UTF-8."""
     ((utf8, limit),) = await session.ask(
         "SELECT pg_encoding_to_char(encoding) = 'UTF8',"
         " (SELECT datconnlimit FROM pg_database WHERE datname = %(name)s)"
@@ -96,8 +96,8 @@ async def _make_database(session: Session, names: Names) -> None:
     )
 
 
-async def open_to_user(session: Session, names: Names, admin: Admin, user: str, password: str) -> None:
-    """A role that logs in with this password, and in this database is the owner from the first moment."""
+async def grant_access(session: Session, names: Names, admin: Admin, user: str, password: str) -> None:
+    """Let a role log in with this password; in this database it acts as the owner at once."""
     if not await _role(session, user):
         await session.do("CREATE ROLE {} LOGIN PASSWORD {}", user, session.verifier(user, password))
     else:
@@ -116,10 +116,10 @@ async def open_to_user(session: Session, names: Names, admin: Admin, user: str, 
 
 
 async def drop_user(session: Session, names: Names, user: str, inside: Inside) -> None:
-    """Nobody gets in with it from here on, whoever is in is out, and what it made nevertheless is the owner's."""
+    """Lock a user out, end its sessions, give what it owns to the owner, and drop it."""
     if not await _role(session, user):
         return
-    await _join(session, await admin_of(session), user)
+    await _make_member(session, await admin_of(session), user)
     await session.do("ALTER ROLE {} NOLOGIN", user)
     await _end_sessions(session, user=user)
     leaves = await session.ask(
@@ -137,7 +137,7 @@ async def drop_user(session: Session, names: Names, user: str, inside: Inside) -
 
 
 async def drop_database(session: Session, database: str) -> None:
-    """It and whoever is in it."""
+    """End the sessions in a database, and drop it."""
     found = await session.ask(
         "SELECT datconnlimit FROM pg_database WHERE datname = %(database)s", {"database": database}
     )
@@ -150,17 +150,17 @@ async def drop_database(session: Session, database: str) -> None:
 
 
 async def swap_databases(session: Session, names: Names) -> None:
-    """The draft takes the database's name, with the users of it; nobody is in either while that happens."""
+    """Give the draft the database's name and users; neither accepts connections meanwhile."""
     admin = await admin_of(session)
     for user in await users_of(session, names):
-        await _join(session, admin, user)
+        await _make_member(session, admin, user)
         await session.do("ALTER ROLE {} IN DATABASE {} SET role = {}", user, names.draft, names.owner)
     await drop_database(session, names.replaced)
     await session.do("ALTER DATABASE {} ALLOW_CONNECTIONS false", names.database)
     try:
         await _end_sessions(session, database=names.database)
         await _end_sessions(session, database=names.draft)
-        async with session.at_once():
+        async with session.transaction():
             await session.do("ALTER DATABASE {} RENAME TO {}", names.database, names.replaced)
             await session.do("ALTER DATABASE {} RENAME TO {}", names.draft, names.database)
     except BaseException:
@@ -170,7 +170,7 @@ async def swap_databases(session: Session, names: Names) -> None:
 
 
 async def users_of(session: Session, names: Names) -> list[str]:
-    """Who becomes the owner in the database: the grants' roles, and nobody whom a person made a member."""
+    """Return the roles that act as the owner in the database: those of grants, not members that an admin added."""
     found = await session.ask(
         "SELECT pg_get_userbyid(setrole)::text FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase"
         " WHERE d.datname = %(database)s AND setrole <> 0 AND %(setting)s = ANY (setconfig)",
@@ -179,8 +179,8 @@ async def users_of(session: Session, names: Names) -> list[str]:
     return [user for (user,) in found]
 
 
-async def _join(session: Session, admin: Admin, role: str) -> None:
-    """The admin becomes a member: since 16, what it makes comes without what being a member gives."""
+async def _make_member(session: Session, admin: Admin, role: str) -> None:
+    """Make the admin a member: since 16, creating a role does not give its privileges."""
     if admin.superuser or await _is_member(session, None, role):
         return
     if admin.version >= _MEMBERS_CHOOSE:
@@ -194,7 +194,7 @@ async def _role(session: Session, name: str) -> bool:
 
 
 async def _is_member(session: Session, user: str | None, role: str) -> bool:
-    """True when the user, or else whoever asks, has what the role has."""
+    """Return whether the user, by default the admin, has the privileges of the role."""
     ((member,),) = await session.ask(
         "SELECT pg_has_role(coalesce(%(user)s, current_user), %(role)s, 'USAGE')", {"user": user, "role": role}
     )
@@ -202,11 +202,11 @@ async def _is_member(session: Session, user: str | None, role: str) -> bool:
 
 
 async def _end_sessions(session: Session, *, user: str | None = None, database: str | None = None) -> None:
-    """End every session of a user, or in a database, and see them gone."""
-    while await session.ask(  # noqa: ASYNC110 -- the server tells nobody that a session has ended
+    """End every session of a user, or in a database, and wait until they are gone."""
+    while await session.ask(  # noqa: ASYNC110 -- the server sends no notice when a session ends
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
         " AND (usename = %(user)s OR datname = %(database)s)",
         {"user": user, "database": database},
     ):
-        await asyncio.sleep(_LOOK_AGAIN_S)
+        await asyncio.sleep(_POLL_S)

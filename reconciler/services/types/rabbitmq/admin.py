@@ -1,6 +1,6 @@
-"""A RabbitMQ server's virtual hosts, users and permissions: through its management API, or by rabbitmqctl beside it.
+"""Manage a RabbitMQ server's virtual hosts, users and permissions, by its management API or by rabbitmqctl.
 
-Each call makes sure of one thing, and finds it done when it is. The server is told a password's hash only.
+Each call is idempotent. The server receives the hash of a password only.
 """
 
 import base64
@@ -17,31 +17,31 @@ from urllib.parse import quote
 import httpx
 
 from reconciler.services import server_tools
-from reconciler.services.provisioner import Misconfigured, Server, ServiceError, ServiceSpec
+from reconciler.services.provisioner import Server, ServiceError
 
 _CONNECT_S = 5
 _ANSWER_S = 30
-_LONGEST_WORDS = 300
+_MAX_QUOTE = 300
 _ALGORITHM = "rabbit_password_hashing_sha256"
 _EVERYTHING = {"configure": ".*", "write": ".*", "read": ".*"}
 _PACKAGE = "rabbitmq-server"
 
 
 class Administration(Protocol):
-    """What is done to a server."""
+    """The administration of one server."""
 
     async def make_vhost(self, vhost: str) -> None: ...
 
     async def make_user(self, user: str, password: str) -> None:
-        """A user with this password and no tag: it administers nothing."""
+        """Create a user with this password and without a tag, so that it administers nothing."""
         ...
 
     async def permit(self, user: str, vhost: str) -> None:
-        """Everything inside the virtual host."""
+        """Give a user full access to a virtual host."""
         ...
 
     async def drop_user(self, user: str) -> None:
-        """The server closes the connections of a user that goes."""
+        """Delete a user, which closes its connections."""
         ...
 
     async def drop_vhost(self, vhost: str) -> None: ...
@@ -49,20 +49,14 @@ class Administration(Protocol):
     async def size_bytes(self, vhost: str) -> int | None: ...
 
 
-def server_of(service: ServiceSpec) -> Server:
-    if service.server is None:
-        raise Misconfigured(f"service {service.name}: no rabbitmq server is set for it")
-    return service.server
-
-
 def administration(server: Server) -> AbstractAsyncContextManager[Administration]:
-    """By rabbitmqctl where the host's settings name it, else through the management API."""
+    """Return an administration by rabbitmqctl if the host's settings name it, else by the management API."""
     if server.options.get("rabbitmqctl"):
         return nullcontext(_Ctl(server=server))
     return _Api(server)
 
 
-def said_of(server: Server) -> str:
+def server_label(server: Server) -> str:
     return f"rabbitmq server {server.name} ({server.host}:{_port(server)})"
 
 
@@ -70,14 +64,14 @@ def _port(server: Server) -> int:
     return int(str(server.options.get("management_port", 15672)))
 
 
-def authority(server: Server) -> ssl.SSLContext | None:
-    """With `ssl_ca`, AMQP and the API are encrypted, and the server's certificate is signed by that."""
+def tls_context(server: Server) -> ssl.SSLContext | None:
+    """Return the TLS context for AMQP and the API, None without `ssl_ca`."""
     named = server.options.get("ssl_ca")
     return None if named is None else ssl.create_default_context(cafile=str(named))
 
 
 def _hashed(password: str) -> str:
-    """As RabbitMQ keeps it: https://www.rabbitmq.com/docs/passwords#computing-password-hash."""
+    """Return the hash that RabbitMQ stores: https://www.rabbitmq.com/docs/passwords#computing-password-hash."""
     salt = os.urandom(4)
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
@@ -86,7 +80,7 @@ class _Api:
     """The management API; the names in its paths are quoted whole."""
 
     def __init__(self, server: Server) -> None:
-        encrypted = authority(server)
+        encrypted = tls_context(server)
         host = f"[{server.host}]" if ":" in server.host else server.host
         self._server = server
         self._client = httpx.AsyncClient(
@@ -104,55 +98,55 @@ class _Api:
         await self._client.aclose()
 
     async def make_vhost(self, vhost: str) -> None:
-        await self._ask("PUT", f"vhosts/{quote(vhost, safe='')}", {})
+        await self._request("PUT", f"vhosts/{quote(vhost, safe='')}", {})
 
     async def make_user(self, user: str, password: str) -> None:
         asked = {"password_hash": _hashed(password), "hashing_algorithm": _ALGORITHM, "tags": ""}
-        await self._ask("PUT", f"users/{quote(user, safe='')}", asked)
+        await self._request("PUT", f"users/{quote(user, safe='')}", asked)
 
     async def permit(self, user: str, vhost: str) -> None:
-        await self._ask("PUT", f"permissions/{quote(vhost, safe='')}/{quote(user, safe='')}", _EVERYTHING)
+        await self._request("PUT", f"permissions/{quote(vhost, safe='')}/{quote(user, safe='')}", _EVERYTHING)
 
     async def drop_user(self, user: str) -> None:
-        await self._ask("DELETE", f"users/{quote(user, safe='')}")
+        await self._request("DELETE", f"users/{quote(user, safe='')}")
 
     async def drop_vhost(self, vhost: str) -> None:
-        await self._ask("DELETE", f"vhosts/{quote(vhost, safe='')}")
+        await self._request("DELETE", f"vhosts/{quote(vhost, safe='')}")
 
     async def size_bytes(self, vhost: str) -> int | None:
-        found = await self._ask("GET", f"queues/{quote(vhost, safe='')}")
+        found = await self._request("GET", f"queues/{quote(vhost, safe='')}")
         return sum(int(queue.get("message_bytes") or 0) for queue in found or ())
 
-    async def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
-        """Its answer; None when it says nothing, or that there is no such thing."""
-        said = said_of(self._server)
+    async def _request(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
+        """Send a request and return the answer, None if it is empty or 404."""
+        server = server_label(self._server)
         try:
             answer = await self._client.request(method, path, json=body)
         except httpx.TimeoutException:
-            raise ServiceError(f"{said} did not answer in time") from None
+            raise ServiceError(f"{server} did not answer in time") from None
         except httpx.ConnectError:
-            raise ServiceError(f"{said} refused the connection") from None
+            raise ServiceError(f"{server} refused the connection") from None
         except httpx.HTTPError as error:
-            raise ServiceError(f"{said} broke the connection ({type(error).__name__})") from None
+            raise ServiceError(f"{server} broke the connection ({type(error).__name__})") from None
         if answer.status_code == 404:
             return None
         if answer.status_code == 401:
-            raise ServiceError(f"{said} does not let user {self._server.user or 'guest'} administer it")
+            raise ServiceError(f"{server} rejects user {self._server.user or 'guest'} as administrator")
         if answer.is_error:
-            raise ServiceError(f"{said} answered {answer.status_code}: {_reason(answer)}")
+            raise ServiceError(f"{server} answered {answer.status_code}: {_reason(answer)}")
         return answer.json() if answer.content else None
 
 
 def _reason(answer: httpx.Response) -> str:
     try:
-        return str(answer.json()["reason"])[:_LONGEST_WORDS]
+        return str(answer.json()["reason"])[:_MAX_QUOTE]
     except (ValueError, KeyError, TypeError):
         return answer.reason_phrase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ctl:
-    """rabbitmqctl on this host, as whoever this process is: root, or the server's own user."""
+    """rabbitmqctl on this host, run as the daemon's user: root, or the server's own."""
 
     server: Server
 
@@ -179,18 +173,18 @@ class _Ctl:
         return sum(int(size or 0) for size in sizes)
 
     async def _import(self, definitions: Mapping[str, object]) -> None:
-        await self._run("import_definitions", told=json.dumps(definitions).encode())
+        await self._run("import_definitions", stdin=json.dumps(definitions).encode())
 
     async def _list(self, command: str, field: str, *more: str) -> list[Any]:
         printed = await self._run("--formatter", "json", command, *more)
         return [entry[field] for entry in json.loads(printed or b"[]")]
 
-    async def _run(self, *arguments: str, told: bytes | None = None) -> bytes:
+    async def _run(self, *arguments: str, stdin: bytes | None = None) -> bytes:
         program = str(self.server.options["rabbitmqctl"])
         argv = (program, "--quiet", *(arguments))
         home = {name: os.environ[name] for name in ("HOME", "ERL_EPMD_PORT", "RABBITMQ_NODENAME") if name in os.environ}
         node = self.server.options.get("node")
         named = {"RABBITMQ_NODENAME": str(node)} if node else {}
         return await server_tools.answer(
-            server_tools.Tool(argv=argv, package=_PACKAGE, environment={**home, **named}), told, _ANSWER_S
+            server_tools.Tool(argv=argv, package=_PACKAGE, environment={**home, **named}), stdin, _ANSWER_S
         )

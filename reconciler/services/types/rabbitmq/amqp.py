@@ -1,4 +1,4 @@
-"""As much of AMQP 0-9-1 as it takes to be let into a virtual host, or to be told why not.
+"""The part of AMQP 0-9-1 that opens a connection to a virtual host, or tells why it is rejected.
 
 Frames and methods as in the specification's 2.3 and its XML: https://www.rabbitmq.com/amqp-0-9-1-reference
 """
@@ -19,7 +19,7 @@ _LONGEST = 1 << 17
 
 
 class Refused(Exception):
-    """The server is there and says no, in its own words; `code` as in the specification, 0 when it said none."""
+    """The server rejects the connection; `code` is the specification's, 0 if there is none."""
 
     def __init__(self, code: int, words: str) -> None:
         super().__init__(words)
@@ -28,7 +28,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """Who wants into which virtual host where."""
+    """The server, the credentials and the virtual host to connect to."""
 
     host: str
     port: int
@@ -38,20 +38,20 @@ class Login:
     encrypted: ssl.SSLContext | None = None
 
 
-class Line:
-    """An open connection: methods out, methods in."""
+class Connection:
+    """A connection that sends and receives methods."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
 
-    async def say(self, method: tuple[int, int], arguments: bytes, channel: int = 0) -> None:
+    async def send(self, method: tuple[int, int], arguments: bytes, channel: int = 0) -> None:
         payload = struct.pack(">HH", *method) + arguments
         self._writer.write(struct.pack(">BHI", _METHOD, channel, len(payload)) + payload + bytes([_END]))
         await self._writer.drain()
 
-    async def hear(self, *expected: tuple[int, int]) -> bytes:
-        """The arguments of the next method, which is one of these; Refused when the server closes instead."""
+    async def receive(self, *expected: tuple[int, int]) -> bytes:
+        """Return the arguments of the next method, one of these. Raises Refused if the server closes instead."""
         while True:
             try:
                 kind, _, size = struct.unpack(">BHI", await self._reader.readexactly(7))
@@ -72,36 +72,36 @@ class Line:
 
 
 @asynccontextmanager
-async def let_in(login: Login) -> AsyncIterator[Line]:
-    """A connection that is open in its virtual host; OSError when there is none, Refused when it is not let in."""
+async def connected(login: Login) -> AsyncIterator[Connection]:
+    """Open a connection to a virtual host. Raises OSError if there is none, Refused if the server rejects it."""
     reader, writer = await asyncio.open_connection(login.host, login.port, ssl=login.encrypted)
     try:
-        line = Line(reader, writer)
+        connection = Connection(reader, writer)
         writer.write(_HEADER)
-        await line.hear(_START)
-        # With this capability a wrong password is said to be one; without it the server hangs up.
+        await connection.receive(_START)
+        # With this capability the server reports a wrong password; without it, it hangs up.
         able = short("authentication_failure_close") + b"t\x01"
         properties = table(short("capabilities") + b"F" + table(able))
         secret = f"\x00{login.user}\x00{login.password}".encode()
-        await line.say(
+        await connection.send(
             _START_OK, properties + short("PLAIN") + struct.pack(">I", len(secret)) + secret + short("en_US")
         )
-        channels, frame, heartbeat = struct.unpack(">HIH", await line.hear(_TUNE))
-        await line.say(_TUNE_OK, struct.pack(">HIH", channels, frame, heartbeat))
-        await line.say(_OPEN, short(login.vhost) + b"\x00\x00")
-        await line.hear(_OPEN_OK)
-        yield line
-        await line.say(_CLOSE, struct.pack(">H", 200) + short("") + struct.pack(">HH", 0, 0))
-        await line.hear(_CLOSE_OK)
+        channels, frame, heartbeat = struct.unpack(">HIH", await connection.receive(_TUNE))
+        await connection.send(_TUNE_OK, struct.pack(">HIH", channels, frame, heartbeat))
+        await connection.send(_OPEN, short(login.vhost) + b"\x00\x00")
+        await connection.receive(_OPEN_OK)
+        yield connection
+        await connection.send(_CLOSE, struct.pack(">H", 200) + short("") + struct.pack(">HH", 0, 0))
+        await connection.receive(_CLOSE_OK)
     finally:
         writer.close()
 
 
 def short(text: str) -> bytes:
-    """A string of at most 255 bytes."""
+    """Encode a string of at most 255 bytes."""
     return bytes([len(text.encode())]) + text.encode()
 
 
 def table(fields: bytes) -> bytes:
-    """Fields, or any long string: its size stands before it."""
+    """Encode fields, or any long string, with its size before it."""
     return struct.pack(">I", len(fields)) + fields

@@ -1,4 +1,4 @@
-"""What a user of a Redis server may do: everything with its own keys and channels, and nothing that tells of others."""
+"""The ACL of a service's users: full access to its own keys and channels, no command that reveals others."""
 
 import hashlib
 from collections.abc import Iterable
@@ -15,10 +15,10 @@ _SETINFO_SINCE: Version = (7, 2)
 
 
 def rights(prefix: str, password: str, version: Version) -> tuple[str, ...]:
-    """The words of ACL SETUSER. The server is told the password's hash only.
+    """Return the arguments of ACL SETUSER, with the password's hash only.
 
-    Keys' names are told by SCAN, KEYS, RANDOMKEY and the tracking of CLIENT, channels' by PUBSUB: a name may be a
-    session's key, and so as good as a password. What SCRIPT and FUNCTION empty or stop belongs to everybody.
+    SCAN, KEYS, RANDOMKEY and CLIENT TRACKING reveal names of keys, PUBSUB names of channels: a name may be a session's
+    key, which is as good as a password. SCRIPT and FUNCTION flush or stop what all users share.
     """
     words = [
         *("reset", "on", f"#{hashlib.sha256(password.encode()).hexdigest()}", f"~{prefix}*"),
@@ -29,19 +29,19 @@ def rights(prefix: str, password: str, version: Version) -> tuple[str, ...]:
     if version >= _CHANNELS_SINCE:
         words.append(f"&{prefix}*")
     if version >= _FUNCTIONS_SINCE:
-        words += ["-function", "+sort", "+sort_ro"]  # since then SORT's BY and GET need a right to every key
+        words += ["-function", "+sort", "+sort_ro"]  # since then SORT's BY and GET need access to every key
     if version >= _SETINFO_SINCE:
         words += ["+client|setinfo", "+client|no-touch"]
     return tuple(words)
 
 
 async def version_of(session: Session) -> Version:
-    told = await session.do("INFO", "server")
-    return tuple(int(part) for part in str(told["redis_version"]).split(".")[:2])
+    info = await session.do("INFO", "server")
+    return tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
 
 
-async def everybody_is_let_in(session: Session) -> bool:
-    """Whether the server asks nobody for a password."""
+async def accepts_everyone(session: Session) -> bool:
+    """Return whether the server accepts connections without a password."""
     for line in await session.do("ACL LIST"):
         words = _text(line).split()
         if words[:2] == ["user", "default"]:
@@ -50,13 +50,13 @@ async def everybody_is_let_in(session: Session) -> bool:
 
 
 async def users_of(session: Session, prefix: str) -> tuple[str, ...]:
-    """Whoever has the service's keys, and so was made for it."""
+    """Return the users that have access to the service's keys."""
     lines: Iterable[list[str]] = (_text(line).split() for line in await session.do("ACL LIST"))
     return tuple(words[1] for words in lines if f"~{prefix}*" in words)
 
 
-async def keep_users(session: Session) -> None:
-    """Write them to the server's file of users, where it has one; without it they end with the server's process."""
+async def save_users(session: Session) -> None:
+    """Save the users to the server's ACL file; without one they last until the server restarts."""
     try:
         await session.do("ACL SAVE")
     except ServiceError as error:

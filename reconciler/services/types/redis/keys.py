@@ -19,20 +19,20 @@ from reconciler.services.types.redis.session import Session
 
 Inside: TypeAlias = Callable[[int], AbstractAsyncContextManager[Session]]  # a session in the database of that number
 
-_AT_ONCE = 1000
+_SCAN_COUNT = 1000
 _FORMAT = {"format": "reconciler-redis", "version": 1}
 
 
 async def databases(session: Session) -> tuple[int, ...]:
-    """The numbers of those that hold keys."""
+    """Return the numbers of the databases that hold keys."""
     return tuple(sorted(int(name[2:]) for name in await session.do("INFO", "keyspace") if name.startswith("db")))
 
 
 async def keys(session: Session, prefix: str) -> AsyncIterator[list[bytes]]:
-    """Names of keys, some at a time, some of them perhaps twice."""
+    """Yield names of keys in batches; a name may come twice."""
     cursor = 0
     while True:
-        cursor, found = await session.do("SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", _AT_ONCE)
+        cursor, found = await session.do("SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", _SCAN_COUNT)
         if found:
             yield found
         if int(cursor) == 0:
@@ -45,7 +45,7 @@ async def remove(session: Session, prefix: str) -> None:
 
 
 async def write(session: Session, database: int, prefix: str, file: BinaryIO) -> int:
-    """Each key, once; how many there were."""
+    """Write each key once, and return how many there are."""
     written: set[bytes] = set()
     async for found in keys(session, prefix):
         for key in found:
@@ -55,7 +55,7 @@ async def write(session: Session, database: int, prefix: str, file: BinaryIO) ->
             written.add(key)
             left_ms = int(await session.do("PTTL", key))
             now_s, now_us = (int(part) for part in await session.do("TIME"))
-            _say(
+            _write_line(
                 file,
                 {
                     "db": database,
@@ -68,15 +68,15 @@ async def write(session: Session, database: int, prefix: str, file: BinaryIO) ->
 
 
 def begin(file: BinaryIO) -> None:
-    _say(file, _FORMAT)
+    _write_line(file, _FORMAT)
 
 
 def end(file: BinaryIO, count: int) -> None:
-    _say(file, {"keys": count})
+    _write_line(file, {"keys": count})
 
 
 def check(file: Path) -> None:
-    """Raises Impossible when it is no dump, or not a whole one."""
+    """Check that a file is a complete dump. Raises Misconfigured."""
     try:
         with readable(file) as dump:
             first = json.loads(next(dump, b"null"))
@@ -86,11 +86,11 @@ def check(file: Path) -> None:
     except (ValueError, UnicodeError):
         first = last = count = None
     if first != _FORMAT or last != {"keys": count}:
-        raise Misconfigured(f"{file.name} is not a whole dump of a redis service")
+        raise Misconfigured(f"{file.name} is not a complete dump of a redis service")
 
 
 async def read(inside: Inside, prefix: str, file: Path, database: int | None) -> None:
-    """Every key of a dump that was checked; into one database, or each into the one it came from."""
+    """Restore every key of a checked dump, into one database or into those they came from."""
     with readable(file) as dump:
         entries = (entry for line in dump if "value" in (entry := json.loads(line)))
         for number, group in groupby(entries, key=lambda entry: int(entry["db"])):
@@ -106,5 +106,5 @@ async def _restore(session: Session, prefix: str, entry: dict[str, Any]) -> None
     await session.do("RESTORE", key, *until, b64decode(entry["value"]), "REPLACE", *absolute)
 
 
-def _say(file: BinaryIO, entry: dict[str, Any]) -> None:
+def _write_line(file: BinaryIO, entry: dict[str, Any]) -> None:
     file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")

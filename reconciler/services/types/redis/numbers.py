@@ -26,7 +26,7 @@ return -1
 
 
 async def number_of(session: Session, service: ServiceSpec) -> int:
-    """The number that is the service's from now on."""
+    """Return the number of the service's database, choosing one the first time."""
     told = await session.do("CONFIG GET", "databases")
     count = next(iter(told.values()), _USUAL)
     full = await databases(session)

@@ -1,7 +1,7 @@
 """Redis: a prefix of its own for each service, and for each grant a user who may use the keys that begin with it.
 
-Servers before 6 know no users: there each service has a numbered database of its own, and every app the server's
-password. Nothing else is kept on such a server than which number is whose.
+Servers before 6 have no users: there each service has its own numbered database, and every app the server's password.
+Such a server stores only which number belongs to which service.
 """
 
 import asyncio
@@ -16,83 +16,83 @@ from reconciler.planning.fingerprint import Json
 from reconciler.services import server_tools
 from reconciler.services.connection_limit import ConnectionLimit
 from reconciler.services.provisioner import Client, Credentials, Grant, Misconfigured, ServiceError, ServiceSpec, called
+from reconciler.services.server_connection import AuthenticationFailed, app_address, url_userinfo
 from reconciler.services.types.redis import acl, keys
 from reconciler.services.types.redis.numbers import forget_number, number_of
 from reconciler.services.types.redis.session import (
-    AuthenticationFailed,
-    ConnectionParams,
+    RedisParams,
     Session,
     admin_params,
     opened,
 )
 
-_STEP_S = 50.0
-_AT_ONCE = 8
-_LONGEST = 52
+_ACTION_TIMEOUT_S = 50.0
+_MAX_CONNECTIONS = 8
+_MAX_NAME = 52
 
 
 class Redis:
-    """One server or many; constructed once."""
+    """Provisions services on any number of servers."""
 
     def __init__(self) -> None:
-        self._turns = ConnectionLimit(_AT_ONCE)
+        self._limit = ConnectionLimit(_MAX_CONNECTIONS)
 
     async def provision(self, service: ServiceSpec) -> None:
-        async with self._step(service) as session:
-            if not await self._knows_users(session):
+        async with self._admin_session(service) as session:
+            if not await self._has_users(session):
                 await number_of(session, service)
-            elif await acl.everybody_is_let_in(session) and not admin_params(service).server.options.get("open"):
+            elif await acl.accepts_everyone(session) and not admin_params(service).server.options.get("open"):
                 raise Misconfigured(
-                    f"{admin_params(service)} lets everybody in without a password: set requirepass, or open: true"
+                    f"{admin_params(service)} accepts connections without a password: set requirepass, or open: true"
                 )
 
     async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:
-        async with self._step(service) as session:
+        async with self._admin_session(service) as session:
             version = await acl.version_of(session)
             if version < acl.ACL_SINCE:
                 return _credentials(service, None, await number_of(session, service))
             rights = acl.rights(_prefix(service), grant.password.reveal(), version)
             await session.do("ACL SETUSER", grant.user, *rights)
-            await acl.keep_users(session)
+            await acl.save_users(session)
         return _credentials(service, grant, 0)
 
     async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:
-        async with self._turn(service):
+        async with self._slot(service):
             try:
                 async with self._opened(_app_params(service, credentials)) as session:
                     await session.do("GET", f"{credentials.get('prefix', '')}reconciler")
             except AuthenticationFailed as error:
-                return f"user {grant.user} cannot get at its keys: {error}"
+                return f"user {grant.user} cannot access its keys: {error}"
         return None
 
     async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
-        """A user that goes takes its connections with it. On a server without users this does nothing."""
-        async with self._step(service) as session:
-            if await self._knows_users(session):
+        """Delete the user, which closes its connections; a server without users has nothing to revoke."""
+        async with self._admin_session(service) as session:
+            if await self._has_users(session):
                 await session.do("ACL DELUSER", grant.user)
-                await acl.keep_users(session)
+                await acl.save_users(session)
 
     async def deprovision(self, service: ServiceSpec) -> None:
-        async with self._step(service) as session:
-            if not await self._knows_users(session):
+        async with self._admin_session(service) as session:
+            if not await self._has_users(session):
                 await forget_number(session, service, self._inside(service))
                 return
             for user in await acl.users_of(session, _prefix(service)):
                 await session.do("ACL DELUSER", user)
-            await acl.keep_users(session)
+            await acl.save_users(session)
             await self._empty(service, session)
 
-    async def size_bytes(self, service: ServiceSpec) -> int | None:  # noqa: ARG002 -- counting would mean to read every key of the server
+    async def size_bytes(self, service: ServiceSpec) -> int | None:  # noqa: ARG002 -- the server would have to read every key
         return None
 
     async def back_up(self, service: ServiceSpec, file: Path) -> None:
         draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
         try:
-            async with self._step(service, server_tools.LONGEST_S) as session:
+            async with self._admin_session(service, server_tools.TIMEOUT_S) as session:
                 with server_tools.new(draft) as writing:
                     keys.begin(writing)
                     prefix, numbers, count = _prefix(service), await keys.databases(session), 0
-                    if not await self._knows_users(session):
+                    if not await self._has_users(session):
                         prefix, numbers = "", (await number_of(session, service),)
                     for number in numbers:
                         async with self._inside(service)(number) as within:
@@ -105,10 +105,10 @@ class Redis:
             draft.unlink(missing_ok=True)
 
     async def restore(self, service: ServiceSpec, file: Path) -> None:
-        """What is there goes and what was dumped comes, key by key; interrupted, it is to be done once more."""
+        """Replace the keys by those of a dump; if that is interrupted, it has to be repeated."""
         await asyncio.to_thread(keys.check, file)
-        async with self._step(service, server_tools.LONGEST_S) as session:
-            if await self._knows_users(session):
+        async with self._admin_session(service, server_tools.TIMEOUT_S) as session:
+            if await self._has_users(session):
                 await self._empty(service, session)
                 await keys.read(self._inside(service), _prefix(service), file, None)
                 return
@@ -118,13 +118,13 @@ class Redis:
             await keys.read(self._inside(service), "", file, number)
 
     def client(self, service: ServiceSpec, credentials: Credentials) -> Client:
-        door = _app_params(service, credentials)
-        where = ("-s", door.host) if door.is_socket else ("-h", door.host, "-p", str(door.port))
-        encrypted = ("--tls", "--cacert", door.authority) if door.authority else ()
-        user = ("--user", door.user) if door.user else ()
+        params = _app_params(service, credentials)
+        where = ("-s", params.host) if params.socket else ("-h", params.host, "-p", str(params.port))
+        encrypted = ("--tls", "--cacert", params.ca) if params.ca else ()
+        user = ("--user", params.user) if params.user else ()
         return Client(
-            argv=("redis-cli", *where, *encrypted, *user, "-n", str(door.database)),
-            environment={"REDISCLI_AUTH": door.password} if door.password else {},
+            argv=("redis-cli", *where, *encrypted, *user, "-n", str(params.database)),
+            environment={"REDISCLI_AUTH": params.password} if params.password else {},
         )
 
     async def _empty(self, service: ServiceSpec, session: Session) -> None:
@@ -132,44 +132,43 @@ class Redis:
             async with self._inside(service)(number) as within:
                 await keys.remove(within, _prefix(service))
 
-    async def _knows_users(self, session: Session) -> bool:
+    async def _has_users(self, session: Session) -> bool:
         return await acl.version_of(session) >= acl.ACL_SINCE
 
-    def _opened(self, door: ConnectionParams) -> AbstractAsyncContextManager[Session]:
-        return opened(door)
+    def _opened(self, params: RedisParams) -> AbstractAsyncContextManager[Session]:
+        return opened(params)
 
     def _inside(self, service: ServiceSpec) -> keys.Inside:
         return lambda number: self._opened(admin_params(service, number))
 
-    def _turn(self, service: ServiceSpec, within_s: float = _STEP_S) -> AbstractAsyncContextManager[None]:
-        door = admin_params(service)
-        return self._turns.slot(door.server.name, str(door), within_s)
+    def _slot(self, service: ServiceSpec, within_s: float = _ACTION_TIMEOUT_S) -> AbstractAsyncContextManager[None]:
+        params = admin_params(service)
+        return self._limit.slot(params.server.name, str(params), within_s)
 
     @asynccontextmanager
-    async def _step(self, service: ServiceSpec, within_s: float = _STEP_S) -> AsyncIterator[Session]:
-        async with self._turn(service, within_s), self._opened(admin_params(service)) as session:
+    async def _admin_session(self, service: ServiceSpec, within_s: float = _ACTION_TIMEOUT_S) -> AsyncIterator[Session]:
+        async with self._slot(service, within_s), self._opened(admin_params(service)) as session:
             yield session
 
 
 def _prefix(service: ServiceSpec) -> str:
-    return f"{called(service, _LONGEST)}:"
+    return f"{called(service, _MAX_NAME)}:"
 
 
 def _credentials(service: ServiceSpec, grant: Grant | None, number: int) -> Credentials:
-    """v1's keys and `uri`; with a user also `prefix`, which every key and channel must begin with."""
+    """Return Cloud Foundry's v1 keys and `uri`; with a user also `prefix`, which every key and channel must have."""
     admin = admin_params(service)
-    host = str(admin.server.options.get("app_host", admin.host))
-    port = int(str(admin.server.options.get("app_port", admin.port)))
+    host, port = app_address(admin.server, 6379)
     password = grant.password.reveal() if grant else admin.password
     user = grant.user if grant else ""
-    secret = "" if password is None else f"{quote(user, safe='')}:{quote(password, safe='')}@"
+    secret = "" if password is None else f"{url_userinfo(user, password)}@"
     if host.startswith("/"):
         uri = f"unix://{secret}{quote(host)}?db={number}"
     else:
-        scheme = "rediss" if admin.authority else "redis"
+        scheme = "rediss" if admin.ca else "redis"
         uri = f"{scheme}://{secret}{f'[{host}]' if ':' in host else host}:{port}/{number}"
-    said: dict[str, Json] = {
-        "name": called(service, _LONGEST),
+    found: dict[str, Json] = {
+        "name": called(service, _MAX_NAME),
         "hostname": host,
         "host": host,
         "port": port,
@@ -178,11 +177,11 @@ def _credentials(service: ServiceSpec, grant: Grant | None, number: int) -> Cred
         "uri": uri,
     }
     if grant:
-        said |= {"user": user, "username": user, "prefix": _prefix(service)}
-    return said
+        found |= {"user": user, "username": user, "prefix": _prefix(service)}
+    return found
 
 
-def _app_params(service: ServiceSpec, credentials: Credentials) -> ConnectionParams:
+def _app_params(service: ServiceSpec, credentials: Credentials) -> RedisParams:
     user, password = credentials.get("user"), credentials.get("password")
     return replace(
         admin_params(service, int(str(credentials["db"]))),

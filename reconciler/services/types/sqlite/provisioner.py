@@ -1,6 +1,6 @@
 """A database in a file of the service's own directory: nothing to install, nothing to run.
 
-Every app it is bound to opens the same file; there is nobody to ask for a password.
+Every bound app opens the same file, which needs no password.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ class Sqlite:
         """Make an empty database, or leave the one that is there."""
         await asyncio.to_thread(_made, service)
 
-    async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:  # noqa: ARG002  nobody has to be let in
-        """Where the file is; made when somebody removed it."""
+    async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:  # noqa: ARG002  a file has no users
+        """Return the path of the file, which is created again if it was removed."""
         await asyncio.to_thread(_made, service)
         return _credentials(service)
 
@@ -36,7 +36,7 @@ class Sqlite:
         return await asyncio.to_thread(_wrong, _file(service))
 
     async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
-        """Nothing was given that could be taken back."""
+        """Do nothing: there are no credentials to revoke."""
 
     async def deprovision(self, service: ServiceSpec) -> None:
         """Remove the file with all that lies beside it."""
@@ -45,16 +45,16 @@ class Sqlite:
             raise ServiceError(f"cannot remove {service.directory} with all that is in it")
 
     async def size_bytes(self, service: ServiceSpec) -> int | None:
-        """The file and its log."""
+        """Return the size of the database and its log."""
         sizes = [place.stat().st_size for place in _files(service) if place.exists()]
         return sum(sizes) if sizes else None
 
     async def back_up(self, service: ServiceSpec, file: Path) -> None:
-        """A database of the same content, taken while apps go on writing."""
+        """Copy the database while apps keep writing."""
         await asyncio.to_thread(_copied, _file(service), file, f"cannot back up {service.name}")
 
     async def restore(self, service: ServiceSpec, file: Path) -> None:
-        """Write the content of another database over this one, in one transaction; whoever has it open sees it."""
+        """Write the content of another database over this one, in one transaction, which open connections see."""
         await asyncio.to_thread(_checked, file)
         await asyncio.to_thread(_copied, file, _file(service), f"cannot restore {service.name}")
 

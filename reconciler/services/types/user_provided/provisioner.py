@@ -1,4 +1,4 @@
-"""Credentials that somebody else has made: written down, in files, or printed by a command. Nothing is made anywhere.
+"""Credentials from outside: in the manifest, in files, or printed by a command. Nothing is made anywhere.
 
 `credentials` are literal, or `{file: PATH}` each; `credentials_file` is a JSON object or lines of NAME=VALUE; `command`
 is an argument list whose output is a JSON object. Of a key that several give, the first of these three counts.
@@ -26,7 +26,7 @@ class UserProvided:
         """There is nothing to make."""
 
     async def bind(self, service: ServiceSpec, grant: Grant) -> Credentials:  # noqa: ARG002  every app gets the same
-        """What the manifest points at says now."""
+        """Return the credentials that the manifest names, read now."""
         return await _credentials(service)
 
     async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:  # noqa: ARG002
@@ -49,7 +49,7 @@ class UserProvided:
         raise Misconfigured(f"{service.name} is user-provided: what it holds is not known here, so it is not restored")
 
     def client(self, service: ServiceSpec, credentials: Credentials) -> Client:
-        """By the scheme of its uri; Impossible when that says nothing."""
+        """Return the client of the credentials' URI. Raises Misconfigured if there is none."""
         return client_programs.by_uri(service.name, credentials)
 
 
@@ -91,7 +91,7 @@ def _object(text: str, said: str) -> dict[str, Json]:
 
 
 async def _output(command: Json) -> str:
-    """What a command prints, in a process group of its own that ends with it."""
+    """Run a command in its own process group and return its output."""
     words = [str(word) for word in command] if isinstance(command, list) else []
     quiet, piped = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
     try:
