@@ -53,7 +53,13 @@ def application(environ, start_response):
 """
 
 SECRET = "hunter2-" + "5e6f7a8b9c0d"
-QUICK: dict[str, Any] = {"quiet_s": 0.05, "retry_first_s": 0.05, "retry_cap_s": 0.2, "verify_every_s": 300.0, "grace_s": 0.0}
+QUICK: dict[str, Any] = {
+    "quiet_s": 0.05,
+    "retry_first_s": 0.05,
+    "retry_cap_s": 0.2,
+    "verify_every_s": 300.0,
+    "grace_s": 0.0,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +238,7 @@ def test_rotating_for_one_app_leaves_the_other_alone(site: Site) -> None:
 def test_an_app_waits_for_a_service_that_no_manifest_asks_for_and_starts_once_one_does(site: Site) -> None:
     port = app(site)
     site.live(**QUICK)
-    message = "waits for service db: no manifest asks for a service named 'db'"
+    message = "waiting for service db: no manifest defines it"
     eventually(lambda: site.told("blog")["message"] == message)
     assert site.told("blog")["state"] == "pending"
     service(site, type="sqlite")
@@ -285,7 +291,7 @@ def test_what_is_not_retained_is_backed_up_and_removed_once_nobody_asks_for_it(s
     with sqlite3.connect(path) as database:
         database.execute("CREATE TABLE kept (it TEXT)")
     file.unlink()
-    eventually(lambda: "blog still asks for it" in told(site)["message"])
+    eventually(lambda: "blog still uses it" in told(site)["message"])
     assert path.exists()
     (site.manifests / "blog.yaml").unlink()
     eventually(lambda: not site.status()["services"])
@@ -311,7 +317,7 @@ def test_a_secret_in_a_file_is_watched_and_what_was_known_stays_in_force(site: S
     assert json.loads(get(port, "/environ"))["TOKEN"] == "another"
     before = site.pid("blog")
     secret.unlink()
-    eventually(lambda: "serves with what was known last" in site.told("blog")["message"])
+    eventually(lambda: "serving with the last known values" in site.told("blog")["message"])
     assert site.pid("blog") == before
     site.save(secret, "another")
     site.await_settled("blog")
@@ -478,7 +484,7 @@ def test_a_server_that_is_down_stops_nobody_who_runs_and_is_waited_for_by_who_do
         server.stop()
         eventually(lambda: told(site)["state"] == "failing")
         app(site, "shop")
-        eventually(lambda: "waits for service db: " in site.told("shop")["message"])
+        eventually(lambda: "waiting for service db: " in site.told("shop")["message"])
         assert "postgresql" in site.told("shop")["message"]
         assert (site.pid("blog"), len(json.loads(get(port)))) == (before, 1)
         server.start()
@@ -619,5 +625,5 @@ def test_plan_says_what_would_be_done_about_services(site: Site) -> None:
     planned = site.cli("plan", "--json")
     facts = json.loads(planned.stdout)
     assert [row["name"] for row in facts["services"]] == ["db"]
-    assert facts["services"][0]["actions"][0]["action"] == "Enrol"
-    assert "waits for service db" in facts["apps"][0]["message"]
+    assert facts["services"][0]["actions"][0]["action"] == "Register"
+    assert "waiting for service db" in facts["apps"][0]["message"]
