@@ -22,12 +22,10 @@ _SECRET_WORD = re.compile(
     r"|(db|sql|my|mysql|pg|user|mail|smtp|imap|ftp|http|ldap|redis|root|admin|proxy)pass"
     r"|\w*(password|passwd|passphrase)s?|\w*secrets?|\w*tokens?|\w*credentials?|private"
 )
+# The lengths of names and schemes are bounded: a credential may have a million letters, and each is read once.
 # `NAME=value` and `"name": "value"`; elsewhere a name before a colon is prose.
-_ASSIGNMENT = re.compile(
-    r"""(?P<name>[A-Za-z_][\w.-]*) (?P<sign>=|\\*["']\s*:\s*|["']?\]\s*=\s*)
-    (?: (?P<quote>\\*["'])(?P<quoted>.*?)(?P=quote) | (?P<bare>[^\s,;&"'\\(){}\[\]]+) )""",
-    re.VERBOSE,
-)
+_ASSIGNED_NAME = re.compile(r"""(?<!\w)([A-Za-z_][\w.-]{0,100})(?:=|\\*["']\s*:\s*|["']?\]\s*=\s*)""")
+_ASSIGNED_VALUE = re.compile(r"""(?P<quote>\\*["'])(.*?)(?:(?P=quote)|$)|([^\s,;&"'\\(){}\[\]]+)""", re.MULTILINE)
 _IN_PROSE = frozenset(("key", "keys", "pass"))  # `sorted(names, key=len)`
 _AUTHORIZATION = re.compile(r"(?i)(authorization[\"']?\s*[:=]\s*[\"']?(?:(?:basic|bearer|token)\s+)?)[^\s\"',]+")
 # With which the user of an HTTP URL is a token.
@@ -35,7 +33,7 @@ _NO_PASSWORDS = frozenset((None, "", "x-oauth-basic"))
 # What follows a quotation mark that ends a value.
 _END = r"""["'](?:[\s,:;)}\]]|$)"""
 _URL = re.compile(
-    rf"""(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<user>[^\s/?\#@:\["'<>]*)
+    rf"""(?<![A-Za-z0-9])(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{{0,30}})://(?P<user>[^\s/?\#@:\["'<>]*)
     (?: : (?P<password> (?:(?!://|{_END})[^\s/?\#])* (?=@)
             | (?!\d{{1,5}}(?:[/?\#]|$)) (?:(?!://|{_END})\S)* (?=@) )
     )? @""",
@@ -70,7 +68,7 @@ def redacted(text: str, secrets: Collection[str] = ()) -> str:
     if "://" in text:
         text = _URL.sub(_without_password, text)
     if "=" in text or ":" in text:
-        text = _AUTHORIZATION.sub(rf"\g<1>{HIDDEN}", _ASSIGNMENT.sub(_without_value, text))
+        text = _AUTHORIZATION.sub(rf"\g<1>{HIDDEN}", _without_assigned(text))
     return text
 
 
@@ -111,12 +109,7 @@ def _by_shape(value: str) -> Iterator[str]:
     for key in _PRIVATE_KEY.findall(value):
         yield key
         yield from (line for line in re.split(r"\s+|\\n", key) if len(line) > 2 * SHORTEST and "-----" not in line)
-    for found in _ASSIGNMENT.finditer(value):
-        assigned = found["quoted"] or found["bare"] or ""
-        if _assigns_secret(found["name"]):
-            yield assigned
-        elif "=" in assigned:
-            yield from _by_shape(assigned)
+    yield from (value[first:last] for first, last in _assigned(value))
 
 
 def _without_password(url: re.Match[str]) -> str:
@@ -129,10 +122,22 @@ def _is_http(scheme: str) -> bool:
     return scheme.lower().rpartition("+")[2] in {"http", "https"}
 
 
-def _without_value(found: re.Match[str]) -> str:
-    quote, assigned = found["quote"] or "", found["quoted"] or found["bare"] or ""
-    shown = HIDDEN if _assigns_secret(found["name"]) else _ASSIGNMENT.sub(_without_value, assigned)
-    return f"{found['name']}{found['sign']}{quote}{shown}{quote}"
+def _without_assigned(text: str) -> str:
+    shown, position = [], 0
+    for first, last in _assigned(text):
+        shown += [text[position:first], HIDDEN]
+        position = last
+    return "".join((*shown, text[position:]))
+
+
+def _assigned(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where the values are that a text assigns to names of secrets."""
+    position = 0
+    while (name := _ASSIGNED_NAME.search(text, position)) is not None:
+        position = name.end()
+        if _assigns_secret(name[1]) and (value := _ASSIGNED_VALUE.match(text, position)) is not None:
+            yield value.span(3 if value[2] is None else 2)
+            position = value.end()
 
 
 def _assigns_secret(name: str) -> bool:

@@ -238,7 +238,7 @@ def test_rotating_for_one_app_leaves_the_other_alone(site: Site) -> None:
 def test_an_app_waits_for_a_service_that_no_manifest_asks_for_and_starts_once_one_does(site: Site) -> None:
     port = app(site)
     site.live(**QUICK)
-    message = "waiting for service db: no manifest asks for a service named 'db'"
+    message = "waiting for service db: no manifest defines it"
     eventually(lambda: site.told("blog")["message"] == message)
     assert site.told("blog")["state"] == "pending"
     service(site, type="sqlite")
@@ -317,7 +317,7 @@ def test_a_secret_in_a_file_is_watched_and_what_was_known_stays_in_force(site: S
     assert json.loads(get(port, "/environ"))["TOKEN"] == "another"
     before = site.pid("blog")
     secret.unlink()
-    eventually(lambda: "serves with what was known last" in site.told("blog")["message"])
+    eventually(lambda: "serving with the last known values" in site.told("blog")["message"])
     assert site.pid("blog") == before
     site.save(secret, "another")
     site.await_settled("blog")
@@ -625,5 +625,5 @@ def test_plan_says_what_would_be_done_about_services(site: Site) -> None:
     planned = site.cli("plan", "--json")
     facts = json.loads(planned.stdout)
     assert [row["name"] for row in facts["services"]] == ["db"]
-    assert facts["services"][0]["actions"][0]["action"] == "Enrol"
+    assert facts["services"][0]["actions"][0]["action"] == "Register"
     assert "waiting for service db" in facts["apps"][0]["message"]
