@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "--diff",
     "with_diff",
     is_flag=True,
-    help="Also show each field in which the wanted and the serving revision differ.",
+    help="Also show each field in which the desired revision differs from the serving one.",
 )
 @json_option
 @host_options

@@ -56,7 +56,7 @@ class OperatorRequests:
         name = request.get("app")
         app = self._manifests.catalog.apps.get(name) if isinstance(name, str) else None
         if app is None:
-            raise Refused(f"no manifest in force defines an app named '{name}'")
+            raise Refused(f"no manifest in effect defines an app named '{name}'")
         known = REQUESTS.get(kind) if isinstance(kind, str) else None
         if known is None:
             raise Refused(f"there is no request '{kind}'; there are {', '.join(REQUESTS)}")
@@ -67,7 +67,7 @@ class OperatorRequests:
 
     def _rotate(self, name: Any, app: Any, who: str) -> str:
         if not isinstance(name, str) or name not in self._manifests.catalog.services:
-            raise Refused(f"no manifest in force defines a service named '{name}'")
+            raise Refused(f"no manifest in effect defines a service named '{name}'")
         apps = self._services.rotation.rotate(name, app)
         if not apps:
             whose = f"app '{app}' has no" if app else "no app has"

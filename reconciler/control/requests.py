@@ -62,7 +62,7 @@ def _roll_back(app: "App", observed: "Observed", wanted: str | None) -> "Granted
     from reconciler.planning.apps.observed import Override
 
     if observed.source is None:
-        raise Refused("its source was not read yet")
+        raise Refused("its source has not been read yet")
     desired, inputs = app.revision(observed.source.content), observed.inputs
     current = inputs.revision(app, observed.source.content).id
     staged = [r for r in observed.known_good if r.build.id in observed.builds and r.id != current]
@@ -77,7 +77,7 @@ def _roll_back(app: "App", observed: "Observed", wanted: str | None) -> "Granted
 def _no_revision(wanted: str | None, known: "list[Revision]") -> str:
     if wanted is None or not known:
         return "no earlier revision is known good and still on disk"
-    return f"revision '{wanted}' is not one to go back to; these are: {', '.join(revision.id for revision in known)}"
+    return f"cannot roll back to '{wanted}'; available revisions: {', '.join(revision.id for revision in known)}"
 
 
 def _always(_: StatusRow) -> bool:
@@ -111,7 +111,7 @@ REQUESTS: Mapping[str, RequestKind] = {
         RequestKind(
             name="start",
             label="Start",
-            effect="The manifest applies again: a stop or a rollback by an operator is undone.",
+            effect="The manifest applies again: a stop or a rollback by an operator is cancelled.",
             offered=lambda row: row["state"] == "stopped" or row.get("override") is not None,
             grant=_start,
         ),

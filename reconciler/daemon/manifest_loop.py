@@ -159,7 +159,7 @@ class ManifestLoop:
             self._journal.write(HOST, "manifest", after.notice)
         for file, entry in after.files.items():
             known = before.files[file].problems if file in before.files else ()
-            effect = "its last good content stays in force" if entry.names else "the file has no effect"
+            effect = "its last valid content stays in effect" if entry.names else "the file has no effect"
             for problem in entry.problems:
                 if problem not in known:
                     self._journal.write(HOST, "manifest", f"refused: {problem}", effect)

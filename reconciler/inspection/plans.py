@@ -145,10 +145,17 @@ def _record(app_plan: AppPlan) -> dict[str, object]:
         "name": app_plan.subject.name,
         "wanted_revision": planned.wanted if planned else None,
         "actions": [
-            {"action": type(action).__name__, "what": str(action), "cause": action.cause} for action in planned.actions
+            {
+                "action": type(action).__name__,
+                "what": str(action),
+                "reason": str(action.reason),
+                "cause": action.cause,
+            }
+            for action in planned.actions
         ]
         if planned
         else [],
+        "reason": str(planned.reason) if planned else "",
         "message": planned.message if planned else "",
         "wait_seconds": app_plan.wait_s,
         "error": app_plan.error,

@@ -34,7 +34,7 @@ class StateInfo:
 APP_STATES: tuple[StateInfo, ...] = (
     StateInfo("failing", "failing", "No instance serves, and what is tried keeps failing."),
     StateInfo("degraded", "degraded", "An instance serves, but something about it is not as the manifest says."),
-    StateInfo("invalid", "failing", "The manifest is refused, and no earlier one is in force."),
+    StateInfo("invalid", "failing", "The manifest is refused, and no earlier one is in effect."),
     StateInfo("starting", None, "An instance is being started or replaced."),
     StateInfo("staging", None, "A build is being made, or its release command runs."),
     StateInfo("pending", None, "Waits for another app, a service or a secret."),

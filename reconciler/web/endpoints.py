@@ -108,6 +108,7 @@ def _ref(to: str) -> Schema:
 
 
 _TEXT: Schema = {"type": "string"}
+_REASON: Schema = {"type": "string", "description": "A stable code, or empty."}
 _INTEGER: Schema = {"type": "integer"}
 _NULLABLE_TEXT: Schema = {"type": ["string", "null"]}
 _NULLABLE_INTEGER: Schema = {"type": ["integer", "null"]}
@@ -124,7 +125,7 @@ SCHEMAS: Mapping[str, Schema] = {
     "App": _object(
         name=_TEXT,
         state={"type": "string", "enum": [state.name for state in APP_STATES]},
-        reason={"type": "string", "description": "A stable code, or empty."},
+        reason=_REASON,
         message=_TEXT,
         url=_NULLABLE_TEXT,
         port=_NULLABLE_INTEGER,
@@ -154,14 +155,15 @@ SCHEMAS: Mapping[str, Schema] = {
         app={"type": "string", "description": "The app it is about; empty for a service or the host."},
         service={"type": "string", "description": "The service it is about; empty for an app or the host."},
         kind=_TEXT,
-        reason={"type": "string", "description": "A stable code, or empty."},
+        reason=_REASON,
         text=_TEXT,
         cause=_TEXT,
     ),
     "Plan": _object(
         name=_TEXT,
         wanted_revision=_NULLABLE_TEXT,
-        actions={"type": "array", "items": _object(action=_TEXT, what=_TEXT, cause=_TEXT)},
+        actions={"type": "array", "items": _object(action=_TEXT, what=_TEXT, reason=_REASON, cause=_TEXT)},
+        reason=_REASON,
         message=_TEXT,
         wait_seconds=_NULLABLE_NUMBER,
         error=_NULLABLE_TEXT,

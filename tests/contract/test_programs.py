@@ -133,7 +133,7 @@ async def test_one_that_ends_before_its_time_has_not_started(site: Site) -> None
 # The sandbox
 
 
-@pytest.mark.parametrize("way", ["by exec, because its fork server is only being started", "from a fork server"])
+@pytest.mark.parametrize("way", ["by exec, because its fork server is still starting", "from a fork server"])
 @on_the_loop
 async def test_an_instance_has_the_rights_of_its_sandbox_whichever_way_it_starts(site: Site, way: str) -> None:
     limits = (512, resource.getrlimit(resource.RLIMIT_NOFILE)[1])

@@ -17,6 +17,7 @@ from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.parse import parse
 from reconciler.planning.apps.actions import Action
 from reconciler.planning.desired import CrashPolicy
+from reconciler.planning.reason import Reason
 from reconciler.settings.file import parse as parse_settings
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
@@ -136,6 +137,16 @@ def test_the_reference_of_the_actions_names_every_action() -> None:
     text = (DOCS / "reference" / "actions.md").read_text(encoding="utf-8")
     table = set(re.findall(r"^\| `([A-Z]\w+)` \|", text.split("\n## Of apps\n")[1].split("\n## ")[0], re.MULTILINE))
     assert table == {action.__name__ for action in get_args(Action)}
+
+
+def test_the_fields_of_an_event_are_those_of_the_schema() -> None:
+    assert first_cells(DOCS / "reference" / "events.md", "## Fields") == set(schema("event")["properties"])
+
+
+def test_the_reference_of_the_reasons_names_every_reason() -> None:
+    text = (DOCS / "reference" / "reasons.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE)
+    assert sorted(listed) == sorted(reason for reason in Reason if reason)
 
 
 def test_the_reference_of_the_commands_is_what_the_command_line_says() -> None:

@@ -185,6 +185,8 @@ def test_plan_speaks_json(manifests: Path, tmp_path: Path) -> None:
     facts = json.loads(run("plan", "--json", "--manifests", manifests, "--state", tmp_path / "s", code=2).output)
     (app,) = facts["apps"]
     assert [action["action"] for action in app["actions"]] == ["Listen", "Stage", "Start"]
+    assert [action["reason"] for action in app["actions"]] == ["not-listening", "first-time", "not-running"]
+    assert app["reason"] == "not-listening"
     assert len(app["wanted_revision"]) == 12
 
 

@@ -68,12 +68,12 @@ def test_a_rollback_is_to_the_last_known_good_revision_that_is_still_there() -> 
     observed = replace(serving(APP, "c3"), known_good=good, builds=builds)
     assert rolled_back(observed) == Override(kind="rolled back", holds_for=now.id, revision=good[1])
     assert rolled_back(observed, good[3].id[:6]).revision == good[3]
-    with pytest.raises(Refused, match=f"'nope' is not one to go back to; these are: {good[1].id}, {good[3].id}"):
+    with pytest.raises(Refused, match=f"cannot roll back to 'nope'; available revisions: {good[1].id}, {good[3].id}"):
         rolled_back(observed, "nope")
 
 
 def test_a_rollback_to_nothing_is_refused_and_says_why() -> None:
-    with pytest.raises(Refused, match="its source was not read yet"):
+    with pytest.raises(Refused, match="its source has not been read yet"):
         rolled_back(Observed())
     with pytest.raises(Refused, match="no earlier revision is known good and still on disk"):
         rolled_back(serving(APP))

@@ -288,7 +288,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
         ),
         (
             "path: x\nhealth: {path: /, failures: 0}\n",
-            "2:29: health.failures: expected a number of checks between 1 and 1000, not 0",
+            "2:29: health.failures: expected a number of probes between 1 and 1000, not 0",
         ),
         ("path: x\nidle_after: 0\n", "2:13: idle_after: must be positive"),
         ("path: x\npatience: 0s\n", "2:11: patience: must be positive"),
