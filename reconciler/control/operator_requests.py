@@ -62,7 +62,7 @@ class OperatorRequests:
             raise Refused(f"there is no request '{kind}'; there are {', '.join(REQUESTS)}")
         text, granted = known.grant(app, self._apps.observe(app.name), request.get("revision"))
         self._apps.request(app.name, granted)
-        self._journal.write(Subject("app", app.name), "request", text, f"requested by {who}")
+        self._journal.write(Subject("app", app.name), "request", text, f"requested by {who}", known.reason)
         return f"{app.name}: {text}"
 
     def _rotate(self, name: Any, app: Any, who: str) -> str:
