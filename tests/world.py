@@ -34,7 +34,7 @@ from reconciler.planning.apps.actions import (
 )
 from reconciler.planning.apps.observed import Failure, Instance, Observed, Override, SleepState, SourceState
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.apps.serving import state_when_failing
+from reconciler.planning.apps.running import state_when_failing
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired import Address, App, Build, CrashPolicy, Recipe, Revision, Server, Source
 from reconciler.planning.plan import Plan

@@ -40,7 +40,7 @@ def command(
 ) -> None:
     import uv
 
-    from reconciler.host.assembly import package_environ
+    from reconciler.host.from_settings import package_environ
     from reconciler.planning.desired import Recipe
     from reconciler.staging.detection.runtimes import discover
     from reconciler.staging.environments.bundle import BundleRequest, bundle

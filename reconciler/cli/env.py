@@ -62,7 +62,7 @@ def command(settings: Settings, app: str, reveal: bool, as_json: bool) -> None:
 
 def surroundings(app: str, settings: Settings) -> Surroundings:
     """Return what the wanted revision of an app runs with. Raises ClickException if there is no such app or build."""
-    from reconciler.inspection.catalog import desired
+    from reconciler.inspection.manifests import desired
 
     paths = paths_in_use(settings.paths.state)
     with open_snapshot(paths) as snapshot:

@@ -12,7 +12,7 @@ import click
 
 from reconciler.cli.options import examples, host_options, json_option, reading
 from reconciler.cli.table import show_json, styled
-from reconciler.inspection.catalog import problems_of
+from reconciler.inspection.manifests import problems_of
 from reconciler.inspection.plans import AppPlan, facts, plans_now
 from reconciler.inspection.printable import ago, counted, plain
 from reconciler.settings.settings import Settings

@@ -32,7 +32,7 @@ class OpenService:
 def open_service(name: str, settings: Settings) -> Iterator[OpenService]:
     """Open a service by its name. Raises ClickException for a service that does not exist, and for its failures."""
     from reconciler.services.provisioner import ServiceError
-    from reconciler.services.servers import spec_of
+    from reconciler.services.server_choice import spec_of
     from reconciler.vault.vault import VaultLocked
 
     with open_snapshot(paths_in_use(settings.paths.state)) as snapshot:

@@ -11,7 +11,7 @@ import click
 
 from reconciler.cli.options import examples, manifests_option, with_settings
 from reconciler.cli.table import show_json, styled
-from reconciler.inspection.catalog import checked, problems_of
+from reconciler.inspection.manifests import checked, problems_of
 from reconciler.inspection.printable import counted, plain
 from reconciler.settings.settings import Settings
 

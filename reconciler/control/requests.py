@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from reconciler.planning.reason import Reason
+
 if TYPE_CHECKING:  # the command line lists requests without loading what grants them
     from reconciler.host.world import OperatorRequest
     from reconciler.planning.apps.observed import Observed
@@ -27,7 +29,7 @@ Granted: TypeAlias = "tuple[str, OperatorRequest]"
 class RequestKind:
     """One kind of request.
 
-    `label` is its button's; `effect` is shown to an operator before it is made;
+    `label` is its button's; `effect` is shown to an operator before it is made; `reason` is that of its event;
     `offered` says for which apps it makes sense; `grant` gets the app, what is observed, and the revision that the
     request names, and raises Refused.
     """
@@ -35,6 +37,7 @@ class RequestKind:
     name: str
     label: str
     effect: str
+    reason: Reason
     offered: Callable[[StatusRow], bool]
     grant: "Callable[[App, Observed, str | None], Granted]"
 
@@ -91,6 +94,7 @@ REQUESTS: Mapping[str, RequestKind] = {
             name="restart",
             label="Restart",
             effect="A new instance is started; the running one serves until the new one is ready.",
+            reason=Reason.RESTART_REQUESTED,
             offered=_always,
             grant=_restart,
         ),
@@ -98,6 +102,7 @@ REQUESTS: Mapping[str, RequestKind] = {
             name="rollback",
             label="Roll back",
             effect="The last known good revision serves again until the manifest or the source changes.",
+            reason=Reason.ROLLED_BACK_BY_OPERATOR,
             offered=_always,
             grant=_roll_back,
         ),
@@ -105,6 +110,7 @@ REQUESTS: Mapping[str, RequestKind] = {
             name="stop",
             label="Stop",
             effect="The app stops serving and its port is closed until its manifest changes or an operator starts it.",
+            reason=Reason.STOPPED_BY_OPERATOR,
             offered=lambda row: row["state"] != "stopped",
             grant=_stop,
         ),
@@ -112,6 +118,7 @@ REQUESTS: Mapping[str, RequestKind] = {
             name="start",
             label="Start",
             effect="The manifest applies again: a stop or a rollback by an operator is cancelled.",
+            reason=Reason.OVERRIDE_ENDED,
             offered=lambda row: row["state"] == "stopped" or row.get("override") is not None,
             grant=_start,
         ),
@@ -119,6 +126,7 @@ REQUESTS: Mapping[str, RequestKind] = {
             name="forget-failure",
             label="Retry now",
             effect="Recorded failures are forgotten, and the failed action is retried at once.",
+            reason=Reason.RETRY_REQUESTED,
             offered=lambda row: row["state"] in {"failing", "degraded"},
             grant=_forget_failure,
         ),

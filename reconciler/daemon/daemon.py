@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from reconciler.control.operator_requests import OperatorRequests
+from reconciler.control.granting import OperatorRequests
 from reconciler.control.socket import Control
 from reconciler.convergence.controller import Backoff, Controller
 from reconciler.convergence.wake_queue import WakeQueue
@@ -23,7 +23,7 @@ from reconciler.daemon.reports import Reports
 from reconciler.daemon.secret_files import SecretFiles
 from reconciler.daemon.web_process import WebProcess
 from reconciler.host.apps_view import LocalApps
-from reconciler.host.assembly import package_environ, stager_of
+from reconciler.host.from_settings import package_environ, stager_of
 from reconciler.host.instance_secrets import InstanceSecrets
 from reconciler.host.stores import Stores
 from reconciler.host.world import AppWorld, Runtime
@@ -31,10 +31,10 @@ from reconciler.inspection.redaction import Redactor
 from reconciler.linux.inotify import Watch
 from reconciler.linux.processes import boot_id
 from reconciler.manifests.directory import Directory
-from reconciler.manifests.reader import read_directory
+from reconciler.manifests.directory_files import read_directory
 from reconciler.metrics.counters import Counters
 from reconciler.metrics.instrumented_world import InstrumentedWorld
-from reconciler.planning.desired_state import DesiredState
+from reconciler.planning.desired import DesiredState
 from reconciler.planning.subject import HOST, Subject
 from reconciler.services.records import ServiceRecords
 from reconciler.services.world import ServiceStores, ServiceWorld

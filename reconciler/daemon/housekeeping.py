@@ -5,7 +5,7 @@ import contextlib
 import signal
 import sqlite3
 
-from reconciler.host.assembly import collect
+from reconciler.host.from_settings import collect
 from reconciler.host.stores import Stores
 from reconciler.linux.processes import Orphans
 from reconciler.planning.subject import HOST

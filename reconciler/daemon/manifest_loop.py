@@ -14,13 +14,13 @@ from typing import Protocol
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
 from reconciler.daemon.secret_files import SecretFiles
-from reconciler.host.assembly import rules_of
+from reconciler.host.from_settings import rules_of
 from reconciler.host.stores import Stores
 from reconciler.linux.inotify import WatchProblem
 from reconciler.manifests import persisted
 from reconciler.manifests.catalog import Catalog, review
 from reconciler.manifests.origin import Look, Origin, Unreadable
-from reconciler.planning.desired_state import DesiredState
+from reconciler.planning.desired import DesiredState
 from reconciler.planning.subject import HOST, Subject
 from reconciler.settings.settings import Settings
 from reconciler.staging.source.watches import SourceWatches

@@ -185,14 +185,14 @@ def _record(paths: StatePaths, database: "Database", known: "dict[str, InstanceR
     """Remove the records of the instances, and record for `status` and `events` that they were stopped."""
     import shutil
 
-    from reconciler.serving import request_counters
+    from reconciler.serving import gate_figures_reader
     from reconciler.state.journal import Journal
     from reconciler.state.records import Records
 
     records, journal = Records(database), Journal(database)
     for record in known.values():
         records.drop_instance(record.id)
-        request_counters.keep(paths.readiness(record.app) / record.id)
+        gate_figures_reader.keep(paths.readiness(record.app) / record.id)
         shutil.rmtree(paths.readiness(record.app) / record.id, ignore_errors=True)
         journal.write(
             Subject("app", record.app),

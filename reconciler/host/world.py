@@ -47,10 +47,9 @@ from reconciler.planning.apps.actions import (
 )
 from reconciler.planning.apps.observed import Failure, Observed, Override, SleepState
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.apps.serving import state_when_failing
+from reconciler.planning.apps.running import state_when_failing
 from reconciler.planning.cache import Planner
-from reconciler.planning.desired import App
-from reconciler.planning.desired_state import DesiredState
+from reconciler.planning.desired import App, DesiredState
 from reconciler.planning.plan import Plan
 from reconciler.planning.states import AppState
 from reconciler.planning.subject import Subject

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from reconciler.inspection.catalog import desired, problems_of
+from reconciler.inspection.manifests import desired, problems_of
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from reconciler.inspection.differences import Difference
+    from reconciler.inspection.revision_differences import Difference
     from reconciler.inspection.snapshot import HostSnapshot
     from reconciler.manifests.catalog import Catalog
     from reconciler.planning.apps.actions import Action
@@ -92,7 +92,7 @@ def _service_plans(
 def _app_plan(
     name: str, app: "App | None", snapshot: "HostSnapshot | None", observer: "ServiceObserver | None"
 ) -> AppPlan:
-    from reconciler.inspection.differences import difference
+    from reconciler.inspection.revision_differences import difference
     from reconciler.inspection.snapshot import SourceReading, read_source
     from reconciler.planning.apps.actions import MarkGood
     from reconciler.planning.apps.observed import ExternalInputs, Observed, SourceState

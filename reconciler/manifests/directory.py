@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.linux.inotify import Change, Watch, Watched, WatchProblem
+from reconciler.manifests.directory_files import ReadCache, is_manifest, read_directory
 from reconciler.manifests.origin import Look
-from reconciler.manifests.reader import ReadCache, is_manifest, read_directory
 
 # As many as the kernel follows.
 _MOST_LINKS = 40

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.linux import process_table
-from reconciler.serving import request_counters
-from reconciler.serving.request_counters import Figures
+from reconciler.serving import gate_figures_reader
+from reconciler.serving.gate_figures_reader import Figures
 from reconciler.state.paths import StatePaths
 
 _PSS_PROCESSES = 100  # reading the proportional share of more processes than these takes too long
@@ -70,7 +70,7 @@ class Sampler:
         memory = self._memory.measure({pid for family in families.values() for pid in family}, time.monotonic())
         return {
             name: AppSample(
-                figures=request_counters.of_app(self._paths.readiness(name)),
+                figures=gate_figures_reader.of_app(self._paths.readiness(name)),
                 memory=sum(memory[pid] for pid in families[name]),
                 cpu={instance: process_table.seconds_of(master) for instance, master in ids.items()},
             )

@@ -7,7 +7,7 @@ a fingerprint of exactly the fields that make a difference to what runs.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from reconciler.planning.fingerprint import Json, canonical, fingerprint
 
@@ -287,3 +287,17 @@ def _without_workers(server: Server) -> Server:
 
 def _recipe_from(data: Mapping[str, Any]) -> Recipe:
     return Recipe(**{**data, "extras": tuple(data["extras"]), "groups": tuple(data["groups"])})
+
+
+class DesiredState(Protocol):
+    """All that is desired of this host at once: the apps and services of the manifests in force, by name."""
+
+    @property
+    def apps(self) -> Mapping[str, App]:
+        """The apps."""
+        ...
+
+    @property
+    def services(self) -> Mapping[str, Service]:
+        """The services."""
+        ...

@@ -26,6 +26,8 @@ class Reason(StrEnum):
     STOPPED_BY_OPERATOR = "stopped-by-operator"
     ROLLED_BACK_BY_OPERATOR = "rolled-back-by-operator"
     RESTART_REQUESTED = "restart-requested"
+    RETRY_REQUESTED = "retry-requested"
+    OVERRIDE_ENDED = "override-ended"
 
     # Work under way.
     READING_SOURCE = "reading-source"

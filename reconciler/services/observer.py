@@ -9,7 +9,7 @@ from reconciler.planning.desired import App, Bound, Service
 from reconciler.planning.services.observed import GrantState, ObservedService, ServiceState
 from reconciler.services.provisioner import Misconfigured
 from reconciler.services.records import GrantRecord, ServiceRecord, ServiceRecords, parameters_id
-from reconciler.services.servers import server_name
+from reconciler.services.server_choice import server_name
 from reconciler.settings.settings import Settings
 from reconciler.vault.env_files import EnvFiles
 

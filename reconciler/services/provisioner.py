@@ -42,7 +42,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSpec:
-    """One service as asked for, where it is, and what it is called there.
+    """One service as it is desired: where it is, and its name there.
 
     `id` is twelve hexadecimal digits, drawn once for the service and kept; with `name` it names everything that is
     made on a server. `server` is None for a kind that needs none. `asked` are the fields of the manifest that only its

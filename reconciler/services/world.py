@@ -17,8 +17,7 @@ from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
 from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.cache import Planner
-from reconciler.planning.desired import App, Bound, Service
-from reconciler.planning.desired_state import DesiredState
+from reconciler.planning.desired import App, Bound, DesiredState, Service
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Reason
 from reconciler.planning.services.actions import (
@@ -44,7 +43,7 @@ from reconciler.services.provisioner import Grant, Misconfigured, ServiceError, 
 from reconciler.services.records import GrantRecord, ServiceRecord, ServiceRecords
 from reconciler.services.registry import provisioner_of
 from reconciler.services.rotation import Rotation
-from reconciler.services.servers import spec_of
+from reconciler.services.server_choice import spec_of
 from reconciler.services.statuses import ServiceStatuses
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import EventKind, Journal

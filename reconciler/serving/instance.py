@@ -13,7 +13,7 @@ from pathlib import Path
 from reconciler.linux.process_table import children
 from reconciler.linux.processes import Process
 from reconciler.planning.apps.observed import Instance
-from reconciler.serving import request_counters
+from reconciler.serving import gate_figures_reader
 from reconciler.state.records import NO_ADDRESS, InstanceRecord
 
 _FIRST_WORDS = 1000
@@ -96,11 +96,11 @@ class LiveInstance:
 
     def busy_at(self) -> float | None:
         """Return when a worker was last at work on a request, monotonic seconds."""
-        return request_counters.last_busy(self.readiness / name for name in self._names() if name.isdecimal())
+        return gate_figures_reader.last_busy(self.readiness / name for name in self._names() if name.isdecimal())
 
     def is_counting(self) -> bool:
         """Whether its workers write down when they are at work."""
-        return request_counters.counting(self.readiness / name for name in self._names() if name.isdecimal())
+        return gate_figures_reader.counting(self.readiness / name for name in self._names() if name.isdecimal())
 
     def mark_ready(self) -> None:
         """Record that it serves, and have later workers wait out a check that fails instead of ending their master."""

@@ -20,12 +20,12 @@ from reconciler.linux.oom import OomKillCounter
 from reconciler.linux.processes import KILLED, Command, Process, start_ticks
 from reconciler.planning.apps.observed import Instance
 from reconciler.planning.desired import Address, Revision
-from reconciler.serving import logs, request_counters, scaling
+from reconciler.serving import gate_figures_reader, logs, worker_signals
 from reconciler.serving.adoption import Adoption, end_strays, restored, unrecorded, with_process
+from reconciler.serving.fork_or_exec import launch
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.gunicorn import Code, InjectedEnv, InstancePaths, environment
 from reconciler.serving.instance import CannotStart, LiveInstance
-from reconciler.serving.launch import launch
 from reconciler.serving.marks import RECORD_MARK, Identity, marked
 from reconciler.serving.program import Program, StaysAlive, WorkersReady
 from reconciler.serving.sandbox import SANDBOX_VARIABLE, Sandbox
@@ -181,7 +181,7 @@ class Instances:
         if live is None or not live.runs:
             return
         try:
-            await scaling.scale(live, workers)
+            await worker_signals.scale(live, workers)
         except BaseException:
             self._set_workers(live, live.workers_set())
             raise
@@ -309,7 +309,7 @@ class Instances:
         self._apps.get(live.record.app, {}).pop(live.record.id, None)
 
     def _drop(self, instance: str, readiness: Path) -> None:
-        request_counters.keep(readiness)
+        gate_figures_reader.keep(readiness)
         shutil.rmtree(readiness, ignore_errors=True)
         self._records.drop_instance(instance)
 

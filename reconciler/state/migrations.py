@@ -46,10 +46,11 @@ CREATE TABLE event (
 """
 
 
-def _add_subjects_and_reasons(database: sqlite3.Connection) -> None:
+def _add_subjects_reasons_and_directories(database: sqlite3.Connection) -> None:
     """Replace the prefix "service " of event.app by a subject; take in the tables of services.
 
-    Version 2 created these beside its schema, when they were first needed.
+    Version 2 created these beside its schema, when they were first needed. The directory of an instance has the name of
+    its revision where none is recorded.
     """
     for statement in _SERVICES_OF_2.split(";"):
         database.execute(statement)
@@ -67,16 +68,12 @@ def _add_subjects_and_reasons(database: sqlite3.Connection) -> None:
     database.execute("CREATE INDEX event_of_subject ON event (subject, name, kind)")
     database.execute("ALTER TABLE standing ADD COLUMN reason TEXT NOT NULL DEFAULT ''")
     database.execute("ALTER TABLE service_standing ADD COLUMN reason TEXT NOT NULL DEFAULT ''")
-
-
-def _add_directories_of_instances(database: sqlite3.Connection) -> None:
-    """Let the directory of an instance have another name than its revision; without one it has the same."""
     database.execute("ALTER TABLE instance ADD COLUMN directory TEXT")
 
 
 # A change of the schema is one step more, at the end; a step that was released never changes.
 OLDEST = 2
-_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_add_subjects_and_reasons, _add_directories_of_instances)
+_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_add_subjects_reasons_and_directories,)
 NEWEST = OLDEST + len(_STEPS)
 
 

@@ -1,4 +1,4 @@
-"""The state database's tables, and how it is opened: created, brought up to date, or begun again when damaged.
+"""The state database's tables, and how it is opened: created, migrated, or begun again when damaged.
 
 Every table is under one version, and a database is used at this version only.
 """

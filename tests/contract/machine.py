@@ -12,7 +12,7 @@ from typing import Any, ParamSpec
 
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
-from reconciler.host.assembly import stager_of
+from reconciler.host.from_settings import stager_of
 from reconciler.host.stores import Stores
 from reconciler.host.world import AppWorld, Runtime
 from reconciler.linux.processes import boot_id

@@ -37,7 +37,7 @@ from reconciler.planning.apps.actions import (
 from reconciler.planning.apps.failures import crash_delay_s
 from reconciler.planning.apps.observed import Instance, Observed, Override, SleepState
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.apps.serving import state_when_failing
+from reconciler.planning.apps.running import state_when_failing
 from reconciler.planning.cache import Planner
 from reconciler.planning.desired import App, Revision
 from reconciler.planning.plan import Plan

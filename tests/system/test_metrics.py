@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from reconciler.metrics.prometheus import CONTENT_TYPE, NAMES
-from reconciler.serving import request_counters
+from reconciler.serving import gate_figures_reader
 from reconciler.settings.settings import Api
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
@@ -27,8 +27,8 @@ async def application(scope, receive, send):
 """
 
 
-def seen(site: Site, app: str = "blog") -> request_counters.Figures:
-    return request_counters.of_app(site.paths.readiness(app))
+def seen(site: Site, app: str = "blog") -> gate_figures_reader.Figures:
+    return gate_figures_reader.of_app(site.paths.readiness(app))
 
 
 def metrics(site: Site) -> dict[str, float]:

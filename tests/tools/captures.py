@@ -1,16 +1,18 @@
 """The captures in docs/reference/terminal.md: `status --watch` in tmux, of a real daemon with apps in many states.
 
-As a program: the document as the argument, in which the code block below each `<!-- capture: … -->` is replaced.
+As a program: the document as the argument, in which the code block below each `<!-- capture: … -->` is replaced, and
+the picture of the same screen for README.md.
 """
 
 import contextlib
+import html
 import os
 import re
 import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -34,6 +36,13 @@ _STATES = {
     "news": "degraded", "shop": "running", "wiki": "maintenance",
 }  # fmt: skip
 _NUMBERS = count()
+_PICTURED = (118, 18)
+# What SGR codes look like in a picture: https://ecma-international.org/publications-and-standards/standards/ecma-48/
+_CSS: Mapping[str, Mapping[str, str]] = {
+    "1": {"font-weight": "bold"}, "2": {"opacity": ".6"}, "7": {"background": "#3a4050"},
+    "31": {"color": "#e06c75"}, "32": {"color": "#98c379"}, "33": {"color": "#e5c07b"}, "34": {"color": "#61afef"},
+    "35": {"color": "#c678dd"}, "36": {"color": "#56b6c2"}, "90": {"color": "#7f848e"},
+}  # fmt: skip
 _CAPTURE = re.compile(r"(<!-- capture: (\d+)x(\d+)(?: ([\w ?/]+))? -->\n+```text\n).*?(```)", re.DOTALL)
 
 
@@ -70,9 +79,9 @@ class Tmux:
         """Send keys, by tmux' names."""
         self._do("send-keys", *keys)
 
-    def shown(self) -> str:
-        """What is on the screen."""
-        return self._do("capture-pane", "-p")
+    def shown(self, *, styled: bool = False) -> str:
+        """What is on the screen, with the escape sequences of its colours if `styled`."""
+        return self._do("capture-pane", "-p", *(["-e"] if styled else []))
 
     def close(self) -> None:
         """End it all."""
@@ -88,7 +97,7 @@ class Tmux:
         return told.stdout
 
 
-def captured(site: Site, columns: int, rows: int, keys: Sequence[str]) -> str:
+def captured(site: Site, columns: int, rows: int, keys: Sequence[str], *, styled: bool = False) -> str:
     """The screen after these keys, as soon as everything on it is known."""
     command = ["env", "TERM=screen-256color", *site.command("status", "--watch")]
     tmux = Tmux(site.root / "tmux", columns, rows, command)
@@ -104,7 +113,7 @@ def captured(site: Site, columns: int, rows: int, keys: Sequence[str]) -> str:
             assert "Tab" not in keys or "[app]" not in told
             return told
 
-        told = eventually(steady).replace(str(site.root), "/srv")
+        told = (eventually(steady) and tmux.shown(styled=styled)).replace(str(site.root), "/srv")
         return re.sub(r"/[^\s\"]+(?=/lib/python3)", "/usr", told)
     finally:
         tmux.close()
@@ -119,6 +128,33 @@ def renewed(text: str, site: Site) -> str:
         return "\n".join([found[1] + lines[0], *lines[1:], found[5]])
 
     return _CAPTURE.sub(taken, text)
+
+
+def page(screen: str) -> str:
+    """A page that shows a screen with its colours."""
+    style: dict[str, str] = {}
+    body = ""
+    for codes, text in re.findall(r"(?:\x1b\[([\d;]*)m)?([^\x1b]*)", screen):
+        for code in codes.split(";") if codes or text else ():
+            style = {} if code in {"", "0", "39"} else {**style, **_CSS.get(code, {})}
+        css = ";".join(f"{name}:{value}" for name, value in style.items())
+        body += f'<span style="{css}">{html.escape(text)}</span>' if css else html.escape(text)
+    look = "background:#1c1f26;color:#d7dae0;font:15px/1.35 'DejaVu Sans Mono',monospace;margin:0;padding:18px"
+    return f'<!doctype html><meta charset="utf-8"><body style="{look}"><pre style="margin:0;font:inherit">{body}</pre>'
+
+
+def photographed(site: Site, picture: Path) -> None:
+    """Take the picture of the screen in headless Chromium, which scripts/browser installs."""
+    with tempfile.TemporaryDirectory(prefix="reconciler-") as directory:
+        file = Path(directory) / "screen.html"
+        file.write_text(page(captured(site, *_PICTURED, (), styled=True).rstrip()), encoding="utf-8")
+        flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+                 "--disable-component-update", "--disable-sync", "--hide-scrollbars")  # fmt: skip
+        subprocess.run(
+            ["chromium", *flags, f"--user-data-dir={directory}/profile", f"--screenshot={picture}",
+             "--window-size=1120,420", file.as_uri()],
+            check=True, capture_output=True, timeout=120,
+        )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -137,3 +173,4 @@ if __name__ == "__main__":
     document = Path(sys.argv[1])
     with _site() as here:
         document.write_text(renewed(document.read_text(encoding="utf-8"), here), encoding="utf-8")
+        photographed(here, REPOSITORY / "docs" / "screenshots" / "terminal.png")

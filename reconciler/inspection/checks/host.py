@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator
 
-from reconciler.inspection.catalog import checked
 from reconciler.inspection.checks import disk, kernel, reconciler, software
 from reconciler.inspection.checks.check import Check
+from reconciler.inspection.manifests import checked
 from reconciler.settings.settings import Settings
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.inspection.catalog import problems_of
 from reconciler.inspection.checks.check import Check
 from reconciler.inspection.checks.kernel import number_in
+from reconciler.inspection.manifests import problems_of
 from reconciler.inspection.printable import counted
 from reconciler.settings.settings import Settings
 

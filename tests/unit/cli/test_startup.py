@@ -26,7 +26,7 @@ SLOW = {
     *("asyncio", "concurrent.futures", "email", "http.client", "importlib.metadata", "logging", "multiprocessing"),
     *("ssl", "subprocess", "urllib.request", "zipfile"),
     *("cryptography", "itsdangerous", "jinja2", "jsonschema", "packaging", "pathspec", "psutil", "starlette"),
-    *("tenacity", "uv", "uvicorn", "virtualenv", "watchdog", "yaml"),
+    *("tenacity", "uv", "uvicorn", "virtualenv", "yaml"),
     *(
         "reconciler.convergence.controller",
         "reconciler.daemon.daemon",

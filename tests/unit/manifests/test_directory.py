@@ -11,8 +11,8 @@ import pytest
 
 from reconciler.linux.inotify import Watch
 from reconciler.manifests.directory import Directory
+from reconciler.manifests.directory_files import ReadCache, read_directory
 from reconciler.manifests.origin import Listing, Unreadable
-from reconciler.manifests.reader import ReadCache, read_directory
 
 
 def listed(

@@ -13,7 +13,7 @@ from reconciler.metrics import sample
 from reconciler.metrics.load import Loads
 from reconciler.metrics.rates import Rates
 from reconciler.metrics.sample import AppSample, MemoryMeter
-from reconciler.serving.request_counters import Figures
+from reconciler.serving.gate_figures_reader import Figures
 from reconciler.state.paths import StatePaths
 
 EARLIER = {"blog": AppSample(figures=Figures(), memory=4096, cpu={"i1": 1.0})}

@@ -23,7 +23,7 @@ from reconciler.planning.desired import App
 from reconciler.planning.plan import Plan
 from reconciler.planning.subject import Subject
 from reconciler.serving.gate_figures import BOUNDS_S, SPANS
-from reconciler.serving.request_counters import Figures
+from reconciler.serving.gate_figures_reader import Figures
 from tests.world import a_trouble, an_app, an_instance, serving
 
 APP = an_app()

@@ -9,7 +9,7 @@ from reconciler.planning.apps.actions import (
 )
 from reconciler.planning.apps.observed import Instance, Observed, Override
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.apps.serving import state_when_failing
+from reconciler.planning.apps.running import state_when_failing
 from reconciler.planning.desired import App, Source
 from tests.support.plans import (
     APP,

@@ -34,7 +34,7 @@ class UserProvided:
         return None if await _credentials(service) == dict(credentials) else "what it is made from says something else"
 
     async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
-        """Whoever made the credentials takes them back."""
+        """Do nothing: who issued the credentials revokes them."""
 
     async def deprovision(self, service: ServiceSpec) -> None:
         """Nothing of it is ours."""

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from reconciler.serving import gate, gate_asgi, request_counters
-from reconciler.serving.request_counters import keep, last_busy, of_app, of_instance
+from reconciler.serving import gate, gate_asgi, gate_figures_reader
+from reconciler.serving.gate_figures_reader import keep, last_busy, of_app, of_instance
 
 GATE: Any = gate  # untyped, as Python 2.7 runs them
 GATE_ASGI: Any = gate_asgi
 
 WORKER = f"""
 import os, sys, time
-sys.path.insert(0, {str(Path(request_counters.__file__).parents[2])!r})
+sys.path.insert(0, {str(Path(gate_figures_reader.__file__).parents[2])!r})
 from reconciler.serving.gate_figures import Figures
 open(os.path.join(sys.argv[1], str(os.getpid())), "w").close()
 mine = Figures(sys.argv[1], time.monotonic)

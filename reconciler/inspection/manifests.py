@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def desired(settings: Settings, snapshot: "HostSnapshot | None") -> "Catalog":
     """Return the catalog that a daemon would follow now; without a snapshot, that of a first start."""
-    from reconciler.host.assembly import rules_of
+    from reconciler.host.from_settings import rules_of
     from reconciler.manifests import persisted
     from reconciler.manifests.catalog import Catalog, review
-    from reconciler.manifests.reader import read_directory
+    from reconciler.manifests.directory_files import read_directory
 
     rules = rules_of(settings)
     before = Catalog() if snapshot is None else persisted.restored(snapshot.records, rules)
@@ -27,9 +27,9 @@ def desired(settings: Settings, snapshot: "HostSnapshot | None") -> "Catalog":
 
 def checked(settings: Settings) -> "Catalog":
     """Return the catalog of the manifests alone, whatever is running and whichever ports are in use on this host."""
-    from reconciler.host.assembly import rules_of
+    from reconciler.host.from_settings import rules_of
     from reconciler.manifests.catalog import Catalog, review
-    from reconciler.manifests.reader import read_directory
+    from reconciler.manifests.directory_files import read_directory
 
     rules = replace(rules_of(settings), is_free=lambda _host, _port: True)
     return review(Catalog(), [read_directory(str(settings.manifests))], rules, time.monotonic())

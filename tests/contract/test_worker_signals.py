@@ -10,7 +10,7 @@ import pytest
 from reconciler.linux.process_table import children
 from reconciler.planning.apps.observed import Instance
 from reconciler.planning.desired import App, Health, Server
-from reconciler.serving import scaling
+from reconciler.serving import worker_signals
 from reconciler.serving.instance import CannotScale
 from tests.contract.machine import Machine, a_life, on_the_loop
 from tests.support.eventually import soon
@@ -121,7 +121,7 @@ async def test_a_new_worker_that_fails_its_gate_is_a_failure_and_costs_no_good_o
         instance = await machine.started(app)
         (good,) = children(instance.pid)
         (site.root / "ill").touch()
-        monkeypatch.setattr(scaling, "WITHIN_S", 3.0)
+        monkeypatch.setattr(worker_signals, "WITHIN_S", 3.0)
         with pytest.raises(CannotScale, match=r"2 ready workers within 3 s: 1 of its workers waits: .*500 Broken"):
             await machine.instances.scale("blog", instance.id, 2)
         assert machine.records.instances()[0].workers == 2
@@ -130,7 +130,7 @@ async def test_a_new_worker_that_fails_its_gate_is_a_failure_and_costs_no_good_o
         assert good in children(instance.pid)
         assert machine.only().serves
         (site.root / "ill").unlink()
-        monkeypatch.setattr(scaling, "WITHIN_S", 60.0)
+        monkeypatch.setattr(worker_signals, "WITHIN_S", 60.0)
         await machine.instances.scale("blog", instance.id, 1)
         await have(machine, instance.pid, 1)
 

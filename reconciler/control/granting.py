@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 from reconciler.control.requests import REQUESTS, Refused
 from reconciler.host.world import AppWorld
-from reconciler.planning.desired_state import DesiredState
+from reconciler.planning.desired import DesiredState
 from reconciler.planning.subject import HOST, Subject
 from reconciler.services.world import ServiceWorld
 from reconciler.state.journal import Journal
@@ -62,7 +62,7 @@ class OperatorRequests:
             raise Refused(f"there is no request '{kind}'; there are {', '.join(REQUESTS)}")
         text, granted = known.grant(app, self._apps.observe(app.name), request.get("revision"))
         self._apps.request(app.name, granted)
-        self._journal.write(Subject("app", app.name), "request", text, f"requested by {who}")
+        self._journal.write(Subject("app", app.name), "request", text, f"requested by {who}", known.reason)
         return f"{app.name}: {text}"
 
     def _rotate(self, name: Any, app: Any, who: str) -> str:

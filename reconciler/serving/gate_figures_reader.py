@@ -187,7 +187,7 @@ def _sums(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
 
 def _listing(directory: Path) -> Iterator[Path]:
     try:
-        names = os.listdir(directory)  # noqa: PTH208  names are all there is to know
+        names = os.listdir(directory)
     except OSError:
         return
     for name in names:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.inspection.differences import changes, difference
+from reconciler.inspection.revision_differences import changes, difference
 from reconciler.planning.apps.observed import ExternalInputs, Override
 from reconciler.planning.desired import Address, App, Bound, Health, Recipe, Revision, Server
 from tests.world import CONTENTS, address_of, an_app, apps, serving
