@@ -246,7 +246,7 @@ class AppWorld:
             case RemoveBuild():
                 await self._builds.remove(name, action.build)
             case ForgetApp():
-                await self._forget_app(name)
+                await self._forget_app(name, action)
 
     def report(self, name: str, report: Report) -> None:
         report = replace(report, message=self._stores.journal.redacted(Subject("app", name), report.message))
@@ -375,7 +375,7 @@ class AppWorld:
             name, "exited" if crashed else "stopped", f"gunicorn {ended.pid} {ended.end}", reason=action.reason
         )
 
-    async def _forget_app(self, name: str) -> None:
+    async def _forget_app(self, name: str, action: ForgetApp) -> None:
         await self._builds.cancel(name)
         await asyncio.to_thread(shutil.rmtree, self._paths.app(name), ignore_errors=True)
         with self._records.lasting():
@@ -383,7 +383,7 @@ class AppWorld:
         self._restart_before.pop(name, None)
         for part in (self._builds, self._releases, self._listeners, self._tracker, self._history, self._dependencies):
             part.forget(name)
-        self._record(name, "removed", "removed; its home directory and logs are kept", "its manifest was removed")
+        self._record_action(name, "removed", "removed; its home directory and logs are kept", action)
         self._standings.forget(name)
 
 

@@ -26,7 +26,7 @@ from reconciler.planning.services.actions import (
 )
 from reconciler.planning.services.observed import GrantState, ObservedService, ServiceState
 
-_FIRST_TIME = Cause(Reason.FIRST_TIME, "it does not exist yet")
+_FIRST_TIME = Cause(Reason.FIRST_TIME, "its manifest is new")
 _REMOVED = Cause(Reason.MANIFEST_REMOVED, "its manifest was removed")
 _PARAMETERS = Cause(Reason.PARAMETERS_CHANGED, "its parameters changed")
 
