@@ -21,7 +21,7 @@ from reconciler.serving.program import Forkable, Program, WorkersReady
 from reconciler.serving.sandbox import Sandbox
 from reconciler.state.paths import StatePaths
 
-CONFIG_NAME = "gunicorn.config"
+CONFIG_NAME = "gunicorn.conf.py"
 _NO_SERVICES = {"VCAP_SERVICES": "{}"}
 
 
@@ -132,7 +132,7 @@ def write_config(revision: Revision, code: Code, paths: InstancePaths, sandbox: 
 
 
 def config_text(revision: Revision, code: Code, paths: InstancePaths, workers: int) -> str:
-    """Return the text of gunicorn.config for instances of a revision that start with so many workers."""
+    """Return the text of gunicorn.conf.py for instances of a revision that start with so many workers."""
     server = revision.server
     return _template().substitute(
         app=json.dumps(revision.app),

@@ -253,7 +253,7 @@ async def test_how_a_forked_instance_ends_is_known(ground: Ground) -> None:
 async def test_the_first_launch_does_not_wait_for_its_template_and_the_next_one_uses_it(ground: Ground) -> None:
     text = ground.launcher("pass\n")
     first = await ground.launch(ground.command(launcher=text))
-    assert first.way == "by exec, because its fork server is only being started"
+    assert first.way == "by exec, because its fork server is still starting"
     assert (await ground.launch(ground.command(launcher=text))).way == "from a fork server"
     assert ground.templates.footprint().count == 1
     assert ground.templates.footprint().pss_bytes > 2**20
@@ -400,7 +400,7 @@ async def test_a_module_of_the_app_that_python_has_too_is_not_hidden_from_it(gro
     (ground.root / "app/platform.py").write_text("")
     command = ground.command(launcher=ground.launcher("pass\n"))
     await ground.warm(command)
-    assert (await ground.launch(command)).way == "by exec, because its own platform.py goes before Python's"
+    assert (await ground.launch(command)).way == "by exec, because its own platform.py shadows Python's"
 
 
 @on_the_loop
@@ -409,7 +409,7 @@ async def test_a_language_of_its_own_is_executed(ground: Ground) -> None:
     command = ground.command(launcher=ground.launcher("pass\n"))
     await ground.warm(command)
     other = replace(command, env={**command.env, "LANG": "C"})
-    assert (await ground.launch(other)).way == "by exec, because it sets a language of its own"
+    assert (await ground.launch(other)).way == "by exec, because it sets its own LANG"
 
 
 @on_the_loop
@@ -447,7 +447,7 @@ async def test_the_journal_is_told_which_way_was_taken(site: Site) -> None:
             for name in ("blog", "shop"):
                 await machine.started(machine.app(name))
             told = [text.partition(" started ")[2] for _, text in machine.launched]
-            assert told == ["by exec, because its fork server is only being started", "from a fork server"]
+            assert told == ["by exec, because its fork server is still starting", "from a fork server"]
     finally:
         ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)
 

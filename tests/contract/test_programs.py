@@ -133,7 +133,7 @@ async def test_one_that_ends_before_its_time_has_not_started(site: Site) -> None
 # The sandbox
 
 
-@pytest.mark.parametrize("way", ["by exec, because its fork server is only being started", "from a fork server"])
+@pytest.mark.parametrize("way", ["by exec, because its fork server is still starting", "from a fork server"])
 @on_the_loop
 async def test_an_instance_has_the_rights_of_its_sandbox_whichever_way_it_starts(site: Site, way: str) -> None:
     limits = (512, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
@@ -164,7 +164,7 @@ async def test_todays_sandbox_gives_an_app_what_the_daemon_has(site: Site) -> No
         ]
         instance = machine.only()
         directory = site.paths.readiness("blog") / instance.id
-        config = site.paths.revisions("blog") / instance.revision / "gunicorn.config"
+        config = site.paths.revisions("blog") / instance.revision / "gunicorn.conf.py"
         modes = [path.stat().st_mode & 0o777 for path in (directory, config.parent, config, site.paths.wakeup_pipe)]
         assert modes == [0o700, 0o700, 0o644, 0o600]
 
@@ -202,7 +202,7 @@ async def test_an_instance_whose_revision_is_renamed_keeps_its_directory(site: S
     with a_life(site) as machine:
         assert machine.only().revision == "renamed"
         assert [path.name for path in site.paths.revisions("blog").iterdir()] == [before]
-        assert (site.paths.revisions("blog") / before / "gunicorn.config").is_file()
+        assert (site.paths.revisions("blog") / before / "gunicorn.conf.py").is_file()
         await machine.instances.stop("blog", instance.id)
         machine.instances.remove_unused("blog", machine.host.paths("blog"))
         assert list(site.paths.revisions("blog").iterdir()) == []

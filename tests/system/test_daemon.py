@@ -148,7 +148,7 @@ def test_secrets_are_shown_nowhere(site: Site) -> None:
         assert secret not in told.stdout + told.stderr, command
     for pid in site.marked():
         assert secret.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
-    for file in [site.console, *site.state.glob("logs/**/*.log"), *site.state.glob("apps/**/gunicorn.config")]:
+    for file in [site.console, *site.state.glob("logs/**/*.log"), *site.state.glob("apps/**/gunicorn.conf.py")]:
         assert secret not in file.read_text()
     assert site.paths.state.stat().st_mode & 0o077 == 0
 
