@@ -232,7 +232,7 @@ def test_a_message_about_a_rollback_is_neither_a_rollback_nor_a_stop(host: tuple
         driver.get(f"http://127.0.0.1:{port}/apps/crashy")
         assert _ROLLED in driver.find_element("css selector", "[data-cell=message]").text
         offered = [link.text for link in driver.find_elements("css selector", ".actions a")]
-        assert offered == ["Restart", "Roll back", "Stop", "Retry now"]
+        assert offered == ["Restart", "Roll back", "Stop", "Retry"]
         assert driver.find_elements("css selector", ".timeline .k-failure")
         assert not driver.find_elements("css selector", ".timeline .k-rollback")
 
