@@ -1,6 +1,6 @@
 """Restore the data of a service from a backup.
 
-All data of SERVICE is replaced by that of FILE, which 'reconciler backup' has written. The current data is backed up
+All data of SERVICE is replaced by that of FILE, which 'reconciler backup' wrote. The current data is backed up
 first. Apps keep running, and see the change.
 """
 
