@@ -4,7 +4,6 @@ from typing import Any, Protocol
 
 from reconciler.control.requests import REQUESTS, Refused
 from reconciler.host.world import AppWorld
-from reconciler.inspection.printable import counted
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.subject import HOST, Subject
 from reconciler.services.world import ServiceWorld
@@ -86,6 +85,6 @@ class OperatorRequests:
             count = self._services.rekey()
         except VaultLocked as error:
             raise Refused(str(error)) from error
-        text = f"re-encrypted {counted(count, 'secret')} with a new key"
+        text = f"re-encrypted {count} secret{'' if count == 1 else 's'} with a new key"
         self._journal.write(HOST, "secrets", text, f"requested by {who}")
         return f"{text}; back up the new key file"
