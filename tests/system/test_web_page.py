@@ -252,7 +252,7 @@ def test_without_scripts_everything_can_be_read_and_done(host: tuple[Site, int])
         before = site.pid("blog")
         driver.find_element("link text", "Restart").click()
         driver.find_element("css selector", "main form button").click()
-        assert "it is started anew" in driver.find_element("css selector", ".done").text
+        assert "restarting; the current instance serves" in driver.find_element("css selector", ".done").text
         site.await_successor("blog", before)
         driver.get(f"http://127.0.0.1:{port}/apps/blog/plan")
         assert "up to date" in driver.find_element("id", "plan").text
