@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli.options import examples, state_option, with_settings
-from reconciler.inspection.printable import plain
+from reconciler.inspection.printable import counted, plain
 from reconciler.settings.settings import Settings
 
 
@@ -62,4 +62,4 @@ def command(
         why = f"cannot bundle {plain(str(path))}: {plain(str(error))}"
         raise click.ClickException(f"{why}\nthe full output is in {log}") from error
     size = made.file.stat().st_size / 2**20
-    click.echo(f"wrote {made.file}: {len(made.wheels)} wheels for {made.runtime}, {size:.1f} MB")
+    click.echo(f"wrote {made.file}: {counted(len(made.wheels), 'wheel')} for {made.runtime}, {size:.1f} MB")

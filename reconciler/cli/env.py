@@ -1,6 +1,6 @@
 r"""Show the environment an app gets.
 
-That is all of it: an instance of APP inherits nothing from the daemon. Variables with a secret name (KEY, SECRET,
+It is complete: an instance of APP inherits nothing from the daemon. Variables with a secret name (KEY, SECRET,
 TOKEN, PASSWORD, PASS, CREDENTIAL, DSN), passwords in URLs, and the credentials in VCAP_SERVICES are printed as •••
 unless --reveal is given. Values are quoted for a shell; invisible characters are written as in $'\x1b'.
 """
@@ -47,7 +47,7 @@ class Surroundings:
 
 @click.command(help=__doc__, epilog=examples("reconciler env blog", "reconciler env blog --reveal --json"))
 @click.argument("app")
-@click.option("--reveal", is_flag=True, help="Print secrets too.")
+@click.option("--reveal", is_flag=True, help="Print secrets, too.")
 @json_option
 @host_options
 def command(settings: Settings, app: str, reveal: bool, as_json: bool) -> None:
@@ -72,7 +72,10 @@ def surroundings(app: str, settings: Settings) -> Surroundings:
             raise click.ClickException(f"no manifest in {settings.manifests} describes an app named '{plain(app)}'")
         inputs = snapshot.service_observer(settings, catalog.services, catalog.apps).inputs(found, app)
         if inputs.missing:
-            raise click.ClickException(f"{found.name} is waiting for {plain('; '.join(inputs.missing))}")
+            raise click.ClickException(
+                f"{found.name} cannot start yet: {plain('; '.join(inputs.missing))};"
+                f" see 'reconciler status {found.name}'"
+            )
         return _surroundings(found, inputs, snapshot, paths)
 
 

@@ -40,10 +40,9 @@ _EVERYTHING = 2**31
     "--lines",
     type=click.IntRange(min=0),
     default=None,
-    show_default="50, or all with --since",
-    help="Start with this many of the newest.",
+    help="How many of the newest events to print first.  [default: 50, or all with --since]",
 )
-@click.option("--since", type=DURATION, metavar="AGE", help="Only events of the last while, such as 1h.")
+@click.option("--since", type=DURATION, metavar="AGE", help="Only events newer than this, such as 1h.")
 @click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only events of this kind; may be repeated.")
 @json_option
 @state_option
@@ -72,7 +71,7 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
         newest = journal.newest(subject, max(lines, 1), since=begin, kinds=kinds)
         _print(newest[len(newest) - lines :] if lines < len(newest) else newest, as_json)
         if app is not None and not newest and not kinds and since is None:
-            click.echo(f"there are no events of {plain(subject)}", err=True)
+            click.echo(_none_of(app, subject, journal), err=True)
         if follow:
             with contextlib.suppress(KeyboardInterrupt):
                 _follow(journal, subject, newest[-1].id if newest else 0, kinds, as_json)
@@ -84,6 +83,18 @@ def _subject_of(name: str) -> "Subject":
 
     kind, _, service = name.partition("/")
     return Subject("service", service) if kind == "service" and service else Subject("app", name)
+
+
+def _none_of(name: str, subject: "Subject | None", journal: "Journal") -> str:
+    """Say that there are no events, and where there may be some."""
+    from reconciler.planning.subject import Subject
+
+    if "/" not in name and journal.newest(Subject("service", name), 1):
+        return (
+            f"there are no events of an app named '{plain(name)}'; for the service: 'reconciler events service/{name}'"
+        )
+    lists = "services" if subject is not None and subject.kind == "service" else "status"
+    return f"there are no events of {plain(subject)}; 'reconciler {lists}' lists the names"
 
 
 def _follow(journal: "Journal", subject: "Subject | None", last: int, kinds: Sequence[str], as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """Remove environments that are no longer used.
 
 Removes the environments that no build refers to and whose retention is over, as the daemon does every hour. Safe while
-the daemon is running: environments that are being made or used stay.
+the daemon is running: environments that are being created or used stay.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Write a manifest for a directory.
 
-The manifest describes the app in PATH, as far as its files tell. An existing manifest is never overwritten.
+The manifest holds what can be detected from the files in PATH. An existing manifest is never overwritten.
 """
 
 import json

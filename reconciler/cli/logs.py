@@ -26,7 +26,12 @@ _POLL_S = 0.3
 @click.argument("app")
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
 @click.option(
-    "-n", "--lines", type=click.IntRange(min=0), default=100, show_default=True, help="Start with this many last lines."
+    "-n",
+    "--lines",
+    type=click.IntRange(min=0),
+    default=100,
+    show_default=True,
+    help="How many of the last lines to print first.",
 )
 @click.option(
     "--which",

@@ -93,6 +93,7 @@ def _summary(command: str) -> str:
         "reconciler validate                   check every manifest",
         "reconciler run                        run the daemon in the foreground",
         "reconciler status --watch             watch the apps",
+        "reconciler COMMAND --help             show the options of a command",
     ),
 )
 @click.version_option(VERSION, message="reconciler %(version)s")

@@ -1,6 +1,6 @@
 """Print the host's metrics for Prometheus.
 
-They are the same as at /metrics of the web process: convergence, staging, and the requests of every app.
+The same metrics as the daemon serves at /metrics: convergence, staging, and the requests of every app.
 """
 
 from pathlib import Path

@@ -47,9 +47,8 @@ def manifests_option(command: _Command) -> _Command:
         type=click.Path(path_type=Path, file_okay=False),
         envvar="RECONCILER_MANIFESTS",
         default=Path("manifests"),
-        show_default="./manifests",
         metavar="DIR",
-        help="The directory of the manifests.",
+        help="The directory of the manifests.  [default: ./manifests]",
     )(command)
 
 
@@ -60,9 +59,9 @@ def state_option(command: _Command) -> _Command:
         type=click.Path(path_type=Path, file_okay=False),
         envvar="RECONCILER_STATE",
         default=None,
-        show_default="/var/lib/reconciler for root, otherwise $XDG_STATE_HOME/reconciler",
         metavar="DIR",
-        help="The directory for apps, environments, logs and the database.",
+        help="The directory for apps, environments, logs and the database."
+        "  [default: /var/lib/reconciler for root, otherwise $XDG_STATE_HOME/reconciler]",
     )(command)
 
 
@@ -74,9 +73,8 @@ def settings_option(command: _Command) -> _Command:
         type=click.Path(path_type=Path, dir_okay=False),
         envvar="RECONCILER_SETTINGS",
         default=None,
-        show_default=f"{DEFAULT_SETTINGS} if it exists",
         metavar="FILE",
-        help="The settings of this host.",
+        help=f"The settings of this host.  [default: {DEFAULT_SETTINGS} if it exists]",
     )(command)
 
 

@@ -1,11 +1,12 @@
 """Show what the daemon would do now, and why.
 
 Shows the actions for APP, or for every app and service, and changes nothing. Reads the manifests and every source
-again, whether a daemon is running or not. Exits with 0 when there is nothing to do, with 2 when there are actions to
-do, and with 1 when a manifest or a source is wrong.
+again, whether a daemon is running or not. Exits with 0 when everything is up to date, with 2 when something is to
+be done or waits, and with 1 when a manifest or a source is wrong.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -37,6 +38,9 @@ def command(settings: Settings, app: str | None, with_diff: bool, as_json: bool)
     with reading(settings.paths):
         plans, catalog = plans_now(settings, app)
     if app is not None and not plans:
+        refused = [plain(f"{problem}") for problem in problems_of(catalog) if Path(problem.file).stem == app]
+        if refused:
+            raise click.ClickException(f"the manifest of '{plain(app)}' is invalid:\n" + "\n".join(refused))
         raise click.ClickException(f"no app named '{plain(app)}', neither in {settings.manifests} nor on this host")
     show_json(facts(plans, catalog)) if as_json else _show(plans, catalog, with_diff=with_diff)
     if catalog.notice or any(problems_of(catalog)) or any(each.error for each in plans):
@@ -63,7 +67,9 @@ def _lines(app_plan: AppPlan) -> Iterator[str]:
     for action in app_plan.plan.actions if app_plan.plan else ():
         yield f"{name}: {plain(action)} — {plain(action.cause)}"
     if app_plan.plan and app_plan.wait_s is not None and not app_plan.error:
-        yield f"{name}: start again in {ago(app_plan.wait_s)} — {plain(app_plan.plan.message)}"
+        yield f"{name}: retry in {ago(app_plan.wait_s)} — {plain(app_plan.plan.message)}"
+    elif app_plan.plan and app_plan.is_waiting:
+        yield f"{name}: {plain(app_plan.plan.message)}"
     if app_plan.error:
         yield f"{name}: {styled(plain(app_plan.error), fg='red')}"
 
@@ -86,8 +92,10 @@ def _summary(plans: list[AppPlan]) -> str:
     busy = [each for each in plans if each.plan and each.plan.actions]
     actions = sum(len(each.plan.actions) for each in busy if each.plan)
     parts = [f"{counted(actions, 'action')} for {_counted(len(busy), with_services)}"] if busy else []
-    waiting = sum(each.wait_s is not None and not each.error for each in plans if each not in busy)
-    parts += [f"{waiting} waiting to retry"] if waiting else []
+    retrying = sum(each.wait_s is not None and not each.error for each in plans if each not in busy)
+    parts += [f"{retrying} waiting to retry"] if retrying else []
+    waiting = sum(each.is_waiting and each.wait_s is None for each in plans)
+    parts += [f"{waiting} waiting"] if waiting else []
     parts += [f"{done} up to date"] if done else []
     unreadable = sum(each.error is not None for each in plans if not each.is_service)
     parts += [f"{counted(unreadable, 'source')} unreadable"] if unreadable else []

@@ -40,8 +40,8 @@ _MARGIN = " " * 10
 @click.option(
     "--stop-apps/--leave-apps",
     default=None,
-    show_default="stop them as pid 1 (in a container), otherwise leave them",
-    help="Stop the apps when the daemon exits, or leave them running.",
+    help="Stop the apps when the daemon exits, or leave them running."
+    "  [default: stop them as pid 1, as in a container; otherwise leave them]",
 )
 @click.option(
     "--events",
@@ -79,6 +79,8 @@ def print_progress(daemon: "Daemon") -> None:
     """Print what the daemon does from now on."""
     printer = EventPrinter(daemon)
     click.echo(f"manifests in {daemon.settings.manifests}, state in {daemon.settings.paths.state}")
+    if daemon.settings.api is not None:
+        click.echo(f"web page at http://{daemon.settings.api.host}:{daemon.settings.api.port}/")
     daemon.reports.listeners.append(printer.on_report)
     daemon.journal.followers.append(printer.on_event)
 

@@ -1,4 +1,4 @@
-"""List the Pythons that a manifest can name.
+"""List the Python versions that a manifest can name.
 
 They are found on PATH, in pyenv, in uv's own directory and in the host's settings. A manifest names one by its name
 (`runtime: python3.12`), its exact version or its path.

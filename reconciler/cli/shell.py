@@ -46,6 +46,8 @@ def command(settings: Settings, app: str, cmd: tuple[str, ...]) -> None:
         os.chdir(found.code.directory)
         os.execvpe(words[0], list(words), environment)  # noqa: S606  a command of the user's own, without a shell
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and "/" not in words[0] and Path(found.code.directory).is_dir():
+            raise click.ClickException(f"{words[0]}: command not found on the PATH that {app} has") from error
         raise click.ClickException(f"cannot run {words[0]} in {found.code.directory}: {error.strerror}") from error
 
 

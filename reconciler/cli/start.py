@@ -1,6 +1,6 @@
 """Resume an app after 'stop' or 'rollback'.
 
-APP is as its manifest says again. An app that was neither stopped nor rolled back is left alone.
+The manifest of APP applies again. An app that was neither stopped nor rolled back is left alone.
 """
 
 from reconciler.cli.daemon_client import app_request

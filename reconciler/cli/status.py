@@ -33,7 +33,7 @@ _REFRESH_S = 1.0
 @click.option(
     "--watch",
     is_flag=True,
-    help="Keep showing it: on a terminal, a live screen (press ? for its keys); otherwise, print every change.",
+    help="Keep it up to date: a live screen on a terminal (press ? for its keys), otherwise every change on new lines.",
 )
 @json_option
 @state_option
@@ -118,7 +118,7 @@ def _cells(app: "AppRow") -> list[str]:
 
 def with_retry(message: str, next_try_at: float | None) -> str:
     """Append when the next try is due."""
-    return f"{message}; again in {ago(-_elapsed_s(next_try_at))}" if next_try_at else message
+    return f"{message}; retry in {ago(-_elapsed_s(next_try_at))}" if next_try_at else message
 
 
 def _elapsed_s(since: float) -> float:

@@ -1,6 +1,6 @@
 """Check every manifest, and report every error.
 
-Starts, changes and writes nothing. Exits with 0 when there are no errors, otherwise with 1.
+Changes nothing. Exits with 0 when there are no errors, otherwise with 1.
 """
 
 from collections.abc import Iterable

@@ -56,7 +56,7 @@ class OperatorRequests:
         name = request.get("app")
         app = self._manifests.catalog.apps.get(name) if isinstance(name, str) else None
         if app is None:
-            raise Refused(f"no manifest in effect defines an app named '{name}'")
+            raise Refused(f"no valid manifest describes an app named '{name}'; 'reconciler status' lists the apps")
         known = REQUESTS.get(kind) if isinstance(kind, str) else None
         if known is None:
             raise Refused(f"there is no request '{kind}'; there are {', '.join(REQUESTS)}")
@@ -67,20 +67,24 @@ class OperatorRequests:
 
     def _rotate(self, name: Any, app: Any, who: str) -> str:
         if not isinstance(name, str) or name not in self._manifests.catalog.services:
-            raise Refused(f"no manifest in effect defines a service named '{name}'")
+            raise Refused(
+                f"no valid manifest describes a service named '{name}'; 'reconciler services' lists the services"
+            )
         apps = self._services.rotation.rotate(name, app)
         if not apps:
-            whose = f"app '{app}' has no" if app else "no app has"
-            raise Refused(f"{name}: {whose} credentials for it that could be rotated")
+            who = f"app '{app}'" if app else "no app"
+            raise Refused(
+                f"{name}: {who} {'has no' if app else 'has'} credentials for it, so there is nothing to rotate"
+            )
         text = f"new credentials for {', '.join(apps)}"
         self._journal.write(Subject("service", name), "request", text, f"requested by {who}")
-        return f"{name}: {text} are created and handed over, then the old ones are revoked"
+        return f"{name}: creating {text}; the old ones are revoked once no instance uses them"
 
     def _rekey(self, who: str) -> str:
         try:
             count = self._services.rotation.rekey()
         except VaultLocked as error:
             raise Refused(str(error)) from error
-        text = f"{count} secrets are encrypted with a new key"
+        text = f"re-encrypted {count} secret{'' if count == 1 else 's'} with a new key"
         self._journal.write(HOST, "secrets", text, f"requested by {who}")
-        return f"{text}; back up its file instead of the old one"
+        return f"{text}; back up the new key file"

@@ -42,7 +42,9 @@ class RequestKind:
     grant: "Callable[[App, Observed, str | None], Granted]"
 
 
-def _restart(_: "App", __: "Observed", ___: str | None) -> "Granted":
+def _restart(_: "App", observed: "Observed", __: str | None) -> "Granted":
+    if not observed.alive:
+        return "no instance is running, so there is nothing to restart", "restart"
     return "restarting; the current instance serves until the new one is ready", "restart"
 
 
@@ -53,19 +55,21 @@ def _stop(app: "App", _: "Observed", __: str | None) -> "Granted":
     return "stopped until its manifest changes, or until 'start'", override
 
 
-def _start(_: "App", __: "Observed", ___: str | None) -> "Granted":
-    return "its manifest applies again", "start"
+def _start(_: "App", observed: "Observed", __: str | None) -> "Granted":
+    if observed.override is None:
+        return "it was neither stopped nor rolled back, so there is nothing to resume", "start"
+    return "resumed; its manifest applies again", "start"
 
 
 def _forget_failure(_: "App", __: "Observed", ___: str | None) -> "Granted":
-    return "its failures are forgotten, and what failed is tried now", "forget-failure"
+    return "recorded failures are forgotten; anything that failed is retried now", "forget-failure"
 
 
 def _roll_back(app: "App", observed: "Observed", wanted: str | None) -> "Granted":
     from reconciler.planning.apps.observed import Override
 
     if observed.source is None:
-        raise Refused("its source has not been read yet")
+        raise Refused("its source has not been read yet; try again in a moment")
     desired, inputs = app.revision(observed.source.content), observed.inputs
     current = inputs.revision(app, observed.source.content).id
     staged = [r for r in observed.known_good if r.build.id in observed.builds and r.id != current]
@@ -80,7 +84,7 @@ def _roll_back(app: "App", observed: "Observed", wanted: str | None) -> "Granted
 def _no_revision(wanted: str | None, known: "list[Revision]") -> str:
     if wanted is None or not known:
         return "no earlier revision is known good and still on disk"
-    return f"cannot roll back to '{wanted}'; available revisions: {', '.join(revision.id for revision in known)}"
+    return f"cannot roll back to revision '{wanted}'; choose one of {', '.join(revision.id for revision in known)}"
 
 
 def _always(_: StatusRow) -> bool:
@@ -93,7 +97,7 @@ REQUESTS: Mapping[str, RequestKind] = {
         RequestKind(
             name="restart",
             label="Restart",
-            effect="A new instance is started; the running one serves until the new one is ready.",
+            effect="A new instance starts, and the running one serves until the new one is ready.",
             reason=Reason.RESTART_REQUESTED,
             offered=_always,
             grant=_restart,
@@ -124,7 +128,7 @@ REQUESTS: Mapping[str, RequestKind] = {
         ),
         RequestKind(
             name="forget-failure",
-            label="Retry now",
+            label="Retry",
             effect="Recorded failures are forgotten, and the failed action is retried at once.",
             reason=Reason.RETRY_REQUESTED,
             offered=lambda row: row["state"] in {"failing", "degraded"},

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reconciler.inspection.manifests import desired, problems_of
+from reconciler.planning.reason import Reason
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from reconciler.planning.plan import Plan
     from reconciler.planning.services.actions import Action as ServiceAction
     from reconciler.services.observer import ServiceObserver
+
+_WAITING = frozenset({Reason.WAITING_FOR_INPUTS, Reason.WAITING_FOR_APPS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +42,16 @@ class AppPlan:
         return self.subject.kind == "service"
 
     @property
+    def is_waiting(self) -> bool:
+        """True when nothing can be done now, because an input or another app is missing."""
+        planned = self.plan
+        return planned is not None and not planned.actions and planned.reason in _WAITING and self.error is None
+
+    @property
     def is_done(self) -> bool:
         """True when there is nothing to do, now or after a delay."""
-        return self.error is None and self.wait_s is None and self.plan is not None and not self.plan.actions
+        at_rest = self.error is None and self.wait_s is None and self.plan is not None and not self.plan.actions
+        return at_rest and not self.is_waiting
 
 
 def plans_now(settings: Settings, app: str | None) -> "tuple[list[AppPlan], Catalog]":
@@ -105,6 +115,8 @@ def _app_plan(
             return AppPlan(subject=Subject("app", name), plan=None, error=reading.problem)
     if snapshot is not None:
         observed = snapshot.observed(name, app, reading.content, observer)
+        needed = app.depends_on if app is not None else ()
+        observed = replace(observed, unmet_dependencies=tuple(other for other in needed if not snapshot.serves(other)))
     elif app is not None and reading.content is not None:
         missing = tuple(f"service {binding.service}: it has not been created yet" for binding in app.bindings)
         source = SourceState(source=app.source, content=reading.content)
@@ -116,6 +128,10 @@ def _app_plan(
     waits = planned.recheck_at is not None and planned.failures > 0 and not planned.settled
     wait_s = planned.recheck_at - now if waits and planned.recheck_at is not None else None
     # Marking a revision as known good is bookkeeping of the next daemon, and changes nothing for an operator.
+    told = None if snapshot is None else snapshot.app_statuses.get(name)
+    if told is not None and told.reason == planned.reason == Reason.WAITING_FOR_INPUTS:
+        # Only the daemon reads the files of variables, and knows why one cannot be read.
+        planned = replace(planned, message=told.message)
     changes = tuple(action for action in planned.actions if not isinstance(action, MarkGood))
     return AppPlan(
         subject=Subject("app", name),

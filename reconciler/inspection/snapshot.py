@@ -119,6 +119,11 @@ class HostSnapshot:
             inputs=ExternalInputs() if observer is None else observer.inputs(app, name),
         )
 
+    def serves(self, name: str) -> bool:
+        """Return whether an app answers, or would once a client connects."""
+        alive = self.instances.get(name, ())
+        return self._sleeps(name) or any(r.ready_at is not None and r.stopping_since is None for r in alive)
+
     @cached_property
     def service_records(self) -> ServiceRecords:
         """The records of services; secrets in them can only be read once `key_file` is set."""
@@ -244,5 +249,5 @@ def _instance(record: InstanceRecord) -> "Instance":
         workers=record.workers,
         ready_at=record.ready_at,
         stopping_since=record.stopping_since,
-        end=None if _alive(record) else "ended while no daemon was watching",
+        end=None if _alive(record) else "exited while no daemon was watching",
     )

@@ -129,7 +129,11 @@ def status(snapshot: HostSnapshot, only: str | None = None) -> HostStatus:
         daemon=snapshot.daemon,
         apps=rows,
         services=[*_services(snapshot, desired.get("services", {}))] if only is None else [],
-        manifests=[{"file": entry["file"], "errors": entry["errors"]} for entry in files],
+        manifests=[
+            {"file": entry["file"], "errors": entry["errors"]}
+            for entry in files
+            if only is None or only in entry["apps"] or only == Path(entry["file"]).stem
+        ],
         notice="; ".join(filter(None, (desired.get("notice"), _unwritable(snapshot.paths.state)))) or None,
     )
 

@@ -59,7 +59,7 @@ def restored(record: InstanceRecord, readiness: Path, on_end: Callable[[LiveInst
     if workers is not None and record.workers:  # it may have been scaled, and the daemon killed before it wrote that
         live.record = replace(record, workers=workers)
     if live.process is None:
-        live.end = "ended while no daemon was watching"
+        live.end = "exited while no daemon was watching"
     elif record.ready_at is None and 0 < live.record.workers <= live.workers_ready():
         live.mark_ready()
     live.counts_requests = live.is_counting()

@@ -8,6 +8,7 @@ master; one of an instance that serves waits and tries again.
 import errno
 import io
 import os
+import re
 import signal
 import sys
 import time
@@ -16,6 +17,14 @@ _BOOT_ERROR = 3
 _FIRST_LINES = 300
 _CLASSES = {"1": 1, "2": 2, "3": 3, "4": 4}
 _AGENT = "reconciler-health"
+
+
+def readable(body):
+    """Return the text of a body on one line; of HTML, only the title."""
+    if body.lstrip().startswith("<"):
+        title = re.search("<title[^>]*>([^<]*)", body, re.IGNORECASE)
+        body = title.group(1) if title else ""
+    return " ".join(body.split())
 
 
 class Refused(Exception):
@@ -170,7 +179,7 @@ class Gate(object):
     def judge(self, status, body):
         """Raise Refused unless the status line is one of success."""
         if not str(status).startswith("2"):
-            said = " ".join(body[:_FIRST_LINES].decode("utf-8", "replace").split())
+            said = readable(body[:_FIRST_LINES].decode("utf-8", "replace"))
             raise Refused("GET %s answered %s%s" % (self.path, status, ": " + said if said else ""))
 
     def _environ(self):

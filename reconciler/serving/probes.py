@@ -4,6 +4,7 @@ Planning decides what follows: a probe only reports that an instance is unhealth
 """
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -83,8 +84,16 @@ async def _failure(probe: Probe) -> str | None:
         return f"GET {path} was not answered in HTTP"
     if words[1].startswith("2"):
         return None
-    body = " ".join(rest.partition(b"\r\n\r\n")[2].decode("utf-8", "replace").split())
+    body = _readable(rest.partition(b"\r\n\r\n")[2].decode("utf-8", "replace"))
     return f"GET {path} answered {' '.join(words[1:])}{': ' + body if body else ''}"
+
+
+def _readable(body: str) -> str:
+    """Return the first part of a body on one line; of HTML, only the title."""
+    if body.lstrip().startswith("<"):
+        title = re.search(r"<title[^>]*>([^<]*)", body, re.IGNORECASE)
+        body = title[1] if title else ""
+    return " ".join(body.split())
 
 
 async def _first_bytes(probe: Probe) -> bytes:

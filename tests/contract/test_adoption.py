@@ -85,7 +85,7 @@ async def test_a_death_while_nobody_watched_is_found_and_its_workers_are_ended(s
     os.kill(pid, signal.SIGKILL)
     await soon(lambda: is_gone(pid))
     with a_life(site) as machine:
-        assert machine.only().end == "ended while no daemon was watching"
+        assert machine.only().end == "exited while no daemon was watching"
         await soon(lambda: site.marked() == set())
         await machine.holds(burial(machine))
         await machine.do(Listen(address=address_of(app), cause="test"))
@@ -176,7 +176,7 @@ async def test_a_process_that_only_has_the_pid_of_an_instance_is_left_alone(site
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as stranger:
         write(site, "UPDATE instance SET pid = ?", stranger.pid)
         with a_life(site) as machine:
-            assert machine.only().end == "ended while no daemon was watching"
+            assert machine.only().end == "exited while no daemon was watching"
             await machine.do(burial(machine))
             assert stranger.poll() is None
         stranger.kill()

@@ -400,7 +400,7 @@ async def test_a_module_of_the_app_that_python_has_too_is_not_hidden_from_it(gro
     (ground.root / "app/platform.py").write_text("")
     command = ground.command(launcher=ground.launcher("pass\n"))
     await ground.warm(command)
-    assert (await ground.launch(command)).way == "by exec, because its own platform.py goes before Python's"
+    assert (await ground.launch(command)).way == "by exec, because its own platform.py shadows Python's"
 
 
 @on_the_loop
@@ -409,7 +409,7 @@ async def test_a_language_of_its_own_is_executed(ground: Ground) -> None:
     command = ground.command(launcher=ground.launcher("pass\n"))
     await ground.warm(command)
     other = replace(command, env={**command.env, "LANG": "C"})
-    assert (await ground.launch(other)).way == "by exec, because it sets a language of its own"
+    assert (await ground.launch(other)).way == "by exec, because it sets its own LANG"
 
 
 @on_the_loop

@@ -70,4 +70,4 @@ def test_an_app_is_applied_planned_looked_into_and_stopped(host: Host) -> None:
 
     assert host.run("down") == "stopped 1 app instance\n"
     assert host.app()["state"] == "stopped"
-    assert "no instance is running" in host.run("plan", code=2)
+    assert "the app was not running" in host.run("plan", code=2)

@@ -23,7 +23,7 @@ def test_a_second_daemon_is_refused_and_told_the_pid_of_the_first(site: Site) ->
     for word in ("run", "apply"):
         second = site.cli(word)
         assert second.returncode == 1
-        assert f"a daemon (pid {first.pid}) already keeps it" in second.stderr
+        assert f"a daemon (pid {first.pid}) already uses it" in second.stderr
     assert first.poll() is None
     assert site.settled("blog")
 

@@ -238,7 +238,7 @@ def test_rotating_for_one_app_leaves_the_other_alone(site: Site) -> None:
 def test_an_app_waits_for_a_service_that_no_manifest_asks_for_and_starts_once_one_does(site: Site) -> None:
     port = app(site)
     site.live(**QUICK)
-    message = "waiting for service db: no manifest defines it"
+    message = "waiting: service db: no manifest defines it"
     eventually(lambda: site.told("blog")["message"] == message)
     assert site.told("blog")["state"] == "pending"
     service(site, type="sqlite")
@@ -484,7 +484,7 @@ def test_a_server_that_is_down_stops_nobody_who_runs_and_is_waited_for_by_who_do
         server.stop()
         eventually(lambda: told(site)["state"] == "failing")
         app(site, "shop")
-        eventually(lambda: "waiting for service db: " in site.told("shop")["message"])
+        eventually(lambda: "waiting: service db: " in site.told("shop")["message"])
         assert "postgresql" in site.told("shop")["message"]
         assert (site.pid("blog"), len(json.loads(get(port)))) == (before, 1)
         server.start()
@@ -626,4 +626,4 @@ def test_plan_says_what_would_be_done_about_services(site: Site) -> None:
     facts = json.loads(planned.stdout)
     assert [row["name"] for row in facts["services"]] == ["db"]
     assert facts["services"][0]["actions"][0]["action"] == "Register"
-    assert "waiting for service db" in facts["apps"][0]["message"]
+    assert "waiting: service db" in facts["apps"][0]["message"]

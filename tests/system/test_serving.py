@@ -197,7 +197,9 @@ def test_requests_of_an_operator_hold_until_the_manifest_or_the_source_changes(s
     eventually(site.serves("blog", "3", port))
     asked = [text for _, kind, text in site.events("blog") if kind == "request"]
     assert len(asked) == 4
-    assert site.cli("restart", "nothing").stderr == "Error: no manifest in effect defines an app named 'nothing'\n"
+    assert site.cli("restart", "nothing").stderr == (
+        "Error: no valid manifest describes an app named 'nothing'; 'reconciler status' lists the apps\n"
+    )
 
 
 def test_an_app_starts_after_what_it_depends_on_and_waits_until_then(site: Site) -> None:

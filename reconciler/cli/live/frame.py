@@ -129,7 +129,9 @@ def _foot(facts: Facts, view: View, width: int) -> Line:
     if view.help:
         return [("press any key to return", "dim")]
     services = facts.status.services
-    summary = f"  ·  {counted(len(services), 'service')}, {len(_not_ready(facts.status))} not ready" if services else ""
+    waiting = len(_not_ready(facts.status))
+    ready = f"{waiting} not ready" if waiting else "ready" if len(services) == 1 else "all ready"
+    summary = f"  ·  {counted(len(services), 'service')}, {ready}" if services else ""
     hint = _IN_DETAILS if view.details else _HINT
     return [(hint + summary if cell_count(hint + summary) <= width else hint, "dim")]
 

@@ -49,4 +49,6 @@ def _lines(plan: Any, app: str) -> Iterator[str]:
         if each["error"]:
             yield each["error"]
         elif each["wait_seconds"] is not None:
-            yield "start again after the back-off delay"
+            yield "retry after the back-off delay"
+        elif each["message"] and not each["actions"]:
+            yield each["message"]

@@ -43,7 +43,9 @@ def listeners() -> Iterator[Check]:
     scope = number_in(Path("/proc/sys/kernel/yama/ptrace_scope"))
     setting = "" if scope is None else f" (kernel.yama.ptrace_scope is {scope})"
     if _can_fetch():
-        yield Check(level="ok", subject="listeners", found=f"can be fetched back from running apps{setting}")
+        yield Check(
+            level="ok", subject="listeners", found=f"running apps keep theirs when the daemon restarts{setting}"
+        )
         return
     yield Check(
         level="warn",

@@ -32,7 +32,7 @@ from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.states import AppState
 
-_REPLACED = Cause(Reason.HANDING_OVER, "its successor serves")
+_REPLACED = Cause(Reason.HANDING_OVER, "replaced by a new instance")
 _SURPLUS = Cause(Reason.SURPLUS, "it is no longer needed")
 _SLEEPING = Cause(Reason.SLEEPING, "the app is sleeping")
 
@@ -138,7 +138,7 @@ def _falling_back(known: Assessment) -> Plan[Action]:
 def _waiting_for_inputs(known: Assessment) -> Plan[Action]:
     """Keep what serves, or start the last known good revision: without all inputs the target is unknown."""
     inputs, serving = known.observed.inputs, known.serving
-    text = f"waiting for {'; '.join(inputs.missing)}"
+    text = f"waiting: {'; '.join(inputs.missing)}"
     cause = Cause(Reason.WAITING_FOR_INPUTS, text if serving is None else f"{text}; revision {serving.revision} serves")
     times = [inputs.again_at, answer_at(known.app, known.observed)]
     actions: list[Action] = [*move(known.app, known.observed)]
@@ -210,9 +210,9 @@ def _plan(known: Assessment, actions: Iterable[Action], state: AppState, cause: 
 def _stage(known: Assessment) -> list[Action]:
     if known.is_staged:
         return []
-    cause = Cause(Reason.FIRST_TIME, "it was never staged")
+    cause = Cause(Reason.FIRST_TIME, "first build of the app")
     if known.observed.builds:
-        cause = Cause(Reason.SOURCE_CHANGED, "its source or the way it is built changed")
+        cause = Cause(Reason.SOURCE_CHANGED, "its source or its build settings changed")
     return [Stage(build=known.target.build, cause=cause.text, reason=cause.reason)]
 
 
@@ -296,7 +296,7 @@ def _why_start(known: Assessment) -> Cause:
     if known.is_waking and not known.others:
         return Cause(Reason.WAKING, "a request arrived")
     if not known.others:
-        return Cause(Reason.NOT_RUNNING, "no instance is running")
+        return Cause(Reason.NOT_RUNNING, "the app was not running")
     unhealthy = next((i.unhealthy for i in known.others if i.unhealthy), None)
     if unhealthy is not None:
         return Cause(Reason.UNHEALTHY, f"the running instance is unhealthy: {unhealthy}")

@@ -26,7 +26,7 @@ from reconciler.planning.services.actions import (
 )
 from reconciler.planning.services.observed import GrantState, ObservedService, ServiceState
 
-_FIRST_TIME = Cause(Reason.FIRST_TIME, "its manifest is new")
+_FIRST_TIME = Cause(Reason.FIRST_TIME, "the service is new")
 _REMOVED = Cause(Reason.MANIFEST_REMOVED, "its manifest was removed")
 _PARAMETERS = Cause(Reason.PARAMETERS_CHANGED, "its parameters changed")
 
@@ -152,7 +152,7 @@ def _provide(service: Service, here: ServiceState, observed: ObservedService) ->
 def _why_new_grant(here: ServiceState, app: str, parameters: str) -> Cause:
     earlier = [g for g in here.grants if g.app == app and (g.retiring or g.parameters != parameters)]
     if not earlier:
-        return Cause(Reason.BINDING_ADDED, f"{app} uses it")
+        return Cause(Reason.BINDING_ADDED, f"the manifest of {app} binds it")
     retiring = earlier[-1].retiring
     return Cause(Reason.CREDENTIALS_RETIRED, retiring) if retiring else _PARAMETERS
 
@@ -166,7 +166,7 @@ def _revoke(here: ServiceState, observed: ObservedService) -> list[Action]:
         if grant.used:
             continue
         if parameters is None and not grant.kept_for_rollback:
-            cause = Cause(Reason.BINDING_REMOVED, f"{grant.app} no longer uses it")
+            cause = Cause(Reason.BINDING_REMOVED, f"the manifest of {grant.app} no longer binds it")
         elif parameters is not None and _is_replaced(grant, parameters, here.grants):
             text = f"new credentials replaced them: {grant.retiring or _PARAMETERS.text}"
             cause = Cause(Reason.CREDENTIALS_REPLACED, text)

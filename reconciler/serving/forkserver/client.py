@@ -87,7 +87,7 @@ class ForkServer:
         with contextlib.suppress(OSError):
             for entry in Path(command.argv[2]).iterdir():
                 if entry.name.partition(".")[0] in self._early and _is_module(entry):
-                    raise NotForkable(f"its own {entry.name} goes before Python's")
+                    raise NotForkable(f"its own {entry.name} shadows Python's")
 
     def _send_request(self, command: Command) -> socket.socket:
         """Send an order; return the connection on which its one receiver answers."""

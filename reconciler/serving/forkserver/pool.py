@@ -43,7 +43,7 @@ class ForkServerPool:
             self._start(kind, command.argv[0])
             raise NotForkable("its fork server is still starting")
         if server.env.get("LANG") != command.env.get("LANG"):
-            raise NotForkable("it sets a language of its own")
+            raise NotForkable("it sets its own LANG")
         return await server.fork(command, self._answer_s, ended)
 
     def end_idle(self) -> None:

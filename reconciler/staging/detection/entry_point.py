@@ -246,7 +246,7 @@ def _conventional_name(scope: Scope) -> str | None:
 
 
 def _fail(code: Path) -> EntryPoint:
-    files = ", ".join(sorted(path.name for path in code.iterdir())[:12])
+    files = ", ".join(sorted(path.name for path in code.iterdir())[:12]) or "no files"
     raise _NotFound(
         "cannot find the entry point: searched for wsgi.py or asgi.py with `application` or `app`; a Django project"
         " (manage.py with its settings) at most two directories down; a web line of a Procfile that starts gunicorn or"

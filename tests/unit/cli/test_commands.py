@@ -172,13 +172,38 @@ def test_an_instance_that_died_unseen_is_started_again(manifests: Path, state: P
             )
         )  # fmt: skip
     told = run("plan", "--manifests", manifests, "--state", state, code=2).output
-    assert "blog: clean up after instance i1 — gunicorn 4194305 ended while no daemon was watching" in told
+    assert "blog: clean up after instance i1 — gunicorn 4194305 exited while no daemon was watching" in told
 
 
 def test_plan_of_an_unknown_app_says_so(manifests: Path, tmp_path: Path) -> None:
     assert (
         "no app named 'nope'" in run("plan", "nope", "--manifests", manifests, "--state", tmp_path / "s", code=1).output
     )
+
+
+def test_plan_of_an_app_whose_manifest_is_refused_says_why(manifests: Path, tmp_path: Path) -> None:
+    (manifests / "shop.yaml").write_text("path: ../app\nworker: 2\n")
+    told = run("plan", "shop", "--manifests", manifests, "--state", tmp_path / "s", code=1).output
+    assert "the manifest of 'shop' is invalid:" in told
+    assert "shop.yaml:2:1: worker: unknown field" in told
+
+
+def test_plan_names_an_app_that_waits_and_why(manifests: Path, state: Path) -> None:
+    (manifests / "blog.yaml").write_text("path: ../app\nenv: {KEY: {file: nope}}\n")
+    message = "waiting: cannot read nope: No such file or directory"
+    with contextlib.closing(open_database(state / "reconciler.db")) as database:
+        waits = AppStatus(
+            state="pending", message=message, wanted=None, since=1.0, next_try_at=None, reason="waiting-for-inputs"
+        )
+        Records(database).set_app_status("blog", waits)
+    told = run("plan", "--json", "--manifests", manifests, "--state", state, code=2).output
+    assert json.loads(told)["apps"][0]["message"] == message
+
+
+def test_plan_counts_an_app_that_waits_for_another_as_waiting(manifests: Path, state: Path) -> None:
+    (manifests / "blog.yaml").write_text("path: ../app\ndepends_on: [shop]\n")
+    told = run("plan", "--manifests", manifests, "--state", state, code=2).output
+    assert "start revision" not in told
 
 
 def test_plan_speaks_json(manifests: Path, tmp_path: Path) -> None:
@@ -215,8 +240,16 @@ def test_events_are_the_newest_ones_oldest_first(state: Path) -> None:
             Journal(database).write(Subject("app", "blog"), "ready", f"event {number}")
     assert [line.split()[-1] for line in run("events", "-n", "2", "--state", state).output.splitlines()] == ["3", "4"]
     assert run("events", "-n", "0", "--state", state).output == ""
-    assert "there are no events of shop" in run("events", "shop", "--state", state).output
+    assert "there are no events of shop; 'reconciler status'" in run("events", "shop", "--state", state).output
+    assert "there are no events of service shop" in run("events", "service/shop", "--state", state).output
     assert json.loads(run("events", "-n", "1", "--json", "--state", state).output)["text"] == "event 4"
+
+
+def test_events_of_a_service_are_found_under_its_own_name(state: Path) -> None:
+    with contextlib.closing(open_database(state / "reconciler.db")) as database:
+        Journal(database).write(Subject("service", "db"), "ready", "ready")
+    told = run("events", "db", "--state", state).output
+    assert told == "there are no events of an app named 'db'; for the service: 'reconciler events service/db'\n"
 
 
 @pytest.mark.parametrize("end", ["\n", ""])

@@ -214,7 +214,7 @@ def test_details_of_another_app_are_not_shown_as_those_of_the_selected_one() -> 
 def test_the_keys_are_shown_in_full_and_the_services_where_there_is_room() -> None:
     ready = facts(app("a"), services=[ServiceRow(name="db", state="ready")])
     assert shown(View(), of=ready)[-1].endswith("q quit")
-    assert shown(View(), 120, of=ready)[-1].endswith("1 service, 0 not ready")
+    assert shown(View(), 120, of=ready)[-1].endswith("1 service, ready")
     assert all("…" not in line and cell_count(line) <= 80 for line in shown(View(help=True)))
 
 

@@ -68,8 +68,19 @@ def test_a_rollback_is_to_the_last_known_good_revision_that_is_still_there() -> 
     observed = replace(serving(APP, "c3"), known_good=good, builds=builds)
     assert rolled_back(observed) == Override(kind="rolled back", holds_for=now.id, revision=good[1])
     assert rolled_back(observed, good[3].id[:6]).revision == good[3]
-    with pytest.raises(Refused, match=f"cannot roll back to 'nope'; available revisions: {good[1].id}, {good[3].id}"):
+    with pytest.raises(Refused, match=f"cannot roll back to revision 'nope'; choose one of {good[1].id}, {good[3].id}"):
         rolled_back(observed, "nope")
+
+
+@pytest.mark.parametrize(("request_", "word"), [("restart", "nothing to restart"), ("start", "nothing to resume")])
+def test_a_request_without_effect_says_so(request_: str, word: str) -> None:
+    text, _ = REQUESTS[request_].grant(APP, Observed(), None)
+    assert word in text
+
+
+def test_a_restart_of_a_running_app_says_that_it_keeps_serving() -> None:
+    text, _ = REQUESTS["restart"].grant(APP, serving(APP), None)
+    assert text == "restarting; the current instance serves until the new one is ready"
 
 
 def test_a_rollback_to_nothing_is_refused_and_says_why() -> None:

@@ -43,7 +43,7 @@ from tests.world import (
 def test_a_crash_is_cleaned_up_and_started_again_at_once() -> None:
     assert planned(APP, serving(APP, instances=(dead(),))) == lines("""
         clean up after instance i1: gunicorn 4242 was killed by SIGKILL
-        start revision v1: no instance is running
+        start revision v1: the app was not running
     """)
 
 
@@ -100,7 +100,7 @@ def test_a_crash_loop_waits_and_says_until_when_and_why() -> None:
 
 def test_a_crash_loop_of_another_revision_delays_nothing() -> None:
     looping = serving(APP, "c2", builds=BOTH, instances=(), failures=(crashed(9),), known_good=(V1,))
-    assert planned(APP, looping) == "start revision v2: no instance is running"
+    assert planned(APP, looping) == "start revision v2: the app was not running"
 
 
 def test_what_still_serves_stays_while_a_crash_loop_waits() -> None:
@@ -137,7 +137,7 @@ def test_a_start_says_what_is_to_be_remembered_when_it_fails() -> None:
 def test_its_time_come_it_is_tried_again_beside_what_serves() -> None:
     assert planned(APP, deployed(a_trouble(V2)), now=NOW + 1) == lines("""
         start revision v2: it failed: exited with 3
-        stop instance i1: its successor serves
+        stop instance i1: replaced by a new instance
     """)
 
 
@@ -155,7 +155,7 @@ def test_an_unwell_instance_is_replaced_by_hand_over() -> None:
     unwell = serving(APP, instances=(an_instance(V1, unhealthy="GET /healthz answered 500"),))
     assert planned(APP, unwell) == lines("""
         start revision v1: the running instance is unhealthy: GET /healthz answered 500
-        stop instance i1: its successor serves
+        stop instance i1: replaced by a new instance
     """)
 
 
@@ -193,7 +193,7 @@ def test_an_instance_that_loses_workers_with_nothing_to_go_back_to_serves_on_unt
     assert decided.recheck_at is not None
     assert planned(APP, blamed, now=decided.recheck_at) == lines("""
         start revision v1: it failed: exited with 3
-        stop instance i1: its successor serves
+        stop instance i1: replaced by a new instance
     """)
 
 

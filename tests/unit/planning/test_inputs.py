@@ -49,14 +49,14 @@ def test_an_app_waits_for_its_service_with_everything_else_made_ready() -> None:
     known = Observed(source=a_look(BINDING), inputs=WITHOUT)
     decided = plan(BINDING, known, NOW)
     assert [type(action) for action in decided.actions] == [Listen, Stage]
-    assert (decided.state, decided.message) == ("pending", "waiting for service db: it is being made")
+    assert (decided.state, decided.message) == ("pending", "waiting: service db: it is being made")
     assert not decided.settled
 
 
 def test_what_runs_goes_on_while_a_service_is_missing() -> None:
     decided = plan(BINDING, ran(WITHOUT), NOW)
     assert (decided.actions, decided.state) == ((), "degraded")
-    assert decided.message == f"waiting for service db: it is being made; revision {RAN.id} serves"
+    assert decided.message == f"waiting: service db: it is being made; revision {RAN.id} serves"
 
 
 def test_what_ran_last_comes_back_while_another_service_is_missing() -> None:

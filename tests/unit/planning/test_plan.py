@@ -80,7 +80,7 @@ def test_maintenance_moves_with_the_port() -> None:
 
 def test_after_maintenance_the_daemon_answers_until_an_instance_does() -> None:
     held = serving(APP, instances=(), holding=frozenset({ADDRESS}))
-    assert (planned(APP, held), at_once(APP, held)) == ("start revision v1: no instance is running", "")
+    assert (planned(APP, held), at_once(APP, held)) == ("start revision v1: the app was not running", "")
     ready = replace(held, instances=(an_instance(V1),))
     assert at_once(APP, ready) == "stop serving the holding page on 127.0.0.1:8001: an instance serves"
 
@@ -95,12 +95,12 @@ def test_what_depends_on_another_is_made_ready_and_waits_for_it() -> None:
     first = Observed(source=a_look(NEEDY), unmet_dependencies=("api",))
     assert planned(NEEDY, first) == lines("""
         listen on 127.0.0.1:8001: 127.0.0.1:8001 is not open
-        stage build b1: it was never staged
+        stage build b1: first build of the app
     """)
     decided = plan(NEEDY, serving(NEEDY, instances=(), unmet_dependencies=("api",)), NOW)
     assert (decided.actions, decided.state, decided.message) == ((), "pending", "waiting for api")
     assert decided.settled is False
-    assert planned(NEEDY, serving(NEEDY, instances=())) == "start revision v1: no instance is running"
+    assert planned(NEEDY, serving(NEEDY, instances=())) == "start revision v1: the app was not running"
 
 
 def test_what_serves_does_not_stop_nor_wait_because_another_is_gone() -> None:
@@ -108,7 +108,7 @@ def test_what_serves_does_not_stop_nor_wait_because_another_is_gone() -> None:
     changed = serving(NEEDY, source=a_look(NEEDY, "c2"), builds=BOTH, unmet_dependencies=("api",))
     assert planned(NEEDY, changed) == lines("""
         start revision v2: its code changed
-        stop instance i1: its successor serves
+        stop instance i1: replaced by a new instance
     """)
 
 
@@ -207,7 +207,7 @@ def test_an_instance_that_dies_while_the_source_is_unreadable_is_started_again_f
     unreadable = serving(
         APP, source=a_look(APP, stale=True, problem="it is gone", tried_at=NOW - 10), instances=(dead(),)
     )
-    assert planned(APP, unreadable).splitlines()[-1] == "start revision v1: no instance is running"
+    assert planned(APP, unreadable).splitlines()[-1] == "start revision v1: the app was not running"
 
 
 @pytest.mark.parametrize(

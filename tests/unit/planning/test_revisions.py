@@ -134,7 +134,7 @@ def test_an_app_rolled_back_by_hand_serves_that_revision_until_its_source_change
     rolled = serving(APP, "c2", builds=BOTH, instances=(an_instance(V2),), known_good=(V2, V1), override=override)
     assert planned(APP, rolled) == lines("""
         start revision v1: an operator rolled back to it
-        stop instance i1: its successor serves
+        stop instance i1: replaced by a new instance
     """)
     back = replace(rolled, instances=(an_instance(V1),), known_good=(V1, V2))
     decided = plan(APP, back, NOW)

@@ -48,8 +48,8 @@ def test_an_app_never_seen_is_read_first() -> None:
 def test_the_first_deploy_stages_listens_and_starts() -> None:
     assert planned(APP, Observed(source=a_look(APP))) == lines("""
         listen on 127.0.0.1:8001: 127.0.0.1:8001 is not open
-        stage build b1: it was never staged
-        start revision v1: no instance is running
+        stage build b1: first build of the app
+        start revision v1: the app was not running
     """)
 
 
@@ -61,9 +61,9 @@ def test_an_app_as_asked_has_nothing_to_do() -> None:
 
 def test_changed_code_is_staged_and_takes_over_before_the_old_instance_stops() -> None:
     assert planned(APP, serving(APP, source=a_look(APP, "c2"))) == lines("""
-        stage build b2: its source or the way it is built changed
+        stage build b2: its source or its build settings changed
         start revision v2: its code changed
-        stop instance i1: its successor serves
+        stop instance i1: replaced by a new instance
     """)
 
 
@@ -77,7 +77,7 @@ def test_changed_code_is_staged_and_takes_over_before_the_old_instance_stops() -
 def test_an_edited_configuration_is_started_from_the_build_that_is_there(edited: App) -> None:
     assert planned(edited, serving(APP)) == lines("""
         start revision v2: its configuration changed
-        stop instance i1: its successor serves
+        stop instance i1: replaced by a new instance
     """)
 
 
@@ -85,7 +85,7 @@ def test_a_changed_port_is_opened_first_and_the_old_one_closed_last() -> None:
     assert planned(replace(APP, address=DOOR_2), serving(APP)) == lines("""
         listen on 127.0.0.1:8002: 127.0.0.1:8002 is not open
         start revision v2: its configuration changed
-        stop instance i1: its successor serves
+        stop instance i1: replaced by a new instance
         close 127.0.0.1:8001: it listens on 127.0.0.1:8002 now
     """)
 
@@ -112,7 +112,7 @@ def test_an_edit_while_a_start_is_under_way_ends_the_half_started_one_and_keeps_
     assert planned(edited, starting) == lines("""
         stop instance i2: it is no longer needed
         start revision v2: its configuration changed
-        stop instance i1: its successor serves
+        stop instance i1: replaced by a new instance
     """)
 
 
@@ -122,7 +122,7 @@ def test_an_edit_while_the_old_one_is_being_retired_lets_it_go_first() -> None:
     assert planned(edited, retiring) == lines("""
         stop instance i1: it is no longer needed
         start revision v2: its configuration changed
-        stop instance i2: its successor serves
+        stop instance i2: replaced by a new instance
     """)
 
 
@@ -133,7 +133,7 @@ def test_an_edit_undone_while_the_old_one_is_being_retired_starts_it_anew() -> N
     assert planned(APP, retiring) == lines("""
         stop instance i1: it is no longer needed
         start revision v1: its configuration changed
-        stop instance i2: its successor serves
+        stop instance i2: replaced by a new instance
     """)
 
 
@@ -148,18 +148,18 @@ def test_a_fix_pushed_while_a_start_keeps_failing_goes_first() -> None:
 def test_an_instance_found_not_ready_is_waited_for() -> None:
     assert (
         planned(APP, serving(APP, instances=(an_instance(V1, ready_at=None),)))
-        == "start revision v1: no instance is running"
+        == "start revision v1: the app was not running"
     )
 
 
 def test_of_two_instances_of_the_wanted_revision_the_readiest_stays() -> None:
     twins = serving(APP, instances=(an_instance(V1, ready_at=None, started_at=NOW - 200), an_instance(V1, "i2")))
-    assert planned(APP, twins) == "stop instance i1: its successor serves"
+    assert planned(APP, twins) == "stop instance i1: replaced by a new instance"
 
 
 def test_an_old_instance_told_to_stop_is_seen_off() -> None:
     retiring = serving(APP, instances=(an_instance(V2, stopping_since=NOW - 1), an_instance(V1, "i2")))
-    assert planned(APP, retiring) == "stop instance i1: its successor serves"
+    assert planned(APP, retiring) == "stop instance i1: replaced by a new instance"
     assert plan(APP, retiring, NOW).state == "starting"
 
 
@@ -174,7 +174,7 @@ def test_builds_of_what_is_wanted_alive_or_proven_are_kept_and_others_go_once_th
 def test_a_listener_that_could_not_be_fetched_back_gets_a_successor() -> None:
     assert planned(APP, serving(APP, instances=(an_instance(V1, detached=True),))) == lines("""
         start revision v1: the listener of the running instance could not be fetched back
-        stop instance i1: its successor serves
+        stop instance i1: replaced by a new instance
     """)
 
 
@@ -194,7 +194,7 @@ def test_of_a_crowd_of_old_generations_only_the_newest_that_serves_stays_while_t
         stop instance starting: it is no longer needed
         stop instance old: it is no longer needed
         start revision v2: its code changed
-        stop instance newer: its successor serves
+        stop instance newer: replaced by a new instance
     """)
 
 
@@ -208,12 +208,12 @@ def test_a_release_command_is_run_once_between_staging_and_starting() -> None:
     first = Observed(source=a_look(MIGRATING), listeners=frozenset({ADDRESS}))
     staged = after(first, plan(MIGRATING, first, NOW).actions[0], NOW)
     assert planned(MIGRATING, first) == lines("""
-        stage build b1: it was never staged
+        stage build b1: first build of the app
         run the release command of build b1: it was never run
-        start revision v2: no instance is running
+        start revision v2: the app was not running
     """)
     released = after(staged, plan(MIGRATING, staged, NOW).actions[0], NOW)
-    assert planned(MIGRATING, released) == "start revision v2: no instance is running"
+    assert planned(MIGRATING, released) == "start revision v2: the app was not running"
 
 
 @pytest.mark.parametrize(
@@ -254,11 +254,11 @@ def test_a_restart_asked_for_is_a_hand_over_to_an_instance_of_the_same_revision(
     asked = serving(APP, restart_before=NOW - 10)
     assert planned(APP, asked) == lines("""
         start revision v1: an operator requested a restart
-        stop instance i1: its successor serves
+        stop instance i1: replaced by a new instance
     """)
     successor = an_instance(V1, "i2", started_at=NOW - 5, ready_at=NOW - 4)
     both = replace(asked, instances=(*asked.instances, successor))
-    assert planned(APP, both) == "stop instance i1: its successor serves"
+    assert planned(APP, both) == "stop instance i1: replaced by a new instance"
     assert planned(APP, replace(asked, instances=(successor,))) == ""
 
 

@@ -88,7 +88,7 @@ def test_what_an_operator_rolled_back_to_runs_with_the_desired_number() -> None:
 def test_a_revision_that_failed_with_other_workers_is_tried_at_once() -> None:
     """Too many of them may be why, and what was edited is never held up by a back-off."""
     failed = serving(APP, instances=(), failures=(a_trouble(V1, kind="crashed", count=9, workers=8),), known_good=())
-    assert planned(THREE, failed) == "start revision v1: no instance is running"
+    assert planned(THREE, failed) == "start revision v1: the app was not running"
     assert plan(THREE, failed, NOW).failures == 0
     held = replace(failed, failures=(replace(failed.failures[0], workers=3),))
     assert planned(THREE, held) == ""
@@ -115,7 +115,7 @@ def test_an_edit_of_workers_and_code_stages_first() -> None:
     changed = serving(APP, source=a_look(APP, "c2"))
     assert [type(a) for a in plan(THREE, changed, NOW).actions][:2] == [Stage, Start]
     assert planned(THREE, changed) == lines("""
-        stage build b2: its source or the way it is built changed
+        stage build b2: its source or its build settings changed
         start revision v2: its code changed
-        stop instance i1: its successor serves
+        stop instance i1: replaced by a new instance
     """)

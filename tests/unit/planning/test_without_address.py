@@ -19,8 +19,8 @@ W1, W2 = WORKER.revision("c1"), WORKER.revision("c2")
 
 def test_it_is_staged_and_started_without_a_listener() -> None:
     assert planned(WORKER, Observed(source=a_look(WORKER))).splitlines() == [
-        "stage build b1: it was never staged",
-        "start revision v2: no instance is running",
+        "stage build b1: first build of the app",
+        "start revision v2: the app was not running",
     ]
 
 
@@ -42,7 +42,7 @@ def test_it_falls_back_to_what_was_good() -> None:
 def test_a_listener_it_had_is_closed_once_its_instance_is_gone() -> None:
     assert planned(WORKER, serving(APP)) == lines("""
         start revision v2: its configuration changed
-        stop instance i1: its successor serves
+        stop instance i1: replaced by a new instance
         close 127.0.0.1:8001: it has no listener now
     """)
 
@@ -61,7 +61,7 @@ def test_it_never_sleeps_as_no_connection_could_wake_it() -> None:
     assert not lazy.may_sleep
     started = serving(lazy, instances=(an_instance(lazy.revision("c1")),))
     assert plan(lazy, started, NOW).actions == ()
-    assert planned(lazy, Observed(source=a_look(lazy), builds=BOTH)) == "start revision v2: no instance is running"
+    assert planned(lazy, Observed(source=a_look(lazy), builds=BOTH)) == "start revision v2: the app was not running"
 
 
 @st.composite
