@@ -69,8 +69,8 @@ def change_code(site: Site, kind: str, port: int) -> tuple[str, int]:
     return "2", port
 
 
-def change_threads(site: Site, kind: str, port: int) -> tuple[str, int]:
-    write(site, kind, "1", port=port, threads=2)
+def change_environment(site: Site, kind: str, port: int) -> tuple[str, int]:
+    write(site, kind, "1", port=port, env={"CHANGED": "yes"})
     return "1", port
 
 
@@ -79,7 +79,7 @@ def change_port(site: Site, kind: str, _: int) -> tuple[str, int]:
 
 
 Change = Callable[[Site, str, int], tuple[str, int]]
-CHANGES: list[Change] = [change_code, change_threads, change_port]
+CHANGES: list[Change] = [change_code, change_environment, change_port]
 
 
 @pytest.mark.parametrize("change", CHANGES)
