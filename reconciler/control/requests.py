@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from reconciler.planning.reason import Reason
 
 if TYPE_CHECKING:  # the command line lists requests without loading what grants them
-    from reconciler.host.world import OperatorRequest
+    from reconciler.host.operator_requests import OperatorRequest
     from reconciler.planning.apps.observed import Observed
     from reconciler.planning.desired import App, Revision
 

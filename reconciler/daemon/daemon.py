@@ -30,8 +30,7 @@ from reconciler.host.world import AppWorld, Runtime
 from reconciler.inspection.redaction import Redactor
 from reconciler.linux.inotify import Watch
 from reconciler.linux.processes import boot_id
-from reconciler.manifests.directory import Directory
-from reconciler.manifests.directory_files import read_directory
+from reconciler.manifests.origins import look_once, watched
 from reconciler.metrics.counters import Counters
 from reconciler.metrics.instrumented_world import InstrumentedWorld
 from reconciler.planning.desired import DesiredState
@@ -142,18 +141,20 @@ class Daemon:
         await control.open()
         web = WebProcess(self.settings, partial(self.journal.write, HOST, "daemon"))
         web.open()
-        directory = Directory(str(self.settings.manifests), watch, self.manifests.look_now)
+        origins = watched(self.settings, watch, self.manifests.look_now)
         trees = SourceWatches(watch, self._tracker, debounce)
         files = Files(watch, self._secret_files.suspect, self.settings.quiet_s)
         with contextlib.ExitStack() as stack:
-            for part in (files, web, control, trees, directory):
+            for part in (files, web, control, trees):
                 stack.enter_context(contextlib.closing(part))
-            await self.manifests.run([directory], trees, files)
+            for origin in origins:
+                stack.enter_context(contextlib.closing(origin))
+            await self.manifests.run(origins, trees, files)
 
     async def once(self) -> frozenset[str]:
         """Adopt what runs and look at the manifests a single time; return every app there is work for."""
         self._begin()
-        await self.manifests.follow([await asyncio.to_thread(read_directory, str(self.settings.manifests))])
+        await self.manifests.follow(await asyncio.to_thread(look_once, self.settings))
         for path in {path for path, _ in self._secret_files.follow(self.manifests.catalog)}:
             self._secret_files.suspect(path)
         return self._apps.names() | self.manifests.catalog.apps.keys()

@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, TypeAlias
 
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
 from reconciler.host.builds import AppBuilds
 from reconciler.host.depends_on import DependencyGraph
 from reconciler.host.listeners import AppListeners
+from reconciler.host.operator_requests import OperatorRequest, take_request
 from reconciler.host.probes import AppProbes
 from reconciler.host.releases import AppReleases
 from reconciler.host.secret_source import SecretSource
@@ -45,7 +45,7 @@ from reconciler.planning.apps.actions import (
     StopHoldingPage,
     Unlisten,
 )
-from reconciler.planning.apps.observed import Failure, Observed, Override, SleepState
+from reconciler.planning.apps.observed import Failure, Observed, SleepState
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.running import state_when_failing
 from reconciler.planning.cache import Planner
@@ -63,8 +63,6 @@ from reconciler.staging.progress import Phase
 from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.staging.stager import SourceChanged, Stager
 from reconciler.state.journal import EventKind
-
-OperatorRequest: TypeAlias = Override | Literal["start", "restart", "forget-failure"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,15 +142,7 @@ class AppWorld:
 
     def request(self, name: str, request: OperatorRequest) -> None:
         """Take an operator's request for the next plan to see, and wake the app."""
-        match request:
-            case Override():
-                self._history.set_override(name, request)
-            case "start":
-                self._history.set_override(name, None)
-            case "restart":
-                self._restart_before[name] = self.now()
-            case "forget-failure":
-                self._history.forget_failures(name)
+        take_request(name, request, self._history, self._restart_before, self.now())
         self._wakeups.wake(name)
 
     def restore(self) -> dict[str, int]:

@@ -18,21 +18,21 @@ def desired(settings: Settings, snapshot: "HostSnapshot | None") -> "Catalog":
     from reconciler.host.from_settings import rules_of
     from reconciler.manifests import persisted
     from reconciler.manifests.catalog import Catalog, review
-    from reconciler.manifests.directory_files import read_directory
+    from reconciler.manifests.origins import look_once
 
     rules = rules_of(settings)
     before = Catalog() if snapshot is None else persisted.restored(snapshot.records, rules)
-    return review(before, [read_directory(str(settings.manifests))], rules, time.monotonic())
+    return review(before, look_once(settings), rules, time.monotonic())
 
 
 def checked(settings: Settings) -> "Catalog":
     """Return the catalog of the manifests alone, whatever is running and whichever ports are in use on this host."""
     from reconciler.host.from_settings import rules_of
     from reconciler.manifests.catalog import Catalog, review
-    from reconciler.manifests.directory_files import read_directory
+    from reconciler.manifests.origins import look_once
 
     rules = replace(rules_of(settings), is_free=lambda _host, _port: True)
-    return review(Catalog(), [read_directory(str(settings.manifests))], rules, time.monotonic())
+    return review(Catalog(), look_once(settings), rules, time.monotonic())
 
 
 def problems_of(catalog: "Catalog") -> Iterator["Problem"]:

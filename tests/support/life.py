@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import reconciler.daemon.daemon
 import reconciler.daemon.housekeeping
+import reconciler.manifests.directory
 import reconciler.staging.source.snapshot
 from reconciler.cli.run import print_progress
 from reconciler.daemon.process import run
@@ -104,7 +104,7 @@ def _kill_first(pid: int) -> None:
                 await asyncio.sleep(0.5)
             return await super().look()
 
-    vars(reconciler.daemon.daemon)["Directory"] = Dawdling
+    vars(reconciler.manifests.directory)["Directory"] = Dawdling
 
 
 def _jump() -> None:

@@ -1,0 +1,26 @@
+"""Say which origins the manifests of this host come from: today its directory.
+
+Whatever reads manifests asks here, the daemon as well as `plan` and `validate`, so that all see the same.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from reconciler.manifests.directory_files import read_directory
+from reconciler.manifests.origin import Look, Origin
+from reconciler.settings.settings import Settings
+
+if TYPE_CHECKING:  # a single look watches nothing
+    from reconciler.linux.inotify import Watch
+
+
+def look_once(settings: Settings) -> list[Look]:
+    """Return what every origin holds now. Blocks."""
+    return [read_directory(str(settings.manifests))]
+
+
+def watched(settings: Settings, watch: "Watch", changed: asyncio.Event) -> list[Origin]:
+    """Return every origin, watched from now on; `changed` is set when one is to be looked at again."""
+    from reconciler.manifests.directory import Directory
+
+    return [Directory(str(settings.manifests), watch, changed)]
