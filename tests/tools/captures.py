@@ -1,7 +1,7 @@
 """The captures in docs/reference/terminal.md: `status --watch` in tmux, of a real daemon with apps in many states.
 
 As a program: the document as the argument, in which the code block below each `<!-- capture: … -->` is replaced, and
-the picture of the same screen for README.md.
+the pictures of the same screen, and of the page, for README.md.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from pathlib import Path
 from tests.support.eventually import eventually
 from tests.support.site import REPOSITORY, Site, get
 from tests.support.store import warm
+from tests.support.web import browser, log_in, resize, settings_with
 
 _FAILS = """
 raise RuntimeError("cannot reach the database at 10.0.0.7:5432")
@@ -46,8 +47,8 @@ _CSS: Mapping[str, Mapping[str, str]] = {
 _CAPTURE = re.compile(r"(<!-- capture: (\d+)x(\d+)(?: ([\w ?/]+))? -->\n+```text\n).*?(```)", re.DOTALL)
 
 
-def populated(site: Site) -> None:
-    """Start a daemon with an app in every state that lasts."""
+def populated(site: Site) -> int:
+    """Start a daemon with an app in every state that lasts; return the port of its page."""
     blog = site.app("blog", workers=2)
     shop = site.app("shop")
     site.save(site.root / "apps" / "shop" / "wsgi.py", _PRINTS)
@@ -58,7 +59,8 @@ def populated(site: Site) -> None:
     site.app("crashy")
     site.save(site.root / "apps" / "crashy" / "wsgi.py", _FAILS)
     site.save(site.manifests / "broken.yaml", "path: ../apps/blog\nname: broken\nworkers: many\n")
-    site.start()
+    port, settings = settings_with(site)
+    site.start("--settings", str(settings))
     site.await_settled("blog", "shop", "news")
     eventually(lambda: site.known_good("news"))
     site.save(site.root / "apps" / "news" / "wsgi.py", _FAILS)
@@ -66,6 +68,7 @@ def populated(site: Site) -> None:
     for path in ("/", "/basket", "/checkout"):
         get(shop, path)
         get(blog, path)
+    return port
 
 
 class Tmux:
@@ -143,27 +146,25 @@ def page(screen: str) -> str:
     return f'<!doctype html><meta charset="utf-8"><body style="{look}"><pre style="margin:0;font:inherit">{body}</pre>'
 
 
-def photographed(site: Site, picture: Path) -> None:
-    """Take the picture of the screen in headless Chromium, which scripts/browser installs."""
-    with tempfile.TemporaryDirectory(prefix="reconciler-") as directory:
-        file = Path(directory) / "screen.html"
-        file.write_text(page(captured(site, *_PICTURED, (), styled=True).rstrip()), encoding="utf-8")
-        flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-                 "--disable-component-update", "--disable-sync", "--hide-scrollbars")  # fmt: skip
-        subprocess.run(
-            ["chromium", *flags, f"--user-data-dir={directory}/profile", f"--screenshot={picture}",
-             "--window-size=1120,420", file.as_uri()],
-            check=True, capture_output=True, timeout=120,
-        )  # fmt: skip
+def photographed(site: Site, port: int, pictures: Path) -> None:
+    """Take the pictures of the screen and of the page."""
+    with browser(1120, 420) as opened, tempfile.NamedTemporaryFile("w", suffix=".html", encoding="utf-8") as file:
+        file.write(page(captured(site, *_PICTURED, (), styled=True).rstrip()))
+        file.flush()
+        opened.get(Path(file.name).as_uri())
+        opened.save_screenshot(str(pictures / "terminal.png"))
+        log_in(opened, port)
+        resize(opened, 1280, 760)
+        eventually(lambda: "running" in opened.page_source and "MB" in opened.page_source)
+        opened.save_screenshot(str(pictures / "page.png"))
 
 
 @contextlib.contextmanager
-def _site() -> Iterator[Site]:
+def _site() -> Iterator[tuple[Site, int]]:
     with tempfile.TemporaryDirectory(prefix="reconciler-") as directory:
         site = Site.at(Path(directory) / "host", warm(Path(directory) / "store"))
         try:
-            populated(site)
-            yield site
+            yield site, populated(site)
         finally:
             site.close()
 
@@ -171,6 +172,6 @@ def _site() -> Iterator[Site]:
 if __name__ == "__main__":
     os.chdir(REPOSITORY)
     document = Path(sys.argv[1])
-    with _site() as here:
+    with _site() as (here, page_port):
         document.write_text(renewed(document.read_text(encoding="utf-8"), here), encoding="utf-8")
-        photographed(here, REPOSITORY / "docs" / "screenshots" / "terminal.png")
+        photographed(here, page_port, REPOSITORY / "docs" / "screenshots")
