@@ -6,15 +6,14 @@ Reads a snapshot, so the daemon need not be running.
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.manifests import persisted
 from reconciler.planning.desired import revision_from
 from reconciler.planning.fingerprint import Json
-from reconciler.planning.reason import Reason
 from reconciler.state.records import AppStatus, ServiceStatus
 
 NO_DAEMON = "no daemon is running: the apps keep serving, but nothing supervises them ('reconciler run' does)"
@@ -22,16 +21,17 @@ NO_DAEMON = "no daemon is running: the apps keep serving, but nothing supervises
 _NOT_OBSERVED = "the daemon has not looked at it yet"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OverrideInEffect:
+# Named tuples: `status` makes these classes at every start, and a dataclass of so many fields takes milliseconds.
+
+
+class OverrideInEffect(NamedTuple):
     """A request of an operator that holds instead of the manifest; `revision` is the one rolled back to."""
 
     kind: Literal["stopped", "rolled back"]
     revision: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppRow:
+class AppRow(NamedTuple):
     """One app. `revision` serves, `wanted_revision` should; `since` and `next_try_at` are wall-clock seconds."""
 
     name: str
@@ -56,14 +56,13 @@ class AppRow:
         """Return the row as JSON data."""
         override = self.override
         return {
-            **{name: getattr(self, name) for name in AppRow.__slots__},
+            **{name: getattr(self, name) for name in self._fields},
             "override": None if override is None else {"kind": override.kind, "revision": override.revision},
             "services": [*self.services],
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceRow:
+class ServiceRow(NamedTuple):
     """One service. `apps` hold credentials of it, `size` is in bytes, `id` is that of its record."""
 
     name: str
@@ -84,11 +83,10 @@ class ServiceRow:
 
     def facts(self) -> dict[str, Json]:
         """Return the row as JSON data."""
-        return {**{name: getattr(self, name) for name in ServiceRow.__slots__}, "apps": [*self.apps]}
+        return {**{name: getattr(self, name) for name in self._fields}, "apps": [*self.apps]}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostStatus:
+class HostStatus(NamedTuple):
     """`daemon` is its pid, None when none is running; `manifests` holds each file with its errors, as JSON data.
 
     `notice` says what concerns the whole host, None when nothing does.
@@ -179,11 +177,15 @@ def _override(pin: str | None, last: AppStatus) -> OverrideInEffect | None:
         revision = revision_from(data["revision"]).id
     except (KeyError, TypeError, ValueError):  # written by another version
         return None
+    from reconciler.planning.reason import Reason  # few apps have an override
+
     in_effect = last.reason == Reason.ROLLED_BACK_BY_OPERATOR or last.wanted == revision
     return OverrideInEffect(kind="rolled back", revision=revision) if in_effect else None
 
 
 def _is_stopped_by_operator(last: AppStatus) -> bool:
+    from reconciler.planning.reason import Reason
+
     # A status recorded by an earlier version has no reason.
     return last.reason == Reason.STOPPED_BY_OPERATOR or (not last.reason and last.state in {"stopping", "stopped"})
 
@@ -191,6 +193,8 @@ def _is_stopped_by_operator(last: AppStatus) -> bool:
 def _without_daemon(last: AppStatus, *, serves: bool) -> AppStatus:
     """Correct what was last reported: without a daemon a crashed app stays down, and nothing is retried."""
     if last.state == "running" and not serves:
+        from reconciler.planning.reason import Reason
+
         message = "no instance is running, and no daemon is running to start one"
         return replace(last, state="failing", reason=Reason.NOT_RUNNING, message=message)
     if last.next_try_at is not None:
@@ -221,8 +225,7 @@ def _service(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], last
     )
     if last is None:
         return row
-    return replace(
-        row,
+    return row._replace(
         size=last.size,
         state=last.state,
         reason=last.reason,

@@ -4,7 +4,6 @@ A process that ends meanwhile, or that the daemon may not look into, counts as n
 """
 
 import os
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -38,6 +37,8 @@ def listening_sockets(pid: int | str = "self") -> Iterator[ListeningSocket]:
 
 def _address(text: str) -> str:
     """Decode an address, which the kernel writes as numbers of 32 bits in its own byte order."""
+    import socket
+
     words = (int(text[at : at + 8], 16) for at in range(0, len(text), 8))
     packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
     return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)

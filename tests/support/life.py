@@ -15,6 +15,7 @@ from typing import Any
 import reconciler.daemon.housekeeping
 import reconciler.manifests.directory
 import reconciler.staging.source.snapshot
+import reconciler.state.schema
 from reconciler.cli.run import print_progress
 from reconciler.daemon.process import run
 from reconciler.manifests.directory import Directory
@@ -84,12 +85,12 @@ def _die_at(number: int) -> None:
         if not statement.startswith(("SELECT", "PRAGMA", "--")):
             one_more(statement[:60])
 
-    def opened(file: Path, *, read_only: bool = False) -> sqlite3.Connection:
-        database = open_database(file, read_only=read_only)
+    def opened(file: Path, *, read_only: bool = False, upgrade: bool = False) -> sqlite3.Connection:
+        database = open_database(file, read_only=read_only, upgrade=upgrade)
         database.set_trace_callback(executed)
         return database
 
-    vars(reconciler.daemon.process)["open_database"] = opened
+    vars(reconciler.state.schema)["open_database"] = opened
     sys.addaudithook(audited)
 
 

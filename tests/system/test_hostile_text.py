@@ -45,7 +45,7 @@ STATUS = "500 <script>document.title='pwned'</script>\\u202e".encode().decode("l
 
 def application(environ, start_response):
     start_response(STATUS, [("Content-Type", "text/html")])
-    return [PAGE]
+    return [b"error: " + PAGE]
 """.replace("PAGE", repr(_HOSTILE.encode()))
 
 

@@ -76,6 +76,10 @@ def _hashed(password: str) -> str:
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
+class _BadRequest(ServiceError):
+    """The server answered 400."""
+
+
 class _Api:
     """The management API; the names in its paths are quoted whole."""
 
@@ -102,7 +106,11 @@ class _Api:
 
     async def make_user(self, user: str, password: str) -> None:
         asked = {"password_hash": _hashed(password), "hashing_algorithm": _ALGORITHM, "tags": ""}
-        await self._request("PUT", f"users/{quote(user, safe='')}", asked)
+        path = f"users/{quote(user, safe='')}"
+        try:
+            await self._request("PUT", path, asked)
+        except _BadRequest:  # another request created the user at the same moment: now there is one to change
+            await self._request("PUT", path, asked)
 
     async def permit(self, user: str, vhost: str) -> None:
         await self._request("PUT", f"permissions/{quote(vhost, safe='')}/{quote(user, safe='')}", _EVERYTHING)
@@ -133,7 +141,8 @@ class _Api:
         if answer.status_code == 401:
             raise ServiceError(f"{server} rejects user {self._server.user or 'guest'} as administrator")
         if answer.is_error:
-            raise ServiceError(f"{server} answered {answer.status_code}: {_reason(answer)}")
+            kind = _BadRequest if answer.status_code == 400 else ServiceError
+            raise kind(f"{server} answered {answer.status_code}: {_reason(answer)}")
         return answer.json() if answer.content else None
 
 
