@@ -92,7 +92,7 @@ def _parsed(file: str, tree: Node, defaults: Settings) -> HostFile:
     if notifications:
         given["notifications"] = notifications
     for path, (name, read) in _STRUCTURES.items():
-        node = _at(tree, path)
+        node = tree.given(*path)
         found = None if node is None else read(file, node)
         if found is not None:
             given[name] = found
@@ -101,7 +101,7 @@ def _parsed(file: str, tree: Node, defaults: Settings) -> HostFile:
 
 def _values(tree: Node) -> Iterator[tuple[tuple[str, ...], Any]]:
     for path, (_, setting) in scalars().items():
-        node = _at(tree, path)
+        node = tree.given(*path)
         if node is not None:
             yield path, setting.read(str(node.written))
 
@@ -124,10 +124,10 @@ def _key_file(file: str, node: Node) -> FilePath:
 
 def _api(file: str, node: Node) -> Api | None:
     """Return the TCP address of the API, None without one."""
-    address, token = _at(node, ("address",)), _at(node, ("token", "file"))
+    address, token = node.given("address"), node.given("token", "file")
     if address is None or token is None:
         return None
-    writable, url = _at(node, ("writable",)), _at(node, ("url",))
+    writable, url = node.given("writable"), node.given("url")
     host, _, port = str(address.value).rpartition(":")
     return Api(
         host=host.strip("[]"),
@@ -173,7 +173,7 @@ _STRUCTURES: Mapping[tuple[str, ...], tuple[str, Callable[[str, Node], Any]]] = 
 def _problems(file: str, tree: Node, values: _Values, defaults: Settings) -> Iterator[Problem]:
     """Yield the problems that a schema cannot express."""
     for one, needed in (("address", "token"), ("token", "address")):
-        if _at(tree, ("api", one)) is not None and _at(tree, ("api", needed)) is None:
+        if tree.given("api", one) is not None and tree.given("api", needed) is None:
             why = ": clients of the TCP address must authenticate" if needed == "token" else ""
             yield _problem(file, tree, ("api", one), f"requires '{needed}'{why}")
     for path, value in values.items():
@@ -197,15 +197,6 @@ def _known(defaults: Settings) -> dict[tuple[str, ...], Any]:
 
 def _path(file: str, path: object) -> FilePath:
     return FilePath(posixpath.dirname(file), str(path))
-
-
-def _at(tree: Node, path: tuple[str, ...]) -> Node | None:
-    node = tree
-    for name in path:
-        if name not in node.keys:
-            return None
-        node = node.parts[name]
-    return node
 
 
 def _problem(file: str, tree: Node, path: Path, message: str) -> Problem:
