@@ -6,10 +6,11 @@ An error names the server and the user, and never holds a password.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 from urllib.parse import quote
 
-from reconciler.services.provisioner import Misconfigured, Server, ServiceError, ServiceSpec
+from reconciler.services.provisioner import Credentials, Misconfigured, Server, ServiceError, ServiceSpec
 from reconciler.vault.secret_patterns import redacted
 
 _MAX_QUOTE = 300
@@ -48,6 +49,16 @@ class ConnectionParams:
     def secrets(self) -> tuple[str, ...]:
         """What no message may quote."""
         return (self.password,) if self.password else ()
+
+    def for_app(self, credentials: Credentials) -> Self:
+        """Return the parameters with which an app connects, by its credentials."""
+        return replace(
+            self,
+            host=str(credentials["host"]),
+            port=int(str(credentials["port"])),
+            user=str(credentials["user"]),
+            password=str(credentials["password"]),
+        )
 
     def quoted(self, error: object) -> str:
         """Return what the server or its library said, short and without the password."""

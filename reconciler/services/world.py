@@ -236,7 +236,7 @@ class ServiceWorld:
         record = self._service_records.ask(action.service, service.plan, service.asked)
         await provisioner_of(record.type).provision(self._spec(record))
         self._service_records.note(record.id, made=action.made)
-        self._record(name, "provisioned", f"{record.type} service {record.id} is ready", action.cause, action.reason)
+        self._record_action(name, "provisioned", f"{record.type} service {record.id} is ready", action)
 
     async def _bind(self, name: str, action: Bind) -> None:
         record, grant = self._service_records.service(action.service), self._service_records.grant(action.grant)
@@ -246,7 +246,7 @@ class ServiceWorld:
         check.at = None if check.repaired else self.now()
         if stored != grant.credentials:
             what = "new credentials" if grant.credentials is not None else "credentials"
-            self._record(name, "bound", f"{grant.app} has {what}", action.cause, action.reason)
+            self._record_action(name, "bound", f"{grant.app} has {what}", action)
         self._app_wakeups.wake(grant.app)
 
     async def _verify(self, name: str, action: Verify) -> None:
@@ -275,7 +275,7 @@ class ServiceWorld:
         await provisioner_of(record.type).unbind(self._spec(record), self._grant(grant))
         self._service_records.revoke(grant.id)
         self._checks.pop(grant.id, None)
-        self._record(name, "unbound", f"credentials of {grant.app} were revoked", action.cause, action.reason)
+        self._record_action(name, "unbound", f"credentials of {grant.app} were revoked", action)
 
     async def _back_up(self, name: str, action: BackUp) -> None:
         record = self._service_records.service(action.service)
@@ -284,9 +284,9 @@ class ServiceWorld:
         try:
             await back_up(record.type, self._spec(record), file)
         except Misconfigured as error:
-            self._record(name, "backup", f"not backed up: {error}", action.cause, action.reason)
+            self._record_action(name, "backup", f"not backed up: {error}", action)
         else:
-            self._record(name, "backup", f"backed up to {file}", action.cause, action.reason)
+            self._record_action(name, "backup", f"backed up to {file}", action)
         self._service_records.note(record.id, dumped=True)
 
     async def _deprovision(self, name: str, action: Deprovision) -> None:
@@ -297,9 +297,7 @@ class ServiceWorld:
         with contextlib.suppress(OSError):
             spec.directory.parent.rmdir()
         self._service_records.drop(record.id)
-        self._record(
-            name, "removed", f"{record.type} service {record.id} was removed with its data", action.cause, action.reason
-        )
+        self._record_action(name, "removed", f"{record.type} service {record.id} was removed with its data", action)
 
     # What provisioners are told
 
@@ -315,6 +313,9 @@ class ServiceWorld:
             password=self._service_records.password(grant.id),
             parameters=self._service_records.parameters(grant.id),
         )
+
+    def _record_action(self, name: str, kind: EventKind, text: str, action: Action) -> None:
+        self._record(name, kind, text, action.cause, action.reason)
 
     def _record(self, name: str, kind: EventKind, text: str, cause: str = "", reason: str = "") -> None:
         with contextlib.suppress(sqlite3.Error):  # a full disk costs the journal a line, nothing else

@@ -188,14 +188,7 @@ def _credentials(service: ServiceSpec, grant: Grant) -> Credentials:
 
 
 def _app_params(service: ServiceSpec, credentials: Credentials) -> MysqlParams:
-    return replace(
-        admin_params(service),
-        host=str(credentials["host"]),
-        port=int(str(credentials["port"])),
-        database=str(credentials["name"]),
-        user=str(credentials["user"]),
-        password=str(credentials["password"]),
-    )
+    return replace(admin_params(service).for_app(credentials), database=str(credentials["name"]))
 
 
 def _without_definers(file: Path, into: Path) -> None:

@@ -164,14 +164,7 @@ def _credentials(service: ServiceSpec, grant: Grant) -> Credentials:
 
 
 def _app_params(service: ServiceSpec, credentials: Credentials) -> PostgresqlParams:
-    return replace(
-        admin_params(service),
-        host=str(credentials["host"]),
-        port=int(str(credentials["port"])),
-        database=str(credentials["name"]),
-        user=str(credentials["user"]),
-        password=str(credentials["password"]),
-    )
+    return replace(admin_params(service).for_app(credentials), database=str(credentials["name"]))
 
 
 async def _why_rejected(session: Session, names: Names, user: str) -> str:
