@@ -127,11 +127,11 @@ def _app_plan(
     planned = plan(app, observed, now)
     waits = planned.recheck_at is not None and planned.failures > 0 and not planned.settled
     wait_s = planned.recheck_at - now if waits and planned.recheck_at is not None else None
-    # Marking a revision as known good is bookkeeping of the next daemon, and changes nothing for an operator.
     told = None if snapshot is None else snapshot.app_statuses.get(name)
     if told is not None and told.reason == planned.reason == Reason.WAITING_FOR_INPUTS:
         # Only the daemon reads the files of variables, and knows why one cannot be read.
         planned = replace(planned, message=told.message)
+    # Marking a revision as known good is bookkeeping of the next daemon, and changes nothing for an operator.
     changes = tuple(action for action in planned.actions if not isinstance(action, MarkGood))
     return AppPlan(
         subject=Subject("app", name),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.linux.process_table import listening_sockets, sockets_of
 from reconciler.linux.processes import boot_id, start_ticks
-from reconciler.planning.desired import Address, App, Service
+from reconciler.planning.desired import Address, App, Service, Source
 from reconciler.services.records import ServiceRecords
 from reconciler.staging import staged
 from reconciler.staging.staged import Staged
@@ -169,8 +169,8 @@ class HostSnapshot:
         return self.records.app_statuses()
 
     @cached_property
-    def _sources(self) -> dict[str, tuple[object, str]]:
-        return {name: (source, content) for name, (source, content) in self.records.sources().items()}
+    def _sources(self) -> "Mapping[str, tuple[Source, str]]":
+        return self.records.sources()
 
     @cached_property
     def _history(self) -> "RevisionHistory":
