@@ -13,7 +13,8 @@ import click
 
 from reconciler.cli.options import DURATION, examples, host_options, open_snapshot
 from reconciler.cli.progress import Console, is_under_way, phase_of
-from reconciler.inspection.printable import ago, counted, plain
+from reconciler.inspection.printable import ago, plain
+from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
 

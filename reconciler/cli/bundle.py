@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 
 from reconciler.cli.options import examples, state_option, with_settings
-from reconciler.inspection.printable import counted, plain
+from reconciler.inspection.printable import plain
+from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli.options import examples, paths_of, reading, state_option
-from reconciler.inspection.printable import counted
+from reconciler.planning.wording import counted
 
 
 @click.command(help=__doc__, epilog=examples("reconciler down", "reconciler down --state /var/lib/reconciler"))

@@ -15,7 +15,8 @@ from reconciler.cli.options import examples, host_options, json_option, reading
 from reconciler.cli.table import show_json, styled
 from reconciler.inspection.manifests import problems_of
 from reconciler.inspection.plans import AppPlan, facts, plans_now
-from reconciler.inspection.printable import ago, counted, plain
+from reconciler.inspection.printable import ago, plain
+from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:

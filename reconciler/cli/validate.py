@@ -12,7 +12,8 @@ import click
 from reconciler.cli.options import examples, manifests_option, with_settings
 from reconciler.cli.table import show_json, styled
 from reconciler.inspection.manifests import checked, problems_of
-from reconciler.inspection.printable import counted, plain
+from reconciler.inspection.printable import plain
+from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:

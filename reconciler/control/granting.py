@@ -6,6 +6,7 @@ from reconciler.control.requests import REQUESTS, Refused
 from reconciler.host.world import AppWorld
 from reconciler.planning.desired import DesiredState
 from reconciler.planning.subject import HOST, Subject
+from reconciler.planning.wording import counted
 from reconciler.services.world import ServiceWorld
 from reconciler.state.journal import Journal
 from reconciler.vault.vault import VaultLocked
@@ -85,6 +86,6 @@ class OperatorRequests:
             count = self._services.rotation.rekey()
         except VaultLocked as error:
             raise Refused(str(error)) from error
-        text = f"re-encrypted {count} secret{'' if count == 1 else 's'} with a new key"
+        text = f"re-encrypted {counted(count, 'secret')} with a new key"
         self._journal.write(HOST, "secrets", text, f"requested by {who}")
         return f"{text}; back up the new key file"

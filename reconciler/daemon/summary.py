@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from reconciler.convergence.world import Report
 from reconciler.planning.states import APP_STATES, SERVICE_STATES, StateInfo
 from reconciler.planning.subject import Subject, SubjectKind
+from reconciler.planning.wording import counted
 
 _STATES: Mapping[SubjectKind, tuple[StateInfo, ...]] = {"app": APP_STATES, "service": SERVICE_STATES}
 
@@ -35,4 +36,4 @@ class HostSummary:
         if not number:
             return f"no {kind}s"
         parts = [f"{counts[state.name]} {state.name}" for state in _STATES[kind] if counts[state.name]]
-        return f"{number} {kind}{'' if number == 1 else 's'}: {', '.join(parts)}"
+        return f"{counted(number, kind)}: {', '.join(parts)}"

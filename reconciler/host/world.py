@@ -53,6 +53,7 @@ from reconciler.planning.desired import App, DesiredState
 from reconciler.planning.plan import Plan
 from reconciler.planning.states import AppState
 from reconciler.planning.subject import Subject
+from reconciler.planning.wording import counted
 from reconciler.serving.gunicorn import InstancePaths, gunicorn_program
 from reconciler.serving.instance import CannotStart
 from reconciler.serving.instances import Instances
@@ -344,7 +345,9 @@ class AppWorld:
 
     async def _scale(self, name: str, action: Scale) -> None:
         await self._instances.scale(name, action.instance, action.workers)
-        self._record_action(name, "scaled", f"instance {action.instance} runs {_counted(action.workers)}", action)
+        self._record_action(
+            name, "scaled", f"instance {action.instance} runs {counted(action.workers, 'worker')}", action
+        )
 
     async def _stop(self, name: str, action: Stop) -> None:
         pids = {i.id: i.pid for i in self._instances.of(name)}
@@ -375,7 +378,3 @@ class AppWorld:
             part.forget(name)
         self._record_action(name, "removed", "removed; its home directory and logs are kept", action)
         self._standings.forget(name)
-
-
-def _counted(workers: int) -> str:
-    return f"{workers} worker" if workers == 1 else f"{workers} workers"

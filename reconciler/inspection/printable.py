@@ -59,8 +59,3 @@ def ago(seconds: float) -> str:
             rest = total % size // smaller
             return f"{total // size}{unit}{rest}{sub}" if rest else f"{total // size}{unit}"
     return f"{total}s"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return the number with its noun: `1 app`, `3 apps`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

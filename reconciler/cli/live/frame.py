@@ -11,9 +11,9 @@ from reconciler.cli.live.details import details_of
 from reconciler.cli.live.facts import Details, Facts
 from reconciler.cli.live.line import Line, cell, fitted, paragraph
 from reconciler.cli.live.selection import KEYS, View, index_of
-from reconciler.inspection.printable import counted
 from reconciler.inspection.status import NO_DAEMON
 from reconciler.planning.states import WORST_FIRST
+from reconciler.planning.wording import counted
 
 if TYPE_CHECKING:
     from reconciler.inspection.status import HostStatus, ServiceRow

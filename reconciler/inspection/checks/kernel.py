@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.inspection.checks.check import Check
-from reconciler.inspection.printable import counted
+from reconciler.planning.wording import counted
 
 if TYPE_CHECKING:
     from reconciler.manifests.catalog import Catalog

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from reconciler.inspection.checks.check import Check
 from reconciler.inspection.checks.kernel import number_in
 from reconciler.inspection.manifests import problems_of
-from reconciler.inspection.printable import counted
+from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from reconciler.planning.apps.observed import Failure
 from reconciler.planning.desired import Address, Build, Revision, Source
 from reconciler.planning.plan import PlannedAction
+from reconciler.planning.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,7 @@ class Scale(PlannedAction):
     workers: int
 
     def __str__(self) -> str:
-        return f"scale instance {self.instance} to {self.workers} worker{'s' * (self.workers != 1)}"
+        return f"scale instance {self.instance} to {counted(self.workers, 'worker')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

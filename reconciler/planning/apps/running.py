@@ -31,6 +31,7 @@ from reconciler.planning.desired import App, Revision
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.states import AppState
+from reconciler.planning.wording import counted
 
 _REPLACED = Cause(Reason.HANDING_OVER, "replaced by a new instance")
 _SURPLUS = Cause(Reason.SURPLUS, "it is no longer needed")
@@ -94,7 +95,7 @@ def _as_it_serves(known: Assessment, current: Instance, actions: list[Action]) -
         return _plan(known, actions, "degraded", Cause(Reason.INPUTS_STALE, text))
     scaling = next((action for action in actions if isinstance(action, Scale)), None)
     if scaling is not None:
-        text = f"scaling from {current.workers} to {_workers(scaling.workers)}"
+        text = f"scaling from {current.workers} to {counted(scaling.workers, 'worker')}"
         return _plan(known, actions, "running", Cause(Reason.SCALING, text))
     cause = Cause(Reason.NONE, "")
     if known.is_rolled_back:
@@ -251,22 +252,22 @@ def _scale(known: Assessment, instance: Instance) -> list[Action]:
     wanted = known.app.workers
     if instance.workers == wanted:
         return []
-    cause = f"{_workers(wanted)} desired, {instance.workers} running"
+    cause = f"{counted(wanted, 'worker')} desired, {instance.workers} running"
     return [Scale(instance=instance.id, workers=wanted, cause=cause, reason=Reason.SCALING)]
 
 
-def _stop(instances: Iterable[Instance], cause: Cause) -> list[Action]:
+def _stop(instances: Iterable[Instance], cause: Cause) -> list[Stop]:
     return [Stop(instance=i.id, cause=cause.text, reason=cause.reason) for i in instances]
 
 
-def _make_room(others: Iterable[Instance]) -> tuple[Stop, ...]:
+def _make_room(others: Iterable[Instance]) -> list[Stop]:
     """Stop all earlier instances but the best, which stays while the new one starts if it is of any use."""
     ranked = sorted(others, key=lambda i: (i.serves, i.ready, i.started_at))
     surplus = ranked[:-1] if ranked and ranked[-1].ready else ranked
-    return tuple(Stop(instance=i.id, cause=_SURPLUS.text, reason=_SURPLUS.reason) for i in surplus)
+    return _stop(surplus, _SURPLUS)
 
 
-def _stop_surplus(known: Assessment) -> list[Action]:
+def _stop_surplus(known: Assessment) -> list[Stop]:
     """Stop what does not serve and is not about to, and what has failed where another instance serves well."""
     coming = None if known.fallback is None else best_instance(known.fallback, known.observed)
     well = known.is_well_served
@@ -331,7 +332,3 @@ def _why_backing_off(known: Assessment, failure: Failure) -> Cause:
 
 def _because(failure: Failure) -> Cause:
     return Cause(Reason.CRASHED if failure.kind == "crashed" else Reason.REVISION_REJECTED, failure.reason)
-
-
-def _workers(number: int) -> str:
-    return "1 worker" if number == 1 else f"{number} workers"

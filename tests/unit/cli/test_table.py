@@ -10,9 +10,10 @@ from reconciler.cli.progress import Console, Phases
 from reconciler.cli.status import _COLUMNS, _SPARE, _screen
 from reconciler.cli.table import cut, lines, wrapped
 from reconciler.convergence.world import Report
-from reconciler.inspection.printable import ago, counted, plain
+from reconciler.inspection.printable import ago, plain
 from reconciler.inspection.status import AppRow, HostStatus
 from reconciler.planning.subject import Subject
+from reconciler.planning.wording import counted
 
 LONG = "cannot stage a-shop-with-a-long-name: no such package"
 
