@@ -12,6 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from reconciler.convergence.world import Report
+from reconciler.planning.address import Address
 from reconciler.planning.apps.actions import (
     Action,
     ArmActivation,
@@ -32,11 +33,12 @@ from reconciler.planning.apps.actions import (
     StopHoldingPage,
     Unlisten,
 )
+from reconciler.planning.apps.app import App, CrashPolicy
 from reconciler.planning.apps.observed import Failure, Instance, Observed, Override, SleepState, SourceState
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.apps.running import state_when_failing
+from reconciler.planning.apps.plan_instances import state_when_failing
+from reconciler.planning.apps.revision import Build, Recipe, Revision, Server, Source
 from reconciler.planning.cache import Planner
-from reconciler.planning.desired import Address, App, Build, CrashPolicy, Recipe, Revision, Server, Source
 from reconciler.planning.plan import Plan
 from reconciler.planning.states import AppState
 

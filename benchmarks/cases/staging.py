@@ -17,7 +17,7 @@ import uv
 
 from benchmarks.case import OURS, Bound, Case, Figures, at_most, ratio_at_most
 from benchmarks.setting import Setting
-from reconciler.planning.desired import Build, Recipe, Source
+from reconciler.planning.apps.revision import Build, Recipe, Source
 from reconciler.staging.detection.runtimes import choose, discover
 from reconciler.staging.environments.installer_env import for_installers
 from reconciler.staging.source.snapshot import snapshot

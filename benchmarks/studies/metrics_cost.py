@@ -28,9 +28,11 @@ from typing import Any
 from benchmarks.clients import free_ports, seconds_to_200
 from benchmarks.machine import described
 from benchmarks.tools import tool
-from reconciler.planning.desired import Address, App, Server, Source
+from reconciler.planning.address import Address
+from reconciler.planning.apps.app import App
+from reconciler.planning.apps.revision import Server, Source
 from reconciler.serving import gate, gate_asgi
-from reconciler.serving.gunicorn import Code, InstancePaths, config_text
+from reconciler.serving.programs.gunicorn import Code, InstancePaths, config_text
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _WSGI = """def application(environ, start_response):

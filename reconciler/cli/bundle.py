@@ -42,7 +42,7 @@ def command(
     import uv
 
     from reconciler.host.from_settings import package_environ
-    from reconciler.planning.desired import Recipe
+    from reconciler.planning.apps.revision import Recipe
     from reconciler.staging.detection.runtimes import discover
     from reconciler.staging.environments.bundle import BundleRequest, bundle
     from reconciler.staging.errors import StagingError

@@ -23,11 +23,11 @@ from reconciler.vault.secret_patterns import masked
 
 if TYPE_CHECKING:
     from reconciler.inspection.snapshot import HostSnapshot
+    from reconciler.planning.apps.app import App
     from reconciler.planning.apps.observed import ExternalInputs
-    from reconciler.planning.desired import App
     from reconciler.services.vcap import BindingViews
-    from reconciler.serving.gunicorn import Code, InstancePaths
     from reconciler.serving.marks import Identity
+    from reconciler.serving.programs.gunicorn import Code, InstancePaths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ def surroundings(app: str, settings: Settings) -> Surroundings:
 def _surroundings(app: "App", inputs: "ExternalInputs", snapshot: "HostSnapshot", paths: StatePaths) -> Surroundings:
     from reconciler.host.builds import code_of
     from reconciler.host.instance_secrets import binding_views, injected_env
-    from reconciler.serving.gunicorn import InstancePaths, environment
+    from reconciler.serving.programs.gunicorn import InstancePaths, environment
     from reconciler.serving.sandbox import todays_sandbox
     from reconciler.vault.vault import VaultLocked
 

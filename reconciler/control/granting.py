@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 from reconciler.control.requests import REQUESTS, Refused
 from reconciler.host.world import AppWorld
-from reconciler.planning.desired import DesiredState
+from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.subject import HOST, Subject
 from reconciler.planning.wording import counted
 from reconciler.services.world import ServiceWorld

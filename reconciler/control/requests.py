@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from reconciler.planning.reason import Reason
 
 if TYPE_CHECKING:  # the command line lists requests without loading what grants them
-    from reconciler.host.operator_requests import OperatorRequest
+    from reconciler.host.request_effects import OperatorRequest
+    from reconciler.planning.apps.app import App
     from reconciler.planning.apps.observed import Observed
-    from reconciler.planning.desired import App, Revision
+    from reconciler.planning.apps.revision import Revision
 
 
 class Refused(Exception):

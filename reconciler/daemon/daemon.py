@@ -33,7 +33,7 @@ from reconciler.linux.processes import boot_id
 from reconciler.manifests.origins import look_once, watched
 from reconciler.metrics.counters import Counters
 from reconciler.metrics.instrumented_world import InstrumentedWorld
-from reconciler.planning.desired import DesiredState
+from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.subject import HOST, Subject
 from reconciler.services.records import ServiceRecords
 from reconciler.services.world import ServiceStores, ServiceWorld

@@ -12,8 +12,8 @@ from reconciler.planning.subject import HOST
 from reconciler.services.world import ServiceWorld
 from reconciler.serving import logs
 from reconciler.serving.forkserver.pool import ForkServerPool
-from reconciler.serving.gunicorn import InstancePaths
 from reconciler.serving.instances import Instances
+from reconciler.serving.programs.gunicorn import InstancePaths
 from reconciler.settings.settings import Settings
 from reconciler.staging.stager import Stager
 

@@ -20,7 +20,7 @@ from reconciler.linux.inotify import WatchProblem
 from reconciler.manifests import persisted
 from reconciler.manifests.catalog import Catalog, review
 from reconciler.manifests.origin import Look, Origin, Unreadable
-from reconciler.planning.desired import DesiredState
+from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.subject import HOST, Subject
 from reconciler.settings.settings import Settings
 from reconciler.staging.source.watches import SourceWatches

@@ -5,7 +5,7 @@ import sqlite3
 
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.host.stores import Stores
-from reconciler.planning.desired import DesiredState
+from reconciler.planning.desired_state import DesiredState
 from reconciler.services.types.user_provided.files import files_of
 from reconciler.services.world import ServiceWorld
 from reconciler.vault.watched_files import Use

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from reconciler.linux.files import leftovers, remove
-from reconciler.planning.desired import Build
+from reconciler.planning.apps.revision import Build
 from reconciler.planning.fingerprint import Json
-from reconciler.serving.gunicorn import Code
 from reconciler.serving.instance import CannotStart
+from reconciler.serving.programs.gunicorn import Code
 from reconciler.staging.concurrency import DetachedWork
 from reconciler.staging.progress import Phase
 from reconciler.staging.stager import Staged, Stager

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from reconciler.planning.desired import App
+from reconciler.planning.apps.app import App
 
 
 class DependencyGraph:

@@ -8,13 +8,14 @@ import sqlite3
 from pathlib import Path
 
 from reconciler.host.stores import Stores
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs
-from reconciler.planning.desired import App, Revision
+from reconciler.planning.apps.revision import Revision
 from reconciler.services.records import ServiceRecords
 from reconciler.services.vcap import BINDINGS, FILE_NAME, BindingViews, OpenBinding, lay_out, shown
 from reconciler.services.world import ServiceWorld
-from reconciler.serving.gunicorn import InjectedEnv
 from reconciler.serving.instance import CannotStart
+from reconciler.serving.programs.gunicorn import InjectedEnv
 from reconciler.vault.vault import VaultLocked
 
 

@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from reconciler.planning.address import Address
 from reconciler.planning.apps.actions import Listen
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Instance
-from reconciler.planning.desired import Address, App
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
 from reconciler.serving.listeners import Listeners

@@ -5,7 +5,7 @@ from collections import Counter
 
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.host.stores import Stores
-from reconciler.planning.desired import App
+from reconciler.planning.apps.app import App
 from reconciler.serving.instances import Instances
 from reconciler.serving.probes import Probe, Probes
 

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 
 from reconciler.planning.apps.actions import Release
-from reconciler.serving.gunicorn import Code
+from reconciler.serving.programs.gunicorn import Code
 from reconciler.settings.settings import Settings
 from reconciler.staging.progress import Phase
 from reconciler.staging.release import ReleaseCommand, run_release

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Protocol
 
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs
-from reconciler.planning.desired import App, Revision
-from reconciler.serving.gunicorn import InjectedEnv
+from reconciler.planning.apps.revision import Revision
+from reconciler.serving.programs.gunicorn import InjectedEnv
 
 
 class SecretSource(Protocol):

@@ -6,9 +6,9 @@ Done once for each state directory, before anything is planned: else an upgrade 
 from collections.abc import Iterable, Mapping
 
 from reconciler.host.stores import Stores
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.former_ids import current_ids, with_current_ids
 from reconciler.planning.apps.observed import Observed
-from reconciler.planning.desired import App
 from reconciler.serving.instances import Instances
 
 _MARK = "revision-ids"

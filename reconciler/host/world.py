@@ -17,9 +17,9 @@ from reconciler.convergence.world import Report
 from reconciler.host.builds import AppBuilds
 from reconciler.host.depends_on import DependencyGraph
 from reconciler.host.listeners import AppListeners
-from reconciler.host.operator_requests import OperatorRequest, take_request
 from reconciler.host.probes import AppProbes
 from reconciler.host.releases import AppReleases
+from reconciler.host.request_effects import OperatorRequest, take_request
 from reconciler.host.secret_source import SecretSource
 from reconciler.host.standings import Standings
 from reconciler.host.start_slots import StartSlots
@@ -45,19 +45,20 @@ from reconciler.planning.apps.actions import (
     StopHoldingPage,
     Unlisten,
 )
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Failure, Observed, SleepState
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.apps.running import state_when_failing
+from reconciler.planning.apps.plan_instances import state_when_failing
 from reconciler.planning.cache import Planner
-from reconciler.planning.desired import App, DesiredState
+from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.plan import Plan
 from reconciler.planning.states import AppState
 from reconciler.planning.subject import Subject
 from reconciler.planning.wording import counted
-from reconciler.serving.gunicorn import InstancePaths, gunicorn_program
 from reconciler.serving.instance import CannotStart
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
+from reconciler.serving.programs.gunicorn import InstancePaths, gunicorn_program
 from reconciler.settings.settings import Settings
 from reconciler.staging.errors import StagingError
 from reconciler.staging.progress import Phase

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from reconciler.inspection.snapshot import HostSnapshot
     from reconciler.manifests.catalog import Catalog
     from reconciler.planning.apps.actions import Action
-    from reconciler.planning.desired import App
+    from reconciler.planning.apps.app import App
     from reconciler.planning.plan import Plan
     from reconciler.planning.services.actions import Action as ServiceAction
     from reconciler.services.observer import ServiceObserver

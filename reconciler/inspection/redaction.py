@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 
-from reconciler.planning.desired import App
+from reconciler.planning.apps.app import App
 from reconciler.planning.fingerprint import Json
 from reconciler.planning.subject import Subject
 from reconciler.services.records import ServiceRecords

@@ -9,8 +9,9 @@ from reconciler.vault.secret import HIDDEN
 from reconciler.vault.secret_patterns import is_secret_name, redacted
 
 if TYPE_CHECKING:
+    from reconciler.planning.apps.app import App
     from reconciler.planning.apps.observed import Observed
-    from reconciler.planning.desired import App, Bound, Revision
+    from reconciler.planning.apps.revision import Bound, Revision
 
 # The field's name in a manifest, where it is another one.
 _IN_A_MANIFEST: Mapping[str, str] = {

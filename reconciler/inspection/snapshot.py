@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 
 from reconciler.linux.process_table import listening_sockets, sockets_of
 from reconciler.linux.processes import boot_id, start_ticks
-from reconciler.planning.desired import Address, App, Service, Source
+from reconciler.planning.address import Address
+from reconciler.planning.apps.app import App
+from reconciler.planning.apps.revision import Source
+from reconciler.planning.services.service import Service
 from reconciler.services.records import ServiceRecords
 from reconciler.staging import staged
 from reconciler.staging.staged import Staged

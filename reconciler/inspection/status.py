@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.manifests import persisted
-from reconciler.planning.desired import revision_from
+from reconciler.planning.apps.revision import revision_from
 from reconciler.planning.fingerprint import Json
 from reconciler.state.records import AppStatus, ServiceStatus
 

@@ -12,7 +12,8 @@ from reconciler.documents.problem import Problem
 from reconciler.manifests.app_document import AppDocument
 from reconciler.manifests.cycles import cycles
 from reconciler.manifests.service_document import ServiceDocument
-from reconciler.planning.desired import App, Service
+from reconciler.planning.apps.app import App
+from reconciler.planning.services.service import Service
 
 _EVERY_ADDRESS = frozenset(("0.0.0.0", "::"))
 _MOST_NAMED = 3

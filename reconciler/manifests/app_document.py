@@ -7,17 +7,9 @@ from typing import Any
 
 from reconciler.documents.tree import Node
 from reconciler.manifests.checks import variables
-from reconciler.planning.desired import (
-    Address,
-    App,
-    Binding,
-    CrashPolicy,
-    Health,
-    Liveness,
-    Recipe,
-    Server,
-    Source,
-)
+from reconciler.planning.address import Address
+from reconciler.planning.apps.app import App, Binding, CrashPolicy, Liveness
+from reconciler.planning.apps.revision import Health, Recipe, Server, Source
 from reconciler.planning.fingerprint import fingerprint
 
 # An app whose manifest leaves everything out.

@@ -17,7 +17,8 @@ from reconciler.manifests.app_document import AppDocument, HostDefaults
 from reconciler.manifests.origin import Listing, Look, Unreadable
 from reconciler.manifests.parse import Parsed, parse
 from reconciler.manifests.service_document import ServiceDocument
-from reconciler.planning.desired import App, Service
+from reconciler.planning.apps.app import App
+from reconciler.planning.services.service import Service
 
 Desired = TypeVar("Desired", App, Service)
 # What an origin's name leads to, by that name.

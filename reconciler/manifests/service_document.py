@@ -7,8 +7,8 @@ from typing import Any
 
 from reconciler.documents.tree import Node
 from reconciler.manifests.app_document import joined
-from reconciler.planning.desired import Service
 from reconciler.planning.fingerprint import Json
+from reconciler.planning.services.service import Service
 
 _OF_EVERY_TYPE = frozenset(("kind", "name", "type", "plan", "label", "tags", "retain", "server", "grace"))
 

@@ -8,8 +8,8 @@ from typing import Protocol
 from reconciler.convergence.world import Plan, Report
 from reconciler.metrics.counters import Counters
 from reconciler.planning.apps.actions import Action, Reap, Release, Stage, Start
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
-from reconciler.planning.desired import App
 
 
 class ObservableWorld(Protocol):

@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs
-from reconciler.planning.desired import App, Bound, Service
+from reconciler.planning.apps.revision import Bound
 from reconciler.planning.services.observed import GrantState, ObservedService, ServiceState
+from reconciler.planning.services.service import Service
 from reconciler.services.provisioner import Misconfigured
 from reconciler.services.records import GrantRecord, ServiceRecord, ServiceRecords, parameters_id
 from reconciler.services.server_choice import server_name

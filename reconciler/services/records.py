@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from reconciler.planning.desired import Service
 from reconciler.planning.fingerprint import Json, fingerprint
+from reconciler.planning.services.service import Service
 from reconciler.state.table import Statement, Table
 from reconciler.vault.secret import Secret
 from reconciler.vault.vault import Vault, VaultLocked, packed

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from reconciler.planning.desired import Service
 from reconciler.planning.fingerprint import Json
+from reconciler.planning.services.service import Service
 from reconciler.services.provisioner import Misconfigured, Server, ServiceSpec
 from reconciler.services.records import ServiceRecord
 from reconciler.services.registry import WITHOUT_SERVER

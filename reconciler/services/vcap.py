@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.linux.files import replace_file
-from reconciler.planning.desired import Bound
+from reconciler.planning.apps.revision import Bound
 from reconciler.planning.fingerprint import Json
 
 FILE_NAME = "vcap_services.json"

@@ -15,9 +15,11 @@ from datetime import UTC, datetime
 
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs
+from reconciler.planning.apps.revision import Bound
 from reconciler.planning.cache import Planner
-from reconciler.planning.desired import App, Bound, DesiredState, Service
+from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Reason
 from reconciler.planning.services.actions import (
@@ -35,6 +37,7 @@ from reconciler.planning.services.actions import (
 )
 from reconciler.planning.services.observed import ObservedService
 from reconciler.planning.services.plan import plan
+from reconciler.planning.services.service import Service
 from reconciler.planning.subject import Subject
 from reconciler.services.backup import back_up
 from reconciler.services.directories import ServiceDirectories

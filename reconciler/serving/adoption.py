@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.linux.processes import adopt, await_end, kill_group, start_ticks
-from reconciler.planning.desired import Address
+from reconciler.planning.address import Address
 from reconciler.serving.instance import LiveInstance
 from reconciler.serving.marks import Marked
 from reconciler.state.records import InstanceRecord

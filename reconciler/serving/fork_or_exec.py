@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from reconciler.linux.processes import Command, Process, spawn
 from reconciler.serving.forkserver.eligibility import NotForkable, kind
 from reconciler.serving.forkserver.pool import ForkServerPool
-from reconciler.serving.program import Forkable
+from reconciler.serving.programs.program import Forkable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,16 +18,17 @@ from pathlib import Path
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.linux.oom import OomKillCounter
 from reconciler.linux.processes import KILLED, Command, Process, start_ticks
+from reconciler.planning.address import Address
 from reconciler.planning.apps.observed import Instance
-from reconciler.planning.desired import Address, Revision
+from reconciler.planning.apps.revision import Revision
 from reconciler.serving import gate_figures_reader, logs, worker_signals
 from reconciler.serving.adoption import Adoption, end_strays, restored, unrecorded, with_process
 from reconciler.serving.fork_or_exec import launch
 from reconciler.serving.forkserver.pool import ForkServerPool
-from reconciler.serving.gunicorn import Code, InjectedEnv, InstancePaths, environment
 from reconciler.serving.instance import CannotStart, LiveInstance
 from reconciler.serving.marks import RECORD_MARK, Identity, marked
-from reconciler.serving.program import Program, StaysAlive, WorkersReady
+from reconciler.serving.programs.gunicorn import Code, InjectedEnv, InstancePaths, environment
+from reconciler.serving.programs.program import Program, StaysAlive, WorkersReady
 from reconciler.serving.sandbox import SANDBOX_VARIABLE, Sandbox
 from reconciler.state.records import NO_ADDRESS, InstanceRecord, Records
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.linux.unix_sockets import reachable
-from reconciler.planning.desired import Address
+from reconciler.planning.address import Address
 from reconciler.serving import keeper_main
 
 _ANSWER_S = 5.0

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 
 from reconciler.linux.process_table import listening_sockets, name_of, pids, sockets_of
-from reconciler.planning.desired import Address
+from reconciler.planning.address import Address
 from reconciler.serving.holding import Holding
 
 _PIDFD_GETFD = 438

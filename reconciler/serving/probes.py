@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from reconciler.planning.desired import Address, Health, Liveness
+from reconciler.planning.address import Address
+from reconciler.planning.apps.app import Liveness
+from reconciler.planning.apps.revision import Health
 
 _FIRST_BYTES = 512
 

@@ -15,7 +15,7 @@ from reconciler.documents.schema_checks import problems_of
 from reconciler.documents.text import text_of
 from reconciler.documents.tree import Node, trees_of
 from reconciler.documents.units import duration_s
-from reconciler.planning.desired import CrashPolicy
+from reconciler.planning.apps.app import CrashPolicy
 from reconciler.settings.setting import Setting, declared_by
 from reconciler.settings.settings import Api, ServiceServer, Settings
 from reconciler.settings.targets import targets_of

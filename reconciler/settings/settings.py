@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.planning.desired import CrashPolicy
+from reconciler.planning.apps.app import CrashPolicy
 from reconciler.planning.fingerprint import Json
 from reconciler.settings.setting import duration, number, size
 from reconciler.state.paths import StatePaths

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.linux.files import draft, leftovers, remove
-from reconciler.planning.desired import Build
+from reconciler.planning.apps.revision import Build
 from reconciler.staging import staged
 from reconciler.staging.concurrency import in_thread
 from reconciler.staging.detection import django

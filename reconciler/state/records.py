@@ -8,7 +8,8 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from reconciler.planning.desired import Address, Source
+from reconciler.planning.address import Address
+from reconciler.planning.apps.revision import Source
 from reconciler.planning.subject import Subject
 from reconciler.state.database import Database
 from reconciler.state.table import Table

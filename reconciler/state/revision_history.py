@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from reconciler.planning.apps.observed import Failure, Override, SleepState
-from reconciler.planning.desired import Revision, revision_from
+from reconciler.planning.apps.revision import Revision, revision_from
 from reconciler.state.records import Records
 
 _MAX_FAILURES = 4

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from reconciler.planning.desired import App
+from reconciler.planning.apps.app import App
 from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
 from reconciler.vault.vault import Vault, VaultLocked
 

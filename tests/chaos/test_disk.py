@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.planning.desired import CrashPolicy
+from reconciler.planning.apps.app import CrashPolicy
 from tests.chaos.mounts import break_disk, failing_disk, fill, needs_mounts, small_disk
 from tests.support.eventually import eventually
 from tests.support.load import under_load

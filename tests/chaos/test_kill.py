@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.planning.desired import CrashPolicy
+from reconciler.planning.apps.app import CrashPolicy
 from reconciler.serving.marks import REVISION_MARK, marked
 from tests.support.eventually import eventually
 from tests.support.life import Cues

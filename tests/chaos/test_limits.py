@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.planning.desired import CrashPolicy
+from reconciler.planning.apps.app import CrashPolicy
 from tests.support.eventually import eventually
 from tests.support.load import under_load
 from tests.support.site import REPOSITORY, Site, get

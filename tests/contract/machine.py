@@ -16,13 +16,16 @@ from reconciler.host.from_settings import stager_of
 from reconciler.host.stores import Stores
 from reconciler.host.world import AppWorld, Runtime
 from reconciler.linux.processes import boot_id
+from reconciler.planning.address import Address
 from reconciler.planning.apps.actions import Action, Listen, ReadSource, Reap, Stage, Start
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs, Failure, Instance, Observed
-from reconciler.planning.desired import Address, App, Revision, Server, Service, Source
+from reconciler.planning.apps.revision import Revision, Server, Source
+from reconciler.planning.services.service import Service
 from reconciler.serving.forkserver.pool import ForkServerPool
-from reconciler.serving.gunicorn import InjectedEnv
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
+from reconciler.serving.programs.gunicorn import InjectedEnv
 from reconciler.serving.sandbox import Sandbox, todays_sandbox
 from reconciler.serving.wakeup_pipe import drain, open_wakeup_pipe
 from reconciler.settings.settings import Settings

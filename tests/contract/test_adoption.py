@@ -12,8 +12,9 @@ import pytest
 
 from reconciler.linux.processes import start_ticks
 from reconciler.planning.apps.actions import Listen
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.desired import App, Server
+from reconciler.planning.apps.revision import Server
 from reconciler.serving.listeners import Listeners
 from reconciler.serving.marks import INSTANCE_MARK, STATE_MARK
 from reconciler.state.schema import open_database

@@ -20,8 +20,9 @@ from reconciler.planning.apps.actions import (
     Stop,
     Unlisten,
 )
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
-from reconciler.planning.desired import App, Health, Server
+from reconciler.planning.apps.revision import Health, Server
 from reconciler.serving.listeners import CannotListen
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
 from tests.support.eventually import soon

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.planning.address import Address
 from reconciler.planning.apps.actions import Listen, Unlisten
-from reconciler.planning.desired import Address
 from reconciler.serving.keeper import Keeper, dismiss
 from tests.contract.machine import a_life, on_the_loop
 from tests.contract.test_adoption import a_life_that_ends

@@ -20,14 +20,14 @@ from typing import Any
 import pytest
 
 from reconciler.linux.processes import Command, Orphans, Process, adopt_orphans, spawn, start_ticks
-from reconciler.planning.desired import Server
+from reconciler.planning.apps.revision import Server
 from reconciler.serving.fork_or_exec import Launched, launch
 from reconciler.serving.forkserver import client as template_module
 from reconciler.serving.forkserver.client import ForkServer
 from reconciler.serving.forkserver.eligibility import NotForkable, kind
 from reconciler.serving.forkserver.pool import ForkServerPool
-from reconciler.serving.gunicorn import Code, forkable
 from reconciler.serving.marks import INSTANCE_MARK, STATE_MARK, marked
+from reconciler.serving.programs.gunicorn import Code, forkable
 from tests.contract.machine import a_life, on_the_loop
 from tests.support.eventually import soon
 from tests.support.site import Site

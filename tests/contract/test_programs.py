@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.planning.desired import App
+from reconciler.planning.apps.app import App
 from reconciler.serving.instance import CannotStart
 from reconciler.serving.marks import Identity
-from reconciler.serving.program import Program, StaysAlive
+from reconciler.serving.programs.program import Program, StaysAlive
 from reconciler.serving.sandbox import Owner, todays_sandbox
 from reconciler.state.records import NO_ADDRESS
 from tests.contract.machine import Machine, a_life, on_the_loop

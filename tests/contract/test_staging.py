@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import uv
 
-from reconciler.planning.desired import Build, Recipe, Source
+from reconciler.planning.apps.revision import Build, Recipe, Source
 from reconciler.staging.detection.runtimes import discover
 from reconciler.staging.progress import Phase
 from reconciler.staging.source.snapshot import fingerprint
@@ -373,7 +373,7 @@ import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_staging import Host, SLOW
-from reconciler.planning.desired import Build, Recipe, Source
+from reconciler.planning.apps.revision import Build, Recipe, Source
 host = Host(root=Path({root!r}))
 build = Build(source=Source(path={path!r}), recipe=Recipe(), content={content!r})
 asyncio.run(host.stage(host.stager(), "shop", build))

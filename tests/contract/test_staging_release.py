@@ -1,8 +1,8 @@
 """The real host runs a release command as tests/world.py says of it."""
 
 from reconciler.planning.apps.actions import Release
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Failure
-from reconciler.planning.desired import App
 from tests.contract.machine import Machine, a_life, on_the_loop
 from tests.support.site import Site
 

@@ -3,9 +3,10 @@
 import json
 from dataclasses import asdict
 
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Failure, Override
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.desired import App, Revision, Server
+from reconciler.planning.apps.revision import Revision, Server
 from reconciler.services.records import ServiceRecords
 from reconciler.state.schema import open_database
 from reconciler.vault.vault import Vault

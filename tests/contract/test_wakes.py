@@ -17,8 +17,8 @@ from reconciler.planning.apps.actions import (
     StopHoldingPage,
     Unlisten,
 )
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import SleepState
-from reconciler.planning.desired import App
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
 from tests.support.eventually import soon
 from tests.support.site import Site, get

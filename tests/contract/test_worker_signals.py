@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.linux.process_table import children
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Instance
-from reconciler.planning.desired import App, Health, Server
+from reconciler.planning.apps.revision import Health, Server
 from reconciler.serving import worker_signals
 from reconciler.serving.instance import CannotScale
 from tests.contract.machine import Machine, a_life, on_the_loop

@@ -16,7 +16,7 @@ from reconciler.documents.schemas import schema, validator
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.parse import parse
 from reconciler.planning.apps.actions import Action
-from reconciler.planning.desired import CrashPolicy
+from reconciler.planning.apps.app import CrashPolicy
 from reconciler.planning.reason import Reason
 from reconciler.settings.file import parse as parse_settings
 from reconciler.settings.settings import Settings

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import uv
 
-from reconciler.planning.desired import Recipe
+from reconciler.planning.apps.revision import Recipe
 from reconciler.staging.detection.lockfiles.format import ExportByConversion
 from reconciler.staging.detection.offline import unpack_bundle
 from reconciler.staging.detection.runtimes import Runtime

@@ -8,8 +8,10 @@ from typing import Any
 
 from reconciler.convergence.controller import Backoff, Controller
 from reconciler.convergence.wake_queue import WakeQueue
+from reconciler.planning.address import Address
+from reconciler.planning.apps.app import App, CrashPolicy
 from reconciler.planning.apps.observed import Observed
-from reconciler.planning.desired import Address, App, CrashPolicy, Recipe, Server, Source
+from reconciler.planning.apps.revision import Recipe, Server, Source
 from tests.simulation.clock import run
 from tests.simulation.hostile import BACKOFF_S, Daemon, Forbidden, Killed, Machine
 from tests.world import address_of, is_asleep, is_served, wanted_of

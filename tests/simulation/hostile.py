@@ -34,12 +34,13 @@ from reconciler.planning.apps.actions import (
     StopHoldingPage,
     Unlisten,
 )
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.failures import crash_delay_s
 from reconciler.planning.apps.observed import Instance, Observed, Override, SleepState
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.apps.running import state_when_failing
+from reconciler.planning.apps.plan_instances import state_when_failing
+from reconciler.planning.apps.revision import Revision
 from reconciler.planning.cache import Planner
-from reconciler.planning.desired import App, Revision
 from reconciler.planning.plan import Plan
 from reconciler.planning.states import AppState
 from tests.world import after, born, coming_up, failed, stranding, waiting, with_instance, without_instance

@@ -4,13 +4,15 @@ from dataclasses import replace
 from textwrap import dedent
 from typing import Any
 
+from reconciler.planning.address import Address
 from reconciler.planning.apps.actions import (
     Action,
     Reap,
 )
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Failure, Instance, Observed
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.desired import Address, App, Revision
+from reconciler.planning.apps.revision import Revision
 from reconciler.planning.plan import Plan
 from tests.world import (
     CONTENTS,

@@ -22,7 +22,7 @@ import yaml
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.inspection.status import status
 from reconciler.linux.processes import boot_id, start_ticks
-from reconciler.planning.desired import Revision
+from reconciler.planning.apps.revision import Revision
 from reconciler.planning.subject import Subject
 from reconciler.serving.keeper import dismiss
 from reconciler.serving.marks import marked

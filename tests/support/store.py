@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.host.from_settings import stager_of
-from reconciler.planning.desired import Build, Recipe, Source
+from reconciler.planning.apps.revision import Build, Recipe, Source
 from reconciler.settings.settings import Settings
 from reconciler.staging.source.snapshot import fingerprint
 from reconciler.state.paths import StatePaths

@@ -11,9 +11,9 @@ from reconciler.planning.apps.actions import (
     Start,
     StopHoldingPage,
 )
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.desired import App
 from reconciler.planning.plan import Plan
 from tests.world import (
     ADDRESS,

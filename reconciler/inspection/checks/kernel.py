@@ -58,7 +58,7 @@ def listeners() -> Iterator[Check]:
 
 
 def _can_fetch() -> bool:
-    from reconciler.planning.desired import Address
+    from reconciler.planning.address import Address
     from reconciler.serving.listeners import Listeners
 
     reading, writing = os.pipe()

@@ -7,8 +7,9 @@ action twice, or again after it was interrupted anywhere, comes to the same as d
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from reconciler.planning.address import Address
 from reconciler.planning.apps.observed import Failure
-from reconciler.planning.desired import Address, Build, Revision, Source
+from reconciler.planning.apps.revision import Build, Revision, Source
 from reconciler.planning.plan import PlannedAction
 from reconciler.planning.wording import counted
 

@@ -4,8 +4,9 @@ import zlib
 from typing import Literal
 
 from reconciler.planning.apps.actions import Reap, RecordFailure
+from reconciler.planning.apps.app import App, CrashPolicy
 from reconciler.planning.apps.observed import Failure, Instance, Observed
-from reconciler.planning.desired import App, CrashPolicy, Revision
+from reconciler.planning.apps.revision import Revision
 from reconciler.planning.reason import Reason
 
 

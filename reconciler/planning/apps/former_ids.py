@@ -6,9 +6,10 @@ Without it an upgrade would replace every instance that has another number of wo
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
-from reconciler.planning.apps.revisions import as_of_today
-from reconciler.planning.desired import App, Revision
+from reconciler.planning.apps.revision import Revision
+from reconciler.planning.apps.revision_choice import as_of_today
 
 
 def current_ids(app: App | None, observed: Observed) -> dict[str, str]:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from reconciler.planning.desired import Address, App, Bound, Revision, Source
+from reconciler.planning.address import Address
+from reconciler.planning.apps.app import App
+from reconciler.planning.apps.revision import Bound, Revision, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,12 @@ alive, a revision that failed is not tried again before its time, and with nothi
 from dataclasses import replace
 
 from reconciler.planning.apps.actions import Action, ForgetApp, ReadSource, RemoveBuild, Stop, Unlisten
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.failures import reap
-from reconciler.planning.apps.listening import answer_at, answering, listen, serve_holding_page, unlisten
 from reconciler.planning.apps.observed import Observed
-from reconciler.planning.apps.running import plan_serving
+from reconciler.planning.apps.plan_instances import plan_serving
+from reconciler.planning.apps.plan_listener import answer_at, answering, listen, serve_holding_page, unlisten
 from reconciler.planning.apps.situation import NEVER, READ_AGAIN_S
-from reconciler.planning.desired import App
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.states import AppState

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from enum import Enum, auto
 
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.failures import crash_delay_s, has_failed
-from reconciler.planning.apps.listening import answer_at, dormant
 from reconciler.planning.apps.observed import Failure, Instance, Observed
-from reconciler.planning.apps.revisions import best_instance, desired_revision, fallback, rolled_back
-from reconciler.planning.desired import App
+from reconciler.planning.apps.plan_listener import answer_at, dormant
+from reconciler.planning.apps.revision_choice import best_instance, desired_revision, fallback, rolled_back
 
 READ_AGAIN_S = 30.0
 NEVER = float("inf")

@@ -7,7 +7,6 @@ period is over and a backup was made; and with nothing to change there is nothin
 
 from collections.abc import Iterable, Mapping
 
-from reconciler.planning.desired import Service
 from reconciler.planning.fingerprint import canonical, fingerprint
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Cause, Reason
@@ -25,6 +24,7 @@ from reconciler.planning.services.actions import (
     Verify,
 )
 from reconciler.planning.services.observed import GrantState, ObservedService, ServiceState
+from reconciler.planning.services.service import Service
 
 _FIRST_TIME = Cause(Reason.FIRST_TIME, "the service is new")
 _REMOVED = Cause(Reason.MANIFEST_REMOVED, "its manifest was removed")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.linux.processes import Command
-from reconciler.serving.program import Forkable
+from reconciler.serving.programs.program import Forkable
 
 _OLDEST = (3, 8)
 _MODULES = {

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.planning.desired import Recipe
+from reconciler.planning.apps.revision import Recipe
 from reconciler.staging.detection.dependencies import Dependencies, DependencyOptions, dependencies
 from reconciler.staging.detection.entry_point import EntryPoint, detect
 from reconciler.staging.detection.offline import OfflinePackages, find_offline_packages

@@ -19,7 +19,7 @@ from typing import Any
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from reconciler.linux.files import draft, remove, replacing
-from reconciler.planning.desired import Recipe
+from reconciler.planning.apps.revision import Recipe
 from reconciler.staging.command import Command, run
 from reconciler.staging.concurrency import in_thread
 from reconciler.staging.detection.offline import BUNDLE, INDEX, PINS, abi

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.planning.apps.observed import SourceState
-from reconciler.planning.desired import Source
+from reconciler.planning.apps.revision import Source
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import Subject
 from reconciler.staging.errors import SourceError

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from reconciler.cli.main import _COMMANDS, _TASKS, group
 from reconciler.linux.processes import boot_id
-from reconciler.planning.desired import Address
+from reconciler.planning.address import Address
 from reconciler.planning.subject import Subject
 from reconciler.state.journal import Journal
 from reconciler.state.paths import StatePaths

@@ -61,7 +61,7 @@ def state(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("command", ["--help", "--version", "status --help"])
 def test_help_and_version_import_nothing_slow_and_nothing_of_the_state(command: str) -> None:
     assert not loaded(*command.split()) & (
-        SLOW | {"sqlite3", "reconciler.planning.desired", "reconciler.state.records"}
+        SLOW | {"sqlite3", "reconciler.planning.apps.app", "reconciler.state.records"}
     )
 
 

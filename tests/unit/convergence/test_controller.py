@@ -15,7 +15,7 @@ from reconciler.convergence.controller import Backoff, Controller
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.planning.apps.actions import Action, ReadSource, Reap, Release, Stage, Start, Stop
 from reconciler.planning.apps.observed import Observed
-from reconciler.planning.desired import Recipe, Server
+from reconciler.planning.apps.revision import Recipe, Server
 from tests.simulation.clock import run
 from tests.world import FakeWorld, an_app, is_served, serving
 

@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.convergence.converge import ActionFailed, Key, converge
 from reconciler.convergence.world import Action
+from reconciler.planning.address import Address
 from reconciler.planning.apps.actions import (
     Listen,
     ReadSource,
@@ -19,8 +20,9 @@ from reconciler.planning.apps.actions import (
     Stop,
     StopHoldingPage,
 )
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
-from reconciler.planning.desired import Address, App, Recipe, Server
+from reconciler.planning.apps.revision import Recipe, Server
 from tests.simulation.clock import run
 from tests.world import FakeWorld, a_trouble, an_app, is_served, serving
 

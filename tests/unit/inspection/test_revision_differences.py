@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.inspection.revision_differences import changes, difference
+from reconciler.planning.address import Address
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs, Override
-from reconciler.planning.desired import Address, App, Bound, Health, Recipe, Revision, Server
+from reconciler.planning.apps.revision import Bound, Health, Recipe, Revision, Server
 from tests.world import CONTENTS, address_of, an_app, apps, serving
 
 

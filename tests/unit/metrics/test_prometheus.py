@@ -18,8 +18,8 @@ from reconciler.metrics.prometheus import NAMES, text
 from reconciler.metrics.rates import quantile, rate
 from reconciler.metrics.sample import AppSample
 from reconciler.planning.apps.actions import Action, Reap, Stage, Start
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
-from reconciler.planning.desired import App
 from reconciler.planning.plan import Plan
 from reconciler.planning.subject import Subject
 from reconciler.serving.gate_figures import BOUNDS_S, SPANS

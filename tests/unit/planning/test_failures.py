@@ -10,9 +10,9 @@ from reconciler.planning.apps.actions import (
     RecordFailure,
     Start,
 )
+from reconciler.planning.apps.app import CrashPolicy
 from reconciler.planning.apps.failures import crash_delay_s
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.desired import CrashPolicy
 from tests.support.plans import (
     APP,
     BOTH,

@@ -3,10 +3,11 @@
 import json
 from dataclasses import replace
 
+from reconciler.planning.address import Address
 from reconciler.planning.apps.former_ids import current_ids, with_current_ids
 from reconciler.planning.apps.observed import Observed, Override, SleepState
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.desired import Address, Bound, Health, Server, revision_from
+from reconciler.planning.apps.revision import Bound, Health, Server, revision_from
 from tests.world import NOW, a_look, a_trouble, an_app, an_instance, serving
 
 # As commit 75b705b computed and stored them.

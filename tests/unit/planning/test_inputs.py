@@ -9,9 +9,10 @@ from reconciler.planning.apps.actions import (
     Start,
     Stop,
 )
+from reconciler.planning.apps.app import Binding
 from reconciler.planning.apps.observed import ExternalInputs, Observed, Override
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.desired import Binding, Bound
+from reconciler.planning.apps.revision import Bound
 from tests.world import (
     NOW,
     a_look,

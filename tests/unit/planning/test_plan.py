@@ -7,10 +7,11 @@ import pytest
 from reconciler.planning.apps.actions import (
     ServeHoldingPage,
 )
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Instance, Observed, Override
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.apps.running import state_when_failing
-from reconciler.planning.desired import App, Source
+from reconciler.planning.apps.plan_instances import state_when_failing
+from reconciler.planning.apps.revision import Source
 from tests.support.plans import (
     APP,
     B1,

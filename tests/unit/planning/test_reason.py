@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 
 from reconciler.convergence import world
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs, Observed, Override, SleepState
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.desired import App, Server
+from reconciler.planning.apps.revision import Server
 from reconciler.planning.reason import Reason
 from tests.support.plans import APP, BOTH, LAZY, TIRED, V1, V2, crashed, deployed
 from tests.support.stories import Situation, situations

@@ -7,7 +7,7 @@ import pytest
 from reconciler.planning.apps.actions import MarkGood, RemoveBuild, Scale, Sleep, Stage, Start
 from reconciler.planning.apps.observed import ExternalInputs, Override, SleepState
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.desired import Server
+from reconciler.planning.apps.revision import Server
 from reconciler.planning.reason import Reason
 from tests.support.plans import APP, BOTH, DOOR_2, V1, V2, dead, deployed, lines, planned
 from tests.world import NOW, a_look, a_trouble, after, an_app, an_instance, serving

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.planning.desired import Service
 from reconciler.planning.plan import Plan
 from reconciler.planning.services.actions import (
     Action,
@@ -24,6 +23,7 @@ from reconciler.planning.services.actions import (
 )
 from reconciler.planning.services.observed import GrantState, ObservedService, ServiceState
 from reconciler.planning.services.plan import made_of, plan
+from reconciler.planning.services.service import Service
 
 NOW = 1000.0
 DB = Service(name="db", manifest="db.yaml", type="postgresql")

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.planning.apps.actions import ArmActivation, Listen, ServeHoldingPage, Sleep
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.desired import App
 from tests.support.plans import APP, BOTH, lines, planned
 from tests.support.stories import story_of
 from tests.world import CONTENTS, NOW, a_look, a_trouble, an_instance, anything_observed, apps, serving

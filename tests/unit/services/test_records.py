@@ -15,7 +15,8 @@ import dj_database_url
 import pytest
 from pyservicebinding import binding  # type: ignore[import-untyped]
 
-from reconciler.planning.desired import Bound, Service
+from reconciler.planning.apps.revision import Bound
+from reconciler.planning.services.service import Service
 from reconciler.services.records import BOXES, ServiceRecords
 from reconciler.services.vcap import OpenBinding, lay_out, shown
 from reconciler.state.schema import open_database

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from reconciler.linux.processes import Command
-from reconciler.planning.desired import Server
+from reconciler.planning.apps.revision import Server
 from reconciler.serving.forkserver.eligibility import ForkKind, NotForkable, kind
-from reconciler.serving.gunicorn import Code, forkable
+from reconciler.serving.programs.gunicorn import Code, forkable
 
 ENV = {"LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "GREETING": "hi"}
 

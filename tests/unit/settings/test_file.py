@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from reconciler.cli.main import group
 from reconciler.documents.schemas import schema, validator
-from reconciler.planning.desired import CrashPolicy
+from reconciler.planning.apps.app import CrashPolicy
 from reconciler.settings.file import parse, scalars
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths

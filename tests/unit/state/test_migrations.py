@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from reconciler.cli.main import group
-from reconciler.planning.desired import Address, Source
+from reconciler.planning.address import Address
+from reconciler.planning.apps.revision import Source
 from reconciler.planning.subject import HOST, Subject
 from reconciler.services.records import ServiceRecords
 from reconciler.state.journal import KINDS, Journal

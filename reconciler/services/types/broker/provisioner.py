@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reconciler.planning.fingerprint import Json
-from reconciler.services import client_programs
+from reconciler.services.client_of_uri import client_of_uri
 from reconciler.services.provisioner import Client, Credentials, Grant, Misconfigured, ServiceError, ServiceSpec
 from reconciler.services.types.broker import notes
 from reconciler.services.types.broker.catalog import Offering, Plan, chosen
@@ -129,7 +129,7 @@ class Broker:
 
     def client(self, service: ServiceSpec, credentials: Credentials) -> Client:
         """Return the client of the credentials' URI. Raises Misconfigured if there is none."""
-        return client_programs.by_uri(service.name, credentials)
+        return client_of_uri(service.name, credentials)
 
     def _session(self, service: ServiceSpec, grant: Grant | None = None) -> AbstractAsyncContextManager[BrokerSession]:
         who: dict[str, Json] = (

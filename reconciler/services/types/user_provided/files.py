@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from reconciler.planning.desired import Service
+from reconciler.planning.services.service import Service
 
 
 def files_of(service: Service) -> frozenset[str]:

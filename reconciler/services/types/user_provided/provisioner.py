@@ -11,7 +11,7 @@ from pathlib import Path
 
 from reconciler.linux.child_processes import running
 from reconciler.planning.fingerprint import Json
-from reconciler.services import client_programs
+from reconciler.services.client_of_uri import client_of_uri
 from reconciler.services.provisioner import Client, Credentials, Grant, Misconfigured, ServiceError, ServiceSpec
 from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
 
@@ -50,7 +50,7 @@ class UserProvided:
 
     def client(self, service: ServiceSpec, credentials: Credentials) -> Client:
         """Return the client of the credentials' URI. Raises Misconfigured if there is none."""
-        return client_programs.by_uri(service.name, credentials)
+        return client_of_uri(service.name, credentials)
 
 
 async def _credentials(service: ServiceSpec) -> dict[str, Json]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from reconciler.planning.desired import Address
+from reconciler.planning.address import Address
 from reconciler.serving.marks import Identity
 
 

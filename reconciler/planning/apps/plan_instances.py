@@ -22,12 +22,13 @@ from reconciler.planning.apps.actions import (
     Start,
     Stop,
 )
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.failures import has_failed, next_failure, reap, record_failures
-from reconciler.planning.apps.listening import answer_at, answering, listen, move, unlisten
 from reconciler.planning.apps.observed import Failure, Instance, Observed
-from reconciler.planning.apps.revisions import best_instance
+from reconciler.planning.apps.plan_listener import answer_at, answering, listen, move, unlisten
+from reconciler.planning.apps.revision import Revision
+from reconciler.planning.apps.revision_choice import best_instance
 from reconciler.planning.apps.situation import NEVER, Assessment, Situation
-from reconciler.planning.desired import App, Revision
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.states import AppState

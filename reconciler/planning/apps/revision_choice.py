@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.failures import has_failed
 from reconciler.planning.apps.observed import ExternalInputs, Instance, Observed
-from reconciler.planning.desired import App, Revision
+from reconciler.planning.apps.revision import Revision
 
 
 def desired_revision(app: App, observed: Observed) -> Revision:

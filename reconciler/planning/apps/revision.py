@@ -1,4 +1,4 @@
-"""Desired state as values: an App, the Build it needs and the Revision that should run.
+"""A build, and the revision that should run, as values.
 
 Everything here is immutable and compares by content, so that "did anything change?" is `==`, and every identifier is
 a fingerprint of exactly the fields that make a difference to what runs.
@@ -7,11 +7,10 @@ a fingerprint of exactly the fields that make a difference to what runs.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any
 
+from reconciler.planning.address import Address
 from reconciler.planning.fingerprint import Json, canonical, fingerprint
-
-AskedState: TypeAlias = Literal["running", "stopped", "maintenance"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,66 +79,6 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Liveness:
-    """The interval of health probes, and the number of failures in a row that makes an instance unhealthy."""
-
-    interval_s: float = 10.0
-    failures: int = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """The address of a listener. `str()` gives `host:port`."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CrashPolicy:
-    """The delay before an instance that exited is started again: none, then `first_s`, doubling up to `cap_s`.
-
-    An instance that served for `good_run_s` before it exited resets the count.
-    """
-
-    first_s: float = 1.0
-    cap_s: float = 60.0
-    good_run_s: float = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Binding:
-    """The use of a service by an app; `name` is the name that the app gives it, if any."""
-
-    service: str
-    name: str | None = None
-    parameters: Mapping[str, Json] = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """One desired backing service. `asked` holds the fields that only its type has, with absolute paths.
-
-    `server` is a server of the host's settings; `grace_s` is how long its data outlives the manifest when `retain` is
-    False.
-    """
-
-    name: str
-    manifest: str
-    type: str
-    plan: str = "free"
-    label: str = ""
-    tags: tuple[str, ...] = ()
-    retain: bool = True
-    server: str | None = None
-    grace_s: float | None = None
-    asked: Mapping[str, Json] = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
     """A binding that is ready. `credentials` is the id of the credentials, never itself a secret.
 
@@ -155,71 +94,6 @@ class Bound:
     credentials: str
     tags: tuple[str, ...] = ()
     name: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class App:
-    """One desired app: everything in its manifest, with defaults, leases and paths resolved.
-
-    `address` is None for a program without a listener. A `lazy` app is first started by a connection; `holding_page` is
-    an absolute path. `env_files` are absolute paths of files that hold one variable each, `env_lists` of files of
-    NAME=VALUE lines.
-    """
-
-    name: str
-    manifest: str
-    source: Source
-    address: Address | None
-    recipe: Recipe = Recipe()
-    server: Server = Server()
-    env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    release: str | None = None
-    state: AskedState = "running"
-    crash: CrashPolicy = CrashPolicy()
-    liveness: Liveness = Liveness()
-    probation_s: float = 10.0
-    idle_after_s: float | None = None
-    lazy: bool = False
-    depends_on: tuple[str, ...] = ()
-    patience_s: float = 5.0
-    holding_page: str | None = None
-    bindings: tuple[Binding, ...] = ()
-    env_files: Mapping[str, str] = field(default_factory=dict)
-    env_lists: tuple[str, ...] = ()
-
-    @property
-    def may_sleep(self) -> bool:
-        """Whether it may be stopped until the next connection, which takes a listener."""
-        return self.address is not None and (self.lazy or self.idle_after_s is not None)
-
-    @property
-    def workers(self) -> int:
-        """The number of workers that each of its instances is to run."""
-        return self.server.workers
-
-    @property
-    def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that depend on every field of the manifest."""
-        return fingerprint(canonical(self))
-
-    def build(self, content: str) -> Build:
-        """Return the build this app needs when its source's fingerprint is `content`."""
-        return Build(source=self.source, recipe=self.recipe, content=content)
-
-    def revision(
-        self, content: str, bindings: tuple[Bound, ...] = (), env_secrets: Mapping[str, str] | None = None
-    ) -> "Revision":
-        """Return the revision that should run when the source's fingerprint is `content`, with these credentials."""
-        return Revision(
-            app=self.name,
-            build=self.build(content),
-            address=self.address,
-            server=_without_workers(self.server),
-            env=self.env,
-            release=self.release,
-            bindings=bindings,
-            env_secrets=env_secrets or {},
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,7 +147,7 @@ def revision_from(data: Mapping[str, Any]) -> Revision:
         app=data["app"],
         build=Build(source=Source(**build["source"]), recipe=_recipe_from(build["recipe"]), content=build["content"]),
         address=data["address"] and Address(**data["address"]),
-        server=_without_workers(Server(**{**server, "health": health and Health(**health)})),
+        server=without_workers(Server(**{**server, "health": health and Health(**health)})),
         env=data["env"],
         release=data["release"],
         bindings=tuple(Bound(**{**b, "tags": tuple(b["tags"])}) for b in data.get("bindings", ())),
@@ -281,23 +155,9 @@ def revision_from(data: Mapping[str, Any]) -> Revision:
     )
 
 
-def _without_workers(server: Server) -> Server:
+def without_workers(server: Server) -> Server:
     return server if server.workers == 1 else replace(server, workers=1)
 
 
 def _recipe_from(data: Mapping[str, Any]) -> Recipe:
     return Recipe(**{**data, "extras": tuple(data["extras"]), "groups": tuple(data["groups"])})
-
-
-class DesiredState(Protocol):
-    """All that is desired of this host at once: the apps and services of the manifests in force, by name."""
-
-    @property
-    def apps(self) -> Mapping[str, App]:
-        """The apps."""
-        ...
-
-    @property
-    def services(self) -> Mapping[str, Service]:
-        """The services."""
-        ...

@@ -8,18 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.planning.desired import (
-    Address,
-    App,
-    Bound,
-    CrashPolicy,
-    Health,
-    Liveness,
-    Recipe,
-    Server,
-    Source,
-    revision_from,
-)
+from reconciler.planning.address import Address
+from reconciler.planning.apps.app import App, CrashPolicy, Liveness
+from reconciler.planning.apps.revision import Bound, Health, Recipe, Server, Source, revision_from
 from reconciler.planning.fingerprint import canonical, fingerprint
 from tests.world import an_app
 

@@ -4,8 +4,8 @@ An app without an address has no listener: nothing is opened or held for it, and
 """
 
 from reconciler.planning.apps.actions import Action, ArmActivation, Listen, ServeHoldingPage, StopHoldingPage, Unlisten
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
-from reconciler.planning.desired import App
 from reconciler.planning.reason import Cause, Reason
 
 _NEVER = float("inf")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from reconciler.services.client_programs import by_uri
+from reconciler.services.client_of_uri import client_of_uri
 from reconciler.services.provisioner import Misconfigured
 
 _PG = {"PGHOST": "db.test", "PGPORT": "5432", "PGUSER": "a b", "PGPASSWORD": "p/w", "PGDATABASE": "shop"}
@@ -27,7 +27,7 @@ _PG = {"PGHOST": "db.test", "PGPORT": "5432", "PGUSER": "a b", "PGPASSWORD": "p/
     ],
 )
 def test_the_scheme_says_what_opens_it(uri: str, argv: str, environment: dict[str, str] | None) -> None:
-    opened = by_uri("cache", {"uri": uri})
+    opened = client_of_uri("cache", {"uri": uri})
     assert " ".join(opened.argv) == argv
     if environment is None:
         environment = {"PGHOST": "/run/pg", "PGUSER": "u", "PGDATABASE": "d", "PGSSLMODE": "require"}
@@ -35,7 +35,7 @@ def test_the_scheme_says_what_opens_it(uri: str, argv: str, environment: dict[st
 
 
 def test_url_is_as_good_as_uri() -> None:
-    assert by_uri("cache", {"url": "redis://db.test"}).argv[0] == "redis-cli"
+    assert client_of_uri("cache", {"url": "redis://db.test"}).argv[0] == "redis-cli"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_nothing_opens_is_told_without_its_password(
     credentials: dict[str, bool | int | float | str | None],
 ) -> None:
     with pytest.raises(Misconfigured) as raised:
-        by_uri("queue", dict(credentials))
+        client_of_uri("queue", dict(credentials))
     assert "queue" in str(raised.value)
     assert "hunter2" not in str(raised.value)
 
@@ -61,13 +61,13 @@ def test_what_nothing_opens_is_told_without_its_password(
 def test_any_uri_is_opened_or_impossible(uri: str) -> None:
     for text in (uri, f"mysql://{uri}", f"redis://{uri}", f"postgres://{uri}"):
         try:
-            by_uri("db", {"uri": text})
+            client_of_uri("db", {"uri": text})
         except Misconfigured:
             continue
 
 
 @given(some.text("abcxyz0123456789", min_size=8), some.sampled_from(["mysql", "redis", "postgres"]))
 def test_a_password_is_never_an_argument(password: str, scheme: str) -> None:
-    opened = by_uri("db", {"uri": f"{scheme}://u:{password}@h.test/1"})
+    opened = client_of_uri("db", {"uri": f"{scheme}://u:{password}@h.test/1"})
     assert not any(password in argument for argument in opened.argv)
     assert password in opened.environment.values()

@@ -14,10 +14,11 @@ from importlib import resources
 from pathlib import Path
 
 from reconciler.linux.files import replace_file
-from reconciler.planning.desired import Address, Revision, Server
+from reconciler.planning.address import Address
+from reconciler.planning.apps.revision import Revision, Server
 from reconciler.planning.fingerprint import Json
 from reconciler.serving.marks import APP_MARK, INSTANCE_MARK, Identity
-from reconciler.serving.program import Forkable, Program, WorkersReady
+from reconciler.serving.programs.program import Forkable, Program, WorkersReady
 from reconciler.serving.sandbox import Sandbox
 from reconciler.state.paths import StatePaths
 
@@ -245,5 +246,5 @@ def _descriptors() -> int:
 
 @lru_cache(maxsize=1)
 def _template() -> string.Template:
-    text = (resources.files("reconciler.serving") / "gunicorn.config.template").read_text()
+    text = (resources.files("reconciler.serving.programs") / "gunicorn.config.template").read_text()
     return string.Template(text)

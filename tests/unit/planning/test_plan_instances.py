@@ -10,10 +10,11 @@ from reconciler.planning.apps.actions import (
     Start,
     Stop,
 )
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.failures import crash_delay_s
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.desired import App, Server
+from reconciler.planning.apps.revision import Server
 from tests.support.plans import (
     APP,
     B1,

@@ -1,0 +1,105 @@
+"""A desired app: everything in its manifest, as one value that compares by content."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from reconciler.planning.address import Address
+from reconciler.planning.apps.revision import Bound, Build, Recipe, Revision, Server, Source, without_workers
+from reconciler.planning.fingerprint import Json, canonical, fingerprint
+
+AskedState: TypeAlias = Literal["running", "stopped", "maintenance"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Liveness:
+    """The interval of health probes, and the number of failures in a row that makes an instance unhealthy."""
+
+    interval_s: float = 10.0
+    failures: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrashPolicy:
+    """The delay before an instance that exited is started again: none, then `first_s`, doubling up to `cap_s`.
+
+    An instance that served for `good_run_s` before it exited resets the count.
+    """
+
+    first_s: float = 1.0
+    cap_s: float = 60.0
+    good_run_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """The use of a service by an app; `name` is the name that the app gives it, if any."""
+
+    service: str
+    name: str | None = None
+    parameters: Mapping[str, Json] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class App:
+    """One desired app: everything in its manifest, with defaults, leases and paths resolved.
+
+    `address` is None for a program without a listener. A `lazy` app is first started by a connection; `holding_page` is
+    an absolute path. `env_files` are absolute paths of files that hold one variable each, `env_lists` of files of
+    NAME=VALUE lines.
+    """
+
+    name: str
+    manifest: str
+    source: Source
+    address: Address | None
+    recipe: Recipe = Recipe()
+    server: Server = Server()
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    release: str | None = None
+    state: AskedState = "running"
+    crash: CrashPolicy = CrashPolicy()
+    liveness: Liveness = Liveness()
+    probation_s: float = 10.0
+    idle_after_s: float | None = None
+    lazy: bool = False
+    depends_on: tuple[str, ...] = ()
+    patience_s: float = 5.0
+    holding_page: str | None = None
+    bindings: tuple[Binding, ...] = ()
+    env_files: Mapping[str, str] = field(default_factory=dict)
+    env_lists: tuple[str, ...] = ()
+
+    @property
+    def may_sleep(self) -> bool:
+        """Whether it may be stopped until the next connection, which takes a listener."""
+        return self.address is not None and (self.lazy or self.idle_after_s is not None)
+
+    @property
+    def workers(self) -> int:
+        """The number of workers that each of its instances is to run."""
+        return self.server.workers
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that depend on every field of the manifest."""
+        return fingerprint(canonical(self))
+
+    def build(self, content: str) -> Build:
+        """Return the build this app needs when its source's fingerprint is `content`."""
+        return Build(source=self.source, recipe=self.recipe, content=content)
+
+    def revision(
+        self, content: str, bindings: tuple[Bound, ...] = (), env_secrets: Mapping[str, str] | None = None
+    ) -> Revision:
+        """Return the revision that should run when the source's fingerprint is `content`, with these credentials."""
+        return Revision(
+            app=self.name,
+            build=self.build(content),
+            address=self.address,
+            server=without_workers(self.server),
+            env=self.env,
+            release=self.release,
+            bindings=bindings,
+            env_secrets=env_secrets or {},
+        )

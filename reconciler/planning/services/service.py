@@ -1,0 +1,26 @@
+"""A desired service: everything in its manifest, as one value that compares by content."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reconciler.planning.fingerprint import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One desired backing service. `asked` holds the fields that only its type has, with absolute paths.
+
+    `server` is a server of the host's settings; `grace_s` is how long its data outlives the manifest when `retain` is
+    False.
+    """
+
+    name: str
+    manifest: str
+    type: str
+    plan: str = "free"
+    label: str = ""
+    tags: tuple[str, ...] = ()
+    retain: bool = True
+    server: str | None = None
+    grace_s: float | None = None
+    asked: Mapping[str, Json] = field(default_factory=dict, repr=False)
