@@ -19,7 +19,7 @@ PACKAGE = REPOSITORY / "reconciler"
 
 # Where a replaced word may stand all the same: the file, the word, and why.
 ALLOWED: Mapping[tuple[str, str], str] = {
-    ("reconciler/serving/programs/gunicorn.config.template", "doorbell"): "gate.py's argument: running instances name it",
+    ("reconciler/serving/programs/gunicorn.config.template", "doorbell"): "gate.py's argument; instances name it",
     ("reconciler/state/paths.py", "doorbell"): "the file's name: running instances write to it",
     ("reconciler/state/revision_history.py", "proven"): "the word in the database",
     **dict.fromkeys(
