@@ -1,6 +1,6 @@
 """Marks by folder, the fixtures of a real host, and how hard hypothesis tries.
 
-RECONCILER_TESTS=nightly asks for the long version of every property and history.
+RECONCILER_TESTS=nightly asks for the long version of every property and history, and runs what is marked `nightly`.
 """
 
 import os
@@ -29,3 +29,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(_HERE).parts[0]
         if folder in _MARKED:
             item.add_marker(folder)
+        if item.get_closest_marker("nightly") and os.environ.get("RECONCILER_TESTS") != "nightly":
+            item.add_marker(pytest.mark.skip(reason="nightly: RECONCILER_TESTS=nightly runs it"))
