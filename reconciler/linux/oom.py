@@ -5,6 +5,8 @@ Which process it killed stands in the kernel's log only, which not every user ma
 
 from pathlib import Path
 
+from reconciler.linux.proc_files import read_proc
+
 _COUNTS = Path("/proc/vmstat")  # proc(5); `oom_kill` since Linux 4.13
 
 
@@ -25,7 +27,7 @@ class OomKillCounter:
 
     def _count(self) -> int:
         try:
-            for line in self._counts.read_text().splitlines():
+            for line in read_proc(self._counts).splitlines():
                 name, _, number = line.partition(" ")
                 if name == "oom_kill":
                     return int(number)

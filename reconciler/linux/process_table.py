@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.linux.proc_files import read_proc
+
 TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LISTEN = "0A"  # TCP_LISTEN of <net/tcp_states.h>
@@ -28,7 +30,7 @@ def listening_sockets(pid: int | str = "self") -> Iterator[ListeningSocket]:
     """Return every listening TCP socket in the network namespace of a process."""
     for table in ("tcp", "tcp6"):
         with suppress(OSError):
-            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            for line in read_proc(f"/proc/{pid}/net/{table}").splitlines()[1:]:
                 fields = line.split()
                 if fields[3] == _LISTEN:
                     host, _, port = fields[1].partition(":")
@@ -64,7 +66,7 @@ def pids() -> Iterator[int]:
 def name_of(pid: int) -> str:
     """Return the name of a process's program, "" when it is gone."""
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        return read_proc(f"/proc/{pid}/comm").strip()
     except OSError:
         return ""
 
@@ -78,7 +80,7 @@ def family(master: int) -> Iterator[tuple[int, int]]:
 def children(pid: int) -> tuple[int, ...]:
     """Return the children of a process's first thread, none when it is gone."""
     try:
-        return tuple(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+        return tuple(map(int, read_proc(f"/proc/{pid}/task/{pid}/children").split()))
     except OSError:
         return ()
 
@@ -91,7 +93,7 @@ def seconds_of(master: int) -> float:
 def proportional(pid: int) -> int:
     """Return bytes of memory, shared pages counted in part (Pss of smaps_rollup); 0 where the kernel has no figure."""
     try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        for line in read_proc(f"/proc/{pid}/smaps_rollup").splitlines():
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
     except OSError:
@@ -102,7 +104,7 @@ def proportional(pid: int) -> int:
 def own(pid: int) -> int:
     """Return bytes of memory that are not mapped from files; quick, and 0 when the process is gone."""
     try:
-        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
+        _, resident, shared, *_ = read_proc(f"/proc/{pid}/statm").split()
     except OSError:
         return 0
     return (int(resident) - int(shared)) * _PAGE
@@ -113,8 +115,8 @@ def _family(master: int) -> Iterator[tuple[int, int, int]]:
     while waiting:
         pid = waiting.pop()
         try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            fields = read_proc(f"/proc/{pid}/stat").rpartition(")")[2].split()
+            children = read_proc(f"/proc/{pid}/task/{pid}/children").split()
         except OSError:
             continue
         yield pid, int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14])

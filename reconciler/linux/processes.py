@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.linux.proc_files import read_proc
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -27,7 +29,7 @@ _ORPHAN_CHECKS = 20
 
 def boot_id() -> str:
     """Return the kernel's random id of this boot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return read_proc("/proc/sys/kernel/random/boot_id").strip()
 
 
 def start_ticks(pid: int) -> int | None:
@@ -44,7 +46,7 @@ def group_of(pid: int) -> int | None:
 
 def _stat_of(pid: int) -> list[str] | None:
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = read_proc(f"/proc/{pid}/stat")
     except OSError:
         return None
     return text[text.rindex(")") + 2 :].split()
@@ -155,7 +157,7 @@ class Orphans:
 def _children() -> Iterator[int]:
     for children in Path("/proc/self/task").glob("*/children"):
         with contextlib.suppress(OSError):
-            yield from map(int, children.read_text().split())
+            yield from map(int, read_proc(children).split())
 
 
 def _reap_group(leader: int, loop: "asyncio.AbstractEventLoop", checks_left: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.linux.proc_files import proc_text
 from reconciler.linux.processes import group_of, start_ticks
 
 STATE_MARK = "RECONCILER_STATE_ID"
@@ -63,8 +64,8 @@ def marked(state_id: str) -> Iterator[Marked]:
             continue
         yield Marked(
             pid=pid,
-            instance=env.get(INSTANCE_MARK.encode(), b"").decode(),
-            app=env.get(APP_MARK.encode(), b"").decode(),
+            instance=proc_text(env.get(INSTANCE_MARK.encode(), b"")),
+            app=proc_text(env.get(APP_MARK.encode(), b"")),
             leads=group_of(pid) == pid,
-            record=env.get(RECORD_MARK.encode(), b"").decode(),
+            record=proc_text(env.get(RECORD_MARK.encode(), b"")),
         )

@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reconciler.linux.proc_files import read_proc
+
 SANDBOX_VARIABLE = "RECONCILER_SANDBOX"  # read, and taken out of the environment, by launcher.py
 
 
@@ -66,7 +68,7 @@ def todays_sandbox() -> Sandbox:
 
 def _umask() -> int:
     """Return this process's umask, which umask(2) would only tell by changing it."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in read_proc("/proc/self/status").splitlines():
         if line.startswith("Umask:"):
             return int(line.split()[1], 8)
     return 0o022

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.linux.proc_files import read_proc
+
 if TYPE_CHECKING:
     from reconciler.staging.detection.modules import Interface
 
@@ -47,7 +49,7 @@ class Staged:
 
 
 def boot_id() -> str:
-    return _BOOT_ID.read_text().strip()
+    return read_proc(_BOOT_ID).strip()
 
 
 def write(staged: Staged, draft: Path, boot: str) -> None:

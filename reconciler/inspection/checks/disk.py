@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.inspection.checks.check import Check, Level
+from reconciler.linux.proc_files import read_proc
 
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "glusterfs", "ceph", "afs")
 _LITTLE_SPACE, _NO_SPACE = 2 * 2**30, 256 * 2**20
@@ -58,7 +59,7 @@ def _file_system(directory: Path) -> Iterator[Check]:
 def kind_of_file_system(directory: Path) -> str:
     """Return the kind of the nearest mount at or above the directory by mountinfo, proc(5); of several, the last."""
     resolved, best, kind = directory.resolve(), Path("/"), "unknown"
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in read_proc("/proc/self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
         mounted = Path(before.split()[4].replace("\\040", " "))
         if resolved.is_relative_to(mounted) and len(mounted.parts) >= len(best.parts):

@@ -61,8 +61,8 @@ _libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 
 def _addresses() -> "dict[str, int]":
     """Read where this process's parts are, from proc(5)'s stat; the same in every fork."""
-    with open("/proc/self/stat") as file:
-        stat = file.read().rpartition(")")[2].split()
+    with open("/proc/self/stat", "rb") as file:
+        stat = file.read().rpartition(b")")[2].split()
     named = {"start_code": 26, "end_code": 27, "start_stack": 28, "start_data": 45, "end_data": 46, "start_brk": 47}
     named.update({"arg_start": 48, "arg_end": 49, "env_start": 50, "env_end": 51})
     return {name: int(stat[number - 3]) for name, number in named.items()}

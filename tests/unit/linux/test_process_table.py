@@ -2,12 +2,16 @@
 
 import os
 import socket
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from reconciler.linux.process_table import listening_sockets, name_of, pids, sockets_of
+from reconciler.linux.process_table import family, listening_sockets, name_of, pids, sockets_of
+from reconciler.linux.processes import group_of, start_ticks
+from reconciler.serving.marks import marked
 
 
 @pytest.mark.parametrize(
@@ -33,3 +37,36 @@ def test_a_process_that_is_gone_has_nothing() -> None:
     assert (sockets_of(gone), name_of(gone), list(listening_sockets(gone))) == ({}, "", [])
     assert os.getpid() in pids()
     assert name_of(os.getpid())
+
+
+_HALF_A_LETTER = """
+import ctypes, sys
+ctypes.CDLL(None).prctl(15, "обработчик".encode()[:15])
+print("named", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_process_whose_name_is_cut_within_a_letter_is_read_like_any_other() -> None:
+    with subprocess.Popen(
+        (sys.executable, "-c", _HALF_A_LETTER), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as named:
+        try:
+            assert named.stdout is not None
+            assert named.stdout.readline() == b"named\n"
+            assert name_of(named.pid) == "обработ\\xd1"
+            assert group_of(named.pid) == named.pid
+            assert start_ticks(named.pid)
+            assert [pid for pid, _ in family(named.pid)] == [named.pid]
+        finally:
+            named.kill()
+
+
+def test_marks_that_are_no_text_are_read_with_escapes() -> None:
+    environment = {b"RECONCILER_STATE_ID": b"bytes-test", b"RECONCILER_INSTANCE": b"a\xff", b"RECONCILER_APP": b"\xd1"}
+    with subprocess.Popen(("/bin/sleep", "60"), env=environment) as sleeping:
+        try:
+            (found,) = marked("bytes-test")
+            assert (found.pid, found.instance, found.app) == (sleeping.pid, "a\\xff", "\\xd1")
+        finally:
+            sleeping.kill()

@@ -1,0 +1,30 @@
+"""Read a file of a source, whatever its author made of it: a pipe, a device, a link to itself, terabytes.
+
+Only a regular file is read, up to a bound, and every refusal names the file.
+"""
+
+from pathlib import Path
+
+from reconciler.linux.regular_files import read_file
+from reconciler.staging.errors import SourceError
+
+LARGEST_TEXT = 1 << 20
+LARGEST_LOCK = 16 << 20
+
+
+def read_source(path: Path, name: str = "", *, most: int = LARGEST_TEXT, within: Path | None = None) -> bytes:
+    """Return the content of a file of a source; `name` is what an error calls it, `within` where links may lead.
+
+    Raises FileNotFoundError if there is none, SourceError if it is no file of at most `most` bytes.
+    """
+    try:
+        return read_file(path, most, within=within)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise SourceError(f"cannot read {name or path.name}: {error.strerror}") from error
+
+
+def source_text(path: Path, name: str = "", *, most: int = LARGEST_TEXT, within: Path | None = None) -> str:
+    """Return the same as text, with U+FFFD for what is not UTF-8."""
+    return read_source(path, name, most=most, within=within).decode("utf-8", "replace")
