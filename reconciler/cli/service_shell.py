@@ -1,7 +1,7 @@
 """Open a service's own client, already logged in.
 
 Runs the client of SERVICE (psql, mysql, redis-cli, sqlite3, ...) with an app's credentials in its environment, and
-passes ARGUMENTS to it. Options go before SERVICE.
+passes ARGUMENTS to it. Options go before SERVICE; a -- before ARGUMENTS is not passed on.
 """
 
 import os
@@ -18,7 +18,7 @@ _KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TERM", "COLORTERM", "COLUMNS", "LINE
 @click.command(
     help=__doc__,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-    epilog=examples("reconciler service-shell blog-db", "reconciler service-shell --app blog blog-db -c 'select 1'"),
+    epilog=examples("reconciler service-shell blog-db", "reconciler service-shell --app blog blog-db -- -c 'select 1'"),
 )
 @click.option("--app", help="The app whose credentials to use, if several are bound.")
 @host_options
@@ -36,8 +36,9 @@ def command(settings: Settings, app: str | None, service: str, arguments: tuple[
         client = provisioner_of(found.record.type).client(
             found.spec, found.service_records.credentials(grant.credentials)
         )
+    passed = arguments[1:] if arguments[:1] == ("--",) else arguments
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | dict(client.environment)
     try:
-        os.execvpe(client.argv[0], [*client.argv, *arguments], environment)  # noqa: S606  the client, without a shell
+        os.execvpe(client.argv[0], [*client.argv, *passed], environment)  # noqa: S606  the client, without a shell
     except OSError as error:
         raise click.ClickException(f"cannot run {client.argv[0]}: {error.strerror}; is it installed?") from error

@@ -5,6 +5,7 @@ Every bound app opens the same file, which needs no password.
 
 import asyncio
 import contextlib
+import os
 import shutil
 import sqlite3
 import sys
@@ -13,6 +14,8 @@ from urllib.parse import quote
 
 from reconciler.planning.fingerprint import Json
 from reconciler.services.provisioner import Client, Credentials, Grant, ServiceError, ServiceSpec
+from reconciler.services.server_tools import new
+from reconciler.services.types.sqlite import shell
 
 _PATIENCE_S = 30.0
 
@@ -51,6 +54,7 @@ class Sqlite:
 
     async def back_up(self, service: ServiceSpec, file: Path) -> None:
         """Copy the database while apps keep writing."""
+        new(file).close()  # SQLite would create a file that others can read
         await asyncio.to_thread(_copied, _file(service), file, f"cannot back up {service.name}")
 
     async def restore(self, service: ServiceSpec, file: Path) -> None:
@@ -61,7 +65,8 @@ class Sqlite:
     def client(self, service: ServiceSpec, credentials: Credentials) -> Client:  # noqa: ARG002  the path says it all
         """sqlite3 where it is installed, else a small one of our own."""
         found = shutil.which("sqlite3")
-        argv = (found,) if found else (sys.executable, "-m", "reconciler.services.types.sqlite.shell")
+        # Isolated, and by its path: nothing of the current directory or the operator's variables is imported.
+        argv = (found,) if found else (sys.executable, "-I", shell.__file__)
         return Client(argv=(*argv, str(_file(service))), environment={})
 
 
@@ -83,11 +88,11 @@ def _made(service: ServiceSpec) -> None:
     file = _file(service)
     try:
         service.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _create_private(file)
         with contextlib.closing(sqlite3.connect(file, timeout=_PATIENCE_S)) as database:
             # Readers and a writer at once; it is kept in the file, so that it is made here for every app.
             if database.execute("PRAGMA journal_mode").fetchone() != ("wal",):
                 database.execute("PRAGMA journal_mode=WAL")
-        file.chmod(0o600)
     except (OSError, sqlite3.Error) as error:
         raise ServiceError(f"cannot make the database {file}: {error}") from error
 
@@ -123,6 +128,16 @@ def _copied(source: Path, target: Path, what: str) -> None:
         ):
             taken.execute("PRAGMA synchronous=FULL")
             held.backup(taken)
-        target.chmod(0o600)
     except (OSError, sqlite3.Error) as error:
         raise ServiceError(f"{what}: {error}") from error
+
+
+def _create_private(file: Path) -> None:
+    """Make sure that a file exists that only its owner can read, before SQLite creates one that others can read, too.
+
+    SQLite gives the files beside a database the database's own mode. An existing one is not opened here: closing it
+    would release this process's locks on it.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    file.chmod(0o600)

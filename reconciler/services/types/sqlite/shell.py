@@ -1,4 +1,4 @@
-"""`python -m reconciler.services.types.sqlite.shell FILE [SQL]`: for hosts without the sqlite3 program."""
+"""`python -I shell.py FILE [SQL]`: for hosts without the sqlite3 program. Imports the standard library alone."""
 
 import sqlite3
 import sys
