@@ -351,9 +351,11 @@ class AppWorld:
         )
 
     async def _stop(self, name: str, action: Stop) -> None:
-        pids = {i.id: i.pid for i in self._instances.of(name)}
+        stopping = next((i for i in self._instances.of(name) if i.id == action.instance), None)
         await self._instances.stop(name, action.instance)
-        self._record_action(name, "stopped", f"gunicorn {pids.get(action.instance, 0)} stopped", action)
+        if stopping is not None:
+            kind: EventKind = "stopped" if stopping.ready else "discarded"
+            self._record_action(name, kind, f"gunicorn {stopping.pid} stopped", action)
         self._wake_all(self._dependencies.depends_on(name))
 
     def _reap(self, name: str, action: Reap) -> None:

@@ -16,8 +16,8 @@ from reconciler.state.table import Table
 # Stable: schemas/event.schema.json lists the same for programs.
 EventKind: TypeAlias = Literal[
     "daemon", "manifest", "source", "staging", "staged", "releasing", "released", "started", "ready", "exited",
-    "adopted", "stopped", "failed", "listening", "removed", "holding", "sleeping", "request", "unhealthy", "healthy",
-    "scaled", "provisioned", "bound", "unbound", "backup", "secrets",
+    "adopted", "stopped", "discarded", "failed", "listening", "removed", "holding", "sleeping", "request", "unhealthy",
+    "healthy", "scaled", "provisioned", "bound", "unbound", "backup", "secrets",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(EventKind)
 

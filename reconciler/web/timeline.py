@@ -13,9 +13,11 @@ _LEFT, _RIGHT = 8.0, WIDTH - 8.0
 _SHORTEST_S = 60.0
 _TICKS = 6
 
-# The phase that begins with an event, and the mark it gets; other events are not drawn.
+# The phase that begins with an event when no instance serves after it, and the mark it gets; others are not drawn.
 _PHASES = {"ready": "serving", "adopted": "serving", "sleeping": "sleeping", "stopped": "stopped", "exited": "down",
            "holding": "down", "removed": "stopped"}  # fmt: skip
+# An instance that is stopped for one of these reasons leaves another that serves.
+_ANOTHER_SERVES = frozenset((Reason.HANDING_OVER, Reason.SURPLUS))
 _MARKS = {"ready": "deploy", "exited": "crash", "failed": "failure", "sleeping": "sleep", "request": "request",
           "unhealthy": "unhealthy", "staged": "staged"}  # fmt: skip
 _ROLLBACKS = frozenset((Reason.ROLLED_BACK_BY_OPERATOR, Reason.FALLEN_BACK))
@@ -83,19 +85,39 @@ def timeline(events: Sequence[Event], now: float) -> Timeline | None:
 
 
 def _spans(drawn: Sequence[Event], now: float, x: "_Scale") -> Iterator[Span]:
-    phase, since, taken_over = "", 0.0, False
+    phase, since, serving, before = "", 0.0, 0, ""
     for event in drawn:
+        serving, before = _serving_after(event, serving, before), event.kind
         after = _PHASES.get(event.kind, phase)
-        if event.kind == "stopped" and phase == "serving" and taken_over:  # its predecessor, after the hand-over
-            after, taken_over = phase, False
-        if event.kind == "ready":
-            taken_over = phase == "serving"
+        if serving:
+            after = "serving"
+        elif event.kind == "stopped" and event.reason in _ANOTHER_SERVES:
+            after = phase
         if after != phase:
             if phase:
                 yield Span(x=x(since), width=max(1.0, round(x(event.at) - x(since), 1)), phase=phase)
             phase, since = after, event.at
     if phase:
         yield Span(x=x(since), width=max(1.0, round(x(now) - x(since), 1)), phase=phase)
+
+
+def _serving_after(event: Event, serving: int, before: str) -> int:
+    """Return how many instances serve after an event, `before` being the kind of the one before it.
+
+    The first events may be about instances that became ready before them.
+    """
+    match event.kind:
+        case "ready":
+            return serving + 1
+        case "adopted":  # by a new daemon, which begins with all that are alive
+            return serving + 1 if before == "adopted" else 1
+        case "stopped" if event.reason in _ANOTHER_SERVES:
+            return max(min(serving, 1), serving - 1)
+        case "stopped" | "exited":
+            return max(0, serving - 1)
+        case "sleeping" | "holding" | "removed":
+            return 0
+    return serving
 
 
 def _marks(drawn: Sequence[Event], x: "_Scale") -> Iterator[Mark]:

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,10 +41,10 @@ def test_a_backup_is_its_owners_alone_from_its_first_byte(
     service: ServiceSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modes: list[int] = []
-    connect = sqlite3.connect
+    connect: Any = sqlite3.connect
 
-    def noting_modes(database: str | Path, **options: float) -> sqlite3.Connection:
-        opened = connect(database, **options)  # type: ignore[arg-type]
+    def noting_modes(database: str | Path, **options: Any) -> Any:
+        opened = connect(database, **options)
         if (tmp_path / "dump").exists():
             modes.append((tmp_path / "dump").stat().st_mode & 0o777)
         return opened

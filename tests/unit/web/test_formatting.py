@@ -111,6 +111,45 @@ def test_the_timeline_says_when_an_app_served_slept_and_was_down() -> None:
     assert sum(s.width for s in picture.spans) == pytest.approx(900 * scale, abs=2)
 
 
+@pytest.mark.parametrize(
+    ("told", "phases"),
+    [
+        pytest.param(
+            [(0, "ready", ""), (100, "discarded", "surplus"), (300, "failed", "")], ["serving"],
+            id="a candidate is withdrawn before it serves",
+        ),
+        pytest.param(
+            [(0, "ready", ""), (100, "stopped", "surplus")], ["serving"], id="an earlier daemon withdrew a candidate"
+        ),
+        pytest.param(
+            [(0, "ready", ""), (100, "ready", ""), (110, "stopped", "handing-over"), (200, "stopped", "idle")],
+            ["serving", "stopped"], id="a hand-over, then a stop",
+        ),
+        pytest.param(
+            [(0, "ready", "source-changed"), (10, "stopped", "handing-over")], ["serving"],
+            id="the predecessor became ready before the first event",
+        ),
+        pytest.param(
+            [(0, "ready", ""), (100, "ready", ""), (105, "exited", ""), (200, "exited", "")], ["serving", "down"],
+            id="only the end of the last one ends the service",
+        ),
+        pytest.param(
+            [(0, "ready", ""), (50, "adopted", ""), (60, "adopted", ""), (100, "exited", ""), (200, "exited", "")],
+            ["serving", "down"], id="two are adopted",
+        ),
+        pytest.param(
+            [(0, "ready", ""), (50, "adopted", ""), (100, "exited", "")], ["serving", "down"], id="one is adopted"
+        ),
+    ],
+)  # fmt: skip
+def test_only_the_end_of_the_last_serving_instance_ends_the_service(
+    told: list[tuple[float, str, str]], phases: list[str]
+) -> None:
+    picture = timeline([_event(at, kind, reason=reason) for at, kind, reason in told], 1000)
+    assert picture
+    assert [span.phase for span in picture.spans] == phases
+
+
 def test_a_crash_whose_text_contains_roll_is_no_rollback_and_a_fallback_is_one() -> None:
     crash = "it failed: ImportError: cannot import name 'PayrollController'"
     told = [_event(0, "ready", cause=crash), _event(500, "ready", cause=crash, reason=Reason.FALLEN_BACK)]
