@@ -2,6 +2,7 @@
 
 import re
 
+from reconciler.documents.encoding import Undecodable, decoded
 from reconciler.documents.problem import Problem
 
 LARGEST_MANIFEST = 256 * 1024
@@ -15,14 +16,9 @@ def text_of(file: str, content: bytes) -> str | Problem:
     if len(content) > LARGEST_MANIFEST:
         return _problem(file, "", too_large(len(content)))
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = error.object[: error.start].decode("utf-8", "replace")
-        line, column = _position(before)
-        message = (
-            f"is not UTF-8, byte 0x{error.object[error.start]:02x} at line {line} column {column}; save it as UTF-8"
-        )
-        return _problem(file, before, message)
+        text = decoded(content)
+    except Undecodable as error:
+        return Problem(file=file, line=error.line, column=error.column, path="", message=f"is {error}")
     if not text.strip():
         return _problem(file, "", "is empty; delete the file to remove the app")
     if found := _UNPRINTABLE.search(text):

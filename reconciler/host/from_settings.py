@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.documents.encoding import decoded
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.catalog import Rules
 from reconciler.serving.listeners import is_free
@@ -55,7 +56,7 @@ def package_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str,
     found = {**environ, MEMORY: str(settings.staging_memory_bytes)}
     for name, value in settings.staging_env.items():
         with contextlib.suppress(OSError, ValueError):
-            found[name] = value.read_text(encoding="utf-8").rstrip("\n") if isinstance(value, Path) else value
+            found[name] = decoded(value.read_bytes()).rstrip("\r\n") if isinstance(value, Path) else value
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
+from reconciler.documents.encoding import decoded
 from reconciler.notifications.digest import Entry
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class Target(Protocol):
 def content_of(file: Path) -> str:
     """Return the text of a file, such as a password; raises NotSent."""
     try:
-        return file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
+        return decoded(file.read_bytes()).strip()
+    except (OSError, ValueError):
         raise NotSent(f"cannot read {file}") from None
 
 

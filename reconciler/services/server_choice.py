@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from reconciler.documents.encoding import decoded
 from reconciler.planning.fingerprint import Json
 from reconciler.planning.services.service import Service
 from reconciler.services.provisioner import Misconfigured, Server, ServiceSpec
@@ -37,7 +38,7 @@ def server_of(settings: ServiceServer) -> Server:
     password = None
     if settings.password_file is not None:
         try:
-            password = Secret(settings.password_file.read_text(encoding="utf-8").rstrip("\r\n"))
+            password = Secret(decoded(settings.password_file.read_bytes()).rstrip("\r\n"))
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is not UTF-8 text"
             message = f"cannot read the password of server {settings.name} in {settings.password_file}: {why}"

@@ -9,8 +9,21 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from reconciler.documents.encoding import Undecodable, decoded
+
 _LARGEST = 1024 * 1024
-_LINE = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.*)")
+_NOTHING = re.compile(r"(?:\s+|#[^\n]*)*+")
+_NAME = re.compile(r"(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)[ \t]*=")
+_SPACE = re.compile(r"[ \t]*")
+_BARE = re.compile(r"[^\n]*")
+_COMMENT = re.compile(r"(?<=\s)#.*")
+_QUOTED = {
+    "'": re.compile(r"'(?P<value>(?:[^'\\]|\\.)*+)'", re.DOTALL),
+    '"': re.compile(r'"(?P<value>(?:[^"\\]|\\.)*+)"', re.DOTALL),
+}
+_END = re.compile(r"[ \t]*(?:#[^\n]*)?(?=\n|\Z)")
+_ESCAPES = {"'": re.compile(r"\\([\\'])"), '"': re.compile(r"\\([\\'\"abfnrtv])")}
+_ESCAPED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
 class Unusable(Exception):
@@ -30,8 +43,8 @@ def content_of(file: Path) -> str:
     if len(content) > _LARGEST:
         raise Unusable(f"{file} is larger than 1 MiB")
     try:
-        text = content.decode()
-    except UnicodeDecodeError:
+        text = decoded(content)
+    except Undecodable:  # which byte it is would tell something of a secret
         raise Unusable(f"{file} is not UTF-8 text") from None
     if "\0" in text:
         raise Unusable(f"{file} holds a NUL character")
@@ -44,23 +57,41 @@ def value_of(file: Path) -> str:
 
 
 def pairs_of(file: Path, text: str) -> dict[str, str]:
-    """Return the values of lines of NAME=VALUE, the last of each name. Raises Unusable.
+    """Return the values of lines of NAME=VALUE as dotenv reads them, the last of each name. Raises Unusable.
 
-    Empty lines and those that begin with `#` say nothing; `export` before a name and quotes around a value are taken
-    off. Nothing is expanded: a `$` is a `$`.
+    Empty lines and comments say nothing, and `export` before a name is taken off. A value in quotes may have several
+    lines; escapes count in double quotes. Without quotes, a value ends at a `#` behind a space. Nothing is expanded: a
+    `$` is a `$`.
     """
     return dict(_pairs(file, text))
 
 
 def _pairs(file: Path, text: str) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        told = line.strip()
-        if not told or told.startswith("#"):
-            continue
-        found = _LINE.fullmatch(told)
-        if found is None:
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    position, number = 0, 1
+    while (line := _end(_NOTHING, text, position)) < len(text):
+        number += text.count("\n", position, line)
+        name = _NAME.match(text, line)
+        if name is None:
             raise Unusable(f"{file}:{number}: expected NAME=VALUE")
-        value = found["value"]
-        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
-            value = value[1:-1]
-        yield found["name"], value
+        start = _end(_SPACE, text, name.end())
+        quote = text[start : start + 1]
+        if quote not in _QUOTED:
+            position = _end(_BARE, text, start)
+            yield name["name"], _COMMENT.sub("", text[name.end() : position]).strip()
+            continue
+        quoted = _QUOTED[quote].match(text, start)
+        if quoted is None:
+            raise Unusable(f"{file}:{number}: the value of {name['name']} begins with a {quote} that nothing closes")
+        end = _END.match(text, quoted.end())
+        if end is None:
+            raise Unusable(f"{file}:{number}: expected nothing but a comment after the closing {quote}")
+        position = end.end()
+        number += text.count("\n", line, position)
+        yield name["name"], _ESCAPES[quote].sub(lambda escape: _ESCAPED.get(escape[1], escape[1]), quoted["value"])
+
+
+def _end(pattern: re.Pattern[str], text: str, position: int) -> int:
+    """Return where a pattern that matches anywhere ends."""
+    found = pattern.match(text, position)
+    return position if found is None else found.end()

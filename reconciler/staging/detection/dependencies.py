@@ -17,7 +17,7 @@ from reconciler.staging.detection.lockfiles.format import LockFormat
 from reconciler.staging.detection.lockfiles.registry import LOCK_FORMATS
 from reconciler.staging.detection.pyproject import FILE as PYPROJECT
 from reconciler.staging.detection.pyproject import declared_digest, project_table, pyproject, tool_table
-from reconciler.staging.detection.requirements import digest_of, requirements, resolved_path, tree_digest
+from reconciler.staging.detection.requirements import built_digest, digest_of, requirements, resolved_path, tree_digest
 from reconciler.staging.detection.tables import as_table, items, table, text
 from reconciler.staging.errors import StagingError
 
@@ -182,7 +182,7 @@ def _locked(path: Path, lock: LockFormat, found: Dependencies) -> Dependencies:
         tree = resolved_path(directory / local, name)
         if not tree.is_relative_to(directory.resolve()) and not local.startswith("/"):
             raise StagingError(f"cannot install {name}: it is outside the source")
-        contents[local] = tree_digest(tree, name)
+        contents[local] = built_digest(tree, name, directory)
         trees.add(local)
     read = replace(found, contents=contents, trees=frozenset(trees), python=lock.pythons(content))
     return _with_project(read, directory) if lock.installs_project(directory) else read
@@ -201,7 +201,7 @@ def _project(directory: Path, file: str, because: str) -> Dependencies:
             source = as_table(file, f"tool.uv.sources.{package}", each)
             if "path" in source:
                 path, name = text(file, source, "path"), f"{package} of {file}"
-                contents[path] = tree_digest(resolved_path(directory / path, name), name)
+                contents[path] = built_digest(resolved_path(directory / path, name), name, directory)
                 trees.add(path)
             elif source.get("workspace"):
                 raise StagingError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.errors import StagingError
 
 Value: TypeAlias = "str | int | float | bool"
@@ -86,11 +87,9 @@ class WebProcess:
 def web_process(code: Path) -> WebProcess | None:
     """Return the web process of the code's Procfile if it starts gunicorn or uvicorn; raises StagingError."""
     try:
-        text = (code / "Procfile").read_text(encoding="utf-8")
+        text = text_of(code / "Procfile", "Procfile")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise StagingError(f"cannot read Procfile: {error}") from error
     line = _WEB.search(text)
     if line is None:
         return None

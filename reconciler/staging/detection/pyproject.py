@@ -11,6 +11,7 @@ from typing import Any
 
 from reconciler.staging.detection import tables
 from reconciler.staging.detection.requirements import digest_of
+from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.errors import StagingError
 
 FILE = "pyproject.toml"
@@ -19,10 +20,10 @@ FILE = "pyproject.toml"
 def pyproject(directory: Path) -> dict[str, Any]:
     """Return all of pyproject.toml; empty if there is none."""
     try:
-        return tomllib.loads((directory / FILE).read_text(encoding="utf-8"))
+        return tomllib.loads(text_of(directory / FILE, FILE))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise StagingError(f"cannot read {FILE}: {error}") from error
     except RecursionError as error:
         raise StagingError(f"cannot read {FILE}: it is nested too deeply") from error

@@ -12,6 +12,7 @@ from packaging.specifiers import SpecifierSet
 from reconciler.staging.detection import tables
 from reconciler.staging.detection.pyproject import FILE, project_table
 from reconciler.staging.detection.runtimes import Runtime, choose, table
+from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.errors import StagingError
 
 
@@ -109,8 +110,8 @@ def _pin(code: Path) -> _Named | None:
     """Return the runtime that a file of the code names."""
     for file in (".python-version", "runtime.txt"):
         try:
-            lines = (code / file).read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
+            lines = text_of(code / file, file).splitlines()
+        except FileNotFoundError:
             continue
         for line in lines:
             name = line.partition("#")[0].strip()

@@ -10,13 +10,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.errors import SourceError, StagingError
 from reconciler.staging.source.snapshot import fingerprint
 
 _OPTION = re.compile(
-    r"(?P<name>-r|--requirement|-c|--constraint|-e|--editable|-f|--find-links)(?:\s+|=|(?<=^-\w))(?P<value>\S+)"
+    r"(?P<name>-r|--requirement|-c|--constraint|-e|--editable|-f|--find-links)(?:\s+|=|(?<=^-\w))"
+    r"(?P<value>'[^']*'|\"[^\"]*\"|(?:\\.|\S)+)"
+)
+# The address of a repository or a file, which may come from a variable.
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?!/)|(?:git|hg|svn|bzr)\+|\$\{[A-Z0-9_]+\}")
+# A fragment `#egg=name[extra]&subdirectory=path` of an editable requirement.
+_EGG = re.compile(
+    r"(?P<url>[^#]+)#(?:(?P<before>.*)&)?egg=(?P<name>[^&\[\s]+)(?P<extras>\[[^\]]*\])?(?:&(?P<after>.*))?"
 )
 _LOCAL = re.compile(r"^(?:\.{0,2}/|\.{1,2}$|\.\[|file:)|@\s*(?:file:|\.{0,2}/)|\.(?:whl|zip|tar\.gz)$")
+_PROJECT_FILES = ("pyproject.toml", "setup.py")
 _INCLUDES = frozenset(("-r", "--requirement", "-c", "--constraint"))
 _EDITABLE = frozenset(("-e", "--editable"))
 
@@ -27,13 +36,14 @@ class Requirements:
 
     `contents` has a digest of each file and tree that decides what is installed, by its name; `trees` names those that
     are code to build; `hashed` says that every requirement must have a hash; `lines` is all of it as one file, with
-    absolute paths and without editable installs.
+    absolute paths and without editable installs; `rewritten` says that only those lines can be installed.
     """
 
     contents: Mapping[str, str]
     trees: frozenset[str]
     hashed: bool
     lines: tuple[str, ...]
+    rewritten: bool = False
 
 
 def requirements(code: Path, file: str) -> Requirements:
@@ -56,6 +66,17 @@ def tree_digest(path: Path, name: str) -> str:
         raise StagingError(f"cannot install from {name}: {getattr(error, 'strerror', None) or error}") from error
 
 
+def built_digest(path: Path, name: str, code: Path) -> str:
+    """Return a digest of what a package is built from; a directory outside the code must be a project, not any tree."""
+    if (
+        path.is_dir()
+        and not path.is_relative_to(code.resolve())
+        and not any((path / file).is_file() for file in _PROJECT_FILES)
+    ):
+        raise StagingError(f"cannot install from {name}: it has no {' or '.join(_PROJECT_FILES)}")
+    return tree_digest(path, name)
+
+
 def resolved_path(path: Path, name: str) -> Path:
     """Resolve the links of a path that a file contains; raises StagingError if no such path can exist."""
     try:
@@ -72,33 +93,43 @@ class _Reader:
         self._contents: dict[str, str] = {}
         self._trees: set[str] = set()
         self._hashed = False
+        self._rewritten = False
 
     def read(self, start: Path) -> Requirements:
         lines = tuple(self._lines(start.resolve(), ""))
-        return Requirements(contents=self._contents, trees=frozenset(self._trees), hashed=self._hashed, lines=lines)
+        return Requirements(
+            contents=self._contents,
+            trees=frozenset(self._trees),
+            hashed=self._hashed,
+            lines=lines,
+            rewritten=self._rewritten or bool(self._trees),
+        )
 
     def _lines(self, path: Path, included_by: str) -> Iterator[str]:
         name = path.relative_to(self._code).as_posix()
         if name in self._contents:
             return
         try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise StagingError(f"cannot read {name}{included_by}: {reason}") from error
+            text = text_of(path, name, included_by)
+        except FileNotFoundError as error:
+            raise StagingError(f"cannot read {name}{included_by}: {error.strerror}") from error
         self._contents[name] = digest_of(text)
         for line in _logical_lines(text):
             yield from self._line(line, path, name)
 
     def _line(self, line: str, path: Path, name: str) -> Iterator[str]:
         option = _OPTION.match(line)
+        value = _unquoted(option["value"]) if option is not None else ""
+        editable = option is not None and option["name"] in _EDITABLE
         if option is not None and option["name"] in _INCLUDES:
-            yield from self._include(option["name"], option["value"], path, name)
-        elif option is not None and "://" not in option["value"].removeprefix("file://"):
-            editable = option["name"] in _EDITABLE
-            local = self._local(option["value"], line, name, builds=editable)
+            yield from self._include(option["name"], value, path, name)
+        elif option is not None and not _REMOTE.match(value):
+            local = self._local(value, line, name, builds=editable)
             # Installed as it is now: a link would point into a copy that the next build does not have.
             yield local if editable else f"{option['name']} {local}"
+        elif editable:
+            self._rewritten = True
+            yield _without_egg(value) + line[option.end() :]  # type: ignore[union-attr]  # it matched
         elif line.startswith("-"):
             self._hashed = self._hashed or line.startswith("--require-hashes")
             yield line
@@ -137,10 +168,28 @@ class _Reader:
         path = next((path for path in inside if os.access(path, os.F_OK)), None)
         if path is None:
             raise StagingError(f"cannot install `{line}` of {name}: there is no {value} in the source")
-        self._contents[value] = tree_digest(path, value)
+        if not builds and path != self._code and self._code.is_relative_to(path):
+            raise StagingError(f"cannot install from `{line}` of {name}: the source itself is in {value}")
+        self._contents[value] = built_digest(path, value, self._code) if builds else tree_digest(path, value)
         if builds:
             self._trees.add(value)
         return f"{path}{extras or ''}"
+
+
+def _unquoted(value: str) -> str:
+    """Return the value of an option as a shell would read it."""
+    if value[:1] in {"'", '"'}:
+        return value[1:-1]
+    return re.sub(r"\\(.)", r"\1", value)
+
+
+def _without_egg(url: str) -> str:
+    """Return an editable requirement as an ordinary one: `name @ url`."""
+    egg = _EGG.fullmatch(url)
+    if egg is None:
+        return url
+    fragment = "&".join(filter(None, (egg["before"], egg["after"])))
+    return f"{egg['name']}{egg['extras'] or ''} @ {egg['url']}{f'#{fragment}' if fragment else ''}"
 
 
 def _logical_lines(text: str) -> Iterator[str]:

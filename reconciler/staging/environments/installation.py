@@ -158,10 +158,10 @@ class Installation:
         return f"{self._root}{extras}"
 
     def _requirements_file(self) -> Path:
-        file = self._request.code / self._found.file
-        if not self._found.trees and not is_old(self._runtime):
-            return file
-        return self._flattened(requirements(self._request.code, self._found.file).lines)
+        read = requirements(self._request.code, self._found.file)
+        if not read.rewritten and not is_old(self._runtime):
+            return self._request.code / self._found.file
+        return self._flattened(read.lines)
 
     def _project_requirements(self) -> tuple[str, ...]:
         if not is_old(self._runtime):

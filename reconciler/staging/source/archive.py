@@ -26,6 +26,7 @@ _MAX_MEMBERS = 200_000
 _MAX_EXPANSION = 200
 _EXPANSION_CHECKED_FROM = 64 << 20
 _CHUNK = 1 << 20
+_WINDOWS = frozenset((0, 10, 14))  # FAT, NTFS and VFAT: APPNOTE.TXT, 4.4.2.2
 # No path on Linux is longer, and Python reads a whole header into memory.
 _MAX_PATH_BYTES = 4095
 _MAX_HEADER_BYTES = 1 << 20
@@ -79,7 +80,9 @@ class _Checker:
         if not name:
             raise SourceError("it contains a file without a name")
         pure = PurePosixPath(name)
-        if pure.is_absolute() or ".." in pure.parts or "\0" in name or "\\" in name:
+        if "\\" in name:
+            raise SourceError(f"it contains {name!r}, a name with a backslash")
+        if pure.is_absolute() or ".." in pure.parts or "\0" in name:
             raise SourceError(f"it contains {name!r}, which is outside the directory it is unpacked into")
         through = next((str(parent) for parent in pure.parents if str(parent) in self._links), None)
         if through is not None:
@@ -188,10 +191,14 @@ def _members(archive: Path, checker: _Checker) -> Iterator[None]:
 def _of_zip(archive: Path, checker: _Checker) -> Iterator[None]:
     with zipfile.ZipFile(archive) as zipped:
         for member in zipped.infolist():
-            path, mode = checker.path(member.filename), member.external_attr >> 16
+            # Programs of Windows write its own separator, which no name there can contain.
+            name = member.filename.replace("\\", "/") if member.create_system in _WINDOWS else member.filename
+            path, mode = checker.path(name), member.external_attr >> 16
+            if _only_for_macs(path):
+                continue
             if member.flag_bits & 0x1:
                 raise SourceError(f"it contains {path!r}, which is encrypted")
-            if member.is_dir():
+            if name.endswith("/"):
                 checker.directory(path)
             elif stat.S_ISLNK(mode):
                 with zipped.open(member) as content:
@@ -206,13 +213,18 @@ def _of_zip(archive: Path, checker: _Checker) -> Iterator[None]:
 
 
 def _of_tar(archive: Path, checker: _Checker) -> Iterator[None]:
-    with tarfile.open(archive, "r|*", tarinfo=_Header) as tarred:
+    class Header(_Header):
+        """The headers of this archive, up to the empty one at its end."""
+
+    with tarfile.open(archive, "r|*", tarinfo=Header) as tarred:
         empty = True
         while (member := tarred.next()) is not None:
             empty = False
             tarred.members.clear()  # type: ignore[attr-defined]  # or all headers would stay in memory
             checker.advance(member.offset_data)
             path = checker.path(member.name)
+            if _only_for_macs(path):
+                continue
             if member.isdir():
                 checker.directory(path)
             elif member.issym():
@@ -228,13 +240,18 @@ def _of_tar(archive: Path, checker: _Checker) -> Iterator[None]:
             yield
         if empty:
             raise SourceError("it is empty")
+        if not Header.ended:
+            raise tarfile.ReadError("its end is missing")
 
 
 class _Header(tarfile.TarInfo):
     """A header that is refused before it is read into memory if it is larger than any regular one."""
 
+    ended = False
+
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        cls.ended = cls.ended or buf.count(0) == tarfile.BLOCKSIZE
         header = super().frombuf(buf, encoding, errors)
         if header.size < 0 or (header.type in _LONG_HEADERS and header.size > _MAX_HEADER_BYTES):
             raise SourceError(f"it contains a header of {header.size} bytes")
@@ -247,6 +264,12 @@ _LONG_HEADERS = frozenset(
         *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
     )
 )
+
+
+def _only_for_macs(path: str) -> bool:
+    """Tell whether a member is what the Finder of a Mac adds: beside the files, no part of them."""
+    parts = PurePosixPath(path).parts
+    return "__MACOSX" in parts or parts[-1:] == (".DS_Store",) or (bool(parts) and parts[-1].startswith("._"))
 
 
 def _outside(path: str, target: str) -> SourceError:

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 from pathspec import GitIgnoreSpec
 
+from reconciler.documents.encoding import Undecodable, decoded
 from reconciler.staging.errors import SourceError
 
 IGNORE_FILE = ".reconcilerignore"
@@ -98,11 +99,11 @@ def _walk(directory: str, prefix: str, rules: GitIgnoreSpec | None) -> Iterator[
 
 def _rules(root: Path) -> GitIgnoreSpec | None:
     try:
-        text = (root / IGNORE_FILE).read_text(encoding="utf-8")
+        text = decoded((root / IGNORE_FILE).read_bytes())
     except FileNotFoundError:
         return None
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{IGNORE_FILE} is not UTF-8: {error}") from error
+    except Undecodable as error:
+        raise SourceError(f"{IGNORE_FILE} is {error}") from error
     try:
         return GitIgnoreSpec.from_lines(text.splitlines())
     except ValueError as error:

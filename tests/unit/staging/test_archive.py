@@ -180,3 +180,48 @@ def test_half_an_archive_is_no_archive(tmp_path: Path, name: str, part: float) -
     packed.write_bytes(packed.read_bytes()[: int(packed.stat().st_size * part)])
     with pytest.raises(SourceError, match=r"cannot read the source at .*cannot be opened .*is it still being copied"):
         fingerprint(str(packed))
+
+
+@pytest.mark.parametrize("size", [512, 1024, 1100, 1536])
+def test_a_tar_that_was_cut_between_or_inside_members_is_no_archive(tmp_path: Path, size: int) -> None:
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as tarred:
+        for name in ("wsgi.py", "later.py"):
+            member = tarfile.TarInfo(name)
+            tarred.addfile(member)
+    packed = tmp_path / "app.tar"
+    packed.write_bytes(whole.getvalue())
+    archive.check(packed)
+    packed.write_bytes(whole.getvalue()[:size])
+    if size == 1536:  # one of the two empty blocks is enough
+        archive.check(packed)
+        return
+    with pytest.raises(SourceError, match=r"cannot be opened .*is it still being copied"):
+        archive.check(packed)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_what_only_a_mac_reads_is_left_out(tmp_path: Path, kind: str) -> None:
+    names = ("shop/wsgi.py", "._shop", "shop/._wsgi.py", "__MACOSX/._shop", "__MACOSX/shop/._wsgi.py", ".DS_Store")
+    packed = tmp_path / f"app.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(packed, "w") as zipped:
+            for name in names:
+                zipped.writestr(name, "x")
+    else:
+        a_tar(packed, *((name, b"x") for name in names))
+    snapshot(str(packed), tmp_path / "code")
+    assert [path.name for path in (tmp_path / "code").iterdir()] == ["wsgi.py"]
+
+
+def test_the_separators_of_windows_are_understood_where_windows_wrote_them(tmp_path: Path) -> None:
+    for system in (0, 3):
+        with zipfile.ZipFile(tmp_path / f"app{system}.zip", "w") as zipped:
+            for name in ("shop\\", "shop\\wsgi.py"):
+                member = zipfile.ZipInfo(name)
+                member.create_system = system
+                zipped.writestr(member, "")
+    snapshot(str(tmp_path / "app0.zip"), tmp_path / "code")
+    assert [path.name for path in (tmp_path / "code").iterdir()] == ["wsgi.py"]
+    with pytest.raises(SourceError, match=r"it contains 'shop.*', a name with a backslash"):
+        archive.check(tmp_path / "app3.zip")

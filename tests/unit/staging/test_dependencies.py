@@ -196,3 +196,42 @@ def test_an_included_file_that_cannot_be_read_is_named_with_the_one_that_include
     code = plant(tmp_path, {"requirements.txt": "-r more.txt\n"})
     with pytest.raises(StagingError, match=r"cannot read more\.txt, which requirements\.txt includes: No such file"):
         requirements(code, "requirements.txt")
+
+
+@pytest.mark.parametrize(
+    ("line", "becomes"),
+    [
+        ("-e git+https://h/x.git@v1#egg=x", "x @ git+https://h/x.git@v1"),
+        (
+            "--editable=git+ssh://git@h/x.git#egg=x[a]&subdirectory=s ; python_version > '3'",
+            "x[a] @ git+ssh://git@h/x.git#subdirectory=s ; python_version > '3'",
+        ),
+        ("-e git+${PLACE}/x.git#egg=x", "x @ git+${PLACE}/x.git"),
+        ("-e git+https://h/x.git", "git+https://h/x.git"),
+    ],
+)
+def test_an_editable_repository_is_installed_as_it_is_now(tmp_path: Path, line: str, becomes: str) -> None:
+    found = requirements(plant(tmp_path, {"requirements.txt": f"{line}\n"}), "requirements.txt")
+    assert (found.lines, found.rewritten, found.trees) == ((becomes,), True, frozenset())
+
+
+@pytest.mark.parametrize("line", ["-r 'other file.txt'", '-r "other file.txt"', r"-r other\ file.txt"])
+def test_a_file_with_a_space_in_its_name_is_included(tmp_path: Path, line: str) -> None:
+    found = requirements(plant(tmp_path, {"requirements.txt": line, "other file.txt": "six"}), "requirements.txt")
+    assert found.lines == ("six",)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_every_encoding_of_an_editor_is_read(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "requirements.txt").write_bytes("bottle\r\nsix".encode(encoding))
+    found = requirements(tmp_path, "requirements.txt")
+    assert found.lines == ("bottle", "six")
+    plant(tmp_path, {"requirements.txt": "bottle\nsix"})
+    assert requirements(tmp_path, "requirements.txt").contents == found.contents
+
+
+@pytest.mark.parametrize("line", ["-e /", "/", "x @ file:///", "--find-links /"])
+def test_the_whole_host_is_no_package(tmp_path: Path, line: str) -> None:
+    plant(tmp_path, {"requirements.txt": line})
+    with pytest.raises(StagingError, match=r"cannot install from .*(has no pyproject.toml or setup.py|source itself)"):
+        dependencies(tmp_path, DependencyOptions())

@@ -90,3 +90,10 @@ def test_entry_points_away_from_the_top(
         return
     found = detect(code, asked, beside)
     assert f"{found.target} {found.interface} {found.chdir} {','.join(found.pythonpath)}" == says
+
+
+def test_a_byte_order_mark_hides_no_line(tmp_path: Path) -> None:
+    (tmp_path / "Procfile").write_bytes(b"\xef\xbb\xbfweb: gunicorn web:app\r\n")
+    found = web_process(tmp_path)
+    assert found is not None
+    assert found.target == "web:app"

@@ -106,9 +106,10 @@ def test_discovery_is_not_repeated_until_something_moves(tmp_path: Path, monkeyp
         ({}, "3.10", "3.10.13", "`runtime` in the manifest"),
         ({".python-version": "# ours\n3.10\n"}, None, "3.10.13", ".python-version"),
         ({".python-version": "3.11.2"}, "3.11", "3.11.7", "`runtime` in the manifest"),
+        ({".python-version": "\ufeff3.10"}, None, "3.10.13", ".python-version"),
         ({"runtime.txt": "python-3.11.x\n"}, None, "3.11.7", "runtime.txt"),
         (
-            {"pyproject.toml": "[project]\nrequires-python = '>=3.8,<3.12'"},
+            {"pyproject.toml": "\ufeff[project]\nrequires-python = '>=3.8,<3.12'"},
             None,
             "3.11.7",
             "the newest that is <3.12,>=3.8",

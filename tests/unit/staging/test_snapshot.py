@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from reconciler.staging.errors import SourceError
 from reconciler.staging.source.snapshot import DigestCache, fingerprint, ignored, snapshot
+from reconciler.staging.source.tree import entries
 
 NAMES = st.text("abcXY.-_é ", min_size=1, max_size=6).filter(lambda name: name not in {".", ".."} and not ignored(name))
 TREES = st.dictionaries(NAMES, st.binary(max_size=50), min_size=1, max_size=5)
@@ -164,3 +165,10 @@ def test_a_source_that_cannot_be_read_says_so(tmp_path: Path) -> None:
 def test_a_copy_is_given_up_when_told_to(tmp_path: Path) -> None:
     with pytest.raises(InterruptedError):
         snapshot(str(plant(tmp_path / "tree", {"a": ""})), tmp_path / "copy", lambda: False)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_an_ignore_file_is_read_in_the_encoding_of_any_editor(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "media").mkdir()
+    (tmp_path / ".reconcilerignore").write_bytes("media\r\n".encode(encoding))
+    assert [entry.path for entry in entries(tmp_path)] == [".reconcilerignore"]

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from packaging.specifiers import SpecifierSet
 
 from reconciler.staging.detection.tables import as_table
+from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.errors import StagingError
 
 Lock: TypeAlias = Mapping[str, Any]
@@ -90,7 +91,7 @@ class LockFormat:
     project: str
     project_digest: Callable[[Path], str]
     fix: str
-    parse: Callable[[bytes], Any]
+    parse: Callable[[str], Any]
     declared_pythons: Callable[[Lock], str]
     local_paths: Callable[[Lock], Iterable[str]]
     export: ExportByTool | ExportByConversion
@@ -102,7 +103,7 @@ class LockFormat:
     def read(self, path: Path) -> Lock:
         """Return the content of a lock file; raises StagingError if it is malformed."""
         try:
-            return as_table(self.file, "the document", self.parse(path.read_bytes()))
+            return as_table(self.file, "the document", self.parse(text_of(path, self.file)))
         except (OSError, ValueError) as error:
             raise StagingError(f"cannot read {self.file}: {error}") from error
         except RecursionError as error:

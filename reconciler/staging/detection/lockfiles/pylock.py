@@ -77,7 +77,7 @@ PYLOCK = LockFormat(
     project=pyproject.FILE,
     project_digest=pyproject.declared_digest,
     fix=f"uv export -o {_FILE}",
-    parse=lambda content: tomllib.loads(content.decode()),
+    parse=tomllib.loads,
     declared_pythons=lambda lock: text(_FILE, lock, "requires-python", ""),
     local_paths=_paths,
     export=ExportByConversion(mismatch=mismatch, requirements=as_requirements),
