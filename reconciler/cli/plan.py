@@ -65,7 +65,7 @@ def _show(plans: list[AppPlan], catalog: "Catalog", *, with_diff: bool) -> None:
 
 def _lines(app_plan: AppPlan) -> Iterator[str]:
     name = styled(plain(app_plan.subject), bold=True)
-    for action in app_plan.plan.actions if app_plan.plan else ():
+    for action in app_plan.actions:
         yield f"{name}: {plain(action)} — {plain(action.cause)}"
     if app_plan.plan and app_plan.wait_s is not None and not app_plan.error:
         yield f"{name}: retry in {ago(app_plan.wait_s)} — {plain(app_plan.plan.message)}"
@@ -90,10 +90,10 @@ def _summary(plans: list[AppPlan]) -> str:
     with_services = any(each.is_service for each in plans)
     if done == len(plans):
         return f"nothing to do: {_counted(done, with_services)} up to date"
-    busy = [each for each in plans if each.plan and each.plan.actions]
-    actions = sum(len(each.plan.actions) for each in busy if each.plan)
-    parts = [f"{counted(actions, 'action')} for {_counted(len(busy), with_services)}"] if busy else []
-    retrying = sum(each.wait_s is not None and not each.error for each in plans if each not in busy)
+    busy = sum(bool(each.actions) for each in plans)
+    actions = sum(len(each.actions) for each in plans)
+    parts = [f"{counted(actions, 'action')} for {_counted(busy, with_services)}"] if busy else []
+    retrying = sum(each.wait_s is not None and not each.error and not each.actions for each in plans)
     parts += [f"{retrying} waiting to retry"] if retrying else []
     waiting = sum(each.is_waiting and each.wait_s is None for each in plans)
     parts += [f"{waiting} waiting"] if waiting else []

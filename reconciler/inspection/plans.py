@@ -42,15 +42,20 @@ class AppPlan:
         return self.subject.kind == "service"
 
     @property
+    def actions(self) -> "tuple[Action | ServiceAction, ...]":
+        """The actions of the plan; none when there is no plan."""
+        return () if self.plan is None else self.plan.actions
+
+    @property
     def is_waiting(self) -> bool:
         """True when nothing can be done now, because an input or another app is missing."""
         planned = self.plan
-        return planned is not None and not planned.actions and planned.reason in _WAITING and self.error is None
+        return planned is not None and not self.actions and planned.reason in _WAITING and self.error is None
 
     @property
     def is_done(self) -> bool:
         """True when there is nothing to do, now or after a delay."""
-        at_rest = self.error is None and self.wait_s is None and self.plan is not None and not self.plan.actions
+        at_rest = self.error is None and self.wait_s is None and self.plan is not None and not self.actions
         return at_rest and not self.is_waiting
 
 
@@ -167,10 +172,8 @@ def _record(app_plan: AppPlan) -> dict[str, object]:
                 "reason": str(action.reason),
                 "cause": action.cause,
             }
-            for action in planned.actions
-        ]
-        if planned
-        else [],
+            for action in app_plan.actions
+        ],
         "reason": str(planned.reason) if planned else "",
         "message": planned.message if planned else "",
         "wait_seconds": app_plan.wait_s,

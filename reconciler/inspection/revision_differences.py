@@ -55,15 +55,17 @@ def difference(app: "App | None", observed: "Observed", wanted: str | None) -> D
 
     The content of a revision is known once it has passed its probation.
     """
+    serving = next((instance.revision for instance in observed.instances if instance.serves), None)
+    before = serving if serving is not None else next((revision.id for revision in observed.known_good), None)
+    if before is None or wanted == before:
+        return None
     known = {revision.id: revision for revision in observed.known_good}
     if observed.override is not None and observed.override.revision is not None:
         known[observed.override.revision.id] = observed.override.revision
     if app is not None and observed.source is not None and not observed.inputs.missing:
         desired = observed.inputs.revision(app, observed.source.content)
         known[desired.id] = desired
-    serving = next((instance.revision for instance in observed.instances if instance.serves), None)
-    before = serving if serving is not None else next((revision.id for revision in observed.known_good), None)
-    if wanted == before or wanted not in known or before not in known:
+    if wanted not in known or before not in known:
         return None
     return Difference(before=before, serves=serving is not None, changes=changes(known[before], known[wanted]))
 
