@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.linux.process_table import listening_sockets, sockets_of
 from reconciler.linux.processes import boot_id, start_ticks
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App
@@ -233,6 +232,8 @@ def _listing(directory: Path) -> list[Path]:
 
 def _listening(pid: int) -> Iterator[Address]:
     """Yield the addresses a process listens on; none if they cannot be read."""
+    from reconciler.linux.process_table import listening_sockets, sockets_of
+
     own = set(sockets_of(pid).values())
     for each in listening_sockets(pid):
         if each.inode in own:

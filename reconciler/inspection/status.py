@@ -115,10 +115,10 @@ def status(snapshot: HostSnapshot, only: str | None = None) -> HostStatus:
     desired: dict[str, Any] = persisted.remembered_facts(snapshot.records)
     files: list[dict[str, Any]] = desired.get("files", [])
     apps: dict[str, dict[str, Any]] = desired.get("apps", {})
-    exits, overrides = snapshot.exits(), snapshot.records.histories()
+    exits, overrides = snapshot.exits(), snapshot.records.history_of("pin")
     names = sorted({*snapshot.app_statuses, *apps, *snapshot.instances})
     rows = [
-        _app(snapshot, name, apps.get(name, {}), overrides.get((name, "pin")), exits.get(name, 0))
+        _app(snapshot, name, apps.get(name, {}), overrides.get(name), exits.get(name, 0))
         for name in names
         if only in {None, name}
     ]
@@ -238,10 +238,11 @@ def _service(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], last
 def _refused(files: Sequence[Mapping[str, Any]], known: Sequence[str]) -> Iterator[AppRow]:
     """Yield a row for each file that is refused and has no earlier version in effect."""
     for entry in files:
-        file = str(entry["file"])
+        if not entry["errors"] or entry["apps"]:
+            continue
+        file, first = str(entry["file"]), entry["errors"][0]
         name = Path(file).stem
-        if entry["errors"] and not entry["apps"] and name not in known:
-            first = entry["errors"][0]
+        if name not in known:
             message = ": ".join(filter(None, (f"line {first['line']}", first["path"], first["message"])))
             yield AppRow(name=name, state="invalid", message=message, manifest=file)
 

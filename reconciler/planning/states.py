@@ -1,7 +1,6 @@
 """Define the states of apps and services: the one table that reports, pages, metrics and notifications read."""
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 AppState: TypeAlias = Literal[
     "failing",
@@ -21,8 +20,7 @@ State: TypeAlias = AppState | ServiceStateName
 Severity: TypeAlias = Literal["healthy", "degraded", "failing"]
 
 
-@dataclass(frozen=True, slots=True)
-class StateInfo:
+class StateInfo(NamedTuple):
     """One state; `severity` is None while work is under way, which makes nothing better or worse."""
 
     name: str

@@ -155,6 +155,10 @@ class Records:
         rows = self._database.execute("SELECT app, what, value FROM history")
         return {(app, what): value for app, what, value in rows}
 
+    def history_of(self, what: str) -> dict[str, str]:
+        """Return one aspect of the revision history of each app, as JSON."""
+        return dict(self._database.execute("SELECT app, value FROM history WHERE what = ?", (what,)))
+
     def set_history(self, app: str, what: str, value: str | None) -> None:
         """Store one aspect of an app's revision history; None deletes it."""
         key = ("history", app, what)
