@@ -81,13 +81,14 @@ class Daemon:
     def __init__(self, settings: Settings, database: Database, tasks: asyncio.TaskGroup, *, lost: bool = False) -> None:
         self.settings = settings
         records = Records(database)
+        environ = dict(os.environ)  # each access to `os.environ` decodes a variable anew
         service_records = ServiceRecords(database, Vault(database, settings.key))
         env_files = EnvFiles(database, service_records.vault)
         self._redactor = Redactor(
             service_records,
             env_files,
             desired=lambda: self.manifests.catalog.apps,
-            environ=lambda: package_environ(settings, os.environ),
+            environ=lambda: package_environ(settings, environ),
         )
         self.journal = Journal(database, keep=settings.events_kept, redact=self._redactor.redacted)
         self.reports = Reports()
