@@ -10,7 +10,6 @@ import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 
 from reconciler.staging.detection.dependencies import Dependencies
@@ -95,5 +94,7 @@ def _without_credentials(text: str) -> str:
 
 @lru_cache(maxsize=8)
 def _installer(uv: str, _mtime_ns: int, _inode: int) -> str:
+    from importlib.metadata import version  # loads the parser of e-mail, for which the daemon's start need not wait
+
     answer = subprocess.run([uv, "--version"], capture_output=True, text=True, timeout=10, check=True)
     return f"{answer.stdout.split('(')[0].strip()}, virtualenv {version('virtualenv')}"

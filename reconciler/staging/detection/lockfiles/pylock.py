@@ -4,8 +4,6 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from packaging.markers import InvalidMarker, Marker
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from reconciler.staging.detection import pyproject
@@ -18,6 +16,8 @@ _FILE = "pylock.toml"
 
 def mismatch(lock: Lock, project: Mapping[str, Any], python: str) -> str:
     """Return how a lock differs from what its project requires, "" if it does not; direct dependencies only."""
+    from packaging.requirements import InvalidRequirement, Requirement  # every start of the daemon would wait for it
+
     versions: dict[str, list[str]] = {}
     for package in tables(_FILE, lock, "packages"):
         versions.setdefault(canonicalize_name(text(_FILE, package, "name")), []).append(
@@ -60,6 +60,8 @@ def _resolved_marker(marker: str, extras: set[str], groups: set[str]) -> str | b
         return True
     if "extras" not in marker and "dependency_groups" not in marker:
         return marker
+    from packaging.markers import InvalidMarker, Marker
+
     try:
         return Marker(marker).evaluate({"extras": extras, "dependency_groups": groups}, context="lock_file")
     except InvalidMarker as error:
