@@ -117,18 +117,20 @@ class Instances:
         known = list(marked(self._state_id))
         for record in unrecorded(known, {record.id for record in self._records.instances()}):
             self._records.put_instance(record)
-        records = [with_process(record, known) for record in self._records.instances()]
+        stored = self._records.instances()
+        records = [with_process(record, known) for record in stored]
         listeners = {record.id: record.address for record in records if record.address != NO_ADDRESS}
         for process in known:
             if process.instance in listeners:
                 keep_listener(process.app, listeners[process.instance], process.pid)
-        for record in records:
+        for before, record in zip(stored, records, strict=True):
             readiness = places(record.app).readiness / record.id
             if record.boot != self._boot or record.pid is None:
                 self._drop(record.id, readiness)
                 continue
             live = restored(record, readiness, self._on_end)
-            self._records.put_instance(live.record)
+            if live.record != before:
+                self._records.put_instance(live.record)
             self._apps.setdefault(record.app, {})[record.id] = live
             found.append(Adoption(app=record.app, pid=live.record.pid or 0, alive=live.end is None))
         end_strays(known, {live.record.id for lives in self._apps.values() for live in lives.values() if live.process})

@@ -103,12 +103,13 @@ class RevisionHistory:
 
     def _keep(self, app: str, **learnt: Any) -> None:
         before = self.of(app)
-        after = self._apps[app] = replace(before, **learnt)
+        self._apps[app] = replace(before, **learnt)
         for stored, (what, write, _) in _STORED.items():
-            value = getattr(after, what)
-            if value != getattr(before, what):
-                with contextlib.suppress(sqlite3.Error):
-                    self._records.set_history(app, stored, json.dumps(write(value, self._boot)))
+            if what in learnt:
+                value = write(learnt[what], self._boot)
+                if value != write(getattr(before, what), self._boot):
+                    with contextlib.suppress(sqlite3.Error):
+                        self._records.set_history(app, stored, json.dumps(value))
 
 
 def _write_failures(failures: tuple[Failure, ...], boot: str) -> Any:
