@@ -218,6 +218,66 @@ CASES = (
         says="`Procfile` with `web: gunicorn web:app`, and no such name",
         files={"Procfile": "web: gunicorn web:app\n", "web.py": ""},
     ),
+    Case(
+        says="`Procfile` with `web: gunicorn other:app --timeout 99`, and a `wsgi.py`",
+        files={**W, "Procfile": "web: gunicorn other:app --timeout 99\n", "other.py": FLASK},
+    ),
+    Case(
+        says="`Procfile` with `web: python greet.py` and a worker",
+        files={"Procfile": "web: python greet.py\nworker: celery -A greet worker\n", "greet.py": FLASK},
+    ),
+    Case(
+        says="`Procfile` with `web: python migrate.py && newrelic-admin run-program waitress-serve web:app`",
+        files={
+            "Procfile": "web: python migrate.py && newrelic-admin run-program waitress-serve web:app\n",
+            "web.py": FLASK,
+        },
+    ),
+    Case(
+        says="`Procfile` with `web: ./start.sh`, which runs `exec gunicorn web:app`",
+        files={
+            "Procfile": "web: ./start.sh\n",
+            "start.sh": "#!/bin/sh\nexec gunicorn web:app\n",
+            "web.py": FLASK,
+        },
+    ),
+    Case(says="`Procfile` with `web: node server.js`", files={"Procfile": "web: node server.js\n"}),
+    Case(says="the same, and a `wsgi.py`", files={**W, "Procfile": "web: node server.js\n"}),
+    Case(
+        says="`Procfile` with `web: gunicorn gone:app`, no `gone.py`, and a `wsgi.py`",
+        files={**W, "Procfile": "web: gunicorn gone:app\n"},
+    ),
+    Case(
+        says="`gunicorn.conf.py` with a timeout, threads and a computed `keepalive`",
+        files={**W, "gunicorn.conf.py": "timeout = 77\nthreads = 8\nkeepalive = 2 * timeout\n"},
+    ),
+    Case(
+        says="`create_app(config=None)` in the only package",
+        files={"notes/__init__.py": "import flask\ndef create_app(config=None):\n    return flask.Flask('x')\n"},
+    ),
+    Case(
+        says="`app/main.py` with one FastAPI object",
+        files={"app/__init__.py": "", "app/main.py": "import fastapi\napp = fastapi.FastAPI()\n"},
+    ),
+    Case(says="`app.py` in the syntax of Python 2", files={"app.py": "print 'on'\ndef app(e, s): ...\n"}),
+    Case(
+        says="`app.py` with one Flask object, `main.py` with a function of two arguments",
+        files={"app.py": FLASK, "main.py": "def add(left, right): ...\n"},
+    ),
+    Case(
+        says="`entrypoint: web:create_app`, without parentheses",
+        files={"web.py": "def create_app(): ...\n"},
+        recipe={"entrypoint": "web:create_app"},
+    ),
+    Case(
+        says="`entrypoint: web:Shop().app()`",
+        files={"web.py": "class Shop: ...\n"},
+        recipe={"entrypoint": "web:Shop().app()"},
+    ),
+    Case(
+        says="`manage.py` whose settings module is not there",
+        files={"manage.py": MANAGE.format("office.settings"), "requirements.txt": "django\n"},
+    ),
     Case(says="`src/shop/wsgi.py`", files={"src/shop/__init__.py": "", "src/shop/wsgi.py": WSGI}),
     Case(says="only a `README.md`", files={"README.md": "hello\n"}),
     Case(says="an archive, `.zip` or `.tar.gz`", files=W, pack=a_zip),

@@ -248,6 +248,6 @@ def test_a_lock_file_that_is_out_of_step_is_refused(host: Site, name: str) -> No
 def test_events_say_what_was_chosen_and_why(host: Site) -> None:
     staged = {app: text for app, kind, text in host.events() if kind == "staged"}
     assert "environment created, because none like it exists" in staged["uv-lock"]
-    assert "ignored: --workers 3 (set `workers` in the manifest)" in staged["procfile"]
+    assert "ignored: --workers 3 (use the field 'workers')" in staged["procfile"]
     log = host.paths.log("uv-lock", "staging").read_text()
     assert "dependencies: uv.lock (`dependencies` in the manifest)" in log

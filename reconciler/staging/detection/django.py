@@ -5,11 +5,13 @@ layout, and projects without either, a small module that loads the settings is w
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
+from reconciler.staging.detection.conventions import module_of
 from reconciler.staging.detection.modules import find
+from reconciler.staging.detection.target import EntryPoint
 from reconciler.staging.errors import StagingError
 
 GENERATED_MODULE = "reconciler_wsgi"
@@ -19,10 +21,16 @@ _SETTINGS = re.compile(r"""DJANGO_SETTINGS_MODULE["']\s*(?:,|\]\s*=)\s*["']([\w.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """The module that serves the project, if there is one, and its settings module, if that is known."""
+    """The module that serves the project, if there is one, and its settings module, if that is known.
+
+    `absent` is a settings module that `manage.py` names and that is not in the code. `package_root` is the directory
+    from which a project inside a package is imported, None for any other.
+    """
 
     module: str | None
     settings: str | None
+    absent: str | None = None
+    package_root: Path | None = None
 
 
 def is_project(manage: Path) -> bool:
@@ -30,9 +38,19 @@ def is_project(manage: Path) -> bool:
     return "django" in manage.read_text(encoding="utf-8", errors="replace")
 
 
-def project(manage: Path) -> Project:
-    """Return the project of a `manage.py`; raises StagingError if several modules could serve it."""
-    top = manage.parent
+def project(manage: Path, code: Path) -> Project:
+    """Return the project of a `manage.py` in the code; raises StagingError if several modules could serve it."""
+    found = _project_at(manage, manage.parent)
+    root = _package_root(manage.parent, code)
+    if root is None:
+        return found
+    if found.module is None and found.settings is None:
+        found = _project_at(manage, root)
+    return replace(found, package_root=root)
+
+
+def _project_at(manage: Path, top: Path) -> Project:
+    """Return the project of a `manage.py` whose modules are imported from `top`."""
     named = _SETTINGS.search(manage.read_text(encoding="utf-8", errors="replace"))
     settings = named[1] if named else ("settings" if find("settings", top) else None)
     for server in ("wsgi", "asgi"):
@@ -48,7 +66,46 @@ def project(manage: Path) -> Project:
             raise StagingError(f"cannot choose between {names}: set `entrypoint` to one of them, with `:application`")
         if beside:
             return Project(module=f"{beside[0]}.{server}", settings=settings)
-    return Project(module=None, settings=settings if settings and find(settings, top) else None)
+    present = bool(settings and find(settings, top))
+    return Project(module=None, settings=settings if present else None, absent=None if present else settings)
+
+
+def _package_root(directory: Path, code: Path) -> Path | None:
+    """Return the directory that holds the package which `directory` is; None if it is none, or the code itself."""
+    root = directory
+    while root != code and (root / "__init__.py").is_file():
+        root = root.parent
+    return None if root == directory else root
+
+
+def entry(manage: Path, code: Path) -> EntryPoint | None:
+    """Return the entry point of the project of a `manage.py`; None if it has nothing that could serve it."""
+    found = project(manage, code)
+    chdir = manage.parent.relative_to(code).as_posix().removeprefix(".")
+    because = f"{manage.relative_to(code)} is a Django project"
+    outside = () if found.package_root is None else (found.package_root.relative_to(code).as_posix().removeprefix("."),)
+    tops = (manage.parent, found.package_root) if found.package_root is not None else (manage.parent,)
+    for top in tops if found.module is not None else ():
+        served = module_of(top, found.module or "")
+        if served is not None:
+            return replace(served, chdir=chdir, because=because, pythonpath=outside)
+    if found.settings is None:
+        return None
+    return EntryPoint(
+        target=f"{GENERATED_MODULE}:application",
+        interface="wsgi",
+        because=because,
+        chdir=chdir,
+        settings=found.settings,
+        pythonpath=outside,
+    )
+
+
+def missing_settings(manage: Path, code: Path) -> str | None:
+    """Return the problem of a `manage.py` whose settings module is not in the code; None if it has another, or none."""
+    absent = project(manage, code).absent
+    where = manage.relative_to(code)
+    return f"{where} names the settings module {absent}, which is not in the source" if absent else None
 
 
 def write_module(directory: Path, settings: str) -> None:

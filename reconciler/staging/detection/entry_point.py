@@ -1,44 +1,33 @@
 """Detect the entry point of an app, without importing its code.
 
-The first that exists wins: the manifest's `entrypoint`, `wsgi.py`, a Django project at the top, `asgi.py`, the web line
-of a `Procfile`, one app object in `app.py`, `main.py` or `server.py`, the same below `src/`, a Django project one or
-two directories down. If the dependency file is in a directory of its own, that directory is searched first.
+What the app says comes before what can be guessed. The first that exists wins: the manifest's `entrypoint`, the web
+line of a `Procfile`, `wsgi_app` in `gunicorn.conf.py`, `wsgi.py`, a Django project at the top, `asgi.py`, what
+`.flaskenv` or `pyproject.toml` name, one app object in `app.py`, `main.py` or `server.py`, the same below `src/`, a
+Django project one or two directories down, and what only some tools look for. If the dependency file is in a directory
+of its own, that directory is searched first.
 """
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reconciler.staging.detection import django
-from reconciler.staging.detection.modules import Interface, Scope, find, read
-from reconciler.staging.detection.procfile import Value, web_process
+from reconciler.staging.detection import conventions, django, tables
+from reconciler.staging.detection.conventions import served_module
+from reconciler.staging.detection.gunicorn_config import FILE as CONFIG_FILE
+from reconciler.staging.detection.gunicorn_config import GunicornConfig, gunicorn_config
+from reconciler.staging.detection.procfile import FILE, Procfile, quoted, read_procfile
+from reconciler.staging.detection.pyproject import tool_table
+from reconciler.staging.detection.served_by import NotFollowed, entry_of, flask_app, flask_entry
+from reconciler.staging.detection.target import EntryPoint, contains, resolve
+from reconciler.staging.detection.web_line.command import understand
+from reconciler.staging.detection.web_line.options import WebProcess
 from reconciler.staging.errors import StagingError
 
-_TARGET = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::(?P<name>[^\W\d][\w.]*)(?P<call>\(.*\))?)?")
-_CONVENTIONAL_NAMES = ("application", "app")
-_CONVENTIONAL_FILES = ("app.py", "main.py", "server.py")
-_SOURCES = "src"
+__all__ = ["EntryPoint", "detect"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryPoint:
-    """An entry point: `target` as gunicorn takes it, in the directory `chdir` of the code ("" is its top).
-
-    `settings` is the Django settings module that `target` has to be generated for, None if the app has its own module.
-    `pythonpath` are further directories of the code to import from. `worker_class` and `gunicorn` come from a Procfile,
-    `reported` are its options that are ignored. `because` says where the entry point was found.
-    """
-
-    target: str
-    interface: Interface
-    because: str
-    chdir: str = ""
-    settings: str | None = None
-    pythonpath: tuple[str, ...] = ()
-    worker_class: str | None = None
-    gunicorn: Mapping[str, Value] = field(default_factory=dict)
-    reported: tuple[str, ...] = ()
+_WEB_LINE = f"the web line of {FILE}"
+_MAX_LISTED = 12
 
 
 def detect(code: Path, manifest: str | None, directory: str = "") -> EntryPoint:
@@ -47,209 +36,184 @@ def detect(code: Path, manifest: str | None, directory: str = "") -> EntryPoint:
     `manifest` is the manifest's `entrypoint`, `directory` the one of the code that holds the dependency file: several
     apps can share a source tree.
     """
-    if directory and directory != "." and (manifest is None or _contains(code / directory, manifest)):
+    procfile = read_procfile(code)
+    web = _read_web_line(procfile, code)
+    if _is_beside_dependencies(code, manifest, directory, web):
         try:
             found = detect(code / directory, manifest)
         except _NotFound:
             return detect(code, manifest)
+        outside = (web.not_followed(f"the app is in {directory}"),) if web is not None else ()
         return replace(
             found,
+            reported=(*outside, *found.reported, *_lines(procfile)),
             chdir=f"{directory}/{found.chdir}".rstrip("/"),
-            pythonpath=tuple(f"{directory}/{path}" for path in found.pythonpath),
+            pythonpath=tuple(f"{directory}/{path}".rstrip("/") for path in found.pythonpath),
         )
-    if manifest is not None:
-        return _explicit(code, manifest)
-    return (
-        _module(code, "wsgi", "wsgi")
-        or _django(code, (0,))
-        or _module(code, "asgi", "asgi")
-        or _procfile(code)
-        or _one_object(code)
-        or _below_sources(code)
-        or _django(code, (1, 2))
-        or _fail(code)
-    )
+    found = _found(code, manifest, web)
+    return _with_config(replace(found, reported=(*found.reported, *_lines(procfile))), web, code)
 
 
 class _NotFound(StagingError):
     """The code has nothing that a server could load."""
 
 
-def _contains(directory: Path, target: str) -> bool:
-    module = target.partition(":")[0].strip()
-    return find(module, directory) is not None or find(module, directory / _SOURCES) is not None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _WebLine:
+    """The web line of a Procfile: what it starts, None if that cannot be told."""
+
+    line: str
+    process: WebProcess | None
+
+    def not_followed(self, reason: str) -> str:
+        return f"{_WEB_LINE}, {quoted(self.line)} ({reason})"
 
 
-def _explicit(code: Path, target: str, because: str = "`entrypoint` in the manifest") -> EntryPoint:
-    match = _TARGET.fullmatch(target.strip())
-    if match is None:
-        raise StagingError(
-            f"cannot use the entrypoint {target!r}: it must have the form module:callable, such as wsgi:application"
-        )
-    name = match["name"]
-    for below in ("", _SOURCES):
-        top = code / below
-        path = find(match["module"], top)
-        if path is not None:
-            break
-    else:
-        # It may be in a package that is not installed yet.
-        guessed: Interface = "asgi" if "asgi" in match["module"].split(".") else "wsgi"
-        installed = f"{match['module']}:{name or 'application'}{match['call'] or ''}"
-        return EntryPoint(target=installed, interface=guessed, because=because)
-    scope = read(path, top)
-    name = name or _conventional_name(scope) or "application"
-    first = name.partition(".")[0]
-    if scope.complete and not scope.has(first):
-        defined = f", only {', '.join(scope.names)}" if scope.names else ""
-        raise StagingError(
-            f"cannot use the entrypoint {target!r}: {path.relative_to(code)} does not define {first}{defined}"
-        )
-    interface = scope.interface_of_call(name) if match["call"] else scope.interface(name)
-    if interface is None:
-        interface = "asgi" if path.name == "asgi.py" else "wsgi"
-    return EntryPoint(
-        target=f"{match['module']}:{name}{match['call'] or ''}",
-        interface=interface,
-        because=because,
-        pythonpath=(below,) if below else (),
+def _read_web_line(procfile: Procfile | None, code: Path) -> _WebLine | None:
+    if procfile is None or procfile.web is None:
+        return None
+    return _WebLine(line=procfile.web, process=understand(procfile.web, code))
+
+
+def _is_beside_dependencies(code: Path, manifest: str | None, directory: str, web: _WebLine | None) -> bool:
+    """Tell whether to search the directory of the dependency file: a web line may lead there itself."""
+    if not directory or directory == ".":
+        return False
+    if manifest is not None:
+        return contains(code / directory, manifest)
+    leads_there = web is not None and web.process is not None and f"{web.process.chdir}/".startswith(f"{directory}/")
+    return not leads_there or (code / directory / FILE).is_file()
+
+
+def _lines(procfile: Procfile | None) -> Iterator[str]:
+    return iter(()) if procfile is None else procfile.others()
+
+
+def _found(code: Path, manifest: str | None, web: _WebLine | None) -> EntryPoint:
+    if manifest is not None:
+        found = resolve(code, manifest)
+        return found if web is None else replace(found, reported=(web.not_followed("`entrypoint` is set"),))
+    if web is None:
+        return _guessed(code) or _fail(code, "")
+    try:
+        if web.process is not None:
+            found = _of_web_line(code, web.process)
+            if not found.installed:
+                return found
+            guessed, reason = _guessed(code), f"there is no {found.target.partition(':')[0]} in the source"
+            if guessed is None:
+                return found
+        else:
+            guessed, reason = _guessed(code), "it cannot be understood"
+    except NotFollowed as error:
+        guessed, reason = _guessed(code), str(error)
+    if guessed is None:
+        return _fail(code, f"{_WEB_LINE}, {quoted(web.line)}, is not followed: {reason}")
+    return replace(guessed, reported=(web.not_followed(f"{reason}; set `entrypoint`"), *guessed.reported))
+
+
+def _of_web_line(code: Path, process: WebProcess) -> EntryPoint:
+    if process.kind == "config" and process.server == "gunicorn":
+        config = gunicorn_config(code, process.chdir, process.config)
+        if config is not None and config.wsgi_app:
+            process = replace(process, kind="object", target=config.wsgi_app)
+    return entry_of(process, code, _WEB_LINE)
+
+
+def _guessed(code: Path) -> EntryPoint | None:
+    """Return the entry point that the files of the code suggest, the surest first."""
+    return (
+        _configured(code)
+        or served_module(code, "wsgi", "wsgi")
+        or _django(code, (0,))
+        or served_module(code, "asgi", "asgi")
+        or _named_by_framework(code)
+        or conventions.one_object(code)
+        or conventions.below_sources(code)
+        or _django(code, (1, 2))
+        or conventions.elsewhere(code)
     )
 
 
-def _module(code: Path, module: str, interface: Interface) -> EntryPoint | None:
-    path = code / f"{module}.py"
-    if not path.is_file():
+def _configured(code: Path) -> EntryPoint | None:
+    config = gunicorn_config(code, "")
+    if config is None or config.wsgi_app is None:
         return None
-    scope = read(path, code)
-    name = _conventional_name(scope)
-    if name is None:
-        return None
-    return EntryPoint(
-        target=f"{module}:{name}", interface=scope.interface(name) or interface, because=f"there is {module}.py"
-    )
+    return resolve(code, config.wsgi_app, f"wsgi_app in {CONFIG_FILE}")
+
+
+def _named_by_framework(code: Path) -> EntryPoint | None:
+    """Return the app that Flask's or FastAPI's own tool would run, where a file of the code tells it."""
+    app = flask_app(code)
+    if app is not None:
+        with suppress(NotFollowed):
+            return flask_entry(code, app, "FLASK_APP in .flaskenv")
+    target = tables.text("pyproject.toml", tool_table(code, "fastapi"), "entrypoint", "")
+    return resolve(code, target, "tool.fastapi in pyproject.toml") if target and contains(code, target) else None
 
 
 def _django(code: Path, depths: tuple[int, ...]) -> EntryPoint | None:
     for depth in depths:
-        projects = [found for found in sorted(code.glob("*/" * depth + "manage.py")) if django.is_project(found)]
+        projects = _projects(code, depth)
         if len(projects) > 1:
             names = ", ".join(str(found.relative_to(code)) for found in projects)
             raise StagingError(f"cannot choose between {names}: set `entrypoint`, and `path` to one of them")
         for manage in projects:
-            project = django.project(manage)
-            chdir = manage.parent.relative_to(code).as_posix().removeprefix(".")
-            because = f"{manage.relative_to(code)} is a Django project"
-            if project.module is not None:
-                found = _module_of(manage.parent, project.module)
-                if found is not None:
-                    return replace(found, chdir=chdir, because=because)
-            if project.settings is not None:
-                return EntryPoint(
-                    target=f"{django.GENERATED_MODULE}:application",
-                    interface="wsgi",
-                    because=because,
-                    chdir=chdir,
-                    settings=project.settings,
-                )
+            found = django.entry(manage, code)
+            if found is not None:
+                return found
     return None
 
 
-def _module_of(top: Path, module: str) -> EntryPoint | None:
-    path = find(module, top)
-    if path is None:
-        return None
-    scope = read(path, top)
-    name = _conventional_name(scope)
-    if name is None:
-        return None
-    assumed: Interface = "asgi" if path.name == "asgi.py" else "wsgi"
-    return EntryPoint(
-        target=f"{module}:{name}", interface=scope.interface(name) or assumed, because=f"there is {path.name}"
-    )
+def _projects(code: Path, depth: int) -> list[Path]:
+    return [found for found in sorted(code.glob("*/" * depth + "manage.py")) if django.is_project(found)]
 
 
-def _procfile(code: Path) -> EntryPoint | None:
-    process = web_process(code)
-    if process is None:
-        return None
-    directory = (code / process.chdir).resolve()
-    if not directory.is_relative_to(code.resolve()) or not directory.is_dir():
-        raise StagingError(f"cannot use the web line of Procfile: there is no directory {process.chdir} in the source")
-    target = process.target if ":" in process.target else f"{process.target}:application"
-    found = _explicit(directory, target, "the web line of Procfile")
-    prefix = f"{process.chdir}/" if process.chdir else ""
-    needs_uvicorn = process.server == "uvicorn" or (process.worker_class or "").startswith("uvicorn")
+def _with_config(found: EntryPoint, web: _WebLine | None, code: Path) -> EntryPoint:
+    """Return the entry point with what its gunicorn.conf.py sets; options of a command line override that."""
+    process = web.process if web is not None and found.because == _WEB_LINE else None
+    named = process.config if process is not None else None
+    config = gunicorn_config(code, found.chdir, named)
+    if config is None:
+        return found
+    if process is not None and process.server != "gunicorn":
+        reported = f"{config.file} ({process.server} of {_WEB_LINE} does not read it)"
+        return replace(found, reported=(*found.reported, reported))
+    return _merged(found, config)
+
+
+def _merged(found: EntryPoint, config: GunicornConfig) -> EntryPoint:
+    worker_class = found.worker_class or config.worker_class
+    prefix = f"{found.chdir}/" if found.chdir else ""
     return replace(
         found,
-        interface="asgi" if needs_uvicorn else found.interface,
-        chdir=process.chdir,
-        pythonpath=tuple(f"{prefix}{path}" for path in (*found.pythonpath, *process.pythonpath)),
-        worker_class=process.worker_class,
-        gunicorn=process.settings,
-        reported=process.reported,
+        interface="asgi" if (worker_class or "").startswith("uvicorn") else found.interface,
+        worker_class=worker_class,
+        pythonpath=(*found.pythonpath, *(f"{prefix}{path}" for path in config.pythonpath)),
+        gunicorn={**config.settings, **found.gunicorn},
+        reported=(*found.reported, *config.reported),
     )
 
 
-def _one_object(code: Path) -> EntryPoint | None:
-    found: dict[str, Interface] = {}
-    for file in _CONVENTIONAL_FILES:
-        if (code / file).is_file():
-            apps = read(code / file, code).apps()
-            conventional = [name for name in (*_CONVENTIONAL_NAMES, "server") if name in apps]
-            for name in conventional[:1] or apps:
-                found[f"{file.removesuffix('.py')}:{name}"] = apps[name]
-    if len(found) > 1:
-        raise StagingError(f"cannot choose between {', '.join(found)}: set `entrypoint` to one of them")
-    return next(
-        (
-            EntryPoint(target=target, interface=interface, because=f"{target} is the only app object")
-            for target, interface in found.items()
-        ),
-        None,
+def _fail(code: Path, also: str) -> EntryPoint:
+    searched = (
+        "searched for a web line of a Procfile that starts an app; wsgi.py or asgi.py with `application` or `app`;"
+        " a Django project (manage.py with its settings) at most two directories down; a WSGI or ASGI app object, or a"
+        " factory such as create_app(), in app.py, main.py, server.py, another file at the top or a package; the same"
+        " below src/"
     )
-
-
-def _below_sources(code: Path) -> EntryPoint | None:
-    """Detect in a src layout: beside the packages, or inside the only package that has such a module."""
-    sources = code / _SOURCES
-    if not sources.is_dir():
-        return None
-    here = _module(sources, "wsgi", "wsgi") or _module(sources, "asgi", "asgi") or _one_object(sources)
-    found = [here] if here else []
-    for package in sorted(path.parent.name for path in sources.glob("*/__init__.py")) if not here else ():
-        inside = _in_package(sources, package)
-        found += [inside] if inside else []
-    if len(found) > 1:
-        names = ", ".join(each.target for each in found)
-        raise StagingError(f"cannot choose between {names}: set `entrypoint` to one of them")
-    return next((replace(each, pythonpath=(_SOURCES,)) for each in found), None)
-
-
-def _in_package(sources: Path, package: str) -> EntryPoint | None:
-    for server in ("wsgi", "asgi"):
-        found = _module_of(sources, f"{package}.{server}")
-        if found is not None:
-            return found
-    for file in _CONVENTIONAL_FILES:
-        path = sources / package / file
-        if path.is_file():
-            apps = read(path, sources).apps()
-            name = next((name for name in (*_CONVENTIONAL_NAMES, *apps) if name in apps), None)
-            if name is not None:
-                target = f"{package}.{file.removesuffix('.py')}:{name}"
-                return EntryPoint(target=target, interface=apps[name], because=f"{target} is the only app object")
-    return None
-
-
-def _conventional_name(scope: Scope) -> str | None:
-    return next((name for name in _CONVENTIONAL_NAMES if scope.has(name)), None)
-
-
-def _fail(code: Path) -> EntryPoint:
-    files = ", ".join(sorted(path.name for path in code.iterdir())[:12]) or "no files"
+    absent = (django.missing_settings(manage, code) for depth in (0, 1, 2) for manage in _projects(code, depth))
+    known = "; ".join(each for each in (also, *absent) if each)
     raise _NotFound(
-        "cannot find the entry point: searched for wsgi.py or asgi.py with `application` or `app`; a Django project"
-        " (manage.py with its settings) at most two directories down; a web line of a Procfile that starts gunicorn or"
-        " uvicorn; a WSGI or ASGI app object in app.py, main.py or server.py; the same below src/."
-        f" The source contains {files}. Set `entrypoint: module:callable` in the manifest"
+        f"cannot find the entry point: {known or searched}. The source contains {_listed(code)}."
+        " Set `entrypoint: module:callable` in the manifest"
     )
+
+
+def _listed(code: Path) -> str:
+    """Return what the source contains, packages and Python files first."""
+    entries = [path for path in code.iterdir() if not path.name.startswith(".")]
+    ranked = sorted(entries, key=lambda path: (not path.is_dir(), path.suffix != ".py", path.name))
+    names = [f"{path.name}/" if path.is_dir() else path.name for path in ranked]
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return f"{', '.join(names[:_MAX_LISTED])}{more}" if names else "no files"

@@ -36,8 +36,12 @@ _FACTORIES: Mapping[str, Interface] = {
     "channels.routing.get_default_application": "asgi",
     "fastapi.FastAPI": "asgi",
     "starlette.applications.Starlette": "asgi",
+    "fasthtml.common.FastHTML": "asgi",
+    "fasthtml.common.fast_app": "asgi",
     "quart.Quart": "asgi",
     "litestar.Litestar": "asgi",
+    "starlite.Starlite": "asgi",
+    "responder.API": "asgi",
     "blacksheep.Application": "asgi",
     "sanic.Sanic": "asgi",
     "socketio.ASGIApp": "asgi",
@@ -47,6 +51,10 @@ _FACTORIES: Mapping[str, Interface] = {
     "a2wsgi.WSGIMiddleware": "asgi",
 }
 _FACTORY_METHODS: Mapping[str, Interface] = {"make_wsgi_app": "wsgi", "wsgifunc": "wsgi", "http_app": "asgi"}
+# Factories by name, as `flask run` finds them, where the text does not show what they return.
+_CONVENTIONAL_FACTORIES = ("create_app", "make_app")
+_FACTORY_NAME = re.compile(r"(?:create|make|build|get)_(?:\w+_)?(?:app|application)")
+_CONVENTIONAL_NAMES = frozenset(("application", "app"))
 _MAX_IMPORTS = 5
 _DYNAMIC = re.compile(r"\bimport\s*\*|\bglobals\(|\bexec\(|\bsetattr\(|\bexecfile\(|def __getattr__\b")
 _BOUND = re.compile(r"^(?:async\s+)?(?:def|class)\s+(\w+)|^(\w+)\s*(?::[^=]+)?=(?!=)", re.MULTILINE)
@@ -72,21 +80,25 @@ def _read(file: _ModuleFile) -> "Scope":
     except (SyntaxError, ValueError, RecursionError):
         scope = Scope([], file)
         scope.bound = {match[1] or match[2]: None for match in _BOUND.finditer(text)}
-        scope.complete = False
+        scope.complete = scope.parsed = False
     else:
         scope.complete = _DYNAMIC.search(text) is None
     return scope
 
 
 class Scope:
-    """The names that a file or function binds; `complete` if it can bind no others."""
+    """The names that a file or function binds.
+
+    `complete` if it can bind no others, `parsed` if this Python can read it.
+    """
 
     def __init__(self, body: list[ast.stmt], file: _ModuleFile, outer: "Scope | None" = None) -> None:
         self._file = file
+        self._body = body
         self.bound: dict[str, ast.AST | None] = dict(outer.bound) if outer else {}
         self.imported: dict[str, str] = dict(outer.imported) if outer else {}
         self._returns: ast.expr | None = None
-        self.complete = True
+        self.complete = self.parsed = True
         for statement in _top_level(body):
             self._bind(statement)
 
@@ -113,6 +125,35 @@ class Scope:
         }
         return {name: interface for name, interface in found.items() if interface and not name.startswith("_")}
 
+    def imported_apps(self) -> dict[str, Interface]:
+        """Return the app objects that are imported here under a name that apps have."""
+        found = {name: self.interface(name) for name in (*sorted(_CONVENTIONAL_NAMES), "server", "api")}
+        return {name: interface for name, interface in found.items() if interface and name in self.imported}
+
+    def factories(self) -> dict[str, Interface]:
+        """Return the functions that are called without arguments to get an app."""
+        found: dict[str, Interface] = {}
+        for name in (*self.bound, *self.imported):
+            function = self.definition(name) if _FACTORY_NAME.fullmatch(name) else None
+            if not isinstance(function, ast.FunctionDef) or required_arguments(function.args):
+                continue
+            interface = self.interface_of_call(name)
+            if interface or name in _CONVENTIONAL_FACTORIES:
+                found[name] = interface or "wsgi"
+        return found
+
+    def definition(self, name: str) -> ast.AST | None:
+        """Return the function or class that a name stands for, followed through imports; None if it cannot be told."""
+        bound = self.bound.get(name)
+        if bound is None:
+            other = self._imported_from(name)
+            return None if other is None else other[0].definition(other[1])
+        return bound if isinstance(bound, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) else None
+
+    def runs_at(self) -> int | None:
+        """Return the line on which the file starts a server of its own whenever it is imported; None if it does not."""
+        return next((statement.lineno for statement in _top_level(self._body) if _starts_server(statement)), None)
+
     def _bind(self, statement: ast.stmt) -> None:
         match statement:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
@@ -122,6 +163,9 @@ class Scope:
                     if isinstance(target, ast.Name):
                         # `app = wrap(app)` keeps the interface of `app`, unless the wrapper has its own.
                         self.bound[target.id] = _Rebound(value, self.bound.get(target.id))
+                    elif isinstance(target, ast.Tuple) and target.elts and isinstance(target.elts[0], ast.Name):
+                        # `app, route = fast_app()`: what makes several things makes the app first.
+                        self.bound[target.elts[0].id] = value if isinstance(value, ast.Call) else None
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
                 self.bound[name] = value
             case ast.Import() | ast.ImportFrom():
@@ -162,10 +206,10 @@ class Scope:
                 if before is not None and isinstance(first, ast.Name) and first.id in seen:
                     return self._call_interface(value, seen) or self._interface_of(before, seen)
                 return self._interface_of(value, seen)
-            case ast.FunctionDef(args=arguments):
-                return "wsgi" if _positional(arguments) == 2 else None
-            case ast.AsyncFunctionDef(args=arguments):
-                return "asgi" if _positional(arguments) == 3 else None
+            case ast.FunctionDef():
+                return "wsgi" if _takes(node, 2, "start_response") else None
+            case ast.AsyncFunctionDef():
+                return "asgi" if _takes(node, 3, "send") else None
             case ast.ClassDef():
                 # The class itself is the callable: its instance iterates over the response.
                 return "wsgi" if _method(node, "__init__", 3) and _method(node, "__iter__", 1) else None
@@ -200,6 +244,14 @@ class Scope:
         return None if local._returns is None else local._interface_of(local._returns, seen | {name})
 
     def _imported_interface(self, name: str, *, called: bool) -> Interface | None:
+        found = self._imported_from(name)
+        if found is None:
+            return None
+        other, attribute = found
+        return other.interface_of_call(attribute) if called else other.interface(attribute)
+
+    def _imported_from(self, name: str) -> "tuple[Scope, str] | None":
+        """Return the scope in the tree that a name is imported from, and its name there."""
         origin = self.imported.get(name)
         if origin is None or self._file.imports_left == 0:
             return None
@@ -207,8 +259,7 @@ class Scope:
         path = find(module, self._file.root)
         if path is None:
             return None
-        other = _read(replace(self._file, path=path, imports_left=self._file.imports_left - 1))
-        return other.interface_of_call(attribute) if called else other.interface(attribute)
+        return _read(replace(self._file, path=path, imports_left=self._file.imports_left - 1)), attribute
 
 
 def find(module: str, root: Path) -> Path | None:
@@ -246,6 +297,42 @@ def _top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 def _positional(arguments: ast.arguments) -> int:
     return len(arguments.posonlyargs) + len(arguments.args) - len(arguments.defaults)
+
+
+def required_arguments(arguments: ast.arguments) -> int:
+    """Return how many arguments a call has to give."""
+    return _positional(arguments) + sum(default is None for default in arguments.kw_defaults)
+
+
+def _takes(node: ast.FunctionDef | ast.AsyncFunctionDef, arguments: int, last: str) -> bool:
+    """Tell whether a function with so many arguments is an app: by its name, or by what it does with the last one.
+
+    Any other function may have as many.
+    """
+    if _positional(node.args) != arguments:
+        return False
+    if node.name in _CONVENTIONAL_NAMES:
+        return True
+    name = [*node.args.posonlyargs, *node.args.args][arguments - 1].arg
+    expected = 1 if last == "send" else 2
+    return name == last or any(
+        isinstance(part, ast.Call)
+        and isinstance(part.func, ast.Name)
+        and part.func.id == name
+        and len(part.args) >= expected
+        for part in ast.walk(node)
+    )
+
+
+def _starts_server(statement: ast.stmt) -> bool:
+    """Tell whether a statement is a call that serves an app and only returns at the end."""
+    if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call):
+        return False
+    callee = ast.unparse(statement.value.func)
+    return callee.endswith((".serve_forever", ".run_app")) or callee in {
+        "app.run", "application.run", "server.run", "uvicorn.run", "waitress.serve", "serve", "bottle.run", "run",
+        "run_simple", "socketio.run", "hypercorn.run",
+    }  # fmt: skip
 
 
 def _method(node: ast.ClassDef, name: str, arguments: int) -> bool:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from reconciler.documents.problem import Problem, dotted
 from reconciler.documents.schemas import schema
 from reconciler.manifests.app_document import HostDefaults
-from reconciler.manifests.gunicorn_settings import OWNED
 from reconciler.manifests.parse import parse
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App, CrashPolicy, Liveness
+from reconciler.planning.apps.owned_settings import OWNED
 from reconciler.planning.apps.revision import Health, Source
 
 HOST = HostDefaults(auto_workers=5, crash=CrashPolicy(first_s=1, cap_s=60, good_run_s=60))

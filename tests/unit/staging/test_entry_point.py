@@ -11,6 +11,7 @@ from reconciler.staging.errors import StagingError
 WSGI = "def application(environ, start_response):\n    return []\n"
 ASGI = "async def app(scope, receive, send):\n    pass\n"
 FLASK = "from flask import Flask\napp = Flask(__name__)\n"
+FACTORY = "from flask import Flask\n\n\ndef create_app(config=None):\n    made = Flask(__name__)\n    return made\n"
 MANAGE = "import django, os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site1.settings')\n"
 DJANGO_WSGI = "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n"
 DJANGO_ASGI = "from django.core.asgi import get_asgi_application\napplication = get_asgi_application()\n"
@@ -33,6 +34,40 @@ def plant(directory: Path, files: dict[str, str]) -> Path:
         pytest.param({"wsgi.py": "def application(e, s):\n print 1"}, None, "wsgi:application wsgi", id="python 2"),
         pytest.param({"wsgi.py": "application = make()"}, None, "wsgi:application wsgi", id="unknown, so by its name"),
         pytest.param({"wsgi.py": WSGI, "asgi.py": ASGI}, None, "wsgi:application wsgi", id="both"),
+        pytest.param({"app.py": FLASK, "main.py": "def add(a, b): ..."}, None, "app:app wsgi", id="a mere function"),
+        pytest.param({"main.py": "def web(e, s):\n    s('200 OK', [])"}, None, "main:web wsgi", id="by what it calls"),
+        pytest.param({"app.py": "print 'on'\ndef app(e, s): ..."}, None, "app:app wsgi", id="app.py of python 2"),
+        pytest.param({"app.py": FACTORY}, None, "app:create_app() wsgi", id="a factory, as flask run finds it"),
+        pytest.param({"notes/__init__.py": FACTORY}, None, "notes:create_app() wsgi", id="a factory in a package"),
+        pytest.param({"src/notes/__init__.py": FACTORY}, None, "notes:create_app() wsgi", id="the same below src"),
+        pytest.param(
+            {"app/__init__.py": "", "app/main.py": "import fastapi\napp = fastapi.FastAPI()",
+             "tests/__init__.py": FLASK},
+            None, "app.main:app asgi", id="fastapi in a package",
+        ),
+        pytest.param({"app/main.py": FLASK, "app/other.py": ""}, None, "main:app wsgi", id="a directory, no package"),
+        pytest.param({"application.py": FLASK.replace("app =", "application =")}, None, "application:application wsgi",
+                     id="elastic beanstalk"),
+        pytest.param({"run.py": "from shop import app\nif __name__ == '__main__':\n    app.run()", "shop.py": FLASK,
+                      "other.py": ""}, None, "run:app wsgi", id="run.py that imports it"),
+        pytest.param({"passenger_wsgi.py": WSGI}, None, "passenger_wsgi:application wsgi", id="passenger"),
+        pytest.param({"microblog.py": "from app import make\napp = make()",
+                      "app/__init__.py": FACTORY.replace("create_app", "make")}, None,
+                     "microblog:app wsgi", id="the only file that holds one"),
+        pytest.param({".flaskenv": "FLASK_APP=shop.py\n", "shop.py": FLASK, "app.py": FLASK}, None, "shop:app wsgi",
+                     id="flaskenv"),
+        pytest.param({"pyproject.toml": "[tool.fastapi]\nentrypoint = 'web.api:api'",
+                      "web/api.py": "from fastapi import FastAPI\napi = FastAPI()",
+                      "app.py": FLASK}, None, "web.api:api asgi", id="pyproject of fastapi"),
+        pytest.param({"gunicorn.conf.py": "wsgi_app = 'shop:app'", "shop.py": FLASK, "wsgi.py": WSGI}, None,
+                     "shop:app wsgi", id="gunicorn.conf.py"),
+        pytest.param({"main.py": "from fasthtml.common import fast_app\napp, rt = fast_app()"}, None, "main:app asgi",
+                     id="fasthtml"),
+        pytest.param(
+            {"box/__init__.py": "", "box/manage.py": MANAGE.replace("site1", "box"), "box/settings.py": "",
+             "box/wsgi.py": DJANGO_WSGI},
+            None, "box.wsgi:application wsgi chdir=box pythonpath=('',)", id="django inside a package",
+        ),
         pytest.param({"asgi.py": ASGI}, None, "asgi:app asgi", id="asgi"),
         pytest.param({"asgi.py": "x = 1", "main.py": FLASK}, None, "main:app wsgi", id="asgi.py without an app"),
         pytest.param({"app.py": FLASK}, None, "app:app wsgi", id="flask"),
@@ -105,12 +140,45 @@ def test_the_entry_point_is_found(tmp_path: Path, files: dict[str, str], asked: 
         (
             {"README": ""},
             None,
-            "cannot find the entry point: searched for wsgi.py .* The source contains README. Set `entrypoint",
+            "cannot find the entry point: searched for a web line .* The source contains README. Set `entrypoint",
         ),
         ({"wsgi.py": "x = 1"}, None, "cannot find the entry point"),
         ({"app.py": "def helper(a, b): ..."}, "app:application", "app.py does not define application, only helper"),
         ({"app.py": FLASK}, "app:app:x", "it must have the form module:callable"),
         ({"app.py": FLASK}, "not a module", "it must have the form module:callable"),
+        (
+            {"shop.py": "class Shop: ..."},
+            "shop:Shop().app()",
+            r"the form module:callable or module:factory\(arguments\)",
+        ),
+        (
+            {"shop.py": "def create_app():\n    return flask.Flask('x')"},
+            "shop:create_app",
+            r"create_app is a function without parameters, not an app; did you mean shop:create_app\(\)\?",
+        ),
+        (
+            {"shop/__init__.py": "from .site import create_app", "shop/site.py": FACTORY},
+            "shop:create_app",
+            r"create_app is a function that needs no argument, not an app; did you mean shop:create_app\(\)\?",
+        ),
+        (
+            {"shop.py": "class Shop:\n    def __call__(self, environ, start_response): ..."},
+            "shop:Shop",
+            r"Shop is a class whose instances are apps, not an app; did you mean shop:Shop\(\)\?",
+        ),
+        (
+            {"manage.py": MANAGE},
+            None,
+            "cannot find the entry point: manage.py names the settings module site1.settings, which is not in the",
+        ),
+        (
+            {f".tool{number}": "" for number in range(20)}
+            | {f"m{n}.txt": "" for n in range(14)}
+            | {"x.py": "", "d/a": ""},
+            None,
+            r"The source contains d/, x\.py, m0\.txt, .* and 4 more\. Set `entrypoint",
+        ),
+        ({"a/__init__.py": FACTORY, "b/__init__.py": FACTORY}, None, r"between a:create_app\(\), b:create_app\(\)"),
         ({"app.py": FLASK, "main.py": FLASK}, None, "cannot choose between app:app, main:app: set `entrypoint`"),
         ({"main.py": FLASK.replace("app =", "a = b =")}, None, "cannot choose between main:a, main:b"),
         ({"a/manage.py": MANAGE, "b/manage.py": MANAGE}, None, "cannot choose between a/manage.py, b/manage.py"),
@@ -132,5 +200,6 @@ def test_the_generated_module_runs_on_any_python(tmp_path: Path) -> None:
 
 
 def shown(entry: EntryPoint) -> str:
-    rest = {"chdir": entry.chdir, "settings": entry.settings}
+    beside = entry.pythonpath if entry.pythonpath == ("",) else None
+    rest = {"chdir": entry.chdir, "settings": entry.settings, "pythonpath": beside}
     return " ".join((entry.target, entry.interface, *(f"{name}={value}" for name, value in rest.items() if value)))

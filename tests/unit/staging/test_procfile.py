@@ -41,23 +41,18 @@ def test_a_web_line_is_understood(tmp_path: Path, line: str, target: str, settin
     assert (found.target, dict(found.settings)) == (target, settings)
 
 
-@pytest.mark.parametrize("line", ["python server.py", "waitress-serve web:application", "gunicorn", ""])
-def test_any_other_line_says_nothing(tmp_path: Path, line: str) -> None:
-    assert web_process(plant(tmp_path, {"Procfile": f"web: {line}\n"})) is None
-
-
 def test_what_the_daemon_owns_is_reported_with_the_way_to_say_it(tmp_path: Path) -> None:
     line = "gunicorn -w 4 --threads 2 -b 0.0.0.0:$PORT --timeout $T --foo=1 -k gevent --graceful-timeout 9 web"
     found = web_process(plant(tmp_path, {"Procfile": f"web: {line}"}))
     assert found is not None
     assert (found.worker_class, dict(found.settings)) == ("gevent", {})
     assert found.reported == (
-        "--workers 4 (set `workers` in the manifest)",
-        "--threads 2 (set `threads` in the manifest)",
-        "--bind 0.0.0.0:$PORT (the daemon opens the listening socket; set `host` and `port` in the manifest)",
-        "--timeout $T (the daemon sets it)",
-        "--foo 1 (the daemon sets it)",
-        "--graceful-timeout 9 (set `stop_timeout` in the manifest)",
+        "--workers 4 (use the field 'workers')",
+        "--threads 2 (use the field 'threads')",
+        "--bind 0.0.0.0:$PORT (the daemon opens the listening socket; use the fields 'host' and 'port')",
+        "--timeout $T (use the field 'gunicorn')",
+        "--foo 1 (use the field 'gunicorn')",
+        "--graceful-timeout 9 (use the field 'stop_timeout')",
     )
 
 
@@ -69,7 +64,7 @@ def test_what_the_daemon_owns_is_reported_with_the_way_to_say_it(tmp_path: Path)
         ({"Procfile": "web: uvicorn web:app", "web.py": ASGI}, None, "", "web:app asgi  "),
         ({"Procfile": "web: gunicorn -k uvicorn.workers.UvicornWorker web:app", "web.py": ""}, None, "", "error"),
         ({"Procfile": "web: gunicorn --pythonpath lib,x web", "web.py": APP}, None, "", "web:application wsgi  lib,x"),
-        ({"Procfile": "web: gunicorn web", "wsgi.py": APP, "web.py": APP}, None, "", "wsgi:application wsgi  "),
+        ({"Procfile": "web: gunicorn web", "wsgi.py": APP, "web.py": APP}, None, "", "web:application wsgi  "),
         ({"src/shop/__init__.py": "", "src/shop/wsgi.py": APP}, None, "", "shop.wsgi:application wsgi  src"),
         ({"src/shop/__init__.py": "", "src/shop/main.py": ASGI}, None, "", "shop.main:app asgi  src"),
         ({"src/app.py": "import flask\napp = flask.Flask('x')"}, None, "", "app:app wsgi  src"),
