@@ -153,6 +153,8 @@ class _Extractor(_Checker):
     def _destination(self, path: str) -> Path:
         """Return the path to write a member to; links of earlier members are never followed outside."""
         file_path = self._root / path
+        if file_path == self._root:  # `tar -cf app.tar .` begins with the directory itself
+            return file_path
         if not Path(os.path.realpath(file_path.parent)).is_relative_to(os.path.realpath(self._root)):
             raise SourceError(f"it contains {path!r}, which leads outside through a link")
         return file_path

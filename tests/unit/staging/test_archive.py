@@ -225,3 +225,10 @@ def test_the_separators_of_windows_are_understood_where_windows_wrote_them(tmp_p
     assert [path.name for path in (tmp_path / "code").iterdir()] == ["wsgi.py"]
     with pytest.raises(SourceError, match=r"it contains 'shop.*', a name with a backslash"):
         archive.check(tmp_path / "app3.zip")
+
+
+def test_a_tarball_of_a_directory_itself_is_unpacked(tmp_path: Path) -> None:
+    """`tar -cf app.tgz .` begins with a member of the name `.`, as most people pack."""
+    packed = a_tar(tmp_path / "app.tgz", special(".", tarfile.DIRTYPE), ("./wsgi.py", b"x"))
+    snapshot(str(packed), tmp_path / "copy")
+    assert (tmp_path / "copy" / "wsgi.py").read_text() == "x"
