@@ -28,6 +28,7 @@ from reconciler.host.instance_secrets import InstanceSecrets
 from reconciler.host.stores import Stores
 from reconciler.host.world import AppWorld, Runtime
 from reconciler.inspection.redaction import Redactor
+from reconciler.linux.followed_paths import FollowedPaths
 from reconciler.linux.inotify import Watch
 from reconciler.linux.processes import boot_id
 from reconciler.manifests.origins import look_once, watched
@@ -132,7 +133,7 @@ class Daemon:
     async def run(self) -> None:
         """Adopt what runs, then follow the manifests until cancelled."""
         self._begin()
-        watch = Watch(asyncio.get_running_loop().call_soon_threadsafe)
+        paths = FollowedPaths(Watch(asyncio.get_running_loop().call_soon_threadsafe))
         debounce = Debounce(quiet_s=self.settings.quiet_s, longest_s=self.settings.longest_s)
         self._tasks.create_task(self._warm_up(), name="warm up the stager")
         self._notify()
@@ -142,9 +143,10 @@ class Daemon:
         await control.open()
         web = WebProcess(self.settings, partial(self.journal.write, HOST, "daemon"))
         web.open()
-        origins = watched(self.settings, watch, self.manifests.look_now)
-        trees = SourceWatches(watch, self._tracker, debounce)
-        files = Files(watch, self._secret_files.suspect, self.settings.quiet_s)
+        origins = watched(self.settings, paths, self.manifests.look_now)
+        trees = SourceWatches(paths, self._tracker, debounce)
+        files = Files(paths, self._secret_files.suspect, self.settings.quiet_s)
+        self._tasks.create_task(trees.look_now_and_then(self.settings.resync_s), name="look at the sources")
         with contextlib.ExitStack() as stack:
             for part in (files, web, control, trees):
                 stack.enter_context(contextlib.closing(part))

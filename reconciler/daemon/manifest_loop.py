@@ -98,7 +98,9 @@ class ManifestLoop:
                 await trees.follow(
                     {n: app.source.path for n, app in self.catalog.apps.items() if not app.source.pinned}
                 )
-                self._note_unwatched([*(origin.problem for origin in origins), *trees.problems().values()])
+                self._note_unwatched(
+                    [*(origin.problem for origin in origins), *trees.problems().values(), *files.problems()]
+                )
             if not self.look_now.is_set():
                 self.looked.set()
             with contextlib.suppress(TimeoutError):

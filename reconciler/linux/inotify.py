@@ -31,7 +31,8 @@ from reconciler.linux.inotify_descriptor import (
 )
 
 # Opening, reading and closing unwritten are left out: the daemon does these itself.
-_MASK = MODIFY | ATTRIB | CLOSE_WRITE | MOVED_FROM | MOVED_TO | CREATE | DELETE | DELETE_SELF | MOVE_SELF | ONLYDIR
+_NAMES = ATTRIB | MOVED_FROM | MOVED_TO | CREATE | DELETE | DELETE_SELF | MOVE_SELF | ONLYDIR
+_MASK = _NAMES | MODIFY | CLOSE_WRITE
 _GONE = DELETE | MOVED_FROM
 _COMPLETE = CLOSE_WRITE | MOVED_TO | _GONE
 _ROOT_LOST = DELETE_SELF | MOVE_SELF | UNMOUNT
@@ -108,16 +109,21 @@ class Watch:
         return Watched(path, on_change, ignore, self._deliver, deep=True)
 
     def folder(
-        self, path: str, on_change: Callable[[Change], None], ignore: Callable[[str], bool] = nothing
+        self,
+        path: str,
+        on_change: Callable[[Change], None],
+        ignore: Callable[[str], bool] = nothing,
+        *,
+        content: bool = True,
     ) -> "Watched":
-        """Watch what is directly in a directory."""
-        return Watched(path, on_change, ignore, self._deliver, deep=False)
+        """Watch what is directly in a directory; without `content`, only which names there are."""
+        return Watched(path, on_change, ignore, self._deliver, deep=False, content=content)
 
 
 class Watched:
     """One watched directory or tree. `problem` says why changes may go unseen; None while all are seen."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  collaborators, each named
         self,
         path: str,
         on_change: Callable[[Change], None],
@@ -125,6 +131,7 @@ class Watched:
         deliver: Callable[[Callable[[], None]], object],
         *,
         deep: bool,
+        content: bool = True,
     ) -> None:
         self.path = path
         self.problem: WatchProblem | None = None
@@ -132,6 +139,7 @@ class Watched:
         self._ignore = ignore
         self._deliver = deliver
         self._deep = deep
+        self._mask = _MASK if content else _NAMES
         self._root = -1
         # Watch descriptor to the directory's path. Two threads fill it: the caller's while walking, and the reader's
         # when directories appear.
@@ -213,7 +221,7 @@ class Watched:
         while todo:
             here = todo.pop()
             try:
-                wd = self._watch(here, _MASK if is_root else _MASK | DONT_FOLLOW)
+                wd = self._watch(here, self._mask if is_root else self._mask | DONT_FOLLOW)
                 if wd is None:
                     return
                 if is_root:

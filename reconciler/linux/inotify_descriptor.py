@@ -17,7 +17,7 @@ from typing import Protocol
 MODIFY, ATTRIB, CLOSE_WRITE, MOVED_FROM, MOVED_TO = 0x2, 0x4, 0x8, 0x40, 0x80
 CREATE, DELETE, DELETE_SELF, MOVE_SELF = 0x100, 0x200, 0x400, 0x800
 UNMOUNT, Q_OVERFLOW, IGNORED = 0x2000, 0x4000, 0x8000
-ONLYDIR, DONT_FOLLOW, ISDIR = 0x1000000, 0x2000000, 0x40000000
+ONLYDIR, DONT_FOLLOW, MASK_ADD, ISDIR = 0x1000000, 0x2000000, 0x20000000, 0x40000000
 
 _HEAD = struct.Struct("iIII")  # wd, mask, cookie, and the length of the name that follows, its padding included
 _BUFFER = 64 * 1024
@@ -59,9 +59,12 @@ class Inotify:
         self._changing = threading.Lock()
 
     def add(self, directory: bytes, mask: int, listener: Listener) -> int:
-        """Hand the events of a directory to `listener`; return the watch's descriptor. Raises OSError."""
+        """Hand the events of a directory to `listener`; return the watch's descriptor. Raises OSError.
+
+        Listeners that share a watch get what any of them asked for.
+        """
         with self._changing:
-            wd = self._checked(self._libc.inotify_add_watch(self._fd, directory, mask))
+            wd = self._checked(self._libc.inotify_add_watch(self._fd, directory, mask | MASK_ADD))
             self._listeners.setdefault(wd, set()).add(listener)
         return wd
 

@@ -6,17 +6,14 @@ by moving it away first), counts as it last was until it has been quiet for a wh
 
 import asyncio
 import os
-import stat
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 
-from reconciler.linux.inotify import Change, Watch, Watched, WatchProblem
+from reconciler.linux.followed_paths import FollowedPath, FollowedPaths, problems_of
+from reconciler.linux.inotify import Change, WatchProblem
 from reconciler.manifests.directory_files import ReadCache, is_manifest, read_directory
 from reconciler.manifests.origin import Look
-
-# As many as the kernel follows.
-_MOST_LINKS = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,67 +32,66 @@ class Directory:
     """
 
     def __init__(
-        self, path: str, watch: Watch, look_now: asyncio.Event, quiet_s: float = 0.5, longest_s: float = 5.0
+        self, path: str, paths: FollowedPaths, look_now: asyncio.Event, quiet_s: float = 0.5, longest_s: float = 5.0
     ) -> None:
         self.name = os.path.abspath(path)  # noqa: PTH100  resolve() follows the links that are to be watched
-        self._watch = watch
+        self._paths = paths
         self._look_now = look_now
         self._quiet_s = quiet_s
         self._longest_s = longest_s
         self._memo = ReadCache()
         self._waiting: dict[str, _Waiting] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._watched: dict[str, Watched] = {}
-        self._watched_as: dict[str, tuple[tuple[int, int], frozenset[str]]] = {}
-        self._closed = False
+        self._here = paths.follow(self.name, "folder", on_step=self._look_now.set, on_change=self._inside)
+        self._linked: dict[str, FollowedPath] = {}
+        self._was_watching = self._closed = False
 
     @property
     def problem(self) -> WatchProblem | None:
         """Why changes may go unseen until the next look, None when they will not."""
-        return next((watched.problem for watched in self._watched.values() if watched.problem), None)
+        return next(iter(problems_of([self._here, *self._linked.values()]).values()), None)
 
     async def look(self) -> Look:
         """Return what the directory holds now. One look at a time."""
         # First the watch, then the look: what happens between the two is seen twice rather than never.
-        self.rewatch()
+        await self.rewatch()
         found = await asyncio.to_thread(read_directory, self.name, self._memo, frozenset(self._waiting))
-        self.rewatch()
+        await self.rewatch()
         return found
 
-    def rewatch(self) -> None:
+    async def rewatch(self) -> None:
         """Watch what the path leads through now; another directory than the one watched before is due for a look."""
         if self._closed:
             return
-        folders = _folders(self.name)
-        stale = [
-            folder
-            for folder, watched in self._watched.items()
-            if watched.problem or folders.get(folder) != self._watched_as[folder]
-        ]
-        for folder in stale:
-            self._watched.pop(folder).close()
-        was_watching = bool(self._watched_as)
-        for folder in folders.keys() - self._watched.keys():
-            names = folders[folder][1]
-            self._watched[folder] = self._watch.folder(folder, self._on_change(folder), _all_but(names))
-            if was_watching and not self._watched[folder].problem:
-                self._look_now.set()
-        self._watched_as = folders
+        changed = await asyncio.to_thread(self._renew)
+        if changed and self._was_watching:
+            self._look_now.set()
+        self._was_watching = True
+
+    def _renew(self) -> bool:
+        """Watch the directory, and the files and directories that links in it lead to."""
+        changed = self._here.renew()
+        linked = set(_links_in(self.name))
+        for name in self._linked.keys() - linked:
+            self._linked.pop(name).close()
+        for name in linked - self._linked.keys():
+            stir = partial(self._behind_a_link, name)
+            self._linked[name] = self._paths.follow(f"{self.name}/{name}", "file", on_step=stir, on_change=stir)
+        for name in linked:
+            self._linked[name].renew()
+        return changed
 
     def close(self) -> None:
         """Stop watching."""
         self._closed = True
         if self._timer:
             self._timer.cancel()
-        for watched in self._watched.values():
-            watched.close()
+        for followed in (self._here, *self._linked.values()):
+            followed.close()
 
-    def _on_change(self, folder: str) -> Callable[[Change], None]:
-        return self._inside if folder == self.name else self._above
-
-    def _above(self, _: Change) -> None:
-        """Make a look due: a step of the path itself was replaced."""
-        self._look_now.set()
+    def _behind_a_link(self, name: str, change: Change | None = None) -> None:
+        """Note a change of the file that a link leads to, or of a step on the way there."""
+        self._inside(Change(name=name if is_manifest(name) else "", complete=change is not None and change.complete))
 
     def _inside(self, change: Change) -> None:
         if not change.name:
@@ -135,51 +131,9 @@ class Directory:
         return min(waiting.last + self._quiet_s, waiting.first + self._longest_s)
 
 
-def _all_but(names: frozenset[str]) -> Callable[[str], bool]:
-    """Return what to ignore in a folder of which only these names matter; no names: everything matters."""
-    return lambda name: bool(names) and name not in names
-
-
-def _folders(path: str) -> dict[str, tuple[tuple[int, int], frozenset[str]]]:
-    """Return the folders to watch for one path, with their identity and the names in them that matter (none: all).
-
-    These are the directory itself, the folder it is in, and the folder of every symbolic link on the way; where the
-    path ends early, the last folder that exists.
-    """
-    names: dict[str, set[str]] = {}
-    todo: Path | None = Path(path)
-    for _ in range(_MOST_LINKS):
-        if todo is None:
-            break
-        todo = _step(todo, names)
-    folders = {}
-    for folder, wanted in names.items():
-        if identity := _identity(folder):
-            folders[folder] = (identity, frozenset(wanted))
-    if identity := _identity(path):
-        folders[path] = (identity, frozenset())
-    return folders
-
-
-def _step(path: Path, names: dict[str, set[str]]) -> Path | None:
-    """Note the first link or missing step on `path`, and return the path behind the link; None when there is none."""
-    folder = Path("/")
-    parts = path.parts[1:]
-    for index, name in enumerate(parts):
-        here = folder.parent if name == ".." else folder / name
-        if here.is_symlink():
-            names.setdefault(str(folder), set()).add(name)
-            return folder.joinpath(here.readlink(), *parts[index + 1 :])
-        if index == len(parts) - 1 or not here.is_dir():
-            names.setdefault(str(folder), set()).add(name)
-            return None
-        folder = here
-    return None
-
-
-def _identity(folder: str) -> tuple[int, int] | None:
+def _links_in(directory: str) -> Iterator[str]:
     try:
-        status = Path(folder).stat()
+        with os.scandir(directory) as found:
+            yield from (entry.name for entry in found if entry.is_symlink() and is_manifest(entry.name))
     except OSError:
-        return None
-    return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
+        return

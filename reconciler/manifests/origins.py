@@ -11,7 +11,7 @@ from reconciler.manifests.origin import Look, Origin
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:  # a single look watches nothing
-    from reconciler.linux.inotify import Watch
+    from reconciler.linux.followed_paths import FollowedPaths
 
 
 def look_once(settings: Settings) -> list[Look]:
@@ -19,8 +19,8 @@ def look_once(settings: Settings) -> list[Look]:
     return [read_directory(str(settings.manifests))]
 
 
-def watched(settings: Settings, watch: "Watch", changed: asyncio.Event) -> list[Origin]:
+def watched(settings: Settings, paths: "FollowedPaths", changed: asyncio.Event) -> list[Origin]:
     """Return every origin, watched from now on; `changed` is set when one is to be looked at again."""
     from reconciler.manifests.directory import Directory
 
-    return [Directory(str(settings.manifests), watch, changed)]
+    return [Directory(str(settings.manifests), paths, changed)]

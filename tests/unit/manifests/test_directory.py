@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.linux.followed_paths import FollowedPaths
 from reconciler.linux.inotify import Watch
 from reconciler.manifests.directory import Directory
 from reconciler.manifests.directory_files import ReadCache, read_directory
@@ -157,8 +158,8 @@ class Story:
     def __init__(self, path: Path, quiet_s: float) -> None:
         self.looks = Looks()
         self.path = path
-        watch = Watch(asyncio.get_running_loop().call_soon_threadsafe)
-        self.directory = Directory(str(path), watch, self.looks, quiet_s)
+        paths = FollowedPaths(Watch(asyncio.get_running_loop().call_soon_threadsafe))
+        self.directory = Directory(str(path), paths, self.looks, quiet_s)
 
     async def look(self) -> dict[str, bytes | str] | None:
         found = await self.directory.look()
@@ -252,8 +253,8 @@ def test_a_link_made_in_place_is_seen_after_quiet(tmp_path: Path) -> None:
 def test_a_file_that_is_never_quiet_is_looked_at_all_the_same(tmp_path: Path) -> None:
     async def main() -> None:
         looks = Looks()
-        watch = Watch(asyncio.get_running_loop().call_soon_threadsafe)
-        directory = Directory(str(tmp_path), watch, looks, quiet_s=0.2, longest_s=0.4)
+        paths = FollowedPaths(Watch(asyncio.get_running_loop().call_soon_threadsafe))
+        directory = Directory(str(tmp_path), paths, looks, quiet_s=0.2, longest_s=0.4)
         await directory.look()
         with (tmp_path / "a.yaml").open("w") as file:
             async with asyncio.timeout(5):

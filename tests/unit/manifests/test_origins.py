@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from reconciler.linux.followed_paths import FollowedPaths
 from reconciler.linux.inotify import Watch
 from reconciler.manifests import persisted
 from reconciler.manifests.app_document import HostDefaults
@@ -22,11 +23,11 @@ RULES = Rules(host=HostDefaults(), ports=range(20000, 20100), is_free=lambda hos
 @asynccontextmanager
 async def two(tmp_path: Path) -> AsyncIterator[tuple[Directory, Directory]]:
     """Two directories of manifests, one/ and two/."""
-    watch, look_now = Watch(asyncio.get_running_loop().call_soon_threadsafe), asyncio.Event()
+    paths, look_now = FollowedPaths(Watch(asyncio.get_running_loop().call_soon_threadsafe)), asyncio.Event()
     origins = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        origins.append(Directory(str(tmp_path / name), watch, look_now))
+        origins.append(Directory(str(tmp_path / name), paths, look_now))
     try:
         yield origins[0], origins[1]
     finally:
@@ -198,8 +199,8 @@ def test_what_an_earlier_version_stored_of_its_one_directory_is_taken_over_uncha
     (directory / "blog.yaml").write_text("path: x\nport: 8001")
 
     async def main() -> None:
-        watch = Watch(asyncio.get_running_loop().call_soon_threadsafe)
-        origin = Directory(os.fspath(directory), watch, asyncio.Event())
+        paths = FollowedPaths(Watch(asyncio.get_running_loop().call_soon_threadsafe))
+        origin = Directory(os.fspath(directory), paths, asyncio.Event())
         catalog = await reviewed(restored, origin)
         origin.close()
         assert (catalog.apps, catalog.notice) == (restored.apps, None)

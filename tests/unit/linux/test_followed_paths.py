@@ -1,0 +1,203 @@
+"""Paths that lead elsewhere in the course of time: the real file system, the real kernel, and what is told of it."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from reconciler.linux.followed_paths import End, FollowedPath, FollowedPaths, way_of
+from reconciler.linux.inotify import Change, Watch
+
+
+class Follower:
+    """Somebody who renews a path whenever told to, as everything that follows paths does."""
+
+    def __init__(self, paths: FollowedPaths, path: Path, end: End) -> None:
+        self.changes: list[str] = []
+        self.told = 0
+        self.followed: FollowedPath = paths.follow(str(path), end, on_step=self._on_step, on_change=self._on_change)
+        self.followed.renew()
+
+    def _on_step(self) -> None:
+        self.told += 1
+        self.followed.renew()
+
+    def _on_change(self, change: Change) -> None:
+        self.changes.append(change.name)
+
+
+async def eventually(check: Callable[[], bool], within: float = 10.0) -> None:
+    async with asyncio.timeout(within):
+        while not check():
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def following(path: Path, end: End) -> AsyncIterator[Follower]:
+    follower = Follower(FollowedPaths(Watch(asyncio.get_running_loop().call_soon_threadsafe)), path, end)
+    try:
+        yield follower
+    finally:
+        follower.followed.close()
+
+
+def turn(link: Path, target: str) -> None:
+    """Turn a link as deployment scripts do: by a rename."""
+    beside = link.with_name("next")
+    beside.symlink_to(target)
+    beside.rename(link)
+
+
+def leads(tmp_path: Path, path: str) -> str | None:
+    """Return where a path leads, relative to the test's directory."""
+    end = way_of(f"{tmp_path}/{path}").end
+    return None if end is None else os.path.relpath(end, tmp_path)
+
+
+def test_a_way_goes_through_links_of_every_kind(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "relative").symlink_to("a")
+    (tmp_path / "absolute").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "up").symlink_to("../a/b")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "file").write_text("")
+    found = {
+        path: leads(tmp_path, path)
+        for path in (
+            "a/b",
+            "relative/b",
+            "absolute/b",
+            "relative/up",
+            "circle/b",
+            "file",
+            "file/b",
+            "a/c/d",
+            "a/../a/b",
+        )
+    }
+    assert found == {
+        "a/b": "a/b",
+        "relative/b": "a/b",
+        "absolute/b": "a/b",
+        "relative/up": "a/b",
+        "circle/b": None,
+        "file": "file",
+        "file/b": None,
+        "a/c/d": None,
+        "a/../a/b": "a/b",
+    }
+
+
+# What replaces a tree at `one/two/tree`, and where the path to it is then edited.
+def _turned_link(base: Path) -> None:
+    turn(base / "one", "new")
+
+
+def _replaced_itself(base: Path) -> None:
+    (base / "real" / "two" / "tree").rename(base / "old")
+    shutil.copytree(base / "new" / "two" / "tree", base / "real" / "two" / "tree")
+
+
+def _replaced_parent(base: Path) -> None:
+    (base / "real" / "two").rename(base / "old")
+    (base / "new" / "two").rename(base / "real" / "two")
+
+
+def _replaced_grandparent(base: Path) -> None:
+    (base / "real").rename(base / "old")
+    (base / "new").rename(base / "real")
+
+
+def _removed_and_made_again(base: Path) -> None:
+    shutil.rmtree(base / "real")
+    shutil.copytree(base / "new", base / "real")
+
+
+_REPLACED = [_turned_link, _replaced_itself, _replaced_parent, _replaced_grandparent, _removed_and_made_again]
+
+
+@pytest.mark.parametrize("replace", _REPLACED)
+@pytest.mark.parametrize("end", ["tree", "folder", "file"])
+def test_whatever_step_is_replaced_it_is_told_and_the_new_end_is_watched(
+    tmp_path: Path, end: End, replace: Callable[[Path], None]
+) -> None:
+    for name in ("real", "new"):
+        (tmp_path / name / "two" / "tree").mkdir(parents=True)
+        (tmp_path / name / "two" / "tree" / "file").write_text(name)
+    (tmp_path / "one").symlink_to("real")
+    tree = tmp_path / "one" / "two" / "tree"
+
+    async def main() -> None:
+        async with following(tree / "file" if end == "file" else tree, end) as follower:
+            replace(tmp_path)
+            await eventually(lambda: follower.told > 0 and (tree / "file").read_text() == "new")
+            assert follower.followed.problem is None
+            follower.changes.clear()
+            (tree / "file").write_text("edited")
+            await eventually(lambda: "file" in follower.changes)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("end", ["tree", "file"])
+def test_a_path_of_which_nothing_is_there_is_followed_step_by_step(tmp_path: Path, end: End) -> None:
+    path = tmp_path / "a" / "b" / "c"
+
+    async def main() -> None:
+        async with following(path, end) as follower:
+            assert (follower.followed.leads_to, follower.followed.problem) == (None, None)
+            path.parent.mkdir(parents=True)
+            path.write_text("here")
+            await eventually(lambda: follower.followed.leads_to == str(path))
+            follower.changes.clear()
+            path.write_text("edited")
+            await eventually(lambda: "c" in follower.changes)
+
+    asyncio.run(main())
+
+
+def test_a_file_in_the_place_of_a_tree_is_watched_and_so_is_the_tree_that_replaces_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        (tmp_path / "one.zip").write_text("1")
+        (tmp_path / "tree").mkdir()
+        (tmp_path / "current").symlink_to("one.zip")
+        async with following(tmp_path / "current", "tree") as follower:
+            (tmp_path / "one.zip").write_text("2")
+            await eventually(lambda: "one.zip" in follower.changes)
+            turn(tmp_path / "current", "tree")
+            await eventually(lambda: follower.followed.leads_to == str(tmp_path / "tree"))
+            (tmp_path / "tree" / "new").write_text("")
+            await eventually(lambda: "new" in follower.changes)
+
+    asyncio.run(main())
+
+
+def test_what_happens_beside_a_path_is_not_told(tmp_path: Path) -> None:
+    async def main() -> None:
+        (tmp_path / "tree").mkdir()
+        async with following(tmp_path / "tree", "tree") as follower:
+            for name in ("a", "b"):
+                (tmp_path / name).write_text("")
+            (tmp_path / "tree" / "last").write_text("")
+            await eventually(lambda: "last" in follower.changes)
+            assert follower.told == 0
+
+    asyncio.run(main())
+
+
+def test_paths_that_share_steps_keep_them_until_the_last_is_closed(tmp_path: Path) -> None:
+    async def main() -> None:
+        (tmp_path / "file").write_text("")
+        paths = FollowedPaths(Watch(asyncio.get_running_loop().call_soon_threadsafe))
+        first, second = (Follower(paths, tmp_path / "file", "file") for _ in range(2))
+        first.followed.close()
+        (tmp_path / "file").write_text("edited")
+        await eventually(lambda: "file" in second.changes)
+        assert first.changes == []
+        second.followed.close()
+
+    asyncio.run(main())
