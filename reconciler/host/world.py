@@ -145,6 +145,8 @@ class AppWorld:
     def request(self, name: str, request: OperatorRequest) -> None:
         """Take an operator's request for the next plan to see, and wake the app."""
         take_request(name, request, self._history, self._restart_before, self.now())
+        if request == "restart":
+            self._tracker.doubt(name)
         self._wakeups.wake(name)
 
     def restore(self) -> dict[str, int]:

@@ -20,6 +20,7 @@ class Reason(StrEnum):
     CONFIGURATION_CHANGED = "configuration-changed"
     SOURCE_CHANGED = "source-changed"
     SOURCE_UNREADABLE = "source-unreadable"
+    SOURCE_BUSY = "source-busy"
     SCALING = "scaling"
 
     # Requests of an operator.

@@ -71,7 +71,8 @@ class Failure:
 class SourceState:
     """The fingerprint of an app's source when it was last read; `stale` says that it may have changed since.
 
-    A reading that failed leaves the last content in force; `problem` says why it failed, `tried_at` when.
+    A reading that failed leaves the last content in force; `problem` says why it failed, `tried_at` when. `busy` says
+    that a file of it is written again and again, so that its changes take effect less and less often.
     """
 
     source: Source
@@ -79,6 +80,7 @@ class SourceState:
     stale: bool = False
     problem: str | None = None
     tried_at: float = 0.0
+    busy: str | None = None
 
 
 OverrideKind: TypeAlias = Literal["stopped", "rolled back"]

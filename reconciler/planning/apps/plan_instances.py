@@ -42,7 +42,7 @@ _SLEEPING = Cause(Reason.SLEEPING, "the app is sleeping")
 def plan_serving(app: App, observed: Observed, now: float) -> Plan[Action]:
     """Plan by situation, after recording exits and failures, and beside deciding who answers meanwhile."""
     known = Assessment(app, observed, now)
-    planned = _BY_SITUATION[known.situation](known)
+    planned = _with_source(known, _BY_SITUATION[known.situation](known))
     ended: list[Action] = [*reap(app, observed, now), *record_failures(app, observed, now)]
     return replace(
         planned,
@@ -50,6 +50,15 @@ def plan_serving(app: App, observed: Observed, now: float) -> Plan[Action]:
         immediate=answering(app, observed, now),
         settled=planned.settled and not ended,
     )
+
+
+def _with_source(known: Assessment, planned: Plan[Action]) -> Plan[Action]:
+    """Tell of a source that cannot be read before whatever else is told: until it can, no edit has an effect."""
+    problem = known.source.problem
+    if problem is None or planned.reason == Reason.SOURCE_UNREADABLE:
+        return planned
+    text = f"{problem}; {planned.message}" if planned.message else problem
+    return replace(planned, reason=Reason.SOURCE_UNREADABLE, message=text, settled=False)
 
 
 def state_when_failing(observed: Observed) -> AppState:
@@ -91,6 +100,8 @@ def _as_it_serves(known: Assessment, current: Instance, actions: list[Action]) -
     if known.source.problem is not None:
         text = f"the last build serves, but {known.source.problem}"
         return _plan(known, actions, "degraded", Cause(Reason.SOURCE_UNREADABLE, text))
+    if known.source.busy is not None:
+        return _plan(known, actions, "degraded", Cause(Reason.SOURCE_BUSY, known.source.busy))
     if inputs.stale:
         text = f"serving with the last known values: {'; '.join(inputs.stale)}"
         return _plan(known, actions, "degraded", Cause(Reason.INPUTS_STALE, text))
@@ -107,6 +118,9 @@ def _as_it_serves(known: Assessment, current: Instance, actions: list[Action]) -
 
 def _starting(known: Assessment) -> Plan[Action]:
     """Stage the target, run its release command, start it beside what serves, then stop that."""
+    if known.cannot_stage:
+        cause = Cause(Reason.SOURCE_UNREADABLE, known.source.problem or "")
+        return _plan(known, move(known.app, known.observed), state_when_failing(known.observed), cause)
     surplus = _make_room(known.others)
     actions: list[Action] = [*move(known.app, known.observed), *_prepare(known), *surplus]
     actions.append(_start(known, known.target, _why_start(known)))
@@ -210,7 +224,7 @@ def _plan(known: Assessment, actions: Iterable[Action], state: AppState, cause: 
 
 
 def _stage(known: Assessment) -> list[Action]:
-    if known.is_staged:
+    if known.is_staged or known.cannot_stage:
         return []
     cause = Cause(Reason.FIRST_TIME, "first build of the app")
     if known.observed.builds:
@@ -220,6 +234,8 @@ def _stage(known: Assessment) -> list[Action]:
 
 def _prepare(known: Assessment) -> list[Action]:
     """Stage the target, and run its release command."""
+    if known.cannot_stage:
+        return []
     actions = _stage(known)
     release = known.target.release_id
     if release is not None and release not in known.observed.released:

@@ -76,6 +76,11 @@ class Assessment:
         return self.target.build.id in self.observed.builds
 
     @property
+    def cannot_stage(self) -> bool:
+        """Whether the target's build has to be made from a source that cannot be read."""
+        return not self.is_staged and self.source.problem is not None
+
+    @property
     def is_proven(self) -> bool:
         """Whether the target is the revision that passed its probation last."""
         return any(p.id == self.target.id for p in self.observed.known_good[:1])

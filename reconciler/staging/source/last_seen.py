@@ -4,6 +4,7 @@ A failed reading never discards the last good one, which outlives the daemon.
 """
 
 import asyncio
+import contextlib
 import time
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from reconciler.planning.apps.revision import Source
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import Subject
 from reconciler.staging.errors import SourceError
+from reconciler.staging.source.pace import Pace
 from reconciler.staging.source.snapshot import DigestCache, fingerprint
 from reconciler.state.journal import Journal
 from reconciler.state.records import Records
@@ -34,6 +36,8 @@ class SourceTracker:
         self._refreshing: dict[str, bool] = {}
         self._generations: dict[str, int] = {}
         self._digests: dict[str, DigestCache] = {}
+        self._paces: dict[str, Pace] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._states = {
             name: SourceState(source=source, content=content, stale=not source.pinned)
             for name, (source, content) in records.sources().items()
@@ -54,6 +58,13 @@ class SourceTracker:
         if state is not None:
             self._states[name] = replace(state, stale=True)
 
+    def doubt(self, name: str) -> None:
+        """Have the source read again before anything else is done, whether or not a change was noticed."""
+        state = self._states.get(name)
+        if state is not None and not state.source.pinned:
+            self._states[name] = replace(state, tried_at=float("-inf"))
+            self.mark_stale(name)
+
     def generation(self, name: str) -> int:
         """Return how often the source may have changed."""
         return self._generations.get(name, 0)
@@ -72,14 +83,15 @@ class SourceTracker:
         if before is None or before.source.pinned:
             return False
         self._generations[name] = self.generation(name) + 1
-        await self.read(name, before.source)
+        await self.read(name, before.source, at_once=False)
         after = self._states.get(name)
-        return after is not None and (after.content, after.problem) != (before.content, before.problem)
+        return after is not None and _told(after) != _told(before)
 
-    async def read(self, name: str, source: Source) -> bool:
+    async def read(self, name: str, source: Source, *, at_once: bool = True) -> bool:
         """Read the source; returns True if it differs from the last reading.
 
-        Raises SourceError only if there is no earlier reading of the same source to continue with.
+        Unless it is to count at once, a change that programs make again and again is held back for a while. Raises
+        SourceError only if there is no earlier reading of the same source to continue with.
         """
         before = self._states.get(name)
         digests = self._digests.pop(name, None) or DigestCache()
@@ -89,24 +101,69 @@ class SourceTracker:
             if before is None or before.source != source:
                 raise
             self._states[name] = replace(before, stale=True, problem=str(error), tried_at=time.monotonic())
+            if before.problem != str(error):
+                text = f"its source changed and cannot be read: {error}"
+                self._write(name, text, Reason.SOURCE_UNREADABLE)
             return False
         finally:
             self._digests[name] = digests
         differs = before is None or before.source != source or before.content != content
+        busy, written = None, digests.take_written()
+        if before is not None and before.source == source:
+            pace, busy = self._paced(name, written, differs=differs)
+            if differs and not at_once and before.problem is None and time.monotonic() < pace.due_at:
+                self._suspect_at(name, pace.due_at)
+                self._states[name] = replace(before, stale=False, busy=busy)
+                return False
+            if differs:
+                self._paces[name] = pace.taken(time.monotonic())
         if differs:
             self._records.set_source(name, source, content)
-        self._states[name] = SourceState(source=source, content=content)
+        self._states[name] = SourceState(source=source, content=content, busy=busy)
         return differs
 
     def forget(self, name: str) -> None:
         """Forget the app."""
-        for by_name in (self._states, self._generations, self._digests):
+        for by_name in (self._states, self._generations, self._digests, self._paces):
             by_name.pop(name, None)
+
+    def _paced(self, name: str, written: frozenset[str] | None, *, differs: bool) -> tuple[Pace, str | None]:
+        """Return how fast programs write in a source, and what is to be told of it."""
+        now, before = time.monotonic(), self._paces.get(name, Pace())
+        if written == frozenset() and differs:
+            written = before.files  # what was held back is due now
+        pace = before
+        if differs:
+            pace = before.seen(written or (), now)
+        elif now >= before.rests_at:
+            pace = Pace()
+        self._paces[name] = pace
+        if not pace.files or not pace.is_slowed:
+            return pace, None
+        self._suspect_at(name, pace.rests_at)
+        return pace, pace.note
+
+    def _suspect_at(self, name: str, at: float) -> None:
+        loop = asyncio.get_running_loop()
+        timer = self._timers.get(name)
+        if timer is not None and timer.when() > loop.time():
+            if timer.when() <= at:
+                return
+            timer.cancel()
+        self._timers[name] = loop.call_at(at + 0.01, self._due, name)
+
+    def _due(self, name: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the daemon is ending
+            self.suspect(name)
+
+    def _write(self, name: str, text: str, reason: Reason) -> None:
+        self._journal.write(Subject("app", name), "source", text, reason=reason)
 
     async def _refresh(self, name: str) -> None:
         again = True
         while again:
             self._refreshing[name] = False
+            before = self._states.get(name)
             try:
                 changed = await self.refresh(name)
             except (OSError, RuntimeError):  # no descriptor, no thread: the app's own task tries again, and reports it
@@ -114,10 +171,26 @@ class SourceTracker:
                 self._wakeups.wake(name)
                 changed = False
             if changed:
-                self._journal.write(Subject("app", name), "source", "its source changed", reason=Reason.SOURCE_CHANGED)
+                self._tell(name, before)
                 self._wakeups.wake(name)
             again = self._refreshing[name]
         del self._refreshing[name]
+
+    def _tell(self, name: str, before: SourceState | None) -> None:
+        """Journal what is new about a source; what cannot be read was told when that was found out."""
+        after = self._states.get(name)
+        if before is None or after is None:
+            return
+        if after.content != before.content:
+            self._write(name, "its source changed", Reason.SOURCE_CHANGED)
+        elif before.problem is not None and after.problem is None:
+            self._write(name, "its source can be read again", Reason.SOURCE_CHANGED)
+        if after.busy is not None and before.busy is None:
+            self._write(name, after.busy, Reason.SOURCE_BUSY)
+
+
+def _told(state: SourceState) -> tuple[str, str | None, str | None]:
+    return state.content, state.problem, state.busy
 
 
 async def _stable_fingerprint(path: str, digests: DigestCache) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from time import time_ns
 from typing import TypeAlias
 
+from reconciler.linux.regular_files import read_file
 from reconciler.staging.errors import SourceError
 from reconciler.staging.source.tree import ARCHIVE_SUFFIXES, Entry, entries, ignored, is_archive, printable
 
@@ -24,6 +25,10 @@ __all__ = ["DigestCache", "fingerprint", "ignored", "snapshot"]
 _CHUNK = 1 << 20
 # A file changed this recently may change again with the same times: file systems' clocks tick in 1 to 10 ms.
 _SETTLED_NS = 100_000_000
+_UNSETTLED = (-1, -1, -1)
+# More files than a program writes at once, and larger ones than are read twice for it.
+_MOST_WRITTEN = 8
+_LARGEST_WRITTEN = 64 << 20
 
 _Stamp: TypeAlias = tuple[int, int, int, int]
 _Known: TypeAlias = tuple[_Stamp, str]
@@ -38,17 +43,28 @@ class DigestCache:
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
         self._changed_ns = 0
+        self._written: frozenset[str] | None = None
 
     def quiet_s(self) -> float:
         """Return how long ago the last change of a file was, as of the last reading."""
         return max(0.0, (time_ns() - self._changed_ns) / 1e9)
 
+    def take_written(self) -> frozenset[str] | None:
+        """Return the files that changed since this was last asked, if programs wrote all of them.
+
+        None if anything was edited, added or removed.
+        """
+        written, self._written = self._written, frozenset()
+        return written
+
     def known(self, entry: Entry) -> str | None:
         stamp, digest = self._known.get(entry.path, (None, None))
         return digest if stamp == _stamp(entry.stat) else None
 
-    def replace(self, known: dict[str, _Known], changed_ns: int) -> None:
-        self._known = known
+    def replace(self, known: dict[str, _Known], changed_ns: int, root: str = "") -> None:
+        before, self._known = self._known, known
+        written = _written(root, before, known) if before.keys() == known.keys() else None
+        self._written = None if written is None or self._written is None else self._written | written
         # A time in the future is due to a clock that was set.
         self._changed_ns = min(changed_ns, time_ns())
 
@@ -68,10 +84,10 @@ def fingerprint(path: str, digests: DigestCache | None = None) -> str:
                 digest = digests.known(entry) or _digest(f"{root}/{entry.path}")
                 entry_ns = max(entry.stat.st_mtime_ns, entry.stat.st_ctime_ns)
                 changed_ns = max(changed_ns, entry.stat.st_ctime_ns)
-                if time_ns() - entry_ns > _SETTLED_NS:
-                    known[entry.path] = _stamp(entry.stat), digest
+                settled = time_ns() - entry_ns > _SETTLED_NS
+                known[entry.path] = (_stamp(entry.stat) if settled else (entry.stat.st_size, *_UNSETTLED)), digest
             tree.add(entry, digest)
-        digests.replace(known, changed_ns)
+        digests.replace(known, changed_ns, str(root))
         return tree.digest()
 
 
@@ -91,6 +107,29 @@ def snapshot(path: str, destination: Path, should_continue: Callable[[], bool] =
                 raise InterruptedError(errno.EINTR, "the copy was cancelled")
             tree.add(entry, _copy(entry, f"{root}/{entry.path}", f"{destination}/{entry.path}"))
         return tree.digest()
+
+
+def _written(root: str, before: dict[str, _Known], after: dict[str, _Known]) -> frozenset[str] | None:
+    """Return the files that differ if each of them only grew or is no text, None if any may have been edited."""
+    changed = [path for path, (_, digest) in after.items() if before[path][1] != digest]
+    if len(changed) > _MOST_WRITTEN:
+        return None
+    for path in changed:
+        (size, *_), digest = before[path]
+        if not _is_written(f"{root}/{path}", size, digest):
+            return None
+    return frozenset(changed)
+
+
+def _is_written(path: str, size: int, digest: str) -> bool:
+    """Tell whether a file begins with what it was, or is no text."""
+    try:
+        content = read_file(path, _LARGEST_WRITTEN)
+    except OSError:
+        return False
+    if b"\0" in content[:_CHUNK]:
+        return True
+    return len(content) > size and hashlib.sha256(content[:size]).hexdigest() == digest
 
 
 def _of_archive(root: Path, digests: DigestCache) -> str:

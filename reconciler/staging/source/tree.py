@@ -22,20 +22,15 @@ EntryKind: TypeAlias = Literal["file", "directory", "link"]
 
 _IGNORED = frozenset(
     (
-        ".git",
-        ".hg",
-        ".svn",
-        "__pycache__",
-        ".venv",
-        "venv",
-        ".tox",
-        ".mypy_cache",
-        ".pytest_cache",
-        ".ruff_cache",
-        "node_modules",
-        ".DS_Store",
+        *(".git", ".hg", ".svn", "__pycache__", ".venv", "venv", ".tox", ".nox", "node_modules"),
+        *(".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".ipynb_checkpoints"),
+        *(".DS_Store", ".idea", ".vscode"),
     )
 )
+# What editors, shells and file systems leave behind; a directory of such a name was meant.
+_DROPPINGS = frozenset(("4913", "nohup.out", ".coverage", "Thumbs.db", "desktop.ini", ".netrwhist", ".directory"))
+_DROPPED_ENDS = ("~", ".swp", ".swo", ".swx", ".kate-swp", ".pyc")
+_DROPPED_STARTS = (".#", ".nfs", ".fuse_hidden", ".goutputstream-", ".coverage.", "._", ".~lock.")
 _SPECIAL_FILES = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFIFO: "a named pipe",
@@ -61,6 +56,13 @@ class Entry:
 def ignored(name: str) -> bool:
     """Tell whether files and directories of this name are left out of every snapshot."""
     return name in _IGNORED or name.endswith(".pyc")
+
+
+def is_dropping(name: str) -> bool:
+    """Tell whether files of this name are an editor's, a shell's or a file system's, and no part of the source."""
+    if name in _DROPPINGS or name.endswith(_DROPPED_ENDS) or name.startswith(_DROPPED_STARTS):
+        return True
+    return name.startswith("#") and name.endswith("#")
 
 
 def entries(root: Path) -> Iterator[Entry]:
@@ -115,7 +117,9 @@ def _excluded(entry: os.DirEntry[str], path: str, rules: GitIgnoreSpec | None, *
         excluded = rules.check_file(f"{path}/" if is_directory else path).include
         if excluded is not None:
             return excluded
-    return ignored(entry.name) or (is_directory and os.path.lexists(f"{entry.path}/pyvenv.cfg"))
+    if ignored(entry.name):
+        return True
+    return os.path.lexists(f"{entry.path}/pyvenv.cfg") if is_directory else is_dropping(entry.name)
 
 
 def _target(link: str, path: str, root: str) -> str:

@@ -4,9 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.planning.apps.actions import (
-    ServeHoldingPage,
-)
+from reconciler.planning.apps.actions import ServeHoldingPage, Stage
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Instance, Observed, Override
 from reconciler.planning.apps.plan import plan
@@ -209,6 +207,22 @@ def test_an_instance_that_dies_while_the_source_is_unreadable_is_started_again_f
         APP, source=a_look(APP, stale=True, problem="it is gone", tried_at=NOW - 10), instances=(dead(),)
     )
     assert planned(APP, unreadable).splitlines()[-1] == "start revision v1: the app was not running"
+
+
+def test_a_source_that_cannot_be_read_is_told_before_an_older_failure_and_nothing_is_staged_from_it() -> None:
+    source = a_look(APP, stale=True, problem="it is gone", tried_at=NOW - 10)
+    failed = serving(APP, source=source, instances=(), known_good=(), failures=(a_trouble(V1, count=2),))
+    decided = plan(APP, failed, NOW)
+    assert (decided.state, decided.settled) == ("failing", False)
+    assert decided.message.startswith("it is gone; ")
+    unstaged = plan(APP, replace(failed, failures=(), builds=()), NOW)
+    assert (unstaged.state, unstaged.message) == ("failing", "it is gone")
+    assert not any(isinstance(action, Stage) for action in unstaged.actions)
+
+
+def test_a_source_in_which_a_program_writes_is_told_and_serves() -> None:
+    decided = plan(APP, serving(APP, source=replace(a_look(APP), busy="debug.log grows")), NOW)
+    assert (decided.actions, decided.state, decided.message) == ((), "degraded", "debug.log grows")
 
 
 @pytest.mark.parametrize(

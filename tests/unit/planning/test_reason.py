@@ -48,6 +48,7 @@ BACK = serving(APP, "c2", builds=BOTH, instances=(an_instance(V1),), known_good=
         (APP, serving(APP, instances=(an_instance(V1, unhealthy="500"),), failures=(crashed(5),)), Reason.UNHEALTHY),
         (APP, serving(APP, instances=(an_instance(V1, note="1 waits"),)), Reason.WORKER_WAITING),
         (APP, serving(APP, source=a_look(APP, problem="it is gone")), Reason.SOURCE_UNREADABLE),
+        (APP, serving(APP, source=replace(a_look(APP), busy="debug.log grows")), Reason.SOURCE_BUSY),
         (APP, serving(APP, inputs=ExternalInputs(stale=("cannot read /x",))), Reason.INPUTS_STALE),
         (APP, serving(APP, inputs=ExternalInputs(missing=("service db",))), Reason.WAITING_FOR_INPUTS),
         (APP, serving(APP, instances=(), unmet_dependencies=("api",)), Reason.WAITING_FOR_APPS),

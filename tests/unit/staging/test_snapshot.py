@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from reconciler.staging.errors import SourceError
 from reconciler.staging.source.snapshot import DigestCache, fingerprint, ignored, snapshot
-from reconciler.staging.source.tree import entries
+from reconciler.staging.source.tree import entries, is_dropping
 
-NAMES = st.text("abcXY.-_é ", min_size=1, max_size=6).filter(lambda name: name not in {".", ".."} and not ignored(name))
+NAMES = st.text("abcXY.-_é ", min_size=1, max_size=6).filter(
+    lambda name: name not in {".", ".."} and not ignored(name) and not is_dropping(name)
+)
 TREES = st.dictionaries(NAMES, st.binary(max_size=50), min_size=1, max_size=5)
 
 
@@ -42,6 +44,21 @@ def test_what_no_release_needs_is_ignored(name: str) -> None:
 )
 def test_hidden_files_and_all_else_are_kept(name: str) -> None:
     assert not ignored(name)
+    assert not is_dropping(name)
+
+
+@pytest.mark.parametrize(
+    "name", [".wsgi.py.swp", "wsgi.py~", "#wsgi.py#", ".#wsgi.py", "4913", "nohup.out", "._wsgi.py"]
+)
+def test_what_editors_drop_is_no_part_of_a_source_but_a_directory_is(tmp_path: Path, name: str) -> None:
+    (tmp_path / "wsgi.py").write_text("x")
+    before = fingerprint(str(tmp_path))
+    (tmp_path / name).write_text("dropped")
+    assert fingerprint(str(tmp_path)) == before
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "meant").write_text("x")
+    assert fingerprint(str(tmp_path)) != before
 
 
 @given(TREES)
