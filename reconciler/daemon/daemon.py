@@ -90,6 +90,7 @@ class Daemon:
             env_files,
             desired=lambda: self.manifests.catalog.apps,
             environ=lambda: package_environ(settings, environ),
+            revisions=lambda app: self._stores.history.of(app).revisions,
         )
         self.journal = Journal(database, keep=settings.events_kept, redact=self._redactor.redacted)
         self.reports = Reports()
@@ -201,7 +202,7 @@ class Daemon:
             tracker=self._tracker,
             instances=self._instances,
             keeper=self.keeper,
-            secret_source=InstanceSecrets(service_records, self._services, self._stores),
+            secret_source=InstanceSecrets(service_records, self._services, self._stores, give=self._redactor.give),
         )
 
     def _controller(self, world: World, wakeups: WakeQueue) -> Controller:

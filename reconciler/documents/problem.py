@@ -6,6 +6,9 @@ from typing import TypeAlias
 
 Path: TypeAlias = tuple[str | int, ...]
 
+# Fields whose values may be secrets: no message quotes what is in them.
+NEVER_QUOTED = frozenset(("env", "credentials", "parameters", "command", "release"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -23,8 +26,17 @@ class Problem:
 
 
 def dotted(path: Iterable[str | int]) -> str:
-    """Format `("services", 0, "name")` as `services[0].name`, in one line whatever a field is called."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{one_line(part)}" for part in path).removeprefix(".")
+    """Format `("services", 0, "name")` as `services[0].name`, in one line whatever a field is called.
+
+    Of `NAME=value`, where a name belongs, the value is left out.
+    """
+    parts = (f"[{part}]" if isinstance(part, int) else f".{one_line(_name_of(part))}" for part in path)
+    return "".join(parts).removeprefix(".")
+
+
+def _name_of(field: str) -> str:
+    name, equals, _ = field.partition("=")
+    return f"{name}{equals and '=…'}"
 
 
 def one_line(text: str) -> str:

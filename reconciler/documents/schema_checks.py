@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
-from reconciler.documents.problem import Path, Problem, dotted
+from reconciler.documents.problem import NEVER_QUOTED, Path, Problem, dotted
 from reconciler.documents.schemas import schema, validator
 from reconciler.documents.tree import Node
 from reconciler.planning.fingerprint import Json
@@ -63,7 +63,8 @@ def _explained(error: Any, tree: Node) -> Iterator[tuple[Path, tuple[int, int], 
     position = (node.line, node.column)
     if "propertyNames" in error.schema_path:
         name = error.instance
-        yield (*path, name), node.keys.get(name, position), f"{_expected(error)}, not {shown(name)}"
+        written = "NAME=value" if "=" in name and NEVER_QUOTED.intersection(path) else shown(name)
+        yield (*path, name), node.keys.get(name, position), f"{_expected(error)}, not {written}"
     elif error.validator == "additionalProperties":
         known = frozenset(error.schema.get("properties", ()))
         for name in islice((key for key in node.keys if key not in known), MOST_PROBLEMS):
@@ -77,7 +78,8 @@ def _explained(error: Any, tree: Node) -> Iterator[tuple[Path, tuple[int, int], 
     elif error.validator == "not":
         yield path, position, _expected(error)
     else:
-        yield path, position, f"{_expected(error)}, not {_as_written(node, error.instance)}{_hint(error)}"
+        written = _kind_of(error.instance) if NEVER_QUOTED.intersection(path) else _as_written(node, error.instance)
+        yield path, position, f"{_expected(error)}, not {written}{_hint(error)}"
 
 
 def _expected(error: Any) -> str:
@@ -87,6 +89,17 @@ def _expected(error: Any) -> str:
 def _unknown(name: str, known: frozenset[str]) -> str:
     meant = suggestion(name, known)
     return f"unknown field {shown(name)}; did you mean '{meant}'?" if meant else f"unknown field {shown(name)}"
+
+
+def _kind_of(value: Json) -> str:
+    """Name the kind of a value instead of quoting it."""
+    match value:
+        case str():
+            return "this text"
+        case int() | float() if not isinstance(value, bool):
+            return "a number"
+        case _:
+            return shown(value)
 
 
 def _as_written(node: Node, value: Json) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from reconciler.documents.problem import Path, Problem, dotted
+from reconciler.documents.problem import NEVER_QUOTED, Path, Problem, dotted
 from reconciler.documents.scalars import value_of
 from reconciler.documents.units import duration_s
 from reconciler.planning.fingerprint import Json
@@ -182,6 +182,9 @@ class _Reader:
     def _alias(self, path: Path, event: Any) -> Node:
         self._aliases += 1
         if event.anchor not in self._anchors:
+            if NEVER_QUOTED.intersection(path):
+                message = "refers to an anchor that is not defined above; quote text that begins with '*'"
+                raise self._refusal(path, event, message)
             raise self._refusal(path, event, f"refers to the anchor '&{event.anchor}', which is not defined above")
         node = self._anchors[event.anchor]
         if node is None:
@@ -196,6 +199,9 @@ class _Reader:
         self._problems.append(self._refusal(path, event, message).problem)
 
     def _report_tag(self, path: Path, event: Any) -> None:
+        if NEVER_QUOTED.intersection(path):
+            self._report(path, event, "has a tag, which is not supported; quote text that begins with '!'")
+            return
         shown = str(event.tag).replace("tag:yaml.org,2002:", "!!")
         self._report(path, event, f"the tag {shown} is not supported; write the plain value")
 

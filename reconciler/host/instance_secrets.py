@@ -5,6 +5,7 @@ What is secret is stored nowhere else, and stands in no exception's text.
 
 import contextlib
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from reconciler.host.stores import Stores
@@ -20,12 +21,23 @@ from reconciler.vault.vault import VaultLocked
 
 
 class InstanceSecrets:
-    """Supplies every app of this host with the credentials of its services and the values of its secret variables."""
+    """Supplies every app of this host with the credentials of its services and the values of its secret variables.
 
-    def __init__(self, service_records: ServiceRecords, services: ServiceWorld, stores: Stores) -> None:
+    `give` is told of every revision first whose instances receive secrets, so that none of them is shown.
+    """
+
+    def __init__(
+        self,
+        service_records: ServiceRecords,
+        services: ServiceWorld,
+        stores: Stores,
+        *,
+        give: Callable[[Revision], None],
+    ) -> None:
         self._service_records = service_records
         self._services = services
         self._stores = stores
+        self._give = give
 
     def inputs(self, app: App | None, name: str) -> ExternalInputs:
         """Return what an app is supplied with right now."""
@@ -36,6 +48,7 @@ class InstanceSecrets:
         # Which credentials an instance may have must be on record first, or they could be revoked under it.
         with contextlib.suppress(sqlite3.Error):  # in memory it is; a full disk does not keep an app from starting
             self._services.use(revision.app, revision.id, revision.bindings)
+        self._give(revision)
         try:
             views = binding_views(revision, self._service_records)
             lay_out(views, directory)

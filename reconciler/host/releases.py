@@ -2,22 +2,25 @@
 
 import sqlite3
 from collections.abc import Callable, Mapping
+from functools import partial
 
+from reconciler.host.stores import Stores
 from reconciler.planning.apps.actions import Release
+from reconciler.planning.subject import Subject
 from reconciler.serving.programs.gunicorn import Code
 from reconciler.settings.settings import Settings
 from reconciler.staging.progress import Phase
 from reconciler.staging.release import ReleaseCommand, run_release
-from reconciler.state.records import Records
 
 
 class AppReleases:
     """The release commands that were run, by app."""
 
-    def __init__(self, settings: Settings, records: Records) -> None:
+    def __init__(self, settings: Settings, stores: Stores) -> None:
         self._settings = settings
-        self._records = records
-        self._done: dict[str, frozenset[str]] = records.releases()
+        self._journal = stores.journal
+        self._records = stores.records
+        self._done: dict[str, frozenset[str]] = self._records.releases()
 
     def of(self, name: str) -> frozenset[str]:
         """Return the marks of an app's release commands that were run."""
@@ -36,7 +39,7 @@ class AppReleases:
             log=self._settings.paths.log(name, "staging"),
             timeout_s=self._settings.staging_timeout_s,
         )
-        await run_release(command, progress)
+        await run_release(command, progress, partial(self._journal.redacted, Subject("app", name)))
         try:
             with self._records.lasting():
                 self._records.add_release(name, action.release)

@@ -2,8 +2,9 @@
 
 import contextlib
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from reconciler.planning.apps.observed import Failure
 from reconciler.planning.subject import Subject
 from reconciler.state.journal import EventKind, Journal
 from reconciler.state.records import Records
@@ -17,6 +18,11 @@ class Stores:
     records: Records
     history: RevisionHistory
     journal: Journal
+
+    def record_failure(self, app: str, failure: Failure) -> None:
+        """Record the failure of a revision, its reason without secrets: plans and states quote it."""
+        reason = self.journal.redacted(Subject("app", app), failure.reason)
+        self.history.failed(app, replace(failure, reason=reason))
 
     def record_event(self, app: str, kind: EventKind, text: str, cause: str = "", reason: str = "") -> None:
         """Write an event of an app into the journal; a full disk costs the journal a line, never an app its restart."""

@@ -104,7 +104,7 @@ class AppWorld:
         self._dependencies = DependencyGraph()
         self._standings = Standings(stores, runtime.publish)
         self._listeners = AppListeners(instances, keeper, self._on_connection)
-        self._releases = AppReleases(settings, stores.records)
+        self._releases = AppReleases(settings, stores)
         self._builds = AppBuilds(settings.paths, stager, self._on_staging)
         self._probes = AppProbes(stores, instances, runtime.wakeups, runtime.tasks)
         self._slots = StartSlots(settings.starting_slots, settings.starting_slot_s)
@@ -230,7 +230,7 @@ class AppWorld:
             case Reap():
                 self._reap(name, action)
             case RecordFailure():
-                self._history.failed(name, replace(action.failure, last_at=self.now()))
+                self._stores.record_failure(name, replace(action.failure, last_at=self.now()))
                 self._record(
                     name, "failed", f"revision {action.failure.revision}: {action.cause}", reason=action.reason
                 )
@@ -318,7 +318,7 @@ class AppWorld:
     def _failed(self, name: str, failing: Failure, reason: str) -> None:
         """Note that a revision did not get as far as serving: the plan decides what follows from that."""
         failure = replace(failing, reason=reason, last_at=self.now())
-        self._history.failed(name, failure)
+        self._stores.record_failure(name, failure)
         self._record(name, "failed", f"revision {failure.revision}: {reason}", f"try {failure.count}")
 
     async def _sleep(self, name: str, action: Sleep) -> None:
@@ -366,7 +366,7 @@ class AppWorld:
             return
         self._instances.reap(name, action.instance)
         if action.failure is not None:
-            self._history.failed(name, replace(action.failure, last_at=self.now()))
+            self._stores.record_failure(name, replace(action.failure, last_at=self.now()))
         self._wake_all(self._dependencies.depends_on(name))
         crashed = ended.stopping_since is None
         self._record(

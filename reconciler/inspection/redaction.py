@@ -1,22 +1,39 @@
 """Redact the secrets of this host, of an app and of a service from text about them."""
 
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from reconciler.planning.apps.app import App
+from reconciler.planning.apps.revision import Revision
 from reconciler.planning.fingerprint import Json
 from reconciler.planning.subject import Subject
-from reconciler.services.records import ServiceRecords
+from reconciler.services.records import GrantRecord, ServiceRecords
 from reconciler.vault.env_files import EnvFiles
-from reconciler.vault.secret_patterns import SHORTEST, redacted, secrets_in
+from reconciler.vault.given_values import given_secrets, texts_in, written_secrets
+from reconciler.vault.secret_patterns import redacted, secrets_in
+from reconciler.vault.secret_texts import SecretTexts
 from reconciler.vault.vault import VaultLocked
+
+_REVISIONS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The secrets of a subject, and what they were gathered from."""
+
+    sources: tuple[Any, ...]
+    texts: SecretTexts
 
 
 class Redactor:
-    """Hides what an app receives: its secret variables, those from files, and its credentials for services.
+    """Hides what an app receives, whatever its name: secret variables, those from files, credentials for services.
 
-    `desired` returns the apps by name, `environ` the variables of this host.
+    What earlier revisions received stays hidden, as their instances may still print it. `desired` returns the apps by
+    name, `environ` the variables of this host, `revisions` those that an app may go back to.
     """
 
     def __init__(
@@ -26,11 +43,15 @@ class Redactor:
         *,
         desired: Callable[[], Mapping[str, App]],
         environ: Callable[[], Mapping[str, str]],
+        revisions: Callable[[str], tuple[Revision, ...]] = lambda _: (),
     ) -> None:
         self._service_records = service_records
         self._files = files
         self._desired = desired
         self._environ = environ
+        self._revisions = revisions
+        self._given: dict[str, deque[tuple[str, frozenset[str]]]] = {}
+        self._known: dict[Subject, _Known] = {}
         self._last: dict[Subject, tuple[App | None, str, str]] = {}
 
     def redacted(self, subject: Subject, text: str) -> str:
@@ -40,21 +61,43 @@ class Redactor:
         app = self._desired().get(subject.name) if subject.kind == "app" else None
         last = self._last.get(subject)
         if last is None or last[0] is not app or last[1] != text:  # a state is reported over and over
-            last = self._last[subject] = app, text, redacted(text, self._secrets(subject, app))
+            last = self._last[subject] = app, text, redacted(text, self._texts(subject, app))
         return last[2]
 
-    def _secrets(self, subject: Subject, app: App | None) -> frozenset[str]:
-        found = _secrets_of(frozenset(self._environ().items())) | secrets_in(self._credentials(subject))
-        if app is not None:
-            found |= _secrets_of(frozenset(app.env.items())) | frozenset(self._in_files(app))
-        return found
+    def give(self, revision: Revision) -> None:
+        """Remember what an instance of this revision is about to receive."""
+        given = self._given.setdefault(revision.app, deque(maxlen=_REVISIONS))
+        if not any(known == revision.id for known, _ in given):
+            given.append((revision.id, self._in_revision(revision)))
+            for remembered in (self._known, self._last):
+                remembered.pop(Subject("app", revision.app), None)
 
-    def _in_files(self, app: App) -> Iterator[str]:
-        """Yield each value with a file of its own, and of a file of many those that look secret."""
-        versions, _, _ = self._files.of(app)
-        found = {name: value for name, version in versions.items() for value in self._stored(version)}
-        yield from (found[name] for name in found.keys() & app.env_files.keys() if len(found[name]) >= SHORTEST)
-        yield from secrets_in(found)
+    def _texts(self, subject: Subject, app: App | None) -> SecretTexts:
+        """Return the secrets of a subject, gathered again only when their sources are others."""
+        environ = frozenset(self._environ().items())
+        grants = tuple(grant.credentials for grant in self._grants(subject))
+        versions = () if app is None else tuple(self._files.of(app)[0].items())
+        revisions = self._revisions(subject.name) if subject.kind == "app" else ()
+        sources = (app, environ, grants, versions, tuple(revision.id for revision in revisions))
+        known = self._known.get(subject)
+        if known is None or known.sources[0] is not app or known.sources[1:] != sources[1:]:
+            found = set(_secrets_of(environ)) | given_secrets(self._credentials(*grants))
+            if app is not None:
+                found |= written_secrets(app.env) | given_secrets(self._values(dict(versions)))
+            for revision in revisions:
+                found |= self._in_revision(revision)
+            if subject.kind == "app":
+                found.update(*(secrets for _, secrets in self._given.get(subject.name, ())))
+            known = self._known[subject] = _Known(sources, SecretTexts(found))
+        return known.texts
+
+    def _in_revision(self, revision: Revision) -> frozenset[str]:
+        credentials = self._credentials(*(bound.credentials for bound in revision.bindings))
+        return written_secrets(revision.env) | given_secrets(self._values(revision.env_secrets) | credentials)
+
+    def _values(self, versions: Mapping[str, str]) -> dict[str, str]:
+        """Return the values by variable, from their ids in the vault."""
+        return {name: value for name, version in versions.items() for value in self._stored(version)}
 
     def _stored(self, version: str) -> Iterator[str]:
         try:
@@ -62,34 +105,26 @@ class Redactor:
         except (VaultLocked, sqlite3.Error):  # what cannot be decrypted was given to no app
             return
 
-    def _credentials(self, subject: Subject) -> dict[str, str]:
-        """Return the texts in the credentials of an app or a service, by their names there."""
-        found: dict[str, str] = {}
+    def _grants(self, subject: Subject) -> Iterator[GrantRecord]:
+        """Yield the grants with credentials of an app or a service."""
         for service in self._service_records.services():
             for grant in service.grants:
-                if grant.credentials is not None and subject in {
-                    Subject("app", grant.app),
-                    Subject("service", service.name),
-                }:
-                    try:
-                        credentials = self._service_records.credentials(grant.credentials)
-                    except (VaultLocked, sqlite3.Error):
-                        continue
-                    found |= {f"{grant.id} {name}": text for name, text in _texts(credentials)}
+                mine = Subject("app", grant.app), Subject("service", service.name)
+                if grant.credentials is not None and subject in mine:
+                    yield grant
+
+    def _credentials(self, *versions: str | None) -> dict[str, str]:
+        """Return the texts in credentials, by their names there."""
+        found: dict[str, str] = {}
+        for number, version in enumerate(versions):
+            try:
+                credentials: Json = {} if version is None else self._service_records.credentials(version)
+            except (VaultLocked, sqlite3.Error, KeyError):
+                continue
+            found |= {f"{number} {name}": text for name, text in texts_in(credentials)}
         return found
 
 
 @lru_cache(maxsize=64)
 def _secrets_of(variables: frozenset[tuple[str, str]]) -> frozenset[str]:
     return secrets_in(dict(variables))
-
-
-def _texts(value: Json, name: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield name, value
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _texts(inner, f"{name} {key}")
-    elif isinstance(value, list | tuple):
-        for index, inner in enumerate(value):
-            yield from _texts(inner, f"{name} {index}")

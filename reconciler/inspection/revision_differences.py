@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from reconciler.inspection.printable import json_text
+from reconciler.vault.command_lines import redacted_command
+from reconciler.vault.given_values import is_harmless
 from reconciler.vault.secret import HIDDEN
 from reconciler.vault.secret_patterns import is_secret_name, redacted
 
@@ -82,11 +84,20 @@ def changes(before: "Revision", after: "Revision") -> tuple[Change, ...]:
 
 
 def _hidden(found: Mapping[str, str]) -> dict[str, str]:
-    return {field: HIDDEN if _is_secret(field, text) else redacted(text) for field, text in found.items()}
+    return {
+        field: HIDDEN if _is_secret(field, text) else _of_field(field, redacted(text)) for field, text in found.items()
+    }
 
 
 def _is_secret(field: str, text: str) -> bool:
-    return text.startswith(HIDDEN) or is_secret_name(field.rpartition(".")[2])
+    name = field.rpartition(".")[2]
+    if field.startswith("env."):
+        return text.startswith(HIDDEN) or not is_harmless(name, text)
+    return is_secret_name(name)
+
+
+def _of_field(field: str, text: str) -> str:
+    return redacted_command(text) if field == "release" else text
 
 
 def _fields(revision: "Revision") -> dict[str, str]:

@@ -3,6 +3,7 @@
 No secret is written: what is secret is masked before it reaches the file.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from io import FileIO
@@ -15,11 +16,14 @@ from reconciler.vault.secret_patterns import LineRedactor, redacted
 class Log:
     """Appends lines to a file that the operator reads with `logs --which staging`; `secrets` are masked.
 
-    If the file cannot be written, the lines are lost and staging goes on.
+    `redact` takes further secrets out of a line. If the file cannot be written, the lines are lost and staging goes on.
     """
 
-    def __init__(self, path: Path, secrets: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, path: Path, secrets: frozenset[str] = frozenset(), redact: Callable[[str], str] = lambda line: line
+    ) -> None:
         self._secrets = secrets
+        self._redact = redact
         self._output = LineRedactor(secrets)
         self._file: FileIO | None = None
         with suppress(OSError):
@@ -35,11 +39,11 @@ class Log:
 
     def step(self, text: str) -> None:
         """Write a step of staging, with the time of day."""
-        self._write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {redacted(text, self._secrets)}\n")
+        self._write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {self._redact(redacted(text, self._secrets))}\n")
 
     def output(self, line: str) -> str:
         """Write a line of a command's output; return it as it may be shown."""
-        shown = self._output.redacted(line)
+        shown = self._redact(self._output.redacted(line))
         if shown:
             self._write(f"    {shown}\n")
         return shown

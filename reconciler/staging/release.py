@@ -4,7 +4,7 @@ It runs at least once: a command that was killed together with the daemon is run
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,15 +29,18 @@ class ReleaseCommand:
     timeout_s: float
 
 
-async def run_release(release: ReleaseCommand, progress: Progress) -> None:
-    """Run the command to its end; raises StagingError with its last output if it fails or takes too long."""
+async def run_release(release: ReleaseCommand, progress: Progress, redact: Callable[[str], str]) -> None:
+    """Run the command to its end; raises StagingError with its last output if it fails or takes too long.
+
+    `redact` returns a line of its output without what the app was given.
+    """
     command = Command(
         activity="running the release command",
         arguments=(_SHELL, "-c", release.command),
         directory=release.directory,
         environment=release.environment,
     )
-    with Log(release.log, secrets_in(release.environment)) as log:
+    with Log(release.log, secrets_in(release.environment), redact) as log:
         try:
             async with asyncio.timeout(release.timeout_s):
                 await run(command, log, progress)

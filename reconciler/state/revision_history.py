@@ -25,6 +25,11 @@ class AppHistory:
     sleep_state: SleepState = field(default_factory=SleepState)
 
     @property
+    def revisions(self) -> tuple[Revision, ...]:
+        """Return the revisions to which the app may go back."""
+        return (*self.known_good, *self._pinned)
+
+    @property
     def rollback_grants(self) -> frozenset[str]:
         """The grants of the revisions to go back to: the last one known to be good, and one pinned by an operator."""
         revisions = (*self.known_good[:1], *self._pinned)
@@ -35,7 +40,7 @@ class AppHistory:
         """The ids of the secrets that revisions name to which the app may go back."""
         return frozenset(
             secret
-            for revision in (*self.known_good, *self._pinned)
+            for revision in self.revisions
             for secret in (*revision.env_secrets.values(), *(bound.credentials for bound in revision.bindings))
         )
 

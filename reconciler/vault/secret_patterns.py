@@ -10,9 +10,8 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from reconciler.vault.secret import HIDDEN
+from reconciler.vault.secret_texts import SHORTEST, SecretTexts
 
-# A shorter value is found in innocent words, and hiding it there would say what it is.
-SHORTEST = 4
 _NO_SECRETS = frozenset(("true", "false", "none", "null"))
 _WORKING_DIRECTORY = frozenset(("PWD", "OLDPWD"))
 
@@ -47,7 +46,17 @@ _PRIVATE_KEY = re.compile(rf"{_KEY_BEGINS.pattern}.*?(?:{_KEY_ENDS.pattern}|\Z)"
 @lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
     """Return whether a variable, field or option of this name holds a secret: `STRIPE_KEY` and `dbPassword` do."""
-    return name not in _WORKING_DIRECTORY and any(_SECRET_WORD.fullmatch(word.lower()) for word in _WORD.findall(name))
+    return name not in _WORKING_DIRECTORY and any(_SECRET_WORD.fullmatch(word) for word in words_of(name))
+
+
+def words_of(name: str) -> list[str]:
+    """Return the words of a name in lower case: those of `dbPassword` and of `DB_PASSWORD` are the same."""
+    return [word.lower() for word in _WORD.findall(name)]
+
+
+def secrets_by_shape(value: str) -> frozenset[str]:
+    """Return the secrets in a text that show by their shape: passwords in URLs, private keys, what is assigned."""
+    return frozenset(_by_shape(value))
 
 
 def secrets_in(values: Mapping[str, str]) -> frozenset[str]:
@@ -59,10 +68,11 @@ def secrets_in(values: Mapping[str, str]) -> frozenset[str]:
     return frozenset(secret for secret in found if len(secret) >= SHORTEST and secret.lower() not in _NO_SECRETS)
 
 
-def redacted(text: str, secrets: Collection[str] = ()) -> str:
+def redacted(text: str, secrets: SecretTexts | Collection[str] = ()) -> str:
     """Return a text without `secrets`, passwords in URLs, private keys, and what is assigned to a secret name."""
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, HIDDEN)
+    if secrets:
+        known = secrets if isinstance(secrets, SecretTexts) else _secret_texts(frozenset(secrets))
+        text = known.hidden(text)
     if "-----BEGIN" in text:
         text = _PRIVATE_KEY.sub(HIDDEN, text)
     if "://" in text:
@@ -75,7 +85,7 @@ def redacted(text: str, secrets: Collection[str] = ()) -> str:
 class LineRedactor:
     """Redacts a text that comes line by line: a private key ends in a later line than it begins in."""
 
-    def __init__(self, secrets: Collection[str] = ()) -> None:
+    def __init__(self, secrets: SecretTexts | Collection[str] = ()) -> None:
         self._secrets = secrets
         self._in_key = False
 
@@ -92,6 +102,11 @@ class LineRedactor:
 def masked(values: Mapping[str, str], secret: Collection[str] = ()) -> dict[str, str]:
     """Return named values with each hidden that is named like a secret or in `secret`, and the others redacted."""
     return {name: HIDDEN if name in secret else _masked(name, value) for name, value in values.items()}
+
+
+@lru_cache(maxsize=64)
+def _secret_texts(secrets: frozenset[str]) -> SecretTexts:
+    return SecretTexts(secrets)
 
 
 def _masked(name: str, value: str) -> str:

@@ -220,6 +220,25 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
         ("a" * 10_000_000, "1:1: is 9.5 MiB; the limit is 256 KiB"),
         ("path: x\nport: 1\npath: y\n", "3:1: path: duplicate field 'path', first given at line 1"),
         ("path: x\nenv: {<<: {A: b}}\n", "2:7: env.<<: merge keys are not supported; repeat the fields"),
+        (
+            "env: {PASSWORD: *hunter2}\n",
+            "1:17: env.PASSWORD: refers to an anchor that is not defined above; quote text that begins with '*'",
+        ),
+        (
+            "path: x\nenv: {PASSWORD: !hunter2 x}\n",
+            "2:17: env.PASSWORD: has a tag, which is not supported; quote text that begins with '!'",
+        ),
+        (
+            "path: x\nenv: PASSWORD=hunter2\n",
+            "2:6: env: expected names with values, such as {LOG_LEVEL: info}, not this text",
+        ),
+        (
+            "path: x\nenv: {PASSWORD=hunter2: x}\n",
+            (
+                "2:7: env.PASSWORD=…: expected the name of an environment variable: letters, digits and '_',"
+                " not NAME=value"
+            ),
+        ),
         ("path: *x\n", "1:7: path: refers to the anchor '&x', which is not defined above"),
         ("path: x\nenv: &e {A: *e}\n", "2:13: env.A: alias '*e' refers to a value that contains it"),
         (

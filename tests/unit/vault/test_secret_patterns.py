@@ -27,7 +27,7 @@ from reconciler.vault.env_files import EnvFiles
 from reconciler.vault.secret import HIDDEN
 from reconciler.vault.secret_patterns import LineRedactor, is_secret_name, masked, redacted, secrets_in
 from reconciler.vault.vault import Vault
-from reconciler.web import manifest
+from reconciler.web import manifest_masking
 from tests.world import an_app
 
 Variables = Mapping[str, str]
@@ -38,12 +38,12 @@ def in_env(variables: Variables) -> str:
 
 
 def on_the_page(variables: Variables) -> str:
-    return "\n".join(manifest.masked(f"env: {json.dumps(dict(variables), ensure_ascii=False)}"))
+    return "\n".join(manifest_masking.masked(f"env: {json.dumps(dict(variables), ensure_ascii=False)}"))
 
 
 def on_the_page_of_a_manifest_that_does_not_parse(variables: Variables) -> str:
     lines = "\n".join(f"  {name}: {json.dumps(value, ensure_ascii=False)}" for name, value in variables.items())
-    return "\n".join(manifest.masked(f"env:\n{lines}\nservices: [db"))
+    return "\n".join(manifest_masking.masked(f"env:\n{lines}\nservices: [db"))
 
 
 def in_a_diff(variables: Variables) -> str:
@@ -109,6 +109,22 @@ def line_by_line(variables: Variables) -> str:
     return "\n".join(lines.redacted(line) for value in variables.values() for line in value.splitlines())
 
 
+# Values of variables are hidden there, but for those that are known to be harmless.
+STRICT: tuple[Callable[[Variables], str], ...] = (
+    on_the_page,
+    on_the_page_of_a_manifest_that_does_not_parse,
+    in_a_diff,
+)
+
+
+def wherever_other_values_are_shown(events: Events, variables: Variables) -> Iterator[str]:
+    """How each place shows them that hides only what looks secret."""
+    yield from (place(variables) for place in BY_NAME if place not in STRICT)
+    yield line_by_line(variables)
+    yield events.of(variables, Subject("app", events.app.name))
+    yield events.of(variables, HOST)
+
+
 def everywhere_by_name(events: Events, variables: Variables) -> Iterator[str]:
     """How each place shows these variables, or a text with their values."""
     yield from (place(variables) for place in BY_NAME)
@@ -161,8 +177,9 @@ def test_a_secret_by_its_name_is_hidden_everywhere(events: Events, name: str, se
 def test_a_password_in_a_url_is_hidden_everywhere_and_the_host_shown(
     events: Events, name: str, secret: str, scheme: str
 ) -> None:
-    for shown in everywhere_by_shape(events, {name: f"{scheme}://me:{secret}@db.example.com:5432/x?a=b"}):
-        assert secret not in shown
+    variables = {name: f"{scheme}://me:{secret}@db.example.com:5432/x?a=b"}
+    assert all(secret not in shown for shown in everywhere_by_shape(events, variables))
+    for shown in wherever_other_values_are_shown(events, variables):
         assert "@db.example.com:5432/x?a=b" in shown
 
 
@@ -189,10 +206,30 @@ def test_what_is_assigned_to_a_secret_name_is_hidden_everywhere(
 
 
 @settings(max_examples=30, deadline=None)
-@given(innocent_names, secret_texts)
-def test_what_is_no_secret_is_shown_everywhere(events: Events, name: str, value: str) -> None:
+@given(innocent_names, st.text("abcdefghijklmnopqrstuvwxyz ", min_size=1).map(str.strip).filter(bool))
+def test_what_is_no_secret_is_shown_in_messages(events: Events, name: str, value: str) -> None:
+    for shown in wherever_other_values_are_shown(events, {name: value}):
+        assert value in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("LOG_LEVEL", "chatty"), ("GREETING", "production"), ("RETRIES", "30s"), ("DB_HOST", "db.example.com"),
+     ("DJANGO_SETTINGS_MODULE", "shop.settings"), ("FLASK_APP", "shop:create_app()"), ("PORT", "8000")],
+)  # fmt: skip
+def test_what_is_harmless_is_shown_everywhere(events: Events, name: str, value: str) -> None:
     for shown in everywhere_by_shape(events, {name: value}):
         assert value in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("COOKIE", "swordfish"), ("JWT", "eyJh.eyJz.SflK"), ("PIN", "471100"), ("WEBHOOK", "https://hooks.example.com/T/B"),
+     ("HOST", "postgres://me:hunter2@db"), ("GREETING", "hello there")],
+)  # fmt: skip
+def test_what_may_be_a_secret_is_hidden_on_the_page_and_in_plans(name: str, value: str) -> None:
+    for place in STRICT:
+        assert value not in place({name: value, "LOG_LEVEL": "info"})
 
 
 @given(st.one_of(st.text(), urls, secret_texts.map(lambda s: private_key("", s))), st.lists(secret_texts, max_size=2))

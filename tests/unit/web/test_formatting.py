@@ -13,7 +13,7 @@ from reconciler.planning.reason import Reason
 from reconciler.planning.subject import Subject
 from reconciler.state.journal import Event
 from reconciler.web.formatting import line, percent, size, url
-from reconciler.web.manifest import masked
+from reconciler.web.manifest_masking import masked
 from reconciler.web.timeline import WIDTH, sparkline, timeline
 
 
