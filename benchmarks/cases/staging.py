@@ -73,7 +73,7 @@ class Place:
             for _ in range(times):
                 copying, build = self.edit()
                 began = time.perf_counter()
-                await stager.stage("app", build, state / "staging.log", lambda _: None)
+                await stager.stage("app", build, state / "staging.log", lambda _: None, kept=state / "kept")
                 seconds.append(time.perf_counter() - began - copying)
             return seconds
 

@@ -32,12 +32,14 @@ from reconciler.settings.settings import Settings
 @click.option("--extra", "extras", multiple=True, help="Also bundle this extra; may be repeated.")
 @click.option("--group", "groups", multiple=True, help="Also bundle this dependency group; may be repeated.")
 @with_settings(state_option)
-def command(
+def command(  # noqa: PLR0913, PLR0917  one for each option
     settings: Settings,
     path: Path,
     extras: tuple[str, ...],
     groups: tuple[str, ...],
-    **recipe: str | None,
+    runtime: str | None,
+    entrypoint: str | None,
+    dependencies: str | None,
 ) -> None:
     import uv
 
@@ -47,6 +49,7 @@ def command(
     from reconciler.staging.environments.bundle import BundleRequest, bundle
     from reconciler.staging.errors import StagingError
 
+    recipe = Recipe(runtime=runtime, entrypoint=entrypoint, dependencies=dependencies, extras=extras, groups=groups)
     log = settings.paths.cache / "bundle.log"
     bundling = BundleRequest(
         cache=settings.paths.cache,
@@ -58,7 +61,7 @@ def command(
         progress=lambda phase: click.echo(plain(str(phase)), err=True),
     )
     try:
-        made = asyncio.run(bundle(path.resolve(), Recipe(extras=extras, groups=groups, **recipe), bundling))
+        made = asyncio.run(bundle(path.resolve(), recipe, bundling))
     except (StagingError, OSError) as error:
         why = f"cannot bundle {plain(str(path))}: {plain(str(error))}"
         raise click.ClickException(f"{why}\nthe full output is in {log}") from error

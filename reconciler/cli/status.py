@@ -77,6 +77,8 @@ def _screen(status: "HostStatus", limit: int | None) -> list[str]:
         # The errors of a refused manifest are among the notes.
         if message not in line and state != "invalid":
             below += wrapped(message if name in message else f"{name}: {message}", limit)
+    if len(status.apps) == 1 and status.apps[0].persist:
+        below += wrapped(f"persists {plain(', '.join(status.apps[0].persist))}", limit)
     if status.services:
         services = [_service_cells(service) for service in status.services]
         below += ["", *lines(_SERVICE_COLUMNS, services, limit)]

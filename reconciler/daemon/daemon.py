@@ -229,6 +229,7 @@ class Daemon:
             instances=self._instances,
             fork_servers=self.fork_servers,
             services=self._services,
+            files=self._apps.files,
         )
         housekeeping.begin(self._tasks)
         pipe = open_wakeup_pipe(self.settings.paths.wakeup_pipe, self._sandbox.pipe)

@@ -5,6 +5,7 @@ import contextlib
 import signal
 import sqlite3
 
+from reconciler.host.files_in_builds import FilesInBuilds
 from reconciler.host.from_settings import collect
 from reconciler.host.stores import Stores
 from reconciler.linux.processes import Orphans
@@ -36,6 +37,7 @@ class Housekeeping:
         instances: Instances,
         fork_servers: ForkServerPool,
         services: ServiceWorld,
+        files: FilesInBuilds,
     ) -> None:
         self._settings = settings
         self._journal = stores.journal
@@ -44,6 +46,7 @@ class Housekeeping:
         self._instances = instances
         self._fork_servers = fork_servers
         self._services = services
+        self._files = files
 
     def begin(self, tasks: asyncio.TaskGroup) -> None:
         """Start all of it."""
@@ -52,6 +55,7 @@ class Housekeeping:
         tasks.create_task(self._end_idle(), name="end idle fork servers")
         tasks.create_task(self._reap(), name="reap orphans")
         tasks.create_task(self._catch_up(), name="write what is owed")
+        tasks.create_task(self._files.run(), name="look for files in builds")
 
     async def _rotate_logs(self) -> None:
         """Rename what grew too large and let its writers reopen it: SIGUSR1 is gunicorn's word for that."""

@@ -4,8 +4,10 @@ An installation outlives its action: a crash of the app that has to be handled f
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 
 from reconciler.linux.files import leftovers, remove
 from reconciler.planning.apps.revision import Build
@@ -17,6 +19,8 @@ from reconciler.staging.progress import Phase
 from reconciler.staging.stager import Staged, Stager
 from reconciler.state.paths import StatePaths
 
+_NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
 
 class AppBuilds:
     """The finished builds of every app. `progress` is called with an app and the phase its installation is in."""
@@ -27,6 +31,7 @@ class AppBuilds:
         self._progress = progress
         self._builds = {name: stager.build_ids(name) for name in _directories(paths.apps)}
         self._staging: DetachedWork[Staged] = DetachedWork()
+        self._written: dict[str, dict[str, tuple[str, ...]]] = {}
 
     def names(self) -> frozenset[str]:
         """Return the apps that have a directory here."""
@@ -49,10 +54,12 @@ class AppBuilds:
         self._builds[name] = (*self._without(name, build.id), build.id)
         return _summary(staged)
 
-    async def remove(self, name: str, build: str) -> None:
-        """Remove a build that nothing uses."""
+    async def remove(self, name: str, build: str) -> tuple[str, ...]:
+        """Remove a build that nothing uses, and return the files that the app had written into it, which are kept."""
+        kept = await asyncio.to_thread(self._stager.keep_written, name, build, self._paths.written(name, build))
         await asyncio.to_thread(self._stager.discard, name, build)
         self._builds[name] = self._without(name, build)
+        return kept
 
     async def cancel(self, name: str) -> None:
         """End the installation of an app that was removed, and forget its builds."""
@@ -65,6 +72,25 @@ class AppBuilds:
     def forget(self, name: str) -> None:
         """Forget the builds of an app that was removed."""
         self._builds.pop(name, None)
+        self._written.pop(name, None)
+
+    def mark_served(self, name: str, build: str) -> None:
+        """Record that a build is about to serve; where the disk is full, it counts from when it was made."""
+        with suppress(OSError):
+            self._stager.mark_served(name, build)
+
+    def written(self, name: str) -> Mapping[str, tuple[str, ...]]:
+        """Return the files that an app has written into its builds, by build, as last looked for."""
+        return self._written.get(name, _NOTHING)
+
+    async def look_for_written(self, name: str, build: str) -> bool:
+        """Look for files that an app has written into a build; True when there are some and there were none before."""
+        found = await asyncio.to_thread(self._stager.written, name, build)
+        known = self._written.get(name, {})
+        if found.paths == known.get(build, ()):
+            return False
+        self._written[name] = {**known, build: found.paths}
+        return build not in known
 
     def code(self, name: str, build: Build) -> Code:
         """Return what an instance of a finished build runs. Raises CannotStart when the build is damaged."""
@@ -84,7 +110,8 @@ class AppBuilds:
             if self._staging.is_awaited(name):
                 self._progress(name, phase)
 
-        return await self._stager.stage(name, build, self._paths.log(name, "staging"), progress)
+        log, kept = self._paths.log(name, "staging"), self._paths.persisted(name)
+        return await self._stager.stage(name, build, log, progress, kept=kept)
 
     def _without(self, name: str, build: str) -> tuple[str, ...]:
         return tuple(b for b in self.of(name) if b != build)

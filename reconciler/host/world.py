@@ -16,6 +16,7 @@ from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
 from reconciler.host.builds import AppBuilds
 from reconciler.host.depends_on import DependencyGraph
+from reconciler.host.files_in_builds import FilesInBuilds
 from reconciler.host.listeners import AppListeners
 from reconciler.host.probes import AppProbes
 from reconciler.host.releases import AppReleases
@@ -77,7 +78,7 @@ class Runtime:
 
 
 class AppWorld:
-    """The World of apps on this host."""
+    """The World of apps on this host; `files` notices what apps write into their builds."""
 
     def __init__(  # noqa: PLR0913  collaborators, each named
         self,
@@ -106,6 +107,7 @@ class AppWorld:
         self._listeners = AppListeners(instances, keeper, self._on_connection)
         self._releases = AppReleases(settings, stores)
         self._builds = AppBuilds(settings.paths, stager, self._on_staging)
+        self.files = FilesInBuilds(self._paths, self._builds, instances, self._wakeups, self._record)
         self._probes = AppProbes(stores, instances, runtime.wakeups, runtime.tasks)
         self._slots = StartSlots(settings.starting_slots, settings.starting_slot_s)
         self._apps: Mapping[str, App] = {}
@@ -197,6 +199,7 @@ class AppWorld:
             stopping_dependents=self._dependencies.stopping_dependents(name, self._serves),
             has_residue=name in self._standings or self._tracker.last(name) is not None,
             inputs=self._secret_source.inputs(self._apps.get(name), name),
+            written=self._builds.written(name),
         )
 
     async def do(self, name: str, action: Action) -> None:  # noqa: C901, PLR0912  one line for each action
@@ -238,7 +241,7 @@ class AppWorld:
                 self._listeners.unlisten(name, action.address)
                 self._wake_all(self._dependencies.depends_on(name))
             case RemoveBuild():
-                await self._builds.remove(name, action.build)
+                self.files.kept(name, action.build, await self._builds.remove(name, action.build))
             case ForgetApp():
                 await self._forget_app(name, action)
 
@@ -270,6 +273,7 @@ class AppWorld:
         self.report(name, self._standings.progress(name, phase, state))
 
     async def _stage(self, name: str, action: Stage) -> None:
+        await self.files.before_replacing(name)
         self._record_action(name, "staging", f"staging build {action.build.id}", action)
         try:
             summary = await self._builds.stage(name, action.build)
@@ -302,6 +306,7 @@ class AppWorld:
         assert revision.address is not None
         code, paths = self._builds.code(name, revision.build), self.paths(name)
         paths.create(self._instances.sandbox)
+        self._builds.mark_served(name, revision.build.id)
         async with self._slots.slot():
             try:
                 listener, since = self._listeners.fd(revision.address), self._restart_before.get(name, float("-inf"))

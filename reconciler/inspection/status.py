@@ -50,6 +50,7 @@ class AppRow(NamedTuple):
     since: float | None = None
     next_try_at: float | None = None
     services: Sequence[str] = ()
+    persist: Sequence[str] = ()
     manifest: str | None = None
 
     def facts(self) -> dict[str, Json]:
@@ -59,6 +60,7 @@ class AppRow(NamedTuple):
             **{name: getattr(self, name) for name in self._fields},
             "override": None if override is None else {"kind": override.kind, "revision": override.revision},
             "services": [*self.services],
+            "persist": [*self.persist],
         }
 
 
@@ -162,6 +164,7 @@ def _app(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], pin: str
         since=last.since or None,
         next_try_at=last.next_try_at,
         services=desired.get("services", ()),
+        persist=desired.get("persist", ()),
         manifest=desired.get("manifest"),
     )
 

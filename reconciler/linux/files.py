@@ -3,11 +3,12 @@
 A file is drafted beside its name and renamed into place; a directory is renamed first and emptied afterwards.
 """
 
+import errno
 import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
@@ -77,6 +78,22 @@ def remove(path: Path) -> None:
 def leftovers(directory: Path) -> Iterator[Path]:
     """Find drafts and half-removed directories in `directory`."""
     return (path for path in directory.iterdir() if path.name.startswith((_GONE, _DRAFT)))
+
+
+def make_below(top: Path, relative: Path) -> Path:
+    """Create `top` and the directories of `relative` below it, all 0700, and return the last.
+
+    Raises OSError, also where a link, which an app may have made, would lead somewhere else.
+    """
+    top.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory = top
+    for part in relative.parts:
+        directory /= part
+        with suppress(FileExistsError):
+            directory.mkdir(mode=0o700)
+        if not stat.S_ISDIR(directory.lstat().st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
+    return directory
 
 
 def opened(path: Path) -> BinaryIO:

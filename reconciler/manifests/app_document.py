@@ -75,6 +75,7 @@ def _app(file: str, tree: Node, given: dict[str, Any], name: str, host: HostDefa
         recipe=Recipe(
             runtime=tree.written_at("runtime") if "runtime" in given else None,
             entrypoint=given.get("entrypoint"),
+            persist=tuple(given.get("persist", ())),
             **_dependencies(given.get("dependencies")),
         ),
         server=_server(tree, given, host),

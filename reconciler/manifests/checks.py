@@ -73,6 +73,7 @@ def _app_problems(tree: Node, name: str) -> Iterator[tuple[Path, str]]:
     for variable, part in variables(tree):
         if message := _variable_problem(variable, part):
             yield ("env", variable), message
+    yield from _persist_problems(tree)
     yield from _service_problems(tree)
     yield from _health_problems(tree)
     yield from _dependency_problems(tree, name)
@@ -86,6 +87,18 @@ def _health_problems(tree: Node) -> Iterator[tuple[Path, str]]:
     for field in _REQUIRE_PATH:
         if field in health.keys:
             yield ("health", field), "requires health.path"
+
+
+def _persist_problems(tree: Node) -> Iterator[tuple[Path, str]]:
+    """Yield paths that are, or lie in, another path of the list."""
+    persist = tree.given("persist")
+    seen: list[str] = []
+    for index, part in persist.parts.items() if persist else ():
+        path = f"{str(part.value).rstrip('/')}/"
+        for other in seen:
+            if path.startswith(other) or other.startswith(path):
+                yield ("persist", index), f"overlaps '{other.rstrip('/')}', which is persisted already"
+        seen.append(path)
 
 
 def _service_problems(tree: Node) -> Iterator[tuple[Path, str]]:

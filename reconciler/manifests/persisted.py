@@ -93,6 +93,7 @@ def facts(catalog: "Catalog", directory: Path) -> dict[str, Json]:
                 "workers": app.server.workers,
                 "runtime": app.recipe.runtime,
                 "services": [binding.service for binding in app.bindings],
+                "persist": [*app.recipe.persist],
             }
             for name, app in catalog.apps.items()
         },

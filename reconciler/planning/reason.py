@@ -22,6 +22,7 @@ class Reason(StrEnum):
     SOURCE_UNREADABLE = "source-unreadable"
     SOURCE_BUSY = "source-busy"
     SCALING = "scaling"
+    FILES_IN_BUILD = "files-in-build"
 
     # Requests of an operator.
     STOPPED_BY_OPERATOR = "stopped-by-operator"

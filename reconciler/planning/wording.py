@@ -1,6 +1,21 @@
 """Words that messages of every layer share."""
 
+from collections.abc import Sequence
+
 
 def counted(number: int, noun: str) -> str:
     """Return the number with its noun: `1 app`, `3 apps`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Join names, the first few of many: `a, b, c and 4 more`."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def written_into_build(files: Sequence[str]) -> str:
+    """Say of an app what it has written into its build, and how to keep that."""
+    tops = ", ".join(sorted({file.partition("/")[0] for file in files}))
+    remedy = f"'persist: [{tops}]' in its manifest keeps it"
+    return f"wrote {listed(files)} into its build, which the next deploy replaces; {remedy}"

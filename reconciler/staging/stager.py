@@ -25,9 +25,11 @@ from reconciler.staging.environments.serving import environment_for, ingredients
 from reconciler.staging.environments.store import Environment, EnvironmentRequest, Environments
 from reconciler.staging.errors import SourceChanged, StagingError
 from reconciler.staging.log import Log
+from reconciler.staging.persist import link_persisted
 from reconciler.staging.progress import Phase, Progress
 from reconciler.staging.source.snapshot import snapshot
 from reconciler.staging.staged import Staged
+from reconciler.staging.written_files import WrittenFiles, has_written, keep_written, mark_served, written_files
 from reconciler.vault.secret_patterns import secrets_in
 
 __all__ = ["SourceChanged", "Staged", "Stager", "StagingError"]
@@ -67,10 +69,10 @@ class Stager:
         self._uv = uv
         self._loaded: dict[Path, tuple[tuple[int, int], Staged | None]] = {}
 
-    async def stage(self, app: str, build: Build, log: Path, progress: Progress) -> Staged:
+    async def stage(self, app: str, build: Build, log: Path, progress: Progress, *, kept: Path) -> Staged:
         """Return the finished build, made now unless it exists already; raises StagingError or SourceChanged.
 
-        `progress` gets the phase, once a second; `log` is appended to.
+        `progress` gets the phase, once a second; `log` is appended to. What the recipe persists is below `kept`.
         """
         finished = self.finished(app, build.id)
         if finished is not None:
@@ -80,7 +82,7 @@ class Stager:
             began = loop.time()
             lines.step(f"staging build {build.id} of {app} from {build.source.path}")
             try:
-                made = await self._make(_Request(app=app, build=build, log=lines, progress=progress))
+                made = await self._make(_Request(app=app, build=build, log=lines, progress=progress, kept=kept))
             except BaseException as error:
                 why = str(error) or ("cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__)
                 lines.step(f"build {build.id} failed: {why}")
@@ -126,6 +128,18 @@ class Stager:
         """Write the bytecode of new environments at the lowest priority, until cancelled."""
         await self._environments.compile_ahead()
 
+    def mark_served(self, app: str, build_id: str) -> None:
+        """Record that the build serves: what is written into it from now on is the app's own data. Raises OSError."""
+        mark_served(self._builds(app) / build_id)
+
+    def written(self, app: str, build_id: str) -> WrittenFiles:
+        """Return the files that the app has written into the build since it served. Blocks."""
+        return written_files(self._builds(app) / build_id)
+
+    def keep_written(self, app: str, build_id: str, kept: Path) -> tuple[str, ...]:
+        """Move what the app has written into the build below `kept`, and return it. Raises OSError; blocks."""
+        return keep_written(self._builds(app) / build_id, kept)
+
     def discard(self, app: str, build_id: str) -> None:
         """Remove the build, finished or not. It disappears at once; deleting its files blocks for a while."""
         directory = self._builds(app) / build_id
@@ -148,6 +162,8 @@ class Stager:
                 request.log.step(line)
             environment = await self._environment(request, selection, unfinished / _CODE)
             made = _staged(directory, selection, environment)
+            if recipe.persist:
+                await in_thread(lambda _: self._persist(request, unfinished / _CODE))
             await in_thread(lambda _: _finish(unfinished, selection, made, self._boot))
         except BaseException:
             await in_thread(lambda _: remove(unfinished))
@@ -180,6 +196,10 @@ class Stager:
         )
         return await environment_for(self._environments, needed, selection.entry, await self._interpreters.known())
 
+    def _persist(self, request: "_Request", code: Path) -> None:
+        earlier = [self._builds(request.app) / build / _CODE for build in reversed(self.build_ids(request.app))]
+        link_persisted(code, request.build.recipe.persist, request.kept, earlier, has_written)
+
     def _records(self, app: str) -> list[Path]:
         return list(self._builds(app).glob(f"*/{staged.RECORD}"))
 
@@ -196,6 +216,7 @@ class _Request:
     build: Build
     log: Log
     progress: Progress
+    kept: Path
 
 
 def _staged(directory: Path, selection: Selection, environment: Environment) -> Staged:

@@ -87,6 +87,14 @@ class StatePaths:
         """Return the directory for an app's own files, which the daemon never removes."""
         return self.state / "homes" / name
 
+    def persisted(self, name: str) -> Path:
+        """Return the directory for what an app's manifest says to persist; every build links to it."""
+        return self.home(name) / "persist"
+
+    def written(self, name: str, build: str) -> Path:
+        """Return the directory for the files that an app had written into a build that is gone."""
+        return self.home(name) / "from-builds" / build
+
     def log(self, name: str, which: str) -> Path:
         """Return the path of a log; `which` is app, access or staging."""
         return self.state / "logs" / name / f"{which}.log"

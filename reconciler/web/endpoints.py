@@ -139,6 +139,7 @@ SCHEMAS: Mapping[str, Schema] = {
         since=_NULLABLE_NUMBER,
         next_try_at=_NULLABLE_NUMBER,
         services={"type": "array"},
+        persist={"type": "array"},
         manifest=_NULLABLE_TEXT,
         memory_bytes={"type": ["integer", "null"], "description": "The proportional share of its processes (PSS)."},
         cpu={"type": ["number", "null"], "description": "In cores, since the measurement before."},

@@ -76,7 +76,7 @@ class Host:
         return Build(source=Source(path=str(source)), recipe=Recipe(**recipe), content=fingerprint(str(source)))
 
     async def stage(self, stager: Stager, app: str, build: Build) -> Staged:
-        return await stager.stage(app, build, self.log(app), self.progress.append)
+        return await stager.stage(app, build, self.log(app), self.progress.append, kept=self.root / "kept" / app)
 
     def staged(self, app: str, files: dict[str, str], **recipe: Any) -> Staged:
         return asyncio.run(self.stage(self.stager(), app, self.build(app, files, **recipe)))

@@ -39,7 +39,9 @@ def warm(directory: Path) -> Store:
     build = Build(source=Source(path=str(source)), recipe=Recipe(), content=fingerprint(str(source)))
 
     async def stage() -> None:
-        await stager_of(settings).stage("hello", build, directory / "staging.log", lambda _: None)
+        await stager_of(settings).stage(
+            "hello", build, directory / "staging.log", lambda _: None, kept=directory / "kept"
+        )
 
     asyncio.run(stage())
     return Store(directory=directory)

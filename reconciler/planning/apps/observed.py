@@ -155,7 +155,8 @@ class Observed:
     listener, None while an instance serves. `holding` are the listeners on which the daemon serves the holding page,
     `armed` those it watches for a connection. Instances started before `restart_before` are to be replaced.
     `unmet_dependencies` are the apps it depends on that do not serve, `stopping_dependents` the apps that depend on it
-    and still have to stop. `has_residue` says that records of the app are left.
+    and still have to stop. `has_residue` says that records of the app are left. `written` are files that the app has
+    written into a build, which goes with a later deploy.
     """
 
     source: SourceState | None = None
@@ -176,6 +177,7 @@ class Observed:
     stopping_dependents: tuple[str, ...] = ()
     has_residue: bool = False
     inputs: ExternalInputs = ExternalInputs()
+    written: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def alive(self) -> tuple[Instance, ...]:

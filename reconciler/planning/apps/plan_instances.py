@@ -32,7 +32,7 @@ from reconciler.planning.apps.situation import NEVER, Assessment, Situation
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.states import AppState
-from reconciler.planning.wording import counted
+from reconciler.planning.wording import counted, written_into_build
 
 _REPLACED = Cause(Reason.HANDING_OVER, "replaced by a new instance")
 _SURPLUS = Cause(Reason.SURPLUS, "it is no longer needed")
@@ -113,6 +113,8 @@ def _as_it_serves(known: Assessment, current: Instance, actions: list[Action]) -
     if known.is_rolled_back:
         text = "rolled back by an operator, until the manifest or the source changes"
         cause = Cause(Reason.ROLLED_BACK_BY_OPERATOR, text)
+    elif written := known.observed.written.get(current.build, ()):
+        cause = Cause(Reason.FILES_IN_BUILD, f"it {written_into_build(written)}")
     return replace(_plan(known, actions, "running", cause), settled=not actions)
 
 

@@ -27,13 +27,17 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """The way from code to a build. None means: detected while staging."""
+    """The way from code to a build. None means: detected while staging.
+
+    `persist` are paths of the source that every build of the app shares, kept outside of all of them.
+    """
 
     runtime: str | None = None
     entrypoint: str | None = None
     dependencies: str | None = None
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    persist: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,4 +164,5 @@ def without_workers(server: Server) -> Server:
 
 
 def _recipe_from(data: Mapping[str, Any]) -> Recipe:
-    return Recipe(**{**data, "extras": tuple(data["extras"]), "groups": tuple(data["groups"])})
+    lists = {name: tuple(data.get(name, ())) for name in ("extras", "groups", "persist")}
+    return Recipe(**{**data, **lists})

@@ -93,7 +93,9 @@ def test_the_documented_manifest_is_valid() -> None:
     app, service = yaml.safe_load_all(DOCUMENTED)
     validator("app").validate(app)
     validator("service").validate(service)
-    assert set(schema("app")["properties"]) - set(app) == {"kind", "crash", "access_log", "env_files"}
+    assert set(schema("app")["properties"]) - set(app) == {
+        "kind", "crash", "access_log", "env_files", "persist",
+    }  # fmt: skip
 
 
 def test_the_documented_manifest_is_the_one_in_the_design() -> None:

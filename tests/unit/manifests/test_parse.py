@@ -460,3 +460,17 @@ def test_no_bytes_at_all_make_parsing_fail(content: bytes) -> None:
 def test_no_values_at_all_make_parsing_fail(document: dict[str, object]) -> None:
     parsed = parse("/m/blog.yaml", json.dumps(document).encode(), HOST)
     assert bool(parsed.problems) != bool(parsed.apps or parsed.services)
+
+
+def test_paths_to_persist_lie_inside_the_source() -> None:
+    assert app("path: x\npersist: [db.sqlite3, media/, a/b]\n").recipe.persist == ("db.sqlite3", "media/", "a/b")
+    for path in ("/data", "~/data", "..", "../data", "a/../b", ".", "./a", "a//b", ""):
+        (problem,) = problems(f"path: x\npersist: ['{path}']\n")
+        assert "expected a path inside the app's directory" in problem, path
+
+
+@pytest.mark.parametrize("paths", ["media, media/logos", "media/logos, media", "media, media/"])
+def test_paths_to_persist_do_not_overlap(paths: str) -> None:
+    (problem,) = problems(f"path: x\npersist: [{paths}]\n")
+    assert problem.startswith("/m/blog.yaml:2:")
+    assert "overlaps 'media" in problem

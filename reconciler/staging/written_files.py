@@ -1,0 +1,99 @@
+"""Find the files that an app has written into its build, and keep them when the build is removed.
+
+A file counts from the moment the build first serves: what staging and the release command made is made again for the
+next build. The kernel's change time tells, which no program sets. Everything here blocks: call it in a thread.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.linux.files import make_below
+from reconciler.staging.source.tree import ignored
+from reconciler.staging.staged import RECORD
+
+_CODE = "code"
+_SERVED = "served"
+# An app may write any number of files: more are not looked at.
+_MOST_ENTRIES = 200_000
+_MOST_FILES = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenFiles:
+    """Files below a build's code, by relative path, sorted; `more` says that there are others."""
+
+    paths: tuple[str, ...] = ()
+    more: bool = False
+
+
+def mark_served(build: Path) -> None:
+    """Record that a build serves from now on; the first time counts. Raises OSError."""
+    with suppress(FileExistsError):
+        (build / _SERVED).touch(exist_ok=False)
+
+
+def written_files(build: Path) -> WrittenFiles:
+    """Return what was written into a build since it first served; nothing of one that is not there."""
+    since_ns = _served_ns(build)
+    if since_ns is None:
+        return WrittenFiles()
+    found: list[str] = []
+    for number, (path, changed_ns) in enumerate(_files(str(build / _CODE))):
+        if number >= _MOST_ENTRIES or len(found) >= _MOST_FILES:
+            return WrittenFiles(paths=tuple(sorted(found)), more=True)
+        if changed_ns > since_ns:
+            found.append(path)
+    return WrittenFiles(paths=tuple(sorted(found)))
+
+
+def has_written(code: Path, path: str) -> bool:
+    """Tell whether the app has written to a file or directory in the code directory of a build that serves."""
+    since_ns, place = _served_ns(code.parent), code / path
+    if since_ns is None or place.is_symlink():
+        return False
+    with suppress(OSError):
+        if place.is_file():
+            return place.stat().st_ctime_ns > since_ns
+        return any(changed_ns > since_ns for _, changed_ns in _files(str(place)))
+    return False
+
+
+def keep_written(build: Path, kept: Path) -> tuple[str, ...]:
+    """Move what was written into a build to the same paths below `kept`, and return them. Raises OSError."""
+    found = written_files(build)
+    while found.paths:
+        for path in found.paths:
+            directory = make_below(kept, Path(path).parent)
+            with suppress(FileNotFoundError):
+                (build / _CODE / path).rename(directory / Path(path).name)
+        if not found.more:
+            break
+        found = written_files(build)
+    return found.paths
+
+
+def _served_ns(build: Path) -> int | None:
+    """Return when a build first served: a build of an earlier version, which did not record it, when it was made."""
+    for name in (_SERVED, RECORD):
+        with suppress(OSError):
+            return (build / name).stat().st_mtime_ns
+    return None
+
+
+def _files(top: str) -> Iterator[tuple[str, int]]:
+    """Yield each regular file with its change time; links are not followed, and what vanishes meanwhile is left out."""
+    pending = [""]
+    while pending:
+        prefix = pending.pop()
+        with suppress(OSError), os.scandir(f"{top}/{prefix}") as found:
+            for entry in found:
+                if ignored(entry.name):
+                    continue
+                with suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(f"{prefix}{entry.name}/")
+                    elif entry.is_file(follow_symlinks=False):
+                        yield prefix + entry.name, entry.stat(follow_symlinks=False).st_ctime_ns

@@ -1,0 +1,78 @@
+"""Files that an app writes into its build: which count, and that none is lost with the build."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from reconciler.staging import written_files as module
+from reconciler.staging.written_files import keep_written, mark_served, written_files
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Path:
+    """A build with a file of each origin: staged, and made by the release command."""
+    directory = tmp_path / "build"
+    (directory / "code" / "collected").mkdir(parents=True)
+    (directory / "code" / "wsgi.py").write_text("")
+    (directory / "code" / "collected" / "site.css").write_text("")
+    mark_served(directory)
+    tick = (directory / "served").stat().st_mtime_ns
+    while time.time_ns() - tick < 20_000_000:
+        pass
+    return directory
+
+
+def test_only_what_is_written_while_the_build_serves_counts(build: Path) -> None:
+    assert written_files(build).paths == ()
+    (build / "code" / "db.sqlite3").write_text("data")
+    (build / "code" / "media").mkdir()
+    (build / "code" / "media" / "upload").write_text("data")
+    (build / "code" / "wsgi.py").write_text("changed")
+    assert written_files(build).paths == ("db.sqlite3", "media/upload", "wsgi.py")
+
+
+def test_caches_and_links_do_not_count(build: Path) -> None:
+    (build / "code" / "__pycache__").mkdir()
+    (build / "code" / "__pycache__" / "wsgi.cpython-313.pyc").write_text("")
+    (build / "code" / "link").symlink_to("/")
+    assert written_files(build).paths == ()
+
+
+def test_another_start_of_the_same_build_forgets_nothing(build: Path) -> None:
+    (build / "code" / "db.sqlite3").write_text("data")
+    mark_served(build)
+    assert written_files(build).paths == ("db.sqlite3",)
+
+
+def test_times_that_the_app_sets_hide_nothing(build: Path) -> None:
+    (build / "code" / "db.sqlite3").write_text("data")
+    os.utime(build / "code" / "db.sqlite3", (0, 0))
+    assert written_files(build).paths == ("db.sqlite3",)
+
+
+def test_what_was_written_is_kept_when_the_build_goes(build: Path, tmp_path: Path) -> None:
+    (build / "code" / "media").mkdir()
+    (build / "code" / "media" / "upload").write_text("data")
+    kept = tmp_path / "kept"
+    assert keep_written(build, kept) == ("media/upload",)
+    assert (kept / "media" / "upload").read_text() == "data"
+    assert not (kept / "wsgi.py").exists()
+    assert keep_written(build, kept) == ()
+
+
+def test_any_number_of_files_is_kept_but_few_are_named(
+    build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_FILES", 3)
+    for number in range(10):
+        (build / "code" / f"{number}.txt").write_text("data")
+    found = written_files(build)
+    assert (len(found.paths), found.more) == (3, True)
+    keep_written(build, tmp_path / "kept")
+    assert len(list((tmp_path / "kept").iterdir())) == 10
+
+
+def test_a_build_that_is_not_there_has_none(tmp_path: Path) -> None:
+    assert written_files(tmp_path / "none").paths == ()
