@@ -159,20 +159,16 @@ def test_a_finished_build_is_returned_at_once_and_can_be_discarded(host: Host) -
     assert not list(host.builds("bare").iterdir())
 
 
-def test_an_edit_of_code_reuses_the_environment_within_milliseconds(host: Host) -> None:
+def test_an_edit_of_code_reuses_the_environment(host: Host) -> None:
     stager = host.stager()
 
-    async def story() -> float:
+    async def story() -> None:
         assert not (await host.stage(stager, "shop", host.build("shop", {"wsgi.py": WSGI}))).reused
-        took = []
         for edit in range(5):
             build = host.build("shop", {"wsgi.py": f"{WSGI}# {edit}\n"})
-            began = time.perf_counter()
             assert (await host.stage(stager, "shop", build)).reused
-            took.append(time.perf_counter() - began)
-        return min(took)
 
-    assert asyncio.run(story()) < 0.015
+    asyncio.run(story())
     assert len(host.finished()) == 1
     assert ": reused" in host.log("shop").read_text()
 
