@@ -26,10 +26,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """What was detected in a directory: comment lines, the runtime it is pinned to, and what could not be decided."""
+    """What was detected in a directory: comment lines, the runtime it is pinned to, where it keeps data, and doubts."""
 
     comments: tuple[str, ...]
     runtime: str | None
+    persist: tuple[str, ...]
     doubts: tuple[str, ...]
 
 
@@ -75,6 +76,7 @@ def _name(path: Path, given: str | None) -> str:
 def _detect(path: Path, interpreters: tuple[str, ...]) -> _Found:
     from reconciler.staging.detection.dependencies import DependencyOptions, dependencies
     from reconciler.staging.detection.entry_point import detect
+    from reconciler.staging.detection.local_data import local_data
     from reconciler.staging.detection.python_version import choose_runtime
     from reconciler.staging.detection.runtimes import discover
 
@@ -92,7 +94,10 @@ def _detect(path: Path, interpreters: tuple[str, ...]) -> _Found:
     if choice is not None:
         comments.append(f"It runs on {choice.runtime.description} ({choice.because}).")
     runtime = choice.runtime.name if choice is not None and choice.pinned else None
-    return _Found(comments=tuple(comments), runtime=runtime, doubts=tuple(doubts))
+    persist = local_data(path)
+    if persist:
+        comments.append("Its settings keep data beside the code, which 'persist' takes along from deploy to deploy.")
+    return _Found(comments=tuple(comments), runtime=runtime, persist=persist, doubts=tuple(doubts))
 
 
 def _unless(doubts: list[str], detect: Callable[[], T]) -> T | None:
@@ -125,6 +130,8 @@ def _comments(directory: Path, found: _Found) -> Iterator[str]:
 def _fields(found: _Found) -> Iterator[str]:
     if found.runtime is not None:
         yield f"runtime: {found.runtime}"
+    if found.persist:
+        yield f"persist: [{', '.join(map(_scalar, found.persist))}]"
 
 
 def _scalar(text: str) -> str:

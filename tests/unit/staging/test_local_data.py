@@ -1,0 +1,58 @@
+"""Where a project's settings put data beside its code."""
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.staging.detection.local_data import local_data
+
+MANAGE = 'import django, os\nos.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")\n'
+STARTPROJECT = """
+from pathlib import Path
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATABASES = {
+    'default': {
+        'ENGINE': 'django.db.backends.sqlite3',
+        'NAME': BASE_DIR / 'db.sqlite3',
+    }
+}
+"""
+
+
+def project(root: Path, settings: str, below: str = "") -> Path:
+    (root / below / "shop").mkdir(parents=True)
+    (root / below / "manage.py").write_text(MANAGE)
+    (root / below / "shop" / "settings.py").write_text(settings)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        (STARTPROJECT, ("db.sqlite3",)),
+        (STARTPROJECT + "MEDIA_ROOT = BASE_DIR / 'media'\n", ("db.sqlite3", "media/")),
+        ("'ENGINE': 'django.db.backends.sqlite3', 'NAME': os.path.join(BASE_DIR, 'data', 'it.db')", ("data/it.db",)),
+        ("'ENGINE': 'django.db.backends.sqlite3', 'NAME': str(BASE_DIR / \"data\" / \"it.db\")", ("data/it.db",)),
+        ("'ENGINE': 'django.db.backends.sqlite3', 'NAME': 'it.db'", ("it.db",)),
+        ('DATABASES = {"default": env.db(default="sqlite:///db.sqlite3")}', ("db.sqlite3",)),
+        ("MEDIA_ROOT = os.path.join(BASE_DIR, 'uploads')\n", ("uploads/",)),
+        ("'ENGINE': 'django.db.backends.sqlite3', 'NAME': ':memory:'", ()),
+        ("'ENGINE': 'django.db.backends.sqlite3', 'NAME': '/var/lib/it.db'", ()),
+        ("'ENGINE': 'django.db.backends.sqlite3', 'NAME': BASE_DIR / '..' / 'it.db'", ()),
+        ("'ENGINE': 'django.db.backends.postgresql', 'NAME': 'shop'", ()),
+        ("MEDIA_ROOT = '/srv/media'\n", ()),
+        ("", ()),
+    ],
+)
+def test_what_settings_name_inside_the_project_is_found(tmp_path: Path, settings: str, found: tuple[str, ...]) -> None:
+    assert local_data(project(tmp_path, settings)) == found
+
+
+def test_paths_are_relative_to_the_source(tmp_path: Path) -> None:
+    assert local_data(project(tmp_path, STARTPROJECT, "site")) == ("site/db.sqlite3",)
+
+
+def test_another_app_has_none(tmp_path: Path) -> None:
+    assert local_data(tmp_path) == ()
+    (tmp_path / "manage.py").write_text("print('no Django')\n")
+    assert local_data(tmp_path) == ()
