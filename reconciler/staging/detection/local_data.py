@@ -17,7 +17,9 @@ from reconciler.staging.source.reading import source_text
 _BELOW = r"""(?:str\(\s*)?(?:BASE_DIR|PROJECT_ROOT|ROOT_DIR|BASE_PATH)\s*/\s*(?P<parts>["'][\w./ "'-]{1,200}["'])"""
 _JOINED = r"""os\.path\.join\(\s*\w{1,40}\s*,\s*(?P<joined>["'][\w./, "'-]{1,200}["'])\s*\)"""
 _PLAIN = r"""["'](?P<plain>[\w./-]{1,200})["']"""
-_DATABASE = re.compile(rf"""["']NAME["']\s*:\s*(?:{_BELOW}|{_JOINED}|{_PLAIN})""")
+# Databases are not the only settings with a NAME.
+_FILE = r"""["'](?P<plain>[\w./-]{1,200}\.(?:db|sqlite3?))["']"""
+_DATABASE = re.compile(rf"""["']NAME["']\s*:\s*(?:{_BELOW}|{_JOINED}|{_FILE})""")
 _MEDIA = re.compile(rf"""^MEDIA_ROOT\s*=\s*(?:{_BELOW}|{_JOINED}|{_PLAIN})""", re.MULTILINE)
 _URL = re.compile(r"sqlite:///(?!/)(?P<plain>[\w.-][\w./-]{0,200})")
 _LITERAL = re.compile(r"""["']([^"']*)["']""")
