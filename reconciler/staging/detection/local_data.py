@@ -34,8 +34,8 @@ def local_data(root: Path) -> tuple[str, ...]:
     if not manage.is_file():
         manage = next((path for path in sorted(root.glob("*/manage.py")) if path.is_file()), manage)
     try:
-        settings = project(manage).settings
-        file = find(settings, manage.parent) if settings else None
+        found = project(manage, root)
+        file = find(found.settings, found.package_root or manage.parent) if found.settings else None
         text = source_text(file, within=root) if file is not None else ""
     except (OSError, StagingError):
         return ()
