@@ -79,6 +79,10 @@ def print_progress(daemon: "Daemon") -> None:
     """Print what the daemon does from now on."""
     printer = EventPrinter(daemon)
     click.echo(f"manifests in {daemon.settings.manifests}, state in {daemon.settings.paths.state}")
+    if os.geteuid() == 0:
+        from reconciler.inspection.checks.users import AS_ROOT
+
+        click.echo(f"warning: the daemon runs as {AS_ROOT} ('reconciler doctor' says what to do)", err=True)
     if daemon.settings.api is not None:
         click.echo(f"web page at http://{daemon.settings.api.host}:{daemon.settings.api.port}/")
     daemon.reports.listeners.append(printer.on_report)

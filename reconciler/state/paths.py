@@ -39,6 +39,11 @@ class StatePaths:
         return self.state / "web.log"
 
     @property
+    def web_sessions(self) -> Path:
+        """The list of the page's sessions."""
+        return self.state / "sessions.json"
+
+    @property
     def keeper(self) -> Path:
         """The socket of the keeper, which holds the listeners while no daemon runs."""
         return self.state / "keeper.sock"

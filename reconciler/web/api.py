@@ -87,13 +87,13 @@ class Api:
         except CannotPlan as error:
             raise Problem(503, str(error)) from error
 
-    async def events(self, request: Request, _: Caller) -> Response:
+    async def events(self, request: Request, caller: Caller) -> Response:
         app = request.query_params.get(APP.name)
         limit = LIMIT.read(request)
         if streaming.is_wanted(request):
             last = request.headers.get("last-event-id", "")
             after = int(last) if re.fullmatch("[0-9]{1,15}", last) else AFTER.read(request)
-            return self._context.streams.response(request, self._followed(app, after, limit, resumed=last != ""))
+            return self._context.stream(request, caller, self._followed(app, after, limit, resumed=last != ""))
         after = AFTER.read(request)
         if after:  # the oldest of those that follow it, so that a client can catch up page by page
             found = (await self._context.status_cache.events(app, ALL_EVENTS, after))[:limit]
@@ -116,12 +116,12 @@ class Api:
             elif keep_alive_due:
                 yield streaming.KEEP_ALIVE
 
-    async def log(self, request: Request, _: Caller) -> Response:
+    async def log(self, request: Request, caller: Caller) -> Response:
         names = [row["name"] for row in (await self._context.status_cache.now()).apps]
         file = log_of(self._context, request, names)
         count = LINES.read(request)
         if streaming.is_wanted(request):
-            return self._context.streams.response(request, self._written(file, count))
+            return self._context.stream(request, caller, self._written(file, count))
         try:
             return JsonAnswer({"lines": log_files.tail(file, count)})
         except OSError as error:

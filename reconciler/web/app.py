@@ -13,8 +13,9 @@ from reconciler.settings.settings import Settings
 from reconciler.web.api import Api
 from reconciler.web.authentication import Access, Unauthenticated
 from reconciler.web.context import WebContext
-from reconciler.web.pages import Pages
+from reconciler.web.pages import Pages, login_path
 from reconciler.web.responses import problem
+from reconciler.web.sessions import split
 from reconciler.web.status_cache import StateUnreadable, StatusCache
 
 _HEADERS = {
@@ -33,7 +34,9 @@ _DETAILS = {404: "there is nothing at this path", 405: "this path does not suppo
 
 def application(settings: Settings) -> ASGIApp:
     """Build the application for one host."""
-    context = WebContext(settings=settings, status_cache=StatusCache(settings), access=Access(settings.api))
+    context = WebContext(
+        settings=settings, status_cache=StatusCache(settings), access=Access(settings.api, settings.paths.web_sessions)
+    )
     pages = Pages(context)
 
     async def failed(request: Request, error: Exception) -> Response:
@@ -41,17 +44,17 @@ def application(settings: Settings) -> ASGIApp:
         if isinstance(error, Unauthenticated):
             if _is_for_programs(request):
                 return problem(401, "the token is required: 'Authorization: Bearer …'", {"WWW-Authenticate": "Bearer"})
-            return RedirectResponse("/login", 303)
+            return RedirectResponse(login_path(request), 303)
         if _is_for_programs(request):
             return problem(status, detail, headers)
-        return pages.error(status, detail, headers)
+        return pages.error(request, status, detail, headers)
 
     handlers: dict[int | type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = dict.fromkeys(
         (HTTPException, Unauthenticated, StateUnreadable, 500), failed
     )
     starlette = Starlette(routes=[*Api(context).routes(), *pages.routes()], exception_handlers=handlers)
     starlette.router.redirect_slashes = False
-    return _WithHeaders(starlette)
+    return _WithHeaders(_WithSessionPath(starlette))
 
 
 def _described(error: Exception) -> tuple[int, str, dict[str, str] | None]:
@@ -65,6 +68,20 @@ def _described(error: Exception) -> tuple[int, str, dict[str, str] | None]:
 
 def _is_for_programs(request: Request) -> bool:
     return request.url.path.startswith(("/api/", "/metrics", "/live"))
+
+
+class _WithSessionPath:
+    """Takes the base of a session off the path of a request over TCP, and puts it into the request's state."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["state"]["transport"] == "tcp":
+            base, path = split(scope["path"])
+            raw = scope.get("raw_path") or b""
+            scope = {**scope, "path": path, "raw_path": raw[len(base) :], "state": {**scope["state"], "base": base}}
+        await self._app(scope, receive, send)
 
 
 class _WithHeaders:

@@ -1,8 +1,8 @@
 """Authentication and authorization of requests, by their transport, headers and cookies.
 
 The kernel names the users of the socket. Over TCP a client needs the token: with each request, or once at the login,
-which answers with a session cookie signed by it. The token's file is read whenever it is needed, so a changed token
-applies at once and ends every session.
+which opens a session. The token's file is read whenever it is needed, so a changed token applies at once and ends every
+session.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import hmac
 import ipaddress
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from itsdangerous import BadData, Signer, TimestampSigner
@@ -18,11 +19,12 @@ from starlette.requests import Request
 
 from reconciler.daemon.web_process import token_of
 from reconciler.settings.settings import Api
+from reconciler.web.client_address import address_of
 from reconciler.web.request_body import media_type
 from reconciler.web.responses import Problem
+from reconciler.web.sessions import NO_SESSION, SESSION_S, Session, Sessions
+from reconciler.web.throttle import Throttle
 
-SESSION_S = 12 * 3600
-_LOGINS_AT_ONCE = 4
 _WRONG_TOKEN_DELAY_S = 0.5
 
 
@@ -32,33 +34,37 @@ class Unauthenticated(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """An authenticated client. `session` is a browser's cookie, empty for a program that sent the token.
+    """An authenticated client. `session` is a browser's, none for a program that sent the token.
 
-    `is_new` when the cookie is not set yet; `form_token` stands in the forms of its pages, so that no other site can
+    `is_new` when its cookie is not set yet; `form_token` stands in the forms of its pages, so that no other site can
     send them.
     """
 
     name: str
     may_write: bool
     is_local: bool = False
-    session: str = ""
+    session: Session = NO_SESSION
     form_token: str = ""
     is_new: bool = False
 
 
 class Access:
-    """Decides who may read and write, by the host's settings; `api` is None when there is only the socket."""
+    """Decides who may read and write, by the host's settings; `api` is None when there is only the socket.
 
-    def __init__(self, api: Api | None) -> None:
+    `sessions` is the file that lists the sessions of browsers.
+    """
+
+    def __init__(self, api: Api | None, sessions: Path) -> None:
         self._api = api
         self._own_key = secrets.token_hex(32)
-        self._logins = asyncio.Semaphore(_LOGINS_AT_ONCE)
+        self._sessions = Sessions(sessions)
+        self._throttle = Throttle()
         self._public = urlsplit(api.url) if api is not None and api.url else None
 
     @property
     def cookie(self) -> str:
         """The session cookie's name; browsers accept the prefix over TLS only."""
-        return "__Host-reconciler" if self.is_secure else "reconciler"
+        return "__Secure-reconciler" if self.is_secure else "reconciler"
 
     @property
     def is_secure(self) -> bool:
@@ -68,24 +74,47 @@ class Access:
     def authenticate(self, request: Request) -> Caller:
         """Return the caller; raises Unauthenticated, or Problem."""
         self.check_host(request)
-        cookie = request.cookies.get(self.cookie, "")
         if is_local(request):
-            return self._local(request, cookie)
+            return self._local(request)
         assert self._api is not None
         token = self._token()
-        credentials = request.headers.getlist("authorization")
-        if any(credentials):
-            scheme, _, sent = credentials[0].partition(" ")
-            if len(credentials) == 1 and scheme.lower() == "bearer" and _equal(sent.strip(" "), token):
-                return Caller(name="token", may_write=self._api.writable)
-        elif _is_session(cookie, token):
-            form_token = _form_token(cookie, token)
-            return Caller(name="token", may_write=self._api.writable, session=cookie, form_token=form_token)
-        raise Unauthenticated
+        if any(request.headers.getlist("authorization")):
+            self._check_authorization(request, token)
+            return Caller(name="token", may_write=self._api.writable)
+        session = self._session(request)
+        if not self._sessions.is_open(session, token):
+            raise Unauthenticated
+        form_token = _form_token(session, token)
+        return Caller(name="token", may_write=self._api.writable, session=session, form_token=form_token)
 
-    def _local(self, request: Request, cookie: str) -> Caller:
-        known = _is_session(cookie, self._own_key)
-        session = cookie if known else _new_session(self._own_key)
+    def is_open(self, caller: Caller) -> bool:
+        """Return whether a caller that was authenticated before would be so again."""
+        try:
+            return caller.is_local or not caller.session or self._sessions.is_open(caller.session, self._token())
+        except Problem:
+            return False
+
+    def _check_authorization(self, request: Request, token: str) -> None:
+        address = self.address(request)
+        self._throttle.check(address)
+        credentials = request.headers.getlist("authorization")
+        scheme, _, sent = credentials[0].partition(" ")
+        if len(credentials) != 1 or scheme.lower() != "bearer" or not _equal(sent.strip(" "), token):
+            self._throttle.count(address)
+            raise Unauthenticated
+
+    def address(self, request: Request) -> str:
+        """Return the address by which a client is limited."""
+        return address_of(request, behind_proxy=self._public is not None)
+
+    def _session(self, request: Request) -> Session:
+        """Return the session that a request names, by its path and its cookie."""
+        return Session(request.scope["state"].get("base", ""), request.cookies.get(self.cookie, ""))
+
+    def _local(self, request: Request) -> Caller:
+        cookie = request.cookies.get(self.cookie, "")
+        known = _is_local_session(cookie, self._own_key)
+        session = Session("", cookie if known else _new_local_session(self._own_key))
         return Caller(
             name=request.scope["state"]["peer"] or "",
             may_write=True,
@@ -95,17 +124,21 @@ class Access:
             is_new=not known,
         )
 
-    async def log_in(self, request: Request, sent: str) -> str | None:
-        """Create a session if the token is valid; otherwise return None after a delay. Raises Problem."""
+    async def log_in(self, request: Request, sent: str) -> Session | None:
+        """Open a session if the token is valid; otherwise return None after a delay. Raises Problem."""
         self.check_origin(request)
-        token = self._token()
-        if not self._logins.locked():
-            async with self._logins:
-                if _equal(sent.strip(), token):
-                    return _new_session(token)
-                await asyncio.sleep(_WRONG_TOKEN_DELAY_S)
-            return None
-        raise Problem(429, "too many logins at once: try again in a few seconds", {"Retry-After": "5"})
+        address, token = self.address(request), self._token()
+        self._throttle.check(address)
+        if _equal(sent.strip(), token):
+            return self._sessions.open(token)
+        self._throttle.count(address)
+        await asyncio.sleep(_WRONG_TOKEN_DELAY_S)
+        return None
+
+    def log_out(self, caller: Caller) -> None:
+        """End the session of a caller. Raises Problem."""
+        if not caller.is_local:
+            self._sessions.close(caller.session, self._token())
 
     def check_write(self, request: Request, caller: Caller, form_token: str | None) -> None:
         """Raise Problem unless this request may change something; `form_token` comes from the form or the header.
@@ -175,25 +208,26 @@ def is_local(request: Request) -> bool:
     return bool(request.scope["state"]["transport"] == "unix")
 
 
-def _sessions(key: str) -> TimestampSigner:
+def _local_sessions(key: str) -> TimestampSigner:
+    """Return what signs cookies on the socket, which only tell the forms of one browser from those of another."""
     return TimestampSigner(key, salt="reconciler session", key_derivation="hmac", digest_method=hashlib.sha256)
 
 
-def _new_session(key: str) -> str:
-    return _sessions(key).sign(secrets.token_urlsafe(16)).decode()
+def _new_local_session(key: str) -> str:
+    return _local_sessions(key).sign(secrets.token_urlsafe(16)).decode()
 
 
-def _is_session(cookie: str, key: str) -> bool:
+def _is_local_session(cookie: str, key: str) -> bool:
     try:
-        _sessions(key).unsign(cookie, max_age=SESSION_S)
+        _local_sessions(key).unsign(cookie, max_age=SESSION_S)
     except (BadData, UnicodeError):
         return False
     return True
 
 
-def _form_token(session: str, key: str) -> str:
+def _form_token(session: Session, key: str) -> str:
     forms = Signer(key, salt="reconciler form", key_derivation="hmac", digest_method=hashlib.sha256)
-    return forms.get_signature(session).decode()
+    return forms.get_signature(f"{session.base}{session.cookie}").decode()
 
 
 def _equal(one: str, other: str) -> bool:

@@ -1,7 +1,8 @@
 """One connection to the API or the page: the user at the other end, and limits on its number and its slowness.
 
 The unix socket is for root and the daemon's own user, whatever its mode. A client that is slow to send a request or to
-read an answer is disconnected; connections beyond a limit, one for each transport, are closed at once.
+read an answer is disconnected. Beyond a limit, one for each transport, a new connection takes the place of the oldest
+one that has sent no whole request, of the address that has the most.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from typing import ClassVar, Literal, TypeAlias, cast
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from reconciler.linux.unix_sockets import peer_name
+from reconciler.web.client_address import group_of
 
 Transport: TypeAlias = Literal["unix", "tcp"]
 
@@ -23,7 +25,7 @@ _READ_WITHIN_S = 30.0
 class Connection(H11Protocol):
     """A connection of uvicorn, with limits. The request's state has `transport` and `peer` (a user's name, or None)."""
 
-    open_by_transport: ClassVar[Counter[Transport]] = Counter()
+    open_connections: ClassVar[dict[Transport, dict["Connection", str]]] = {"unix": {}, "tcp": {}}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -31,19 +33,39 @@ class Connection(H11Protocol):
         connected = transport.get_extra_info("socket")
         self._transport: Transport = "unix" if connected.family == socket.AF_UNIX else "tcp"
         peer = peer_name(connected) if self._transport == "unix" else None
-        self.open_by_transport[self._transport] += 1
+        address = group_of(str(transport.get_extra_info("peername")[0])) if self._transport == "tcp" else ""
+        has_room = self._has_room()
+        self.open_connections[self._transport][self] = address
         self.app_state = {**self.app_state, "transport": self._transport, "peer": peer}
-        too_many = self.open_by_transport[self._transport] > _MOST_PER_TRANSPORT
-        if (self._transport == "unix" and peer is None) or too_many:
+        if (self._transport == "unix" and peer is None) or not has_room:
             transport.abort()
         else:
             self._abort_in("request", _REQUEST_WITHIN_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.open_by_transport[self._transport] -= 1
+        self.open_connections[self._transport].pop(self, None)
         for timer in self._timers.values():
             timer.cancel()
         super().connection_lost(exc)
+
+    def _has_room(self) -> bool:
+        """Disconnect another client if there are too many; return whether this one may stay."""
+        connections = self.open_connections[self._transport]
+        if len(connections) < _MOST_PER_TRANSPORT:
+            return True
+        by_address = Counter(connections.values())
+        unfinished = [each for each in connections if each._is_unfinished()]  # noqa: SLF001  of this class
+        if not unfinished:
+            return False
+        oldest = max(unfinished, key=lambda each: by_address[connections[each]])  # the first of several
+        connections.pop(oldest)
+        oldest.transport.abort()
+        return True
+
+    def _is_unfinished(self) -> bool:
+        """Whether no whole request of this client is being answered."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is None or cycle.response_complete or cycle.more_body
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

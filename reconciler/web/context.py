@@ -1,7 +1,7 @@
 """State shared by all endpoints of one web process: settings, cached status, authentication, requests to the daemon."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -11,8 +11,9 @@ from starlette.responses import Response
 from reconciler.control.requests import Refused
 from reconciler.control.socket import ask
 from reconciler.settings.settings import Settings
-from reconciler.web.authentication import SESSION_S, Access, Caller
+from reconciler.web.authentication import Access, Caller
 from reconciler.web.responses import Problem
+from reconciler.web.sessions import SESSION_S, Session
 from reconciler.web.status_cache import StatusCache
 from reconciler.web.streaming import Streams
 
@@ -28,8 +29,15 @@ class WebContext:
     settings: Settings
     status_cache: StatusCache
     access: Access
-    streams: Streams = field(default_factory=Streams)
+    streams: Streams = field(init=False)
     notices: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.streams = Streams(self.access.address)
+
+    def stream(self, request: Request, caller: Caller, events: AsyncIterator[str]) -> Response:
+        """Stream events to a caller until its session ends; raises Problem."""
+        return self.streams.response(request, events, lambda: self.access.is_open(caller))
 
     def authenticated(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
         """Return an endpoint that answers authenticated callers only, and gives a new session its cookie."""
@@ -43,13 +51,13 @@ class WebContext:
 
         return answered
 
-    def set_session(self, response: Response, session: str) -> None:
-        """Set the session cookie; an empty session deletes it."""
+    def set_session(self, response: Response, session: Session, *, ended: bool = False) -> None:
+        """Set the session cookie, which a browser sends to the session's own path; delete it once it has ended."""
         response.set_cookie(
             self.access.cookie,
-            session,
-            max_age=SESSION_S if session else 0,
-            path="/",
+            "" if ended else session.cookie,
+            max_age=0 if ended else SESSION_S,
+            path=session.base or "/",
             secure=self.access.is_secure,
             httponly=True,
             samesite="strict",
@@ -72,8 +80,8 @@ class WebContext:
         """Keep a notice for the next page that this session opens of an app."""
         while len(self.notices) >= _NOTICES:
             del self.notices[next(iter(self.notices))]
-        self.notices[f"{caller.session} {app}"] = text
+        self.notices[f"{caller.session.cookie} {app}"] = text
 
     def take_note(self, caller: Caller, app: str) -> str:
         """Return the notice for this session's page of an app, once; empty without one."""
-        return self.notices.pop(f"{caller.session} {app}", "")
+        return self.notices.pop(f"{caller.session.cookie} {app}", "")

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -147,10 +148,10 @@ class Pages:
         self._context.access.check_write(request, caller, form.get("form_token", ""))
         app = str(known_app(request, await self._context.status_cache.now())["name"])
         self._context.note(caller, app, await self._context.request(name, app))
-        return RedirectResponse(f"/apps/{app}", 303)
+        return RedirectResponse(f"{caller.session.base}/apps/{quote(app, safe='')}", 303)
 
-    async def live(self, request: Request, _: Caller) -> Response:
-        return self._context.streams.response(request, self._changes(request.query_params.get("app")))
+    async def live(self, request: Request, caller: Caller) -> Response:
+        return self._context.stream(request, caller, self._changes(request.query_params.get("app")))
 
     async def _changes(self, only: str | None) -> AsyncIterator[str]:
         """Stream the rows that changed and the events that happened; every row at first."""
@@ -183,23 +184,36 @@ class Pages:
         session = await self._context.access.log_in(request, (await read_form(request)).get("token", ""))
         if session is None:
             return self._templates.page("login.html", None, http_status=403, wrong=True)
-        response = RedirectResponse("/", 303)
+        response = RedirectResponse(f"{session.base}/", 303)
         self._context.set_session(response, session)
         return response
 
     async def log_out(self, request: Request, caller: Caller) -> Response:
         form = await read_form(request)
         self._context.access.check_form(request, caller, form.get("form_token", ""))
-        response = RedirectResponse("/login", 303)
-        self._context.set_session(response, "")
+        self._context.access.log_out(caller)
+        response = RedirectResponse("/login?ended", 303)
+        self._context.set_session(response, caller.session, ended=True)
         return response
 
     async def static(self, request: Request) -> Response:
         return self._static.response(request)
 
-    def error(self, http_status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    def error(
+        self, request: Request, http_status: int, detail: str, headers: Mapping[str, str] | None = None
+    ) -> Response:
         """Return the page for an error."""
-        return self._templates.page("error.html", None, http_status=http_status, detail=detail, headers=headers)
+        base = request.scope["state"].get("base", "")
+        return self._templates.page(
+            "error.html", None, http_status=http_status, detail=detail, headers=headers, base=base
+        )
+
+
+def login_path(request: Request) -> str:
+    """Return the login page for a request without a session: it leads back if the browser knows of one."""
+    if request.scope["state"].get("base"):
+        return "/login?ended"
+    return "/login" if request.url.path == "/" else f"/login?to={quote(request.url.path)}"
 
 
 def _matches(row: Row, state: str, search: str) -> bool:

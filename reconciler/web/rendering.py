@@ -69,11 +69,12 @@ class Templates:
         *,
         http_status: int = 200,
         headers: Mapping[str, str] | None = None,
+        base: str = "",
         **facts: Any,
     ) -> HTMLResponse:
-        """Render a page for a caller, None for one that is not authenticated."""
+        """Render a page for a caller, None for one that is not authenticated; `base` is that of the session then."""
         text = self._environment.get_template(template).render(
-            caller=caller, http_status=http_status, host=_HOST, **facts
+            caller=caller, base=caller.session.base if caller else base, http_status=http_status, host=_HOST, **facts
         )
         return HTMLResponse(text, http_status, headers)
 

@@ -84,9 +84,10 @@ def events(at: Path | int, path: str, count: int, headers: Mapping[str, str] | N
         return found
 
 
-def settings_with(site: Site, **api: Any) -> tuple[int, Path]:
-    """A port, and a settings file that has the API there."""
+def settings_with(site: Site, *, behind_proxy: bool = False, **api: Any) -> tuple[int, Path]:
+    """A port, and a settings file that has the API there; behind a proxy, it says who the client is."""
     port = a_port()
+    api |= {"url": f"http://127.0.0.1:{port}"} if behind_proxy else {}
     (site.root / "token").write_text(f"{TOKEN}\n")
     file = site.root / "host.yaml"
     told = {"address": f"127.0.0.1:{port}", "token": {"file": "token"}, **api}
@@ -96,6 +97,19 @@ def settings_with(site: Site, **api: Any) -> tuple[int, Path]:
 
 def bearer(token: str = TOKEN) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
+
+
+def from_address(number: int) -> dict[str, str]:
+    """What a proxy says of the client, so that wrong tokens of one test are not another's."""
+    return {"X-Forwarded-For": f"192.0.2.{number}"}
+
+
+def open_session(port: int) -> tuple[str, dict[str, str]]:
+    """Log in; the base of the session's paths, and its cookie."""
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = fetch(port, "/login", "POST", f"token={TOKEN}", form)
+    assert answer.status == 303, answer
+    return answer.headers["location"].rstrip("/"), {"Cookie": answer.headers["set-cookie"].partition(";")[0]}
 
 
 def web_process(site: Site) -> int | None:
@@ -149,10 +163,11 @@ def resize(driver: Any, width: int, height: int) -> None:
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
-def log_in(driver: Any, port: int) -> None:
-    """Send the token by the form."""
+def log_in(driver: Any, port: int) -> str:
+    """Send the token by the form; return the URL at which the session's pages begin."""
     driver.get(f"http://127.0.0.1:{port}/login")
     driver.find_element("id", "token").send_keys(TOKEN)
     driver.find_element("css selector", "main button").click()
     ready = "return document.readyState == 'complete'"
     eventually(lambda: "/login" not in driver.current_url and driver.execute_script(ready))
+    return str(driver.current_url).rstrip("/")

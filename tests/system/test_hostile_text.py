@@ -127,7 +127,7 @@ def test_the_api_escapes_it_and_loses_nothing(host: tuple[Site, int]) -> None:
 def test_the_page_shows_it_as_text(host: tuple[Site, int], scripts: bool) -> None:
     _, port = host
     with browser(scripts=scripts) as driver:
-        log_in(driver, port)
+        page = log_in(driver, port)
         for path, title in [
             ("/", "Apps"), ("/apps/astray/plan", "Plan of astray"), ("/apps/noisy", "noisy"),
             ("/apps/crashy", "crashy"), ("/apps/unwell", "unwell"), ("/apps/unstaged", "unstaged"),
@@ -135,7 +135,7 @@ def test_the_page_shows_it_as_text(host: tuple[Site, int], scripts: bool) -> Non
             ("/apps/raw", "raw"), (f"/apps/{quote(_NAME)}", "<img src=x"),
             ("/apps/unreleased?which=staging", "unreleased"),
         ]:  # fmt: skip
-            driver.get(f"http://127.0.0.1:{port}{path}")
+            driver.get(f"{page}{path}")
             eventually(partial(_shows, driver))
             assert driver.title.startswith(title), path
             assert not driver.find_elements("css selector", "img, main script, iframe, object, embed")

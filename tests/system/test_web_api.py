@@ -19,7 +19,17 @@ from tests.support.eventually import eventually
 from tests.support.hosts import explained
 from tests.support.site import Site, get, is_gone
 from tests.support.store import Store
-from tests.support.web import TOKEN, Answer, bearer, events, fetch, settings_with, web_process
+from tests.support.web import (
+    TOKEN,
+    Answer,
+    bearer,
+    events,
+    fetch,
+    from_address,
+    open_session,
+    settings_with,
+    web_process,
+)
 
 
 @pytest.fixture
@@ -106,8 +116,8 @@ def test_a_request_over_the_socket_is_done_and_noted(host: tuple[Site, int]) -> 
 
 
 @pytest.mark.parametrize(
-    "headers",
-    [
+    ("number", "headers"),
+    [*enumerate([
         {},
         bearer(""),
         bearer(TOKEN[:-1]),
@@ -125,10 +135,13 @@ def test_a_request_over_the_socket_is_done_and_noted(host: tuple[Site, int]) -> 
         {"Cookie": "reconciler=9999999999.nonce.0000"},
         {"Cookie": "reconciler=9999999999.nonce."},
         {"Cookie": "reconciler="},
-    ],
-)
-def test_on_tcp_nobody_is_let_in_without_the_token(shared: tuple[Site, int], headers: dict[str, str]) -> None:
+    ])],
+)  # fmt: skip
+def test_on_tcp_nobody_is_let_in_without_the_token(
+    shared: tuple[Site, int], number: int, headers: dict[str, str]
+) -> None:
     _, port = shared
+    headers = {**headers, **from_address(number)}
     told = fetch(port, "/api/v1/apps", headers={k: v.encode("latin-1").decode("latin-1") for k, v in headers.items()})
     assert told.status == 401
     assert TOKEN not in told.body
@@ -138,7 +151,7 @@ def test_on_tcp_nobody_is_let_in_without_the_token(shared: tuple[Site, int], hea
 
 def test_the_token_is_sent_once_by_a_scheme_of_any_case(shared: tuple[Site, int]) -> None:
     _, port = shared
-    right = f"Authorization: Bearer {TOKEN}"
+    right, proxy = f"Authorization: Bearer {TOKEN}", "X-Forwarded-For: 192.0.2.100"
     for sent, status in [
         ([right], 200),
         ([f"authorization: bearer   {TOKEN}  "], 200),
@@ -148,7 +161,7 @@ def test_the_token_is_sent_once_by_a_scheme_of_any_case(shared: tuple[Site, int]
         (["Authorization: Bearer wrong", right], 401),
         (["Authorization:", right], 401),
     ]:
-        told = _raw(port, ["GET /api/v1/apps HTTP/1.1", "Host: localhost", "Connection: close", *sent])
+        told = _raw(port, ["GET /api/v1/apps HTTP/1.1", "Host: localhost", "Connection: close", proxy, *sent])
         assert int(told.split()[1]) == status, sent
 
 
@@ -161,17 +174,18 @@ def test_only_a_post_of_the_right_type_is_an_action(shared: tuple[Site, int]) ->
         assert fetch(port, "/api/v1/requests", method, body, sent).status == 405, method
     for kind in ("", "application/jsonp", "text/plain; application/json", "application/json, text/plain", "text/json"):
         assert fetch(port, "/api/v1/requests", "POST", body, {**bearer(), "Content-Type": kind}).status == 415, kind
-    session = {"Cookie": _form(port, "/login", {"token": TOKEN}).headers["set-cookie"].partition(";")[0]}
-    found = re.search(r'name="form_token" value="([\w-]+)"', fetch(port, "/apps/blog/restart", headers=session).body)
+    base, session = open_session(port)
+    restart = f"{base}/apps/blog/restart"
+    found = re.search(r'name="form_token" value="([\w-]+)"', fetch(port, restart, headers=session).body)
     assert found
     for method in ("GET", "HEAD"):
-        told = fetch(port, f"/apps/blog/restart?form_token={found[1]}", method, headers=session)
+        told = fetch(port, f"{restart}?form_token={found[1]}", method, headers=session)
         assert told.status == 200  # the page that asks once more
     form = {**session, "Content-Type": "application/x-www-form-urlencoded"}
     for twice in (f"form_token={found[1]}&form_token={found[1]}", f"form_token=x&form_token={found[1]}"):
-        assert fetch(port, "/apps/blog/restart", "POST", twice, form).status == 400
+        assert fetch(port, restart, "POST", twice, form).status == 400
     multipart = {**session, "Content-Type": "multipart/form-data; boundary=x"}
-    assert fetch(port, "/apps/blog/restart", "POST", f"form_token={found[1]}", multipart).status == 415
+    assert fetch(port, restart, "POST", f"form_token={found[1]}", multipart).status == 415
     assert site.pid("blog") == before
     assert "request" not in [kind for _, kind, _ in site.events("blog")]
 
@@ -182,7 +196,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[t
     site = Site.at(tmp_path_factory.mktemp("site"), store)
     try:
         site.app("blog")
-        port, settings = settings_with(site, writable=True)
+        port, settings = settings_with(site, behind_proxy=True, writable=True)
         site.start("--settings", str(settings))
         site.await_settled("blog")
         yield site, port
@@ -202,36 +216,62 @@ def test_a_name_that_is_not_ours_is_refused_at_both_doors(shared: tuple[Site, in
 
 def test_a_session_is_a_careful_cookie_and_ends_with_the_token(shared: tuple[Site, int]) -> None:
     site, port = shared
-    wrong = _form(port, "/login", {"token": "wrong"})
+    wrong = _form(port, "/login", {"token": "wrong"}, from_address(101))
     assert (wrong.status, "set-cookie" in wrong.headers) == (403, False)
-    given = _form(port, "/login", {"token": TOKEN}).headers["set-cookie"]
+    answer = _form(port, "/login", {"token": TOKEN})
+    given, base = answer.headers["set-cookie"], answer.headers["location"].rstrip("/")
     assert re.search("HttpOnly", given)
     assert re.search("SameSite=strict", given, re.IGNORECASE)
+    assert f"Path={base};" in given
     assert TOKEN not in given
     cookie = {"Cookie": given.partition(";")[0]}
-    assert fetch(port, "/api/v1/apps", headers=cookie).status == 200
-    assert fetch(port, "/", headers={"Cookie": cookie["Cookie"][:-2]}).status == 303
+    assert fetch(port, f"{base}/api/v1/apps", headers=cookie).status == 200
+    assert fetch(port, f"{base}/", headers={"Cookie": cookie["Cookie"][:-2]}).headers["location"] == "/login?ended"
     (site.root / "token").write_text("another-token-altogether\n")
     try:
-        assert fetch(port, "/api/v1/apps", headers=cookie).status == 401
+        assert fetch(port, f"{base}/api/v1/apps", headers=cookie).status == 401
     finally:
         (site.root / "token").write_text(f"{TOKEN}\n")
 
 
+def test_a_cookie_opens_nothing_without_its_path_and_nothing_after_the_logout(host: tuple[Site, int]) -> None:
+    site, port = host
+    base, cookie = open_session(port)
+    elsewhere, other = open_session(port)
+    for path in ("/", "/apps/blog", f"{elsewhere}/", "/s/" + "x" * 22 + "/"):
+        assert fetch(port, path, headers=cookie).status == 303
+    assert fetch(port, "/api/v1/apps", headers=cookie).status == 401
+    assert fetch(port, f"{base}/api/v1/apps").status == 401
+    page = fetch(port, f"{base}/", headers=cookie)
+    assert page.status == 200
+    found = re.search(r'name="form_token" value="([\w-]+)"', page.body)
+    assert found
+    assert _form(port, f"{base}/logout", {"form_token": found[1]}, cookie).headers["location"] == "/login?ended"
+    for process in ("this one", "the next one"):
+        assert fetch(port, f"{base}/api/v1/apps", headers=cookie).status == 401, process
+        assert _form(port, f"{base}/apps/blog/stop", {"form_token": found[1]}, cookie).status == 303, process
+        assert fetch(port, f"{elsewhere}/api/v1/apps", headers=other).status == 200, process
+        before = web_process(site)
+        assert before
+        os.kill(before, signal.SIGKILL)
+        eventually(lambda: fetch(port, "/api/v1/apps", headers=bearer()).status == 200)
+    assert "request" not in [kind for _, kind, _ in site.events("blog")]
+
+
 def test_a_form_is_done_only_when_our_own_page_sent_it(shared: tuple[Site, int]) -> None:
     site, port = shared
-    doors: list[tuple[Path | int, dict[str, str], str]] = []
-    session = _form(port, "/login", {"token": TOKEN}).headers["set-cookie"].partition(";")[0]
-    doors.append((port, {"Cookie": session}, f"127.0.0.1:{port}"))
+    doors: list[tuple[Path | int, str, dict[str, str], str]] = []
+    base, session = open_session(port)
+    doors.append((port, base, session, f"127.0.0.1:{port}"))
     cookie = fetch(site.paths.api, "/").headers["set-cookie"].partition(";")[0]
-    doors.append((site.paths.api, {"Cookie": cookie}, "localhost"))
+    doors.append((site.paths.api, "", {"Cookie": cookie}, "localhost"))
     before = site.pid("blog")
-    for at, known, name in doors:
-        page = fetch(at, "/apps/blog/restart", headers=known)
+    for at, base, known, name in doors:
+        page = fetch(at, f"{base}/apps/blog/restart", headers=known)
         found = re.search(r'name="form_token" value="([\w-]+)"', page.body)
         assert found
         right = {"form_token": found[1]}
-        other = _form(port, "/login", {"token": TOKEN}).headers["set-cookie"].partition(";")[0]
+        elsewhere, other = open_session(port)
         for form, headers in [
             ({}, {}),
             ({"form_token": ""}, {}),
@@ -243,20 +283,20 @@ def test_a_form_is_done_only_when_our_own_page_sent_it(shared: tuple[Site, int])
             (right, {"Sec-Fetch-Site": "cross-site"}),
             (right, {"Sec-Fetch-Site": "same-site"}),
         ]:
-            told = _form(at, "/apps/blog/restart", form, {**known, **headers})
+            told = _form(at, f"{base}/apps/blog/restart", form, {**known, **headers})
             assert told.status == 403, (form, headers)
         if isinstance(at, int):
-            assert _form(at, "/apps/blog/restart", right, {"Cookie": other}).status == 403
-            assert _form(at, "/apps/blog/restart", right).status == 303  # to the login
+            assert _form(at, f"{elsewhere}/apps/blog/restart", right, other).status == 403
+            assert _form(at, f"{base}/apps/blog/restart", right).status == 303  # to the login
         body = json.dumps({"do": "restart", "app": "blog"})
         for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
             sent = {"Content-Type": kind}
-            assert fetch(at, "/api/v1/requests", "POST", body, {**known, **sent}).status == 403
+            assert fetch(at, f"{base}/api/v1/requests", "POST", body, {**known, **sent}).status == 403
             assert fetch(site.paths.api, "/api/v1/requests", "POST", body, sent).status in (403, 415)
         sent = {"Content-Type": "application/json"}
-        assert fetch(at, "/api/v1/requests", "POST", body, {**known, **sent}).status == 403
-        assert fetch(at, "/apps/blog/restart", "GET", headers=known).status == 200
-        preflight = fetch(at, "/api/v1/requests", "OPTIONS", headers={**known, "Origin": "http://evil.example"})
+        assert fetch(at, f"{base}/api/v1/requests", "POST", body, {**known, **sent}).status == 403
+        assert fetch(at, f"{base}/apps/blog/restart", "GET", headers=known).status == 200
+        preflight = fetch(at, f"{base}/api/v1/requests", "OPTIONS", headers={**known, "Origin": "http://evil.example"})
         assert "access-control-allow-origin" not in preflight.headers
     cross = {"Content-Type": "application/json", "Origin": "http://evil.example"}
     assert fetch(site.paths.api, "/api/v1/requests", "POST", '{"do":"restart","app":"blog"}', cross).status == 403
@@ -271,10 +311,10 @@ def test_an_address_that_is_not_writable_changes_nothing(site: Site) -> None:
     site.await_settled("blog")
     told = _ask(port, {"do": "stop", "app": "blog"}, bearer())
     assert (told.status, "read-only" in told.body) == (403, True)
-    session = {"Cookie": _form(port, "/login", {"token": TOKEN}).headers["set-cookie"].partition(";")[0]}
-    page = fetch(port, "/apps/blog/stop", headers=session).body
+    base, session = open_session(port)
+    page = fetch(port, f"{base}/apps/blog/stop", headers=session).body
     assert "form_token" not in page.partition("<main")[2]
-    assert "/apps/blog/stop" not in fetch(port, "/apps/blog", headers=session).body
+    assert "/apps/blog/stop" not in fetch(port, f"{base}/apps/blog", headers=session).body
     assert site.settled("blog")
 
 
@@ -321,6 +361,8 @@ def test_clients_that_are_slow_or_many_leave_convergence_alone(host: tuple[Site,
     site, port = host
     with contextlib.ExitStack() as stack:
         idle = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10)) for _ in range(1000)]
+        # A client with a request takes the place of one without.
+        assert fetch(port, "/api/v1/apps", headers=bearer()).status == 200
         slow = stack.enter_context(socket.socket(socket.AF_UNIX))
         slow.connect(str(site.paths.api))
         slow.send(b"GET / HTTP/1.1\r\nHost: loc")

@@ -53,6 +53,12 @@ _STATES = {
     "mail": "starting",
     "forum": "stopping",
 }
+# Shows what a browser sends to it.
+_SPY = """\
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"cookie={environ.get('HTTP_COOKIE', '')}; referer={environ.get('HTTP_REFERER', '')}".encode()]
+"""
 # Its build waits, as the installation of a large package does.
 _PACKAGE = """\
 [build-system]
@@ -145,13 +151,13 @@ def _let_go(fifo: Path) -> None:
 def test_the_page_shows_every_state_and_axe_finds_nothing(host: tuple[Site, int], width: int, dark: bool) -> None:
     _, port = host
     with browser(width, 900, dark=dark) as driver:
-        log_in(driver, port)
+        page = log_in(driver, port)
         eventually(lambda: driver.execute_script(_SHOWN) == _STATES)
         _picture(driver, f"apps-{width}-{'dark' if dark else 'light'}", width)
         assert _axe(driver) == []
         assert driver.execute_script("return document.documentElement.scrollWidth") <= width
         for path in ("/apps/crashy", "/apps/blog", "/apps/broken", "/apps/blog/stop", "/nowhere"):
-            driver.get(f"http://127.0.0.1:{port}{path}")
+            driver.get(f"{page}{path}")
             if path in {"/apps/crashy", "/apps/blog"}:
                 eventually(partial(_says_of_the_plan, driver, "Nothing"))
             _picture(driver, f"{path.strip('/').replace('/', '-')}-{width}-{'dark' if dark else 'light'}", width)
@@ -187,9 +193,9 @@ def test_what_is_pending_is_told_field_by_field(host: tuple[Site, int]) -> None:
     assert plan["unlike_revision"] == site.told("news")["revision"]
     for scripts in (True, False):
         with browser(390, scripts=scripts) as driver:
-            log_in(driver, port)
+            page = log_in(driver, port)
             eventually(partial(driver.find_elements, "id", "apps"))
-            driver.get(f"http://127.0.0.1:{port}/apps/news{'' if scripts else '/plan'}")
+            driver.get(f"{page}/apps/news{'' if scripts else '/plan'}")
             eventually(partial(_says_of_the_plan, driver, "LOG_LEVEL"))
             before = driver.find_elements("css selector", "#plan del bdi")
             after = driver.find_elements("css selector", "#plan ins bdi")
@@ -206,20 +212,20 @@ def test_what_hosts_and_apps_say_stays_text(host: tuple[Site, int]) -> None:
     with log.open("a") as file:
         file.write(f"{_HOSTILE}\u2028\u200f\n")
     with browser() as driver:
-        log_in(driver, port)
+        page = log_in(driver, port)
         for path in ("/", "/apps/crashy", "/apps/broken"):
-            driver.get(f"http://127.0.0.1:{port}{path}")
+            driver.get(f"{page}{path}")
             body = driver.find_element("tag name", "body")
             eventually(partial(_says, body, "<script>document.title"))
             assert driver.title.startswith(("Apps", "crashy", "broken"))
             assert not driver.find_elements("css selector", "img")
             assert not any(c in driver.page_source for c in "\x1b\u202e\u202c\u2028\u200f")
-        driver.get(f"http://127.0.0.1:{port}/apps/crashy")
+        driver.get(f"{page}/apps/crashy")
         # The log is fetched again by the page's own program, which must not be fooled either.
         followed = "return document.querySelector('#log').textContent"
         eventually(lambda: "\\u2028\\u200f" in driver.execute_script(followed))
         assert "\\x1b[31mred\\x1b[0m \\u202egnp.exe" in driver.execute_script(followed)
-        driver.get(f"http://127.0.0.1:{port}/apps/blog")
+        driver.get(f"{page}/apps/blog")
         assert "do-not-show" not in driver.page_source
         assert "LOG_LEVEL" in driver.page_source
     assert "\x1b" not in fetch(site.paths.api, "/apps/crashy").body
@@ -228,8 +234,8 @@ def test_what_hosts_and_apps_say_stays_text(host: tuple[Site, int]) -> None:
 def test_a_message_about_a_rollback_is_neither_a_rollback_nor_a_stop(host: tuple[Site, int]) -> None:
     _, port = host
     with browser(scripts=False) as driver:
-        log_in(driver, port)
-        driver.get(f"http://127.0.0.1:{port}/apps/crashy")
+        page = log_in(driver, port)
+        driver.get(f"{page}/apps/crashy")
         assert _ROLLED in driver.find_element("css selector", "[data-cell=message]").text
         offered = [link.text for link in driver.find_elements("css selector", ".actions a")]
         assert offered == ["Restart", "Roll back", "Stop", "Retry"]
@@ -240,13 +246,13 @@ def test_a_message_about_a_rollback_is_neither_a_rollback_nor_a_stop(host: tuple
 def test_without_scripts_everything_can_be_read_and_done(host: tuple[Site, int]) -> None:
     site, port = host
     with browser(scripts=False) as driver:
-        log_in(driver, port)
+        page = log_in(driver, port)
         assert driver.find_element("css selector", "tr[data-app=blog] [data-cell=state]").text == "running"
         assert driver.find_elements("css selector", "meta[http-equiv=refresh]")
-        driver.get(f"http://127.0.0.1:{port}/?state=failing")
+        driver.get(f"{page}/?state=failing")
         (row,) = driver.find_elements("css selector", "#apps tbody tr")
         assert row.get_attribute("data-app") == "crashy"
-        driver.get(f"http://127.0.0.1:{port}/apps/blog")
+        driver.get(f"{page}/apps/blog")
         assert "Booting worker" in driver.find_element("id", "log").text
         assert driver.find_elements("css selector", ".timeline .p-serving")
         before = site.pid("blog")
@@ -254,7 +260,7 @@ def test_without_scripts_everything_can_be_read_and_done(host: tuple[Site, int])
         driver.find_element("css selector", "main form button").click()
         assert "restarting; the current instance serves" in driver.find_element("css selector", ".done").text
         site.await_successor("blog", before)
-        driver.get(f"http://127.0.0.1:{port}/apps/blog/plan")
+        driver.get(f"{page}/apps/blog/plan")
         assert "up to date" in driver.find_element("id", "plan").text
 
 
@@ -274,6 +280,37 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(host: tuple[Site,
         assert reached[0] == "Skip to content"
         assert {"Log out", "q"} <= set(reached)
         assert any("archive" in each for each in reached)
+
+
+def test_an_app_of_the_same_host_receives_nothing_of_a_session(site: Site) -> None:
+    port, settings = settings_with(site, writable=True)
+    spy = site.app("spy")
+    site.save(site.root / "apps" / "spy" / "wsgi.py", _SPY)
+    site.start("--settings", str(settings))
+    site.await_settled("spy")
+    with browser() as driver:
+        page = log_in(driver, port)
+        kept = {each["name"]: each["value"] for each in driver.get_cookies()}
+        assert list(kept) == ["reconciler"]
+        driver.get(f"{page}/apps/spy")
+        address = driver.find_element("css selector", "a.url")
+        assert address.get_attribute("rel") == "noreferrer noopener"
+        driver.execute_script("arguments[0].click()", address)
+        eventually(lambda: driver.find_element("tag name", "body").text.startswith("cookie="))
+        for path in ("/", "/apps/spy", "/s/", "/login"):
+            driver.get(f"http://127.0.0.1:{spy}{path}")
+            received = driver.find_element("tag name", "body").text
+            assert received == "cookie=; referer=", path
+        # The plain address leads back to the session, whose path this browser alone remembers.
+        driver.get(f"http://127.0.0.1:{port}/apps/spy")
+        eventually(lambda: driver.current_url == f"{page}/apps/spy")
+        driver.find_element("css selector", "form.out button").click()
+        eventually(lambda: driver.current_url.endswith("/login?ended"))
+        driver.get(f"http://127.0.0.1:{port}/")
+        eventually(lambda: driver.current_url.endswith("/login"))
+        base = page.removeprefix(f"http://127.0.0.1:{port}")
+        stolen = {"Cookie": f"reconciler={kept['reconciler']}"}
+        assert fetch(port, f"{base}/api/v1/apps", headers=stolen).status == 401
 
 
 def _says_of_the_plan(driver: Any, text: str) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from reconciler.inspection.checks import disk, kernel, reconciler, software
+from reconciler.inspection.checks import disk, kernel, reconciler, software, users
 from reconciler.inspection.checks.check import Check
 from reconciler.inspection.manifests import checked
 from reconciler.settings.settings import Settings
@@ -16,6 +16,8 @@ def checks(settings: Settings) -> Iterator[Check]:
         kernel.listeners,
         lambda: kernel.inotify(catalog),
         lambda: kernel.open_files(len(catalog.apps)),
+        users.user,
+        lambda: users.files(settings),
         lambda: disk.state_directory(settings.paths.state),
         software.uv,
         lambda: software.interpreters(settings.interpreters),

@@ -6,6 +6,7 @@
   const app = one ? one.dataset.app : null;
   const query = new URLSearchParams(location.search);
   const search = document.getElementById("q");
+  const base = document.body.dataset.base;
 
   const put = (element, text) => { if (element && element.textContent !== text) element.textContent = text; };
 
@@ -34,7 +35,7 @@
     const row = document.getElementById("row").content.firstElementChild.cloneNode(true);
     row.dataset.app = name;
     const link = row.querySelector("[data-name]");
-    link.setAttribute("href", page);
+    link.setAttribute("href", base + page);
     put(link.querySelector("bdi"), name);
     const after = [...rows.keys()].filter((known) => known > name).sort()[0];
     table.insertBefore(row, after === undefined ? null : rows.get(after));
@@ -167,7 +168,7 @@
 
   let open = [];
   const listen = () => {
-    const live = new EventSource("/live" + (app ? "?app=" + encodeURIComponent(app) : ""));
+    const live = new EventSource(base + "/live" + (app ? "?app=" + encodeURIComponent(app) : ""));
     live.onmessage = (event) => show(JSON.parse(event.data));
     live.addEventListener("events", (event) => showEvents(JSON.parse(event.data)));
     live.onopen = () => document.body.removeAttribute("data-stale");

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.inspection.checks import disk, kernel, reconciler, software
+from reconciler.inspection.checks import disk, kernel, reconciler, software, users
 from reconciler.inspection.checks.check import Check
 from reconciler.inspection.checks.host import checks
-from reconciler.settings.settings import Settings
+from reconciler.settings.settings import Api, Settings
 from reconciler.state.paths import StatePaths
 from reconciler.state.schema import open_database
 
@@ -30,6 +30,30 @@ def test_every_failure_and_warning_has_an_advice_and_nothing_is_made(settings: S
     assert [check for check in found if check.level != "ok" and not check.advice] == []
     assert by_subject(found)["manifests"].level == "fail"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_running_as_root_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    for uid, level in ((0, "warn"), (1000, "ok")):
+        monkeypatch.setattr(os, "geteuid", lambda uid=uid: uid)
+        (found,) = users.user()
+        assert (found.level, "root" in found.found) == (level, uid == 0)
+
+
+def test_what_other_users_may_write_or_read_that_decides_what_runs_is_a_warning(
+    settings: Settings, tmp_path: Path
+) -> None:
+    token, manifest = tmp_path / "token", settings.manifests / "blog.yaml"
+    settings.manifests.mkdir(mode=0o755)
+    for path in (token, manifest):
+        path.touch(mode=0o600)
+    settings = replace(settings, api=Api(host="127.0.0.1", port=1, token=token))
+    assert list(users.files(settings)) == []
+    manifest.chmod(0o666)
+    token.chmod(0o644)
+    found = list(users.files(settings))
+    assert [check.level for check in found] == ["warn", "warn"]
+    assert str(manifest) in found[0].found
+    assert str(token) in found[1].found
 
 
 def test_more_apps_than_files_can_be_opened_for_are_a_failure() -> None:

@@ -8,8 +8,9 @@ import pytest
 from starlette.requests import Request
 
 from reconciler.settings.settings import Api
-from reconciler.web.authentication import SESSION_S, Access, Caller, Unauthenticated
+from reconciler.web.authentication import Access, Caller, Unauthenticated
 from reconciler.web.responses import Problem
+from reconciler.web.sessions import NO_SESSION, SESSION_S, Session, split
 
 TOKEN = "a-token-of-these-tests"
 
@@ -17,46 +18,159 @@ TOKEN = "a-token-of-these-tests"
 @pytest.fixture
 def access(tmp_path: Path) -> Access:
     (tmp_path / "token").write_text(TOKEN)
-    return Access(Api(host="127.0.0.1", port=9000, token=tmp_path / "token", writable=True))
+    return Access(Api(host="127.0.0.1", port=9000, token=tmp_path / "token", writable=True), tmp_path / "sessions.json")
 
 
-def _request(cookie: str = "", *, transport: str = "tcp", **headers: str) -> Request:
-    sent = {"host": "127.0.0.1:9000", "cookie": f"reconciler={cookie}", **headers}
+def _request(
+    session: Session = NO_SESSION, *, transport: str = "tcp", peer: str = "192.0.2.1", **headers: str
+) -> Request:
+    sent = {"host": "127.0.0.1:9000", "cookie": f"reconciler={session.cookie}", **headers}
     return Request({
-        "type": "http", "method": "POST", "path": "/", "query_string": b"",
-        "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
-        "state": {"transport": transport, "peer": "root" if transport == "unix" else None},
+        "type": "http", "method": "POST", "path": "/", "query_string": b"", "client": (peer, 50000),
+        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in sent.items()],
+        "state": {"transport": transport, "peer": "root" if transport == "unix" else None, "base": session.base},
     })  # fmt: skip
 
 
-def _session(access: Access) -> str:
+def _session(access: Access) -> Session:
     session = asyncio.run(access.log_in(_request(), TOKEN))
     assert session
     return session
 
 
-def _callers(access: Access, *cookies: str) -> list[Caller | None]:
+def _callers(access: Access, *sessions: Session) -> list[Caller | None]:
     found: list[Caller | None] = []
-    for cookie in cookies:
+    for session in sessions:
         try:
-            found.append(access.authenticate(_request(cookie)))
+            found.append(access.authenticate(_request(session)))
         except Unauthenticated:
             found.append(None)
     return found
 
 
-def test_a_session_is_accepted_as_it_was_issued_and_in_no_other_form(access: Access) -> None:
-    session = _session(access)
-    value, timestamp, signature = session.split(".")
+def test_a_session_needs_both_its_path_and_its_cookie(access: Access) -> None:
+    session, other = _session(access), _session(access)
     accepted, *refused = _callers(
-        access, session, "", "x", value, f"{value}.{timestamp}", f"x{session}",
-        f"{value}.{timestamp}.{signature[::-1]}",
-        f"{value}.zzzzzz.{signature}", f"{session}.", "\u00e9.\u00e9.\u00e9", TOKEN,
+        access, session, NO_SESSION, Session("", session.cookie), Session(session.base, ""),
+        Session(other.base, session.cookie), Session(session.base, TOKEN), Session(session.base, session.cookie[:-1]),
     )  # fmt: skip
     assert accepted is not None
     assert (accepted.name, accepted.may_write, accepted.is_new) == ("token", True, False)
     assert refused == [None] * len(refused)
-    assert TOKEN not in session
+
+
+def test_a_session_that_was_logged_out_is_none_any_more_and_no_other_ends(access: Access, tmp_path: Path) -> None:
+    session, other = _session(access), _session(access)
+    (caller,) = _callers(access, session)
+    assert caller is not None
+    assert access.is_open(caller)
+    access.log_out(caller)
+    assert not access.is_open(caller)
+    assert [found is not None for found in _callers(access, session, other)] == [False, True]
+    later = Access(access._api, tmp_path / "sessions.json")
+    assert [found is not None for found in _callers(later, session, other)] == [False, True]
+
+
+def test_a_session_that_cannot_be_struck_off_the_list_takes_all_with_it(
+    access: Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, other = _session(access), _session(access)
+    (caller,) = _callers(access, session)
+    assert caller is not None
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("reconciler.web.sessions.replace_file", full)
+    access.log_out(caller)
+    assert [found is not None for found in _callers(access, session, other)] == [False, True]
+    later = Access(access._api, tmp_path / "sessions.json")
+    assert _callers(later, session, other) == [None, None]
+
+
+def test_the_list_of_sessions_is_private_and_holds_neither_secret(access: Access, tmp_path: Path) -> None:
+    session, file = _session(access), tmp_path / "sessions.json"
+    assert file.stat().st_mode & 0o777 == 0o600
+    listed = file.read_text(encoding="ascii")
+    assert not any(secret in listed for secret in (session.cookie, session.base, session.base[3:], TOKEN))
+
+
+@pytest.mark.parametrize("content", ["", "[", "[]", "null", '{"x": null}', "[" * 100_000, '{"a": "b"}', "\x00"])
+def test_a_damaged_list_of_sessions_is_an_empty_one(access: Access, tmp_path: Path, content: str) -> None:
+    session = _session(access)
+    (tmp_path / "sessions.json").write_text(content)
+    assert _callers(access, session) == [None]
+    assert _callers(access, _session(access)) != [None]
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/", ("", "/")),
+        ("/s/" + "x" * 22, ("", "/s/" + "x" * 22)),
+        ("/s/" + "x" * 22 + "/apps/blog", ("/s/" + "x" * 22, "/apps/blog")),
+        ("/s/" + "x" * 21 + "/", ("", "/s/" + "x" * 21 + "/")),
+    ],
+)
+def test_the_base_of_a_session_is_the_beginning_of_a_path(path: str, found: tuple[str, str]) -> None:
+    assert split(path) == found
+
+
+def _status(access: Access, *, peer: str, **headers: str) -> int:
+    try:
+        access.authenticate(_request(NO_SESSION, peer=peer, **headers))
+    except Unauthenticated:
+        return 401
+    except Problem as problem:
+        return problem.status_code
+    return 200
+
+
+def test_wrong_tokens_are_limited_by_address_and_keep_no_other_address_out(access: Access) -> None:
+    guesses = [_status(access, peer="192.0.2.1", authorization=f"Bearer guess-{n}") for n in range(50)]
+    assert guesses[:10] == [401] * 10
+    assert set(guesses[10:]) == {429}
+    assert _status(access, peer="192.0.2.1", authorization=f"Bearer {TOKEN}") == 429
+    assert _status(access, peer="192.0.2.2", authorization=f"Bearer {TOKEN}") == 200
+    with pytest.raises(Problem) as refused:
+        asyncio.run(access.log_in(_request(), TOKEN))
+    assert refused.value.status_code == 429
+    assert asyncio.run(access.log_in(_request(peer="192.0.2.2"), TOKEN))
+
+
+def test_who_is_logged_in_stays_so_beside_a_guesser_of_the_same_address(access: Access) -> None:
+    session = _session(access)
+    for n in range(50):
+        _status(access, peer="192.0.2.1", authorization=f"Bearer guess-{n}")
+    assert _callers(access, session) != [None]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [("2001:db8::1", "2001:db8::2:0:0:1", True), ("2001:db8::1", "2001:db8:0:1::1", False),
+     ("::ffff:192.0.2.1", "192.0.2.1", True), ("127.0.0.1", "127.9.9.9", True), ("127.0.0.1", "192.0.2.1", False)],
+)  # fmt: skip
+def test_one_client_has_one_limit_whatever_address_of_its_own_it_takes(
+    access: Access, one: str, other: str, same: bool
+) -> None:
+    for n in range(10):
+        assert _status(access, peer=one, authorization=f"Bearer guess-{n}") == 401
+    assert _status(access, peer=other, authorization="Bearer guess") == (429 if same else 401)
+
+
+def test_behind_a_proxy_of_this_host_the_address_is_what_the_proxy_saw(access: Access, tmp_path: Path) -> None:
+    behind = Access(
+        Api(host="127.0.0.1", port=9000, token=tmp_path / "token", writable=True, url="https://apps.example.com"),
+        tmp_path / "sessions.json",
+    )
+    for n in range(11):
+        guess = f"Bearer guess-{n}"
+        _status(behind, peer="127.0.0.1", authorization=guess, x_forwarded_for=f"198.51.100.{n}, 192.0.2.1")
+        _status(access, peer="203.0.113.1", authorization=guess, x_forwarded_for=f"198.51.100.{n}")
+    right = f"Bearer {TOKEN}"
+    assert _status(behind, peer="127.0.0.1", authorization=right, x_forwarded_for="192.0.2.1") == 429
+    assert _status(behind, peer="127.0.0.1", authorization=right, x_forwarded_for="192.0.2.2") == 200
+    assert _status(access, peer="203.0.113.1", authorization=right, x_forwarded_for="192.0.2.2") == 429
 
 
 def test_a_session_ends_after_its_time(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +196,7 @@ def test_a_form_needs_the_token_of_its_own_session(access: Access) -> None:
     assert one is not None
     assert other is not None
     access.check_write(_request(one.session), one, one.form_token)
-    for wrong in ("", None, other.form_token, one.session):
+    for wrong in ("", None, other.form_token, one.session.cookie):
         with pytest.raises(Problem) as refused:
             access.check_write(_request(one.session), one, wrong)
         assert refused.value.status_code == 403
