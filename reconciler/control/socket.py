@@ -32,12 +32,15 @@ class Control:
     async def open(self) -> None:
         """Open the socket, in place of one that a daemon left that was killed."""
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()
-        with reachable(self._path) as short:
-            listening.bind(short)
-        self._path.chmod(0o600)
-        self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=_MOST_OF_A_REQUEST)
+        try:
+            self._path.unlink(missing_ok=True)
+            with reachable(self._path) as short:
+                listening.bind(short)
+            self._path.chmod(0o600)
+            self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=_MOST_OF_A_REQUEST)
+        except BaseException:
+            listening.close()
+            raise
 
     def close(self) -> None:
         """Accept no more requests."""

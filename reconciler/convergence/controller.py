@@ -13,24 +13,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from reconciler.convergence.backoff import Backoff
 from reconciler.convergence.converge import ActionFailed, Key, converge
+from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import INTERNAL_ERROR, Action, Asked, Plan, Report, World
 
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, RetryCallState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backoff:
-    """Seconds between attempts: `first_s`, doubling, never over `cap_s`, 25% of jitter either way."""
-
-    first_s: float = 1.0
-    cap_s: float = 60.0
-
-    def delay_s(self, failures: int, noise: float) -> float:
-        """Return the delay after that many failures in a row (1 or more); `noise` is between 0 and 1."""
-        return float(min(self.cap_s, self.first_s * 2.0 ** min(failures - 1, 32)) * (0.75 + 0.5 * noise))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +39,7 @@ class Controller:
         self,
         world: World,
         wakeups: WakeQueue,
-        tasks: asyncio.TaskGroup,
+        tasks: StandingTasks,
         *,
         backoff: Backoff,
         resync_s: float,
@@ -82,7 +72,7 @@ class Controller:
         await asyncio.gather(*running, return_exceptions=True)
 
     def _start(self, name: str, wakeup: asyncio.Event) -> None:
-        running = self._tasks.create_task(self._run_key(name, wakeup), name=f"keep {name}")
+        running = self._tasks.keep(f"keep {name}", partial(self._run_key, name, wakeup))
         self._running.add(running)
         running.add_done_callback(self._running.discard)
 
@@ -178,7 +168,7 @@ class Controller:
     async def _survive(self, key: Key, error: Exception) -> None:
         """Report an internal error, and converge again after the longest back-off; after the shortest when woken."""
         loop = asyncio.get_running_loop()
-        loop.call_exception_handler({"message": f"an internal error stops {key.name}", "exception": error})
+        loop.call_exception_handler({"message": f"cannot keep {key.name} as desired", "exception": error})
         again_at = self._world.now() + self._backoff.cap_s
         report = Report(
             state="failing",

@@ -14,10 +14,13 @@ from typing import Protocol
 
 from reconciler.control.granting import OperatorRequests
 from reconciler.control.socket import Control
-from reconciler.convergence.controller import Backoff, Controller
+from reconciler.convergence.backoff import Backoff
+from reconciler.convergence.controller import Controller
+from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Asked, World
 from reconciler.daemon.housekeeping import Housekeeping
+from reconciler.daemon.internal_errors import InternalErrors
 from reconciler.daemon.manifest_loop import ManifestLoop
 from reconciler.daemon.reports import Reports
 from reconciler.daemon.secret_files import SecretFiles
@@ -79,7 +82,7 @@ class _Converging:
 class Daemon:
     """Every part of one running daemon, inside one task group."""
 
-    def __init__(self, settings: Settings, database: Database, tasks: asyncio.TaskGroup, *, lost: bool = False) -> None:
+    def __init__(self, settings: Settings, database: Database, tasks: StandingTasks, *, lost: bool = False) -> None:
         self.settings = settings
         records = Records(database)
         environ = dict(os.environ)  # each access to `os.environ` decodes a variable anew
@@ -93,6 +96,7 @@ class Daemon:
             revisions=lambda app: self._stores.history.of(app).revisions,
         )
         self.journal = Journal(database, keep=settings.events_kept, redact=self._redactor.redacted)
+        self.internal_errors = InternalErrors(self.journal)
         self.reports = Reports()
         self.fork_servers = ForkServerPool(
             log=settings.paths.fork_servers_log, idle_s=settings.fork_server_idle_s, answer_s=settings.fork_timeout_s
@@ -132,28 +136,39 @@ class Daemon:
         self.reports.listeners += [self._services.on_report, self.manifests.on_report, self._counters.on_report]
 
     async def run(self) -> None:
-        """Adopt what runs, then follow the manifests until cancelled."""
+        """Adopt what runs, then begin everything else that lasts as long as the daemon."""
         self._begin()
+        self._tasks.keep("answer requests", self._answer_requests)
+        self._tasks.keep("serve the page", self._serve_page)
+        self._tasks.keep("follow the manifests", self._follow_manifests)
+        self._tasks.keep("warm up the stager", self._warm_up)
+        self._tasks.keep("compile ahead", self._stager.compile_ahead)
+        self._notify()
+
+    async def _follow_manifests(self) -> None:
         paths = FollowedPaths(Watch(asyncio.get_running_loop().call_soon_threadsafe))
         debounce = Debounce(quiet_s=self.settings.quiet_s, longest_s=self.settings.longest_s)
-        self._tasks.create_task(self._warm_up(), name="warm up the stager")
-        self._notify()
-        self._tasks.create_task(self._stager.compile_ahead(), name="compile ahead")
-        requests = OperatorRequests(self.manifests, self._apps, self._services, self.journal, self._counters)
-        control = Control(self.settings.paths.control, requests.grant)
-        await control.open()
-        web = WebProcess(self.settings, partial(self.journal.write, HOST, "daemon"))
-        web.open()
-        origins = watched(self.settings, paths, self.manifests.look_now)
-        trees = SourceWatches(paths, self._tracker, debounce)
-        files = Files(paths, self._secret_files.suspect, self.settings.quiet_s)
-        self._tasks.create_task(trees.look_now_and_then(self.settings.resync_s), name="look at the sources")
         with contextlib.ExitStack() as stack:
-            for part in (files, web, control, trees):
-                stack.enter_context(contextlib.closing(part))
+            origins = watched(self.settings, paths, self.manifests.look_now)
             for origin in origins:
                 stack.enter_context(contextlib.closing(origin))
+            trees = stack.enter_context(contextlib.closing(SourceWatches(paths, self._tracker, debounce)))
+            files = Files(paths, self._secret_files.suspect, self.settings.quiet_s)
+            stack.enter_context(contextlib.closing(files))
+            look = partial(trees.look_now_and_then, self.settings.resync_s)
+            stack.callback(self._tasks.keep("look at the sources", look).cancel)
             await self.manifests.run(origins, trees, files)
+
+    async def _answer_requests(self) -> None:
+        requests = OperatorRequests(self.manifests, self._apps, self._services, self.journal, self._counters)
+        with contextlib.closing(Control(self.settings.paths.control, requests.grant)) as control:
+            await control.open()
+            await asyncio.Event().wait()
+
+    async def _serve_page(self) -> None:
+        with contextlib.closing(WebProcess(self.settings, partial(self.journal.write, HOST, "daemon"))) as web:
+            web.open()
+            await asyncio.Event().wait()
 
     async def once(self) -> frozenset[str]:
         """Adopt what runs and look at the manifests a single time; return every app there is work for."""
@@ -232,8 +247,7 @@ class Daemon:
             files=self._apps.files,
         )
         housekeeping.begin(self._tasks)
-        pipe = open_wakeup_pipe(self.settings.paths.wakeup_pipe, self._sandbox.pipe)
-        asyncio.get_running_loop().add_reader(pipe, drain, pipe, self._instances.on_wakeup)
+        self._tasks.keep("listen to workers", self._listen_to_workers)
 
     def _notify(self) -> None:
         """Notify every target of the settings of failures and recoveries from now on."""
@@ -254,7 +268,16 @@ class Daemon:
                 failed=partial(self.journal.write, HOST, "daemon"),
             )
             self.reports.listeners.append(notifier.on_report)
-            self._tasks.create_task(notifier.run(), name=f"notify {target}")
+            self._tasks.keep(f"notify {target}", notifier.run)
+
+    async def _listen_to_workers(self) -> None:
+        loop, pipe = asyncio.get_running_loop(), open_wakeup_pipe(self.settings.paths.wakeup_pipe, self._sandbox.pipe)
+        try:
+            loop.add_reader(pipe, drain, pipe, self._instances.on_wakeup)
+            await asyncio.Event().wait()
+        finally:
+            loop.remove_reader(pipe)
+            os.close(pipe)
 
     async def _warm_up(self) -> None:
         with contextlib.suppress(OSError, subprocess.SubprocessError):  # the first build fails with the same error

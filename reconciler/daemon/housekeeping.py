@@ -5,6 +5,7 @@ import contextlib
 import signal
 import sqlite3
 
+from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.host.files_in_builds import FilesInBuilds
 from reconciler.host.from_settings import collect
 from reconciler.host.stores import Stores
@@ -48,14 +49,14 @@ class Housekeeping:
         self._services = services
         self._files = files
 
-    def begin(self, tasks: asyncio.TaskGroup) -> None:
+    def begin(self, tasks: StandingTasks) -> None:
         """Start all of it."""
-        tasks.create_task(self._rotate_logs(), name="rotate logs")
-        tasks.create_task(self._collect(), name="collect environments")
-        tasks.create_task(self._end_idle(), name="end idle fork servers")
-        tasks.create_task(self._reap(), name="reap orphans")
-        tasks.create_task(self._catch_up(), name="write what is owed")
-        tasks.create_task(self._files.run(), name="look for files in builds")
+        tasks.keep("rotate logs", self._rotate_logs)
+        tasks.keep("collect environments", self._collect)
+        tasks.keep("end idle fork servers", self._end_idle)
+        tasks.keep("reap orphans", self._reap)
+        tasks.keep("write what is owed", self._catch_up)
+        tasks.keep("look for files in builds", self._files.run)
 
     async def _rotate_logs(self) -> None:
         """Rename what grew too large and let its writers reopen it: SIGUSR1 is gunicorn's word for that."""

@@ -63,7 +63,7 @@ class ManifestLoop:
         self.catalog = persisted.restored(self._records, self._rules)
         self._unreadable_apps = persisted.apps_of_unreadable(self._records, self.catalog)
         self._looks: Sequence[Look] = ()
-        self._stored, self._is_stored = self.catalog, True
+        self._stored, self._is_stored, self._is_followed = self.catalog, True, False
         self._removed: set[str] = set()
         self._obstacle = self._unwatched = ""
 
@@ -109,8 +109,15 @@ class ManifestLoop:
 
     async def follow(self, looks: Sequence[Look]) -> None:
         """Make what was found true from now on, together with what stays in force."""
-        if looks == self._looks and self.catalog.is_at_rest and not self._removed and self._is_stored:
+        if (
+            looks == self._looks
+            and self.catalog.is_at_rest
+            and not self._removed
+            and self._is_stored
+            and self._is_followed
+        ):
             return
+        self._is_followed = False
         before, removed = self.catalog, frozenset(self._removed)
         for name in removed:
             before = before.without_lease(name)
@@ -123,6 +130,7 @@ class ManifestLoop:
         self._app_wakeups.ignore(self._unreadable_apps.keys())
         for follower in self._followers:
             follower.follow(self.catalog)
+        self._is_followed = True
 
     def _store(self) -> None:
         """Write down what is desired; what cannot be written takes effect all the same, and is written soon."""
@@ -142,10 +150,15 @@ class ManifestLoop:
         try:
             yield
             self._obstacle = ""
-        except (OSError, RuntimeError, sqlite3.Error, MemoryError) as error:
-            before, self._obstacle = self._obstacle, f"cannot look at the manifests: {error}"
-            if self._obstacle != before:
+        except Exception as error:  # noqa: BLE001  whatever it is, the manifests are looked at again
+            before, self._obstacle = self._obstacle, f"cannot look at the manifests: {str(error) or repr(error)}"
+            if self._obstacle == before:
+                return
+            if isinstance(error, (OSError, RuntimeError, sqlite3.Error, MemoryError)):
                 self._journal.write(HOST, "daemon", self._obstacle, f"retried every {_AGAIN_S:g} s")
+            else:
+                context = {"message": "cannot look at the manifests", "exception": error, "retried_in_s": _AGAIN_S}
+                asyncio.get_running_loop().call_exception_handler(context)
 
     def _note_unwatched(self, problems: Iterable[WatchProblem | None]) -> None:
         """Journal once that changes are found by looking, as the kernel watches no more files for this user."""

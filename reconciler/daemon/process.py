@@ -4,11 +4,15 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import random
 import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Protocol
 
+from reconciler.convergence.backoff import Backoff
+from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.world import Report
 from reconciler.daemon.daemon import Daemon
 from reconciler.daemon.summary import HostSummary
@@ -52,7 +56,7 @@ def _opened(paths: StatePaths) -> Iterator[tuple[Database, bool]]:
 
 
 @contextlib.asynccontextmanager
-async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, asyncio.TaskGroup, asyncio.Event]]:
+async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, StandingTasks, asyncio.Event]]:
     """Build a daemon that owns its state directory, with its tasks, and an event that SIGTERM and SIGINT set.
 
     Leaving the context ends every task and stops no app.
@@ -67,8 +71,11 @@ async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, asyncio.Task
     with acquire(settings.paths), _opened(settings.paths) as (database, lost):
         async with contextlib.AsyncExitStack() as last:
             try:
-                async with asyncio.TaskGroup() as tasks:
+                async with asyncio.TaskGroup() as group:
+                    backoff = Backoff(first_s=settings.retry_first_s, cap_s=settings.retry_cap_s)
+                    tasks = StandingTasks(group, backoff=backoff, noise=random.Random())
                     daemon = Daemon(settings, database, tasks, lost=lost)
+                    asyncio.get_running_loop().set_exception_handler(daemon.internal_errors)
                     last.push_async_callback(daemon.end_staging)
                     with contextlib.closing(daemon.fork_servers), contextlib.closing(daemon.keeper):
                         yield daemon, tasks, ending
@@ -101,16 +108,16 @@ async def run(settings: Settings, started: Callable[[Daemon], None], *, stop_app
         def look_now() -> None:
             manager.reloading()
             daemon.manifests.look_again()
-            tasks.create_task(_report_ready(manager, daemon), name="report reloaded")
+            tasks.keep("report reloaded", partial(_report_ready, manager, daemon))
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look_now)
         daemon.reports.listeners.append(summary.tell)
         daemon.journal.write(HOST, "daemon", f"started, pid {os.getpid()}")
         started(daemon)
-        tasks.create_task(daemon.run(), name="follow the manifests")
-        tasks.create_task(_report_ready(manager, daemon), name="report ready")
-        tasks.create_task(_report_status(manager, daemon, summary), name="report status")
-        tasks.create_task(manager.stay_alive(), name="report to the watchdog")
+        tasks.keep("adopt what runs", daemon.run)
+        tasks.keep("report ready", partial(_report_ready, manager, daemon))
+        tasks.keep("report status", partial(_report_status, manager, daemon, summary))
+        tasks.keep("report to the watchdog", manager.stay_alive)
         await ending.wait()
         manager.stopping()
         if stop_apps:
@@ -137,9 +144,13 @@ async def apply(settings: Settings, watcher: Watcher, timeout_s: float) -> Catal
 
     Returns the desired state. Raises AlreadyRunning.
     """
-    async with _built(settings) as (daemon, tasks, ending):
+    async with _built(settings) as (daemon, _, ending):
         daemon.reports.listeners.append(watcher.tell)
         watcher.expect(await daemon.once())
-        waiting = [tasks.create_task(event.wait()) for event in (watcher.done, ending)]
-        await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        waiting = [asyncio.create_task(event.wait()) for event in (watcher.done, ending)]
+        try:
+            await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
         return daemon.manifests.catalog

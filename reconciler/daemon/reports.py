@@ -1,5 +1,6 @@
 """Pass reports of both Worlds on to everything that shows, counts or waits for them."""
 
+import asyncio
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -10,7 +11,10 @@ ReportListener: TypeAlias = Callable[[Subject, Report | None], None]
 
 
 class Reports:
-    """Calls each of `listeners` with every report on an app or a service, and with None once that is removed."""
+    """Calls each of `listeners` with every report on an app or a service, and with None once that is removed.
+
+    An error of a listener reaches neither the others nor the app.
+    """
 
     def __init__(self) -> None:
         self.listeners: list[ReportListener] = []
@@ -18,4 +22,8 @@ class Reports:
     def publish(self, subject: Subject, report: Report | None) -> None:
         """Pass on the newest report on a subject."""
         for listener in self.listeners:
-            listener(subject, report)
+            try:
+                listener(subject, report)
+            except Exception as error:  # noqa: BLE001  whatever it is, it is none of the subject's
+                context = {"message": f"cannot pass on the state of {subject}", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(context)

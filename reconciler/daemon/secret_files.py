@@ -1,8 +1,9 @@
 """The files that variables and credentials come from: which ones to watch, and what to read when one changes."""
 
-import asyncio
 import sqlite3
+from functools import partial
 
+from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.host.stores import Stores
 from reconciler.planning.desired_state import DesiredState
@@ -14,9 +15,7 @@ from reconciler.vault.watched_files import Use
 class SecretFiles:
     """Reads the files of every app and user-provided service again when they may have changed."""
 
-    def __init__(
-        self, services: ServiceWorld, stores: Stores, app_wakeups: WakeQueue, tasks: asyncio.TaskGroup
-    ) -> None:
+    def __init__(self, services: ServiceWorld, stores: Stores, app_wakeups: WakeQueue, tasks: StandingTasks) -> None:
         self._services = services
         self._stores = stores
         self._app_wakeups = app_wakeups
@@ -39,7 +38,7 @@ class SecretFiles:
                 self._services.rotation.rebind(service.name, f"{path} may have changed")
         for app in self._desired.apps.values():
             if path in self._services.env_files.paths(app):
-                self._tasks.create_task(self._read(app.name), name=f"read the variables of {app.name}")
+                self._tasks.keep(f"read the variables of {app.name}", partial(self._read, app.name))
 
     async def _read(self, name: str) -> None:
         app = None if self._desired is None else self._desired.apps.get(name)

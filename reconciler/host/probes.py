@@ -1,8 +1,8 @@
 """Health probes of apps: which instance is probed, and what follows from a probe's result."""
 
-import asyncio
 from collections import Counter
 
+from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.host.stores import Stores
 from reconciler.planning.apps.app import App
@@ -13,7 +13,7 @@ from reconciler.serving.probes import Probe, Probes
 class AppProbes:
     """Probes the newest serving instance of each app that has a health path."""
 
-    def __init__(self, stores: Stores, instances: Instances, wakeups: WakeQueue, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, stores: Stores, instances: Instances, wakeups: WakeQueue, tasks: StandingTasks) -> None:
         self._stores = stores
         self._instances = instances
         self._wakeups = wakeups

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
 from reconciler.host.builds import AppBuilds
@@ -74,7 +75,7 @@ class Runtime:
 
     wakeups: WakeQueue
     publish: Callable[[Subject, Report | None], None]
-    tasks: asyncio.TaskGroup
+    tasks: StandingTasks
 
 
 class AppWorld:

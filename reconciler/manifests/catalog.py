@@ -85,7 +85,7 @@ class Catalog:
         """Return the catalog as it was before a restart of the daemon, from what was stored of it."""
         files = {}
         for file, content in sorted(last_good.items()):
-            parsed = parse(file, content, host)
+            parsed = _parsed(file, content, host)
             files[file] = ManifestFile(
                 file=file,
                 origin=origin_of(file, identities),
@@ -166,9 +166,18 @@ def _read(
     if isinstance(content, str):
         parsed = Parsed(problems=(Problem(file=file, line=1, column=1, path="", message=content),))
     else:
-        parsed = parse(file, content, host)
+        parsed = _parsed(file, content, host)
     before = before or ManifestFile(file=file, origin=origin)
     return replace(before, origin=origin, content=content, parsed=parsed, problems=parsed.problems)
+
+
+def _parsed(file: str, content: bytes, host: HostDefaults) -> Parsed:
+    """Parse a file; an internal error in that is a problem of this file, and of no other."""
+    try:
+        return parse(file, content, host)
+    except Exception as error:  # noqa: BLE001  whatever it is, the other files take effect
+        message = f"internal error in reconciler, please report it: {error!r}"
+        return Parsed(problems=(Problem(file=file, line=1, column=1, path="", message=message),))
 
 
 def _unseen(previous: Catalog, read: Mapping[str, ManifestFile], looks: Sequence[Look]) -> dict[str, ManifestFile]:

@@ -242,7 +242,7 @@ class Instances:
         except OSError as error:
             self._forget(live)
             raise CannotStart(f"the kernel refused to start it: {error.strerror}") from error
-        except asyncio.CancelledError:
+        except BaseException:
             self._forget(live)  # a process that a fork server had made for it was never let go
             raise
         live.process = launched.process

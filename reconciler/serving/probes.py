@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import Liveness
 from reconciler.planning.apps.revision import Health
@@ -33,7 +34,7 @@ class Probes:
     `asked` counts the probes, by app and whether they succeeded.
     """
 
-    def __init__(self, tasks: asyncio.TaskGroup, told: Callable[[str, str, str | None], None]) -> None:
+    def __init__(self, tasks: StandingTasks, told: Callable[[str, str, str | None], None]) -> None:
         self._tasks = tasks
         self._told = told
         self.asked: Counter[tuple[str, bool]] = Counter()
@@ -47,7 +48,7 @@ class Probes:
         for instance, probe in probes.items():
             if instance not in running:
                 count, tell = partial(self._count, app), partial(self._told, app, instance)
-                task = self._tasks.create_task(_watch(probe, count, tell))
+                task = self._tasks.keep(f"probe {app}", partial(_watch, probe, count, tell))
                 self._running.setdefault(app, {})[instance] = (probe, task)
         if not self._running.get(app, True):
             del self._running[app]

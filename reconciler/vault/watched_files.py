@@ -34,7 +34,7 @@ class Files:
 
     async def follow(self, uses: frozenset[Use]) -> None:
         """Follow exactly these. The file of a new use is suspected, and one that differs from when it was last."""
-        new, self._uses = {path for path, _ in uses - self._uses}, uses
+        new, self._uses = {path for path, _ in uses - self._uses}, frozenset()
         paths = {path for path, _ in uses}
         for path in self._followed.keys() - paths:
             self._followed.pop(path).close()
@@ -46,6 +46,7 @@ class Files:
             changed = await asyncio.to_thread(self._look, sorted(paths))
             for path in sorted(new.union(changed)):
                 self._suspect(path)
+        self._uses = uses  # last: after an error, all are new at the next call
 
     def problems(self) -> Collection[WatchProblem]:
         """Return why changes of files may go unseen until the next `follow`."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import random
 import socket
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ParamSpec
 
+from reconciler.convergence.backoff import Backoff
+from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
 from reconciler.host.from_settings import stager_of
@@ -135,7 +138,8 @@ class Machine:
             history=RevisionHistory(self.records, self.boot),
             journal=Journal(self.database),
         )
-        tasks = asyncio.TaskGroup()  # only an app with a health path has tasks
+        # only an app with a health path has tasks
+        tasks = StandingTasks(asyncio.TaskGroup(), backoff=Backoff(), noise=random.Random(1))
         self.tracker = SourceTracker(self.records, stores.journal, self.wakeups, tasks)
         self.templates = ForkServerPool(
             log=settings.paths.fork_servers_log, idle_s=settings.fork_server_idle_s, answer_s=20

@@ -6,7 +6,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from reconciler.convergence.controller import Backoff, Controller
+from reconciler.convergence.backoff import Backoff
+from reconciler.convergence.controller import Controller
+from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App, CrashPolicy
@@ -74,16 +76,9 @@ class History:
     async def _keep(self, daemon: Daemon, wakeups: WakeQueue, ready: "asyncio.Future[Controller]") -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
-                ready.set_result(
-                    Controller(
-                        daemon,
-                        wakeups,
-                        tasks,
-                        backoff=Backoff(first_s=BACKOFF_S, cap_s=self.cap_s),
-                        resync_s=RESYNC_S,
-                        noise=random.Random(self.seed),
-                    )
-                )
+                backoff, noise = Backoff(first_s=BACKOFF_S, cap_s=self.cap_s), random.Random(self.seed)
+                standing = StandingTasks(tasks, backoff=backoff, noise=noise)
+                ready.set_result(Controller(daemon, wakeups, standing, backoff=backoff, resync_s=RESYNC_S, noise=noise))
                 await asyncio.Event().wait()
         except BaseExceptionGroup as group:
             mistakes = group.split(Killed)[1]

@@ -7,7 +7,9 @@ import asyncio
 import contextlib
 import time
 from dataclasses import replace
+from functools import partial
 
+from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.planning.apps.observed import SourceState
 from reconciler.planning.apps.revision import Source
@@ -27,7 +29,7 @@ _MAX_WAIT_S = 5.0
 class SourceTracker:
     """The state of every app's source, by the app's name. Wakes an app whose source changed."""
 
-    def __init__(self, records: Records, journal: Journal, wakeups: WakeQueue, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, records: Records, journal: Journal, wakeups: WakeQueue, tasks: StandingTasks) -> None:
         self._records = records
         self._journal = journal
         self._wakeups = wakeups
@@ -75,7 +77,7 @@ class SourceTracker:
             self._refreshing[name] = True
             return
         self._refreshing[name] = False
-        self._tasks.create_task(self._refresh(name), name=f"read the source of {name}")
+        self._tasks.keep(f"read the source of {name}", partial(self._refresh, name))
 
     async def refresh(self, name: str) -> bool:
         """Read a source again that was read before; returns True if its state changed."""
@@ -166,7 +168,7 @@ class SourceTracker:
             before = self._states.get(name)
             try:
                 changed = await self.refresh(name)
-            except (OSError, RuntimeError):  # no descriptor, no thread: the app's own task tries again, and reports it
+            except Exception:  # noqa: BLE001  no descriptor, an internal error: the app's own task reports it, and retries
                 self.mark_stale(name)
                 self._wakeups.wake(name)
                 changed = False

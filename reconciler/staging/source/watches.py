@@ -72,7 +72,11 @@ class SourceWatches:
                 source.names = frozenset(of_path)
                 continue
             source.names = frozenset(of_path)
-            await self._look(path)
+            try:
+                await self._look(path)
+            except BaseException:
+                self._drop(path)  # and it is new at the next call
+                raise
 
     async def look_now_and_then(self, every_s: float) -> None:
         """Look at each source once in that time, whether or not anything was noticed."""

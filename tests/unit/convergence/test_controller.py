@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.convergence.controller import Backoff, Controller
+from reconciler.convergence.backoff import Backoff
+from reconciler.convergence.controller import Controller
+from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.planning.apps.actions import Action, ReadSource, Reap, Release, Stage, Start, Stop
 from reconciler.planning.apps.observed import Observed
@@ -39,9 +41,9 @@ def told(world: FakeWorld, story: Story) -> None:
     async def keep() -> None:
         async with asyncio.TaskGroup() as tasks:
             wakeups, backoff = WakeQueue(), Backoff()
-            controllers.append(
-                Controller(world, wakeups, tasks, backoff=backoff, resync_s=RESYNC_S, noise=random.Random(1))
-            )
+            noise = random.Random(1)
+            standing = StandingTasks(tasks, backoff=backoff, noise=noise)
+            controllers.append(Controller(world, wakeups, standing, backoff=backoff, resync_s=RESYNC_S, noise=noise))
             world.rings = wakeups.wake
             started.set()
             await asyncio.Event().wait()
