@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import DURATION, examples, host_options, open_snapshot
+from reconciler.cli.options import DURATION, examples, host_options, open_snapshot, paths_to_change
 from reconciler.cli.progress import Console, is_under_way, phase_of
 from reconciler.inspection.printable import ago, plain
 from reconciler.planning.wording import counted
@@ -100,6 +100,8 @@ def command(settings: Settings, timeout_s: float) -> None:
     from reconciler.state.lock import AlreadyRunning
     from reconciler.state.schema import OtherVersion
 
+    if settings.paths.database.exists():
+        paths_to_change(settings.paths.state)
     console = Console(time.monotonic)
     progress = ApplyProgress(console, _serving(settings.paths))
     began = time.monotonic()

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import click
 
-from reconciler.cli.options import DURATION, examples, json_option, paths_in_use, state_option, with_settings
+from reconciler.cli.options import DURATION, examples, json_option, paths_to_change, state_option, with_settings
 from reconciler.cli.table import show_json
 from reconciler.settings.settings import Settings
 
@@ -27,7 +27,7 @@ def command(settings: Settings, older_than: float | None, cache: bool, as_json: 
 
     from reconciler.host.from_settings import collect, stager_of
 
-    paths_in_use(settings.paths.state)
+    paths_to_change(settings.paths.state)
     if older_than is not None:
         settings = replace(settings, retention_s=older_than)
     removed = collect(settings, stager_of(settings))

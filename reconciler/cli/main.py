@@ -12,6 +12,7 @@ import click
 
 from reconciler.cli.options import examples
 from reconciler.inspection.printable import visible
+from reconciler.linux.standard_streams import ensure_standard_streams
 from reconciler.version import VERSION
 
 _TASKS: Mapping[str, Sequence[str]] = {
@@ -107,4 +108,5 @@ def group() -> None:
 
 def main(argv: Sequence[str] | None = None) -> Any:
     """Run the console script."""
+    ensure_standard_streams()
     return group(args=argv, prog_name="reconciler")

@@ -146,6 +146,21 @@ def paths_in_use(state: Path | None) -> "StatePaths":
     return paths
 
 
+def paths_to_change(state: Path | None) -> "StatePaths":
+    """Return the paths of a state directory that is in use, and belongs to this user.
+
+    Raises ClickException for another user's, also to root: what that user wrote there would run as root.
+    """
+    from reconciler.state.ownership import require_ours
+
+    paths = paths_in_use(state)
+    try:
+        require_ours(paths.state)
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
+    return paths
+
+
 @contextlib.contextmanager
 def reading(paths: "StatePaths") -> Iterator[None]:
     """Raise ClickException for failures to read the state directory."""
@@ -155,7 +170,7 @@ def reading(paths: "StatePaths") -> Iterator[None]:
 
     try:
         yield
-    except (OtherVersion, PermissionError) as error:
+    except (OtherVersion, OSError) as error:
         raise click.ClickException(str(error)) from error
     except sqlite3.Error as error:
         raise click.ClickException(f"cannot read {paths.database}: {error}") from error

@@ -7,7 +7,7 @@ this itself on request. Older backups of the state directory still need the key 
 import click
 
 from reconciler.cli.daemon_client import request
-from reconciler.cli.options import examples, host_options, paths_in_use, reading
+from reconciler.cli.options import examples, host_options, paths_to_change, reading
 from reconciler.settings.settings import Settings
 
 
@@ -21,7 +21,7 @@ def command(settings: Settings) -> None:
     from reconciler.state.schema import open_database
     from reconciler.vault.vault import Vault, VaultLocked
 
-    paths = paths_in_use(settings.paths.state)
+    paths = paths_to_change(settings.paths.state)
     try:
         with reading(paths), acquire(paths), contextlib.closing(open_database(paths.database)) as database:
             service_records = ServiceRecords(database, Vault(database, settings.key))

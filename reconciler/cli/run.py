@@ -70,21 +70,22 @@ def command(settings: Settings, stop_apps: bool | None, events: str) -> None:
         return
     state = settings.paths.state
     if stops:
-        click.echo(f"the daemon and the apps have stopped; 'reconciler run' starts them again (state in {state})")
+        _echo(f"the daemon and the apps have stopped; 'reconciler run' starts them again (state in {state})")
         return
-    click.echo(f"the daemon has stopped; the apps keep serving, and 'reconciler run' adopts them (state in {state})")
+    _echo(f"the daemon has stopped; the apps keep serving, and 'reconciler run' adopts them (state in {state})")
 
 
 def print_progress(daemon: "Daemon") -> None:
     """Print what the daemon does from now on."""
     printer = EventPrinter(daemon)
-    click.echo(f"manifests in {daemon.settings.manifests}, state in {daemon.settings.paths.state}")
+    _echo(f"manifests in {daemon.settings.manifests}, state in {daemon.settings.paths.state}")
     if os.geteuid() == 0:
         from reconciler.inspection.checks.users import AS_ROOT
 
-        click.echo(f"warning: the daemon runs as {AS_ROOT} ('reconciler doctor' says what to do)", err=True)
+        with contextlib.suppress(OSError, ValueError):
+            click.echo(f"warning: the daemon runs as {AS_ROOT} ('reconciler doctor' says what to do)", err=True)
     if daemon.settings.api is not None:
-        click.echo(f"web page at http://{daemon.settings.api.host}:{daemon.settings.api.port}/")
+        _echo(f"web page at http://{daemon.settings.api.host}:{daemon.settings.api.port}/")
     daemon.reports.listeners.append(printer.on_report)
     daemon.journal.followers.append(printer.on_event)
 
@@ -97,9 +98,7 @@ def _export(daemon: "Daemon") -> None:
 def _print_record(event: "Event") -> None:
     from reconciler.state.journal import as_record
 
-    with contextlib.suppress(OSError):  # the pipe is closed or the disk is full: the journal has the event
-        sys.stdout.write(json_text(as_record(event)) + "\n")
-        sys.stdout.flush()
+    _echo(json_text(as_record(event)))
 
 
 class EventPrinter:
@@ -148,9 +147,13 @@ class EventPrinter:
 
 
 def _print(event: "Event") -> None:
-    with contextlib.suppress(OSError):  # the pipe is closed or the disk is full: the journal has the event
-        for line in _lines(event):
-            click.echo(line)
+    _echo("\n".join(_lines(event)))
+
+
+def _echo(text: str) -> None:
+    """Print, if it can be: where the pipe is closed or the disk is full, the journal has the event."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import open_snapshot, paths_in_use
+from reconciler.cli.options import open_snapshot, paths_to_change
 from reconciler.inspection.printable import plain
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
@@ -35,7 +35,7 @@ def open_service(name: str, settings: Settings) -> Iterator[OpenService]:
     from reconciler.services.server_choice import spec_of
     from reconciler.vault.vault import VaultLocked
 
-    with open_snapshot(paths_in_use(settings.paths.state)) as snapshot:
+    with open_snapshot(paths_to_change(settings.paths.state)) as snapshot:
         snapshot.key_file = settings.key
         found = [record for record in snapshot.service_records.of(name) if record.made]
         if not found:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli.env import surroundings
-from reconciler.cli.options import examples, host_options
+from reconciler.cli.options import examples, host_options, paths_to_change
 from reconciler.settings.settings import Settings
 
 _TERMINAL = ("TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR")
@@ -33,6 +33,7 @@ _MARKS = ("RECONCILER_STATE_ID", "RECONCILER_INSTANCE")
 def command(settings: Settings, app: str, cmd: tuple[str, ...]) -> None:
     from reconciler.services.vcap import lay_out
 
+    paths_to_change(settings.paths.state)
     found = surroundings(app, settings)
     _require_owner(found.places.home, app)
     for directory in (found.places.home, found.places.scratch):

@@ -24,7 +24,7 @@ STATE_COLOURS: Mapping[str, str] = {
 
 def is_terminal() -> bool:
     """Return whether the standard output is a terminal."""
-    return sys.stdout.isatty()
+    return not sys.stdout.closed and sys.stdout.isatty()
 
 
 def coloured() -> bool:

@@ -24,6 +24,7 @@ from reconciler.daemon.internal_errors import InternalErrors
 from reconciler.daemon.manifest_loop import ManifestLoop
 from reconciler.daemon.reports import Reports
 from reconciler.daemon.secret_files import SecretFiles
+from reconciler.daemon.state_directory import StateDirectory, WorldInPlace
 from reconciler.daemon.web_process import WebProcess
 from reconciler.host.apps_view import LocalApps
 from reconciler.host.from_settings import package_environ, stager_of
@@ -51,6 +52,7 @@ from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.staging.source.watches import Debounce, SourceWatches
 from reconciler.state.database import Database
 from reconciler.state.journal import Journal
+from reconciler.state.lock import Lock
 from reconciler.state.records import Records
 from reconciler.state.revision_history import RevisionHistory
 from reconciler.state.schema import state_id
@@ -82,7 +84,9 @@ class _Converging:
 class Daemon:
     """Every part of one running daemon, inside one task group."""
 
-    def __init__(self, settings: Settings, database: Database, tasks: StandingTasks, *, lost: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, tasks: StandingTasks, *, lock: Lock, lost: bool = False
+    ) -> None:
         self.settings = settings
         records = Records(database)
         environ = dict(os.environ)  # each access to `os.environ` decodes a variable anew
@@ -97,6 +101,7 @@ class Daemon:
         )
         self.journal = Journal(database, keep=settings.events_kept, redact=self._redactor.redacted)
         self.internal_errors = InternalErrors(self.journal)
+        self._state = StateDirectory(settings.paths.state, lock, self.journal)
         self.reports = Reports()
         self.fork_servers = ForkServerPool(
             log=settings.paths.fork_servers_log, idle_s=settings.fork_server_idle_s, answer_s=settings.fork_timeout_s
@@ -125,7 +130,7 @@ class Daemon:
         self._counters = Counters(time.monotonic, self._apps.probe_results)
         counted = InstrumentedWorld(self._apps, self._counters, self._apps.reused_environment)
         self._converging = [
-            _Converging(world=world, controller=self._controller(acting, wakeups))
+            _Converging(world=world, controller=self._controller(WorldInPlace(acting, self._state), wakeups))
             for world, acting, wakeups in (
                 (self._services, self._services, self._service_wakeups),  # first: it says what apps are supplied with
                 (self._apps, counted, self._app_wakeups),
@@ -185,7 +190,7 @@ class Daemon:
     def problem(self) -> str:
         """Return what keeps this host from following its manifests just now, empty when nothing does."""
         database = self.journal.problem and f"cannot write to the state database: {self.journal.problem}"
-        return self.manifests.problem or database
+        return self._state.problem or self.manifests.problem or database
 
     async def stop_apps(self) -> None:
         """End every instance for good, each within its own stop timeout; nothing converges any more."""
@@ -236,7 +241,7 @@ class Daemon:
         if self._lost:
             text = "the state database was lost; what runs was found in the process table"
             self.journal.write(HOST, "daemon", text)
-            self.manifests.keep_ports(ports)
+        self.manifests.keep_ports(ports)
         housekeeping = Housekeeping(
             self.settings,
             self._stores,
@@ -247,6 +252,7 @@ class Daemon:
             files=self._apps.files,
         )
         housekeeping.begin(self._tasks)
+        self._tasks.keep("watch the state directory", self._state.watch)
         self._tasks.keep("listen to workers", self._listen_to_workers)
 
     def _notify(self) -> None:

@@ -74,8 +74,10 @@ class ManifestLoop:
         return self._obstacle or next((f"cannot read the manifests in {origin}" for origin in unreadable), "")
 
     def keep_ports(self, ports: dict[str, int]) -> None:
-        """Let each app that runs keep its port, as the leases were lost."""
-        self.catalog = replace(self.catalog, leases={**ports, **self.catalog.leases})
+        """Let each app that runs keep its port, even if its lease was lost, or never written to a full disk."""
+        leases = self.catalog.leases
+        lost = {n: p for n, p in ports.items() if p in self._settings.ports and p not in leases.values()}
+        self.catalog = replace(self.catalog, leases={**lost, **leases})
 
     def on_report(self, subject: Subject, report: Report | None) -> None:
         """Free the port of an app that was removed."""

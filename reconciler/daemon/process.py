@@ -68,13 +68,13 @@ async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, StandingTask
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
-    with acquire(settings.paths), _opened(settings.paths) as (database, lost):
+    with acquire(settings.paths) as lock, _opened(settings.paths) as (database, lost):
         async with contextlib.AsyncExitStack() as last:
             try:
                 async with asyncio.TaskGroup() as group:
                     backoff = Backoff(first_s=settings.retry_first_s, cap_s=settings.retry_cap_s)
                     tasks = StandingTasks(group, backoff=backoff, noise=random.Random())
-                    daemon = Daemon(settings, database, tasks, lost=lost)
+                    daemon = Daemon(settings, database, tasks, lock=lock, lost=lost)
                     asyncio.get_running_loop().set_exception_handler(daemon.internal_errors)
                     last.push_async_callback(daemon.end_staging)
                     with contextlib.closing(daemon.fork_servers), contextlib.closing(daemon.keeper):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.planning.subject import Subject
 from reconciler.state.lock import acquire, holder
+from reconciler.state.ownership import require_ours
 from reconciler.state.paths import StatePaths
 
 if TYPE_CHECKING:
@@ -48,10 +49,12 @@ class Stopped:
 def shut_down(paths: StatePaths, warn: Callable[[str], None]) -> Stopped:
     """Stop the daemon, then every app it started, each with its own stop timeout; `warn` gets what takes too long.
 
-    Raises AlreadyRunning if another daemon starts meanwhile, PermissionError if the daemon belongs to another user.
+    Raises AlreadyRunning if another daemon starts meanwhile, PermissionError if the directory or the daemon belongs to
+    another user.
     """
     from reconciler.serving.keeper import dismiss
 
+    require_ours(paths.state)
     daemon = _end_daemon(paths, warn)
     with acquire(paths):
         instances, strays = _end_apps(paths)

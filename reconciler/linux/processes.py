@@ -52,6 +52,19 @@ def _stat_of(pid: int) -> list[str] | None:
     return text[text.rindex(")") + 2 :].split()
 
 
+def owner_of(pid: int) -> int | None:
+    """Return the user of a process, None when it is gone, or has more than one (real, effective, saved, file system).
+
+    The owner of its directory in /proc would not do: that is root as soon as a process forbids to be traced.
+    """
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:  # noqa: PTH123  as cheap as can be
+            users = next((line.split()[1:] for line in status if line.startswith(b"Uid:")), [])
+    except OSError:
+        return None
+    return int(users[0]) if len(set(users)) == 1 else None
+
+
 class Process:
     """A running leader of a process group, watched until it ends.
 
@@ -74,7 +87,7 @@ class Process:
     def signal(self, number: int) -> None:
         """Send a signal to the leader, if it is still there."""
         self.told_to_end |= number in (signal.SIGTERM, signal.SIGKILL)
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             signal.pidfd_send_signal(self.fd, number)
 
     def kill_group(self) -> None:
@@ -239,12 +252,12 @@ def spawn(command: Command, ended: Callable[[], None]) -> Process:
 
 
 def adopt(pid: int, ticks: int, ended: Callable[[], None]) -> Process | None:
-    """Watch a process that an earlier daemon started; None when that very process is gone."""
+    """Watch a process that an earlier daemon started; None when that very process is gone, or another user's."""
     try:
         fd = os.pidfd_open(pid)
     except OSError:
         return None
-    if start_ticks(pid) != ticks:
+    if start_ticks(pid) != ticks or owner_of(pid) != os.geteuid():
         os.close(fd)
         return None
     return Process(pid, fd, child=False, ended=ended)

@@ -6,16 +6,19 @@ could not take it, is put on record from its own marks.
 
 import contextlib
 import json
+import math
 import os
 import signal
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from reconciler.documents.names import is_name
 from reconciler.linux.processes import adopt, await_end, kill_group, start_ticks
 from reconciler.planning.address import Address
 from reconciler.serving.instance import LiveInstance
-from reconciler.serving.marks import Marked
+from reconciler.serving.marks import Marked, is_id
 from reconciler.state.records import InstanceRecord
 
 _STRAYS_END_S = 2.0
@@ -31,13 +34,34 @@ class Adoption:
 
 
 def unrecorded(known: Iterable[Marked], recorded: Collection[str]) -> Iterator[InstanceRecord]:
-    """Make records of the masters that have none, from their marks."""
+    """Make records of the masters that have none, from their marks.
+
+    A mark is what a process says of itself: a record counts only if it is of that very instance, and well-formed.
+    """
     for process in known:
-        with contextlib.suppress(ValueError, TypeError, KeyError):
+        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
             if process.leads and process.instance not in recorded:
                 stored = json.loads(process.record)
                 record = InstanceRecord(**{**stored, "address": Address(**stored["address"])})
-                yield replace(record, pid=process.pid, ticks=start_ticks(process.pid))
+                if (record.id, record.app) == (process.instance, process.app) and is_sound(record):
+                    yield replace(record, pid=process.pid, ticks=start_ticks(process.pid))
+
+
+def is_sound(record: InstanceRecord) -> bool:
+    """Return whether every value of a record is one that may be, so that it may become part of a path or be added."""
+    # Any: what a database or a mark holds need not be what it should
+    texts: tuple[Any, ...] = (record.app, record.boot, record.address.host)
+    ids: tuple[Any, ...] = (record.id, record.revision, record.build, record.directory_name)
+    times: tuple[Any, ...] = (record.started_at, record.stop_timeout_s, record.ready_at, record.stopping_since)
+    numbers: tuple[Any, ...] = (record.workers, record.address.port, record.pid, record.ticks)
+    return (
+        all(isinstance(each, str) and is_id(each) for each in ids)
+        and all(isinstance(each, str) for each in texts)
+        and is_name(record.app)
+        and all(each is None or (isinstance(each, int | float) and 0 <= each < math.inf) for each in times)
+        and all(each is None or (isinstance(each, int) and 0 <= each < 2**63) for each in numbers)
+        and record.address.port < 2**16
+    )
 
 
 def with_process(record: InstanceRecord, known: Iterable[Marked]) -> InstanceRecord:

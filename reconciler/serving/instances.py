@@ -11,7 +11,7 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -22,11 +22,11 @@ from reconciler.planning.address import Address
 from reconciler.planning.apps.observed import Instance
 from reconciler.planning.apps.revision import Revision
 from reconciler.serving import gate_figures_reader, logs, worker_signals
-from reconciler.serving.adoption import Adoption, end_strays, restored, unrecorded, with_process
+from reconciler.serving.adoption import Adoption, end_strays, is_sound, restored, unrecorded, with_process
 from reconciler.serving.fork_or_exec import launch
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instance import CannotStart, LiveInstance
-from reconciler.serving.marks import RECORD_MARK, Identity, marked
+from reconciler.serving.marks import RECORD_MARK, Identity, Marked, marked
 from reconciler.serving.programs.gunicorn import Code, InjectedEnv, InstancePaths, environment
 from reconciler.serving.programs.program import Program, StaysAlive, WorkersReady
 from reconciler.serving.sandbox import SANDBOX_VARIABLE, Sandbox
@@ -115,15 +115,15 @@ class Instances:
         """
         found: list[Adoption] = []
         known = list(marked(self._state_id))
-        for record in unrecorded(known, {record.id for record in self._records.instances()}):
-            self._records.put_instance(record)
-        stored = self._records.instances()
+        stored = self._on_record_or_marked(known)
         records = [with_process(record, known) for record in stored]
         listeners = {record.id: record.address for record in records if record.address != NO_ADDRESS}
         for process in known:
             if process.instance in listeners:
                 keep_listener(process.app, listeners[process.instance], process.pid)
         for before, record in zip(stored, records, strict=True):
+            if record.id in self._apps.get(record.app, {}):
+                continue  # adopted before an error made the daemon begin again
             readiness = places(record.app).readiness / record.id
             if record.boot != self._boot or record.pid is None:
                 self._drop(record.id, readiness)
@@ -135,6 +135,19 @@ class Instances:
             found.append(Adoption(app=record.app, pid=live.record.pid or 0, alive=live.end is None))
         end_strays(known, {live.record.id for lives in self._apps.values() for live in lives.values() if live.process})
         return found
+
+    def _on_record_or_marked(self, known: Sequence[Marked]) -> list[InstanceRecord]:
+        """Return the record of every instance, oldest first; a full disk may hold the records that marks replace."""
+        recorded = {}
+        for record in self._records.instances():
+            if is_sound(record):
+                recorded[record.id] = record
+            else:
+                self._records.drop_instance(record.id)
+        marked_only = {record.id: record for record in unrecorded(known, recorded)}
+        for record in marked_only.values():
+            self._records.put_instance(record)
+        return sorted((recorded | marked_only).values(), key=lambda record: (record.started_at, record.id))
 
     def remove_unused(self, app: str, places: InstancePaths) -> None:
         """Remove the configurations and readiness directories that no instance of the app uses."""

@@ -39,6 +39,8 @@ class Keeper:
     def take(self) -> list[tuple[str, Address, socket.socket]]:
         """Return the listeners that an earlier daemon left with it, by app; the caller owns the sockets."""
         found: list[tuple[str, Address, socket.socket]] = []
+        if self._connection is not None:
+            return found
         with contextlib.suppress(OSError):
             line = _connected(self._path)
             try:

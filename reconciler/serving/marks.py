@@ -4,18 +4,28 @@ The marks outlive the daemon and its database: every process below an instance i
 """
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.documents.names import is_name
 from reconciler.linux.proc_files import proc_text
-from reconciler.linux.processes import group_of, start_ticks
+from reconciler.linux.processes import group_of, owner_of, start_ticks
 
 STATE_MARK = "RECONCILER_STATE_ID"
 INSTANCE_MARK = "RECONCILER_INSTANCE"
 APP_MARK = "RECONCILER_APP"
 REVISION_MARK = "RECONCILER_REVISION"
 RECORD_MARK = "RECONCILER_RECORD"
+
+
+_ID = re.compile("[0-9a-f]{12}")
+
+
+def is_id(text: str) -> bool:
+    """Return whether this may be the id of an instance, a revision or a build: only what may is made part of a path."""
+    return _ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +56,11 @@ class Marked:
 
 
 def marked(state_id: str) -> Iterator[Marked]:
-    """Find every process on the host that was started for this state directory."""
+    """Find every process of this user on the host that was started for this state directory.
+
+    Marks are no secret, and every other user can write them into an environment: of theirs, none counts. A process that
+    bears marks of no possible app or instance is one of no instance.
+    """
     wanted = f"{STATE_MARK}={state_id}".encode()
     for entry in os.scandir("/proc"):
         if not entry.name.isdecimal():
@@ -60,12 +74,15 @@ def marked(state_id: str) -> Iterator[Marked]:
             continue
         env = dict(f.split(b"=", 1) for f in fields if b"=" in f)
         pid = int(entry.name)
-        if start_ticks(pid) is None:
+        if start_ticks(pid) is None or owner_of(pid) != os.geteuid():
             continue
+        instance, app = proc_text(env.get(INSTANCE_MARK.encode(), b"")), proc_text(env.get(APP_MARK.encode(), b""))
+        if not is_id(instance) or not is_name(app):
+            instance = app = ""
         yield Marked(
             pid=pid,
-            instance=proc_text(env.get(INSTANCE_MARK.encode(), b"")),
-            app=proc_text(env.get(APP_MARK.encode(), b"")),
+            instance=instance,
+            app=app,
             leads=group_of(pid) == pid,
             record=proc_text(env.get(RECORD_MARK.encode(), b"")),
         )

@@ -1,13 +1,17 @@
 """Lock a state directory for one daemon at a time; the kernel releases the lock when the daemon exits."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from reconciler.state.ownership import require_ours
 from reconciler.state.paths import StatePaths
+
+_WIDTH = 20
 
 
 class AlreadyRunning(Exception):
@@ -18,18 +22,39 @@ class AlreadyRunning(Exception):
         self.pid = pid
 
 
+class Lock:
+    """The lock of a state directory, held by this process."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+
+    def is_in_place(self) -> bool:
+        """Return whether the state directory is still where it was: not moved away, removed or replaced."""
+        ours = os.fstat(self._descriptor)
+        try:
+            there = self._path.stat()
+        except OSError as error:
+            return error.errno not in (errno.ENOENT, errno.ENOTDIR)
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+
 @contextlib.contextmanager
-def acquire(paths: StatePaths) -> Iterator[None]:
-    """Hold the lock of a state directory, creating both. Raises AlreadyRunning or OSError."""
-    paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+def acquire(paths: StatePaths) -> Iterator[Lock]:
+    """Hold the lock of a state directory, creating both. Raises AlreadyRunning, NotOurs or OSError."""
+    with contextlib.suppress(FileExistsError):
+        paths.state.parent.mkdir(parents=True, exist_ok=True)
+        paths.state.mkdir(mode=0o700)
+    require_ours(paths.state)
     paths.state.chmod(0o700)
-    lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         if not _locked(lock):
-            raise AlreadyRunning(paths.state, int(os.pread(lock, 20, 0) or b"0"))
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
-        yield
+            raise AlreadyRunning(paths.state, _pid(lock))
+        os.pwrite(
+            lock, str(os.getpid()).ljust(_WIDTH).encode(), 0
+        )  # in place: a full disk has no room for another block
+        yield Lock(paths.lock, lock)
     finally:
         os.close(lock)
 
@@ -45,15 +70,22 @@ def _locked(lock: int) -> bool:
 
 
 def holder(paths: StatePaths) -> int | None:
-    """Return the pid of the daemon that holds the lock, None if there is none."""
+    """Return the pid of the daemon that holds the lock, 0 if it is unknown, None if there is none."""
     try:
-        lock = os.open(paths.lock, os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(paths.lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)  # also on a read-only disk
     except OSError:
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return int(os.pread(lock, 20, 0) or b"0")
+        return _pid(lock)
+    except OSError:
+        return None
     finally:
         os.close(lock)
     return None
+
+
+def _pid(lock: int) -> int:
+    text = os.pread(lock, _WIDTH, 0).strip()
+    return int(text) if text.isdigit() else 0

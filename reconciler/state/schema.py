@@ -5,6 +5,7 @@ Every table is under one version, and a database is used at this version only.
 
 import contextlib
 import os
+import re
 import secrets
 import sqlite3
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from reconciler.state.database import Database
 from reconciler.state.migrations import NEWEST, OLDEST, migrate, version_of
 
 _STATE_ID = "id"
+_STATE_MARK = "RECONCILER_STATE_ID"
 
 
 # A change here needs a migration that leads to it.
@@ -91,6 +93,8 @@ def open_database(file: Path, *, read_only: bool = False, upgrade: bool = False)
 
 def _make_current(database: Database, file: Path, *, read_only: bool, upgrade: bool) -> None:
     version = version_of(database)
+    if version == 0 and not upgrade and (file.parent / _STATE_ID).exists():
+        raise sqlite3.OperationalError("it was cut to nothing; 'reconciler run' makes it again from what runs")
     if version == 0 and not read_only:
         database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={NEWEST}; COMMIT;")
     elif version > NEWEST:
@@ -123,9 +127,8 @@ def open_or_rebuild(file: Path) -> tuple[Database, bool]:
     An older one is upgraded. What was lost is found again: apps in the manifests, instances in the process table.
     Raises OtherVersion.
     """
-    known = (file.parent / _STATE_ID).exists()
-    rebuilt = known and not file.exists()
     try:
+        rebuilt = (file.parent / _STATE_ID).exists() and _is_empty(file)
         database = open_database(file, upgrade=True)
         if database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",):
             return database, rebuilt
@@ -138,19 +141,33 @@ def open_or_rebuild(file: Path) -> tuple[Database, bool]:
     for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
         with contextlib.suppress(FileNotFoundError):
             file.with_name(name).rename(file.with_name(name.replace(file.name, aside)))
-    return open_database(file), True
+    return open_database(file, upgrade=True), True
+
+
+def _is_empty(file: Path) -> bool:
+    """Return whether a state database is missing or holds no table, as when it was cut to nothing."""
+    if not file.exists():
+        return True
+    with contextlib.closing(sqlite3.connect(file, timeout=5)) as database:
+        return version_of(database) == 0
 
 
 def state_id(state: Path) -> str:
     """Return the id that marks the processes of this state directory, generating it once.
 
-    It lies beside the database, so that it outlives it.
+    It lies beside the database, so that it outlives it. Raises OSError if it is damaged: with another one, nothing that
+    runs would be recognised.
     """
     file = state / _STATE_ID
     with contextlib.suppress(FileNotFoundError):
-        known = file.read_text(encoding="ascii").strip()
+        known = file.read_bytes().strip()
+        if re.fullmatch(rb"[0-9a-f]{16}", known):
+            return known.decode()
         if known:
-            return known
+            raise OSError(
+                f"{file} is damaged: it must hold the 16 hexadecimal digits that {_STATE_MARK} says in the environment"
+                " of every running app; write them there, or remove the file if no app is running"
+            )
     generated = secrets.token_hex(8)
     draft = file.with_suffix(".draft")
     draft.write_text(generated, encoding="ascii")

@@ -70,6 +70,28 @@ def test_a_full_disk_stops_nothing_and_is_told_and_what_could_not_be_done_is_don
 
 
 @needs_mounts
+def test_a_daemon_that_starts_on_a_full_disk_leaves_what_serves_alone(tmp_path: Path, store: Store) -> None:
+    with living_on(tmp_path, store, small_disk(tmp_path / "state")) as site:
+        port = site.app("blog", probation="0s")
+        site.source("shop")
+        site.manifest("shop")  # its port is leased
+        daemon = site.live(crash=AT_ONCE, retry_first_s=0.1, retry_cap_s=0.2)
+        eventually(lambda: site.settled("blog", "shop") and get(port) == "1")
+        fill(site.state)
+        master = site.pid("blog")
+        os.kill(master, signal.SIGKILL)  # started again, on a record that cannot be written
+        eventually(lambda: is_gone(master) and len(site.marked()) == 4 and get(port) == "1")
+        serving, leased = site.marked(), site.told("shop")["port"]
+        site.end(daemon, signal.SIGKILL)
+        site.source("blog", "2")
+        again = site.live(crash=AT_ONCE, retry_first_s=0.1, retry_cap_s=0.2)
+        eventually(lambda: "blog: staging" in site.console.read_text() or "No space left" in site.console.read_text())
+        assert again.is_alive()
+        assert site.marked() == serving
+        assert (get(port), get(leased)) == ("1", "1")
+
+
+@needs_mounts
 def test_a_disk_that_fails_stops_nothing_and_ends_no_daemon(tmp_path: Path, store: Store) -> None:
     with living_on(tmp_path, store, failing_disk(tmp_path / "state", tmp_path / "image")) as site:
         port = site.app("blog", workers=2, patience="1s", probation="0s")

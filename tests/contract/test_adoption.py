@@ -1,12 +1,15 @@
 """What a killed daemon leaves behind the next one finds, and trusts no further than the process table bears it out."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,12 +19,18 @@ from reconciler.planning.apps.app import App
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.revision import Server
 from reconciler.serving.listeners import Listeners
-from reconciler.serving.marks import INSTANCE_MARK, STATE_MARK
+from reconciler.serving.marks import APP_MARK, INSTANCE_MARK, RECORD_MARK, STATE_MARK
 from reconciler.state.schema import open_database
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
 from tests.support.eventually import soon
 from tests.support.site import Site, get, is_gone
 from tests.world import address_of, stranding
+
+PYTHON = "/usr/bin/python3"
+
+needs_another_user = pytest.mark.skipif(
+    os.geteuid() != 0 or not Path(PYTHON).exists(), reason="only root may start a process of another user"
+)
 
 
 async def a_life_that_ends(site: Site, workers: int = 1, *, kept: bool = False) -> tuple[App, int]:
@@ -244,3 +253,85 @@ async def test_what_staging_and_discarding_left_half_done_is_removed(site: Site)
     with a_life(site) as machine:
         await soon(lambda: len(list(builds.iterdir())) == 1)
         assert machine.seen().builds == (next(builds.iterdir()).name,)
+
+
+def forged(
+    site: Site, victim: Path, *, owner: int, hidden: bool = False, python: str = PYTHON
+) -> "subprocess.Popen[bytes]":
+    """A leader of a session that says it is an instance, whose directory would be one outside of the state."""
+    way = os.path.relpath(victim, site.paths.readiness("blog"))
+    record: dict[str, Any] = {
+        "id": way, "app": "blog", "revision": "a" * 12, "build": "b" * 12, "boot": "another",
+        "address": {"host": "127.0.0.1", "port": 1}, "started_at": 1.0, "stop_timeout_s": 1.0, "workers": 1,
+    }  # fmt: skip
+    marks = {STATE_MARK: str(site.state_id()), INSTANCE_MARK: way, APP_MARK: "blog", RECORD_MARK: json.dumps(record)}
+    hide = "import ctypes; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0);" if hidden else ""
+    process = subprocess.Popen(
+        [python, "-c", f"import sys, time; {hide} print(flush=True); time.sleep(600)"],
+        env=marks, stdout=subprocess.PIPE, start_new_session=True, user=owner,
+    )  # fmt: skip
+    assert process.stdout is not None
+    with process.stdout:
+        process.stdout.readline()
+    return process
+
+
+@needs_another_user
+@pytest.mark.parametrize("hidden", [False, True])
+@on_the_loop
+async def test_marks_on_a_process_of_another_user_count_for_nothing(site: Site, hidden: bool) -> None:
+    _, pid = await a_life_that_ends(site)
+    victim = site.root / "victim"
+    victim.mkdir()
+    forger = forged(site, victim, owner=65_534, hidden=hidden)
+    try:
+        with a_life(site) as machine:
+            assert machine.only().pid == pid
+            assert forger.poll() is None
+            assert victim.is_dir()
+    finally:
+        forger.kill()
+        forger.wait()
+
+
+@on_the_loop
+async def test_an_id_that_leads_out_of_the_state_directory_is_no_id(site: Site) -> None:
+    _, pid = await a_life_that_ends(site)
+    victim = site.root / "victim"
+    victim.mkdir()
+    forger = forged(site, victim, owner=os.geteuid(), python=sys.executable)
+    try:
+        with a_life(site) as machine:
+            assert [instance.pid for instance in machine.seen().instances] == [pid]
+            assert victim.is_dir()
+    finally:
+        forger.kill()
+        forger.wait()
+
+
+@pytest.mark.parametrize("wrong", [{"pid": "many"}, {"started_at": "yesterday"}, {"revision": "../../x"}])
+@on_the_loop
+async def test_a_damaged_record_is_made_good_from_the_marks(site: Site, wrong: dict[str, str]) -> None:
+    _, pid = await a_life_that_ends(site)
+    ((column, value),) = wrong.items()
+    with closing(open_database(site.paths.database)) as database:
+        database.execute(f"UPDATE instance SET {column} = ?", (value,))
+    with a_life(site) as machine:
+        assert (machine.only().pid, machine.only().end) == (pid, None)
+
+
+@needs_another_user
+@on_the_loop
+async def test_an_instance_of_another_user_is_not_adopted(site: Site) -> None:
+    _, pid = await a_life_that_ends(site)
+    os.killpg(pid, signal.SIGKILL)
+    await soon(lambda: is_gone(pid))
+    other = subprocess.Popen([PYTHON, "-c", "import time; time.sleep(600)"], user=65_534)
+    try:
+        write(site, "UPDATE instance SET pid = ?, ticks = ?", other.pid, start_ticks(other.pid))
+        with a_life(site) as machine:
+            assert machine.only().end == "exited while no daemon was watching"
+            assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()

@@ -14,6 +14,7 @@ from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.daemon import housekeeping, manifest_loop
 from reconciler.daemon.daemon import Daemon
 from reconciler.settings.settings import Settings
+from reconciler.state.lock import acquire
 from reconciler.state.schema import open_or_rebuild
 from tests.contract.machine import on_the_loop
 from tests.support.eventually import eventually
@@ -87,11 +88,11 @@ async def test_an_error_in_any_task_at_any_await_ends_nothing(
     port = site.app("blog", "1", health={"path": "/", "interval": "1s"}, env_files=[str(secret)])
     settings = Settings(manifests=site.manifests, paths=site.paths, retry_first_s=0.01, retry_cap_s=0.1)
     told: list[str] = []
-    with contextlib.closing(open_or_rebuild(site.paths.database)[0]) as database:
+    with acquire(site.paths) as lock, contextlib.closing(open_or_rebuild(site.paths.database)[0]) as database:
         database.defer()
         async with asyncio.TaskGroup() as group:
             tasks = ThrowingTasks(group, surprise)
-            daemon = Daemon(settings, database, tasks)
+            daemon = Daemon(settings, database, tasks, lock=lock)
             asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
             with contextlib.closing(daemon.fork_servers), contextlib.closing(daemon.keeper):
                 tasks.keep("adopt what runs", daemon.run)

@@ -190,7 +190,7 @@ MUTANTS = (
            "again = before is not None and before.failure.action == failure.action", "again = before is not None"),
     Mutant("failures in a row are not counted", "convergence/controller.py",
            "count = before.count + 1 if before is not None and again else 1", "count = 1"),
-    Mutant("back-off has no cap", "convergence/controller.py",
+    Mutant("back-off has no cap", "convergence/backoff.py",
            "min(self.cap_s, self.first_s *", "max(0.0, self.first_s *"),
     Mutant("a lost event is lost", "convergence/controller.py",
            "seconds = self._resync_s * (0.75 + 0.5 * self._noise.random())", "seconds = 1e9"),

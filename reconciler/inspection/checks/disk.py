@@ -6,6 +6,7 @@ from pathlib import Path
 
 from reconciler.inspection.checks.check import Check, Level
 from reconciler.linux.proc_files import read_proc
+from reconciler.state.ownership import NotOurs, require_ours
 
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "glusterfs", "ceph", "afs")
 _LITTLE_SPACE, _NO_SPACE = 2 * 2**30, 256 * 2**20
@@ -28,13 +29,15 @@ def state_directory(state: Path) -> Iterator[Check]:
 
 
 def _ownership(state: Path) -> Iterator[Check]:
-    status = state.stat()
-    mode = status.st_mode & 0o777
-    if status.st_uid != os.geteuid():
-        found = f"{state} belongs to user id {status.st_uid}; this is user id {os.geteuid()}"
-        advice = f"run every command as its owner, or chown -R {os.geteuid()} it"
+    mode = state.stat().st_mode & 0o777
+    try:
+        require_ours(state)
+    except NotOurs as error:
+        found, _, remedy = str(error).partition("; ")
+        advice = f"{remedy}; do not just chown it: what another user wrote there would run as this one"
         yield Check(level="fail", subject="state", found=found, advice=advice)
-    elif mode & 0o077:
+        return
+    if mode & 0o077:
         advice = f"it holds secrets of the apps: chmod 700 {state} (the daemon does so when it starts)"
         yield Check(level="warn", subject="state", found=f"{state} has mode {mode:03o}", advice=advice)
     else:

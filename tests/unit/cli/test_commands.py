@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -455,3 +456,35 @@ def test_doctor_checks_this_host_and_makes_nothing(manifests: Path, tmp_path: Pa
 def test_doctor_fails_where_nothing_can_be_read(tmp_path: Path) -> None:
     done = run("doctor", "--manifests", tmp_path / "none", "--state", tmp_path / "s", code=1)
     assert "fail  manifests: cannot read" in done.output
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a directory to another user")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run",), ("apply",), ("gc",), ("backup", "db"), ("restore", "db", "README.md"), ("service-shell", "db"),
+        ("shell", "blog", "--", "true"), ("rekey",), ("down",),
+    ],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_root_changes_and_runs_nothing_in_another_users_state_directory(
+    words: tuple[str, ...], state: Path, manifests: Path
+) -> None:
+    for path in (state, *state.iterdir()):
+        os.chown(path, 65_534, 65_534)
+    before = sorted(path.name for path in state.iterdir())
+    where: list[str | Path] = [] if words[0] in {"gc", "down"} else ["--manifests", manifests]
+    done = run(words[0], "--state", state, *where, *words[1:], code=1)
+    assert f"cannot use {state}: it belongs to user 65534" in done.output
+    assert "run this command as its owner" in done.output
+    assert sorted(path.name for path in state.iterdir()) == before
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_a_standard_stream_that_is_closed_ends_no_command(state: Path, closed: int) -> None:
+    command = [sys.executable, "-m", "reconciler", "status", "--state", state]
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}>&-', "sh", *map(str, command)],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=REPOSITORY, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
