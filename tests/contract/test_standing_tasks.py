@@ -110,3 +110,4 @@ async def test_an_error_in_any_task_at_any_await_ends_nothing(
             for task in tasks.running.values():
                 task.cancel()
         await daemon.end_staging()
+        daemon._apps.close_listeners()

@@ -343,19 +343,20 @@ def test_down_ends_what_carries_the_marks_and_says_that_it_was_meant(state: Path
         (state / "id").write_text("cafe0000cafe0000")
         records.set_app_status("blog", AppStatus(state="running", message="", wanted="r", since=0, next_try_at=None))
         marks = {"RECONCILER_STATE_ID": "cafe0000cafe0000", "RECONCILER_APP": "blog"}
+        ignoring = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
         master, stubborn, stray = (
             subprocess.Popen(
                 [sys.executable, "-c", f"import signal, time; {ready}; print(1, flush=True); time.sleep(60)"],
                 env={**marks, "RECONCILER_INSTANCE": name}, start_new_session=name != "stray", stdout=subprocess.PIPE,
             )
-            for name, ready in (("i1", "0"), ("i2", "signal.signal(signal.SIGTERM, signal.SIG_IGN)"), ("stray", "0"))
+            for name, ready in (("a" * 12, "0"), ("b" * 12, ignoring), ("stray", "0"))
         )  # fmt: skip
         try:
             for process in (master, stubborn, stray):
                 assert process.stdout is not None
                 process.stdout.readline()
                 process.stdout.close()
-            for number, process in (("i1", master), ("i2", stubborn)):
+            for number, process in (("a" * 12, master), ("b" * 12, stubborn)):
                 records.put_instance(
                     InstanceRecord(
                         id=number, app="blog", revision="r", build="b", address=Address(host="127.0.0.1", port=8000),

@@ -1,12 +1,15 @@
 """Sources as they are tracked: what counts as a change, when it takes effect, and what is told of it."""
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from reconciler.convergence.backoff import Backoff
+from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.planning.apps.revision import Source
 from reconciler.planning.reason import Reason
@@ -37,7 +40,8 @@ class Kept:
 def tracked(story: Callable[[SourceTracker, Kept], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
         kept = Kept()
-        async with asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as group:
+            tasks = StandingTasks(group, backoff=Backoff(), noise=random.Random(1))
             tracker = SourceTracker(cast("Records", kept), cast("Journal", kept), WakeQueue(), tasks)
             await story(tracker, kept)
             tracker.forget("shop")
