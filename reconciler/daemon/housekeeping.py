@@ -6,20 +6,19 @@ import signal
 import sqlite3
 
 from reconciler.convergence.standing_tasks import StandingTasks
+from reconciler.daemon.log_rotation import LogRotation
 from reconciler.host.files_in_builds import FilesInBuilds
 from reconciler.host.from_settings import collect
 from reconciler.host.stores import Stores
 from reconciler.linux.processes import Orphans
-from reconciler.planning.subject import HOST
+from reconciler.planning.reason import Reason
+from reconciler.planning.subject import HOST, Subject
 from reconciler.services.world import ServiceWorld
-from reconciler.serving import logs
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instances import Instances
-from reconciler.serving.programs.gunicorn import InstancePaths
 from reconciler.settings.settings import Settings
 from reconciler.staging.stager import Stager
 
-_ROTATE_EVERY_S = 30.0
 _COLLECT_EVERY_S = 3600.0
 _END_IDLE_EVERY_S = 30.0
 _REAP_AFTER_S = 5.0
@@ -51,25 +50,22 @@ class Housekeeping:
 
     def begin(self, tasks: StandingTasks) -> None:
         """Start all of it."""
-        tasks.keep("rotate logs", self._rotate_logs)
+        rotation = LogRotation(
+            self._settings.paths,
+            self._instances,
+            limit_bytes=self._settings.log_limit_bytes,
+            keep=self._settings.logs_kept,
+            record=self._on_cut_log,
+        )
+        tasks.keep("rotate logs", rotation.run)
         tasks.keep("collect environments", self._collect)
         tasks.keep("end idle fork servers", self._end_idle)
         tasks.keep("reap orphans", self._reap)
         tasks.keep("write what is owed", self._catch_up)
         tasks.keep("look for files in builds", self._files.run)
 
-    async def _rotate_logs(self) -> None:
-        """Rename what grew too large and let its writers reopen it: SIGUSR1 is gunicorn's word for that."""
-        while True:
-            await asyncio.sleep(_ROTATE_EVERY_S)
-            for name in self._instances.apps():
-                paths, rotated = InstancePaths.of(self._settings.paths, name), False
-                for log in (paths.log, paths.access_log):
-                    with contextlib.suppress(OSError):  # a log that cannot be renamed keeps growing
-                        rotated |= logs.rotate(log, self._settings.log_limit_bytes, self._settings.logs_kept)
-                if rotated:
-                    for _, process in self._instances.processes(name):
-                        process.signal(signal.SIGUSR1)
+    def _on_cut_log(self, app: str, text: str) -> None:
+        self._journal.write(Subject("app", app), "daemon", text, reason=Reason.LOG_CUT)
 
     async def _collect(self) -> None:
         """Remove secrets that no revision names, and environments that were not needed for the retention time."""

@@ -63,6 +63,7 @@ class Reason(StrEnum):
     ACTION_FAILED = "action-failed"
     NO_EFFECT = "no-effect"
     INTERNAL_ERROR = "internal-error"
+    LOG_CUT = "log-cut"
     EXITED = "exited"
     CRASHED = "crashed"
     REVISION_REJECTED = "revision-rejected"

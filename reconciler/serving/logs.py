@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -79,3 +80,24 @@ def rotate(log: Path, limit_bytes: int, keep: int) -> bool:
             older.replace(log.with_name(f"{log.name}.{number + 1}"))
     log.replace(log.with_name(f"{log.name}.1"))
     return True
+
+
+def cut(log: Path, beyond_bytes: int, to_bytes: int) -> int:
+    """Cut a log that is larger than `beyond_bytes` to its first `to_bytes`; return how many bytes were dropped.
+
+    A writer that appends goes on behind them.
+    """
+    try:
+        opened = os.open(log, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        status = os.fstat(opened)
+        if not stat.S_ISREG(status.st_mode) or status.st_size <= beyond_bytes:
+            return 0
+        os.ftruncate(opened, to_bytes)
+        return status.st_size - to_bytes
+    except OSError:
+        return 0
+    finally:
+        os.close(opened)

@@ -12,11 +12,14 @@ from typing import Self
 
 from reconciler.vault.secret_patterns import LineRedactor, redacted
 
+_LARGEST = 16 * 2**20
+
 
 class Log:
     """Appends lines to a file that the operator reads with `logs --which staging`; `secrets` are masked.
 
-    `redact` takes further secrets out of a line. If the file cannot be written, the lines are lost and staging goes on.
+    `redact` takes further secrets out of a line. If the file cannot be written, or is full,
+    the lines are lost and staging goes on.
     """
 
     def __init__(
@@ -26,8 +29,11 @@ class Log:
         self._redact = redact
         self._output = LineRedactor(secrets)
         self._file: FileIO | None = None
+        self._left = _LARGEST
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_file() and path.stat().st_size > _LARGEST:
+                path.replace(path.with_name(f"{path.name}.1"))
             self._file = path.open("ab", buffering=0)
 
     def __enter__(self) -> Self:
@@ -49,6 +55,11 @@ class Log:
         return shown
 
     def _write(self, text: str) -> None:
-        if self._file is not None:
-            with suppress(OSError):
-                self._file.write(text.encode(errors="backslashreplace"))
+        if self._file is None or self._left <= 0:
+            return
+        content = text.encode(errors="backslashreplace")
+        self._left -= len(content)
+        if self._left <= 0:
+            content = f"    … nothing more is kept of this: the log has {_LARGEST // 2**20} MiB\n".encode()
+        with suppress(OSError):
+            self._file.write(content)

@@ -100,9 +100,13 @@ class StatePaths:
         """Return the directory for the files that an app had written into a build that is gone."""
         return self.home(name) / "from-builds" / build
 
+    @property
+    def logs(self) -> Path:
+        return self.state / "logs"
+
     def log(self, name: str, which: str) -> Path:
         """Return the path of a log; `which` is app, access or staging."""
-        return self.state / "logs" / name / f"{which}.log"
+        return self.logs / name / f"{which}.log"
 
 
 def default_state() -> Path:

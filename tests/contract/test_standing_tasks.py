@@ -11,7 +11,7 @@ import pytest
 
 from reconciler.convergence.backoff import Backoff
 from reconciler.convergence.standing_tasks import StandingTasks
-from reconciler.daemon import housekeeping, manifest_loop
+from reconciler.daemon import housekeeping, log_rotation, manifest_loop
 from reconciler.daemon.daemon import Daemon
 from reconciler.settings.settings import Settings
 from reconciler.state.lock import acquire
@@ -80,7 +80,8 @@ def _places(doing: Any) -> Generator[str, None, None]:
 async def test_an_error_in_any_task_at_any_await_ends_nothing(
     site: Site, monkeypatch: pytest.MonkeyPatch, surprise: type[BaseException]
 ) -> None:
-    for name in ("_ROTATE_EVERY_S", "_COLLECT_EVERY_S", "_END_IDLE_EVERY_S", "_REAP_AFTER_S", "_WRITE_EVERY_S"):
+    monkeypatch.setattr(log_rotation, "_LOOK_EVERY_S", 0.01)
+    for name in ("_COLLECT_EVERY_S", "_END_IDLE_EVERY_S", "_REAP_AFTER_S", "_WRITE_EVERY_S"):
         monkeypatch.setattr(housekeeping, name, 0.01)
     monkeypatch.setattr(manifest_loop, "_AGAIN_S", 0.1)
     secret = site.root / "secret.env"

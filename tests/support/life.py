@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import reconciler.daemon.housekeeping
+import reconciler.daemon.log_rotation
 import reconciler.manifests.directory
 import reconciler.staging.source.snapshot
 import reconciler.state.schema
@@ -57,7 +57,7 @@ def live(manifests: str, state: str, settings: dict[str, Any], console: str, cue
     os.dup2(descriptor, 2)
     os.close(descriptor)
     if cues.rotate_every_s is not None:
-        reconciler.daemon.housekeeping._ROTATE_EVERY_S = cues.rotate_every_s
+        reconciler.daemon.log_rotation._LOOK_AT_ALL_EVERY_S = cues.rotate_every_s
     if cues.die_at is not None:
         _die_at(cues.die_at)
     if cues.kill_first is not None:

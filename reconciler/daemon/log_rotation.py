@@ -1,0 +1,92 @@
+"""Keep the logs of apps within their limit: rotate what grew too large, and cut what is written faster than that helps.
+
+A look at every log would cost a host with thousands of apps too much to be made each second: what the disk has left is
+asked instead, and says whether a log may have grown.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+
+from reconciler.serving import logs
+from reconciler.serving.instances import Instances
+from reconciler.serving.programs.gunicorn import InstancePaths
+from reconciler.state.paths import StatePaths
+
+_LOOK_EVERY_S = 1.0
+_LOOK_AT_ALL_EVERY_S = 30.0
+_QUIET_FOR = 30  # looks
+_SLACK_BYTES = 16 * 2**20  # a writer that is told to open its log again takes a moment
+
+
+class LogRotation:
+    """Rotates the logs of every app with an instance; `record` gets an app's name and what was cut."""
+
+    def __init__(
+        self,
+        paths: StatePaths,
+        instances: Instances,
+        *,
+        limit_bytes: int,
+        keep: int,
+        record: Callable[[str, str], None],
+    ) -> None:
+        self._paths = paths
+        self._instances = instances
+        self._limit_bytes = limit_bytes
+        self._keep = keep
+        self._record = record
+        self._growing: dict[str, int] = {}  # by app: how many more looks it is looked at each time
+        self._cut: set[str] = set()
+        self._free_bytes = 0
+
+    async def run(self) -> None:
+        """Look each second, until cancelled."""
+        loop, due_at = asyncio.get_running_loop(), 0.0
+        while True:
+            await asyncio.sleep(min(_LOOK_EVERY_S, _LOOK_AT_ALL_EVERY_S))
+            apps = self._instances.apps()
+            if apps and (loop.time() >= due_at or self._disk_shrank()):
+                due_at = loop.time() + _LOOK_AT_ALL_EVERY_S
+                self._free_bytes = self._free()
+                self._cut &= self._growing.keys()  # what is cut for long is told again and again, but seldom
+                self._growing = {name: looks for name, looks in self._growing.items() if name in apps}
+                for name in apps:
+                    self._look(name)
+            else:
+                for name in [name for name in self._growing if name in apps]:
+                    self._look(name)
+
+    def _look(self, name: str) -> None:
+        """Rotate an app's logs where they are over the limit: SIGUSR1 is gunicorn's word for opening them again."""
+        paths, rotated, cut = InstancePaths.of(self._paths, name), False, 0
+        for log in (paths.log, paths.access_log):
+            with contextlib.suppress(OSError):  # a log that cannot be renamed is cut
+                rotated |= logs.rotate(log, self._limit_bytes, self._keep)
+            for each in (log, log.with_name(f"{log.name}.1")):
+                cut += logs.cut(each, self._limit_bytes + _SLACK_BYTES, self._limit_bytes)
+        if rotated:
+            for _, process in self._instances.processes(name):
+                process.signal(signal.SIGUSR1)
+        if rotated or cut:
+            self._growing[name] = _QUIET_FOR
+        elif name in self._growing:
+            self._growing[name] -= 1
+            if self._growing[name] <= 0:
+                del self._growing[name]
+        if cut and name not in self._cut:
+            self._cut.add(name)
+            limit = f"{self._limit_bytes / 2**20:.3g} MiB"
+            self._record(name, f"its log grows faster than it is rotated: lines were dropped beyond {limit} a file")
+
+    def _disk_shrank(self) -> bool:
+        """Return whether so much was written since the last look at all logs that one may be over its limit."""
+        return self._free_bytes - self._free() > self._limit_bytes // 2
+
+    def _free(self) -> int:
+        with contextlib.suppress(OSError):
+            facts = os.statvfs(self._paths.logs)
+            return facts.f_bfree * facts.f_frsize
+        return 0

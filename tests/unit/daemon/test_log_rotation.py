@@ -1,0 +1,126 @@
+"""The logs of an app stay within their limit, however fast it writes; what that costs is told."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from reconciler.daemon import log_rotation
+from reconciler.daemon.log_rotation import LogRotation
+from reconciler.serving import logs
+from reconciler.serving.instances import Instances
+from reconciler.state.paths import StatePaths
+from tests.simulation.clock import run
+
+_LIMIT = 1000
+_KEEP = 3
+
+
+@dataclass
+class Writers:
+    """Instances that write to their logs, and open them again when they are told to, or do not listen."""
+
+    listening: bool = True
+    told: int = 0
+    files: dict[str, Path] = field(default_factory=dict)
+
+    def apps(self) -> frozenset[str]:
+        return frozenset(self.files)
+
+    def processes(self, name: str) -> list[tuple[None, Any]]:
+        return [(None, self)]
+
+    def signal(self, number: int) -> None:
+        self.told += 1
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> StatePaths:
+    (tmp_path / "logs" / "blog").mkdir(parents=True)
+    return StatePaths(state=tmp_path)
+
+
+def rotated(paths: StatePaths, write: Callable[[int], None], seconds: int) -> tuple[Writers, list[tuple[str, str]]]:
+    """Rotate for so long; `write` is called each second, and gets its number."""
+    writers, told = Writers(files={"blog": paths.log("blog", "app")}), list[tuple[str, str]]()
+
+    async def story() -> None:
+        rotation = LogRotation(
+            paths, cast("Instances", writers), limit_bytes=_LIMIT, keep=_KEEP, record=lambda *what: told.append(what)
+        )
+        running = asyncio.get_running_loop().create_task(rotation.run())
+        for second in range(seconds):
+            write(second)
+            await asyncio.sleep(1)
+        running.cancel()
+
+    run(story())
+    return writers, told
+
+
+def append(file: Path, count: int) -> None:
+    with file.open("ab") as opened:
+        opened.write(b"x" * count)
+
+
+def sizes(paths: StatePaths) -> list[int]:
+    return [file.stat().st_size for file in sorted(paths.log("blog", "app").parent.iterdir())]
+
+
+def test_a_log_that_grows_is_rotated_and_no_line_is_lost(paths: StatePaths) -> None:
+    writers, told = rotated(paths, lambda _: append(paths.log("blog", "app"), 300), 90)
+    assert _KEEP <= len(sizes(paths)) <= _KEEP + 1
+    assert max(sizes(paths)) <= 2 * _LIMIT
+    assert writers.told > 0
+    assert told == []
+
+
+def test_what_is_written_faster_than_it_is_rotated_is_cut_and_told_once(
+    paths: StatePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_rotation, "_SLACK_BYTES", 1000)
+    _, told = rotated(paths, lambda _: append(paths.log("blog", "app"), 100_000), 60)
+    assert max(sizes(paths)[1:]) <= 2 * _LIMIT
+    assert told == [("blog", "its log grows faster than it is rotated: lines were dropped beyond 0.000954 MiB a file")]
+
+
+def test_a_writer_that_does_not_open_its_log_again_fills_no_disk(
+    paths: StatePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_rotation, "_SLACK_BYTES", 1000)
+    log = paths.log("blog", "app")
+    with log.open("ab", buffering=0) as opened:
+        rotated(paths, lambda _: append_to(opened.fileno(), 10_000), 60)
+    assert sum(sizes(paths)) <= 10_000 + 2 * _LIMIT
+
+
+def append_to(number: int, count: int) -> None:
+    os.write(number, b"x" * count)
+
+
+def test_a_burst_is_noticed_by_what_the_disk_has_left(paths: StatePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only when it is time to look at all logs."""
+    free = [10**9]
+    monkeypatch.setattr(LogRotation, "_free", lambda _: free[0])
+
+    def write(second: int) -> None:
+        if second == 5:
+            append(paths.log("blog", "app"), 5000)
+            free[0] -= 5000
+        if second == 8:
+            assert paths.log("blog", "app").with_name("app.log.1").exists()
+
+    rotated(paths, write, 10)
+
+
+def test_a_link_in_the_place_of_a_log_is_not_cut(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"x" * 5000)
+    link = tmp_path / "app.log.1"
+    link.symlink_to(precious)
+    assert logs.cut(link, 1000, 10) == 0
+    assert logs.cut(precious, 1000, 10) == 4990
