@@ -30,7 +30,8 @@ Granted: TypeAlias = "tuple[str, OperatorRequest]"
 class RequestKind:
     """One kind of request.
 
-    `label` is its button's; `effect` is shown to an operator before it is made; `reason` is that of its event;
+    `label` is its button's; `effect` is shown to an operator before it is made; `reason` is that of its event; one that
+    `interrupts` takes an app out of service;
     `offered` says for which apps it makes sense; `grant` gets the app, what is observed, and the revision that the
     request names, and raises Refused.
     """
@@ -41,6 +42,7 @@ class RequestKind:
     reason: Reason
     offered: Callable[[StatusRow], bool]
     grant: "Callable[[App, Observed, str | None], Granted]"
+    interrupts: bool = False
 
 
 def _restart(_: "App", observed: "Observed", __: str | None) -> "Granted":
@@ -118,6 +120,7 @@ REQUESTS: Mapping[str, RequestKind] = {
             reason=Reason.STOPPED_BY_OPERATOR,
             offered=lambda row: row["state"] != "stopped",
             grant=_stop,
+            interrupts=True,
         ),
         RequestKind(
             name="start",

@@ -176,10 +176,11 @@ class ManifestLoop:
             self._journal.write(HOST, "manifest", after.notice)
         for file, entry in after.files.items():
             known = before.files[file].problems if file in before.files else ()
-            effect = "its last valid content stays in effect" if entry.names else "the file has no effect"
+            effect = "its last valid content stays in effect" if entry.all_names else "the file has no effect"
             for problem in entry.problems:
                 if problem not in known:
-                    self._journal.write(HOST, "manifest", f"refused: {problem}", effect)
+                    for subject in entry.subjects:
+                        self._journal.write(subject, "manifest", f"refused: {problem}", effect)
 
     def _seconds_to_next_look(self) -> float:
         at, longest_s = self.catalog.recheck_at, self._settings.rescan_s

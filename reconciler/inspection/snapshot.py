@@ -27,6 +27,7 @@ from reconciler.vault.vault import Vault
 # `status` needs none of these and its user waits for every import, so the functions that need them import them.
 if TYPE_CHECKING:
     from reconciler.planning.apps.observed import Instance, Observed, SleepState
+    from reconciler.planning.apps.revision import Revision
     from reconciler.services.observer import ServiceObserver
     from reconciler.settings.settings import Settings
     from reconciler.state.paths import StatePaths
@@ -156,6 +157,10 @@ class HostSnapshot:
     def revisions_alive(self, app: str) -> frozenset[str]:
         """Return the ids of the revisions that an instance of the app runs."""
         return frozenset(record.revision for record in self.instances.get(app, ()))
+
+    def known_good(self, app: str) -> "tuple[Revision, ...]":
+        """Return the revisions of an app that passed their probation, the last one first."""
+        return self._history.of(app).known_good
 
     def rollback_grants(self, app: str) -> frozenset[str]:
         """Return the grants that a revision uses to which the app may go back."""

@@ -9,8 +9,10 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import TypeAlias, TypeVar
 
+from reconciler.documents.names import is_name
 from reconciler.documents.problem import Problem
 from reconciler.manifests.allocation import Allocation, Ports, Proposal, allocate
 from reconciler.manifests.app_document import AppDocument, HostDefaults
@@ -19,6 +21,7 @@ from reconciler.manifests.parse import Parsed, parse
 from reconciler.manifests.service_document import ServiceDocument
 from reconciler.planning.apps.app import App
 from reconciler.planning.services.service import Service
+from reconciler.planning.subject import HOST, Subject
 
 Desired = TypeVar("Desired", App, Service)
 # What an origin's name leads to, by that name.
@@ -55,6 +58,16 @@ class ManifestFile:
     def names(self) -> tuple[str, ...]:
         """The apps in force from this file."""
         return tuple(document.name for document in self.in_force)
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        """The apps and services that are in force from this file; without any, the app that has its name."""
+        found = (
+            *(Subject("app", name) for name in self.names),
+            *(Subject("service", document.name) for document in self.services_in_force),
+        )
+        stem = PurePath(self.file).stem
+        return found or ((Subject("app", stem),) if is_name(stem) else (HOST,))
 
     @property
     def all_names(self) -> tuple[str, ...]:

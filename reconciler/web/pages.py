@@ -1,8 +1,10 @@
 """The pages: what a browser shows, with or without scripts."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -15,10 +17,12 @@ from reconciler.inspection import log_files
 from reconciler.inspection.printable import ago
 from reconciler.planning.apps.actions import ForgetApp, Reap, RemoveBuild, Sleep, Stop, StopHoldingPage, Unlisten
 from reconciler.state.journal import Event
-from reconciler.web.api import known_app, log_of
+from reconciler.state.paths import StatePaths
+from reconciler.web.api import known_app
+from reconciler.web.app_links import Viewer, viewer_of
 from reconciler.web.authentication import Caller, is_local
 from reconciler.web.context import WebContext
-from reconciler.web.endpoints import LOGS
+from reconciler.web.endpoints import LOGS, REVISION_PATTERN
 from reconciler.web.formatting import brief, line
 from reconciler.web.manifest import shown_manifest
 from reconciler.web.plan_process import CannotPlan, plan_while_connected
@@ -71,7 +75,7 @@ class Pages:
         state, search = request.query_params.get("state", ""), request.query_params.get("q", "").strip()
 
         def rendered() -> Response:
-            every = rows(status)
+            every = rows(status, viewer_of(request))
             return self._templates.page(
                 "apps.html",
                 caller,
@@ -93,7 +97,7 @@ class Pages:
         app = known_app(request, status)
         name = str(app["name"])
         events = await self._context.status_cache.events(name, _TIMELINE_EVENTS)
-        which = request.query_params.get("which", LOGS[0])
+        which = request.query_params.get("which", _first_log(app, self._context.settings.paths))
         now = time.time()  # noqa: TID251  events are shown against it
 
         def rendered() -> Response:
@@ -101,7 +105,7 @@ class Pages:
                 "app.html",
                 caller,
                 status=status,
-                row=row(app, status),
+                row=row(app, status, viewer_of(request)),
                 app=app,
                 events=list(reversed(events[-_EVENTS:])),
                 timeline=timeline(events, now),
@@ -109,7 +113,7 @@ class Pages:
                 height=HEIGHT,
                 names=NAMES,
                 manifest=shown_manifest(app["manifest"], status.facts["manifests"], self._context.settings.manifests),
-                log=self._log(request, name),
+                log=self._log(name, which if which in LOGS else LOGS[0]),
                 logs=LOGS,
                 which=which if which in LOGS else LOGS[0],
                 notice=self._context.take_note(caller, name),
@@ -118,10 +122,10 @@ class Pages:
 
         return await asyncio.to_thread(rendered)
 
-    def _log(self, request: Request, name: str) -> list[str]:
+    def _log(self, name: str, which: str) -> list[str]:
         try:
-            return log_files.tail(log_of(self._context, request, [name]), _LOG_LINES)
-        except (Problem, OSError):
+            return log_files.tail(self._context.settings.paths.log(name, which), _LOG_LINES)
+        except OSError:
             return []
 
     async def plan(self, request: Request, caller: Caller) -> Response:
@@ -134,26 +138,37 @@ class Pages:
         except CannotPlan as error:
             failure = str(error)
         return self._templates.page(
-            "plan.html", caller, status=status, row=row(app, status), plan=plan, failure=failure, removing=_REMOVING
+            "plan.html",
+            caller,
+            status=status,
+            row=row(app, status, viewer_of(request)),
+            plan=plan,
+            failure=failure,
+            removing=_REMOVING,
         )
 
     async def confirm(self, request: Request, caller: Caller) -> Response:
         status = await self._context.status_cache.now()
         name = _known_request(request)
-        shown = row(known_app(request, status), status)
-        return self._templates.page("confirm.html", caller, status=status, row=shown, request=name)
+        app = known_app(request, status)
+        to = await self._context.status_cache.rollback_target(app) if name == "rollback" else None
+        shown = row(app, status, viewer_of(request))
+        return self._templates.page("confirm.html", caller, status=status, row=shown, request=name, to=to)
 
     async def request(self, request: Request, caller: Caller) -> Response:
         name, form = _known_request(request), await read_form(request)
         self._context.access.check_write(request, caller, form.get("form_token", ""))
         app = str(known_app(request, await self._context.status_cache.now())["name"])
-        self._context.note(caller, app, await self._context.request(name, app))
+        revision = form.get("revision") or None
+        if revision is not None and (name != "rollback" or not re.fullmatch(REVISION_PATTERN, revision)):
+            raise Problem(400, "only a rollback names a revision, by 1 to 12 hexadecimal digits")
+        self._context.note(caller, app, await self._context.request(name, app, revision))
         return RedirectResponse(f"{caller.session.base}/apps/{quote(app, safe='')}", 303)
 
     async def live(self, request: Request, caller: Caller) -> Response:
-        return self._context.stream(request, caller, self._changes(request.query_params.get("app")))
+        return self._context.stream(request, caller, self._changes(request.query_params.get("app"), viewer_of(request)))
 
-    async def _changes(self, only: str | None) -> AsyncIterator[str]:
+    async def _changes(self, only: str | None, viewer: Viewer) -> AsyncIterator[str]:
         """Stream the rows that changed and the events that happened; every row at first."""
         sent: dict[str, Row] = {}
         before, last = None, -1
@@ -163,7 +178,7 @@ class Pages:
                 if keep_alive_due:
                     yield KEEP_ALIVE
                 continue
-            every = await asyncio.to_thread(rows, status)
+            every = await asyncio.to_thread(rows, status, viewer)
             current = {line(each.name): each for each in every if only in (None, line(each.name))}
             yield server_sent(_update(status, sent, current))
             if status.last_event != last:
@@ -175,7 +190,13 @@ class Pages:
 
     async def login(self, request: Request) -> Response:
         self._context.access.check_host(request)
-        return self._templates.page("login.html", None, wrong=False)
+        return self._login_page(request, 200)
+
+    def _login_page(self, request: Request, http_status: int) -> Response:
+        """Ask for the token; only a client of this host is told which file holds it."""
+        api, of_this_host = self._context.settings.api, self._context.access.address(request) == "this host"
+        token = str(api.token) if api is not None and of_this_host else ""
+        return self._templates.page("login.html", None, http_status=http_status, wrong=http_status == 403, token=token)
 
     async def log_in(self, request: Request) -> Response:
         self._context.access.check_host(request)
@@ -183,7 +204,7 @@ class Pages:
             return RedirectResponse("/", 303)
         session = await self._context.access.log_in(request, (await read_form(request)).get("token", ""))
         if session is None:
-            return self._templates.page("login.html", None, http_status=403, wrong=True)
+            return self._login_page(request, 403)
         response = RedirectResponse(f"{session.base}/", 303)
         self._context.set_session(response, session)
         return response
@@ -220,6 +241,20 @@ def _matches(row: Row, state: str, search: str) -> bool:
     return state in ("", row.state) and search in f"{row.name} {row.cells['message']}".lower()
 
 
+def _first_log(app: Mapping[str, Any], paths: StatePaths) -> str:
+    """Return the log that explains the most: of an app that fails without serving, the one last written to."""
+    if app["revision"] is not None or app["state"] not in {"staging", "failing"}:
+        return "app"
+    return max(("app", "staging"), key=lambda which: _written_at(paths.log(str(app["name"]), which)))
+
+
+def _written_at(log: Path) -> float:
+    try:
+        return log.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def _known_request(request: Request) -> str:
     name = str(request.path_params["request"])
     if name not in REQUESTS:
@@ -247,4 +282,5 @@ def _event(event: Event) -> dict[str, Any]:
     return {
         "at": event.at, "clock": brief(event.at), "subject": line(event.subject), "kind": line(event.kind),
         "text": line(event.text), "cause": line(event.cause),
+        "page": f"/apps/{quote(event.subject.name, safe='')}" if event.subject.kind == "app" else "",
     }  # fmt: skip

@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 from reconciler.control.requests import offered_for
 from reconciler.planning.states import APP_STATES, AppState
-from reconciler.web.formatting import line, percent, rate, size, url
+from reconciler.web.app_links import Viewer
+from reconciler.web.formatting import line, percent, rate, size
 from reconciler.web.status_cache import Status
 from reconciler.web.timeline import sparkline
 
@@ -18,6 +19,7 @@ _MARKS: Mapping[AppState, str] = {
 }  # fmt: skip
 # The mark of each state, worst first, so that colour alone distinguishes none.
 STATES: Mapping[str, str] = {state.name: _MARKS[cast("AppState", state.name)] for state in APP_STATES}
+_TROUBLES = ("failing", "degraded", "invalid")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,19 +35,27 @@ class Row:
     since: float | None
     memory_line: str
     cpu_line: str
+    hint: str = ""
     offered: tuple[str, ...] = ()
+
+    @property
+    def rank(self) -> int:
+        """Where the row stands: apps in trouble come first, the worst of them on top."""
+        return _TROUBLES.index(self.state) if self.state in _TROUBLES else len(_TROUBLES)
 
     def live(self) -> dict[str, Any]:
         """Return what the page's script needs to update the row."""
         return {
-            "cells": dict(self.cells), "state": self.state, "mark": self.mark, "url": self.url,
+            "cells": dict(self.cells), "state": self.state, "mark": self.mark, "url": self.url, "hint": self.hint,
+            "rank": self.rank,
             "page": f"/apps/{quote(self.name, safe='')}", "next": self.next_try_at,
             "memory_line": self.memory_line, "cpu_line": self.cpu_line,
         }  # fmt: skip
 
 
-def row(app: Mapping[str, Any], status: Status) -> Row:
-    """Return the row of one app of the status."""
+def row(app: Mapping[str, Any], status: Status, viewer: Viewer) -> Row:
+    """Return the row of one app of the status, with a link that the viewer can follow."""
+    link = viewer.link(app["url"])
     load = status.loads.get(app["name"])
     revision, wanted = app["revision"], app["wanted_revision"]
     state = str(app["state"])
@@ -67,7 +77,8 @@ def row(app: Mapping[str, Any], status: Status) -> Row:
         cells={name: line(text) for name, text in cells.items()},
         state=state if state in STATES else "pending",
         mark=STATES.get(state, "ring"),
-        url=url(app["url"]),
+        url=link.url,
+        hint=link.hint,
         next_try_at=app["next_try_at"],
         since=app["since"],
         memory_line=sparkline(load.memory_history) if load else "",
@@ -76,9 +87,9 @@ def row(app: Mapping[str, Any], status: Status) -> Row:
     )
 
 
-def rows(status: Status) -> list[Row]:
-    """Return the row of every app, by name."""
-    return sorted((row(app, status) for app in status.apps), key=lambda each: each.name)
+def rows(status: Status, viewer: Viewer) -> list[Row]:
+    """Return the row of every app: those in trouble, then all others by name."""
+    return sorted((row(app, status, viewer) for app in status.apps), key=lambda each: (each.rank, each.name))
 
 
 def counts(every: list[Row]) -> dict[str, int]:

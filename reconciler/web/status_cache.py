@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler.inspection.rollback import rollback_target
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.inspection.status import status as status_of
 from reconciler.linux.processes import start_ticks
@@ -79,6 +80,10 @@ class StatusCache:
         """Return the newest events with an id over `after`, the oldest of them first."""
         return await asyncio.to_thread(self._events, app, count, after)
 
+    async def rollback_target(self, app: Mapping[str, Any]) -> str | None:
+        """Return the id of the revision to which a rollback of an app would go; None if there is none."""
+        return await asyncio.to_thread(self._rollback_target, app)
+
     def _on_read(self, task: "asyncio.Task[Status]") -> None:
         self._reading = None
         if not task.cancelled() and task.exception() is None:
@@ -111,6 +116,10 @@ class StatusCache:
             up_s=_up_s(status.daemon),
             last_event=newest[-1].id if newest else 0,
         )
+
+    def _rollback_target(self, app: Mapping[str, Any]) -> str | None:
+        with _state_readable(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as snapshot:
+            return rollback_target(snapshot, str(app["name"]), str(app["wanted_revision"] or app["revision"] or ""))
 
     def _events(self, app: str | None, count: int, after: int) -> Sequence[Event]:
         with (

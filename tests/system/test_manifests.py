@@ -57,6 +57,7 @@ def test_bad_manifests_are_each_refused_in_words_and_leave_the_good_ones_alone(s
     assert len({line for lines in told.values() for line in lines}) >= len(BAD)
     screen = site.cli("status").stdout
     assert all(f"{name}.yaml" in screen for name in BAD)
+    assert "unknown field 'wrokers'" in site.cli("events", "misspelt").stdout
     assert site.settled(*GOOD)
     assert site.pids() == before
     assert len({row["name"] for row in site.status()["apps"] if row["state"] == "running"}) == 20

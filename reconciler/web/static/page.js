@@ -21,6 +21,7 @@
     }
     for (const link of root.querySelectorAll("[data-url]")) {
       if (row.url && /^https?:\/\//.test(row.url)) link.setAttribute("href", row.url); else link.removeAttribute("href");
+      link.title = row.hint;
     }
     for (const spark of root.querySelectorAll("[data-spark]")) {
       spark.firstElementChild.setAttribute("points", row[spark.dataset.spark]);
@@ -31,14 +32,22 @@
   const rows = new Map();
   if (table) for (const row of table.rows) rows.set(row.dataset.app, row);
 
+  // Apps in trouble come first, the others by name, as the host sorts them.
+  const place = (name, row, rank) => {
+    if (row.isConnected && row.dataset.rank === String(rank)) return;
+    row.dataset.rank = rank;
+    const before = (one, other) => one[0] - other[0] || (one[1] < other[1] ? -1 : 1);
+    const after = [...rows].filter(([known]) => known !== name).map(([known, at]) => [Number(at.dataset.rank), known, at])
+      .filter((known) => before([rank, name], known) < 0).sort(before)[0];
+    table.insertBefore(row, after === undefined ? null : after[2]);
+  };
+
   const add = (name, page) => {
     const row = document.getElementById("row").content.firstElementChild.cloneNode(true);
     row.dataset.app = name;
     const link = row.querySelector("[data-name]");
     link.setAttribute("href", base + page);
     put(link.querySelector("bdi"), name);
-    const after = [...rows.keys()].filter((known) => known > name).sort()[0];
-    table.insertBefore(row, after === undefined ? null : rows.get(after));
     rows.set(name, row);
     return row;
   };
@@ -66,8 +75,13 @@
       if (!table && Object.keys(data.rows).length && !query.toString()) location.reload();
       return;
     }
-    for (const [name, row] of Object.entries(data.rows)) update(rows.get(name) || add(name, row.page), row);
+    for (const [name, row] of Object.entries(data.rows)) {
+      const shown = rows.get(name) || add(name, row.page);
+      update(shown, row);
+      place(name, shown, row.rank);
+    }
     for (const name of data.removed) if (rows.has(name)) { rows.get(name).remove(); rows.delete(name); }
+    put(document.querySelector("[data-all]"), String(rows.size));
     for (const link of document.querySelectorAll("[data-count]")) {
       const number = data.counts[link.dataset.count] || 0;
       put(link.querySelector("b"), String(number));
@@ -91,7 +105,16 @@
         return element;
       };
       item.append(part("time", "", event.clock), " ");
-      if (!one) item.append(part("span", "subject", event.subject), " ");
+      if (!one) {
+        const subject = part("span", "subject", event.subject);
+        if (event.page) {
+          const link = document.createElement("a");
+          link.setAttribute("href", base + event.page);
+          link.append(...subject.childNodes);
+          subject.append(link);
+        }
+        item.append(subject, " ");
+      }
       item.append(part("span", "kind", event.kind), " ");
       const what = part("span", "what", event.text);
       if (event.cause) what.append(" ", part("span", "cause", event.cause));
@@ -100,6 +123,7 @@
     }
     while (list && list.children.length > 40) list.lastElementChild.remove();
     if (one) refresh();
+    else if (events.some((event) => event.kind === "manifest")) refetch(location.pathname, "refused");
   };
 
   // Parts that only the host can render are fetched again and replaced as a whole.
@@ -182,7 +206,15 @@
     open = [];
     if (!document.hidden) listen();
   });
-  if (search) search.addEventListener("input", filter);
+  if (search) {
+    search.addEventListener("input", filter);
+    document.addEventListener("keydown", (event) => {
+      const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName);
+      if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      search.focus();
+    });
+  }
   setInterval(countdown, 1000);
   countdown();
   if (!document.hidden) listen();

@@ -3,6 +3,7 @@
 import random
 from graphlib import TopologicalSorter
 from itertools import pairwise
+from pathlib import PurePath
 
 import pytest
 from hypothesis import given, settings
@@ -41,6 +42,13 @@ def addresses(catalog: Catalog) -> dict[str, str]:
 
 def problems(catalog: Catalog) -> list[str]:
     return [str(problem) for entry in catalog.files.values() for problem in entry.problems]
+
+
+def test_a_file_is_about_what_is_in_force_from_it_or_the_app_that_has_its_name() -> None:
+    both = "name: blog\npath: x\n---\nkind: service\nname: db\ntype: sqlite\n"
+    catalog = reviewed(listing(blog=both, shop="path: x"), listing(blog="wrokers: 2", shop="wrokers: 2", wiki="x: 1"))
+    subjects = {PurePath(file).stem: [*map(str, entry.subjects)] for file, entry in catalog.files.items()}
+    assert subjects == {"blog": ["blog", "service db"], "shop": ["shop"], "wiki": ["wiki"]}
 
 
 def six() -> Listing:

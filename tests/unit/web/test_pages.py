@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -10,13 +12,16 @@ import pytest
 from reconciler.planning.reason import Reason
 from reconciler.planning.states import APP_STATES
 from reconciler.planning.subject import Subject
-from reconciler.settings.settings import Settings
+from reconciler.settings.settings import Api, Settings
+from reconciler.staging.staged import Staged, boot_id, write
 from reconciler.state.journal import Journal
 from reconciler.state.paths import StatePaths
 from reconciler.state.records import AppStatus, Records
+from reconciler.state.revision_history import RevisionHistory
 from reconciler.state.schema import open_database
 from reconciler.web.app import application
 from reconciler.web.connection import Transport
+from tests.world import an_app
 
 HOSTILE = "<img src=x onerror=alert(1)> \x1b[31m \u202e the transaction has been rolled back by hand"
 
@@ -33,11 +38,14 @@ def settings(tmp_path: Path) -> Settings:
     journal = Journal(database)
     journal.write(Subject("app", "shop"), "failed", HOSTILE, HOSTILE, Reason.ACTION_FAILED)
     journal.write(Subject("service", "shop-db"), "provisioned", "made")
+    Records(database).set_app_status(
+        "blog", AppStatus(state="running", message="", wanted="3c4d", since=1.0, next_try_at=None)
+    )
     database.close()
     return Settings(manifests=tmp_path / "manifests", paths=paths)
 
 
-def fetch(settings: Settings, path: str, transport: Transport = "unix") -> httpx.Response:
+def fetch(settings: Settings, path: str, transport: Transport = "unix", *, client: str = "127.0.0.1") -> httpx.Response:
     app = application(settings)
 
     async def connected(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
@@ -45,9 +53,9 @@ def fetch(settings: Settings, path: str, transport: Transport = "unix") -> httpx
 
     async def story() -> httpx.Response:
         async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=connected), base_url="http://localhost"
-        ) as client:
-            return await client.get(path)
+            transport=httpx.ASGITransport(app=connected, client=(client, 1)), base_url="http://localhost"
+        ) as opened:
+            return await opened.get(path)
 
     return asyncio.run(story())
 
@@ -76,7 +84,7 @@ def test_a_page_renders_and_what_apps_say_stays_text(settings: Settings, path: s
 def test_events_name_the_app_or_the_service_they_are_about(settings: Settings) -> None:
     page = fetch(settings, "/").text
     assert '<span class="subject"><bdi>service shop-db</bdi></span>' in page
-    assert '<span class="subject"><bdi>shop</bdi></span>' in page
+    assert '<span class="subject"><a href="/apps/shop"><bdi>shop</bdi></a></span>' in page
 
 
 def test_the_buttons_follow_the_state_and_no_message(settings: Settings) -> None:
@@ -93,7 +101,50 @@ def test_the_counts_have_a_place_for_every_state_so_that_the_script_can_show_one
     page = fetch(settings, "/").text
     counted = dict(re.findall(r'data-count="([a-z]+)"( hidden)?>', page))
     assert list(counted) == [state.name for state in APP_STATES]
-    assert [state for state, hidden in counted.items() if not hidden] == ["failing"]
+    assert [state for state, hidden in counted.items() if not hidden] == ["failing", "running"]
+
+
+def test_apps_in_trouble_come_first(settings: Settings) -> None:
+    page = fetch(settings, "/").text
+    assert re.findall(r'<tr data-app="([a-z]+)" data-rank', page)[:2] == ["shop", "blog"]
+    assert "<b data-all>2</b> all" in page
+
+
+def test_an_event_leads_to_the_page_of_its_app(settings: Settings) -> None:
+    assert '<a href="/apps/shop"><bdi>shop</bdi></a>' in fetch(settings, "/").text
+
+
+def test_what_takes_an_app_out_of_service_looks_like_it(settings: Settings) -> None:
+    page = fetch(settings, "/apps/blog").text
+    assert '<a class="button danger" href="/apps/blog/stop">' in page
+    assert '<a class="button" href="/apps/blog/restart">' in page
+    assert '<button class="button danger">Stop</button>' in fetch(settings, "/apps/blog/stop").text
+
+
+def test_a_rollback_names_the_revision_that_it_goes_back_to_and_asks_for_that_one(settings: Settings) -> None:
+    page = fetch(settings, "/apps/blog/rollback").text
+    assert "No earlier revision is known good and still on disk." in page
+    assert "form_token" not in page
+    revision = an_app().revision("c")
+    with closing(open_database(settings.paths.database)) as database:
+        RevisionHistory(Records(database), "boot").mark_good("blog", revision)
+    build = settings.paths.builds("blog") / revision.build.id
+    build.mkdir(parents=True)
+    staged = Staged(
+        directory=str(build), code=str(build), environment="", python="", python_version="3.12.0",
+        gunicorn_version="23.0", entrypoint="wsgi:application", interface="wsgi", worker_class="sync",
+    )  # fmt: skip
+    write(staged, build, boot_id())
+    page = fetch(settings, "/apps/blog/rollback").text
+    assert f"It goes back to revision <code>{revision.id}</code>." in page
+    assert f'<input type="hidden" name="revision" value="{revision.id}">' in page
+
+
+def test_only_a_client_of_this_host_is_told_which_file_holds_the_token(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("a-token-of-these-tests")
+    settings = replace(settings, api=Api(host="127.0.0.1", port=1, token=tmp_path / "token"))
+    assert str(tmp_path / "token") in fetch(settings, "/login", "tcp").text
+    assert str(tmp_path / "token") not in fetch(settings, "/login", "tcp", client="192.0.2.1").text
 
 
 def test_an_empty_host_says_how_to_add_an_app(tmp_path: Path) -> None:

@@ -1,0 +1,59 @@
+"""Links from the page to apps, as far as the viewer's browser can follow them."""
+
+import ipaddress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from reconciler.web.authentication import is_local
+from reconciler.web.formatting import url
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A link to an app; without a `url`, `hint` says how to reach it."""
+
+    url: str | None = None
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """The name by which a browser reached this host, None over the socket: then it may run anywhere."""
+
+    host: str | None
+
+    def link(self, address: object) -> Link:
+        """Return a link to the address of an app."""
+        known = url(address)
+        if known is None:
+            return Link()
+        parts = urlsplit(known)
+        name, port = parts.hostname or "", parts.port
+        if _is_unspecified(name) and self.host is not None:
+            host = f"[{self.host}]" if ":" in self.host else self.host
+            return Link(url=f"{parts.scheme}://{host}:{port}/")
+        if _is_unspecified(name) or (_is_loopback(name) and (self.host is None or not _is_loopback(self.host))):
+            target = "127.0.0.1" if _is_unspecified(name) else name
+            return Link(hint=f"Reach it from your machine with ssh -L {port}:{target}:{port}, or through a proxy")
+        return Link(url=known)
+
+
+def viewer_of(request: Request) -> Viewer:
+    """Return the viewer that sent a request."""
+    return Viewer(None if is_local(request) else urlsplit(f"//{request.headers.get('host', '')}").hostname)
+
+
+def _is_unspecified(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_unspecified
+    except ValueError:
+        return False
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
