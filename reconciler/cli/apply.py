@@ -75,7 +75,8 @@ class ApplyProgress:
         unchanged = report.settled and name not in self._printed and self._before.get(name) == (report.wanted or "")
         if not unchanged and self._printed.get(name) != now:
             self._printed[name] = now
-            attempt = f" (try {report.failures} of {_TRIES})" if report.failures else ""
+            of = f" of {_TRIES}" if report.failures <= _TRIES else ""  # more, while others are not done
+            attempt = f" (try {report.failures}{of})" if report.failures else ""
             self._console.milestone(name, report.state, f"{report.message}{attempt}")
 
     def _under_way(self, name: str, report: "Report") -> str:
@@ -102,6 +103,7 @@ def command(settings: Settings, timeout_s: float) -> None:
 
     if settings.paths.database.exists():
         paths_to_change(settings.paths.state)
+    click.echo(plain(f"manifests in {settings.manifests}, state in {settings.paths.state}"))
     console = Console(time.monotonic)
     progress = ApplyProgress(console, _serving(settings.paths))
     began = time.monotonic()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.options import examples, state_option, with_settings
+from reconciler.cli.options import examples, with_settings
 from reconciler.inspection.printable import plain
 from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
@@ -31,7 +31,7 @@ from reconciler.settings.settings import Settings
 @click.option("--dependencies", help="The dependency file to use, if there are several.")
 @click.option("--extra", "extras", multiple=True, help="Also bundle this extra; may be repeated.")
 @click.option("--group", "groups", multiple=True, help="Also bundle this dependency group; may be repeated.")
-@with_settings(state_option)
+@with_settings()
 def command(  # noqa: PLR0913, PLR0917  one for each option
     settings: Settings,
     path: Path,

@@ -1,29 +1,81 @@
 """Print the shell completion script.
 
-It completes commands, options and app names in SHELL.
+It completes commands, options and the names of apps, services and revisions in SHELL.
 """
 
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from reconciler.cli.options import examples, paths_of
 
+if TYPE_CHECKING:
+    from reconciler.state.paths import StatePaths
+    from reconciler.state.records import Records
 
-class AppName(click.types.StringParamType):
-    """The name of an app, completed from the folders of the state directory, without opening the database."""
+
+class _Name(click.types.StringParamType):
+    """A name that is completed from the state directory; one that cannot be read completes nothing."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002  click calls it so
+        import sqlite3
+
+        from reconciler.state.schema import OtherVersion
+
+        state = ctx.params.get("state")
+        try:
+            names = sorted(self._names(paths_of(state if isinstance(state, Path) else None), ctx))
+        except (OSError, sqlite3.Error, OtherVersion):
+            return []
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+    def _names(self, paths: "StatePaths", ctx: click.Context) -> Iterable[str]:
+        raise NotImplementedError
+
+
+class AppName(_Name):
+    """The name of an app: a folder of the state directory, so that the database is not opened."""
 
     name = "app"
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002  click calls it so
-        state = ctx.params.get("state")
-        apps = paths_of(state if isinstance(state, Path) else None).apps
-        try:
-            names = sorted(entry.name for entry in apps.iterdir())
-        except OSError:
-            return []
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    def _names(self, paths: "StatePaths", ctx: click.Context) -> Iterable[str]:  # noqa: ARG002  others need it
+        return [entry.name for entry in paths.apps.iterdir()]
+
+
+class ServiceName(_Name):
+    """The name of a service with a status."""
+
+    name = "service"
+
+    def _names(self, paths: "StatePaths", ctx: click.Context) -> Iterable[str]:  # noqa: ARG002  others need it
+        with _records(paths) as records:
+            return records.service_statuses()
+
+
+class RevisionId(_Name):
+    """The id of a revision of the app named before that is known good."""
+
+    name = "revision"
+
+    def _names(self, paths: "StatePaths", ctx: click.Context) -> Iterable[str]:
+        from reconciler.state.revision_history import RevisionHistory
+
+        with _records(paths) as records:
+            history = RevisionHistory(records, boot="").of(str(ctx.params.get("app")))
+            return [revision.id for revision in history.known_good]
+
+
+@contextlib.contextmanager
+def _records(paths: "StatePaths") -> "Iterator[Records]":
+    from reconciler.state.records import Records
+    from reconciler.state.schema import open_database
+
+    with contextlib.closing(open_database(paths.database, read_only=True)) as database:
+        yield Records(database)
 
 
 @click.command(

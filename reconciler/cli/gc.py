@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import click
 
-from reconciler.cli.options import DURATION, examples, json_option, paths_to_change, state_option, with_settings
+from reconciler.cli.options import DURATION, examples, json_option, paths_to_change, with_settings
 from reconciler.cli.table import show_json
 from reconciler.settings.settings import Settings
 
@@ -21,7 +21,7 @@ from reconciler.settings.settings import Settings
 )
 @click.option("--cache", is_flag=True, help="Also remove entries of uv's cache that can no longer be used.")
 @json_option
-@with_settings(state_option)
+@with_settings()
 def command(settings: Settings, older_than: float | None, cache: bool, as_json: bool) -> None:
     import uv
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import click
 
+from reconciler.cli.chosen_settings import watched_directory
 from reconciler.cli.options import examples, manifests_option, with_settings
 from reconciler.documents.names import is_name, name_from
 from reconciler.inspection.printable import plain
@@ -44,6 +45,8 @@ class _Found:
 @with_settings(manifests_option)
 def command(settings: Settings, path: Path, name: str | None, only_print: bool) -> None:
     chosen = _name(path, name)
+    if not only_print:
+        _require_outside(path, settings.manifests)
     found = _detect(path, settings.interpreters)
     target = settings.manifests / f"{chosen}.yaml"
     text = _text(path, target.parent, found)
@@ -56,7 +59,38 @@ def command(settings: Settings, path: Path, name: str | None, only_print: bool) 
     for doubt in found.doubts:
         click.echo(f"to do: {plain(doubt)}", err=True)
     if not only_print:
-        click.echo("next: 'reconciler validate' checks it, 'reconciler run' serves it")
+        click.echo(_next(settings, chosen))
+
+
+def _next(settings: Settings, name: str) -> str:
+    """Return what serves the manifest: the daemon that watches its directory, or one to be started."""
+    from reconciler.state.lock import holder
+
+    directory, pid = settings.manifests, holder(settings.paths)
+    if pid is None:
+        return (
+            f"next: 'reconciler validate --manifests {directory}' checks it; no daemon is running:"
+            f" 'reconciler run --manifests {directory}' serves it"
+        )
+    watched = watched_directory(settings.paths)
+    if watched is not None and directory.resolve() == watched.resolve():
+        return f"the daemon (pid {pid}) watches {directory} and serves it: see 'reconciler status {name}'"
+    other = "another directory" if watched is None else str(watched)
+    return (
+        f"the daemon (pid {pid}) watches {other}, so nothing serves this manifest:"
+        f" give --manifests {other}, or start a daemon for {directory}"
+    )
+
+
+def _require_outside(path: Path, directory: Path) -> None:
+    """Refuse to write inside the app. Raises ClickException."""
+    source = path.resolve()
+    if directory.resolve().is_relative_to(source):
+        beside = source.with_name("manifests")
+        raise click.ClickException(
+            f"{directory} is inside the app's own directory, so every edit of a manifest would deploy the app again:"
+            f" give a directory outside it, such as --manifests {beside}"
+        )
 
 
 def _name(path: Path, given: str | None) -> str:

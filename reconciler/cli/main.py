@@ -29,6 +29,9 @@ _LONGEST_SUMMARY = 120
 _COMMANDS = tuple(name for names in _TASKS.values() for name in names)
 
 
+_COMPLETED = frozenset(("app", "apps", "service", "revision"))
+
+
 class _Commands(click.Group):
     """Find a command in the module of its name, and list all of them without importing any."""
 
@@ -40,10 +43,8 @@ class _Commands(click.Group):
             return None
         command: click.Command = importlib.import_module(f"reconciler.cli.{_module(cmd_name)}").command
         for parameter in command.params:
-            if parameter.name == "app" and parameter.type is click.STRING:
-                from reconciler.cli.completion import AppName
-
-                parameter.type = AppName()
+            if parameter.name in _COMPLETED and parameter.type is click.STRING:
+                parameter.type = _completed(parameter.name)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -73,6 +74,13 @@ class _Commands(click.Group):
             if close and "Did you mean" not in error.message:
                 raise click.UsageError(f"{error.message} Did you mean '{close[0]}'?", ctx) from error
             raise
+
+
+def _completed(argument: str) -> click.ParamType[str]:
+    """Return the type of an argument that the shell can complete."""
+    from reconciler.cli.completion import AppName, RevisionId, ServiceName
+
+    return {"service": ServiceName, "revision": RevisionId}.get(argument, AppName)()
 
 
 def _module(command: str) -> str:

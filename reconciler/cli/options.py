@@ -1,8 +1,8 @@
-"""The options that most commands share, and the settings, paths and snapshots they stand for."""
+"""The options that most commands share, and the paths and snapshots they stand for."""
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,33 +40,18 @@ def examples(*lines: str) -> str:
     return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
 
 
-def manifests_option(command: _Command) -> _Command:
-    """Add --manifests DIR."""
+def _directory_option(name: str, help_text: str) -> Callable[[_Command], _Command]:
     return click.option(
-        "--manifests",
+        f"--{name}",
         type=click.Path(path_type=Path, file_okay=False),
-        envvar="RECONCILER_MANIFESTS",
-        default=Path("manifests"),
-        metavar="DIR",
-        help="The directory of the manifests.  [default: ./manifests]",
-    )(command)
-
-
-def state_option(command: _Command) -> _Command:
-    """Add --state DIR."""
-    return click.option(
-        "--state",
-        type=click.Path(path_type=Path, file_okay=False),
-        envvar="RECONCILER_STATE",
+        envvar=f"RECONCILER_{name.upper()}",
         default=None,
         metavar="DIR",
-        help="The directory for apps, environments, logs and the database."
-        "  [default: /var/lib/reconciler for root, otherwise $XDG_STATE_HOME/reconciler]",
-    )(command)
+        help=help_text,
+    )
 
 
-def settings_option(command: _Command) -> _Command:
-    """Add --settings FILE."""
+def _settings_option(whose: str) -> Callable[[_Command], _Command]:
     return click.option(
         "--settings",
         "settings_file",
@@ -74,29 +59,69 @@ def settings_option(command: _Command) -> _Command:
         envvar="RECONCILER_SETTINGS",
         default=None,
         metavar="FILE",
-        help=f"The settings of this host.  [default: {DEFAULT_SETTINGS} if it exists]",
-    )(command)
+        help=f"The settings of this host.  [default: {whose}{DEFAULT_SETTINGS} if it exists]",
+    )
+
+
+_DEFAULT_STATE = "/var/lib/reconciler for root, otherwise $XDG_STATE_HOME/reconciler"
+
+manifests_option = _directory_option(
+    "manifests", "The directory of the manifests.  [default: the daemon's, otherwise ./manifests]"
+)
+state_option = _directory_option(
+    "state",
+    f"The state directory of the daemon.  [default: that of the only daemon running on this host, or {_DEFAULT_STATE}]",
+)
+settings_option = _settings_option("the daemon's, otherwise ")
 
 
 def with_settings(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
-    """Add --settings and these options, and pass them to the command as one argument `settings`."""
+    """Add --state, --settings and these options, and pass the daemon's settings to the command as `settings`."""
+    return _passing(_daemon_settings, (settings_option, state_option, *reversed(options)))
 
+
+def _passing(
+    choose: "Callable[[Path | None, Path | None, Path | None], Settings]", options: Sequence[Callable[[Any], Any]]
+) -> Callable[[_Command], _Command]:
     def decorate(command: _Command) -> _Command:
         @functools.wraps(command)
         def ready(
-            settings_file: Path | None, manifests: Path = Path("manifests"), state: Path | None = None, **rest: Any
+            settings_file: Path | None, manifests: Path | None = None, state: Path | None = None, **rest: Any
         ) -> Any:
-            return command(settings=settings_of(manifests, state, settings_file), **rest)
+            return command(settings=choose(manifests, state, settings_file), **rest)
 
         decorated: Any = ready
-        for option in (settings_option, *reversed(options)):
+        for option in options:
             decorated = option(decorated)
         return decorated  # type: ignore[no-any-return]
 
     return decorate
 
 
-host_options = with_settings(manifests_option, state_option)
+def _daemon_settings(manifests: Path | None, state: Path | None, file: Path | None) -> "Settings":
+    from reconciler.cli.chosen_settings import settings_of
+
+    return settings_of(manifests, state, file)
+
+
+def _new_settings(manifests: Path | None, state: Path | None, file: Path | None) -> "Settings":
+    from reconciler.cli.chosen_settings import settings_to_start
+
+    return settings_to_start(manifests, state, file)
+
+
+host_options = with_settings(manifests_option)
+# A daemon that starts follows no other one.
+start_options = _passing(
+    _new_settings,
+    (
+        _settings_option(""),
+        _directory_option(
+            "state", f"The directory for apps, environments, logs and the database.  [default: {_DEFAULT_STATE}]"
+        ),
+        _directory_option("manifests", "The directory of the manifests.  [default: ./manifests]"),
+    ),
+)
 
 
 def json_option(command: _Command) -> _Command:
@@ -105,31 +130,14 @@ def json_option(command: _Command) -> _Command:
 
 
 def paths_of(state: Path | None) -> "StatePaths":
-    """Return the paths of the given state directory, or of the default one."""
-    from reconciler.state.paths import StatePaths, default_state
+    """Return the paths of the given state directory, of that of the only daemon on this host, or of the default one."""
+    from reconciler.state.paths import StatePaths
 
-    return StatePaths(state=(state or default_state()).absolute())
+    if state is None:
+        from reconciler.state.running_daemons import default_state_among, running_daemons
 
-
-def settings_of(manifests: Path, state: Path | None, file: Path | None) -> "Settings":
-    """Return the settings of this host. Raises ClickException if their file is missing or has mistakes."""
-    from reconciler.settings.settings import Settings
-
-    settings = Settings(manifests=manifests.absolute(), paths=paths_of(state))
-    if file is None and not DEFAULT_SETTINGS.exists():
-        return settings
-    from reconciler.settings.file import parse
-
-    path = (file or DEFAULT_SETTINGS).absolute()
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise click.ClickException(f"cannot read the host's settings {path}: {error.strerror}") from error
-    found = parse(str(path), content, settings)
-    if found.problems:
-        problems = "\n".join(f"  {problem}" for problem in found.problems)
-        raise click.ClickException(f"the host's settings are invalid:\n{problems}")
-    return found.applied(settings)
+        state = default_state_among(running_daemons())
+    return StatePaths(state=state.absolute())
 
 
 def paths_in_use(state: Path | None) -> "StatePaths":
@@ -140,9 +148,7 @@ def paths_in_use(state: Path | None) -> "StatePaths":
     except OSError as error:
         raise click.ClickException(f"cannot read {paths.state}: {error.strerror}") from error
     if not exists:
-        raise click.ClickException(
-            f"no daemon has ever run in {paths.state}: start one with 'reconciler run', or name another with --state"
-        )
+        raise click.ClickException(f"no daemon has ever run in {paths.state}: {_other_daemons()}")
     return paths
 
 
@@ -159,6 +165,20 @@ def paths_to_change(state: Path | None) -> "StatePaths":
     except OSError as error:
         raise click.ClickException(str(error)) from error
     return paths
+
+
+def _other_daemons() -> str:
+    """Return what to do where the chosen state directory was never used, by the daemons that are running."""
+    from reconciler.state.running_daemons import foreign_daemons, running_daemons
+
+    if running := running_daemons():
+        states = " and ".join(str(daemon.state) for daemon in running)
+        verb = "a daemon is" if len(running) == 1 else "daemons are"
+        return f"{verb} running in {states}; name that directory with --state"
+    if foreign := foreign_daemons():
+        pid, user = foreign[0].pid, foreign[0].user
+        return f"the daemon (pid {pid}) on this host belongs to {user}; run this as that user, as with 'sudo -u {user}'"
+    return "start one with 'reconciler run', or name another with --state"
 
 
 @contextlib.contextmanager

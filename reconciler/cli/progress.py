@@ -12,12 +12,12 @@ import click
 
 from reconciler.cli.table import cut, is_terminal, state_styled, width
 from reconciler.inspection.printable import plain
+from reconciler.planning.states import TRANSIENT_STATES
 
 if TYPE_CHECKING:
     from reconciler.convergence.world import Report
 
 _FIRST_AFTER_S, _NEXT_AFTER_S, _SAME_AFTER_S, _ANY_AFTER_S = 2.0, 2.0, 10.0, 0.5
-_TRANSIENT = frozenset(("pending", "staging", "starting", "stopping"))
 
 Phase: TypeAlias = tuple[str, str, str]
 
@@ -121,4 +121,4 @@ def phase_of(report: "Report") -> str:
 
 def is_under_way(report: "Report") -> bool:
     """Return whether the state is followed by another one without a further cause."""
-    return report.state in _TRANSIENT
+    return report.state in TRANSIENT_STATES

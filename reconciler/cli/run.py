@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import examples, host_options
+from reconciler.cli.options import examples, start_options
 from reconciler.cli.progress import Phases, is_under_way, phase_of
 from reconciler.cli.table import STATE_COLOURS, is_terminal, styled, width, wrapped
 from reconciler.inspection.printable import json_text, plain
@@ -51,7 +51,7 @@ _MARGIN = " " * 10
     show_default=True,
     help="Print events for people, or as one JSON object per line.",
 )
-@host_options
+@start_options
 def command(settings: Settings, stop_apps: bool | None, events: str) -> None:
     import sqlite3
 

@@ -1,11 +1,11 @@
 """Show the state of every app.
 
-Shows APP, or every app and service: state, URL, running revision, and any problem. Needs no daemon.
+Shows each APP, or every app and service: state, URL, running revision, and any problem. Needs no daemon.
 """
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,9 +27,10 @@ _REFRESH_S = 1.0
 
 
 @click.command(
-    help=__doc__, epilog=examples("reconciler status", "reconciler status blog --json", "reconciler status --watch")
+    help=__doc__,
+    epilog=examples("reconciler status", "reconciler status blog shop --json", "reconciler status --watch"),
 )
-@click.argument("app", required=False)
+@click.argument("apps", metavar="[APP]...", nargs=-1)
 @click.option(
     "--watch",
     is_flag=True,
@@ -37,17 +38,19 @@ _REFRESH_S = 1.0
 )
 @json_option
 @state_option
-def command(app: str | None, watch: bool, as_json: bool, state: Path | None) -> None:
+def command(apps: Sequence[str], watch: bool, as_json: bool, state: Path | None) -> None:
     paths = paths_in_use(state)
-    found = _status(paths, app)
-    if app is not None and not found.apps:
-        raise click.ClickException(f"no app named '{plain(app)}'; 'reconciler status' lists the apps")
+    found = _status(paths, apps)
+    missing = sorted(set(apps) - {row.name for row in found.apps})
+    if missing:
+        names = " or ".join(f"'{plain(name)}'" for name in missing)
+        raise click.ClickException(f"no app named {names}; 'reconciler status' lists the apps")
     if watch and is_terminal() and not as_json:
         from reconciler.cli.live.watch import watch as show_live
 
-        show_live(paths, app)
+        show_live(paths, apps)
     elif watch:
-        _repeat(paths, app, as_json=as_json)
+        _repeat(paths, apps, as_json=as_json)
     elif as_json:
         show_json(found.facts(VERSION))
     else:
@@ -60,11 +63,11 @@ def show_status(status: "HostStatus") -> None:
         click.echo(line)
 
 
-def _status(paths: "StatePaths", app: str | None) -> "HostStatus":
+def _status(paths: "StatePaths", apps: Sequence[str]) -> "HostStatus":
     from reconciler.inspection.status import status
 
     with open_snapshot(paths) as snapshot:
-        return status(snapshot, app)
+        return status(snapshot, apps)
 
 
 def _screen(status: "HostStatus", limit: int | None) -> list[str]:
@@ -89,16 +92,14 @@ def _screen(status: "HostStatus", limit: int | None) -> list[str]:
 
 def _notes(status: "HostStatus") -> Iterator[tuple[str, str | None]]:
     """Yield what concerns the host and its manifests, each with its colour."""
-    from reconciler.inspection.status import NO_DAEMON
-
     if status.notice:
         yield plain(status.notice), "red"
     for entry in status.manifests:
         for error in entry["errors"]:
             place = f"{entry['file']}:{error['line']}:{error['column']}"
             yield plain(": ".join(filter(None, ("refused", place, error["path"], error["message"])))), "red"
-    if status.daemon is None:
-        yield NO_DAEMON, None
+    if status.without_daemon:
+        yield status.without_daemon, None
 
 
 def _service_cells(service: "ServiceRow") -> list[str]:
@@ -127,12 +128,12 @@ def _elapsed_s(since: float) -> float:
     return time.time() - since  # noqa: TID251  shown to people, never relied upon
 
 
-def _repeat(paths: "StatePaths", app: str | None, *, as_json: bool) -> None:
+def _repeat(paths: "StatePaths", apps: Sequence[str], *, as_json: bool) -> None:
     """Print the status whenever it changes, as JSON in one line each."""
     shown = None
     with contextlib.suppress(KeyboardInterrupt):
         while True:
-            found = _status(paths, app)
+            found = _status(paths, apps)
             if found != shown:
                 click.echo(json_text(found.facts(VERSION)) if as_json else "\n".join([*_screen(found, None), ""]))
                 shown = found

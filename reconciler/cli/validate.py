@@ -1,9 +1,11 @@
 """Check every manifest, and report every error.
 
-Changes nothing. Exits with 0 when there are no errors, otherwise with 1.
+Changes nothing. Exits with 1 when there are errors, otherwise with 0. Warnings name what is missing on this host, such
+as a source, a file or a service, and data that a deploy would replace; with --strict, they fail as errors do.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ import click
 from reconciler.cli.options import examples, manifests_option, with_settings
 from reconciler.cli.table import show_json, styled
 from reconciler.inspection.manifests import checked, problems_of
+from reconciler.inspection.missing import warnings_of
 from reconciler.inspection.printable import plain
 from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
@@ -21,10 +24,20 @@ if TYPE_CHECKING:
     from reconciler.manifests.catalog import Catalog
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What is wrong with the manifests; `unreadable` says why their directory cannot be read."""
+
+    errors: "list[Problem]"
+    warnings: "list[Problem]"
+    unreadable: str | None
+
+
 @click.command(
     help=__doc__,
     epilog=examples(
         "reconciler validate --manifests /srv/manifests",
+        "reconciler validate --strict",
         "reconciler validate --format github       annotations in a GitHub workflow",
     ),
 )
@@ -37,58 +50,70 @@ if TYPE_CHECKING:
     show_default=True,
     help="text: file:line:column, which editors can jump to.",
 )
-def command(settings: Settings, form: str) -> None:
+@click.option("--strict", is_flag=True, help="Exit with 1 for warnings, too.")
+def command(settings: Settings, form: str, strict: bool) -> None:
     catalog = checked(settings)
-    problems = list(problems_of(catalog))
-    reason = _unreadable(catalog)
+    found = _Found(
+        errors=list(problems_of(catalog)),
+        warnings=list(warnings_of(catalog, settings.manifests)),
+        unreadable=plain(catalog.notice.partition(";")[0]) if catalog.notice else None,
+    )
     if form == "json":
-        show_json(_facts(catalog, problems, reason))
+        show_json(_facts(catalog, found))
     else:
-        for line in _github(problems) if form == "github" else (plain(problem) for problem in problems):
+        for line in _github(found) if form == "github" else _lines(found):
             click.echo(line)
-        click.echo(
-            f"::error::{_escaped(reason)}" if reason and form == "github" else reason or _summary(catalog, problems)
-        )
-    if problems or reason:
+        if form == "text" or not found.unreadable:
+            click.echo(found.unreadable or _summary(catalog, found, settings.manifests))
+    if found.errors or found.unreadable or (strict and found.warnings):
         raise SystemExit(1)
 
 
-def _unreadable(catalog: "Catalog") -> str | None:
-    """Return why the directory cannot be read, None if it can."""
-    return plain(catalog.notice.partition(";")[0]) if catalog.notice else None
+def _lines(found: _Found) -> Iterable[str]:
+    yield from (plain(error) for error in found.errors)
+    for warning in found.warnings:
+        yield plain(replace(warning, path=f"warning: {warning.path}"))
 
 
-def _summary(catalog: "Catalog", problems: list["Problem"]) -> str:
-    found = counted(len(problems), "problem") if problems else "no problems"
+def _summary(catalog: "Catalog", found: _Found, directory: Path) -> str:
+    errors = counted(len(found.errors), "problem") if found.errors else "no problems"
+    warnings = f", {counted(len(found.warnings), 'warning')}" if found.warnings else ""
     services = f", {counted(len(catalog.services), 'service')}" if catalog.services else ""
-    text = f"{counted(len(catalog.files), 'file')}, {counted(len(catalog.apps), 'app')}{services}, {found}"
-    return styled(text, fg="red" if problems else "green")
+    counts = f"{counted(len(catalog.files), 'file')}, {counted(len(catalog.apps), 'app')}{services}"
+    colour = "red" if found.errors else "yellow" if found.warnings else "green"
+    return styled(plain(f"{directory}: {counts}, {errors}{warnings}"), fg=colour)
 
 
-def _facts(catalog: "Catalog", problems: list["Problem"], reason: str | None) -> dict[str, object]:
+def _facts(catalog: "Catalog", found: _Found) -> dict[str, object]:
     return {
         "files": len(catalog.files),
         "apps": sorted(catalog.apps),
         "services": sorted(catalog.services),
-        "error": reason,
-        "problems": [
-            {"file": p.file, "line": p.line, "column": p.column, "path": p.path, "message": p.message} for p in problems
-        ],
+        "error": found.unreadable,
+        "problems": [_fact(problem) for problem in found.errors],
+        "warnings": [_fact(problem) for problem in found.warnings],
     }
 
 
-def _github(problems: Iterable["Problem"]) -> Iterable[str]:
+def _fact(p: "Problem") -> dict[str, object]:
+    return {"file": p.file, "line": p.line, "column": p.column, "path": p.path, "message": p.message}
+
+
+def _github(found: _Found) -> Iterable[str]:
     """Yield workflow commands, see https://docs.github.com/actions/reference/workflow-commands-for-github-actions.
 
     The file is relative to the working directory, which in a workflow is the checkout's root.
     """
     here = Path.cwd()
-    for problem in problems:
-        path = Path(problem.file)
-        file = str(path.relative_to(here) if path.is_relative_to(here) else path)
-        message = f"{problem.path}: {problem.message}" if problem.path else problem.message
-        where = f"file={_escaped(file, ',:')},line={problem.line},col={problem.column}"
-        yield f"::error {where}::{_escaped(message)}"
+    for level, problems in (("error", found.errors), ("warning", found.warnings)):
+        for problem in problems:
+            path = Path(problem.file)
+            file = str(path.relative_to(here) if path.is_relative_to(here) else path)
+            message = f"{problem.path}: {problem.message}" if problem.path else problem.message
+            where = f"file={_escaped(file, ',:')},line={problem.line},col={problem.column}"
+            yield f"::{level} {where}::{_escaped(message)}"
+    if found.unreadable:
+        yield f"::error::{_escaped(found.unreadable)}"
 
 
 def _escaped(text: str, also: str = "") -> str:

@@ -3,6 +3,7 @@
 The command line, the page and the API read their names, labels and sentences from it; the daemon grants by it.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -64,7 +65,11 @@ def _start(_: "App", observed: "Observed", __: str | None) -> "Granted":
     return "resumed; its manifest applies again", "start"
 
 
-def _forget_failure(_: "App", __: "Observed", ___: str | None) -> "Granted":
+def _forget_failure(app: "App", observed: "Observed", _: str | None) -> "Granted":
+    from reconciler.planning.apps.plan import plan
+
+    if not observed.failures and plan(app, observed, time.monotonic()).settled:
+        return "nothing has failed, so there is nothing to retry", "forget-failure"
     return "recorded failures are forgotten; anything that failed is retried now", "forget-failure"
 
 

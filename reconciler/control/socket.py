@@ -18,6 +18,10 @@ _MOST_OF_A_REQUEST = 64 * 1024
 _PATIENCE_S = 5.0
 
 
+class NoAnswer(OSError):
+    """A daemon that accepted a request and does not answer it."""
+
+
 Answer = Callable[[dict[str, Any], str], dict[str, Any]]
 
 
@@ -67,14 +71,28 @@ class Control:
             return {"error": str(error)}
 
 
-def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """Send one request to a daemon and return its answer. Raises Refused, and OSError when no daemon listens."""
+def ask(path: Path, request: dict[str, Any], patience_s: float = _PATIENCE_S) -> dict[str, Any]:
+    """Send one request to a daemon and return its answer, which may take `patience_s`.
+
+    Raises Refused, NoAnswer when a daemon listens and does not answer, and another OSError when none listens.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client, reachable(path) as short:
-        client.settimeout(_PATIENCE_S)
-        client.connect(short)
-        client.sendall(json.dumps(request).encode() + b"\n")
-        with client.makefile("rb") as answers:
-            answer: dict[str, Any] = json.loads(answers.readline() or b"{}")
+        client.settimeout(patience_s)
+        try:
+            client.connect(short)
+            answer = _answer_to(client, json.dumps(request).encode() + b"\n")
+        except (TimeoutError, BlockingIOError) as error:  # the second: its backlog is full
+            raise NoAnswer(f"nothing came within {patience_s:g} s") from error
     if "error" in answer:
         raise Refused(answer["error"])
+    return answer
+
+
+def _answer_to(client: socket.socket, line: bytes) -> dict[str, Any]:
+    try:
+        client.sendall(line)
+        with client.makefile("rb") as answers:
+            answer: dict[str, Any] = json.loads(answers.readline())
+    except (ConnectionError, ValueError) as error:
+        raise NoAnswer("it closed the connection") from error
     return answer

@@ -21,9 +21,11 @@ from reconciler.linux.systemd import ServiceManager
 from reconciler.manifests.catalog import Catalog
 from reconciler.planning.subject import HOST, Subject
 from reconciler.settings.settings import Settings
+from reconciler.state.daemon_record import DaemonRecord, record
 from reconciler.state.database import Database
 from reconciler.state.lock import acquire
 from reconciler.state.paths import StatePaths
+from reconciler.state.records import Records
 from reconciler.state.schema import open_or_rebuild
 
 _STATUS_EVERY_S = 5.0
@@ -69,6 +71,7 @@ async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, StandingTask
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
     with acquire(settings.paths) as lock, _opened(settings.paths) as (database, lost):
+        record(Records(database), DaemonRecord(manifests=settings.manifests, settings=settings.file))
         async with contextlib.AsyncExitStack() as last:
             try:
                 async with asyncio.TaskGroup() as group:
@@ -76,6 +79,7 @@ async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, StandingTask
                     tasks = StandingTasks(group, backoff=backoff, noise=random.Random())
                     daemon = Daemon(settings, database, tasks, lock=lock, lost=lost)
                     asyncio.get_running_loop().set_exception_handler(daemon.internal_errors)
+                    last.callback(daemon.conclude)
                     last.push_async_callback(daemon.end_staging)
                     with contextlib.closing(daemon.fork_servers), contextlib.closing(daemon.keeper):
                         yield daemon, tasks, ending

@@ -5,7 +5,7 @@ Reads a snapshot, so the daemon need not be running.
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,8 +15,6 @@ from reconciler.manifests import persisted
 from reconciler.planning.apps.revision import revision_from
 from reconciler.planning.fingerprint import Json
 from reconciler.state.records import AppStatus, ServiceStatus
-
-NO_DAEMON = "no daemon is running: the apps keep serving, but nothing supervises them ('reconciler run' does)"
 
 _NOT_OBSERVED = "the daemon has not looked at it yet"
 
@@ -100,6 +98,15 @@ class HostStatus(NamedTuple):
     manifests: Sequence[Mapping[str, Any]] = ()
     notice: str | None = None
 
+    @property
+    def without_daemon(self) -> str | None:
+        """What it means for the apps that no daemon is running, None while one is."""
+        if self.daemon is not None:
+            return None
+        if any(app.pid is not None for app in self.apps):
+            return "no daemon is running: the apps keep serving, but nothing supervises them ('reconciler run' does)"
+        return "no daemon is running, and no app is serving: 'reconciler run' starts them"
+
     def facts(self, version: str | None = None) -> dict[str, Any]:
         """Return what `status --json` prints; `version` is that of the program that prints it."""
         daemon: dict[str, Json] = {"running": self.daemon is not None, "pid": self.daemon}
@@ -112,8 +119,8 @@ class HostStatus(NamedTuple):
         }
 
 
-def status(snapshot: HostSnapshot, only: str | None = None) -> HostStatus:
-    """Return the state of everything on the host; with `only`, of one app."""
+def status(snapshot: HostSnapshot, only: Collection[str] = ()) -> HostStatus:
+    """Return the state of everything on the host; with `only`, of these apps."""
     desired: dict[str, Any] = persisted.remembered_facts(snapshot.records)
     files: list[dict[str, Any]] = desired.get("files", [])
     apps: dict[str, dict[str, Any]] = desired.get("apps", {})
@@ -122,17 +129,17 @@ def status(snapshot: HostSnapshot, only: str | None = None) -> HostStatus:
     rows = [
         _app(snapshot, name, apps.get(name, {}), overrides.get(name), exits.get(name, 0))
         for name in names
-        if only in {None, name}
+        if not only or name in only
     ]
-    rows += [row for row in _refused(files, names) if only in {None, row.name}]
+    rows += [row for row in _refused(files, names) if not only or row.name in only]
     return HostStatus(
         daemon=snapshot.daemon,
         apps=rows,
-        services=[*_services(snapshot, desired.get("services", {}))] if only is None else [],
+        services=[*_services(snapshot, desired.get("services", {}))] if not only else [],
         manifests=[
             {"file": entry["file"], "errors": entry["errors"]}
             for entry in files
-            if only is None or only in entry["apps"] or only == Path(entry["file"]).stem
+            if not only or any(name in only for name in (*entry["apps"], Path(entry["file"]).stem))
         ],
         notice="; ".join(filter(None, (desired.get("notice"), _unwritable(snapshot.paths.state)))) or None,
     )
@@ -194,15 +201,27 @@ def _is_stopped_by_operator(last: AppStatus) -> bool:
 
 
 def _without_daemon(last: AppStatus, *, serves: bool) -> AppStatus:
-    """Correct what was last reported: without a daemon a crashed app stays down, and nothing is retried."""
+    """Correct what was last reported: without a daemon a crashed app stays down, and no work is under way."""
     if last.state == "running" and not serves:
         from reconciler.planning.reason import Reason
 
         message = "no instance is running, and no daemon is running to start one"
         return replace(last, state="failing", reason=Reason.NOT_RUNNING, message=message)
+    if last.state in {"staging", "starting", "stopping"}:
+        return _interrupted(last, serves=serves)
     if last.next_try_at is not None:
         return replace(last, message=f"{last.message}; no daemon is running to retry it", next_try_at=None)
     return last
+
+
+def _interrupted(last: AppStatus, *, serves: bool) -> AppStatus:
+    """Return the status of an app on which work was under way when the daemon ended."""
+    from reconciler.planning.reason import Reason
+
+    at = f"{last.state}, {last.message}" if last.message else last.state
+    message = f"no daemon is running to continue; it ended while the app was {at}"
+    state = "degraded" if serves else "stopped" if last.state == "stopping" else "failing"
+    return replace(last, state=state, reason=Reason.INTERRUPTED, message=message, next_try_at=None)
 
 
 def _services(snapshot: HostSnapshot, desired: Mapping[str, Mapping[str, Any]]) -> Iterator[ServiceRow]:

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     NOT_LISTENING = "not-listening"
     NOT_RUNNING = "not-running"
     NOT_SERVING = "not-serving"
+    INTERRUPTED = "interrupted"
     SERVING = "serving"
     LISTENER_LOST = "listener-lost"
     SURPLUS = "surplus"

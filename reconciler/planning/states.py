@@ -51,5 +51,8 @@ SERVICE_STATES: tuple[StateInfo, ...] = (
     StateInfo("ready", "healthy", "The service works, and every app that uses it has credentials."),
 )
 
+# Followed by another state without a further cause, as long as a daemon is running.
+TRANSIENT_STATES = frozenset(("pending", "staging", "starting", "stopping"))
+
 # The order in which apps and services are listed together.
 WORST_FIRST: tuple[str, ...] = tuple(dict.fromkeys(state.name for state in (*APP_STATES, *SERVICE_STATES)))

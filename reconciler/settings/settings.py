@@ -54,11 +54,13 @@ class ServiceServer:
 class Settings:
     """How this host behaves. Durations are in seconds, sizes in bytes; a path in `staging_env` names the value's file.
 
-    `keeper_patience_s` is not in the file; `crash` is, with its three parts.
+    `file` is the settings file, None without one. `keeper_patience_s` is not in the file; `crash` is, with its three
+    parts.
     """
 
     manifests: Path
     paths: StatePaths
+    file: Path | None = None
     first_port: int = number("ports.first", "8000")
     last_port: int = number("ports.last", "8999")
     interpreters: tuple[str, ...] = ()

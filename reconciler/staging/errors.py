@@ -2,10 +2,7 @@
 
 
 class StagingError(Exception):
-    """A build cannot be made; bytes of names that are not UTF-8 are escaped in its message."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message.encode("utf-8", "backslashreplace").decode())
+    """A build cannot be made."""
 
 
 class SourceError(StagingError):

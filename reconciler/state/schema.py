@@ -68,14 +68,16 @@ class OtherVersion(Exception):
     """The state directory was written by a reconciler of another version; says how to go on."""
 
 
-def open_database(file: Path, *, read_only: bool = False, upgrade: bool = False) -> Database:
+def open_database(file: Path, *, read_only: bool = False, at_once: bool = False, upgrade: bool = False) -> Database:
     """Open the state database, creating it unless `read_only`. Raises OtherVersion if it cannot be used as it is.
 
+    A reader that is done `at_once` makes no file beside a database that no process has open, so that root can read that
+    of another user and leaves nothing of its own.
     Only the daemon, or a command that has made sure that no daemon runs, may `upgrade` an older one. Raises
     sqlite3.Error if SQLite cannot open it.
     """
     if read_only:
-        database = _open_to_read(file)
+        database = _open_to_read(file, at_once=at_once)
     else:
         database = sqlite3.connect(file, isolation_level=None, timeout=5, factory=Database)
         file.chmod(0o600)
@@ -113,11 +115,12 @@ def _make_current(database: Database, file: Path, *, read_only: bool, upgrade: b
         )
 
 
-def _open_to_read(file: Path) -> Database:
+def _open_to_read(file: Path, *, at_once: bool) -> Database:
     """Open without shared memory on a read-only file system: SQLite cannot count readers there, and need not."""
     unwritable = file.parent.exists() and bool(os.statvfs(file.parent).f_flag & os.ST_RDONLY)
     unshared = unwritable and not file.with_name(f"{file.name}-shm").exists()
-    uri = f"{file.as_uri()}?mode=ro{'&immutable=1' if unshared else ''}"
+    unopened = at_once and not file.with_name(f"{file.name}-wal").exists()
+    uri = f"{file.as_uri()}?mode=ro{'&immutable=1' if unshared or unopened else ''}"
     return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5, factory=Database)
 
 

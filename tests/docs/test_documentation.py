@@ -82,7 +82,9 @@ def misfit(words: list[str], *, whole: bool) -> str | None:
     except click.UsageError as error:
         return error.format_message()
     arguments = [parameter for parameter in command.params if isinstance(parameter, click.Argument)]
-    missing = [each.name for each in arguments if each.required and not isinstance(given.get(each.name or ""), str)]
+    missing = [
+        each.name for each in arguments if each.required and not isinstance(given.get(each.name or ""), str | tuple)
+    ]
     return f"missing: {missing}" if whole and missing else None
 
 

@@ -11,7 +11,6 @@ from reconciler.cli.live.details import details_of
 from reconciler.cli.live.facts import Details, Facts
 from reconciler.cli.live.line import Line, cell, fitted, paragraph
 from reconciler.cli.live.selection import KEYS, View, index_of
-from reconciler.inspection.status import NO_DAEMON
 from reconciler.planning.states import WORST_FIRST
 from reconciler.planning.wording import counted
 
@@ -115,8 +114,8 @@ def _notes(facts: Facts, width: int) -> Iterator[Line]:
     ]
     notes += [f"service {service.name}: {service.state}: {service.message}" for service in _not_ready(status)]
     yield from ([(cell(note, width), "bad")] for note in notes if note)
-    if status.daemon is None:
-        yield [(NO_DAEMON, "bad")]
+    if status.without_daemon:
+        yield [(cell(status.without_daemon, width), "bad")]
 
 
 def _not_ready(status: "HostStatus") -> "list[ServiceRow]":

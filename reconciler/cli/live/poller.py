@@ -36,12 +36,12 @@ _LINES = 200
 
 
 class Poller:
-    """The latest facts of one app or of all. `on_update` is called from another thread when there are newer ones.
+    """The latest facts of these apps, or of all. `on_update` is called from another thread when there are newer ones.
 
     `failure` is the exception that ended polling, for the screen's own thread to raise.
     """
 
-    def __init__(self, paths: "StatePaths", only: str | None, on_update: Callable[[], None]) -> None:
+    def __init__(self, paths: "StatePaths", only: Sequence[str], on_update: Callable[[], None]) -> None:
         self.facts: Facts | None = None
         self.details: Details | None = None
         self.failure: Exception | None = None

@@ -1,5 +1,6 @@
 """Run the live screen of `status --watch` on a terminal until the user quits."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 _LONGEST_WAIT_S = 60.0
 
 
-def watch(paths: "StatePaths", only: str | None) -> None:
-    """Show one app with its details, or every app."""
-    view = View(details=only is not None)
+def watch(paths: "StatePaths", only: Sequence[str]) -> None:
+    """Show one app with its details, or these apps, or every one."""
+    view = View(details=len(only) == 1)
     with Terminal() as terminal:
         poller = Poller(paths, only, terminal.wake)
         poller.start()

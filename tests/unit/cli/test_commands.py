@@ -98,7 +98,7 @@ def test_a_misspelt_command_is_answered_with_the_likely_one() -> None:
 
 
 def test_good_manifests_validate(manifests: Path) -> None:
-    assert run("validate", "--manifests", manifests).output == "1 file, 1 app, no problems\n"
+    assert run("validate", "--manifests", manifests).output == f"{manifests}: 1 file, 1 app, no problems\n"
 
 
 def test_every_error_is_told_with_its_place_and_nothing_is_made(manifests: Path, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_every_error_is_told_with_its_place_and_nothing_is_made(manifests: Path,
     assert [line.split(": ")[0] for line in lines[1:4]] == [
         f"{manifests}/a.yaml:2:1", f"{manifests}/b.yaml:1:1", f"{manifests}/c.yaml:1:1"
     ]  # fmt: skip
-    assert lines[4] == "4 files, 1 app, 4 problems"
+    assert lines[4] == f"{manifests}: 4 files, 1 app, 4 problems"
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -124,6 +124,17 @@ def test_validate_speaks_json_and_github(manifests: Path, monkeypatch: pytest.Mo
     assert facts["problems"][0]["line"] == 1
     told = run("validate", "--manifests", manifests, "--format", "github", code=1).output.splitlines()[0]
     assert told.startswith("::error file=manifests/a.yaml,line=1,col=1::pth: unknown field")
+
+
+def test_warnings_fail_only_where_they_are_asked_to(manifests: Path) -> None:
+    (manifests / "shop.yaml").write_text("path: ../nope\n")
+    words = ("validate", "--manifests", manifests)
+    warning, summary = run(*words).output.splitlines()
+    assert warning.startswith(f"{manifests}/shop.yaml:1:7: warning: path: there is no directory or archive ")
+    assert summary == f"{manifests}: 2 files, 2 apps, no problems, 1 warning"
+    assert run(*words, "--strict", code=1).output == run(*words).output
+    assert json.loads(run(*words, "--format", "json").output)["warnings"][0]["path"] == "path"
+    assert run(*words, "--format", "github").output.startswith("::warning file=")
 
 
 def test_a_directory_that_cannot_be_read_does_not_validate(tmp_path: Path) -> None:

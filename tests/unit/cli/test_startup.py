@@ -73,11 +73,16 @@ def test_status_imports_nothing_slow(state: Path, options: tuple[str, ...]) -> N
 
 
 def test_to_validate_nothing_of_staging_or_serving_is_loaded(tmp_path: Path) -> None:
-    found = loaded("validate", "--manifests", str(tmp_path))
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "wsgi.py").write_text("")
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "blog.yaml").write_text("path: ../app\n")
+    found = loaded("validate", "--manifests", str(tmp_path / "m"))
     assert "reconciler.manifests.catalog" in found
     assert not found & {
         "reconciler.daemon.daemon",
         "reconciler.host.world",
+        "reconciler.staging.detection.local_data",
         "reconciler.staging.stager",
         "tenacity",
         "uv",

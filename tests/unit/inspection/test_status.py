@@ -34,7 +34,7 @@ def records(tmp_path: Path) -> Iterator[Records]:
         yield Records(database)
 
 
-def shown(path: Path, only: str | None = None) -> HostStatus:
+def shown(path: Path, *only: str) -> HostStatus:
     with closing(HostSnapshot(StatePaths(state=path))) as snapshot:
         return status(snapshot, only)
 
@@ -138,6 +138,17 @@ def test_without_a_daemon_nothing_is_retried_and_what_crashed_stays_down(tmp_pat
     assert (shop.message, shop.next_try_at) == ("no database; no daemon is running to retry it", None)
 
 
+@pytest.mark.parametrize(
+    ("state", "shown_state"), [("staging", "failing"), ("starting", "failing"), ("stopping", "stopped")]
+)
+def test_without_a_daemon_no_work_is_under_way(tmp_path: Path, records: Records, state: str, shown_state: str) -> None:
+    records.set_fact("manifests", json.dumps({"apps": {"blog": {"port": 1}}}))
+    records.set_app_status("blog", replace(RUNNING, state=state, message="copying the source"))
+    blog = the_app(tmp_path)
+    assert (blog.state, blog.reason) == (shown_state, "interrupted")
+    assert blog.message == f"no daemon is running to continue; it ended while the app was {state}, copying the source"
+
+
 def test_a_refused_file_without_an_earlier_version_is_an_invalid_app(tmp_path: Path, records: Records) -> None:
     errors = [{"line": 3, "column": 1, "path": "workers", "message": "expected a number"}]
     files = [
@@ -147,3 +158,16 @@ def test_a_refused_file_without_an_earlier_version_is_an_invalid_app(tmp_path: P
     records.set_fact("manifests", json.dumps({"files": files}))
     row = the_app(tmp_path)
     assert (row.name, row.state, row.message) == ("blog", "invalid", "line 3: workers: expected a number")
+
+
+def test_several_apps_are_shown_by_their_names(tmp_path: Path, records: Records) -> None:
+    for name in ("blog", "shop", "wiki"):
+        records.set_app_status(name, RUNNING)
+    assert [row.name for row in shown(tmp_path, "wiki", "blog").apps] == ["blog", "wiki"]
+
+
+def test_that_the_apps_keep_serving_is_said_only_while_one_does() -> None:
+    serving, stopped = AppRow(name="blog", state="running", pid=7), AppRow(name="shop", state="stopped")
+    assert HostStatus(daemon=1, apps=[serving]).without_daemon is None
+    assert "the apps keep serving" in (HostStatus(apps=[serving, stopped]).without_daemon or "")
+    assert "no app is serving" in (HostStatus(apps=[stopped]).without_daemon or "")

@@ -1,0 +1,83 @@
+"""Find the settings that a command uses: what its options say, else what the daemon of the state directory uses."""
+
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import DEFAULT_SETTINGS, paths_of
+from reconciler.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from reconciler.state.daemon_record import DaemonRecord
+    from reconciler.state.paths import StatePaths
+
+_MANIFESTS = Path("manifests")
+
+
+def settings_of(manifests: Path | None, state: Path | None, file: Path | None) -> Settings:
+    """Return the settings, of which the recorded ones of the daemon fill in what no option gives.
+
+    Raises ClickException if the settings file is missing or has mistakes.
+    """
+    paths = paths_of(state)
+    used = None if manifests is not None and file is not None else _recorded(paths)
+    if manifests is None:
+        manifests = _MANIFESTS if used is None else used.manifests
+    return _with_file(Settings(manifests=manifests.absolute(), paths=paths), file, used)
+
+
+def settings_to_start(manifests: Path | None, state: Path | None, file: Path | None) -> Settings:
+    """Return the settings of a daemon that is to start: what no option gives has its default.
+
+    Raises ClickException if the settings file is missing or has mistakes.
+    """
+    from reconciler.state.paths import StatePaths, default_state
+
+    paths = StatePaths(state=(state or default_state()).absolute())
+    return _with_file(Settings(manifests=(manifests or _MANIFESTS).absolute(), paths=paths), file, None)
+
+
+def watched_directory(paths: "StatePaths") -> Path | None:
+    """Return the directory of manifests that the daemon of a state directory uses, None if that is unknown."""
+    used = _recorded(paths)
+    return None if used is None else used.manifests
+
+
+def _recorded(paths: "StatePaths") -> "DaemonRecord | None":
+    """Return what the daemon recorded; if it cannot be read, say so and go on without."""
+    from reconciler.state.daemon_record import recorded
+    from reconciler.state.schema import OtherVersion
+
+    try:
+        return recorded(paths)
+    except (OSError, sqlite3.Error, OtherVersion) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        what = f"cannot read which manifests and settings the daemon of {paths.state} uses: {reason}"
+        click.echo(f"{what}; using the defaults for those that no option names", err=True)
+        return None
+
+
+def _with_file(settings: Settings, file: Path | None, used: "DaemonRecord | None") -> Settings:
+    """Apply the settings file: the given one, the daemon's, or the default one if it exists."""
+    whose = ""
+    if file is None and used is not None and used.settings is not None:
+        file, whose = used.settings, f", which the daemon of {settings.paths.state} uses"
+    if file is None and not DEFAULT_SETTINGS.exists():
+        return settings
+    from dataclasses import replace
+
+    from reconciler.settings.file import parse
+
+    path = (file or DEFAULT_SETTINGS).absolute()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        hint = "; name another file with --settings" if whose else ""
+        raise click.ClickException(f"cannot read the host's settings {path}{whose}: {error.strerror}{hint}") from error
+    found = parse(str(path), content, settings)
+    if found.problems:
+        problems = "\n".join(f"  {problem}" for problem in found.problems)
+        raise click.ClickException(f"the host's settings{whose} are invalid:\n{problems}")
+    return replace(found.applied(settings), file=path)

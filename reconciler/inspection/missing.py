@@ -1,0 +1,148 @@
+"""Find what valid manifests name and is not there, and data that a deploy would lose.
+
+None of it refuses a manifest: a file or a service may be added later, and the daemon waits for it.
+"""
+
+import posixpath
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from reconciler.documents.problem import Path as Place
+from reconciler.documents.problem import Problem, dotted
+from reconciler.documents.schema_checks import suggestion
+
+if TYPE_CHECKING:
+    from reconciler.manifests.catalog import Catalog, ManifestFile
+    from reconciler.manifests.service_document import ServiceDocument
+    from reconciler.planning.apps.app import App
+
+_Found: TypeAlias = tuple[Place, str]
+
+_PATH: Place = ("path",)
+_DATABASES = (".db", ".sqlite", ".sqlite3")
+
+
+def warnings_of(catalog: "Catalog", directory: Path) -> Iterator[Problem]:
+    """Yield the warnings about every manifest in force, file by file; `directory` is that of the manifests.
+
+    Only a file with a warning is parsed again, for its lines.
+    """
+    names = _Names(catalog)
+    for entry in catalog.files.values():
+        found = [
+            *((one.line, warning) for one in entry.in_force for warning in _of_app(one.unleased, names, directory)),
+            *((one.line, warning) for one in entry.services_in_force for warning in _of_service(one)),
+        ]
+        if found:
+            yield from _placed(entry, found)
+
+
+class _Names:
+    """The apps and services that manifests describe, and the text of refused files, which may describe others."""
+
+    def __init__(self, catalog: "Catalog") -> None:
+        self.apps = frozenset(catalog.apps)
+        self.services = frozenset(catalog.services)
+        self._refused = [entry for entry in catalog.files.values() if entry.problems]
+
+    def missing(self, kind: str, name: str) -> str | None:
+        """Return the warning for a name that no manifest describes, None for one that some manifest may describe."""
+        known = self.apps if kind == "app" else self.services
+        if name in known or any(_may_describe(entry, name) for entry in self._refused):
+            return None
+        meant = suggestion(name, known)
+        hint = f"; did you mean '{meant}'?" if meant else "; the app waits until one does"
+        return f"no manifest describes {'an app' if kind == 'app' else 'a service'} named '{name}'{hint}"
+
+
+def _may_describe(refused: "ManifestFile", name: str) -> bool:
+    text = refused.content if isinstance(refused.content, bytes) else refused.content.encode()
+    return posixpath.basename(refused.file).rpartition(".")[0] == name or name.encode() in text
+
+
+def _of_app(app: "App", names: _Names, directory: Path) -> Iterator[_Found]:
+    yield from ((_PATH, message) for message in _of_source(app, directory))
+    for number, binding in enumerate(app.bindings):
+        if message := names.missing("service", binding.service):
+            yield ("services", number), message
+    for number, other in enumerate(app.depends_on):
+        if message := names.missing("app", other):
+            yield ("depends_on", number), message
+    files: list[tuple[Place, str]] = [(("env", name, "file"), path) for name, path in app.env_files.items()]
+    files += [(("env_files", number), path) for number, path in enumerate(app.env_lists)]
+    files += [(("holding_page",), app.holding_page)] if app.holding_page else []
+    yield from _absent(files)
+
+
+def _of_service(document: "ServiceDocument") -> Iterator[_Found]:
+    asked = document.service.asked
+    files: list[tuple[Place, str]] = []
+    if isinstance(given := asked.get("credentials"), dict):
+        files += [
+            (("credentials", name, "file"), str(value["file"]))
+            for name, value in given.items()
+            if isinstance(value, dict) and "file" in value
+        ]
+    if "credentials_file" in asked:
+        files.append((("credentials_file",), str(asked["credentials_file"])))
+    yield from _absent(files)
+
+
+def _absent(files: Iterable[tuple[Place, str]]) -> Iterator[_Found]:
+    for place, path in files:
+        if _is_absent(Path(path)):
+            yield place, f"there is no file {path}"
+
+
+def _of_source(app: "App", directory: Path) -> Iterator[str]:
+    source = Path(app.source.path)
+    if _is_absent(source):
+        yield f"there is no directory or archive {source}"
+        return
+    if not source.is_dir():
+        return
+    if directory.resolve().is_relative_to(source.resolve()):
+        yield f"{source} contains the manifests, so every edit of a manifest deploys it again; move them outside"
+    if lost := _lost_data(app, source):
+        yield (
+            f"the app keeps {' and '.join(lost)} beside its code, which a deploy replaces;"
+            f" add 'persist: [{', '.join(lost)}]' to keep {'it' if len(lost) == 1 else 'them'}"
+        )
+
+
+def _lost_data(app: "App", source: Path) -> list[str]:
+    """Return what a Django project keeps beside its code; of an app with services, the database is one of these."""
+    if not (source / "manage.py").is_file() and not any(source.glob("*/manage.py")):
+        return []  # so that nothing of staging is loaded
+    from reconciler.staging.detection.local_data import local_data
+
+    kept = [path.rstrip("/") for path in app.recipe.persist]
+    found = [path for path in local_data(source) if not (app.bindings and path.endswith(_DATABASES))]
+    return [path for path in found if not any(f"{path.rstrip('/')}/".startswith(f"{one}/") for one in kept)]
+
+
+def _is_absent(path: Path) -> bool:
+    """Return whether nothing is there; what this user may not see may be there for the daemon."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _placed(entry: "ManifestFile", found: Iterable[tuple[int, _Found]]) -> Iterator[Problem]:
+    """Yield the warnings with their lines in the file, in their order."""
+    from reconciler.documents.text import text_of
+    from reconciler.documents.tree import trees_of
+
+    text = text_of(entry.file, entry.content) if isinstance(entry.content, bytes) else ""
+    trees = {tree.line: tree for tree in trees_of(entry.file, text)[0]} if isinstance(text, str) else {}
+    placed = []
+    for document, (place, message) in found:
+        node = trees[document].at(place) if document in trees else None
+        line, column = (node.line, node.column) if node else (document, 1)
+        placed.append(Problem(file=entry.file, line=line, column=column, path=dotted(place), message=message))
+    yield from sorted(placed, key=lambda problem: (problem.line, problem.column))

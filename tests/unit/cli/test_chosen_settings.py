@@ -1,0 +1,116 @@
+"""A command uses the manifests and the settings that the daemon recorded, unless an option names others."""
+
+from contextlib import closing
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from reconciler.cli.chosen_settings import settings_of, settings_to_start
+from reconciler.cli.main import group
+from reconciler.state.daemon_record import DaemonRecord, record, recorded
+from reconciler.state.paths import StatePaths
+from reconciler.state.records import Records
+from reconciler.state.schema import open_database
+from tests.unit.state.test_running_daemons import held
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A state directory in which a daemon for `m` has run, with the settings `host.yaml`."""
+    (tmp_path / "m").mkdir()
+    (tmp_path / "host.yaml").write_text("ports: {first: 9100, last: 9200}\n")
+    used = DaemonRecord(manifests=tmp_path / "m", settings=tmp_path / "host.yaml")
+    return recorded_as(tmp_path / "state", used)
+
+
+def recorded_as(state: Path, used: DaemonRecord) -> Path:
+    state.mkdir(exist_ok=True)
+    with closing(open_database(StatePaths(state=state).database)) as database:
+        record(Records(database), used)
+    return state
+
+
+def test_what_no_option_names_is_the_daemons(state: Path, tmp_path: Path) -> None:
+    found = settings_of(None, state, None)
+    assert (found.manifests, found.file, found.first_port) == (tmp_path / "m", tmp_path / "host.yaml", 9100)
+
+
+def test_the_record_is_read_without_a_file_beside_the_database(state: Path) -> None:
+    before = sorted(state.iterdir())
+    assert recorded(StatePaths(state=state)) is not None
+    assert sorted(state.iterdir()) == before
+
+
+def test_an_option_comes_before_what_is_recorded(state: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text("ports: {first: 9300, last: 9400}\n")
+    assert settings_of(tmp_path / "x", state, None).manifests == tmp_path / "x"
+    found = settings_of(None, state, tmp_path / "other.yaml")
+    assert (found.manifests, found.first_port) == (tmp_path / "m", 9300)
+
+
+def test_a_daemon_that_starts_uses_nothing_that_an_earlier_one_recorded(state: Path) -> None:
+    found = settings_to_start(None, state, None)
+    assert (found.manifests, found.first_port) == (Path("manifests").absolute(), 8000)
+
+
+def test_without_a_record_the_defaults_are_used(tmp_path: Path) -> None:
+    found = settings_of(None, tmp_path, None)
+    assert (found.manifests, found.file) == (Path("manifests").absolute(), None)
+
+
+def test_a_state_directory_of_an_earlier_version_names_its_manifests(tmp_path: Path) -> None:
+    with closing(open_database(StatePaths(state=tmp_path).database)) as database:
+        Records(database).set_fact("manifests", '{"directory": "/srv/m", "files": []}')
+    assert recorded(StatePaths(state=tmp_path)) == DaemonRecord(manifests=Path("/srv/m"))
+
+
+@pytest.mark.parametrize("fact", ["", "[]", '{"manifests": 1}', "{}"])
+def test_a_damaged_record_is_none(tmp_path: Path, fact: str) -> None:
+    with closing(open_database(StatePaths(state=tmp_path).database)) as database:
+        Records(database).set_fact("daemon", fact)
+    assert recorded(StatePaths(state=tmp_path)) is None
+
+
+def test_a_record_that_cannot_be_read_is_told_and_the_defaults_are_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    StatePaths(state=tmp_path).database.write_bytes(b"no database" * 100)
+    assert settings_of(None, tmp_path, None).manifests == Path("manifests").absolute()
+    told = capsys.readouterr().err
+    assert f"cannot read which manifests and settings the daemon of {tmp_path} uses: " in told
+    assert "; using the defaults" in told
+
+
+def test_settings_of_the_daemon_that_are_gone_are_named_with_their_daemon(state: Path, tmp_path: Path) -> None:
+    (tmp_path / "host.yaml").unlink()
+    with pytest.raises(click.ClickException, match=rf"which the daemon of {state} uses: No such file .*--settings"):
+        settings_of(None, state, None)
+
+
+def test_init_says_that_the_daemon_watches_the_directory_or_what_would_serve_it(state: Path, tmp_path: Path) -> None:
+    app = tmp_path / "shop"
+    app.mkdir()
+    (app / "wsgi.py").write_text("def application(environ, start_response): ...\n")
+
+    def init(*words: str | Path) -> str:
+        return CliRunner().invoke(group, ["init", *map(str, words)], env={"RECONCILER_STATE": str(state)}).output
+
+    with held(state) as pid:
+        watched = init(app)
+        elsewhere = init(app, "--manifests", tmp_path / "other")
+    nothing = init(app, "--name", "third")
+    assert f"wrote {tmp_path}/m/shop.yaml\nthe daemon (pid {pid}) watches {tmp_path}/m and serves it" in watched
+    assert f"the daemon (pid {pid}) watches {tmp_path}/m, so nothing serves this manifest" in elsewhere
+    assert f"no daemon is running: 'reconciler run --manifests {tmp_path}/m' serves it" in nothing
+
+
+def test_init_writes_no_manifest_inside_the_app(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "wsgi.py").write_text("def application(environ, start_response): ...\n")
+    inside = tmp_path / "shop" / "manifests"
+    done = CliRunner().invoke(group, ["init", str(tmp_path / "shop"), "--manifests", str(inside)])
+    assert done.exit_code == 1
+    assert f"--manifests {tmp_path}/manifests" in done.output
+    assert not inside.exists()

@@ -1,0 +1,121 @@
+"""What valid manifests name that is not there is warned of, with its line and what was probably meant."""
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.documents.encoding import decoded
+from reconciler.inspection.manifests import checked
+from reconciler.inspection.missing import warnings_of
+from reconciler.settings.settings import Settings
+from reconciler.state.paths import StatePaths
+
+DJANGO = "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': BASE_DIR / 'db.sqlite3'}}\n"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A directory for manifests beside the source `app`."""
+    (tmp_path / "m").mkdir()
+    (tmp_path / "app").mkdir()
+    return tmp_path
+
+
+def warned(place: Path, **manifests: str) -> list[str]:
+    """The warnings about these manifests, by file, line and column, without the directories."""
+    for name, text in manifests.items():
+        (place / "m" / f"{name}.yaml").write_text(text)
+    catalog = checked(Settings(manifests=place / "m", paths=StatePaths(state=place / "s")))
+    return [str(warning).replace(f"{place}/", "") for warning in warnings_of(catalog, place / "m")]
+
+
+def test_nothing_is_said_of_an_app_that_has_all_it_names(place: Path) -> None:
+    (place / "m" / "key").write_text("x")
+    (place / "m" / "app.env").write_text("A=b\n")
+    (place / "m" / "503.html").write_text("back soon")
+    app = (
+        "path: ../app\nenv: {K: {file: key}}\nenv_files: [app.env]\nholding_page: 503.html\n"
+        "services: [db]\ndepends_on: [other]\n"
+    )
+    assert warned(place, app=app, other="path: ../app\n", db="kind: service\nname: db\ntype: sqlite\n") == []
+
+
+@pytest.mark.parametrize(
+    ("field", "warning"),
+    [
+        ("env:\n  K:\n    file: secrets/nope", "4:11: env.K.file: there is no file m/secrets/nope"),
+        ("env_files:\n  - a.env", "3:5: env_files[0]: there is no file m/a.env"),
+        ("holding_page: 503.html", "2:15: holding_page: there is no file m/503.html"),
+        (
+            "services: [shop-bd]",
+            "services[0]: no manifest describes a service named 'shop-bd'; did you mean 'shop-db'?",
+        ),
+        ("services: [{name: mail}]", "services[0]: no manifest describes a service named 'mail'; the app waits until"),
+        (
+            "depends_on: [shoop]",
+            "2:14: depends_on[0]: no manifest describes an app named 'shoop'; did you mean 'shop'?",
+        ),
+    ],
+)
+def test_what_an_app_names_and_is_not_there_is_warned_of_in_its_line(place: Path, field: str, warning: str) -> None:
+    service = "kind: service\nname: shop-db\ntype: sqlite\n"
+    (found,) = warned(place, app=f"path: ../app\n{field}\n", shop="path: ../app\n", db=service)
+    assert warning in found
+    assert found.startswith("m/app.yaml:")
+
+
+def test_a_source_that_is_not_there_is_warned_of(place: Path) -> None:
+    assert warned(place, app="path: ../ap\n") == ["m/app.yaml:1:7: path: there is no directory or archive m/../ap"]
+
+
+def test_the_files_of_a_service_are_warned_of(place: Path) -> None:
+    one = "kind: service\nname: one\ntype: user-provided\ncredentials: {user: me, password: {file: nope}}\n"
+    other = "kind: service\nname: other\ntype: user-provided\ncredentials_file: none.json\n"
+    assert warned(place, one=one, other=other) == [
+        "m/one.yaml:4:42: credentials.password.file: there is no file m/nope",
+        "m/other.yaml:4:19: credentials_file: there is no file m/none.json",
+    ]
+
+
+def test_warnings_of_several_documents_have_the_lines_of_their_own(place: Path) -> None:
+    text = "name: one\npath: ../app\n---\nname: two\npath: ../nope\n---\nname: three\npath: ../none\n"
+    assert [line.split(": ")[0] for line in warned(place, all=text)] == ["m/all.yaml:5:7", "m/all.yaml:8:7"]
+
+
+def test_a_name_that_a_refused_manifest_may_describe_is_not_called_missing(place: Path) -> None:
+    refused = {"db": "kind: service\ntype: sqlit\n", "many": "name: other\npath: 7\n---\nname: third\n"}
+    assert warned(place, app="path: ../app\nservices: [db]\ndepends_on: [other]\n", **refused) == []
+
+
+def test_a_source_that_contains_the_manifests_is_warned_of(place: Path) -> None:
+    (found,) = warned(place, app="path: ..\n")
+    assert "contains the manifests, so every edit of a manifest deploys it again" in found
+
+
+def project(place: Path) -> None:
+    (place / "app" / "manage.py").write_text("os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'shop.settings')\n")
+    (place / "app" / "shop").mkdir()
+    (place / "app" / "shop" / "settings.py").write_text(f"{DJANGO}MEDIA_ROOT = BASE_DIR / 'media'\n")
+
+
+@pytest.mark.parametrize(
+    ("fields", "lost"),
+    [
+        ("", "db.sqlite3 and media/"),
+        ("persist: [media]\n", "db.sqlite3"),
+        ("persist: [media, db.sqlite3]\n", None),
+        ("services: [db]\n", "media/"),
+    ],
+)
+def test_data_that_a_deploy_would_replace_is_warned_of(place: Path, fields: str, lost: str | None) -> None:
+    project(place)
+    found = warned(place, app=f"path: ../app\n{fields}", db="kind: service\nname: db\ntype: sqlite\n")
+    assert [text.partition(" beside its code")[0] for text in found] == (
+        [] if lost is None else [f"m/app.yaml:1:7: path: the app keeps {lost}"]
+    )
+
+
+def test_a_manifest_in_another_encoding_has_lines_too(place: Path) -> None:
+    (place / "m" / "app.yaml").write_bytes("# ä\npath: ../nope\n".encode("utf-16"))
+    assert decoded((place / "m" / "app.yaml").read_bytes()).endswith("nope\n")
+    assert warned(place)[0].startswith("m/app.yaml:2:7: path: ")
