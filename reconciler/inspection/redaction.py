@@ -61,7 +61,7 @@ class Redactor:
         app = self._desired().get(subject.name) if subject.kind == "app" else None
         last = self._last.get(subject)
         if last is None or last[0] is not app or last[1] != text:  # a state is reported over and over
-            last = self._last[subject] = app, text, redacted(text, self._texts(subject, app))
+            last = self._last[subject] = app, text, redacted(text, self.texts(subject))
         return last[2]
 
     def give(self, revision: Revision) -> None:
@@ -72,18 +72,20 @@ class Redactor:
             for remembered in (self._known, self._last):
                 remembered.pop(Subject("app", revision.app), None)
 
-    def _texts(self, subject: Subject, app: App | None) -> SecretTexts:
+    def texts(self, subject: Subject) -> SecretTexts:
         """Return the secrets of a subject, gathered again only when their sources are others."""
+        app = self._desired().get(subject.name) if subject.kind == "app" else None
         environ = frozenset(self._environ().items())
         grants = tuple(grant.credentials for grant in self._grants(subject))
-        versions = () if app is None else tuple(self._files.of(app)[0].items())
+        versions = self._files.given(subject.name) if subject.kind == "app" else ()
         revisions = self._revisions(subject.name) if subject.kind == "app" else ()
         sources = (app, environ, grants, versions, tuple(revision.id for revision in revisions))
         known = self._known.get(subject)
         if known is None or known.sources[0] is not app or known.sources[1:] != sources[1:]:
             found = set(_secrets_of(environ)) | given_secrets(self._credentials(*grants))
+            found |= given_secrets(self._values({f"{n} {name}": kept for n, (name, kept) in enumerate(versions)}))
             if app is not None:
-                found |= written_secrets(app.env) | given_secrets(self._values(dict(versions)))
+                found |= written_secrets(app.env)
             for revision in revisions:
                 found |= self._in_revision(revision)
             if subject.kind == "app":

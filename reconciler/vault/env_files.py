@@ -38,6 +38,10 @@ class EnvFiles:
                 stale.append(problem)
         return values, tuple(missing), tuple(stale)
 
+    def given(self, app: str) -> tuple[tuple[str, str], ...]:
+        """Return the variables and the ids of the values that an app may have been given from any of its files."""
+        return tuple(pair for (name, _), values in self._values.items() if name == app for pair in values.items())
+
     def paths(self, app: App) -> frozenset[str]:
         """Return the files an app takes variables from."""
         return frozenset((*app.env_lists, *app.env_files.values()))

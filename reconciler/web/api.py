@@ -15,8 +15,10 @@ from starlette.routing import Route
 from reconciler.control.requests import REQUESTS
 from reconciler.documents.names import is_name
 from reconciler.inspection import log_files
+from reconciler.inspection.log_redaction import log_redactor
 from reconciler.metrics import prometheus
 from reconciler.state.journal import as_record
+from reconciler.vault.secret_patterns import LineRedactor
 from reconciler.web import streaming
 from reconciler.web.authentication import Caller
 from reconciler.web.context import Answer, WebContext
@@ -120,19 +122,21 @@ class Api:
         names = [row["name"] for row in (await self._context.status_cache.now()).apps]
         file = log_of(self._context, request, names)
         count = LINES.read(request)
+        name = request.path_params["name"]
         if streaming.is_wanted(request):
-            return self._context.stream(request, caller, self._written(file, count))
+            return self._context.stream(request, caller, self._written(name, file, count))
         try:
-            return JsonAnswer({"lines": log_files.tail(file, count)})
+            return JsonAnswer({"lines": await asyncio.to_thread(shown_lines, self._context, name, file, count)})
         except OSError as error:
             raise Problem(503, f"cannot read the log: {error.strerror}") from error
 
-    async def _written(self, file: Path, count: int) -> AsyncIterator[str]:
+    async def _written(self, name: str, file: Path, count: int) -> AsyncIterator[str]:
         quiet = 0
+        redactor = await asyncio.to_thread(log_redactor, self._context.settings, name)
         async for lines in log_files.follow(file, count):
             quiet = 0 if lines else quiet + 1
             if lines:
-                yield streaming.server_sent(lines)
+                yield streaming.server_sent(await asyncio.to_thread(_redacted, redactor, lines))
             elif quiet % streaming.KEEP_ALIVE_EVERY == 0:
                 yield streaming.KEEP_ALIVE
 
@@ -175,6 +179,15 @@ def known_app(request: Request, status: Status) -> Mapping[str, Any]:
     if row is None:
         raise Problem(404, "there is no app with that name on this host")
     return row
+
+
+def shown_lines(context: WebContext, app: str, file: Path, count: int) -> list[str]:
+    """Return the last lines of a log without the secrets that the app was given. Blocks; raises OSError."""
+    return _redacted(log_redactor(context.settings, app), log_files.tail(file, count))
+
+
+def _redacted(redactor: LineRedactor, lines: list[str]) -> list[str]:
+    return [redactor.redacted(line) for line in lines]
 
 
 def log_of(context: WebContext, request: Request, known: Iterable[str]) -> Path:

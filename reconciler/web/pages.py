@@ -13,12 +13,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from reconciler.control.requests import REQUESTS
-from reconciler.inspection import log_files
 from reconciler.inspection.printable import ago
 from reconciler.planning.apps.actions import ForgetApp, Reap, RemoveBuild, Sleep, Stop, StopHoldingPage, Unlisten
 from reconciler.state.journal import Event
 from reconciler.state.paths import StatePaths
-from reconciler.web.api import known_app
+from reconciler.web.api import known_app, shown_lines
 from reconciler.web.app_links import Viewer, viewer_of
 from reconciler.web.authentication import Caller, is_local
 from reconciler.web.context import WebContext
@@ -124,7 +123,7 @@ class Pages:
 
     def _log(self, name: str, which: str) -> list[str]:
         try:
-            return log_files.tail(self._context.settings.paths.log(name, which), _LOG_LINES)
+            return shown_lines(self._context, name, self._context.settings.paths.log(name, which), _LOG_LINES)
         except OSError:
             return []
 

@@ -1,6 +1,7 @@
 """Every page renders, from a state directory alone and without a daemon."""
 
 import asyncio
+import json
 import re
 from contextlib import closing
 from dataclasses import replace
@@ -19,6 +20,8 @@ from reconciler.state.paths import StatePaths
 from reconciler.state.records import AppStatus, Records
 from reconciler.state.revision_history import RevisionHistory
 from reconciler.state.schema import open_database
+from reconciler.vault.secret import HIDDEN
+from reconciler.vault.vault import Vault
 from reconciler.web.app import application
 from reconciler.web.connection import Transport
 from tests.world import an_app
@@ -145,6 +148,19 @@ def test_only_a_client_of_this_host_is_told_which_file_holds_the_token(settings:
     settings = replace(settings, api=Api(host="127.0.0.1", port=1, token=tmp_path / "token"))
     assert str(tmp_path / "token") in fetch(settings, "/login", "tcp").text
     assert str(tmp_path / "token") not in fetch(settings, "/login", "tcp", client="192.0.2.1").text
+
+
+def test_a_log_on_the_page_and_in_the_api_hides_what_the_app_was_given(settings: Settings) -> None:
+    with closing(open_database(settings.paths.database)) as database:
+        vault = Vault(database, settings.key)
+        kept = json.dumps({"SHOPPING": vault.put("swordfish")})
+        database.execute("INSERT INTO env_file VALUES ('shop', '/secrets/shop.env', ?)", (kept,))
+    log = settings.paths.log("shop", "app")
+    log.parent.mkdir(parents=True)
+    log.write_text("it opens with swordfish, not with catfish\n")
+    shown = f"it opens with {HIDDEN}, not with catfish"
+    assert shown in fetch(settings, "/apps/shop").text
+    assert fetch(settings, "/api/v1/logs/shop").json() == {"lines": [shown]}
 
 
 def test_an_empty_host_says_how_to_add_an_app(tmp_path: Path) -> None:
