@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -83,7 +83,7 @@ class Redactor:
         known = self._known.get(subject)
         if known is None or known.sources[0] is not app or known.sources[1:] != sources[1:]:
             found = set(_secrets_of(environ)) | given_secrets(self._credentials(*grants))
-            found |= given_secrets(self._values({f"{n} {name}": kept for n, (name, kept) in enumerate(versions)}))
+            found |= given_secrets(self._values(versions))
             if app is not None:
                 found |= written_secrets(app.env)
             for revision in revisions:
@@ -95,11 +95,14 @@ class Redactor:
 
     def _in_revision(self, revision: Revision) -> frozenset[str]:
         credentials = self._credentials(*(bound.credentials for bound in revision.bindings))
-        return written_secrets(revision.env) | given_secrets(self._values(revision.env_secrets) | credentials)
+        listed = frozenset(self._files.given(revision.app))  # the name of another tells nothing
+        stored = [(name if (name, kept) in listed else "", kept) for name, kept in revision.env_secrets.items()]
+        return written_secrets(revision.env) | given_secrets(self._values(stored) | credentials)
 
-    def _values(self, versions: Mapping[str, str]) -> dict[str, str]:
-        """Return the values by variable, from their ids in the vault."""
-        return {name: value for name, version in versions.items() for value in self._stored(version)}
+    def _values(self, versions: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """Return values from their ids in the vault; the last word of each name is the variable's, if it has one."""
+        numbered = enumerate(versions)
+        return {f"{n} {name}": value for n, (name, version) in numbered for value in self._stored(version)}
 
     def _stored(self, version: str) -> Iterator[str]:
         try:

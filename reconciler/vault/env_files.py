@@ -39,8 +39,16 @@ class EnvFiles:
         return values, tuple(missing), tuple(stale)
 
     def given(self, app: str) -> tuple[tuple[str, str], ...]:
-        """Return the variables and the ids of the values that an app may have been given from any of its files."""
-        return tuple(pair for (name, _), values in self._values.items() if name == app for pair in values.items())
+        """Return variables and ids of the values that an app may have been given from any of its files.
+
+        A value with a file of its own is a secret whatever its name: it has none here.
+        """
+        return tuple(
+            (variable if path.startswith("/") else "", kept)
+            for (name, path), values in self._values.items()
+            if name == app
+            for variable, kept in values.items()
+        )
 
     def paths(self, app: App) -> frozenset[str]:
         """Return the files an app takes variables from."""

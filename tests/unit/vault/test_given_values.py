@@ -91,6 +91,11 @@ def test_a_value_from_a_file_is_hidden_in_each_form(host: Host, secret: str) -> 
         assert shown.endswith(" and ended")
 
 
+def test_a_value_with_a_file_of_its_own_is_hidden_whatever_its_name(host: Host) -> None:
+    host.start(BACKEND="swordfish", LOG_LEVEL="info", PORT="54321")
+    assert host.says("swordfish info 54321") == f"{HIDDEN} info {HIDDEN}"
+
+
 def test_a_value_is_hidden_that_a_line_break_splits_or_the_end_cuts_off(host: Host) -> None:
     host.start(SHOPPING="correct-horse-battery")
     assert host.says("failed: correct-horse\n      -battery, try again") == f"failed: {HIDDEN}, try again"
