@@ -381,7 +381,8 @@ class AppWorld:
 
     async def _forget_app(self, name: str, action: ForgetApp) -> None:
         await self._builds.cancel(name)
-        await asyncio.to_thread(shutil.rmtree, self._paths.app(name), ignore_errors=True)
+        for directory in (self._paths.app(name), self._paths.scratch(name)):
+            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
         with self._records.lasting():
             self._records.erase(name)
         self._restart_before.pop(name, None)

@@ -17,6 +17,7 @@ from typing import Any
 from reconciler.documents.names import is_name
 from reconciler.linux.processes import adopt, await_end, kill_group, start_ticks
 from reconciler.planning.address import Address
+from reconciler.serving import logs
 from reconciler.serving.instance import LiveInstance
 from reconciler.serving.marks import Marked, is_id
 from reconciler.state.records import InstanceRecord
@@ -74,9 +75,11 @@ def with_process(record: InstanceRecord, known: Iterable[Marked]) -> InstanceRec
     return record
 
 
-def restored(record: InstanceRecord, readiness: Path, on_end: Callable[[LiveInstance], None]) -> LiveInstance:
+def restored(
+    record: InstanceRecord, readiness: Path, log: Path, on_end: Callable[[LiveInstance], None]
+) -> LiveInstance:
     """Adopt the process of a record, if it is still there; `on_end` is called with the instance when it ends."""
-    live = LiveInstance(record=record, readiness=readiness)
+    live = LiveInstance(record=record, readiness=readiness, log=log, log_start=logs.size(log))
     if record.pid is not None and record.ticks is not None:
         live.process = adopt(record.pid, record.ticks, ended=lambda: on_end(live))
     workers = live.workers_set()

@@ -1,8 +1,8 @@
 """Check an app inside its gunicorn workers, on Python 2.7 to the newest: nothing of the daemon is imported here.
 
-A worker passes the gate when the app is imported and, if it has a health path, answers that with 2xx. It says so by a
-file in the instance's directory, and wakes the daemon. A worker that fails before the instance ever served ends its
-master; one of an instance that serves waits and tries again.
+A worker passes the gate when the app is imported and, if it has a health path, answers that with 2xx: it is asked again
+until it does. The worker says so by a file in the instance's directory, and wakes the daemon. One that cannot pass, or
+that exits before it did, ends its master if the instance never served; otherwise the next one waits and tries again.
 """
 
 import errno
@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 
-_BOOT_ERROR = 3
+BOOT_ERROR = 3
 _FIRST_LINES = 300
 _CLASSES = {"1": 1, "2": 2, "3": 3, "4": 4}
 _AGENT = "reconciler-health"
@@ -27,21 +27,43 @@ def readable(body):
     return " ".join(body.split())
 
 
-class Refused(Exception):
-    """The app failed its check; the text is the reason that `status` shows."""
+class Refused(BaseException):
+    """The app failed its check; the text is the reason that `status` shows.
+
+    It is raised inside the app, too, whose code may answer, or try again, after every Exception.
+    """
 
 
 class Gate(object):
     """The gate of one instance's workers. `path` is None when being imported is enough."""
 
-    def __init__(self, app, passed, doorbell, path, host, timeout_s):
+    def __init__(self, app, passed, doorbell, path, host, timeout_s, start_timeout_s=60.0, umask=False):
         self.app = app
         self.passed = passed
         self.doorbell = doorbell
         self.path = path
         self.host = host
         self.timeout_s = timeout_s
+        self.start_timeout_s = start_timeout_s
+        self.umask = umask
         self.figures = None
+        self.told = ""
+        self.exited_early = 0
+        self.why_early = ""
+
+    def expect(self, server, worker):
+        """Run as gunicorn's pre_fork, in the master."""
+        _MASTER.expect(self, server, worker)
+
+    def bury(self, server, pid):
+        """Run as gunicorn's child_exit, in the master."""
+        _MASTER.bury(self, server, pid)
+
+    def begin_worker(self, worker):
+        """Run as gunicorn's post_fork."""
+        if self.umask:
+            os.umask(worker.cfg.umask)  # gunicorn itself applies it to its sockets only
+        _IMPORT.guard(self, worker)
 
     def guard(self, worker):
         """Run as gunicorn's post_worker_init: return only in a worker that may accept."""
@@ -52,27 +74,71 @@ class Gate(object):
         self.let_in()
 
     def until_passed(self, worker, ask):
-        """Probe once in a new instance, again and again in one that serves already."""
-        nap = 0.5
+        """Probe again and again: the daemon ends a new instance when its start timeout is over."""
+        nap = 0.25
         while self.path is not None:
+            began = _monotonic()
             try:
-                with _Alarm(self.timeout_s, "GET %s did not answer within %g s" % (self.path, self.timeout_s)):
+                with _limit(worker, self.timeout_s, self.patience_s(), self):
                     ask()
+                self.check_time(_monotonic() - began)
                 break
             except Refused as refused:
-                self.refuse(str(refused))
-            nap = min(nap * 2, 15.0)
+                self.tell(str(refused))
+            nap = self.longer(nap)
             self.wait(worker, nap)
 
-    def refuse(self, reason):
-        """Record the reason; end the master too unless the instance serves without this worker."""
+    def patience_s(self):
+        """Return how long one probe may take: the first one may fill an app's caches, which an end would undo."""
+        return max(self.timeout_s, min(self.start_timeout_s / 3.0, 20.0))
+
+    def late(self):
+        """Return what a probe's time limit says."""
+        return "GET %s did not answer within %g s" % (self.path, self.timeout_s)
+
+    def check_time(self, took_s):
+        """Raise Refused if an answer took longer than a probe may take."""
+        if took_s > self.timeout_s:
+            raise Refused(self.late())
+
+    def longer(self, nap):
+        """Return the next pause between two probes: longer where other workers serve meanwhile."""
+        return min(nap * 2, 15.0 if self.serves() else 2.0)
+
+    def tell(self, reason):
+        """Record why this worker is not ready yet."""
+        if reason == self.told:
+            return
+        self.told = reason
         sys.stderr.write("reconciler: not ready: %s\n" % reason)
         sys.stderr.flush()
-        if not self.serves():
-            self._write("refused", reason)
-            os._exit(_BOOT_ERROR)
-        self._write("waiting-%d" % os.getpid(), reason)
+        self.write("waiting-%d" % os.getpid(), reason)
         self.ring()
+
+    def reject(self, reason):
+        """Record why this worker can never be ready; return the status to exit with.
+
+        It ends the master, unless the instance serves: then the next worker waits before it tries again.
+        """
+        self.tell(reason)
+        if self.serves():
+            self.write("failed-%d" % os.getpid(), reason)
+            return 1
+        self.write("refused", reason)
+        return BOOT_ERROR
+
+    def reason(self, error):
+        """Return an exception in one line, with the app's line that raised it."""
+        return _IMPORT.reason(error)
+
+    def hold_back(self, worker):
+        """Wait before another try when the last workers exited before they were ready."""
+        if not self.exited_early or not self.serves():
+            return
+        self.tell(self.why_early)
+        before = signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # no loop runs yet that would handle it
+        self.wait(worker, min(0.5 * 2.0 ** min(self.exited_early, 8), 15.0))
+        signal.signal(signal.SIGTERM, before)
 
     def wait(self, worker, seconds):
         """Sleep with a beating heart; end the worker when its master is gone or stops it."""
@@ -89,8 +155,8 @@ class Gate(object):
 
     def let_in(self):
         """Record that this worker is about to accept."""
-        self._remove("waiting-%d" % os.getpid())
-        self._write(str(os.getpid()), "")
+        self.remove("waiting-%d" % os.getpid())
+        self.write(str(os.getpid()), "")
         try:
             self.figures = _module("reconciler_gate_figures", _FIGURES).Figures(self.passed, _monotonic)
         except (IOError, OSError):  # a full disk: the file stays empty, which says that it may be busy
@@ -118,17 +184,8 @@ class Gate(object):
 
     def leave(self):
         """Record that this worker is exiting; its figures stay."""
-        self._rename(str(os.getpid()), "done-%d" % os.getpid())
-        self._remove("waiting-%d" % os.getpid())
-
-    def bury(self, pid):
-        """Run as gunicorn's child_exit, in the master: a worker that accepted and never called `leave` crashed."""
-        if os.path.exists(os.path.join(self.passed, str(pid))):
-            self._write("fallen-%d" % pid, "")
-            self._rename(str(pid), "done-%d" % pid)
-            self.ring()
-        # No worker writes to it any more: the next one continues it.
-        self._rename("done-%d" % pid, "left-%d" % pid)
+        self.rename(str(os.getpid()), "done-%d" % os.getpid())
+        self.remove("waiting-%d" % os.getpid())
 
     def resize(self, workers):
         """Run as gunicorn's nworkers_changed, in the master: record how many workers it keeps from now on."""
@@ -170,8 +227,6 @@ class Gate(object):
                         body += chunk
             finally:
                 getattr(chunks, "close", lambda: None)()
-        except Refused:
-            raise
         except Exception as error:
             raise Refused("GET %s raised %s: %s" % (self.path, type(error).__name__, error))
         self.judge(answer.get("status", "nothing"), body)
@@ -180,7 +235,11 @@ class Gate(object):
         """Raise Refused unless the status line is one of success."""
         if not str(status).startswith("2"):
             said = readable(body[:_FIRST_LINES].decode("utf-8", "replace"))
-            raise Refused("GET %s answered %s%s" % (self.path, status, ": " + said if said else ""))
+            hint = ""
+            if str(status).startswith("400") and "django" in sys.modules:
+                hint = "; Django answers so to a Host header that is not in its ALLOWED_HOSTS, here %s: set health.host"
+                hint %= self.host
+            raise Refused("GET %s answered %s%s%s" % (self.path, status, ": " + said if said else "", hint))
 
     def _environ(self):
         path, _, query = self.path.partition("?")
@@ -207,7 +266,8 @@ class Gate(object):
             "wsgi.run_once": False,
         }
 
-    def _write(self, name, text):
+    def write(self, name, text):
+        """Write a file of this name in the instance's directory; a full disk ends no instance that serves."""
         try:
             with io.open(os.path.join(self.passed, name), "w", encoding="utf-8") as file:
                 file.write(text if not isinstance(text, bytes) else text.decode("utf-8", "replace"))
@@ -215,13 +275,23 @@ class Gate(object):
             if not self.serves():
                 raise
 
-    def _rename(self, name, other):
+    def read(self, name):
+        """Return the text of a file there, "" if it cannot be read."""
+        try:
+            with io.open(os.path.join(self.passed, name), encoding="utf-8") as file:
+                return file.read()
+        except (IOError, OSError):
+            return ""
+
+    def rename(self, name, other):
+        """Rename a file there, if it is there."""
         try:
             os.rename(os.path.join(self.passed, name), os.path.join(self.passed, other))
         except OSError:
             pass
 
-    def _remove(self, name):
+    def remove(self, name):
+        """Remove a file there, if it is there."""
         try:
             os.unlink(os.path.join(self.passed, name))
         except OSError:
@@ -248,33 +318,49 @@ def _clock_of_python_2():
 _monotonic = getattr(time, "monotonic", None) or _clock_of_python_2()
 
 
-class _Alarm(object):
-    """A time limit of a block: it raises Refused in this thread when the block takes longer."""
+def _limit(worker, tell_after_s, end_after_s, gate):
+    """Return a time limit of a block, which raises Refused in it at the end, and tells the gate before."""
+    modules = [kind.__module__ for kind in type(worker).__mro__]
+    if "gunicorn.workers.ggevent" in modules:
+        from gevent import Timeout
+    elif "gunicorn.workers.geventlet" in modules:
+        from eventlet import Timeout
+    else:
+        return _Alarm(tell_after_s, end_after_s, gate)
+    return Timeout(end_after_s, Refused(gate.late()))
 
-    def __init__(self, seconds, reason):
-        self._seconds = seconds
-        self._reason = reason
+
+class _Alarm(object):
+    """A time limit by a signal, which comes again as long as the app swallows it."""
+
+    def __init__(self, tell_after_s, end_after_s, gate):
+        self._tell_after_s = tell_after_s
+        self._end_after_s = end_after_s
+        self._gate = gate
+        self._over = False
 
     def __enter__(self):
+        self._ends_at = _monotonic() + self._end_after_s - 0.01
         self._before = signal.signal(signal.SIGALRM, self._ring)
-        signal.setitimer(signal.ITIMER_REAL, self._seconds)
+        signal.setitimer(signal.ITIMER_REAL, self._tell_after_s, 0.5)
 
     def __exit__(self, *_):
+        self._over = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self._before)
 
     def _ring(self, *_):
-        raise Refused(self._reason)
+        if self._over:
+            return
+        if _monotonic() >= self._ends_at:
+            raise Refused(self._gate.late())
+        self._gate.tell(self._gate.late())
 
 
 def _beside(name):
-    with io.open(os.path.join(os.path.dirname(os.path.abspath(__file__)), name), encoding="utf-8") as file:
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
+    with io.open(path, encoding="utf-8") as file:
         return file.read()
-
-
-# Read with this file, in the master: when a worker needs it, the daemon's package may have been replaced by another.
-_ASGI = _beside("gate_asgi.py")
-_FIGURES = _beside("gate_figures.py")
 
 
 def _module(name, text):
@@ -283,8 +369,27 @@ def _module(name, text):
     return module
 
 
+def _now(name):
+    """Load a module beside this one at once, from its bytecode where that is there."""
+    if sys.version_info[0] == 2:
+        return _module("reconciler_" + name, _beside(name + ".py"))
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py")
+    spec = spec_from_file_location("reconciler_" + name, path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 _loaded = {}  # Python 2 empties a module without a reference to it
+
+# Read with this file, in the master: when a worker needs it, the daemon's package may have been replaced by another.
+_ASGI = _beside("gate_asgi.py")
+_FIGURES = _beside("gate_figures.py")
+_IMPORT = _now("gate_import")
+_MASTER = _now("gate_master")
 
 
 def _is_asgi(worker):
-    return hasattr(worker, "asgi") or "uvicorn" in type(worker).__module__
+    return _IMPORT.serves(worker) == "ASGI"

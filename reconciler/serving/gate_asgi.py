@@ -1,18 +1,19 @@
 """Check an app inside its ASGI workers, by standing between the server and the app's lifespan. Loaded by gate.py.
 
 The server sees the startup complete only after the app's own has, and the health path has answered 2xx. An app without
-a lifespan is checked as well. To the server every failure is a failed startup, which ends the master.
+a lifespan is checked as well. A startup that failed ends the worker.
 """
 
 import asyncio
 import os
 import signal
 import time
+import traceback
 from bisect import bisect_left
 
 Refused = Exception  # gate.py's own takes its place
 _ACCEPTED_BY_THEN_S = 0.1
-_GIVE_UP_AFTER_S = 20.0  # gunicorn takes an app for one without a lifespan after 30 s, and would serve it
+_FAILS_BY_THEN_S = 1.0  # after it said that it cannot start
 
 
 def guard(gate, worker, refused):
@@ -24,12 +25,23 @@ def guard(gate, worker, refused):
         _drain_politely(worker)
     _unhook(worker.cfg)
     app = getattr(worker, attribute)
-    if getattr(worker.cfg, "asgi_lifespan", "auto") == "off":
-        gate.until_passed(worker, lambda: worker.loop.run_until_complete(_ask(gate, app, {})))
-        gate.let_in()
+    if _has_no_lifespan(worker):
+        loop = worker.loop if attribute == "asgi" else asyncio.new_event_loop()
+        loop.run_until_complete(_until_passed(gate, worker, app, {}))
         setattr(worker, attribute, _counted(gate, app))
         return
-    setattr(worker, attribute, _Gated(gate, worker, app))
+    if attribute == "wsgi":
+        worker.wsgi = _Gated(gate, worker, app)
+        return
+    lifespan = _Lifespan(gate, worker, app)
+    worker.loop.run_until_complete(lifespan.start())
+    worker.asgi = _With(lifespan, _counted(gate, app))
+
+
+def _has_no_lifespan(worker):
+    """Whether the server is told to run none: by gunicorn's setting, or by uvicorn's."""
+    uvicorns = getattr(getattr(worker, "config", None), "lifespan", "auto")
+    return "off" in (getattr(worker.cfg, "asgi_lifespan", "auto"), uvicorns)
 
 
 def _unhook(cfg):
@@ -125,7 +137,7 @@ def _drain_politely(worker):
 
 
 class _Gated:
-    """An ASGI app that forwards everything but the start of its lifespan."""
+    """An ASGI app whose lifespan starts when the server asks for that, which waits for it as long as it takes."""
 
     def __init__(self, gate, worker, app):
         self._gate = gate
@@ -138,85 +150,123 @@ class _Gated:
 
     async def __call__(self, scope, receive, send):
         if scope["type"] == "lifespan":
-            await _Lifespan(self._gate, self._worker, self._app, scope, self._let_through).run(receive, send)
+            lifespan = _Lifespan(self._gate, self._worker, self._app)
+            await lifespan.start()
+            self._requests = _counted(self._gate, self._app)
+            await lifespan.serve(scope, receive, send)
             return
         await self._requests(scope, receive, send)
 
-    def _let_through(self):
-        """Count requests from here on, without this object in between where the worker looks its app up for each."""
-        self._requests = _counted(self._gate, self._app)
-        if hasattr(self._worker, "asgi"):
-            self._worker.asgi = self._requests
+
+class _With:
+    """An ASGI app whose lifespan has started: the server's own lifespan is answered at once."""
+
+    def __init__(self, lifespan, app):
+        self._lifespan = lifespan
+        self._app = app
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "lifespan":
+            await self._lifespan.serve(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 class _Lifespan:
-    """One lifespan: the app's answer to its start is held back until the gate is passed."""
+    """One lifespan of an app, between the app and the server; an app without one is checked as well."""
 
-    def __init__(self, gate, worker, app, scope, let_through):
+    def __init__(self, gate, worker, app):
         self._gate = gate
         self._worker = worker
         self._app = app
-        self._scope = scope
-        self._let_through = let_through
+        self._state = {}
+        self._messages = asyncio.Queue()
         self._asked = False
-        self._started = False
+        self._said = {}
+        self._changed = asyncio.Event()
+        self._over = False
+        self._task = None
 
-    async def run(self, receive, send):
-        async def received():
-            message = await receive()
-            self._asked = True
-            return message
+    async def start(self):
+        """Return once the app has started and the gate is passed; end the worker if it says that it cannot."""
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._state}
+        self._task = asyncio.ensure_future(self._run(scope))
+        self._messages.put_nowait({"type": "lifespan.startup"})
+        while not self._over and "startup" not in self._said:
+            await _beat(self._worker, self._changed.wait(), 1.0)
+            self._changed.clear()
+        message = self._said.get("startup", {})
+        if message.get("type") == "lifespan.startup.failed":
+            await asyncio.wait([self._task], timeout=_FAILS_BY_THEN_S)
+        error = await self._task if self._over else None
+        if error is not None and (message or self._asked):
+            traceback.print_exception(type(error), error, error.__traceback__)
+            self._end("its lifespan raised " + self._gate.reason(error))
+        if message.get("type") == "lifespan.startup.failed":
+            lines = (message.get("message") or "no reason given").strip().splitlines()
+            self._end("its lifespan failed: " + lines[-1])
+        await _until_passed(self._gate, self._worker, self._app, self._state)
 
-        async def sent(message):
-            if message["type"] == "lifespan.startup.failed":
-                self._gate.refuse("its lifespan failed: " + (message.get("message") or "no reason given"))
-                os._exit(1)  # in an instance that serves: gunicorn starts another worker
-            if message["type"] == "lifespan.startup.complete":
-                await self._pass()
-            await send(message)
-
-        try:
-            await self._app(self._scope, received, sent)
-        except asyncio.CancelledError:
-            if not self._started:
-                self._gate.refuse("its lifespan did not start in time")
-                os._exit(1)
-            raise
-        except Exception as error:
-            if self._started:
-                raise
-            if self._asked:
-                self._gate.refuse("its lifespan raised %s: %s" % (type(error).__name__, error))
-                os._exit(1)
-        if not self._started:
-            await self._stand_in(receive, send)
-
-    async def _stand_in(self, receive, send):
-        """Answer for an app without a lifespan."""
-        if not self._asked:
-            await receive()
-        await self._pass()
+    async def serve(self, scope, receive, send):
+        """Stand in for the app's lifespan towards the server."""
+        if "state" in scope:
+            scope["state"].update(self._state)
+        await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await send({"type": "lifespan.shutdown.complete"})
+        self._messages.put_nowait({"type": "lifespan.shutdown"})
+        while not self._over and "shutdown" not in self._said:
+            self._changed.clear()
+            await self._changed.wait()
+        await send(self._said.get("shutdown", {"type": "lifespan.shutdown.complete"}))
 
-    async def _pass(self):
-        gate, loop = self._gate, asyncio.get_running_loop()
-        began, nap = loop.time(), 0.5
-        while gate.path is not None:
-            try:
-                await _ask(gate, self._app, self._scope.get("state", {}))
-                break
-            except Refused as refused:
-                gate.refuse(str(refused))
-            nap = min(nap * 2, 5.0)
-            if loop.time() - began + nap > _GIVE_UP_AFTER_S:
-                os._exit(1)
-            self._worker.notify()
-            await asyncio.sleep(nap)
-        self._started = True
-        gate.let_in()
-        self._let_through()
+    async def _run(self, scope):
+        """Run the app's part; return the exception that ended it, which an app without a lifespan raises at once."""
+        try:
+            await self._app(scope, self._receive, self._send)
+        except Exception as error:
+            return error
+        finally:
+            self._over = True
+            self._changed.set()
+        return None
+
+    async def _receive(self):
+        message = await self._messages.get()
+        self._asked = True
+        return message
+
+    async def _send(self, message):
+        self._said[message["type"].split(".")[1]] = message
+        self._changed.set()
+
+    def _end(self, reason):
+        os._exit(self._gate.reject(reason))
+
+
+async def _until_passed(gate, worker, app, state):
+    """Ask the app for its health path until it answers with 2xx."""
+    nap = 0.25
+    while gate.path is not None:
+        try:
+            await _ask(gate, app, state)
+            break
+        except Refused as refused:
+            gate.tell(str(refused))
+        nap = gate.longer(nap)
+        await _beat(worker, asyncio.sleep(nap), nap + 1.0)
+    gate.let_in()
+
+
+async def _beat(worker, waited_for, at_most_s):
+    """Wait with a beating heart; end the worker when its master is gone or stops it."""
+    try:
+        await asyncio.wait_for(waited_for, at_most_s)
+    except asyncio.TimeoutError:
+        pass
+    worker.notify()
+    if os.getppid() != worker.ppid or not worker.alive:
+        os._exit(0)
 
 
 async def _ask(gate, app, state):
@@ -252,12 +302,19 @@ async def _ask(gate, app, state):
         elif message["type"] == "http.response.body":
             answer["body"] += message.get("body", b"")[:1024]
 
+    began = time.monotonic()
+    request = asyncio.ensure_future(app(scope, receive, send))
+    for limit_s in (gate.timeout_s, gate.patience_s() - gate.timeout_s):
+        if not request.done():
+            await asyncio.wait([request], timeout=limit_s)
+            if not request.done():
+                gate.tell(gate.late())
+    if not request.done():
+        request.cancel()
+        raise Refused(gate.late())
     try:
-        await asyncio.wait_for(app(scope, receive, send), gate.timeout_s)
-    except asyncio.TimeoutError:
-        raise Refused("GET %s did not answer within %g s" % (gate.path, gate.timeout_s)) from None
-    except Refused:
-        raise
+        request.result()
     except Exception as error:
         raise Refused("GET %s raised %s: %s" % (gate.path, type(error).__name__, error)) from error
+    gate.check_time(time.monotonic() - began)
     gate.judge(answer["status"], answer["body"])

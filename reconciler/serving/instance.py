@@ -13,10 +13,11 @@ from pathlib import Path
 from reconciler.linux.process_table import children
 from reconciler.linux.processes import Process
 from reconciler.planning.apps.observed import Instance
-from reconciler.serving import gate_figures_reader
+from reconciler.serving import gate_figures_reader, logs
 from reconciler.state.records import NO_ADDRESS, InstanceRecord
 
 _FIRST_WORDS = 1000
+_MOST_BYTES = 16 * 1024
 
 
 class CannotStart(Exception):
@@ -33,14 +34,18 @@ class LiveInstance:
 
     record: InstanceRecord
     readiness: Path
+    log: Path
     process: Process | None = None
     end: str | None = None
     detached: bool = False
     unhealthy: str | None = None
     log_start: int = 0
     counts_requests: bool = False
+    waits: str | None = None
     note: str | None = None
     workers_died: int = 0
+    worker_end: str = ""
+    said: str = ""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -66,7 +71,9 @@ class LiveInstance:
             busy_at=self.busy_at() if self.counts_requests else None,
             note=self.note,
             workers_died=self.workers_died,
+            worker_end=self.worker_end,
             end=self.end,
+            said=self.said,
         )
 
     def workers_ready(self) -> int:
@@ -87,12 +94,31 @@ class LiveInstance:
         """Note what workers say that wait before their gate while others serve, and how many exited."""
         names = self._names()
         waiting = [name for name in names if name.startswith("waiting-")]
-        self.workers_died = sum(1 for name in names if name.startswith("fallen-"))
-        self.note = f"{len(waiting)} of its workers waits: {self._words(waiting[0])}" if waiting else None
+        fallen = [name for name in names if name.startswith("fallen-")]
+        if len(fallen) > self.workers_died:
+            self.worker_end = self._words(fallen[-1])
+            self.said = self.last_line()
+        self.workers_died = len(fallen)
+        self.waits = self._words(waiting[0]) if waiting else None
+        self.note = f"{len(waiting)} of its workers waits: {self.waits}" if waiting else None
+
+    def is_lost(self) -> bool:
+        """Whether it can never be ready: it ended, a worker was rejected by its gate, or exited before that."""
+        if self.end is not None:
+            return True
+        return self.record.ready_at is None and not {"refused", "exited"}.isdisjoint(self._names())
+
+    def worker_exit(self) -> str | None:
+        """Return how a worker ended before it was ready, None if none did."""
+        return self._words("exited") or None
 
     def refusal(self) -> str | None:
         """Return why a worker did not pass its gate, None if none said so."""
         return self._words("refused") or None
+
+    def last_line(self) -> str:
+        """Return the last line that the app itself wrote into its log since this instance started."""
+        return logs.last_line(self.log, self.log_start)
 
     def busy_at(self) -> float | None:
         """Return when a worker was last at work on a request, monotonic seconds."""
@@ -127,7 +153,5 @@ class LiveInstance:
         return []
 
     def _words(self, name: str) -> str:
-        with contextlib.suppress(OSError):
-            text = (self.readiness / name).read_text(encoding="utf-8", errors="replace")
-            return " ".join(text[:_FIRST_WORDS].split())
-        return ""
+        text = logs.text_from(self.readiness / name, _MOST_BYTES, within=self.readiness)
+        return " ".join(text[:_FIRST_WORDS].split())

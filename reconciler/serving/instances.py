@@ -21,7 +21,7 @@ from reconciler.linux.processes import KILLED, Command, Process, start_ticks
 from reconciler.planning.address import Address
 from reconciler.planning.apps.observed import Instance
 from reconciler.planning.apps.revision import Revision
-from reconciler.serving import gate_figures_reader, logs, worker_signals
+from reconciler.serving import failed_start, gate_figures_reader, logs, worker_signals
 from reconciler.serving.adoption import Adoption, end_strays, is_sound, restored, unrecorded, with_process
 from reconciler.serving.fork_or_exec import launch
 from reconciler.serving.forkserver.pool import ForkServerPool
@@ -128,7 +128,7 @@ class Instances:
             if record.boot != self._boot or record.pid is None:
                 self._drop(record.id, readiness)
                 continue
-            live = restored(record, readiness, self._on_end)
+            live = restored(record, readiness, places(record.app).log, self._on_end)
             if live.record != before:
                 self._records.put_instance(live.record)
             self._apps.setdefault(record.app, {})[record.id] = live
@@ -169,20 +169,20 @@ class Instances:
         One that is unhealthy, lost a worker, or was started before `since` is to be replaced, and not waited for.
         """
         live = self._starting(program, since) or await self._launch(program, places, listener)
+        code = places.revisions / program.directory / "code"
         deadline = live.record.started_at + program.start_timeout_s
         try:
             async with asyncio.timeout_at(deadline):
-                while live.end is None and (wait_s := _seconds_to_look(program, live)) > 0:
+                while not live.is_lost() and (wait_s := _seconds_to_look(program, live)) > 0:
                     await live.change(wait_s)
         except TimeoutError:
-            said = live.refusal() or logs.reason(places.log, live.log_start)
+            reason = failed_start.why_late(program, live, places.log, code)
             await self._kill(live)
-            late = f"it was not ready within {program.start_timeout_s:g} s"
-            raise CannotStart(f"{late}; it said: {said}" if said else late) from None
-        if live.end is not None:
-            said = live.refusal() or logs.reason(places.log, live.log_start)
-            self._forget(live)
-            raise CannotStart(said or f"{program.name} {live.end}")
+            raise CannotStart(reason) from None
+        if live.is_lost():
+            reason = failed_start.why(program, live, places.log, code)
+            await self._kill(live)
+            raise CannotStart(reason)
         if live.record.ready_at is None:
             live.mark_ready()
             self._records.put_instance(live.record)
@@ -287,6 +287,7 @@ class Instances:
         live = LiveInstance(
             record=record,
             readiness=readiness,
+            log=places.log,
             log_start=logs.size(places.log),
             counts_requests=program.counts_requests,
         )
@@ -307,6 +308,7 @@ class Instances:
     def _on_end(self, live: LiveInstance) -> None:
         assert live.process is not None
         live.end = live.process.end
+        live.said = live.last_line()
         if live.end == KILLED and not live.process.told_to_end and self._oom_kills.struck():
             live.end = f"{KILLED}, most likely by the kernel, which was out of memory"
         live.changed.set()

@@ -7,8 +7,6 @@ import os
 import resource
 import sys
 
-sys.path.pop(0)  # no directory of the app
-
 
 def _apply_sandbox(encoded):
     """Take on umask, the limits of descriptors, and user and group if they are given."""
@@ -20,16 +18,6 @@ def _apply_sandbox(encoded):
         os.setgroups([])
         os.setgid(gid)
         os.setuid(uid)
-
-
-if "RECONCILER_SANDBOX" in os.environ:
-    _apply_sandbox([int(number) for number in os.environ.pop("RECONCILER_SANDBOX").split()])
-os.chdir(sys.argv[1])
-if sys.argv[2] == "--":
-    os.execvp(sys.argv[3], sys.argv[3:])  # noqa: S606  becoming the program is all there is to do
-os.environ["LISTEN_FDS"] = "1"
-os.environ["LISTEN_PID"] = str(os.getpid())
-sys.argv = ["gunicorn"] + sys.argv[2:]
 
 
 class _Log(io.FileIO):
@@ -49,9 +37,42 @@ def _printing(stream):
     return io.TextIOWrapper(_Log(stream.fileno(), "wb", closefd=False), **text)
 
 
-if sys.version_info[0] > 2:
-    sys.stdout, sys.stderr = _printing(sys.stdout), _printing(sys.stderr)
+def _read_config(_, filename):
+    """Read the config in gunicorn's place, which warns of its name and may read a stale copy of its bytecode."""
+    settings = {"__name__": "__config__", "__file__": filename}
+    with io.open(filename, "rb") as file:
+        exec(compile(file.read(), filename, "exec"), settings)  # noqa: S102  a Python file, which we wrote
+    return settings
 
-from gunicorn.app.wsgiapp import run  # type: ignore[import-untyped]  # noqa: E402
 
-run()
+def _pass_for(script):
+    """Have this process's main module be gunicorn's own script, which multiprocessing's children run again."""
+    main = sys.modules["__main__"]
+    if os.path.exists(script):
+        main.__file__ = script
+    else:
+        del main.__file__  # they leave out a module without a file
+
+
+def _become_gunicorn():
+    os.environ["LISTEN_FDS"] = "1"
+    os.environ["LISTEN_PID"] = str(os.getpid())
+    _pass_for(os.path.join(os.path.dirname(sys.executable), "gunicorn"))
+    sys.argv = ["gunicorn"] + sys.argv[2:]
+    if sys.version_info[0] > 2:
+        sys.stdout, sys.stderr = _printing(sys.stdout), _printing(sys.stderr)
+    from gunicorn.app.base import Application  # type: ignore[import-untyped]
+    from gunicorn.app.wsgiapp import run  # type: ignore[import-untyped]
+
+    Application.get_config_from_filename = _read_config
+    run()
+
+
+if __name__ == "__main__":
+    sys.path.pop(0)  # no directory of the app
+    if "RECONCILER_SANDBOX" in os.environ:
+        _apply_sandbox([int(number) for number in os.environ.pop("RECONCILER_SANDBOX").split()])
+    os.chdir(sys.argv[1])
+    if sys.argv[2] == "--":
+        os.execvp(sys.argv[3], sys.argv[3:])  # noqa: S606  becoming the program is all there is to do
+    _become_gunicorn()

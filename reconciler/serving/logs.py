@@ -6,9 +6,12 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from reconciler.linux.regular_files import opened_file
+
 _TAIL_BYTES = 64 * 1024
+_LONGEST = 400
 _GUNICORN_LINE = re.compile(r"^\[[^\]]+\] \[\d+\] \[(?P<level>[A-Z]+)\] (?P<text>.*)$")
-_NOISE = re.compile(_GUNICORN_LINE.pattern + "|^!!!")  # how gunicorn frames a remark on its config's name
+_NOISE = re.compile(_GUNICORN_LINE.pattern + "|^reconciler: ")
 _RAISED = re.compile(r"^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|NotFound|Missing)\b.*)$")
 
 
@@ -41,15 +44,23 @@ def unwritable(log: Path, mode: int) -> str:
 
 def tail(log: Path, lines: int, since: int = 0) -> list[str]:
     """Return the last lines of a log, none of those before byte `since`."""
-    try:
-        with log.open("rb") as file:
-            end = file.seek(0, os.SEEK_END)
-            start = max(since if since <= end else 0, end - _TAIL_BYTES)
-            file.seek(start)
-            text = file.read(_TAIL_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return []
+    text = text_from(log, _TAIL_BYTES, since)
     return text.splitlines()[-lines:] if lines else []
+
+
+def text_from(path: Path, at_most: int, since: int = 0, *, within: Path | None = None) -> str:
+    """Return the end of a file, nothing of what stands before byte `since`; "" if it is no file or cannot be read.
+
+    With `within`, the file has to be in that directory once every link is followed.
+    """
+    try:
+        with opened_file(path, within=within) as file:
+            end = file.seek(0, os.SEEK_END)
+            start = max(since if since <= end else 0, end - at_most)
+            file.seek(start)
+            return file.read(at_most).decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def reason(log: Path, since: int) -> str | None:
@@ -66,8 +77,17 @@ def reason(log: Path, since: int) -> str | None:
             and not logged["text"].startswith(("Shutting", "Reason", "Worker ("))
         ):
             return logged["text"]
-    plain = [line.strip() for line in lines if line.strip() and not _NOISE.match(line)]
-    return plain[-1] if plain else None
+    return _last(lines) or None
+
+
+def last_line(log: Path, since: int) -> str:
+    """Return the last line of a log that is not gunicorn's, "" if there is none."""
+    return _last(tail(log, 50, since))
+
+
+def _last(lines: list[str]) -> str:
+    plain = (line.strip() for line in reversed(lines) if line.strip() and not _NOISE.match(line))
+    return next(plain, "")[:_LONGEST]
 
 
 def rotate(log: Path, limit_bytes: int, keep: int) -> bool:

@@ -1,8 +1,12 @@
 """Paths below the state directory, and the default path of the state directory."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+# A socket's path has 107 bytes (unix(7)); multiprocessing's are 32 longer than the directory that it is given.
+_LONGEST_SCRATCH = 107 - 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +90,11 @@ class StatePaths:
         return self.app(name) / "passed"
 
     def scratch(self, name: str) -> Path:
-        return self.app(name) / "tmp"
+        """Return an app's directory for temporary files: by a short name where sockets in it would have no room."""
+        own = self.app(name) / "tmp"
+        if len(os.fsencode(own)) <= _LONGEST_SCRATCH:
+            return own
+        return self.state / "tmp" / hashlib.sha256(name.encode()).hexdigest()[:8]
 
     def home(self, name: str) -> Path:
         """Return the directory for an app's own files, which the daemon never removes."""

@@ -123,7 +123,7 @@ def test_the_next_worker_goes_on_with_the_figures_of_one_that_died(passed: Path)
     for _ in range(3):
         pid = died(passed, 5)
         assert of_instance(passed).in_flight == 1, "nobody knows yet that it died"
-        master.bury(pid)
+        master.bury(SimpleNamespace(LISTENERS=[1]), pid)
         assert (of_instance(passed).in_flight, of_instance(passed).workers) == (0, 0)
     assert of_instance(passed).requests == 15
     assert [path.name.partition("-")[0] for path in passed.glob("*left*")] == ["left"], "more files than workers"

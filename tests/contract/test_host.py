@@ -123,7 +123,9 @@ async def test_start_of_an_app_that_does_not_import_says_why_and_leaves_nothing(
         await machine.staged(app)
         await machine.do(start(machine, app))
         (trouble,) = machine.seen().failures
-        assert trouble.reason == "ModuleNotFoundError: No module named 'nothing_of_that_name'"
+        assert trouble.reason == (
+            "ModuleNotFoundError: No module named 'nothing_of_that_name' (wsgi.py:1); more in 'reconciler logs blog'"
+        )
         assert machine.seen().instances == ()
         assert machine.records.instances() == []
         assert list(site.paths.readiness("blog").iterdir()) == []
@@ -133,7 +135,7 @@ async def test_start_of_an_app_that_does_not_import_says_why_and_leaves_nothing(
 @on_the_loop
 async def test_start_of_an_app_whose_health_path_fails_says_how(site: Site) -> None:
     with a_life(site) as machine:
-        app = machine.app(server=Server(health=Health(path="/healthz")))
+        app = machine.app(server=Server(health=Health(path="/healthz"), start_timeout_s=2.0))
         site.save(
             Path(app.source.path) / "wsgi.py",
             "def application(environ, start_response):\n"
@@ -143,7 +145,9 @@ async def test_start_of_an_app_whose_health_path_fails_says_how(site: Site) -> N
         await machine.staged(app)
         await machine.do(start(machine, app))
         (trouble,) = machine.seen().failures
-        assert trouble.reason == "GET /healthz answered 500 Oops: the database is away"
+        assert trouble.reason.startswith(
+            "it was not ready within 2 s: GET /healthz answered 500 Oops: the database is away; "
+        )
         assert machine.seen().instances == ()
 
 
@@ -157,7 +161,10 @@ async def test_start_of_an_app_that_takes_too_long_is_ended_in_time(site: Site) 
         await machine.staged(app)
         await machine.do(start(machine, app))
         (trouble,) = machine.seen().failures
-        assert trouble.reason == "it was not ready within 2 s; it said: dawdling"
+        assert trouble.reason == (
+            "it was not ready within 2 s: it is still being imported, at wsgi.py:3; if it needs longer, raise "
+            "health.start_timeout; more in 'reconciler logs blog'"
+        )
         assert machine.seen().instances == ()
         await soon(lambda: site.marked() == set())
 

@@ -54,7 +54,7 @@ def application(environ, start_response):
         "executable": [sys.executable, sys.prefix, sys.base_prefix, sys.exec_prefix],
         "site": [site.USER_SITE, site.ENABLE_USER_SITE],
         "modules": sorted(sys.modules), "main": sorted(vars(sys.modules["__main__"])),
-        "file": sys.modules["__main__"].__file__, "threads": threading.active_count(),
+        "file": getattr(sys.modules["__main__"], "__file__", None), "threads": threading.active_count(),
         "main_thread": threading.current_thread() is threading.main_thread(),
         "gc": [gc.isenabled(), gc.get_threshold()],
         "streams": [str(s) + str(s.write_through) for s in (sys.stdout, sys.stderr)],

@@ -58,7 +58,7 @@ def host(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[tup
         site.save(site.root / "apps" / "noisy" / "wsgi.py", _NOISY)
         site.app("crashy")
         site.save(site.root / "apps" / "crashy" / "wsgi.py", _FAILS)
-        site.app("unwell", health={"path": "/up"})
+        site.app("unwell", health={"path": "/up", "start_timeout": "2s"})
         site.save(site.root / "apps" / "unwell" / "wsgi.py", _UNWELL)
         site.app("unstaged")
         site.save(site.root / "apps" / "unstaged" / "requirements.txt", f"six=={_MARKUP}{_TURNING[:6]}\n")

@@ -47,7 +47,7 @@ def write(site: Site, version: str, flag: str = "/nonexistent") -> None:
 
 def test_a_release_whose_health_path_fails_never_answers_and_the_old_one_serves(site: Site) -> None:
     flag = site.root / "bad"
-    port = site.app("blog", health={"path": "/healthz"}, probation="0s")
+    port = site.app("blog", health={"path": "/healthz", "start_timeout": "2s"}, probation="0s")
     write(site, "one")
     site.live()
     eventually(site.serves("blog", "one", port))

@@ -30,7 +30,7 @@ def reap(app: App | None, observed: Observed, now: float) -> tuple[Reap, ...]:
         Reap(
             instance=i.id,
             failure=None if app is None else _after_exit(app, observed, i, now),
-            cause=f"gunicorn {i.pid} {i.end}",
+            cause=_how_it_ended(i),
             reason=Reason.EXITED,
         )
         for i in exited
@@ -51,7 +51,9 @@ def record_failures(app: App, observed: Observed, now: float) -> tuple[RecordFai
         and has_failed(i, observed)
         and not is_known_good(i.revision, observed)
         and not _is_recorded(i, observed)
-        for text in (i.unhealthy or f"a worker of gunicorn {i.pid} exited on probation",)
+        for text in (
+            i.unhealthy or f"a worker of gunicorn {i.pid} {i.worker_end or 'exited'} on probation{_quoted(i)}",
+        )
     )
 
 
@@ -79,7 +81,20 @@ def _after_exit(app: App, observed: Observed, exited: Instance, now: float) -> F
     """Return the failure of an instance that exited; None when it was told to stop."""
     if exited.stopping_since is not None:
         return None
-    return _failure(app, observed, exited, now, f"gunicorn {exited.pid} {exited.end}")
+    return _failure(app, observed, exited, now, _how_it_ended(exited))
+
+
+def _how_it_ended(instance: Instance) -> str:
+    return f"gunicorn {instance.pid} {instance.end}{_quoted(instance)}"
+
+
+def _how_a_worker_ended(instance: Instance) -> str:
+    return f"a worker of gunicorn {instance.pid} {instance.worker_end or 'exited'} on probation{_quoted(instance)}"
+
+
+def _quoted(instance: Instance) -> str:
+    """Return the last line that the app wrote, as the end of a sentence."""
+    return f"; it said: {instance.said}" if instance.said else ""
 
 
 def _failure(app: App, observed: Observed, instance: Instance, now: float, reason: str) -> Failure:

@@ -20,7 +20,8 @@ class Instance:
     all of them had passed their gate, so that it serves. A `detached` one listens on a socket that the daemon could not
     fetch back, and has to be replaced; so has an `unhealthy` one, whose probes fail for the reason given. `busy_at` is
     when it last worked on a request, None when that is not measured. `note` is a message of one of its workers;
-    `workers_died` counts the workers that exited on their own.
+    `workers_died` counts the workers that exited on their own, `worker_end` says how the last of them did. `said` is
+    the last line that the app wrote before that, or before the instance's own end.
     """
 
     id: str
@@ -37,7 +38,9 @@ class Instance:
     busy_at: float | None = None
     note: str | None = None
     workers_died: int = 0
+    worker_end: str = ""
     end: str | None = None
+    said: str = ""
 
     @property
     def ready(self) -> bool:

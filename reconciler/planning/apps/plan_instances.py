@@ -133,6 +133,8 @@ def _starting(known: Assessment) -> Plan[Action]:
     if known.is_waking and not known.observed.serves and isinstance(first, Start):
         return _plan(known, actions, "running", Cause(Reason.WAKING, "waking: a request arrived"))
     state: AppState = "staging" if isinstance(first, Stage | Release) else "starting"
+    if isinstance(first, Start) and known.current is not None and known.current.note is not None:
+        return _plan(known, actions, state, Cause(Reason.WORKER_WAITING, known.current.note))
     return _plan(known, actions, state, Cause(first.reason, first.cause))
 
 

@@ -136,27 +136,33 @@ def config_text(revision: Revision, code: Code, paths: InstancePaths, workers: i
     """Return the text of gunicorn.config for instances of a revision that start with so many workers."""
     server = revision.server
     return _template().substitute(
-        app=json.dumps(revision.app),
+        app=repr(revision.app),
         revision=revision.id,
-        bind=json.dumps(str(revision.address)),
+        bind=repr(str(revision.address)),
         workers=workers,
         threads=server.threads,
-        worker_class=json.dumps(server.worker_class or code.worker_class),
+        worker_class=repr(server.worker_class or code.worker_class),
         graceful_timeout=max(1, round(server.stop_timeout_s)),
-        errorlog=json.dumps(str(paths.log)),
-        accesslog=repr(str(paths.access_log)) if server.access_log else None,
+        errorlog=_literal(str(paths.log)),
+        accesslog=_literal(str(paths.access_log)) if server.access_log else None,
         settings="\n".join(
             f"{name} = {value!r}" for name, value in sorted({**code.settings, **server.settings}.items())
         ),
-        passed=json.dumps(str(paths.readiness)),
-        doorbell=json.dumps(str(paths.wakeup_pipe)),
+        passed=_literal(str(paths.readiness)),
+        doorbell=_literal(str(paths.wakeup_pipe)),
         instance_mark=INSTANCE_MARK,
         app_mark=APP_MARK,
-        gate=json.dumps(str(resources.files("reconciler.serving") / "gate.py")),
+        gate=_literal(str(resources.files("reconciler.serving") / "gate.py")),
         health_path=repr(server.health.path) if server.health else None,
-        health_host=json.dumps(health_host(revision)),
+        health_host=repr(health_host(revision)),
         health_timeout_s=server.health.timeout_s if server.health else 0,
+        start_timeout_s=server.start_timeout_s,
     )
+
+
+def _literal(text: str) -> str:
+    """Write a path as an expression that every Python reads alike, whatever its bytes."""
+    return f"_text({os.fsencode(text)!r})"
 
 
 def health_host(revision: Revision) -> str:

@@ -165,6 +165,13 @@ def test_an_unwell_instance_whose_successor_fails_serves_on() -> None:
     assert (decided.actions, decided.state) == ((), "degraded")
 
 
+def test_the_death_of_a_worker_on_probation_is_told_with_how_it_ended_and_what_the_app_said() -> None:
+    lost = an_instance(V2, workers_died=1, ready_at=NOW - 3, worker_end="exited with 7", said="dying now")
+    first = plan(APP, serving(APP, "c2", builds=BOTH, instances=(lost,), known_good=(V1,)), NOW).first
+    assert isinstance(first, RecordFailure)
+    assert first.failure.reason == "a worker of gunicorn 4242 exited with 7 on probation; it said: dying now"
+
+
 def test_an_instance_that_loses_a_worker_on_probation_gives_way_to_what_was_proven_last() -> None:
     lost = an_instance(V2, workers_died=1, ready_at=NOW - 3)
     fell = serving(APP, "c2", builds=BOTH, instances=(lost,), known_good=(V1,))

@@ -1,0 +1,90 @@
+"""Say why an instance did not become ready: what its workers wrote, how they ended, or where they are.
+
+What an app can write is read without following links, and no more of it than a message holds.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from reconciler.serving import logs
+from reconciler.serving.instance import LiveInstance
+from reconciler.serving.programs.program import Program
+
+_TAIL_BYTES = 64 * 1024
+_FRAME = re.compile(r'^  File "(?P<file>[^"\n]+)", line (?P<line>\d+) in ', re.MULTILINE)
+_SERVERS = (
+    "/werkzeug/serving.py", "/uvicorn/server.py", "/waitress/server.py", "/socketserver.py", "/hypercorn/run.py",
+    "/aiohttp/web.py", "/tornado/platform/asyncio.py", "/cheroot/server.py", "/gevent/baseserver.py",
+)  # fmt: skip
+
+
+def why(program: Program, live: LiveInstance, log: Path, code: Path) -> str:
+    """Return why an instance ended, or was rejected by its workers, in one line; `code` is where its code is."""
+    refusal, exited = live.refusal(), live.worker_exit()
+    said = logs.reason(log, live.log_start)
+    if refusal is not None:
+        text = refusal
+    elif exited is not None:
+        places = _own(_frames(live.readiness), code)
+        text = f"a worker {exited} before it was ready{f', at {places[0]}' if places else ''}{_quoted(said)}"
+    else:
+        text = said or f"{program.name} {live.end}"
+    return f"{text}; more in {_command(program)}"
+
+
+def why_late(program: Program, live: LiveInstance, log: Path, code: Path) -> str:
+    """Return what kept an instance from being ready within its start timeout, in one line."""
+    live.update_from_workers()
+    frames = _frames(live.readiness)
+    places = _own(frames, code)
+    late = f"it was not ready within {program.start_timeout_s:g} s"
+    advice = f"if it needs longer, raise health.start_timeout; more in {_command(program)}"
+    if live.waits is not None:
+        return f"{late}: {live.waits}; {advice}"
+    if any(file.endswith(_SERVERS) for file, _ in frames):
+        at = f", at {places[0]}" if places else ""
+        return (
+            f"{late}: it starts a server of its own while it is imported{at}: do that only below "
+            f"if __name__ == '__main__'; more in {_command(program)}"
+        )
+    if frames:
+        at = f", at {places[0]}" if places else ""
+        return f"{late}: it is still being imported{at}; {advice}"
+    return f"{late}{_quoted(logs.reason(log, live.log_start))}; {advice}"
+
+
+def _quoted(said: str | None) -> str:
+    return f"; it said: {said}" if said else ""
+
+
+def _command(program: Program) -> str:
+    return f"'reconciler logs {program.app}'"
+
+
+def _frames(readiness: Path) -> list[tuple[str, str]]:
+    """Return file and line of each frame of a worker that is being imported, innermost first."""
+    for path in _importing(readiness):
+        text = logs.text_from(path, _TAIL_BYTES, within=readiness)
+        _, _, newest = text.rpartition("most recent call first")
+        return [(frame["file"], frame["line"]) for frame in _FRAME.finditer(newest)]
+    return []
+
+
+def _importing(readiness: Path) -> Iterator[Path]:
+    try:
+        names = os.listdir(readiness)  # noqa: PTH208  names are all there is to know
+    except OSError:
+        return
+    yield from (readiness / name for name in sorted(names) if name.startswith("importing-"))
+
+
+def _own(frames: list[tuple[str, str]], code: Path) -> list[str]:
+    """Return the frames of the app's own code as file:line, relative to it."""
+    root = f"{os.path.realpath(code)}/"
+    return [
+        f"{file.removeprefix(root)}:{line}"
+        for file, line in frames
+        if file.startswith(root) and "/site-packages/" not in file
+    ]

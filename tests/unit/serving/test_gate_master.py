@@ -1,0 +1,55 @@
+"""The gate on the master's side: how long a worker may take until it has passed, whatever gunicorn's own limit is."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from reconciler.serving import gate
+
+
+def a_gate(passed: Path, **different: Any) -> Any:
+    given = {"app": "blog", "passed": str(passed), "doorbell": "/nowhere", "path": None, "host": "h", "timeout_s": 1}
+    made: Any = gate.Gate
+    return made(**{**given, **different})
+
+
+def a_worker() -> Any:
+    return SimpleNamespace(tmp=SimpleNamespace(last_update=lambda: 100.0, close=lambda: None))
+
+
+def test_until_it_has_passed_a_worker_may_take_as_long_as_the_start(tmp_path: Path) -> None:
+    """Gunicorn before 21 ends a worker whose last beat is `timeout` seconds old, while it boots as well."""
+    watched, worker = a_gate(tmp_path, start_timeout_s=120.0), a_worker()
+    server = SimpleNamespace(timeout=30, WORKERS={7: worker}, cfg=SimpleNamespace(child_exit=None))
+    watched.expect(server, worker)
+    assert worker.tmp.last_update() == 190.0
+    (tmp_path / "7").touch()
+    worker.tmp.last_update()
+    assert worker.tmp.last_update() == 100.0
+
+
+@pytest.mark.parametrize(("serving", "stopping"), [(True, False), (False, True)])
+def test_a_worker_that_exits_early_ends_no_instance_that_serves_or_stops(
+    tmp_path: Path, serving: bool, stopping: bool
+) -> None:
+    if serving:
+        (tmp_path / "serving").touch()
+    watched = a_gate(tmp_path)
+    watched.bury(SimpleNamespace(LISTENERS=[] if stopping else [1]), 7)
+    assert not (tmp_path / "exited").exists()
+    assert watched.exited_early == serving
+
+
+def test_a_gunicorn_without_the_hook_for_exits_tells_by_closing_the_heartbeat(tmp_path: Path) -> None:
+    watched, worker = a_gate(tmp_path), a_worker()
+    (tmp_path / "7").touch()
+    watched.expect(SimpleNamespace(timeout=30, WORKERS={7: worker}, cfg=SimpleNamespace(), LISTENERS=[1]), worker)
+
+    def reap_workers() -> None:
+        wpid, status = 7, 9  # noqa: F841  as gunicorn names them
+        worker.tmp.close()
+
+    reap_workers()
+    assert (tmp_path / "fallen-7").read_text() == "was ended by SIGKILL"

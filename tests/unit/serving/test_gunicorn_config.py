@@ -1,0 +1,41 @@
+"""The generated gunicorn configuration, read as gunicorn reads it."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.planning.address import Address
+from reconciler.planning.apps.revision import Build, Recipe, Revision, Server, Source
+from reconciler.serving.programs.gunicorn import Code, InstancePaths, config_text
+from reconciler.state.paths import StatePaths
+
+_CODE = Code(
+    directory="/code", python="/bin/python", target="wsgi:application", worker_class="sync", runtime="python 3"
+)
+
+
+def configured(state: str, monkeypatch: pytest.MonkeyPatch, server: Server = Server()) -> dict[str, Any]:
+    build = Build(source=Source(path="/src"), recipe=Recipe(), content="1")
+    address = Address(host="127.0.0.1", port=8000)
+    revision = Revision(app="blog", build=build, address=address, server=server, env={})
+    paths = InstancePaths.of(StatePaths(state=Path(state)), "blog")
+    monkeypatch.setenv("RECONCILER_APP", "blog")
+    monkeypatch.setenv("RECONCILER_INSTANCE", "i1")
+    settings: dict[str, Any] = {}
+    exec(compile(config_text(revision, _CODE, paths, 1).encode(), "gunicorn.config", "exec"), settings)
+    return settings
+
+
+@pytest.mark.parametrize("state", ["/s/\U0001f680", "/s/é", os.fsdecode(b"/s/\xff"), '/s/it\'s "here"\\n', "/s/a\nb"])
+def test_a_path_of_any_characters_is_what_it_is(state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = configured(state, monkeypatch)
+    assert settings["_gate"].passed == f"{state}/apps/blog/passed/i1"
+    assert settings["_gate"].doorbell.startswith(state)
+
+
+def test_a_umask_is_applied_only_where_the_manifest_sets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not configured("/s", monkeypatch)["_gate"].umask
+    assert configured("/s", monkeypatch, replace(Server(), settings={"umask": 7}))["_gate"].umask
