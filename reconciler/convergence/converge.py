@@ -87,7 +87,7 @@ def _report(planned: Plan) -> Report:
 async def _done_while_first(key: Key, world: World, planned: Plan) -> bool:
     """Do a plan's first action; cancel it, and return False, when a later plan has another first action.
 
-    A new plan is made at each wake-up, and when time alone may have changed it.
+    A new plan is made at each wake-up, and when time alone may have changed it; what it says differently is reported.
     """
     action = planned.first
     assert action is not None
@@ -109,8 +109,10 @@ async def _done_while_first(key: Key, world: World, planned: Plan) -> bool:
             await asyncio.wait((doing, woken), return_when=asyncio.FIRST_COMPLETED)
             woken.cancel()
             if not doing.done():
-                planned = await key.observe(world)
+                before, planned = planned, await key.observe(world)
                 superseded = planned.first != action and doing.cancel()
+                if not superseded and (planned.state, planned.message) != (before.state, before.message):
+                    world.report(key.name, _report(planned))
     if failures and not superseded:
         raise failures[0]
     return not superseded

@@ -1,5 +1,6 @@
 """Health probes of apps: which instance is probed, and what follows from a probe's result."""
 
+import math
 from collections import Counter
 
 from reconciler.convergence.standing_tasks import StandingTasks
@@ -9,6 +10,8 @@ from reconciler.planning.apps.app import App
 from reconciler.serving.instances import Instances
 from reconciler.serving.probes import Probe, Probes
 
+_TIMEOUT_S = 30.0  # gunicorn's own, for a worker that answers one request at a time
+
 
 class AppProbes:
     """Probes the newest serving instance of each app that has a health path."""
@@ -17,7 +20,7 @@ class AppProbes:
         self._stores = stores
         self._instances = instances
         self._wakeups = wakeups
-        self._probes = Probes(tasks, self._on_probe)
+        self._probes = Probes(tasks, self._on_probe, instances.work)
 
     @property
     def results(self) -> Counter[tuple[str, bool]]:
@@ -30,7 +33,16 @@ class AppProbes:
         if app is None or health is None or app.address is None:
             self._probes.ask(name, {})
             return
-        probe = Probe(address=app.address, health=health, host=health.host or str(app.address), liveness=app.liveness)
+        settings = app.server.settings
+        timeout_s = settings.get("timeout", _TIMEOUT_S)
+        probe = Probe(
+            address=app.address,
+            health=health,
+            host=health.host or str(app.address),
+            liveness=app.liveness,
+            tls="certfile" in settings,
+            busy_s=float(timeout_s or math.inf) if isinstance(timeout_s, int | float) else _TIMEOUT_S,
+        )
         serving = [i.id for i in self._instances.of(name) if i.serves and i.address == app.address]
         self._probes.ask(name, dict.fromkeys(serving[-1:], probe))
 

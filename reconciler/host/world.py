@@ -318,7 +318,8 @@ class AppWorld:
             except CannotStart as error:
                 self._failed(name, action.failing, str(error))
                 return
-        self._record_action(name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}", action)
+        remark = self._instances.remark(name, instance.id)
+        self._record_action(name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}{remark}", action)
         self._wake_all(self._dependencies.dependents(name))
 
     def _failed(self, name: str, failing: Failure, reason: str) -> None:

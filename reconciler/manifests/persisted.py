@@ -88,7 +88,7 @@ def facts(catalog: "Catalog", directory: Path) -> dict[str, Json]:
         "apps": {
             name: {
                 "manifest": app.manifest,
-                "url": None if app.address is None else f"http://{app.address}/",
+                "url": app.url,
                 "port": None if app.address is None else app.address.port,
                 "workers": app.server.workers,
                 "runtime": app.recipe.runtime,

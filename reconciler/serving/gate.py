@@ -47,6 +47,7 @@ class Gate(object):
         self.start_timeout_s = start_timeout_s
         self.umask = umask
         self.figures = None
+        self.closing = _DRAIN.Closing()
         self.told = ""
         self.exited_early = 0
         self.why_early = ""
@@ -69,9 +70,13 @@ class Gate(object):
         """Run as gunicorn's post_worker_init: return only in a worker that may accept."""
         if _is_asgi(worker):
             _module("reconciler_gate_asgi", _ASGI).guard(self, worker, Refused)
-            return
-        self.until_passed(worker, lambda: self.ask_wsgi(worker.wsgi))
-        self.let_in()
+        else:
+            self.until_passed(worker, lambda: self.ask_wsgi(worker.wsgi))
+        if not _DRAIN.guard(worker, self.closing):
+            self.write("cuts", type(worker).__name__)
+        if not _is_asgi(worker):
+            self.let_in(_COUNT.can_count(worker))
+            _COUNT.guard(self, worker)
 
     def until_passed(self, worker, ask):
         """Probe again and again: the daemon ends a new instance when its start timeout is over."""
@@ -79,7 +84,7 @@ class Gate(object):
         while self.path is not None:
             began = _monotonic()
             try:
-                with _limit(worker, self.timeout_s, self.patience_s(), self):
+                with _LIMIT.limit(self, worker, Refused):
                     ask()
                 self.check_time(_monotonic() - began)
                 break
@@ -128,7 +133,7 @@ class Gate(object):
         return BOOT_ERROR
 
     def reason(self, error):
-        """Return an exception in one line, with the app's line that raised it."""
+        """Return an exception in one line, with its place."""
         return _IMPORT.reason(error)
 
     def hold_back(self, worker):
@@ -153,15 +158,20 @@ class Gate(object):
         """Whether every first worker of this instance has passed."""
         return os.path.exists(os.path.join(self.passed, "serving"))
 
-    def let_in(self):
-        """Record that this worker is about to accept."""
+    def let_in(self, counts=True):
+        """Record that this worker is about to accept; the file of one that cannot count stays empty: it may be busy."""
         self.remove("waiting-%d" % os.getpid())
+        if not counts:
+            self.write("uncounted", "")
         self.write(str(os.getpid()), "")
         try:
+            if not counts:
+                return
             self.figures = _module("reconciler_gate_figures", _FIGURES).Figures(self.passed, _monotonic)
         except (IOError, OSError):  # a full disk: the file stays empty, which says that it may be busy
             pass
-        self.ring()
+        finally:
+            self.ring()
 
     def begin(self, request):
         """Run as gunicorn's pre_request."""
@@ -318,45 +328,6 @@ def _clock_of_python_2():
 _monotonic = getattr(time, "monotonic", None) or _clock_of_python_2()
 
 
-def _limit(worker, tell_after_s, end_after_s, gate):
-    """Return a time limit of a block, which raises Refused in it at the end, and tells the gate before."""
-    modules = [kind.__module__ for kind in type(worker).__mro__]
-    if "gunicorn.workers.ggevent" in modules:
-        from gevent import Timeout
-    elif "gunicorn.workers.geventlet" in modules:
-        from eventlet import Timeout
-    else:
-        return _Alarm(tell_after_s, end_after_s, gate)
-    return Timeout(end_after_s, Refused(gate.late()))
-
-
-class _Alarm(object):
-    """A time limit by a signal, which comes again as long as the app swallows it."""
-
-    def __init__(self, tell_after_s, end_after_s, gate):
-        self._tell_after_s = tell_after_s
-        self._end_after_s = end_after_s
-        self._gate = gate
-        self._over = False
-
-    def __enter__(self):
-        self._ends_at = _monotonic() + self._end_after_s - 0.01
-        self._before = signal.signal(signal.SIGALRM, self._ring)
-        signal.setitimer(signal.ITIMER_REAL, self._tell_after_s, 0.5)
-
-    def __exit__(self, *_):
-        self._over = True
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, self._before)
-
-    def _ring(self, *_):
-        if self._over:
-            return
-        if _monotonic() >= self._ends_at:
-            raise Refused(self._gate.late())
-        self._gate.tell(self._gate.late())
-
-
 def _beside(name):
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
     with io.open(path, encoding="utf-8") as file:
@@ -387,7 +358,10 @@ _loaded = {}  # Python 2 empties a module without a reference to it
 # Read with this file, in the master: when a worker needs it, the daemon's package may have been replaced by another.
 _ASGI = _beside("gate_asgi.py")
 _FIGURES = _beside("gate_figures.py")
+_COUNT = _now("gate_count")
+_DRAIN = _now("gate_drain")
 _IMPORT = _now("gate_import")
+_LIMIT = _now("gate_limit")
 _MASTER = _now("gate_master")
 
 

@@ -6,13 +6,11 @@ a lifespan is checked as well. A startup that failed ends the worker.
 
 import asyncio
 import os
-import signal
 import time
 import traceback
 from bisect import bisect_left
 
 Refused = Exception  # gate.py's own takes its place
-_ACCEPTED_BY_THEN_S = 0.1
 _FAILS_BY_THEN_S = 1.0  # after it said that it cannot start
 
 
@@ -21,8 +19,6 @@ def guard(gate, worker, refused):
     global Refused
     Refused = refused
     attribute = "asgi" if hasattr(worker, "asgi") else "wsgi"
-    if attribute == "asgi":
-        _drain_politely(worker)
     _unhook(worker.cfg)
     app = getattr(worker, attribute)
     if _has_no_lifespan(worker):
@@ -59,6 +55,7 @@ def _counted(gate, app):
     bounds, cells, in_flight, ended, took = gate.figures.layout
     # Nothing else writes there, and a list is quicker to read than the map.
     counts, seconds, flying = whole.tolist(), real[took], 0
+    closing = gate.closing
 
     async def counted(scope, receive, send):
         nonlocal seconds, flying
@@ -75,12 +72,16 @@ def _counted(gate, app):
                     answered = clock()
             else:
                 status = message.get("status", 0)
+                if closing.announced and status and scope["http_version"] < "2":
+                    message = dict(message, headers=[*message.get("headers", ()), (b"connection", b"close")])
             return send(message)
 
         # No function calls here but of what is in C, and no lock: a loop has one thread.
         flying += 1
         whole[in_flight] = flying
         began = clock()
+        if kind == "websocket":
+            closing.websockets[id(sent)] = send
         try:
             await app(scope, receive, sent)
         except asyncio.CancelledError:  # the client is gone: a request without an answer is no error of the app
@@ -94,6 +95,8 @@ def _counted(gate, app):
         finally:
             flying -= 1
             whole[in_flight] = flying
+            if kind == "websocket":
+                closing.websockets.pop(id(sent), None)
             real[ended] = now = clock()
             if 100 <= status < 600 and kind == "http":
                 span = (answered or now) - began
@@ -107,33 +110,6 @@ def _counted(gate, app):
 def _is_ours(scope, health_path):
     """Whether a request is a health probe, which does not keep an app awake and is not counted."""
     return health_path.startswith(scope["path"]) and (b"user-agent", b"reconciler-health") in scope["headers"]
-
-
-def _drain_politely(worker):
-    """On SIGTERM announce the end of every kept connection before closing it.
-
-    gunicorn's own handler makes the worker close each connection after the answer it is at, also where that answer had
-    promised to keep it: a client that asks again at once is cut off. Here the worker stops accepting, answers with
-    "Connection: close" for as long as an idle connection may be kept, and only then ends as gunicorn would have it.
-    The listener stays open until what was accepted has its connection: asyncio drops it if its server is closed before.
-    """
-    try:
-        from gunicorn.asgi.protocol import ASGIProtocol
-    except ImportError:
-        return
-    if not hasattr(ASGIProtocol, "_will_close"):
-        return
-
-    def drain():
-        ASGIProtocol._will_close = lambda *_: True  # noqa: SLF001  there is no public way
-        for server in worker.servers:
-            for listener in server.sockets:
-                worker.loop.remove_reader(listener.fileno())
-            worker.loop.call_later(_ACCEPTED_BY_THEN_S, server.close)
-        linger_s = min(worker.cfg.keepalive + 0.5, worker.cfg.graceful_timeout / 2)
-        worker.loop.call_later(linger_s, worker.handle_exit_signal)
-
-    worker.loop.add_signal_handler(signal.SIGTERM, drain)
 
 
 class _Gated:

@@ -92,6 +92,16 @@ def counting(files: Iterable[Path]) -> bool:
     return False
 
 
+def work(files: Iterable[Path]) -> tuple[tuple[int, float], ...]:
+    """Return, for each of these workers, its requests in flight and when it last answered one."""
+    found = []
+    for file in files:
+        with contextlib.suppress(OSError):
+            if numbers := _numbers(file):
+                found.append((numbers.in_flight, numbers.ended))
+    return tuple(found)
+
+
 def last_busy(files: Iterable[Path]) -> float | None:
     """Return when any of these workers was last busy, now if one is; None if none writes that down."""
     latest = None

@@ -46,6 +46,7 @@ class LiveInstance:
     workers_died: int = 0
     worker_end: str = ""
     said: str = ""
+    never_idle: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -74,6 +75,7 @@ class LiveInstance:
             worker_end=self.worker_end,
             end=self.end,
             said=self.said,
+            never_idle=self.never_idle,
         )
 
     def workers_ready(self) -> int:
@@ -99,6 +101,7 @@ class LiveInstance:
             self.worker_end = self._words(fallen[-1])
             self.said = self.last_line()
         self.workers_died = len(fallen)
+        self.never_idle = "uncounted" in names
         self.waits = self._words(waiting[0]) if waiting else None
         self.note = f"{len(waiting)} of its workers waits: {self.waits}" if waiting else None
 
@@ -112,6 +115,11 @@ class LiveInstance:
         """Return how a worker ended before it was ready, None if none did."""
         return self._words("exited") or None
 
+    def remark(self) -> str:
+        """Return what its worker class cannot do, as the end of a sentence, "" if it can do everything."""
+        worker_class = self._words("cuts")
+        return f"; worker class {worker_class} cuts the connections it keeps at a hand-over" if worker_class else ""
+
     def refusal(self) -> str | None:
         """Return why a worker did not pass its gate, None if none said so."""
         return self._words("refused") or None
@@ -123,6 +131,11 @@ class LiveInstance:
     def busy_at(self) -> float | None:
         """Return when a worker was last at work on a request, monotonic seconds."""
         return gate_figures_reader.last_busy(self.readiness / name for name in self._names() if name.isdecimal())
+
+    def work(self) -> tuple[tuple[int, float], ...]:
+        """Return, for each worker that counts, its requests in flight and when it last answered one."""
+        names = sorted(name for name in self._names() if name.isdecimal())
+        return gate_figures_reader.work(self.readiness / name for name in names)
 
     def is_counting(self) -> bool:
         """Whether its workers write down when they are at work."""

@@ -79,6 +79,16 @@ class Instances:
             live.changed.set()
         self._wakeups.wake(app)
 
+    def remark(self, app: str, instance: str) -> str:
+        """Return what the worker class of an instance cannot do, as the end of a sentence."""
+        live = self._apps.get(app, {}).get(instance)
+        return "" if live is None else live.remark()
+
+    def work(self, app: str, instance: str) -> tuple[tuple[int, float], ...]:
+        """Return, for each worker that counts, its requests in flight and when it last answered one."""
+        live = self._apps.get(app, {}).get(instance)
+        return () if live is None else live.work()
+
     def processes(self, app: str) -> Iterator[tuple[Instance, Process]]:
         """Return the instances of an app that are alive, each with its process."""
         for live in self._apps.get(app, {}).values():

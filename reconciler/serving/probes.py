@@ -5,10 +5,13 @@ Planning decides what follows: a probe only reports that an instance is unhealth
 
 import asyncio
 import re
+import ssl
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.planning.address import Address
@@ -16,27 +19,47 @@ from reconciler.planning.apps.app import Liveness
 from reconciler.planning.apps.revision import Health
 
 _FIRST_BYTES = 512
+_NO_WORK: "Work" = ()
+
+
+# For each worker, how many requests it is at work on, and a number that changes whenever it has answered one.
+Work: TypeAlias = tuple[tuple[int, float], ...]
+
+
+class _Late(Exception):
+    """A probe was not answered in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """The request of a probe, where it goes, and how often."""
+    """The request of a probe, where it goes, and how often.
+
+    `tls` says that gunicorn was given a certificate; `busy_s` is how long one request may keep a worker busy.
+    """
 
     address: Address
     health: Health
     host: str
     liveness: Liveness
+    tls: bool = False
+    busy_s: float = 30.0
 
 
 class Probes:
     """One task for each probed instance; `told` is called on the loop with app, instance and reason, None if healthy.
 
-    `asked` counts the probes, by app and whether they succeeded.
+    `asked` counts the probes, by app and whether they succeeded. `work` returns what an instance's workers are at.
     """
 
-    def __init__(self, tasks: StandingTasks, told: Callable[[str, str, str | None], None]) -> None:
+    def __init__(
+        self,
+        tasks: StandingTasks,
+        told: Callable[[str, str, str | None], None],
+        work: Callable[[str, str], Work],
+    ) -> None:
         self._tasks = tasks
         self._told = told
+        self._work = work
         self.asked: Counter[tuple[str, bool]] = Counter()
         self._running: dict[str, dict[str, tuple[Probe, asyncio.Task[None]]]] = {}
 
@@ -48,7 +71,8 @@ class Probes:
         for instance, probe in probes.items():
             if instance not in running:
                 count, tell = partial(self._count, app), partial(self._told, app, instance)
-                task = self._tasks.keep(f"probe {app}", partial(_watch, probe, count, tell))
+                watch = partial(_watch, probe, count, tell, partial(self._work, app, instance))
+                task = self._tasks.keep(f"probe {app}", watch)
                 self._running.setdefault(app, {})[instance] = (probe, task)
         if not self._running.get(app, True):
             del self._running[app]
@@ -57,12 +81,24 @@ class Probes:
         self.asked[app, healthy] += 1
 
 
-async def _watch(probe: Probe, count: Callable[[bool], None], tell: Callable[[str | None], None]) -> None:
-    """Probe for ever; call `tell` with a reason after so many consecutive failures, and with None after a success."""
-    failures = 0
+async def _watch(
+    probe: Probe, count: Callable[[bool], None], tell: Callable[[str | None], None], work: Callable[[], Work]
+) -> None:
+    """Probe for ever; call `tell` with a reason after so many consecutive failures, and with None after a success.
+
+    A probe that is late because every worker is at work on a request proves nothing, as long as one may take.
+    """
+    failures, before, since = 0, _NO_WORK, 0.0
     while True:
         await asyncio.sleep(probe.liveness.interval_s)
-        reason = await _failure(probe)
+        try:
+            reason = await _failure(probe)
+        except _Late as late:
+            reason, now_at, now = str(late), work(), time.monotonic()
+            if now_at != before:
+                before, since = now_at, now
+            if now_at and all(requests for requests, _ in now_at) and now - since < probe.busy_s:
+                continue
         count(reason is None)
         failures = 0 if reason is None else failures + 1
         if reason is None:
@@ -72,13 +108,19 @@ async def _watch(probe: Probe, count: Callable[[bool], None], tell: Callable[[st
 
 
 async def _failure(probe: Probe) -> str | None:
-    """Send one probe; return why it failed, None if it succeeded."""
+    """Send one probe; return why it failed, None if it succeeded. Raises _Late."""
     path, timeout_s = probe.health.path, probe.health.timeout_s
     try:
         async with asyncio.timeout(timeout_s):
-            said = await _first_bytes(probe)
+            said = await _first_bytes(probe, tls=probe.tls)
+            if not probe.tls and not said.startswith(b"HTTP/"):  # a certificate may be set where no manifest shows it
+                said = await _first_bytes(probe, tls=True)
     except TimeoutError:
-        return f"GET {path} did not answer within {timeout_s:g} s"
+        raise _Late(f"GET {path} did not answer within {timeout_s:g} s") from None
+    except ssl.SSLError as error:
+        if error.reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED":
+            return None  # it serves, and whom is not ours to prove
+        return f"GET {path} was answered neither in HTTP nor in TLS: {error.reason or error}"
     except OSError as error:
         return f"GET {path} failed: {error.strerror or error}"
     line, _, rest = said.partition(b"\r\n")
@@ -99,9 +141,19 @@ def _readable(body: str) -> str:
     return " ".join(body.split())
 
 
-async def _first_bytes(probe: Probe) -> bytes:
+def _any_certificate() -> ssl.SSLContext:
+    """Return a context that takes any certificate: whether it is valid is for clients to judge."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def _first_bytes(probe: Probe, *, tls: bool) -> bytes:
     host = "127.0.0.1" if probe.address.host in ("0.0.0.0", "localhost") else probe.address.host
-    reader, writer = await asyncio.open_connection("::1" if host == "::" else host, probe.address.port)
+    reader, writer = await asyncio.open_connection(
+        "::1" if host == "::" else host, probe.address.port, ssl=_any_certificate() if tls else None
+    )
     try:
         request = (
             f"GET {probe.health.path} HTTP/1.1\r\nHost: {probe.host}\r\n"

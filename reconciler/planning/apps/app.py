@@ -71,6 +71,12 @@ class App:
     env_lists: tuple[str, ...] = ()
 
     @property
+    def url(self) -> str | None:
+        """Where it serves, by gunicorn's own TLS if it was given a certificate; None without an address."""
+        scheme = "https" if "certfile" in self.server.settings else "http"
+        return None if self.address is None else f"{scheme}://{self.address}/"
+
+    @property
     def may_sleep(self) -> bool:
         """Whether it may be stopped until the next connection, which takes a listener."""
         return self.address is not None and (self.lazy or self.idle_after_s is not None)

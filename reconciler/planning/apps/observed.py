@@ -21,7 +21,8 @@ class Instance:
     fetch back, and has to be replaced; so has an `unhealthy` one, whose probes fail for the reason given. `busy_at` is
     when it last worked on a request, None when that is not measured. `note` is a message of one of its workers;
     `workers_died` counts the workers that exited on their own, `worker_end` says how the last of them did. `said` is
-    the last line that the app wrote before that, or before the instance's own end.
+    the last line that the app wrote before that, or before the instance's own end. A `never_idle` one has workers that
+    do not count their requests, so that they may be busy at any time.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Instance:
     worker_end: str = ""
     end: str | None = None
     said: str = ""
+    never_idle: bool = False
 
     @property
     def ready(self) -> bool:

@@ -110,6 +110,8 @@ def _as_it_serves(known: Assessment, current: Instance, actions: list[Action]) -
         text = f"scaling from {current.workers} to {counted(scaling.workers, 'worker')}"
         return _plan(known, actions, "running", Cause(Reason.SCALING, text))
     cause = Cause(Reason.NONE, "")
+    if current.never_idle and known.app.idle_after_s is not None:
+        cause = Cause(Reason.SERVING, "it never sleeps: its worker class does not tell whether it is busy")
     if known.is_rolled_back:
         text = "rolled back by an operator, until the manifest or the source changes"
         cause = Cause(Reason.ROLLED_BACK_BY_OPERATOR, text)

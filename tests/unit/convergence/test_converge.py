@@ -24,7 +24,7 @@ from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.apps.revision import Recipe, Server
 from tests.simulation.clock import run
-from tests.world import FakeWorld, a_trouble, an_app, is_served, serving
+from tests.world import FakeWorld, a_trouble, an_app, an_instance, is_served, serving
 
 APP = an_app()
 
@@ -86,6 +86,26 @@ def test_a_failure_without_words_is_called_by_its_class() -> None:
         world = FakeWorld(refuses=lambda _, __: "")
         with pytest.raises(ActionFailed, match="OSError"):
             await converge(Desk(APP).subject, world, nothing_held)
+
+    run(story())
+
+
+def test_what_a_starting_instance_says_is_reported_while_its_start_goes_on() -> None:
+    async def story() -> None:
+        starting = an_instance(APP.revision("c1"), ready_at=None)
+        world = FakeWorld(seen={"blog": serving(APP, instances=(starting,))}, takes={Start: 100.0})
+        desk = Desk(APP)
+
+        def says() -> None:
+            world.put("blog", serving(APP, instances=(replace(starting, note="GET /up answered 503"),)))
+            desk.bell.set()
+
+        for at in (10, 20):
+            asyncio.get_running_loop().call_later(at, says)
+        await converge(desk.subject, world, nothing_held)
+        told = [report.message for report in world.reports["blog"] if report.state == "starting"]
+        assert told == ["the app was not running", "GET /up answered 503"]
+        assert kinds([action for _, _, action in world.begun]) == [Start]
 
     run(story())
 

@@ -117,3 +117,12 @@ def test_who_knocks_while_the_last_requests_finish_does_not_wait_for_them() -> N
 def test_the_half_started_of_what_sleeps_is_ended() -> None:
     left = sleeping(TIRED, instances=(an_instance(V2, ready_at=None),))
     assert planned(TIRED, left) == "stop instance i1: the app is sleeping"
+
+
+def test_an_app_whose_workers_do_not_count_their_requests_never_sleeps_and_says_so() -> None:
+    uncounted = serving(TIRED, instances=(an_instance(V1, busy_at=NOW, never_idle=True),))
+    decided = plan(TIRED, uncounted, NOW)
+    assert (decided.state, decided.message) == (
+        "running",
+        "it never sleeps: its worker class does not tell whether it is busy",
+    )
