@@ -14,6 +14,7 @@ from reconciler.planning.fingerprint import fingerprint
 
 # An app whose manifest leaves everything out.
 _SILENT = App(name="", manifest="", source=Source(path="/"), address=None)
+_MOST_WORKERS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,14 +118,13 @@ def _dependencies(given: str | dict[str, Any] | None) -> dict[str, Any]:
 
 def _server(tree: Node, given: dict[str, Any], host: HostDefaults) -> Server:
     default = Server()
-    workers = given.get("workers", default.workers)
     timeout_s, start_timeout_s = _fitting(
         (tree.seconds("health", "timeout"), Health(path="/").timeout_s),
         (tree.seconds("health", "start_timeout"), default.start_timeout_s),
     )
     health = given.get("health", {})
     return Server(
-        workers=host.auto_workers if workers == "auto" else int(workers),
+        workers=_workers(tree, given, host),
         threads=int(given.get("threads", default.threads)),
         worker_class=given.get("worker_class"),
         settings=dict(given.get("gunicorn", {})),
@@ -134,6 +134,18 @@ def _server(tree: Node, given: dict[str, Any], host: HostDefaults) -> Server:
         access_log=given.get("access_log", default.access_log),
         counts="idle_after" in given,
     )
+
+
+def _workers(tree: Node, given: dict[str, Any], host: HostDefaults) -> int:
+    """Return the number of workers; where it is left out, that of the variable from which gunicorn itself takes it."""
+    workers = given.get("workers")
+    if workers == "auto":
+        return host.auto_workers
+    if workers is not None:
+        return int(workers)
+    written = {name: str(part.written) for name, part in variables(tree) if not part.keys}.get("WEB_CONCURRENCY", "")
+    count = int(written) if written.isascii() and written.isdecimal() else 0
+    return count if 1 <= count <= _MOST_WORKERS else Server().workers
 
 
 def _liveness(tree: Node, given: dict[str, Any]) -> Liveness:

@@ -182,11 +182,11 @@ def environment(
 ) -> dict[str, str]:
     """Return the variables of an instance, to be added to those of its sandbox."""
     address = _address(revision)
-    port = str(address.port)
+    port, scripts = str(address.port), str(Path(code.python).parent)
     base = {
         "HOME": str(paths.home),
         "TMPDIR": str(paths.scratch),
-        "PATH": f"{Path(code.python).parent}:/usr/local/bin:/usr/bin:/bin",
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
         "PORT": port,
         "INSTANCE_INDEX": "0",
         "CF_INSTANCE_INDEX": "0",
@@ -201,7 +201,10 @@ def environment(
         "VCAP_APP_PORT": port,
         **identity.marks(revision.app, revision.id),
     }
-    return {**base, **given.fallback, **given.env, **revision.env, **ours, **(given.ours or _NO_SERVICES)}
+    variables = {**base, **given.fallback, **given.env, **revision.env, **ours, **(given.ours or _NO_SERVICES)}
+    if scripts not in variables["PATH"].split(":"):  # one that the app sets finds its environment's commands as well
+        variables["PATH"] = f"{scripts}:{variables['PATH']}"
+    return variables
 
 
 def _address(revision: Revision) -> Address:

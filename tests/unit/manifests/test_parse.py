@@ -67,6 +67,20 @@ def test_environment_values_are_taken_as_written(written: str, value: str) -> No
     assert app(f"path: x\nenv: {{X: {written}}}\n").env == {"X": value}
 
 
+@pytest.mark.parametrize(
+    ("fields", "workers"),
+    [
+        ("env: {WEB_CONCURRENCY: 3}", 3),
+        ("env: {WEB_CONCURRENCY: '3'}\nworkers: 2", 2),
+        ("env: {WEB_CONCURRENCY: 3}\nworkers: auto", 5),
+        ("env: {WEB_CONCURRENCY: many}", 1),
+        ("env: {WEB_CONCURRENCY: {file: x}}", 1),
+    ],
+)
+def test_where_workers_are_left_out_the_variable_that_gunicorn_reads_says_how_many(fields: str, workers: int) -> None:
+    assert app(f"path: x\n{fields}\n").workers == workers
+
+
 def test_auto_workers_durations_and_crash_delays_are_resolved() -> None:
     document = app("path: x\nworkers: auto\nstop_timeout: 1m30s\nhealth: {start_timeout: 500ms}\ncrash: {first: 2m}\n")
     assert document.server.workers == 5

@@ -1,6 +1,7 @@
 """The generated gunicorn configuration, read as gunicorn reads it."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 
 from reconciler.planning.address import Address
 from reconciler.planning.apps.revision import Build, Recipe, Revision, Server, Source
-from reconciler.serving.programs.gunicorn import Code, InstancePaths, config_text
+from reconciler.serving.marks import Identity
+from reconciler.serving.programs.gunicorn import Code, InstancePaths, config_text, environment
 from reconciler.state.paths import StatePaths
 
 _CODE = Code(
@@ -17,15 +19,17 @@ _CODE = Code(
 )
 
 
-def configured(state: str, monkeypatch: pytest.MonkeyPatch, server: Server = Server()) -> dict[str, Any]:
+def a_revision(server: Server = Server(), env: Mapping[str, str] | None = None) -> Revision:
     build = Build(source=Source(path="/src"), recipe=Recipe(), content="1")
-    address = Address(host="127.0.0.1", port=8000)
-    revision = Revision(app="blog", build=build, address=address, server=server, env={})
+    return Revision(app="blog", build=build, address=Address(host="127.0.0.1", port=8000), server=server, env=env or {})
+
+
+def configured(state: str, monkeypatch: pytest.MonkeyPatch, server: Server = Server()) -> dict[str, Any]:
     paths = InstancePaths.of(StatePaths(state=Path(state)), "blog")
     monkeypatch.setenv("RECONCILER_APP", "blog")
     monkeypatch.setenv("RECONCILER_INSTANCE", "i1")
     settings: dict[str, Any] = {}
-    exec(compile(config_text(revision, _CODE, paths, 1).encode(), "gunicorn.config", "exec"), settings)
+    exec(compile(config_text(a_revision(server), _CODE, paths, 1).encode(), "gunicorn.config", "exec"), settings)
     return settings
 
 
@@ -39,3 +43,21 @@ def test_a_path_of_any_characters_is_what_it_is(state: str, monkeypatch: pytest.
 def test_a_umask_is_applied_only_where_the_manifest_sets_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not configured("/s", monkeypatch)["_gate"].umask
     assert configured("/s", monkeypatch, replace(Server(), settings={"umask": 7}))["_gate"].umask
+
+
+@pytest.mark.parametrize(
+    ("env", "path"),
+    [
+        ({}, "/env/bin:/usr/local/bin:/usr/bin:/bin"),
+        ({"PATH": "/opt/tools:/usr/bin"}, "/env/bin:/opt/tools:/usr/bin"),
+        ({"PATH": "/opt/tools:/env/bin"}, "/opt/tools:/env/bin"),
+    ],
+)
+def test_a_path_of_the_apps_own_holds_the_commands_of_its_environment(
+    env: dict[str, str], path: str, tmp_path: Path
+) -> None:
+    paths = InstancePaths.of(StatePaths(state=tmp_path), "blog")
+    paths.home.mkdir(parents=True)
+    code = replace(_CODE, python="/env/bin/python")
+    identity = Identity(state="s", instance="i1", started_at=0.0)
+    assert environment(a_revision(env=env), code, paths, identity)["PATH"] == path

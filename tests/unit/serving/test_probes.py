@@ -24,13 +24,16 @@ _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 async def serving(answer: bytes | None, tls: SSLContext | None = None) -> AsyncIterator[tuple[Probe, list[bytes]]]:
     """A server that answers so, or never; what it was asked is listed."""
     asked: list[bytes] = []
+    over = asyncio.Event()
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
             asked.append(await reader.read(1024))
-            if answer is not None:
+            if answer is None:
+                await over.wait()
+            else:
                 writer.write(answer)
-                writer.close()
+            writer.close()
 
     server = await asyncio.start_server(take, "127.0.0.1", 0, ssl=tls)
     async with server:
@@ -38,6 +41,7 @@ async def serving(answer: bytes | None, tls: SSLContext | None = None) -> AsyncI
         liveness = Liveness(interval_s=0.01, failures=2)
         health = Health(path="/up", timeout_s=5.0 if answer else 0.05)
         yield Probe(address=address, health=health, host="h", liveness=liveness, busy_s=3600.0), asked
+        over.set()
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["as the manifest says", "unknown to the manifest"])
