@@ -2,14 +2,25 @@
 
 import contextlib
 import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+from reconciler.documents.tree import trees_of
 from reconciler.inspection.redaction import Redactor
 from reconciler.inspection.snapshot import HostSnapshot
+from reconciler.linux.files import opened
+from reconciler.manifests import persisted
+from reconciler.manifests.checks import variables
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
 from reconciler.state.schema import OtherVersion
 from reconciler.vault.env_files import EnvFiles
+from reconciler.vault.given_values import written_secrets
 from reconciler.vault.secret_patterns import LineRedactor
+from reconciler.vault.secret_texts import SecretTexts
+
+_LARGEST_MANIFEST = 256 * 1024
 
 
 def log_redactor(settings: Settings, app: str) -> LineRedactor:
@@ -28,6 +39,20 @@ def log_redactor(settings: Settings, app: str) -> LineRedactor:
                 environ=dict,
                 revisions=snapshot.known_good,
             )
-            return LineRedactor(redactor.texts(Subject("app", app)))
+            facts: Mapping[str, Any] = persisted.remembered_facts(snapshot.records)
+            written = _written_in(facts.get("apps", {}).get(app, {}).get("manifest"))
+            return LineRedactor(redactor.texts(Subject("app", app)) | SecretTexts(written_secrets(written)))
     except (sqlite3.Error, OSError, OtherVersion):
         return LineRedactor()
+
+
+def _written_in(file: str | None) -> dict[str, str]:
+    """Return the variables in a manifest as it is now; none if it cannot be read."""
+    if file is None:
+        return {}
+    try:
+        with opened(Path(file)) as stream:
+            trees, _ = trees_of(file, stream.read(_LARGEST_MANIFEST).decode("utf-8", "replace"))
+    except OSError:
+        return {}
+    return {name: str(part.written) for tree in trees for name, part in variables(tree) if not part.keys}

@@ -32,7 +32,7 @@ class Command:
     """A command line with its environment; `activity` describes it to an operator: "installing requirements.txt".
 
     `pass_fds` are descriptors that the command keeps open, `stdout` is a file for its standard output, which is logged
-    otherwise, and `progress` turns its output into how far it is.
+    otherwise, and `progress` turns its output into how far it is. `shown` is logged instead of the arguments.
     """
 
     activity: str
@@ -42,13 +42,14 @@ class Command:
     pass_fds: Sequence[int] = ()
     stdout: Path | None = None
     progress: InstallerProgress | None = None
+    shown: str = ""
 
 
 async def run(command: Command, log: Log, progress: Progress) -> None:
     """Run a command; raises StagingError with the last lines of its output if it fails."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    log.step(f"{command.activity}: {join(command.arguments)}")
+    log.step(f"{command.activity}: {command.shown or join(command.arguments)}")
     process = await _start(command)
     try:
         last = await _log_output(process, log, _Reporter(command, progress))

@@ -12,6 +12,7 @@ from reconciler.staging.command import Command, run
 from reconciler.staging.errors import StagingError
 from reconciler.staging.log import Log
 from reconciler.staging.progress import Progress
+from reconciler.vault.command_lines import redacted_command
 from reconciler.vault.secret_patterns import secrets_in
 
 _SHELL = "/bin/sh"
@@ -39,6 +40,7 @@ async def run_release(release: ReleaseCommand, progress: Progress, redact: Calla
         arguments=(_SHELL, "-c", release.command),
         directory=release.directory,
         environment=release.environment,
+        shown=redacted_command(release.command),
     )
     with Log(release.log, secrets_in(release.environment), redact) as log:
         try:

@@ -23,8 +23,12 @@ class SecretTexts:
     """Secrets to hide: as they are, quoted for a URL or in JSON or Python, line by line, and cut off at the end."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        forms = {form for secret in secrets for form in _forms(secret) if form not in HIDDEN}
-        self._forms = sorted(forms, key=len, reverse=True)[:_MOST_FORMS]
+        self._forms = _longest_first({form for secret in secrets for form in _forms(secret) if form not in HIDDEN})
+
+    def __or__(self, other: "SecretTexts") -> "SecretTexts":
+        both = SecretTexts(())
+        both._forms = _longest_first({*self._forms, *other._forms})
+        return both
 
     def __bool__(self) -> bool:
         return bool(self._forms)
@@ -66,6 +70,10 @@ class SecretTexts:
             if at >= 0 and len(form) > _SHORTEST_PART and form.startswith(text[at:]):
                 return text[:at] + HIDDEN
         return text
+
+
+def _longest_first(forms: set[str]) -> list[str]:
+    return sorted(forms, key=len, reverse=True)[:_MOST_FORMS]
 
 
 def _forms(secret: str) -> Iterator[str]:

@@ -155,10 +155,15 @@ def test_a_log_on_the_page_and_in_the_api_hides_what_the_app_was_given(settings:
         vault = Vault(database, settings.key)
         kept = json.dumps({"SHOPPING": vault.put("swordfish")})
         database.execute("INSERT INTO env_file VALUES ('shop', '/secrets/shop.env', ?)", (kept,))
+        manifest = settings.manifests / "shop.yaml"
+        manifest.parent.mkdir()
+        manifest.write_text("path: x\nenv: {COOKIE: m0nster-11, LOG_LEVEL: info}\n")
+        facts = {"apps": {"shop": {"manifest": str(manifest)}}, "files": []}
+        Records(database).set_fact("manifests", json.dumps(facts))
     log = settings.paths.log("shop", "app")
     log.parent.mkdir(parents=True)
-    log.write_text("it opens with swordfish, not with catfish\n")
-    shown = f"it opens with {HIDDEN}, not with catfish"
+    log.write_text("info: it opens with swordfish or m0nster-11, not with catfish\n")
+    shown = f"info: it opens with {HIDDEN} or {HIDDEN}, not with catfish"
     assert shown in fetch(settings, "/apps/shop").text
     assert fetch(settings, "/api/v1/logs/shop").json() == {"lines": [shown]}
 
