@@ -16,10 +16,18 @@ if TYPE_CHECKING:
 _MANIFESTS = Path("manifests")
 
 
+class UnusableSettings(click.ClickException):
+    """The settings file cannot be read or has mistakes; `without` are the settings as they are without it."""
+
+    def __init__(self, message: str, without: Settings) -> None:
+        super().__init__(message)
+        self.without = without
+
+
 def settings_of(manifests: Path | None, state: Path | None, file: Path | None) -> Settings:
     """Return the settings, of which the recorded ones of the daemon fill in what no option gives.
 
-    Raises ClickException if the settings file is missing or has mistakes.
+    Raises UnusableSettings if the settings file is missing or has mistakes.
     """
     paths = paths_of(state)
     used = None if manifests is not None and file is not None else _recorded(paths)
@@ -31,7 +39,7 @@ def settings_of(manifests: Path | None, state: Path | None, file: Path | None) -
 def settings_to_start(manifests: Path | None, state: Path | None, file: Path | None) -> Settings:
     """Return the settings of a daemon that is to start: what no option gives has its default.
 
-    Raises ClickException if the settings file is missing or has mistakes.
+    Raises UnusableSettings if the settings file is missing or has mistakes.
     """
     from reconciler.state.paths import StatePaths, default_state
 
@@ -75,9 +83,10 @@ def _with_file(settings: Settings, file: Path | None, used: "DaemonRecord | None
         content = path.read_bytes()
     except OSError as error:
         hint = "; name another file with --settings" if whose else ""
-        raise click.ClickException(f"cannot read the host's settings {path}{whose}: {error.strerror}{hint}") from error
+        message = f"cannot read the host's settings {path}{whose}: {error.strerror}{hint}"
+        raise UnusableSettings(message, settings) from error
     found = parse(str(path), content, settings)
     if found.problems:
         problems = "\n".join(f"  {problem}" for problem in found.problems)
-        raise click.ClickException(f"the host's settings{whose} are invalid:\n{problems}")
+        raise UnusableSettings(f"the host's settings{whose} are invalid:\n{problems}", settings)
     return replace(found.applied(settings), file=path)

@@ -1,7 +1,8 @@
 """Check this host, and say what to fix.
 
-Checks the kernel, limits, the state directory, uv, Pythons, ports, manifests and the daemon, and changes nothing. Exits
-with 1 when a check fails, that is, when apps cannot be served on this host as it is.
+Checks the kernel, limits, the state directory, uv, Pythons, ports, manifests, settings, servers of services, the page
+and the daemon, and changes nothing. Exits with 1 when a check fails, that is, when apps cannot be served on this host
+as it is.
 """
 
 from dataclasses import asdict
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import examples, host_options, json_option
+from reconciler.cli.options import examples, json_option, unusable_settings_allowed
 from reconciler.cli.table import cut, show_json, styled, width, wrapped
 from reconciler.inspection.printable import plain
 from reconciler.settings.settings import Settings
@@ -23,11 +24,11 @@ _INDENT = " " * 6
 
 @click.command(help=__doc__, epilog=examples("reconciler doctor", "reconciler doctor --json"))
 @json_option
-@host_options
-def command(settings: Settings, as_json: bool) -> None:
+@unusable_settings_allowed
+def command(settings: Settings, unusable: str | None, as_json: bool) -> None:
     from reconciler.inspection.checks.host import checks
 
-    found = list(checks(settings))
+    found = list(checks(settings, unusable))
     if as_json:
         show_json([asdict(check) for check in found])
     else:

@@ -98,6 +98,24 @@ def _passing(
     return decorate
 
 
+def unusable_settings_allowed(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the same options as `host_options`, and pass the settings without their file if it cannot be used.
+
+    The argument `unusable` says why, None if it can be.
+    """
+
+    @functools.wraps(command)
+    def ready(settings_file: Path | None, manifests: Path | None, state: Path | None, **rest: Any) -> Any:
+        from reconciler.cli.chosen_settings import UnusableSettings, settings_of
+
+        try:
+            return command(settings=settings_of(manifests, state, settings_file), unusable=None, **rest)
+        except UnusableSettings as error:
+            return command(settings=error.without, unusable=error.message, **rest)
+
+    return manifests_option(state_option(settings_option(ready)))
+
+
 def _daemon_settings(manifests: Path | None, state: Path | None, file: Path | None) -> "Settings":
     from reconciler.cli.chosen_settings import settings_of
 

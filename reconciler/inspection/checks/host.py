@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Iterator
 
-from reconciler.inspection.checks import disk, kernel, reconciler, software, users
+from reconciler.inspection.checks import disk, kernel, network, reconciler, software, users
 from reconciler.inspection.checks.check import Check
 from reconciler.inspection.manifests import checked
 from reconciler.settings.settings import Settings
 
 
-def checks(settings: Settings) -> Iterator[Check]:
-    """Yield the results; a check that the host does not let run is a result, too."""
+def checks(settings: Settings, unusable: str | None = None) -> Iterator[Check]:
+    """Yield the results; a check that the host does not let run is a result, too.
+
+    `unusable` says why the settings file cannot be used; `settings` are then those without it.
+    """
     catalog = checked(settings)
     parts: tuple[Callable[[], Iterator[Check]], ...] = (
         kernel.version,
@@ -21,8 +24,12 @@ def checks(settings: Settings) -> Iterator[Check]:
         lambda: disk.state_directory(settings.paths.state),
         software.uv,
         lambda: software.interpreters(settings.interpreters),
-        lambda: reconciler.ports(settings),
+        lambda: reconciler.ports(settings, catalog),
         lambda: reconciler.manifests(settings, catalog),
+        lambda: reconciler.settings_file(settings, unusable),
+        lambda: network.servers(settings),
+        lambda: network.services(settings),
+        lambda: network.page(settings),
         lambda: reconciler.daemon(settings),
         lambda: reconciler.clock(settings.paths.database),
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from reconciler.inspection.checks.check import Check
 from reconciler.inspection.checks.kernel import number_in
 from reconciler.inspection.manifests import problems_of
+from reconciler.inspection.missing import warnings_of
 from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
 
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
 _FEW_PORTS = 20
 
 
-def ports(settings: Settings) -> Iterator[Check]:
+def ports(settings: Settings, catalog: "Catalog") -> Iterator[Check]:
     """Check that the host's port range has free ports that the daemon may use."""
     from reconciler.serving.listeners import is_free
 
-    leased = _leased(settings)
-    taken = [port for port in settings.ports if port not in leased and not is_free("127.0.0.1", port)]
-    free = len(settings.ports) - len(taken) - len(leased & set(settings.ports))
+    ours = _leased(settings) | {app.address.port for app in catalog.apps.values() if app.address is not None}
+    taken = [port for port in settings.ports if port not in ours and not is_free("127.0.0.1", port)]
+    free = len(settings.ports) - len(taken) - len(ours & set(settings.ports))
     others = f", {len(taken)} used by other programs" if taken else ""
     found = f"{settings.first_port} to {settings.last_port}: {free} of {len(settings.ports)} free{others}"
     advice = "choose another range: 'ports' in the host's settings"
@@ -69,9 +70,22 @@ def manifests(settings: Settings, catalog: "Catalog") -> Iterator[Check]:
     elif problems:
         found = f"{counted(problems, 'problem')} in {settings.manifests}"
         yield Check(level="warn", subject="manifests", found=found, advice="'reconciler validate' lists them")
+    elif missing := sum(1 for _ in warnings_of(catalog, settings.manifests)):
+        found = f"{counted(missing, 'warning')} about {settings.manifests}"
+        yield Check(level="warn", subject="manifests", found=found, advice="'reconciler validate' lists them")
     else:
         found = f"{settings.manifests}: {counted(len(catalog.files), 'file')}, {counted(len(catalog.apps), 'app')}"
         yield Check(level="ok", subject="manifests", found=found)
+
+
+def settings_file(settings: Settings, unusable: str | None) -> Iterator[Check]:
+    """Check that the settings file can be used; `unusable` says why it cannot."""
+    if unusable:
+        advice = "correct it: a daemon does not start with it; the other checks use the defaults"
+        yield Check(level="fail", subject="settings", found=unusable, advice=advice)
+        return
+    found = "none, so every setting has its default" if settings.file is None else str(settings.file)
+    yield Check(level="ok", subject="settings", found=found)
 
 
 def daemon(settings: Settings) -> Iterator[Check]:

@@ -23,14 +23,16 @@ def user() -> Iterator[Check]:
 
 def files(settings: Settings) -> Iterator[Check]:
     """Check that no other user may write what decides what runs, or read the token of the API."""
-    writable = [path for path in (settings.manifests, *_files_in(settings.manifests)) if _allows(path, 0o022)]
+    deciding = [settings.manifests, *_files_in(settings.manifests), *([settings.file] if settings.file else [])]
+    writable = [path for path in deciding if _allows(path, 0o022)]
     if writable:
+        below = {settings.manifests if path != settings.file else path: None for path in writable}
         others = f", and {len(writable) - 1} more" if len(writable) > 1 else ""
         yield Check(
             level="warn",
             subject="permissions",
             found=f"other users may write {writable[0]}{others}, and so decide what runs",
-            advice=f"chmod -R go-w {settings.manifests}, unless they are meant to",
+            advice=f"chmod -R go-w {' '.join(map(str, below))}, unless they are meant to",
         )
     if settings.api is not None and _allows(settings.api.token, 0o077):
         token = settings.api.token

@@ -1,18 +1,25 @@
 """What `doctor` finds on a host, and what it advises."""
 
+import json
 import os
 import resource
+import socket
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from reconciler.inspection.checks import disk, kernel, reconciler, software, users
+from reconciler.cli.main import group
+from reconciler.inspection.checks import disk, kernel, network, reconciler, software, users
 from reconciler.inspection.checks.check import Check
 from reconciler.inspection.checks.host import checks
-from reconciler.settings.settings import Api, Settings
+from reconciler.inspection.manifests import checked
+from reconciler.settings.settings import Api, ServiceServer, Settings
 from reconciler.state.paths import StatePaths
+from reconciler.state.records import Records, ServiceStatus
 from reconciler.state.schema import open_database
 
 
@@ -88,7 +95,7 @@ def test_a_range_that_is_leased_to_the_last_port_is_a_failure(settings: Settings
     settings.paths.state.mkdir()
     with closing(open_database(settings.paths.database)) as database:
         database.execute("INSERT INTO lease VALUES ('blog', 20001)")
-    assert next(reconciler.ports(few)).level == "fail"
+    assert next(reconciler.ports(few, checked(few))).level == "fail"
 
 
 def test_a_clock_that_is_behind_what_was_written_is_a_failure(tmp_path: Path) -> None:
@@ -102,3 +109,106 @@ def test_a_clock_that_is_behind_what_was_written_is_a_failure(tmp_path: Path) ->
 def test_the_clock_is_compared_with_the_program_itself(tmp_path: Path) -> None:
     assert Path(reconciler.__file__).is_file()
     assert next(reconciler.clock(tmp_path / "none")).level == "ok"
+
+
+def listening(where: str | None = None) -> socket.socket:
+    """A server on a port that the kernel chooses, or on a unix socket."""
+    opened = socket.socket(socket.AF_UNIX if where else socket.AF_INET, socket.SOCK_STREAM)
+    opened.bind(where or ("127.0.0.1", 0))
+    opened.listen()
+    return opened
+
+
+def test_ports_of_our_own_manifests_are_not_called_taken(settings: Settings) -> None:
+    settings.manifests.mkdir()
+    with closing(listening()) as server:
+        port = server.getsockname()[1]
+        one = replace(settings, first_port=port, last_port=port)
+        assert "1 used by other programs" in next(reconciler.ports(one, checked(one))).found
+        (settings.manifests / "blog.yaml").write_text(f"path: ..\nport: {port}\n")
+        assert "used by other programs" not in next(reconciler.ports(one, checked(one))).found
+
+
+def with_server(settings: Settings, **fields: Any) -> Settings:
+    server = ServiceServer(**{"name": "main", "type": "postgresql", **fields})
+    return replace(settings, servers={"main": server})
+
+
+def test_a_server_that_accepts_connections_is_well_and_one_that_does_not_is_named(settings: Settings) -> None:
+    with closing(listening()) as server:
+        port = server.getsockname()[1]
+        (up,) = network.servers(with_server(settings, port=port))
+    (down,) = network.servers(with_server(settings, port=port))
+    assert (up.level, up.subject) == ("ok", "server main")
+    assert (down.level, down.found) == ("warn", f"postgresql: cannot connect to 127.0.0.1:{port}: Connection refused")
+    assert "services.servers.main" in down.advice
+
+
+@pytest.mark.parametrize(
+    ("of_type", "name", "port"), [("postgresql", ".s.PGSQL.5433", 5433), ("redis", "redis.sock", None)]
+)
+def test_a_server_behind_a_socket_is_reached(
+    settings: Settings, tmp_path: Path, of_type: str, name: str, port: int | None
+) -> None:
+    host = str(tmp_path if of_type == "postgresql" else tmp_path / name)
+    there = with_server(settings, type=of_type, host=host, port=port)
+    (absent,) = network.servers(there)
+    with closing(listening(str(tmp_path / name))):
+        (present,) = network.servers(there)
+    assert (absent.level, present.level) == ("warn", "ok")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_broker_is_reached_at_its_url(settings: Settings, scheme: str) -> None:
+    with closing(listening()) as server:
+        url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}/v2"
+        (found,) = network.servers(with_server(settings, type="broker", options={"url": url}))
+    assert found.level == "ok"
+
+
+def test_a_password_that_cannot_be_read_is_named(settings: Settings, tmp_path: Path) -> None:
+    (found,) = network.servers(with_server(settings, password_file=tmp_path / "none"))
+    assert found.found == f"postgresql: cannot read {tmp_path}/none: No such file or directory"
+
+
+def test_a_service_that_fails_is_named_with_its_reason(settings: Settings) -> None:
+    assert list(network.services(settings)) == []
+    settings.paths.state.mkdir()
+    with closing(open_database(settings.paths.database)) as database:
+        records = Records(database)
+        records.set_service_status("db", ServiceStatus(state="failing", message="refused the connection", since=0.0))
+        records.set_service_status("ok", ServiceStatus(state="ready", message="", since=0.0))
+    (found,) = network.services(settings)
+    assert (found.level, found.subject, found.found) == ("warn", "service db", "refused the connection")
+
+
+def test_the_address_of_the_page_is_checked(settings: Settings, tmp_path: Path) -> None:
+    assert list(network.page(settings)) == []
+    with closing(listening()) as other:
+        port = other.getsockname()[1]
+        settings = replace(settings, api=Api(host="127.0.0.1", port=port, token=tmp_path / "token"))
+        (no_token,) = network.page(settings)
+        (tmp_path / "token").write_text("secret")
+        (taken,) = network.page(settings)
+    (free,) = network.page(settings)
+    assert [each.level for each in (no_token, taken, free)] == ["warn", "warn", "ok"]
+    assert f"cannot read {tmp_path}/token" in no_token.found
+    assert "in use by another program" in taken.found
+
+
+def test_settings_that_cannot_be_used_are_a_failure_beside_the_other_checks(tmp_path: Path) -> None:
+    (tmp_path / "host.yaml").write_text("prots: {first: 1}\n")
+    words = ["doctor", "--json", "--manifests", str(tmp_path), "--state", str(tmp_path / "s")]
+    done = CliRunner().invoke(group, [*words, "--settings", str(tmp_path / "host.yaml")])
+    found = {check["subject"]: check for check in json.loads(done.output)}
+    assert done.exit_code == 1
+    assert found["settings"]["level"] == "fail"
+    assert "prots: unknown field" in found["settings"]["found"]
+    assert found["kernel"]["level"] == "ok"
+
+
+def test_what_manifests_name_and_is_not_there_is_a_warning(settings: Settings) -> None:
+    settings.manifests.mkdir()
+    (settings.manifests / "blog.yaml").write_text("path: ../nope\n")
+    (found,) = reconciler.manifests(settings, checked(settings))
+    assert (found.level, found.found) == ("warn", f"1 warning about {settings.manifests}")
