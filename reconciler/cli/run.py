@@ -7,6 +7,7 @@ it serves. SIGHUP makes the daemon read the manifests now. When it exits, the ap
 
 import asyncio
 import contextlib
+import functools
 import os
 import sys
 import time
@@ -19,6 +20,8 @@ from reconciler.cli.options import examples, start_options
 from reconciler.cli.progress import Phases, is_under_way, phase_of
 from reconciler.cli.table import STATE_COLOURS, is_terminal, styled, width, wrapped
 from reconciler.inspection.printable import json_text, plain
+from reconciler.planning.subject import HOST
+from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -61,7 +64,8 @@ def command(settings: Settings, stop_apps: bool | None, events: str) -> None:
 
     try:
         stops = os.getpid() == 1 if stop_apps is None else stop_apps
-        asyncio.run(run(settings, _export if events == "json" else print_progress, stop_apps=stops))
+        print_text = functools.partial(print_progress, stops=stops)
+        asyncio.run(run(settings, _export if events == "json" else print_text, stop_apps=stops))
     except (AlreadyRunning, OtherVersion, OSError) as error:
         raise click.ClickException(str(error)) from error
     except sqlite3.Error as error:
@@ -75,9 +79,9 @@ def command(settings: Settings, stop_apps: bool | None, events: str) -> None:
     _echo(f"the daemon has stopped; the apps keep serving, and 'reconciler run' adopts them (state in {state})")
 
 
-def print_progress(daemon: "Daemon") -> None:
-    """Print what the daemon does from now on."""
-    printer = EventPrinter(daemon)
+def print_progress(daemon: "Daemon", *, stops: bool = False) -> None:
+    """Print what the daemon does from now on; `stops` when its end stops the apps."""
+    printer = EventPrinter(daemon, stops=stops)
     _echo(f"manifests in {daemon.settings.manifests}, state in {daemon.settings.paths.state}")
     if os.geteuid() == 0:
         from reconciler.inspection.checks.users import AS_ROOT
@@ -104,8 +108,10 @@ def _print_record(event: "Event") -> None:
 class EventPrinter:
     """Prints events as they happen, long work now and then, and each app with its URL once it is up to date."""
 
-    def __init__(self, daemon: "Daemon") -> None:
+    def __init__(self, daemon: "Daemon", *, stops: bool = False) -> None:
         self._daemon = daemon
+        self._stops = stops
+        self._greeted = False
         self._phases = Phases()
         self._settled: dict[str, tuple[str, str | None]] = {}
         self._failed: dict[str, str] = {}
@@ -126,6 +132,21 @@ class EventPrinter:
             at = f" at {app.url}" if app is not None and report.state == "running" else ""
             self._print(subject, report.state, f"{report.state}{at}")
         self._phases.end(name)
+        self._greet()
+
+    def _greet(self) -> None:
+        """Say once, when every app is up to date for the first time, how many serve and what to type next."""
+        apps = self._daemon.manifests.catalog.apps
+        if self._greeted or not apps or not apps.keys() <= self._settled.keys():
+            return
+        self._greeted = True
+        serving = sum(self._settled[name][0] in {"running", "sleeping"} for name in apps)
+        what = f"{counted(serving, 'app')} {'serves' if serving == 1 else 'serve'}"
+        ending = "stops them" if self._stops else "leaves them running"
+        api = self._daemon.settings.api
+        page = f"; page: http://{api.host}:{api.port}/" if api else ""
+        text = f"{what}; Ctrl-C {ending}{page}; in another terminal: 'reconciler status'"
+        self._print(HOST, "daemon", text)
 
     def on_event(self, event: "Event") -> None:
         """Take an event as it is recorded; on a terminal, a repeated failure is printed in full only once."""
@@ -136,8 +157,13 @@ class EventPrinter:
                 event = replace(event, text="failed again for the same reason")
             else:
                 self._failed[str(event.subject)] = event.text
-        if not is_terminal() or event.kind != "listening":  # its URL is printed once an instance serves
+        if not is_terminal() or not self._is_told_otherwise(event):
             _print(event)
+
+    def _is_told_otherwise(self, event: "Event") -> bool:
+        """Return whether another line says the same: that it serves at its URL, or that it is starting."""
+        first_start = str(event.subject) not in self._settled
+        return event.kind in {"listening", "started"} or (event.kind == "holding" and first_start)
 
     def _print(self, subject: "Subject", kind: str, text: str) -> None:
         from reconciler.state.journal import Event

@@ -23,7 +23,7 @@ def command(settings: Settings, as_json: bool) -> None:
     if as_json:
         show_json([{**asdict(runtime), "supported": is_supported(runtime)} for runtime in found])
         return
-    show(("Name", "Description", "Version", "Path"), [(r.name, r.description, r.version, r.path) for r in found])
+    show(("NAME", "DESCRIPTION", "VERSION", "PATH"), [(r.name, r.description, r.version, r.path) for r in found])
     too_old = [runtime.description for runtime in found if not is_supported(runtime)]
     if too_old:
         click.echo(f"not supported (reconciler supports 2.7, 3.6 and newer): {', '.join(too_old)}", err=True)

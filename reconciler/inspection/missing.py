@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from reconciler.documents.problem import Path as Place
 from reconciler.documents.problem import Problem, dotted
 from reconciler.documents.schema_checks import suggestion
+from reconciler.linux.readable_paths import readable_path
 
 if TYPE_CHECKING:
     from reconciler.manifests.catalog import Catalog, ManifestFile
@@ -92,18 +93,19 @@ def _of_service(document: "ServiceDocument") -> Iterator[_Found]:
 def _absent(files: Iterable[tuple[Place, str]]) -> Iterator[_Found]:
     for place, path in files:
         if _is_absent(Path(path)):
-            yield place, f"there is no file {path}"
+            yield place, f"there is no file {readable_path(path)}"
 
 
 def _of_source(app: "App", directory: Path) -> Iterator[str]:
     source = Path(app.source.path)
     if _is_absent(source):
-        yield f"there is no directory or archive {source}"
+        yield f"there is no directory or archive {readable_path(source)}"
         return
     if not source.is_dir():
         return
     if directory.resolve().is_relative_to(source.resolve()):
-        yield f"{source} contains the manifests, so every edit of a manifest deploys it again; move them outside"
+        inside = f"{readable_path(source)} contains the manifests"
+        yield f"{inside}, so every edit of a manifest deploys it again; move them outside"
     if lost := _lost_data(app, source):
         yield (
             f"the app keeps {' and '.join(lost)} beside its code, which a deploy replaces;"

@@ -14,7 +14,7 @@ from pathlib import Path
 from shlex import join
 
 from reconciler.linux.child_processes import bound_to_us, end, start
-from reconciler.staging.errors import StagingError
+from reconciler.staging.errors import CommandFailed
 from reconciler.staging.installer_progress import InstallerProgress
 from reconciler.staging.log import Log
 from reconciler.staging.progress import Phase, Progress
@@ -46,7 +46,7 @@ class Command:
 
 
 async def run(command: Command, log: Log, progress: Progress) -> None:
-    """Run a command; raises StagingError with the last lines of its output if it fails."""
+    """Run a command; raises CommandFailed with the last lines of its output if it fails."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     log.step(f"{command.activity}: {command.shown or join(command.arguments)}")
@@ -62,7 +62,7 @@ async def run(command: Command, log: Log, progress: Progress) -> None:
     if code != 0:
         exit_status = f"exit code {code}" if code > 0 else f"killed by {signal.Signals(-code).name}"
         log.step(f"{command.activity}: {exit_status} after {took_s:.1f} s")
-        raise StagingError("\n".join((f"{Path(command.arguments[0]).name}: {exit_status}", *last)))
+        raise CommandFailed("\n".join((f"{Path(command.arguments[0]).name}: {exit_status}", *last)))
     log.step(f"{command.activity}: done in {took_s:.1f} s")
 
 

@@ -5,6 +5,15 @@ class StagingError(Exception):
     """A build cannot be made."""
 
 
+class CommandFailed(StagingError):
+    """A command that staging ran failed; its message has the last lines of the output, the staging log all of them."""
+
+
+def where_all_is(app: str) -> str:
+    """Return the sentence that says where the whole output of staging an app is."""
+    return f"'reconciler logs {app} --which staging' shows the whole output"
+
+
 class SourceError(StagingError):
     """The source of an app cannot be read, or contains something that cannot be staged."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.staging.command import Command, run
-from reconciler.staging.errors import StagingError
+from reconciler.staging.errors import StagingError, where_all_is
 from reconciler.staging.log import Log
 from reconciler.staging.progress import Progress
 from reconciler.vault.command_lines import redacted_command
@@ -48,9 +48,12 @@ async def run_release(release: ReleaseCommand, progress: Progress, redact: Calla
                 await run(command, log, progress)
         except StagingError as error:
             reason = str(error).removeprefix("sh: ")
-            raise StagingError(f"cannot release {release.app}: its release command failed: {reason}") from error
+            raise StagingError(
+                f"cannot release {release.app}: its release command failed: {reason}\n{where_all_is(release.app)}"
+            ) from error
         except TimeoutError as error:
             raise StagingError(
                 f"cannot release {release.app}:"
-                f" its release command took longer than {release.timeout_s:g} s and was ended"
+                f" its release command took longer than {release.timeout_s:g} s (staging.timeout of the host's"
+                f" settings) and was ended; {where_all_is(release.app)}"
             ) from error

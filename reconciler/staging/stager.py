@@ -23,7 +23,7 @@ from reconciler.staging.environments.identity import installer
 from reconciler.staging.environments.installer_env import for_installers
 from reconciler.staging.environments.serving import environment_for, ingredients_of
 from reconciler.staging.environments.store import Environment, EnvironmentRequest, Environments
-from reconciler.staging.errors import SourceChanged, StagingError
+from reconciler.staging.errors import CommandFailed, SourceChanged, StagingError, where_all_is
 from reconciler.staging.log import Log
 from reconciler.staging.persist import link_persisted
 from reconciler.staging.progress import Phase, Progress
@@ -256,9 +256,14 @@ def _error_context(app: str, timeout_s: float) -> Iterator[None]:
     """Add the app's name to every error of staging."""
     try:
         yield
+    except CommandFailed as error:
+        raise CommandFailed(f"cannot stage {app}: {error}\n{where_all_is(app)}") from error
     except StagingError as error:
         raise type(error)(f"cannot stage {app}: {error}") from error
     except TimeoutError as error:
-        raise StagingError(f"cannot stage {app}: it took longer than {timeout_s:g} s and was ended") from error
+        limit = f"{timeout_s:g} s (staging.timeout of the host's settings)"
+        raise StagingError(
+            f"cannot stage {app}: it took longer than {limit} and was ended; {where_all_is(app)}"
+        ) from error
     except (OSError, RecursionError, subprocess.SubprocessError) as error:
         raise StagingError(f"cannot stage {app}: {error}") from error

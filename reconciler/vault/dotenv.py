@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.documents.encoding import Undecodable, decoded
+from reconciler.linux.readable_paths import readable_path
 
 _LARGEST = 1024 * 1024
 _NOTHING = re.compile(r"(?:\s+|#[^\n]*)*+")
@@ -36,12 +37,12 @@ def content_of(file: Path) -> str:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         with open(descriptor, "rb") as opened:  # noqa: PTH123  a descriptor, not a path
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise Unusable(f"{file} is not a file")
+                raise Unusable(f"{readable_path(file)} is not a file")
             content = opened.read(_LARGEST + 1)
     except OSError as error:
-        raise Unusable(f"cannot read {file}: {error.strerror}") from error
+        raise Unusable(f"cannot read {readable_path(file)}: {error.strerror}") from error
     if len(content) > _LARGEST:
-        raise Unusable(f"{file} is larger than 1 MiB")
+        raise Unusable(f"{readable_path(file)} is larger than 1 MiB")
     try:
         text = decoded(content)
     except Undecodable:  # which byte it is would tell something of a secret

@@ -36,5 +36,8 @@ async def test_a_release_command_that_fails_is_not_remembered(site: Site) -> Non
         await machine.staged(app)
         await machine.do(release(machine, app))
         (trouble,) = machine.seen().failures
-        assert trouble.reason == "cannot release blog: its release command failed: exit code 3\nno such table"
+        assert trouble.reason == (
+            "cannot release blog: its release command failed: exit code 3\nno such table\n"
+            "'reconciler logs blog --which staging' shows the whole output"
+        )
         assert machine.seen().released == frozenset()

@@ -16,6 +16,7 @@ from pathlib import Path
 from time import time_ns
 from typing import TypeAlias
 
+from reconciler.linux.readable_paths import readable_path
 from reconciler.linux.regular_files import read_file
 from reconciler.staging.errors import SourceError
 from reconciler.staging.source.tree import ARCHIVE_SUFFIXES, Entry, entries, ignored, is_archive, printable
@@ -201,7 +202,7 @@ def _opened(path: str) -> Iterator[Path]:
             raise SourceError(f"it is neither a directory nor an archive ({', '.join(ARCHIVE_SUFFIXES)})")
         yield root
     except SourceError as error:
-        raise SourceError(f"cannot read the source at {printable(path)}: {error}") from error
+        raise SourceError(f"cannot read the source at {printable(readable_path(path))}: {error}") from error
     except InterruptedError:
         raise
     except OSError as error:
@@ -210,7 +211,7 @@ def _opened(path: str) -> Iterator[Path]:
         detail = f"{error.strerror}: {printable(str(error.filename))}"
         missing = error.errno == errno.ENOENT and not Path(path).exists()
         reason = "it does not exist" if missing else detail
-        raise SourceError(f"cannot read the source at {printable(path)}: {reason}") from error
+        raise SourceError(f"cannot read the source at {printable(readable_path(path))}: {reason}") from error
 
 
 def _digest(path: str) -> str:

@@ -1,7 +1,8 @@
 """List the entries of a source directory that belong to a build, in the same order on every machine.
 
-Left out are the names that `ignored` knows, virtual environments, and what `.reconcilerignore` lists (gitignore syntax;
-`!name` includes what is ignored by default). Symbolic links are never followed.
+Left out are the names that `ignored` knows, virtual environments, state directories of daemons, and what
+`.reconcilerignore` lists (gitignore syntax; `!name` includes what is ignored by default). Symbolic links are never
+followed.
 """
 
 import os
@@ -119,7 +120,13 @@ def _excluded(entry: os.DirEntry[str], path: str, rules: GitIgnoreSpec | None, *
             return excluded
     if ignored(entry.name):
         return True
-    return os.path.lexists(f"{entry.path}/pyvenv.cfg") if is_directory else is_dropping(entry.name)
+    return _is_environment_or_state(entry.path) if is_directory else is_dropping(entry.name)
+
+
+def _is_environment_or_state(directory: str) -> bool:
+    """Return whether it is a virtual environment, or a state directory of a daemon, which holds every app."""
+    lies = os.path.lexists
+    return lies(f"{directory}/pyvenv.cfg") or (lies(f"{directory}/reconciler.db") and lies(f"{directory}/lock"))
 
 
 def _target(link: str, path: str, root: str) -> str:

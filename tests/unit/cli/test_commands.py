@@ -450,7 +450,7 @@ def test_print_writes_nothing(tmp_path: Path) -> None:
 
 def test_runtimes_are_a_table_with_their_paths() -> None:
     head, *rows = run("runtimes").stdout.splitlines()
-    assert head.split() == ["Name", "Description", "Version", "Path"]
+    assert head.split() == ["NAME", "DESCRIPTION", "VERSION", "PATH"]
     assert any(row.split()[0] == "python{}.{}".format(*sys.version_info) for row in rows)
     assert json.loads(run("runtimes", "--json").output)[0].keys() >= {"name", "description", "version", "path"}
 

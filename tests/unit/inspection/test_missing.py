@@ -65,7 +65,7 @@ def test_what_an_app_names_and_is_not_there_is_warned_of_in_its_line(place: Path
 
 
 def test_a_source_that_is_not_there_is_warned_of(place: Path) -> None:
-    assert warned(place, app="path: ../ap\n") == ["m/app.yaml:1:7: path: there is no directory or archive m/../ap"]
+    assert warned(place, app="path: ../ap\n") == ["m/app.yaml:1:7: path: there is no directory or archive ap"]
 
 
 def test_the_files_of_a_service_are_warned_of(place: Path) -> None:

@@ -100,6 +100,15 @@ def test_names_the_executable_bit_links_and_empty_directories_count(tmp_path: Pa
     assert fingerprint(str(tree)) in seen
 
 
+def test_a_state_directory_in_the_source_is_left_out_with_its_sockets(tmp_path: Path) -> None:
+    tree = plant(tmp_path / "tree", {"a": "1"})
+    before = fingerprint(str(tree))
+    plant(tree, {".state/reconciler.db": "", ".state/lock": "", ".state/logs/blog/app.log": "a line"})
+    with socket.socket(socket.AF_UNIX) as control:
+        control.bind(str(tree / ".state" / "control.sock"))
+    assert fingerprint(str(tree)) == before
+
+
 def test_an_unchanged_file_is_not_read_again(tmp_path: Path) -> None:
     tree = plant(tmp_path / "tree", {"a": "1"})
     os.utime(tree / "a", (1, 1))
