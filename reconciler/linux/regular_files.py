@@ -8,8 +8,8 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -42,7 +42,7 @@ def read_file(path: str | Path, most: int, *, within: str | Path | None = None) 
 
 
 @contextmanager
-def opened_file(path: str | Path, *, within: str | Path | None = None) -> Iterator[BinaryIO]:
+def opened_file(path: str | Path, *, within: str | Path | None = None) -> Iterator[BufferedReader]:
     """Open a regular file for reading; without `within`, wherever its path leads. Raises OSError; UnfitFile is one."""
     found = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:

@@ -12,11 +12,15 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
+from reconciler.linux.regular_files import read_file
+
 _AT_ONCE = 128
 _PATIENCE_S = 5.0
 _MOST_OF_A_REQUEST = 16 * 1024
 _MOST_OF_A_PAGE = 512 * 1024
 _RETRY_AFTER_S = 5
+_LOOK_S = 1.0
+_UNREAD = (-1,)
 _PAUSE_S = 1.0
 _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
@@ -26,7 +30,9 @@ class Holding:
 
     def __init__(self, listener: socket.socket, page: str | None) -> None:
         self._listener = listener
-        self._page, self._stamp, self._answer = page, _stamp(page), _answer_of(page)
+        self._stamp: tuple[int, ...] = _UNREAD
+        self._page, self._answer = page, _answer_of(_plain())
+        self._looking: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._answering: set[asyncio.Task[None]] = set()
         self._accepting = False
@@ -34,10 +40,26 @@ class Holding:
         self._accept_more()
 
     def show(self, page: str | None) -> None:
-        """Answer with that file as it is now, None for the plain page."""
+        """Answer with that file as it is at each request, None for the plain page."""
+        if page != self._page:
+            self._page, self._stamp, self._answer = page, _UNREAD, _answer_of(_plain())
+
+    async def _look(self) -> None:
+        """Read the page if it has changed: in a thread, and without waiting long, as its disk may hang."""
+        if self._page is None:
+            return
+        if self._looking is None or self._looking.done():
+            self._looking = self._loop.run_in_executor(None, self._read, self._page)
+        with contextlib.suppress(TimeoutError, RuntimeError):  # no thread: with what is known
+            async with asyncio.timeout(_LOOK_S):
+                await asyncio.shield(self._looking)
+
+    def _read(self, page: str) -> None:
         stamp = _stamp(page)
-        if (page, stamp) != (self._page, self._stamp):
-            self._page, self._stamp, self._answer = page, stamp, _answer_of(page)
+        if stamp != self._stamp:
+            answer = _answer_of(_content(page))
+            if page == self._page:
+                self._stamp, self._answer = stamp, answer
 
     def close(self) -> None:
         """Stop accepting; connections already accepted still get an answer."""
@@ -79,7 +101,7 @@ class Holding:
         with connection, contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
                 head = await self._head(connection)
-                self.show(self._page)
+                await self._look()
                 await self._loop.sock_sendall(connection, self._answer(head))
                 connection.shutdown(socket.SHUT_WR)
                 # Until the client has closed: closing on unread input would reset what was just sent.
@@ -97,8 +119,7 @@ class Holding:
         return head
 
 
-def _answer_of(page: str | None) -> Callable[[bytes], bytes]:
-    body = _page(page)
+def _answer_of(body: bytes) -> Callable[[bytes], bytes]:
     head = (
         "HTTP/1.1 503 Service Unavailable\r\n"
         "Content-Type: text/html; charset=utf-8\r\n"
@@ -111,19 +132,20 @@ def _answer_of(page: str | None) -> Callable[[bytes], bytes]:
     return lambda request: head if request.startswith(b"HEAD ") else head + body
 
 
-def _stamp(page: str | None) -> tuple[int, ...] | None:
+def _stamp(page: str) -> tuple[int, ...]:
     """Return what stat knows of a file's content, to be compared."""
     with contextlib.suppress(OSError):
-        facts = None if page is None else Path(page).stat()
-        return facts and (facts.st_mtime_ns, facts.st_size, facts.st_ino)
-    return None
+        facts = Path(page).stat()
+        return facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino
+    return ()
 
 
-def _page(page: str | None) -> bytes:
+def _content(page: str) -> bytes:
     """Return the app's own page, or the plain one if that cannot be read or is too large."""
-    if page is not None:
-        with contextlib.suppress(OSError), Path(page).open("rb") as file:
-            body = file.read(_MOST_OF_A_PAGE + 1)
-            if len(body) <= _MOST_OF_A_PAGE:
-                return body
+    with contextlib.suppress(OSError):
+        return read_file(page, _MOST_OF_A_PAGE)
+    return _plain()
+
+
+def _plain() -> bytes:
     return (resources.files("reconciler.serving") / "holding.html").read_bytes()

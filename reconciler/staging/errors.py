@@ -2,7 +2,10 @@
 
 
 class StagingError(Exception):
-    """A build cannot be made."""
+    """A build cannot be made; bytes of names that are not UTF-8 are escaped in its message."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.encode("utf-8", "backslashreplace").decode())
 
 
 class CommandFailed(StagingError):

@@ -20,6 +20,7 @@ from reconciler.staging.detection.pyproject import declared_digest, project_tabl
 from reconciler.staging.detection.requirements import built_digest, digest_of, requirements, resolved_path, tree_digest
 from reconciler.staging.detection.tables import as_table, items, table, text
 from reconciler.staging.errors import StagingError
+from reconciler.staging.source.reading import LARGEST_LOCK, read_source, source_text
 
 Kind: TypeAlias = Literal["none", "requirements", "lock", "project", "setup"]
 
@@ -173,7 +174,7 @@ def _with_project(found: Dependencies, directory: Path) -> Dependencies:
 def _locked(path: Path, lock: LockFormat, found: Dependencies) -> Dependencies:
     directory, content = path.parent, lock.read(path)
     contents = {
-        lock.file: digest_of(path.read_text(encoding="utf-8", errors="replace")),
+        lock.file: digest_of(source_text(path, most=LARGEST_LOCK).replace("\r\n", "\n").replace("\r", "\n")),
         lock.project: lock.project_digest(directory),
     }
     trees: set[str] = set()
@@ -217,5 +218,5 @@ def _uv_configuration(directory: Path) -> dict[str, str]:
     if own:
         contents["tool.uv of pyproject.toml"] = digest_of(json.dumps(own, sort_keys=True, default=str))
     if (directory / "uv.toml").is_file():
-        contents["uv.toml"] = hashlib.sha256((directory / "uv.toml").read_bytes()).hexdigest()
+        contents["uv.toml"] = hashlib.sha256(read_source(directory / "uv.toml")).hexdigest()
     return contents

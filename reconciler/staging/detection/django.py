@@ -13,6 +13,7 @@ from reconciler.staging.detection.conventions import module_of
 from reconciler.staging.detection.modules import find
 from reconciler.staging.detection.target import EntryPoint
 from reconciler.staging.errors import StagingError
+from reconciler.staging.source.reading import source_text
 
 GENERATED_MODULE = "reconciler_wsgi"
 
@@ -35,7 +36,7 @@ class Project:
 
 def is_project(manage: Path) -> bool:
     """Tell whether a `manage.py` is Django's."""
-    return "django" in manage.read_text(encoding="utf-8", errors="replace")
+    return "django" in source_text(manage)
 
 
 def project(manage: Path, code: Path) -> Project:
@@ -51,7 +52,7 @@ def project(manage: Path, code: Path) -> Project:
 
 def _project_at(manage: Path, top: Path) -> Project:
     """Return the project of a `manage.py` whose modules are imported from `top`."""
-    named = _SETTINGS.search(manage.read_text(encoding="utf-8", errors="replace"))
+    named = _SETTINGS.search(source_text(manage))
     settings = named[1] if named else ("settings" if find("settings", top) else None)
     for server in ("wsgi", "asgi"):
         # `config.settings.production` belongs to `config`, or to `config.settings`.

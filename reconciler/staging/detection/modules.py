@@ -7,9 +7,12 @@ file that this Python cannot parse (written for an older or newer one) is only s
 import ast
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
+
+from reconciler.staging.detection.syntax import MOST_FILES, Effort, Unparsed, parsed, text_of_node
+from reconciler.staging.source.reading import read_source
 
 Interface: TypeAlias = Literal["wsgi", "asgi"]
 
@@ -57,7 +60,8 @@ _FACTORY_NAME = re.compile(r"(?:create|make|build|get)_(?:\w+_)?(?:app|applicati
 _CONVENTIONAL_NAMES = frozenset(("application", "app"))
 _MAX_IMPORTS = 5
 _DYNAMIC = re.compile(r"\bimport\s*\*|\bglobals\(|\bexec\(|\bsetattr\(|\bexecfile\(|def __getattr__\b")
-_BOUND = re.compile(r"^(?:async\s+)?(?:def|class)\s+(\w+)|^(\w+)\s*(?::[^=]+)?=(?!=)", re.MULTILINE)
+_BOUND = re.compile(r"^(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)|^(\w+)[ \t]*(?::[^=\n]{1,500})?=(?!=)", re.MULTILINE)
+_LARGEST = 4 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,7 @@ class _ModuleFile:
     path: Path
     root: Path
     imports_left: int = _MAX_IMPORTS
+    effort: Effort = field(default_factory=Effort)
 
 
 def read(path: Path, root: Path) -> "Scope":
@@ -73,11 +78,19 @@ def read(path: Path, root: Path) -> "Scope":
 
 
 def _read(file: _ModuleFile) -> "Scope":
-    source = file.path.read_bytes()
+    known = file.effort.scopes
+    key = (file.path, file.imports_left)
+    if key not in known:
+        known[key] = _parsed(file) if len(known) < MOST_FILES else Scope([], file)
+    return known[key]
+
+
+def _parsed(file: _ModuleFile) -> "Scope":
+    source = read_source(file.path, file.path.relative_to(file.root).as_posix(), most=_LARGEST)
     text = source.decode(errors="replace")
     try:
-        scope = Scope(ast.parse(source).body, file)
-    except (SyntaxError, ValueError, RecursionError):
+        scope = Scope(parsed(source), file)
+    except (Unparsed, RecursionError):
         scope = Scope([], file)
         scope.bound = {match[1] or match[2]: None for match in _BOUND.finditer(text)}
         scope.complete = scope.parsed = False
@@ -112,11 +125,17 @@ class Scope:
 
     def interface(self, name: str) -> Interface | None:
         """Return the interface of the object `name`."""
-        return self._interface_of_name(name, frozenset())
+        try:
+            return self._interface_of_name(name, frozenset())
+        except RecursionError:  # a chain of a thousand names
+            return None
 
     def interface_of_call(self, name: str) -> Interface | None:
         """Return the interface of what a call of `name` returns."""
-        return self._returned_interface(name, frozenset())
+        try:
+            return self._returned_interface(name, frozenset())
+        except RecursionError:
+            return None
 
     def apps(self) -> dict[str, Interface]:
         """Return the app objects bound here, without classes and imports."""
@@ -192,7 +211,7 @@ class Scope:
         return ".".join((*parents, module)) if module else ".".join(parents)
 
     def _interface_of_name(self, name: str, seen: frozenset[str]) -> Interface | None:
-        if name in seen:
+        if name in seen or self._file.effort.is_too_much():
             return None
         bound = self.bound.get(name)
         if bound is None:
@@ -223,7 +242,7 @@ class Scope:
     def _call_interface(self, node: ast.AST, seen: frozenset[str]) -> Interface | None:
         if not isinstance(node, ast.Call):
             return None
-        callee = ast.unparse(node.func)
+        callee = text_of_node(node.func)
         first, _, rest = callee.partition(".")
         origin = self.imported.get(first, first)
         full = f"{origin}.{rest}" if rest else origin
@@ -286,12 +305,12 @@ class _Rebound(ast.AST):
 def _top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     """Yield the statements that run when the body does, including those inside `if`, `try` and `with`."""
     for statement in body:
-        if isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'":
+        if isinstance(statement, ast.If) and text_of_node(statement.test) == "__name__ == '__main__'":
             continue
         yield statement
-        for field in ("body", "handlers", "orelse", "finalbody"):
+        for part in ("body", "handlers", "orelse", "finalbody"):
             if isinstance(statement, ast.If | ast.Try | ast.With):
-                for inner in getattr(statement, field, ()):
+                for inner in getattr(statement, part, ()):
                     yield from _top_level(inner.body if isinstance(inner, ast.ExceptHandler) else [inner])
 
 
@@ -328,7 +347,7 @@ def _starts_server(statement: ast.stmt) -> bool:
     """Tell whether a statement is a call that serves an app and only returns at the end."""
     if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call):
         return False
-    callee = ast.unparse(statement.value.func)
+    callee = text_of_node(statement.value.func)
     return callee.endswith((".serve_forever", ".run_app")) or callee in {
         "app.run", "application.run", "server.run", "uvicorn.run", "waitress.serve", "serve", "bottle.run", "run",
         "run_simple", "socketio.run", "hypercorn.run",
@@ -349,7 +368,7 @@ def _instance_interface(node: ast.ClassDef) -> Interface | None:
             return "wsgi"
         if isinstance(part, ast.AsyncFunctionDef) and part.name == "__call__" and _positional(part.args) == 4:
             return "asgi"
-    bases = (ast.unparse(base).rpartition(".")[2] for base in node.bases)
+    bases = (text_of_node(base).rpartition(".")[2] for base in node.bases)
     return next((kind for base in bases if (kind := _of_class_name(base))), None)
 
 

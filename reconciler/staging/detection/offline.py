@@ -3,7 +3,6 @@
 A bundle that is for another Python, for other dependencies, or incomplete is refused before anything is installed.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from reconciler.staging.detection.dependencies import Dependencies
 from reconciler.staging.detection.requirements import tree_digest
 from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.errors import SourceError, StagingError
+from reconciler.staging.source.reading import LARGEST_LOCK, file_digest, read_source
 
 BUNDLE = "app.bundle"
 INDEX = "index.json"
@@ -55,7 +55,7 @@ def unpack_bundle(bundle: Path, directory: Path, runtime: Runtime, dependencies:
 
     try:
         unpack(bundle, directory)
-        index: dict[str, Any] = json.loads((directory / INDEX).read_bytes())
+        index: dict[str, Any] = json.loads(read_source(directory / INDEX, most=LARGEST_LOCK))
         made_for, files = index["runtime"], dict(index["files"])
         declared: Mapping[str, str] = index["dependencies"]
         built: list[str] = index["built"]
@@ -76,7 +76,7 @@ def unpack_bundle(bundle: Path, directory: Path, runtime: Runtime, dependencies:
         path = directory / name
         if not path.is_file():
             raise StagingError(f"cannot use {BUNDLE}: {name} is missing from it; {_FIX}")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        if file_digest(path) != digest:
             raise StagingError(f"cannot use {BUNDLE}: {name} was altered; {_FIX}")
     return tuple(built)
 

@@ -4,7 +4,6 @@ A project without the file is a project with empty tables.
 """
 
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from reconciler.staging.detection import tables
 from reconciler.staging.detection.requirements import digest_of
 from reconciler.staging.detection.text_file import text_of
+from reconciler.staging.detection.toml import parse_toml
 from reconciler.staging.errors import StagingError
 
 FILE = "pyproject.toml"
@@ -20,7 +20,7 @@ FILE = "pyproject.toml"
 def pyproject(directory: Path) -> dict[str, Any]:
     """Return all of pyproject.toml; empty if there is none."""
     try:
-        return tomllib.loads(text_of(directory / FILE, FILE))
+        return parse_toml(text_of(directory / FILE, FILE))
     except FileNotFoundError:
         return {}
     except ValueError as error:

@@ -15,6 +15,10 @@ from reconciler.staging.detection.runtimes import Runtime, choose, table
 from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.errors import StagingError
 
+# Of a runtime's name and of bounds; numbers of thousands of digits are no versions.
+_LONGEST_NAME = 100
+_LONGEST_BOUNDS = 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PythonConstraint:
@@ -67,6 +71,8 @@ def choose_runtime(
 def requires_python(code: Path) -> SpecifierSet:
     """Return `project.requires-python` of pyproject.toml; every Python if there is none."""
     specifiers = tables.text(FILE, project_table(code), "requires-python", "")
+    if len(specifiers) > _LONGEST_BOUNDS:
+        raise StagingError(f"cannot read requires-python in {FILE}: it has {len(specifiers)} characters")
     try:
         return SpecifierSet(specifiers)
     except ValueError as error:
@@ -115,6 +121,8 @@ def _pin(code: Path) -> _Named | None:
             continue
         for line in lines:
             name = line.partition("#")[0].strip()
+            if len(name) > _LONGEST_NAME:
+                raise StagingError(f"cannot choose a runtime: {file} names one of {len(name)} characters")
             if name and name != "system":
                 return _Named(name=name, by=file, pinned=True)
     return None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.errors import SourceError, StagingError
+from reconciler.staging.source.reading import file_digest
 from reconciler.staging.source.snapshot import fingerprint
 
 _OPTION = re.compile(
@@ -61,7 +62,7 @@ def tree_digest(path: Path, name: str) -> str:
     try:
         if path.is_dir():
             return fingerprint(str(path))
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_digest(path)
     except (OSError, SourceError) as error:
         raise StagingError(f"cannot install from {name}: {getattr(error, 'strerror', None) or error}") from error
 

@@ -3,24 +3,16 @@
 from pathlib import Path
 
 from reconciler.documents.encoding import Undecodable, decoded
-from reconciler.linux.files import opened
 from reconciler.staging.errors import StagingError
-
-_LARGEST_BYTES = 32 << 20
+from reconciler.staging.source.reading import LARGEST_LOCK, read_source
 
 
 def content_of(path: Path, name: str, included_by: str = "") -> bytes:
     """Return the bytes of a file that errors call `name`; raises FileNotFoundError or StagingError."""
     try:
-        with opened(path) as file:
-            content = file.read(_LARGEST_BYTES + 1)
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError) as error:
-        raise StagingError(f"cannot read {name}{included_by}: {getattr(error, 'strerror', None) or error}") from error
-    if len(content) > _LARGEST_BYTES:
-        raise StagingError(f"cannot read {name}{included_by}: it is larger than {_LARGEST_BYTES >> 20} MiB")
-    return content
+        return read_source(path, f"{name}{included_by}", most=LARGEST_LOCK)
+    except ValueError as error:  # a name that no file can have
+        raise StagingError(f"cannot read {name}{included_by}: {error}") from error
 
 
 def text_of(path: Path, name: str, included_by: str = "") -> str:

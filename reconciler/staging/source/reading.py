@@ -3,9 +3,10 @@
 Only a regular file is read, up to a bound, and every refusal names the file.
 """
 
+import hashlib
 from pathlib import Path
 
-from reconciler.linux.regular_files import read_file
+from reconciler.linux.regular_files import opened_file, read_file
 from reconciler.staging.errors import SourceError
 
 LARGEST_TEXT = 1 << 20
@@ -23,6 +24,12 @@ def read_source(path: Path, name: str = "", *, most: int = LARGEST_TEXT, within:
         raise
     except OSError as error:
         raise SourceError(f"cannot read {name or path.name}: {error.strerror}") from error
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a regular file of any size. Raises OSError."""
+    with opened_file(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def source_text(path: Path, name: str = "", *, most: int = LARGEST_TEXT, within: Path | None = None) -> str:

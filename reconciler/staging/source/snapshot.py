@@ -19,7 +19,15 @@ from typing import TypeAlias
 from reconciler.linux.readable_paths import readable_path
 from reconciler.linux.regular_files import read_file
 from reconciler.staging.errors import SourceError
-from reconciler.staging.source.tree import ARCHIVE_SUFFIXES, Entry, entries, ignored, is_archive, printable
+from reconciler.staging.source.tree import (
+    ARCHIVE_SUFFIXES,
+    Entry,
+    check_link,
+    entries,
+    ignored,
+    is_archive,
+    printable,
+)
 
 __all__ = ["DigestCache", "fingerprint", "ignored", "snapshot"]
 
@@ -103,10 +111,15 @@ def snapshot(path: str, destination: Path, should_continue: Callable[[], bool] =
         if root.is_file():
             return _unpacked(root, destination, should_continue)
         destination.mkdir(parents=True)
+        links = []
         for entry in entries(root):
             if not should_continue():
                 raise InterruptedError(errno.EINTR, "the copy was cancelled")
             tree.add(entry, _copy(entry, f"{root}/{entry.path}", f"{destination}/{entry.path}"))
+            if entry.kind == "link":
+                links.append(entry.path)
+        for link in links:  # the source may have been turned under the copy, which nobody turns
+            check_link(str(destination), link)
         return tree.digest()
 
 

@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from pathspec import GitIgnoreSpec
-
 from reconciler.documents.encoding import Undecodable, decoded
+from reconciler.linux.regular_files import shown_size
 from reconciler.staging.errors import SourceError
+from reconciler.staging.source.ignore_rules import IgnoreRules
+from reconciler.staging.source.reading import read_source
 
 IGNORE_FILE = ".reconcilerignore"
+_LARGEST_IGNORE_FILE = 64 << 10
+_DEEPEST = 256
+_MOST_HOLES = 1 << 30
 
 EntryKind: TypeAlias = Literal["file", "directory", "link"]
 
@@ -71,7 +75,17 @@ def entries(root: Path) -> Iterator[Entry]:
 
     Raises OSError or SourceError.
     """
-    return _walk(str(root), "", _rules(root))
+    holes = 0
+    for entry in _walk(str(root), "", _rules(root), 0):
+        if entry.kind == "file":
+            missing = entry.stat.st_size - 512 * entry.stat.st_blocks
+            holes += max(0, missing)
+            if holes > _MOST_HOLES and _has_a_hole(f"{root}/{entry.path}", entry.stat.st_size):
+                raise SourceError(
+                    f"{printable(entry.path)} is a sparse file: a copy would take {shown_size(entry.stat.st_size)},"
+                    f" {shown_size(missing)} more than it does; remove it, or list it in {IGNORE_FILE}"
+                )
+        yield entry
 
 
 def printable(path: str) -> str:
@@ -79,7 +93,21 @@ def printable(path: str) -> str:
     return path.encode("utf-8", "backslashreplace").decode()
 
 
-def _walk(directory: str, prefix: str, rules: GitIgnoreSpec | None) -> Iterator[Entry]:
+def _has_a_hole(path: str, size: int) -> bool:
+    """Tell whether a part of a file takes no room; where a file system cannot say, none does."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.lseek(descriptor, 0, os.SEEK_HOLE) < size
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _walk(directory: str, prefix: str, rules: IgnoreRules | None, depth: int) -> Iterator[Entry]:
+    if depth > _DEEPEST:
+        top = printable("/".join(prefix.split("/")[:3]))
+        raise SourceError(f"{top} is more than {_DEEPEST} directories deep; remove it, or list it in {IGNORE_FILE}")
     with os.scandir(directory) as found:
         here = sorted(found, key=lambda entry: entry.name)
     for entry in here:
@@ -90,9 +118,9 @@ def _walk(directory: str, prefix: str, rules: GitIgnoreSpec | None) -> Iterator[
         stats = entry.stat(follow_symlinks=False)
         if is_directory:
             yield Entry(path, "directory", stats)
-            yield from _walk(entry.path, f"{path}/", rules)
+            yield from _walk(entry.path, f"{path}/", rules, depth + 1)
         elif entry.is_symlink():
-            yield Entry(path, "link", stats, _target(entry.path, path, directory[: len(directory) - len(prefix)]))
+            yield Entry(path, "link", stats, check_link(directory[: len(directory) - len(prefix)], path))
         elif entry.is_file(follow_symlinks=False):
             yield Entry(path, "file", stats)
         else:
@@ -100,22 +128,19 @@ def _walk(directory: str, prefix: str, rules: GitIgnoreSpec | None) -> Iterator[
             raise SourceError(f"{printable(path)} is {kind}: remove it, or list it in {IGNORE_FILE}")
 
 
-def _rules(root: Path) -> GitIgnoreSpec | None:
+def _rules(root: Path) -> IgnoreRules | None:
     try:
-        text = decoded((root / IGNORE_FILE).read_bytes())
+        text = decoded(read_source(root / IGNORE_FILE, most=_LARGEST_IGNORE_FILE, within=root))
     except FileNotFoundError:
         return None
     except Undecodable as error:
         raise SourceError(f"{IGNORE_FILE} is {error}") from error
-    try:
-        return GitIgnoreSpec.from_lines(text.splitlines())
-    except ValueError as error:
-        raise SourceError(f"{IGNORE_FILE} is not valid: {error}") from error
+    return IgnoreRules(IGNORE_FILE, text)
 
 
-def _excluded(entry: os.DirEntry[str], path: str, rules: GitIgnoreSpec | None, *, is_directory: bool) -> bool:
+def _excluded(entry: os.DirEntry[str], path: str, rules: IgnoreRules | None, *, is_directory: bool) -> bool:
     if rules is not None:
-        excluded = rules.check_file(f"{path}/" if is_directory else path).include
+        excluded = rules.excludes(f"{path}/" if is_directory else path)
         if excluded is not None:
             return excluded
     if ignored(entry.name):
@@ -129,7 +154,9 @@ def _is_environment_or_state(directory: str) -> bool:
     return lies(f"{directory}/pyvenv.cfg") or (lies(f"{directory}/reconciler.db") and lies(f"{directory}/lock"))
 
 
-def _target(link: str, path: str, root: str) -> str:
+def check_link(root: str, path: str) -> str:
+    """Return the target of a link in a tree; raises SourceError if it leads outside."""
+    link = f"{root.rstrip('/')}/{path}"
     target = os.readlink(link)  # noqa: PTH115 -- a Path would normalise the target
     # Resolved, not only read: `a/../..` can leave the tree if `a` is a link to another depth.
     resolved, top = os.path.realpath(link), os.path.realpath(root)

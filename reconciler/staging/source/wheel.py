@@ -5,6 +5,9 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from reconciler.staging.errors import SourceError
+from reconciler.staging.source.reading import source_text
+
 _REQUIREMENTS = "requirements.txt"
 
 
@@ -13,7 +16,10 @@ def write_requirements(code: Path) -> None:
     path = next(iter(sorted(code.glob("*.dist-info/METADATA"))), None)
     if path is None or (code / _REQUIREMENTS).exists():
         return
-    metadata = HeaderParser().parsestr(path.read_text(encoding="utf-8", errors="replace"))
-    required = [Requirement(line) for line in metadata.get_all("Requires-Dist", ())]
+    metadata = HeaderParser().parsestr(source_text(path))
+    try:
+        required = [Requirement(line) for line in metadata.get_all("Requires-Dist", ())]
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"its METADATA is not valid: {error}") from error
     lines = [str(each) for each in required if each.marker is None or "extra" not in str(each.marker)]
     (code / _REQUIREMENTS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

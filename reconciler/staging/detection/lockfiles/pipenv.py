@@ -8,6 +8,7 @@ from pathlib import Path
 
 from reconciler.staging.detection.lockfiles.format import ExportByTool, ExportOptions, Lock, LockFormat, Tool
 from reconciler.staging.detection.tables import as_table, table, text
+from reconciler.staging.source.reading import read_source
 
 _FILE = "Pipfile.lock"
 _PROJECT = "Pipfile"
@@ -29,7 +30,7 @@ def _pythons(lock: Lock) -> str:
 
 def _project_digest(directory: Path) -> str:
     try:
-        return hashlib.sha256((directory / _PROJECT).read_bytes()).hexdigest()
+        return hashlib.sha256(read_source(directory / _PROJECT)).hexdigest()
     except OSError:
         return "none"
 

@@ -1,13 +1,13 @@
 """The format poetry.lock: exported by Poetry's own plugin; its version bounds are translated to Python's."""
 
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.staging.detection import pyproject
 from reconciler.staging.detection.lockfiles.format import ExportByTool, ExportOptions, Lock, LockFormat, Tool, repeated
 from reconciler.staging.detection.tables import table, tables, text
+from reconciler.staging.detection.toml import parse_toml
 
 _FILE = "poetry.lock"
 _TOOL = Tool(name="poetry", needs=("poetry>=2,<3", "poetry-plugin-export>=1.9"))
@@ -57,7 +57,7 @@ POETRY = LockFormat(
     project=pyproject.FILE,
     project_digest=pyproject.declared_digest,
     fix="poetry lock",
-    parse=tomllib.loads,
+    parse=parse_toml,
     declared_pythons=_pythons,
     local_paths=_paths,
     export=ExportByTool(

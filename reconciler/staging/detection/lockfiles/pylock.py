@@ -1,6 +1,5 @@
 """The format pylock.toml (PEP 751): installed by uv as it is, or converted to requirements where uv cannot be used."""
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ from packaging.utils import canonicalize_name
 from reconciler.staging.detection import pyproject
 from reconciler.staging.detection.lockfiles.format import ExportByConversion, Lock, LockFormat
 from reconciler.staging.detection.tables import items, table, tables, text
+from reconciler.staging.detection.toml import parse_toml
 from reconciler.staging.errors import StagingError
 
 _FILE = "pylock.toml"
@@ -79,7 +79,7 @@ PYLOCK = LockFormat(
     project=pyproject.FILE,
     project_digest=pyproject.declared_digest,
     fix=f"uv export -o {_FILE}",
-    parse=tomllib.loads,
+    parse=parse_toml,
     declared_pythons=lambda lock: text(_FILE, lock, "requires-python", ""),
     local_paths=_paths,
     export=ExportByConversion(mismatch=mismatch, requirements=as_requirements),

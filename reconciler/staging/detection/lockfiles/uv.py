@@ -1,13 +1,13 @@
 """The format uv.lock: exported by uv itself, without the network, so that nothing is resolved again."""
 
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.staging.detection import pyproject
 from reconciler.staging.detection.lockfiles.format import ExportByTool, ExportOptions, Lock, LockFormat, repeated
 from reconciler.staging.detection.tables import table, tables, text
+from reconciler.staging.detection.toml import parse_toml
 
 _FILE = "uv.lock"
 
@@ -47,7 +47,7 @@ UV = LockFormat(
     project=pyproject.FILE,
     project_digest=pyproject.declared_digest,
     fix="uv lock",
-    parse=tomllib.loads,
+    parse=parse_toml,
     declared_pythons=lambda lock: text(_FILE, lock, "requires-python", ""),
     local_paths=_paths,
     export=ExportByTool(

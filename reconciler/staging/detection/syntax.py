@@ -1,0 +1,77 @@
+"""Parse a Python file of an app within bounds of time and memory, whatever is written in it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reconciler.staging.detection.modules import Scope
+
+# Parsed in this process: a tenth of a second and a hundred megabytes at worst.
+_LARGEST_HERE = 64 << 10
+_CHILD_CPU_S = 10
+_CHILD_S = 60.0
+_CHILD_BYTES = 2 << 30
+
+
+# Looks at names, and files, that one question may take: an app needs a handful.
+_MOST_LOOKS = 10_000
+MOST_FILES = 200
+
+
+class Effort:
+    """What a question about a file has taken so far, with the files read for it."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.scopes: dict[tuple[Path, int], Scope] = {}
+
+    def is_too_much(self) -> bool:
+        """Count another look at a name; return whether there were too many."""
+        self.looks += 1
+        return self.looks > _MOST_LOOKS
+
+
+class Unparsed(Exception):
+    """A file that this Python cannot parse, or not within bounds."""
+
+
+def parsed(source: bytes) -> list[ast.stmt]:
+    """Return the statements of a file; raises Unparsed.
+
+    Of a large file only those that bind names, with what decides their interface.
+    """
+    if len(source) > _LARGEST_HERE:
+        source = _outline(source)
+        if len(source) > 4 * _LARGEST_HERE:
+            raise Unparsed("it is too large")
+    try:
+        return ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise Unparsed(str(error)) from error
+
+
+def text_of_node(node: ast.AST) -> str:
+    """Return the source of an expression, "" if it is nested too deeply to be of any use."""
+    try:
+        return ast.unparse(node)
+    except RecursionError:
+        return ""
+
+
+def _outline(source: bytes) -> bytes:
+    command = (sys.executable, "-I", "-S", str(Path(__file__).with_name("outline.py")))
+    try:
+        done = subprocess.run(
+            (*command, str(_CHILD_CPU_S), str(_CHILD_BYTES)),
+            input=source,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_CHILD_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise Unparsed(str(error)) from error
+    return done.stdout
