@@ -113,6 +113,7 @@ def _detect(path: Path, interpreters: tuple[str, ...]) -> _Found:
     from reconciler.staging.detection.local_data import local_data
     from reconciler.staging.detection.python_version import choose_runtime
     from reconciler.staging.detection.runtimes import discover
+    from reconciler.staging.detection.unread import missing_packages, unread_files
 
     doubts: list[str] = []
     entry = _unless(doubts, lambda: detect(path, None))
@@ -125,6 +126,11 @@ def _detect(path: Path, interpreters: tuple[str, ...]) -> _Found:
         comments.append(f"Detected {kind}, {entry.target}{within}{_of_django(entry.settings)}.")
     if needed is not None:
         comments.append(f"Its dependencies are in {needed.file}." if needed.file else "It has no dependency file.")
+    if entry is not None and needed is not None:
+        pinned = choice is not None and choice.pinned
+        ignored = (*entry.reported, *unread_files(path, needed, names_python=pinned))
+        comments += [f"Ignored: {each}." for each in ignored]
+        doubts += filter(None, (missing_packages(path, needed, entry),))
     if choice is not None:
         comments.append(f"It runs on {choice.runtime.description} ({choice.because}).")
     runtime = choice.runtime.name if choice is not None and choice.pinned else None

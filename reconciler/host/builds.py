@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from reconciler.linux.files import leftovers, remove
-from reconciler.planning.apps.revision import Build
+from reconciler.planning.apps.revision import Build, CodeCommands
 from reconciler.planning.fingerprint import Json
 from reconciler.serving.instance import CannotStart
 from reconciler.serving.programs.gunicorn import Code
@@ -20,6 +20,7 @@ from reconciler.staging.stager import Staged, Stager
 from reconciler.state.paths import StatePaths
 
 _NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+_NONE: Mapping[str, CodeCommands] = MappingProxyType({})
 
 
 class AppBuilds:
@@ -30,6 +31,8 @@ class AppBuilds:
         self._stager = stager
         self._progress = progress
         self._builds = {name: stager.build_ids(name) for name in _directories(paths.apps)}
+        found = {name: stager.commands(name, ids) for name, ids in self._builds.items()}
+        self._commands: dict[str, Mapping[str, CodeCommands]] = {name: each for name, each in found.items() if each}
         self._staging: DetachedWork[Staged] = DetachedWork()
         self._written: dict[str, dict[str, tuple[str, ...]]] = {}
 
@@ -40,6 +43,10 @@ class AppBuilds:
     def of(self, name: str) -> tuple[str, ...]:
         """Return the ids of an app's finished builds, the newest last."""
         return self._builds.get(name, ())
+
+    def commands(self, name: str) -> Mapping[str, CodeCommands]:
+        """Return the commands that the code of an app's builds asks for, by build."""
+        return self._commands.get(name, _NONE)
 
     def remove_leftovers(self) -> None:
         """Remove what staging or removal left half done: found now, before anything is staged, removed in a thread."""
@@ -52,6 +59,8 @@ class AppBuilds:
         """Make a build, and return what it consists of. Raises StagingError, SourceChanged."""
         staged = await self._staging.result(name, build.id, lambda: self._stage(name, build))
         self._builds[name] = (*self._without(name, build.id), build.id)
+        if staged.commands:
+            self._commands[name] = {**self.commands(name), build.id: staged.commands}
         return _summary(staged)
 
     async def remove(self, name: str, build: str) -> tuple[str, ...]:
@@ -59,6 +68,8 @@ class AppBuilds:
         kept = await asyncio.to_thread(self._stager.keep_written, name, build, self._paths.written(name, build))
         await asyncio.to_thread(self._stager.discard, name, build)
         self._builds[name] = self._without(name, build)
+        if build in self.commands(name):
+            self._commands[name] = {other: each for other, each in self.commands(name).items() if other != build}
         return kept
 
     async def cancel(self, name: str) -> None:
@@ -72,6 +83,7 @@ class AppBuilds:
     def forget(self, name: str) -> None:
         """Forget the builds of an app that was removed."""
         self._builds.pop(name, None)
+        self._commands.pop(name, None)
         self._written.pop(name, None)
 
     def mark_served(self, name: str, build: str) -> None:
@@ -99,6 +111,11 @@ class AppBuilds:
             self._builds[name] = self._without(name, build.id)
             raise CannotStart(f"build {build.id} of {name} is damaged and is staged again")
         return code_of(staged)
+
+    def missing(self, name: str, build: str) -> str:
+        """Return what a finished build lacks, as the end of a message; "" for nothing."""
+        staged = self._stager.finished(name, build)
+        return f"; {staged.missing}" if staged is not None and staged.missing else ""
 
     def reused_environment(self, name: str, build: str) -> bool:
         """Return whether a finished build got an environment that was in the store already."""
@@ -129,8 +146,9 @@ def _remove_all(paths: list[Path]) -> None:
 def _summary(staged: Staged) -> str:
     what = f"{staged.entrypoint} on python {staged.python_version} with gunicorn {staged.gunicorn_version}"
     environment = f"; environment {staged.because}" if staged.because else ""
+    missing = f"; {staged.missing}" if staged.missing else ""
     reported = f"; ignored: {', '.join(staged.reported)}" if staged.reported else ""
-    return f"{what}{environment}{reported}"
+    return f"{what}{environment}{missing}{reported}"
 
 
 def code_of(staged: Staged) -> Code:

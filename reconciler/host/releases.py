@@ -2,15 +2,54 @@
 
 import sqlite3
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 from reconciler.host.stores import Stores
 from reconciler.planning.apps.actions import Release
+from reconciler.planning.apps.revision import NO_COMMANDS, CodeCommands, ReleaseOrigin, ReleaseStep, Revision
 from reconciler.planning.subject import Subject
 from reconciler.serving.programs.gunicorn import Code
 from reconciler.settings.settings import Settings
+from reconciler.staging.detection.procfile import quoted
+from reconciler.staging.errors import StagingError
 from reconciler.staging.progress import Phase
 from reconciler.staging.release import ReleaseCommand, run_release
+
+# Heroku's and Cloud Foundry's variable for an app whose static files are not to be collected.
+_DISABLED = "DISABLE_COLLECTSTATIC"
+_PROCFILE = "the release line of Procfile"
+# What an operator may do about a command that the manifest does not hold.
+_ADVICE: Mapping[ReleaseOrigin, str] = {
+    "Procfile": f"it is {_PROCFILE}, whose place `release` in the manifest would take",
+    "static files": f"it is collectstatic, which {_DISABLED}: 1 under `env` turns off",
+}
+_OFF = frozenset(("", "0", "false", "no"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """What runs in a build before it serves, with the environment that an instance gets.
+
+    `replaced` is the release line of a Procfile whose place the manifest's command takes.
+    """
+
+    steps: tuple[ReleaseStep, ...]
+    environment: Mapping[str, str] = field(repr=False)
+    replaced: str = ""
+
+    @classmethod
+    def of(cls, revision: Revision, commands: Mapping[str, CodeCommands], environment: Mapping[str, str]) -> "Steps":
+        """Return the steps of a revision, given the commands that the code of each build asks for."""
+        code = commands.get(revision.build.id, NO_COMMANDS)
+        steps = revision.release_steps(code)
+        if environment.get(_DISABLED, "").lower() not in _OFF:
+            steps = tuple(step for step in steps if step.origin != "static files")
+        return cls(steps=steps, environment=environment, replaced=code.release if revision.release is not None else "")
+
+    def __str__(self) -> str:
+        described = " and ".join(map(_described, self.steps)) or f"no release command, as {_DISABLED} is set,"
+        return f"{described}, not {_PROCFILE} ({quoted(self.replaced)})," if self.replaced else described
 
 
 class AppReleases:
@@ -27,19 +66,26 @@ class AppReleases:
         return self._done.get(name, frozenset())
 
     async def run(
-        self, name: str, action: Release, code: Code, environment: Mapping[str, str], progress: Callable[[Phase], None]
+        self, name: str, action: Release, release: Steps, code: Code, progress: Callable[[Phase], None]
     ) -> None:
-        """Run a release command to its end, and record that. Raises StagingError when it fails."""
-        assert action.revision.release is not None
-        command = ReleaseCommand(
-            app=name,
-            command=action.revision.release,
-            directory=code.directory,
-            environment=environment,
-            log=self._settings.paths.log(name, "staging"),
-            timeout_s=self._settings.staging_timeout_s,
-        )
-        await run_release(command, progress, partial(self._journal.redacted, Subject("app", name)))
+        """Run the steps of a release to their end, and record that. Raises StagingError when one fails."""
+        redact = partial(self._journal.redacted, Subject("app", name))
+        for step in release.steps:
+            command = ReleaseCommand(
+                app=name,
+                command=step.command,
+                directory=code.directory,
+                environment=release.environment,
+                log=self._settings.paths.log(name, "staging"),
+                timeout_s=self._settings.staging_timeout_s,
+            )
+            try:
+                await run_release(command, progress, redact)
+            except StagingError as error:
+                advice = _ADVICE.get(step.origin)
+                if advice is None:
+                    raise
+                raise StagingError(f"{error}; {advice}") from error
         try:
             with self._records.lasting():
                 self._records.add_release(name, action.release)
@@ -50,3 +96,13 @@ class AppReleases:
     def forget(self, name: str) -> None:
         """Forget the release commands of an app that was removed."""
         self._done.pop(name, None)
+
+
+def _described(step: ReleaseStep) -> str:
+    match step.origin:
+        case "manifest":
+            return "the release command"
+        case "Procfile":
+            return f"{_PROCFILE} ({quoted(step.command)})"
+        case "static files":
+            return quoted(step.command)

@@ -20,7 +20,7 @@ from reconciler.host.depends_on import DependencyGraph
 from reconciler.host.files_in_builds import FilesInBuilds
 from reconciler.host.listeners import AppListeners
 from reconciler.host.probes import AppProbes
-from reconciler.host.releases import AppReleases
+from reconciler.host.releases import AppReleases, Steps
 from reconciler.host.request_effects import OperatorRequest, take_request
 from reconciler.host.secret_source import SecretSource
 from reconciler.host.standings import Standings
@@ -185,6 +185,7 @@ class AppWorld:
             source=self._tracker.last(name),
             source_generation=self._tracker.generation(name),
             builds=self._builds.of(name),
+            commands=self._builds.commands(name),
             released=self._releases.of(name),
             listeners=self._listeners.of(name),
             holding=self._listeners.holding(name),
@@ -294,13 +295,14 @@ class AppWorld:
         paths.create(self._instances.sandbox)
         injected = self._secret_source.injected(revision, paths.revisions / revision.id)
         environment = self._instances.surroundings(revision, code, paths, injected)
-        self._record_action(name, "releasing", f"running the release command of build {revision.build.id}", action)
+        release = Steps.of(revision, self._builds.commands(name), environment)
+        self._record_action(name, "releasing", f"running {release} of build {revision.build.id}", action)
         try:
-            await self._releases.run(name, action, code, environment, partial(self._on_phase, name, "starting"))
+            await self._releases.run(name, action, release, code, partial(self._on_phase, name, "starting"))
         except StagingError as error:
             self._failed(name, action.failing, str(error))
             return
-        self._record_action(name, "released", f"the release command of build {revision.build.id} worked", action)
+        self._record_action(name, "released", f"{release} of build {revision.build.id} worked", action)
 
     async def _start(self, name: str, action: Start) -> None:
         revision = action.revision
@@ -316,7 +318,7 @@ class AppWorld:
                 program = gunicorn_program(revision, code, paths, injected, sandbox, action.workers)
                 instance = await self._instances.start(program, paths, listener, since=since)
             except CannotStart as error:
-                self._failed(name, action.failing, str(error))
+                self._failed(name, action.failing, f"{error}{self._builds.missing(name, revision.build.id)}")
                 return
         remark = self._instances.remark(name, instance.id)
         self._record_action(name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}{remark}", action)

@@ -107,6 +107,7 @@ class HostSnapshot:
         return Observed(
             source=None if content is None or app is None else SourceState(source=app.source, content=content),
             builds=tuple(record.parent.name for record in builds if not record.parent.name.startswith(".")),
+            commands={r.parent.name: found for r in builds if (found := staged.commands_of(r.parent))},
             listeners=frozenset(open_addresses | (candidates & self._daemon_addresses)),
             instances=(
                 *(_instance(record) for record in exited),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from reconciler.documents.problem import Path, Problem, dotted
 from reconciler.documents.tree import Node
 from reconciler.documents.units import duration_s
+from reconciler.planning.apps.entrypoint import FORM, is_well_formed
 
 # Linux's MAX_ARG_STRLEN: exec refuses a longer NAME=value, with its ending NUL.
 _LONGEST_VARIABLE = 128 * 1024 - 1
@@ -74,9 +75,17 @@ def _app_problems(tree: Node, name: str) -> Iterator[tuple[Path, str]]:
         if message := _variable_problem(variable, part):
             yield ("env", variable), message
     yield from _persist_problems(tree)
+    yield from _entrypoint_problems(tree)
     yield from _service_problems(tree)
     yield from _health_problems(tree)
     yield from _dependency_problems(tree, name)
+
+
+def _entrypoint_problems(tree: Node) -> Iterator[tuple[Path, str]]:
+    given = tree.given("entrypoint")
+    # A text without a colon is reported by the schema.
+    if given is not None and isinstance(given.value, str) and ":" in given.value and not is_well_formed(given.value):
+        yield ("entrypoint",), f"expected {FORM}, not {given.value!r}"
 
 
 def _health_problems(tree: Node) -> Iterator[tuple[Path, str]]:

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.linux.proc_files import read_proc
+from reconciler.planning.apps.revision import NO_COMMANDS, CodeCommands
 
 if TYPE_CHECKING:
     from reconciler.staging.detection.modules import Interface
 
 RECORD = "build.json"
+# Only a build whose code asks for commands has the file, so that a daemon learns of them without reading records.
+_COMMANDS = "commands.json"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -29,7 +32,8 @@ class Staged:
     import from, `python` the environment's interpreter, `entrypoint` what gunicorn loads, `worker_class` the gunicorn
     worker that suits its `interface`, `gunicorn` settings from the code, which a manifest overrides. `reused` tells
     whether the environment came from the store as it was; `because` explains that to an operator, and `reported` lists
-    the options of a Procfile that were ignored.
+    what was ignored of a Procfile and other files. `commands` are what the code asks to run before it serves.
+    `missing` says what it imports and nothing installs.
     """
 
     directory: str
@@ -46,6 +50,8 @@ class Staged:
     because: str = ""
     reported: tuple[str, ...] = ()
     reused: bool = False
+    commands: CodeCommands = NO_COMMANDS
+    missing: str = ""
 
 
 def boot_id() -> str:
@@ -54,13 +60,17 @@ def boot_id() -> str:
 
 def write(staged: Staged, draft: Path, boot: str) -> None:
     """Write the record into the build's draft, before that is renamed to `staged.directory`."""
+    record = asdict(staged)
+    commands = record.pop("commands")
+    if staged.commands:
+        (draft / _COMMANDS).write_text(json.dumps(commands), encoding="utf-8")
     nonempty = [
         os.path.relpath(os.path.join(directory, file), draft)  # noqa: PTH118 -- very many
         for directory, _, files in os.walk(draft)
         for file in files
         if os.lstat(os.path.join(directory, file)).st_size  # noqa: PTH118 -- the same
     ]
-    text = json.dumps({"staged": asdict(staged), "boot": boot, "files": nonempty})
+    text = json.dumps({"staged": record, "boot": boot, "files": nonempty})
     (draft / RECORD).write_text(text, encoding="utf-8")
 
 
@@ -69,12 +79,21 @@ def read(directory: Path, boot: str) -> Staged | None:
     try:
         record = json.loads((directory / RECORD).read_bytes())
         lists = {name: tuple(record["staged"][name]) for name in ("pythonpath", "reported")}
-        staged = Staged(**{**record["staged"], **lists})
+        staged = Staged(**{**record["staged"], **lists}, commands=commands_of(directory))
         if record["boot"] != boot and any(_emptied(directory / file) for file in record["files"]):
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return staged if staged.directory == str(directory) else None
+
+
+def commands_of(directory: Path) -> CodeCommands:
+    """Return the commands that the code of the finished build in `directory` asks for."""
+    try:
+        with open(f"{directory}/{_COMMANDS}", "rb") as file:  # noqa: PTH123 -- once for every build of every app
+            return CodeCommands(**json.loads(file.read()))
+    except (OSError, ValueError, TypeError):
+        return NO_COMMANDS
 
 
 def _emptied(path: Path) -> bool:

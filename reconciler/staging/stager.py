@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.linux.files import draft, leftovers, remove
-from reconciler.planning.apps.revision import Build
+from reconciler.planning.apps.revision import Build, CodeCommands
 from reconciler.staging import staged
 from reconciler.staging.concurrency import in_thread
 from reconciler.staging.detection import django
 from reconciler.staging.detection.entry_point import EntryPoint
 from reconciler.staging.detection.runtimes import Interpreters, Runtime
 from reconciler.staging.detection.selection import Selection, select
+from reconciler.staging.detection.target import refuse_for
 from reconciler.staging.environments.identity import installer
 from reconciler.staging.environments.installer_env import for_installers
 from reconciler.staging.environments.serving import environment_for, ingredients_of
@@ -113,6 +114,11 @@ class Stager:
         ]
         return tuple(build for _, build in sorted(found) if not build.startswith("."))
 
+    def commands(self, app: str, build_ids: Iterable[str]) -> dict[str, CodeCommands]:
+        """Return the commands that the code of these builds asks for, of those that ask for any."""
+        found = ((build_id, staged.commands_of(self._builds(app) / build_id)) for build_id in build_ids)
+        return {build_id: commands for build_id, commands in found if commands}
+
     async def warm_up(self) -> None:
         """Discover the interpreters and the installer's version ahead of the first build."""
         await self._interpreters.known()
@@ -161,6 +167,7 @@ class Stager:
             for line in selection.lines():
                 request.log.step(line)
             environment = await self._environment(request, selection, unfinished / _CODE)
+            refuse_for(selection.entry, environment.gunicorn_version)
             made = _staged(directory, selection, environment)
             if recipe.persist:
                 await in_thread(lambda _: self._persist(request, unfinished / _CODE))
@@ -236,6 +243,8 @@ def _staged(directory: Path, selection: Selection, environment: Environment) -> 
         because=environment.because,
         reported=entry.reported,
         reused=environment.reused,
+        commands=selection.commands,
+        missing=selection.missing,
     )
 
 

@@ -125,6 +125,7 @@ async def test_start_of_an_app_that_does_not_import_says_why_and_leaves_nothing(
         (trouble,) = machine.seen().failures
         assert trouble.reason == (
             "ModuleNotFoundError: No module named 'nothing_of_that_name' (wsgi.py:1); more in 'reconciler logs blog'"
+            "; no dependency file was found, but wsgi.py imports nothing_of_that_name"
         )
         assert machine.seen().instances == ()
         assert machine.records.instances() == []

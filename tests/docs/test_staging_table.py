@@ -182,6 +182,18 @@ CASES = (
         recipe={"runtime": "3.11"},
     ),
     Case(says="`requires-python = '>=3.99'`", files={**W, "pyproject.toml": f"{PROJECT}requires-python = '>=3.99'\n"}),
+    Case(
+        says="`.python-version` with `3.11` and `runtime.txt` with `python-3.12.1`",
+        files={**W, ".python-version": "3.11\n", "runtime.txt": "python-3.12.1\n"},
+    ),
+    Case(says="`.tool-versions` with `python 3.11.7`", files={**W, ".tool-versions": "python 3.11.7\n"}),
+    Case(says="`environment.yml`", files={**W, "environment.yml": "name: shop\n"}),
+    Case(says="`requirements/production.txt`, nothing else", files={**W, "requirements/production.txt": "bottle\n"}),
+    Case(
+        says="`requirements.txt`, `bin/post_compile` and `nltk.txt`",
+        files={**W, "requirements.txt": "bottle\n", "bin/post_compile": "true\n", "nltk.txt": "brown\n"},
+    ),
+    Case(says="`pdm.lock` with its `pyproject.toml`", files={**W, "pdm.lock": "", "pyproject.toml": PROJECT}),
     Case(says="`asgi.py`", files={"asgi.py": ASGI}),
     Case(says="`app.py` with one Flask object", files={"app.py": FLASK}),
     Case(says="`app.py` and `main.py`, each with one", files={"app.py": FLASK, "main.py": FLASK}),
@@ -252,6 +264,30 @@ CASES = (
         files={**W, "gunicorn.conf.py": "timeout = 77\nthreads = 8\nkeepalive = 2 * timeout\n"},
     ),
     Case(
+        says="`Procfile` with a web line and `release: python note.py`",
+        files={**W, "Procfile": "web: gunicorn wsgi\nrelease: python note.py\n", "note.py": ""},
+    ),
+    Case(
+        says="the same without `note.py`",
+        files={**W, "Procfile": "web: gunicorn wsgi\nrelease: python note.py\n"},
+    ),
+    Case(
+        says="a Django project with `django.contrib.staticfiles` and a `STATIC_ROOT`",
+        files={
+            "manage.py": MANAGE.format("site1.settings"),
+            "site1/settings.py": "INSTALLED_APPS = ['django.contrib.staticfiles']\nSTATIC_ROOT = 'collected'\n",
+            "site1/wsgi.py": WSGI,
+        },
+    ),
+    Case(
+        says="the same without a `STATIC_ROOT`",
+        files={
+            "manage.py": MANAGE.format("site1.settings"),
+            "site1/settings.py": "INSTALLED_APPS = ['django.contrib.staticfiles']\n",
+            "site1/wsgi.py": WSGI,
+        },
+    ),
+    Case(
         says="`create_app(config=None)` in the only package",
         files={"notes/__init__.py": "import flask\ndef create_app(config=None):\n    return flask.Flask('x')\n"},
     ),
@@ -313,6 +349,9 @@ def outcome(case: Case, place: Path) -> str:
         first = told[1] if told[0].endswith("exit code 2") else told[0]
         return f"refused: {first}{' …' if told[-1] is not first else ''}"
     settings = "".join(f"; {name} = {value}" for name, value in seen.entry.gunicorn.items())
+    settings += "".join(
+        f"; before it serves: `{each}`" for each in (seen.commands.collect, seen.commands.release) if each
+    )
     reported = "".join(f"; ignored: {each}" for each in seen.entry.reported)
     supplied = f", packages from {seen.offline.name}" if seen.offline else ""
     return (

@@ -47,7 +47,7 @@ class Listen(PlannedAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release(PlannedAction):
-    """Run the release command in the build and environment of a revision; `release` is its `release_id`.
+    """Run the release command in the build and environment of a revision; `release` marks what runs.
 
     It runs at least once: an interrupted one runs again. `failing` is the failure to record when it fails.
     """

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App
-from reconciler.planning.apps.revision import Bound, Revision, Source
+from reconciler.planning.apps.revision import Bound, CodeCommands, Revision, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +155,8 @@ class Observed:
     """The observed state of one app.
 
     `source_generation` counts the changes of its source, so that two actions to read it differ. `builds` are the
-    finished ones, oldest first; `released` marks the release commands that succeeded. `known_good` are the revisions
+    finished ones, oldest first; `commands` are what the code of some of them asks to run before they serve; `released`
+    marks the release commands that succeeded. `known_good` are the revisions
     that passed their probation, newest first. `unserved_since` is since when clients may be waiting at an open
     listener, None while an instance serves. `holding` are the listeners on which the daemon serves the holding page,
     `armed` those it watches for a connection. Instances started before `restart_before` are to be replaced.
@@ -167,6 +168,7 @@ class Observed:
     source: SourceState | None = None
     source_generation: int = 0
     builds: tuple[str, ...] = ()
+    commands: Mapping[str, CodeCommands] = field(default_factory=dict)
     released: frozenset[str] = frozenset()
     listeners: frozenset[Address] = frozenset()
     holding: frozenset[Address] = frozenset()

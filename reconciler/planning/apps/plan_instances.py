@@ -26,7 +26,7 @@ from reconciler.planning.apps.app import App
 from reconciler.planning.apps.failures import has_failed, next_failure, reap, record_failures
 from reconciler.planning.apps.observed import Failure, Instance, Observed
 from reconciler.planning.apps.plan_listener import answer_at, answering, listen, move, unlisten
-from reconciler.planning.apps.revision import Revision
+from reconciler.planning.apps.revision import NO_COMMANDS, Revision
 from reconciler.planning.apps.revision_choice import best_instance
 from reconciler.planning.apps.situation import NEVER, Assessment, Situation
 from reconciler.planning.plan import Plan
@@ -243,7 +243,7 @@ def _prepare(known: Assessment) -> list[Action]:
     if known.cannot_stage:
         return []
     actions = _stage(known)
-    release = known.target.release_id
+    release = known.target.release_mark(known.observed.commands.get(known.target.build.id, NO_COMMANDS))
     if release is not None and release not in known.observed.released:
         cause = Cause(Reason.FIRST_TIME, "it was never run")
         if known.observed.released:

@@ -7,7 +7,7 @@ a fingerprint of exactly the fields that make a difference to what runs.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from reconciler.planning.address import Address
 from reconciler.planning.fingerprint import Json, canonical, fingerprint
@@ -52,6 +52,34 @@ class Build:
     def id(self) -> str:
         """Twelve hexadecimal digits that depend on the code and the recipe."""
         return fingerprint(canonical(self))
+
+
+ReleaseOrigin: TypeAlias = Literal["manifest", "Procfile", "static files"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseStep:
+    """A command that runs in a new build before the build serves, and what asks for it."""
+
+    command: str
+    origin: ReleaseOrigin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeCommands:
+    """The commands that a build's own code asks for before it serves, each "" for none.
+
+    `collect` collects the static files of a Django project, `release` is the release line of a Procfile.
+    """
+
+    collect: str = ""
+    release: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.collect or self.release)
+
+
+NO_COMMANDS = CodeCommands()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,12 +147,29 @@ class Revision:
 
     @cached_property
     def release_id(self) -> str | None:
-        """The mark of a release command that was run, None without one: another build, environment or service needs
+        """The mark of the manifest's release command, None without one."""
+        return self.release_mark(NO_COMMANDS)
+
+    def release_steps(self, code: CodeCommands) -> tuple[ReleaseStep, ...]:
+        """Return what runs in the build before it serves, in order, given the commands that its code asks for.
+
+        The manifest's command takes the place of the Procfile's; static files are collected unless it does that.
+        """
+        own = ReleaseStep(command=code.release, origin="Procfile")
+        if self.release is not None:
+            own = ReleaseStep(command=self.release, origin="manifest")
+        collect = ReleaseStep(command="" if "collectstatic" in own.command else code.collect, origin="static files")
+        return tuple(step for step in (collect, own) if step.command or step.origin == "manifest")
+
+    def release_mark(self, code: CodeCommands) -> str | None:
+        """Return the mark of release steps that were run, None without any: another build, environment or service needs
         another run, other credentials to the same service do not.
         """
-        if self.release is None:
+        commands = [step.command for step in self.release_steps(code)]
+        if not commands:
             return None
-        inputs: dict[str, object] = {"build": self.build.id, "command": self.release, "env": dict(self.env)}
+        inputs: dict[str, object] = {"build": self.build.id, "env": dict(self.env)}
+        inputs["command"] = commands[0] if commands == [self.release] else commands
         if self.bindings:
             inputs["services"] = [[b.service, b.instance, b.label, b.name] for b in self.bindings]
         if self.env_secrets:

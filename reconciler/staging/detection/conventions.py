@@ -1,6 +1,7 @@
 """Find the app of code that does not say what to serve, by names and layouts that frameworks and hosts agree on."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -214,5 +215,6 @@ def _only_file(code: Path) -> EntryPoint | None:
     found: dict[str, Interface] = {}
     for path in sorted(code.glob("*.py")):
         if path.name not in _NEVER_SERVED and not path.name.startswith("test") and path.stem.isidentifier():
-            found |= _objects(path, code) if path.is_file() else {}
+            with suppress(OSError, StagingError):  # a file that nothing asked for may be no program
+                found |= _objects(path, code)
     return _only(found)

@@ -39,6 +39,12 @@ def is_project(manage: Path) -> bool:
     return "django" in source_text(manage)
 
 
+def settings(path: Path) -> str | None:
+    """Return the settings module that a file of the project names; None if it names none."""
+    named = _SETTINGS.search(source_text(path))
+    return named[1] if named else None
+
+
 def project(manage: Path, code: Path) -> Project:
     """Return the project of a `manage.py` in the code; raises StagingError if several modules could serve it."""
     found = _project_at(manage, manage.parent)
@@ -52,23 +58,22 @@ def project(manage: Path, code: Path) -> Project:
 
 def _project_at(manage: Path, top: Path) -> Project:
     """Return the project of a `manage.py` whose modules are imported from `top`."""
-    named = _SETTINGS.search(source_text(manage))
-    settings = named[1] if named else ("settings" if find("settings", top) else None)
+    named = settings(manage) or ("settings" if find("settings", top) else None)
     for server in ("wsgi", "asgi"):
         # `config.settings.production` belongs to `config`, or to `config.settings`.
-        packages = settings.split(".")[:-1] if settings else []
+        packages = named.split(".")[:-1] if named else []
         for length in range(len(packages), 0, -1):
             module = ".".join((*packages[:length], server))
             if find(module, top):
-                return Project(module=module, settings=settings)
+                return Project(module=module, settings=named)
         beside = sorted(path.parent.name for path in top.glob(f"*/{server}.py"))
         if len(beside) > 1:
             names = ", ".join(f"{package}.{server}" for package in beside)
             raise StagingError(f"cannot choose between {names}: set `entrypoint` to one of them, with `:application`")
         if beside:
-            return Project(module=f"{beside[0]}.{server}", settings=settings)
-    present = bool(settings and find(settings, top))
-    return Project(module=None, settings=settings if present else None, absent=None if present else settings)
+            return Project(module=f"{beside[0]}.{server}", settings=named)
+    present = bool(named and find(named, top))
+    return Project(module=None, settings=named if present else None, absent=None if present else named)
 
 
 def _package_root(directory: Path, code: Path) -> Path | None:

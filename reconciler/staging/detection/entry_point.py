@@ -20,7 +20,7 @@ from reconciler.staging.detection.procfile import FILE, Procfile, quoted, read_p
 from reconciler.staging.detection.pyproject import tool_table
 from reconciler.staging.detection.served_by import NotFollowed, entry_of, flask_app, flask_entry
 from reconciler.staging.detection.target import EntryPoint, contains, resolve
-from reconciler.staging.detection.web_line.command import understand
+from reconciler.staging.detection.web_line.command import absent_file, understand
 from reconciler.staging.detection.web_line.options import WebProcess
 from reconciler.staging.errors import StagingError
 
@@ -46,12 +46,15 @@ def detect(code: Path, manifest: str | None, directory: str = "") -> EntryPoint:
         outside = (web.not_followed(f"the app is in {directory}"),) if web is not None else ()
         return replace(
             found,
-            reported=(*outside, *found.reported, *_lines(procfile)),
+            reported=(*outside, *found.reported, *_lines(procfile, code)),
+            release=found.release or _release(procfile, code, f"{directory}/{found.chdir}"),
             chdir=f"{directory}/{found.chdir}".rstrip("/"),
             pythonpath=tuple(f"{directory}/{path}".rstrip("/") for path in found.pythonpath),
         )
     found = _found(code, manifest, web)
-    return _with_config(replace(found, reported=(*found.reported, *_lines(procfile))), web, code)
+    lines = _lines(procfile, code)
+    found = replace(found, reported=(*found.reported, *lines), release=_release(procfile, code, found.chdir))
+    return _with_config(found, web, code)
 
 
 class _NotFound(StagingError):
@@ -85,8 +88,26 @@ def _is_beside_dependencies(code: Path, manifest: str | None, directory: str, we
     return not leads_there or (code / directory / FILE).is_file()
 
 
-def _lines(procfile: Procfile | None) -> Iterator[str]:
-    return iter(()) if procfile is None else procfile.others()
+def _lines(procfile: Procfile | None, code: Path) -> Iterator[str]:
+    """Yield the report of each line of a Procfile that is not followed, but the web line."""
+    if procfile is None:
+        return
+    absent = _absent_in_release(procfile, code)
+    if absent is not None and procfile.release is not None:
+        yield f"the release line of {FILE}, {quoted(procfile.release)} (there is no {absent} in the source)"
+    yield from procfile.others()
+
+
+def _absent_in_release(procfile: Procfile, code: Path) -> str | None:
+    return None if procfile.release is None else absent_file(procfile.release, code)
+
+
+def _release(procfile: Procfile | None, code: Path, chdir: str) -> str:
+    """Return the release line of a Procfile, which is meant for the top, as a command for a directory of the code."""
+    if procfile is None or procfile.release is None or _absent_in_release(procfile, code) is not None:
+        return ""
+    up = "/".join(".." for part in chdir.split("/") if part)
+    return f"cd {up} && {procfile.release}" if up else procfile.release
 
 
 def _found(code: Path, manifest: str | None, web: _WebLine | None) -> EntryPoint:

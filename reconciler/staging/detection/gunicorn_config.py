@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.planning.apps.owned_settings import OWNED
+from reconciler.staging.detection.syntax import Unparsed, parsed
 from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.detection.web_line.options import Value, WebProcess, report, web_process_of
 from reconciler.staging.detection.web_line.servers import SERVERS
@@ -18,6 +19,7 @@ from reconciler.staging.errors import StagingError
 
 FILE = "gunicorn.conf.py"
 
+_LARGEST_INI = 64 << 10
 _ADOPTED = frozenset(SERVERS["gunicorn"].adopted.values())
 # Settings of gunicorn that the daemon neither owns nor adopts; any other name belongs to the program in the file.
 _OTHERS = frozenset((
@@ -65,7 +67,7 @@ def uwsgi_ini(directory: Path, name: str) -> WebProcess | None:
     """Return the web process that an ini file of uWSGI configures; None if it names no app."""
     parser = configparser.RawConfigParser(strict=False, allow_no_value=True, delimiters=("=",))
     try:
-        parser.read_string(text_of(directory / name, name))
+        parser.read_string(text_of(directory / name, name)[:_LARGEST_INI])
         options = dict(parser.items("uwsgi"))
     except (OSError, configparser.Error, StagingError):
         return None
@@ -94,8 +96,8 @@ def _candidates(directory: str, named: str | None) -> Iterator[str]:
 
 def _read(file: str, text: str) -> GunicornConfig:
     try:
-        body = ast.parse(text).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        body = parsed(text.encode())
+    except Unparsed:
         return GunicornConfig(file=file, reported=(f"{file} (this Python cannot read it; use the field 'gunicorn')",))
     bound = {name: value for statement in body for name, value in _bindings(statement)}
     settings: dict[str, Value] = {}

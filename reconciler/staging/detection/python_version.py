@@ -5,6 +5,7 @@
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
@@ -18,6 +19,8 @@ from reconciler.staging.errors import StagingError
 # Of a runtime's name and of bounds; numbers of thousands of digits are no versions.
 _LONGEST_NAME = 100
 _LONGEST_BOUNDS = 1000
+# Files that name a runtime.
+PINS = (".python-version", "runtime.txt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,24 +108,40 @@ def _check(choice: RuntimeChoice, named: _Named, pin: _Named | None, constraints
 
 def _agrees(name: str, runtime: Runtime) -> bool:
     """Tell whether a name stands for this runtime, as far as its first two numbers go."""
-    numbers = re.search(r"(\d+)(?:\.(\d+))?", name)
-    if numbers is None:
-        return True
-    expected = tuple(int(number) for number in numbers.groups() if number)
+    expected = _minor(name)
     return runtime.release[: len(expected)] == expected
 
 
 def _pin(code: Path) -> _Named | None:
-    """Return the runtime that a file of the code names."""
-    for file in (".python-version", "runtime.txt"):
-        try:
-            lines = text_of(code / file, file).splitlines()
-        except FileNotFoundError:
-            continue
-        for line in lines:
-            name = line.partition("#")[0].strip()
-            if len(name) > _LONGEST_NAME:
-                raise StagingError(f"cannot choose a runtime: {file} names one of {len(name)} characters")
-            if name and name != "system":
-                return _Named(name=name, by=file, pinned=True)
-    return None
+    """Return the runtime that the files of the code name; raises StagingError if they contradict each other."""
+    named = [found for file in PINS if (found := _named_in(code, file))]
+    for first, second in pairwise(named):
+        if not _agree(first.name, second.name):
+            raise StagingError(
+                f"cannot choose a runtime: {first.by} names {first.name}, but {second.by} names {second.name};"
+                " change or remove one of them"
+            )
+    return named[0] if named else None
+
+
+def _named_in(code: Path, file: str) -> _Named | None:
+    try:
+        lines = text_of(code / file, file).splitlines()
+    except FileNotFoundError:
+        return None
+    names = (line.partition("#")[0].strip() for line in lines)
+    name = next((name for name in names if name and name != "system"), None)
+    if name is not None and len(name) > _LONGEST_NAME:
+        raise StagingError(f"cannot choose a runtime: {file} names one of {len(name)} characters")
+    return None if name is None else _Named(name=name, by=file, pinned=True)
+
+
+def _agree(one: str, other: str) -> bool:
+    """Tell whether two names stand for one minor version, as far as both say."""
+    pairs = zip(_minor(one), _minor(other), strict=False)
+    return all(first == second for first, second in pairs)
+
+
+def _minor(name: str) -> tuple[int, ...]:
+    numbers = re.search(r"(\d+)(?:\.(\d+))?", name)
+    return () if numbers is None else tuple(int(number) for number in numbers.groups() if number)

@@ -4,26 +4,33 @@ Everything selected has a reason in an operator's words.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reconciler.planning.apps.revision import Recipe
+from reconciler.planning.apps.revision import NO_COMMANDS, CodeCommands, Recipe
 from reconciler.staging.detection.dependencies import Dependencies, DependencyOptions, dependencies
 from reconciler.staging.detection.entry_point import EntryPoint, detect
 from reconciler.staging.detection.offline import OfflinePackages, find_offline_packages
 from reconciler.staging.detection.python_version import PythonConstraint, choose_runtime
 from reconciler.staging.detection.runtimes import Runtime
+from reconciler.staging.detection.static_files import static_files
+from reconciler.staging.detection.unread import missing_packages, unread_files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """How to install and serve an app; `because` says why the runtime was chosen."""
+    """How to install and serve an app; `because` says why the runtime was chosen.
+
+    `commands` are what the code asks to run before it serves, `missing` says what it imports and nothing installs.
+    """
 
     runtime: Runtime
     because: str
     entry: EntryPoint
     dependencies: Dependencies
     offline: OfflinePackages | None
+    commands: CodeCommands = NO_COMMANDS
+    missing: str = ""
 
     def lines(self) -> Iterator[str]:
         """Yield lines for the staging log: what was selected, and why."""
@@ -32,6 +39,11 @@ class Selection:
         for reported in self.entry.reported:
             yield f"entry point: ignored: {reported}"
         yield f"dependencies: {self.dependencies.file or 'none'} ({self.dependencies.because})"
+        for command in (self.commands.collect, self.commands.release):
+            if command:
+                yield f"before it serves: {command}"
+        if self.missing:
+            yield self.missing
         if self.offline is not None:
             yield f"packages: from {self.offline.name} in the source"
 
@@ -43,10 +55,18 @@ def select(code: Path, recipe: Recipe, runtimes: tuple[Runtime, ...]) -> Selecti
     lock = found.lock
     constraint = PythonConstraint(file=found.file, pythons=found.python, fix=lock.fix) if lock is not None else None
     choice = choose_runtime(runtimes, recipe.runtime, code, constraint)
+    entry = detect(code, recipe.entrypoint, found.directory)
+    static = static_files(code, entry)
+    names_python = recipe.runtime is not None or choice.pinned
+    unread = unread_files(code, found, names_python=names_python)
     return Selection(
         runtime=choice.runtime,
         because=choice.because,
-        entry=detect(code, recipe.entrypoint, found.directory),
+        entry=replace(entry, reported=(*entry.reported, *static.reported, *unread)),
+        missing=missing_packages(code, found, entry) if choice.runtime.release >= (3,) else "",
+        commands=CodeCommands(
+            collect="" if "collectstatic" in entry.release else static.collect, release=entry.release
+        ),
         dependencies=found,
         offline=find_offline_packages(code),
     )

@@ -9,16 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reconciler.planning.apps.entrypoint import FORM, is_plain, is_well_formed
 from reconciler.staging.detection.modules import Interface, Scope, find, read, required_arguments
 from reconciler.staging.detection.web_line.options import Value
 from reconciler.staging.errors import StagingError
 
 CONVENTIONAL_NAMES = ("application", "app")
 SOURCES = "src"
+_FIRST_STRICT = 20  # gunicorn 19 evaluated any expression
 MANIFEST = "`entrypoint` in the manifest"
 
 _TARGET = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::(?P<name>[^\W\d][\w.]*)(?P<call>\(.*\))?)?")
-_FORM = "it must have the form module:callable or module:factory(arguments), such as wsgi:application"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,8 @@ class EntryPoint:
     `settings` is the Django settings module that `target` has to be generated for, None if the app has its own module.
     `pythonpath` are further directories of the code to import from. `worker_class` and `gunicorn` come from a Procfile
     or from gunicorn.conf.py, `reported` is what staging ignores of such files. `because` says where the entry point was
-    found. `installed` says that its module is not in the code: it may be in a package that is not installed yet.
+    found. `release` is the release line of the Procfile, to be run in `chdir`. `installed` says that the module is not
+    in the code: it may be in a package that is not installed yet.
     """
 
     target: str
@@ -40,6 +42,7 @@ class EntryPoint:
     worker_class: str | None = None
     gunicorn: Mapping[str, Value] = field(default_factory=dict)
     reported: tuple[str, ...] = ()
+    release: str = ""
     installed: bool = False
 
 
@@ -55,8 +58,8 @@ def resolve(code: Path, target: str, because: str = MANIFEST, assumed: Interface
     `assumed` is the interface of an app that the text does not show.
     """
     match = _TARGET.fullmatch(target.strip())
-    if match is None or (match["call"] and not _is_call(f"{match['name']}{match['call']}")):
-        raise StagingError(f"{_cannot_use(target, because)}: {_FORM}")
+    if match is None or (match["call"] and not is_well_formed(target)):
+        raise StagingError(f"{_cannot_use(target, because)}: it must have the form {FORM}")
     name = match["name"]
     for below in ("", SOURCES):
         top = code / below
@@ -97,6 +100,16 @@ def is_factory(code: Path, target: str) -> bool:
     return isinstance(definition, ast.FunctionDef) and _is_called_without_arguments(definition)
 
 
+def refuse_for(entry: EntryPoint, gunicorn_version: str) -> None:
+    """Raise StagingError if the installed gunicorn cannot load the target of an entry point."""
+    major = int(gunicorn_version.partition(".")[0])
+    if major >= _FIRST_STRICT and not is_plain(entry.target):
+        raise StagingError(
+            f"{_cannot_use(entry.target, entry.because)}: gunicorn {gunicorn_version} loads a name, or a call of one"
+            " with plain values; bind the app to a name in its module"
+        )
+
+
 def conventional_name(scope: Scope) -> str | None:
     """Return the usual name of an app object that a scope has."""
     return next((name for name in CONVENTIONAL_NAMES if scope.has(name)), None)
@@ -124,18 +137,3 @@ def _is_called_without_arguments(function: ast.FunctionDef) -> bool:
     """Tell whether a function can only be called without arguments, or is made for that; a decorator may change it."""
     arguments = function.args
     return not function.decorator_list and arguments.vararg is None and required_arguments(arguments) == 0
-
-
-def _is_call(text: str) -> bool:
-    """Tell whether a text calls a name: gunicorn takes nothing else."""
-    try:
-        parsed = ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return isinstance(parsed, ast.Call) and isinstance(parsed.func, ast.Name | ast.Attribute) and _is_name(parsed.func)
-
-
-def _is_name(node: ast.expr) -> bool:
-    while isinstance(node, ast.Attribute):
-        node = node.value
-    return isinstance(node, ast.Name)

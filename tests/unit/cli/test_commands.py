@@ -428,6 +428,19 @@ def test_what_cannot_be_found_is_left_to_do(tmp_path: Path) -> None:
     assert text.endswith("path: ../odd\n")
 
 
+def test_what_is_ignored_or_missing_is_written_down(tmp_path: Path) -> None:
+    code = tmp_path / "shop"
+    code.mkdir()
+    (code / "wsgi.py").write_text(f"import flask\n{WSGI}")
+    (code / "Procfile").write_text("web: gunicorn wsgi -w 3\nworker: python work.py\n")
+    (code / "environment.yml").write_text("name: shop\n")
+    text = initialised(tmp_path, code)
+    assert "# Ignored: --workers 3 (use the field 'workers').\n" in text
+    assert "# Ignored: the worker line of Procfile: python work.py (run it under systemd" in text
+    assert "# Ignored: environment.yml (staging does not use conda;" in text
+    assert "# To do: no dependency file was found, but wsgi.py imports flask\n" in text
+
+
 @pytest.mark.parametrize("directory", ["123", "true", "~x", "a: b", "1.5"])
 def test_odd_names_of_directories_are_read_back(tmp_path: Path, directory: str) -> None:
     code = tmp_path / "m" / directory

@@ -14,7 +14,7 @@ from reconciler.planning.apps.app import App
 from reconciler.planning.apps.failures import crash_delay_s
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.apps.plan import plan
-from reconciler.planning.apps.revision import Server
+from reconciler.planning.apps.revision import CodeCommands, Server
 from tests.support.plans import (
     APP,
     B1,
@@ -215,6 +215,19 @@ def test_a_release_command_is_run_once_between_staging_and_starting() -> None:
     """)
     released = after(staged, plan(MIGRATING, staged, NOW).actions[0], NOW)
     assert planned(MIGRATING, released) == "start revision v2: the app was not running"
+
+
+def test_commands_that_the_code_asks_for_are_run_once_its_build_is_there() -> None:
+    app = an_app()
+    first = Observed(source=a_look(app), listeners=frozenset({ADDRESS}))
+    staged = after(first, plan(app, first, NOW).actions[0], NOW)
+    asking = replace(staged, commands={staged.builds[0]: CodeCommands(release="migrate")})
+    assert planned(app, asking) == lines("""
+        run the release command of build b1: it was never run
+        start revision v1: the app was not running
+    """)
+    released = after(asking, plan(app, asking, NOW).actions[0], NOW)
+    assert planned(app, released) == "start revision v1: the app was not running"
 
 
 @pytest.mark.parametrize(

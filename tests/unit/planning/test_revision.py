@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App, CrashPolicy, Liveness
-from reconciler.planning.apps.revision import Bound, Health, Recipe, Server, Source, revision_from
+from reconciler.planning.apps.revision import Bound, CodeCommands, Health, Recipe, Server, Source, revision_from
 from reconciler.planning.fingerprint import canonical, fingerprint
 from tests.world import an_app
 
@@ -83,6 +83,27 @@ def test_a_release_command_is_one_for_one_build_and_environment(edited: dict[str
     migrating = replace(APP, release="migrate")
     assert (replace(migrating, **edited).revision("c1").release_id != migrating.revision("c1").release_id) == again
     assert APP.revision("c1").release_id is None
+
+
+@pytest.mark.parametrize(
+    ("release", "code", "steps"),
+    [
+        (None, CodeCommands(), ()),
+        (None, CodeCommands(release="r"), ("r",)),
+        (None, CodeCommands(collect="m.py collectstatic", release="r"), ("m.py collectstatic", "r")),
+        ("own", CodeCommands(release="r"), ("own",)),
+        ("own", CodeCommands(collect="m.py collectstatic", release="r"), ("m.py collectstatic", "own")),
+        ("own && ./m.py collectstatic", CodeCommands(collect="m.py collectstatic"), ("own && ./m.py collectstatic",)),
+        (None, CodeCommands(collect="m.py collectstatic", release="x collectstatic"), ("x collectstatic",)),
+    ],
+)
+def test_a_release_consists_of_what_the_manifest_and_the_code_ask_for(
+    release: str | None, code: CodeCommands, steps: tuple[str, ...]
+) -> None:
+    revision = replace(APP, release=release).revision("c1")
+    assert tuple(step.command for step in revision.release_steps(code)) == steps
+    assert (revision.release_mark(code) is None) == (not steps)
+    assert (revision.release_mark(code) == revision.release_id) == (steps in {(), (release,)})
 
 
 def test_a_revision_survives_being_written_down() -> None:

@@ -1,11 +1,14 @@
 """What is found to serve in an app's code, without importing it."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reconciler.staging.detection import django
 from reconciler.staging.detection.entry_point import EntryPoint, detect
+from reconciler.staging.detection.target import refuse_for
 from reconciler.staging.errors import StagingError
 
 WSGI = "def application(environ, start_response):\n    return []\n"
@@ -190,6 +193,23 @@ def test_what_cannot_be_told_is_an_error_with_the_way_out(
 ) -> None:
     with pytest.raises(StagingError, match=says):
         detect(plant(tmp_path, files), asked)
+
+
+@pytest.mark.parametrize("target", ["web:site.wsgi", "web:create_app(Config)"])
+def test_what_only_gunicorn_19_loads_is_refused_with_any_newer_one(target: str) -> None:
+    entry = EntryPoint(target=target, interface="wsgi", because="the web line of Procfile")
+    refuse_for(entry, "19.10.0")
+    refuse_for(replace(entry, target="web:create_app('live')"), "27.0.1")
+    with pytest.raises(StagingError, match=r"of the web line of Procfile: gunicorn 20\.0\.4 loads a name, or a call"):
+        refuse_for(entry, "20.0.4")
+
+
+def test_a_file_that_nothing_asks_for_may_be_no_program(tmp_path: Path) -> None:
+    code = plant(tmp_path, {"shop.py": FLASK})
+    with (code / "rows.py").open("wb") as file:
+        file.truncate(1 << 40)
+    os.mkfifo(code / "pipe.py")
+    assert detect(code, None).target == "shop:app"
 
 
 def test_the_generated_module_runs_on_any_python(tmp_path: Path) -> None:

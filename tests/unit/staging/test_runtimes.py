@@ -108,6 +108,7 @@ def test_discovery_is_not_repeated_until_something_moves(tmp_path: Path, monkeyp
         ({".python-version": "3.11.2"}, "3.11", "3.11.7", "`runtime` in the manifest"),
         ({".python-version": "\ufeff3.10"}, None, "3.10.13", ".python-version"),
         ({"runtime.txt": "python-3.11.x\n"}, None, "3.11.7", "runtime.txt"),
+        ({".python-version": "3.11", "runtime.txt": "python-3.11.7"}, None, "3.11.7", ".python-version"),
         (
             {"pyproject.toml": "\ufeff[project]\nrequires-python = '>=3.8,<3.12'"},
             None,
@@ -140,6 +141,11 @@ def test_the_code_may_say_which(
             {"runtime.txt": "python-3.10.1"},
             "3.11",
             r"runtime.txt names python-3.10.1, but `runtime` in the manifest is 3.11",
+        ),
+        (
+            {".python-version": "3.10", "runtime.txt": "python-3.11.7"},
+            None,
+            r"\.python-version names 3\.10, but runtime\.txt names python-3\.11\.7; change or remove one of them",
         ),
         ({"pyproject.toml": "[project]\nrequires-python = 'new'"}, None, "cannot read requires-python"),
         ({"pyproject.toml": "[project"}, None, "cannot read pyproject.toml"),

@@ -17,6 +17,7 @@ from reconciler.staging.detection.web_line.shell import ASSIGNMENT, SimpleComman
 from reconciler.staging.errors import StagingError
 
 _PYTHON = re.compile(r"(?:python|pypy)[\d.]*")
+_SOURCING = frozenset((".", "source"))
 _SHELLS = frozenset(("sh", "bash", "dash", "ash", "zsh"))
 # Programs that make the environment that the daemon makes here, and start another program in it.
 _RUNNERS = frozenset(("uv", "poetry", "pipenv", "pdm", "hatch", "rye", "pixi", "conda", "micromamba"))
@@ -83,6 +84,23 @@ def understand(line: str, code: Path, depth: int = 0) -> WebProcess | None:
     )
 
 
+def absent_file(line: str, code: Path) -> str | None:
+    """Return a Python file that a command line runs and that is not in the code; None if there is none such."""
+    try:
+        commands = simple_commands(line)
+    except ValueError:
+        return None
+    for command in commands:
+        words = command.words
+        if words[:1] == ("cd",):
+            return None  # what follows runs elsewhere
+        file = next((word for word in words[1:] if not word.startswith("-")), "")
+        runs = bool(words) and _PYTHON.fullmatch(_base(words[0])) is not None and "-m" not in words[:2]
+        if runs and re.fullmatch(r"[\w./-]+\.py", file) and not file.startswith("/") and not (code / file).exists():
+            return file
+    return None
+
+
 def _choose(candidates: list[_Candidate]) -> _Candidate | None:
     best = max((each.rank for each in candidates), default=0)
     chosen = [each for each in candidates if each.rank == best]
@@ -125,7 +143,7 @@ def _program(word: str, rest: list[str], directory: Path, depth: int) -> tuple[W
         return _of_python(rest)
     if word.endswith(".py") and not word.startswith("-"):
         return _of_file(word, rest)
-    if base in _SHELLS:
+    if base in _SHELLS or word in _SOURCING:
         return _of_shell(rest, directory, depth)
     return None
 
@@ -141,6 +159,7 @@ def _of_python(words: list[str]) -> tuple[WebProcess, int] | None:
     for index, word in remaining:
         if word == "-m":
             module, rest = (words[index + 1 : index + 2] or [""])[0], words[index + 2 :]
+            module = module.removesuffix(".app.wsgiapp")
             if module in SERVERS:
                 return _of_server(module, rest)
             if re.fullmatch(r"[A-Za-z_][\w.]*", module):
@@ -252,7 +271,7 @@ def _others(commands: list[SimpleCommand]) -> Iterator[str]:
         first = _base(command.words[0]) if command.words else ""
         if not first or first in _SILENT or first in _SILENT_TESTS or first == "export":
             continue
-        if first in {".", "source"}:
+        if first in _SOURCING:
             if not command.words[-1].endswith("/activate"):
                 yield f"{shown(str(command))} (use the field 'env_files')"
         elif command.operator == "&":

@@ -295,12 +295,21 @@ _FASTAPI = ServerSyntax(
     roles={"--app": "callable", "--entrypoint": "module"},
 )
 
+_SANIC = ServerSyntax(
+    interface="asgi",
+    short={"-H": "--host", "-p": "--port", "-u": "--unix", "-w": "--workers", "-r": "--reload", "-R": "--reload-dir"},
+    flags=frozenset(("--factory", "--fast", "--reload", "--debug", "--dev", "--access-logs", "--no-access-logs")),
+    means={**_HOST_AND_PORT, "--unix": "bind", "--workers": "workers", "--fast": "workers", "--reload": "reload"},
+    roles={"--factory": "factory"},
+)
+
 SERVERS: Mapping[str, ServerSyntax] = MappingProxyType({
     "gunicorn": _GUNICORN,
     "uvicorn": _UVICORN,
     "hypercorn": _HYPERCORN,
     "daphne": _DAPHNE,
     "granian": _GRANIAN,
+    "sanic": _SANIC,
     "waitress-serve": _WAITRESS,
     "waitress": _WAITRESS,
     "uwsgi": _UWSGI,
