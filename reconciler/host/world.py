@@ -389,6 +389,7 @@ class AppWorld:
         with self._records.lasting():
             self._records.erase(name)
         self._restart_before.pop(name, None)
+        self._instances.forget_app(name)
         for part in (self._builds, self._releases, self._listeners, self._tracker, self._history, self._dependencies):
             part.forget(name)
         self._record_action(name, "removed", "removed; its home directory and logs are kept", action)

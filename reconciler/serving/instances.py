@@ -26,6 +26,7 @@ from reconciler.serving.adoption import Adoption, end_strays, is_sound, restored
 from reconciler.serving.fork_or_exec import launch
 from reconciler.serving.forkserver.pool import ForkServerPool
 from reconciler.serving.instance import CannotStart, LiveInstance
+from reconciler.serving.leftovers import Leftovers
 from reconciler.serving.marks import RECORD_MARK, Identity, Marked, marked
 from reconciler.serving.programs.gunicorn import Code, InjectedEnv, InstancePaths, environment
 from reconciler.serving.programs.program import Program, StaysAlive, WorkersReady
@@ -62,6 +63,7 @@ class Instances:
         self._boot = boot
         self._wakeups = wakeups
         self._oom_kills = OomKillCounter()
+        self._leftovers = Leftovers(state_id)
         self._apps: dict[str, dict[str, LiveInstance]] = {}
 
     def apps(self) -> frozenset[str]:
@@ -231,6 +233,11 @@ class Instances:
             await self._kill(live)
         self._forget(live)
 
+    def forget_app(self, app: str) -> None:
+        """End whatever is left of an app that was removed."""
+        if not self._apps.get(app):
+            self._leftovers.of_app(app)
+
     def reap(self, app: str, instance: str) -> None:
         """Forget an instance that has ended."""
         live = self._apps.get(app, {}).get(instance)
@@ -248,6 +255,7 @@ class Instances:
         return None
 
     async def _launch(self, program: Program, places: InstancePaths, listener: int | None) -> LiveInstance:
+        self._leftovers.keep(program.app)
         live = self._recorded(program, places)
         identity = self._identity(live.record.id)
         env = {
@@ -333,6 +341,7 @@ class Instances:
     def _forget(self, live: LiveInstance) -> None:
         if live.process is not None:
             live.process.forget()
+            self._leftovers.of_instance(live.record.id)
         self._drop(live.record.id, live.readiness)
         self._apps.get(live.record.app, {}).pop(live.record.id, None)
 

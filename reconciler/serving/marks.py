@@ -61,28 +61,29 @@ def marked(state_id: str) -> Iterator[Marked]:
     Marks are no secret, and every other user can write them into an environment: of theirs, none counts. A process that
     bears marks of no possible app or instance is one of no instance.
     """
-    wanted = f"{STATE_MARK}={state_id}".encode()
     for entry in os.scandir("/proc"):
-        if not entry.name.isdecimal():
-            continue
-        try:
-            block = Path(entry.path, "environ").read_bytes()
-        except OSError:
-            continue
-        fields = block.split(b"\0")
-        if wanted not in fields:
-            continue
-        env = dict(f.split(b"=", 1) for f in fields if b"=" in f)
-        pid = int(entry.name)
-        if start_ticks(pid) is None or owner_of(pid) != os.geteuid():
-            continue
-        instance, app = proc_text(env.get(INSTANCE_MARK.encode(), b"")), proc_text(env.get(APP_MARK.encode(), b""))
-        if not is_id(instance) or not is_name(app):
-            instance = app = ""
-        yield Marked(
-            pid=pid,
-            instance=instance,
-            app=app,
-            leads=group_of(pid) == pid,
-            record=proc_text(env.get(RECORD_MARK.encode(), b"")),
-        )
+        if entry.name.isdecimal() and (found := read_marks(int(entry.name), state_id)) is not None:
+            yield found
+
+
+def read_marks(pid: int, state_id: str) -> Marked | None:
+    """Return the marks of one process, None unless it is of this user and of this state directory."""
+    wanted = f"{STATE_MARK}={state_id}".encode()
+    try:
+        block = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None
+    fields = block.split(b"\0") if wanted in block else ()
+    if wanted not in fields or start_ticks(pid) is None or owner_of(pid) != os.geteuid():
+        return None
+    env = dict(f.split(b"=", 1) for f in fields if b"=" in f)
+    instance, app = proc_text(env.get(INSTANCE_MARK.encode(), b"")), proc_text(env.get(APP_MARK.encode(), b""))
+    if not is_id(instance) or not is_name(app):
+        instance = app = ""
+    return Marked(
+        pid=pid,
+        instance=instance,
+        app=app,
+        leads=group_of(pid) == pid,
+        record=proc_text(env.get(RECORD_MARK.encode(), b"")),
+    )
