@@ -70,6 +70,14 @@ def name_of(pid: int) -> str:
         return ""
 
 
+def arguments_of(pid: int) -> tuple[str, ...]:
+    """Return the command line of a process, () when it is gone."""
+    try:
+        return tuple(read_proc(f"/proc/{pid}/cmdline").split("\0"))
+    except OSError:
+        return ()
+
+
 def family(master: int) -> Iterator[tuple[int, int]]:
     """Return a process and all its descendants, each with the ticks it has used."""
     for pid, ticks, _ in _family(master):

@@ -22,9 +22,20 @@ def reachable(path: Path) -> Iterator[str]:
 
 def peer_name(connection: Any) -> str | None:
     """Return the user at the other end (SO_PEERCRED, unix(7)); None unless that is root or this process's own user."""
-    _, uid, _ = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    _, uid = _peer(connection)
     if uid not in (0, os.geteuid()):
         return None
     with contextlib.suppress(KeyError):
         return pwd.getpwuid(uid).pw_name
     return f"user {uid}"
+
+
+def peer_pid(connection: Any) -> int:
+    """Return the process at the other end: of a client's connection, the one that listens."""
+    pid, _ = _peer(connection)
+    return pid
+
+
+def _peer(connection: Any) -> tuple[int, int]:
+    pid, uid, _ = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid, uid

@@ -7,12 +7,15 @@ daemon runs. Without the keeper everything works, but for that gap.
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from reconciler.linux.unix_sockets import reachable
+from reconciler.linux.process_table import arguments_of
+from reconciler.linux.processes import await_end, owner_of
+from reconciler.linux.unix_sockets import peer_pid, reachable
 from reconciler.planning.address import Address
 from reconciler.serving import keeper_main
 
@@ -46,7 +49,9 @@ class Keeper:
             try:
                 for message, number in _messages(line):
                     found.append((*_parsed(message.removeprefix("have ")), socket.socket(fileno=number)))
-            except (OSError, ValueError):
+            except (OSError, ValueError) as error:
+                if isinstance(error, TimeoutError):
+                    _end_hung(line)
                 line.close()
                 return found
             self._listeners = {_name(app, address): opened.fileno() for app, address, opened in found}
@@ -150,10 +155,26 @@ class Keeper:
 def dismiss(path: Path) -> None:
     """End the keeper of a state directory, if there is one, and close what it holds."""
     with contextlib.suppress(OSError), _connected(path) as line:
-        line.send(b"end")
-        for _, number in _messages(line):
-            os.close(number)
-        line.recv(1)  # until it is gone
+        try:
+            line.send(b"end")
+            for _, number in _messages(line):
+                os.close(number)
+            line.recv(1)  # until it is gone
+        except TimeoutError:
+            _end_hung(line)
+
+
+def _end_hung(line: socket.socket) -> None:
+    """Kill a keeper that does not answer: what it holds nobody else can open."""
+    with contextlib.suppress(OSError):
+        pid = peer_pid(line)
+        descriptor = os.pidfd_open(pid)
+        try:
+            if owner_of(pid) == os.geteuid() and keeper_main.__file__ in arguments_of(pid):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                await_end([pid], _ANSWER_S)
+        finally:
+            os.close(descriptor)
 
 
 def _connected(path: Path) -> socket.socket:

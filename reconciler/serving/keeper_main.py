@@ -18,6 +18,7 @@ _ANSWER_S = 10.0
 
 
 def main(own: socket.socket, patience_s: float) -> None:
+    own.listen()  # again, in this process: a client that asks for its peer is told who called it last
     held: dict[str, int] = {}
     client = None
     until = time.monotonic() + patience_s

@@ -162,3 +162,26 @@ async def test_an_instance_that_listens_on_another_socket_is_stranded(site: Site
     beside.close()
     with a_life(site, kept=True) as machine:
         assert machine.only().detached
+
+
+@on_the_loop
+async def test_a_keeper_that_hangs_is_ended_so_that_its_addresses_can_be_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.serving.keeper._ANSWER_S", 0.5)
+    place = tmp_path / "keeper.sock"
+    first = Keeper(place, patience_s=60)
+    kept, opened = a_listener()
+    try:
+        assert first.take() == []
+        first.keep("blog", kept, opened.fileno())
+        first.close()
+        assert first._pid is not None
+        opened.close()
+        os.kill(first._pid, signal.SIGSTOP)
+        second = Keeper(place, patience_s=60)
+        assert second.take() == []
+        eventually(lambda: not is_open(kept.port))
+        second.close()
+    finally:
+        dismiss(place)
