@@ -22,7 +22,7 @@ _TASKS: Mapping[str, Sequence[str]] = {
     "Change what is running, until the next edit": ("restart", "rollback", "stop", "start", "forget-failure"),
     "Work inside an app": ("env", "shell"),
     "Look after services": ("services", "rotate", "service-shell", "backup", "restore", "rekey"),
-    "Look after the host": ("install", "uninstall", "doctor", "gc", "notify", "completion"),
+    "Look after the host": ("install", "uninstall", "doctor", "gc", "prune", "notify", "completion"),
 }
 _FOLDER = Path(__file__).parent
 _LONGEST_SUMMARY = 120

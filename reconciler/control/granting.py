@@ -5,6 +5,7 @@ from typing import Any, Protocol
 from reconciler.control.requests import REQUESTS, Refused
 from reconciler.host.world import AppWorld
 from reconciler.planning.desired_state import DesiredState
+from reconciler.planning.reason import Reason
 from reconciler.planning.subject import HOST, Subject
 from reconciler.planning.wording import counted
 from reconciler.services.world import ServiceWorld
@@ -18,6 +19,10 @@ class Manifests(Protocol):
     @property
     def catalog(self) -> DesiredState:
         """The desired state in force."""
+        ...
+
+    def confirm(self) -> bool:
+        """Take the manifests as they are; return whether anything waits for that."""
         ...
 
 
@@ -50,6 +55,8 @@ class OperatorRequests:
                 return {"done": self._rotate(request.get("service"), request.get("app"), who)}
             case "rekey":
                 return {"done": self._rekey(who)}
+            case "prune":
+                return {"done": self._prune(who)}
             case name:
                 return {"done": self._of_app(name, request, who)}
 
@@ -80,6 +87,13 @@ class OperatorRequests:
         text = f"new credentials for {', '.join(apps)}"
         self._journal.write(Subject("service", name), "request", text, f"requested by {who}")
         return f"{name}: creating {text}; the old ones are revoked once no instance uses them"
+
+    def _prune(self, who: str) -> str:
+        if not self._manifests.confirm():
+            raise Refused("the manifests can be read and none is missing, so there is nothing to confirm")
+        text = "the manifests are taken as they are; apps whose manifest is gone are removed after 'prune_after'"
+        self._journal.write(HOST, "request", text, f"requested by {who}", Reason.PRUNE_CONFIRMED)
+        return text
 
     def _rekey(self, who: str) -> str:
         try:

@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from reconciler.convergence.wake_queue import WakeQueue
@@ -18,8 +19,8 @@ from reconciler.host.from_settings import rules_of
 from reconciler.host.stores import Stores
 from reconciler.linux.inotify import WatchProblem
 from reconciler.manifests import persisted
-from reconciler.manifests.catalog import Catalog, review
-from reconciler.manifests.origin import Look, Origin, Unreadable
+from reconciler.manifests.catalog import Catalog, review, unless_replaced
+from reconciler.manifests.origin import Listing, Look, Origin, Unreadable
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.subject import HOST, Subject
 from reconciler.settings.settings import Settings
@@ -65,12 +66,13 @@ class ManifestLoop:
         self._looks: Sequence[Look] = ()
         self._stored, self._is_stored, self._is_followed = self.catalog, True, False
         self._removed: set[str] = set()
+        self._confirmed = False
         self._obstacle = self._unwatched = ""
 
     @property
     def problem(self) -> str:
         """Why the manifests cannot be followed just now, empty when they can."""
-        unreadable = (look.origin for look in self._looks if isinstance(look, Unreadable))
+        unreadable = (look.origin for look in self._looks if isinstance(look, Unreadable) or self._is_replaced(look))
         return self._obstacle or next((f"cannot read the manifests in {origin}" for origin in unreadable), "")
 
     def keep_ports(self, ports: dict[str, int]) -> None:
@@ -84,6 +86,17 @@ class ManifestLoop:
         if subject.kind == "app" and report is None:
             self._removed.add(subject.name)
             self.look_now.set()
+
+    def _is_replaced(self, look: Look) -> bool:
+        return isinstance(look, Listing) and isinstance(unless_replaced(self.catalog, look), Unreadable)
+
+    def confirm(self) -> bool:
+        """Take the origins as they are at the next look, soon; return whether anything waits for that."""
+        if not any(self._is_replaced(look) for look in self._looks):
+            return False
+        self._confirmed = True
+        self.look_now.set()
+        return True
 
     def look_again(self) -> None:
         """Look at the manifests without waiting for a change; `looked` is set once that is done."""
@@ -124,7 +137,9 @@ class ManifestLoop:
         for name in removed:
             before = before.without_lease(name)
         # In a thread: parsing thousands of files takes a while.
-        self.catalog = await asyncio.to_thread(review, before, looks, self._rules, time.monotonic())
+        confirmed, self._confirmed = self._confirmed, False
+        reviewed = partial(review, before, looks, self._rules, time.monotonic(), confirmed=confirmed)
+        self.catalog = await asyncio.to_thread(reviewed)
         self._looks, self._removed = looks, self._removed - removed
         self._store()
         self._journal_problems(before, self.catalog)

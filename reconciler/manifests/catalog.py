@@ -22,6 +22,7 @@ from reconciler.manifests.service_document import ServiceDocument
 from reconciler.planning.apps.app import App
 from reconciler.planning.services.service import Service
 from reconciler.planning.subject import HOST, Subject
+from reconciler.planning.wording import counted
 
 Desired = TypeVar("Desired", App, Service)
 # What an origin's name leads to, by that name.
@@ -134,11 +135,15 @@ def origin_of(file: str, origins: Iterable[str]) -> str:
     return max(found, key=len, default=posixpath.dirname(file))
 
 
-def review(previous: Catalog, looks: Sequence[Look], rules: Rules, now: float) -> Catalog:
-    """Return what is in force after a look at every origin; `now` and `recheck_at` are on one monotonic clock."""
+def review(previous: Catalog, looks: Sequence[Look], rules: Rules, now: float, *, confirmed: bool = False) -> Catalog:
+    """Return what is in force after a look at every origin; `now` and `recheck_at` are on one monotonic clock.
+
+    `confirmed` says that an operator takes every origin as it is, also one that something else was put in place of.
+    """
+    looks = looks if confirmed else [unless_replaced(previous, look) for look in looks]
     listings = [look for look in looks if isinstance(look, Listing)]
     notices = [
-        f"{look.reason}; nothing is stopped until it can be read" for look in looks if isinstance(look, Unreadable)
+        f"{look.reason}; nothing is stopped until {look.until}" for look in looks if isinstance(look, Unreadable)
     ]
     if not listings:
         # Time in which nothing can be read is no proof that anything was removed.
@@ -167,6 +172,27 @@ def review(previous: Catalog, looks: Sequence[Look], rules: Rules, now: float) -
         recheck_at=min(pending.values(), default=None),
         identities=identities,
         pending_removals={**pending, **dict.fromkeys(previous.pending_removals.keys() & unseen.keys(), math.inf)},
+    )
+
+
+def unless_replaced(previous: Catalog, look: Look) -> Look:
+    """Return a look, as Unreadable if another directory is there, in which is nothing that was in force.
+
+    That is how a file system looks that is not mounted, and no proof that anything was removed: `prune_after` is for
+    files that are gone from the same directory.
+    """
+    if isinstance(look, Unreadable):
+        return look
+    before = previous.identities.get(look.origin)
+    in_force = [file for file, entry in previous.files.items() if entry.origin == look.origin and entry.all_names]
+    if before is None or before == look.identity or not in_force or any(file in look.files for file in in_force):
+        return look
+    what = "another file system" if before[0] != look.identity[0] else "another directory"
+    holds, lost = "others" if look.files else "nothing", counted(len(in_force), "manifest")
+    return Unreadable(
+        origin=look.origin,
+        reason=f"{look.origin} is {what} than before, and holds {holds} in place of {lost}",
+        until="the manifests are back, or 'reconciler prune' confirms that they are gone",
     )
 
 

@@ -25,10 +25,11 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreadable:
-    """An origin that could not be read, and why ("cannot read /x: …")."""
+    """An origin that could not be read, and why ("cannot read /x: …"). What it held stays in force `until` then."""
 
     origin: str
     reason: str
+    until: str = "it can be read"
 
 
 Look: TypeAlias = Listing | Unreadable

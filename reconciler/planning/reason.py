@@ -65,6 +65,7 @@ class Reason(StrEnum):
     NO_EFFECT = "no-effect"
     INTERNAL_ERROR = "internal-error"
     LOG_CUT = "log-cut"
+    PRUNE_CONFIRMED = "prune-confirmed"
     EXITED = "exited"
     CRASHED = "crashed"
     REVISION_REJECTED = "revision-rejected"

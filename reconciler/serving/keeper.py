@@ -165,7 +165,7 @@ def dismiss(path: Path) -> None:
 
 
 def _end_hung(line: socket.socket) -> None:
-    """Kill a keeper that does not answer: what it holds nobody else can open."""
+    """Kill a keeper that does not answer: no other process can open what it holds."""
     with contextlib.suppress(OSError):
         pid = peer_pid(line)
         descriptor = os.pidfd_open(pid)

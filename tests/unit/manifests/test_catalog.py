@@ -449,6 +449,39 @@ def test_breaking_every_file_never_removes(story: list[tuple[Look, float]], brok
         assert review(catalog, [look], NARROW, now).apps == catalog.apps
 
 
+@pytest.mark.parametrize(
+    ("identity", "files", "what"),
+    [
+        ((2, 1), {}, "/m is another file system than before, and holds nothing in place of 2 manifests"),
+        ((1, 9), {}, "/m is another directory than before, and holds nothing in place of 2 manifests"),
+        ((2, 1), {"x": "path: x\n"}, "/m is another file system than before, and holds others in place of 2 manifests"),
+    ],
+)
+def test_something_else_in_the_place_of_the_manifests_removes_nothing_until_that_is_confirmed(
+    identity: tuple[int, int], files: dict[str, str], what: str
+) -> None:
+    rules, until = RULES, "the manifests are back, or 'reconciler prune' confirms that they are gone"
+    catalog = before = review(Catalog(), [listing(a="path: a\n", b="path: b\n")], rules, 0)
+    for now in (1, 100, 10**6):
+        catalog = review(catalog, [listing(identity, **files)], rules, now)
+        assert catalog.apps == before.apps
+        assert catalog.notice == f"{what}; nothing is stopped until {until}"
+    back = review(catalog, [listing(a="path: a\n", b="path: b\n")], rules, 10**6)
+    assert (back.apps, back.notice) == (before.apps, None)
+    confirmed = review(catalog, [listing(identity, **files)], rules, 10**6, confirmed=True)
+    assert before.apps.keys() <= confirmed.apps.keys()
+    pruned = review(confirmed, [listing(identity, **files)], rules, 10**6 + 31)
+    assert pruned.apps.keys() == files.keys()
+
+
+def test_another_file_system_with_the_same_manifests_is_taken_as_they_are() -> None:
+    """As after a reboot that gave the disk another number."""
+    before = review(Catalog(), [listing(a="path: a\n", b="path: b\n")], RULES, 0)
+    after = review(before, [listing((7, 7), a="path: a\n", b="path: c\n")], RULES, 1)
+    assert after.notice is None
+    assert after.apps["b"] != before.apps["b"]
+
+
 @given(STORIES)
 def test_a_restart_changes_nothing(story: list[tuple[Look, float]]) -> None:
     for catalog, _, _ in told(story):
