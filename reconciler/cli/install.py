@@ -4,7 +4,9 @@ Writes a hardened unit, sample settings and the directories, and keeps files tha
 changes nothing. Starts nothing: the last line says how to.
 """
 
+import os
 import pwd
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +47,12 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def command(  # noqa: PLR0913, PLR0917  one for each option
     user: str, manifests: Path, state: Path, root: Path, dry_run: bool, force: bool
 ) -> None:
+    for path in (manifests, state):
+        if not str(path).isprintable():
+            raise click.ClickException(f"a unit cannot name {path!r}: choose a path of printable letters")
     owner = _owner(user, state) if root == Path("/") else None
+    if owner is not None:
+        _require_runnable(user, owner)
     service = service_of(user, manifests, state, root, owner)
     print_each(service.install(force=force, dry=dry_run))
     if not dry_run:
@@ -56,9 +63,35 @@ def service_of(user: str, manifests: Path, state: Path, root: Path, owner: tuple
     """Return the service that the options describe; `owner` is the uid and gid that get what is written."""
     from reconciler.installation.service import Service
 
+    return Service(user=user, manifests=manifests, state=state, command=_program(), root=root, owner=owner)
+
+
+def _program() -> tuple[str, ...]:
     script = Path(sys.executable).with_name("reconciler")
-    program = str(script) if script.exists() else f"{sys.executable} -m reconciler"
-    return Service(user=user, manifests=manifests, state=state, command=program, root=root, owner=owner)
+    return (str(script),) if script.exists() else (sys.executable, "-m", "reconciler")
+
+
+def _require_runnable(user: str, owner: tuple[int, int]) -> None:
+    """Raise ClickException if the service's user cannot run this very program; only root can try that."""
+    if os.geteuid() != 0:
+        return
+    uid, gid = owner
+    try:
+        tried = subprocess.run(
+            [*_program(), "--version"],
+            user=uid, group=gid, extra_groups=os.getgrouplist(user, gid), cwd="/",
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=60, check=False,
+        )  # fmt: skip
+        said = tried.stderr.decode(errors="backslashreplace").strip().splitlines()
+        why = "" if tried.returncode == 0 else (said or [f"exit code {tried.returncode}"])[-1]
+    except (OSError, subprocess.SubprocessError) as error:
+        why = str(error)
+    if why:
+        raise click.ClickException(
+            f"user '{user}' cannot run {' '.join(_program())}: {why}\n"
+            "install reconciler where that user may read it, such as /opt/reconciler: python3 -m venv /opt/reconciler"
+            " && /opt/reconciler/bin/pip install FILE && /opt/reconciler/bin/reconciler install"
+        )
 
 
 def _owner(user: str, state: Path) -> tuple[int, int]:

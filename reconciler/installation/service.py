@@ -27,7 +27,7 @@ class Service:
     user: str
     manifests: Path
     state: Path
-    command: str
+    command: tuple[str, ...]
     root: Path = Path("/")
     owner: tuple[int, int] | None = None
 
@@ -35,7 +35,12 @@ class Service:
         """Return the content of each file."""
         folder = files("reconciler.installation")
         unit = Template((folder / "reconciler.service.template").read_text(encoding="utf-8")).substitute(
-            command=self.command, manifests=_quoted(self.manifests), state=_quoted(self.state), user=self.user
+            command=" ".join(map(_quoted, self.command)),
+            manifests=_quoted(self.manifests),
+            state=_quoted(self.state),
+            directory=str(self.state).replace("%", "%%"),  # to the end of the line, without quotes
+            writable=_quoted(self.state).replace("$$", "$"),  # no variables here
+            user=self.user,
         )
         return {UNIT: unit, SETTINGS: (folder / "host.yaml.template").read_text(encoding="utf-8")}
 
@@ -110,7 +115,7 @@ class Service:
         return self.root / path.relative_to("/")
 
 
-def _quoted(path: Path) -> str:
+def _quoted(path: Path | str) -> str:
     """Quote a path for systemd, so that nothing in it is a specifier or a variable."""
     text = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return text if text.replace("/", "").replace("-", "").replace("_", "").replace(".", "").isalnum() else f'"{text}"'

@@ -1,5 +1,6 @@
 """The service's files: written once, kept when edited, taken away again, and clean to systemd's own eyes."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from reconciler.cli.main import group
+from reconciler.installation.service import UNIT, Service
 
 
 def run(*words: object) -> str:
@@ -55,7 +57,7 @@ def test_a_file_of_an_earlier_install_is_brought_up_to_date(tmp_path: Path) -> N
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this host")
 def test_systemd_finds_nothing_wrong_with_the_unit_and_little_exposed(tmp_path: Path) -> None:
-    run("install", "--root", tmp_path, "--manifests", "/srv/my manifests", "--state", "/var/lib/reconciler")
+    run("install", "--root", tmp_path, "--manifests", "/srv/my manifests", "--state", "/srv/my $tate/100%")
     unit = tmp_path / "etc/systemd/system/reconciler.service"
     found = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stderr) == (0, "")
@@ -65,6 +67,36 @@ def test_systemd_finds_nothing_wrong_with_the_unit_and_little_exposed(tmp_path: 
     score = re.search(r"exposure level for \S+: ([0-9.]+)", scored.stdout)
     assert score is not None
     assert float(score[1]) <= 2.5
+
+
+def test_each_value_of_the_unit_is_written_as_its_setting_reads_it(tmp_path: Path) -> None:
+    run("install", "--root", tmp_path, "--state", "/srv/my $tate/100%")
+    lines = (tmp_path / "etc/systemd/system/reconciler.service").read_text().splitlines()
+    assert "WorkingDirectory=/srv/my $tate/100%%" in lines
+    assert 'ReadWritePaths="/srv/my $tate/100%%"' in lines
+    assert any(line.endswith('--state "/srv/my $$tate/100%%"') for line in lines)
+    assert "LimitCORE=0" in lines
+
+
+def test_a_program_with_a_space_in_its_path_is_one_word_of_the_unit() -> None:
+    service = Service(user="x", manifests=Path("/m"), state=Path("/s"), command=("/opt/my apps/bin/reconciler",))
+    assert 'ExecStart="/opt/my apps/bin/reconciler" run' in service.files()[UNIT]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may try what another user can run")
+def test_a_program_that_the_services_user_cannot_reach_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    script = closed / "reconciler"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(closed / "python"))
+    done = CliRunner().invoke(group, ["install", "--user", "nobody", "--dry-run"])
+    assert done.exit_code == 1
+    assert f"user 'nobody' cannot run {script}: " in done.output
+    assert "install reconciler where that user may read it, such as /opt/reconciler" in done.output
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
