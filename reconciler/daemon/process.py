@@ -57,6 +57,14 @@ def _opened(paths: StatePaths) -> Iterator[tuple[Database, bool]]:
         yield database, lost
 
 
+def _only(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one error of a group, so that a caller can tell it from others; the group, if there are more."""
+    (first, *more) = errors.exceptions
+    if more:
+        return errors
+    return _only(first) if isinstance(first, BaseExceptionGroup) else first
+
+
 @contextlib.asynccontextmanager
 async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, StandingTasks, asyncio.Event]]:
     """Build a daemon that owns its state directory, with its tasks, and an event that SIGTERM and SIGINT set.
@@ -84,8 +92,10 @@ async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, StandingTask
                     with contextlib.closing(daemon.fork_servers), contextlib.closing(daemon.keeper):
                         yield daemon, tasks, ending
                     raise _Ended
-            except* _Ended:
-                pass
+            except BaseExceptionGroup as group_of_errors:
+                others = group_of_errors.split(_Ended)[1]
+                if others is not None:
+                    raise _only(others) from others
 
 
 async def _report_status(manager: ServiceManager, daemon: Daemon, summary: HostSummary) -> None:

@@ -367,6 +367,7 @@ class AppWorld:
         if stopping is not None:
             kind: EventKind = "stopped" if stopping.ready else "discarded"
             self._record_action(name, kind, f"gunicorn {stopping.pid} stopped", action)
+        self._instances.remove_unused(name, self.paths(name))  # credentials that were replaced stand in it
         self._wake_all(self._dependencies.depends_on(name))
 
     def _reap(self, name: str, action: Reap) -> None:

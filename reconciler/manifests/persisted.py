@@ -1,5 +1,6 @@
 """The catalog as it outlives the daemon: written down at each change, read once at the start."""
 
+import contextlib
 import json
 import posixpath
 from collections.abc import Iterable, Mapping
@@ -26,10 +27,12 @@ def restored(records: Records, rules: "Rules") -> "Catalog":
 
 def _identities(records: Records, files: Iterable[str]) -> dict[str, tuple[int, int]]:
     """Return what each origin led to; an earlier version had one directory, and wrote down what that was alone."""
-    found = json.loads(records.fact(_IDENTITY) or "{}")
-    if isinstance(found, list):
-        return {posixpath.dirname(file): (found[0], found[1]) for file in files}
-    return {origin: (device, inode) for origin, (device, inode) in found.items()}
+    with contextlib.suppress(ValueError, TypeError, AttributeError, IndexError):  # damaged: nothing is known
+        found = json.loads(records.fact(_IDENTITY) or "{}")
+        if isinstance(found, list):
+            return {posixpath.dirname(file): (found[0], found[1]) for file in files}
+        return {origin: (device, inode) for origin, (device, inode) in found.items()}
+    return {}
 
 
 def remember(records: Records, before: "Catalog", after: "Catalog", directory: Path) -> None:
@@ -50,8 +53,10 @@ def remember(records: Records, before: "Catalog", after: "Catalog", directory: P
 
 def remembered_facts(records: Records) -> dict[str, Json]:
     """Return the facts about the manifests that were last written down; empty before the first look."""
-    text = records.fact(_FACTS)
-    return json.loads(text) if text else {}
+    with contextlib.suppress(ValueError):  # damaged: the next look writes them again
+        found = json.loads(records.fact(_FACTS) or "{}")
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def apps_of_unreadable(records: Records, catalog: "Catalog") -> dict[str, str]:

@@ -6,6 +6,7 @@ next look makes up for one that was lost.
 
 import contextlib
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,11 @@ def open_wakeup_pipe(path: Path, mode: int) -> int:
     """Open the pipe, creating it with this mode; the descriptor never reads an end of file."""
     with contextlib.suppress(FileExistsError):
         os.mkfifo(path, mode)
-    return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    opened = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    if not stat.S_ISFIFO(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise OSError(f"{path} is no named pipe: remove it")
+    return opened
 
 
 def drain(pipe: int, wake: Callable[[str], None]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.state.ownership import require_ours
-from reconciler.state.paths import StatePaths
+from reconciler.state.paths import StatePaths, unusable
 
 _WIDTH = 20
 
@@ -42,6 +42,8 @@ class Lock:
 @contextlib.contextmanager
 def acquire(paths: StatePaths) -> Iterator[Lock]:
     """Hold the lock of a state directory, creating both. Raises AlreadyRunning, NotOurs or OSError."""
+    if problem := unusable(paths.state):
+        raise OSError(problem)
     with contextlib.suppress(FileExistsError):
         paths.state.parent.mkdir(parents=True, exist_ok=True)
         paths.state.mkdir(mode=0o700)

@@ -123,3 +123,14 @@ def default_state() -> Path:
         return Path("/var/lib/reconciler")
     base = os.environ.get("XDG_STATE_HOME")
     return (Path(base) if base else Path.home() / ".local/state") / "reconciler"
+
+
+def unusable(state: Path) -> str:
+    """Return why no app could be served from a state directory of this name, empty if one could."""
+    try:
+        str(state).encode()
+    except UnicodeEncodeError:
+        return f"cannot use {str(state)!r}: Python environments need a path of UTF-8; name another one with --state"
+    if ":" in str(state):
+        return f"cannot use {state}: a colon separates the directories of PATH; name another one with --state"
+    return ""

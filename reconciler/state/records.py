@@ -109,7 +109,8 @@ class Records:
 
     def leases(self) -> dict[str, int]:
         """Return the port leased to each app."""
-        return dict(self._database.execute("SELECT app, port FROM lease"))
+        found = self._database.execute("SELECT app, port FROM lease")
+        return {app: port for app, port in found if isinstance(port, int) and 0 < port < 2**16}
 
     def replace_leases(self, leases: Mapping[str, int]) -> None:
         """Replace every lease by these; call it inside `lasting`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from reconciler.inspection.checks.check import Check, Level
 from reconciler.linux.proc_files import read_proc
 from reconciler.state.ownership import NotOurs, require_ours
+from reconciler.state.paths import unusable
 
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "glusterfs", "ceph", "afs")
 _LITTLE_SPACE, _NO_SPACE = 2 * 2**30, 256 * 2**20
@@ -15,6 +16,10 @@ _FEW_INODES = 50_000
 
 def state_directory(state: Path) -> Iterator[Check]:
     """Check the state directory, or the nearest directory above it that exists."""
+    if problem := unusable(state):
+        found, _, advice = problem.partition("; ")
+        yield Check(level="fail", subject="state", found=found, advice=advice)
+        return
     nearest = next(parent for parent in (state, *state.parents) if parent.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         advice = f"let user id {os.geteuid()} write to {nearest}, or choose another directory with --state"

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -14,9 +15,11 @@ from click.testing import CliRunner, Result
 
 from reconciler.cli.main import _COMMANDS, _TASKS, group
 from reconciler.linux.processes import boot_id
+from reconciler.linux.unix_sockets import reachable
 from reconciler.planning.address import Address
 from reconciler.planning.subject import Subject
 from reconciler.state.journal import Journal
+from reconciler.state.lock import acquire
 from reconciler.state.paths import StatePaths
 from reconciler.state.records import AppStatus, InstanceRecord, Records
 from reconciler.state.schema import open_database
@@ -513,3 +516,37 @@ def test_a_standard_stream_that_is_closed_ends_no_command(state: Path, closed: i
         stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=REPOSITORY, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_daemon_that_does_not_answer_is_not_called_absent(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.control.socket._PATIENCE_S", 0.1)
+    paths = StatePaths(state=state)
+    with acquire(paths), reachable(paths.control) as short, socket.socket(socket.AF_UNIX) as hung:
+        hung.bind(short)
+        hung.listen()
+        assert f"the daemon (pid {os.getpid()}) does not answer" in run("restart", "x", "--state", state, code=1).output
+    assert "no daemon is running" in run("restart", "x", "--state", state, code=1).output
+
+
+@pytest.mark.parametrize(
+    ("damaged", "content", "said"),
+    [
+        ("id", b"\xff", "is damaged: it must hold the 16 hexadecimal digits"),
+        ("lock", None, "Is a directory"),
+        ("apps", b"", "Not a directory"),
+    ],
+)
+def test_a_damaged_state_directory_is_refused_in_words(
+    state: Path, manifests: Path, damaged: str, content: bytes | None, said: str
+) -> None:
+    (state / damaged).mkdir() if content is None else (state / damaged).write_bytes(content)
+    done = run("apply", "--state", state, "--manifests", manifests, code=1)
+    assert said in done.output
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("name", ["a:b", os.fsdecode(b"\xff")])
+def test_a_state_directory_of_a_name_that_no_app_could_be_served_from_is_refused(tmp_path: Path, name: str) -> None:
+    done = run("apply", "--state", tmp_path / name, "--manifests", tmp_path, code=1)
+    assert "name another one with --state" in done.output
+    assert list(tmp_path.iterdir()) == []
