@@ -55,26 +55,27 @@ class Marked:
     record: str = ""
 
 
-def marked(state_id: str) -> Iterator[Marked]:
-    """Find every process of this user on the host that was started for this state directory.
+def marked(state_id: str, user: int | None = None) -> Iterator[Marked]:
+    """Find every process of a user, of this one unless given, that was started for this state directory.
 
     Marks are no secret, and every other user can write them into an environment: of theirs, none counts. A process that
     bears marks of no possible app or instance is one of no instance.
     """
     for entry in os.scandir("/proc"):
-        if entry.name.isdecimal() and (found := read_marks(int(entry.name), state_id)) is not None:
+        if entry.name.isdecimal() and (found := read_marks(int(entry.name), state_id, user)) is not None:
             yield found
 
 
-def read_marks(pid: int, state_id: str) -> Marked | None:
+def read_marks(pid: int, state_id: str, user: int | None = None) -> Marked | None:
     """Return the marks of one process, None unless it is of this user and of this state directory."""
+    owner = os.geteuid() if user is None else user
     wanted = f"{STATE_MARK}={state_id}".encode()
     try:
         block = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return None
     fields = block.split(b"\0") if wanted in block else ()
-    if wanted not in fields or start_ticks(pid) is None or owner_of(pid) != os.geteuid():
+    if wanted not in fields or start_ticks(pid) is None or owner_of(pid) != owner:
         return None
     env = dict(f.split(b"=", 1) for f in fields if b"=" in f)
     instance, app = proc_text(env.get(INSTANCE_MARK.encode(), b"")), proc_text(env.get(APP_MARK.encode(), b""))

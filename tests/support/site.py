@@ -207,7 +207,7 @@ class Site:
     def marked(self) -> set[int]:
         """Every process that carries this state directory's mark."""
         state = self.state_id()
-        return {process.pid for process in marked(state)} if state else set()
+        return {process.pid for process in marked(state, self.state.stat().st_uid)} if state else set()
 
     def state_id(self) -> str | None:
         place = self.paths.state / "id"
