@@ -121,7 +121,10 @@ def _cells(app: "AppRow") -> list[str]:
 
 def with_retry(message: str, next_try_at: float | None) -> str:
     """Append when the next try is due."""
-    return f"{message}; retry in {ago(-_elapsed_s(next_try_at))}" if next_try_at else message
+    if not next_try_at:
+        return message
+    left_s = -_elapsed_s(next_try_at)
+    return f"{message}; retry in {ago(left_s)}" if left_s >= 1 else f"{message}; retrying now"
 
 
 def _elapsed_s(since: float) -> float:

@@ -54,6 +54,10 @@ def test_an_app_is_applied_planned_looked_into_and_stopped(host: Host) -> None:
         assert answer.status == 200
 
     assert host.run("plan") == "nothing to do: 1 app up to date\n"
+    elsewhere = {name: value for name, value in host.environment.items() if name != "RECONCILER_MANIFESTS"}
+    words = [sys.executable, "-m", "reconciler", "plan"]
+    done = subprocess.run(words, env=elsewhere, cwd="/", capture_output=True, text=True, timeout=300, check=False)
+    assert (done.stdout, done.stderr) == ("nothing to do: 1 app up to date\n", "")
     host.run("apply")
     assert host.app()["pid"] == first["pid"]
 

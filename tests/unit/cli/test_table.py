@@ -1,13 +1,14 @@
 """What the commands print: tables that fit, control characters that do nothing, progress without a flood."""
 
 import re
+import time
 from typing import Any
 
 import pytest
 
 from reconciler.cli.apply import ApplyProgress
 from reconciler.cli.progress import Console, Phases
-from reconciler.cli.status import _COLUMNS, _SPARE, _screen
+from reconciler.cli.status import _COLUMNS, _SPARE, _screen, with_retry
 from reconciler.cli.table import cut, lines, wrapped
 from reconciler.convergence.world import Report
 from reconciler.inspection.printable import ago, plain
@@ -112,3 +113,10 @@ def test_nothing_to_wait_for_is_done_at_once() -> None:
     progress = ApplyProgress(Console(lambda: 0.0), {})
     progress.expect(set())
     assert progress.done.is_set()
+
+
+def test_a_retry_that_is_due_is_not_in_0_seconds() -> None:
+    now = time.time()  # noqa: TID251  what people are shown
+    assert with_retry("no database", now + 60.2) == "no database; retry in 1m"
+    assert with_retry("no database", now) == "no database; retrying now"
+    assert with_retry("no database", None) == "no database"

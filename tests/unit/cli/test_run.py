@@ -1,0 +1,56 @@
+"""What `run` prints once every app is up to date for the first time."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from reconciler.cli.run import EventPrinter
+from reconciler.convergence.world import Report
+from reconciler.planning.subject import Subject
+from reconciler.settings.settings import Api
+from tests.world import an_app
+
+RUNNING = Report(state="running", wanted="r1", settled=True)
+FAILING = Report(state="failing", message="no entry point", failures=1)
+
+
+def a_daemon(*names: str, api: Api | None = None) -> Any:
+    apps = {name: an_app() for name in names}
+    return SimpleNamespace(
+        manifests=SimpleNamespace(catalog=SimpleNamespace(apps=apps)), settings=SimpleNamespace(api=api)
+    )
+
+
+def printed(printer: EventPrinter, capsys: pytest.CaptureFixture[str], **reports: Report) -> list[str]:
+    for name, report in reports.items():
+        printer.on_report(Subject("app", name), report)
+    return [line for line in capsys.readouterr().out.splitlines() if "Ctrl-C" in line]
+
+
+def test_it_is_said_once_when_all_apps_serve_and_what_to_type_next(capsys: pytest.CaptureFixture[str]) -> None:
+    printer = EventPrinter(a_daemon("blog", "shop"))
+    assert printed(printer, capsys, blog=RUNNING, shop=FAILING) == []
+    (line,) = printed(printer, capsys, shop=RUNNING)
+    assert line.endswith("2 apps serve; Ctrl-C leaves them running; in another terminal: 'reconciler status'")
+    assert printed(printer, capsys, shop=FAILING) == []
+    assert printed(printer, capsys, shop=RUNNING) == []
+
+
+def test_an_app_that_is_meant_to_be_stopped_is_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    stopped = Report(state="stopped", settled=True)
+    (line,) = printed(EventPrinter(a_daemon("blog", "shop")), capsys, blog=RUNNING, shop=stopped)
+    assert "1 app serves; " in line
+
+
+def test_the_page_is_named_and_a_daemon_that_stops_its_apps_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    api = Api(host="127.0.0.1", port=8080, token=Path("/token"))
+    (line,) = printed(EventPrinter(a_daemon("blog", api=api), stops=True), capsys, blog=RUNNING)
+    assert "Ctrl-C stops them; page: http://127.0.0.1:8080/; " in line
+
+
+def test_a_host_without_apps_is_not_greeted(capsys: pytest.CaptureFixture[str]) -> None:
+    printer = EventPrinter(a_daemon())
+    printer.on_report(Subject("service", "db"), Report(state="ready", settled=True))
+    assert "Ctrl-C" not in capsys.readouterr().out
