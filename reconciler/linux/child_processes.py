@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from reconciler.linux import bounded_exec
+from reconciler.linux import bounded_exec, tree_exec
 
 Child = asyncio.subprocess.Process
 
@@ -26,6 +26,15 @@ def bound_to_us(argv: Sequence[str], *, nice: int = 0) -> tuple[str, ...]:
     A command that does not exist then fails like one that exits, with the reason on standard error.
     """
     return (sys.executable, "-I", "-S", bounded_exec.__file__, str(os.getpid()), str(nice), *argv)
+
+
+def bound_with_descendants(argv: Sequence[str], *, nice: int = 0) -> tuple[str, ...]:
+    """Return the command line under which a command ends with all that it started, however detached.
+
+    It ends as one under `bound_to_us` does. Descriptors passed to it are held until the last descendant has ended, and
+    not passed on.
+    """
+    return (sys.executable, "-I", "-S", tree_exec.__file__, str(os.getpid()), str(nice), *argv)
 
 
 async def start(argv: Sequence[str], grace_s: float = 0.0, **options: Any) -> Child:

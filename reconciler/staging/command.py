@@ -1,7 +1,6 @@
-"""Run a command to its end, its output in the staging log; a command that fails or is cancelled leaves no process.
+"""Run a command to its end, its output in the staging log; no command leaves a process behind, however it ends.
 
-The command leads a process group of its own. A cancellation or a timeout ends the whole group and waits for it; if
-this process is killed, the kernel kills the command.
+A cancellation or a timeout ends the command with all that it started, and waits for it; so does a kill of this process.
 """
 
 import asyncio
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import join
 
-from reconciler.linux.child_processes import bound_to_us, end, start
+from reconciler.linux.child_processes import bound_with_descendants, end, start
 from reconciler.staging.errors import CommandFailed
 from reconciler.staging.installer_progress import InstallerProgress
 from reconciler.staging.log import Log
@@ -21,6 +20,9 @@ from reconciler.staging.progress import Phase, Progress
 
 _TAIL_LINES = 5
 _MAX_ERROR_LINES = 12
+_ERROR = ("error:", "ERROR:", "Error:")
+_WARNING = ("warning:", "WARNING:", "Warning:")
+_ENVIRONMENT = ("Using Python ", "Using CPython ", "Using PyPy ")  # uv, about what it was told
 _GRACE_S = 2.0
 _TICK_S = 1.0
 _NICE = 10  # it gives way to instances
@@ -31,8 +33,9 @@ _MAX_LINE_BYTES = 1 << 16
 class Command:
     """A command line with its environment; `activity` describes it to an operator: "installing requirements.txt".
 
-    `pass_fds` are descriptors that the command keeps open, `stdout` is a file for its standard output, which is logged
-    otherwise, and `progress` turns its output into how far it is. `shown` is logged instead of the arguments.
+    `pass_fds` are descriptors that stay open until the command and all that it started have ended, `stdout` is a file
+    for its standard output, which is logged otherwise, and `progress` turns its output into how far it is. `shown` is
+    logged instead of the arguments.
     """
 
     activity: str
@@ -70,7 +73,7 @@ async def _start(command: Command) -> asyncio.subprocess.Process:
     with ExitStack() as files:
         stdout = None if command.stdout is None else files.enter_context(command.stdout.open("wb"))
         return await start(
-            bound_to_us(command.arguments, nice=_NICE),
+            bound_with_descendants(command.arguments, nice=_NICE),
             _GRACE_S,
             cwd=command.directory,
             env=dict(command.environment),
@@ -83,7 +86,7 @@ async def _start(command: Command) -> asyncio.subprocess.Process:
 
 async def _log_output(process: asyncio.subprocess.Process, log: Log, reporter: "_Reporter") -> tuple[str, ...]:
     """Write the output to the log as it arrives; returns the last lines that explain a failure."""
-    last: deque[str] = deque(maxlen=_MAX_ERROR_LINES)
+    last = _LastLines()
     output = process.stdout or process.stderr
     assert output is not None
     pending = b""
@@ -102,16 +105,32 @@ async def _log_output(process: asyncio.subprocess.Process, log: Log, reporter: "
         for line in lines:
             _log_line(line, last, log, reporter)
     _log_line(pending, last, log, reporter)
-    return _explanation(tuple(last))
+    return last.explanation()
 
 
-def _explanation(last: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the last lines from the last error on, with all its causes, or just the tail if there is no error."""
-    errors = [at for at, line in enumerate(last) if line.startswith(("error:", "ERROR:"))]
-    return last[min([*errors[-1:], max(0, len(last) - _TAIL_LINES)]) :]
+class _LastLines:
+    """The last lines of an output, and those of its last error, behind which a program may write much else."""
+
+    def __init__(self) -> None:
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._error: list[str] = []
+
+    def append(self, line: str) -> None:
+        if line.startswith(_ENVIRONMENT):
+            return
+        self._tail.append(line)
+        if line.startswith(_ERROR):
+            self._error = [line]
+        elif self._error and len(self._error) < _MAX_ERROR_LINES:
+            self._error.append(line)
+
+    def explanation(self) -> tuple[str, ...]:
+        """Return the last error with all its causes and without warnings, or just the tail if there is no error."""
+        lines = self._error or [*self._tail]
+        return tuple(line for line in lines if not line.startswith(_WARNING)) or tuple(lines)
 
 
-def _log_line(line: bytes, last: deque[str], log: Log, reporter: "_Reporter") -> None:
+def _log_line(line: bytes, last: _LastLines, log: Log, reporter: "_Reporter") -> None:
     text = log.output(line.decode(errors="backslashreplace").rstrip())
     if text:
         reporter.feed(text)

@@ -1,6 +1,7 @@
 """Child processes end when they are told to, with all they started, and whatever they have written meanwhile."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from reconciler.linux.child_processes import Child, bound_to_us, end, running, start
+from reconciler.linux.child_processes import Child, bound_to_us, bound_with_descendants, end, running, start
 from tests.support.eventually import eventually
 
 _LONG_S = 60.0
@@ -172,3 +173,65 @@ def test_the_bound_command_that_does_not_exist_says_so() -> None:
         return one.returncode, said
 
     assert asyncio.run(story()) == (1, b"cannot run /no/such/program: No such file or directory\n")
+
+
+async def leaving(then: str) -> tuple[Child, list[int]]:
+    script = f"setsid sh -c 'echo $$; exec sleep 1000' & setsid sh -c 'setsid sleep 1000 & echo $!'; {then}"
+    one = await start(bound_with_descendants(("sh", "-c", script)), stdout=asyncio.subprocess.PIPE)
+    return one, [int(await said(one)), int(await said(one))]
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie"
+
+
+@pytest.mark.parametrize(
+    ("then", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -KILL $$", -9), ("kill -SEGV $$", -11)]
+)
+def test_what_a_command_started_ends_with_it_and_its_status_is_the_commands(then: str, code: int) -> None:
+    async def story() -> None:
+        one, left = await leaving(then)
+        await one.wait()
+        assert one.returncode == code
+        assert all(gone(pid) for pid in left)
+
+    asyncio.run(story())
+
+
+def test_what_a_command_started_ends_when_it_is_ended_though_it_takes_no_notice() -> None:
+    async def story() -> None:
+        one, left = await leaving("trap '' TERM; while :; do sleep 1000; done")
+        await end(one, _LONG_S)
+        assert all(gone(pid) for pid in left)
+
+    asyncio.run(story())
+
+
+def test_a_descriptor_stays_with_the_command_until_its_last_descendant_has_ended() -> None:
+    async def story() -> None:
+        reading, writing = os.pipe()
+        script = "ls /proc/$$/fd; setsid sh -c 'ls /proc/$$/fd' & wait"
+        command = bound_with_descendants(("sh", "-c", script))
+        one = await start(command, stdout=asyncio.subprocess.PIPE, pass_fds=(writing,))
+        os.close(writing)
+        printed, _ = await one.communicate()
+        assert str(writing).encode() not in printed.split()
+        assert os.read(reading, 1) == b""  # the last copy of the other end is closed
+        os.close(reading)
+
+    asyncio.run(story())
+
+
+_KILLED_WITH_ALL = (
+    _KILLED.replace("bound_to_us", "bound_with_descendants")
+    .replace('"echo ready; exec sleep 1000"', '"setsid sleep 1000 & echo $!; wait"')
+    .replace("await child.stdout.readline()", "left = int(await child.stdout.readline())")
+    .replace("print(child.pid, niceness[0] - niceness[1], flush=True)", "print(child.pid, left, flush=True)")
+)
+
+
+def test_what_a_command_started_ends_with_the_process_that_started_the_command() -> None:
+    run = subprocess.run([sys.executable, "-c", _KILLED_WITH_ALL], capture_output=True, text=True, check=False)
+    pids = [int(pid) for pid in run.stdout.split()]
+    assert (run.returncode, len(pids)) == (-9, 2)
+    eventually(lambda: all(gone(pid) for pid in pids))

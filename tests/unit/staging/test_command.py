@@ -1,0 +1,35 @@
+"""Commands of staging: what is told of a failure."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from reconciler.staging.command import Command, run
+from reconciler.staging.errors import StagingError
+from reconciler.staging.log import Log
+
+
+def failure(script: str) -> str:
+    command = Command(activity="trying", arguments=("sh", "-c", script))
+    with pytest.raises(StagingError) as failed, Log(Path("/dev/null")) as log:
+        asyncio.run(run(command, log, lambda _: None))
+    return str(failed.value)
+
+
+def test_an_error_is_told_though_warnings_follow_it() -> None:
+    script = "echo before; echo 'Error: it changed'; for i in 1 2 3 4 5 6 7 8 9; do echo Warning: $i; done; exit 1"
+    assert failure(script) == "sh: exit code 1\nError: it changed"
+
+
+def test_the_last_error_is_told_with_its_causes() -> None:
+    assert failure("echo error: a; echo error: b; echo '  cause: c'; exit 2") == "sh: exit code 2\nerror: b\n  cause: c"
+
+
+def test_without_an_error_the_last_lines_are_told_without_what_uv_says_of_itself() -> None:
+    script = "echo 'Using Python 3.12.1 environment at: /somewhere/long'; echo a; echo b; exit 1"
+    assert failure(script) == "sh: exit code 1\na\nb"
+
+
+def test_warnings_are_told_where_there_is_nothing_else() -> None:
+    assert failure("echo 'warning: a'; exit 1") == "sh: exit code 1\nwarning: a"
