@@ -84,7 +84,7 @@ async def _many(here: Bench, python: str, launcher: Path) -> bool:
     adopt_orphans()
     templates = ForkServerPool(log=here.directory / "templates.log", idle_s=900, answer_s=5)
     kind = ForkKind(
-        interpreter=(python, 0, 0), gunicorn=(0, 0), hooks=(), launcher=str(launcher), module="gunicorn.workers.sync"
+        interpreter=(python, 0, 0), gunicorn="", hooks=(), launcher=str(launcher), module="gunicorn.workers.sync"
     )
     loop = asyncio.get_running_loop()
     env = {"LANG": os.environ.get("LANG", "C.UTF-8"), "NAME": "x" * 500}

@@ -117,6 +117,10 @@ class AppBuilds:
         staged = self._stager.finished(name, build)
         return f"; {staged.missing}" if staged is not None and staged.missing else ""
 
+    async def suspect(self, name: str, build: str) -> bool:
+        """Return whether the environment of a build that cannot start is damaged: then it is staged again."""
+        return await self._stager.is_damaged(name, build)
+
     def reused_environment(self, name: str, build: str) -> bool:
         """Return whether a finished build got an environment that was in the store already."""
         staged = self._stager.finished(name, build)
@@ -148,7 +152,8 @@ def _summary(staged: Staged) -> str:
     environment = f"; environment {staged.because}" if staged.because else ""
     missing = f"; {staged.missing}" if staged.missing else ""
     reported = f"; ignored: {', '.join(staged.reported)}" if staged.reported else ""
-    return f"{what}{environment}{missing}{reported}"
+    notes = "".join(f"; {note}" for note in staged.notes)
+    return f"{what}{environment}{missing}{reported}{notes}"
 
 
 def code_of(staged: Staged) -> Code:

@@ -318,7 +318,10 @@ class AppWorld:
                 program = gunicorn_program(revision, code, paths, injected, sandbox, action.workers)
                 instance = await self._instances.start(program, paths, listener, since=since)
             except CannotStart as error:
-                self._failed(name, action.failing, f"{error}{self._builds.missing(name, revision.build.id)}")
+                missing = self._builds.missing(name, revision.build.id)
+                damaged = await self._builds.suspect(name, revision.build.id)
+                damage = "; its environment is damaged, and is created again" if damaged else ""
+                self._failed(name, action.failing, f"{error}{missing}{damage}")
                 return
         remark = self._instances.remark(name, instance.id)
         self._record_action(name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}{remark}", action)

@@ -32,8 +32,9 @@ class Staged:
     import from, `python` the environment's interpreter, `entrypoint` what gunicorn loads, `worker_class` the gunicorn
     worker that suits its `interface`, `gunicorn` settings from the code, which a manifest overrides. `reused` tells
     whether the environment came from the store as it was; `because` explains that to an operator, and `reported` lists
-    what was ignored of a Procfile and other files. `commands` are what the code asks to run before it serves.
-    `missing` says what it imports and nothing installs.
+    what was ignored of a Procfile and other files, `notes` what else an operator should know. `commands` are what the
+    code asks to run before it serves. `missing` says what it imports and nothing installs. `runtime_named` tells
+    whether a manifest or a file names the Python; it is None in the records of earlier versions.
     """
 
     directory: str
@@ -52,6 +53,8 @@ class Staged:
     reused: bool = False
     commands: CodeCommands = NO_COMMANDS
     missing: str = ""
+    notes: tuple[str, ...] = ()
+    runtime_named: bool | None = None
 
 
 def boot_id() -> str:
@@ -78,7 +81,7 @@ def read(directory: Path, boot: str) -> Staged | None:
     """Return the build in `directory`; None if there is none, or it did not survive a power cut."""
     try:
         record = json.loads((directory / RECORD).read_bytes())
-        lists = {name: tuple(record["staged"][name]) for name in ("pythonpath", "reported")}
+        lists = {name: tuple(record["staged"].get(name, ())) for name in ("pythonpath", "reported", "notes")}
         staged = Staged(**{**record["staged"], **lists}, commands=commands_of(directory))
         if record["boot"] != boot and any(_emptied(directory / file) for file in record["files"]):
             return None

@@ -107,6 +107,11 @@ class Stager:
             return None
         return found
 
+    async def is_damaged(self, app: str, build_id: str) -> bool:
+        """Compare the environment of a finished build with what was installed; a damaged one is created again."""
+        found = self.finished(app, build_id)
+        return found is not None and bool(await self._environments.verify(Path(found.environment).name))
+
     def build_ids(self, app: str) -> tuple[str, ...]:
         """Return the ids of the builds on disk, oldest first; `finished` tells whether one is still usable."""
         found = [
@@ -163,7 +168,8 @@ class Stager:
         try:
             await self._copy(request, builds, unfinished / _CODE)
             runtimes = await self._interpreters.known(recipe.runtime)
-            selection = await in_thread(lambda _: select(unfinished / _CODE, recipe, runtimes))
+            previous = self._previous_runtime(request.app)
+            selection = await in_thread(lambda _: select(unfinished / _CODE, recipe, runtimes, previous))
             for line in selection.lines():
                 request.log.step(line)
             environment = await self._environment(request, selection, unfinished / _CODE)
@@ -200,6 +206,7 @@ class Stager:
             progress=request.progress,
             environment=for_installers(self._environ()),
             offline=selection.offline,
+            runtime_named=selection.runtime_named,
         )
         return await environment_for(self._environments, needed, selection.entry, await self._interpreters.known())
 
@@ -212,9 +219,17 @@ class Stager:
 
     def _previous(self, app: str) -> Mapping[str, str]:
         """Return what the environment of the app's newest build was made from; empty if there is none."""
-        newest = max(self._records(app), key=lambda record: record.stat().st_mtime_ns, default=None)
-        found = None if newest is None else staged.read(newest.parent, self._boot)
+        found = self._newest(app)
         return {} if found is None else self._environments.facts(found.environment)
+
+    def _previous_runtime(self, app: str) -> str | None:
+        """Return the version of the Python that was chosen for the app's newest build; None if it was named."""
+        found = self._newest(app)
+        return None if found is None or found.runtime_named else found.python_version
+
+    def _newest(self, app: str) -> Staged | None:
+        newest = max(self._records(app), key=lambda record: record.stat().st_mtime_ns, default=None)
+        return None if newest is None else staged.read(newest.parent, self._boot)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +260,8 @@ def _staged(directory: Path, selection: Selection, environment: Environment) -> 
         reused=environment.reused,
         commands=selection.commands,
         missing=selection.missing,
+        notes=selection.notes,
+        runtime_named=selection.runtime_named,
     )
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -395,3 +396,53 @@ def test_killed_half_way_it_is_staged_again(host: Host, after_s: float | None) -
     staged = asyncio.run(host.stage(host.stager(), "shop", build))
     assert version_of(staged, "gunicorn")
     assert host.nothing_half_done()
+
+
+@pytest.mark.parametrize(
+    ("requirements", "code", "imports"),
+    [
+        ("gunicorn==20.1.0\n", "", "gunicorn.app.wsgiapp, pkg_resources"),
+        ("gunicorn==19.9.0\n", "", "gunicorn.app.wsgiapp"),
+        ("six\n", "import pkg_resources\n", "pkg_resources"),
+        ("gevent\n", "", "gunicorn.workers.ggevent"),
+    ],
+)
+def test_what_gunicorn_and_the_app_import_is_there(host: Host, requirements: str, code: str, imports: str) -> None:
+    staged = host.staged("shop", {"wsgi.py": code + WSGI, "requirements.txt": requirements}, runtime="3.11")
+    subprocess.run([staged.python, "-W", "ignore", "-c", f"import {imports}"], check=True)
+
+
+def test_a_vendor_directory_needs_no_gunicorn_and_the_failure_of_one_names_it(host: Host) -> None:
+    wheel = host.root / "sources/shop/vendor/tinything-1.0-py3-none-any.whl"
+    wheel.parent.mkdir(parents=True)
+    with zipfile.ZipFile(wheel, "w") as packed:
+        packed.writestr("tinything.py", "")
+        packed.writestr("tinything-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tinything\nVersion: 1.0\n")
+        packed.writestr("tinything-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        packed.writestr("tinything-1.0.dist-info/RECORD", "")
+    staged = host.staged("shop", {"wsgi.py": WSGI, "requirements.txt": "tinything\n"})
+    assert (version_of(staged, "tinything"), staged.gunicorn_version) == ("1.0", version_of(staged, "gunicorn"))
+    with pytest.raises(StagingError, match=r"only packages in vendor/ were looked at: add what is missing"):
+        host.staged("shop", {"requirements.txt": "tinything\nsix\n"})
+
+
+def test_an_app_that_names_no_python_stays_on_that_of_its_last_build(host: Host) -> None:
+    first = host.staged("shop", {"wsgi.py": WSGI})
+    record = Path(first.directory, "build.json")
+    older = json.loads(record.read_text())
+    older["staged"]["python_version"] = "3.11.0"
+    record.write_text(json.dumps(older))
+    assert host.staged("shop", {"wsgi.py": f"{WSGI}#"}).python_version.startswith("3.11.")
+    assert "as the build before it" in host.log("shop").read_text()
+    named = host.staged("shop", {"wsgi.py": f"{WSGI}##"}, runtime="3.12")
+    assert named.runtime_named
+    assert host.staged("shop", {"wsgi.py": f"{WSGI}###"}).python_version == first.python_version
+
+
+def test_a_failed_install_says_that_the_python_was_not_named(host: Host) -> None:
+    needs_another = {"wsgi.py": WSGI, "requirements.txt": "no-such-package-of-ours\n"}
+    with pytest.raises(StagingError, match=r"which the app did not name: `runtime` in the manifest names another"):
+        host.staged("shop", needs_another)
+    with pytest.raises(StagingError) as failed:
+        host.staged("shop", needs_another, runtime="3.12")
+    assert "did not name" not in str(failed.value)

@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import io
+import os
+import shutil
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -11,10 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import uv
 
+from reconciler.linux.file_lock import try_lock
 from reconciler.staging.environments.installer_env import MEMORY
 from reconciler.staging.errors import StagingError
-from tests.contract.test_staging import WSGI, Host, host, shared, version_of
+from reconciler.staging.stager import Stager
+from tests.contract.test_staging import WSGI, Host, alive, host, shared, version_of
+from tests.contract.test_staging import eventually as until
 from tests.support.eventually import eventually
 
 __all__ = ["host", "shared"]
@@ -82,12 +88,26 @@ def test_a_private_index_is_used_and_its_password_is_never_written(
     assert not [path for path in written if PASSWORD.encode() in path.read_bytes()]
 
 
-def test_a_file_that_is_damaged_in_the_cache_as_well_is_fetched_again(host: Host) -> None:
+def test_an_app_cannot_write_into_the_environments_of_others(host: Host) -> None:
+    one = host.staged("one", {"wsgi.py": WSGI, "requirements.txt": "iniconfig\n"})
+    (file,) = Path(one.environment).glob("lib/*/site-packages/gunicorn/util.py")
+    whole = file.read_bytes()
+    with file.open("r+b") as writing:
+        writing.write(b"print('whose secrets are these?')")
+    other = host.staged("other", {"wsgi.py": WSGI, "requirements.txt": "bottle\n"})
+    (file,) = Path(other.environment).glob("lib/*/site-packages/gunicorn/util.py")
+    assert file.read_bytes() == whole
+
+
+def test_a_file_that_an_earlier_version_shared_with_the_cache_is_fetched_again_once_it_is_damaged(host: Host) -> None:
     build = host.build("shop", {"wsgi.py": WSGI, "requirements.txt": "iniconfig\n"})
     staged = asyncio.run(host.stage(host.stager(), "shop", build))
     (file,) = Path(staged.environment).glob("lib/*/site-packages/iniconfig/__init__.py")
+    (cached,) = (host.root.parent / "cache").glob("uv/archive-v0/*/iniconfig/__init__.py")
     whole = file.read_bytes()
-    with file.open("r+b") as writing:  # the very file that the cache has
+    file.unlink()
+    file.hardlink_to(cached)
+    with file.open("r+b") as writing:
         writing.truncate(10)
     edited = host.build("shop", {"wsgi.py": f"{WSGI}#"})
     again = asyncio.run(host.stage(host.stager(), "shop", edited))
@@ -95,6 +115,92 @@ def test_a_file_that_is_damaged_in_the_cache_as_well_is_fetched_again(host: Host
     assert again.environment == staged.environment
     (file,) = Path(again.environment).glob("lib/*/site-packages/iniconfig/__init__.py")
     assert file.read_bytes() == whole
+
+
+def test_a_build_whose_environment_is_found_damaged_is_staged_again(host: Host) -> None:
+    stager = host.stager()
+    build = host.build("shop", {"wsgi.py": WSGI, "requirements.txt": "iniconfig\n"})
+    staged = asyncio.run(host.stage(stager, "shop", build))
+    assert not asyncio.run(stager.is_damaged("shop", build.id))
+    stager = host.stager()
+    (file,) = Path(staged.environment).glob("lib/*/site-packages/iniconfig/__init__.py")
+    file.unlink()
+    assert stager.finished("shop", build.id) is not None  # a few stats do not tell
+    assert asyncio.run(stager.is_damaged("shop", build.id))
+    assert stager.finished("shop", build.id) is None
+    again = asyncio.run(host.stage(stager, "shop", build))
+    assert again.environment == staged.environment
+    assert file.exists()
+    assert stager.finished("shop", build.id) == again
+
+
+def test_an_environment_that_is_removed_before_its_bytecode_is_written_ends_no_task(host: Host) -> None:
+    async def story() -> None:
+        stager = host.stager()
+        first = await host.stage(stager, "one", host.build("one", {"wsgi.py": WSGI, "requirements.txt": "six\n"}))
+        second = await host.stage(stager, "two", host.build("two", {"wsgi.py": WSGI, "requirements.txt": "bottle\n"}))
+        shutil.rmtree(first.environment)
+        async with asyncio.TaskGroup() as tasks:
+            compiling = tasks.create_task(stager.compile_ahead())
+            await until(lambda: list(Path(second.environment).rglob("bottle.*.pyc")))
+            compiling.cancel()
+
+    asyncio.run(story())
+
+
+LEAVES_A_PROCESS = """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        for number in range(3):
+            os.dup2(os.open("/dev/null", os.O_RDWR), number)
+        open({pid!r}, "w").write(str(os.getpid()))
+        time.sleep(1000)
+    os._exit(0)
+while not (os.path.exists({pid!r}) and os.path.getsize({pid!r})):
+    time.sleep(0.01)
+raise SystemExit("it does not build")
+"""
+
+
+def test_what_a_failing_build_leaves_behind_ends_with_it_and_blocks_no_other_app(host: Host) -> None:
+    pid = host.root / "pid"
+    files = {"wsgi.py": WSGI, "requirements.txt": "./bad\n", "bad/setup.py": LEAVES_A_PROCESS.format(pid=str(pid))}
+    for _ in range(2):
+        with pytest.raises(StagingError, match="it does not build"):
+            host.staged("bad", files)
+        assert not alive(int(pid.read_text()))
+        pid.unlink()
+    assert version_of(host.staged("good", {"wsgi.py": WSGI, "requirements.txt": "six\n"}), "six")
+
+
+def test_whoever_waits_for_an_installer_of_another_process_holds_no_slot(host: Host) -> None:
+    async def story() -> None:
+        stager = Stager(
+            builds=host.builds,
+            environments=host.environments,
+            cache=host.root.parent / "cache",
+            interpreters=(),
+            timeout_s=60,
+            slots=asyncio.Semaphore(1),
+            uv=os.fsdecode(uv.find_uv_bin()),
+            environ=lambda: os.environ,
+        )
+        made = await host.stage(stager, "one", host.build("one", {"wsgi.py": WSGI, "requirements.txt": "six\n"}))
+        lock = try_lock(Path(f"{made.environment}.lock"))
+        assert lock is not None
+        shutil.rmtree(made.environment)
+        edited = host.build("one", {"wsgi.py": f"{WSGI}#"})
+        waits = asyncio.create_task(host.stage(stager, "one", edited))
+        await until(lambda: any("waiting for an installer" in str(phase) for phase in host.progress))
+        other = host.build("two", {"wsgi.py": WSGI, "requirements.txt": "bottle\n"})
+        assert version_of(await host.stage(stager, "two", other), "bottle")
+        assert not waits.done()
+        os.close(lock)
+        assert (await waits).environment == made.environment
+
+    asyncio.run(story())
 
 
 def test_an_environment_goes_once_nothing_needs_it_and_its_time_is_over(host: Host) -> None:

@@ -314,6 +314,23 @@ CASES = (
         says="`manage.py` whose settings module is not there",
         files={"manage.py": MANAGE.format("office.settings"), "requirements.txt": "django\n"},
     ),
+    Case(says="`runtime.txt` with `python-3.12.3`, which the host lacks", files={**W, "runtime.txt": "python-3.12.3"}),
+    Case(says="`runtime: 3.12.3`, which the host lacks", files=W, recipe={"runtime": "3.12.3"}),
+    Case(says="`.python-version` with a byte order mark", files={**W, ".python-version": "\ufeff3.11\n"}),
+    Case(
+        says="`poetry.lock` for `~3.11 \\|\\| ~3.13`",
+        files={**W, "poetry.lock": "package = []\n[metadata]\npython-versions = '~3.11 || ~3.13'\n"},
+    ),
+    Case(
+        says="`Pipfile.lock` for 3.11.9, which the host lacks",
+        files={**W, "Pipfile.lock": '{"_meta": {"requires": {"python_full_version": "3.11.9"}}}'},
+    ),
+    Case(
+        says="`-e git+https://example.com/x.git#egg=x` in `requirements.txt`",
+        files={**W, "requirements.txt": "-e git+https://example.com/x.git#egg=x"},
+    ),
+    Case(says="`-e /` in `requirements.txt`", files={**W, "requirements.txt": "-e /"}),
+    Case(says="`vendor/` with an archive of the front end", files={**W, "vendor/anything.zip": ""}),
     Case(says="`src/shop/wsgi.py`", files={"src/shop/__init__.py": "", "src/shop/wsgi.py": WSGI}),
     Case(says="only a `README.md`", files={"README.md": "hello\n"}),
     Case(says="an archive, `.zip` or `.tar.gz`", files=W, pack=a_zip),
@@ -353,10 +370,11 @@ def outcome(case: Case, place: Path) -> str:
         f"; before it serves: `{each}`" for each in (seen.commands.collect, seen.commands.release) if each
     )
     reported = "".join(f"; ignored: {each}" for each in seen.entry.reported)
+    notes = "".join(f"; {note}" for note in seen.notes)
     supplied = f", packages from {seen.offline.name}" if seen.offline else ""
     return (
         f"{seen.entry.target} ({seen.entry.interface}), {seen.dependencies.file or 'no dependencies'}{supplied},"
-        f" {seen.runtime.name} ({seen.because}){settings}{reported}"
+        f" {seen.runtime.name} ({seen.because}){settings}{reported}{notes}"
     )
 
 

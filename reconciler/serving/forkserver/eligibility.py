@@ -3,13 +3,16 @@
 A program whose behaviour depends on how its process begins, so that a fork would differ, is never forked.
 """
 
+import hashlib
 import os
 import re
 import resource
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TypeAlias
 
 from reconciler.linux.processes import Command
 from reconciler.serving.programs.program import Forkable
@@ -32,6 +35,9 @@ _OURS = {"PYTHONUNBUFFERED": "1"}
 _HARMLESS = ("_virtualenv.pth", "distutils-precedence.pth", "-nspkg.pth")
 
 
+_Module: TypeAlias = tuple[str, int, int, int, int]
+
+
 class NotForkable(Exception):
     """No fork server can start an instance; the text says why, as the end of a sentence after "because"."""
 
@@ -40,12 +46,13 @@ class NotForkable(Exception):
 class ForkKind:
     """The identity of fork servers that can stand in for one another, whatever environment they started in.
 
-    `interpreter` and `gunicorn` are the identities of files: an environment that was made again, or another one that
-    links to the same gunicorn, is of the same kind. `hooks` are what its packages run whenever Python starts.
+    `interpreter` is the identity of a file, `gunicorn` a digest of the package's modules: an environment that was made
+    again, or another one with the same gunicorn, is of the same kind, and one in which an app changed gunicorn is not.
+    `hooks` are what its packages run whenever Python starts.
     """
 
     interpreter: tuple[str, int, int]
-    gunicorn: tuple[int, int]
+    gunicorn: str
     hooks: tuple[tuple[str, int], ...]
     launcher: str
     module: str
@@ -68,16 +75,40 @@ def kind(command: Command, forkable: Forkable | None) -> ForkKind:
     try:
         if "include-system-site-packages = true" in (environment / "pyvenv.cfg").read_text(errors="replace"):
             raise NotForkable("its environment has the packages of the whole system")
-        interpreter, gunicorn = python.stat(), (packages / "gunicorn/__init__.py").stat()
+        interpreter = python.stat()
         return ForkKind(
             interpreter=(str(python.resolve()), interpreter.st_ino, interpreter.st_mtime_ns),
-            gunicorn=(gunicorn.st_dev, gunicorn.st_ino),
+            gunicorn=_digest(_modules(str(packages / "gunicorn"))),
             hooks=tuple(_hooks(packages)),
             launcher=command.argv[1],
             module=module,
         )
     except OSError as error:
         raise NotForkable(f"its environment is not as expected: {error}") from error
+
+
+def _modules(package: str) -> tuple[_Module, ...]:
+    """Return the path of each module of a package in its directory, with what tells whether it was changed."""
+    found: list[_Module] = []
+    with os.scandir(package) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                found += () if entry.name == "__pycache__" else _modules(entry.path)
+            elif entry.name.endswith((".py", ".so")):
+                facts = entry.stat()
+                found.append((entry.path, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino))
+    return tuple(sorted(found))
+
+
+@lru_cache(maxsize=1024)
+def _digest(modules: tuple[_Module, ...]) -> str:
+    """Return a digest of the names and contents of modules. Raises OSError."""
+    top = len(modules[0][0].rpartition("/gunicorn/")[0]) if modules else 0
+    digest = hashlib.sha256()
+    for path, size, *_ in modules:
+        with open(path, "rb") as file:  # noqa: PTH123 -- many
+            digest.update(f"{path[top:]}\0{size}\0".encode(errors="surrogateescape") + file.read())
+    return digest.hexdigest()
 
 
 def _release(runtime: str) -> tuple[int, int]:

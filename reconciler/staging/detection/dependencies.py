@@ -11,12 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from packaging.specifiers import SpecifierSet
-
 from reconciler.staging.detection.lockfiles.format import LockFormat
 from reconciler.staging.detection.lockfiles.registry import LOCK_FORMATS
 from reconciler.staging.detection.pyproject import FILE as PYPROJECT
 from reconciler.staging.detection.pyproject import declared_digest, project_table, pyproject, tool_table
+from reconciler.staging.detection.python_bounds import PythonBounds
 from reconciler.staging.detection.requirements import built_digest, digest_of, requirements, resolved_path, tree_digest
 from reconciler.staging.detection.tables import as_table, items, table, text
 from reconciler.staging.errors import StagingError
@@ -59,7 +58,7 @@ class Dependencies:
     groups: tuple[str, ...] = ()
     trees: frozenset[str] = frozenset()
     hashed: bool = False
-    python: SpecifierSet = field(default_factory=SpecifierSet)
+    python: PythonBounds = field(default_factory=PythonBounds)
 
     @property
     def directory(self) -> str:
@@ -186,7 +185,8 @@ def _locked(path: Path, lock: LockFormat, found: Dependencies) -> Dependencies:
         contents[local] = built_digest(tree, name, directory)
         trees.add(local)
     read = replace(found, contents=contents, trees=frozenset(trees), python=lock.pythons(content))
-    return _with_project(read, directory) if lock.installs_project(directory) else read
+    itself = lock.installs_project(directory) or "." in lock.local_paths(content)
+    return _with_project(read, directory) if itself else read
 
 
 def _project(directory: Path, file: str, because: str) -> Dependencies:

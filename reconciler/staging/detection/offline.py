@@ -3,11 +3,24 @@
 A bundle that is for another Python, for other dependencies, or incomplete is refused before anything is installed.
 """
 
+import itertools
 import json
+import re
+import tarfile
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    canonicalize_name,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
 
 from reconciler.staging.detection.dependencies import Dependencies
 from reconciler.staging.detection.requirements import tree_digest
@@ -20,6 +33,8 @@ INDEX = "index.json"
 PINS = "requirements.txt"
 VENDOR = "vendor"
 _PACKAGES = ("*.whl", "*.tar.gz", "*.zip")
+_SDIST_FILE = re.compile(r"[^/]+/(?:PKG-INFO|setup\.py|pyproject\.toml)")
+_MEMBERS_LOOKED_AT, _BYTES_LOOKED_AT = 1000, 64 << 20
 _FIX = "run `reconciler bundle` again"
 
 
@@ -41,9 +56,38 @@ def find_offline_packages(code: Path) -> OfflinePackages | None:
     bundle, vendor = code / BUNDLE, code / VENDOR
     if bundle.is_file():
         return OfflinePackages(name=BUNDLE, path=bundle, digest=tree_digest(bundle, BUNDLE))
-    if vendor.is_dir() and any(next(vendor.glob(pattern), None) for pattern in _PACKAGES):
+    if vendor.is_dir() and any(_is_package(path) for pattern in _PACKAGES for path in vendor.glob(pattern)):
         return OfflinePackages(name=f"{VENDOR}/", path=vendor, digest=tree_digest(vendor, VENDOR))
     return None
+
+
+def has_package(vendor: Path, name: str) -> bool:
+    """Tell whether a directory of wheels and sdists has a package of this name, in any version."""
+    found = (path.name.partition("-")[0] for pattern in _PACKAGES for path in vendor.glob(pattern))
+    return any(canonicalize_name(each) == name for each in found)
+
+
+def _is_package(path: Path) -> bool:
+    """Tell whether a file is a wheel or an sdist: other archives in a vendor/ are the front end's, or anything."""
+    try:
+        if path.suffix == ".whl":
+            parse_wheel_filename(path.name)
+            return True
+        parse_sdist_filename(path.name)
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as zipped:
+                return any(_SDIST_FILE.fullmatch(name) for name in zipped.namelist()[:_MEMBERS_LOOKED_AT])
+        with tarfile.open(path, "r:gz") as tarred:
+            for member in itertools.islice(tarred, _MEMBERS_LOOKED_AT):
+                if _SDIST_FILE.fullmatch(member.name):
+                    return True
+                if member.offset_data + member.size > _BYTES_LOOKED_AT:
+                    break
+            return False
+    except (InvalidWheelFilename, InvalidSdistFilename):
+        return False
+    except (OSError, ValueError, tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError):
+        return True  # a package by its name: the installer says what is wrong with it
 
 
 def unpack_bundle(bundle: Path, directory: Path, runtime: Runtime, dependencies: Dependencies) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ A project without the file is a project with empty tables.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from reconciler.staging.detection.toml import parse_toml
 from reconciler.staging.errors import StagingError
 
 FILE = "pyproject.toml"
+_UV_TABLE = re.compile(r"^\s*\[\s*tool\s*\.\s*uv\s*\](?P<content>[^\n]*(?:\n(?!\s*\[)[^\n]*)*)", re.MULTILINE)
+_REQUIRED_UV = re.compile(r"^[ \t]*required-version[ \t]*=[^\n]*", re.MULTILINE)
 
 
 def pyproject(directory: Path) -> dict[str, Any]:
@@ -56,3 +59,17 @@ def declared_digest(directory: Path) -> str:
             default=str,
         )
     )
+
+
+def drop_required_uv(directory: Path) -> None:
+    """Remove `required-version` of uv from a copy of a project: it says which uv its developers use."""
+    for file in (FILE, "uv.toml"):
+        try:
+            text = text_of(directory / file, file)
+        except FileNotFoundError:
+            continue
+        own = _UV_TABLE.search(text) if file == FILE else None
+        start, end = own.span("content") if own else (0, 0 if file == FILE else len(text))
+        kept = _REQUIRED_UV.sub("", text[start:end])
+        if kept != text[start:end]:
+            (directory / file).write_text(f"{text[:start]}{kept}{text[end:]}", encoding="utf-8")

@@ -4,15 +4,15 @@
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from packaging.specifiers import SpecifierSet
-
 from reconciler.staging.detection import tables
 from reconciler.staging.detection.pyproject import FILE, project_table
-from reconciler.staging.detection.runtimes import Runtime, choose, table
+from reconciler.staging.detection.python_bounds import PythonBounds
+from reconciler.staging.detection.runtimes import Runtime, choose, names, same_minor
 from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.errors import StagingError
 
@@ -25,20 +25,34 @@ PINS = (".python-version", "runtime.txt")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PythonConstraint:
-    """The Pythons that a file of the code allows; `fix` is a command that changes the file."""
+    """The Pythons that a file of the code allows; `fix` is a command that changes the file.
+
+    `any_patch` says that another patch release does as well as one that the file pins and the host lacks.
+    """
 
     file: str
-    pythons: SpecifierSet
+    pythons: PythonBounds
     fix: str = ""
+    any_patch: bool = True
+
+    def allows(self, runtime: Runtime) -> bool:
+        """Tell whether the file allows a runtime, or another patch release of its minor version."""
+        return runtime.version in self.pythons or (self.any_patch and runtime.version in self.pythons.any_patch())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeChoice:
-    """The runtime of a build, and why it was chosen; `pinned` if a file of the code names it."""
+    """The runtime of a build, and why it was chosen; `pinned` if a file of the code names it.
+
+    `named` says that a manifest or a file names it: otherwise it is the daemon's choice. `note` says what an operator
+    should know of the choice.
+    """
 
     runtime: Runtime
     because: str
     pinned: bool = False
+    named: bool = True
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,19 +65,27 @@ class _Named:
 
 
 def choose_runtime(
-    runtimes: tuple[Runtime, ...], manifest: str | None, code: Path, lock: PythonConstraint | None = None
+    runtimes: tuple[Runtime, ...],
+    manifest: str | None,
+    code: Path,
+    lock: PythonConstraint | None = None,
+    previous: str | None = None,
 ) -> RuntimeChoice:
-    """Return the runtime that the manifest names, else the code, else the newest that fits; raises StagingError.
+    """Return the runtime that the manifest names, else the code, else one that fits; raises StagingError.
 
-    `lock` is what a lock file was made for: it constrains the choice as requires-python does.
+    `lock` is what a lock file was made for: it constrains the choice as requires-python does. `previous` is the version
+    of the runtime that the daemon chose for the build before: its minor version is kept while it is there.
     """
-    constraints = [each for each in (PythonConstraint(file=FILE, pythons=requires_python(code)), lock) if each]
+    any_patch = lock is None or lock.any_patch
+    required = PythonConstraint(file=FILE, pythons=requires_python(code), any_patch=any_patch)
+    constraints = [required, *filter(None, (lock,))]
     pin = _pin(code)
     named = _Named(name=manifest, by="`runtime` in the manifest", pinned=False) if manifest else pin
     try:
         if named is None:
-            return _newest(runtimes, constraints)
-        choice = RuntimeChoice(runtime=choose(runtimes, named.name), because=named.by, pinned=named.pinned)
+            return _fitting(runtimes, constraints, previous)
+        runtime = _named_runtime(runtimes, named)
+        choice = RuntimeChoice(runtime=runtime, because=named.by, pinned=named.pinned, note=_note(runtime, named))
         _check(choice, named, pin, constraints)
     except StagingError as error:
         origin = f" (from {named.by})" if named and named.pinned else ""
@@ -71,26 +93,68 @@ def choose_runtime(
     return choice
 
 
-def requires_python(code: Path) -> SpecifierSet:
+def requires_python(code: Path) -> PythonBounds:
     """Return `project.requires-python` of pyproject.toml; every Python if there is none."""
     specifiers = tables.text(FILE, project_table(code), "requires-python", "")
     if len(specifiers) > _LONGEST_BOUNDS:
         raise StagingError(f"cannot read requires-python in {FILE}: it has {len(specifiers)} characters")
     try:
-        return SpecifierSet(specifiers)
+        return PythonBounds.parse(specifiers)
     except ValueError as error:
         raise StagingError(f"cannot read requires-python in {FILE}: {error}") from error
 
 
-def _newest(runtimes: tuple[Runtime, ...], constraints: list[PythonConstraint]) -> RuntimeChoice:
-    required = SpecifierSet(",".join(str(each.pythons) for each in constraints if each.pythons))
-    fitting = [runtime for runtime in runtimes if required.contains(runtime.version, prereleases=True)]
+def _named_runtime(runtimes: tuple[Runtime, ...], named: _Named) -> Runtime:
+    """Return the runtime of a name. A file may pin a patch release: most were written where any can be had."""
+    try:
+        return choose(runtimes, named.name)
+    except StagingError:
+        other = same_minor(runtimes, named.name) if named.pinned else None
+        if other is None:
+            raise
+        return other
+
+
+def _note(runtime: Runtime, named: _Named) -> str:
+    numbers = re.search(r"\d+\.\d+\.\d+", named.name)
+    if named.name.startswith("/") or numbers is None or runtime.version.startswith(numbers[0]):
+        return ""
+    return f"{named.by} names {named.name}, which this host lacks; it runs on {runtime.version}"
+
+
+def _fitting(runtimes: tuple[Runtime, ...], constraints: list[PythonConstraint], previous: str | None) -> RuntimeChoice:
+    """Return the newest runtime that all constraints allow, or the one of the build before."""
+    required = [each for each in constraints if each.pythons]
+    bounds = " and ".join(dict.fromkeys(str(each.pythons) for each in required))
+    exact = [runtime for runtime in runtimes if all(runtime.version in each.pythons for each in required)]
+    fitting = exact or [runtime for runtime in runtimes if all(each.allows(runtime) for each in required)]
     if required and not any(runtime.name.startswith("python") for runtime in fitting):
-        files = [each.file for each in constraints if each.pythons]
-        verb = "requires" if len(files) == 1 else "require"
-        raise StagingError(f"{' and '.join(files)} {verb} Python {required}; this host has\n{table(runtimes)}")
-    because = f"the newest that is {required}" if required else "the newest on this host"
-    return RuntimeChoice(runtime=choose(fitting, None), because=because)
+        files = " and ".join(dict.fromkeys(each.file for each in required))
+        verb = "requires" if len(required) == 1 else "require"
+        raise StagingError(f"{files} {verb} Python {bounds}; this host has {names(runtimes)}")
+    newest = choose(fitting, None)
+    kept = _of_minor(fitting, previous)
+    because = f"the newest that is {bounds}" if bounds else "the newest on this host"
+    if kept is not None and kept.release[:2] != newest.release[:2]:
+        because = f"as the build before it; `runtime: {newest.name}` in the manifest would choose the newest"
+    chosen = newest if kept is None else kept
+    missing = [each for each in required if chosen.version not in each.pythons]
+    note = f"{missing[0].file} requires Python {missing[0].pythons}, which this host lacks" if missing else ""
+    return RuntimeChoice(
+        runtime=chosen,
+        because=because,
+        named=False,
+        note=f"{note}; it runs on {chosen.version}" if note else "",
+    )
+
+
+def _of_minor(runtimes: Sequence[Runtime], version: str | None) -> Runtime | None:
+    """Return the newest patch release of the minor version that a version is of, None if there is none."""
+    numbers = re.match(r"\d+\.\d+", version or "")
+    try:
+        return None if numbers is None else choose(runtimes, numbers[0])
+    except StagingError:
+        return None
 
 
 def _check(choice: RuntimeChoice, named: _Named, pin: _Named | None, constraints: list[PythonConstraint]) -> None:
@@ -99,7 +163,7 @@ def _check(choice: RuntimeChoice, named: _Named, pin: _Named | None, constraints
     if pin is not None and not named.pinned and not _agrees(pin.name, choice.runtime):
         raise StagingError(f"{pin.by} names {pin.name}, but {chosen}; change one of them")
     for constraint in constraints:
-        if not constraint.pythons.contains(choice.runtime.version, prereleases=True):
+        if not constraint.allows(choice.runtime):
             fix = f", or run `{constraint.fix}`" if constraint.fix else ""
             raise StagingError(
                 f"{constraint.file} requires Python {constraint.pythons}, but {chosen}; change one of them{fix}"

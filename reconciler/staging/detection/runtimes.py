@@ -24,6 +24,7 @@ _OLDEST = (2, 7)
 _PROBE_TIMEOUT_S = 10.0
 _INTERPRETER = re.compile(r"(python|pypy)(\d(\.\d+)?t?)?")
 _NAME = re.compile(r"(?:(?P<kind>[a-z]+)[-@]?)?(?P<version>\d+(?:\.\d+){0,2})?(?P<rest>t|\.x|\.\*)?")
+_PATCH = re.compile(r"(?P<kind>[A-Za-z]+[-@]?)?(?P<minor>\d+\.\d+)\.\d+")
 # Runs on every Python; -E -s -S ignores the host's Python configuration.
 _PROBE = (
     "import json, os, platform, sys; print(json.dumps(["
@@ -65,7 +66,7 @@ def discover(extra: Sequence[str], environ: Mapping[str, str] = os.environ) -> t
 def choose(runtimes: Sequence[Runtime], name: str | None) -> Runtime:
     """Return the runtime of a name: `python3`, `python3.12`, `3.12`, `3.12.1`, a path; None is the newest python3.
 
-    Raises StagingError with the table of all runtimes if none matches, or if it is older than is supported.
+    Raises StagingError with the names of all runtimes if none matches, or if it is older than is supported.
     """
     if name is not None and name.startswith("/"):
         matching = [runtime for runtime in runtimes if runtime.path == os.path.realpath(name)]
@@ -76,9 +77,22 @@ def choose(runtimes: Sequence[Runtime], name: str | None) -> Runtime:
         return max(supported, key=lambda runtime: (runtime.stable, runtime.release))
     if matching:
         raise StagingError(
-            f"{matching[0].description} is not supported, only 2.7 and 3.6 or newer; this host has\n{table(runtimes)}"
+            f"{matching[0].description} is not supported, only 2.7 and 3.6 or newer; this host has {names(runtimes)}"
         )
-    raise StagingError(f"this host has no runtime {name or 'python3'!r}; it has\n{table(runtimes)}")
+    other = None if name is None else same_minor(runtimes, name)
+    if other is not None:
+        raise StagingError(
+            f"this host has no runtime {name!r}, but {other.version}, which the name {other.name} stands for"
+        )
+    raise StagingError(f"this host has no runtime {name or 'python3'!r}; it has {names(runtimes)}")
+
+
+def same_minor(runtimes: Sequence[Runtime], name: str) -> Runtime | None:
+    """Return the newest patch release of the minor version of which a name pins another; None if it pins none."""
+    pinned = _PATCH.fullmatch(name.strip())
+    matching = [] if pinned is None else _matching(runtimes, f"{pinned['kind'] or ''}{pinned['minor']}")
+    supported = [runtime for runtime in matching if is_supported(runtime) and runtime.stable]
+    return max(supported, key=lambda runtime: runtime.release, default=None)
 
 
 def is_supported(runtime: Runtime) -> bool:
@@ -86,10 +100,9 @@ def is_supported(runtime: Runtime) -> bool:
     return runtime.release[:2] == _OLDEST or runtime.release >= _OLDEST_3
 
 
-def table(runtimes: Iterable[Runtime]) -> str:
-    """Return the runtimes as lines of name, description and path."""
-    lines = [f"  {runtime.name:<12} {runtime.description:<18} {runtime.path}" for runtime in runtimes]
-    return "\n".join(lines) or "  no Python at all"
+def names(runtimes: Iterable[Runtime]) -> str:
+    """Return the names of runtimes in one line."""
+    return ", ".join(dict.fromkeys(runtime.name for runtime in runtimes)) or "no Python at all"
 
 
 class Interpreters:

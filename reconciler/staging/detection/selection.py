@@ -11,6 +11,7 @@ from reconciler.planning.apps.revision import NO_COMMANDS, CodeCommands, Recipe
 from reconciler.staging.detection.dependencies import Dependencies, DependencyOptions, dependencies
 from reconciler.staging.detection.entry_point import EntryPoint, detect
 from reconciler.staging.detection.offline import OfflinePackages, find_offline_packages
+from reconciler.staging.detection.pkg_resources import imports_pkg_resources
 from reconciler.staging.detection.python_version import PythonConstraint, choose_runtime
 from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.detection.static_files import static_files
@@ -21,16 +22,21 @@ from reconciler.staging.detection.unread import missing_packages, unread_files
 class Selection:
     """How to install and serve an app; `because` says why the runtime was chosen.
 
-    `commands` are what the code asks to run before it serves, `missing` says what it imports and nothing installs.
+    `runtime_named` says that a manifest or a file names the runtime: otherwise it is the daemon's choice. `notes` are
+    what an operator should know of the selection. `imports_pkg_resources` says that the code does. `commands` are what
+    the code asks to run before it serves, `missing` says what it imports and nothing installs.
     """
 
     runtime: Runtime
     because: str
+    runtime_named: bool
+    notes: tuple[str, ...]
     entry: EntryPoint
     dependencies: Dependencies
     offline: OfflinePackages | None
     commands: CodeCommands = NO_COMMANDS
     missing: str = ""
+    imports_pkg_resources: bool = False
 
     def lines(self) -> Iterator[str]:
         """Yield lines for the staging log: what was selected, and why."""
@@ -44,17 +50,23 @@ class Selection:
                 yield f"before it serves: {command}"
         if self.missing:
             yield self.missing
+        yield from self.notes
         if self.offline is not None:
             yield f"packages: from {self.offline.name} in the source"
 
 
-def select(code: Path, recipe: Recipe, runtimes: tuple[Runtime, ...]) -> Selection:
-    """Select from the code; raises StagingError if something is missing or ambiguous. Blocks."""
+def select(code: Path, recipe: Recipe, runtimes: tuple[Runtime, ...], previous: str | None = None) -> Selection:
+    """Select from the code; raises StagingError if something is missing or ambiguous. Blocks.
+
+    `previous` is the version of the runtime that was chosen for the build before, None if it was named.
+    """
     options = DependencyOptions(file=recipe.dependencies, extras=recipe.extras, groups=recipe.groups)
     found = dependencies(code, options)
     lock = found.lock
-    constraint = PythonConstraint(file=found.file, pythons=found.python, fix=lock.fix) if lock is not None else None
-    choice = choose_runtime(runtimes, recipe.runtime, code, constraint)
+    constraint = None
+    if lock is not None:
+        constraint = PythonConstraint(file=found.file, pythons=found.python, fix=lock.fix, any_patch=lock.any_patch)
+    choice = choose_runtime(runtimes, recipe.runtime, code, constraint, previous)
     entry = detect(code, recipe.entrypoint, found.directory)
     static = static_files(code, entry)
     names_python = recipe.runtime is not None or choice.pinned
@@ -62,6 +74,8 @@ def select(code: Path, recipe: Recipe, runtimes: tuple[Runtime, ...]) -> Selecti
     return Selection(
         runtime=choice.runtime,
         because=choice.because,
+        runtime_named=choice.named,
+        notes=tuple(filter(None, (choice.note,))),
         entry=replace(entry, reported=(*entry.reported, *static.reported, *unread)),
         missing=missing_packages(code, found, entry) if choice.runtime.release >= (3,) else "",
         commands=CodeCommands(
@@ -69,4 +83,5 @@ def select(code: Path, recipe: Recipe, runtimes: tuple[Runtime, ...]) -> Selecti
         ),
         dependencies=found,
         offline=find_offline_packages(code),
+        imports_pkg_resources=imports_pkg_resources(code),
     )

@@ -3,7 +3,10 @@
 A lock that no longer matches its project is an error that names both files and the command that fixes it.
 """
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.staging.command import Command, run
@@ -16,10 +19,13 @@ from reconciler.staging.detection.lockfiles.format import (
     Tool,
 )
 from reconciler.staging.detection.pyproject import project_table
-from reconciler.staging.detection.runtimes import Runtime
+from reconciler.staging.detection.runtimes import Runtime, choose
 from reconciler.staging.environments.installers import is_old
 from reconciler.staging.environments.tools import CommandContext, Tools
 from reconciler.staging.errors import StagingError
+
+# A path with its extras, and a marker or hashes behind it.
+_PATH = re.compile(r"(?P<path>[^\s;\[]*)(?P<extras>\[[^\]]*\])?(?P<rest>.*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +52,32 @@ class Exporter:
                     groups=found.groups,
                     output=output,
                 )
-                await _export_by_tool(lock, export, options, directory, context)
+                checking = self._checking(lock, export, options, directory)
+                await _export_by_tool(lock, export, _commands(lock, export, (checking, options), directory), context)
             case ExportByConversion() as export:
                 content = lock.read(directory / lock.file)
                 mismatch = export.mismatch(content, project_table(directory), runtime.version)
                 if mismatch:
                     raise lock.stale(mismatch)
                 output.write_text(export.requirements(content, found.extras, found.groups), encoding="utf-8")
-        output.write_text(_with_absolute_paths(output.read_text(encoding="utf-8"), directory), encoding="utf-8")
+        text = installable(output.read_text(encoding="utf-8"), directory, itself=found.itself)
+        output.write_text(text, encoding="utf-8")
+
+    def _checking(
+        self, lock: LockFormat, export: ExportByTool, options: ExportOptions, directory: Path
+    ) -> ExportOptions | None:
+        """Return what the lock is checked with; None if it needs no check, or none is possible on this host."""
+        if not (directory / lock.project).is_file():
+            return None
+        content = lock.read(directory / lock.file)
+        if export.matches(directory, content):
+            return None
+        minor = export.checked_with(directory, content)
+        if not minor or options.python is None:
+            return options
+        with suppress(StagingError):
+            return replace(options, python=choose(self.runtimes, minor).path)
+        return None
 
     async def _program(self, tool: Tool | None, context: CommandContext) -> tuple[str, ...]:
         if tool is None:
@@ -61,27 +85,28 @@ class Exporter:
         return (await self.tools.python(tool, self.runtimes, context), "-I", "-m", tool.name)
 
 
-async def _export_by_tool(
-    lock: LockFormat, export: ExportByTool, options: ExportOptions, directory: Path, context: CommandContext
-) -> None:
-    environment = _tool_environment(context, directory)
-    checking = Command(
-        activity=f"checking {lock.file}",
-        arguments=export.check(options),
-        directory=str(directory),
-        environment=environment,
-    )
-    reading = Command(
+def _commands(
+    lock: LockFormat, export: ExportByTool, options: tuple[ExportOptions | None, ExportOptions], directory: Path
+) -> Iterator[Command]:
+    """Yield the commands that check a lock, if it is to be checked, and export it."""
+    checking, exporting = options
+    if checking is not None:
+        yield Command(activity=f"checking {lock.file}", arguments=export.check(checking), directory=str(directory))
+    yield Command(
         activity=f"reading {lock.file}",
-        arguments=export.export(options),
+        arguments=export.export(exporting),
         directory=str(directory),
-        environment=environment,
-        stdout=options.output if export.to_stdout else None,
+        stdout=exporting.output if export.to_stdout else None,
     )
-    has_project = (directory / lock.project).is_file()
-    for command in (checking, reading) if has_project else (reading,):
+
+
+async def _export_by_tool(
+    lock: LockFormat, export: ExportByTool, commands: Iterable[Command], context: CommandContext
+) -> None:
+    for command in commands:
+        environment = _tool_environment(context, Path(command.directory))
         try:
-            await run(command, context.log, context.progress)
+            await run(replace(command, environment=environment), context.log, context.progress)
         except StagingError as error:
             if export.stale.search(str(error)):
                 raise lock.stale() from error
@@ -104,13 +129,24 @@ def _tool_environment(context: CommandContext, directory: Path) -> dict[str, str
     }
 
 
-def _with_absolute_paths(text: str, directory: Path) -> str:
-    """Make paths that are relative to the lock file absolute, and drop editable installs."""
+def installable(text: str, directory: Path, *, itself: bool) -> str:
+    """Make paths that are relative to the lock file absolute, and drop editable installs.
+
+    The project itself is left out if it is installed by itself.
+    """
     lines = []
     for line in text.splitlines():
-        bare = line.removeprefix("-e ").strip() if line.startswith("-e ") else line
-        if bare.startswith(("./", "../")):
-            path, semicolon, marker = bare.partition(" ;")
-            bare = f"{(directory / path).resolve()}{semicolon}{marker}"
+        editable = line.startswith("-e ")
+        bare = line.removeprefix("-e ").strip() if editable else line
+        path, extras, rest = _PATH.fullmatch(bare).groups()  # type: ignore[union-attr]  # matches anything
+        if "://" not in path and (editable or path.startswith(("./", "../")) or _is_path(directory, path)):
+            absolute = (directory / path).resolve()
+            if itself and absolute == directory.resolve():
+                continue
+            bare = f"{absolute}{extras or ''}{rest}"
         lines.append(bare)
     return "\n".join(lines) + "\n"
+
+
+def _is_path(directory: Path, text: str) -> bool:
+    return text == "." or ("/" in text and not text.startswith("#") and (directory / text).exists())

@@ -29,7 +29,8 @@ _CREDENTIALS_IN_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s@]+@", r
 class Ingredients:
     """Everything that decides what is in an environment; `servers` are installed beside the app's own dependencies.
 
-    `offline` is a digest of the packages in the app's source, "" if they come from an index.
+    `offline` is a digest of the packages in the app's source, "" if they come from an index. `pkg_resources` says that
+    the code imports it.
     """
 
     runtime: Runtime
@@ -38,6 +39,7 @@ class Ingredients:
     installer: str
     indexes: str
     offline: str = ""
+    pkg_resources: bool = False
 
     @property
     def facts(self) -> dict[str, str]:
@@ -50,6 +52,7 @@ class Ingredients:
             "the server": " ".join(self.servers),
             "the dependency file": self.dependencies.file,
             **({"the bundled packages": self.offline} if self.offline else {}),
+            **({"pkg_resources": "imported by the code"} if self.pkg_resources else {}),
             **self.dependencies.contents,
         }
 

@@ -4,27 +4,32 @@ gunicorn is resolved together with what the app requires, so that a pin of the a
 as they are, and the server beside them without a say in any version.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from packaging.utils import canonicalize_name
 
 from reconciler.staging.command import Command, run
 from reconciler.staging.concurrency import in_thread
 from reconciler.staging.detection.dependencies import Dependencies, has_uv_configuration
 from reconciler.staging.detection.lockfiles.format import LockFormat, repeated
-from reconciler.staging.detection.offline import PINS, OfflinePackages, unpack_bundle
+from reconciler.staging.detection.offline import PINS, OfflinePackages, has_package, unpack_bundle
 from reconciler.staging.detection.pyproject import FILE as PYPROJECT
-from reconciler.staging.detection.pyproject import project_table
+from reconciler.staging.detection.pyproject import drop_required_uv, project_table
 from reconciler.staging.detection.requirements import requirements
 from reconciler.staging.environments.export import Exporter
 from reconciler.staging.environments.identity import Ingredients
-from reconciler.staging.environments.installers import Installer, Pip, Uv, is_old
+from reconciler.staging.environments.installers import Installer, Pip, Uv, is_old, link_mode
+from reconciler.staging.environments.server_needs import SETUPTOOLS, needs_setuptools, worker_needs
 from reconciler.staging.environments.tools import OLD_VIRTUALENV, CommandContext
 from reconciler.staging.errors import StagingError
 from reconciler.staging.installer_progress import InstallerProgress
 from reconciler.staging.log import Log
 from reconciler.staging.progress import Progress
 
+_REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXPORTED = "locked.txt"
 _FLATTENED = "flattened.txt"
 _PINNED = "pinned.txt"
@@ -36,6 +41,7 @@ class EnvironmentRequest:
     """The environment that an app needs: its ingredients, and `previous`, those of the one it had ({} for none).
 
     `environment` are the variables that an installer may see, `offline` the packages in the app's source.
+    `runtime_named` says that a manifest or a file of the app names the Python.
     """
 
     ingredients: Ingredients
@@ -45,6 +51,7 @@ class EnvironmentRequest:
     progress: Progress
     environment: Mapping[str, str]
     offline: OfflinePackages | None = None
+    runtime_named: bool = True
 
 
 class Installation:
@@ -62,6 +69,8 @@ class Installation:
     async def make(self) -> None:
         """Take all the steps; a failure raises StagingError and leaves an incomplete directory."""
         self._directory.mkdir(parents=True)
+        if has_uv_configuration(self._root):
+            await in_thread(lambda _: drop_required_uv(self._root))
         offline = self._request.offline
         built: tuple[str, ...] = ()
         packages: tuple[str, ...] = ()
@@ -87,10 +96,43 @@ class Installation:
         )
         if offline is not None and offline.is_bundle:
             await self._install_bundle(installer, self._directory / _BUNDLE, built)
-        elif lock is not None:
+            return
+        if lock is not None:
             await self._install_locked(installer, lock)
         else:
             await self._install_resolved(installer)
+        if not is_old(self._runtime):
+            await self._complete(self._for_servers(installer))
+
+    async def _complete(self, installer: Installer) -> None:
+        """Install what gunicorn, its workers or the app import, and no package requires."""
+        site = await in_thread(lambda _: site_packages(self._directory))
+        workers = await in_thread(lambda _: worker_needs(site))
+        if workers:
+            await self._run(f"installing {' and '.join(workers)}", self._beside(installer, workers))
+        imported = self._request.ingredients.pkg_resources
+        required = await in_thread(lambda _: "setuptools" in self._required())
+        if await in_thread(lambda _: needs_setuptools(site, imported=imported, required=required)):
+            await self._run(f"installing {SETUPTOOLS}", installer.install((SETUPTOOLS,), exactly=True))
+
+    def _required(self) -> frozenset[str]:
+        """Return the canonical names of the packages that the app itself requires, as far as its files list them."""
+        match self._found.kind:
+            case "lock":
+                lines = (self._directory / _EXPORTED).read_text(encoding="utf-8").splitlines()
+            case "requirements":
+                lines = [*requirements(self._request.code, self._found.file).lines]
+            case _:
+                lines = [str(line) for line in project_table(self._root).get("dependencies", ())]
+        names = (_REQUIREMENT.match(line) for line in lines)
+        return frozenset(canonicalize_name(name[0]) for name in names if name)
+
+    def _for_servers(self, installer: Installer) -> Installer:
+        """Return the installer of what the daemon adds: a vendor/ directory need not contain it."""
+        offline = self._request.offline
+        if offline is None or offline.is_bundle or has_package(offline.path, "gunicorn"):
+            return installer
+        return installer.from_index()
 
     async def _export(self, context: CommandContext) -> None:
         # Before the environment is created, so that a stale lock file fails at once.
@@ -102,7 +144,8 @@ class Installation:
         python = self._directory / "bin" / "python"
         cache = self._exporter.cache
         if not is_old(self._runtime):
-            return Uv(uv=self._exporter.uv, cache=cache, python=python, packages=context.packages)
+            links = await in_thread(lambda _: link_mode(cache))
+            return Uv(uv=self._exporter.uv, cache=cache, python=python, link_mode=links, packages=context.packages)
         # A bundle for such a Python contains the tool as well; a vendor/ directory cannot be expected to.
         offline = self._request.offline
         for_tools = context if offline is not None and offline.is_bundle else replace(context, packages=())
@@ -134,12 +177,14 @@ class Installation:
     async def _install_resolved(self, installer: Installer) -> None:
         servers = self._request.ingredients.servers
         own = self._requirements()
+        together = isinstance(installer, Uv) and not self._found.hashed and self._for_servers(installer) is installer
         # pip takes no requirement beside a pin of the same, nor uv one without a hash beside those that must have it.
-        if not own or (isinstance(installer, Uv) and not self._found.hashed):
+        if own and not together:
+            await self._run(f"installing {self._found.file}", installer.install(own))
+            await self._install_servers(installer)
+        else:
+            installer = installer if own else self._for_servers(installer)
             await self._run(f"installing {self._found.file or 'gunicorn'}", installer.install((*own, *servers)))
-            return
-        await self._run(f"installing {self._found.file}", installer.install(own))
-        await self._install_servers(installer)
 
     def _requirements(self) -> tuple[str, ...]:
         """Return the app's own requirements as arguments."""
@@ -190,28 +235,42 @@ class Installation:
         return file
 
     async def _install_servers(self, installer: Installer) -> None:
-        """Install the server beside what is installed already, without changing any of it."""
+        servers = self._request.ingredients.servers
+        await self._run(
+            f"installing {' and '.join(servers)}",
+            await in_thread(lambda _: self._beside(self._for_servers(installer), servers)),
+        )
+
+    def _beside(self, installer: Installer, packages: Sequence[str]) -> tuple[str, ...]:
+        """Return the command that installs packages beside those installed already, without changing any of them."""
         pinned = self._directory / _PINNED
         pinned.write_text("".join(f"{line}\n" for line in installed(self._directory)), encoding="utf-8")
-        servers = self._request.ingredients.servers
-        await self._run(f"installing {' and '.join(servers)}", installer.install(("-c", str(pinned), *servers)))
+        return installer.install(("-c", str(pinned), *packages))
 
     async def _run(self, activity: str, arguments: tuple[str, ...]) -> None:
         # From "/" uv finds no project's settings; from the code, its own only.
         directory = str(self._root) if has_uv_configuration(self._root) else "/"
         installs = "install" in arguments
-        await run(
-            Command(
-                activity=activity,
-                arguments=arguments,
-                directory=directory,
-                environment=self._request.environment,
-                pass_fds=(self._lock_fd,),
-                progress=InstallerProgress(self._exporter.cache / "uv" / "archive-v0") if installs else None,
-            ),
-            self._request.log,
-            self._request.progress,
+        command = Command(
+            activity=activity,
+            arguments=arguments,
+            directory=directory,
+            environment=self._request.environment,
+            pass_fds=(self._lock_fd,),
+            progress=InstallerProgress(self._exporter.cache / "uv" / "archive-v0") if installs else None,
         )
+        try:
+            await run(command, self._request.log, self._request.progress)
+        except StagingError as error:
+            raise StagingError("\n".join((str(error), *self._hints(arguments)))) from error
+
+    def _hints(self, arguments: tuple[str, ...]) -> Iterator[str]:
+        """Yield what an operator may not know of a command that failed, and could change."""
+        offline = self._request.offline
+        if offline is not None and "--no-index" in arguments:
+            yield f"(only packages in {offline.name} were looked at: add what is missing there, or remove it)"
+        if not self._request.runtime_named and "install" in arguments:
+            yield f"(on {self._runtime.name}, which the app did not name: `runtime` in the manifest names another)"
 
 
 def site_packages(directory: Path) -> Path:

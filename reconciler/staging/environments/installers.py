@@ -2,10 +2,11 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from reconciler.linux.files import has_reflinks
 from reconciler.staging.detection.runtimes import Runtime
 
 OLDEST_FOR_UV = (3, 8)
@@ -22,17 +23,22 @@ class Installer(Protocol):
         """Return the command that installs requirements and requirements files; `exactly` without dependencies."""
         ...
 
+    def from_index(self) -> "Installer":
+        """Return the installer that takes packages from the host's indexes."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uv:
-    """Installs with uv into the environment of `python`, with hard links from its cache.
+    """Installs with uv into the environment of `python`, which shares no file with the cache.
 
-    `packages` are options that say where packages come from.
+    `packages` are options that say where packages come from, `link_mode` is how files get there.
     """
 
     uv: str
     cache: Path
     python: Path
+    link_mode: str
     packages: tuple[str, ...] = ()
 
     def create(self, interpreter: str, directory: Path) -> tuple[str, ...]:
@@ -45,12 +51,15 @@ class Uv:
     def install(self, requirements: Sequence[str], *, exactly: bool = False) -> tuple[str, ...]:
         return (
             *(self.uv, "pip", "install", "--python", str(self.python), "--cache-dir", str(self.cache / "uv")),
-            *("--link-mode", "hardlink", "--no-editable", "--color", "never"),
+            *("--link-mode", self.link_mode, "--no-editable", "--color", "never"),
             *(("--no-deps",) if exactly else ()),
             *(("--offline",) if "--no-index" in self.packages else ()),
             *self.packages,
             *requirements,
         )
+
+    def from_index(self) -> Installer:
+        return replace(self, packages=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +84,17 @@ class Pip:
             *self.packages,
             *requirements,
         )
+
+    def from_index(self) -> Installer:
+        return replace(self, packages=())
+
+
+def link_mode(cache: Path) -> str:
+    """Return how files get from the cache into environments: by reflinks where the file system has them, else copied.
+
+    A hard link would let an app write into the cache, and so into the environments of others.
+    """
+    return "clone" if has_reflinks(cache) else "copy"
 
 
 def is_old(runtime: Runtime) -> bool:

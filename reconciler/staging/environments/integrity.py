@@ -1,7 +1,7 @@
 """Check that an environment still is what was installed: each file by its size and time of change.
 
-Packages are links into the installer's cache, so a damaged file is damaged there as well: the packages that own it are
-named, to be fetched again.
+Packages that earlier versions linked into the installer's cache are damaged there as well: the packages that own a
+damaged file are named, to be fetched again.
 """
 
 import os
@@ -58,6 +58,18 @@ def owners(directory: Path, paths: tuple[str, ...]) -> frozenset[str]:
             names.add(record.parent.name.partition("-")[0])
     dist_infos = (path.split("/site-packages/")[-1].split("/")[0] for path in paths)
     return frozenset(names | {name.partition("-")[0] for name in dist_infos if name.endswith(".dist-info")})
+
+
+def shared(directory: Path, paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of the damaged files that have other names: the cache has the same damage."""
+    return tuple(path for path in paths if _has_other_names(directory / path))
+
+
+def _has_other_names(path: Path) -> bool:
+    try:
+        return path.lstat().st_nlink > 1
+    except OSError:
+        return False
 
 
 def _walk(directory: Path, root: str) -> Iterator[bytes]:

@@ -36,6 +36,7 @@ _FINISHED = "finished.json"
 # Verifying tens of thousands of files takes a quarter of a second: it is not repeated for each edit, nor for each of
 # many apps that are staged at once.
 _VERIFIED_FOR_S = 300.0
+_SUSPECTED_AGAIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ class Environment:
 
 
 class Environments:
-    """The store: one directory per key in `directory`, packages hardlinked from `cache` on the same file system."""
+    """The store: one directory per key in `directory`, packages copied from `cache` on the same file system."""
 
     def __init__(  # noqa: PLR0913 -- collaborators, each named
         self,
@@ -77,6 +78,8 @@ class Environments:
         self._verified_at: dict[str, float] = {}
         self._boot = boot
         self._survived_boot: dict[str, bool] = {}
+        self._suspected_at: dict[str, float] = {}
+        self._damaged: set[str] = set()
         self._uncompiled: asyncio.Queue[str] = asyncio.Queue()
 
     async def obtain(self, request: EnvironmentRequest, runtimes: tuple[Runtime, ...]) -> Environment:
@@ -97,8 +100,24 @@ class Environments:
             return replace(made, because="shared with another app that created it", reused=False)
         return await self._building.result(key, lambda: self._build(key, request, runtimes))
 
+    async def verify(self, key: str) -> tuple[str, ...]:
+        """Compare a finished environment with what was installed; returns the damaged files, () if it was just done.
+
+        A damaged one no longer counts as finished: whoever needs it has it created again.
+        """
+        if time.monotonic() - self._suspected_at.get(key, float("-inf")) < _SUSPECTED_AGAIN_S:
+            return ()
+        self._suspected_at[key] = time.monotonic()
+        damage = await in_thread(lambda _: integrity.damaged(self._directory / key))
+        if damage:
+            self._damaged.add(key)
+            self._verified_at.pop(key, None)
+        return damage
+
     def finished(self, key: str) -> Environment | None:
         """Return the environment of that key if it is finished and still exists, as far as a few stats can tell."""
+        if key in self._damaged:
+            return None
         directory = self._directory / key
         try:
             record = json.loads((directory / _FINISHED).read_bytes())
@@ -117,17 +136,9 @@ class Environments:
         """
         while True:
             directory = Path(await self._uncompiled.get())
-            command = Command(
-                activity="compiling",
-                arguments=(
-                    *("nice", "-n", "19", str(directory / "bin" / "python"), "-m", "compileall", "-q"),
-                    str(site_packages(directory)),
-                ),
-                environment={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
-            )
-            # Packages may contain files for other Pythons, which cannot be compiled.
-            with suppress(StagingError, OSError), Log(Path(os.devnull)) as log:
-                await run(command, log, lambda _: None)
+            # Packages may contain files for other Pythons, which cannot be compiled, and `gc` may remove all of it.
+            with suppress(StagingError, OSError):
+                await _compile(directory)
 
     def facts(self, directory: str) -> dict[str, str]:
         """Return what the environment in `directory` was made from; empty if its record cannot be read."""
@@ -192,9 +203,10 @@ class Environments:
         directory = self._directory / key
         waiting = Phase(activity="waiting for an installer of another process")
         async with (
+            # Before the slot, which is for those who work: the holder may be another process, and take its time.
+            locked(self._directory / f"{key}.lock", lambda: request.progress(waiting)) as lock,
             self._slots,
             asyncio.timeout(self._timeout_s),
-            locked(self._directory / f"{key}.lock", lambda: request.progress(waiting)) as lock,
         ):
             finished = self.finished(key)
             recorded = (directory / _FINISHED).is_file()
@@ -215,12 +227,15 @@ class Environments:
                 await in_thread(lambda _: remove(directory))
                 raise
             self._verified_at[key] = time.monotonic()
+            self._damaged.discard(key)
             self._uncompiled.put_nowait(made.directory)
             return replace(made, because=f"created, because {because}")
 
     async def _evict_damaged(self, directory: Path, damage: Sequence[str], request: EnvironmentRequest) -> None:
-        """Remove damaged packages from the cache, which shares its files with every environment."""
-        names = await in_thread(lambda _: integrity.owners(directory, tuple(damage)))
+        """Remove damaged packages from the cache where it shares their files, as earlier versions had it."""
+        names = await in_thread(lambda _: integrity.owners(directory, integrity.shared(directory, tuple(damage))))
+        if not names:
+            return
         cache = ("--cache-dir", str(self._cache / "uv"))
         clean = Command(
             activity="removing damaged packages from the cache",
@@ -236,6 +251,19 @@ class Environments:
         for leftover in leftovers(self._directory):
             if leftover.name.startswith(f".gone-{directory.name}-"):
                 remove(leftover)
+
+
+async def _compile(directory: Path) -> None:
+    command = Command(
+        activity="compiling",
+        arguments=(
+            *("nice", "-n", "19", str(directory / "bin" / "python"), "-m", "compileall", "-q"),
+            str(site_packages(directory)),
+        ),
+        environment={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
+    )
+    with Log(Path(os.devnull)) as log:
+        await run(command, log, lambda _: None)
 
 
 def _why_reused(request: EnvironmentRequest) -> str:

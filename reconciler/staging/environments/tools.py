@@ -16,6 +16,7 @@ from reconciler.staging.command import Command, run
 from reconciler.staging.concurrency import in_thread
 from reconciler.staging.detection.lockfiles.format import Tool
 from reconciler.staging.detection.runtimes import Runtime
+from reconciler.staging.environments.installers import link_mode
 from reconciler.staging.errors import StagingError
 from reconciler.staging.log import Log
 from reconciler.staging.progress import Phase, Progress
@@ -74,7 +75,7 @@ class Tools:
         for arguments in (
             (self._uv, "venv", "--quiet", *cache, "--python", base, str(directory)),
             (
-                *(self._uv, "pip", "install", "--quiet", *cache, "--link-mode", "hardlink"),
+                *(self._uv, "pip", "install", "--quiet", *cache, "--link-mode", link_mode(self._cache)),
                 *("--python", str(directory / "bin" / "python"), *context.packages, *tool.needs),
             ),
         ):

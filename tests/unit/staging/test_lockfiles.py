@@ -3,13 +3,16 @@
 from pathlib import Path
 
 import pytest
-from packaging.specifiers import SpecifierSet
 
 from reconciler.staging.detection.dependencies import DependencyOptions, dependencies
 from reconciler.staging.detection.lockfiles.format import ExportByTool, ExportOptions
+from reconciler.staging.detection.lockfiles.pipenv import PIPENV
 from reconciler.staging.detection.lockfiles.poetry import POETRY
 from reconciler.staging.detection.lockfiles.pylock import as_requirements, mismatch
 from reconciler.staging.detection.lockfiles.registry import LOCK_FORMATS
+from reconciler.staging.detection.lockfiles.uv import UV
+from reconciler.staging.environments.export import installable
+from reconciler.staging.errors import StagingError
 
 OPTIONS = ExportOptions(
     program=("tool",), python="/usr/bin/python3.12", extras=("fast",), groups=("docs", "prod"), output=Path("/o.txt")
@@ -43,11 +46,100 @@ def test_a_lock_format_reads_its_project(name: str) -> None:
         ("~3", "<4,>=3"),
         (">=3.8,<4.0", "<4.0,>=3.8"),
         ("*", ""),
-        ("^2.7 || ^3.8", ""),
+        ("3.*", "==3.*"),
+        ("3.12.*", "==3.12.*"),
+        ("3.12", "==3.12"),
+        ("3.12.1", "==3.12.1"),
+        ("=3.12.1", "==3.12.1"),
+        (">=3.11 <3.14", "<3.14,>=3.11"),
+        (">= 3.11, < 3.14 , != 3.12.*", "!=3.12.*,<3.14,>=3.11"),
+        ("^2.7 || ^3.8", "<3,>=2.7 || <4,>=3.8"),
+        ("~3.11|~3.12", "<3.12,>=3.11 || <3.13,>=3.12"),
+        ("^3.8 || *", ""),
     ],
 )
 def test_poetrys_bounds_are_understood(said: str, means: str) -> None:
-    assert POETRY.pythons({"metadata": {"python-versions": said}}) == SpecifierSet(means)
+    assert str(POETRY.pythons({"metadata": {"python-versions": said}})) == means
+
+
+@pytest.mark.parametrize("said", ["three", ">3.8;", "3.8 or 3.9", ">=3.8 <"])
+def test_bounds_that_poetry_does_not_write_are_refused(said: str) -> None:
+    with pytest.raises(StagingError, match=r"cannot read poetry.lock: .*the Python version"):
+        POETRY.pythons({"metadata": {"python-versions": said}})
+
+
+@pytest.mark.parametrize(
+    ("requires", "means"),
+    [
+        ({"python_version": "3.12"}, "==3.12.*"),
+        ({"python_version": "3.12", "python_full_version": "3.12.3"}, "==3.12.3"),
+        ({"python_version": ">=3.9"}, ">=3.9"),
+        ({"python_version": "*"}, ""),
+        ({}, ""),
+    ],
+)
+def test_pipenvs_bounds_are_understood(requires: dict[str, str], means: str) -> None:
+    assert str(PIPENV.pythons({"_meta": {"requires": requires}})) == means
+
+
+PIPFILE = """[packages]
+IDNA = "==3.10"
+Python_Dateutil = {version = "*", markers = "python_version > '3'"}
+
+[dev-packages]
+Six = "*"
+
+[docs]
+Zipp = "*"
+
+[requires]
+python_version = "3.11"
+"""
+
+
+def test_a_hash_of_a_pipfile_with_names_as_they_are_written_is_known(tmp_path: Path) -> None:
+    """The hash is that of pipenv 2023.12.1; pipenv 2026.10 has another, and takes this one for stale."""
+    assert isinstance(PIPENV.export, ExportByTool)
+    lock = {"_meta": {"hash": {"sha256": "5d67191248c02b9f3ff881e8508a03b88b1c8e7d5addb6e4a6a0e6a8f399afe4"}}}
+    assert not PIPENV.export.matches(tmp_path, lock)
+    (tmp_path / "Pipfile").write_text(PIPFILE)
+    assert PIPENV.export.matches(tmp_path, lock)
+    (tmp_path / "Pipfile").write_text(PIPFILE.replace("3.10", "3.11"))
+    assert not PIPENV.export.matches(tmp_path, lock)
+
+
+def test_a_uv_lock_without_requires_python_is_checked_with_the_python_it_was_locked_on(tmp_path: Path) -> None:
+    assert isinstance(UV.export, ExportByTool)
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+    assert UV.export.checked_with(tmp_path, {"requires-python": ">=3.12"}) == "3.12"
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\nrequires-python = '>=3.12'\n")
+    assert UV.export.checked_with(tmp_path, {"requires-python": ">=3.12"}) == ""
+
+
+def test_paths_of_an_export_become_absolute_wherever_the_tool_runs(tmp_path: Path) -> None:
+    (tmp_path / "packages/x").mkdir(parents=True)
+    (tmp_path / "six").mkdir()
+    lines = (
+        "-i https://pypi.org/simple",
+        "-e .[web]",
+        "-e packages/x ; python_version > '3'",
+        "packages/x",
+        "./packages/x",
+        "six==1.17.0 --hash=sha256:ab",
+        "git+https://h/x.git@v1#egg=x",
+        "lib @ https://h/lib.whl",
+    )
+    top = tmp_path.resolve()
+    others = (
+        "-i https://pypi.org/simple",
+        f"{top}/packages/x ; python_version > '3'",
+        f"{top}/packages/x",
+        f"{top}/packages/x",
+        *lines[5:],
+    )
+    text = "\n".join(lines)
+    assert installable(text, tmp_path, itself=True).splitlines() == [*others]
+    assert f"{top}[web]\n" in installable(text, tmp_path, itself=False)
 
 
 def test_a_pylock_becomes_requirements_with_its_extras_answered() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.staging.detection.python_version import choose_runtime
+from reconciler.staging.detection.python_bounds import PythonBounds
+from reconciler.staging.detection.python_version import PythonConstraint, choose_runtime
 from reconciler.staging.detection.runtimes import Interpreters, Runtime, choose, discover
 from reconciler.staging.errors import StagingError
 
@@ -53,11 +54,12 @@ def test_a_runtime_is_chosen(asked: str | None, version: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ("3.4", "Python 3.4.10 is not supported, only 2.7 and 3.6 or newer; this host has\n  python2.7 "),
+        ("3.4", "Python 3.4.10 is not supported, only 2.7 and 3.6 or newer; this host has python2.7, "),
         ("/opt/python3.4.10", "Python 3.4.10 is not supported"),
         ("3.6", "this host has no runtime '3.6'"),
-        ("3.99", "this host has no runtime '3.99'; it has\n  python2.7 "),
+        ("3.99", "this host has no runtime '3.99'; it has python2.7, "),
         ("3.14", "no runtime '3.14'"),
+        ("3.11.9", "this host has no runtime '3.11.9', but 3.11.7, which the name python3.11 stands for"),
         ("ruby", "no runtime 'ruby'"),
         ("/nowhere/python", "no runtime '/nowhere/python'"),
         ("3.1.1.1.1", "no runtime"),
@@ -158,3 +160,64 @@ def test_what_the_code_says_must_be_possible(
         (tmp_path / name).write_text(text)
     with pytest.raises(StagingError, match=says):
         choose_runtime(HOST, asked, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "version", "note"),
+    [
+        ({"runtime.txt": "python-3.12.3"}, "3.12.1", "runtime.txt names python-3.12.3, which this host lacks"),
+        ({".python-version": "3.11.9\n"}, "3.11.7", ".python-version names 3.11.9, which this host lacks"),
+        ({".python-version": "3.11.2\n"}, "3.11.2", ""),
+        ({"pyproject.toml": "[project]\nrequires-python = '==3.11.9'"}, "3.11.7", "pyproject.toml requires Python"),
+        ({"pyproject.toml": "[project]\nrequires-python = '==3.11.2'"}, "3.11.2", ""),
+    ],
+)
+def test_a_patch_release_that_the_host_lacks_is_replaced_by_the_newest_of_its_minor_version(
+    tmp_path: Path, files: dict[str, str], version: str, note: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    choice = choose_runtime(HOST, None, tmp_path)
+    assert choice.runtime.version == version
+    assert choice.note.startswith(note)
+    assert bool(choice.note) is bool(note)
+
+
+def test_a_lock_for_another_patch_release_serves_under_the_runtime_of_a_manifest(tmp_path: Path) -> None:
+    pinned = PythonBounds.parse("==3.11.9")
+    lock = PythonConstraint(file="Pipfile.lock", pythons=pinned)
+    assert choose_runtime(HOST, "3.11", tmp_path, lock).runtime.version == "3.11.7"
+    exact = PythonConstraint(file="uv.lock", pythons=pinned, any_patch=False)
+    with pytest.raises(StagingError, match=r"uv.lock requires Python ==3.11.9, but `runtime` in the manifest is 3.11"):
+        choose_runtime(HOST, "3.11", tmp_path, exact)
+
+
+def test_alternatives_of_a_lock_bound_the_choice(tmp_path: Path) -> None:
+    lock = PythonConstraint(file="poetry.lock", pythons=PythonBounds.parse("~=3.8.1 || >=3.10,<3.11"))
+    choice = choose_runtime(HOST, None, tmp_path, lock)
+    assert (choice.runtime.version, choice.because) == ("3.10.13", "the newest that is ~=3.8.1 || <3.11,>=3.10")
+    with pytest.raises(StagingError, match=r"but `runtime` in the manifest is 3\.12"):
+        choose_runtime(HOST, "3.12", tmp_path, lock)
+
+
+@pytest.mark.parametrize(
+    ("previous", "files", "version"),
+    [
+        ("3.11.2", {}, "3.11.7"),
+        ("3.9.1", {}, "3.12.1"),
+        ("3.12.0", {}, "3.12.1"),
+        ("3.10.13", {"pyproject.toml": "[project]\nrequires-python = '>=3.11'"}, "3.12.1"),
+        ("3.10.13", {".python-version": "3.11"}, "3.11.7"),
+        (None, {}, "3.12.1"),
+    ],
+)
+def test_an_app_that_names_no_python_stays_on_the_minor_version_of_the_build_before(
+    tmp_path: Path, previous: str | None, files: dict[str, str], version: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    choice = choose_runtime(HOST, None, tmp_path, previous=previous)
+    assert choice.runtime.version == version
+    assert choice.named is (".python-version" in files)
+    kept = version == "3.11.7" and not choice.named
+    assert ("`runtime: python3.12` in the manifest would choose" in choice.because) is kept

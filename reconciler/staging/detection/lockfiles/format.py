@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from packaging.specifiers import SpecifierSet
-
+from reconciler.staging.detection.python_bounds import PythonBounds
 from reconciler.staging.detection.tables import as_table
 from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.errors import StagingError
@@ -45,18 +44,34 @@ class ExportOptions:
 CommandLine: TypeAlias = Callable[[ExportOptions], tuple[str, ...]]
 
 
+def _never(_: Path) -> bool:
+    return False
+
+
+def _not_known(_: Path, __: Lock) -> bool:
+    return False
+
+
+def _any_python(_: Path, __: Lock) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportByTool:
     """Command lines that check a lock file against its project, and export it.
 
     `tool` has to be installed first; None stands for uv, which every host has. Output of `check` that matches `stale`
-    says that the project changed. `to_stdout` marks an export that is printed instead of written to a file.
+    says that the project changed; it is not run where `matches` knows that the lock belongs to the project in its
+    directory. `checked_with` returns the minor version of the Python that `check` needs, "" for any. `to_stdout` marks
+    an export that is printed instead of written to a file.
     """
 
     tool: Tool | None
     check: CommandLine
     export: CommandLine
     stale: re.Pattern[str]
+    matches: Callable[[Path, Lock], bool] = _not_known
+    checked_with: Callable[[Path, Lock], str] = _any_python
     to_stdout: bool = False
 
 
@@ -72,19 +87,16 @@ class ExportByConversion:
     requirements: Callable[[Lock, tuple[str, ...], tuple[str, ...]], str]
 
 
-def _never(_: Path) -> bool:
-    return False
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockFormat:
     """A lock file format, all that staging knows of it.
 
     `project` is the file that a lock is made from, `project_digest` a digest of what that file declares, and `fix` the
-    command that brings a stale lock up to date. `declared_pythons` returns version specifiers, `local_paths` what is
-    built from the source tree. `needs_lock` tells whether a directory is a project of the tool, which cannot be
-    installed without its lock; `installs_project` whether the project itself belongs to the environment. `has_extras`
-    is False where only groups exist, `installed_by_uv` True where uv installs from the file itself.
+    command that brings a stale lock up to date. `declared_pythons` returns version specifiers, alternatives between
+    `||`, and `any_patch` says that the lock serves every patch release of a minor version that it pins; `local_paths`
+    returns what is built from the source tree. `needs_lock` tells whether a directory is a project of the tool, which
+    cannot be installed without its lock; `installs_project` whether the project itself belongs to the environment.
+    `has_extras` is False where only groups exist, `installed_by_uv` True where uv installs from the file itself.
     """
 
     file: str
@@ -97,6 +109,7 @@ class LockFormat:
     export: ExportByTool | ExportByConversion
     needs_lock: Callable[[Path], bool] = _never
     installs_project: Callable[[Path], bool] = _never
+    any_patch: bool = False
     has_extras: bool = True
     installed_by_uv: bool = False
 
@@ -109,10 +122,10 @@ class LockFormat:
         except RecursionError as error:
             raise StagingError(f"cannot read {self.file}: it is nested too deeply") from error
 
-    def pythons(self, lock: Lock) -> SpecifierSet:
+    def pythons(self, lock: Lock) -> PythonBounds:
         """Return the Pythons a lock was made for; every Python if it names none."""
         try:
-            return SpecifierSet(self.declared_pythons(lock))
+            return PythonBounds.parse(self.declared_pythons(lock))
         except ValueError as error:
             raise StagingError(f"cannot read {self.file}: {error}") from error
 

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from reconciler.staging.detection.lockfiles.format import ExportByTool, ExportOptions, Lock, LockFormat, Tool
 from reconciler.staging.detection.tables import as_table, table, text
+from reconciler.staging.detection.text_file import text_of
+from reconciler.staging.detection.toml import parse_toml
 from reconciler.staging.source.reading import read_source
 
 _FILE = "Pipfile.lock"
 _PROJECT = "Pipfile"
+_PYPI = {"name": "pypi", "url": "https://pypi.org/simple", "verify_ssl": True}  # of a Pipfile that names no source
 _TOOL = Tool(name="pipenv", needs=("pipenv>=2024",))
 
 
@@ -25,7 +28,31 @@ def _paths(lock: Lock) -> Iterator[str]:
 def _pythons(lock: Lock) -> str:
     requires = table(_FILE, lock, "_meta", "requires")
     full, short = (text(_FILE, requires, key, "") for key in ("python_full_version", "python_version"))
-    return f"=={full}" if full else (f"=={short}.*" if short else "")
+    bounds = full or short
+    if not bounds or bounds == "*" or not bounds[0].isdigit():
+        return "" if bounds == "*" else bounds
+    return f"=={full}" if full else f"=={short}.*"
+
+
+def _matches(directory: Path, lock: Lock) -> bool:
+    """Tell whether a lock has the hash of its Pipfile, as pipenv up to 2026.2 computed it: with names as written.
+
+    Later versions hash names in their canonical form, and take a lock of before for stale.
+    """
+    recorded = table(_FILE, lock, "_meta", "hash").get("sha256")
+    try:
+        content = parse_toml(text_of(directory / _PROJECT, _PROJECT))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return False
+    known = {"source", "packages", "dev-packages", "requires", "scripts", "pipfile", "pipenv", "default", "develop"}
+    hashed = {
+        "_meta": {"sources": content.get("source", [_PYPI]), "requires": content.get("requires", {})},
+        "default": content.get("packages", {}),
+        "develop": content.get("dev-packages", {}),
+        **{category: packages for category, packages in content.items() if category not in known},
+    }
+    written = json.dumps(hashed, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(written.encode()).hexdigest() == recorded
 
 
 def _project_digest(directory: Path) -> str:
@@ -53,8 +80,10 @@ PIPENV = LockFormat(
         check=lambda options: (*options.program, "verify"),
         export=_export,
         stale=re.compile("out-of-date|not up to date"),
+        matches=_matches,
         to_stdout=True,
     ),
     needs_lock=lambda directory: (directory / _PROJECT).is_file(),
+    any_patch=True,
     has_extras=False,
 )

@@ -11,7 +11,9 @@ from reconciler.staging.detection.toml import parse_toml
 
 _FILE = "poetry.lock"
 _TOOL = Tool(name="poetry", needs=("poetry>=2,<3", "poetry-plugin-export>=1.9"))
-_BOUND = re.compile(r"(?P<operator>[\^~])\s*(?P<version>\d+(?:\.\d+)*)")
+_BOUND = re.compile(
+    r"(?P<operator>\^|~=|~|===?|=|!=|<=|>=|<|>)?\s*(?P<version>\d+(?:\.\d+)*(?:\.\*)?(?:(?:a|b|rc)\d+)?|\*)\s*,?\s*"
+)
 
 
 def _paths(lock: Lock) -> Iterator[str]:
@@ -22,18 +24,33 @@ def _paths(lock: Lock) -> Iterator[str]:
 
 
 def _pythons(lock: Lock) -> str:
-    """Return Poetry's bounds as Python's own: `^3.9` is `>=3.9,<4`; alternatives (`||`) bound nothing."""
+    """Return Poetry's bounds as Python's own: `^3.9` is `>=3.9,<4`, `3.12.1` is `==3.12.1`."""
     bounds = text(_FILE, table(_FILE, lock, "metadata"), "python-versions", "")
-    if "||" in bounds or bounds.strip() == "*":
+    return " || ".join(_bounds_of(each) for each in re.split(r"\|\|?", bounds))
+
+
+def _bounds_of(text: str) -> str:
+    """Return the specifiers of bounds that all hold, with commas or only spaces between them."""
+    remaining, found = text.strip(), []
+    while remaining:
+        bound = _BOUND.match(remaining)
+        if bound is None:
+            raise ValueError(f"the Python version {text.strip()!r}")
+        found.append(_translated(bound))
+        remaining = remaining[bound.end() :]
+    return ",".join(filter(None, found))
+
+
+def _translated(bound: re.Match[str]) -> str:
+    operator, version = bound["operator"] or "==", bound["version"]
+    if version == "*":
         return ""
-    return ",".join(_BOUND.sub(_translated, part.strip()) for part in bounds.split(",") if part.strip())
-
-
-def _translated(match: re.Match[str]) -> str:
-    numbers = [int(number) for number in match["version"].split(".")]
-    fixed = 1 if match["operator"] == "^" or len(numbers) == 1 else 2
+    if operator not in {"^", "~"}:
+        return f"{'==' if operator == '=' else operator}{version}"
+    numbers = [int(number) for number in re.findall(r"\d+", version)]
+    fixed = 1 if operator == "^" or len(numbers) == 1 else 2
     limit = [*numbers[: fixed - 1], numbers[fixed - 1] + 1]
-    return f">={match['version']},<{'.'.join(map(str, limit))}"
+    return f">={version},<{'.'.join(map(str, limit))}"
 
 
 def _needs_lock(directory: Path) -> bool:
@@ -64,4 +81,5 @@ POETRY = LockFormat(
         tool=_TOOL, check=_check, export=_export, stale=re.compile("changed significantly|out-of-date|not up to date")
     ),
     needs_lock=_needs_lock,
+    any_patch=True,
 )

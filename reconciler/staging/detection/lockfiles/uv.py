@@ -24,6 +24,16 @@ def _is_package(directory: Path) -> bool:
     return bool(pyproject.tool_table(directory, "uv").get("package", "build-system" in content))
 
 
+def _checked_with(directory: Path, lock: Lock) -> str:
+    """Return the minor version that `uv lock` ran on if the project names none: uv bounds the lock by it, and compares.
+
+    The bound is `>=3.12`.
+    """
+    if pyproject.project_table(directory).get("requires-python"):
+        return ""
+    return text(_FILE, lock, "requires-python", "").removeprefix(">=")
+
+
 def _python(options: ExportOptions) -> tuple[str, ...]:
     return () if options.python is None else ("--python", options.python)
 
@@ -54,6 +64,7 @@ UV = LockFormat(
         tool=None,
         check=_check,
         export=_export,
+        checked_with=_checked_with,
         stale=re.compile(r"needs to be updated|network (?:was|is) disabled|not found in the cache"),
     ),
     installs_project=_is_package,
