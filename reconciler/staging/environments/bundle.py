@@ -28,7 +28,7 @@ from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.detection.selection import Selection, select
 from reconciler.staging.environments.identity import installer
 from reconciler.staging.environments.installation import site_packages
-from reconciler.staging.environments.installer_env import for_installers
+from reconciler.staging.environments.installer_env import for_hashed, for_installers
 from reconciler.staging.environments.installers import Pip, is_old
 from reconciler.staging.environments.serving import environment_for, ingredients_of
 from reconciler.staging.environments.store import EnvironmentRequest, Environments
@@ -103,13 +103,16 @@ class _Bundling:
         found = await self._installed(selection)
         self._wheels.mkdir()
         pip = await self._pip(selection.runtime)
-        await self._fetch(pip, "bundling", ("--no-deps", *self._index_options(selection), *found.pins))
+        options, release = self._index_options(selection), selection.runtime.release
+        await self._fetch(pip, "bundling", _Wanted(found.pins, release, options, exactly=True))
         if found.built:
-            await self._fetch(pip, "bundling the build systems of the app's packages", self._build_systems(found.built))
+            systems = _Wanted(self._build_systems(found.built), release)
+            await self._fetch(pip, "bundling the build systems of the app's packages", systems)
         pins = await in_thread(lambda _: self._pins(found.names))
         if is_old(selection.runtime):
             # It runs on the daemon's Python, not on the app's.
-            await self._fetch(await self._pip(None), "bundling virtualenv", OLD_VIRTUALENV.needs)
+            tool = _Wanted(OLD_VIRTUALENV.needs, sys.version_info[:2])
+            await self._fetch(await self._pip(None), "bundling virtualenv", tool)
         return await in_thread(lambda _: self._write(selection, found, pins))
 
     async def _installed(self, selection: Selection) -> "_Installed":
@@ -147,15 +150,47 @@ class _Bundling:
         )
         return str(python)
 
-    async def _fetch(self, pip: str, activity: str, arguments: tuple[str, ...]) -> None:
+    async def _fetch(self, pip: str, activity: str, wanted: "_Wanted") -> None:
+        """Have pip make wheels of the files that uv chooses: pip itself would take the highest version of any index."""
         cache = ("--cache-dir", str(self._request.cache / "pip"))
-        await self._run(activity, (pip, "-m", "pip", "wheel", *cache, "--wheel-dir", str(self._wheels), *arguments))
+        wheel = (pip, "-m", "pip", "wheel", *cache, "--no-deps", "--wheel-dir", str(self._wheels), *wanted.options)
+        named = [each for each in wanted.requirements if " @ " not in each]
+        hashed, unhashed = await self._resolved(named, wanted) if named else ([], [])
+        if hashed:
+            file = self._directory / "hashed.txt"
+            file.write_text("".join(f"{line}\n" for line in hashed), encoding="utf-8")
+            environment = for_hashed(self._context.environment)
+            await self._run(activity, (*wheel, "--require-hashes", "-r", str(file)), environment)
+        # An index without hashes: pip sees no other beside it.
+        others = [*unhashed, *(each for each in wanted.requirements if " @ " in each)]
+        if others:
+            await self._run(activity, (*wheel, *others))
 
-    async def _run(self, activity: str, arguments: tuple[str, ...]) -> None:
+    async def _resolved(self, requirements: list[str], wanted: "_Wanted") -> tuple[list[str], list[str]]:
+        """Return the version of each package as uv resolves them: those with the hashes of their files, and others."""
+        named, output = self._directory / "named.txt", self._directory / "resolved.txt"
+        named.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
+        await self._run(
+            "resolving",
+            (
+                *(self._request.uv, "pip", "compile", "--quiet", "--cache-dir", str(self._request.cache / "uv")),
+                *("--python", sys.executable, "--python-version", ".".join(map(str, wanted.release[:2]))),
+                *("--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url", "--color", "never"),
+                *(("--no-deps",) if wanted.exactly else ()),
+                *(*wanted.options, str(named), "--output-file", str(output)),
+            ),
+        )
+        lines = output.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+        pins = [line for line in lines if line.strip() and not line.startswith(("#", "-"))]
+        return [pin for pin in pins if "--hash=" in pin], [pin for pin in pins if "--hash=" not in pin]
+
+    async def _run(
+        self, activity: str, arguments: tuple[str, ...], environment: Mapping[str, str] | None = None
+    ) -> None:
         command = Command(
             activity=activity,
             arguments=arguments,
-            environment=self._context.environment,
+            environment=environment or self._context.environment,
             progress=InstallerProgress(),
         )
         await run(command, self._context.log, self._context.progress)
@@ -203,6 +238,16 @@ class _Bundling:
             for path in (self._directory / PINS, *wheels):
                 zipped.write(path, path.name)
         return Bundle(file=target, runtime=selection.runtime.name, wheels=tuple(path.name for path in wheels))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Requirements to make wheels of, for a release of Python; `exactly` without what they depend on."""
+
+    requirements: tuple[str, ...]
+    release: tuple[int, ...]
+    options: tuple[str, ...] = ()
+    exactly: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

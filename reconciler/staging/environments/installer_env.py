@@ -4,8 +4,10 @@ Indexes, credentials, certificates and proxies are passed on to both uv and pip,
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
 
 # The bytes that each process of an installer may use; bounded_exec reads and removes it.
 MEMORY = "RECONCILER_STAGING_MEMORY"
@@ -32,6 +34,10 @@ _EQUIVALENT: tuple[tuple[str, str], ...] = (
     ("SSL_CLIENT_CERT", "PIP_CLIENT_CERT"),
     ("UV_INSECURE_HOST", "PIP_TRUSTED_HOST"),
 )
+# With which uv takes the best version of all indexes, as pip does.
+_UNSAFE_STRATEGY = "unsafe-"
+_NAMED_INDEX = re.compile(r"(?P<name>[A-Za-z0-9_.-]+)=(?P<url>.+)")
+_PYPI = "https://pypi.org/simple"
 _SYSTEM_CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
@@ -48,6 +54,7 @@ def for_installers(environ: Mapping[str, str]) -> dict[str, str]:
             clean.setdefault(of_pip, clean[of_uv])
         elif of_pip in clean:
             clean[of_uv] = clean[of_pip]
+    clean.update(_indexes_of_pip(clean))
     certificates = clean.get("PIP_CERT") or next((path for path in _SYSTEM_CERTIFICATES if Path(path).is_file()), None)
     if certificates is not None:
         clean["PIP_CERT"] = certificates
@@ -66,3 +73,47 @@ def for_installers(environ: Mapping[str, str]) -> dict[str, str]:
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_NO_ENV_FILE": "1",
     }
+
+
+def for_hashed(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a pip that is told the hash of each file: it may look in every index."""
+    indexes = [*_private_indexes(environment), _default_index(environment)]
+    return {**environment, "PIP_INDEX_URL": indexes[0], "PIP_EXTRA_INDEX_URL": " ".join(indexes[1:])}
+
+
+def _indexes_of_pip(clean: Mapping[str, str]) -> dict[str, str]:
+    """Return pip's own variables for the indexes. Private ones keep it from any other, unless uv is told to mix them.
+
+    uv takes a package from the first index that has it; pip takes the highest version of all, so that whoever publishes
+    the name of a private package elsewhere would be installed.
+    """
+    private = _private_indexes(clean)
+    if not private:
+        return {}
+    if clean.get("UV_INDEX_STRATEGY", "").startswith(_UNSAFE_STRATEGY):
+        return {"PIP_INDEX_URL": _default_index(clean), "PIP_EXTRA_INDEX_URL": " ".join(private)}
+    return {"PIP_INDEX_URL": private[0], "PIP_EXTRA_INDEX_URL": " ".join(private[1:])}
+
+
+def _default_index(clean: Mapping[str, str]) -> str:
+    return clean.get("UV_DEFAULT_INDEX") or clean.get("UV_INDEX_URL") or _PYPI
+
+
+def _private_indexes(clean: Mapping[str, str]) -> list[str]:
+    """Return the addresses of the indexes that come before the default one, with their credentials."""
+    found = []
+    for index in clean.get("UV_INDEX", "").split():
+        named = _NAMED_INDEX.fullmatch(index)
+        name, url = (named["name"], named["url"]) if named else ("", index)
+        prefix = f"UV_INDEX_{re.sub('[^A-Z0-9]', '_', name.upper())}"
+        found.append(_with_credentials(url, clean.get(f"{prefix}_USERNAME"), clean.get(f"{prefix}_PASSWORD")))
+    found += clean.get("UV_EXTRA_INDEX_URL", "").split()
+    return list(dict.fromkeys(found))
+
+
+def _with_credentials(url: str, user: str | None, password: str | None) -> str:
+    parts = urlsplit(url)
+    if (user is None and password is None) or "@" in parts.netloc or not parts.netloc:
+        return url
+    credentials = quote(user or "", safe="") + (f":{quote(password, safe='')}" if password is not None else "")
+    return urlunsplit(parts._replace(netloc=f"{credentials}@{parts.netloc}"))

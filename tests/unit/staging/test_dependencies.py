@@ -155,6 +155,37 @@ def test_what_is_said_to_uv_or_to_pip_reaches_both() -> None:
     assert for_installers({"PIP_EXTRA_INDEX_URL": "https://x"})["UV_EXTRA_INDEX_URL"] == "https://x"
 
 
+@pytest.mark.parametrize(
+    ("environ", "index", "more"),
+    [
+        ({}, None, None),
+        ({"UV_DEFAULT_INDEX": "https://mirror/simple"}, "https://mirror/simple", None),
+        ({"UV_INDEX": "ours=https://p/simple"}, "https://p/simple", ""),
+        ({"UV_INDEX": "https://p/simple https://q/simple"}, "https://p/simple", "https://q/simple"),
+        ({"PIP_EXTRA_INDEX_URL": "https://p/simple", "PIP_INDEX_URL": "https://m"}, "https://p/simple", ""),
+        (
+            {
+                "UV_INDEX": "our-own=https://p/simple",
+                "UV_INDEX_OUR_OWN_USERNAME": "a@b",
+                "UV_INDEX_OUR_OWN_PASSWORD": "/",
+            },
+            "https://a%40b:%2F@p/simple",
+            "",
+        ),
+        (
+            {"UV_INDEX": "https://p/simple", "UV_INDEX_STRATEGY": "unsafe-best-match"},
+            "https://pypi.org/simple",
+            "https://p/simple",
+        ),
+    ],
+)
+def test_pip_which_takes_the_highest_version_of_all_sees_no_index_beside_private_ones(
+    environ: dict[str, str], index: str | None, more: str | None
+) -> None:
+    of_pip = for_installers(environ)
+    assert (of_pip.get("PIP_INDEX_URL"), of_pip.get("PIP_EXTRA_INDEX_URL")) == (index, more)
+
+
 def test_credentials_do_not_make_another_environment() -> None:
     one = indexes({"UV_INDEX_URL": "https://a:b@host/simple", "UV_INDEX_X_PASSWORD": "1"})
     assert one == indexes({"UV_INDEX_URL": "https://c:d@host/simple"}) != indexes({"UV_INDEX_URL": "https://other"})
