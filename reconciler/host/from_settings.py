@@ -51,10 +51,16 @@ def package_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str,
 
     Files are read each time, so that a changed password applies at once; one that cannot be read is left out.
     """
-    from reconciler.staging.environments.installer_env import MEMORY
+    from reconciler.staging.environments.installer_env import MEMORY, SECRETS, VARIABLES
 
-    found = {**environ, MEMORY: str(settings.staging_memory_bytes)}
-    for name, value in settings.staging_env.items():
+    given = settings.staging_env
+    found = {
+        **environ,
+        MEMORY: str(settings.staging_memory_bytes),
+        VARIABLES: " ".join(given),
+        SECRETS: " ".join(name for name, value in given.items() if isinstance(value, Path)),
+    }
+    for name, value in given.items():
         with contextlib.suppress(OSError, ValueError):
             found[name] = decoded(value.read_bytes()).rstrip("\r\n") if isinstance(value, Path) else value
     return found

@@ -21,7 +21,7 @@ from reconciler.staging.detection.runtimes import Interpreters, Runtime
 from reconciler.staging.detection.selection import Selection, select
 from reconciler.staging.detection.target import refuse_for
 from reconciler.staging.environments.identity import installer
-from reconciler.staging.environments.installer_env import for_installers
+from reconciler.staging.environments.installer_env import for_installers, secrets_of
 from reconciler.staging.environments.serving import environment_for, ingredients_of
 from reconciler.staging.environments.store import Environment, EnvironmentRequest, Environments
 from reconciler.staging.errors import CommandFailed, SourceChanged, StagingError, where_all_is
@@ -31,7 +31,6 @@ from reconciler.staging.progress import Phase, Progress
 from reconciler.staging.source.snapshot import snapshot
 from reconciler.staging.staged import Staged
 from reconciler.staging.written_files import WrittenFiles, has_written, keep_written, mark_served, written_files
-from reconciler.vault.secret_patterns import secrets_in
 
 __all__ = ["SourceChanged", "Staged", "Stager", "StagingError"]
 
@@ -78,7 +77,7 @@ class Stager:
         finished = self.finished(app, build.id)
         if finished is not None:
             return finished
-        with _error_context(app, self._timeout_s), Log(log, secrets_in(self._environ())) as lines:
+        with _error_context(app, self._timeout_s), Log(log, secrets_of(self._environ())) as lines:
             loop = asyncio.get_running_loop()
             began = loop.time()
             lines.step(f"staging build {build.id} of {app} from {build.source.path}")

@@ -446,3 +446,35 @@ def test_a_failed_install_says_that_the_python_was_not_named(host: Host) -> None
     with pytest.raises(StagingError) as failed:
         host.staged("shop", needs_another, runtime="3.12")
     assert "did not name" not in str(failed.value)
+
+
+PACKAGE = """[build-system]
+requires = ["setuptools>=64"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "bakery"
+version = "1.0"
+dependencies = ["six"]
+[project.scripts]
+bake = "bakery:bake"
+[tool.setuptools]
+packages = ["bakery"]
+package-dir = {bakery = "src/bakery"}
+"""
+
+
+def test_a_project_with_a_build_system_is_installed_and_again_with_each_edit(host: Host) -> None:
+    files = {"wsgi.py": f"import bakery\n{WSGI}", "pyproject.toml": PACKAGE, "src/bakery/__init__.py": "bake = print"}
+    first = host.staged("shop", files, runtime="3.12")
+    assert (version_of(first, "bakery"), bool(version_of(first, "six"))) == ("1.0", True)
+    subprocess.run([first.python, "-c", "import bakery"], check=True)
+    assert Path(first.environment, "bin/bake").is_file()
+    second = host.staged("shop", {"src/bakery/__init__.py": "bake = print; new = 1"}, runtime="3.12")
+    subprocess.run([second.python, "-c", "from bakery import new"], check=True)
+
+
+def test_a_project_whose_build_system_cannot_build_it_is_served_from_where_it_is(host: Host) -> None:
+    files = {"wsgi.py": WSGI, "pyproject.toml": PACKAGE, "one/__init__.py": "", "two/__init__.py": ""}
+    staged = host.staged("shop", files, runtime="3.12")
+    assert version_of(staged, "six")
+    assert "served from where it is, as it cannot be built" in host.log("shop").read_text()

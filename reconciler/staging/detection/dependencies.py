@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 from reconciler.staging.detection.lockfiles.format import LockFormat
 from reconciler.staging.detection.lockfiles.registry import LOCK_FORMATS
 from reconciler.staging.detection.pyproject import FILE as PYPROJECT
-from reconciler.staging.detection.pyproject import declared_digest, project_table, pyproject, tool_table
+from reconciler.staging.detection.pyproject import declared_digest, is_package, project_table, pyproject, tool_table
 from reconciler.staging.detection.python_bounds import PythonBounds
 from reconciler.staging.detection.requirements import built_digest, digest_of, requirements, resolved_path, tree_digest
 from reconciler.staging.detection.tables import as_table, items, table, text
@@ -26,7 +26,7 @@ Kind: TypeAlias = Literal["none", "requirements", "lock", "project", "setup"]
 _REQUIREMENTS = "requirements.txt"
 _SETUP = "setup.py"
 # What digests are stored under, in environments and bundles.
-_ITSELF = "the project itself"
+ITSELF = "the project itself"
 _OPTIONS = "the extras and groups"
 
 
@@ -46,7 +46,9 @@ class Dependencies:
     `file` is relative to the code, "" for none; `because` says why it was chosen; `contents` has a digest of each
     input by its name. `trees` names those of the contents that are code to build, the project itself among them if it
     is a package or its dependencies are dynamic. `lock` is the format of a lock file, None for any other file, and
-    `python` what the lock was made for. `hashed` says that every requirement must have a hash.
+    `python` what the lock was made for. `hashed` says that every requirement must have a hash; `variables` are
+    those that requirements name, each with the file that does; `optional` says that a project which cannot be built is
+    served from where it is.
     """
 
     kind: Kind
@@ -58,6 +60,8 @@ class Dependencies:
     groups: tuple[str, ...] = ()
     trees: frozenset[str] = frozenset()
     hashed: bool = False
+    optional: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict)
     python: PythonBounds = field(default_factory=PythonBounds)
 
     @property
@@ -68,7 +72,7 @@ class Dependencies:
     @property
     def itself(self) -> bool:
         """True if the project is installed as well."""
-        return _ITSELF in self.trees
+        return ITSELF in self.trees
 
     @property
     def declared(self) -> Mapping[str, str]:
@@ -158,6 +162,7 @@ def _read(code: Path, file: str, because: str) -> Dependencies:
         contents=found.contents,
         trees=found.trees,
         hashed=found.hashed,
+        variables=found.variables,
     )
 
 
@@ -165,8 +170,8 @@ def _with_project(found: Dependencies, directory: Path) -> Dependencies:
     """Return the dependencies with the project itself among the code to build."""
     return replace(
         found,
-        contents={**found.contents, _ITSELF: tree_digest(directory, found.file)},
-        trees=found.trees | {_ITSELF},
+        contents={**found.contents, ITSELF: tree_digest(directory, found.file)},
+        trees=found.trees | {ITSELF},
     )
 
 
@@ -186,7 +191,7 @@ def _locked(path: Path, lock: LockFormat, found: Dependencies) -> Dependencies:
         trees.add(local)
     read = replace(found, contents=contents, trees=frozenset(trees), python=lock.pythons(content))
     itself = lock.installs_project(directory) or "." in lock.local_paths(content)
-    return _with_project(read, directory) if itself else read
+    return replace(_with_project(read, directory), optional=lock.optional_project) if itself else read
 
 
 def _project(directory: Path, file: str, because: str) -> Dependencies:
@@ -208,7 +213,8 @@ def _project(directory: Path, file: str, because: str) -> Dependencies:
                 raise StagingError(
                     f"cannot install {package} of {file}: a workspace can only be installed from uv.lock; run `uv lock`"
                 )
-    return Dependencies(kind="project", file=file, because=because, contents=contents, trees=frozenset(trees))
+    found = Dependencies(kind="project", file=file, because=because, contents=contents, trees=frozenset(trees))
+    return replace(_with_project(found, directory), optional=True) if is_package(directory) else found
 
 
 def _uv_configuration(directory: Path) -> dict[str, str]:

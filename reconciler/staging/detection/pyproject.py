@@ -42,6 +42,14 @@ def tool_table(directory: Path, tool: str) -> Mapping[str, Any]:
     return tables.table(FILE, pyproject(directory), "tool", tool)
 
 
+def is_package(directory: Path) -> bool:
+    """Tell whether a project can be installed: one with a build system, unless it says that it is no package."""
+    content = pyproject(directory)
+    poetry = tables.table(FILE, content, "tool", "poetry")
+    declared = tables.table(FILE, content, "tool", "uv").get("package", poetry.get("package-mode"))
+    return "build-system" in content if declared is None else bool(declared)
+
+
 def declared_digest(directory: Path) -> str:
     """Return a digest of the part of pyproject.toml that declares dependencies; other edits do not change it."""
     content = pyproject(directory)

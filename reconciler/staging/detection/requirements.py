@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.staging.detection.text_file import text_of
@@ -21,6 +21,7 @@ _OPTION = re.compile(
 )
 # The address of a repository or a file, which may come from a variable.
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?!/)|(?:git|hg|svn|bzr)\+|\$\{[A-Z0-9_]+\}")
+_VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 # A fragment `#egg=name[extra]&subdirectory=path` of an editable requirement.
 _EGG = re.compile(
     r"(?P<url>[^#]+)#(?:(?P<before>.*)&)?egg=(?P<name>[^&\[\s]+)(?P<extras>\[[^\]]*\])?(?:&(?P<after>.*))?"
@@ -37,7 +38,8 @@ class Requirements:
 
     `contents` has a digest of each file and tree that decides what is installed, by its name; `trees` names those that
     are code to build; `hashed` says that every requirement must have a hash; `lines` is all of it as one file, with
-    absolute paths and without editable installs; `rewritten` says that only those lines can be installed.
+    absolute paths and without editable installs; `rewritten` says that only those lines can be installed. `variables`
+    are the names that `${NAME}` in them stands for, each with a file that has it.
     """
 
     contents: Mapping[str, str]
@@ -45,6 +47,7 @@ class Requirements:
     hashed: bool
     lines: tuple[str, ...]
     rewritten: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 def requirements(code: Path, file: str) -> Requirements:
@@ -95,6 +98,7 @@ class _Reader:
         self._trees: set[str] = set()
         self._hashed = False
         self._rewritten = False
+        self._variables: dict[str, str] = {}
 
     def read(self, start: Path) -> Requirements:
         lines = tuple(self._lines(start.resolve(), ""))
@@ -104,6 +108,7 @@ class _Reader:
             hashed=self._hashed,
             lines=lines,
             rewritten=self._rewritten or bool(self._trees),
+            variables=self._variables,
         )
 
     def _lines(self, path: Path, included_by: str) -> Iterator[str]:
@@ -116,6 +121,7 @@ class _Reader:
             raise StagingError(f"cannot read {name}{included_by}: {error.strerror}") from error
         self._contents[name] = digest_of(text)
         for line in _logical_lines(text):
+            self._variables.update(dict.fromkeys(_VARIABLE.findall(line), name))
             yield from self._line(line, path, name)
 
     def _line(self, line: str, path: Path, name: str) -> Iterator[str]:

@@ -28,7 +28,7 @@ from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.detection.selection import Selection, select
 from reconciler.staging.environments.identity import installer
 from reconciler.staging.environments.installation import site_packages
-from reconciler.staging.environments.installer_env import for_hashed, for_installers
+from reconciler.staging.environments.installer_env import for_hashed, for_installers, secrets_of
 from reconciler.staging.environments.installers import Pip, is_old
 from reconciler.staging.environments.serving import environment_for, ingredients_of
 from reconciler.staging.environments.store import EnvironmentRequest, Environments
@@ -39,7 +39,6 @@ from reconciler.staging.log import Log
 from reconciler.staging.progress import Progress
 from reconciler.staging.source.snapshot import snapshot
 from reconciler.staging.staged import boot_id
-from reconciler.vault.secret_patterns import secrets_in
 
 _SEEDS = frozenset(("pip", "setuptools", "wheel"))
 _BUILD_SYSTEM = ("setuptools>=40.8", "wheel")
@@ -73,7 +72,7 @@ async def bundle(path: Path, recipe: Recipe, request: BundleRequest) -> Bundle:
     request.cache.mkdir(parents=True, exist_ok=True)
     directory = draft(request.cache, "bundle")
     try:
-        with Log(request.log, secrets_in(request.environ)) as log:
+        with Log(request.log, secrets_of(request.environ)) as log:
             async with asyncio.timeout(request.timeout_s):
                 return await _Bundling(path, request, directory, log).bundle(recipe)
     except TimeoutError as error:

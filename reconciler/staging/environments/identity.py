@@ -14,6 +14,8 @@ from pathlib import Path
 
 from reconciler.staging.detection.dependencies import Dependencies
 from reconciler.staging.detection.runtimes import Runtime
+from reconciler.staging.errors import StagingError
+from reconciler.vault.secret_patterns import is_secret_name
 
 _INDEX_SETTINGS = frozenset(
     (
@@ -30,7 +32,7 @@ class Ingredients:
     """Everything that decides what is in an environment; `servers` are installed beside the app's own dependencies.
 
     `offline` is a digest of the packages in the app's source, "" if they come from an index. `pkg_resources` says that
-    the code imports it.
+    the code imports it, `variables` is a digest of those that decide what is installed, "" if there are none.
     """
 
     runtime: Runtime
@@ -40,6 +42,7 @@ class Ingredients:
     indexes: str
     offline: str = ""
     pkg_resources: bool = False
+    variables: str = ""
 
     @property
     def facts(self) -> dict[str, str]:
@@ -53,6 +56,7 @@ class Ingredients:
             "the dependency file": self.dependencies.file,
             **({"the bundled packages": self.offline} if self.offline else {}),
             **({"pkg_resources": "imported by the code"} if self.pkg_resources else {}),
+            **({"the variables": self.variables} if self.variables else {}),
             **self.dependencies.contents,
         }
 
@@ -88,6 +92,24 @@ def indexes(environ: Mapping[str, str]) -> str:
         except OSError:
             continue
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def variables_digest(found: Dependencies, given: Mapping[str, str]) -> str:
+    """Return a digest of the variables that requirements name, or code to build may read; "" if there are none.
+
+    Raises StagingError if one that a requirement names is not given. Secrets are left out: a new password makes no new
+    environment.
+    """
+    missing = [name for name in found.variables if name not in given]
+    if missing:
+        name = missing[0]
+        raise StagingError(
+            f"cannot install {found.variables[name]}: nothing gives ${{{name}}} a value;"
+            " set it under `staging.env` in the host's settings"
+        )
+    deciding = given.keys() if found.trees else given.keys() & found.variables.keys()
+    values = {name: _without_credentials(given[name]) for name in deciding if not is_secret_name(name)}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:20] if values else ""
 
 
 def _without_credentials(text: str) -> str:

@@ -166,9 +166,19 @@ class Installation:
             await self._run(activity, installer.install(("-r", str(self._root / lock.file)), exactly=True))
         elif any(line.strip() and not line.startswith(("#", "-")) for line in exported.read_text().splitlines()):
             await self._run(activity, installer.install(("-r", str(exported)), exactly=True))
-        if self._found.itself:
-            await self._run("installing the project itself", installer.install((self._project_itself(),), exactly=True))
+        await self._install_itself(installer)
         await self._install_servers(installer)
+
+    async def _install_itself(self, installer: Installer) -> None:
+        """Install the project, if it is a package; one that only might be one is left where it is if that fails."""
+        if not self._found.itself or (self._found.optional and is_old(self._runtime)):
+            return
+        try:
+            await self._run("installing the project itself", installer.install((self._project_itself(),), exactly=True))
+        except StagingError as error:
+            if not self._found.optional:
+                raise
+            self._request.log.step(f"the project itself is served from where it is, as it cannot be built: {error}")
 
     def _is_default_choice(self, installer: Installer) -> bool:
         """Tell whether uv can install from the lock file as it is, with the addresses in it."""
@@ -185,13 +195,15 @@ class Installation:
         else:
             installer = installer if own else self._for_servers(installer)
             await self._run(f"installing {self._found.file or 'gunicorn'}", installer.install((*own, *servers)))
+        if self._found.optional:
+            await self._install_itself(installer)
 
     def _requirements(self) -> tuple[str, ...]:
         """Return the app's own requirements as arguments."""
         match self._found.kind:
             case "requirements":
                 return ("-r", str(self._requirements_file()))
-            case "project" if not self._found.itself:
+            case "project" if self._found.optional or not self._found.itself:
                 return self._project_requirements()
             case "project" | "setup":
                 return (self._project_itself(),)

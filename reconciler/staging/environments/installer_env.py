@@ -9,8 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from reconciler.vault.secret_patterns import secrets_in
+from reconciler.vault.secret_texts import SHORTEST
+
 # The bytes that each process of an installer may use; bounded_exec reads and removes it.
 MEMORY = "RECONCILER_STAGING_MEMORY"
+# The names of further variables that installers may see, because the host's settings give them, and those from files.
+VARIABLES, SECRETS = "RECONCILER_STAGING_VARIABLES", "RECONCILER_STAGING_FILES"
 _ALLOWED = frozenset(
     (
         MEMORY,
@@ -43,7 +48,24 @@ _SYSTEM_CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/cert
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of `environ` that an installer may see."""
-    return {name: value for name, value in environ.items() if name in _ALLOWED or name.startswith(_ALLOWED_PREFIX)}
+    further = environ.get(VARIABLES, "").split()
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in _ALLOWED or name in further or name.startswith(_ALLOWED_PREFIX)
+    }
+
+
+def variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the further variables that the host's settings give to installers and builds."""
+    given = [name for name in environ.get(VARIABLES, "").split() if not name.startswith(_ALLOWED_PREFIX)]
+    return {name: environ[name] for name in given if name in environ and name not in _ALLOWED}
+
+
+def secrets_of(environ: Mapping[str, str]) -> frozenset[str]:
+    """Return what must not be written: secrets by their name or shape, and all that comes from a file."""
+    from_files = {environ[name] for name in environ.get(SECRETS, "").split() if name in environ}
+    return secrets_in(environ) | {value for value in from_files if len(value) >= SHORTEST}
 
 
 def for_installers(environ: Mapping[str, str]) -> dict[str, str]:
@@ -84,8 +106,8 @@ def for_hashed(environment: Mapping[str, str]) -> dict[str, str]:
 def _indexes_of_pip(clean: Mapping[str, str]) -> dict[str, str]:
     """Return pip's own variables for the indexes. Private ones keep it from any other, unless uv is told to mix them.
 
-    uv takes a package from the first index that has it; pip takes the highest version of all, so that whoever publishes
-    the name of a private package elsewhere would be installed.
+    uv takes a package from the first index that has it; pip takes the highest version of all, so that a stranger
+    who publishes the name of a private package would be installed.
     """
     private = _private_indexes(clean)
     if not private:

@@ -1,7 +1,7 @@
 """Find what an installed gunicorn, its worker classes or the app's packages import, and no package of theirs requires.
 
-gunicorn before 21 imports pkg_resources. Newer ones require what a worker class needs only by an extra of its name:
-whoever has gevent among the requirements gets what `gunicorn[gevent]` requires beside it.
+gunicorn before 21 imports pkg_resources. Newer ones require what a worker class needs only by an extra of its name: an
+app that requires gevent gets what `gunicorn[gevent]` requires beside it.
 """
 
 from collections.abc import Iterable, Iterator

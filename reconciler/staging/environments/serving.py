@@ -6,8 +6,8 @@ from dataclasses import replace
 from reconciler.staging.detection.entry_point import EntryPoint
 from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.detection.selection import Selection
-from reconciler.staging.environments.identity import Ingredients, indexes
-from reconciler.staging.environments.installer_env import clean_environment
+from reconciler.staging.environments.identity import Ingredients, indexes, variables_digest
+from reconciler.staging.environments.installer_env import clean_environment, variables
 from reconciler.staging.environments.installers import is_old
 from reconciler.staging.environments.store import Environment, EnvironmentRequest, Environments
 from reconciler.staging.errors import StagingError
@@ -25,6 +25,7 @@ def ingredients_of(selection: Selection, installer: str, environ: Mapping[str, s
         installer=installer,
         indexes=indexes(clean_environment(environ)),
         offline=selection.offline.digest if selection.offline else "",
+        variables=variables_digest(selection.dependencies, variables(environ)),
         pkg_resources=selection.imports_pkg_resources and not is_old(selection.runtime),
     )
 

@@ -20,6 +20,7 @@ from reconciler.linux.file_lock import locked, try_lock
 from reconciler.linux.files import leftovers, remove, replace_file
 from reconciler.staging.command import Command, run
 from reconciler.staging.concurrency import SingleFlight, in_thread
+from reconciler.staging.detection.dependencies import ITSELF
 from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.environments import integrity
 from reconciler.staging.environments.export import Exporter
@@ -37,6 +38,7 @@ _FINISHED = "finished.json"
 # many apps that are staged at once.
 _VERIFIED_FOR_S = 300.0
 _SUSPECTED_AGAIN_S = 30.0
+_OWN_CODE_KEPT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,7 @@ class Environments:
     async def verify(self, key: str) -> tuple[str, ...]:
         """Compare a finished environment with what was installed; returns the damaged files, () if it was just done.
 
-        A damaged one no longer counts as finished: whoever needs it has it created again.
+        A damaged one no longer counts as finished: the next app that needs it has it created again.
         """
         if time.monotonic() - self._suspected_at.get(key, float("-inf")) < _SUSPECTED_AGAIN_S:
             return ()
@@ -157,8 +159,8 @@ class Environments:
         if not self._directory.is_dir():
             return ()
         for key in sorted({path.stem for path in self._directory.iterdir() if not path.name.startswith(".")}):
-            age_s = self._age_s(key)
-            lock = try_lock(self._directory / f"{key}.lock") if key not in in_use and age_s >= retention_s else None
+            age_s, kept_s = self._age_s(key), min(retention_s, self._longest_kept_s(key))
+            lock = try_lock(self._directory / f"{key}.lock") if key not in in_use and age_s >= kept_s else None
             if lock is None:
                 continue
             try:
@@ -170,6 +172,10 @@ class Environments:
         for leftover in leftovers(self._directory):
             remove(leftover)
         return tuple(removed)
+
+    def _longest_kept_s(self, key: str) -> float:
+        """Return how long an environment may be of use: one with an app's own code only to a build of that code."""
+        return _OWN_CODE_KEPT_S if ITSELF in self.facts(str(self._directory / key)) else float("inf")
 
     def _age_s(self, key: str) -> float:
         """Return how long ago the key was last requested."""

@@ -176,9 +176,14 @@ def test_the_bound_command_that_does_not_exist_says_so() -> None:
 
 
 async def leaving(then: str) -> tuple[Child, list[int]]:
-    script = f"setsid sh -c 'echo $$; exec sleep 1000' & setsid sh -c 'setsid sleep 1000 & echo $!'; {then}"
-    one = await start(bound_with_descendants(("sh", "-c", script)), stdout=asyncio.subprocess.PIPE)
-    return one, [int(await said(one)), int(await said(one))]
+    """Start a command that starts two processes in sessions of their own; once they run, it goes on with `then`."""
+    script = f"setsid sh -c 'echo $$; exec sleep 1000' & setsid sh -c 'setsid sleep 1000 & echo $!'; read go; {then}"
+    pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
+    one = await start(bound_with_descendants(("sh", "-c", script)), **pipes)
+    left = [int(await said(one)), int(await said(one))]
+    assert one.stdin is not None
+    one.stdin.write(b"\n")
+    return one, left
 
 
 def gone(pid: int) -> bool:

@@ -7,8 +7,15 @@ import pytest
 from reconciler.staging.detection.dependencies import DependencyOptions, dependencies
 from reconciler.staging.detection.lockfiles.uv import UV
 from reconciler.staging.detection.requirements import requirements
-from reconciler.staging.environments.identity import differences, indexes
-from reconciler.staging.environments.installer_env import clean_environment, for_installers
+from reconciler.staging.environments.identity import differences, indexes, variables_digest
+from reconciler.staging.environments.installer_env import (
+    SECRETS,
+    VARIABLES,
+    clean_environment,
+    for_installers,
+    secrets_of,
+    variables,
+)
 from reconciler.staging.errors import StagingError
 
 PROJECT = "[project]\nname = 'x'\nversion = '1'\ndependencies = ['bottle']\n"
@@ -266,3 +273,38 @@ def test_the_whole_host_is_no_package(tmp_path: Path, line: str) -> None:
     plant(tmp_path, {"requirements.txt": line})
     with pytest.raises(StagingError, match=r"cannot install from .*(has no pyproject.toml or setup.py|source itself)"):
         dependencies(tmp_path, DependencyOptions())
+
+
+TOKEN = {"TOKEN": "hunter2", "PLACE": "https://h", VARIABLES: "TOKEN PLACE UV_INDEX_P_PASSWORD", "OTHER": "1"}
+
+
+def test_only_variables_that_the_settings_give_reach_builds() -> None:
+    assert variables(TOKEN) == {"TOKEN": "hunter2", "PLACE": "https://h"}
+    assert {"TOKEN", "PLACE"} <= for_installers(TOKEN).keys()
+    assert not {"OTHER", VARIABLES} & for_installers(TOKEN).keys()
+
+
+def test_a_value_from_a_file_is_a_secret_whatever_its_name() -> None:
+    environ = {"PLACE": "elsewhere", "PIN": "1", "COLOUR": "green", SECRETS: "PLACE PIN"}
+    assert secrets_of(environ) == {"elsewhere"}
+
+
+def test_a_requirement_with_a_variable_needs_its_value(tmp_path: Path) -> None:
+    plant(tmp_path, {"requirements.txt": "-r more.txt", "more.txt": "x @ git+https://${TOKEN}@${PLACE}/x.git\n"})
+    found = dependencies(tmp_path, DependencyOptions())
+    assert found.variables == {"TOKEN": "more.txt", "PLACE": "more.txt"}
+    with pytest.raises(StagingError, match=r"cannot install more.txt: nothing gives \$\{PLACE\} a value; set it under"):
+        variables_digest(found, {"TOKEN": "1"})
+
+
+def test_variables_make_another_environment_only_where_they_decide_and_hold_no_secret(tmp_path: Path) -> None:
+    plant(tmp_path, {"requirements.txt": "x @ git+https://${TOKEN}@${PLACE}/x.git\n"})
+    found = dependencies(tmp_path, DependencyOptions())
+    one = variables_digest(found, {"TOKEN": "1", "PLACE": "a", "VERSION": "1"})
+    assert one == variables_digest(found, {"TOKEN": "2", "PLACE": "a", "VERSION": "2"})
+    assert one != variables_digest(found, {"TOKEN": "1", "PLACE": "b"})
+    plant(tmp_path, {"requirements.txt": "six"})
+    assert variables_digest(dependencies(tmp_path, DependencyOptions()), {"PLACE": "a"}) == ""
+    plant(tmp_path, {"requirements.txt": "-e .", "setup.py": ""})
+    builds = dependencies(tmp_path, DependencyOptions())
+    assert variables_digest(builds, {"VERSION": "1"}) != variables_digest(builds, {"VERSION": "2"})

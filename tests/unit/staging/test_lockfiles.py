@@ -198,3 +198,18 @@ def test_a_tool_that_finds_its_lock_stale_is_understood(name: str, output: str) 
     assert isinstance(lock.export, ExportByTool)
     assert lock.export.stale.search(output)
     assert str(lock.stale()) == f"cannot use {name}: it does not match {lock.project}; run `{lock.fix}`"
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "installed"),
+    [
+        ("[build-system]\nrequires = []\n[tool.poetry]\nname = 'x'\n", True),
+        ("[build-system]\nrequires = []\n[tool.poetry]\npackage-mode = false\n", False),
+        ("[tool.poetry]\nname = 'x'\n", False),
+    ],
+)
+def test_a_poetry_project_is_installed_if_it_is_a_package(tmp_path: Path, pyproject: str, installed: bool) -> None:
+    (tmp_path / "pyproject.toml").write_text(pyproject)
+    (tmp_path / "poetry.lock").write_text("package = []\n")
+    found = dependencies(tmp_path, DependencyOptions())
+    assert (found.itself, found.optional) == (installed, installed)

@@ -95,7 +95,8 @@ class LockFormat:
     command that brings a stale lock up to date. `declared_pythons` returns version specifiers, alternatives between
     `||`, and `any_patch` says that the lock serves every patch release of a minor version that it pins; `local_paths`
     returns what is built from the source tree. `needs_lock` tells whether a directory is a project of the tool, which
-    cannot be installed without its lock; `installs_project` whether the project itself belongs to the environment.
+    cannot be installed without its lock; `installs_project` whether the project itself belongs to the environment,
+    `optional_project` that it is served from where it is if it cannot be built.
     `has_extras` is False where only groups exist, `installed_by_uv` True where uv installs from the file itself.
     """
 
@@ -110,6 +111,7 @@ class LockFormat:
     needs_lock: Callable[[Path], bool] = _never
     installs_project: Callable[[Path], bool] = _never
     any_patch: bool = False
+    optional_project: bool = False
     has_extras: bool = True
     installed_by_uv: bool = False
 

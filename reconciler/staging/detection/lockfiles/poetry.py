@@ -57,6 +57,12 @@ def _needs_lock(directory: Path) -> bool:
     return _TOOL.name in table(pyproject.FILE, pyproject.pyproject(directory), "tool")
 
 
+def _is_package(directory: Path) -> bool:
+    """Tell whether Poetry installs the project: a package of its own way to write them needs no build system."""
+    package_mode = pyproject.tool_table(directory, "poetry").get("package-mode", True)
+    return bool(package_mode) and pyproject.is_package(directory)
+
+
 def _check(options: ExportOptions) -> tuple[str, ...]:
     return (*options.program, "--no-ansi", "-n", "check", "--lock")
 
@@ -81,5 +87,7 @@ POETRY = LockFormat(
         tool=_TOOL, check=_check, export=_export, stale=re.compile("changed significantly|out-of-date|not up to date")
     ),
     needs_lock=_needs_lock,
+    installs_project=_is_package,
+    optional_project=True,
     any_patch=True,
 )

@@ -18,12 +18,6 @@ def _paths(lock: Lock) -> Iterator[str]:
         yield str(source.get("editable") or source.get("directory") or source.get("path") or "")
 
 
-def _is_package(directory: Path) -> bool:
-    """Tell whether uv installs the project: one with a build system, unless the project decides otherwise."""
-    content = pyproject.pyproject(directory)
-    return bool(pyproject.tool_table(directory, "uv").get("package", "build-system" in content))
-
-
 def _checked_with(directory: Path, lock: Lock) -> str:
     """Return the minor version that `uv lock` ran on if the project names none: uv bounds the lock by it, and compares.
 
@@ -67,5 +61,5 @@ UV = LockFormat(
         checked_with=_checked_with,
         stale=re.compile(r"needs to be updated|network (?:was|is) disabled|not found in the cache"),
     ),
-    installs_project=_is_package,
+    installs_project=pyproject.is_package,
 )
