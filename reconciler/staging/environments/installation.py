@@ -21,7 +21,7 @@ from reconciler.staging.detection.pyproject import drop_required_uv, project_tab
 from reconciler.staging.detection.requirements import requirements
 from reconciler.staging.environments.export import Exporter
 from reconciler.staging.environments.identity import Ingredients
-from reconciler.staging.environments.installers import Installer, Pip, Uv, is_old, link_mode
+from reconciler.staging.environments.installers import Installer, Pip, Uv, check_directory, is_old, link_mode
 from reconciler.staging.environments.server_needs import SETUPTOOLS, needs_setuptools, worker_needs
 from reconciler.staging.environments.tools import OLD_VIRTUALENV, CommandContext
 from reconciler.staging.errors import StagingError
@@ -68,6 +68,7 @@ class Installation:
 
     async def make(self) -> None:
         """Take all the steps; a failure raises StagingError and leaves an incomplete directory."""
+        check_directory(self._directory, self._runtime)
         self._directory.mkdir(parents=True)
         if has_uv_configuration(self._root):
             await in_thread(lambda _: drop_required_uv(self._root))

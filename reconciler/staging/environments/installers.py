@@ -8,6 +8,8 @@ from typing import Protocol
 
 from reconciler.linux.files import has_reflinks
 from reconciler.staging.detection.runtimes import Runtime
+from reconciler.staging.errors import StagingError
+from reconciler.staging.source.tree import printable
 
 OLDEST_FOR_UV = (3, 8)
 
@@ -100,3 +102,17 @@ def link_mode(cache: Path) -> str:
 def is_old(runtime: Runtime) -> bool:
     """Tell whether only pip can install for a runtime."""
     return runtime.release < OLDEST_FOR_UV
+
+
+def check_directory(directory: Path, runtime: Runtime) -> None:
+    """Raise StagingError if no environment of the runtime can be in a directory, because of its name."""
+    path = str(directory)
+    if ":" in path:
+        why = "its path contains ':', which separates the directories of PATH"
+    elif any("\ud800" <= letter <= "\udfff" for letter in path):
+        why = "its path is not UTF-8"
+    elif runtime.release[0] == 2 and not path.isascii():
+        why = f"its path is not ASCII, as {runtime.description} needs it"
+    else:
+        return
+    raise StagingError(f"no environment can be in {printable(path)}: {why}; choose another directory with --state")

@@ -1,0 +1,31 @@
+"""Where environments can be."""
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.staging.detection.runtimes import Runtime
+from reconciler.staging.environments.installers import check_directory
+from reconciler.staging.errors import StagingError
+
+
+def runtime(version: str) -> Runtime:
+    return Runtime(name="python", description=f"Python {version}", version=version, path="/usr/bin/python")
+
+
+@pytest.mark.parametrize(
+    ("path", "version", "says"),
+    [
+        ("/state/a:b", "3.12.1", r"no environment can be in /state/a:b: its path contains ':', which separates"),
+        ("/state/\udcff", "3.12.1", r"in /state/\\udcff: its path is not UTF-8; choose another directory with --state"),
+        ("/état", "2.7.18", r"its path is not ASCII, as Python 2\.7\.18 needs it"),
+    ],
+)
+def test_a_path_that_no_environment_can_have_is_refused_by_name(path: str, version: str, says: str) -> None:
+    with pytest.raises(StagingError, match=says):
+        check_directory(Path(path), runtime(version))
+
+
+@pytest.mark.parametrize("path", ["/état", "/with space and '", "/\U0001f600"])
+def test_any_other_path_will_do(path: str) -> None:
+    check_directory(Path(path), runtime("3.12.1"))
