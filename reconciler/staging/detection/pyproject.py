@@ -16,7 +16,9 @@ from reconciler.staging.detection.toml import parse_toml
 from reconciler.staging.errors import StagingError
 
 FILE = "pyproject.toml"
-_UV_TABLE = re.compile(r"^\s*\[\s*tool\s*\.\s*uv\s*\](?P<content>[^\n]*(?:\n(?!\s*\[)[^\n]*)*)", re.MULTILINE)
+_UV_TABLE = re.compile(
+    r"^[ \t]*\[[ \t]*tool[ \t]*\.[ \t]*uv[ \t]*\](?P<content>[^\n]*(?:\n(?![ \t]*\[)[^\n]*)*)", re.MULTILINE
+)
 _REQUIRED_UV = re.compile(r"^[ \t]*required-version[ \t]*=[^\n]*", re.MULTILINE)
 
 
