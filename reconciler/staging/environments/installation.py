@@ -275,7 +275,7 @@ class Installation:
         try:
             await run(command, self._request.log, self._request.progress)
         except StagingError as error:
-            raise StagingError("\n".join((str(error), *self._hints(arguments)))) from error
+            raise type(error)("\n".join((str(error), *self._hints(arguments)))) from error
 
     def _hints(self, arguments: tuple[str, ...]) -> Iterator[str]:
         """Yield what an operator may not know of a command that failed, and could change."""
