@@ -24,6 +24,12 @@ class Misconfigured(ServiceError):
     """A manifest or the host's settings have to be changed before the action can succeed."""
 
 
+class Outdated(str):
+    """Why credentials that may work are bound again all the same: what they are made from says something else."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """A server, broker or the like that the host's settings name. `host` may be a socket's directory or path.
@@ -96,7 +102,7 @@ class Provisioner(Protocol):
         ...
 
     async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:
-        """Use the credentials as the app would; return None if they work, else the problem.
+        """Use the credentials as the app would; return None if they work, else the problem, or why they are Outdated.
 
         Raises ServiceError when that cannot be found out, as when the server is down.
         """

@@ -42,7 +42,7 @@ from reconciler.planning.subject import Subject
 from reconciler.services.backup import back_up
 from reconciler.services.directories import ServiceDirectories
 from reconciler.services.observer import AppsView, CredentialCheck, ServiceObserver
-from reconciler.services.provisioner import Grant, Misconfigured, ServiceError, ServiceSpec
+from reconciler.services.provisioner import Grant, Misconfigured, Outdated, ServiceError, ServiceSpec
 from reconciler.services.records import GrantRecord, ServiceRecord, ServiceRecords
 from reconciler.services.registry import provisioner_of
 from reconciler.services.rotation import Rotation
@@ -238,6 +238,10 @@ class ServiceWorld:
         service = self._observer.services[name]
         record = self._service_records.ask(action.service, service.plan, service.asked)
         await provisioner_of(record.type).provision(self._spec(record))
+        # What the credentials say may come from the manifest: its apps get them anew before it counts as done.
+        for grant in record.grants:
+            if grant.credentials is not None and not grant.retiring:
+                self._service_records.due(grant.id, action.cause)
         self._service_records.note(record.id, made=action.made)
         self._record_action(name, "provisioned", f"{record.type} service {record.id} is ready", action)
 
@@ -263,6 +267,8 @@ class ServiceWorld:
         check.at = self.now()
         if problem is None:
             check.repaired = False
+        elif isinstance(problem, Outdated):
+            self._service_records.due(grant.id, problem)
         elif not check.repaired:
             check.repaired = True
             text = f"the credentials of {grant.app} do not work: {problem}"

@@ -349,6 +349,38 @@ def test_past_128_kib_the_file_takes_the_variables_place(site: Site) -> None:
     assert any("the variable is left out" in text for _, kind, text in site.events("blog") if kind == "secrets")
 
 
+def test_credentials_edited_in_the_manifest_reach_the_app_at_once_and_are_not_called_broken(site: Site) -> None:
+    fields: dict[str, Any] = {"type": "user-provided", "tags": ["one"]}
+    service(site, **fields, credentials={"host": "h", "password": "first-secret"})
+    port = app(site)
+    site.live(**{**QUICK, "verify_every_s": 3600.0})
+    site.await_settled("blog")
+    service(site, **fields, credentials={"host": "h", "password": "other-secret"})
+    eventually(lambda: vcap(port)["user-provided"][0]["credentials"]["password"] == "other-secret")
+    service(site, type="user-provided", tags=["two"], credentials={"host": "h2"})
+    eventually(
+        lambda: (
+            vcap(port)["user-provided"][0]["credentials"] == {"host": "h2"}
+            and vcap(port)["user-provided"][0]["tags"] == ["two"]
+        )
+    )
+    assert not [text for _, kind, text in site.events("service db") if kind == "unhealthy"]
+
+
+def test_a_command_that_says_something_else_is_found_when_it_is_verified_and_not_called_broken(site: Site) -> None:
+    script = site.manifests / "give.sh"
+    script.write_text('#!/bin/sh\necho \'{"host": "one"}\'\n')
+    script.chmod(0o700)
+    service(site, type="user-provided", command=["./give.sh"])
+    port = app(site)
+    site.live(**{**QUICK, "verify_every_s": 0.2})
+    site.await_settled("blog")
+    site.save(script, '#!/bin/sh\necho \'{"host": "two"}\'\n')
+    script.chmod(0o700)
+    eventually(lambda: vcap(port)["user-provided"][0]["credentials"] == {"host": "two"})
+    assert not [text for _, kind, text in site.events("service db") if kind == "unhealthy"]
+
+
 def test_credentials_that_no_longer_open_the_service_are_repaired(site: Site) -> None:
     service(site, type="sqlite")
     port = app(site)

@@ -159,7 +159,17 @@ def after(known: ObservedService, step: Action, now: float, drawn: int) -> Obser
             changed = kept(step.service, retain=step.retain, grace_s=step.grace_s, left_at=left_at, dumped=False)
             return replace(known, kept=changed)
         case Provision():
-            return replace(known, kept=kept(step.service, made=step.made))
+            doubted = tuple(
+                replace(
+                    k,
+                    made=step.made,
+                    grants=tuple(replace(h, due="changed") if h.bound and not h.retiring else h for h in k.grants),
+                )
+                if k.id == step.service
+                else k
+                for k in known.kept
+            )
+            return replace(known, kept=doubted)
         case CreateGrant():
             new_grant = GrantState(id=f"g{drawn}", app=step.app, parameters=step.parameters)
             changed = tuple(

@@ -12,7 +12,15 @@ from pathlib import Path
 from reconciler.linux.child_processes import running
 from reconciler.planning.fingerprint import Json
 from reconciler.services.client_of_uri import client_of_uri
-from reconciler.services.provisioner import Client, Credentials, Grant, Misconfigured, ServiceError, ServiceSpec
+from reconciler.services.provisioner import (
+    Client,
+    Credentials,
+    Grant,
+    Misconfigured,
+    Outdated,
+    ServiceError,
+    ServiceSpec,
+)
 from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
 
 _COMMAND_S = 30.0
@@ -31,7 +39,9 @@ class UserProvided:
 
     async def verify(self, service: ServiceSpec, grant: Grant, credentials: Credentials) -> str | None:  # noqa: ARG002
         """Whether it still says the same."""
-        return None if await _credentials(service) == dict(credentials) else "what it is made from says something else"
+        if await _credentials(service) == dict(credentials):
+            return None
+        return Outdated("what they are made from says something else now")
 
     async def unbind(self, service: ServiceSpec, grant: Grant) -> None:
         """Do nothing: who issued the credentials revokes them."""
