@@ -1,0 +1,196 @@
+"""Every regular expression of the package takes time that grows with the text, and not with its square.
+
+Each is searched for, in a process of its own, in the worst that can be made of its own parts; what takes long there is
+ended by a limit of processor time, so that no clock decides.
+"""
+
+import ast
+import importlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[3] / "reconciler"
+
+# Made of parts that are known when a program runs only: of names of ours, or of what is tried elsewhere.
+_BUILT = {
+    "reconciler/documents/schemas.py": 1,  # the patterns of the schemas, which are tried below
+    "reconciler/web/api.py": 1,  # a revision's id
+    "reconciler/staging/detection/runtimes.py": 1,
+    "reconciler/staging/source/ignore_rules.py": 1,  # its own test holds it
+}
+
+_SEARCH = r"""
+import json, re, resource, signal, sys
+from re import _parser
+
+LENGTH, SECONDS = 1 << 16, 2.0
+
+
+def texts(tree, depth=0):
+    '''Yield short texts that parts of an expression match: what a worst case is made of.'''
+    yield from {shortest(tree)}
+    for op, value in tree:
+        name = str(op)
+        if name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
+            yield from texts(value[2], depth + 1)
+        elif name == "SUBPATTERN":
+            yield from texts(value[-1], depth + 1)
+        elif name == "BRANCH":
+            for branch in value[1]:
+                yield from texts(branch, depth + 1)
+        elif name in ("ASSERT", "ASSERT_NOT"):
+            yield from texts(value[1], depth + 1)
+        elif name == "ATOMIC_GROUP":
+            yield from texts(value, depth + 1)
+        else:
+            yield shortest([(op, value)])
+
+
+def shortest(tree):
+    found = ""
+    for op, value in tree:
+        name = str(op)
+        if name == "LITERAL":
+            found += chr(value)
+        elif name == "NOT_LITERAL":
+            found += "!" if value != ord("!") else "?"
+        elif name == "ANY":
+            found += "a"
+        elif name == "IN":
+            found += of_set(value)
+        elif name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
+            found += shortest(value[2]) * max(1, min(value[0], 3))
+        elif name == "SUBPATTERN":
+            found += shortest(value[-1])
+        elif name == "BRANCH":
+            found += shortest(value[1][0])
+        elif name == "ATOMIC_GROUP":
+            found += shortest(value)
+    return found
+
+
+def of_set(parts):
+    negated = any(str(op) == "NEGATE" for op, _ in parts)
+    pattern = re.compile("[" + "".join(written(op, value) for op, value in parts) + "]")
+    for letter in "a1A_ .-/:=\"'[(\t\n,;@!":
+        if pattern.match(letter):
+            return letter
+    return "x"
+
+
+def written(op, value):
+    name = str(op)
+    if name == "NEGATE":
+        return "^"
+    if name == "LITERAL":
+        return re.escape(chr(value))
+    if name == "RANGE":
+        return re.escape(chr(value[0])) + "-" + re.escape(chr(value[1]))
+    return {"CATEGORY_DIGIT": r"\d", "CATEGORY_WORD": r"\w", "CATEGORY_SPACE": r"\s", "CATEGORY_NOT_SPACE": r"\S",
+            "CATEGORY_NOT_WORD": r"\W", "CATEGORY_NOT_DIGIT": r"\D"}[str(value)]
+
+
+class TooLong(BaseException):
+    pass
+
+
+def stop(*_):
+    raise TooLong
+
+
+signal.signal(signal.SIGVTALRM, stop)
+slow = []
+for where, pattern, flags in json.load(sys.stdin):
+    compiled = re.compile(pattern, flags)
+    tree = _parser.parse(pattern, flags)
+    whole = shortest(tree)
+    parts = [text for text in dict.fromkeys(texts(tree)) if text][:30]
+    begun = [whole[:n] + end for n in range(1, min(len(whole), 16)) for end in ("", "\n", " ")]
+    pumps = list(dict.fromkeys((*parts, *begun, *(part + "\n" for part in parts))))
+    heads = ["", whole, *(whole[:n] for n in range(1, min(len(whole), 12)))]
+    try:
+        for pump in pumps:
+            for head in heads:
+                text = head + pump * (LENGTH // len(pump)) + "\0"
+                signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+                compiled.search(text)
+                compiled.fullmatch(text)
+                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    except TooLong:
+        slow.append(f"{where}: {pattern[:80]!r} on {head[:20]!r} + {pump!r} * n")
+print(json.dumps(slow))
+"""
+
+
+def expressions() -> Iterator[tuple[str, str, int]]:
+    """Yield every expression of the package, with its place and flags."""
+    for file in sorted(PACKAGE.rglob("*.py")):
+        place, built = file.relative_to(PACKAGE.parent).as_posix(), 0
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not _is_of_re(node):
+                continue
+            assert isinstance(node, ast.Call)
+            if isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
+                flags = sum(int(getattr(re, each.attr)) for each in ast.walk(node) if _is_flag(each))  # type: ignore[attr-defined]
+                yield f"{place}:{node.lineno}", node.args[0].value, flags
+            elif not isinstance(node.args[0], ast.Constant):
+                built += 1
+        held = list(_held(place)) if built > _BUILT.get(place, 0) else []
+        assert len(held) >= built - _BUILT.get(place, 0), f"{place} builds an expression that nothing tries"
+        yield from held
+    for schema in sorted((PACKAGE.parent / "schemas").glob("*.json")):
+        for pattern in re.findall(r'"pattern": ("(?:[^"\\\\]|\\\\.)*")', schema.read_text()):
+            yield schema.name, json.loads(pattern), 0
+
+
+def _held(place: str) -> Iterator[tuple[str, str, int]]:
+    """Yield the expressions that a module holds, whatever they were made of."""
+    module = importlib.import_module(place.removesuffix(".py").replace("/", "."))
+    for name, value in vars(module).items():
+        for each in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(each, re.Pattern) and isinstance(each.pattern, str):
+                yield f"{place} {name}", each.pattern, each.flags & ~re.UNICODE
+
+
+def _is_of_re(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == "re"
+        and node.func.attr in {"compile", "match", "search", "fullmatch", "sub", "split", "findall", "finditer"}
+    )
+
+
+def _is_flag(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "re"
+        and node.attr.isupper()
+    )
+
+
+def slow_among(found: list[tuple[str, str, int]]) -> list[str]:
+    texts = [each for each in found if isinstance(each[1], str)]
+    done = subprocess.run(
+        (sys.executable, "-c", _SEARCH), input=json.dumps(texts), capture_output=True, text=True, check=True
+    )
+    slow: list[str] = json.loads(done.stdout)
+    return slow
+
+
+@pytest.mark.nightly
+def test_no_expression_is_slow_on_the_worst_that_can_be_made_for_it() -> None:
+    assert slow_among(list(expressions())) == []
+
+
+def test_an_expression_that_is_slow_is_found() -> None:
+    (slow,) = slow_among([("here", r"^(\w+)\s*(?::[^=]+)?=(?!=)", int(re.MULTILINE))])
+    assert slow.startswith("here: ")
