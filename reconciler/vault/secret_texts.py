@@ -16,7 +16,7 @@ SHORTEST = 4
 _SHORTEST_PART = 8
 _MOST_FORMS = 5000
 _ESCAPED_BYTE = re.compile("%[0-9A-F]{2}")
-_BREAK = re.compile(r"[ \t]*\r?\n[ \t]*")
+_BREAK = re.compile(r"(?:(?<![ \t])[ \t]+)?\r?\n[ \t]*")
 
 
 class SecretTexts:

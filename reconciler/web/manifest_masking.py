@@ -29,8 +29,8 @@ _KEY = re.compile(
     r"^(?P<indent>[ \t]*(?:- )*)(?P<quote>[\"']?)(?P<name>[\w.-]+)(?P=quote)[ \t]*:(?P<value>(?:[ \t]+.*)?)$"
 )
 _ITEM = re.compile(r"^[ \t]*- [\w./-]{1,60}[ \t]*$")
-_NAMES = re.compile(r"([\w.-]+)[\"']?\s*:")
-_STRUCTURE = re.compile(r"[ \t]*(?:---|\.\.\.)?[ \t]*")
+_NAMES = re.compile(r"(?<![\w.-])([\w.-]+)[\"']?\s*:")
+_STRUCTURE = re.compile(r"[ \t]*+(?:---|\.\.\.)?[ \t]*")
 _SCHEMA_COMMENT = re.compile(r"#\s*yaml-language-server:\s*\$schema=\S+\s*")
 _PLAIN_COMMENT_WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*|\d{1,3}|[-&/]")
 _FEWEST_COMMENT_WORDS = 3

@@ -24,7 +24,7 @@ _INDEX_SETTINGS = frozenset(
     )
 )
 _CREDENTIALS = ("_USERNAME", "_PASSWORD")
-_CREDENTIALS_IN_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s@]+@", re.IGNORECASE)
+_CREDENTIALS_IN_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)[^/\s@]+@", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

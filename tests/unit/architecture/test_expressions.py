@@ -12,8 +12,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias, TypeGuard
 
 import pytest
+
+# Its place, its text, its flags, and the methods it is used with.
+Expression: TypeAlias = tuple[str, str, int, list[str]]
 
 PACKAGE = Path(__file__).parents[3] / "reconciler"
 
@@ -21,6 +25,7 @@ PACKAGE = Path(__file__).parents[3] / "reconciler"
 _BUILT = {
     "reconciler/documents/schemas.py": 1,  # the patterns of the schemas, which are tried below
     "reconciler/web/api.py": 1,  # a revision's id
+    "reconciler/web/pages.py": 1,
     "reconciler/staging/detection/runtimes.py": 1,
     "reconciler/staging/source/ignore_rules.py": 1,  # its own test holds it
 }
@@ -106,7 +111,7 @@ def stop(*_):
 
 signal.signal(signal.SIGVTALRM, stop)
 slow = []
-for where, pattern, flags in json.load(sys.stdin):
+for where, pattern, flags, methods in json.load(sys.stdin):
     compiled = re.compile(pattern, flags)
     tree = _parser.parse(pattern, flags)
     whole = shortest(tree)
@@ -119,8 +124,8 @@ for where, pattern, flags in json.load(sys.stdin):
             for head in heads:
                 text = head + pump * (LENGTH // len(pump)) + "\0"
                 signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
-                compiled.search(text)
-                compiled.fullmatch(text)
+                for method in methods:
+                    getattr(compiled, method)(text)
                 signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     except TooLong:
         slow.append(f"{where}: {pattern[:80]!r} on {head[:20]!r} + {pump!r} * n")
@@ -128,17 +133,27 @@ print(json.dumps(slow))
 """
 
 
-def expressions() -> Iterator[tuple[str, str, int]]:
-    """Yield every expression of the package, with its place and flags."""
+def expressions() -> Iterator[Expression]:
+    """Yield every expression of the package, with its place, its flags and how it is used."""
     for file in sorted(PACKAGE.rglob("*.py")):
-        place, built = file.relative_to(PACKAGE.parent).as_posix(), 0
-        for node in ast.walk(ast.parse(file.read_text())):
+        place, built, text = file.relative_to(PACKAGE.parent).as_posix(), 0, file.read_text()
+        module = ast.parse(text)
+        named = {
+            id(node.value): target.id
+            for node in ast.walk(module)
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(module):
             if not _is_of_re(node):
                 continue
             assert isinstance(node, ast.Call)
             if isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
-                flags = sum(int(getattr(re, each.attr)) for each in ast.walk(node) if _is_flag(each))  # type: ignore[attr-defined]
-                yield f"{place}:{node.lineno}", node.args[0].value, flags
+                flags = sum([int(getattr(re, each.attr)) for each in ast.walk(node) if _is_flag(each)])
+                assert isinstance(node.func, ast.Attribute)
+                methods = _uses(text, named.get(id(node))) if node.func.attr == "compile" else _anchored(node.func.attr)
+                yield f"{place}:{node.lineno}", node.args[0].value, flags, methods
             elif not isinstance(node.args[0], ast.Constant):
                 built += 1
         held = list(_held(place)) if built > _BUILT.get(place, 0) else []
@@ -146,16 +161,29 @@ def expressions() -> Iterator[tuple[str, str, int]]:
         yield from held
     for schema in sorted((PACKAGE.parent / "schemas").glob("*.json")):
         for pattern in re.findall(r'"pattern": ("(?:[^"\\\\]|\\\\.)*")', schema.read_text()):
-            yield schema.name, json.loads(pattern), 0
+            yield schema.name, json.loads(pattern), 0, ["search"]
 
 
-def _held(place: str) -> Iterator[tuple[str, str, int]]:
+def _held(place: str) -> Iterator[Expression]:
     """Yield the expressions that a module holds, whatever they were made of."""
     module = importlib.import_module(place.removesuffix(".py").replace("/", "."))
     for name, value in vars(module).items():
         for each in value if isinstance(value, tuple | list) else (value,):
             if isinstance(each, re.Pattern) and isinstance(each.pattern, str):
-                yield f"{place} {name}", each.pattern, each.flags & ~re.UNICODE
+                uses = _uses((PACKAGE.parent / place).read_text(), name)
+                yield f"{place} {name}", each.pattern, each.flags & ~re.UNICODE, uses
+
+
+def _uses(text: str, name: str | None) -> list[str]:
+    """Return how a module uses an expression of this name: at the beginning of a text, or anywhere in it."""
+    found = set(re.findall(rf"\b{name}\.(\w+)\b", text)) if name else set()
+    return sorted({method for use in found for method in _anchored(use)} - {""}) or ["search"]
+
+
+def _anchored(method: str) -> list[str]:
+    if method in {"pattern", "flags"}:
+        return []
+    return [method] if method in {"match", "fullmatch"} else ["search"]
 
 
 def _is_of_re(node: ast.AST) -> bool:
@@ -168,7 +196,7 @@ def _is_of_re(node: ast.AST) -> bool:
     )
 
 
-def _is_flag(node: ast.AST) -> bool:
+def _is_flag(node: ast.AST) -> TypeGuard[ast.Attribute]:
     return (
         isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
@@ -177,10 +205,9 @@ def _is_flag(node: ast.AST) -> bool:
     )
 
 
-def slow_among(found: list[tuple[str, str, int]]) -> list[str]:
-    texts = [each for each in found if isinstance(each[1], str)]
+def slow_among(found: list[Expression]) -> list[str]:
     done = subprocess.run(
-        (sys.executable, "-c", _SEARCH), input=json.dumps(texts), capture_output=True, text=True, check=True
+        (sys.executable, "-c", _SEARCH), input=json.dumps(found), capture_output=True, text=True, check=True
     )
     slow: list[str] = json.loads(done.stdout)
     return slow
@@ -192,5 +219,5 @@ def test_no_expression_is_slow_on_the_worst_that_can_be_made_for_it() -> None:
 
 
 def test_an_expression_that_is_slow_is_found() -> None:
-    (slow,) = slow_among([("here", r"^(\w+)\s*(?::[^=]+)?=(?!=)", int(re.MULTILINE))])
+    (slow,) = slow_among([("here", r"^(\w+)\s*(?::[^=]+)?=(?!=)", int(re.MULTILINE), ["search"])])
     assert slow.startswith("here: ")
