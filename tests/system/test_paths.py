@@ -48,6 +48,17 @@ def test_a_link_on_the_way_to_a_source_that_is_turned_is_a_deploy(site: Site) ->
     eventually(lambda: get(port) == "edited", within=30.0)
 
 
+def test_a_source_that_was_no_source_is_read_as_soon_as_it_is_one(site: Site) -> None:
+    current, port = site.root / "apps" / "shop", a_port()
+    current.write_text("no directory")
+    site.manifest("shop", path=str(current), port=port)
+    site.live(retry_first_s=3600.0, retry_cap_s=3600.0)
+    eventually(lambda: site.told("shop")["state"] == "failing", within=60.0)
+    release(site.root / "releases" / "1", "1")
+    turn(current, str(site.root / "releases" / "1"))
+    eventually(lambda: get(port) == "1", within=60.0)
+
+
 def test_an_edit_after_the_directory_or_one_above_it_was_replaced_is_seen(site: Site) -> None:
     apps = site.root / "apps"
     release(apps / "group" / "shop", "1")

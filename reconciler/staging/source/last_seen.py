@@ -40,6 +40,7 @@ class SourceTracker:
         self._digests: dict[str, DigestCache] = {}
         self._paces: dict[str, Pace] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._never_read: set[str] = set()
         self._states = {
             name: SourceState(source=source, content=content, stale=not source.pinned)
             for name, (source, content) in records.sources().items()
@@ -101,6 +102,7 @@ class SourceTracker:
             content = await _stable_fingerprint(source.path, digests)
         except SourceError as error:
             if before is None or before.source != source:
+                self._never_read.add(name)
                 raise
             self._states[name] = replace(before, stale=True, problem=str(error), tried_at=time.monotonic())
             if before.problem != str(error):
@@ -119,6 +121,7 @@ class SourceTracker:
                 return False
             if differs:
                 self._paces[name] = pace.taken(time.monotonic())
+        self._never_read.discard(name)
         if differs:
             self._records.set_source(name, source, content)
         self._states[name] = SourceState(source=source, content=content, busy=busy)
@@ -166,6 +169,10 @@ class SourceTracker:
         while again:
             self._refreshing[name] = False
             before = self._states.get(name)
+            if name in self._never_read:  # the app's own task waits to try again: a change ends that
+                self._never_read.discard(name)
+                self.mark_stale(name)
+                self._wakeups.wake(name)
             try:
                 changed = await self.refresh(name)
             except Exception:  # noqa: BLE001  no descriptor, an internal error: the app's own task reports it, and retries
