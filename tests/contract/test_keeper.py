@@ -1,5 +1,6 @@
 """The keeper: listeners stay open while no daemon holds them, whoever else is gone."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.linux.process_table import sockets_of
 from reconciler.planning.address import Address
 from reconciler.planning.apps.actions import Listen, Unlisten
 from reconciler.serving.keeper import Keeper, dismiss
@@ -14,7 +16,7 @@ from tests.contract.machine import a_life, on_the_loop
 from tests.contract.test_adoption import a_life_that_ends
 from tests.support.eventually import eventually, soon
 from tests.support.ports import a_port
-from tests.support.site import Site
+from tests.support.site import Site, is_gone
 from tests.world import address_of
 
 HERE = "127.0.0.1"
@@ -175,13 +177,19 @@ async def test_a_keeper_that_hangs_is_ended_so_that_its_addresses_can_be_opened_
     try:
         assert first.take() == []
         first.keep("blog", kept, opened.fileno())
+        keeper, inode = first._pid, os.fstat(opened.fileno()).st_ino
+        assert keeper is not None
+        await soon(lambda: inode in sockets_of(keeper).values())
         first.close()
-        assert first._pid is not None
         opened.close()
-        os.kill(first._pid, signal.SIGSTOP)
+        os.kill(keeper, signal.SIGSTOP)
+        assert is_open(kept.port)
         second = Keeper(place, patience_s=60)
         assert second.take() == []
-        eventually(lambda: not is_open(kept.port))
+        assert is_gone(keeper)
+        assert not is_open(kept.port)
         second.close()
     finally:
-        dismiss(place)
+        if first._pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(first._pid, signal.SIGKILL)
