@@ -6,6 +6,7 @@ client that asks again at once is cut off. Here, on SIGTERM, the worker stops ac
 """
 
 import signal
+import sys
 import time
 
 _ACCEPTED_BY_THEN_S = 0.1
@@ -61,25 +62,43 @@ def _gthread(worker, _):
         return True  # it does so itself
     clock = getattr(time, "monotonic", time.time)
     linger_s, notify, ends_at = _linger_s(worker), worker.notify, []
+    has_done_its_requests = _own_max_requests(worker)
 
     def drain(*_):
         if not ends_at:
             ends_at.append(clock() + linger_s)
-            worker.cfg.set("keepalive", 0)
+            if hasattr(worker, "max_keepalived"):
+                worker.max_keepalived = 0  # no keepalive of 0: it would cut what an answer has just promised to keep
+            else:  # gunicorn 19.0 and 19.1
+                worker.cfg.set("keepalive", 0)
+
+    def told_to_stop(*_):
+        stopping.append(True)
+        drain()
 
     def beat():
         notify()
-        if not ends_at:
-            return
-        if len(ends_at) == 1:
-            ends_at.append(None)
+        if has_done_its_requests():
+            drain()
+        if stopping == [True]:
+            stopping.append(True)
             _stop_accepting(worker)
-        if clock() >= ends_at[0]:
+        if ends_at and clock() >= ends_at[0]:
             worker.handle_exit(signal.SIGTERM, None)
 
+    stopping = []
     worker.notify = beat
-    signal.signal(signal.SIGTERM, drain)
+    signal.signal(signal.SIGTERM, told_to_stop)
     return True
+
+
+def _own_max_requests(worker):
+    """Take the count of requests after which a worker ends from it; return whether they are done.
+
+    It would cut its connections then. Until it has ended it goes on accepting, as no other may be there.
+    """
+    limit, worker.max_requests = worker.max_requests, sys.maxsize
+    return lambda: worker.nr >= limit
 
 
 def _stop_accepting(worker):
@@ -101,13 +120,23 @@ def _gasgi(worker, closing):
     from gunicorn.asgi.protocol import ASGIProtocol
 
     stop_s, linger_s, lifespan_s = worker.cfg.graceful_timeout, _linger_s(worker), _lifespan_s(worker)
+    has_done_its_requests, notify, draining = _own_max_requests(worker), worker.notify, []
 
-    def drain():
+    def beat():
+        notify()
+        if has_done_its_requests() and not draining:
+            announce()
+            worker.loop.call_later(linger_s, worker.handle_exit_signal)
+
+    def announce():
+        draining.append(True)
         if hasattr(ASGIProtocol, "_will_close"):
             ASGIProtocol._will_close = lambda *_: True  # noqa: SLF001  there is no public way
         else:
-            worker.cfg.set("keepalive", 0)
             closing.announce()
+
+    def drain():
+        announce()
         worker.cfg.set("graceful_timeout", max(0, int(stop_s - linger_s - lifespan_s)))
         for server in worker.servers:
             _stop_reading(worker.loop, server)
@@ -115,6 +144,7 @@ def _gasgi(worker, closing):
         worker.loop.call_later(linger_s, worker.handle_exit_signal)
         worker.loop.call_later(max(linger_s, stop_s - lifespan_s - 1.0), closing.close_websockets)
 
+    worker.notify = beat
     worker.loop.add_signal_handler(signal.SIGTERM, drain)
     return True
 
@@ -135,7 +165,8 @@ def _uvicorn(worker, _):
     from uvicorn.server import Server
 
     config, handle_exit, draining = worker.config, Server.handle_exit, []
-    linger_s = _linger_s(worker)
+    linger_s, on_tick = _linger_s(worker), Server.on_tick
+    most, config.limit_max_requests = config.limit_max_requests, None
     if getattr(config, "timeout_graceful_shutdown", 0) is None:  # for ever, so that no lifespan would end in time
         config.timeout_graceful_shutdown = max(1, int(worker.cfg.graceful_timeout - linger_s - _lifespan_s(worker)))
 
@@ -146,16 +177,27 @@ def _uvicorn(worker, _):
         draining.append(True)
         asyncio.get_running_loop().call_soon_threadsafe(end_later, server, sig, frame)
 
-    def end_later(server, sig, frame):
-        loop = asyncio.get_running_loop()
+    def announce(server):
         config.encoded_headers.append(_CLOSES)
         server.server_state.default_headers.append(_CLOSES)
+
+    def tick(server, counter):
+        if most is not None and server.server_state.total_requests >= most and not draining:
+            draining.append(True)
+            announce(server)
+            asyncio.get_running_loop().call_later(linger_s, handle_exit, server, signal.SIGTERM, None)
+        return on_tick(server, counter)
+
+    def end_later(server, sig, frame):
+        loop = asyncio.get_running_loop()
+        announce(server)
         for each in server.servers:
             _stop_reading(loop, each)
             loop.call_later(_ACCEPTED_BY_THEN_S, each.close)
         loop.call_later(linger_s, handle_exit, server, sig, frame)
 
     Server.handle_exit = drain
+    Server.on_tick = tick
     return True
 
 
@@ -181,6 +223,7 @@ def _aiohttp(worker, closing):
 
     def prepare(_, response):
         if closing.announced:
+            response.headers["Connection"] = "close"
             response.force_close()
         done = worker.loop.create_future()
         done.set_result(None)

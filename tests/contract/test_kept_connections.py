@@ -14,6 +14,7 @@ import pytest
 
 from reconciler.planning.address import Address
 from reconciler.planning.apps.revision import Build, Recipe, Revision, Server, Source
+from reconciler.planning.fingerprint import Json
 from reconciler.serving.programs.gunicorn import Code, InstancePaths, argv, config_text
 from reconciler.state.paths import StatePaths
 from tests.support.eventually import eventually
@@ -62,7 +63,7 @@ _LIMIT_S = 8
 
 
 @contextlib.contextmanager
-def gunicorn(root: Path, text: str, worker_class: str) -> Iterator[tuple[int, int]]:
+def gunicorn(root: Path, text: str, worker_class: str, **settings: Json) -> Iterator[tuple[int, int]]:
     """An instance of an app as the daemon starts one, by this interpreter: its master, and its port."""
     code, passed = root / "code", root / "state/apps/blog/passed/i1"
     for directory in (code, passed, root / "state/logs/blog"):
@@ -71,7 +72,7 @@ def gunicorn(root: Path, text: str, worker_class: str) -> Iterator[tuple[int, in
     (code / "mine.py").write_text(dedent(_MINE))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = Address(host="127.0.0.1", port=listener.getsockname()[1])
-        server = Server(worker_class=worker_class, threads=4, stop_timeout_s=_LIMIT_S)
+        server = Server(worker_class=worker_class, threads=4, stop_timeout_s=_LIMIT_S, settings=settings)
         build = Build(source=Source(path=str(code)), recipe=Recipe(), content="1")
         revision = Revision(app="blog", build=build, address=address, server=server, env={})
         served = Code(
@@ -123,6 +124,16 @@ def test_a_kept_connection_is_let_go_by_an_answer(tmp_path: Path, kind: str) -> 
         os.kill(master, signal.SIGTERM)
         eventually(lambda: asked(connection))
         eventually(lambda: has_ended(master))
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_a_kept_connection_is_let_go_by_an_answer_when_its_worker_has_done_its_requests(
+    tmp_path: Path, kind: str
+) -> None:
+    with gunicorn(tmp_path, *_KINDS[kind], max_requests=3) as (_, port):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        eventually(lambda: asked(connection))
+        asked(connection)  # on a new connection, by this worker or the next
 
 
 def test_the_lifespan_ends_though_a_websocket_is_never_closed(tmp_path: Path) -> None:

@@ -18,13 +18,11 @@ class OldThreadWorker:
     __module__ = "gunicorn.workers.gthread"
 
     def __init__(self) -> None:
-        self.cfg = SimpleNamespace(keepalive=0.0, graceful_timeout=30, set=self._set)
-        self.cfg.keepalive = 2
+        self.cfg = SimpleNamespace(keepalive=2, graceful_timeout=30)
+        self.max_keepalived = 900
+        self.nr, self.max_requests = 0, 1000
         self.alive, self.beats, self.sockets, self.accepting = True, 0, ["listener"], ["listener"]
         self.poller = SimpleNamespace(unregister=self.accepting.remove)
-
-    def _set(self, name: str, value: object) -> None:
-        setattr(self.cfg, name, value)
 
     def notify(self) -> None:
         self.beats += 1
@@ -50,12 +48,30 @@ def test_threads_announce_the_end_for_as_long_as_a_connection_is_kept(monkeypatc
     worker.notify()
     assert worker.accepting
     signal.raise_signal(signal.SIGTERM)
-    assert worker.cfg.keepalive == 0, "gunicorn closes each connection with its answer"
+    assert worker.max_keepalived == 0, "gunicorn closes each connection with its answer"
+    assert worker.cfg.keepalive == 2, "what an answer has just promised to keep is kept"
     worker.notify()
     worker.notify()
     assert (worker.accepting, worker.alive) == ([], True)
     worker.notify()
     assert (worker.alive, worker.beats) == (False, 4)
+
+
+@pytest.mark.usefixtures("_own_handler")
+def test_a_worker_that_has_done_its_requests_goes_on_accepting_while_it_lets_its_connections_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(gthread, "STOP_KEEPALIVE_LINGER")
+    moments = iter([100.0, 100.0, 102.6])
+    monkeypatch.setattr(time, "monotonic", lambda: next(moments))
+    worker: Any = OldThreadWorker()
+    assert _guard(worker)
+    worker.nr = 1000
+    assert worker.nr < worker.max_requests, "gunicorn itself would cut them"
+    worker.notify()
+    assert (worker.max_keepalived, worker.alive, worker.accepting) == (0, True, ["listener"])
+    worker.notify()
+    assert not worker.alive
 
 
 @pytest.mark.parametrize(
