@@ -70,8 +70,10 @@ class Gate(object):
         """Run as gunicorn's post_worker_init: return only in a worker that may accept."""
         if _is_asgi(worker):
             _module("reconciler_gate_asgi", _ASGI).guard(self, worker, Refused)
-        else:
+        elif _IMPORT.is_wsgi(worker.wsgi):
             self.until_passed(worker, lambda: self.ask_wsgi(worker.wsgi))
+        elif self.path is not None:  # only the worker knows how to ask: the daemon does, once it serves
+            self.write("unasked", type(worker).__name__)
         if not _DRAIN.guard(worker, self.closing):
             self.write("cuts", type(worker).__name__)
         if not _is_asgi(worker):

@@ -117,6 +117,11 @@ def serves(worker):
     return "WSGI" if any(name in _OF_WSGI for name in modules) else ""
 
 
+def is_wsgi(app):
+    """Whether an object can be called as a WSGI application, whatever worker serves it."""
+    return callable(app) and _takes(app, 2) and not _is_coroutine(app)
+
+
 def _name(app):
     return getattr(app, "__name__", None) or "the %s object" % type(app).__name__
 

@@ -117,8 +117,11 @@ class LiveInstance:
 
     def remark(self) -> str:
         """Return what its worker class cannot do, as the end of a sentence, "" if it can do everything."""
-        worker_class = self._words("cuts")
-        return f"; worker class {worker_class} cuts the connections it keeps at a hand-over" if worker_class else ""
+        cuts, unasked = self._words("cuts"), self._words("unasked")
+        remarks = [f"worker class {cuts} cuts the connections it keeps at a hand-over"] if cuts else []
+        if unasked:
+            remarks.append(f"worker class {unasked} is asked for the health path only once it serves")
+        return "".join(f"; {remark}" for remark in remarks)
 
     def refusal(self) -> str | None:
         """Return why a worker did not pass its gate, None if none said so."""

@@ -13,7 +13,7 @@ from textwrap import dedent
 import pytest
 
 from reconciler.planning.address import Address
-from reconciler.planning.apps.revision import Build, Recipe, Revision, Server, Source
+from reconciler.planning.apps.revision import Build, Health, Recipe, Revision, Server, Source
 from reconciler.planning.fingerprint import Json
 from reconciler.serving.programs.gunicorn import Code, InstancePaths, argv, config_text
 from reconciler.state.paths import StatePaths
@@ -54,6 +54,24 @@ _MINE = """
     class Worker(UvicornWorker):
         CONFIG_KWARGS = {"loop": "asyncio", "http": "h11", "lifespan": "on"}
     """
+_OWN_KIND = """
+    class Application:
+        def __call__(self):
+            return self
+
+    application = Application()
+    """
+_OWN_WORKER = """
+    import time
+
+    from gunicorn.workers import base
+
+    class Worker(base.Worker):
+        def run(self):
+            while self.alive:
+                self.notify()
+                time.sleep(0.1)
+    """
 _KINDS = {
     "gthread": (_WSGI, "gthread"),
     "asgi": (_ASGI, "asgi"),
@@ -63,16 +81,20 @@ _LIMIT_S = 8
 
 
 @contextlib.contextmanager
-def gunicorn(root: Path, text: str, worker_class: str, **settings: Json) -> Iterator[tuple[int, int]]:
+def gunicorn(
+    root: Path, text: str, worker_class: str, *, health: bool = False, own: str = "", **settings: Json
+) -> Iterator[tuple[int, int]]:
     """An instance of an app as the daemon starts one, by this interpreter: its master, and its port."""
     code, passed = root / "code", root / "state/apps/blog/passed/i1"
     for directory in (code, passed, root / "state/logs/blog"):
         directory.mkdir(parents=True)
     (code / "app.py").write_text(dedent(text))
     (code / "mine.py").write_text(dedent(_MINE))
+    (code / "own.py").write_text(dedent(own))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = Address(host="127.0.0.1", port=listener.getsockname()[1])
-        server = Server(worker_class=worker_class, threads=4, stop_timeout_s=_LIMIT_S, settings=settings)
+        probed = Health(path="/") if health else None
+        server = Server(worker_class=worker_class, threads=4, stop_timeout_s=_LIMIT_S, settings=settings, health=probed)
         build = Build(source=Source(path=str(code)), recipe=Recipe(), content="1")
         revision = Revision(app="blog", build=build, address=address, server=server, env={})
         served = Code(
@@ -118,8 +140,8 @@ def asked(connection: http.client.HTTPConnection) -> bool:
 
 @pytest.mark.parametrize("kind", _KINDS)
 def test_a_kept_connection_is_let_go_by_an_answer(tmp_path: Path, kind: str) -> None:
-    with gunicorn(tmp_path, *_KINDS[kind]) as (master, port):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    with gunicorn(tmp_path, *_KINDS[kind]) as (master, port), contextlib.ExitStack() as line:
+        connection = line.enter_context(contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)))
         assert not asked(connection)
         os.kill(master, signal.SIGTERM)
         eventually(lambda: asked(connection))
@@ -130,10 +152,17 @@ def test_a_kept_connection_is_let_go_by_an_answer(tmp_path: Path, kind: str) -> 
 def test_a_kept_connection_is_let_go_by_an_answer_when_its_worker_has_done_its_requests(
     tmp_path: Path, kind: str
 ) -> None:
-    with gunicorn(tmp_path, *_KINDS[kind], max_requests=3) as (_, port):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    with gunicorn(tmp_path, *_KINDS[kind], max_requests=3) as (_, port), contextlib.ExitStack() as line:
+        connection = line.enter_context(contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)))
         eventually(lambda: asked(connection))
         asked(connection)  # on a new connection, by this worker or the next
+
+
+def test_an_application_of_another_kind_than_wsgi_and_asgi_is_left_to_the_daemons_probes(tmp_path: Path) -> None:
+    with gunicorn(tmp_path, _OWN_KIND, "own.Worker", health=True, own=_OWN_WORKER):
+        passed = tmp_path / "state/apps/blog/passed/i1"
+        assert [(passed / name).read_text() for name in ("unasked", "cuts")] == ["Worker", "Worker"]
+        assert (passed / "uncounted").exists()
 
 
 def test_the_lifespan_ends_though_a_websocket_is_never_closed(tmp_path: Path) -> None:
