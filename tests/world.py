@@ -150,7 +150,7 @@ def remembering(observed: Observed, trouble: Failure, now: float) -> Observed:
 
 def waiting(observed: Observed, now: float) -> Observed:
     """With clients that wait at an open door since nothing serves, and with none as soon as something does."""
-    if not observed.listeners or observed.serves:
+    if all(observed.serves_at(address) for address in observed.listeners):
         return replace(observed, unserved_since=None)
     return observed if observed.unserved_since is not None else replace(observed, unserved_since=now)
 

@@ -1,13 +1,14 @@
 """The addresses on which each app listens: opened, fetched back, kept for the next daemon, and closed.
 
 An address that is open stays open until the plan closes it: a deploy, a crash or a restart of the daemon refuses no
-connection.
+connection. When an address passes from one app to another, so does its socket: for a while both have it.
 """
 
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from reconciler.planning.address import Address
@@ -28,6 +29,9 @@ class AppListeners:
         self._on_connection = on_connection
         self._listeners = Listeners()
         self._open: dict[str, frozenset[Address]] = {}
+        self._at_port: defaultdict[int, set[str]] = defaultdict(set)
+        self._desired: dict[str, Address] = {}
+        self._desired_at_port: defaultdict[int, set[str]] = defaultdict(set)
         self._unserved: dict[str, float] = {}
 
     def names(self) -> frozenset[str]:
@@ -51,11 +55,22 @@ class AppListeners:
         return self._listeners.fd(address)
 
     def unserved_since(self, name: str, instances: tuple[Instance, ...]) -> float | None:
-        """Return since when (monotonic) no instance accepts what the app's listeners receive."""
-        if not self.of(name) or any(instance.serves for instance in instances):
+        """Return since when (monotonic) no instance, of any app, accepts what one of the app's listeners receives."""
+        served = {instance.address for instance in instances if instance.serves}
+        if all(address in served or self._others_serve(name, address) for address in self.of(name)):
             self._unserved.pop(name, None)
             return None
         return self._unserved.setdefault(name, time.monotonic())
+
+    def ceded(self, name: str, instances: tuple[Instance, ...]) -> frozenset[Address]:
+        """Return the addresses of an app's instances that another app desires, and where that one serves already."""
+        desired = self._desired.get(name)
+        left = {i.address for i in instances if i.address is not None and i.address != desired}
+        return frozenset(address for address in left if self._is_claimed(name, address))
+
+    def neighbours(self, name: str, address: Address) -> frozenset[str]:
+        """Return the other apps with a listener at the port of an address."""
+        return frozenset(self._at_port[address.port] - {name})
 
     # Adopt what an earlier daemon opened
 
@@ -92,6 +107,10 @@ class AppListeners:
         address = action.address
         if address in self.of(name):
             return None
+        sharing = self._sharing(name, address)
+        if sharing:
+            self._opened(name, address)
+            return f"its socket passes on from {', '.join(sorted(sharing))}"
         owners = [(i, p) for i, p in self._instances.processes(name) if i.address == address and not i.detached]
         fetched = any(self._listeners.fetch(address, process.fd, process.pid) for _, process in owners[:1])
         if not fetched and owners:
@@ -103,11 +122,19 @@ class AppListeners:
         self._opened(name, address)
         return "fetched back" if fetched else ""
 
-    def unlisten(self, name: str, address: Address) -> None:
-        """Close an address."""
+    def unlisten(self, name: str, address: Address) -> frozenset[str]:
+        """Close an address, or leave its socket to the apps that have it or desire it; return those."""
+        heirs = self._sharing(name, address)
+        for heir in [h for h in self._desired_at_port[address.port] - {name} if self._desired[h] == address]:
+            self._opened(heir, address)
+            heirs |= {heir}
         self._keeper.drop(name, address)
-        self._listeners.close(address)
-        self._open[name] = self.of(name) - {address}
+        if heirs:
+            self._listeners.disarm(address)  # the next connection is for the heir
+        else:
+            self._listeners.close(address)
+        self._closed(name, address)
+        return heirs
 
     def arm(self, name: str, address: Address) -> None:
         """Wake the app at the next connection."""
@@ -121,16 +148,24 @@ class AppListeners:
         """Answer no more at this address."""
         self._listeners.stop_holding_page(address)
 
-    def follow(self, app: App) -> None:
+    def follow(self, apps: Mapping[str, App]) -> None:
         """Adjust what is open to what is desired: the holding page, and whether connections wake the app."""
-        if not app.may_sleep:
-            for address in self.of(app.name):
-                self._listeners.disarm(address)  # it is started without a connection, and counts as up when it is
-        if app.address is not None:
-            self._listeners.show(app.address, app.holding_page)
+        addresses = {n: app.address for n, app in apps.items() if app.state != "stopped"}
+        self._desired = {name: address for name, address in addresses.items() if address is not None}
+        self._desired_at_port.clear()
+        for name, address in self._desired.items():
+            self._desired_at_port[address.port].add(name)
+        for app in apps.values():
+            if not app.may_sleep:
+                for address in self.of(app.name):
+                    self._listeners.disarm(address)  # it is started without a connection, and counts as up when it is
+            if app.address is not None:
+                self._listeners.show(app.address, app.holding_page)
 
     def forget(self, name: str) -> None:
         """Forget an app that was removed."""
+        for address in self.of(name):
+            self._closed(name, address)
         self._open.pop(name, None)
         self._unserved.pop(name, None)
 
@@ -140,4 +175,23 @@ class AppListeners:
 
     def _opened(self, name: str, address: Address) -> None:
         self._open[name] = self.of(name) | {address}
+        self._at_port[address.port].add(name)
         self._keeper.keep(name, address, self._listeners.fd(address))
+
+    def _closed(self, name: str, address: Address) -> None:
+        self._open[name] = self.of(name) - {address}
+        if all(other.port != address.port for other in self.of(name)):
+            self._at_port[address.port].discard(name)
+
+    def _sharing(self, name: str, address: Address) -> frozenset[str]:
+        return frozenset(other for other in self.neighbours(name, address) if address in self.of(other))
+
+    def _others_serve(self, name: str, address: Address) -> bool:
+        return any(self._serves_at(other, address) for other in self._sharing(name, address))
+
+    def _is_claimed(self, name: str, address: Address) -> bool:
+        claims = ((n, self._desired[n]) for n in self._desired_at_port[address.port] if n != name)
+        return any(claim.overlaps(address) and self._serves_at(other, claim) for other, claim in claims)
+
+    def _serves_at(self, name: str, address: Address) -> bool:
+        return any(i.serves and i.address == address for i in self._instances.of(name))

@@ -129,8 +129,8 @@ class AppWorld:
         """Learn what is desired of every app, for what one app has to know of another, and return the apps."""
         self._apps = desired.apps
         self._dependencies.follow(self._apps)
+        self._listeners.follow(self._apps)
         for name, app in self._apps.items():
-            self._listeners.follow(app)
             if not app.may_sleep and self._history.of(name).sleep_state != SleepState():
                 # What it slept with must not put it to sleep when it may sleep again.
                 self._history.set_sleep_state(name, SleepState())
@@ -197,6 +197,7 @@ class AppWorld:
             sleep_state=history.sleep_state,
             restart_before=self._restart_before.get(name, float("-inf")),
             unserved_since=self._listeners.unserved_since(name, instances),
+            ceded=self._listeners.ceded(name, instances),
             unmet_dependencies=self._dependencies.unmet_dependencies(name, self._serves),
             stopping_dependents=self._dependencies.stopping_dependents(name, self._serves),
             has_residue=name in self._standings or self._tracker.last(name) is not None,
@@ -240,8 +241,8 @@ class AppWorld:
                     name, "failed", f"revision {action.failure.revision}: {action.cause}", reason=action.reason
                 )
             case Unlisten():
-                self._listeners.unlisten(name, action.address)
-                self._wake_all(self._dependencies.depends_on(name))
+                heirs = self._listeners.unlisten(name, action.address)
+                self._wake_all((*heirs, *self._dependencies.depends_on(name)))
             case RemoveBuild():
                 self.files.kept(name, action.build, await self._builds.remove(name, action.build))
             case ForgetApp():
@@ -325,7 +326,7 @@ class AppWorld:
                 return
         remark = self._instances.remark(name, instance.id)
         self._record_action(name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}{remark}", action)
-        self._wake_all(self._dependencies.dependents(name))
+        self._wake_all((*self._dependencies.dependents(name), *self._listeners.neighbours(name, revision.address)))
 
     def _failed(self, name: str, failing: Failure, reason: str) -> None:
         """Note that a revision did not get as far as serving: the plan decides what follows from that."""

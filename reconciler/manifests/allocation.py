@@ -1,7 +1,8 @@
 """Allocate names and ports over the manifests of all files at once. Nothing allocated collides or depends on itself.
 
-Two files that claim the same are both refused, as are all on a cycle of `depends_on`, and each keeps what it had. More
-and more is refused, so this ends; were everything refused, what was in force before would remain.
+Of two files that claim the same, the one in force keeps it and the other is refused; two new ones are both refused, as
+are all on a new cycle of `depends_on`. What is refused keeps what it had. More and more is refused, so this ends; were
+everything refused, what was in force before would remain.
 """
 
 from collections import defaultdict
@@ -12,10 +13,10 @@ from reconciler.documents.problem import Problem
 from reconciler.manifests.app_document import AppDocument
 from reconciler.manifests.cycles import cycles
 from reconciler.manifests.service_document import ServiceDocument
+from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App
 from reconciler.planning.services.service import Service
 
-_EVERY_ADDRESS = frozenset(("0.0.0.0", "::"))
 _MOST_NAMED = 3
 
 
@@ -69,9 +70,11 @@ def allocate(candidates: Mapping[str, Proposal], leases: Mapping[str, int], port
         ]
         leased, unleased = _leased(chosen, leases, ports, _explicit_ports(candidates))
         names = [*_name_problems(chosen), *_name_problems(services)]
-        problems = [*names, *_port_problems(chosen, leases), *_cycle_problems(chosen)] or unleased
+        conflicts = [*names, *_port_problems(chosen, leases), *_cycle_problems(chosen)] or unleased
         yielding = {file for file, candidate in candidates.items() if candidate.proposed is not None} - refused.keys()
-        newly = [problem for problem in problems if problem.file in yielding]
+        open_conflicts = [each for each in conflicts if each.document.manifest in yielding]
+        caused = [each for each in open_conflicts if not each.is_in_force(candidates[each.document.manifest])]
+        newly = [each.problem for each in caused or open_conflicts]
         if not newly:
             found = {file: tuple(problems) for file, problems in refused.items()}
             desired = {document.name: document.service for document in sorted(services, key=lambda d: d.name)}
@@ -89,7 +92,33 @@ def _apps(chosen: list[AppDocument], leases: Mapping[str, int]) -> dict[str, App
     return apps
 
 
-def _name_problems(chosen: Sequence[AppDocument | ServiceDocument]) -> Iterator[Problem]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Conflict:
+    """A claim that cannot be granted: what is claimed by the field, and the message."""
+
+    document: AppDocument | ServiceDocument
+    field: str
+    message: str
+
+    @property
+    def problem(self) -> Problem:
+        """The conflict at the field that claims, or where the document begins if it does so by default."""
+        line, column = self.document.places.get(self.field, (self.document.line, 1))
+        return Problem(file=self.document.manifest, line=line, column=column, path=self.field, message=self.message)
+
+    def is_in_force(self, candidate: Proposal) -> bool:
+        """Whether the same file made this claim before, and still has what it claims."""
+        in_force: tuple[AppDocument | ServiceDocument, ...] = (*candidate.in_force, *candidate.services_in_force)
+        return any(self._claim_of(document) == self._claim_of(self.document) for document in in_force)
+
+    def _claim_of(self, document: AppDocument | ServiceDocument) -> object:
+        if self.field == "name" or isinstance(document, ServiceDocument):
+            return (type(document), document.name)
+        depends_on = document.unleased.depends_on if self.field == "depends_on" else ()
+        return (document.name, document.host, document.port, depends_on)
+
+
+def _name_problems(chosen: Sequence[AppDocument | ServiceDocument]) -> Iterator[_Conflict]:
     claims = defaultdict(list)
     for document in chosen:
         claims[document.name].append(document)
@@ -97,32 +126,28 @@ def _name_problems(chosen: Sequence[AppDocument | ServiceDocument]) -> Iterator[
         if len(claimants) > 1:
             for document in claimants:
                 others = [_location(other) for other in claimants if other is not document]
-                yield _problem(document, "name", f"'{name}' is also claimed by {_listed(others)}")
+                yield _conflict(document, "name", f"'{name}' is also claimed by {_listed(others)}")
 
 
-def _port_problems(chosen: list[AppDocument], leases: Mapping[str, int]) -> Iterator[Problem]:
+def _port_problems(chosen: list[AppDocument], leases: Mapping[str, int]) -> Iterator[_Conflict]:
     claims = defaultdict(list)
     for document in chosen:
         if document.port is not None:
             claims[document.port].append(document)
     documents = {document.name: document for document in chosen}
-    holders = {port: name for name, port in leases.items() if name not in documents or documents[name].port is None}
+    holders = {port: name for name, port in leases.items() if name in documents and documents[name].port is None}
     for port, claimants in claims.items():
         for document in claimants:
             rivals = [other for other in claimants if other is not document and _overlap(document.host, other.host)]
             if rivals:
                 others = [f"'{other.name}' in {_location(other)}" for other in rivals]
-                yield _problem(document, "port", f"{document.host}:{port} is also claimed by {_listed(others)}")
+                yield _conflict(document, "port", f"{document.host}:{port} is also claimed by {_listed(others)}")
             elif (holder := holders.get(port, document.name)) != document.name:
-                yield _lease_problem(document, holder, documents.get(holder))
+                where = _location(documents[holder])
+                yield _conflict(document, "port", f"{port} is leased to '{holder}' in {where}; choose another")
 
 
-def _lease_problem(document: AppDocument, holder: str, leaseholder: AppDocument | None) -> Problem:
-    where = f" in {_location(leaseholder)}" if leaseholder else ", which is being removed"
-    return _problem(document, "port", f"{document.port} is leased to '{holder}'{where}; choose another")
-
-
-def _cycle_problems(chosen: list[AppDocument]) -> Iterator[Problem]:
+def _cycle_problems(chosen: list[AppDocument]) -> Iterator[_Conflict]:
     needs: defaultdict[str, set[str]] = defaultdict(set)
     for document in chosen:
         needs[document.name].update(document.unleased.depends_on)
@@ -130,7 +155,7 @@ def _cycle_problems(chosen: list[AppDocument]) -> Iterator[Problem]:
     for document in chosen:
         if document.unleased.depends_on and document.name in found:
             message = f"'{document.name}' depends on itself: {found[document.name]}"
-            yield _problem(document, "depends_on", message, line=document.depends_on_line)
+            yield _conflict(document, "depends_on", message)
 
 
 def _explicit_ports(candidates: Mapping[str, Proposal]) -> frozenset[int]:
@@ -144,10 +169,16 @@ def _explicit_ports(candidates: Mapping[str, Proposal]) -> frozenset[int]:
 
 def _leased(
     chosen: list[AppDocument], leases: Mapping[str, int], ports: Ports, explicit: frozenset[int]
-) -> tuple[dict[str, int], list[Problem]]:
-    """Return the leases, one for every app that sets no port, and a problem for each app that could get none."""
-    with_a_port = {document.name for document in chosen if document.port is not None}
-    leased = {name: port for name, port in leases.items() if name not in with_a_port}
+) -> tuple[dict[str, int], list[_Conflict]]:
+    """Return the leases, one for every app that sets no port, and a conflict for each app that could get none.
+
+    An app that sets a port keeps its lease for the day on which it sets none, unless another app has that port or
+    the range has no other. The lease of an app that is being removed ends when another app sets that port.
+    """
+    setters = {document.port: document.name for document in chosen if document.port is not None}
+    with_a_port = set(setters.values())
+    without = {document.name for document in chosen} - with_a_port
+    leased = {n: port for n, port in leases.items() if n in without or setters.get(port, n) == n}
     taken = {*explicit, *leases.values()}
     # One walk through the range for each address: what was not free for one app is not for the next.
     walks: defaultdict[str, Iterator[int]] = defaultdict(lambda: iter(ports.range))
@@ -158,8 +189,11 @@ def _leased(
         walk = walks[document.host]
         port = next((port for port in walk if port not in taken and ports.is_free(document.host, port)), None)
         if port is None:
+            spared = next((n for n in sorted(leased) if n in with_a_port and leased[n] not in explicit), None)
+            port = None if spared is None else leased.pop(spared)
+        if port is None:
             bounds = f"{ports.range.start} to {ports.range.stop - 1}"
-            problems.append(_problem(document, "port", f"no port in the host's range ({bounds}) is free"))
+            problems.append(_conflict(document, "port", f"no port in the host's range ({bounds}) is free"))
         else:
             leased[document.name] = port
             taken.add(port)
@@ -167,8 +201,7 @@ def _leased(
 
 
 def _overlap(one: str, other: str) -> bool:
-    one, other = ("127.0.0.1" if host == "localhost" else host for host in (one, other))
-    return one == other or bool(_EVERY_ADDRESS & {one, other})
+    return Address(host=one, port=0).overlaps(Address(host=other, port=0))
 
 
 def _location(document: AppDocument | ServiceDocument) -> str:
@@ -180,5 +213,5 @@ def _listed(others: list[str]) -> str:
     return ", ".join(others[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _problem(document: AppDocument | ServiceDocument, path: str, message: str, *, line: int | None = None) -> Problem:
-    return Problem(file=document.manifest, line=line or document.line, column=1, path=path, message=message)
+def _conflict(document: AppDocument | ServiceDocument, field: str, message: str) -> _Conflict:
+    return _Conflict(document=document, field=field, message=message)

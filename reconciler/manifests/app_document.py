@@ -2,7 +2,8 @@
 
 import posixpath
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.documents.tree import Node
@@ -29,14 +30,14 @@ class HostDefaults:
 class AppDocument:
     """An app as one document defines it: without an address, as the port may be left to the host (None).
 
-    `line` is where the document begins in its file, `depends_on_line` where that field is, if it is.
+    `line` is where the document begins in its file, `places` the line and column of each field that is given.
     """
 
     unleased: App
     host: str
     port: int | None
     line: int
-    depends_on_line: int | None = None
+    places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -56,13 +57,12 @@ class AppDocument:
 def document_of(file: str, tree: Node, name: str, host: HostDefaults) -> AppDocument:
     """Return the app of a document that has no problem."""
     given: dict[str, Any] = tree.value  # type: ignore[assignment]  # the schema has seen to it
-    depends_on_line = tree.keys["depends_on"][0] if "depends_on" in given else None
     return AppDocument(
         unleased=_app(file, tree, given, name, host),
         host=given.get("host", "127.0.0.1"),
         port=int(given["port"]) if "port" in given else None,
         line=tree.line,
-        depends_on_line=depends_on_line,
+        places=tree.keys,
     )
 
 

@@ -2,7 +2,7 @@
 
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.documents.tree import Node
@@ -15,12 +15,16 @@ _OF_EVERY_TYPE = frozenset(("kind", "name", "type", "plan", "label", "tags", "re
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceDocument:
-    """A service as one document defines it; `line` is where that begins in its file."""
+    """A service as one document defines it.
+
+    `line` is where that begins in its file, `places` the line and column of each field that is given.
+    """
 
     name: str
     manifest: str
     line: int
     service: Service
+    places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def service_of(file: str, tree: Node, name: str) -> ServiceDocument:
@@ -39,7 +43,7 @@ def service_of(file: str, tree: Node, name: str) -> ServiceDocument:
         grace_s=tree.seconds("grace"),
         asked={key: _absolute(directory, key, value) for key, value in given.items() if key not in _OF_EVERY_TYPE},
     )
-    return ServiceDocument(name=name, manifest=file, line=tree.line, service=service)
+    return ServiceDocument(name=name, manifest=file, line=tree.line, service=service, places=tree.keys)
 
 
 def _absolute(directory: str, key: str, value: Json) -> Json:

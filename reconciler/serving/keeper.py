@@ -64,9 +64,10 @@ class Keeper:
         self._send_soon(_name(app, address))
 
     def drop(self, app: str, address: Address) -> None:
-        """Close the copy of this listener."""
-        if self._listeners.pop(_name(app, address), None) is not None:
-            self._send_soon(_name(app, address))
+        """Close the copy of this listener, however its address was written when it was opened."""
+        for name in [n for n in self._listeners if n.startswith(f"{app} ") and _parsed(n) == (app, address)]:
+            del self._listeners[name]
+            self._send_soon(name)
 
     def close(self) -> None:
         """Disconnect; the keeper keeps what it holds."""

@@ -40,8 +40,9 @@ class Listeners:
         return self._sockets[address].fileno()
 
     def open(self, address: Address) -> None:
-        """Bind and listen; raises CannotListen."""
-        _refuse_taken(address)
+        """Bind and listen, also beside an overlapping listener of this process; raises CannotListen."""
+        beside = [held for other, held in self._sockets.items() if other.overlaps(address)]
+        _refuse_taken(address, frozenset(os.fstat(held.fileno()).st_ino for held in beside))
         self._sockets[address] = _bound(address)
 
     def fetch(self, address: Address, pidfd: int, pid: int) -> bool:
@@ -144,16 +145,18 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def _refuse_taken(address: Address) -> None:
-    """Raise CannotListen if any process listens there, even a second daemon of the same user.
+def _refuse_taken(address: Address, own: frozenset[int] = frozenset()) -> None:
+    """Raise CannotListen if another process listens there, even a second daemon of the same user.
 
-    A bind without SO_REUSEPORT fails then.
+    A bind without SO_REUSEPORT fails then. It also fails beside the sockets whose inodes are `own`, which do not count.
     """
     try:
         with _socket_for(address) as probe:
             probe.bind(_sockaddr(address))
     except OSError as error:
-        raise CannotListen(_why(address, error)) from error
+        if error.errno == errno.EADDRINUSE and own and _listening_at(address) <= own:
+            return
+        raise CannotListen(_why(address, error, own)) from error
 
 
 def _bound(address: Address) -> socket.socket:
@@ -174,25 +177,32 @@ def _socket_for(address: Address) -> socket.socket:
     return opened
 
 
+def _listening_at(address: Address) -> set[int]:
+    """Return the inode of every socket that listens where a listener at this address would be in its way."""
+    return {
+        each.inode
+        for each in listening_sockets()
+        if each.port == address.port and address.overlaps(Address(host=each.host, port=each.port))
+    }
+
+
 def _sockaddr(address: Address) -> tuple[str, int]:
-    host = "127.0.0.1" if address.host == "localhost" else address.host
-    return host, address.port
+    return address.ip, address.port
 
 
 def _listens_at(opened: socket.socket, address: Address) -> bool:
     return opened.family in (socket.AF_INET, socket.AF_INET6) and opened.getsockname()[:2] == _sockaddr(address)
 
 
-def _why(address: Address, error: OSError) -> str:
+def _why(address: Address, error: OSError, own: frozenset[int] = frozenset()) -> str:
     reason = os.strerror(error.errno) if error.errno else str(error)
     if error.errno == errno.EADDRINUSE:
-        holder = _holder(address.port)
+        holder = _holder(_listening_at(address) - own)
         reason = f"the port is in use by {holder}" if holder else "the port is in use"
     return f"cannot listen on {address}: {reason}"
 
 
-def _holder(port: int) -> str | None:
-    inodes = {each.inode for each in listening_sockets() if each.port == port}
+def _holder(inodes: set[int]) -> str | None:
     for pid in pids() if inodes else ():
         if inodes & set(sockets_of(pid).values()):
             return f"{name_of(pid)} (pid {pid})"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.planning.address import Address
 from reconciler.planning.apps.actions import (
     Action,
     ForgetApp,
@@ -375,10 +376,72 @@ def _descriptors() -> list[int]:
 
 
 @on_the_loop
-async def test_two_apps_cannot_listen_at_one_address(site: Site) -> None:
+async def test_an_address_passes_from_app_to_app_with_its_socket(site: Site) -> None:
+    """Whoever connects while the one has let go and the other does not serve yet waits in the backlog."""
+    with a_life(site) as machine:
+        address = address_of(machine.app("one"))
+        await machine.do(Listen(address=address, cause=WHY), "one")
+        socket_of_one = _open(machine.host._listeners.fd(address))
+        await machine.do(Listen(address=address, cause=WHY), "two")
+        await machine.do(Unlisten(address=address, cause=WHY), "one")
+        assert machine.seen("one").listeners == frozenset()
+        assert machine.seen("two").listeners == {address}
+        assert _open(machine.host._listeners.fd(address)) == socket_of_one
+        await machine.do(Unlisten(address=address, cause=WHY), "two")
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", address.port)
+
+
+@on_the_loop
+async def test_an_address_that_another_app_desires_is_left_to_it(site: Site) -> None:
     with a_life(site) as machine:
         one = machine.app("one")
         two = replace(machine.app("two"), address=one.address)
-        await machine.do(Listen(address=address_of(one), cause=WHY), "one")
-        with pytest.raises(CannotListen):
-            await machine.do(Listen(address=address_of(two), cause=WHY), "two")
+        address = address_of(one)
+        await machine.do(Listen(address=address, cause=WHY), "one")
+        machine.follow(two)
+        await machine.do(Unlisten(address=address, cause=WHY), "one")
+        assert machine.seen("two").listeners == {address}
+        _reader, writer = await asyncio.open_connection("127.0.0.1", address.port)
+        writer.close()
+
+
+@on_the_loop
+async def test_what_listens_where_another_app_serves_by_now_is_known(site: Site) -> None:
+    with a_life(site) as machine:
+        one = machine.app("one")
+        await machine.started(one)
+        two = replace(machine.app("two"), address=Address(host="0.0.0.0", port=address_of(one).port))
+        moved = replace(one, address=address_of(machine.app("three")))
+        machine.follow(moved, two)
+        assert machine.seen("one").ceded == frozenset()
+        await machine.started(two)
+        assert machine.seen("one").ceded == {address_of(one)}
+        assert machine.seen("two").ceded == frozenset()
+
+
+@on_the_loop
+async def test_an_app_listens_at_every_address_beside_its_own_and_the_other_way_round(site: Site) -> None:
+    with a_life(site) as machine:
+        narrow = address_of(machine.app())
+        wide = Address(host="0.0.0.0", port=narrow.port)
+        for one, other in ((narrow, wide), (wide, narrow)):
+            await machine.do(Listen(address=one, cause=WHY))
+            await machine.do(Listen(address=other, cause=WHY))
+            assert machine.seen().listeners == {narrow, wide}
+            for address in (narrow, wide):
+                await machine.do(Unlisten(address=address, cause=WHY))
+        localhost = Address(host="localhost", port=narrow.port)
+        await machine.do(Listen(address=localhost, cause=WHY))
+        assert machine.seen().listeners == {narrow}
+        await machine.do(Unlisten(address=narrow, cause=WHY))
+
+
+@on_the_loop
+async def test_a_stranger_at_the_port_is_named_also_beside_a_listener_of_our_own(site: Site) -> None:
+    with a_life(site) as machine:
+        narrow = address_of(machine.app())
+        await machine.do(Listen(address=narrow, cause=WHY))
+        async with await asyncio.start_server(lambda _r, _w: None, "127.0.0.2", narrow.port):
+            with pytest.raises(CannotListen, match=rf"in use by .* \(pid {os.getpid()}\)"):
+                await machine.do(Listen(address=Address(host="0.0.0.0", port=narrow.port), cause=WHY))

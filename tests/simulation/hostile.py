@@ -97,7 +97,7 @@ class Machine:
 
     def put(self, name: str, observed: Observed) -> None:
         self.things[name] = waiting(observed, asyncio.get_running_loop().time())
-        if observed.serves or observed.holding or not observed.listeners:
+        if observed.serves or observed.holding or not observed.listeners:  # who waits asks where the app serves
             self.clients.pop(name, None)
 
     def happened(self, name: str, what: str, *, lost: bool = False) -> None:
@@ -338,7 +338,8 @@ class Daemon:
         machine, seen, asked = self.machine, self._known[name], self._asked[name]
         if action.address not in seen.listeners:
             raise machine.forbidden(f"the door of {name} is not open")
-        if isinstance(action, ServeHoldingPage) and seen.serves and (asked is None or asked.state != "maintenance"):
+        answers = isinstance(action, ServeHoldingPage) and (asked is None or asked.state != "maintenance")
+        if answers and seen.serves_at(action.address):
             raise machine.forbidden(f"an instance of {name} serves, and the daemon answers")
         machine.tell(name, f"{action}: {action.cause}")
         self._becomes(name, action)
@@ -490,7 +491,7 @@ class Daemon:
         seen, asked = self._known[name], self._asked[name]
         wanted = asked is not None and asked.state == "running" and not _stopped_by_hand(asked, seen)
         self._check_pause(name, action)
-        if wanted and seen.serves and seen.holding:
+        if wanted and any(seen.serves_at(address) for address in seen.holding):
             raise self.machine.forbidden(f"an instance of {name} serves, and the daemon still answers")
         match action:
             case Stop(instance=instance) if wanted:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.eventually import eventually
+from tests.support.load import under_load
 from tests.support.ports import a_port
 from tests.support.site import Site, get
 
@@ -192,17 +193,51 @@ def test_two_apps_that_ask_for_one_port_are_both_refused_and_what_ran_runs_on(si
     assert site.instances("shop") == []
 
 
-@pytest.mark.xfail(reason="each waits for the other to close its port: found by this test, not decided yet")
-def test_two_apps_can_swap_their_ports(site: Site) -> None:
+def test_two_apps_swap_their_ports_and_no_connection_is_refused(site: Site) -> None:
     ports = site.app("blog", "blog"), site.app("shop", "shop")
-    first = site.live(retry_first_s=0.1, retry_cap_s=0.2)
+    site.live()
+    site.await_settled("blog", "shop")
+    with under_load(ports[0]) as one, under_load(ports[1]) as other:
+        site.manifest("blog", port=ports[1])
+        site.manifest("shop", port=ports[0])
+        eventually(lambda: (get(ports[0]), get(ports[1])) == ("shop", "blog"))
+        site.await_settled("blog", "shop")
+        one.await_more(5)
+        other.await_more(5)
+    assert (one.failed, other.failed) == ({}, {})
+
+
+def test_two_apps_that_swapped_their_ports_while_no_daemon_ran_are_moved(site: Site) -> None:
+    ports = site.app("blog", "blog"), site.app("shop", "shop")
+    first = site.live()
     site.await_settled("blog", "shop")
     site.end(first)
     site.manifest("blog", port=ports[1])
     site.manifest("shop", port=ports[0])
-    site.live(retry_first_s=0.1, retry_cap_s=0.2)
-    eventually(lambda: (get(ports[0]), get(ports[1])) == ("shop", "blog"), within=5)
+    site.live()
+    eventually(lambda: (get(ports[0]), get(ports[1])) == ("shop", "blog"))
     site.await_settled("blog", "shop")
+
+
+def test_a_renamed_manifest_takes_the_port_along_and_no_connection_is_refused(site: Site) -> None:
+    port = site.app("blog")
+    site.live()
+    site.await_settled("blog")
+    with under_load(port) as load:
+        (site.manifests / "blog.yaml").rename(site.manifests / "shop.yaml")
+        eventually(lambda: [row["name"] for row in site.status()["apps"]] == ["shop"] and site.settled("shop"))
+        load.await_more(5)
+    assert load.failed == {}
+
+
+def test_another_host_with_the_same_port_is_applied(site: Site) -> None:
+    port = site.app("blog")
+    site.live()
+    site.await_settled("blog")
+    for host in ("0.0.0.0", "localhost", "0.0.0.0", "127.0.0.1"):
+        site.manifest("blog", port=port, host=host)
+        eventually(lambda host=host: site.told("blog")["url"].startswith(f"http://{host}:") and site.settled("blog"))  # type: ignore[misc]
+        assert get(port) == "1"
 
 
 def test_a_port_that_somebody_else_has_is_waited_for_and_they_are_named(site: Site) -> None:

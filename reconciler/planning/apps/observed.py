@@ -158,7 +158,8 @@ class Observed:
     finished ones, oldest first; `commands` are what the code of some of them asks to run before they serve; `released`
     marks the release commands that succeeded. `known_good` are the revisions
     that passed their probation, newest first. `unserved_since` is since when clients may be waiting at an open
-    listener, None while an instance serves. `holding` are the listeners on which the daemon serves the holding page,
+    listener, None while an instance serves at each. `ceded` are addresses at which instances listen although another
+    app desires them and serves there. `holding` are the listeners on which the daemon serves the holding page,
     `armed` those it watches for a connection. Instances started before `restart_before` are to be replaced.
     `unmet_dependencies` are the apps it depends on that do not serve, `stopping_dependents` the apps that depend on it
     and still have to stop. `has_residue` says that records of the app are left. `written` are files that the app has
@@ -180,6 +181,7 @@ class Observed:
     sleep_state: SleepState = SleepState()
     restart_before: float = float("-inf")
     unserved_since: float | None = None
+    ceded: frozenset[Address] = frozenset()
     unmet_dependencies: tuple[str, ...] = ()
     stopping_dependents: tuple[str, ...] = ()
     has_residue: bool = False
@@ -193,8 +195,17 @@ class Observed:
 
     @property
     def serves(self) -> bool:
-        """Whether any instance accepts requests."""
-        return any(i.serves for i in self.instances)
+        """Whether any instance accepts requests at an address that is not another app's by now."""
+        return bool(self.serving)
+
+    @property
+    def serving(self) -> tuple[Instance, ...]:
+        """The instances that accept requests at an address that is not another app's by now."""
+        return tuple(i for i in self.instances if i.serves and i.address not in self.ceded)
+
+    def serves_at(self, address: Address | None) -> bool:
+        """Whether an instance accepts requests at this address."""
+        return any(i.address == address for i in self.serving)
 
     def failure_of(self, revision: str, workers: int | None = None) -> Failure | None:
         """Return the recorded failure of a revision, None if there is none, or if it had another number of workers."""

@@ -25,7 +25,7 @@ from reconciler.planning.apps.actions import (
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.failures import has_failed, next_failure, reap, record_failures
 from reconciler.planning.apps.observed import Failure, Instance, Observed
-from reconciler.planning.apps.plan_listener import answer_at, answering, listen, move, unlisten
+from reconciler.planning.apps.plan_listener import answer_at, answering, listen, move, stay, unlisten
 from reconciler.planning.apps.revision import NO_COMMANDS, Revision
 from reconciler.planning.apps.revision_choice import best_instance
 from reconciler.planning.apps.situation import NEVER, Assessment, Situation
@@ -37,16 +37,17 @@ from reconciler.planning.wording import counted, written_into_build
 _REPLACED = Cause(Reason.HANDING_OVER, "replaced by a new instance")
 _SURPLUS = Cause(Reason.SURPLUS, "it is no longer needed")
 _SLEEPING = Cause(Reason.SLEEPING, "the app is sleeping")
+_CEDED = Cause(Reason.ADDRESS_CHANGED, "another app serves at its address now")
 
 
 def plan_serving(app: App, observed: Observed, now: float) -> Plan[Action]:
     """Plan by situation, after recording exits and failures, and beside deciding who answers meanwhile."""
     known = Assessment(app, observed, now)
     planned = _with_source(known, _BY_SITUATION[known.situation](known))
-    ended: list[Action] = [*reap(app, observed, now), *record_failures(app, observed, now)]
+    ended: list[Action] = [*reap(app, observed, now), *record_failures(app, observed, now), *_stop_ceded(known)]
     return replace(
         planned,
-        actions=(*ended, *planned.actions),
+        actions=(*ended, *(action for action in planned.actions if action not in ended)),
         immediate=answering(app, observed, now),
         settled=planned.settled and not ended,
     )
@@ -124,10 +125,10 @@ def _starting(known: Assessment) -> Plan[Action]:
     """Stage the target, run its release command, start it beside what serves, then stop that."""
     if known.cannot_stage:
         cause = Cause(Reason.SOURCE_UNREADABLE, known.source.problem or "")
-        return _plan(known, move(known.app, known.observed), state_when_failing(known.observed), cause)
+        return _plan(known, stay(known.app, known.observed), state_when_failing(known.observed), cause)
     surplus = _make_room(known.others)
     actions: list[Action] = [*move(known.app, known.observed), *_prepare(known), *surplus]
-    actions.append(_start(known, known.target, _why_start(known)))
+    actions += [step for step in _start(known, known.target, _why_start(known)) if step not in actions]
     stopped = {stop.instance for stop in surplus}
     actions += _stop((i for i in known.others if i.id not in stopped), _REPLACED)
     actions += [u for u in unlisten(known.app, known.observed) if u not in actions]
@@ -143,7 +144,7 @@ def _starting(known: Assessment) -> Plan[Action]:
 def _backing_off(known: Assessment) -> Plan[Action]:
     """Wait until the target, which failed, may be tried again; what serves stays."""
     assert known.failure is not None
-    actions: list[Action] = [*move(known.app, known.observed), *_stop_surplus(known)]
+    actions: list[Action] = [*stay(known.app, known.observed), *_stop_surplus(known)]
     if known.serving is not None:
         actions += _scale(known, known.serving)
     return _plan(known, actions, state_when_failing(known.observed), _why_backing_off(known, known.failure))
@@ -153,7 +154,8 @@ def _falling_back(known: Assessment) -> Plan[Action]:
     """Start the last known good revision first, as nothing serves well and the target cannot at once."""
     why = known.failure.reason if known.failure is not None else "it is not staged yet"
     cause = Cause(Reason.FALLEN_BACK, f"revision {known.target.id} cannot serve: {why}")
-    actions: list[Action] = [*move(known.app, known.observed), *_start_fallback(known, cause)]
+    moved = move(known.app, known.observed)
+    actions: list[Action] = [*moved, *(step for step in _start_fallback(known, cause) if step not in moved)]
     return _plan(known, actions, state_when_failing(known.observed), cause)
 
 
@@ -163,14 +165,14 @@ def _waiting_for_inputs(known: Assessment) -> Plan[Action]:
     text = f"waiting: {'; '.join(inputs.missing)}"
     cause = Cause(Reason.WAITING_FOR_INPUTS, text if serving is None else f"{text}; revision {serving.revision} serves")
     times = [inputs.again_at, answer_at(known.app, known.observed)]
-    actions: list[Action] = [*move(known.app, known.observed)]
+    actions: list[Action] = [*stay(known.app, known.observed)]
     if serving is not None:
         actions += [*_stage(known), *_stop_surplus(known), *_scale(known, serving)]
     elif known.fallback is not None and not known.dormant and not known.observed.unmet_dependencies:
         times.append(known.fallback_at)
         if known.fallback_at <= known.now:
             why = Cause(Reason.WAITING_FOR_INPUTS, "the last known good revision serves until all inputs are there")
-            actions += _start_fallback(known, why)
+            actions += [step for step in _start_fallback(known, why) if step not in actions]
     else:
         actions += [*_stage(known), *_stop_surplus(known)]
     return replace(
@@ -255,10 +257,12 @@ def _prepare(known: Assessment) -> list[Action]:
     return actions
 
 
-def _start(known: Assessment, revision: Revision, cause: Cause) -> Start:
+def _start(known: Assessment, revision: Revision, cause: Cause) -> list[Action]:
+    """Start an instance on the app's listener, which is opened for it unless it is open."""
     workers = known.app.workers
     failing = next_failure(revision, workers, known.observed, known.now)
-    return Start(revision=revision, workers=workers, failing=failing, cause=cause.text, reason=cause.reason)
+    start = Start(revision=revision, workers=workers, failing=failing, cause=cause.text, reason=cause.reason)
+    return [*listen(known.app, known.observed), start]
 
 
 def _start_fallback(known: Assessment, cause: Cause) -> list[Action]:
@@ -266,7 +270,7 @@ def _start_fallback(known: Assessment, cause: Cause) -> list[Action]:
     coming = best_instance(known.fallback, known.observed)
     return [
         *_make_room(i for i in known.observed.alive if i is not coming),
-        _start(known, known.fallback, cause),
+        *_start(known, known.fallback, cause),
     ]
 
 
@@ -281,6 +285,11 @@ def _scale(known: Assessment, instance: Instance) -> list[Action]:
 
 def _stop(instances: Iterable[Instance], cause: Cause) -> list[Stop]:
     return [Stop(instance=i.id, cause=cause.text, reason=cause.reason) for i in instances]
+
+
+def _stop_ceded(known: Assessment) -> list[Stop]:
+    """Stop what listens at an address that is another app's by now: clients of that one would get these answers."""
+    return _stop((i for i in known.others if i.address in known.observed.ceded), _CEDED)
 
 
 def _make_room(others: Iterable[Instance]) -> list[Stop]:

@@ -3,6 +3,9 @@
 An app without an address has no listener: nothing is opened or held for it, and whatever is still open is closed.
 """
 
+from collections.abc import Iterable
+
+from reconciler.planning.address import Address
 from reconciler.planning.apps.actions import Action, ArmActivation, Listen, ServeHoldingPage, StopHoldingPage, Unlisten
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
@@ -15,20 +18,23 @@ _SLEEPING = Cause(Reason.SLEEPING, "it is sleeping")
 
 def answering(app: App, observed: Observed, now: float) -> tuple[Action, ...]:
     """Decide what answers on the listener: an instance, or the daemon once a client has waited long enough."""
-    if observed.serves:
-        return _stop_holding_page(observed, _SERVING)
-    if app.address is None or app.address not in observed.listeners:
-        return ()
-    if dormant(app, observed):
+    served = _stop_holding_page((a for a in observed.holding if observed.serves_at(a)), _SERVING)
+    if app.address is None or app.address not in observed.listeners or observed.serves_at(app.address):
+        return served
+    if dormant(app, observed) and not observed.serves:
         arm = ArmActivation(address=app.address, cause=_SLEEPING.text, reason=_SLEEPING.reason)
-        return (*_stop_holding_page(observed, _SLEEPING), *(() if app.address in observed.armed else (arm,)))
-    return serve_holding_page(app, observed) if now >= answer_at(app, observed) else ()
+        return (
+            *_stop_holding_page(observed.holding, _SLEEPING),
+            *(() if app.address in observed.armed else (arm,)),
+        )
+    return (*served, *(serve_holding_page(app, observed) if now >= answer_at(app, observed) else ()))
 
 
 def answer_at(app: App, observed: Observed) -> float:
     """Return when clients have waited for as long as the app's patience, so that the daemon is to answer them."""
     since = observed.unserved_since
-    if since is None or app.address not in observed.listeners - observed.holding or dormant(app, observed):
+    is_answered = app.address not in observed.listeners - observed.holding or observed.serves_at(app.address)
+    if since is None or is_answered or (dormant(app, observed) and not observed.serves):
         return _NEVER
     return max(since, observed.sleep_state.activated_at or -_NEVER) + app.patience_s
 
@@ -55,9 +61,29 @@ def unlisten(app: App, observed: Observed) -> tuple[Unlisten, ...]:
 
 
 def move(app: App, observed: Observed) -> tuple[Listen | Unlisten, ...]:
-    """Listen at the app's address, and close what no instance listens on: another app may need that address."""
+    """Listen at the app's address, and close what no instance listens on: another app may need that address.
+
+    While an instance serves at another address, the app's own is opened only with the instance that is to serve there.
+    """
     used = {i.address for i in observed.alive}
-    return (*listen(app, observed), *(u for u in unlisten(app, observed) if u.address not in used))
+    closed = tuple(u for u in unlisten(app, observed) if u.address not in used)
+    return closed if _serves_elsewhere(app, observed) else (*listen(app, observed), *closed)
+
+
+def stay(app: App, observed: Observed) -> tuple[Listen | Unlisten, ...]:
+    """Do as `move` while no instance is to be started: an address where clients would wait in vain is closed."""
+    moved = move(app, observed)
+    if app.address not in observed.listeners or not _serves_elsewhere(app, observed):
+        return moved
+    if any(i.address == app.address for i in observed.alive):
+        return moved
+    text = f"no instance listens on {app.address} yet"
+    assert app.address is not None
+    return (Unlisten(address=app.address, cause=text, reason=Reason.ADDRESS_CHANGED), *moved)
+
+
+def _serves_elsewhere(app: App, observed: Observed) -> bool:
+    return observed.serves and not observed.serves_at(app.address)
 
 
 def serve_holding_page(app: App, observed: Observed) -> tuple[ServeHoldingPage, ...]:
@@ -68,7 +94,5 @@ def serve_holding_page(app: App, observed: Observed) -> tuple[ServeHoldingPage, 
     return (ServeHoldingPage(address=app.address, page=app.holding_page, cause=cause.text, reason=cause.reason),)
 
 
-def _stop_holding_page(observed: Observed, cause: Cause) -> tuple[StopHoldingPage, ...]:
-    return tuple(
-        StopHoldingPage(address=a, cause=cause.text, reason=cause.reason) for a in sorted(observed.holding, key=str)
-    )
+def _stop_holding_page(addresses: Iterable[Address], cause: Cause) -> tuple[StopHoldingPage, ...]:
+    return tuple(StopHoldingPage(address=a, cause=cause.text, reason=cause.reason) for a in sorted(addresses, key=str))

@@ -88,7 +88,7 @@ class Assessment:
     @property
     def is_well_served(self) -> bool:
         """Whether an instance serves that has not failed."""
-        return any(i.serves and not has_failed(i, self.observed) for i in self.observed.alive)
+        return any(not has_failed(i, self.observed) for i in self.observed.serving)
 
     @property
     def is_waking(self) -> bool:
@@ -98,7 +98,7 @@ class Assessment:
     @property
     def serving(self) -> Instance | None:
         """The first instance that serves, of whatever revision."""
-        return next((i for i in self.observed.alive if i.serves), None)
+        return next(iter(self.observed.serving), None)
 
     # The clock.
 

@@ -112,7 +112,7 @@ def test_every_error_is_told_with_its_place_and_nothing_is_made(manifests: Path,
     lines = run("validate", "--manifests", manifests, code=1).output.splitlines()
     assert lines[0] == f"{manifests}/a.yaml:1:1: pth: unknown field 'pth'; did you mean 'path'?"
     assert [line.split(": ")[0] for line in lines[1:4]] == [
-        f"{manifests}/a.yaml:2:1", f"{manifests}/b.yaml:1:1", f"{manifests}/c.yaml:1:1"
+        f"{manifests}/a.yaml:2:1", f"{manifests}/b.yaml:2:1", f"{manifests}/c.yaml:2:1"
     ]  # fmt: skip
     assert lines[4] == f"{manifests}: 4 files, 1 app, 4 problems"
     assert sorted(tmp_path.rglob("*")) == before

@@ -77,14 +77,36 @@ def test_a_removed_app_keeps_its_lease_until_it_is_dropped() -> None:
 
 def test_an_explicit_port_leased_to_another_is_refused() -> None:
     catalog = reviewed(listing(a="path: x"), listing(a="path: x", b="path: x\nport: 20000"))
-    assert problems(catalog) == ["/m/b.yaml:1:1: port: 20000 is leased to 'a' in /m/a.yaml:1; choose another"]
+    assert problems(catalog) == ["/m/b.yaml:2:1: port: 20000 is leased to 'a' in /m/a.yaml:1; choose another"]
     assert addresses(catalog) == {"a": "127.0.0.1:20000"}
 
 
 def test_a_leased_port_may_be_written_down_by_its_holder() -> None:
     catalog = reviewed(listing(a="path: x"), listing(a="path: x\nport: 20000"))
     assert problems(catalog) == []
-    assert catalog.leases == {}
+    assert catalog.leases == {"a": 20000}
+
+
+def test_a_lease_outlives_a_port_that_was_a_mistake() -> None:
+    mistaken = reviewed(listing(a="path: x"), listing(a="path: x\nport: 8001", b="path: y"))
+    assert addresses(mistaken) == {"a": "127.0.0.1:8001", "b": "127.0.0.1:20001"}
+    mended = review(mistaken, [listing(a="path: x", b="path: y")], RULES, 0)
+    assert addresses(mended) == {"a": "127.0.0.1:20000", "b": "127.0.0.1:20001"}
+
+
+def test_a_lease_of_an_app_with_a_port_yields_to_another_app_that_has_no_other() -> None:
+    rules = Rules(host=HostDefaults(), ports=range(20000, 20001), is_free=lambda _, __: True, prune_after_s=30)
+    elsewhere = listing(a="path: x\nport: 8001", b="path: y")
+    assert addresses(reviewed(listing(a="path: x"), elsewhere, rules=rules))["b"] == "127.0.0.1:20000"
+    explicit = reviewed(listing(a="path: x"), listing(a="path: x\nport: 8001", b="path: y\nport: 20000"))
+    assert (addresses(explicit)["b"], explicit.leases) == ("127.0.0.1:20000", {})
+
+
+def test_a_port_passes_at_once_from_a_removed_app_to_one_that_sets_it() -> None:
+    catalog = reviewed(listing(a="path: x"), listing(b="path: x\nport: 20000"))
+    assert (problems(catalog), addresses(catalog), catalog.leases) == ([], {"b": "127.0.0.1:20000"}, {})
+    back = review(catalog, [listing(a="path: x", b="path: x\nport: 20000")], RULES, 0)
+    assert addresses(back) == {"a": "127.0.0.1:20001", "b": "127.0.0.1:20000"}
 
 
 def test_an_exhausted_range_refuses_only_the_newcomer() -> None:
@@ -94,13 +116,10 @@ def test_an_exhausted_range_refuses_only_the_newcomer() -> None:
     assert addresses(catalog) == {"b": "127.0.0.1:20000"}
 
 
-def test_two_that_claim_one_name_are_both_refused_and_what_ran_stays() -> None:
+def test_a_name_in_force_is_kept_by_its_file_and_refused_to_another() -> None:
     before = listing(a="name: shop\npath: x", b="path: y")
-    catalog = reviewed(before, listing(a="name: shop\npath: x", b="# mine\nname: shop\npath: y"))
-    assert problems(catalog) == [
-        "/m/a.yaml:1:1: name: 'shop' is also claimed by /m/b.yaml:2",
-        "/m/b.yaml:2:1: name: 'shop' is also claimed by /m/a.yaml:1",
-    ]
+    catalog = reviewed(before, listing(a="name: shop\npath: x # edited", b="# mine\npath: y\nname: shop"))
+    assert problems(catalog) == ["/m/b.yaml:3:1: name: 'shop' is also claimed by /m/a.yaml:1"]
     assert {name: app.source.path for name, app in catalog.apps.items()} == {"shop": "/m/x", "b": "/m/y"}
     assert catalog.files["/m/b.yaml"].last_good == b"path: y"
     assert problems(review(catalog, [before], RULES, 0)) == []
@@ -111,10 +130,17 @@ def test_two_that_claim_one_port_are_both_refused(one: str, other: str) -> None:
     texts = {name: f"path: x\nport: 8001\nhost: '{host}'" for name, host in (("a", one), ("b", other))}
     catalog = reviewed(listing(**texts))
     assert problems(catalog) == [
-        f"/m/a.yaml:1:1: port: {one}:8001 is also claimed by 'b' in /m/b.yaml:1",
-        f"/m/b.yaml:1:1: port: {other}:8001 is also claimed by 'a' in /m/a.yaml:1",
+        f"/m/a.yaml:2:1: port: {one}:8001 is also claimed by 'b' in /m/b.yaml:1",
+        f"/m/b.yaml:2:1: port: {other}:8001 is also claimed by 'a' in /m/a.yaml:1",
     ]
     assert catalog.apps == {}
+
+
+def test_a_port_in_force_is_kept_by_its_app_and_refused_to_another() -> None:
+    before = listing(a="path: x\nport: 8001", b="path: y\nport: 8002")
+    catalog = reviewed(before, listing(a="path: x # edited\nport: 8001", b="path: y\nport: 8001"))
+    assert problems(catalog) == ["/m/b.yaml:2:1: port: 127.0.0.1:8001 is also claimed by 'a' in /m/a.yaml:1"]
+    assert addresses(catalog) == {"a": "127.0.0.1:8001", "b": "127.0.0.1:8002"}
 
 
 def test_one_port_on_two_addresses_is_two_ports() -> None:
@@ -155,7 +181,6 @@ def test_all_on_a_circle_are_refused_and_what_ran_stays() -> None:
     catalog = reviewed(before, circle)
     assert problems(catalog) == [
         "/m/api.yaml:3:1: depends_on: 'api' depends on itself: api → worker → api",
-        "/m/worker.yaml:2:1: depends_on: 'worker' depends on itself: worker → api → worker",
     ]
     assert {name: (app.source.path, app.depends_on) for name, app in catalog.apps.items()} == {
         "api": ("/m/x", ()),
