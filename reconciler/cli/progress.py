@@ -120,5 +120,5 @@ def phase_of(report: "Report") -> str:
 
 
 def is_under_way(report: "Report") -> bool:
-    """Return whether the state is followed by another one without a further cause."""
-    return report.state in TRANSIENT_STATES
+    """Return whether the state is followed by another one without a further cause; a deploy is, while the app runs."""
+    return report.state in TRANSIENT_STATES or (report.state == "running" and not report.settled)

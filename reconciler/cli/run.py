@@ -65,7 +65,7 @@ def command(settings: Settings, stop_apps: bool | None, events: str) -> None:
     try:
         stops = os.getpid() == 1 if stop_apps is None else stop_apps
         print_text = functools.partial(print_progress, stops=stops)
-        asyncio.run(run(settings, _export if events == "json" else print_text, stop_apps=stops))
+        down = asyncio.run(run(settings, _export if events == "json" else print_text, stop_apps=stops))
     except (AlreadyRunning, OtherVersion, OSError) as error:
         raise click.ClickException(str(error)) from error
     except sqlite3.Error as error:
@@ -75,6 +75,9 @@ def command(settings: Settings, stop_apps: bool | None, events: str) -> None:
     state = settings.paths.state
     if stops:
         _echo(f"the daemon and the apps have stopped; 'reconciler run' starts them again (state in {state})")
+        return
+    if down:
+        _echo(f"the daemon has stopped, and 'reconciler down' stops the apps (state in {state})")
         return
     _echo(f"the daemon has stopped; the apps keep serving, and 'reconciler run' adopts them (state in {state})")
 

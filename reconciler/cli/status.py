@@ -112,8 +112,9 @@ def _cells(app: "AppRow") -> list[str]:
     revision = app.revision or "-"
     if app.wanted_revision and app.wanted_revision != app.revision:
         revision = f"{revision} → {app.wanted_revision}"
+    url = f"{app.url} → {app.wanted_url}" if app.wanted_url else app.url
     cells = [
-        app.name, app.state, app.url, revision, app.runtime, app.pid, app.workers, app.restarts, since,
+        app.name, app.state, url, revision, app.runtime, app.pid, app.workers, app.restarts, since,
         with_retry(app.message, app.next_try_at),
     ]  # fmt: skip
     return [plain("-" if cell is None else cell) for cell in cells]

@@ -47,6 +47,8 @@ class RequestKind:
 
 
 def _restart(_: "App", observed: "Observed", __: str | None) -> "Granted":
+    if observed.failures:
+        return "restarting; what failed is tried now, and what serves goes on until that works", "restart"
     if not observed.alive:
         return "no instance is running, so there is nothing to restart", "restart"
     return "restarting; the current instance serves until the new one is ready", "restart"

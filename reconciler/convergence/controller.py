@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Failing:
-    """The last failure of an action, how many there were in a row, and until when it is not tried again."""
+    """The last failure of an action, how many there were in a row, until when it is not tried again; if it was told."""
 
     failure: ActionFailed
     count: int
     until: float
+    reported: bool = False
 
 
 class Controller:
@@ -96,7 +97,9 @@ class Controller:
 
     async def _converged(self, key: Key) -> Plan:
         """Return the plan of which everything is done; once an action has failed, tenacity paces the attempts."""
-        attempt = partial(converge, key, self._world, partial(self._backing_off, key.name))
+        attempt = partial(
+            converge, key, self._world, partial(self._backing_off, key.name), partial(self._retried, key.name)
+        )
         try:
             return await attempt()
         except ActionFailed as failure:
@@ -124,6 +127,19 @@ class Controller:
             return None
         return failing.failure
 
+    def _retried(self, name: str, planned: Plan) -> Report | None:
+        """Return the report of a plan that tries once more what failed: the failure, until that works."""
+        failing = self._failing.get(name)
+        if failing is None or planned.first is None or planned.first.counted_as != failing.failure.action.counted_as:
+            return None
+        return Report(
+            state=self._world.when_failing(name),
+            reason=failing.failure.reason,
+            message=f"{failing.failure.message}; trying again",
+            wanted=planned.wanted,
+            failures=failing.count,
+        )
+
     async def _back_off(self, key: Key, seconds: float) -> None:
         """Wait until the failed action may be tried again, or is no longer the first one."""
         failing = self._failing[key.name]
@@ -144,7 +160,7 @@ class Controller:
         before = self._failing.get(key.name)
         if before is not None and before.failure is failure:
             return max(0.0, before.until - now)
-        again = before is not None and before.failure.action == failure.action
+        again = before is not None and before.failure.action.counted_as == failure.action.counted_as
         count = before.count + 1 if before is not None and again else 1
         delay_s = self._backoff.delay_s(count, self._noise.random())
         self._failing[key.name] = _Failing(failure=failure, count=count, until=now + delay_s)
@@ -161,9 +177,10 @@ class Controller:
                 wanted=key.plan(self._world).wanted,
                 next_try_at=failing.until,
                 failures=failing.count,
-                failed_now=True,
+                failed_now=not failing.reported,
             ),
         )
+        self._failing[key.name] = replace(failing, reported=True)
 
     async def _survive(self, key: Key, error: Exception) -> None:
         """Report an internal error, and converge again after the longest back-off; after the shortest when woken."""

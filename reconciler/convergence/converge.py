@@ -48,24 +48,30 @@ class Key:
                 await self.wakeup.wait()
 
 
-async def converge(key: Key, world: World, backing_off: Callable[[Action], ActionFailed | None]) -> Plan:
+async def converge(
+    key: Key,
+    world: World,
+    backing_off: Callable[[Action], ActionFailed | None],
+    retried: Callable[[Plan], Report | None],
+) -> Plan:
     """Do the first action of plan after plan until one has none, and return that one; raises ActionFailed.
 
-    An action for which `backing_off` returns a failure is not tried yet: that failure is raised again. An action that
-    succeeds and is still the first one has failed, too, as it would be repeated without a pause. A name of which
-    nothing is desired and nothing is left is not reported, since a report leaves a record.
+    An action for which `backing_off` returns a failure is not tried yet: that failure is raised again. `retried`
+    returns what to report of a plan whose first action failed before. An action that succeeds and is still the first
+    one has failed, too, as it would be repeated without a pause. A name of which nothing is desired and nothing is left
+    is not reported, since a report leaves a record.
     """
     done: tuple[Action, int] | None = None
     while True:
         planned = await key.observe(world)
         if planned.first is None and key.asked() is None and not planned.reportable:
             return planned
-        world.report(key.name, _report(planned))
-        if planned.first is None:
-            return planned
-        failed = backing_off(planned.first)
+        failed = None if planned.first is None else backing_off(planned.first)
         if failed is not None:
             raise failed
+        world.report(key.name, retried(planned) or _report(planned))
+        if planned.first is None:
+            return planned
         doing = (planned.first, planned.first.attempt)
         if doing == done:
             raise ActionFailed(planned.first, f"to {planned.first} made no difference", NO_EFFECT)
@@ -78,7 +84,7 @@ def _report(planned: Plan) -> Report:
         reason=planned.reason,
         message=planned.message,
         wanted=planned.wanted,
-        next_try_at=planned.recheck_at if planned.failures and not planned.settled else None,
+        next_try_at=planned.retry_at,
         failures=planned.failures,
         settled=planned.settled,
     )

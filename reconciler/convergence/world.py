@@ -45,6 +45,11 @@ class Action(Protocol):
         ...
 
     @property
+    def counted_as(self) -> object:
+        """What failures in a row are counted of."""
+        ...
+
+    @property
     def attempt(self) -> int:
         """How often it will have failed if it fails now; 0 when its World does not count that."""
         ...
@@ -91,6 +96,11 @@ class Plan(Protocol):
     @property
     def recheck_at(self) -> float | None:
         """When time alone could change the plan, monotonic seconds."""
+        ...
+
+    @property
+    def retry_at(self) -> float | None:
+        """When what failed is tried again, monotonic seconds; None if it is not by itself."""
         ...
 
     @property

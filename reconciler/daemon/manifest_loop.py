@@ -196,6 +196,8 @@ class ManifestLoop:
                 if problem not in known:
                     for subject in entry.subjects:
                         self._journal.write(subject, "manifest", f"refused: {problem}", effect)
+            for subject in entry.subjects if known and not entry.problems else ():
+                self._journal.write(subject, "manifest", f"accepted: {file}", "it is valid again, and in effect")
 
     def _seconds_to_next_look(self) -> float:
         at, longest_s = self.catalog.recheck_at, self._settings.rescan_s

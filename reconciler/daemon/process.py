@@ -15,6 +15,7 @@ from reconciler.convergence.backoff import Backoff
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.world import Report
 from reconciler.daemon.daemon import Daemon
+from reconciler.daemon.shutdown import is_going_down
 from reconciler.daemon.summary import HostSummary
 from reconciler.linux.processes import adopt_orphans, keep_descriptors
 from reconciler.linux.systemd import ServiceManager
@@ -111,10 +112,10 @@ async def _report_ready(manager: ServiceManager, daemon: Daemon) -> None:
     manager.ready()
 
 
-async def run(settings: Settings, started: Callable[[Daemon], None], *, stop_apps: bool = False) -> None:
-    """Keep this host as its manifests say until SIGTERM or SIGINT. Raises AlreadyRunning.
+async def run(settings: Settings, started: Callable[[Daemon], None], *, stop_apps: bool = False) -> bool:
+    """Keep this host as its manifests say until SIGTERM or SIGINT; return whether `down` sent that.
 
-    The apps keep serving without the daemon, unless `stop_apps`: then they are stopped first.
+    Raises AlreadyRunning. The apps keep serving without the daemon, unless `stop_apps`: then they are stopped first.
     """
     manager, summary = ServiceManager(os.environ), HostSummary()
     async with _built(settings) as (daemon, tasks, ending):
@@ -136,7 +137,10 @@ async def run(settings: Settings, started: Callable[[Daemon], None], *, stop_app
         manager.stopping()
         if stop_apps:
             await daemon.stop_apps()
-        daemon.journal.write(HOST, "daemon", "ended, after its apps" if stop_apps else "ended; the apps keep serving")
+        down = is_going_down(settings.paths)
+        left = "ended; 'reconciler down' stops its apps" if down else "ended; the apps keep serving"
+        daemon.journal.write(HOST, "daemon", "ended, after its apps" if stop_apps else left)
+    return down
 
 
 class Watcher(Protocol):

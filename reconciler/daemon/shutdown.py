@@ -62,12 +62,21 @@ def shut_down(paths: StatePaths, warn: Callable[[str], None]) -> Stopped:
     return Stopped(daemon=daemon, instances=instances, strays=strays)
 
 
+def is_going_down(paths: StatePaths) -> bool:
+    """Return whether `down` is ending this very daemon, and is about to stop its apps."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(paths.down.read_text()) == os.getpid()
+    return False
+
+
 def _end_daemon(paths: StatePaths, warn: Callable[[str], None]) -> int | None:
     """Return the pid of the daemon that was ended, None if none was running."""
     pid = holder(paths)
     if not pid:
         return None
     deadline = time.monotonic() + _DAEMON_S
+    with contextlib.suppress(OSError):  # what the daemon says last is all that depends on it
+        paths.down.write_text(str(pid))
     _signal_daemon(paths, pid, signal.SIGTERM)
     while holder(paths) == pid:
         if time.monotonic() > deadline:
@@ -75,6 +84,7 @@ def _end_daemon(paths: StatePaths, warn: Callable[[str], None]) -> int | None:
             _signal_daemon(paths, pid, signal.SIGKILL)
             deadline += _DAEMON_S
         time.sleep(_POLL_S)
+    paths.down.unlink(missing_ok=True)
     return pid
 
 

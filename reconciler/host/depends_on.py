@@ -38,6 +38,10 @@ class DependencyGraph:
         """Return the apps that this one needs and that do not serve."""
         return tuple(needed for needed in self._needs.get(name, ()) if not serves(needed))
 
+    def unknown_dependencies(self, name: str) -> tuple[str, ...]:
+        """Return the names that this one needs and that no app has."""
+        return tuple(needed for needed in self._needs.get(name, ()) if needed not in self._apps)
+
     def stopping_dependents(self, name: str, serves: Callable[[str], bool]) -> tuple[str, ...]:
         """Return the apps that need this one, are to be stopped, and still serve."""
         return tuple(n for n in self.dependents(name) if self._is_to_stop(n) and serves(n))

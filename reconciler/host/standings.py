@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from reconciler.convergence.world import Report
 from reconciler.host.stores import Stores
@@ -13,6 +14,8 @@ from reconciler.planning.subject import Subject
 from reconciler.staging.progress import Phase
 from reconciler.state.records import AppStatus
 
+_UNWELL = frozenset(("failing", "degraded"))
+
 
 class Standings:
     """The status of every app that was ever reported on. `publish` gets every report, and None for an app removed."""
@@ -21,6 +24,8 @@ class Standings:
         self._stores = stores
         self._publish = publish
         self._apps: dict[str, AppStatus] = stores.records.app_statuses()
+        self._failures: dict[str, Report] = {}
+        self._unwell = {name for name, last in self._apps.items() if last.state in _UNWELL}
 
     def names(self) -> frozenset[str]:
         """Return the apps that were reported on."""
@@ -31,6 +36,8 @@ class Standings:
 
     def report(self, name: str, report: Report) -> None:
         """Publish a report; store it when it differs from the last one."""
+        if not report.phase:
+            self._learn(name, report)
         self._publish(Subject("app", name), report)
         before = self._apps.get(name)
         now, monotonic = time.time(), time.monotonic()  # noqa: TID251  shown to people, never subtracted
@@ -50,14 +57,41 @@ class Standings:
         if report.failed_now:
             self._stores.record_event(name, "failed", report.message, f"try {report.failures}", report.reason)
 
-    def progress(self, name: str, phase: Phase, state: AppState) -> Report:
-        """Return a report of how far a long action of an app has come."""
-        before = self._apps.get(name)
-        reason = Reason.STAGING if state == "staging" else Reason.RELEASING
+    def end(self) -> None:
+        """Store the failures that were being tried again, as nothing is from now on."""
+        for name, failure in list(self._failures.items()):
+            self.report(name, replace(failure, failed_now=False, next_try_at=None))
+
+    def progress(self, name: str, phase: Phase, state: AppState, *, serves: bool) -> Report:
+        """Return a report of how far a long action of an app has come, with the failure that it follows."""
+        before, failure = self._apps.get(name), self._failures.get(name)
         wanted = before.wanted if before else None
-        return Report(state=state, reason=reason, message=str(phase), phase=phase.work, wanted=wanted)
+        if failure is not None:
+            message = f"{failure.message}; trying again: {phase}"
+            return replace(
+                failure, message=message, phase=phase.work, wanted=wanted, next_try_at=None, failed_now=False
+            )
+        reason = Reason.STAGING if state == "staging" else Reason.RELEASING
+        message = f"deploying: {phase}" if serves else str(phase)
+        return Report(
+            state="running" if serves else state, reason=reason, message=message, phase=phase.work, wanted=wanted
+        )
+
+    def _learn(self, name: str, report: Report) -> None:
+        """Keep the failure of an action that is tried again until it works; journal that the app has recovered."""
+        if report.state in _UNWELL:
+            self._unwell.add(name)
+        elif report.settled and name in self._unwell:
+            self._unwell.discard(name)
+            self._stores.record_event(name, "recovered", f"{report.state} as desired again")
+        if report.failures and report.state in _UNWELL:
+            self._failures[name] = report
+        else:
+            self._failures.pop(name, None)
 
     def forget(self, name: str) -> None:
         """Forget an app that was removed, and publish that."""
         self._apps.pop(name, None)
+        self._failures.pop(name, None)
+        self._unwell.discard(name)
         self._publish(Subject("app", name), None)

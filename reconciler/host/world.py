@@ -199,6 +199,7 @@ class AppWorld:
             unserved_since=self._listeners.unserved_since(name, instances),
             ceded=self._listeners.ceded(name, instances),
             unmet_dependencies=self._dependencies.unmet_dependencies(name, self._serves),
+            unknown_dependencies=self._dependencies.unknown_dependencies(name),
             stopping_dependents=self._dependencies.stopping_dependents(name, self._serves),
             has_residue=name in self._standings or self._tracker.last(name) is not None,
             inputs=self._secret_source.inputs(self._apps.get(name), name),
@@ -262,8 +263,9 @@ class AppWorld:
         return self._builds.reused_environment(name, build)
 
     async def end_staging(self) -> None:
-        """End every installation that is under way."""
+        """End every installation that is under way; what failed before it is the last word on its app."""
         await self._builds.cancel_all()
+        self._standings.end()
 
     def close_listeners(self) -> None:
         """Close this process's copy of every listener; instances keep theirs."""
@@ -273,7 +275,8 @@ class AppWorld:
         self._on_phase(name, "staging", phase)
 
     def _on_phase(self, name: str, state: AppState, phase: Phase) -> None:
-        self.report(name, self._standings.progress(name, phase, state))
+        serves = any(instance.serves for instance in self._instances.of(name))
+        self.report(name, self._standings.progress(name, phase, state, serves=serves))
 
     async def _stage(self, name: str, action: Stage) -> None:
         await self.files.before_replacing(name)
@@ -367,10 +370,10 @@ class AppWorld:
 
     async def _stop(self, name: str, action: Stop) -> None:
         stopping = next((i for i in self._instances.of(name) if i.id == action.instance), None)
-        await self._instances.stop(name, action.instance)
+        how = await self._instances.stop(name, action.instance, at_once=action.at_once)
         if stopping is not None:
             kind: EventKind = "stopped" if stopping.ready else "discarded"
-            self._record_action(name, kind, f"gunicorn {stopping.pid} stopped", action)
+            self._record_action(name, kind, f"gunicorn {stopping.pid} {how}", action)
         self._instances.remove_unused(name, self.paths(name))  # credentials that were replaced stand in it
         self._wake_all(self._dependencies.depends_on(name))
 

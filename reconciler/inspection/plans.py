@@ -2,13 +2,16 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reconciler.inspection.manifests import desired, problems_of
 from reconciler.planning.reason import Reason
+from reconciler.planning.states import APP_STATES, SERVICE_STATES
 from reconciler.planning.subject import Subject
+from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,25 +19,28 @@ if TYPE_CHECKING:
     from reconciler.inspection.snapshot import HostSnapshot
     from reconciler.manifests.catalog import Catalog
     from reconciler.planning.apps.actions import Action
-    from reconciler.planning.apps.app import App
     from reconciler.planning.plan import Plan
     from reconciler.planning.services.actions import Action as ServiceAction
     from reconciler.services.observer import ServiceObserver
+    from reconciler.state.records import AppStatus, ServiceStatus
 
-_WAITING = frozenset({Reason.WAITING_FOR_INPUTS, Reason.WAITING_FOR_APPS})
+_HELD = frozenset({Reason.STOPPED_BY_OPERATOR, Reason.ROLLED_BACK_BY_OPERATOR})
+_SEVERITY = {state.name: state.severity for state in (*APP_STATES, *SERVICE_STATES)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppPlan:
-    """The plan for one app or service. `error` says why there is none; `wait_s` is the back-off before the next start.
+    """The plan for one app or service. `error` says why there is none; `wait_s` is the back-off before the next try.
 
-    `difference` is between the wanted revision and the serving one, None if either is unknown.
+    `told` is what the daemon last reported, None when none is running: only it knows what fails to be done, and what
+    its probes say. `difference` is between the wanted revision and the serving one, None if either is unknown.
     """
 
     subject: Subject
     plan: "Plan[Action] | Plan[ServiceAction] | None"
     error: str | None = None
     wait_s: float | None = None
+    told: "AppStatus | ServiceStatus | None" = None
     difference: "Difference | None" = None
 
     @property
@@ -47,16 +53,32 @@ class AppPlan:
         return () if self.plan is None else self.plan.actions
 
     @property
-    def is_waiting(self) -> bool:
-        """True when nothing can be done now, because an input or another app is missing."""
-        planned = self.plan
-        return planned is not None and not self.actions and planned.reason in _WAITING and self.error is None
+    def state(self) -> str:
+        """The state of the app or service: as the daemon reports it, or as the plan says if that is worse or alone."""
+        planned = "failing" if self.plan is None else self.plan.state
+        if self.told is None or _SEVERITY[self.told.state] == "healthy":
+            return planned
+        return self.told.state
+
+    @property
+    def message(self) -> str:
+        """What is waited for, what is wrong, or what an operator requested; empty when there is nothing to say."""
+        if self.told is not None and _SEVERITY[self.told.state] != "healthy":
+            return self.told.message
+        if self.plan is None or self.actions or (_SEVERITY[self.plan.state] == "healthy" and not self.is_held):
+            return ""
+        return self.plan.message
+
+    @property
+    def is_held(self) -> bool:
+        """True while a request of an operator holds instead of the manifest."""
+        return self.plan is not None and self.plan.reason in _HELD
 
     @property
     def is_done(self) -> bool:
-        """True when there is nothing to do, now or after a delay."""
-        at_rest = self.error is None and self.wait_s is None and self.plan is not None and not self.actions
-        return at_rest and not self.is_waiting
+        """True when there is nothing to do, now or later, nothing is waited for, and nothing is wrong."""
+        at_rest = self.error is None and self.wait_s is None and not self.actions
+        return at_rest and _SEVERITY[self.state] == "healthy"
 
 
 def plans_now(settings: Settings, app: str | None) -> "tuple[list[AppPlan], Catalog]":
@@ -85,7 +107,7 @@ def _plans(
         names |= snapshot.names - persisted.apps_of_unreadable(snapshot.records, catalog).keys()
     for name in sorted(names):
         if only in {None, name}:
-            yield _app_plan(name, catalog.apps.get(name), snapshot, observer)
+            yield _app_plan(name, catalog, snapshot, observer)
 
 
 def _service_plans(
@@ -95,17 +117,25 @@ def _service_plans(
     from reconciler.planning.services.plan import plan
 
     now = time.monotonic()
+    known = {} if snapshot is None or snapshot.daemon is None else snapshot.records.service_statuses()
     recorded = () if snapshot is None else snapshot.service_records.services()
     for name in sorted({*catalog.services, *(record.name for record in recorded)}):
         if only in {None, name}:
             wanted = {app.name: "" for app in catalog.apps.values() if name in {b.service for b in app.bindings}}
             observed = ObservedService(wanted_by=wanted) if observer is None else observer.observed(name)
             planned = plan(catalog.services.get(name), observed, now)
-            yield AppPlan(subject=Subject("service", name), plan=planned, error=observed.problem)
+            told = known.get(name)
+            yield AppPlan(
+                subject=Subject("service", name),
+                plan=planned,
+                error=observed.problem,
+                wait_s=_wait_s(told, None, now),
+                told=told,
+            )
 
 
 def _app_plan(
-    name: str, app: "App | None", snapshot: "HostSnapshot | None", observer: "ServiceObserver | None"
+    name: str, catalog: "Catalog", snapshot: "HostSnapshot | None", observer: "ServiceObserver | None"
 ) -> AppPlan:
     from reconciler.inspection.revision_differences import difference
     from reconciler.inspection.snapshot import SourceReading, read_source
@@ -113,6 +143,8 @@ def _app_plan(
     from reconciler.planning.apps.observed import ExternalInputs, Observed, SourceState
     from reconciler.planning.apps.plan import plan
 
+    app = catalog.apps.get(name)
+    needed = () if app is None else app.depends_on
     reading = SourceReading(content=None)
     if app is not None and app.state == "running":
         reading = snapshot.read_source(app) if snapshot is not None else read_source(app)
@@ -120,18 +152,16 @@ def _app_plan(
             return AppPlan(subject=Subject("app", name), plan=None, error=reading.problem)
     if snapshot is not None:
         observed = snapshot.observed(name, app, reading.content, observer)
-        needed = app.depends_on if app is not None else ()
         observed = replace(observed, unmet_dependencies=tuple(other for other in needed if not snapshot.serves(other)))
     elif app is not None and reading.content is not None:
         missing = tuple(f"service {binding.service}: it has not been created yet" for binding in app.bindings)
         source = SourceState(source=app.source, content=reading.content)
-        observed = Observed(source=source, inputs=ExternalInputs(missing=missing))
+        observed = Observed(source=source, inputs=ExternalInputs(missing=missing), unmet_dependencies=needed)
     else:
         observed = Observed()
+    unknown = tuple(other for other in needed if other not in catalog.apps)
     now = time.monotonic()
-    planned = plan(app, observed, now)
-    waits = planned.recheck_at is not None and planned.failures > 0 and not planned.settled
-    wait_s = planned.recheck_at - now if waits and planned.recheck_at is not None else None
+    planned = plan(app, replace(observed, unknown_dependencies=unknown), now)
     told = None if snapshot is None else snapshot.app_statuses.get(name)
     if told is not None and told.reason == planned.reason == Reason.WAITING_FOR_INPUTS:
         # Only the daemon reads the files of variables, and knows why one cannot be read.
@@ -142,9 +172,71 @@ def _app_plan(
         subject=Subject("app", name),
         plan=replace(planned, actions=changes),
         error=reading.problem,
-        wait_s=wait_s,
+        wait_s=_wait_s(told, planned.retry_at, now),
+        told=None if snapshot is None or snapshot.daemon is None else told,
         difference=difference(app, observed, planned.wanted),
     )
+
+
+def _wait_s(told: "AppStatus | ServiceStatus | None", retry_at: float | None, now: float) -> float | None:
+    """Return the seconds until what failed is tried again: as planned, or as the daemon says of an action."""
+    if retry_at is not None:
+        return retry_at - now
+    if told is None or told.next_try_at is None:
+        return None
+    left_s = told.next_try_at - time.time()  # noqa: TID251  both are for people
+    return left_s if left_s > 0 else None
+
+
+def summary(plans: Sequence[AppPlan], catalog: "Catalog") -> str:
+    """Sum up the plans in one line. "Nothing to do" is said when nothing is waited for and nothing is wrong."""
+    refused = sum(bool(entry.problems) for entry in catalog.files.values())
+    parts = [*_parts(plans), *([f"{counted(refused, 'manifest')} refused"] if refused else [])]
+    is_done = all(each.is_done for each in plans) and not refused and not catalog.notice
+    if not parts:
+        return "nothing to do: no manifests, and no apps left to remove" if is_done else "no app is known"
+    return f"{'nothing to do: ' if is_done else ''}{', '.join(parts)}"
+
+
+def _parts(plans: Sequence[AppPlan]) -> Iterator[str]:
+    with_services = any(each.is_service for each in plans)
+    actions = sum(len(each.actions) for each in plans)
+    if actions:
+        busy = sum(bool(each.actions) for each in plans)
+        yield f"{counted(actions, 'action')} for {_counted(busy, with_services)}"
+    left = [each for each in plans if not each.actions]
+    up_to_date = sum(each.is_done and not each.is_held for each in left)
+    if up_to_date:
+        only = up_to_date == len(plans)
+        yield f"{_counted(up_to_date, with_services) if only else up_to_date} up to date"
+    words = Counter(_word(each) for each in left if not each.is_done or each.is_held)
+    yield from (f"{number} {word}" for word, number in words.items())
+
+
+def _word(app_plan: AppPlan) -> str:
+    """Say in a word or two why an app or service without actions is not simply up to date."""
+    if app_plan.error is not None:
+        return "failing" if app_plan.is_service else "with an unreadable source"
+    if app_plan.wait_s is not None:
+        return "waiting to retry"
+    if app_plan.state == "pending":
+        return "waiting"
+    if app_plan.is_held and app_plan.is_done:
+        return "held by an operator"
+    return app_plan.state
+
+
+def _counted(number: int, with_services: bool) -> str:
+    if not with_services:
+        return counted(number, "app")
+    return f"{number} app or service" if number == 1 else f"{number} apps and services"
+
+
+def exit_code(plans: Sequence[AppPlan], catalog: "Catalog") -> int:
+    """Return 0 when there is nothing to do, 1 when a manifest or a source is wrong, and 2 otherwise."""
+    if catalog.notice or any(problems_of(catalog)) or any(each.error for each in plans):
+        return 1
+    return 0 if all(each.is_done for each in plans) else 2
 
 
 def facts(plans: list[AppPlan], catalog: "Catalog") -> dict[str, object]:
@@ -175,7 +267,9 @@ def _record(app_plan: AppPlan) -> dict[str, object]:
             for action in app_plan.actions
         ],
         "reason": str(planned.reason) if planned else "",
-        "message": planned.message if planned else "",
+        "message": app_plan.message or (planned.message if planned else ""),
+        "state": app_plan.state,
+        "done": app_plan.is_done,
         "wait_seconds": app_plan.wait_s,
         "error": app_plan.error,
         "unlike_revision": unlike.before if unlike else None,

@@ -110,8 +110,8 @@ class HostSnapshot:
             commands={r.parent.name: found for r in builds if (found := staged.commands_of(r.parent))},
             listeners=frozenset(open_addresses | (candidates & self._daemon_addresses)),
             instances=(
-                *(_instance(record) for record in exited),
-                *(_instance(record) for record in alive),
+                *(_instance(record, self._how_it_ended()) for record in exited),
+                *(_instance(record, None) for record in alive),
             ),
             armed=frozenset(candidates & self._daemon_addresses) if self._sleeps(name) else frozenset(),
             failures=history.failures,
@@ -122,6 +122,10 @@ class HostSnapshot:
             has_residue=name in self.app_statuses or name in self._sources,
             inputs=ExternalInputs() if observer is None else observer.inputs(app, name),
         )
+
+    def _how_it_ended(self) -> str:
+        """Return how an instance on record ended that is not running; a daemon that runs is about to find out."""
+        return "exited while no daemon was watching" if self.daemon is None else "has just exited"
 
     def serves(self, name: str) -> bool:
         """Return whether an app answers, or would once a client connects."""
@@ -246,7 +250,7 @@ def _listening(pid: int) -> Iterator[Address]:
             yield Address(host=each.host, port=each.port)
 
 
-def _instance(record: InstanceRecord) -> "Instance":
+def _instance(record: InstanceRecord, end: str | None) -> "Instance":
     from reconciler.planning.apps.observed import Instance
 
     return Instance(
@@ -259,5 +263,5 @@ def _instance(record: InstanceRecord) -> "Instance":
         workers=record.workers,
         ready_at=record.ready_at,
         stopping_since=record.stopping_since,
-        end=None if _alive(record) else "exited while no daemon was watching",
+        end=end,
     )

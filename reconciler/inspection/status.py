@@ -12,9 +12,10 @@ from typing import Any, Literal, NamedTuple
 
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.manifests import persisted
+from reconciler.planning.address import Address
 from reconciler.planning.apps.revision import revision_from
 from reconciler.planning.fingerprint import Json
-from reconciler.state.records import AppStatus, ServiceStatus
+from reconciler.state.records import NO_ADDRESS, AppStatus, ServiceStatus
 
 _NOT_OBSERVED = "the daemon has not looked at it yet"
 
@@ -30,7 +31,11 @@ class OverrideInEffect(NamedTuple):
 
 
 class AppRow(NamedTuple):
-    """One app. `revision` serves, `wanted_revision` should; `since` and `next_try_at` are wall-clock seconds."""
+    """One app. `revision` serves, `wanted_revision` should; `since` and `next_try_at` are wall-clock seconds.
+
+    `url` and `port` are where it serves, or where it is to serve while it does not; `wanted_url` is where it is to
+    serve if that is another address.
+    """
 
     name: str
     state: str
@@ -38,6 +43,7 @@ class AppRow(NamedTuple):
     message: str = ""
     url: str | None = None
     port: int | None = None
+    wanted_url: str | None = None
     revision: str | None = None
     wanted_revision: str | None = None
     override: OverrideInEffect | None = None
@@ -154,13 +160,17 @@ def _app(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], pin: str
     )
     if snapshot.daemon is None and desired:
         last = _without_daemon(last, serves=newest is not None)
+    url, port = desired.get("url"), desired.get("port")
+    address = None if newest is None or newest.address == NO_ADDRESS else newest.address
+    moves = address is not None and url is not None and not _is_at(url, address)
     return AppRow(
         name=name,
         state=last.state,
         reason=last.reason,
         message=last.message,
-        url=desired.get("url"),
-        port=desired.get("port"),
+        url=f"{url.partition('://')[0]}://{address}/" if moves and url else url,
+        port=address.port if address is not None and moves else port,
+        wanted_url=url if moves else None,
         revision=newest.revision if newest else None,
         wanted_revision=last.wanted,
         override=_override(pin, last),
@@ -174,6 +184,12 @@ def _app(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], pin: str
         persist=desired.get("persist", ()),
         manifest=desired.get("manifest"),
     )
+
+
+def _is_at(url: str, address: Address) -> bool:
+    """Return whether a URL that was made of an address names this one."""
+    host, _, port = url.partition("://")[2].rstrip("/").rpartition(":")
+    return Address(host=host.strip("[]"), port=int(port)) == address
 
 
 def _override(pin: str | None, last: AppStatus) -> OverrideInEffect | None:
@@ -207,7 +223,7 @@ def _without_daemon(last: AppStatus, *, serves: bool) -> AppStatus:
 
         message = "no instance is running, and no daemon is running to start one"
         return replace(last, state="failing", reason=Reason.NOT_RUNNING, message=message)
-    if last.state in {"staging", "starting", "stopping"}:
+    if last.state in {"staging", "starting", "stopping"} or (last.state == "running" and _is_deploying(last)):
         return _interrupted(last, serves=serves)
     if last.next_try_at is not None:
         return replace(last, message=f"{last.message}; no daemon is running to retry it", next_try_at=None)
@@ -222,6 +238,17 @@ def _interrupted(last: AppStatus, *, serves: bool) -> AppStatus:
     message = f"no daemon is running to continue; it ended while the app was {at}"
     state = "degraded" if serves else "stopped" if last.state == "stopping" else "failing"
     return replace(last, state=state, reason=Reason.INTERRUPTED, message=message, next_try_at=None)
+
+
+def _is_deploying(last: AppStatus) -> bool:
+    """Return whether an app that serves was being handed over to another instance."""
+    from reconciler.planning.reason import Reason
+
+    return last.reason in {
+        Reason.HANDING_OVER, Reason.READING_SOURCE, Reason.STAGING, Reason.RELEASING, Reason.FIRST_TIME,
+        Reason.SOURCE_CHANGED, Reason.CONFIGURATION_CHANGED, Reason.RESTART_REQUESTED, Reason.NOT_LISTENING,
+        Reason.LISTENER_LOST, Reason.UNHEALTHY,
+    }  # fmt: skip
 
 
 def _services(snapshot: HostSnapshot, desired: Mapping[str, Mapping[str, Any]]) -> Iterator[ServiceRow]:

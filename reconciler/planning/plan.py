@@ -19,6 +19,11 @@ class PlannedAction:
         """How often it will have failed in a row if it fails now; 0 for an action that is not counted."""
         return 0
 
+    @property
+    def counted_as(self) -> object:
+        """What failures in a row are counted of: two actions that differ only in what woke them are the same."""
+        return self
+
 
 ActionT = TypeVar("ActionT", bound=PlannedAction)
 
@@ -29,8 +34,9 @@ class Plan(Generic[ActionT]):
 
     `immediate` actions are done beside whatever else is being done: they take no time and cannot fail. `wanted` is the
     id of the revision that should run, None while it cannot be known. `recheck_at` is when time alone could change the
-    plan, monotonic seconds. `settled` means that everything is as desired; `failures` counts how often the desired
-    revision failed in a row. `reportable` means that something is left although its manifest was removed.
+    plan, monotonic seconds; `retry_at` is when what failed is tried again, None if it is not by itself. `settled` means
+    that everything is as desired; `failures` counts how often the desired revision failed in a row. `reportable` means
+    that something is left although its manifest was removed.
     """
 
     actions: tuple[ActionT, ...]
@@ -40,6 +46,7 @@ class Plan(Generic[ActionT]):
     immediate: tuple[ActionT, ...] = ()
     wanted: str | None = None
     recheck_at: float | None = None
+    retry_at: float | None = None
     settled: bool = False
     failures: int = 0
     reportable: bool = False

@@ -38,7 +38,7 @@ APP_STATES: tuple[StateInfo, ...] = (
     StateInfo("pending", None, "Waits for another app, a service or a secret."),
     StateInfo("stopping", None, "Instances are being stopped."),
     StateInfo("maintenance", "healthy", "Clients get the holding page, because the manifest says so."),
-    StateInfo("running", "healthy", "The desired revision serves."),
+    StateInfo("running", "healthy", "An instance serves as desired; a new one may be about to take over."),
     StateInfo("sleeping", "healthy", "No instance is running; the next connection starts one."),
     StateInfo("stopped", "healthy", "Stopped by its manifest or by an operator; its port is closed."),
 )

@@ -215,23 +215,36 @@ class Instances:
             raise
         self._set_workers(live, workers)
 
-    async def stop(self, app: str, instance: str) -> None:
-        """End an instance by SIGTERM, or by SIGKILL when its stop timeout is over, and forget it."""
+    async def stop(self, app: str, instance: str, *, at_once: bool = False) -> str:
+        """End an instance by SIGTERM, or by SIGKILL when its stop timeout is over, and forget it; return how it ended.
+
+        One that is to end `at_once` gets SIGKILL.
+        """
         live = self._apps.get(app, {}).get(instance)
         if live is None:
-            return
+            return "stopped"
         if live.record.stopping_since is None:
             live.record = replace(live.record, stopping_since=time.monotonic())
             self._records.put_instance(live.record)
+        how = "stopped"
         if live.process is not None and live.end is None:
-            live.process.signal(signal.SIGTERM)
-            assert live.record.stopping_since is not None
-            deadline = live.record.stopping_since + live.record.stop_timeout_s + _KILL_MARGIN_S
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(deadline):
-                    await live.ended()
+            how = "killed: it never served" if at_once else await self._finished(live)
             await self._kill(live)
         self._forget(live)
+        return how
+
+    async def _finished(self, live: LiveInstance) -> str:
+        """Tell an instance to finish its requests, and give it its stop timeout; return how that ended."""
+        assert live.process is not None
+        assert live.record.stopping_since is not None
+        live.process.signal(signal.SIGTERM)
+        deadline = live.record.stopping_since + live.record.stop_timeout_s + _KILL_MARGIN_S
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await live.ended()
+        if live.end is None:
+            return f"killed: it had not finished {live.record.stop_timeout_s:g} s after it was told to"
+        return "stopped"
 
     def forget_app(self, app: str) -> None:
         """End whatever is left of an app that was removed."""

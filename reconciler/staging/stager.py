@@ -189,8 +189,10 @@ class Stager:
                 remove(leftover)
             return snapshot(request.build.source.path, code, should_continue)
 
-        request.progress(Phase(activity="copying the source"))
+        if self._slots.locked():
+            request.progress(Phase(activity="waiting until other apps are staged"))
         async with self._slots, asyncio.timeout(self._timeout_s):
+            request.progress(Phase(activity="copying the source"))
             content = await in_thread(copy)
         if content != request.build.content:
             raise SourceChanged("the source changed while it was copied: the new content is staged instead")

@@ -17,7 +17,7 @@ from reconciler.state.table import Table
 EventKind: TypeAlias = Literal[
     "daemon", "manifest", "source", "staging", "staged", "releasing", "released", "started", "ready", "exited",
     "adopted", "stopped", "discarded", "failed", "listening", "removed", "holding", "sleeping", "request", "unhealthy",
-    "healthy", "scaled", "data", "provisioned", "bound", "unbound", "backup", "secrets",
+    "healthy", "recovered", "scaled", "data", "provisioned", "bound", "unbound", "backup", "secrets",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(EventKind)
 

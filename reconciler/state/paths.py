@@ -48,6 +48,11 @@ class StatePaths:
         return self.state / "sessions.json"
 
     @property
+    def down(self) -> Path:
+        """The pid of the daemon that `down` is ending, as long as it does."""
+        return self.state / "down"
+
+    @property
     def keeper(self) -> Path:
         """The socket of the keeper, which holds the listeners while no daemon runs."""
         return self.state / "keeper.sock"

@@ -62,7 +62,7 @@ def row(app: Mapping[str, Any], status: Status, viewer: Viewer) -> Row:
     cells = {
         "state": state,
         "message": app["message"] or "",
-        "address": app["url"] or "",
+        "address": " → ".join(filter(None, (app["url"], app["wanted_url"]))),
         "revision": revision or wanted or "",
         "wanted": wanted if wanted and revision and wanted != revision else "",
         "runtime": app["runtime"] or "",

@@ -267,6 +267,9 @@ class History:
             await self.start()
         for path, content in list(machine.contents.items()):
             machine.source_changes(path, content or "c0")
+        await asyncio.sleep(60)  # what was started before may still die
+        for name, app in machine.asked.items():
+            machine.wish(name, "forget-failure", app)  # what failed its clients, or half a release, waits for that
         await asyncio.sleep(PEACE_S)
         self._judge()
         for name in NAMES:

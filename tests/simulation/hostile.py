@@ -522,6 +522,8 @@ class Daemon:
                 raise self.machine.forbidden(f"{name} is not gone yet")
             case Release(release=release) if release in seen.released:
                 raise self.machine.forbidden(f"the release command of {name} is run a second time")
+            case Release(revision=revision) if asked is not None and self._waits_for_hand(asked, seen, revision):
+                raise self.machine.forbidden(f"the release command of {name} failed and is run again unasked")
             case Sleep(instance=instance):
                 self._check_sleep(asked, seen, next(i for i in seen.alive if i.id == instance))
             case Start() | Release():
@@ -552,6 +554,8 @@ class Daemon:
         name, machine = asked.name, self.machine
         if revision.build.id not in seen.builds or revision.address not in seen.listeners:
             raise machine.forbidden(f"{name} has no build or no listener to start with")
+        if coming_up(seen, revision) is None and seen.serves and self._waits_for_hand(asked, seen, revision):
+            raise machine.forbidden(f"{name} gives clients again to a revision that failed them")
         if coming_up(seen, revision) is not None or seen.serves:
             return
         if seen.unmet_dependencies:
@@ -566,6 +570,14 @@ class Daemon:
             return
         if untroubled and revision.id not in {p.id for p in (*seen.known_good, *untroubled)}:
             raise machine.forbidden(f"{name} does not serve, and its bad revision is tried before the one before it")
+
+    def _waits_for_hand(self, asked: App, seen: Observed, revision: Revision) -> bool:
+        """Whether this failed in a way that nobody wants to see again by itself."""
+        trouble = seen.failure_of(revision.id, asked.workers)
+        if trouble is None or trouble.kind != "rejected" or seen.restart_before > trouble.last_at:
+            return False
+        well = any(i.serves and i.revision != revision.id and not i.unhealthy for i in seen.alive)
+        return trouble.phase == "releasing" or (trouble.phase == "serving" and well and bool(seen.known_good))
 
     def _check_sleep(self, asked: App | None, seen: Observed, one: Instance) -> None:
         knocked_at = seen.sleep_state.activated_at

@@ -84,6 +84,10 @@ def _since(row: Row) -> str:
     return ago(row.at - row.app.since) if row.app.since else "-"
 
 
+def _url(row: Row) -> str:
+    return " → ".join(filter(None, (row.app.url, row.app.wanted_url))) or "-"
+
+
 def _severity(row: Row) -> int:
     return _SEVERITY.get(row.state, len(_SEVERITY))
 
@@ -91,7 +95,7 @@ def _severity(row: Row) -> int:
 COLUMNS = (
     Column(name="APP", cell=lambda row: row.label, order=lambda row: row.name),
     Column(name="STATE", cell=lambda row: row.state, order=_severity),
-    Column(name="URL", cell=lambda row: row.app.url or "-", order=lambda row: row.app.url),
+    Column(name="URL", cell=_url, order=lambda row: row.app.url),
     Column(name="REVISION", cell=_revision, order=lambda row: row.app.revision),
     Column(name="RUNTIME", cell=lambda row: row.app.runtime or "-", order=lambda row: row.app.runtime),
     Column(

@@ -4,13 +4,15 @@ Each carries the smallest value it needs and compares by it: "is this still the 
 action twice, or again after it was interrupted anywhere, comes to the same as doing it once.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from reconciler.planning.address import Address
-from reconciler.planning.apps.observed import Failure
+from reconciler.planning.apps.observed import Failure, Instance
 from reconciler.planning.apps.revision import Build, Revision, Source
 from reconciler.planning.plan import PlannedAction
+from reconciler.planning.reason import Cause
 from reconciler.planning.wording import counted
 
 
@@ -20,6 +22,10 @@ class ReadSource(PlannedAction):
 
     source: Source
     source_generation: int
+
+    @property
+    def counted_as(self) -> object:
+        return self.source
 
     def __str__(self) -> str:
         return f"read source {self.source.path}"
@@ -174,9 +180,13 @@ class RecordFailure(PlannedAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop(PlannedAction):
-    """Let an instance finish its requests and end: SIGTERM, its stop timeout, SIGKILL for its whole group."""
+    """Let an instance finish its requests and end: SIGTERM, its stop timeout, SIGKILL for its whole group.
+
+    One that never served has no requests to finish, and is killed `at_once`.
+    """
 
     instance: str
+    at_once: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f"stop instance {self.instance}"
@@ -214,3 +224,8 @@ Action: TypeAlias = (
     ReadSource | Stage | Release | Listen | Start | Scale | MarkGood | Sleep | Stop | Reap | RecordFailure | Unlisten
     | RemoveBuild | ForgetApp | ServeHoldingPage | StopHoldingPage | ArmActivation
 )  # fmt: skip
+
+
+def stops(instances: Iterable[Instance], cause: Cause) -> list[Stop]:
+    """Stop each instance."""
+    return [Stop(instance=i.id, at_once=not i.ready, cause=cause.text, reason=cause.reason) for i in instances]

@@ -5,7 +5,7 @@ from typing import Literal
 
 from reconciler.planning.apps.actions import Reap, RecordFailure
 from reconciler.planning.apps.app import App, CrashPolicy
-from reconciler.planning.apps.observed import Failure, Instance, Observed
+from reconciler.planning.apps.observed import Failure, FailurePhase, Instance, Observed
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.reason import Reason
 
@@ -57,12 +57,16 @@ def record_failures(app: App, observed: Observed, now: float) -> tuple[RecordFai
     )
 
 
-def next_failure(revision: Revision, workers: int, observed: Observed, now: float) -> Failure:
+def next_failure(
+    revision: Revision, workers: int, observed: Observed, now: float, phase: FailurePhase = "starting"
+) -> Failure:
     """Return the failure to record if this revision fails before it serves; its reason and time are filled in then."""
     before = observed.failure_of(revision.id, workers)
     count = before.count if before is not None else 0
     kind: Literal["crashed", "rejected"] = "crashed" if is_known_good(revision.id, observed) else "rejected"
-    return Failure(revision=revision.id, kind=kind, count=count + 1, last_at=now, reason="", workers=workers)
+    return Failure(
+        revision=revision.id, kind=kind, count=count + 1, last_at=now, reason="", workers=workers, phase=phase
+    )
 
 
 def has_failed(instance: Instance, observed: Observed) -> bool:
@@ -110,6 +114,7 @@ def _failure(app: App, observed: Observed, instance: Instance, now: float, reaso
         last_at=now,
         reason=reason,
         workers=instance.workers,
+        phase="serving" if instance.ready else "starting",
     )
 
 

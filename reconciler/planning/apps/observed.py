@@ -55,13 +55,16 @@ class Instance:
         return self.ready and self.end is None and self.stopping_since is None
 
 
+FailurePhase: TypeAlias = Literal["releasing", "starting", "serving"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """A revision that failed `count` times without a good run between.
 
-    A known good revision `crashed`. Any other one was `rejected`: by its gate or its release command, or because it
-    failed on probation. `workers` is the number it failed with, 0 when that is not known: with another number of
-    workers it may succeed.
+    A known good revision `crashed`. Any other one was `rejected`, in a `phase`: by its release command, by its gate, or
+    on probation, after it had served clients. `workers` is the number it failed with, 0 when that is not known: with
+    another number of workers it may succeed.
     """
 
     revision: str
@@ -70,6 +73,7 @@ class Failure:
     last_at: float
     reason: str
     workers: int = 0
+    phase: FailurePhase = "starting"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,9 +165,10 @@ class Observed:
     listener, None while an instance serves at each. `ceded` are addresses at which instances listen although another
     app desires them and serves there. `holding` are the listeners on which the daemon serves the holding page,
     `armed` those it watches for a connection. Instances started before `restart_before` are to be replaced.
-    `unmet_dependencies` are the apps it depends on that do not serve, `stopping_dependents` the apps that depend on it
-    and still have to stop. `has_residue` says that records of the app are left. `written` are files that the app has
-    written into a build, which goes with a later deploy.
+    `unmet_dependencies` are the apps it depends on that do not serve, `unknown_dependencies` those of them that no
+    manifest describes, `stopping_dependents` the apps that depend on it and still have to stop. `has_residue` says that
+    records of the app are left. `written` are files that the app has written into a build, which goes with a later
+    deploy.
     """
 
     source: SourceState | None = None
@@ -183,6 +188,7 @@ class Observed:
     unserved_since: float | None = None
     ceded: frozenset[Address] = frozenset()
     unmet_dependencies: tuple[str, ...] = ()
+    unknown_dependencies: tuple[str, ...] = ()
     stopping_dependents: tuple[str, ...] = ()
     has_residue: bool = False
     inputs: ExternalInputs = ExternalInputs()

@@ -7,7 +7,7 @@ alive, a revision that failed is not tried again before its time, and with nothi
 
 from dataclasses import replace
 
-from reconciler.planning.apps.actions import Action, ForgetApp, ReadSource, RemoveBuild, Stop, Unlisten
+from reconciler.planning.apps.actions import Action, ForgetApp, ReadSource, RemoveBuild, Unlisten, stops
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.failures import reap
 from reconciler.planning.apps.observed import Observed
@@ -73,7 +73,7 @@ def _maintain(app: App, observed: Observed) -> Plan[Action]:
     waiting = _wait_for_dependents(observed, _MAINTENANCE)
     if waiting is not None:
         return replace(waiting, actions=tuple(actions), state="maintenance")
-    actions += [Stop(instance=i.id, cause=_MAINTENANCE.text, reason=_MAINTENANCE.reason) for i in observed.alive]
+    actions += stops(observed.alive, _MAINTENANCE)
     actions += unlisten(app, observed)
     return Plan(
         actions=tuple(actions),
@@ -107,7 +107,7 @@ def _read(app: App, observed: Observed, now: float) -> Plan[Action]:
 def _stop_everything(observed: Observed, cause: Cause) -> list[Action]:
     return [
         *reap(None, observed, 0.0),
-        *(Stop(instance=i.id, cause=cause.text, reason=cause.reason) for i in observed.alive),
+        *stops(observed.alive, cause),
         *(Unlisten(address=a, cause=cause.text, reason=cause.reason) for a in sorted(observed.listeners, key=str)),
     ]
 

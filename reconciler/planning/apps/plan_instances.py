@@ -21,6 +21,7 @@ from reconciler.planning.apps.actions import (
     Stage,
     Start,
     Stop,
+    stops,
 )
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.failures import has_failed, next_failure, reap, record_failures
@@ -75,7 +76,7 @@ def _serving(known: Assessment) -> Plan[Action]:
     current = known.current
     assert current is not None
     actions: list[Action] = [*listen(known.app, known.observed), *_stage(known)]
-    actions += _stop(known.others, _REPLACED)
+    actions += stops(known.others, _REPLACED)
     actions += unlisten(known.app, known.observed)
     if known.is_proven:
         actions += _remove_builds(known)
@@ -87,9 +88,9 @@ def _serving(known: Assessment) -> Plan[Action]:
         actions.append(Sleep(instance=current.id, revision=known.target.id, cause=cause.text, reason=cause.reason))
     else:
         actions += _scale(known, current)
-    if known.others:
-        waits = Cause(Reason.HANDING_OVER, "the previous instance is finishing its requests")
-        return _plan(known, actions, "starting", waits)
+    if any(i.ready for i in known.others):
+        waits = Cause(Reason.HANDING_OVER, "deployed; the previous instance is finishing its requests")
+        return _plan(known, actions, "running", waits)
     return _as_it_serves(known, current, actions)
 
 
@@ -106,6 +107,9 @@ def _as_it_serves(known: Assessment, current: Instance, actions: list[Action]) -
     if inputs.stale:
         text = f"serving with the last known values: {'; '.join(inputs.stale)}"
         return _plan(known, actions, "degraded", Cause(Reason.INPUTS_STALE, text))
+    if known.observed.unknown_dependencies:
+        text = f"it depends on an app that is missing: {_unknown(known.observed)}"
+        return _plan(known, actions, "degraded", Cause(Reason.WAITING_FOR_APPS, text))
     scaling = next((action for action in actions if isinstance(action, Scale)), None)
     if scaling is not None:
         text = f"scaling from {current.workers} to {counted(scaling.workers, 'worker')}"
@@ -130,15 +134,26 @@ def _starting(known: Assessment) -> Plan[Action]:
     actions: list[Action] = [*move(known.app, known.observed), *_prepare(known), *surplus]
     actions += [step for step in _start(known, known.target, _why_start(known)) if step not in actions]
     stopped = {stop.instance for stop in surplus}
-    actions += _stop((i for i in known.others if i.id not in stopped), _REPLACED)
+    actions += stops((i for i in known.others if i.id not in stopped), _REPLACED)
     actions += [u for u in unlisten(known.app, known.observed) if u not in actions]
     first = actions[0]
     if known.is_waking and not known.observed.serves and isinstance(first, Start):
         return _plan(known, actions, "running", Cause(Reason.WAKING, "waking: a request arrived"))
+    if known.serving is not None:
+        return _deploying(known, actions, known.serving)
     state: AppState = "staging" if isinstance(first, Stage | Release) else "starting"
     if isinstance(first, Start) and known.current is not None and known.current.note is not None:
         return _plan(known, actions, state, Cause(Reason.WORKER_WAITING, known.current.note))
     return _plan(known, actions, state, Cause(first.reason, first.cause))
+
+
+def _deploying(known: Assessment, actions: list[Action], serving: Instance) -> Plan[Action]:
+    """Report the app by what serves; what is tried once more after a failure leaves it degraded."""
+    if known.failure is None:
+        first = actions[0]
+        return _plan(known, actions, "running", Cause(first.reason, f"deploying: {first.cause}"))
+    text = f"trying again, as revision {known.target.id} failed: {known.failure.reason}"
+    return _plan(known, actions, "degraded", Cause(Reason.FALLEN_BACK, f"{text}; revision {serving.revision} serves"))
 
 
 def _backing_off(known: Assessment) -> Plan[Action]:
@@ -147,7 +162,8 @@ def _backing_off(known: Assessment) -> Plan[Action]:
     actions: list[Action] = [*stay(known.app, known.observed), *_stop_surplus(known)]
     if known.serving is not None:
         actions += _scale(known, known.serving)
-    return _plan(known, actions, state_when_failing(known.observed), _why_backing_off(known, known.failure))
+    cause = _withheld(known, _why_backing_off(known, known.failure))
+    return _plan(known, actions, state_when_failing(known.observed), cause)
 
 
 def _falling_back(known: Assessment) -> Plan[Action]:
@@ -178,6 +194,7 @@ def _waiting_for_inputs(known: Assessment) -> Plan[Action]:
     return replace(
         _plan(known, actions, "pending" if serving is None else "degraded", cause),
         recheck_at=min((at for at in times if at is not None and known.now < at < NEVER), default=None),
+        retry_at=inputs.again_at,
         failures=inputs.failures,
         wanted=None,
     )
@@ -186,21 +203,23 @@ def _waiting_for_inputs(known: Assessment) -> Plan[Action]:
 def _waiting_for_apps(known: Assessment) -> Plan[Action]:
     """Do everything but the start, as an app that this one depends on does not serve."""
     names = ", ".join(known.observed.unmet_dependencies)
+    unknown = _unknown(known.observed)
+    waits = Cause(Reason.WAITING_FOR_APPS, f"waiting for {names}{unknown and f': {unknown}'}")
     text = f"{names} {'does' if len(known.observed.unmet_dependencies) == 1 else 'do'} not serve"
     actions: list[Action] = [*move(known.app, known.observed), *_prepare(known)]
-    actions += _stop(known.others, Cause(Reason.WAITING_FOR_APPS, text))
-    return _plan(known, actions, "pending", Cause(Reason.WAITING_FOR_APPS, f"waiting for {names}"))
+    actions += stops(known.others, Cause(Reason.WAITING_FOR_APPS, text))
+    return _plan(known, actions, "pending", waits)
 
 
 def _sleeping(known: Assessment) -> Plan[Action]:
     """Stage and listen: until the next connection no instance is needed."""
     due = known.try_at <= known.now
     actions: list[Action] = [*(_prepare(known) if due else ()), *listen(known.app, known.observed)]
-    actions += _stop(known.others, _SLEEPING)
+    actions += stops(known.others, _SLEEPING)
     actions += unlisten(known.app, known.observed)
     if not actions:
         actions += _remove_builds(known)
-    cause = Cause(Reason.SLEEPING, "") if known.failure is None else _because(known.failure)
+    cause = Cause(Reason.SLEEPING, "") if known.failure is None else _withheld(known, _because(known.failure))
     state: AppState = "staging" if actions and isinstance(actions[0], Stage | Release) else "sleeping"
     return replace(_plan(known, actions, state, cause), settled=due and not actions)
 
@@ -227,6 +246,7 @@ def _plan(known: Assessment, actions: Iterable[Action], state: AppState, cause: 
         message=cause.text,
         wanted=known.target.id,
         recheck_at=known.recheck_at(),
+        retry_at=known.retry_at(),
         failures=known.failure.count if known.failure is not None else 0,
     )
 
@@ -250,7 +270,7 @@ def _prepare(known: Assessment) -> list[Action]:
         cause = Cause(Reason.FIRST_TIME, "it was never run")
         if known.observed.released:
             cause = Cause(Reason.SOURCE_CHANGED, "its build or its environment is new")
-        failing = next_failure(known.target, known.app.workers, known.observed, known.now)
+        failing = next_failure(known.target, known.app.workers, known.observed, known.now, "releasing")
         actions.append(
             Release(release=release, revision=known.target, failing=failing, cause=cause.text, reason=cause.reason)
         )
@@ -283,20 +303,16 @@ def _scale(known: Assessment, instance: Instance) -> list[Action]:
     return [Scale(instance=instance.id, workers=wanted, cause=cause, reason=Reason.SCALING)]
 
 
-def _stop(instances: Iterable[Instance], cause: Cause) -> list[Stop]:
-    return [Stop(instance=i.id, cause=cause.text, reason=cause.reason) for i in instances]
-
-
 def _stop_ceded(known: Assessment) -> list[Stop]:
     """Stop what listens at an address that is another app's by now: clients of that one would get these answers."""
-    return _stop((i for i in known.others if i.address in known.observed.ceded), _CEDED)
+    return stops((i for i in known.others if i.address in known.observed.ceded), _CEDED)
 
 
 def _make_room(others: Iterable[Instance]) -> list[Stop]:
     """Stop all earlier instances but the best, which stays while the new one starts if it is of any use."""
     ranked = sorted(others, key=lambda i: (i.serves, i.ready, i.started_at))
     surplus = ranked[:-1] if ranked and ranked[-1].ready else ranked
-    return _stop(surplus, _SURPLUS)
+    return stops(surplus, _SURPLUS)
 
 
 def _stop_surplus(known: Assessment) -> list[Stop]:
@@ -306,7 +322,7 @@ def _stop_surplus(known: Assessment) -> list[Stop]:
     surplus = (
         i for i in known.others if i is not coming and (not i.serves or (well and has_failed(i, known.observed)))
     )
-    return _stop(surplus, _SURPLUS)
+    return stops(surplus, _SURPLUS)
 
 
 def _remove_builds(known: Assessment) -> list[Action]:
@@ -321,6 +337,10 @@ def _remove_builds(known: Assessment) -> list[Action]:
 
 
 # Causes.
+
+
+def _unknown(observed: Observed) -> str:
+    return ", ".join(f"no app named '{name}'" for name in observed.unknown_dependencies)
 
 
 def _why_start(known: Assessment) -> Cause:
@@ -360,6 +380,13 @@ def _why_backing_off(known: Assessment, failure: Failure) -> Cause:
         return Cause(Reason.UNHEALTHY, f"{failure.reason}; the instance keeps serving")
     text = f"revision {known.target.id} failed: {failure.reason}; revision {serving.revision} serves"
     return Cause(Reason.FALLEN_BACK, text)
+
+
+def _withheld(known: Assessment, cause: Cause) -> Cause:
+    """Return a cause with what has to happen before the target is tried again, if time alone does not do it."""
+    if not known.is_withheld:
+        return cause
+    return replace(cause, text=f"{cause.text}; tried again after an edit or 'reconciler restart {known.app.name}'")
 
 
 def _because(failure: Failure) -> Cause:

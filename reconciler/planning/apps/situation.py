@@ -97,14 +97,28 @@ class Assessment:
 
     @property
     def serving(self) -> Instance | None:
-        """The first instance that serves, of whatever revision."""
-        return next(iter(self.observed.serving), None)
+        """The first instance that serves, of whatever revision: one that has not failed, if there is any."""
+        return min(self.observed.serving, key=lambda i: has_failed(i, self.observed), default=None)
 
     # The clock.
 
     @property
+    def is_withheld(self) -> bool:
+        """Whether the target failed in a way that is not repeated before an edit or a request of an operator.
+
+        Its release command may have done half of what it does, and clients are not given again to a revision that
+        failed them while another one can serve.
+        """
+        failure = self.failure
+        if failure is None or failure.kind != "rejected" or self.observed.restart_before > failure.last_at:
+            return False
+        return failure.phase == "releasing" or (failure.phase == "serving" and self._has_predecessor())
+
+    @property
     def try_at(self) -> float:
         """When the target may be started: a rejected one later where another revision can serve instead."""
+        if self.is_withheld:
+            return NEVER
         return self._due_at(self.failure, beside=self.fallback is not None or self.observed.serves)
 
     @property
@@ -130,6 +144,13 @@ class Assessment:
         may_sleep = self.app.may_sleep and self.app.idle_after_s is not None
         return self.busy_at(current) + (self.app.idle_after_s or 0.0) if may_sleep else NEVER
 
+    def retry_at(self) -> float | None:
+        """When what failed is tried again, None if nothing failed or nothing is tried by itself."""
+        if self.current is not None or (self.failure is None and self.observed.serves):
+            return None
+        times = [self.try_at] if self.observed.serves else [self.try_at, self.fallback_at]
+        return min((at for at in times if self.now < at < NEVER), default=None)
+
     def recheck_at(self) -> float | None:
         """When time alone could change the plan, None for never."""
         return min((at for at in self._times() if self.now < at < NEVER), default=None)
@@ -154,6 +175,10 @@ class Assessment:
             return False
         gate_passed = self.observed.sleep_state.gate_passed
         return gate_passed in (None, self.target.id) or self.try_at > self.now
+
+    def _has_predecessor(self) -> bool:
+        serving = (i for i in self.observed.serving if i.revision != self.target.id)
+        return self.fallback is not None or any(not has_failed(i, self.observed) for i in serving)
 
     def _needs_fallback(self) -> bool:
         if self.fallback is None or self.is_well_served or self.dormant or self.current is not None:

@@ -510,7 +510,7 @@ def test_a_fix_of_a_broken_revision_is_tried_at_once() -> None:
     told(world, story)
 
 
-def test_what_dies_on_probation_is_followed_by_the_one_before_and_then_by_another_try() -> None:
+def test_what_dies_on_probation_is_followed_by_the_one_before_and_tried_again_by_hand_only() -> None:
     world = FakeWorld(seen={"blog": serving(APP)})
 
     async def story(controller: Controller) -> None:
@@ -523,7 +523,12 @@ def test_what_dies_on_probation_is_followed_by_the_one_before_and_then_by_anothe
         await asyncio.sleep(0.5)
         assert [i.revision for i in world.seen["blog"].instances] == [APP.revision("c1").id]
         assert world.told("blog").state == "degraded"
-        await asyncio.sleep(1)
+        await asyncio.sleep(100)
+        assert [i.revision for i in world.seen["blog"].instances] == [APP.revision("c1").id]
+        assert world.told("blog").next_try_at is None
+        world.put("blog", replace(world.seen["blog"], failures=()))
+        world.rings("blog")
+        await asyncio.sleep(0.5)
         assert [i.revision for i in world.seen["blog"].instances] == [APP.revision("c2").id]
 
     told(world, story)
@@ -551,16 +556,20 @@ def test_an_app_falls_asleep_in_time_and_is_woken_by_a_knock() -> None:
     told(world, story)
 
 
-def test_a_release_command_that_fails_for_a_lazy_app_is_retried_politely() -> None:
-    app = replace(APP, lazy=True, release="migrate")
+@pytest.mark.parametrize("lazy", [True, False])
+def test_a_release_command_that_failed_is_not_run_again_before_an_edit(lazy: bool) -> None:
+    app = replace(APP, lazy=lazy, release="migrate")
     world = FakeWorld(breaks=lambda _, __: "no such table")
 
     async def story(controller: Controller) -> None:
         controller.replace({"blog": app})
         await asyncio.sleep(100)
-        assert 5 <= len(tries(world, Release)) <= 10
-        assert world.told("blog").message == "no such table"
-        assert not world.told("blog").settled
+        assert len(tries(world, Release)) == 1
+        assert world.told("blog").message.startswith("no such table; tried again after an edit")
+        assert (world.told("blog").settled, world.told("blog").next_try_at) == (False, None)
+        controller.replace({"blog": replace(app, env={"LEVEL": "info"})})
+        await asyncio.sleep(100)
+        assert len(tries(world, Release)) == 2
 
     told(world, story)
 

@@ -10,12 +10,15 @@ from reconciler.planning.apps.actions import (
     RecordFailure,
     Start,
 )
-from reconciler.planning.apps.app import CrashPolicy
+from reconciler.planning.apps.app import App, CrashPolicy
 from reconciler.planning.apps.failures import crash_delay_s
 from reconciler.planning.apps.plan import plan
+from reconciler.planning.apps.revision import Server
 from tests.support.plans import (
     APP,
+    B2,
     BOTH,
+    LATER,
     V1,
     V2,
     crashed,
@@ -31,10 +34,10 @@ from tests.world import (
     a_look,
     a_trouble,
     after,
+    an_app,
     an_instance,
     serving,
     with_instance,
-    without_instance,
 )
 
 # Crashing
@@ -49,12 +52,16 @@ def test_a_crash_is_cleaned_up_and_started_again_at_once() -> None:
 
 def test_a_proven_revision_that_dies_has_crashed_and_is_not_bad() -> None:
     died = serving(APP, instances=(dead(ready_at=NOW - 1),))
-    assert remembered(APP, died) == crashed(1, last_at=NOW, reason="gunicorn 4242 was killed by SIGKILL", workers=1)
+    assert remembered(APP, died) == crashed(
+        1, last_at=NOW, reason="gunicorn 4242 was killed by SIGKILL", workers=1, phase="serving"
+    )
 
 
 def test_what_dies_on_probation_is_bad() -> None:
     died = serving(APP, known_good=(), instances=(dead(ready_at=NOW - 9),))
-    assert remembered(APP, died) == a_trouble(V1, last_at=NOW, reason="gunicorn 4242 was killed by SIGKILL", workers=1)
+    assert remembered(APP, died) == a_trouble(
+        V1, last_at=NOW, reason="gunicorn 4242 was killed by SIGKILL", workers=1, phase="serving"
+    )
 
 
 def test_what_dies_after_its_probation_and_before_anybody_noted_it_has_crashed() -> None:
@@ -78,7 +85,9 @@ def test_what_was_told_to_stop_did_not_die() -> None:
 
 def test_the_death_of_one_revision_is_no_trouble_of_another() -> None:
     died = serving(APP, "c2", instances=(dead(), an_instance(V2, "i2")), failures=(a_trouble(V2, count=5),))
-    assert remembered(APP, died) == crashed(1, last_at=NOW, reason="gunicorn 4242 was killed by SIGKILL", workers=1)
+    assert remembered(APP, died) == crashed(
+        1, last_at=NOW, reason="gunicorn 4242 was killed by SIGKILL", workers=1, phase="serving"
+    )
 
 
 def test_the_first_restart_does_not_wait() -> None:
@@ -186,9 +195,28 @@ def test_an_instance_that_loses_a_worker_on_probation_gives_way_to_what_was_prov
     decided = plan(APP, back, NOW)
     assert [str(action) for action in decided.actions] == ["stop instance i1"]
     assert decided.state == "degraded"
-    again_at = decided.recheck_at
-    assert again_at is not None
-    assert planned(APP, without_instance(back, "i1"), now=again_at).startswith("start revision v2: it failed")
+    assert (decided.recheck_at, decided.retry_at) == (None, None)
+    assert decided.message.endswith(f"{V1.id} serves; tried again after an edit or 'reconciler restart blog'")
+
+
+def test_a_revision_that_failed_its_clients_is_not_given_to_them_again_while_another_one_can_serve() -> None:
+    failed = deployed(a_trouble(V2, phase="serving", count=3))
+    assert (planned(APP, failed, now=LATER), plan(APP, failed, LATER).state) == ("", "degraded")
+    rebooted = replace(failed, instances=(), failures=(a_trouble(V2, phase="serving", last_at=0.0),))
+    assert planned(APP, rebooted, now=LATER).startswith("start revision v1: revision v2 cannot serve")
+    asleep = replace(failed, instances=(), known_good=(), builds=(B2.id,))
+    assert planned(APP, asleep, now=LATER).startswith("start revision v2: it failed")
+
+
+@pytest.mark.parametrize(
+    ("app", "restart_before"),
+    [(replace(APP, env={"A": "1"}), 0.0), (an_app(server=Server(workers=3)), 0.0), (APP, NOW)],
+    ids=["an edit", "another number of workers", "a request"],
+)
+def test_a_revision_that_failed_its_clients_is_tried_again_by_hand(app: App, restart_before: float) -> None:
+    failed = deployed(a_trouble(V2, phase="serving", workers=1), restart_before=restart_before)
+    assert planned(APP, deployed(a_trouble(V2, phase="serving", workers=1)), now=NOW + 2) == ""
+    assert any(isinstance(action, Start) for action in plan(app, failed, NOW + 2).actions)
 
 
 def test_an_instance_that_loses_workers_with_nothing_to_go_back_to_serves_on_until_its_successor_does() -> None:
