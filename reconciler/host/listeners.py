@@ -136,6 +136,13 @@ class AppListeners:
         self._closed(name, address)
         return heirs
 
+    def succeed(self, address: Address) -> None:
+        """Pass on to this address, where an instance serves now, the clients of overlapping ones that are to close."""
+        for name in self._at_port[address.port]:
+            for other in self.of(name):
+                if other != address and other.overlaps(address) and other != self._desired.get(name):
+                    self._listeners.relay(other, address)
+
     def arm(self, name: str, address: Address) -> None:
         """Wake the app at the next connection."""
         self._listeners.arm(address, partial(self._on_connection, name))

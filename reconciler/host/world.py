@@ -329,6 +329,7 @@ class AppWorld:
                 return
         remark = self._instances.remark(name, instance.id)
         self._record_action(name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}{remark}", action)
+        self._listeners.succeed(revision.address)
         self._wake_all((*self._dependencies.dependents(name), *self._listeners.neighbours(name, revision.address)))
 
     def _failed(self, name: str, failing: Failure, reason: str) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from reconciler.linux.process_table import listening_sockets, name_of, pids, sockets_of
 from reconciler.planning.address import Address
 from reconciler.serving.holding import Holding
+from reconciler.serving.relay import Relay
 
 _PIDFD_GETFD = 438
 _BACKLOG = 2048
@@ -30,6 +31,7 @@ class Listeners:
         self._sockets: dict[Address, socket.socket] = {}
         self._holding: dict[Address, Holding] = {}
         self._armed: set[Address] = set()
+        self._relays: dict[Address, Relay] = {}
 
     def held(self) -> frozenset[Address]:
         """Return the addresses whose sockets this process holds."""
@@ -95,6 +97,13 @@ class Listeners:
         if holding is not None:
             holding.close()
 
+    def relay(self, address: Address, successor: Address) -> None:
+        """Pass connections at this address on to an overlapping one, until it is closed."""
+        if address in self._sockets and address not in self._relays:
+            self.stop_holding_page(address)
+            self.disarm(address)
+            self._relays[address] = Relay(self._sockets[address], successor)
+
     def arm(self, address: Address, connected: Callable[[], None]) -> None:
         """Call `connected`, once, when a connection waits at this address."""
         loop, number = asyncio.get_running_loop(), self.fd(address)
@@ -126,6 +135,9 @@ class Listeners:
         if address in self._sockets:
             self.stop_holding_page(address)
             self.disarm(address)
+        relay = self._relays.pop(address, None)
+        if relay is not None:
+            relay.close()
         held = self._sockets.pop(address, None)
         if held is not None:
             held.close()

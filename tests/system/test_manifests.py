@@ -230,14 +230,29 @@ def test_a_renamed_manifest_takes_the_port_along_and_no_connection_is_refused(si
     assert load.failed == {}
 
 
-def test_another_host_with_the_same_port_is_applied(site: Site) -> None:
-    port = site.app("blog")
+@pytest.mark.parametrize(("one", "other"), [("127.0.0.1", "0.0.0.0"), ("0.0.0.0", "127.0.0.1")])
+def test_another_host_with_the_same_port_is_applied_and_no_connection_is_refused(
+    site: Site, one: str, other: str
+) -> None:
+    port = site.app("blog", host=one)
     site.live()
     site.await_settled("blog")
-    for host in ("0.0.0.0", "localhost", "0.0.0.0", "127.0.0.1"):
-        site.manifest("blog", port=port, host=host)
-        eventually(lambda host=host: site.told("blog")["url"].startswith(f"http://{host}:") and site.settled("blog"))  # type: ignore[misc]
-        assert get(port) == "1"
+    with under_load(port) as load:
+        site.manifest("blog", port=port, host=other)
+        eventually(lambda: site.told("blog")["url"] == f"http://{other}:{port}/" and site.settled("blog"))
+        load.await_more(20)
+    assert load.failed == {}
+
+
+def test_another_way_to_write_the_host_replaces_no_instance(site: Site) -> None:
+    port = site.app("blog", probation="0s")
+    site.live()
+    site.await_settled("blog")
+    eventually(lambda: site.known_good("blog"))
+    before = site.pid("blog")
+    site.manifest("blog", port=port, probation="0s", host="localhost", workers=2)
+    eventually(lambda: [record.workers for record in site.instances("blog")] == [2] and site.settled("blog"))
+    assert site.pid("blog") == before
 
 
 def test_a_port_that_somebody_else_has_is_waited_for_and_they_are_named(site: Site) -> None:

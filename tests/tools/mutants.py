@@ -191,7 +191,7 @@ MUTANTS = (
            "if failing is None or failing.failure.action != action or self._world.now() >= failing.until:",
            "if True:"),
     Mutant("failures of different actions are counted as one", "convergence/controller.py",
-           "again = before is not None and before.failure.action == failure.action", "again = before is not None"),
+           "again = before is not None and before.failure.action.counted_as == failure.action.counted_as", "again = before is not None"),
     Mutant("failures in a row are not counted", "convergence/controller.py",
            "count = before.count + 1 if before is not None and again else 1", "count = 1"),
     Mutant("back-off has no cap", "convergence/backoff.py",

@@ -106,7 +106,7 @@ def test_what_a_starting_instance_says_is_reported_while_its_start_goes_on() -> 
 
         for at in (10, 20):
             asyncio.get_running_loop().call_later(at, says)
-        await converge(desk.subject, world, nothing_held)
+        await converge(desk.subject, world, nothing_held, not_retried)
         told = [report.message for report in world.reports["blog"] if report.state == "starting"]
         assert told == ["the app was not running", "GET /up answered 503"]
         assert kinds([action for _, _, action in world.begun]) == [Start]

@@ -1,0 +1,68 @@
+"""Pass the connections at a listener that is about to close on to the listener that takes its place.
+
+The kernel prefers the narrower of two listeners: clients of 127.0.0.1 go on to the old one while 0.0.0.0 is open beside
+it, and would be reset when it closes. Only clients on this host are passed on, from their own address, so that the app
+sees the same clients as before.
+"""
+
+import asyncio
+import contextlib
+import socket
+
+from reconciler.planning.address import Address
+
+_CHUNK = 64 * 1024
+_CONNECT_S = 5.0
+_EVERYWHERE = "0.0.0.0"
+
+
+class Relay:
+    """Passes connections on from construction until `close`; those under way are finished."""
+
+    def __init__(self, listener: socket.socket, successor: Address) -> None:
+        self._listener = listener
+        self._successor = successor
+        self._loop = asyncio.get_running_loop()
+        self._passing: set[asyncio.Task[None]] = set()
+        listener.setblocking(False)
+        self._loop.add_reader(listener.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Pass on what has connected until now, and accept no more."""
+        self._loop.remove_reader(self._listener.fileno())
+        self._accept()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # nothing is left to accept
+            while True:
+                connection, peer = self._listener.accept()
+                task = self._loop.create_task(self._pass_on(connection, peer[0]))
+                self._passing.add(task)
+                task.add_done_callback(self._passing.discard)
+
+    async def _pass_on(self, connection: socket.socket, client: str) -> None:
+        with connection, socket.socket(connection.family) as onward, contextlib.suppress(OSError, TimeoutError):
+            connection.setblocking(False)
+            onward.setblocking(False)
+            target = self._target(connection.getsockname()[0])
+            if target is None:
+                return
+            onward.bind((client, 0))
+            async with asyncio.timeout(_CONNECT_S):
+                await self._loop.sock_connect(onward, (target, self._successor.port))
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._copy(connection, onward))
+                both.create_task(self._copy(onward, connection))
+
+    def _target(self, reached: str) -> str | None:
+        """Return where the successor is reached for a client that reached this address; None if it is not."""
+        if self._successor.ip == _EVERYWHERE:
+            return "127.0.0.2" if reached == "127.0.0.1" else "127.0.0.1"
+        return reached if reached == self._successor.ip else None
+
+    async def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := await self._loop.sock_recv(source, _CHUNK):
+                await self._loop.sock_sendall(target, chunk)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
