@@ -65,7 +65,7 @@ class AppPlan:
         """What is waited for, what is wrong, or what an operator requested; empty when there is nothing to say."""
         if self.told is not None and _SEVERITY[self.told.state] != "healthy":
             return self.told.message
-        if self.plan is None or self.actions or (_SEVERITY[self.plan.state] == "healthy" and not self.is_held):
+        if self.plan is None or self.actions or (self.plan.settled and not self.is_held):
             return ""
         return self.plan.message
 
@@ -77,7 +77,7 @@ class AppPlan:
     @property
     def is_done(self) -> bool:
         """True when there is nothing to do, now or later, nothing is waited for, and nothing is wrong."""
-        at_rest = self.error is None and self.wait_s is None and not self.actions
+        at_rest = self.error is None and self.wait_s is None and self.plan is not None and self.plan.settled
         return at_rest and _SEVERITY[self.state] == "healthy"
 
 
@@ -168,9 +168,10 @@ def _app_plan(
         planned = replace(planned, message=told.message)
     # Marking a revision as known good is bookkeeping of the next daemon, and changes nothing for an operator.
     changes = tuple(action for action in planned.actions if not isinstance(action, MarkGood))
+    settled = planned.settled or (planned.state == "running" and bool(planned.actions) and not changes)
     return AppPlan(
         subject=Subject("app", name),
-        plan=replace(planned, actions=changes),
+        plan=replace(planned, actions=changes, settled=settled),
         error=reading.problem,
         wait_s=_wait_s(told, planned.retry_at, now),
         told=None if snapshot is None or snapshot.daemon is None else told,

@@ -51,6 +51,8 @@ class History:
     machine: Machine = field(init=False)
     era: Era | None = None
     failures: list[BaseException] = field(default_factory=list)
+    # Looks on after every deed, and raises Forbidden for what it does not like.
+    witness: Callable[["History"], None] = lambda _history: None
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -304,6 +306,7 @@ class History:
     def _judge(self) -> None:
         for crime in (*self.machine.crimes, *self.failures):
             raise crime
+        self.witness(self)
         self._judge_answers()
 
     def _judge_answers(self) -> None:

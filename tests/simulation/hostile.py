@@ -246,6 +246,7 @@ class Daemon:
     dies_in: int | None = None
     dead: bool = False
     dependencies: DependencyGraph = field(default_factory=DependencyGraph)
+    reports: dict[str, Report] = field(default_factory=dict)
     _planner: Planner[App, Observed, Plan[Action]] = field(default_factory=lambda: Planner(plan))
     _known: dict[str, Observed] = field(default_factory=dict)
     _asked: dict[str, App | None] = field(default_factory=dict)
@@ -302,16 +303,22 @@ class Daemon:
         if len(tracker) == LOOKS_A_SECOND and tracker[0] > self.now() - 1:
             raise self.machine.forbidden(f"{name} is looked at more than {LOOKS_A_SECOND} times a second")
         tracker.append(self.now())
-        self._known[name] = replace(
-            self.machine.of(name),
-            unmet_dependencies=self.dependencies.unmet_dependencies(name, self._serves),
-            stopping_dependents=self.dependencies.stopping_dependents(name, self._serves),
-        )
+        self._known[name] = self.seen(name)
         self._asked[name] = self.machine.asked.get(name)
         return self._known[name]
 
+    def seen(self, name: str) -> Observed:
+        """What is true of an app just now, for whoever looks without being the daemon."""
+        return replace(
+            self.machine.of(name),
+            unmet_dependencies=self.dependencies.unmet_dependencies(name, self._serves),
+            unknown_dependencies=self.dependencies.unknown_dependencies(name),
+            stopping_dependents=self.dependencies.stopping_dependents(name, self._serves),
+        )
+
     def report(self, name: str, report: Report) -> None:
         self._alive()
+        self.reports[name] = report
         self.machine.put(name, replace(self.machine.of(name), has_residue=True))
 
     async def do(self, name: str, action: Action) -> None:
