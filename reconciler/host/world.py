@@ -107,7 +107,7 @@ class AppWorld:
         self._standings = Standings(stores, runtime.publish)
         self._listeners = AppListeners(instances, keeper, self._on_connection)
         self._releases = AppReleases(settings, stores)
-        self._builds = AppBuilds(settings.paths, stager, self._on_staging)
+        self._builds = AppBuilds(settings.paths, stager, lambda name, phase: self._on_phase(name, "staging", phase))
         self.files = FilesInBuilds(self._paths, self._builds, instances, self._wakeups, self._record)
         self._probes = AppProbes(stores, instances, runtime.wakeups, runtime.tasks)
         self._slots = StartSlots(settings.starting_slots, settings.starting_slot_s)
@@ -238,9 +238,8 @@ class AppWorld:
                 self._reap(name, action)
             case RecordFailure():
                 self._stores.record_failure(name, replace(action.failure, last_at=self.now()))
-                self._record(
-                    name, "failed", f"revision {action.failure.revision}: {action.cause}", reason=action.reason
-                )
+                text = f"revision {action.failure.revision}: {action.cause}"
+                self._record(name, "failed", text, reason=action.reason)
             case Unlisten():
                 heirs = self._listeners.unlisten(name, action.address)
                 self._wake_all((*heirs, *self._dependencies.depends_on(name)))
@@ -270,9 +269,6 @@ class AppWorld:
     def close_listeners(self) -> None:
         """Close this process's copy of every listener; instances keep theirs."""
         self._listeners.close_all()
-
-    def _on_staging(self, name: str, phase: Phase) -> None:
-        self._on_phase(name, "staging", phase)
 
     def _on_phase(self, name: str, state: AppState, phase: Phase) -> None:
         serves = any(instance.serves for instance in self._instances.of(name))
@@ -365,9 +361,8 @@ class AppWorld:
 
     async def _scale(self, name: str, action: Scale) -> None:
         await self._instances.scale(name, action.instance, action.workers)
-        self._record_action(
-            name, "scaled", f"instance {action.instance} runs {counted(action.workers, 'worker')}", action
-        )
+        text = f"instance {action.instance} runs {counted(action.workers, 'worker')}"
+        self._record_action(name, "scaled", text, action)
 
     async def _stop(self, name: str, action: Stop) -> None:
         stopping = next((i for i in self._instances.of(name) if i.id == action.instance), None)
@@ -386,10 +381,8 @@ class AppWorld:
         if action.failure is not None:
             self._stores.record_failure(name, replace(action.failure, last_at=self.now()))
         self._wake_all(self._dependencies.depends_on(name))
-        crashed = ended.stopping_since is None
-        self._record(
-            name, "exited" if crashed else "stopped", f"gunicorn {ended.pid} {ended.end}", reason=action.reason
-        )
+        kind: EventKind = "exited" if ended.stopping_since is None else "stopped"
+        self._record(name, kind, f"gunicorn {ended.pid} {ended.end}", reason=action.reason)
 
     async def _forget_app(self, name: str, action: ForgetApp) -> None:
         await self._builds.cancel(name)

@@ -221,6 +221,8 @@ def _sleeping(known: Assessment) -> Plan[Action]:
         actions += _remove_builds(known)
     cause = Cause(Reason.SLEEPING, "") if known.failure is None else _withheld(known, _because(known.failure))
     state: AppState = "staging" if actions and isinstance(actions[0], Stage | Release) else "sleeping"
+    if state == "staging":
+        cause = Cause(actions[0].reason, actions[0].cause)
     return replace(_plan(known, actions, state, cause), settled=due and not actions)
 
 
