@@ -3,22 +3,15 @@
 import asyncio
 import contextlib
 import os
-import random
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from reconciler.control.granting import OperatorRequests
 from reconciler.control.socket import Control
-from reconciler.convergence.backoff import Backoff
-from reconciler.convergence.controller import Controller
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
-from reconciler.convergence.world import Asked, World
 from reconciler.daemon.housekeeping import Housekeeping
 from reconciler.daemon.internal_errors import InternalErrors
 from reconciler.daemon.manifest_loop import ManifestLoop
@@ -27,6 +20,7 @@ from reconciler.daemon.secret_files import SecretFiles
 from reconciler.daemon.state_directory import StateDirectory, WorldInPlace
 from reconciler.daemon.unfinished import Unfinished
 from reconciler.daemon.web_process import WebProcess
+from reconciler.daemon.worlds import converging
 from reconciler.host.apps_view import LocalApps
 from reconciler.host.from_settings import package_environ, stager_of
 from reconciler.host.instance_secrets import InstanceSecrets
@@ -39,7 +33,6 @@ from reconciler.linux.processes import boot_id
 from reconciler.manifests.origins import look_once, watched
 from reconciler.metrics.counters import Counters
 from reconciler.metrics.instrumented_world import InstrumentedWorld
-from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.subject import HOST, Subject
 from reconciler.services.records import ServiceRecords
 from reconciler.services.world import ServiceStores, ServiceWorld
@@ -60,26 +53,6 @@ from reconciler.state.schema import state_id
 from reconciler.vault.env_files import EnvFiles
 from reconciler.vault.vault import Vault
 from reconciler.vault.watched_files import Files
-
-
-class _FollowingWorld(World, Protocol):
-    """A World that takes its part of the desired state, and says what it knows by name."""
-
-    def follow(self, desired: DesiredState) -> Mapping[str, Asked]: ...
-
-    def names(self) -> frozenset[str]: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Converging:
-    """One World, and the controller that makes it as desired."""
-
-    world: _FollowingWorld
-    controller: Controller
-
-    def follow(self, desired: DesiredState) -> None:
-        """Converge to this desired state; what has left traces and is not desired goes away."""
-        self.controller.replace(self.world.follow(desired), also=self.world.names())
 
 
 class Daemon:
@@ -132,7 +105,7 @@ class Daemon:
         self._counters = Counters(time.monotonic, self._apps.probe_results)
         counted = InstrumentedWorld(self._apps, self._counters, self._apps.reused_environment)
         self._converging = [
-            _Converging(world=world, controller=self._controller(WorldInPlace(acting, self._state), wakeups))
+            converging(world, WorldInPlace(acting, self._state), wakeups, settings, tasks)
             for world, acting, wakeups in (
                 (self._services, self._services, self._service_wakeups),  # first: it says what apps are supplied with
                 (self._apps, counted, self._app_wakeups),
@@ -230,16 +203,6 @@ class Daemon:
             instances=self._instances,
             keeper=self.keeper,
             secret_source=InstanceSecrets(service_records, self._services, self._stores, give=self._redactor.give),
-        )
-
-    def _controller(self, world: World, wakeups: WakeQueue) -> Controller:
-        return Controller(
-            world,
-            wakeups,
-            self._tasks,
-            backoff=Backoff(first_s=self.settings.retry_first_s, cap_s=self.settings.retry_cap_s),
-            resync_s=self.settings.resync_s,
-            noise=random.Random(),
         )
 
     def _begin(self) -> None:
