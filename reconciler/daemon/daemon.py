@@ -94,7 +94,7 @@ class Daemon:
             records,
             state_id=state_id(settings.paths.state),
             boot=self._boot,
-            sandbox=self._sandbox,
+            sandbox_of=lambda _: self._sandbox,  # today every app has the daemon's rights
             templates=self.fork_servers,
             wakeups=self._app_wakeups,
             launched=lambda app, text: self.journal.write(Subject("app", app), "started", text),

@@ -60,7 +60,8 @@ from reconciler.planning.wording import counted
 from reconciler.serving.instance import CannotStart
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
-from reconciler.serving.programs.gunicorn import InstancePaths, gunicorn_program
+from reconciler.serving.programs.gunicorn import InstancePaths
+from reconciler.serving.programs.registry import program_of
 from reconciler.settings.settings import Settings
 from reconciler.staging.errors import StagingError
 from reconciler.staging.progress import Phase
@@ -292,7 +293,7 @@ class AppWorld:
     async def _release(self, name: str, action: Release) -> None:
         revision = action.revision
         code, paths = self._builds.code(name, revision.build), self.paths(name)
-        paths.create(self._instances.sandbox)
+        paths.create(self._instances.sandbox_of(name))
         injected = self._secret_source.injected(revision, paths.revisions / revision.id)
         environment = self._instances.surroundings(revision, code, paths, injected)
         release = Steps.of(revision, self._builds.commands(name), environment)
@@ -308,14 +309,14 @@ class AppWorld:
         revision = action.revision
         assert revision.address is not None
         code, paths = self._builds.code(name, revision.build), self.paths(name)
-        paths.create(self._instances.sandbox)
+        paths.create(self._instances.sandbox_of(name))
         self._builds.mark_served(name, revision.build.id)
         async with self._slots.slot():
             try:
                 listener, since = self._listeners.fd(revision.address), self._restart_before.get(name, float("-inf"))
                 injected = self._secret_source.injected(revision, paths.revisions / revision.id)
-                sandbox = self._instances.sandbox
-                program = gunicorn_program(revision, code, paths, injected, sandbox, action.workers)
+                sandbox = self._instances.sandbox_of(name)
+                program = program_of(revision, code, paths, injected, sandbox, action.workers)
                 instance = await self._instances.start(program, paths, listener, since=since)
             except CannotStart as error:
                 missing = self._builds.missing(name, revision.build.id)

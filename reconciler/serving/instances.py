@@ -40,8 +40,8 @@ _KILL_MARGIN_S = 2.0
 class Instances:
     """Every instance of this state directory, by app and id. Wakes an app when an instance of it changes.
 
-    `launched` is called with an app's name and a sentence that says what was started, and how. `sandbox` is decided
-    here for every process of an app, and used by what creates a file or a directory for one.
+    `launched` is called with an app's name and a sentence that says what was started, and how. `sandbox_of`
+    decides the rights of every process of an app, and is asked by what creates a file or a directory for one.
     """
 
     def __init__(  # noqa: PLR0913  collaborators, each named
@@ -50,12 +50,12 @@ class Instances:
         *,
         state_id: str,
         boot: str,
-        sandbox: Sandbox,
+        sandbox_of: Callable[[str], Sandbox],
         templates: ForkServerPool,
         wakeups: WakeQueue,
         launched: Callable[[str, str], None],
     ) -> None:
-        self.sandbox = sandbox
+        self.sandbox_of = sandbox_of
         self._records = records
         self._fork_servers = templates
         self._on_launch = launched
@@ -100,7 +100,7 @@ class Instances:
     def surroundings(self, revision: Revision, code: Code, places: InstancePaths, given: InjectedEnv) -> dict[str, str]:
         """Return the environment of an instance, for a command that runs in its place; marked, and on no record."""
         identity = self._identity(secrets.token_hex(6))
-        return {**self.sandbox.environment, **environment(revision, code, places, identity, given)}
+        return {**self.sandbox_of(revision.app).environment, **environment(revision, code, places, identity, given)}
 
     def tend(self) -> None:
         """Keep the kernel's out-of-memory kills until now from explaining a later exit."""
@@ -270,17 +270,15 @@ class Instances:
     async def _launch(self, program: Program, places: InstancePaths, listener: int | None) -> LiveInstance:
         self._leftovers.keep(program.app)
         live = self._recorded(program, places)
-        identity = self._identity(live.record.id)
+        identity, sandbox = self._identity(live.record.id), self.sandbox_of(program.app)
         env = {
-            **self.sandbox.environment,
+            **sandbox.environment,
             **program.environment(identity),
             **identity.marks(program.app, program.revision),
             RECORD_MARK: json.dumps(asdict(live.record)),
-            SANDBOX_VARIABLE: self.sandbox.as_variable(),
+            SANDBOX_VARIABLE: sandbox.as_variable(),
         }
-        command = Command(
-            argv=program.argv, env=env, listener=listener, output=places.log, output_mode=self.sandbox.log
-        )
+        command = Command(argv=program.argv, env=env, listener=listener, output=places.log, output_mode=sandbox.log)
         try:
             launched = await launch(command, program.forkable, self._fork_servers, ended=lambda: self._on_end(live))
         except OSError as error:
@@ -290,7 +288,7 @@ class Instances:
             self._forget(live)  # a process that a fork server had made for it was never let go
             raise
         live.process = launched.process
-        mute = logs.unwritable(places.log, self.sandbox.log)
+        mute = logs.unwritable(places.log, sandbox.log)
         self._on_launch(
             program.app,
             f"{program.name} {launched.process.pid} started {launched.way}{mute and f', without a log: {mute}'}",
@@ -314,7 +312,7 @@ class Instances:
             directory=program.directory,
         )
         readiness = places.readiness / record.id
-        self.sandbox.make_directory(readiness)
+        self.sandbox_of(program.app).make_directory(readiness)
         live = LiveInstance(
             record=record,
             readiness=readiness,

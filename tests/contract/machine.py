@@ -148,7 +148,7 @@ class Machine:
             self.records,
             state_id=state_id(settings.paths.state),
             boot=self.boot,
-            sandbox=self.sandbox,
+            sandbox_of=lambda _: self.sandbox,
             templates=self.templates,
             wakeups=self.wakeups,
             launched=lambda name, what: self.launched.append((name, what)),
