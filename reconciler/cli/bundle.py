@@ -43,7 +43,7 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
 ) -> None:
     import uv
 
-    from reconciler.host.from_settings import package_environ
+    from reconciler.host.staging_settings import package_environ
     from reconciler.planning.apps.revision import Recipe
     from reconciler.staging.detection.runtimes import discover
     from reconciler.staging.environments.bundle import BundleRequest, bundle

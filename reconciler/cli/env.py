@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from reconciler.inspection.snapshot import HostSnapshot
     from reconciler.planning.apps.app import App
     from reconciler.planning.apps.observed import ExternalInputs
-    from reconciler.services.vcap import BindingViews
+    from reconciler.services.binding_views import BindingViews
     from reconciler.serving.marks import Identity
     from reconciler.serving.programs.gunicorn import Code, InstancePaths
 

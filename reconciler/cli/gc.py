@@ -25,7 +25,7 @@ from reconciler.settings.settings import Settings
 def command(settings: Settings, older_than: float | None, cache: bool, as_json: bool) -> None:
     import uv
 
-    from reconciler.host.from_settings import collect, stager_of
+    from reconciler.host.staging_settings import collect, stager_of
 
     paths_to_change(settings.paths.state)
     if older_than is not None:

@@ -195,7 +195,7 @@ def _schema(directory: Path) -> str:
 def _must_be_valid(target: Path, text: str) -> None:
     """Require that the manifest is valid. Raises ClickException for a path that no manifest can hold."""
     from reconciler.manifests.app_document import HostDefaults
-    from reconciler.manifests.parse import parse
+    from reconciler.manifests.parse_file import parse
 
     try:
         content = text.encode()

@@ -31,7 +31,7 @@ _MARKS = ("RECONCILER_STATE_ID", "RECONCILER_INSTANCE")
 @click.argument("app")
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED)
 def command(settings: Settings, app: str, cmd: tuple[str, ...]) -> None:
-    from reconciler.services.vcap import lay_out
+    from reconciler.services.binding_views import lay_out
 
     paths_to_change(settings.paths.state)
     found = surroundings(app, settings)

@@ -21,9 +21,9 @@ from reconciler.daemon.state_directory import StateDirectory, WorldInPlace
 from reconciler.daemon.unfinished import Unfinished
 from reconciler.daemon.web_process import WebProcess
 from reconciler.daemon.worlds import converging
-from reconciler.host.apps_view import LocalApps
-from reconciler.host.from_settings import package_environ, stager_of
+from reconciler.host.credential_users import LocalApps
 from reconciler.host.instance_secrets import InstanceSecrets
+from reconciler.host.staging_settings import package_environ, stager_of
 from reconciler.host.stores import Stores
 from reconciler.host.world import AppWorld, Runtime
 from reconciler.inspection.redaction import Redactor

@@ -8,7 +8,7 @@ import sqlite3
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.daemon.log_rotation import LogRotation
 from reconciler.host.files_in_builds import FilesInBuilds
-from reconciler.host.from_settings import collect
+from reconciler.host.staging_settings import collect
 from reconciler.host.stores import Stores
 from reconciler.linux.processes import Orphans
 from reconciler.planning.reason import Reason

@@ -15,7 +15,7 @@ from typing import Protocol
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
 from reconciler.daemon.secret_files import SecretFiles
-from reconciler.host.from_settings import rules_of
+from reconciler.host.manifest_rules import rules_of
 from reconciler.host.stores import Stores
 from reconciler.linux.inotify import WatchProblem
 from reconciler.manifests import persisted

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from reconciler.linux.files import leftovers, remove
 from reconciler.planning.apps.revision import Build, CodeCommands
 from reconciler.planning.fingerprint import Json
-from reconciler.serving.instance import CannotStart
+from reconciler.serving.live_instance import CannotStart
 from reconciler.serving.programs.gunicorn import Code
 from reconciler.staging.concurrency import DetachedWork
 from reconciler.staging.progress import Phase

@@ -12,10 +12,10 @@ from reconciler.host.stores import Stores
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.apps.revision import Revision
+from reconciler.services.binding_views import BINDINGS, FILE_NAME, BindingViews, OpenBinding, lay_out, shown
 from reconciler.services.records import ServiceRecords
-from reconciler.services.vcap import BINDINGS, FILE_NAME, BindingViews, OpenBinding, lay_out, shown
 from reconciler.services.world import ServiceWorld
-from reconciler.serving.instance import CannotStart
+from reconciler.serving.live_instance import CannotStart
 from reconciler.serving.programs.gunicorn import InjectedEnv
 from reconciler.vault.vault import VaultLocked
 

@@ -15,15 +15,15 @@ from functools import partial
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
+from reconciler.host.app_listeners import AppListeners
+from reconciler.host.app_statuses import Standings
 from reconciler.host.builds import AppBuilds
 from reconciler.host.depends_on import DependencyGraph
 from reconciler.host.files_in_builds import FilesInBuilds
-from reconciler.host.listeners import AppListeners
 from reconciler.host.probes import AppProbes
 from reconciler.host.releases import AppReleases, Steps
 from reconciler.host.request_effects import OperatorRequest, take_request
 from reconciler.host.secret_source import SecretSource
-from reconciler.host.standings import Standings
 from reconciler.host.start_slots import StartSlots
 from reconciler.host.stores import Stores
 from reconciler.host.take_over import is_taken_over, mark_taken_over, rename_revisions
@@ -57,9 +57,9 @@ from reconciler.planning.plan import Plan
 from reconciler.planning.states import AppState
 from reconciler.planning.subject import Subject
 from reconciler.planning.wording import counted
-from reconciler.serving.instance import CannotStart
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
+from reconciler.serving.live_instance import CannotStart
 from reconciler.serving.programs.gunicorn import InstancePaths
 from reconciler.serving.programs.registry import program_of
 from reconciler.settings.settings import Settings

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def desired(settings: Settings, snapshot: "HostSnapshot | None") -> "Catalog":
     """Return the catalog that a daemon would follow now; without a snapshot, that of a first start."""
-    from reconciler.host.from_settings import rules_of
+    from reconciler.host.manifest_rules import rules_of
     from reconciler.manifests import persisted
     from reconciler.manifests.catalog import Catalog, review
     from reconciler.manifests.origins import look_once
@@ -27,7 +27,7 @@ def desired(settings: Settings, snapshot: "HostSnapshot | None") -> "Catalog":
 
 def checked(settings: Settings) -> "Catalog":
     """Return the catalog of the manifests alone, whatever is running and whichever ports are in use on this host."""
-    from reconciler.host.from_settings import rules_of
+    from reconciler.host.manifest_rules import rules_of
     from reconciler.manifests.catalog import Catalog, review
     from reconciler.manifests.origins import look_once
 

@@ -17,7 +17,7 @@ from reconciler.documents.problem import Problem
 from reconciler.manifests.allocation import Allocation, Ports, Proposal, allocate
 from reconciler.manifests.app_document import AppDocument, HostDefaults
 from reconciler.manifests.origin import Listing, Look, Unreadable
-from reconciler.manifests.parse import Parsed, parse
+from reconciler.manifests.parse_file import Parsed, parse
 from reconciler.manifests.service_document import ServiceDocument
 from reconciler.planning.apps.app import App
 from reconciler.planning.services.service import Service

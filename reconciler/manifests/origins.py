@@ -21,6 +21,6 @@ def look_once(settings: Settings) -> list[Look]:
 
 def watched(settings: Settings, paths: "FollowedPaths", changed: asyncio.Event) -> list[Origin]:
     """Return every origin, watched from now on; `changed` is set when one is to be looked at again."""
-    from reconciler.manifests.directory import Directory
+    from reconciler.manifests.directory_origin import Directory
 
     return [Directory(str(settings.manifests), paths, changed)]

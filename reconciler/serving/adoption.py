@@ -18,7 +18,7 @@ from reconciler.documents.names import is_name
 from reconciler.linux.processes import adopt, await_end, kill_group, start_ticks
 from reconciler.planning.address import Address
 from reconciler.serving import logs
-from reconciler.serving.instance import LiveInstance
+from reconciler.serving.live_instance import LiveInstance
 from reconciler.serving.marks import Marked, is_id
 from reconciler.state.records import InstanceRecord
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.serving import logs
-from reconciler.serving.instance import LiveInstance
+from reconciler.serving.live_instance import LiveInstance
 from reconciler.serving.programs.program import Program
 
 _TAIL_BYTES = 64 * 1024

@@ -25,8 +25,8 @@ from reconciler.serving import failed_start, gate_figures_reader, logs, worker_s
 from reconciler.serving.adoption import Adoption, end_strays, is_sound, restored, unrecorded, with_process
 from reconciler.serving.fork_or_exec import launch
 from reconciler.serving.forkserver.pool import ForkServerPool
-from reconciler.serving.instance import CannotStart, LiveInstance
 from reconciler.serving.leftovers import Leftovers
+from reconciler.serving.live_instance import CannotStart, LiveInstance
 from reconciler.serving.marks import RECORD_MARK, Identity, Marked, marked
 from reconciler.serving.programs.gunicorn import Code, InjectedEnv, InstancePaths, environment
 from reconciler.serving.programs.program import Program, StaysAlive, WorkersReady

@@ -8,7 +8,7 @@ import asyncio
 import signal
 import time
 
-from reconciler.serving.instance import CannotScale, LiveInstance
+from reconciler.serving.live_instance import CannotScale, LiveInstance
 
 WITHIN_S = 60.0
 _EFFECT_S = 5.0  # gunicorn looks at its signals once a second

@@ -17,7 +17,7 @@ from reconciler.inspection.rollback import rollback_target
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.inspection.status import status as status_of
 from reconciler.linux.processes import start_ticks
-from reconciler.metrics.load import Load, Loads
+from reconciler.metrics.load_history import Load, Loads
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
 from reconciler.state.journal import Event, Journal

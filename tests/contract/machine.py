@@ -15,7 +15,7 @@ from reconciler.convergence.backoff import Backoff
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
-from reconciler.host.from_settings import stager_of
+from reconciler.host.staging_settings import stager_of
 from reconciler.host.stores import Stores
 from reconciler.host.world import AppWorld, Runtime
 from reconciler.linux.processes import boot_id

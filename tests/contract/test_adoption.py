@@ -18,7 +18,7 @@ from reconciler.planning.apps.actions import Listen
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.revision import Server
-from reconciler.serving.listeners import Listeners
+from reconciler.serving.listening_sockets import Listeners
 from reconciler.serving.marks import APP_MARK, INSTANCE_MARK, RECORD_MARK, STATE_MARK
 from reconciler.state.schema import open_database
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of

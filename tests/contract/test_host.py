@@ -24,7 +24,7 @@ from reconciler.planning.apps.actions import (
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.apps.revision import Health, Server
-from reconciler.serving.listeners import CannotListen
+from reconciler.serving.listening_sockets import CannotListen
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
 from tests.support.eventually import soon
 from tests.support.site import Site, get, is_gone

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.planning.apps.app import App
-from reconciler.serving.instance import CannotStart
+from reconciler.serving.live_instance import CannotStart
 from reconciler.serving.marks import Identity
 from reconciler.serving.programs.program import Program, StaysAlive
 from reconciler.serving.sandbox import Owner, todays_sandbox

@@ -12,7 +12,7 @@ from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Instance
 from reconciler.planning.apps.revision import Health, Server
 from reconciler.serving import worker_signals
-from reconciler.serving.instance import CannotScale
+from reconciler.serving.live_instance import CannotScale
 from tests.contract.machine import Machine, a_life, on_the_loop
 from tests.support.eventually import soon
 from tests.support.load import under_load

@@ -14,7 +14,7 @@ import yaml
 from reconciler.cli.main import group
 from reconciler.documents.schemas import schema, validator
 from reconciler.manifests.app_document import HostDefaults
-from reconciler.manifests.parse import parse
+from reconciler.manifests.parse_file import parse
 from reconciler.planning.apps.actions import Action
 from reconciler.planning.apps.app import CrashPolicy
 from reconciler.planning.reason import Reason

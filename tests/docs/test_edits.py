@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from reconciler.manifests.app_document import HostDefaults
-from reconciler.manifests.parse import parse
+from reconciler.manifests.parse_file import parse
 from reconciler.planning.apps.actions import Scale, Stage, Start, Stop, Unlisten
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.plan import plan

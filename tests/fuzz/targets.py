@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from reconciler.manifests.app_document import HostDefaults
-from reconciler.manifests.parse import parse
+from reconciler.manifests.parse_file import parse
 from reconciler.staging.detection.dependencies import DependencyOptions, dependencies
 from reconciler.staging.detection.lockfiles.format import ExportByConversion, LockFormat
 from reconciler.staging.detection.lockfiles.registry import LOCK_FORMATS

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import reconciler.daemon.log_rotation
-import reconciler.manifests.directory
+import reconciler.manifests.directory_origin
 import reconciler.staging.source.snapshot
 import reconciler.state.schema
 from reconciler.cli.run import print_progress
 from reconciler.daemon.process import run
-from reconciler.manifests.directory import Directory
+from reconciler.manifests.directory_origin import Directory
 from reconciler.manifests.origin import Look
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
@@ -105,7 +105,7 @@ def _kill_first(pid: int) -> None:
                 await asyncio.sleep(0.5)
             return await super().look()
 
-    vars(reconciler.manifests.directory)["Directory"] = Dawdling
+    vars(reconciler.manifests.directory_origin)["Directory"] = Dawdling
 
 
 def _jump() -> None:

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.host.from_settings import stager_of
+from reconciler.host.staging_settings import stager_of
 from reconciler.planning.apps.revision import Build, Recipe, Source
 from reconciler.settings.settings import Settings
 from reconciler.staging.source.snapshot import fingerprint

@@ -59,7 +59,7 @@ def listeners() -> Iterator[Check]:
 
 def _can_fetch() -> bool:
     from reconciler.planning.address import Address
-    from reconciler.serving.listeners import Listeners
+    from reconciler.serving.listening_sockets import Listeners
 
     reading, writing = os.pipe()
     with socket.create_server(("127.0.0.1", 0)) as server:

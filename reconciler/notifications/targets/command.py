@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from reconciler.notifications import message
+from reconciler.notifications import payloads
 from reconciler.notifications.digest import Entry
 from reconciler.notifications.target import NotSent
 
@@ -43,7 +43,7 @@ class Command:
         pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
         try:
             async with running(self.argv, within_s, stdin=pipe, stdout=null, stderr=null) as program:
-                await program.communicate(message.encoded(message.as_json(entries, host, datetime.now(UTC))))
+                await program.communicate(payloads.encoded(payloads.as_json(entries, host, datetime.now(UTC))))
         except TimeoutError:
             raise NotSent(f"it did not end within {within_s:g} s and was killed") from None
         if program.returncode:

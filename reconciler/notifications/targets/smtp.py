@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
-from reconciler.notifications import message
+from reconciler.notifications import payloads
 from reconciler.notifications.digest import Entry
 from reconciler.notifications.target import NotSent, content_of
 
@@ -66,7 +66,7 @@ class Smtp:
 
     async def send(self, entries: Sequence[Entry], host: str, thread: "OwnThread", within_s: float) -> None:
         """Send the message as a mail."""
-        subject, text = message.headline(entries, host), message.text(entries, host)
+        subject, text = payloads.headline(entries, host), payloads.text(entries, host)
         await thread.run(lambda: self._send(self._mail(subject, text), within_s), within_s)
 
     def _mail(self, subject: str, text: str) -> "EmailMessage":

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
-from reconciler.notifications import message
+from reconciler.notifications import payloads
 from reconciler.notifications.digest import Entry
 from reconciler.notifications.target import NotSent, content_of
 
@@ -49,8 +49,8 @@ class Webhook:
     async def send(self, entries: Sequence[Entry], host: str, thread: "OwnThread", within_s: float) -> None:
         """Post the message."""
         slack = self.format == "slack"
-        payload = message.as_slack(entries, host) if slack else message.as_json(entries, host, datetime.now(UTC))
-        await thread.run(lambda: self._post(message.encoded(payload), within_s), within_s)
+        payload = payloads.as_slack(entries, host) if slack else payloads.as_json(entries, host, datetime.now(UTC))
+        await thread.run(lambda: self._post(payloads.encoded(payload), within_s), within_s)
 
     def _post(self, content: bytes, timeout_s: float) -> None:
         # Only a host that notifies by a webhook loads what posts.

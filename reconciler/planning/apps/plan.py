@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from reconciler.planning.apps.actions import Action, ForgetApp, ReadSource, RemoveBuild, Unlisten, stops
 from reconciler.planning.apps.app import App
+from reconciler.planning.apps.assessment import NEVER, READ_AGAIN_S
 from reconciler.planning.apps.failures import reap
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.apps.plan_instances import plan_serving
 from reconciler.planning.apps.plan_listener import answer_at, answering, listen, serve_holding_page, unlisten
-from reconciler.planning.apps.situation import NEVER, READ_AGAIN_S
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.states import AppState

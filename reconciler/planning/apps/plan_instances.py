@@ -24,12 +24,12 @@ from reconciler.planning.apps.actions import (
     stops,
 )
 from reconciler.planning.apps.app import App
+from reconciler.planning.apps.assessment import NEVER, Assessment, Situation
 from reconciler.planning.apps.failures import has_failed, next_failure, reap, record_failures
 from reconciler.planning.apps.observed import Failure, Instance, Observed
 from reconciler.planning.apps.plan_listener import answer_at, answering, listen, move, stay, unlisten
 from reconciler.planning.apps.revision import NO_COMMANDS, Revision
 from reconciler.planning.apps.revision_choice import best_instance
-from reconciler.planning.apps.situation import NEVER, Assessment, Situation
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.states import AppState

@@ -35,7 +35,7 @@ SLOW = {
         "reconciler.planning.apps.plan",
     ),
     *(
-        "reconciler.manifests.parse",
+        "reconciler.manifests.parse_file",
         "reconciler.services.observer",
         "reconciler.settings.settings",
         "reconciler.staging.detection.modules",

@@ -11,8 +11,8 @@ from reconciler.linux.inotify import Watch
 from reconciler.manifests import persisted
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.catalog import Catalog, Rules, origin_of, review
-from reconciler.manifests.directory import Directory
 from reconciler.manifests.directory_files import read_directory
+from reconciler.manifests.directory_origin import Directory
 from reconciler.manifests.origin import Listing, Look, Origin, Unreadable
 from reconciler.state.records import Records
 from reconciler.state.schema import open_database

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.convergence.world import Report
-from reconciler.notifications import message
+from reconciler.notifications import payloads
 from reconciler.notifications.delivery import Delivery
 from reconciler.notifications.digest import Digest, Entry
 from reconciler.notifications.notifier import Notifier, Pace
@@ -33,8 +33,8 @@ def test_fifty_apps_that_fail_at_once_are_one_message_and_only_once() -> None:
     assert known.due(4) == ()
     items = known.due(6)
     assert len(items) == 50
-    assert message.headline(items, "web1") == "web1: 50 apps are failing"
-    assert message.text(items, "web1").endswith("and 30 more: see 'reconciler status'")
+    assert payloads.headline(items, "web1") == "web1: 50 apps are failing"
+    assert payloads.text(items, "web1").endswith("and 30 more: see 'reconciler status'")
     known.complete(items, now=6)
     assert known.due(10_000) == ()
     assert known.next_at() is None
@@ -90,7 +90,7 @@ def test_who_may_have_heard_of_trouble_hears_of_its_end() -> None:
 
 
 def test_what_an_app_wrote_is_neither_markup_nor_a_mention() -> None:
-    payload = message.as_slack(
+    payload = payloads.as_slack(
         [Entry(subject=Subject("app", "blog"), severity="failing", text="<!channel> *x* @here \x1b[31m\u202e &")], "h"
     )
     told = payload["text"]

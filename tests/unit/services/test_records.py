@@ -17,8 +17,8 @@ from pyservicebinding import binding  # type: ignore[import-untyped]
 
 from reconciler.planning.apps.revision import Bound
 from reconciler.planning.services.service import Service
+from reconciler.services.binding_views import OpenBinding, lay_out, shown
 from reconciler.services.records import BOXES, ServiceRecords
-from reconciler.services.vcap import OpenBinding, lay_out, shown
 from reconciler.state.schema import open_database
 from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
 from reconciler.vault.secret import Secret

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.linux import process_table
 from reconciler.metrics import sample
-from reconciler.metrics.load import Loads
+from reconciler.metrics.load_history import Loads
 from reconciler.metrics.rates import Rates
 from reconciler.metrics.sample import AppSample, MemoryMeter
 from reconciler.serving.gate_figures_reader import Figures

@@ -1,4 +1,4 @@
-"""Build parts from the settings of this host: the rules for manifests, and the stager."""
+"""Build the stager from the settings of this host, and the variables that say where packages come from."""
 
 import asyncio
 import contextlib
@@ -8,23 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.documents.encoding import decoded
-from reconciler.manifests.app_document import HostDefaults
-from reconciler.manifests.catalog import Rules
-from reconciler.serving.listeners import is_free
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:  # `validate` needs nothing of staging
     from reconciler.staging.stager import Stager
-
-
-def rules_of(settings: Settings) -> Rules:
-    """Return what this host decides about manifests."""
-    return Rules(
-        host=HostDefaults(auto_workers=settings.auto_workers, crash=settings.crash),
-        ports=settings.ports,
-        is_free=is_free,
-        prune_after_s=settings.prune_after_s,
-    )
 
 
 def stager_of(settings: Settings) -> "Stager":

@@ -17,7 +17,7 @@ from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Instance
 from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
-from reconciler.serving.listeners import Listeners
+from reconciler.serving.listening_sockets import Listeners
 
 
 class AppListeners:

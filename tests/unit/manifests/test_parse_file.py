@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reconciler.documents.problem import Problem, dotted
 from reconciler.documents.schemas import schema
 from reconciler.manifests.app_document import HostDefaults
-from reconciler.manifests.parse import parse
+from reconciler.manifests.parse_file import parse
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App, CrashPolicy, Liveness
 from reconciler.planning.apps.owned_settings import OWNED

@@ -11,8 +11,8 @@ import pytest
 
 from reconciler.linux.followed_paths import FollowedPaths
 from reconciler.linux.inotify import Watch
-from reconciler.manifests.directory import Directory
 from reconciler.manifests.directory_files import ReadCache, read_directory
+from reconciler.manifests.directory_origin import Directory
 from reconciler.manifests.origin import Listing, Unreadable
 
 
