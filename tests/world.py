@@ -379,7 +379,7 @@ def _instances(some: st.SearchStrategy[Revision]) -> st.SearchStrategy[Instance]
 _ODDITIES: tuple[dict[str, Any], ...] = (
     {},
     {"busy_at": NOW - 0.5},
-    {"busy_at": NOW - 70, "note": "1 of its workers waits"},
+    {"busy_at": NOW - 70, "note": "1 worker waiting"},
     {"ready_at": None},
     {"ready_at": None, "detached": True},
     {"ready_at": None, "stopping_since": NOW - 20},

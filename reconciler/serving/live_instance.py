@@ -13,6 +13,7 @@ from pathlib import Path
 from reconciler.linux.process_table import children
 from reconciler.linux.processes import Process
 from reconciler.planning.apps.observed import Instance
+from reconciler.planning.wording import counted
 from reconciler.serving import gate_figures_reader, logs
 from reconciler.state.records import NO_ADDRESS, InstanceRecord
 
@@ -103,7 +104,7 @@ class LiveInstance:
         self.workers_died = len(fallen)
         self.never_idle = "uncounted" in names
         self.waits = self._words(waiting[0]) if waiting else None
-        self.note = f"{len(waiting)} of its workers waits: {self.waits}" if waiting else None
+        self.note = f"{counted(len(waiting), 'worker')} waiting: {self.waits}" if waiting else None
 
     def is_lost(self) -> bool:
         """Whether it can never be ready: it ended, a worker was rejected by its gate, or exited before that."""

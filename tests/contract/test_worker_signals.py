@@ -123,7 +123,7 @@ async def test_a_new_worker_that_fails_its_gate_is_a_failure_and_costs_no_good_o
         (good,) = children(instance.pid)
         (site.root / "ill").touch()
         monkeypatch.setattr(worker_signals, "WITHIN_S", 3.0)
-        with pytest.raises(CannotScale, match=r"2 ready workers within 3 s: 1 of its workers waits: .*500 Broken"):
+        with pytest.raises(CannotScale, match=r"2 ready workers within 3 s: 1 worker waiting: .*500 Broken"):
             await machine.instances.scale("blog", instance.id, 2)
         assert machine.records.instances()[0].workers == 2
         with pytest.raises(CannotScale):

@@ -301,7 +301,7 @@ def test_a_restart_asked_for_is_a_hand_over_to_an_instance_of_the_same_revision(
 
 
 def test_what_a_worker_says_of_itself_is_shown() -> None:
-    waits = serving(APP, instances=(an_instance(V1, note="1 of its workers waits: GET /healthz answered 500"),))
+    waits = serving(APP, instances=(an_instance(V1, note="1 worker waiting: GET /healthz answered 500"),))
     decided = plan(APP, waits, NOW)
     assert (decided.actions, decided.state, decided.settled) == ((), "degraded", False)
-    assert decided.message == "1 of its workers waits: GET /healthz answered 500"
+    assert decided.message == "1 worker waiting: GET /healthz answered 500"
