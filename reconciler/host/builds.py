@@ -92,16 +92,16 @@ class AppBuilds:
             self._stager.mark_served(name, build)
 
     def written(self, name: str) -> Mapping[str, tuple[str, ...]]:
-        """Return the files that an app has written into its builds, by build, as last looked for."""
+        """Return the places an app has written to in its builds, by build, as last looked for."""
         return self._written.get(name, _NOTHING)
 
     async def look_for_written(self, name: str, build: str) -> bool:
         """Look for files that an app has written into a build; True when there are some and there were none before."""
         found = await asyncio.to_thread(self._stager.written, name, build)
         known = self._written.get(name, {})
-        if found.paths == known.get(build, ()):
+        if found.places == known.get(build, ()):
             return False
-        self._written[name] = {**known, build: found.paths}
+        self._written[name] = {**known, build: found.places}
         return build not in known
 
     def code(self, name: str, build: Build) -> Code:

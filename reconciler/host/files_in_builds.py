@@ -16,7 +16,7 @@ from reconciler.serving.instances import Instances
 from reconciler.state.journal import EventKind
 from reconciler.state.paths import StatePaths
 
-_LOOK_EVERY_S = 30.0
+_LOOK_EVERY_S = 10.0
 _LOOK_DEEP_EVERY_S = 3600.0
 
 

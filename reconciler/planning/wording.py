@@ -14,8 +14,7 @@ def listed(names: Sequence[str], most: int = 3) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def written_into_build(files: Sequence[str]) -> str:
+def written_into_build(places: Sequence[str]) -> str:
     """Say of an app what it has written into its build, and how to keep that."""
-    tops = ", ".join(sorted({file.partition("/")[0] for file in files}))
-    remedy = f"'persist: [{tops}]' in its manifest keeps it"
-    return f"wrote {listed(files)} into its build, which the next deploy replaces; {remedy}"
+    remedy = f"'persist: [{', '.join(places)}]' in its manifest keeps it"
+    return f"wrote {listed(places)} into its build, which the next deploy replaces; {remedy}"

@@ -23,9 +23,13 @@ _MOST_FILES = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenFiles:
-    """Files below a build's code, by relative path, sorted; `more` says that there are others."""
+    """Files below a build's code, by relative path, sorted; `more` says that there are others.
+
+    `places` are the same, with a directory that holds nothing of the source, ending in `/`, for all that is in it.
+    """
 
     paths: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
     more: bool = False
 
 
@@ -41,12 +45,26 @@ def written_files(build: Path) -> WrittenFiles:
     if since_ns is None:
         return WrittenFiles()
     found: list[str] = []
+    staged: set[str] = set()
     for number, (path, changed_ns) in enumerate(_files(str(build / _CODE))):
         if number >= _MOST_ENTRIES or len(found) >= _MOST_FILES:
-            return WrittenFiles(paths=tuple(sorted(found)), more=True)
+            return _found(found, staged, more=True)
         if changed_ns > since_ns:
             found.append(path)
-    return WrittenFiles(paths=tuple(sorted(found)))
+        else:
+            staged.update(_directories(path))
+    return _found(found, staged, more=False)
+
+
+def _found(paths: list[str], staged: set[str], *, more: bool) -> WrittenFiles:
+    places = {next((above for above in _directories(path) if above not in staged), path) for path in paths}
+    return WrittenFiles(paths=tuple(sorted(paths)), places=tuple(sorted(places)), more=more)
+
+
+def _directories(path: str) -> Iterator[str]:
+    """Yield the directories above a path, the topmost first, each ending in `/`."""
+    parts = path.split("/")[:-1]
+    return ("/".join(parts[: count + 1]) + "/" for count in range(len(parts)))
 
 
 def has_written(code: Path, path: str) -> bool:

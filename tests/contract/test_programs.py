@@ -56,8 +56,8 @@ def worker(site: Site, code: str = _WORKER, seconds: float = 0.3) -> Program:
     return Program(
         name="worker",
         app="blog",
-        revision="r1",
-        build="b1",
+        revision="0123456789ab",
+        build="ba9876543210",
         argv=(sys.executable, _LAUNCHER, str(site.root), "--", sys.executable, "-c", code, str(site.root / "said")),
         environment=environment,
         readiness=StaysAlive(seconds=seconds),
@@ -196,11 +196,11 @@ async def test_an_instance_whose_revision_is_renamed_keeps_its_directory(site: S
         before = instance.revision
         machine.database.execute("UPDATE instance SET directory = NULL")  # as an earlier version left it
     with a_life(site) as machine:
-        machine.instances.rename_revision("blog", instance.id, "renamed")
+        machine.instances.rename_revision("blog", instance.id, "ba9876543210")
         machine.instances.remove_unused("blog", machine.host.paths("blog"))
-        assert machine.only().revision == "renamed"
+        assert machine.only().revision == "ba9876543210"
     with a_life(site) as machine:
-        assert machine.only().revision == "renamed"
+        assert machine.only().revision == "ba9876543210"
         assert [path.name for path in site.paths.revisions("blog").iterdir()] == [before]
         assert (site.paths.revisions("blog") / before / "gunicorn.config").is_file()
         await machine.instances.stop("blog", instance.id)

@@ -10,6 +10,12 @@ from reconciler.staging import written_files as module
 from reconciler.staging.written_files import keep_written, mark_served, written_files
 
 
+def wait_for_a_tick(file: Path, after_ns: int) -> None:
+    """Write to a file until its change time is later, as the file system's clock ticks."""
+    while file.stat().st_ctime_ns <= after_ns:
+        file.write_text("data")
+
+
 @pytest.fixture
 def build(tmp_path: Path) -> Path:
     """A build with a file of each origin: staged, and made by the release command."""
@@ -31,6 +37,20 @@ def test_only_what_is_written_while_the_build_serves_counts(build: Path) -> None
     (build / "code" / "media" / "upload").write_text("data")
     (build / "code" / "wsgi.py").write_text("changed")
     assert written_files(build).paths == ("db.sqlite3", "media/upload", "wsgi.py")
+
+
+def test_a_place_is_a_directory_only_where_nothing_of_the_source_is_in_it(build: Path) -> None:
+    for name in ("media/a/1", "media/b/2", "shop/it.db", "shop/data/3", "db.sqlite3"):
+        (build / "code" / name).parent.mkdir(parents=True, exist_ok=True)
+        (build / "code" / name).write_text("data")
+    (build / "code" / "shop" / "staged.py").hardlink_to(build / "code" / "wsgi.py")
+    (build / "code" / "wsgi.py").chmod(0o644)  # its change time, and with it when the build first served
+    mark = (build / "code" / "shop" / "staged.py").stat().st_ctime_ns
+    for file in (build / "code").rglob("*"):
+        if file.is_file() and file.name not in {"staged.py", "wsgi.py", "site.css"}:
+            wait_for_a_tick(file, mark)
+    os.utime(build / "served", ns=(mark, mark))
+    assert written_files(build).places == ("db.sqlite3", "media/", "shop/data/", "shop/it.db")
 
 
 def test_caches_and_links_do_not_count(build: Path) -> None:
