@@ -61,7 +61,7 @@ def worker(site: Site, code: str = _WORKER, seconds: float = 0.3) -> Program:
         argv=(sys.executable, _LAUNCHER, str(site.root), "--", sys.executable, "-c", code, str(site.root / "said")),
         environment=environment,
         readiness=StaysAlive(seconds=seconds),
-        directory="r1",
+        directory="0123456789ab",
         start_timeout_s=20.0,
         stop_timeout_s=5.0,
     )
