@@ -85,8 +85,12 @@ def choose_runtime(
         if named is None:
             return _fitting(runtimes, constraints, previous)
         runtime = _named_runtime(runtimes, named)
-        choice = RuntimeChoice(runtime=runtime, because=named.by, pinned=named.pinned, note=_note(runtime, named))
-        _check(choice, named, pin, constraints)
+        given_up = pin if pin is not None and not named.pinned and not _can_be_had(runtimes, pin) else None
+        note = (
+            _note(runtime, named) if given_up is None else f"{given_up.by} names {given_up.name}, which this host lacks"
+        )
+        choice = RuntimeChoice(runtime=runtime, because=named.by, pinned=named.pinned, note=note)
+        _check(choice, named, pin if given_up is None else None, constraints)
     except StagingError as error:
         origin = f" (from {named.by})" if named and named.pinned else ""
         raise StagingError(f"cannot choose a runtime{origin}: {error}") from error
@@ -113,6 +117,15 @@ def _named_runtime(runtimes: tuple[Runtime, ...], named: _Named) -> Runtime:
         if other is None:
             raise
         return other
+
+
+def _can_be_had(runtimes: tuple[Runtime, ...], pin: _Named) -> bool:
+    """Tell whether this host has a runtime that a file names: the manifest is the way out where it has none."""
+    try:
+        _named_runtime(runtimes, pin)
+    except StagingError:
+        return False
+    return True
 
 
 def _note(runtime: Runtime, named: _Named) -> str:

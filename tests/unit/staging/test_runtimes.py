@@ -162,6 +162,15 @@ def test_what_the_code_says_must_be_possible(
         choose_runtime(HOST, asked, tmp_path)
 
 
+def test_the_manifest_is_the_way_out_of_a_pin_that_the_host_lacks(tmp_path: Path) -> None:
+    (tmp_path / ".python-version").write_text("3.14\n")
+    with pytest.raises(StagingError, match=r"3\.14"):
+        choose_runtime(HOST, None, tmp_path)
+    choice = choose_runtime(HOST, "3.11", tmp_path)
+    assert choice.runtime.version == "3.11.7"
+    assert choice.note == ".python-version names 3.14, which this host lacks"
+
+
 @pytest.mark.parametrize(
     ("files", "version", "note"),
     [
