@@ -17,9 +17,11 @@ from reconciler.staging.source.reading import source_text
 _BELOW = r"""(?:str\(\s*)?(?:BASE_DIR|PROJECT_ROOT|ROOT_DIR|BASE_PATH)\s*/\s*(?P<parts>["'][\w./ "'-]{1,200}["'])"""
 _JOINED = r"""os\.path\.join\(\s*\w{1,40}\s*,\s*(?P<joined>["'][\w./, "'-]{1,200}["'])\s*\)"""
 _PLAIN = r"""["'](?P<plain>[\w./-]{1,200})["']"""
-# Databases are not the only settings with a NAME.
+# Databases are not the only settings with a NAME, and not every database is named right beside it.
 _FILE = r"""["'](?P<plain>[\w./-]{1,200}\.(?:db|sqlite3?))["']"""
-_DATABASE = re.compile(rf"""["']NAME["']\s*:\s*(?:{_BELOW}|{_JOINED}|{_FILE})""")
+_DATABASE = re.compile(rf"""["']NAME["']\s*:\s*(?:{_BELOW}|{_JOINED})""")
+_DATABASE_FILE = re.compile(rf"""{_BELOW}|{_JOINED}|{_FILE}""")
+_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 _MEDIA = re.compile(rf"""^MEDIA_ROOT\s*=\s*(?:{_BELOW}|{_JOINED}|{_PLAIN})""", re.MULTILINE)
 _URL = re.compile(r"sqlite:///(?!/)(?P<plain>[\w.-][\w./-]{0,200})")
 _LITERAL = re.compile(r"""["']([^"']*)["']""")
@@ -39,13 +41,16 @@ def local_data(root: Path) -> tuple[str, ...]:
         text = source_text(file, within=root) if file is not None else ""
     except (OSError, StagingError):
         return ()
+    paths = {path for path in _named(text) if _is_inside(path)}
     below = "" if manage.parent == root else f"{manage.parent.name}/"
-    return tuple(sorted({below + path for path in _named(text) if _is_inside(path)}))
+    return tuple(sorted(below + path for path in paths))
 
 
 def _named(text: str) -> Iterator[str]:
     if "sqlite" in text:
         yield from map(_path, _DATABASE.finditer(text))
+        files = (path for path in map(_path, _DATABASE_FILE.finditer(text)) if path.endswith(_SUFFIXES))
+        yield from (path for path in files if ".backends." not in path)  # that of Django's is a module
     yield from (match["plain"] for match in _URL.finditer(text))
     yield from (f"{_path(match).rstrip('/')}/" for match in _MEDIA.finditer(text))
 
