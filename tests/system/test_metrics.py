@@ -90,6 +90,7 @@ def test_every_request_counts_once_and_the_total_outlives_workers_instances_and_
     site.end(daemon, signal.SIGKILL)
     ask(20)
     site.live()
+    eventually(lambda: metrics(site)["reconciler_up"] == 1)
     site.await_settled("blog")
     ask(25)
     told = metrics(site)
