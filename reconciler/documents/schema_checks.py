@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from reconciler.documents.problem import NEVER_QUOTED, Path, Problem, dotted
-from reconciler.documents.schemas import schema, validator
+from reconciler.documents.schemas import validator
 from reconciler.documents.tree import Node
 from reconciler.planning.fingerprint import Json
 
@@ -27,11 +27,6 @@ def problems_of(file: str, kind: str, tree: Node) -> list[Problem]:
             problem = Problem(file=file, line=position[0], column=position[1], path=dotted(path), message=message)
             found.setdefault(path, problem)
     return sorted(found.values(), key=lambda problem: (problem.line, problem.column))
-
-
-def known_fields(kind: str) -> frozenset[str]:
-    """Return the names of the fields that a document of this kind can have."""
-    return frozenset(schema(kind)["properties"])
 
 
 def suggestion(name: str, known: frozenset[str]) -> str:

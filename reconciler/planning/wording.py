@@ -14,6 +14,11 @@ def listed(names: Sequence[str], most: int = 3) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
+def quoted(said: str | None) -> str:
+    """Return the last line that an app wrote, as the end of a sentence; empty if it wrote none."""
+    return f"; it said: {said}" if said else ""
+
+
 def written_into_build(places: Sequence[str]) -> str:
     """Say of an app what it has written into its build, and how to keep that."""
     remedy = f"'persist: [{', '.join(places)}]' in its manifest keeps it"

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from reconciler.planning.wording import quoted
 from reconciler.serving import logs
 from reconciler.serving.live_instance import LiveInstance
 from reconciler.serving.programs.program import Program
@@ -28,7 +29,7 @@ def why(program: Program, live: LiveInstance, log: Path, code: Path) -> str:
         text = refusal
     elif exited is not None:
         places = _own(_frames(live.readiness), code)
-        text = f"a worker {exited} before it was ready{f', at {places[0]}' if places else ''}{_quoted(said)}"
+        text = f"a worker {exited} before it was ready{f', at {places[0]}' if places else ''}{quoted(said)}"
     else:
         text = said or f"{program.name} {live.end}"
     return f"{text}; more in {_command(program)}"
@@ -52,11 +53,7 @@ def why_late(program: Program, live: LiveInstance, log: Path, code: Path) -> str
     if frames:
         at = f", at {places[0]}" if places else ""
         return f"{late}: it is still being imported{at}; {advice}"
-    return f"{late}{_quoted(logs.reason(log, live.log_start))}; {advice}"
-
-
-def _quoted(said: str | None) -> str:
-    return f"; it said: {said}" if said else ""
+    return f"{late}{quoted(logs.reason(log, live.log_start))}; {advice}"
 
 
 def _command(program: Program) -> str:

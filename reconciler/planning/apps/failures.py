@@ -8,6 +8,7 @@ from reconciler.planning.apps.app import App, CrashPolicy
 from reconciler.planning.apps.observed import Failure, FailurePhase, Instance, Observed
 from reconciler.planning.apps.revision import Revision
 from reconciler.planning.reason import Reason
+from reconciler.planning.wording import quoted
 
 
 def crash_delay_s(policy: CrashPolicy, count: int, name: str) -> float:
@@ -51,9 +52,7 @@ def record_failures(app: App, observed: Observed, now: float) -> tuple[RecordFai
         and has_failed(i, observed)
         and not is_known_good(i.revision, observed)
         and not _is_recorded(i, observed)
-        for text in (
-            i.unhealthy or f"a worker of gunicorn {i.pid} {i.worker_end or 'exited'} on probation{_quoted(i)}",
-        )
+        for text in (i.unhealthy or _how_a_worker_ended(i),)
     )
 
 
@@ -89,16 +88,11 @@ def _after_exit(app: App, observed: Observed, exited: Instance, now: float) -> F
 
 
 def _how_it_ended(instance: Instance) -> str:
-    return f"gunicorn {instance.pid} {instance.end}{_quoted(instance)}"
+    return f"gunicorn {instance.pid} {instance.end}{quoted(instance.said)}"
 
 
 def _how_a_worker_ended(instance: Instance) -> str:
-    return f"a worker of gunicorn {instance.pid} {instance.worker_end or 'exited'} on probation{_quoted(instance)}"
-
-
-def _quoted(instance: Instance) -> str:
-    """Return the last line that the app wrote, as the end of a sentence."""
-    return f"; it said: {instance.said}" if instance.said else ""
+    return f"a worker of gunicorn {instance.pid} {instance.worker_end or 'exited'} on probation{quoted(instance.said)}"
 
 
 def _failure(app: App, observed: Observed, instance: Instance, now: float, reason: str) -> Failure:
