@@ -89,7 +89,8 @@ def _serving(known: Assessment) -> Plan[Action]:
     else:
         actions += _scale(known, current)
     if any(i.ready for i in known.others):
-        waits = Cause(Reason.HANDING_OVER, "deployed; the previous instance is finishing its requests")
+        done = "rolled back by an operator" if known.is_rolled_back else "deployed"
+        waits = Cause(Reason.HANDING_OVER, f"{done}; the previous instance is finishing its requests")
         return _plan(known, actions, "running", waits)
     return _as_it_serves(known, current, actions)
 
