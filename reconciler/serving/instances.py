@@ -188,13 +188,12 @@ class Instances:
                 while not live.is_lost() and (wait_s := _seconds_to_look(program, live)) > 0:
                     await live.change(wait_s)
         except TimeoutError:
-            reason = failed_start.why_late(program, live, places.log, code)
+            live.failed_start = failed_start.why_late(program, live, places.log, code)
+        if live.failed_start is None and live.is_lost():
+            live.failed_start = failed_start.why(program, live, places.log, code)
+        if live.failed_start is not None:
             await self._kill(live)
-            raise CannotStart(reason) from None
-        if live.is_lost():
-            reason = failed_start.why(program, live, places.log, code)
-            await self._kill(live)
-            raise CannotStart(reason)
+            raise CannotStart(live.failed_start)
         if live.record.ready_at is None:
             live.mark_ready()
             self._records.put_instance(live.record)
@@ -262,7 +261,7 @@ class Instances:
             record = live.record
             if live.end is not None or live.detached or record.stopping_since is not None:
                 continue
-            sound = live.unhealthy is None and not live.workers_died
+            sound = live.unhealthy is None and live.failed_start is None and not live.workers_died
             if record.revision == program.revision and sound and record.started_at >= since:
                 return live
         return None

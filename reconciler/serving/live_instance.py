@@ -47,6 +47,7 @@ class LiveInstance:
     workers_died: int = 0
     worker_end: str = ""
     said: str = ""
+    failed_start: str | None = None
     never_idle: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -76,6 +77,7 @@ class LiveInstance:
             worker_end=self.worker_end,
             end=self.end,
             said=self.said,
+            failed_start=self.failed_start,
             never_idle=self.never_idle,
         )
 

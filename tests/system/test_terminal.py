@@ -85,7 +85,7 @@ def test_keys_select_sort_filter_and_open_the_details(host: Site, opened: Opener
 def test_what_an_app_says_is_text_on_the_screen(host: Site, opened: Opener) -> None:
     terminal = opened(host.command("status", "crashy", "--watch"), 200, 50)
     terminal.await_shown("]0;pwned")
-    terminal.await_shown("exited")
+    terminal.await_shown("RuntimeError")
     terminal.type("q")
     assert terminal.await_end() == 0
     assert "\x1b]" not in terminal.sent

@@ -88,7 +88,7 @@ def _after_exit(app: App, observed: Observed, exited: Instance, now: float) -> F
 
 
 def _how_it_ended(instance: Instance) -> str:
-    return f"gunicorn {instance.pid} {instance.end}{quoted(instance.said)}"
+    return instance.failed_start or f"gunicorn {instance.pid} {instance.end}{quoted(instance.said)}"
 
 
 def _how_a_worker_ended(instance: Instance) -> str:

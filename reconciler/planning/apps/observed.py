@@ -21,8 +21,9 @@ class Instance:
     fetch back, and has to be replaced; so has an `unhealthy` one, whose probes fail for the reason given. `busy_at` is
     when it last worked on a request, None when that is not measured. `note` is a message of one of its workers;
     `workers_died` counts the workers that exited on their own, `worker_end` says how the last of them did. `said` is
-    the last line that the app wrote before that, or before the instance's own end. A `never_idle` one has workers that
-    do not count their requests, so that they may be busy at any time.
+    the last line that the app wrote before that, or before the instance's own end. `failed_start` is why it cannot
+    become ready, once that is known: it is being ended. A `never_idle` one has workers that do not count their
+    requests, so that they may be busy at any time.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Instance:
     worker_end: str = ""
     end: str | None = None
     said: str = ""
+    failed_start: str | None = None
     never_idle: bool = False
 
     @property

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.planning.apps.actions import (
+    Reap,
     RecordFailure,
     Start,
 )
@@ -172,6 +173,14 @@ def test_an_unwell_instance_whose_successor_fails_serves_on() -> None:
     unwell = serving(APP, instances=(an_instance(V1, unhealthy="GET /healthz answered 500"),), failures=(crashed(4),))
     decided = plan(APP, unwell, NOW)
     assert (decided.actions, decided.state) == ((), "degraded")
+
+
+def test_an_instance_that_was_ended_for_its_failed_start_is_told_as_that_and_not_as_killed() -> None:
+    ended = an_instance(V2, ready_at=None, end="was ended by SIGKILL", failed_start="ValueError: no key (wsgi.py:1)")
+    first = plan(APP, serving(APP, "c2", builds=BOTH, instances=(an_instance(V1), ended)), NOW).first
+    assert isinstance(first, Reap)
+    assert first.failure is not None
+    assert first.failure.reason == first.cause == "ValueError: no key (wsgi.py:1)"
 
 
 def test_the_death_of_a_worker_on_probation_is_told_with_how_it_ended_and_what_the_app_said() -> None:
