@@ -11,7 +11,7 @@ from reconciler.planning.apps.revision import NO_COMMANDS, CodeCommands, Release
 from reconciler.planning.subject import Subject
 from reconciler.serving.programs.gunicorn import Code
 from reconciler.settings.settings import Settings
-from reconciler.staging.detection.procfile import quoted
+from reconciler.staging.detection.shown_text import quoted
 from reconciler.staging.errors import StagingError
 from reconciler.staging.progress import Phase
 from reconciler.staging.release import ReleaseCommand, run_release

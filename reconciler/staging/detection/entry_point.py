@@ -16,9 +16,10 @@ from reconciler.staging.detection import conventions, django, tables
 from reconciler.staging.detection.conventions import served_module
 from reconciler.staging.detection.gunicorn_config import FILE as CONFIG_FILE
 from reconciler.staging.detection.gunicorn_config import GunicornConfig, gunicorn_config
-from reconciler.staging.detection.procfile import FILE, Procfile, quoted, read_procfile
+from reconciler.staging.detection.procfile import FILE, Procfile, read_procfile
 from reconciler.staging.detection.pyproject import tool_table
 from reconciler.staging.detection.served_by import NotFollowed, entry_of, flask_app, flask_entry
+from reconciler.staging.detection.shown_text import quoted
 from reconciler.staging.detection.target import EntryPoint, contains, resolve
 from reconciler.staging.detection.web_line.command import absent_file, understand
 from reconciler.staging.detection.web_line.options import WebProcess

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.staging.detection.shown_text import shown
 from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.detection.web_line.command import understand
-from reconciler.staging.detection.web_line.options import WebProcess, shown
+from reconciler.staging.detection.web_line.options import WebProcess
 
 FILE = "Procfile"
 
@@ -74,8 +75,3 @@ def web_process(code: Path) -> WebProcess | None:
     """Return the web process of the code's Procfile if it can be told; raises StagingError."""
     procfile = read_procfile(code)
     return understand(procfile.web, code) if procfile is not None and procfile.web is not None else None
-
-
-def quoted(line: str) -> str:
-    """Return a line of a Procfile as messages show it."""
-    return f"`{shown(line)}`"

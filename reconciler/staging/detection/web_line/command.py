@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from reconciler.staging.detection.shown_text import shown
 from reconciler.staging.detection.text_file import text_of
-from reconciler.staging.detection.web_line.options import WebProcess, report, shown, web_process_of
+from reconciler.staging.detection.web_line.options import WebProcess, report, web_process_of
 from reconciler.staging.detection.web_line.servers import SERVERS
 from reconciler.staging.detection.web_line.shell import ASSIGNMENT, SimpleCommand, simple_commands
 from reconciler.staging.errors import StagingError

@@ -7,14 +7,13 @@ from typing import TypeAlias
 
 from reconciler.planning.apps.owned_settings import OWNED
 from reconciler.staging.detection.modules import Interface
+from reconciler.staging.detection.shown_text import shown
 from reconciler.staging.detection.web_line.servers import Kind, Role, ServerSyntax
 
 Value: TypeAlias = str | int | float | bool
 
 _OBJECT = re.compile(r"(?:(?:asgi|wsgi):(?=\w[\w.]*:))?(?P<target>[A-Za-z_][\w.]*(?::[A-Za-z_][\w.]*(?:\(.*\))?)?)")
 _PATH = re.compile(r"[\w./-]+\.(?:py|wsgi)|[\w.-]*/[\w./-]+|[A-Za-z_]\w*")
-_ASSIGNED = re.compile(r"""(?<![\w-])([A-Za-z_]\w*)=(?:"[^"]*"|'[^']*'|[^\s"']\S*)""")
-_LONGEST_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +52,6 @@ def report(option: str, value: str, setting: str | None) -> str:
     """Return the report of an option that is not followed, with what an operator writes instead."""
     instead = OWNED.get(setting or "", "use the field 'gunicorn'" if setting else "gunicorn has no such option")
     return f"{shown(f'{option} {value}'.strip())} ({instead})"
-
-
-def shown(text: str) -> str:
-    """Return text of the app on one line, cut where it is long, without the values of variables: they may be secret."""
-    line = _ASSIGNED.sub(r"\1=…", " ".join(text.split()))
-    return line if len(line) <= _LONGEST_SHOWN else f"{line[: _LONGEST_SHOWN - 1]}…"
 
 
 @dataclass(slots=True)
