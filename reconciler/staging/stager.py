@@ -20,10 +20,11 @@ from reconciler.staging.detection.entry_point import EntryPoint
 from reconciler.staging.detection.runtimes import Interpreters, Runtime
 from reconciler.staging.detection.selection import Selection, select
 from reconciler.staging.detection.target import refuse_for
+from reconciler.staging.environments.environment import Environment, EnvironmentRequest
 from reconciler.staging.environments.identity import installer
 from reconciler.staging.environments.installer_env import for_installers, secrets_of
 from reconciler.staging.environments.serving import environment_for, ingredients_of
-from reconciler.staging.environments.store import Environment, EnvironmentRequest, Environments
+from reconciler.staging.environments.store import Environments
 from reconciler.staging.errors import CommandFailed, SourceChanged, StagingError, where_all_is
 from reconciler.staging.log import Log
 from reconciler.staging.persist import link_persisted

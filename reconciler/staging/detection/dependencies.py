@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from reconciler.staging.detection.digest_names import ITSELF, OPTIONS
 from reconciler.staging.detection.lockfiles.format import LockFormat
 from reconciler.staging.detection.lockfiles.registry import LOCK_FORMATS
 from reconciler.staging.detection.pyproject import FILE as PYPROJECT
@@ -25,9 +26,6 @@ Kind: TypeAlias = Literal["none", "requirements", "lock", "project", "setup"]
 
 _REQUIREMENTS = "requirements.txt"
 _SETUP = "setup.py"
-# What digests are stored under, in environments and bundles.
-ITSELF = "the project itself"
-_OPTIONS = "the extras and groups"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +88,7 @@ def dependencies(code: Path, options: DependencyOptions) -> Dependencies:
     _check_options(found, options)
     chosen = {}
     if options.extras or options.groups:
-        chosen = {_OPTIONS: json.dumps([options.extras, options.groups])}
+        chosen = {OPTIONS: json.dumps([options.extras, options.groups])}
     return replace(
         found,
         extras=options.extras,

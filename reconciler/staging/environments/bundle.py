@@ -26,12 +26,13 @@ from reconciler.staging.detection.offline import BUNDLE, INDEX, PINS, abi
 from reconciler.staging.detection.requirements import requirements
 from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.detection.selection import Selection, select
+from reconciler.staging.environments.environment import EnvironmentRequest
 from reconciler.staging.environments.identity import installer
 from reconciler.staging.environments.installation import site_packages
 from reconciler.staging.environments.installer_env import for_hashed, for_installers, secrets_of
 from reconciler.staging.environments.installers import Pip, is_old
 from reconciler.staging.environments.serving import environment_for, ingredients_of
-from reconciler.staging.environments.store import EnvironmentRequest, Environments
+from reconciler.staging.environments.store import Environments
 from reconciler.staging.environments.tools import OLD_VIRTUALENV, CommandContext, Tools
 from reconciler.staging.errors import StagingError
 from reconciler.staging.installer_progress import InstallerProgress

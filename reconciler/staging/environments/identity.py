@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from reconciler.staging.detection.dependencies import Dependencies
 from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.errors import StagingError
 from reconciler.vault.secret_patterns import is_secret_name
+
+if TYPE_CHECKING:  # the installer's version needs nothing of what reads lock files
+    from reconciler.staging.detection.dependencies import Dependencies
 
 _INDEX_SETTINGS = frozenset(
     (
@@ -36,7 +39,7 @@ class Ingredients:
     """
 
     runtime: Runtime
-    dependencies: Dependencies
+    dependencies: "Dependencies"
     servers: tuple[str, ...]
     installer: str
     indexes: str
@@ -94,7 +97,7 @@ def indexes(environ: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def variables_digest(found: Dependencies, given: Mapping[str, str]) -> str:
+def variables_digest(found: "Dependencies", given: Mapping[str, str]) -> str:
     """Return a digest of the variables that requirements name, or code to build may read; "" if there are none.
 
     Raises StagingError if one that a requirement names is not given. Secrets are left out: a new password makes no new

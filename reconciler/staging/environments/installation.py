@@ -5,8 +5,8 @@ as they are, and the server beside them without a say in any version.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
@@ -15,43 +15,23 @@ from reconciler.staging.command import Command, run
 from reconciler.staging.concurrency import in_thread
 from reconciler.staging.detection.dependencies import Dependencies, has_uv_configuration
 from reconciler.staging.detection.lockfiles.format import LockFormat, repeated
-from reconciler.staging.detection.offline import PINS, OfflinePackages, has_package, unpack_bundle
+from reconciler.staging.detection.offline import PINS, has_package, unpack_bundle
 from reconciler.staging.detection.pyproject import FILE as PYPROJECT
 from reconciler.staging.detection.pyproject import drop_required_uv, project_table
 from reconciler.staging.detection.requirements import requirements
+from reconciler.staging.environments.environment import EnvironmentRequest
 from reconciler.staging.environments.export import Exporter
-from reconciler.staging.environments.identity import Ingredients
 from reconciler.staging.environments.installers import Installer, Pip, Uv, check_directory, is_old, link_mode
 from reconciler.staging.environments.server_needs import SETUPTOOLS, needs_setuptools, worker_needs
 from reconciler.staging.environments.tools import OLD_VIRTUALENV, CommandContext
 from reconciler.staging.errors import StagingError
 from reconciler.staging.installer_progress import InstallerProgress
-from reconciler.staging.log import Log
-from reconciler.staging.progress import Progress
 
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXPORTED = "locked.txt"
 _FLATTENED = "flattened.txt"
 _PINNED = "pinned.txt"
 _BUNDLE = "bundle"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvironmentRequest:
-    """The environment that an app needs: its ingredients, and `previous`, those of the one it had ({} for none).
-
-    `environment` are the variables that an installer may see, `offline` the packages in the app's source.
-    `runtime_named` says that a manifest or a file of the app names the Python.
-    """
-
-    ingredients: Ingredients
-    code: Path
-    previous: Mapping[str, str]
-    log: Log
-    progress: Progress
-    environment: Mapping[str, str]
-    offline: OfflinePackages | None = None
-    runtime_named: bool = True
 
 
 class Installation:

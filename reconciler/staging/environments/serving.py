@@ -6,10 +6,11 @@ from dataclasses import replace
 from reconciler.staging.detection.entry_point import EntryPoint
 from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.detection.selection import Selection
+from reconciler.staging.environments.environment import Environment, EnvironmentRequest
 from reconciler.staging.environments.identity import Ingredients, indexes, variables_digest
 from reconciler.staging.environments.installer_env import clean_environment, variables
 from reconciler.staging.environments.installers import is_old
-from reconciler.staging.environments.store import Environment, EnvironmentRequest, Environments
+from reconciler.staging.environments.store import Environments
 from reconciler.staging.errors import StagingError
 
 _FIRST_WITH_ASGI_WORKER = (3, 10)  # the oldest Python on which gunicorn has a worker for ASGI apps

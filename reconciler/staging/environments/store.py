@@ -10,51 +10,29 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from reconciler.linux.file_lock import locked, try_lock
-from reconciler.linux.files import leftovers, remove, replace_file
-from reconciler.staging.command import Command, run
+from reconciler.linux.files import leftovers, remove
 from reconciler.staging.concurrency import SingleFlight, in_thread
-from reconciler.staging.detection.dependencies import ITSELF
+from reconciler.staging.detection.digest_names import ITSELF
 from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.environments import integrity
-from reconciler.staging.environments.export import Exporter
-from reconciler.staging.environments.identity import Ingredients, differences
-from reconciler.staging.environments.installation import EnvironmentRequest, Installation, site_packages
-from reconciler.staging.environments.tools import Tools
+from reconciler.staging.environments.environment import RECORD, Environment, EnvironmentRequest
 from reconciler.staging.errors import StagingError
-from reconciler.staging.log import Log
 from reconciler.staging.progress import Phase
 
-__all__ = ["Environment", "EnvironmentRequest", "Environments"]
+if TYPE_CHECKING:  # a daemon whose environments all exist creates none
+    from reconciler.staging.environments.creation import Creation
 
-_FINISHED = "finished.json"
 # Verifying tens of thousands of files takes a quarter of a second: it is not repeated for each edit, nor for each of
 # many apps that are staged at once.
 _VERIFIED_FOR_S = 300.0
 _SUSPECTED_AGAIN_S = 30.0
 _OWN_CODE_KEPT_S = 600.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Environment:
-    """A finished environment. `asgi_worker` is the gunicorn worker class for ASGI apps, "" if there is none.
-
-    `reused` tells whether it came from the store as it was; `because` tells an operator why it was made or reused.
-    """
-
-    directory: str
-    python: str
-    python_version: str
-    gunicorn_version: str
-    asgi_worker: str
-    because: str = ""
-    reused: bool = False
 
 
 class Environments:
@@ -75,7 +53,6 @@ class Environments:
         self._uv = uv
         self._slots = slots
         self._timeout_s = timeout_s
-        self._tools = Tools(directory.parent / "tools", cache, uv)
         self._building: SingleFlight[str, Environment] = SingleFlight()
         self._verified_at: dict[str, float] = {}
         self._boot = boot
@@ -122,7 +99,7 @@ class Environments:
             return None
         directory = self._directory / key
         try:
-            record = json.loads((directory / _FINISHED).read_bytes())
+            record = json.loads((directory / RECORD).read_bytes())
             environment = Environment(**record["environment"])
             os.stat(environment.python)  # noqa: PTH116 -- follows links: the interpreter itself may be gone
             exists = (directory / record["site"] / "gunicorn" / "__init__.py").stat().st_size > 0
@@ -138,14 +115,16 @@ class Environments:
         """
         while True:
             directory = Path(await self._uncompiled.get())
+            from reconciler.staging.environments.creation import compile_bytecode  # loaded by what created it
+
             # Packages may contain files for other Pythons, which cannot be compiled, and `gc` may remove all of it.
             with suppress(StagingError, OSError):
-                await _compile(directory)
+                await compile_bytecode(directory)
 
     def facts(self, directory: str) -> dict[str, str]:
         """Return what the environment in `directory` was made from; empty if its record cannot be read."""
         try:
-            facts: dict[str, str] = json.loads(Path(directory, _FINISHED).read_bytes())["facts"]
+            facts: dict[str, str] = json.loads(Path(directory, RECORD).read_bytes())["facts"]
         except (OSError, ValueError, KeyError):
             return {}
         return facts
@@ -180,7 +159,7 @@ class Environments:
     def _age_s(self, key: str) -> float:
         """Return how long ago the key was last requested."""
         stamps = []
-        for path in (self._directory / f"{key}.lock", self._directory / key / _FINISHED):
+        for path in (self._directory / f"{key}.lock", self._directory / key / RECORD):
             with suppress(OSError):
                 stamps.append(path.stat().st_mtime)
         return time.time() - max(stamps, default=0.0)  # noqa: TID251  # file systems tell the time of day
@@ -215,61 +194,23 @@ class Environments:
             asyncio.timeout(self._timeout_s),
         ):
             finished = self.finished(key)
-            recorded = (directory / _FINISHED).is_file()
+            recorded = (directory / RECORD).is_file()
             damage = await in_thread(lambda _: integrity.damaged(directory)) if recorded else ()
             if finished is not None and not damage:
                 request.log.step(f"environment {key}: another process created it")
                 return replace(finished, because="created by another process", reused=False)
-            because = _why_created(request, damage)
-            request.log.step(f"environment {key}: creating it, because {because}")
-            if damage:
-                await self._evict_damaged(directory, damage, request)
-            await in_thread(lambda _: self._clear(directory))
-            exporter = Exporter(tools=self._tools, uv=self._uv, cache=self._cache, runtimes=runtimes)
-            try:
-                await Installation(request, directory, exporter, lock).make()
-                made = await in_thread(lambda _: _finish(directory, request.ingredients, self._boot))
-            except BaseException:
-                await in_thread(lambda _: remove(directory))
-                raise
+            creation = await in_thread(lambda _: self._creation(runtimes))
+            made = await creation.create(request, damage, lock)
             self._verified_at[key] = time.monotonic()
             self._damaged.discard(key)
             self._uncompiled.put_nowait(made.directory)
-            return replace(made, because=f"created, because {because}")
+            return made
 
-    async def _evict_damaged(self, directory: Path, damage: Sequence[str], request: EnvironmentRequest) -> None:
-        """Remove damaged packages from the cache where it shares their files, as earlier versions had it."""
-        names = await in_thread(lambda _: integrity.owners(directory, integrity.shared(directory, tuple(damage))))
-        if not names:
-            return
-        cache = ("--cache-dir", str(self._cache / "uv"))
-        clean = Command(
-            activity="removing damaged packages from the cache",
-            arguments=(self._uv, "cache", "clean", *cache, *sorted(names)),
-            environment=request.environment,
-        )
-        with suppress(StagingError):
-            await run(clean, request.log, request.progress)
+    def _creation(self, runtimes: tuple[Runtime, ...]) -> "Creation":
+        """Return what creates environments, which takes a while to import the first time. Blocks."""
+        from reconciler.staging.environments.creation import Creation
 
-    def _clear(self, directory: Path) -> None:
-        """Remove what is at the environment's path: it was not finished, or is damaged."""
-        remove(directory)
-        for leftover in leftovers(self._directory):
-            if leftover.name.startswith(f".gone-{directory.name}-"):
-                remove(leftover)
-
-
-async def _compile(directory: Path) -> None:
-    command = Command(
-        activity="compiling",
-        arguments=(
-            *("nice", "-n", "19", str(directory / "bin" / "python"), "-m", "compileall", "-q"),
-            str(site_packages(directory)),
-        ),
-        environment={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
-    )
-    with Log(Path(os.devnull)) as log:
-        await run(command, log, lambda _: None)
+        return Creation(store=self._directory, cache=self._cache, uv=self._uv, boot=self._boot, runtimes=runtimes)
 
 
 def _why_reused(request: EnvironmentRequest) -> str:
@@ -277,44 +218,3 @@ def _why_reused(request: EnvironmentRequest) -> str:
         return "reused, another app has the same requirements"
     changed = request.previous != request.ingredients.facts
     return "reused, it is in the store already" if changed else "reused, its requirements did not change"
-
-
-def _why_created(request: EnvironmentRequest, damage: Sequence[str]) -> str:
-    if damage:
-        more = f" and {len(damage) - 1} more" if len(damage) > 1 else ""
-        return f"the one in the store was damaged ({damage[0]}{more})"
-    return differences(request.ingredients.facts, request.previous) if request.previous else "none like it exists"
-
-
-def _finish(directory: Path, ingredients: Ingredients, boot: str) -> Environment:
-    """Record what was installed, and last of all that the environment is finished."""
-    site = site_packages(directory)
-    environment = Environment(
-        directory=str(directory),
-        python=str(directory / "bin" / "python"),
-        python_version=ingredients.runtime.version,
-        gunicorn_version=_installed(site, "gunicorn"),
-        asgi_worker=_asgi_worker(site),
-    )
-    record: dict[str, Any] = {
-        "environment": {name: getattr(environment, name) for name in Environment.__slots__},
-        "site": str(site.relative_to(directory)),
-        "facts": ingredients.facts,
-        "boot": boot,
-    }
-    remove(directory / "bundle")
-    integrity.write_list(directory, ("bin", str(site.relative_to(directory))))
-    replace_file(directory / _FINISHED, json.dumps(record, indent=1), mode=0o644, durable=False)
-    return environment
-
-
-def _installed(site: Path, package: str) -> str:
-    for found in (*site.glob(f"{package}-*.dist-info"), *site.glob(f"{package}-*.egg-info")):
-        return found.name.removeprefix(f"{package}-").removesuffix(".dist-info").partition("-py")[0]
-    raise StagingError(f"the installer finished without installing {package}: see the staging log")
-
-
-def _asgi_worker(site: Path) -> str:
-    if (site / "gunicorn/workers/gasgi.py").is_file():
-        return "asgi"
-    return "uvicorn.workers.UvicornWorker" if (site / "uvicorn/workers.py").is_file() else ""

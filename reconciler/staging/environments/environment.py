@@ -1,0 +1,50 @@
+"""An environment as an app asks for it, and as the store has it when it is finished."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.staging.log import Log
+from reconciler.staging.progress import Progress
+
+if TYPE_CHECKING:  # what looks at finished environments needs nothing of what chooses and installs
+    from reconciler.staging.detection.offline import OfflinePackages
+    from reconciler.staging.environments.identity import Ingredients
+
+# An environment counts only once it contains this file.
+RECORD = "finished.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentRequest:
+    """The environment that an app needs: its ingredients, and `previous`, those of the one it had ({} for none).
+
+    `environment` are the variables that an installer may see, `offline` the packages in the app's source.
+    `runtime_named` says that a manifest or a file of the app names the Python.
+    """
+
+    ingredients: "Ingredients"
+    code: Path
+    previous: Mapping[str, str]
+    log: Log
+    progress: Progress
+    environment: Mapping[str, str]
+    offline: "OfflinePackages | None" = None
+    runtime_named: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """A finished environment. `asgi_worker` is the gunicorn worker class for ASGI apps, "" if there is none.
+
+    `reused` tells whether it came from the store as it was; `because` tells an operator why it was made or reused.
+    """
+
+    directory: str
+    python: str
+    python_version: str
+    gunicorn_version: str
+    asgi_worker: str
+    because: str = ""
+    reused: bool = False
