@@ -90,6 +90,17 @@ def read(directory: Path, boot: str) -> Staged | None:
     return staged if staged.directory == str(directory) else None
 
 
+def records(builds: Path) -> list[Path]:
+    """Return the records of the finished builds in a directory, in no order."""
+    return list(builds.glob(f"*/{RECORD}"))
+
+
+def build_ids(builds: Path) -> tuple[str, ...]:
+    """Return the ids of the finished builds in a directory, oldest first."""
+    found = [(record.stat().st_mtime_ns, record.parent.name) for record in records(builds)]
+    return tuple(build for _, build in sorted(found) if not build.startswith("."))
+
+
 def commands_of(directory: Path) -> CodeCommands:
     """Return the commands that the code of the finished build in `directory` asks for."""
     try:

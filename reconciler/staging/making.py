@@ -1,0 +1,166 @@
+"""Make a build: copy the source, select what it needs, obtain its environment, and record what it consists of.
+
+A build is made in a draft beside the finished ones and renamed into place last, so it is complete or does not exist,
+whenever that is cancelled or killed.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.linux.files import draft, leftovers, remove
+from reconciler.planning.apps.revision import Build
+from reconciler.staging import staged
+from reconciler.staging.concurrency import in_thread
+from reconciler.staging.detection import django
+from reconciler.staging.detection.entry_point import EntryPoint
+from reconciler.staging.detection.runtimes import Interpreters
+from reconciler.staging.detection.selection import Selection, select
+from reconciler.staging.detection.target import refuse_for
+from reconciler.staging.environments.environment import Environment, EnvironmentRequest
+from reconciler.staging.environments.identity import installer
+from reconciler.staging.environments.installer_env import for_installers
+from reconciler.staging.environments.serving import environment_for, ingredients_of
+from reconciler.staging.environments.store import Environments
+from reconciler.staging.errors import SourceChanged
+from reconciler.staging.log import Log
+from reconciler.staging.persist import link_persisted
+from reconciler.staging.progress import Phase, Progress
+from reconciler.staging.source.snapshot import snapshot
+from reconciler.staging.staged import Staged
+from reconciler.staging.written_files import has_written
+
+_CODE = "code"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maker:
+    """Makes builds with what the stager of this host has; `boot` is the boot that their records name."""
+
+    builds: Callable[[str], Path]
+    environments: Environments
+    interpreters: Interpreters
+    timeout_s: float
+    slots: asyncio.Semaphore
+    uv: str
+    environ: Callable[[], Mapping[str, str]]
+    boot: str
+
+    async def make(self, app: str, build: Build, log: Log, progress: Progress, *, kept: Path) -> Staged:
+        """Return the finished build. Raises StagingError, SourceChanged, TimeoutError, OSError."""
+        request = _Request(app=app, build=build, log=log, progress=progress, kept=kept)
+        builds = self.builds(request.app)
+        directory, unfinished = builds / request.build.id, draft(builds, request.build.id)
+        recipe = request.build.recipe
+        try:
+            await self._copy(request, builds, unfinished / _CODE)
+            runtimes = await self.interpreters.known(recipe.runtime)
+            previous = self._previous_runtime(request.app)
+            selection = await in_thread(lambda _: select(unfinished / _CODE, recipe, runtimes, previous))
+            for line in selection.lines():
+                request.log.step(line)
+            environment = await self._environment(request, selection, unfinished / _CODE)
+            refuse_for(selection.entry, environment.gunicorn_version)
+            made = _staged(directory, selection, environment)
+            if recipe.persist:
+                await in_thread(lambda _: self._persist(request, unfinished / _CODE))
+            await in_thread(lambda _: _finish(unfinished, selection, made, self.boot))
+        except BaseException:
+            await in_thread(lambda _: remove(unfinished))
+            raise
+        return made
+
+    async def _copy(self, request: "_Request", builds: Path, code: Path) -> None:
+        def copy(should_continue: Callable[[], bool]) -> str:
+            builds.mkdir(parents=True, exist_ok=True)
+            for leftover in leftovers(builds):
+                remove(leftover)
+            return snapshot(request.build.source.path, code, should_continue)
+
+        if self.slots.locked():
+            request.progress(Phase(activity="waiting until other apps are staged"))
+        async with self.slots, asyncio.timeout(self.timeout_s):
+            request.progress(Phase(activity="copying the source"))
+            content = await in_thread(copy)
+        if content != request.build.content:
+            raise SourceChanged("the source changed while it was copied: the new content is staged instead")
+
+    async def _environment(self, request: "_Request", selection: Selection, code: Path) -> Environment:
+        versions = await asyncio.to_thread(installer, self.uv)
+        needed = EnvironmentRequest(
+            ingredients=ingredients_of(selection, versions, self.environ()),
+            code=code,
+            previous=self._previous(request.app),
+            log=request.log,
+            progress=request.progress,
+            environment=for_installers(self.environ()),
+            offline=selection.offline,
+            runtime_named=selection.runtime_named,
+        )
+        return await environment_for(self.environments, needed, selection.entry, await self.interpreters.known())
+
+    def _persist(self, request: "_Request", code: Path) -> None:
+        builds = self.builds(request.app)
+        earlier = [builds / build / _CODE for build in reversed(staged.build_ids(builds))]
+        link_persisted(code, request.build.recipe.persist, request.kept, earlier, has_written)
+
+    def _previous(self, app: str) -> Mapping[str, str]:
+        """Return what the environment of the app's newest build was made from; empty if there is none."""
+        found = self._newest(app)
+        return {} if found is None else self.environments.facts(found.environment)
+
+    def _previous_runtime(self, app: str) -> str | None:
+        """Return the version of the Python that was chosen for the app's newest build; None if it was named."""
+        found = self._newest(app)
+        return None if found is None or found.runtime_named else found.python_version
+
+    def _newest(self, app: str) -> Staged | None:
+        records = staged.records(self.builds(app))
+        newest = max(records, key=lambda record: record.stat().st_mtime_ns, default=None)
+        return None if newest is None else staged.read(newest.parent, self.boot)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    app: str
+    build: Build
+    log: Log
+    progress: Progress
+    kept: Path
+
+
+def _staged(directory: Path, selection: Selection, environment: Environment) -> Staged:
+    entry = selection.entry
+    return Staged(
+        directory=str(directory),
+        code=str(directory / _CODE / entry.chdir),
+        environment=environment.directory,
+        python=environment.python,
+        python_version=environment.python_version,
+        gunicorn_version=environment.gunicorn_version,
+        entrypoint=entry.target,
+        interface=entry.interface,
+        worker_class=entry.worker_class or _worker_class(entry, environment),
+        gunicorn=entry.gunicorn,
+        pythonpath=tuple(str(directory / _CODE / path) for path in entry.pythonpath),
+        because=environment.because,
+        reported=entry.reported,
+        reused=environment.reused,
+        commands=selection.commands,
+        missing=selection.missing,
+        notes=selection.notes,
+        runtime_named=selection.runtime_named,
+    )
+
+
+def _worker_class(entry: EntryPoint, environment: Environment) -> str:
+    return environment.asgi_worker if entry.interface == "asgi" else "sync"
+
+
+def _finish(unfinished: Path, selection: Selection, made: Staged, boot: str) -> None:
+    if selection.entry.settings is not None:
+        django.write_module(unfinished / _CODE / selection.entry.chdir, selection.entry.settings)
+    staged.write(made, unfinished, boot)
+    remove(Path(made.directory))  # a directory that does not count as finished
+    unfinished.rename(made.directory)

@@ -1,0 +1,73 @@
+"""A daemon that only adopts running apps makes no build: what does is imported with the first build."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Each stands for what it imports in turn; `packaging` and the parser of e-mail take longer than all of ours.
+MAKING = {
+    *("packaging", "email.parser", "tomllib"),
+    *(
+        "reconciler.staging.detection.dependencies",
+        "reconciler.staging.detection.entry_point",
+        "reconciler.staging.detection.lockfiles.registry",
+        "reconciler.staging.detection.modules",
+        "reconciler.staging.detection.selection",
+        "reconciler.staging.detection.web_line.options",
+        "reconciler.staging.environments.creation",
+        "reconciler.staging.environments.export",
+        "reconciler.staging.environments.installation",
+        "reconciler.staging.environments.serving",
+        "reconciler.staging.environments.tools",
+        "reconciler.staging.making",
+        "reconciler.staging.persist",
+    ),
+}
+
+
+# What a daemon does soon after its start, and each hour.
+WARM_UP = """\
+import asyncio, os, pathlib, sys, uv
+from reconciler.staging.stager import Stager
+
+async def story(directory):
+    stager = Stager(
+        builds=directory.joinpath, environments=directory / "environments", cache=directory / "cache",
+        interpreters=(), timeout_s=60, slots=asyncio.Semaphore(1), uv=os.fsdecode(uv.find_uv_bin()), environ=dict,
+    )
+    await stager.warm_up()
+    stager.collect((), 0)
+
+asyncio.run(story(pathlib.Path(sys.argv[1])))
+sys.stdout.write(" ".join(sys.modules))
+"""
+
+
+def loaded(*modules: str) -> set[str]:
+    return run(f"import sys, {', '.join(modules)}; sys.stdout.write(' '.join(sys.modules))")
+
+
+def run(code: str, *arguments: str) -> set[str]:
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["reconciler.daemon.daemon", "reconciler.inspection.snapshot"])
+def test_what_makes_a_build_is_not_loaded_to_adopt_one(module: str) -> None:
+    assert loaded(module) & MAKING == set()
+
+
+def test_to_warm_up_and_to_collect_load_no_more(tmp_path: Path) -> None:
+    environment = tmp_path / "environments" / "0123"
+    environment.mkdir(parents=True)
+    found = run(WARM_UP, str(tmp_path))
+    assert not environment.exists()
+    assert "reconciler.staging.detection.runtimes" in found
+    assert found & MAKING <= {"email.parser"}  # importlib.metadata tells the version of virtualenv
+
+
+def test_the_names_of_what_makes_a_build_are_those_of_modules_that_do() -> None:
+    assert loaded("reconciler.staging.making", "reconciler.staging.environments.creation") >= MAKING
