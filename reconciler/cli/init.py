@@ -113,12 +113,14 @@ def _detect(path: Path, interpreters: tuple[str, ...]) -> _Found:
     from reconciler.staging.detection.local_data import local_data
     from reconciler.staging.detection.python_version import choose_runtime
     from reconciler.staging.detection.runtimes import discover
+    from reconciler.staging.detection.selection import python_of_lock
     from reconciler.staging.detection.unread import missing_packages, unread_files
 
     doubts: list[str] = []
     entry = _unless(doubts, lambda: detect(path, None))
-    choice = _unless(doubts, lambda: choose_runtime(discover(interpreters), None, path))
     needed = _unless(doubts, lambda: dependencies(path, DependencyOptions()))
+    lock = None if needed is None else python_of_lock(needed)
+    choice = _unless(doubts, lambda: choose_runtime(discover(interpreters), None, path, lock))
     comments = []
     if entry is not None:
         within = f" in {entry.chdir}" if entry.chdir else ""
@@ -127,12 +129,12 @@ def _detect(path: Path, interpreters: tuple[str, ...]) -> _Found:
     if needed is not None:
         comments.append(f"Its dependencies are in {needed.file}." if needed.file else "It has no dependency file.")
     if entry is not None and needed is not None:
-        pinned = choice is not None and choice.pinned
-        ignored = (*entry.reported, *unread_files(path, needed, names_python=pinned))
+        ignored = (*entry.reported, *unread_files(path, needed))
         comments += [f"Ignored: {each}." for each in ignored]
         doubts += filter(None, (missing_packages(path, needed, entry),))
     if choice is not None:
         comments.append(f"It runs on {choice.runtime.description} ({choice.because}).")
+        comments += [f"{choice.note}."] if choice.note else []
     runtime = choice.runtime.name if choice is not None and choice.pinned else None
     persist = local_data(path)
     if persist:

@@ -187,6 +187,11 @@ CASES = (
         files={**W, ".python-version": "3.11\n", "runtime.txt": "python-3.12.1\n"},
     ),
     Case(says="`.tool-versions` with `python 3.11.7`", files={**W, ".tool-versions": "python 3.11.7\n"}),
+    Case(says="`Dockerfile` with `FROM python:3.11-slim`", files={**W, "Dockerfile": "FROM python:3.11-slim\n"}),
+    Case(
+        says="`Dockerfile` with `FROM python:3.13-slim`, which the host lacks",
+        files={**W, "Dockerfile": "FROM python:3.13-slim\n"},
+    ),
     Case(says="`environment.yml`", files={**W, "environment.yml": "name: shop\n"}),
     Case(says="`requirements/production.txt`, nothing else", files={**W, "requirements/production.txt": "bottle\n"}),
     Case(

@@ -1,17 +1,19 @@
 """Choose the runtime of a build from its manifest and the files of its code.
 
-`.python-version` and `runtime.txt` name a runtime as a manifest does; `requires-python` and lock files constrain it.
+`.python-version` and `runtime.txt` name a runtime as a manifest does, `requires-python` and lock files constrain it.
+What files meant for other tools name is preferred among those that are left.
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 from reconciler.staging.detection import tables
 from reconciler.staging.detection.pyproject import FILE, project_table
 from reconciler.staging.detection.python_bounds import PythonBounds
+from reconciler.staging.detection.python_hint import PythonHint, python_hint
 from reconciler.staging.detection.runtimes import Runtime, choose, names, same_minor
 from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.errors import StagingError
@@ -83,7 +85,7 @@ def choose_runtime(
     named = _Named(name=manifest, by="`runtime` in the manifest", pinned=False) if manifest else pin
     try:
         if named is None:
-            return _fitting(runtimes, constraints, previous)
+            return _preferred(runtimes, constraints, previous, python_hint(code))
         runtime = _named_runtime(runtimes, named)
         given_up = pin if pin is not None and not named.pinned and not _can_be_had(runtimes, pin) else None
         note = (
@@ -135,19 +137,44 @@ def _note(runtime: Runtime, named: _Named) -> str:
     return f"{named.by} names {named.name}, which this host lacks; it runs on {runtime.version}"
 
 
-def _fitting(runtimes: tuple[Runtime, ...], constraints: list[PythonConstraint], previous: str | None) -> RuntimeChoice:
-    """Return the newest runtime that all constraints allow, or the one of the build before."""
+def _preferred(
+    runtimes: tuple[Runtime, ...], constraints: list[PythonConstraint], previous: str | None, hint: PythonHint | None
+) -> RuntimeChoice:
+    """Return the runtime of a hint if the constraints allow it, else the daemon's choice, with what became of it."""
     required = [each for each in constraints if each.pythons]
-    bounds = " and ".join(dict.fromkeys(str(each.pythons) for each in required))
+    fitting = _fitting(runtimes, required)
+    hinted = None if hint is None else _of_minor(fitting, hint.version)
+    if hint is not None and hinted is not None:
+        return RuntimeChoice(runtime=hinted, because=hint.file)
+    choice = _newest_or_kept(fitting, required, previous)
+    if hint is None:
+        return choice
+    files = " and ".join(dict.fromkeys(each.file for each in required))
+    reason = "this host lacks" if _of_minor(runtimes, hint.version) is None else f"{files} rules out"
+    note = f"{hint.file} names Python {hint.version}, which {reason}; it runs on {choice.runtime.version}"
+    return replace(choice, note="; ".join(filter(None, (note, choice.note))))
+
+
+def _fitting(runtimes: tuple[Runtime, ...], required: list[PythonConstraint]) -> list[Runtime]:
+    """Return the runtimes that all constraints allow."""
     exact = [runtime for runtime in runtimes if all(runtime.version in each.pythons for each in required)]
     fitting = exact or [runtime for runtime in runtimes if all(each.allows(runtime) for each in required)]
     if required and not any(runtime.name.startswith("python") for runtime in fitting):
         files = " and ".join(dict.fromkeys(each.file for each in required))
         verb = "requires" if len(required) == 1 else "require"
-        raise StagingError(f"{files} {verb} Python {bounds}; this host has {names(runtimes)}")
+        raise StagingError(f"{files} {verb} Python {_bounds(required)}; this host has {names(runtimes)}")
+    return fitting
+
+
+def _bounds(required: list[PythonConstraint]) -> str:
+    return " and ".join(dict.fromkeys(str(each.pythons) for each in required))
+
+
+def _newest_or_kept(fitting: list[Runtime], required: list[PythonConstraint], previous: str | None) -> RuntimeChoice:
+    """Return the newest of the runtimes that fit, or the one of the build before."""
     newest = choose(fitting, None)
     kept = _of_minor(fitting, previous)
-    because = f"the newest that is {bounds}" if bounds else "the newest on this host"
+    because = f"the newest that is {_bounds(required)}" if required else "the newest on this host"
     if kept is not None and kept.release[:2] != newest.release[:2]:
         because = f"as the build before it; `runtime: {newest.name}` in the manifest would choose the newest"
     chosen = newest if kept is None else kept

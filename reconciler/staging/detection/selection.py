@@ -62,15 +62,10 @@ def select(code: Path, recipe: Recipe, runtimes: tuple[Runtime, ...], previous: 
     """
     options = DependencyOptions(file=recipe.dependencies, extras=recipe.extras, groups=recipe.groups)
     found = dependencies(code, options)
-    lock = found.lock
-    constraint = None
-    if lock is not None:
-        constraint = PythonConstraint(file=found.file, pythons=found.python, fix=lock.fix, any_patch=lock.any_patch)
-    choice = choose_runtime(runtimes, recipe.runtime, code, constraint, previous)
+    choice = choose_runtime(runtimes, recipe.runtime, code, python_of_lock(found), previous)
     entry = detect(code, recipe.entrypoint, found.directory)
     static = static_files(code, entry)
-    names_python = recipe.runtime is not None or choice.pinned
-    unread = unread_files(code, found, names_python=names_python)
+    unread = unread_files(code, found)
     return Selection(
         runtime=choice.runtime,
         because=choice.because,
@@ -85,3 +80,11 @@ def select(code: Path, recipe: Recipe, runtimes: tuple[Runtime, ...], previous: 
         offline=find_offline_packages(code),
         imports_pkg_resources=imports_pkg_resources(code),
     )
+
+
+def python_of_lock(found: Dependencies) -> PythonConstraint | None:
+    """Return the Pythons for which a lock file was made; None for other dependencies."""
+    lock = found.lock
+    if lock is None:
+        return None
+    return PythonConstraint(file=found.file, pythons=found.python, fix=lock.fix, any_patch=lock.any_patch)

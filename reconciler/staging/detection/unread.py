@@ -59,21 +59,13 @@ UNREAD_PACKAGES: Mapping[str, str] = MappingProxyType({
     "pixi.lock": _CONDA,
     "pdm.lock": "staging does not use PDM; run `pdm export --output requirements.txt`",
 })  # fmt: skip
-# Of files that name a Python, read where no other file and no manifest does.
-UNREAD_PYTHONS: Mapping[str, str] = MappingProxyType(
-    {
-        ".tool-versions": r"^python[ \t]+(\S+)",
-        "mise.toml": r"^python[ \t]*=[ \t]*[\"']([^\"'\n]+)",
-        ".mise.toml": r"^python[ \t]*=[ \t]*[\"']([^\"'\n]+)",
-    }
-)
 # Of the standard library of Pythons newer than the one that runs this.
 _NEWER_MODULES = ("annotationlib", "compression")
 _MAX_LISTED = 3
 
 
-def unread_files(code: Path, dependencies: Dependencies, *, names_python: bool) -> Iterator[str]:
-    """Yield a report of each such file; `names_python` says that the manifest or another file names the Python."""
+def unread_files(code: Path, dependencies: Dependencies) -> Iterator[str]:
+    """Yield a report of each such file."""
     directory = code / dependencies.directory
     for places, files in ((dict.fromkeys((code, directory)), UNREAD), ((directory,), UNREAD_PACKAGES)):
         for place in places:
@@ -83,8 +75,6 @@ def unread_files(code: Path, dependencies: Dependencies, *, names_python: bool) 
     yield from _other_requirements(code, dependencies)
     yield from _front_end(code)
     yield from _cloud_foundry(code)
-    if not names_python:
-        yield from _pythons(code)
 
 
 def missing_packages(code: Path, dependencies: Dependencies, entry: EntryPoint) -> str:
@@ -136,13 +126,3 @@ def _cloud_foundry(code: Path) -> Iterator[str]:
             continue
         if re.search(r"^applications:", text, re.MULTILINE):
             yield f"{name} of Cloud Foundry (write what it says in the app's manifest, field by field)"
-
-
-def _pythons(code: Path) -> Iterator[str]:
-    for name, pattern in UNREAD_PYTHONS.items():
-        try:
-            match = re.search(pattern, source_text(code / name), re.MULTILINE)
-        except (OSError, StagingError):
-            continue
-        if match is not None:
-            yield f"python {match[1]} of {name} (use the field 'runtime')"

@@ -230,3 +230,59 @@ def test_an_app_that_names_no_python_stays_on_the_minor_version_of_the_build_bef
     assert choice.named is (".python-version" in files)
     kept = version == "3.11.7" and not choice.named
     assert ("`runtime: python3.12` in the manifest would choose" in choice.because) is kept
+
+
+@pytest.mark.parametrize(
+    ("files", "version", "because"),
+    [
+        ({"Dockerfile": "FROM python:3.10-slim\n"}, "3.10.13", "Dockerfile"),
+        ({"Dockerfile": "FROM --platform=linux/amd64 docker.io/library/python:3.10.4\n"}, "3.10.13", "Dockerfile"),
+        (
+            {"Dockerfile": "FROM node:20 AS front\nFROM python:3.11 AS build\nfrom python:3.10\n"},
+            "3.10.13",
+            "Dockerfile",
+        ),
+        ({"Dockerfile": "FROM python:3.10\nFROM nginx:1\n"}, "3.10.13", "Dockerfile"),
+        ({"Dockerfile": "ARG V=3.10\nFROM python:${V}-alpine\n"}, "3.10.13", "Dockerfile"),
+        ({"Dockerfile": "FROM tiangolo/uvicorn-gunicorn-fastapi:python3.10\n"}, "3.10.13", "Dockerfile"),
+        ({"Dockerfile": "FROM ghcr.io/astral-sh/uv:0.5-python3.10-bookworm-slim\n"}, "3.10.13", "Dockerfile"),
+        ({"Dockerfile": "FROM python:slim\n"}, "3.12.1", "the newest on this host"),
+        ({"Dockerfile": "FROM python:3-alpine\nRUN python3.10 x\n"}, "3.12.1", "the newest on this host"),
+        ({"Dockerfile": "FROM ghcr.io/shop/cpython:3.10\n"}, "3.12.1", "the newest on this host"),
+        ({"Dockerfile": "FROM ${NONE}\n"}, "3.12.1", "the newest on this host"),
+        ({"Dockerfile": "FROM python:3.10\n", "runtime.txt": "python-3.11"}, "3.11.7", "runtime.txt"),
+        ({"Dockerfile": "FROM python:3.10\n", ".python-version": "3.8"}, "3.8.18", ".python-version"),
+        ({".tool-versions": "ruby 3.1\npython 3.10.4 3.12\n"}, "3.10.13", ".tool-versions"),
+        ({".tool-versions": "python system\n"}, "3.12.1", "the newest on this host"),
+        ({"mise.toml": "[tools]\npython = '3.10'\n", "Dockerfile": "FROM python:3.11\n"}, "3.10.13", "mise.toml"),
+    ],
+)
+def test_a_python_of_another_tool_is_preferred(
+    tmp_path: Path, files: dict[str, str], version: str, because: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    choice = choose_runtime(HOST, None, tmp_path)
+    assert (choice.runtime.version, choice.because, choice.note) == (version, because, "")
+
+
+@pytest.mark.parametrize(
+    ("files", "version", "note"),
+    [
+        ({"Dockerfile": "FROM python:3.14-slim"}, "3.12.1", "Dockerfile names Python 3.14, which this host lacks;"),
+        (
+            {"Dockerfile": "FROM python:3.8", "pyproject.toml": "[project]\nrequires-python = '>=3.10'"},
+            "3.12.1",
+            "Dockerfile names Python 3.8, which pyproject.toml rules out; it runs on 3.12.1",
+        ),
+    ],
+)
+def test_a_preferred_python_that_cannot_be_had_is_told_and_not_required(
+    tmp_path: Path, files: dict[str, str], version: str, note: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    choice = choose_runtime(HOST, None, tmp_path)
+    assert (choice.runtime.version, choice.pinned, choice.named) == (version, False, False)
+    assert choice.note.startswith(note)
+    assert choose_runtime(HOST, "3.11", tmp_path).note == ""

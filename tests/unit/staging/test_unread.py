@@ -46,9 +46,6 @@ def plant(directory: Path, files: dict[str, str]) -> Path:
         ({"requirements-dev.txt": ""}, ["requirements-dev.txt (name it in the field 'dependencies')"]),
         ({"requirements.in": ""}, ["requirements.in (compile it to requirements.txt, with `uv pip compile`)"]),
         ({"requirements.in": "", "requirements.txt": ""}, []),
-        ({".tool-versions": "ruby 3\npython 3.12.4\n"}, ["python 3.12.4 of .tool-versions (use the field 'runtime')"]),
-        ({"mise.toml": "[tools]\npython = '3.12'\n"}, ["python 3.12 of mise.toml (use the field 'runtime')"]),
-        ({".tool-versions": "python 3.12.4\n", ".python-version": "3.12"}, []),
         ({"package.json": '{"scripts": {"build": "vite"}}'}, [
             "the build script of package.json (it does not run; build the front end before the source is copied)"
         ]),
@@ -89,7 +86,7 @@ def test_the_documentation_lists_each_of_them(tmp_path: Path) -> None:
 def test_the_files_beside_the_dependency_file_are_looked_at_too(tmp_path: Path) -> None:
     code = plant(tmp_path, {"api/requirements.txt": "", "api/nltk.txt": "", "api/environment.yml": ""})
     found = dependencies(code, DependencyOptions(file="api/requirements.txt"))
-    assert [each.partition(" ")[0] for each in unread_files(code, found, names_python=True)] == [
+    assert [each.partition(" ")[0] for each in unread_files(code, found)] == [
         "api/nltk.txt",
         "api/environment.yml",
     ]
