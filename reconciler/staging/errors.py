@@ -12,6 +12,14 @@ class CommandFailed(StagingError):
     """A command that staging ran failed; its message has the last lines of the output, the staging log all of them."""
 
 
+class UnsuitablePython(CommandFailed):
+    """A package cannot be installed for the Python of a build; `reason` says which, in an operator's words."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 def where_all_is(app: str) -> str:
     """Return the sentence that says where the whole output of staging an app is."""
     return f"'reconciler logs {app} --which staging' shows the whole output"

@@ -6,7 +6,7 @@ whenever that is cancelled or killed.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from reconciler.linux.files import draft, leftovers, remove
@@ -15,7 +15,7 @@ from reconciler.staging import staged
 from reconciler.staging.concurrency import in_thread
 from reconciler.staging.detection import django
 from reconciler.staging.detection.entry_point import EntryPoint
-from reconciler.staging.detection.runtimes import Interpreters
+from reconciler.staging.detection.runtimes import Interpreters, Runtime
 from reconciler.staging.detection.selection import Selection, select
 from reconciler.staging.detection.target import refuse_for
 from reconciler.staging.environments.environment import Environment, EnvironmentRequest
@@ -23,7 +23,7 @@ from reconciler.staging.environments.identity import installer
 from reconciler.staging.environments.installer_env import for_installers
 from reconciler.staging.environments.serving import environment_for, ingredients_of
 from reconciler.staging.environments.store import Environments
-from reconciler.staging.errors import SourceChanged
+from reconciler.staging.errors import SourceChanged, StagingError, UnsuitablePython
 from reconciler.staging.log import Log
 from reconciler.staging.persist import link_persisted
 from reconciler.staging.progress import Phase, Progress
@@ -32,11 +32,16 @@ from reconciler.staging.staged import Staged
 from reconciler.staging.written_files import has_written
 
 _CODE = "code"
+# How many more an app is tried on: each may take as long as the packages take to build.
+_MOST_OTHER_PYTHONS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Maker:
-    """Makes builds with what the stager of this host has; `boot` is the boot that their records name."""
+    """Makes builds with what the stager of this host has; `boot` is the boot that their records name.
+
+    `hopeless` are the ids of builds for which no Python will do: others are not tried again with each retry.
+    """
 
     builds: Callable[[str], Path]
     environments: Environments
@@ -46,6 +51,7 @@ class Maker:
     uv: str
     environ: Callable[[], Mapping[str, str]]
     boot: str
+    hopeless: set[str] = field(default_factory=set)
 
     async def make(self, app: str, build: Build, log: Log, progress: Progress, *, kept: Path) -> Staged:
         """Return the finished build. Raises StagingError, SourceChanged, TimeoutError, OSError."""
@@ -55,12 +61,7 @@ class Maker:
         recipe = request.build.recipe
         try:
             await self._copy(request, builds, unfinished / _CODE)
-            runtimes = await self.interpreters.known(recipe.runtime)
-            previous = self._previous_runtime(request.app)
-            selection = await in_thread(lambda _: select(unfinished / _CODE, recipe, runtimes, previous))
-            for line in selection.lines():
-                request.log.step(line)
-            environment = await self._environment(request, selection, unfinished / _CODE)
+            selection, environment = await self._installed(request, unfinished / _CODE)
             refuse_for(selection.entry, environment.gunicorn_version)
             made = _staged(directory, selection, environment)
             if recipe.persist:
@@ -85,6 +86,43 @@ class Maker:
             content = await in_thread(copy)
         if content != request.build.content:
             raise SourceChanged("the source changed while it was copied: the new content is staged instead")
+
+    async def _installed(self, request: "_Request", code: Path) -> tuple[Selection, Environment]:
+        """Return what the app needs, installed: for another Python if it names none and a package cannot have this."""
+        runtimes = await self.interpreters.known(request.build.recipe.runtime)
+        selection = await self._selection(request, code, runtimes, self._previous_runtime(request.app))
+        try:
+            return selection, await self._environment(request, selection, code)
+        except UnsuitablePython as error:
+            if selection.runtime_named or request.build.id in self.hopeless:
+                raise
+            failed, tried = error, [selection.runtime]
+        while len(tried) <= _MOST_OTHER_PYTHONS:
+            others = tuple(each for each in runtimes if all(each.release[:2] != other.release[:2] for other in tried))
+            try:
+                selection = await self._selection(request, code, others, None, failed.reason)
+                return selection, await self._environment(request, selection, code)
+            except UnsuitablePython as error:
+                request.log.step(error.reason)
+                tried.append(selection.runtime)
+            except StagingError:
+                break
+        self.hopeless.add(request.build.id)
+        more = f"\n(neither for {', '.join(each.name for each in tried[1:])})" if tried[1:] else ""
+        raise UnsuitablePython(f"{failed}{more}", failed.reason) from failed
+
+    async def _selection(
+        self, request: "_Request", code: Path, runtimes: tuple[Runtime, ...], previous: str | None, instead: str = ""
+    ) -> Selection:
+        """Select from the code, and log it; `instead` says why it is not the Python that was chosen first."""
+        found = await in_thread(lambda _: select(code, request.build.recipe, runtimes, previous))
+        if instead:
+            python = f"Python {'.'.join(map(str, found.runtime.release[:2]))}"
+            note = f"{instead}; {python} was taken: write `runtime: {found.runtime.name}` to keep it"
+            found = replace(found, because=instead, notes=(*found.notes, note))
+        for line in found.lines():
+            request.log.step(line)
+        return found
 
     async def _environment(self, request: "_Request", selection: Selection, code: Path) -> Environment:
         versions = await asyncio.to_thread(installer, self.uv)

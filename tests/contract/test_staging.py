@@ -478,3 +478,30 @@ def test_a_project_whose_build_system_cannot_build_it_is_served_from_where_it_is
     staged = host.staged("shop", files, runtime="3.12")
     assert version_of(staged, "six")
     assert "served from where it is, as it cannot be built" in host.log("shop").read_text()
+
+
+def test_an_app_that_names_no_python_gets_one_that_its_packages_can_have(host: Host) -> None:
+    minors = list(dict.fromkeys(each.release[:2] for each in discover(()) if each.stable and each.name[:6] == "python"))
+    if len(minors) < 3:
+        pytest.skip("needs three Pythons")
+    newest, other = (f"{major}.{minor}" for major, minor in (minors[-1], minors[-2]))
+    tag = f"cp{other.replace('.', '')}"
+    vendor = host.root / "sources/shop/vendor"
+    vendor.mkdir(parents=True)
+    with zipfile.ZipFile(vendor / f"brittle-1.0-{tag}-none-any.whl", "w") as zipped:
+        zipped.writestr("brittle.py", "")
+        zipped.writestr("brittle-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: brittle\nVersion: 1.0\n")
+        zipped.writestr("brittle-1.0.dist-info/WHEEL", f"Wheel-Version: 1.0\nTag: {tag}-none-any\n")
+        zipped.writestr("brittle-1.0.dist-info/RECORD", "")
+    files = {"wsgi.py": WSGI, "requirements.txt": "brittle\n"}
+    first = host.staged("shop", files)
+    assert first.python_version.startswith(f"{other}.")
+    reason = f"brittle 1.0 has no wheel for Python {newest}"
+    assert first.notes == (f"{reason}; Python {other} was taken: write `runtime: python{other}` to keep it",)
+    assert f"({reason})" in host.log("shop").read_text()
+    host.log("shop").unlink()
+    second = host.staged("shop", {"wsgi.py": f"{WSGI}# edited\n"})
+    assert (second.python_version, second.reused, second.notes) == (first.python_version, True, ())
+    assert f"has no wheel for Python {newest}" not in host.log("shop").read_text()
+    with pytest.raises(StagingError, match="has no wheels with a matching Python"):
+        host.staged("shop", {}, runtime=newest)

@@ -24,7 +24,8 @@ from reconciler.staging.environments.export import Exporter
 from reconciler.staging.environments.installers import Installer, Pip, Uv, check_directory, is_old, link_mode
 from reconciler.staging.environments.server_needs import SETUPTOOLS, needs_setuptools, worker_needs
 from reconciler.staging.environments.tools import OLD_VIRTUALENV, CommandContext
-from reconciler.staging.errors import StagingError
+from reconciler.staging.environments.unsuitable import unsuitable
+from reconciler.staging.errors import StagingError, UnsuitablePython
 from reconciler.staging.installer_progress import InstallerProgress
 
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -255,7 +256,9 @@ class Installation:
         try:
             await run(command, self._request.log, self._request.progress)
         except StagingError as error:
-            raise type(error)("\n".join((str(error), *self._hints(arguments)))) from error
+            said = "\n".join((str(error), *self._hints(arguments)))
+            reason = unsuitable(str(error), self._runtime) if installs else ""
+            raise (UnsuitablePython(said, reason) if reason else type(error)(said)) from error
 
     def _hints(self, arguments: tuple[str, ...]) -> Iterator[str]:
         """Yield what an operator may not know of a command that failed, and could change."""

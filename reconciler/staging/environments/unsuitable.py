@@ -1,0 +1,39 @@
+"""Tell from the output of an installer that a package cannot have the Python for which it was installed.
+
+Only what says so counts: an index that does not answer, a limit of time or memory and a full disk are no such failure.
+"""
+
+import re
+from collections.abc import Iterator
+
+from reconciler.staging.detection.runtimes import Runtime
+
+# As uv words it: what a requirement file, a lock file and the packages that they require come to.
+_BUILD = re.compile(r"Failed to build `(?P<name>[\w.-]+)==(?P<version>[^`\s]+)`\W+(?:cause:\s)?The build backend")
+_BOUNDED = re.compile(
+    r"does not satisfy Python\S*<\S* and (?P<name>[\w.-]+)(?:==(?P<version>\S+)|\S*) depends on Python"
+)
+_NO_WHEEL = re.compile(r"(?P<name>[\w.-]+)(?:==(?P<version>\S+)|\S*) has no wheels with a matching Python")
+_LOCKED = re.compile(
+    r"Distribution `(?P<name>[\w.-]+)==(?P<version>[^`\s]+)[^`]*` can't be installed because it doesn't have"
+)
+_REASONS = (
+    (_BUILD, "cannot be built for"),
+    (_BOUNDED, "does not support"),
+    (_NO_WHEEL, "has no wheel for"),
+    (_LOCKED, "has no wheel for"),
+)
+_OF_NETWORK = re.compile(r"Failed to fetch|error sending request|timed out|dns error|Connection refused", re.IGNORECASE)
+
+
+def unsuitable(output: str, runtime: Runtime) -> str:
+    """Return which package cannot have the Python, and why, in an operator's words; "" if that is not what failed."""
+    return "" if _OF_NETWORK.search(output) else next(_reasons(output, runtime), "")
+
+
+def _reasons(output: str, runtime: Runtime) -> Iterator[str]:
+    for pattern, reason in _REASONS:
+        found = pattern.search(output)
+        if found is not None:
+            package = " ".join(filter(None, (found["name"], found["version"])))
+            yield f"{package} {reason} Python {'.'.join(map(str, runtime.release[:2]))}"
