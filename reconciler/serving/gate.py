@@ -174,6 +174,8 @@ class Gate(object):
             pass
         finally:
             self.ring()
+            if os.path.exists(os.path.join(self.passed, "unwanted")):  # the daemon looks here only after writing it
+                os._exit(0)
 
     def begin(self, request):
         """Run as gunicorn's pre_request."""

@@ -192,6 +192,8 @@ class Instances:
         if live.failed_start is None and live.is_lost():
             live.failed_start = failed_start.why(program, live, places.log, code)
         if live.failed_start is not None:
+            if live.end is None and not live.close_gate():
+                await self._finished(live)
             await self._kill(live)
             raise CannotStart(live.failed_start)
         if live.record.ready_at is None:
@@ -217,7 +219,7 @@ class Instances:
     async def stop(self, app: str, instance: str, *, at_once: bool = False) -> str:
         """End an instance by SIGTERM, or by SIGKILL when its stop timeout is over, and forget it; return how it ended.
 
-        One that is to end `at_once` gets SIGKILL.
+        One that is to end `at_once` gets SIGKILL, unless one of its workers accepts already, before all are ready.
         """
         live = self._apps.get(app, {}).get(instance)
         if live is None:
@@ -227,7 +229,8 @@ class Instances:
             self._records.put_instance(live.record)
         how = "stopped"
         if live.process is not None and live.end is None:
-            how = "killed: it never served" if at_once else await self._finished(live)
+            never_served = at_once and live.close_gate()
+            how = "killed: it never served" if never_served else await self._finished(live)
             await self._kill(live)
         self._forget(live)
         return how
@@ -235,9 +238,9 @@ class Instances:
     async def _finished(self, live: LiveInstance) -> str:
         """Tell an instance to finish its requests, and give it its stop timeout; return how that ended."""
         assert live.process is not None
-        assert live.record.stopping_since is not None
         live.process.signal(signal.SIGTERM)
-        deadline = live.record.stopping_since + live.record.stop_timeout_s + _KILL_MARGIN_S
+        began = live.record.stopping_since or time.monotonic()
+        deadline = began + live.record.stop_timeout_s + _KILL_MARGIN_S
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await live.ended()

@@ -150,8 +150,12 @@ class LiveInstance:
     def mark_ready(self) -> None:
         """Record that it serves, and have later workers wait out a check that fails instead of ending their master."""
         self.record = replace(self.record, ready_at=time.monotonic())
-        with contextlib.suppress(OSError):
-            (self.readiness / "serving").touch(mode=0o600)
+        self._flag("serving")
+
+    def close_gate(self) -> bool:
+        """Let no further worker through its gate, and return whether none has passed: then it has no requests."""
+        self._flag("unwanted")
+        return self.workers_ready() == 0
 
     async def change(self, at_most_s: float) -> None:
         """Wait until it may have changed, or for so long."""
@@ -165,6 +169,11 @@ class LiveInstance:
         while self.end is None:
             self.changed.clear()
             await self.changed.wait()
+
+    def _flag(self, name: str) -> None:
+        """Create an empty file that its workers look for; nothing that is there is followed or changed."""
+        with contextlib.suppress(OSError):
+            os.close(os.open(self.readiness / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
     def _names(self) -> list[str]:
         with contextlib.suppress(OSError):
