@@ -12,20 +12,33 @@ from pathlib import Path
 
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.parse_file import parse
+from reconciler.planning.apps.revision import Recipe
 from reconciler.staging.detection.dependencies import DependencyOptions, dependencies
+from reconciler.staging.detection.local_data import local_data
 from reconciler.staging.detection.lockfiles.format import ExportByConversion, LockFormat
 from reconciler.staging.detection.lockfiles.registry import LOCK_FORMATS
 from reconciler.staging.detection.procfile import web_process
 from reconciler.staging.detection.pyproject import project_table
 from reconciler.staging.detection.python_version import requires_python
 from reconciler.staging.detection.requirements import requirements
+from reconciler.staging.detection.runtimes import Runtime
+from reconciler.staging.detection.selection import select
 from reconciler.staging.errors import SourceError, StagingError
 from reconciler.staging.source import archive
+from reconciler.staging.source.ignore_rules import IgnoreRules
+from reconciler.vault import dotenv
 
 # An absolute path is taken as it is meant, and would have this host's own files read.
 _ABSOLUTE = re.compile(r"(?:^|[^\w.]|-\w)[\\\n]*/")
-_LARGEST = 64 << 20
+_LARGEST, _TIMES = 64 << 20, 200
 _PYTHON = "3.11.7"
+_RUNTIME = Runtime(name="python3.11", description="Python 3.11.7", version=_PYTHON, path="/usr/bin/python3")
+_MODULE = "def app(environ, start_response): ...\n"
+# Files that staging looks into, beside those that have a target of their own.
+_LOOKED_INTO = (
+    *("wsgi.py", "settings.py", "gunicorn.conf.py", "Pipfile", "environment.yml", "uwsgi.ini", "setup.cfg"),
+    *(".python-version", "runtime.txt", ".tool-versions", "package.json", "manifest.yml"),
+)
 
 
 def manifest(content: bytes, directory: Path) -> None:
@@ -75,6 +88,37 @@ def pyproject(content: bytes, directory: Path) -> None:
         dependencies(directory, DependencyOptions())
 
 
+def ignore_file(content: bytes, directory: Path) -> None:
+    """Read an ignore file, and match paths that its patterns find hard."""
+    text = content.decode(errors="replace")
+    with _refused(".reconcilerignore"):
+        rules = IgnoreRules(".reconcilerignore", text)
+        for path in ("a", "a/b/", "/".join("ab" * 100), "a" * 250, "*" * 250, text[:250]):
+            rules.excludes(path)
+
+
+def env_file(content: bytes, directory: Path) -> None:
+    (directory / ".env").write_bytes(content)
+    with contextlib.suppress(dotenv.Unusable):
+        dotenv.pairs_of(directory / ".env", dotenv.content_of(directory / ".env"))
+
+
+def looked_into(name: str) -> "Target":
+    """Return the target that selects what to stage from a source with this file in it."""
+
+    def target(content: bytes, directory: Path) -> None:
+        (directory / name).write_bytes(content)
+        if name == "settings.py":
+            (directory / "manage.py").write_text("import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'settings'")
+        elif name != "wsgi.py":
+            (directory / "wsgi.py").write_text(_MODULE)
+        with contextlib.suppress(StagingError):
+            select(directory, Recipe(), (_RUNTIME,))
+        local_data(directory)
+
+    return target
+
+
 def lock_file(lock: LockFormat) -> "Target":
     """Return the target that reads a lock file of this format."""
 
@@ -101,7 +145,10 @@ TARGETS: Mapping[str, Target] = {
     "procfile": procfile,
     "requirements": requirements_file,
     "pyproject": pyproject,
+    "ignore": ignore_file,
+    "env": env_file,
     **{name: lock_file(lock) for name, lock in LOCK_FORMATS.items()},
+    **{name: looked_into(name) for name in _LOOKED_INTO},
 }
 
 
@@ -149,7 +196,8 @@ def _unpacked(content: bytes, directory: Path, name: str) -> None:
     size = 0
     for place in _places(into):
         size += place.lstat().st_size
-    assert size <= _LARGEST + (1 << 20), f"{size} bytes of {len(content)}"
+    most = max(_LARGEST, _TIMES * len(content)) + (1 << 20)
+    assert size <= most, f"{size} bytes of {len(content)}"
 
 
 def _places(top: Path) -> Iterator[Path]:

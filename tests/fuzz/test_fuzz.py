@@ -5,21 +5,25 @@
 
 import io
 import json
+import os
+import re
 import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.staging.detection.lockfiles.registry import LOCK_FORMATS
 from tests.fuzz.__main__ import CORPUS
-from tests.fuzz.one import replay
+from tests.fuzz.one import bounded, replay
 from tests.fuzz.targets import TARGETS
 
 _CORPUS = sorted(CORPUS.glob("*/*"))
+_AIMED, _NOISE = (2000, 20_000) if os.environ.get("RECONCILER_TESTS") == "nightly" else (15, 40)
+_LONGEST = 64 * 1024
 
 # Pieces of each language, put together in any order: most of it is wrong in a way that noise never is.
 _PIECES = {
@@ -73,6 +77,7 @@ def test_every_target_has_something_to_begin_with() -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 @given(content=st.binary(max_size=400))
+@settings(max_examples=_NOISE)
 def test_noise_is_refused_in_words(name: str, content: bytes) -> None:
     replay(name, content)
 
@@ -82,6 +87,47 @@ def test_noise_is_refused_in_words(name: str, content: bytes) -> None:
 def test_pieces_of_a_language_in_any_order_are_understood_or_refused(name: str, data: st.DataObject) -> None:
     pieces = data.draw(st.lists(st.sampled_from(_PIECES[name]), max_size=20))
     replay(name, "".join(pieces).encode("utf-8", "surrogatepass"))
+
+
+# What patterns that go back and parsers that recurse take longest for: one thing many times, and then another.
+_UNITS = st.sampled_from([
+    *("a", "0", " ", "\t", "\n", "\\", "\\\n", "'", '"', "''", "#", "*", "**/", "*a", "[", "]", "[a", "{", "}", "("),
+    *(")", "((", "-", "--", "=", "==", ",", ";", ":", "a:", "a: ", "- ", "&a ", "*a ", "<", ">=1,", "a=", "a.", "."),
+    *("/", "../", "$", "${", "&& ", "| ", "A=1 ", "-c ", "@", "if x:\n ", "not ", "lambda:", "f(", "[[", "a\0", "é"),
+    *("\u2028", "\\x", "application = ", "x = x + ", "'''", "%(a)s", "[a]\n", "export ", "!", "a|", "\r", "1" * 50),
+])  # fmt: skip
+_PARTS = st.tuples(_UNITS, st.integers(1, 4000))
+
+
+@pytest.mark.parametrize("name", [name for name in TARGETS if name not in {"tar", "zip"}])
+@given(parts=st.lists(_PARTS, min_size=1, max_size=4))
+@settings(max_examples=_AIMED)
+def test_one_thing_many_times_takes_little_time_and_memory(name: str, parts: list[tuple[str, int]]) -> None:
+    replay(name, "".join(unit * count for unit, count in parts).encode()[:_LONGEST])
+
+
+@pytest.mark.parametrize("members", [1, 7])
+@pytest.mark.parametrize("name", ["tar", "zip"])
+def test_an_archive_of_much_in_little_is_bounded(name: str, members: int) -> None:
+    packed, content = io.BytesIO(), bytes(16 << 20)
+    if name == "zip":
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as zipped:
+            for number in range(members):
+                zipped.writestr(str(number), content)
+    else:
+        with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+            for number in range(members):
+                member = tarfile.TarInfo(str(number))
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    replay(name, packed.getvalue())
+
+
+def test_the_clock_ends_what_goes_on_and_the_bound_refuses_what_holds_too_much() -> None:
+    with pytest.raises(AssertionError, match="of a processor"), bounded(processor_s=0.05):
+        re.match("(a|a)*b", "a" * 100)
+    with pytest.raises(AssertionError, match="bytes at once"), bounded(memory_bytes=1 << 20):
+        assert bytes(2 << 20)
 
 
 @given(tree=_TREES)
