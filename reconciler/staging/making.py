@@ -17,7 +17,7 @@ from reconciler.staging.detection import django
 from reconciler.staging.detection.entry_point import EntryPoint
 from reconciler.staging.detection.runtimes import Interpreters, Runtime
 from reconciler.staging.detection.selection import Selection, select
-from reconciler.staging.detection.target import refuse_for
+from reconciler.staging.detection.target import loadable, write_app
 from reconciler.staging.environments.environment import Environment, EnvironmentRequest
 from reconciler.staging.environments.identity import installer
 from reconciler.staging.environments.installer_env import for_installers
@@ -62,7 +62,7 @@ class Maker:
         try:
             await self._copy(request, builds, unfinished / _CODE)
             selection, environment = await self._installed(request, unfinished / _CODE)
-            refuse_for(selection.entry, environment.gunicorn_version)
+            selection = replace(selection, entry=loadable(selection.entry, environment.gunicorn_version))
             made = _staged(directory, selection, environment)
             if recipe.persist:
                 await in_thread(lambda _: self._persist(request, unfinished / _CODE))
@@ -197,8 +197,11 @@ def _worker_class(entry: EntryPoint, environment: Environment) -> str:
 
 
 def _finish(unfinished: Path, selection: Selection, made: Staged, boot: str) -> None:
+    served = unfinished / _CODE / selection.entry.chdir
     if selection.entry.settings is not None:
-        django.write_module(unfinished / _CODE / selection.entry.chdir, selection.entry.settings)
+        django.write_module(served, selection.entry.settings)
+    if selection.entry.expression is not None:
+        write_app(served, selection.entry.expression)
     staged.write(made, unfinished, boot)
     remove(Path(made.directory))  # a directory that does not count as finished
     unfinished.rename(made.directory)

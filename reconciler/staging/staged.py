@@ -16,7 +16,7 @@ from reconciler.linux.proc_files import read_proc
 from reconciler.planning.apps.revision import NO_COMMANDS, CodeCommands
 
 if TYPE_CHECKING:
-    from reconciler.staging.detection.modules import Interface
+    from reconciler.staging.detection.frameworks import Interface
 
 RECORD = "build.json"
 # Only a build whose code asks for commands has the file, so that a daemon learns of them without reading records.

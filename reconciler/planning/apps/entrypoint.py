@@ -2,16 +2,25 @@
 
 import ast
 
-FORM = "module:callable or module:factory(arguments), such as wsgi:application"
+FORM = "module:callable, module:factory(arguments) or module:Class(arguments).method(), such as wsgi:application"
 
 
 def is_well_formed(entrypoint: str) -> bool:
-    """Tell whether the part behind the module is a name, or a call of a name, which is all that gunicorn loads."""
-    callable_ = expression(entrypoint)
-    called = callable_.func if isinstance(callable_, ast.Call) else callable_
-    while isinstance(called, ast.Attribute):
-        called = called.value
-    return isinstance(called, ast.Name)
+    """Tell whether the part behind the module is a name, or calls and attributes that begin with one."""
+    part = expression(entrypoint)
+    while isinstance(part, ast.Call | ast.Attribute):
+        part = part.func if isinstance(part, ast.Call) else part.value
+    return isinstance(part, ast.Name)
+
+
+def is_self_contained(entrypoint: str) -> bool:
+    """Tell whether every call in it is one with plain values, so that a module can be written that makes the app."""
+    part = expression(entrypoint)
+    while isinstance(part, ast.Call | ast.Attribute):
+        if isinstance(part, ast.Call) and not _has_plain_values(part):
+            return False
+        part = part.func if isinstance(part, ast.Call) else part.value
+    return isinstance(part, ast.Name)
 
 
 def is_plain(entrypoint: str) -> bool:
@@ -19,9 +28,7 @@ def is_plain(entrypoint: str) -> bool:
     callable_ = expression(entrypoint)
     if not isinstance(callable_, ast.Call):
         return isinstance(callable_, ast.Name)
-    values = [*callable_.args, *(keyword.value for keyword in callable_.keywords)]
-    named = all(keyword.arg is not None for keyword in callable_.keywords)
-    return isinstance(callable_.func, ast.Name) and named and all(map(_is_literal, values))
+    return isinstance(callable_.func, ast.Name) and _has_plain_values(callable_)
 
 
 def expression(entrypoint: str) -> ast.expr | None:
@@ -30,6 +37,11 @@ def expression(entrypoint: str) -> ast.expr | None:
         return ast.parse(entrypoint.partition(":")[2].strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+
+
+def _has_plain_values(call: ast.Call) -> bool:
+    values = [*call.args, *(keyword.value for keyword in call.keywords)]
+    return all(keyword.arg is not None for keyword in call.keywords) and all(map(_is_literal, values))
 
 
 def _is_literal(value: ast.expr) -> bool:

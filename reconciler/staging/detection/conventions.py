@@ -5,7 +5,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from reconciler.staging.detection.modules import Interface, find, read
+from reconciler.staging.detection.frameworks import Interface
+from reconciler.staging.detection.modules import find, read
 from reconciler.staging.detection.target import CONVENTIONAL_NAMES, SOURCES, EntryPoint, conventional_name
 from reconciler.staging.errors import StagingError
 
@@ -80,6 +81,7 @@ def elsewhere(code: Path) -> EntryPoint | None:
     return (
         _factory(code, _FILES)
         or _unparsed(code, _FILES)
+        or _made_by_method(code, _FILES)
         or _first(code, _MORE_FILES)
         or _packages(code)
         or _packages(code / SOURCES, SOURCES)
@@ -161,6 +163,18 @@ def _unparsed(code: Path, files: Iterable[str]) -> EntryPoint | None:
             scope = read(code / file, code)
             name = None if scope.parsed else conventional_name(scope)
             if name is not None:
+                found[f"{file.removesuffix('.py')}:{name}"] = "wsgi"
+    return _only(found)
+
+
+def _made_by_method(code: Path, files: Iterable[str]) -> EntryPoint | None:
+    """Return what a method of an object of an unknown class returns, under a name that apps have."""
+    found: dict[str, Interface] = {}
+    for file in files:
+        if (code / file).is_file():
+            scope = read(code / file, code)
+            name = conventional_name(scope)
+            if name is not None and scope.made_by_method(name):
                 found[f"{file.removesuffix('.py')}:{name}"] = "wsgi"
     return _only(found)
 

@@ -6,54 +6,14 @@ file that this Python cannot parse (written for an older or newer one) is only s
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
 
+from reconciler.staging.detection.frameworks import Interface, of_call, of_class_name
 from reconciler.staging.detection.syntax import MOST_FILES, Effort, Unparsed, parsed, text_of_node
 from reconciler.staging.source.reading import read_source
 
-Interface: TypeAlias = Literal["wsgi", "asgi"]
-
-# The interface of what a class or factory returns, by its full name.
-_FACTORIES: Mapping[str, Interface] = {
-    "flask.Flask": "wsgi",
-    "bottle.Bottle": "wsgi",
-    "bottle.default_app": "wsgi",
-    "falcon.App": "wsgi",
-    "falcon.API": "wsgi",
-    "falcon.asgi.App": "asgi",
-    "werkzeug.middleware.dispatcher.DispatcherMiddleware": "wsgi",
-    "whitenoise.WhiteNoise": "wsgi",
-    "webapp2.WSGIApplication": "wsgi",
-    "cherrypy.Application": "wsgi",
-    "cherrypy.tree.mount": "wsgi",
-    "connexion.AsyncApp": "asgi",
-    "django.core.wsgi.get_wsgi_application": "wsgi",
-    "django.core.asgi.get_asgi_application": "asgi",
-    "django.core.handlers.wsgi.WSGIHandler": "wsgi",
-    "django.core.handlers.asgi.ASGIHandler": "asgi",
-    "configurations.wsgi.get_wsgi_application": "wsgi",
-    "channels.routing.ProtocolTypeRouter": "asgi",
-    "channels.routing.get_default_application": "asgi",
-    "fastapi.FastAPI": "asgi",
-    "starlette.applications.Starlette": "asgi",
-    "fasthtml.common.FastHTML": "asgi",
-    "fasthtml.common.fast_app": "asgi",
-    "quart.Quart": "asgi",
-    "litestar.Litestar": "asgi",
-    "starlite.Starlite": "asgi",
-    "responder.API": "asgi",
-    "blacksheep.Application": "asgi",
-    "sanic.Sanic": "asgi",
-    "socketio.ASGIApp": "asgi",
-    "socketio.WSGIApp": "wsgi",
-    "asgiref.wsgi.WsgiToAsgi": "asgi",
-    "a2wsgi.ASGIMiddleware": "wsgi",
-    "a2wsgi.WSGIMiddleware": "asgi",
-}
-_FACTORY_METHODS: Mapping[str, Interface] = {"make_wsgi_app": "wsgi", "wsgifunc": "wsgi", "http_app": "asgi"}
 # Factories by name, as `flask run` finds them, where the text does not show what they return.
 _CONVENTIONAL_FACTORIES = ("create_app", "make_app")
 _FACTORY_NAME = re.compile(r"(?:create|make|build|get)_(?:\w+_)?(?:app|application)")
@@ -134,6 +94,13 @@ class Scope:
         """Return the interface of what a call of `name` returns."""
         try:
             return self._returned_interface(name, frozenset())
+        except RecursionError:
+            return None
+
+    def interface_of_expression(self, node: ast.expr | None) -> Interface | None:
+        """Return the interface of what an expression in this scope makes."""
+        try:
+            return None if node is None else self._interface_of(node, frozenset())
         except RecursionError:
             return None
 
@@ -242,16 +209,37 @@ class Scope:
     def _call_interface(self, node: ast.AST, seen: frozenset[str]) -> Interface | None:
         if not isinstance(node, ast.Call):
             return None
-        callee = text_of_node(node.func)
+        callee = self._callee(node)
         first, _, rest = callee.partition(".")
         origin = self.imported.get(first, first)
         full = f"{origin}.{rest}" if rest else origin
-        interface = _FACTORIES.get(full) or _of_framework(full) or _FACTORY_METHODS.get(callee.rpartition(".")[2])
+        interface = of_call(full)
         if interface is None and not rest:
             interface = self._returned_interface(first, seen)
         if interface is None and node.args:
             interface = self._interface_of(node.args[0], seen)  # middleware has the interface of the app it wraps
         return interface
+
+    def _callee(self, node: ast.Call) -> str:
+        """Return the dotted name of what is called; of a method of an object, that of its class and the method."""
+        callee = dotted(node.func)
+        first, _, rest = callee.partition(".")
+        maker = self._maker(first) if rest else None
+        return f"{dotted(maker.func)}.{rest}" if maker is not None else callee or text_of_node(node.func)
+
+    def _maker(self, name: str) -> ast.Call | None:
+        """Return the call whose result a name is bound to."""
+        bound = self.bound.get(name)
+        value = bound.value if isinstance(bound, _Rebound) else bound
+        return value if isinstance(value, ast.Call) else None
+
+    def made_by_method(self, name: str) -> bool:
+        """Tell whether a name is bound to what a method of an object returns: `Shop().app()`, `shop.app()`."""
+        call = self._maker(name)
+        if call is None or not isinstance(call.func, ast.Attribute):
+            return False
+        owner = call.func.value
+        return isinstance(owner, ast.Call) or (isinstance(owner, ast.Name) and self._maker(owner.id) is not None)
 
     def _returned_interface(self, name: str, seen: frozenset[str]) -> Interface | None:
         function = self.bound.get(name)
@@ -314,6 +302,16 @@ def _top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
                     yield from _top_level(inner.body if isinstance(inner, ast.ExceptHandler) else [inner])
 
 
+def dotted(node: ast.AST | None) -> str:
+    """Return the names in an expression, without the calls between: `Shop.app` of `Shop(1).app()`; "" for others."""
+    names: list[str] = []
+    while isinstance(node, ast.Call | ast.Attribute):
+        if isinstance(node, ast.Attribute):
+            names.insert(0, node.attr)
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return ".".join((node.id, *names)) if isinstance(node, ast.Name) else ""
+
+
 def _positional(arguments: ast.arguments) -> int:
     return len(arguments.posonlyargs) + len(arguments.args) - len(arguments.defaults)
 
@@ -369,26 +367,4 @@ def _instance_interface(node: ast.ClassDef) -> Interface | None:
         if isinstance(part, ast.AsyncFunctionDef) and part.name == "__call__" and _positional(part.args) == 4:
             return "asgi"
     bases = (text_of_node(base).rpartition(".")[2] for base in node.bases)
-    return next((kind for base in bases if (kind := _of_class_name(base))), None)
-
-
-def _of_class_name(name: str) -> Interface | None:
-    return next(
-        (kind for factory, kind in _FACTORIES.items() if factory.endswith(f".{name}") and name not in _AMBIGUOUS), None
-    )
-
-
-def _of_framework(full: str) -> Interface | None:
-    """Recognise a framework's class that is imported from another of its modules, such as `flask.app.Flask`."""
-    package, name = full.partition(".")[0], full.rpartition(".")[2]
-    return next(
-        (
-            kind
-            for factory, kind in _FACTORIES.items()
-            if factory.startswith(f"{package}.") and factory.endswith(f".{name}")
-        ),
-        None,
-    )
-
-
-_AMBIGUOUS = frozenset(("App", "Application", "mount"))
+    return next((kind for base in bases if (kind := of_class_name(base))), None)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from reconciler.staging.detection import django
 from reconciler.staging.detection.conventions import object_in
+from reconciler.staging.detection.frameworks import Interface
 from reconciler.staging.detection.gunicorn_config import uwsgi_ini
-from reconciler.staging.detection.modules import Interface, find, read
+from reconciler.staging.detection.modules import find, read
 from reconciler.staging.detection.target import EntryPoint, contains, is_factory, resolve
 from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.detection.web_line.options import WebProcess

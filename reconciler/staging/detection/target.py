@@ -6,27 +6,31 @@ A target that the server could only refuse, or that would answer every request w
 import ast
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib import resources
 from pathlib import Path
 
-from reconciler.planning.apps.entrypoint import FORM, is_plain, is_well_formed
-from reconciler.staging.detection.modules import Interface, Scope, find, read, required_arguments
+from reconciler.planning.apps.entrypoint import FORM, expression, is_plain, is_self_contained, is_well_formed
+from reconciler.staging.detection.frameworks import Interface, of_call
+from reconciler.staging.detection.modules import Scope, dotted, find, read, required_arguments
 from reconciler.staging.detection.web_line.options import Value
 from reconciler.staging.errors import StagingError
 
 CONVENTIONAL_NAMES = ("application", "app")
 SOURCES = "src"
+GENERATED_APP = "reconciler_app"
 _FIRST_STRICT = 20  # gunicorn 19 evaluated any expression
 MANIFEST = "`entrypoint` in the manifest"
 
-_TARGET = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::(?P<name>[^\W\d][\w.]*)(?P<call>\(.*\))?)?")
+_TARGET = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::(?P<name>[^\W\d][\w.]*)(?P<call>\(.*)?)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryPoint:
     """An entry point: `target` as gunicorn takes it, in the directory `chdir` of the code ("" is its top).
 
-    `settings` is the Django settings module that `target` has to be generated for, None if the app has its own module.
+    `settings` is the Django settings module that `target` has to be generated for, `expression` the entry point that is
+    more than gunicorn loads; both are None if the app has its own module.
     `pythonpath` are further directories of the code to import from. `worker_class` and `gunicorn` come from a Procfile
     or from gunicorn.conf.py, `reported` is what staging ignores of such files. `because` says where the entry point was
     found. `release` is the release line of the Procfile, to be run in `chdir`. `installed` says that the module is not
@@ -38,6 +42,7 @@ class EntryPoint:
     because: str
     chdir: str = ""
     settings: str | None = None
+    expression: str | None = None
     pythonpath: tuple[str, ...] = ()
     worker_class: str | None = None
     gunicorn: Mapping[str, Value] = field(default_factory=dict)
@@ -67,8 +72,9 @@ def resolve(code: Path, target: str, because: str = MANIFEST, assumed: Interface
         if path is not None:
             break
     else:
-        guessed: Interface = assumed or ("asgi" if "asgi" in match["module"].split(".") else "wsgi")
         absent = f"{match['module']}:{name or 'application'}{match['call'] or ''}"
+        known = of_call(f"{match['module']}.{dotted(expression(absent))}")
+        guessed: Interface = assumed or known or ("asgi" if "asgi" in match["module"].split(".") else "wsgi")
         return EntryPoint(target=absent, interface=guessed, because=because, installed=True)
     scope = read(path, top)
     name = name or conventional_name(scope) or "application"
@@ -78,7 +84,8 @@ def resolve(code: Path, target: str, because: str = MANIFEST, assumed: Interface
         raise StagingError(f"{_cannot_use(target, because)}: {path.relative_to(code)} does not define {first}{defined}")
     if not match["call"]:
         _refuse_factory(scope, name, f"{_cannot_use(target, because)}", f"{match['module']}:{name}()")
-    interface = scope.interface_of_call(name) if match["call"] else scope.interface(name)
+    made = scope.interface_of_call(name) or scope.interface_of_expression(expression(target)) if match["call"] else None
+    interface = made or (None if match["call"] else scope.interface(name))
     if interface is None:
         interface = assumed or ("asgi" if path.name == "asgi.py" else "wsgi")
     return EntryPoint(
@@ -100,14 +107,29 @@ def is_factory(code: Path, target: str) -> bool:
     return isinstance(definition, ast.FunctionDef) and _is_called_without_arguments(definition)
 
 
-def refuse_for(entry: EntryPoint, gunicorn_version: str) -> None:
-    """Raise StagingError if the installed gunicorn cannot load the target of an entry point."""
+def loadable(entry: EntryPoint, gunicorn_version: str) -> EntryPoint:
+    """Return the entry point as the installed gunicorn loads it: by a module that is written for it, if need be.
+
+    Raises StagingError if none could be written.
+    """
     major = int(gunicorn_version.partition(".")[0])
-    if major >= _FIRST_STRICT and not is_plain(entry.target):
-        raise StagingError(
-            f"{_cannot_use(entry.target, entry.because)}: gunicorn {gunicorn_version} loads a name, or a call of one"
-            " with plain values; bind the app to a name in its module"
-        )
+    if major < _FIRST_STRICT or is_plain(entry.target):
+        return entry
+    if is_self_contained(entry.target):
+        return replace(entry, target=f"{GENERATED_APP}:application", expression=entry.target)
+    raise StagingError(
+        f"{_cannot_use(entry.target, entry.because)}: gunicorn {gunicorn_version} loads a name, or a call of one"
+        " with plain values; bind the app to a name in its module"
+    )
+
+
+def write_app(directory: Path, entrypoint: str) -> None:
+    """Write the module that makes the app of an entry point, in the directory that is served."""
+    module, _, made = entrypoint.partition(":")
+    template = resources.files("reconciler.staging.detection").joinpath("reconciler_app.py.template").read_text("utf-8")
+    name = dotted(expression(entrypoint)).partition(".")[0]
+    text = template.replace("{{ module }}", module).replace("{{ name }}", name).replace("{{ app }}", made.strip())
+    (directory / f"{GENERATED_APP}.py").write_text(text, "utf-8")
 
 
 def conventional_name(scope: Scope) -> str | None:

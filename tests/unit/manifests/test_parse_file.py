@@ -261,10 +261,10 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
         ("path: x\n? [a]\n: 1\n", "2:3: has a field name that is not plain text"),
         ("[" * 200_000, "1:34: is nested more than 32 levels deep"),
         (
-            "path: x\nentrypoint: shop:Shop().app()\n",
+            "path: x\nentrypoint: shop:Shop([)\n",
             (
-                "2:13: entrypoint: expected module:callable or module:factory(arguments), such as wsgi:application,"
-                " not 'shop:Shop().app()'"
+                "2:13: entrypoint: expected module:callable, module:factory(arguments) or"
+                " module:Class(arguments).method(), such as wsgi:application, not 'shop:Shop([)'"
             ),
         ),
         ("path: x\nwrokers: 2\n", "2:1: wrokers: unknown field 'wrokers'; did you mean 'workers'?"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.planning.apps.entrypoint import is_plain, is_well_formed
+from reconciler.planning.apps.entrypoint import is_plain, is_self_contained, is_well_formed
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,10 @@ from reconciler.planning.apps.entrypoint import is_plain, is_well_formed
         ("shop:site.create_app()", True, False),
         ("shop:create_app(Config)", True, False),
         ("shop:create_app(**options)", True, False),
-        ("shop:Shop([]).app()", False, False),
+        ("shop:Shop([]).app()", True, False),
+        ("shop:Shop(Config).app()", True, False),
+        ("shop:[].pop()", False, False),
+        ("shop:Shop()[0]", False, False),
         ("shop:(lambda: app)()", False, False),
         ("shop:create_app(", False, False),
         ("shop:" + "a(" * 500, False, False),
@@ -23,5 +26,24 @@ from reconciler.planning.apps.entrypoint import is_plain, is_well_formed
         ("shop", False, False),
     ],
 )
-def test_gunicorn_loads_a_name_or_a_call_of_one(entrypoint: str, well_formed: bool, plain: bool) -> None:
+def test_an_entry_point_begins_with_a_name_and_gunicorn_loads_only_that_or_a_call_of_it(
+    entrypoint: str, well_formed: bool, plain: bool
+) -> None:
     assert (is_well_formed(entrypoint), is_plain(entrypoint)) == (well_formed, plain)
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "self_contained"),
+    [
+        ("shop:app", True),
+        ("shop:site.wsgi", True),
+        ("shop:Shop([], debug=False).app()", True),
+        ("shop:Shop().app().wsgi", True),
+        ("shop:Shop(Config).app()", False),
+        ("shop:Shop(**options).app()", False),
+        ("shop:Shop().app(lambda: 1)", False),
+        ("shop", False),
+    ],
+)
+def test_a_module_can_make_what_only_plain_values_make(entrypoint: str, self_contained: bool) -> None:
+    assert is_self_contained(entrypoint) is self_contained

@@ -1,6 +1,8 @@
 """What is found to serve in an app's code, without importing it."""
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 
 from reconciler.staging.detection import django
 from reconciler.staging.detection.entry_point import EntryPoint, detect
-from reconciler.staging.detection.target import refuse_for
+from reconciler.staging.detection.target import loadable, write_app
 from reconciler.staging.errors import StagingError
 
 WSGI = "def application(environ, start_response):\n    return []\n"
@@ -151,8 +153,8 @@ def test_the_entry_point_is_found(tmp_path: Path, files: dict[str, str], asked: 
         ({"app.py": FLASK}, "not a module", "it must have the form module:callable"),
         (
             {"shop.py": "class Shop: ..."},
-            "shop:Shop().app()",
-            r"the form module:callable or module:factory\(arguments\)",
+            "shop:Shop()[0]",
+            r"the form module:callable, module:factory",
         ),
         (
             {"shop.py": "def create_app():\n    return flask.Flask('x')"},
@@ -195,13 +197,61 @@ def test_what_cannot_be_told_is_an_error_with_the_way_out(
         detect(plant(tmp_path, files), asked)
 
 
-@pytest.mark.parametrize("target", ["web:site.wsgi", "web:create_app(Config)"])
-def test_what_only_gunicorn_19_loads_is_refused_with_any_newer_one(target: str) -> None:
-    entry = EntryPoint(target=target, interface="wsgi", because="the web line of Procfile")
-    refuse_for(entry, "19.10.0")
-    refuse_for(replace(entry, target="web:create_app('live')"), "27.0.1")
+def test_what_only_gunicorn_19_loads_is_refused_with_any_newer_one() -> None:
+    entry = EntryPoint(target="web:create_app(Config)", interface="wsgi", because="the web line of Procfile")
+    assert loadable(entry, "19.10.0") == entry
+    plain = replace(entry, target="web:create_app('live')")
+    assert loadable(plain, "27.0.1") == plain
     with pytest.raises(StagingError, match=r"of the web line of Procfile: gunicorn 20\.0\.4 loads a name, or a call"):
-        refuse_for(entry, "20.0.4")
+        loadable(entry, "20.0.4")
+
+
+@pytest.mark.parametrize("target", ["web:site.wsgi", "web:Shop(debug=False).app()", "web:Shop().app().wsgi"])
+def test_what_more_than_one_call_makes_is_made_by_a_module_that_is_written(tmp_path: Path, target: str) -> None:
+    entry = loadable(EntryPoint(target=target, interface="wsgi", because="x"), "27.0.1")
+    assert (entry.target, entry.expression) == ("reconciler_app:application", target)
+    write_app(tmp_path, target)
+    (tmp_path / "web.py").write_text(
+        "class Shop:\n    wsgi = 'made'\n    def __init__(self, **_): ...\n"
+        "    def app(self): return self\nsite = Shop()"
+    )
+    show = "import reconciler_app as r; print(getattr(r.application, 'wsgi', r.application))"
+    done = subprocess.run([sys.executable, "-c", show], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "made\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "interface"),
+    [
+        ("from datasette.app import Datasette\napp = Datasette(memory=True).app()\n", "asgi"),
+        ("import datasette.app\napplication = datasette.app.Datasette([]).app()\n", "asgi"),
+        ("from datasette.app import Datasette\nds = Datasette([])\napp = ds.app()\n", "asgi"),
+        ("from shop import Shop\napp = Shop(1).app()\n", "wsgi"),
+        ("from shop import Shop\nshop = Shop(1)\napplication = shop.wsgi(debug=False)\n", "wsgi"),
+    ],
+)
+def test_an_app_that_a_method_returns_is_found(tmp_path: Path, text: str, interface: str) -> None:
+    found = detect(plant(tmp_path, {"app.py": text}), None)
+    assert (found.target.partition(":")[0], found.interface) == ("app", interface)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import typer\napp = typer.Typer()\n",
+        "from celery import Celery\napp = Celery()\n",
+        "from shop import Shop\nother = Shop(1).app()\n",
+        "import shop\napp = shop.current.app()\n",
+    ],
+)
+def test_what_no_method_of_an_object_returns_is_not_taken_for_an_app(tmp_path: Path, text: str) -> None:
+    with pytest.raises(StagingError, match="cannot find the entry point"):
+        detect(plant(tmp_path, {"app.py": text}), None)
+
+
+def test_an_entry_point_in_a_package_that_is_known_has_its_interface(tmp_path: Path) -> None:
+    found = detect(plant(tmp_path, {"x.py": ""}), "datasette.app:Datasette(memory=True).app()")
+    assert (found.target, found.interface) == ("datasette.app:Datasette(memory=True).app()", "asgi")
 
 
 def test_a_file_that_nothing_asks_for_may_be_no_program(tmp_path: Path) -> None:

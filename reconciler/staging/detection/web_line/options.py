@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from reconciler.planning.apps.owned_settings import OWNED
-from reconciler.staging.detection.modules import Interface
+from reconciler.staging.detection.frameworks import Interface
 from reconciler.staging.detection.shown_text import shown
 from reconciler.staging.detection.web_line.servers import Kind, Role, ServerSyntax
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
-from reconciler.staging.detection.modules import Interface
+from reconciler.staging.detection.frameworks import Interface
 
 # How the words of a command name the app: `object` is module:callable, `file` a Python file that holds it; `flask` and
 # `fastapi` are found as these tools do, `django` is a manage.py, `config` stands in a configuration file of gunicorn.
