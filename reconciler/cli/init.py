@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -20,6 +20,10 @@ from reconciler.documents.names import is_name, name_from
 from reconciler.inspection.printable import plain
 from reconciler.settings.settings import Settings
 
+if TYPE_CHECKING:
+    from reconciler.staging.detection.dependencies import Dependencies
+    from reconciler.staging.detection.target import EntryPoint
+
 T = TypeVar("T")
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
@@ -27,12 +31,16 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """What was detected in a directory: comment lines, the runtime it is pinned to, where it keeps data, and doubts."""
+    """What was detected in a directory: comment lines, the runtime it is pinned to, where it keeps data, and doubts.
+
+    `proposed` are fields, as lines, that only an operator can decide on.
+    """
 
     comments: tuple[str, ...]
     runtime: str | None
     persist: tuple[str, ...]
     doubts: tuple[str, ...]
+    proposed: tuple[str, ...]
 
 
 @click.command(
@@ -56,10 +64,16 @@ def command(settings: Settings, path: Path, name: str | None, only_print: bool) 
     else:
         _write(target, text)
         click.echo(f"wrote {target}")
-    for doubt in found.doubts:
+    for doubt in (*found.doubts, *_of_proposals(found)):
         click.echo(f"to do: {plain(doubt)}", err=True)
     if not only_print:
         click.echo(_next(settings, chosen))
+
+
+def _of_proposals(found: _Found) -> Iterator[str]:
+    names = [line.partition(":")[0] for line in found.proposed if not line.startswith(" ")]
+    if names:
+        yield f"the manifest proposes {', '.join(names)}, as a comment: fill in what applies"
 
 
 def _next(settings: Settings, name: str) -> str:
@@ -139,7 +153,35 @@ def _detect(path: Path, interpreters: tuple[str, ...]) -> _Found:
     persist = local_data(path)
     if persist:
         comments.append("Its settings keep data beside the code, which 'persist' takes along from deploy to deploy.")
-    return _Found(comments=tuple(comments), runtime=runtime, persist=persist, doubts=tuple(doubts))
+    proposed = _unless(doubts, lambda: _proposed(path, entry, needed)) if entry is not None else None
+    return _Found(
+        comments=tuple(comments),
+        runtime=runtime,
+        persist=persist,
+        doubts=tuple(doubts),
+        proposed=() if proposed is None else proposed,
+    )
+
+
+def _proposed(path: Path, entry: "EntryPoint", needed: "Dependencies | None") -> tuple[str, ...]:
+    """Return the fields that the app is likely to need and that its files do not decide."""
+    from reconciler.staging.detection.missing_extras import missing_extras
+    from reconciler.staging.detection.release_advice import migration
+    from reconciler.staging.detection.required_variables import required_variables
+
+    lines = []
+    variables = required_variables(path, entry)
+    if variables:
+        lines.append("env:  # what its files read without a default")
+        lines += [f"  {each.name}: {_scalar(each.value)}  # {each.file}" for each in variables]
+    extras = () if needed is None else missing_extras(path, entry, needed)
+    if needed is not None and extras:
+        lines.append(f"dependencies: {{file: {_scalar(needed.file)}, extras: [{', '.join(map(_scalar, extras))}]}}")
+    command = "" if entry.release else migration(path, entry)
+    if command:
+        within = f", in {entry.chdir}" if entry.chdir else ""
+        lines.append(f"release: {_scalar(command)}  # before each deploy{within}")
+    return tuple(lines)
 
 
 def _unless(doubts: list[str], detect: Callable[[], T]) -> T | None:
@@ -159,7 +201,9 @@ def _of_django(settings: str | None) -> str:
 
 def _text(path: Path, directory: Path, found: _Found) -> str:
     relative = os.path.relpath(path.resolve(), directory.resolve())
-    return "\n".join((*_comments(directory, found), f"path: {_scalar(relative)}", *_fields(found), ""))
+    return "\n".join(
+        (*_comments(directory, found), f"path: {_scalar(relative)}", *_fields(found), *_proposals(found), "")
+    )
 
 
 def _comments(directory: Path, found: _Found) -> Iterator[str]:
@@ -174,6 +218,12 @@ def _fields(found: _Found) -> Iterator[str]:
         yield f"runtime: {found.runtime}"
     if found.persist:
         yield f"persist: [{', '.join(map(_scalar, found.persist))}]"
+
+
+def _proposals(found: _Found) -> Iterator[str]:
+    if found.proposed:
+        yield "# To do: fill in what applies of this, and remove the '# ' before it:"
+        yield from (f"# {plain(line)}" for line in found.proposed)
 
 
 def _scalar(text: str) -> str:

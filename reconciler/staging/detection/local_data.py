@@ -24,17 +24,23 @@ _DATABASE_FILE = re.compile(rf"""{_BELOW}|{_JOINED}|{_FILE}""")
 _SUFFIXES = (".db", ".sqlite", ".sqlite3")
 _MEDIA = re.compile(rf"""^MEDIA_ROOT\s*=\s*(?:{_BELOW}|{_JOINED}|{_PLAIN})""", re.MULTILINE)
 _URL = re.compile(r"sqlite:///(?!/)(?P<plain>[\w.-][\w./-]{0,200})")
+# Of Flask's documentation and tutorials, whose base directory is that of the file itself.
+_JOINED_URL = re.compile(rf"""sqlite:///["']\s*\+\s*(?:{_BELOW}|{_JOINED})""", re.IGNORECASE)
+_CONFIGURATIONS = ("config.py", "settings.py", "app.py", "main.py")
 _LITERAL = re.compile(r"""["']([^"']*)["']""")
 
 
 def local_data(root: Path) -> tuple[str, ...]:
-    """Return the paths below a Django project that its settings name for data, relative to the source, sorted.
+    """Return the paths that the settings of an app name for data, relative to the source, sorted.
 
-    A directory ends in `/`. Empty for other apps, and where nothing can be told.
+    Those of a Django project, else of the files at the top that usually configure an app. A directory ends in `/`.
+    Empty where nothing can be told.
     """
     manage = root / "manage.py"
     if not manage.is_file():
         manage = next((path for path in sorted(root.glob("*/manage.py")) if path.is_file()), manage)
+    if not manage.is_file():
+        return tuple(sorted(set(_configured(root))))
     try:
         found = project(manage, root)
         file = find(found.settings, found.package_root or manage.parent) if found.settings else None
@@ -44,6 +50,15 @@ def local_data(root: Path) -> tuple[str, ...]:
     paths = {path for path in _named(text) if _is_inside(path)}
     below = "" if manage.parent == root else f"{manage.parent.name}/"
     return tuple(sorted(below + path for path in paths))
+
+
+def _configured(root: Path) -> Iterator[str]:
+    for name in _CONFIGURATIONS:
+        try:
+            text = source_text(root / name, within=root)
+        except (OSError, StagingError):
+            continue
+        yield from (path for path in map(_path, _JOINED_URL.finditer(text)) if _is_inside(path))
 
 
 def _named(text: str) -> Iterator[str]:
@@ -59,7 +74,7 @@ def _path(match: re.Match[str]) -> str:
     """Put a path together from the literals of an expression."""
     found = match.groupdict()
     written = found.get("parts") or found.get("joined")
-    return "/".join(_LITERAL.findall(written)) if written else found["plain"]
+    return "/".join(_LITERAL.findall(written)) if written else found.get("plain") or ""
 
 
 def _is_inside(path: str) -> bool:

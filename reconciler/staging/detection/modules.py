@@ -224,10 +224,10 @@ class Scope:
         """Return the dotted name of what is called; of a method of an object, that of its class and the method."""
         callee = dotted(node.func)
         first, _, rest = callee.partition(".")
-        maker = self._maker(first) if rest else None
+        maker = self.maker(first) if rest else None
         return f"{dotted(maker.func)}.{rest}" if maker is not None else callee or text_of_node(node.func)
 
-    def _maker(self, name: str) -> ast.Call | None:
+    def maker(self, name: str) -> ast.Call | None:
         """Return the call whose result a name is bound to."""
         bound = self.bound.get(name)
         value = bound.value if isinstance(bound, _Rebound) else bound
@@ -235,11 +235,11 @@ class Scope:
 
     def made_by_method(self, name: str) -> bool:
         """Tell whether a name is bound to what a method of an object returns: `Shop().app()`, `shop.app()`."""
-        call = self._maker(name)
+        call = self.maker(name)
         if call is None or not isinstance(call.func, ast.Attribute):
             return False
         owner = call.func.value
-        return isinstance(owner, ast.Call) or (isinstance(owner, ast.Name) and self._maker(owner.id) is not None)
+        return isinstance(owner, ast.Call) or (isinstance(owner, ast.Name) and self.maker(owner.id) is not None)
 
     def _returned_interface(self, name: str, seen: frozenset[str]) -> Interface | None:
         function = self.bound.get(name)

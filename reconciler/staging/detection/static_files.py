@@ -32,26 +32,39 @@ class StaticFiles:
 
 def static_files(code: Path, entry: EntryPoint) -> StaticFiles:
     """Return how the static files of the app are collected, if it is a Django project that serves any."""
-    manage = _manage(code, entry.chdir)
+    manage = manage_of(code, entry.chdir)
     if manage is None:
         return StaticFiles()
-    named = list(
-        dict.fromkeys(each for each in (entry.settings, *_served(code, entry), django.settings(manage)) if each)
-    )
+    named = settings_of(code, entry, manage)
     texts = {settings: "\n".join(_texts(settings, manage.parent)) for settings in named}
     installed = [settings for settings, text in texts.items() if _INSTALLED.search(text)]
     collectable = next((settings for settings in installed if _ROOT.search(texts[settings])), None)
     if collectable is None:
         absent = "django.contrib.staticfiles (nothing is collected, as the settings have no STATIC_ROOT)"
         return StaticFiles(reported=(absent,) if installed else ())
-    path = quote(os.path.relpath(manage, code / entry.chdir))
-    command = f"python {path} collectstatic --noinput"
-    if collectable != django.settings(manage):
-        command = f'DJANGO_SETTINGS_MODULE="${{DJANGO_SETTINGS_MODULE:-{collectable}}}" {command}'
-    return StaticFiles(collect=command)
+    return StaticFiles(collect=management_command(code, entry, "collectstatic --noinput", collectable))
 
 
-def _manage(code: Path, chdir: str) -> Path | None:
+def management_command(code: Path, entry: EntryPoint, command: str, settings: str | None = None) -> str:
+    """Return a command of the app's `manage.py` as it is run in the directory that is served; "" without one."""
+    manage = manage_of(code, entry.chdir)
+    if manage is None:
+        return ""
+    settings = settings or next(iter(settings_of(code, entry, manage)), None)
+    line = f"python {quote(os.path.relpath(manage, code / entry.chdir))} {command}"
+    if settings in {None, django.settings(manage)}:
+        return line
+    return f'DJANGO_SETTINGS_MODULE="${{DJANGO_SETTINGS_MODULE:-{settings}}}" {line}'
+
+
+def settings_of(code: Path, entry: EntryPoint, manage: Path) -> list[str]:
+    """Return the settings modules that the files of a Django project name, the one that is served first."""
+    return list(
+        dict.fromkeys(each for each in (entry.settings, *_served(code, entry), django.settings(manage)) if each)
+    )
+
+
+def manage_of(code: Path, chdir: str) -> Path | None:
     """Return the `manage.py` of the app: beside what is served, or at the top."""
     places = dict.fromkeys((code / chdir, code))
     return next(

@@ -82,10 +82,13 @@ def resolve(code: Path, target: str, because: str = MANIFEST, assumed: Interface
     if scope.complete and not scope.has(first):
         defined = f", only {', '.join(scope.names)}" if scope.names else ""
         raise StagingError(f"{_cannot_use(target, because)}: {path.relative_to(code)} does not define {first}{defined}")
-    if not match["call"]:
+    if match["call"]:
+        made = expression(target)
+        interface = scope.interface_of_call(name) or scope.interface_of_expression(made)
+        interface = interface or of_call(f"{match['module']}.{dotted(made)}")
+    else:
         _refuse_factory(scope, name, f"{_cannot_use(target, because)}", f"{match['module']}:{name}()")
-    made = scope.interface_of_call(name) or scope.interface_of_expression(expression(target)) if match["call"] else None
-    interface = made or (None if match["call"] else scope.interface(name))
+        interface = scope.interface(name)
     if interface is None:
         interface = assumed or ("asgi" if path.name == "asgi.py" else "wsgi")
     return EntryPoint(

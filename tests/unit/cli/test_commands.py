@@ -444,6 +444,28 @@ def test_what_is_ignored_or_missing_is_written_down(tmp_path: Path) -> None:
     assert "# To do: no dependency file was found, but wsgi.py imports flask\n" in text
 
 
+def test_what_only_an_operator_can_decide_is_proposed_as_fields(tmp_path: Path) -> None:
+    code = tmp_path / "shop"
+    (code / "shop").mkdir(parents=True)
+    (code / "manage.py").write_text(
+        "import os, django\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'shop.settings')\n"
+    )
+    (code / "shop" / "settings.py").write_text("import os\nSECRET_KEY = os.environ['SECRET_KEY']\n")
+    (code / "requirements.txt").write_text("django\n")
+    said = run("init", code, "--manifests", tmp_path / "m").output
+    assert "to do: the manifest proposes env, release, as a comment: fill in what applies" in said
+    manifest = tmp_path / "m" / "shop.yaml"
+    before, line, proposed = manifest.read_text().partition(
+        "# To do: fill in what applies of this, and remove the '# ' before it:\n"
+    )
+    assert line
+    fields = "".join(line.removeprefix("# ") for line in proposed.splitlines(keepends=True))
+    assert 'env:  # what its files read without a default\n  SECRET_KEY: ""  # shop/settings.py\n' in fields
+    assert 'release: "python manage.py migrate --noinput"  # before each deploy\n' in fields
+    manifest.write_text(before + fields)
+    run("validate", "--manifests", tmp_path / "m")
+
+
 @pytest.mark.parametrize("directory", ["123", "true", "~x", "a: b", "1.5"])
 def test_odd_names_of_directories_are_read_back(tmp_path: Path, directory: str) -> None:
     code = tmp_path / "m" / directory

@@ -250,8 +250,11 @@ def test_what_no_method_of_an_object_returns_is_not_taken_for_an_app(tmp_path: P
 
 
 def test_an_entry_point_in_a_package_that_is_known_has_its_interface(tmp_path: Path) -> None:
-    found = detect(plant(tmp_path, {"x.py": ""}), "datasette.app:Datasette(memory=True).app()")
-    assert (found.target, found.interface) == ("datasette.app:Datasette(memory=True).app()", "asgi")
+    target = "datasette.app:Datasette(memory=True).app()"
+    installed = detect(plant(tmp_path, {"x.py": ""}), target)
+    assert (installed.target, installed.interface, installed.installed) == (target, "asgi", True)
+    own = {"datasette/__init__.py": "", "datasette/app.py": "class Datasette:\n    def app(self): ...\n"}
+    assert detect(plant(tmp_path, own), target).interface == "asgi"
 
 
 def test_a_file_that_nothing_asks_for_may_be_no_program(tmp_path: Path) -> None:

@@ -60,3 +60,13 @@ def test_another_app_has_none(tmp_path: Path) -> None:
     assert local_data(tmp_path) == ()
     (tmp_path / "manage.py").write_text("print('no Django')\n")
     assert local_data(tmp_path) == ()
+
+
+def test_the_database_of_an_app_that_is_configured_at_the_top_is_found(tmp_path: Path) -> None:
+    (tmp_path / "config.py").write_text(
+        "class Config:\n    URI = os.environ.get('DATABASE_URL') or \\\n"
+        "        'sqlite:///' + os.path.join(basedir, 'app.db')\n"
+        "class Testing(Config):\n    URI = 'sqlite://'\n"
+        "class Elsewhere(Config):\n    URI = 'sqlite:///' + os.path.join(basedir, '../app.db')\n"
+    )
+    assert local_data(tmp_path) == ("app.db",)
