@@ -46,8 +46,12 @@ class FilesInBuilds:
                 await self._look(name, [build for build in self._serving(name) if self._may_have_changed(name, build)])
 
     async def before_replacing(self, name: str) -> None:
-        """Look at what serves before it is replaced."""
-        await self._look(name, self._serving(name))
+        """Look at what serves before it is replaced, and tell once more what is going to stay in it."""
+        known = self._builds.written(name)
+        for build in (serving := self._serving(name)):
+            if places := known.get(build):
+                self._tell(name, written_into_build(places), "another build is staged")
+        await self._look(name, serving)
 
     def kept(self, name: str, build: str, files: tuple[str, ...]) -> None:
         """Tell where the files are that an app had written into a build that was removed."""

@@ -23,3 +23,9 @@ def written_into_build(places: Sequence[str]) -> str:
     """Say of an app what it has written into its build, and how to keep that."""
     remedy = f"'persist: [{', '.join(places)}]' in its manifest keeps it"
     return f"wrote {listed(places)} into its build, which the next deploy replaces; {remedy}"
+
+
+def stayed_in_build(places: Sequence[str], build: str) -> str:
+    """Say of an app what it wrote into a build that does not serve any more, and how to take it over."""
+    remedy = f"'persist: [{', '.join(places)}]' in its manifest takes it over"
+    return f"{listed(places)}, which it wrote, stayed in build {build}; {remedy}"

@@ -39,6 +39,9 @@ def test_files_in_a_build_are_told_kept_and_persisted_on_request(site: Site) -> 
     edit(site, 1)
     eventually(lambda: builds(site) - before)
     site.await_settled("blog")
+    (build,) = before
+    left = f"hits.txt, which it wrote, stayed in build {build}; 'persist: [hits.txt]' in its manifest takes it over"
+    eventually(lambda: site.told("blog")["message"] == left)
     assert get(port) == "1"
     (told,) = [text for _, kind, text in site.events() if kind == "data"]
     assert told.startswith("wrote hits.txt into its build, which the next deploy replaces; 'persist: [hits.txt]' in ")

@@ -26,6 +26,7 @@ from reconciler.planning.apps.actions import (
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.assessment import NEVER, Assessment, Situation
 from reconciler.planning.apps.failures import has_failed, next_failure, reap, record_failures
+from reconciler.planning.apps.files_in_builds import files_in_builds
 from reconciler.planning.apps.observed import Failure, Instance, Observed
 from reconciler.planning.apps.plan_listener import answer_at, answering, listen, move, stay, unlisten
 from reconciler.planning.apps.revision import NO_COMMANDS, Revision
@@ -33,7 +34,7 @@ from reconciler.planning.apps.revision_choice import best_instance
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.states import AppState
-from reconciler.planning.wording import counted, written_into_build
+from reconciler.planning.wording import counted
 
 _REPLACED = Cause(Reason.HANDING_OVER, "replaced by a new instance")
 _SURPLUS = Cause(Reason.SURPLUS, "it is no longer needed")
@@ -121,8 +122,8 @@ def _as_it_serves(known: Assessment, current: Instance, actions: list[Action]) -
     if known.is_rolled_back:
         text = "rolled back by an operator, until the manifest or the source changes"
         cause = Cause(Reason.ROLLED_BACK_BY_OPERATOR, text)
-    elif written := known.observed.written.get(current.build, ()):
-        cause = Cause(Reason.FILES_IN_BUILD, f"it {written_into_build(written)}")
+    elif files := files_in_builds(known.app, known.observed, current.build):
+        cause = Cause(Reason.FILES_IN_BUILD, files)
     return replace(_plan(known, actions, "running", cause), settled=not actions)
 
 

@@ -38,6 +38,26 @@ _UNSETTLED = (-1, -1, -1)
 # More files than a program writes at once, and larger ones than are read twice for it.
 _MOST_WRITTEN = 8
 _LARGEST_WRITTEN = 64 << 20
+# Whoever appends a function to a module is no program that writes a log.
+_CODE = (
+    *(
+        ".py",
+        ".pyi",
+        ".html",
+        ".htm",
+        ".jinja",
+        ".jinja2",
+        ".j2",
+        ".css",
+        ".scss",
+        ".js",
+        ".mjs",
+        ".ts",
+        ".jsx",
+        ".tsx",
+    ),
+    *(".jsx", ".tsx", ".vue", ".md", ".rst", ".toml", ".cfg", ".ini", ".yml", ".yaml", ".sql", ".po"),
+)
 
 _Stamp: TypeAlias = tuple[int, int, int, int]
 _Known: TypeAlias = tuple[_Stamp, str]
@@ -136,7 +156,9 @@ def _written(root: str, before: dict[str, _Known], after: dict[str, _Known]) -> 
 
 
 def _is_written(path: str, size: int, digest: str) -> bool:
-    """Tell whether a file begins with what it was, or is no text."""
+    """Tell whether a file that is no code begins with what it was, or is no text."""
+    if path.endswith(_CODE):
+        return False
     try:
         content = read_file(path, _LARGEST_WRITTEN)
     except OSError:

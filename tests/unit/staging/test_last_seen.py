@@ -67,6 +67,8 @@ def test_an_edit_takes_effect_at_once_however_often(shop: Source) -> None:
         for number in range(4):
             Path(shop.path, "wsgi.py").write_text(f"edit {number}\n")
             assert await tracker.refresh("shop")
+            append(Path(shop.path, "wsgi.py"))  # a function more at the end
+            assert await tracker.refresh("shop")
         assert (state := tracker.last("shop")) is not None
         assert state.busy is None
 
