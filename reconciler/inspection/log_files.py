@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from reconciler.linux.files import opened
+from reconciler.linux.regular_files import opened_file
 from reconciler.serving.logs import is_replaced
 
 MOST_LINES = 2000
@@ -58,7 +58,7 @@ class LogReader:
 
     def _open(self) -> BinaryIO | None:
         try:
-            self._file = opened(self._log)
+            self._file = opened_file(self._log)
         except FileNotFoundError:
             return None
         if self._lines is not None:

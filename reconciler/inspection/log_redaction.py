@@ -3,13 +3,12 @@
 import contextlib
 import sqlite3
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from reconciler.documents.tree import trees_of
 from reconciler.inspection.redaction import Redactor
 from reconciler.inspection.snapshot import HostSnapshot
-from reconciler.linux.files import opened
+from reconciler.linux.regular_files import opened_file
 from reconciler.manifests import persisted
 from reconciler.manifests.checks import variables
 from reconciler.planning.subject import Subject
@@ -51,7 +50,7 @@ def _written_in(file: str | None) -> dict[str, str]:
     if file is None:
         return {}
     try:
-        with opened(Path(file)) as stream:
+        with opened_file(file) as stream:
             trees, _ = trees_of(file, stream.read(_LARGEST_MANIFEST).decode("utf-8", "replace"))
     except OSError:
         return {}

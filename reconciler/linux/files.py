@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from secrets import token_hex
-from typing import BinaryIO
 
 _GONE = ".gone-"
 _DRAFT = ".draft-"
@@ -119,15 +118,3 @@ def has_reflinks(directory: Path) -> bool:
     finally:
         for path in paths:
             path.unlink(missing_ok=True)
-
-
-def opened(path: Path) -> BinaryIO:
-    """Open a regular file for reading; raises OSError, also for anything else."""
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise OSError(0, "it is no regular file")
-        return os.fdopen(number, "rb")
-    except OSError:
-        os.close(number)
-        raise

@@ -6,8 +6,6 @@ that leads out of the directory it has to stay in is refused.
 
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
@@ -41,8 +39,7 @@ def read_file(path: str | Path, most: int, *, within: str | Path | None = None) 
     return content
 
 
-@contextmanager
-def opened_file(path: str | Path, *, within: str | Path | None = None) -> Iterator[BufferedReader]:
+def opened_file(path: str | Path, *, within: str | Path | None = None) -> BufferedReader:
     """Open a regular file for reading; without `within`, wherever its path leads. Raises OSError; UnfitFile is one."""
     found = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
@@ -55,8 +52,7 @@ def opened_file(path: str | Path, *, within: str | Path | None = None) -> Iterat
         reading = os.open(here, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     finally:
         os.close(found)
-    with os.fdopen(reading, "rb") as file:
-        yield file
+    return os.fdopen(reading, "rb")
 
 
 def shown_size(size: int) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reconciler.linux.files import opened
+from reconciler.linux.regular_files import opened_file
 from reconciler.web.manifest_masking import masked
 
 _LARGEST = 256 * 1024
@@ -39,7 +39,7 @@ def shown_manifest(file: str | None, files: Sequence[Mapping[str, Any]], directo
     if directory not in path.parents:
         return ShownManifest(file=file, problem="is no longer in the directory of manifests")
     try:
-        with opened(path) as stream:
+        with opened_file(path) as stream:
             content = stream.read(_LARGEST + 1)
     except OSError as error:
         return ShownManifest(file=file, errors=len(errors), problem=f"cannot be read: {error.strerror}")

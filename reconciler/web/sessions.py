@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.linux.files import opened, replace_file
+from reconciler.linux.files import replace_file
+from reconciler.linux.regular_files import opened_file
 
 SESSION_S = 12 * 3600
 PREFIX = "/s/"
@@ -111,7 +112,7 @@ class Sessions:
         if identity is None or identity == self._read_of:
             return
         try:
-            with opened(self._file) as file:
+            with opened_file(self._file) as file:
                 found = json.loads(file.read(_LARGEST))
             self._ends = {str(digest): float(end) for digest, end in found.items()}
         except (OSError, ValueError, TypeError, AttributeError, RecursionError):
