@@ -12,7 +12,7 @@ import click
 
 from reconciler.cli.options import examples
 from reconciler.inspection.printable import visible
-from reconciler.linux.standard_streams import ensure_standard_streams
+from reconciler.linux.standard_streams import ensure_standard_streams, give_up_output, has_no_room
 from reconciler.version import VERSION
 
 _TASKS: Mapping[str, Sequence[str]] = {
@@ -117,4 +117,10 @@ def group() -> None:
 def main(argv: Sequence[str] | None = None) -> Any:
     """Run the console script."""
     ensure_standard_streams()
-    return group(args=argv, prog_name="reconciler")
+    try:
+        return group(args=argv, prog_name="reconciler")
+    except OSError as error:
+        if not has_no_room(error):
+            raise
+        give_up_output()
+        raise SystemExit(f"Error: cannot write the output: {error.strerror}") from None

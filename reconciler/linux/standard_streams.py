@@ -1,7 +1,11 @@
 """Descriptors 0, 1 and 2 are open in this process, as every program expects of its own."""
 
+import contextlib
+import errno
 import os
 import sys
+
+_NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
 
 
 def ensure_standard_streams() -> None:
@@ -15,3 +19,16 @@ def ensure_standard_streams() -> None:
     sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
+
+
+def has_no_room(error: OSError) -> bool:
+    """Whether an error is that of a stream, whose file or device takes no more; others name their file."""
+    return error.errno in _NO_ROOM and error.filename is None
+
+
+def give_up_output() -> None:
+    """Write what is still buffered for standard output to /dev/null, so that the end of the process says nothing."""
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -95,3 +95,12 @@ def test_the_names_of_what_is_slow_are_those_of_modules_that_a_daemon_does_impor
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
     ours = {name for name in SLOW if name.startswith("reconciler.")}
     assert ours <= set(done.stdout.split())
+
+
+@pytest.mark.parametrize("words", [("--help",), ("--version",), ("status", "--help"), ("runtimes",), ("validate",)])
+def test_a_full_disk_behind_the_output_is_told_in_one_line(words: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "manifests").mkdir()
+    command = (sys.executable, "-m", "reconciler", *words)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stderr) == (1, "Error: cannot write the output: No space left on device\n")
