@@ -5,13 +5,19 @@ from typing import Any
 
 import pytest
 
-from tests.docs.test_edits import effect_on_app
+from tests.docs.test_edits import APP_OTHERS, effect_on_app
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
 from tests.support.site import Site, get
 
 # Two values of each field with which the app serves, and what is different of the events after the edit.
 EDITS: dict[str, tuple[Any, Any]] = {
+    "runtime": ("python3.11", "python3.12"),
+    "entrypoint": ("wsgi:application", "wsgi:app"),
+    "dependencies": ("a.txt", "b.txt"),
+    "host": ("127.0.0.1", "127.0.0.2"),
+    "depends_on": (["back"], ["bottom"]),
+    "env_files": (["one.env"], ["two.env"]),
     "workers": (1, 2),
     "threads": (1, 2),
     "worker_class": ("sync", "gthread"),
@@ -32,6 +38,8 @@ EDITS: dict[str, tuple[Any, Any]] = {
 _TOLD = {
     "a new build is staged, then a new instance takes over": {"staged", "ready"},
     "a new instance takes over": {"ready"},
+    "a new instance takes over, at the new address": {"ready"},
+    "the files are read, then a new instance takes over": {"ready"},
     "the running instance is scaled": {"scaled"},
     "it counts from now on; nothing is restarted": set[str](),
 }
@@ -42,7 +50,14 @@ _TOLD = {
 def test_an_edit_does_what_the_table_says(site: Site, field: str) -> None:
     before, after = EDITS[field]
     port = a_port()
-    site.source("shop")
+    code = site.source("shop")
+    site.save(code / "wsgi.py", f"{(code / 'wsgi.py').read_text()}\napp = application\n")
+    for file in ("a.txt", "b.txt"):
+        site.save(code / file, "# nothing\n")
+    for file in ("one.env", "two.env"):
+        site.save(site.manifests / file, f"FROM={file}\n")
+    for needed in ("back", "bottom"):
+        site.app(needed)
     site.manifest("shop", port=port, **{field: before})
     site.start()
     eventually(lambda: get(port) == "1", within=60.0)
@@ -54,5 +69,5 @@ def test_an_edit_does_what_the_table_says(site: Site, field: str) -> None:
     eventually(lambda: get(other) == "1", within=60.0)
     site.await_settled("shop", "other", within=60.0)
     new = Counter(kind for _, kind, _ in site.events("shop")) - counted
-    assert {"staged", "ready", "scaled"} & new.keys() == _TOLD[effect_on_app(field)]
-    assert get(port) == "1"
+    assert {"staged", "ready", "scaled"} & new.keys() == _TOLD[APP_OTHERS.get(field) or effect_on_app(field)]
+    assert site.told("shop")["url"] == f"http://{after if field == 'host' else '127.0.0.1'}:{port}/"
