@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import DURATION, examples, host_options, open_snapshot, paths_to_change
-from reconciler.cli.progress import Console, is_under_way, phase_of
+from reconciler.cli.progress import Console, is_retry, is_under_way, phase_of
 from reconciler.inspection.printable import ago, plain
 from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
@@ -67,7 +67,8 @@ class ApplyProgress:
             self._check()
 
     def _show(self, name: str, report: "Report") -> None:
-        if is_under_way(report) or not (report.settled or report.failures or report.next_try_at is not None):
+        is_told = report.settled or report.failures or report.next_try_at is not None
+        if is_under_way(report) or is_retry(report) or not is_told:
             self._console.working(name, report, self._under_way(name, report))
             return
         self._console.idle(name)

@@ -115,10 +115,20 @@ class Console:
 
 
 def phase_of(report: "Report") -> str:
-    """Return the work under way in words; while an app starts or stops, its state says more than the plan's message."""
+    """Return the work under way in words; while an app starts or stops, its state says more than the plan's message.
+
+    Of a retry it is what is tried, without the failure, which was printed.
+    """
+    if is_retry(report):
+        return report.phase
     return report.state if report.state in {"starting", "stopping"} else report.message
 
 
 def is_under_way(report: "Report") -> bool:
     """Return whether the state is followed by another one without a further cause; a deploy is, while the app runs."""
     return report.state in TRANSIENT_STATES or (report.state == "running" and not report.settled)
+
+
+def is_retry(report: "Report") -> bool:
+    """Return whether an action that failed is being tried again."""
+    return bool(report.failures and report.phase)

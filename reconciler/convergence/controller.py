@@ -22,6 +22,8 @@ from reconciler.convergence.world import INTERNAL_ERROR, Action, Asked, Plan, Re
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, RetryCallState
 
+_RETRY = "trying again"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Failing:
@@ -135,9 +137,10 @@ class Controller:
         return Report(
             state=self._world.when_failing(name),
             reason=failing.failure.reason,
-            message=f"{failing.failure.message}; trying again",
+            message=f"{failing.failure.message}; {_RETRY}",
             wanted=planned.wanted,
             failures=failing.count,
+            phase=_RETRY,
         )
 
     async def _back_off(self, key: Key, seconds: float) -> None:

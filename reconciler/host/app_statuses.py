@@ -67,9 +67,13 @@ class Standings:
         before, failure = self._apps.get(name), self._failures.get(name)
         wanted = before.wanted if before else None
         if failure is not None:
-            message = f"{failure.message}; trying again: {phase}"
             return replace(
-                failure, message=message, phase=phase.work, wanted=wanted, next_try_at=None, failed_now=False
+                failure,
+                message=f"{failure.message}; trying again: {phase}",
+                phase=f"trying again: {phase.work}",
+                wanted=wanted,
+                next_try_at=None,
+                failed_now=False,
             )
         reason = Reason.STAGING if state == "staging" else Reason.RELEASING
         message = f"deploying: {phase}" if serves else str(phase)

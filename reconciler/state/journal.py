@@ -127,10 +127,11 @@ class Journal:
 
 
 def as_line(event: Event) -> str:
-    """Return the event as a line for people, in local time."""
+    """Return the event as a line for people, in local time; a text that only repeats the kind is left out."""
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
     why = f" ({event.cause})" if event.cause else ""
-    return f"{at}  {event.subject!s:<20} {event.kind:<9} {event.text}{why}"
+    text = "" if event.text == event.kind else event.text
+    return f"{at}  {event.subject!s:<20} {event.kind:<9} {text}{why}".rstrip()
 
 
 def as_record(event: Event) -> dict[str, int | float | str]:

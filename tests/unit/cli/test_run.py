@@ -50,6 +50,11 @@ def test_the_page_is_named_and_a_daemon_that_stops_its_apps_says_so(capsys: pyte
     assert "Ctrl-C stops them; page: http://127.0.0.1:8080/; " in line
 
 
+def test_a_state_that_says_it_all_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    EventPrinter(a_daemon("blog")).on_report(Subject("app", "blog"), Report(state="stopped", settled=True))
+    assert capsys.readouterr().out.splitlines()[0].split()[2:] == ["blog", "stopped"]
+
+
 def test_a_host_without_apps_is_not_greeted(capsys: pytest.CaptureFixture[str]) -> None:
     printer = EventPrinter(a_daemon())
     printer.on_report(Subject("service", "db"), Report(state="ready", settled=True))

@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -107,6 +108,25 @@ def test_apply_is_done_when_every_app_is_settled_or_failed_for_good(capsys: pyte
     assert progress.done.is_set()
     assert progress.open == frozenset()
     assert capsys.readouterr().out == "new   running\nbad   failing   no (try 1 of 3)\n"
+
+
+def test_a_failure_that_is_tried_again_is_printed_once_and_what_the_retry_does_without_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seconds = iter(range(100))
+    progress = ApplyProgress(Console(lambda: float(next(seconds))), {})
+    progress.expect({"shop"})
+    for number in (1, 2):
+        failed = Report(state="failing", message="no gcc", failures=number, next_try_at=1.0)
+        progress.tell(Subject("app", "shop"), failed)
+        for second in range(1, 5):
+            message, phase = f"no gcc; trying again: installing ({second} s)", "trying again: installing"
+            progress.tell(Subject("app", "shop"), replace(failed, message=message, phase=phase, next_try_at=None))
+    assert capsys.readouterr().out.splitlines() == [
+        "shop  failing   no gcc (try 1 of 3)",
+        "shop  failing   trying again: installing",
+        "shop  failing   trying again: installing",
+    ]
 
 
 def test_nothing_to_wait_for_is_done_at_once() -> None:
