@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.documents.tree import Node
-from reconciler.manifests.checks import variables
+from reconciler.manifests.checks import variables, worker_count
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App, Binding, CrashPolicy, Liveness
 from reconciler.planning.apps.revision import Health, Recipe, Server, Source
@@ -15,7 +15,6 @@ from reconciler.planning.fingerprint import fingerprint
 
 # An app whose manifest leaves everything out.
 _SILENT = App(name="", manifest="", source=Source(path="/"), address=None)
-_MOST_WORKERS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,8 +143,7 @@ def _workers(tree: Node, given: dict[str, Any], host: HostDefaults) -> int:
     if workers is not None:
         return int(workers)
     written = {name: str(part.written) for name, part in variables(tree) if not part.keys}.get("WEB_CONCURRENCY", "")
-    count = int(written) if written.isascii() and written.isdecimal() else 0
-    return count if 1 <= count <= _MOST_WORKERS else Server().workers
+    return worker_count(written) or Server().workers
 
 
 def _liveness(tree: Node, given: dict[str, Any]) -> Liveness:

@@ -1,6 +1,7 @@
 """Check a document beyond its schema: addresses, environment names, bindings, and durations that fit together."""
 
 import ipaddress
+import re
 from collections.abc import Iterator, Mapping
 
 from reconciler.documents.problem import Path, Problem, dotted
@@ -8,6 +9,7 @@ from reconciler.documents.tree import Node
 from reconciler.documents.units import duration_s
 from reconciler.planning.apps.entrypoint import FORM, is_well_formed
 
+MOST_WORKERS = 1000
 # Linux's MAX_ARG_STRLEN: exec refuses a longer NAME=value, with its ending NUL.
 _LONGEST_VARIABLE = 128 * 1024 - 1
 _TAKEN_VARIABLES: Mapping[str, str] = {
@@ -58,6 +60,12 @@ def variables(tree: Node) -> Iterator[tuple[str, Node]]:
     """Return the names of the environment's variables with their values."""
     env = tree.given("env")
     return ((name, env.parts[name]) for name in env.keys) if env else iter(())
+
+
+def worker_count(written: str) -> int | None:
+    """Return the number of workers that a text says, None if it says none that an app could have."""
+    count = int(written) if re.fullmatch("[0-9]{1,9}", written) else 0
+    return count if 1 <= count <= MOST_WORKERS else None
 
 
 def _app_problems(tree: Node, name: str) -> Iterator[tuple[Path, str]]:
@@ -152,6 +160,8 @@ def _variable_problem(name: str, part: Node) -> str:
         return "names that start with VCAP_ are set by the daemon"
     if name in _TAKEN_VARIABLES:
         return f"cannot be set here: {_TAKEN_VARIABLES[name]}"
+    if name == "WEB_CONCURRENCY" and not part.keys and worker_count(str(part.written)) is None:
+        return f"expected a number of workers between 1 and {MOST_WORKERS}: gunicorn reads this variable"
     if not part.keys and len(f"{name}={part.written}".encode()) > _LONGEST_VARIABLE:
         return "is longer than the 128 KiB that Linux allows for one variable"
     return ""

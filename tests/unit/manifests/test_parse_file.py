@@ -73,7 +73,6 @@ def test_environment_values_are_taken_as_written(written: str, value: str) -> No
         ("env: {WEB_CONCURRENCY: 3}", 3),
         ("env: {WEB_CONCURRENCY: '3'}\nworkers: 2", 2),
         ("env: {WEB_CONCURRENCY: 3}\nworkers: auto", 5),
-        ("env: {WEB_CONCURRENCY: many}", 1),
         ("env: {WEB_CONCURRENCY: {file: x}}", 1),
     ],
 )
@@ -359,6 +358,16 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
         (
             "path: x\ngunicorn: {accesslog: x}\n",
             "2:12: gunicorn.accesslog: cannot be set here: the daemon keeps the logs; use the field 'access_log'",
+        ),
+        *(
+            (
+                f"path: x\nenv: {{WEB_CONCURRENCY: {written}}}\n",
+                (
+                    "2:24: env.WEB_CONCURRENCY: expected a number of workers between 1 and 1000: gunicorn reads this"
+                    " variable"
+                ),
+            )
+            for written in ("many", "''", "0", "-2", "1001", "2.5")
         ),
         ("path: x\nenv: {VCAP_X: 1}\n", "2:15: env.VCAP_X: names that start with VCAP_ are set by the daemon"),
         (

@@ -56,6 +56,12 @@ def test_what_the_daemon_owns_is_reported_with_the_way_to_say_it(tmp_path: Path)
     )
 
 
+def test_workers_that_gunicorn_conf_takes_from_a_variable_are_reported(tmp_path: Path) -> None:
+    config = "import os\nworkers = int(os.environ.get('WEB_CONCURRENCY', 'many'))\n"
+    entry = detect(plant(tmp_path, {"gunicorn.conf.py": config, "wsgi.py": APP}), None)
+    assert entry.reported == ("workers of gunicorn.conf.py (use the field 'workers')",)
+
+
 @pytest.mark.parametrize(
     ("files", "asked", "beside", "says"),
     [

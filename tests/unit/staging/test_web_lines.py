@@ -139,6 +139,7 @@ def test_any_other_line_is_quoted(tmp_path: Path, line: str) -> None:
         ("python manage.py migrate && gunicorn web:app", "python manage.py migrate (use the field 'release')"),
         ("celery worker & gunicorn web:app", "celery worker & (run it under systemd, with `reconciler shell`)"),
         ("TOKEN=abc gunicorn web:app", "TOKEN=… (use the field 'env')"),
+        ("WEB_CONCURRENCY=many gunicorn web:app", "WEB_CONCURRENCY=… (use the field 'env')"),
         ("export TOKEN='a b'; gunicorn web:app", "TOKEN=… (use the field 'env')"),
         ("gunicorn -e TOKEN=abc web:app", "--env TOKEN=… (use the field 'env')"),
         ("newrelic-admin run-program gunicorn web:app",
