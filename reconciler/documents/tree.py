@@ -12,6 +12,7 @@ import yaml
 
 from reconciler.documents.problem import NEVER_QUOTED, Path, Problem, dotted
 from reconciler.documents.scalars import value_of
+from reconciler.documents.syntax_problem import syntax_problem
 from reconciler.documents.units import duration_s
 from reconciler.planning.fingerprint import Json
 
@@ -84,7 +85,7 @@ def trees_of(file: str, text: str) -> tuple[list[Node], list[Problem]]:
     except _Refusal as refusal:
         problems.append(refusal.problem)
     except yaml.MarkedYAMLError as error:
-        problems.append(_syntax_problem(file, text, error))
+        problems.append(syntax_problem(file, text, error))
     except yaml.YAMLError as error:
         problems.append(Problem(file=file, line=1, column=1, path="", message=f"is not valid YAML: {error}"))
     return trees, problems
@@ -215,17 +216,3 @@ class _Reader:
 def _position(event: Any) -> tuple[int, int]:
     """Return the line and column of an event, counted from 1."""
     return event.start_mark.line + 1, event.start_mark.column + 1
-
-
-def _syntax_problem(file: str, text: str, error: yaml.MarkedYAMLError) -> Problem:
-    mark: Any = error.problem_mark or error.context_mark
-    line, column = (mark.line, mark.column) if mark else (0, 0)
-    lines = text.splitlines()
-    indent = lines[line][: len(lines[line]) - len(lines[line].lstrip())] if line < len(lines) else ""
-    if "\t" in indent:
-        column = indent.index("\t")
-        message = "is indented with a tab; YAML allows only spaces"
-    else:
-        context = f" {error.context}" if error.context else ""
-        message = f"is not valid YAML: {error.problem}{context}"
-    return Problem(file=file, line=line + 1, column=column + 1, path="", message=message)

@@ -63,6 +63,17 @@ def test_what_other_users_may_write_or_read_that_decides_what_runs_is_a_warning(
     assert str(token) in found[1].found
 
 
+def test_a_settings_file_that_others_may_write_is_a_warning(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "host.yaml"
+    file.touch(mode=0o644)
+    settings = replace(settings, file=file)
+    assert list(users.files(settings)) == []
+    file.chmod(0o664)
+    (found,) = users.files(settings)
+    assert (found.level, found.subject) == ("warn", "permissions")
+    assert found.found == f"other users may write {file}, and so decide what runs"
+
+
 def test_more_apps_than_files_can_be_opened_for_are_a_failure() -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert next(kernel.open_files(0)).level == "ok"

@@ -1,6 +1,7 @@
 """Manifests in, apps or problems with file, line, column and path out."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -139,6 +140,13 @@ def test_each_field_of_serving_reaches_the_app(written: str, field: str, value: 
     assert getattr(app(f"path: x\n{written}\n"), field) == value
 
 
+def test_an_app_with_a_certificate_of_its_own_is_found_at_https() -> None:
+    address = Address(host="127.0.0.1", port=8000)
+    assert replace(app("path: x"), address=address).url == "http://127.0.0.1:8000/"
+    with_certificate = app("path: x\ngunicorn: {certfile: cert.pem}")
+    assert replace(with_certificate, address=address).url == "https://127.0.0.1:8000/"
+
+
 def test_only_an_app_that_may_sleep_counts_its_requests() -> None:
     assert not app("path: x\nstart: lazy").server.counts
     assert app("path: x\nidle_after: 1m").server.counts
@@ -225,7 +233,32 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
         ("# all gone\n", "1:1: holds only comments; delete the file to remove the app"),
         ("- a\n", "1:1: expected fields such as 'path: ../apps/blog', not a list"),
         ("path: x\nenv:\n\tA: 1\n", "3:1: is indented with a tab; YAML allows only spaces"),
-        ("path: [x\n", "2:1: is not valid YAML: did not find expected ',' or ']' while parsing a flow sequence"),
+        (
+            "path: [x\n",
+            (
+                "2:1: is not valid YAML: did not find expected ',' or ']' while parsing a flow sequence;"
+                " line 1 is `path: [x`"
+            ),
+        ),
+        (
+            "path: x\nport 8000\nname: y\n",
+            "3:1: is not valid YAML: could not find expected ':' while scanning a simple key; line 2 is `port 8000`",
+        ),
+        (
+            "path: x\nenv:\n  TOKEN: a: hunter2\n",
+            "3:11: is not valid YAML: mapping values are not allowed in this context; line 3 is `TOKEN: …`",
+        ),
+        (
+            "path: {env: {TOKEN: hunter2}\n",
+            (
+                "2:1: is not valid YAML: did not find expected ',' or '}' while parsing a flow mapping;"
+                " line 1 is `path: …`"
+            ),
+        ),
+        (
+            "env:\n  KEY: |\n    MII\n  hunter2\nport: 1\n",
+            "5:1: is not valid YAML: could not find expected ':' while scanning a simple key",
+        ),
         (b"path: x\nname: caf\xe9\n", "2:10: is not UTF-8, byte 0xe9 at line 2 column 10; save it as UTF-8"),
         ("path: x\x07\n", "1:8: contains the control character U+0007; remove it"),
         ('path: "x\\0"\n', "1:7: path: contains a NUL character; remove it"),
