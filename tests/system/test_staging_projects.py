@@ -146,7 +146,7 @@ SOURCES: dict[str, Project] = {
 STALE: dict[str, tuple[str, str, str, str, str]] = {
     "stale-uv": (
         "uv", "pyproject.toml", '"bottle"', '"bottle>0.13"',
-        "uv.lock: it does not match pyproject.toml; run `uv lock`",
+        "uv.lock: it does not match pyproject.toml; run `uv lock`, or set `dependencies: pyproject.toml` in",
     ),
     "stale-poetry": (
         "poetry", "pyproject.toml", 'bottle = "*"', 'bottle = ">0.13"',

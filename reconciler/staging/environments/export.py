@@ -3,6 +3,7 @@
 A lock that no longer matches its project is an error that names both files and the command that fixes it.
 """
 
+import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -18,6 +19,7 @@ from reconciler.staging.detection.lockfiles.format import (
     LockFormat,
     Tool,
 )
+from reconciler.staging.detection.pyproject import FILE as PYPROJECT
 from reconciler.staging.detection.pyproject import project_table
 from reconciler.staging.detection.runtimes import Runtime, choose
 from reconciler.staging.environments.installers import is_old
@@ -43,6 +45,8 @@ class Exporter:
         """Write the locked requirements to the file `output`; raises StagingError if the lock is stale."""
         lock, directory = found.lock, code / found.directory
         assert lock is not None
+        project = project_table(directory)
+        without = posixpath.join(found.directory, PYPROJECT) if project else ""
         match lock.export:
             case ExportByTool() as export:
                 options = ExportOptions(
@@ -53,12 +57,13 @@ class Exporter:
                     output=output,
                 )
                 checking = self._checking(lock, export, options, directory)
-                await _export_by_tool(lock, export, _commands(lock, export, (checking, options), directory), context)
+                commands = _commands(lock, export, (checking, options), directory)
+                await _export_by_tool(lock, commands, context, without)
             case ExportByConversion() as export:
                 content = lock.read(directory / lock.file)
-                mismatch = export.mismatch(content, project_table(directory), runtime.version)
+                mismatch = export.mismatch(content, project, runtime.version)
                 if mismatch:
-                    raise lock.stale(mismatch)
+                    raise lock.stale(mismatch, without)
                 output.write_text(export.requirements(content, found.extras, found.groups), encoding="utf-8")
         text = installable(output.read_text(encoding="utf-8"), directory, itself=found.itself)
         output.write_text(text, encoding="utf-8")
@@ -100,16 +105,15 @@ def _commands(
     )
 
 
-async def _export_by_tool(
-    lock: LockFormat, export: ExportByTool, commands: Iterable[Command], context: CommandContext
-) -> None:
+async def _export_by_tool(lock: LockFormat, commands: Iterable[Command], context: CommandContext, without: str) -> None:
+    assert isinstance(lock.export, ExportByTool)
     for command in commands:
         environment = _tool_environment(context, Path(command.directory))
         try:
             await run(replace(command, environment=environment), context.log, context.progress)
         except StagingError as error:
-            if export.stale.search(str(error)):
-                raise lock.stale() from error
+            if lock.export.stale.search(str(error)):
+                raise lock.stale(without=without) from error
             raise StagingError(f"cannot use {lock.file}: {error}") from error
 
 

@@ -197,7 +197,10 @@ def test_a_tool_that_finds_its_lock_stale_is_understood(name: str, output: str) 
     lock = LOCK_FORMATS[name]
     assert isinstance(lock.export, ExportByTool)
     assert lock.export.stale.search(output)
-    assert str(lock.stale()) == f"cannot use {name}: it does not match {lock.project}; run `{lock.fix}`"
+    stale = f"cannot use {name}: it does not match {lock.project}; run `{lock.fix}`"
+    assert str(lock.stale()) == stale
+    way_out = "or set `dependencies: api/pyproject.toml` in the manifest to install without the lock"
+    assert str(lock.stale(without="api/pyproject.toml")) == f"{stale}, {way_out}"
 
 
 @pytest.mark.parametrize(

@@ -135,10 +135,13 @@ class LockFormat:
         """Return the directories and files, relative to the lock, that packages are built from; not the project."""
         return tuple(dict.fromkeys(path for path in self.local_paths(lock) if path and path != "."))
 
-    def stale(self, detail: str = "") -> StagingError:
-        """Return the error for a lock that no longer matches its project."""
+    def stale(self, detail: str = "", without: str = "") -> StagingError:
+        """Return the error for a lock that no longer matches its project, which can be installed `without` it."""
         difference = f" ({detail})" if detail else ""
-        return StagingError(f"cannot use {self.file}: it does not match {self.project}{difference}; run `{self.fix}`")
+        other = f", or set `dependencies: {without}` in the manifest to install without the lock" if without else ""
+        return StagingError(
+            f"cannot use {self.file}: it does not match {self.project}{difference}; run `{self.fix}`{other}"
+        )
 
     def missing(self) -> StagingError:
         """Return the error for a project of the tool that comes without its lock."""
