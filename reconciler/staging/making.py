@@ -27,6 +27,7 @@ from reconciler.staging.errors import SourceChanged, StagingError, UnsuitablePyt
 from reconciler.staging.log import Log
 from reconciler.staging.persist import link_persisted
 from reconciler.staging.progress import Phase, Progress
+from reconciler.staging.slots import slot_of
 from reconciler.staging.source.snapshot import snapshot
 from reconciler.staging.staged import Staged
 from reconciler.staging.written_files import has_written
@@ -79,9 +80,7 @@ class Maker:
                 remove(leftover)
             return snapshot(request.build.source.path, code, should_continue)
 
-        if self.slots.locked():
-            request.progress(Phase(activity="waiting until other apps are staged"))
-        async with self.slots, asyncio.timeout(self.timeout_s):
+        async with slot_of(self.slots, request.progress), asyncio.timeout(self.timeout_s):
             request.progress(Phase(activity="copying the source"))
             content = await in_thread(copy)
         if content != request.build.content:

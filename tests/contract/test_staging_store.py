@@ -18,6 +18,7 @@ import uv
 from reconciler.linux.file_lock import try_lock
 from reconciler.staging.environments.installer_env import MEMORY
 from reconciler.staging.errors import StagingError
+from reconciler.staging.progress import Phase
 from reconciler.staging.stager import Stager
 from tests.contract.test_staging import WSGI, Host, alive, host, shared, version_of
 from tests.contract.test_staging import eventually as until
@@ -199,6 +200,27 @@ def test_whoever_waits_for_an_installer_of_another_process_holds_no_slot(host: H
         assert not waits.done()
         os.close(lock)
         assert (await waits).environment == made.environment
+
+    asyncio.run(story())
+
+
+def test_an_app_whose_source_is_copied_says_that_it_waits_for_others_to_be_installed(host: Host) -> None:
+    async def story() -> None:
+        slots, others = asyncio.Semaphore(1), []
+        build = host.build("shop", {"wsgi.py": WSGI})
+
+        def progress(phase: Phase) -> None:
+            host.progress.append(phase)
+            if phase.activity == "copying the source":
+                others.append(asyncio.get_running_loop().create_task(slots.acquire()))
+
+        staging = asyncio.create_task(
+            host.stager(slots).stage("shop", build, host.log("shop"), progress, kept=host.root / "kept")
+        )
+        await until(lambda: host.progress[-1:] == [Phase(activity="waiting until other apps are staged")])
+        assert others[0].done()
+        slots.release()
+        await staging
 
     asyncio.run(story())
 

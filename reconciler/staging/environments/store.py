@@ -24,6 +24,7 @@ from reconciler.staging.environments import integrity
 from reconciler.staging.environments.environment import RECORD, Environment, EnvironmentRequest
 from reconciler.staging.errors import StagingError
 from reconciler.staging.progress import Phase
+from reconciler.staging.slots import slot_of
 
 if TYPE_CHECKING:  # a daemon whose environments all exist creates none
     from reconciler.staging.environments.creation import Creation
@@ -190,7 +191,7 @@ class Environments:
         async with (
             # Before the slot, which is for those who work: the holder may be another process, and take its time.
             locked(self._directory / f"{key}.lock", lambda: request.progress(waiting)) as lock,
-            self._slots,
+            slot_of(self._slots, request.progress),
             asyncio.timeout(self._timeout_s),
         ):
             finished = self.finished(key)
