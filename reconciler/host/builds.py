@@ -112,10 +112,16 @@ class AppBuilds:
             raise CannotStart(f"build {build.id} of {name} is damaged and is staged again")
         return code_of(staged)
 
-    def missing(self, name: str, build: str) -> str:
-        """Return what a finished build lacks, as the end of a message; "" for nothing."""
+    def missing(self, name: str, build: str, *, of_python: bool) -> str:
+        """Return what a finished build lacks, as the end of a message; "" for nothing.
+
+        `of_python` says that it failed on what other Pythons have: then it is told how to get another.
+        """
         staged = self._stager.finished(name, build)
-        return f"; {staged.missing}" if staged is not None and staged.missing else ""
+        if staged is None:
+            return ""
+        lacks = (staged.missing, staged.python_advice if of_python else "")
+        return "".join(f"; {text}" for text in lacks if text)
 
     async def suspect(self, name: str, build: str) -> bool:
         """Return whether the environment of a build that cannot start is damaged: then it is staged again."""

@@ -319,7 +319,7 @@ class AppWorld:
                 program = program_of(revision, code, paths, injected, sandbox, action.workers)
                 instance = await self._instances.start(program, paths, listener, since=since)
             except CannotStart as error:
-                missing = self._builds.missing(name, revision.build.id)
+                missing = self._builds.missing(name, revision.build.id, of_python=error.of_python)
                 damaged = await self._builds.suspect(name, revision.build.id)
                 damage = "; its environment is damaged, and is created again" if damaged else ""
                 self._failed(name, action.failing, f"{error}{missing}{damage}")

@@ -30,6 +30,7 @@ from reconciler.serving.live_instance import CannotStart, LiveInstance
 from reconciler.serving.marks import RECORD_MARK, Identity, Marked, marked
 from reconciler.serving.programs.gunicorn import Code, InjectedEnv, InstancePaths, environment
 from reconciler.serving.programs.program import Program, StaysAlive, WorkersReady
+from reconciler.serving.python_failures import depends_on_python
 from reconciler.serving.sandbox import SANDBOX_VARIABLE, Sandbox
 from reconciler.state.records import NO_ADDRESS, InstanceRecord, Records
 
@@ -194,8 +195,9 @@ class Instances:
         if live.failed_start is not None:
             if live.end is None and not live.close_gate():
                 await self._finished(live)
+            of_python = depends_on_python(live.refusal() or "")
             await self._kill(live)
-            raise CannotStart(live.failed_start)
+            raise CannotStart(live.failed_start, of_python=of_python)
         if live.record.ready_at is None:
             live.mark_ready()
             self._records.put_instance(live.record)

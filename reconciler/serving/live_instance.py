@@ -22,7 +22,14 @@ _MOST_BYTES = 16 * 1024
 
 
 class CannotStart(Exception):
-    """An instance did not become ready; the text is the last thing it said."""
+    """An instance did not become ready; the text is the last thing it said.
+
+    `of_python` says that it failed on what other versions of Python have.
+    """
+
+    def __init__(self, message: str, *, of_python: bool = False) -> None:
+        super().__init__(message)
+        self.of_python = of_python
 
 
 class CannotScale(CannotStart):

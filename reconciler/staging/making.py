@@ -133,7 +133,7 @@ class Maker:
             progress=request.progress,
             environment=for_installers(self.environ()),
             offline=selection.offline,
-            runtime_named=selection.runtime_named,
+            python_advice=selection.python_advice,
         )
         return await environment_for(self.environments, needed, selection.entry, await self.interpreters.known())
 
@@ -188,6 +188,7 @@ def _staged(directory: Path, selection: Selection, environment: Environment) -> 
         missing=selection.missing,
         notes=selection.notes,
         runtime_named=selection.runtime_named,
+        python_advice=selection.python_advice,
     )
 
 

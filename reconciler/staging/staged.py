@@ -34,7 +34,8 @@ class Staged:
     whether the environment came from the store as it was; `because` explains that to an operator, and `reported` lists
     what was ignored of a Procfile and other files, `notes` what else an operator should know. `commands` are what the
     code asks to run before it serves. `missing` says what it imports and nothing installs. `runtime_named` tells
-    whether a manifest or a file names the Python; it is None in the records of earlier versions.
+    whether a manifest or a file names the Python; it is None in the records of earlier versions. `python_advice` says
+    how to get another where nothing does.
     """
 
     directory: str
@@ -55,6 +56,7 @@ class Staged:
     missing: str = ""
     notes: tuple[str, ...] = ()
     runtime_named: bool | None = None
+    python_advice: str = ""
 
 
 def boot_id() -> str:

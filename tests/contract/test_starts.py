@@ -112,6 +112,32 @@ async def test_what_ends_an_import_is_told_with_its_place_at_the_first_worker(si
 
 
 @on_the_loop
+async def test_a_start_that_fails_on_the_python_that_was_chosen_says_so_and_no_other_does(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        write(app, "import collections\ncollections.Mapping\napplication = None\n")
+        await machine.staged(app)
+        told = await failure(machine, app)
+    assert told.startswith("AttributeError: module 'collections' has no attribute 'Mapping' (wsgi.py:2); more in ")
+    assert "which neither the app nor its manifest names: `runtime: python3." in told
+
+
+@on_the_loop
+async def test_a_build_that_cannot_start_because_its_environment_is_damaged_is_staged_again(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app()
+        write(app, f"import gunicorn.instrument.statsd\n{_OK}")
+        await machine.staged(app)
+        (damaged,) = site.paths.environments.glob("*/lib/python3*/site-packages/gunicorn/instrument/statsd.py")
+        damaged.unlink()
+        told = await failure(machine, app)
+        assert told.startswith("ModuleNotFoundError: No module named 'gunicorn.instrument.statsd' (wsgi.py:1)")
+        assert told.endswith("; its environment is damaged, and is created again")
+        await machine.started(app)
+        assert get(address_of(app).port) == "ok"
+
+
+@on_the_loop
 async def test_the_log_of_a_failed_import_holds_the_apps_own_traceback_and_no_word_of_gunicorns(site: Site) -> None:
     with a_life(site) as machine:
         app = machine.app()

@@ -14,7 +14,7 @@ from reconciler.staging.detection import tables
 from reconciler.staging.detection.pyproject import FILE, project_table
 from reconciler.staging.detection.python_bounds import PythonBounds
 from reconciler.staging.detection.python_hint import PythonHint, python_hint
-from reconciler.staging.detection.runtimes import Runtime, choose, names, same_minor
+from reconciler.staging.detection.runtimes import Runtime, choose, is_supported, names, same_minor
 from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.errors import StagingError
 
@@ -46,15 +46,24 @@ class PythonConstraint:
 class RuntimeChoice:
     """The runtime of a build, and why it was chosen; `pinned` if a file of the code names it.
 
-    `named` says that a manifest or a file names it: otherwise it is the daemon's choice. `note` says what an operator
-    should know of the choice.
+    `named` says that a manifest or a file names it: otherwise it is the daemon's choice, and `another` is the name of
+    one that would do as well, "" for none. `note` says what an operator should know of the choice.
     """
 
     runtime: Runtime
     because: str
     pinned: bool = False
     named: bool = True
+    another: str = ""
     note: str = ""
+
+    @property
+    def advice(self) -> str:
+        """The end of a message about an app that fails on a Python that nothing names; "" where something does."""
+        if self.named:
+            return ""
+        way = f": `runtime: {self.another}` in the manifest chooses another" if self.another else ""
+        return f"on {self.runtime.name}, which neither the app nor its manifest names{way}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,8 +193,21 @@ def _newest_or_kept(fitting: list[Runtime], required: list[PythonConstraint], pr
         runtime=chosen,
         because=because,
         named=False,
+        another=_another(fitting, chosen),
         note=f"{note}; it runs on {chosen.version}" if note else "",
     )
+
+
+def _another(fitting: Sequence[Runtime], chosen: Runtime) -> str:
+    """Return the name of the newest runtime that is older than the chosen one, else of the newest other one."""
+    others = [
+        each
+        for each in fitting
+        if each.release[:2] != chosen.release[:2] and each.name.startswith("python") and each.stable
+    ]
+    supported = [each for each in others if is_supported(each)]
+    best = max(supported, key=lambda each: (each.release[:2] < chosen.release[:2], each.release), default=None)
+    return "" if best is None else best.name
 
 
 def _of_minor(runtimes: Sequence[Runtime], version: str | None) -> Runtime | None:

@@ -22,14 +22,16 @@ from reconciler.staging.detection.unread import missing_packages, unread_files
 class Selection:
     """How to install and serve an app; `because` says why the runtime was chosen.
 
-    `runtime_named` says that a manifest or a file names the runtime: otherwise it is the daemon's choice. `notes` are
-    what an operator should know of the selection. `imports_pkg_resources` says that the code does. `commands` are what
-    the code asks to run before it serves, `missing` says what it imports and nothing installs.
+    `runtime_named` says that a manifest or a file names the runtime: otherwise it is the daemon's choice, and
+    `python_advice` says how to get another. `notes` are what an operator should know of the selection.
+    `imports_pkg_resources` says that the code does. `commands` are what the code asks to run before it serves,
+    `missing` says what it imports and nothing installs.
     """
 
     runtime: Runtime
     because: str
     runtime_named: bool
+    python_advice: str
     notes: tuple[str, ...]
     entry: EntryPoint
     dependencies: Dependencies
@@ -70,6 +72,7 @@ def select(code: Path, recipe: Recipe, runtimes: tuple[Runtime, ...], previous: 
         runtime=choice.runtime,
         because=choice.because,
         runtime_named=choice.named,
+        python_advice=choice.advice,
         notes=tuple(filter(None, (choice.note,))),
         entry=replace(entry, reported=(*entry.reported, *static.reported, *unread)),
         missing=missing_packages(code, found, entry) if choice.runtime.release >= (3,) else "",

@@ -21,7 +21,7 @@ class EnvironmentRequest:
     """The environment that an app needs: its ingredients, and `previous`, those of the one it had ({} for none).
 
     `environment` are the variables that an installer may see, `offline` the packages in the app's source.
-    `runtime_named` says that a manifest or a file of the app names the Python.
+    `python_advice` says how to get another Python where neither a manifest nor a file of the app names it.
     """
 
     ingredients: "Ingredients"
@@ -31,7 +31,7 @@ class EnvironmentRequest:
     progress: Progress
     environment: Mapping[str, str]
     offline: "OfflinePackages | None" = None
-    runtime_named: bool = True
+    python_advice: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -256,17 +256,19 @@ class Installation:
         try:
             await run(command, self._request.log, self._request.progress)
         except StagingError as error:
-            said = "\n".join((str(error), *self._hints(arguments)))
             reason = unsuitable(str(error), self._runtime) if installs else ""
+            # Where a package cannot have the Python, others are tried.
+            advice = self._request.python_advice if installs and not reason else ""
+            said = "\n".join((str(error), *self._hints(arguments, advice)))
             raise (UnsuitablePython(said, reason) if reason else type(error)(said)) from error
 
-    def _hints(self, arguments: tuple[str, ...]) -> Iterator[str]:
+    def _hints(self, arguments: tuple[str, ...], advice: str) -> Iterator[str]:
         """Yield what an operator may not know of a command that failed, and could change."""
         offline = self._request.offline
         if offline is not None and "--no-index" in arguments:
             yield f"(only packages in {offline.name} were looked at: add what is missing there, or remove it)"
-        if not self._request.runtime_named and "install" in arguments:
-            yield f"(on {self._runtime.name}, which the app did not name: `runtime` in the manifest names another)"
+        if advice:
+            yield f"({advice})"
 
 
 def site_packages(directory: Path) -> Path:

@@ -286,3 +286,20 @@ def test_a_preferred_python_that_cannot_be_had_is_told_and_not_required(
     assert (choice.runtime.version, choice.pinned, choice.named) == (version, False, False)
     assert choice.note.startswith(note)
     assert choose_runtime(HOST, "3.11", tmp_path).note == ""
+
+
+@pytest.mark.parametrize(
+    ("requires", "way"),
+    [
+        ("", ": `runtime: python3.11` in the manifest chooses another"),
+        (">=3.7,<3.9", ": `runtime: python3.7` in the manifest chooses another"),
+        (">=3.12", ""),
+    ],
+)
+def test_an_app_that_fails_on_a_python_that_nothing_names_is_told_of_another(
+    tmp_path: Path, requires: str, way: str
+) -> None:
+    (tmp_path / "pyproject.toml").write_text(f"[project]\nrequires-python = '{requires}'\n" if requires else "")
+    chosen = choose_runtime(HOST, None, tmp_path)
+    assert chosen.advice == f"on {chosen.runtime.name}, which neither the app nor its manifest names{way}"
+    assert choose_runtime(HOST, chosen.runtime.name, tmp_path).advice == ""
