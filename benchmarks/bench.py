@@ -23,6 +23,7 @@ class Bench:
     manifests: Path = field(init=False)
     app: Path = field(init=False)
     state: Path = field(init=False)
+    checkout: Path = ROOT
     daemon: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -32,14 +33,16 @@ class Bench:
         self.manifests.mkdir()
         write_app(self.app)
 
+    def command(self, *words: str) -> list[str]:
+        """A command line of the checkout's reconciler."""
+        python = sys.executable if self.checkout == ROOT else str(self.checkout / ".venv/bin/python")
+        return [python, "-m", "reconciler", *words]
+
     def start(self, *options: str) -> subprocess.Popen[bytes]:
         with (self.directory / "daemon.log").open("ab") as log:
             self.daemon = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "reconciler", "run", *options),
-                    *("--manifests", str(self.manifests), "--state", str(self.state)),
-                ],
-                cwd=ROOT,
+                self.command("run", *options, "--manifests", str(self.manifests), "--state", str(self.state)),
+                cwd=self.checkout,
                 stdout=log,
                 stderr=log,
             )
@@ -53,8 +56,8 @@ class Bench:
 
     def status(self) -> dict[str, dict[str, object]]:
         """`status --json`, by app."""
-        command = [sys.executable, "-m", "reconciler", "status", "--json", "--state", str(self.state)]
-        told = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+        command = self.command("status", "--json", "--state", str(self.state))
+        told = subprocess.run(command, cwd=self.checkout, capture_output=True, check=True).stdout
         return {app["name"]: app for app in json.loads(told)["apps"]}
 
     def until(self, state: str, names: Sequence[str], within_s: float = 300.0) -> None:
@@ -76,8 +79,10 @@ class Bench:
 
     def end(self) -> None:
         """End the daemon and its apps; it may be started again."""
-        command = [sys.executable, "-m", "reconciler", "down", "--state", str(self.state)]
-        subprocess.run(command, cwd=ROOT, check=False, capture_output=True)
+        command = self.command("down", "--state", str(self.state))
+        if (self.checkout / "reconciler/cli/halt.py").exists():  # before there was `down`
+            command = [command[0], "-m", "reconciler.cli.halt", "--state", str(self.state)]
+        subprocess.run(command, cwd=self.checkout, check=False, capture_output=True)
         if self.daemon is not None:
             self.daemon.wait(30)
 

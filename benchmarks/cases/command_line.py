@@ -1,9 +1,12 @@
 """How soon the command line answers, beside a Python that does nothing."""
 
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 from benchmarks.bench import ROOT, Bench
 from benchmarks.case import OURS, Case, Figures, at_most
+from benchmarks.peers.earlier import bench_of, ours
 from benchmarks.processes import seconds_of
 from benchmarks.setting import Setting, in_turn
 
@@ -13,30 +16,31 @@ _BOUND_MS = 150
 
 def run(setting: Setting) -> Figures:
     figures = Figures()
-    directory = setting.directory / "command-line"
-    directory.mkdir()
-    here = Bench(directory)
     names = [f"app-{number}" for number in range(3 if setting.quick else 20)]
-    for name in names:
-        here.drop(name, f"path: {here.app}\nstate: stopped\n")
-    here.start()
+    benches = {who: bench_of(setting.directory / f"command-line-{who}", who) for who in ours()}
     try:
-        here.until("stopped", names)
-        reconciler = [sys.executable, "-m", "reconciler"]
-        commands = {
-            (_time_of("status"), OURS): [*reconciler, "status", "--state", str(here.state)],
-            (_time_of("--help"), OURS): [*reconciler, "--help"],
-            ("nothing at all", _PASS): [sys.executable, "-c", "pass"],
-        }
+        commands = {("nothing at all", _PASS): [sys.executable, "-c", "pass"]}
+        for who, here in benches.items():
+            for name in names:
+                here.drop(name, f"path: {here.app}\nstate: stopped\n")
+            here.start()
+            here.until("stopped", names)
+            commands[_time_of("status"), who] = here.command("status", "--state", str(here.state))
+            commands[_time_of("--help"), who] = here.command("--help")
         for turn in range(3 if setting.quick else 30):
-            took = {each: seconds_of(commands[each], ROOT) for each in in_turn(list(commands), turn)}
+            took = {each: seconds_of(commands[each], _place(each[1], benches)) for each in in_turn([*commands], turn)}
             for (what, who), seconds in took.items():
                 figures.add(what, who, "ms", seconds * 1000)
                 if who == OURS:
                     figures.add(f"{what}, to `{_PASS}`", who, "times", seconds / took["nothing at all", _PASS])
     finally:
-        here.end()
+        for here in benches.values():
+            here.end()
     return figures
+
+
+def _place(who: str, benches: Mapping[str, Bench]) -> Path:
+    return benches[who].checkout if who in benches else ROOT
 
 
 def _time_of(words: str) -> str:

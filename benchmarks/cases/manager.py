@@ -4,8 +4,8 @@ import time
 
 from benchmarks.case import Case, Figures, at_most
 from benchmarks.clients import answers
+from benchmarks.peers.known import OURS
 from benchmarks.peers.peer import Peer
-from benchmarks.peers.reconciler import Reconciler
 from benchmarks.setting import Setting, in_turn
 
 _MEANWHILE = "apps that serve without the manager"
@@ -23,7 +23,7 @@ def run(setting: Setting) -> Figures:
     with setting.contenders(needs=("manager",), absent=figures.cannot) as peers:
         for peer in in_turn(peers, 2):
             _kill_manager(setting, peer, few, figures)
-    with setting.contenders(needs=("manager",), absent=figures.cannot, of=(Reconciler,)) as peers:
+    with setting.contenders(needs=("manager",), absent=figures.cannot, of=OURS) as peers:
         for peer in peers:
             _kill_manager(setting, peer, many, figures)
     return figures

@@ -1,11 +1,11 @@
 """What it costs to look at apps of which nothing has changed, and to read ten thousand manifests."""
 
-import sys
 import time
 from pathlib import Path
 
-from benchmarks.bench import ROOT, Bench
-from benchmarks.case import OURS, Case, Figures, at_most
+from benchmarks.bench import Bench
+from benchmarks.case import Case, Figures, at_most
+from benchmarks.peers.earlier import bench_of, ours
 from benchmarks.processes import cpu_s, seconds_of
 from benchmarks.setting import Setting
 
@@ -25,17 +25,16 @@ def command_of(name: str, size: int) -> str:
 def run(setting: Setting) -> Figures:
     figures = Figures()
     for size in (50, 200) if setting.quick else _SIZES:
-        directory = setting.directory / f"unchanged-{size}"
-        directory.mkdir()
-        here = Bench(directory)
-        try:
-            _measure(here, size, figures)
-        finally:
-            here.end()
+        for who in ours():
+            here = bench_of(setting.directory / f"unchanged-{size}-{who}", who)
+            try:
+                _measure(here, who, size, figures)
+            finally:
+                here.end()
     return figures
 
 
-def _measure(here: Bench, size: int, figures: Figures) -> None:
+def _measure(here: Bench, who: str, size: int, figures: Figures) -> None:
     settings = here.directory / "host.yaml"
     settings.write_text(f"ports: {{first: 20000, last: {20000 + size + 100}}}\n")
     names = [f"app-{number:05}" for number in range(size)]
@@ -48,11 +47,11 @@ def _measure(here: Bench, size: int, figures: Figures) -> None:
         before = cpu_s(daemon.pid)
         _ring(here.state / "doorbell", names)
         _at_rest(daemon.pid)
-        figures.add(per_app(size), OURS, "µs", (cpu_s(daemon.pid) - before) / size * 1e6)
+        figures.add(per_app(size), who, "µs", (cpu_s(daemon.pid) - before) / size * 1e6)
     asked = ["--manifests", str(here.manifests), "--settings", str(settings)]
     for command, more in (("validate", []), ("plan", ["--state", str(here.state)])):
-        line = [sys.executable, "-m", "reconciler", command, *asked, *more]
-        figures.add(command_of(command, size), OURS, "s", seconds_of(line, ROOT))
+        line = here.command(command, *asked, *more)
+        figures.add(command_of(command, size), who, "s", seconds_of(line, here.checkout))
 
 
 def _ring(doorbell: Path, names: list[str]) -> None:

@@ -1,6 +1,7 @@
 """All contenders, ourselves first."""
 
 from benchmarks.peers.circus import Circus
+from benchmarks.peers.earlier import CHECKOUT, Earlier
 from benchmarks.peers.gunicorn_by_hand import AFewAtATime, GunicornByHand
 from benchmarks.peers.honcho import Honcho
 from benchmarks.peers.peer import Peer
@@ -10,5 +11,6 @@ from benchmarks.peers.s6 import S6
 from benchmarks.peers.supervisord import Supervisord
 from benchmarks.peers.uwsgi_emperor import UwsgiEmperor
 
-ALL: tuple[type[Peer], ...] = (Reconciler, GunicornByHand, UwsgiEmperor, Supervisord, Circus, Runit, S6, Honcho)
+OURS: tuple[type[Peer], ...] = (Reconciler, Earlier) if CHECKOUT else (Reconciler,)
+ALL: tuple[type[Peer], ...] = (*OURS, GunicornByHand, UwsgiEmperor, Supervisord, Circus, Runit, S6, Honcho)
 STARTERS: tuple[type[Peer], ...] = (*ALL, AFewAtATime)

@@ -59,8 +59,10 @@ class Reconciler(Peer):
             contextlib.suppress(sqlite3.OperationalError),
             contextlib.closing(sqlite3.connect(f"file:{self.bench.state}/reconciler.db?mode=ro", uri=True)) as database,
         ):
-            rows = database.execute("SELECT name, text FROM event WHERE kind = 'adopted' AND id > ?", (self._since,))
-            return {app: int(text.split()[1]) for app, text in rows}
+            columns = {column for _, column, *_ in database.execute("PRAGMA table_info(event)")}
+            name = "name" if "name" in columns else "app"  # of an earlier commit
+            asked = f"SELECT {name}, text FROM event WHERE kind = 'adopted' AND id > ?"
+            return {app: int(text.split()[1]) for app, text in database.execute(asked, (self._since,))}
         return {}
 
     def _last_event(self) -> int:
@@ -81,7 +83,8 @@ class Reconciler(Peer):
 
     def _templates(self) -> list[int]:
         below = processes.children(self.manager_pid())
-        return [pid for pid in below if "forkserver/main.py" in processes.command_line(pid)]
+        programs = ("forkserver/main.py", "template_main.py")  # the second is an earlier commit's
+        return [pid for pid in below if any(program in processes.command_line(pid) for program in programs)]
 
     def stop(self) -> None:
         self.bench.end()
