@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import DEFAULT_SETTINGS, paths_of
+from reconciler.cli.options import paths_of
+from reconciler.settings.place import DEFAULT_SETTINGS
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from reconciler.settings.place import DEFAULT_SETTINGS
+
 if TYPE_CHECKING:
     from reconciler.inspection.snapshot import HostSnapshot
     from reconciler.settings.settings import Settings
     from reconciler.state.paths import StatePaths
 
-DEFAULT_SETTINGS = Path("/etc/reconciler/host.yaml")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

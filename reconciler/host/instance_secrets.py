@@ -66,6 +66,10 @@ class InstanceSecrets:
             )
         return injected
 
+    def doubt(self, app: str) -> None:
+        """Verify the services of an app now."""
+        self._services.doubt(app)
+
     def rename_use(self, app: str, former: str, current: str) -> None:
         """Record what instances of a revision use under the revision's current id."""
         self._services.rename_use(app, former, current)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from reconciler.host.secret_source import SecretSource
 from reconciler.host.stores import Stores
 from reconciler.planning.apps.actions import Release
 from reconciler.planning.apps.revision import NO_COMMANDS, CodeCommands, ReleaseOrigin, ReleaseStep, Revision
@@ -55,8 +56,9 @@ class Steps:
 class AppReleases:
     """The release commands that were run, by app."""
 
-    def __init__(self, settings: Settings, stores: Stores) -> None:
+    def __init__(self, settings: Settings, stores: Stores, secret_source: SecretSource) -> None:
         self._settings = settings
+        self._secret_source = secret_source
         self._journal = stores.journal
         self._records = stores.records
         self._done: dict[str, frozenset[str]] = self._records.releases()
@@ -82,6 +84,8 @@ class AppReleases:
             try:
                 await run_release(command, progress, redact)
             except StagingError as error:
+                # A service may be down without that being noticed yet.
+                self._secret_source.doubt(name)
                 advice = _ADVICE.get(step.origin)
                 if advice is None:
                     raise

@@ -23,6 +23,10 @@ class SecretSource(Protocol):
         """
         ...
 
+    def doubt(self, app: str) -> None:
+        """Find out now whether the services of an app are there, as its release command failed."""
+        ...
+
     def rename_use(self, app: str, former: str, current: str) -> None:
         """Record what instances of a revision use under the revision's current id."""
         ...

@@ -107,7 +107,7 @@ class AppWorld:
         self._dependencies = DependencyGraph()
         self._standings = Standings(stores, runtime.publish)
         self._listeners = AppListeners(instances, keeper, self._on_connection)
-        self._releases = AppReleases(settings, stores)
+        self._releases = AppReleases(settings, stores, secret_source)
         self._builds = AppBuilds(settings.paths, stager, lambda name, phase: self._on_phase(name, "staging", phase))
         self.files = FilesInBuilds(self._paths, self._builds, instances, self._wakeups, self._record)
         self._probes = AppProbes(stores, instances, runtime.wakeups, runtime.tasks)

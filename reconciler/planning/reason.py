@@ -59,6 +59,8 @@ class Reason(StrEnum):
     WAITING_FOR_DEPENDENTS = "waiting-for-dependents"
     WAITING_FOR_INPUTS = "waiting-for-inputs"
     INPUTS_STALE = "inputs-stale"
+    SERVICE_DOWN = "service-down"
+    SERVICE_RECOVERED = "service-recovered"
 
     # Failures, and what follows from them.
     ACTION_FAILED = "action-failed"

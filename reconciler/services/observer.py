@@ -20,10 +20,23 @@ _NOTHING = ExternalInputs()
 
 @dataclass(slots=True, kw_only=True)
 class CredentialCheck:
-    """The last check of a grant: when, in monotonic seconds, and whether it was bound again since it last worked."""
+    """The last check of a grant: when, in monotonic seconds, and whether it was bound again since it last worked.
+
+    `worked_at` is when its credentials last worked. `down` says why that cannot be found out now, as when the server
+    does not answer; `outage` is the last time that it could not, since it had last worked and until it did again.
+    """
 
     at: float | None = None
     repaired: bool = False
+    worked_at: float = float("-inf")
+    down: str = ""
+    outage: tuple[float, float] | None = None
+
+    def works(self, now: float) -> None:
+        """Note that the credentials work, or that a server is there to reject them."""
+        if self.down:
+            self.down, self.outage = "", (self.worked_at, now)
+        self.at = self.worked_at = now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +101,7 @@ class ServiceObserver:
         service, server, problem = self.services.get(name), None, None
         if service is not None:
             try:
-                server = server_name(service, self._settings.servers)
+                server = server_name(service, self._settings)
             except Misconfigured as error:
                 problem = str(error)
         return ObservedService(
@@ -116,6 +129,7 @@ class ServiceObserver:
                 label = service.label or service.type
                 bound.append(replace(grant, name=binding.name, label=label, plan=service.plan, tags=service.tags))
         reports = [self._last_report(service) for service in lacking]
+        checks = [(one.service, self._checks[one.grant]) for one in bound if one.grant in self._checks]
         return ExternalInputs(
             bound=tuple(bound),
             env_secrets=values,
@@ -123,6 +137,8 @@ class ServiceObserver:
             again_at=min((r.next_try_at for r in reports if r.next_try_at is not None), default=None),
             failures=max((r.failures for r in reports), default=0),
             stale=stale,
+            down=tuple(f"service {service} is down: {check.down}" for service, check in checks if check.down),
+            outages=tuple(check.outage for _, check in checks if check.outage is not None),
             held=held,
         )
 
@@ -179,7 +195,7 @@ class ServiceObserver:
         if service is None:
             return record.left_at is None or len(self._service_records.of(record.name)) == 1
         try:
-            server = server_name(service, self._settings.servers)
+            server = server_name(service, self._settings)
         except Misconfigured:  # while the settings are wrong, existing services stay in use
             return service.type == record.type
         return (record.type, record.server) == (service.type, server)

@@ -133,9 +133,13 @@ class Provisioner(Protocol):
         ...
 
 
-def called(service: ServiceSpec, longest: int) -> str:
-    """Return the service's name on a server: lowercase letters, digits and `_`, at most `longest` bytes."""
+def called(service: ServiceSpec, longest: int, reserved: tuple[str, ...] = ()) -> str:
+    """Return the service's name on a server: lowercase letters, digits and `_`, at most `longest` bytes.
+
+    The server keeps names that begin with one of `reserved` for itself. As the name ends with the service's id, it is
+    no word of any server's language. A service keeps its name: whatever else is changed here renames what exists.
+    """
     readable = service.name.replace("-", "_")
-    if not readable[0].isalpha():
+    if not readable[0].isalpha() or readable.startswith(reserved):
         readable = f"s{readable}"
     return f"{readable[: longest - len(service.id) - 1]}_{service.id}"

@@ -11,26 +11,46 @@ from reconciler.services.registry import WITHOUT_SERVER
 from reconciler.settings.settings import ServiceServer, Settings
 from reconciler.vault.secret import Secret
 
+_BRANDS = {"postgresql": "PostgreSQL", "mysql": "MySQL", "redis": "Redis", "rabbitmq": "RabbitMQ"}
+# The least that reaches a server of each type, as the settings write it.
+_EXAMPLES = {
+    "postgresql": "user: postgres, password: {file: PATH}",
+    "mysql": "user: root, password: {file: PATH}",
+    "redis": "password: {file: PATH}",
+    "rabbitmq": "user: admin, password: {file: PATH}",
+    "broker": "url: https://broker.example.com, token: {file: PATH}",
+}
 
-def server_name(service: Service, servers: Mapping[str, ServiceServer]) -> str | None:
+
+def server_name(service: Service, settings: Settings) -> str | None:
     """Return the name of a service's server, None if its type needs none. Raises Misconfigured, naming the choices."""
     if service.type in WITHOUT_SERVER:
         return None
-    fitting = sorted(name for name, server in servers.items() if server.type == service.type)
+    fitting = sorted(name for name, server in settings.servers.items() if server.type == service.type)
     if service.server is not None:
         if service.server in fitting:
             return service.server
         known = f"; known: {', '.join(fitting)}" if fitting else ""
-        raise Misconfigured(f"the host's settings have no {service.type} server '{service.server}'{known}")
+        raise Misconfigured(
+            f"the host's settings ({settings.place}) have no {service.type} server '{service.server}'{known}"
+        )
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
-        raise Misconfigured(f"the host's settings have no server of type {service.type}; add one to services.servers")
+        raise Misconfigured(_none_configured(service.type, settings))
     names = ", ".join(fitting)
     raise Misconfigured(
-        f"the host's settings have several servers of type {service.type} ({names}); choose one with 'server:' in the"
-        " manifest"
+        f"the host's settings ({settings.place}) have several servers of type {service.type} ({names}); choose one with"
+        " 'server:' in the manifest"
     )
+
+
+def _none_configured(of_type: str, settings: Settings) -> str:
+    where = str(settings.place) if settings.file else f"{settings.place} (or the file that --settings names)"
+    example = f"main: {{type: {of_type}, {_EXAMPLES[of_type]}}}"
+    brand = _BRANDS.get(of_type, of_type)
+    add = f"add one under services.servers in {where}, such as '{example}', and restart the daemon"
+    return f"no {brand} server is configured: {add}"
 
 
 def server_of(settings: ServiceServer) -> Server:

@@ -55,6 +55,8 @@ from reconciler.vault.env_files import EnvFiles
 
 _ACTION_TIMEOUT_S = 120.0
 _BACKUP_TIMEOUT_S = 6 * 3600.0
+# In place of the fingerprint with which a service was provisioned, when that is unknown: no fingerprint is equal.
+_FOUND_AGAIN = "found again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +149,15 @@ class ServiceWorld:
         if subject.kind == "app":
             self._wake_services_of(subject.name)
 
+    def doubt(self, app: str) -> None:
+        """Verify the services of an app now: something that uses them has failed."""
+        for service, by_app in self._observer.wanted_by.items():
+            if app in by_app:
+                grants = (grant for record in self._service_records.of(service) for grant in record.grants)
+                for check in (self._checks[grant.id] for grant in grants if grant.id in self._checks):
+                    check.at = None
+                self._wakeups.wake(service)
+
     def _wake_services_of(self, app: str) -> None:
         for record in self._service_records.services():
             for grant in record.grants:
@@ -232,6 +243,8 @@ class ServiceWorld:
         record = self._service_records.register(service, action.server, known, grace_s)
         self._directories.create(record)
         if known is not None:
+            # It may hold data, although no record says that it was provisioned.
+            self._service_records.note(record.id, made=_FOUND_AGAIN)
             self._record(name, "provisioned", f"found again as {known}, the id it had before the database was lost")
 
     async def _provision(self, name: str, action: Provision) -> None:
@@ -250,7 +263,7 @@ class ServiceWorld:
         credentials = await provisioner_of(record.type).bind(self._spec(record), self._grant(grant))
         stored = self._service_records.bound(grant.id, credentials)
         check = self._checks.setdefault(grant.id, CredentialCheck())
-        check.at = None if check.repaired else self.now()
+        check.at = None if check.repaired or check.down else self.now()
         if stored != grant.credentials:
             what = "new credentials" if grant.credentials is not None else "credentials"
             self._record_action(name, "bound", f"{grant.app} has {what}", action)
@@ -262,9 +275,18 @@ class ServiceWorld:
             return
         spec, provisioner = self._spec(record), provisioner_of(record.type)
         credentials = self._service_records.credentials(grant.credentials)
-        problem = await provisioner.verify(spec, self._grant(grant), credentials)
         check = self._checks.setdefault(grant.id, CredentialCheck())
-        check.at = self.now()
+        before = check.down
+        try:
+            problem = await provisioner.verify(spec, self._grant(grant), credentials)
+        except ServiceError as error:
+            check.down = str(error)
+            raise
+        else:
+            check.works(self.now())
+        finally:
+            if check.down != before:
+                self._app_wakeups.wake(grant.app)
         if problem is None:
             check.repaired = False
         elif isinstance(problem, Outdated):
@@ -300,13 +322,19 @@ class ServiceWorld:
 
     async def _deprovision(self, name: str, action: Deprovision) -> None:
         record = self._service_records.service(action.service)
-        spec = self._spec(record)
-        await provisioner_of(record.type).deprovision(spec)
-        await asyncio.to_thread(shutil.rmtree, spec.directory, ignore_errors=True)
+        try:
+            await provisioner_of(record.type).deprovision(self._spec(record))
+        except Misconfigured:
+            if record.made:
+                raise
+            # Its server, say, was never one, or has left the settings: there is nothing to remove.
+        directory = self._settings.paths.service(record.name, record.id)
+        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
         with contextlib.suppress(OSError):
-            spec.directory.parent.rmdir()
+            directory.parent.rmdir()
         self._service_records.drop(record.id)
-        self._record_action(name, "removed", f"{record.type} service {record.id} was removed with its data", action)
+        how = "with its data" if record.made else "before it was provisioned"
+        self._record_action(name, "removed", f"{record.type} service {record.id} was removed {how}", action)
 
     # What provisioners are told
 

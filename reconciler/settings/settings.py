@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.planning.apps.app import CrashPolicy
 from reconciler.planning.fingerprint import Json
+from reconciler.settings.place import DEFAULT_SETTINGS
 from reconciler.settings.setting import duration, number, size
 from reconciler.state.paths import StatePaths
 
@@ -99,6 +100,11 @@ class Settings:
     def ports(self) -> range:
         """The ports leased to apps whose manifests name none."""
         return range(self.first_port, self.last_port + 1)
+
+    @property
+    def place(self) -> Path:
+        """The settings file, or where one would be read from by default."""
+        return self.file or DEFAULT_SETTINGS
 
     @property
     def key(self) -> Path:

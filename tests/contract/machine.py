@@ -88,6 +88,8 @@ class Unsupplied:
     def injected(self, revision: Revision, directory: Path) -> InjectedEnv:
         return InjectedEnv()
 
+    def doubt(self, app: str) -> None: ...
+
     def rename_use(self, app: str, former: str, current: str) -> None: ...
 
 

@@ -77,6 +77,18 @@ async def test_what_is_done_twice_is_there_once(running: Adapter) -> None:
         assert credentials["port"] == running.port
 
 
+@pytest.mark.parametrize("name", ["pg-db", "amq-gen", "mysql", "postgres", "9", "select", "x" * 63, "pg-" + "x" * 60])
+@on_the_loop
+async def test_a_service_may_have_any_name(running: Adapter, name: str) -> None:
+    """Also one that begins with what the server keeps for itself, or that is a word of its language."""
+    service, grant = a_service(running.server, name), a_grant()
+    await running.provisioner().provision(service)
+    credentials = await running.provisioner().bind(service, grant)
+    assert await running.provisioner().verify(service, grant, credentials) is None
+    await running.provisioner().unbind(service, grant)
+    await running.provisioner().deprovision(service)
+
+
 @interrupted
 @on_the_loop
 async def test_provision_and_bind_end_well_wherever_they_were_interrupted(running: Adapter, cancelled: bool) -> None:

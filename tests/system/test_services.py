@@ -514,6 +514,8 @@ def test_a_server_that_is_down_stops_nobody_who_runs_and_is_waited_for_by_who_do
         before = site.pid("blog")
         server.stop()
         eventually(lambda: told(site)["state"] == "failing")
+        eventually(lambda: site.told("blog")["message"].startswith("service db is down: postgresql server main"))
+        assert site.told("blog")["state"] == "degraded"
         app(site, "shop")
         eventually(lambda: "waiting: service db: " in site.told("shop")["message"])
         assert "postgresql" in site.told("shop")["message"]
@@ -527,6 +529,35 @@ def test_a_server_that_is_down_stops_nobody_who_runs_and_is_waited_for_by_who_do
         eventually(lambda: any(kind == "unhealthy" for _, kind, _ in site.events("service db")))
         eventually(lambda: is_ready(site))
         assert site.pid("blog") == before
+
+
+def test_a_release_that_failed_as_the_server_was_down_is_tried_again_once_it_is_back(site: Site) -> None:
+    with postgresql_server() as server:
+        password = site.root / "password"
+        password.write_text(server.password)
+        main = ServiceServer(name="main", type="postgresql", port=server.port, user="admin", password_file=password)
+        service(site, type="postgresql")
+        port = app(site)
+        site.live(**{**QUICK, "servers": {"main": main}})
+        site.await_settled("blog")
+        server.stop()
+        # The daemon does not know yet that the server is down.
+        reach = f"""python -c "import socket; socket.create_connection(('127.0.0.1', {server.port}))\""""
+        site.manifest("blog", services=["db"], probation="0s", port=port, release=reach)
+        eventually(lambda: "tried again once the service has recovered" in site.told("blog")["message"])
+        server.start()
+        site.await_settled("blog")
+        assert [kind for _, kind, _ in site.events("blog")].count("released") == 1
+
+
+def test_a_service_that_was_never_provisioned_is_not_retained(site: Site) -> None:
+    missing = site.root / "no such password"
+    main = ServiceServer(name="main", type="postgresql", port=a_port(), user="admin", password_file=missing)
+    file = service(site, type="postgresql")
+    site.live(**{**QUICK, "servers": {"main": main}})
+    eventually(lambda: told(site)["state"] == "failing")
+    file.unlink()
+    eventually(lambda: not site.status()["services"])
 
 
 def test_fifty_services_are_made_at_once(site: Site, started: Callable[[str], Any]) -> None:

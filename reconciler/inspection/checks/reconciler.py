@@ -84,7 +84,8 @@ def settings_file(settings: Settings, unusable: str | None) -> Iterator[Check]:
         advice = "correct it: a daemon does not start with it; the other checks use the defaults"
         yield Check(level="fail", subject="settings", found=unusable, advice=advice)
         return
-    found = "none, so every setting has its default" if settings.file is None else str(settings.file)
+    none = f"there is no {settings.place}, so every setting has its default"
+    found = none if settings.file is None else str(settings.file)
     yield Check(level="ok", subject="settings", found=found)
 
 

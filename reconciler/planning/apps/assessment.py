@@ -107,12 +107,22 @@ class Assessment:
         """Whether the target failed in a way that is not repeated before an edit or a request of an operator.
 
         Its release command may have done half of what it does, and clients are not given again to a revision that
-        failed them while another one can serve.
+        failed them while another one can serve. One more try follows when a service has recovered that was down then.
         """
         failure = self.failure
         if failure is None or failure.kind != "rejected" or self.observed.restart_before > failure.last_at:
             return False
+        if self.failed_in_an_outage:
+            return False
         return failure.phase == "releasing" or (failure.phase == "serving" and self._has_predecessor())
+
+    @property
+    def failed_in_an_outage(self) -> bool:
+        """Whether the target last failed while a service that it uses was down, which has recovered since."""
+        failure = self.failure
+        return failure is not None and any(
+            since < failure.last_at < until for since, until in self.observed.inputs.outages
+        )
 
     @property
     def try_at(self) -> float:

@@ -123,8 +123,9 @@ class ExternalInputs:
 
     `bound` are its bindings that are ready, in the manifest's order; `env_secrets` the ids of the values of its secret
     variables. `missing` says what is not there yet and why; `again_at` is when that is tried again, `failures` how
-    often it failed in a row. `stale` says what is there but not the newest. `held` are all credentials that work, by
-    service, whether the manifest names the service or not.
+    often it failed in a row. `stale` says what is there but not the newest, `down` which bound service does not answer
+    and why. `outages` are the last times at which bound services did not, from when to when each, which are over.
+    `held` are all credentials that work, by service, whether the manifest names the service or not.
     """
 
     bound: tuple[Bound, ...] = ()
@@ -133,6 +134,8 @@ class ExternalInputs:
     again_at: float | None = None
     failures: int = 0
     stale: tuple[str, ...] = ()
+    down: tuple[str, ...] = ()
+    outages: tuple[tuple[float, float], ...] = ()
     held: Mapping[str, Bound] = field(default_factory=dict)
 
     def revision(self, app: App, content: str) -> Revision:

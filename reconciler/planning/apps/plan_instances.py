@@ -31,6 +31,7 @@ from reconciler.planning.apps.observed import Failure, Instance, Observed
 from reconciler.planning.apps.plan_listener import answer_at, answering, listen, move, stay, unlisten
 from reconciler.planning.apps.revision import NO_COMMANDS, Revision
 from reconciler.planning.apps.revision_choice import best_instance
+from reconciler.planning.apps.shortcomings import shortcoming, unknown_apps
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.states import AppState
@@ -98,20 +99,9 @@ def _serving(known: Assessment) -> Plan[Action]:
 
 def _as_it_serves(known: Assessment, current: Instance, actions: list[Action]) -> Plan[Action]:
     """Report the instance as running, or as degraded with what is wrong about it."""
-    inputs = known.observed.inputs
-    if current.note is not None:
-        return _plan(known, actions, "degraded", Cause(Reason.WORKER_WAITING, current.note))
-    if known.source.problem is not None:
-        text = f"the last build serves, but {known.source.problem}"
-        return _plan(known, actions, "degraded", Cause(Reason.SOURCE_UNREADABLE, text))
-    if known.source.busy is not None:
-        return _plan(known, actions, "degraded", Cause(Reason.SOURCE_BUSY, known.source.busy))
-    if inputs.stale:
-        text = f"serving with the last known values: {'; '.join(inputs.stale)}"
-        return _plan(known, actions, "degraded", Cause(Reason.INPUTS_STALE, text))
-    if known.observed.unknown_dependencies:
-        text = f"it depends on an app that is missing: {_unknown(known.observed)}"
-        return _plan(known, actions, "degraded", Cause(Reason.WAITING_FOR_APPS, text))
+    wrong = shortcoming(known, current)
+    if wrong is not None:
+        return _plan(known, actions, "degraded", wrong)
     scaling = next((action for action in actions if isinstance(action, Scale)), None)
     if scaling is not None:
         text = f"scaling from {current.workers} to {counted(scaling.workers, 'worker')}"
@@ -205,7 +195,7 @@ def _waiting_for_inputs(known: Assessment) -> Plan[Action]:
 def _waiting_for_apps(known: Assessment) -> Plan[Action]:
     """Do everything but the start, as an app that this one depends on does not serve."""
     names = ", ".join(known.observed.unmet_dependencies)
-    unknown = _unknown(known.observed)
+    unknown = unknown_apps(known.observed)
     waits = Cause(Reason.WAITING_FOR_APPS, f"waiting for {names}{unknown and f': {unknown}'}")
     text = f"{names} {'does' if len(known.observed.unmet_dependencies) == 1 else 'do'} not serve"
     actions: list[Action] = [*move(known.app, known.observed), *_prepare(known)]
@@ -274,6 +264,8 @@ def _prepare(known: Assessment) -> list[Action]:
         cause = Cause(Reason.FIRST_TIME, "it was never run")
         if known.observed.released:
             cause = Cause(Reason.SOURCE_CHANGED, "its build or its environment is new")
+        if known.failed_in_an_outage:
+            cause = Cause(Reason.SERVICE_RECOVERED, "it failed while a service was down that has recovered")
         failing = next_failure(known.target, known.app.workers, known.observed, known.now, "releasing")
         actions.append(
             Release(release=release, revision=known.target, failing=failing, cause=cause.text, reason=cause.reason)
@@ -343,10 +335,6 @@ def _remove_builds(known: Assessment) -> list[Action]:
 # Causes.
 
 
-def _unknown(observed: Observed) -> str:
-    return ", ".join(f"no app named '{name}'" for name in observed.unknown_dependencies)
-
-
 def _why_start(known: Assessment) -> Cause:
     if known.failure is not None:
         return Cause(_because(known.failure).reason, f"it failed: {known.failure.reason}")
@@ -390,7 +378,9 @@ def _withheld(known: Assessment, cause: Cause) -> Cause:
     """Return a cause with what has to happen before the target is tried again, if time alone does not do it."""
     if not known.is_withheld:
         return cause
-    return replace(cause, text=f"{cause.text}; tried again after an edit or 'reconciler restart {known.app.name}'")
+    down = "once the service has recovered, " if known.observed.inputs.down else ""
+    again = f"tried again {down}after an edit or 'reconciler restart {known.app.name}'"
+    return replace(cause, text="; ".join((cause.text, *known.observed.inputs.down, again)))
 
 
 def _because(failure: Failure) -> Cause:

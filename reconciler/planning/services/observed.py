@@ -46,6 +46,11 @@ class ServiceState:
     dumped: bool = False
     grants: tuple[GrantState, ...] = ()
 
+    @property
+    def was_made(self) -> bool:
+        """Whether there may be data: it was provisioned, or an app has had credentials of it."""
+        return bool(self.made) or any(grant.bound for grant in self.grants)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedService:

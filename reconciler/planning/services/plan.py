@@ -84,10 +84,10 @@ def _without_manifest(observed: ObservedService, now: float) -> Plan[Action]:
         forget = (Forget(cause=_REMOVED.text, reason=_REMOVED.reason),) if observed.has_residue else ()
         return Plan(actions=forget, state="stopping", reason=_REMOVED.reason, message=_REMOVED.text, settled=not forget)
     actions = [a for record in observed.kept for a in _wind_down(record, observed.wanted_by, now, _REMOVED)]
-    retained = all(record.retain for record in observed.kept)
+    retained = all(record.retain and record.was_made for record in observed.kept)
     times = [at for record in observed.kept if (at := _removed_at(record, observed.wanted_by)) is not None]
     due_at = min(times, default=None)
-    cause = _why_kept(observed, retained=retained)
+    cause = _why_kept(observed, retained=retained) if any(record.was_made for record in observed.kept) else _REMOVED
     return Plan(
         actions=tuple(actions),
         state="stopping" if actions or not retained else "retained",
@@ -211,8 +211,9 @@ def _verify_at(grant: GrantState, observed: ObservedService) -> float | None:
 def _wind_down(record: ServiceState, wanted_by: Mapping[str, str], now: float, cause: Cause) -> list[Action]:
     """Revoke the grants of a service that is no longer desired, then remove its data if a manifest said so.
 
-    The grants of apps that still use it stay.
+    The grants of apps that still use it stay. A service that was never provisioned has no data, and goes at once.
     """
+    wanted_by = wanted_by if record.was_made else {}
     if record.left_at is None:
         return [
             RecordRetention(
@@ -240,6 +241,8 @@ def _wind_down(record: ServiceState, wanted_by: Mapping[str, str], now: float, c
 
 def _removed_at(record: ServiceState, wanted_by: Mapping[str, str]) -> float | None:
     """When the data of a service may be removed; None when it is to be kept."""
+    if not record.was_made:
+        return record.left_at
     if record.retain or record.left_at is None or wanted_by:
         return None
     return record.left_at + record.grace_s

@@ -3,8 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from reconciler.planning.apps.actions import (
+    Action,
     Listen,
+    Release,
     Stage,
     Start,
     Stop,
@@ -13,6 +17,8 @@ from reconciler.planning.apps.app import Binding
 from reconciler.planning.apps.observed import ExternalInputs, Observed, Override
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.revision import Bound
+from reconciler.planning.plan import Plan
+from reconciler.planning.reason import Reason
 from tests.world import (
     NOW,
     a_look,
@@ -112,3 +118,36 @@ def test_a_value_that_is_no_longer_the_newest_is_told() -> None:
     decided = plan(BINDING, ran(replace(WITH, stale=("cannot read /x",))), NOW)
     assert (decided.actions, decided.state) == ((), "degraded")
     assert "cannot read /x" in decided.message
+
+
+def test_an_app_whose_service_is_down_says_so_and_goes_on() -> None:
+    down = replace(WITH, down=("service db is down: it refused the connection",))
+    decided = plan(BINDING, ran(down), NOW)
+    assert (decided.actions, decided.state, decided.reason) == ((), "degraded", Reason.SERVICE_DOWN)
+    assert decided.message == "service db is down: it refused the connection"
+
+
+def released_in_vain(inputs: ExternalInputs) -> Plan[Action]:
+    app = replace(BINDING, release="migrate")
+    failure = a_trouble(app.revision("c1", (BOUND,)), phase="releasing", count=1, last_at=NOW - 100)
+    staged = (app.revision("c1", (BOUND,)).build.id,)
+    return plan(app, Observed(source=a_look(app), builds=staged, failures=(failure,), inputs=inputs), NOW)
+
+
+def test_a_release_that_failed_while_a_service_was_down_waits_for_it_and_is_tried_once_more() -> None:
+    down = released_in_vain(replace(WITH, down=("service db is down: it refused the connection",)))
+    assert Release not in map(type, down.actions)
+    assert down.message.endswith(
+        "service db is down: it refused the connection;"
+        " tried again once the service has recovered, after an edit or 'reconciler restart blog'"
+    )
+    decided = released_in_vain(replace(WITH, outages=((NOW - 120, NOW - 10),)))
+    (release,) = [action for action in decided.actions if isinstance(action, Release)]
+    assert release.reason == Reason.SERVICE_RECOVERED
+
+
+@pytest.mark.parametrize("outage", [(NOW - 90, NOW - 10), (NOW - 300, NOW - 200)], ids=["later", "earlier"])
+def test_a_release_that_failed_while_its_services_worked_waits_for_an_edit(outage: tuple[float, float]) -> None:
+    decided = released_in_vain(replace(WITH, outages=(outage,)))
+    assert Release not in map(type, decided.actions)
+    assert decided.message.endswith("tried again after an edit or 'reconciler restart blog'")

@@ -247,11 +247,11 @@ def check(known: ObservedService, step: Action, now: float) -> None:
         assert step.grant in held
     if isinstance(step, Deprovision):
         gone = kept[step.service]
-        assert not gone.retain
+        assert not (gone.was_made and gone.retain)
         assert not gone.grants
         assert gone.dumped or not gone.made
         assert gone.left_at is not None
-        assert now >= gone.left_at + gone.grace_s
+        assert now >= gone.left_at + (gone.grace_s if gone.was_made else 0)
 
 
 @settings(max_examples=300)
@@ -273,3 +273,18 @@ def test_every_story_ends_as_asked_and_breaks_no_law_on_the_way(
 @given(known=anything_seen(), service=st.sampled_from([DB, None]))
 def test_planning_is_a_function(known: ObservedService, service: Service | None) -> None:
     assert plan(service, known, NOW) == plan(service, known, NOW)
+
+
+@pytest.mark.parametrize("wanted_by", [{}, {"blog": ""}])
+def test_a_service_that_was_never_provisioned_is_not_retained(wanted_by: Mapping[str, str]) -> None:
+    never = replace(HERE, made="", grants=())
+    first = plan(None, ObservedService(kept=(never,), wanted_by=wanted_by), NOW)
+    assert list(map(str, first.actions)) == ["record that it is no longer desired"]
+    then = plan(None, ObservedService(kept=(replace(never, left_at=NOW),), wanted_by=wanted_by), NOW)
+    assert list(map(str, then.actions)) == ["remove the service and its data"]
+    assert (then.state, then.message) == ("stopping", "its manifest was removed")
+
+
+def test_what_an_app_has_had_credentials_of_is_retained_though_it_was_not_provisioned_again() -> None:
+    decided = plan(None, seen(replace(BOUND, used=True), made="", left_at=NOW), NOW)
+    assert (decided.actions, decided.state) == ((), "retained")

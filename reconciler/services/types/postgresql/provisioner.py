@@ -32,6 +32,7 @@ _ACTION_TIMEOUT_S = 50.0
 _MAX_CONNECTIONS = 8  # of a server's usual 100; an action may briefly need a second one
 _LOCK = 0x5EC0 << 48  # above the service's 48 bits
 _PACKAGE = "postgresql-client"
+_RESERVED = ("pg_",)  # https://www.postgresql.org/docs/current/sql-createrole.html
 _MAX_NAME = 52  # of the 63 bytes of a name; the rest is for the databases of a restore
 
 
@@ -139,7 +140,7 @@ class Postgresql:
 
 
 def _names(service: ServiceSpec) -> Names:
-    name = called(service, _MAX_NAME)
+    name = called(service, _MAX_NAME, _RESERVED)
     return Names(owner=name, database=name, draft=f"{name}_restored", replaced=f"{name}_replaced")
 
 
@@ -147,7 +148,7 @@ def _credentials(service: ServiceSpec, grant: Grant) -> Credentials:
     """Return Cloud Foundry's v1 keys and `uri`, whose query names the directory of a socket."""
     admin = admin_params(service)
     host, port = app_address(admin.server, 5432)
-    name, password = called(service, _MAX_NAME), grant.password.reveal()
+    name, password = called(service, _MAX_NAME, _RESERVED), grant.password.reveal()
     socket = host.startswith("/")
     query = {**({"host": host, "port": str(port)} if socket else {}), **admin.ssl}
     authority = f"{url_userinfo(grant.user, password)}@" if socket else url_authority(grant.user, password, host, port)
