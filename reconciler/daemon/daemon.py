@@ -23,9 +23,10 @@ from reconciler.daemon.web_process import WebProcess
 from reconciler.daemon.worlds import converging
 from reconciler.host.credential_users import LocalApps
 from reconciler.host.instance_secrets import InstanceSecrets
+from reconciler.host.runtime import Runtime
 from reconciler.host.staging_settings import package_environ, stager_of
 from reconciler.host.stores import Stores
-from reconciler.host.world import AppWorld, Runtime
+from reconciler.host.world import AppWorld
 from reconciler.inspection.redaction import Redactor
 from reconciler.linux.followed_paths import FollowedPaths
 from reconciler.linux.inotify import Watch

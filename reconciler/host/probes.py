@@ -6,9 +6,11 @@ from collections import Counter
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.host.stores import Stores
-from reconciler.planning.apps.app import App
+from reconciler.planning.apps.app import App, Liveness
+from reconciler.planning.apps.revision import Revision
 from reconciler.serving.instances import Instances
 from reconciler.serving.probes import Probe, Probes
+from reconciler.serving.programs.gunicorn import health_host
 
 _TIMEOUT_S = 30.0  # gunicorn's own, for a worker that answers one request at a time
 
@@ -28,23 +30,17 @@ class AppProbes:
         return self._probes.asked
 
     def update(self, name: str, app: App | None) -> None:
-        """Probe what is to be probed of an app now."""
-        health = None if app is None else app.server.health
-        if app is None or health is None or app.address is None:
-            self._probes.ask(name, {})
-            return
-        settings = app.server.settings
-        timeout_s = settings.get("timeout", _TIMEOUT_S)
-        probe = Probe(
-            address=app.address,
-            health=health,
-            host=health.host or str(app.address),
-            liveness=app.liveness,
-            tls="certfile" in settings,
-            busy_s=float(timeout_s or math.inf) if isinstance(timeout_s, int | float) else _TIMEOUT_S,
-        )
-        serving = [i.id for i in self._instances.of(name) if i.serves and i.address == app.address]
-        self._probes.ask(name, dict.fromkeys(serving[-1:], probe))
+        """Probe what is to be probed of an app now, by the health of the revision that it runs.
+
+        A desired revision that differs says nothing about an instance of another one. How often is up to the manifest.
+        """
+        serving = [i for i in self._instances.of(name) if app is not None and i.serves and i.address == app.address]
+        probes = {}
+        if app is not None and serving:
+            revision = self._stores.history.of(name).started_as(serving[-1].revision)
+            probe = _probe(revision, app.liveness)
+            probes = {} if probe is None else {serving[-1].id: probe}
+        self._probes.ask(name, probes)
 
     def _on_probe(self, name: str, instance: str, failure: str | None) -> None:
         known = next((i for i in self._instances.of(name) if i.id == instance), None)
@@ -57,3 +53,19 @@ class AppProbes:
             name, "unhealthy" if failure else "healthy", failure or "its health path answers again"
         )
         self._wakeups.wake(name)
+
+
+def _probe(revision: Revision | None, liveness: Liveness) -> Probe | None:
+    """Return the probe of an instance of a revision; None if it has no health path, or if it is not known."""
+    if revision is None or revision.address is None or revision.server.health is None:
+        return None
+    settings = revision.server.settings
+    timeout_s = settings.get("timeout", _TIMEOUT_S)
+    return Probe(
+        address=revision.address,
+        health=revision.server.health,
+        host=health_host(revision),
+        liveness=liveness,
+        tls="certfile" in settings,
+        busy_s=float(timeout_s or math.inf) if isinstance(timeout_s, int | float) else _TIMEOUT_S,
+    )

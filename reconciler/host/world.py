@@ -8,12 +8,10 @@ import asyncio
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 
-from reconciler.convergence.standing_tasks import StandingTasks
-from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
 from reconciler.host.app_listeners import AppListeners
 from reconciler.host.app_statuses import Standings
@@ -23,6 +21,7 @@ from reconciler.host.files_in_builds import FilesInBuilds
 from reconciler.host.probes import AppProbes
 from reconciler.host.releases import AppReleases, Steps
 from reconciler.host.request_effects import OperatorRequest, take_request
+from reconciler.host.runtime import Runtime
 from reconciler.host.secret_source import SecretSource
 from reconciler.host.start_slots import StartSlots
 from reconciler.host.stores import Stores
@@ -68,15 +67,6 @@ from reconciler.staging.progress import Phase
 from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.staging.stager import SourceChanged, Stager
 from reconciler.state.journal import EventKind
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Runtime:
-    """What a running daemon offers the World: wake-ups, the readers of reports (None: an app is removed), its tasks."""
-
-    wakeups: WakeQueue
-    publish: Callable[[Subject, Report | None], None]
-    tasks: StandingTasks
 
 
 class AppWorld:
@@ -311,6 +301,7 @@ class AppWorld:
         code, paths = self._builds.code(name, revision.build), self.paths(name)
         paths.create(self._instances.sandbox_of(name))
         self._builds.mark_served(name, revision.build.id)
+        self._history.start(name, revision, {i.revision for i in self._instances.of(name)})
         async with self._slots.slot():
             try:
                 listener, since = self._listeners.fd(revision.address), self._restart_before.get(name, float("-inf"))

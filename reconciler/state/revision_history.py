@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -17,12 +17,17 @@ _MAX_KNOWN_GOOD = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppHistory:
-    """The history of one app."""
+    """The history of one app. `started` are the revisions of its instances, by what each of them is probed."""
 
     failures: tuple[Failure, ...] = ()
     known_good: tuple[Revision, ...] = field(default=(), repr=False)
     override: Override | None = field(default=None, repr=False)
     sleep_state: SleepState = field(default_factory=SleepState)
+    started: tuple[Revision, ...] = field(default=(), repr=False)
+
+    def started_as(self, revision: str) -> Revision | None:
+        """Return the revision of an instance by its id; None if an earlier version started it and kept no record."""
+        return next((known for known in (*self.started, *self.known_good) if known.id == revision), None)
 
     @property
     def revisions(self) -> tuple[Revision, ...]:
@@ -87,6 +92,11 @@ class RevisionHistory:
         others = [p for p in self.of(app).known_good if p.id != revision.id]
         failures = tuple(f for f in self.of(app).failures if f.revision != revision.id or f.kind == "crashed")
         self._keep(app, known_good=(revision, *others)[:_MAX_KNOWN_GOOD], failures=failures)
+
+    def start(self, app: str, revision: Revision, running: Collection[str]) -> None:
+        """Record a revision of which an instance is about to start, beside those that are running, by their ids."""
+        others = tuple(known for known in self.of(app).started if known.id != revision.id and known.id in running)
+        self._keep(app, started=(revision, *others))
 
     def set_override(self, app: str, override: Override | None) -> None:
         """Set or clear an operator's override of the manifest."""
@@ -159,6 +169,11 @@ _STORED: dict[str, tuple[str, Callable[[Any, str], Any], Callable[[Any, str], An
         "known_good",
         lambda known_good, _: [asdict(revision) for revision in known_good],
         lambda data, _: _distinct(map(revision_from, data)),
+    ),
+    "started": (
+        "started",
+        lambda started, _: [asdict(revision) for revision in started],
+        lambda data, _: tuple(map(revision_from, data)),
     ),
     "pin": ("override", _write_override, _read_override),
     "rest": (

@@ -15,9 +15,10 @@ from reconciler.convergence.backoff import Backoff
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
+from reconciler.host.runtime import Runtime
 from reconciler.host.staging_settings import stager_of
 from reconciler.host.stores import Stores
-from reconciler.host.world import AppWorld, Runtime
+from reconciler.host.world import AppWorld
 from reconciler.linux.processes import boot_id
 from reconciler.planning.address import Address
 from reconciler.planning.apps.actions import Action, Listen, ReadSource, Reap, Stage, Start

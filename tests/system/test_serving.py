@@ -159,6 +159,42 @@ def test_a_hung_app_is_noticed_explained_and_replaced(site: Site) -> None:
     assert {*told} == {"GET / did not answer within 0.3 s, 2 times in a row"}  # on a slow host its successor may, too
 
 
+ASKED = """
+import os
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    if environ["HTTP_USER_AGENT"] == "reconciler-health":
+        with open({asked!r}, "a") as file:
+            file.write("%d %s\\n" % (os.getppid(), path))
+    start_response("200 OK" if path == "/up" else "404 Not Found", [])
+    return [b"1"]
+"""
+
+
+def test_an_instance_is_probed_by_its_own_revisions_health_while_another_revision_cannot_pass(site: Site) -> None:
+    asked = site.root / "asked"
+    port = site.app("blog", probation="0s", health={"path": "/up", "interval": "1s"})
+    site.save(site.root / "apps/blog/wsgi.py", ASKED.format(asked=str(asked)))
+    daemon = site.live()
+    eventually(lambda: site.settled("blog") and len(site.known_good("blog")) == 1)
+    master = site.pid("blog")
+
+    def probed() -> list[str]:
+        return [path for pid, path in map(str.split, asked.read_text().splitlines()) if int(pid) == master]
+
+    health = {"path": "/wrong", "interval": "1s", "start_timeout": "2s"}
+    site.manifest("blog", port=port, probation="0s", health=health)
+    for _ in range(2):
+        eventually(state(site, "blog", "degraded", "GET /wrong answered 404"))
+        asked.write_text("")
+        eventually(lambda: len(probed()) > 3)
+        site.end(daemon, signal.SIGKILL)  # the next one knows it, too
+        daemon = site.live()
+    assert {*probed()} == {"/up"}
+    assert site.pid("blog") == master
+    assert not [text for _, kind, text in site.events("blog") if kind == "unhealthy"]
+
+
 def test_a_worker_that_fails_its_check_in_a_serving_instance_waits_and_the_master_lives(site: Site) -> None:
     flag = site.root / "bad"
     port = site.app("blog", workers=2, probation="0s", health={"path": "/healthz", "interval": "60s"})

@@ -127,6 +127,9 @@ def test_a_database_of_version_2_keeps_what_it_knows_of_apps(tmp_path: Path) -> 
         assert learnt.override.kind == "rolled back"
         assert learnt.override.revision == learnt.known_good[0]
         assert learnt.sleep_state.gate_passed == "r1"
+        # An instance is probed by its own revision's health, and not at all where that was not recorded.
+        good = learnt.known_good[0]
+        assert (learnt.started_as(good.id), learnt.started_as("r2")) == (good, None)
 
 
 def test_a_database_of_version_2_keeps_what_it_knows_of_services(tmp_path: Path) -> None:
