@@ -1,6 +1,5 @@
 """Paths below the state directory, and the default path of the state directory."""
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +98,8 @@ class StatePaths:
         own = self.app(name) / "tmp"
         if len(os.fsencode(own)) <= _LONGEST_SCRATCH:
             return own
+        import hashlib  # loads OpenSSL: commands that only look wait for it
+
         return self.state / "tmp" / hashlib.sha256(name.encode()).hexdigest()[:8]
 
     def home(self, name: str) -> Path:
