@@ -1,6 +1,7 @@
 """Write a manifest for a directory.
 
-The manifest holds what can be detected from the files in PATH. An existing manifest is never overwritten.
+The manifest holds what can be detected from the files in PATH. What only you can decide is in it as comments: variables
+that the app reads without a default, the command of its migrations, extras. An existing manifest is never overwritten.
 """
 
 import json

@@ -20,7 +20,7 @@ from reconciler.staging.progress import Phase, Progress
 
 _TAIL_LINES = 5
 _MAX_ERROR_LINES = 12
-_ERROR = ("error:", "ERROR:", "Error:")
+_ERROR = ("error:", "ERROR:", "Error:", "SystemCheckError:")
 _WARNING = ("warning:", "WARNING:", "Warning:")
 _ENVIRONMENT = ("Using Python ", "Using CPython ", "Using PyPy ")  # uv, about what it was told
 _GRACE_S = 2.0

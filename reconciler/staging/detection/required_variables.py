@@ -21,7 +21,8 @@ _READERS = ("environ.", "environs.", "decouple.", "starlette.config.")
 _OTHER_METHODS = ("read_env", "read_envfile", "prefixed", "seal", "dump")
 _SETTINGS_BASES = ("BaseSettings", "pydantic_settings.BaseSettings", "pydantic.BaseSettings")
 _OPTIONAL_READS = ("os.environ.get", "os.getenv", "environ.get", "getenv")
-_LOCAL = "127.0.0.1"
+# Of a host that nothing but itself reaches, as requests name it.
+_LOCAL = "localhost,127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,11 @@ def test_the_last_error_is_told_with_its_causes() -> None:
     assert failure("echo error: a; echo error: b; echo '  cause: c'; exit 2") == "sh: exit code 2\nerror: b\n  cause: c"
 
 
+def test_what_djangos_checks_found_is_told_though_warnings_follow_it() -> None:
+    said = "echo 'SystemCheckError: some issues:'; echo 'ERRORS:'; echo '?: (E002) no host'; seq 9; exit 1"
+    assert failure(said).splitlines()[1:4] == ["SystemCheckError: some issues:", "ERRORS:", "?: (E002) no host"]
+
+
 def test_without_an_error_the_last_lines_are_told_without_what_uv_says_of_itself() -> None:
     script = "echo 'Using Python 3.12.1 environment at: /somewhere/long'; echo a; echo b; exit 1"
     assert failure(script) == "sh: exit code 1\na\nb"
