@@ -216,6 +216,8 @@ class Scope:
         interface = of_call(full)
         if interface is None and not rest:
             interface = self._returned_interface(first, seen)
+        if interface is None and rest:
+            interface = self.interface_of_method(callee, seen)
         if interface is None and node.args:
             interface = self._interface_of(node.args[0], seen)  # middleware has the interface of the app it wraps
         return interface
@@ -247,8 +249,24 @@ class Scope:
             return _instance_interface(function)
         if not isinstance(function, ast.FunctionDef):
             return self._imported_interface(name, called=True) if function is None else None
+        return self._interface_of_body(function, seen | {name})
+
+    def interface_of_method(self, callee: str, seen: frozenset[str]) -> Interface | None:
+        """Return the interface of what a method of a class of the code returns, `Shop.app`."""
+        name, _, method = callee.partition(".")
+        if callee in seen or self._file.effort.is_too_much():
+            return None
+        bound = self.bound.get(name)
+        if bound is None:
+            found = self._imported_from(name)
+            return None if found is None else found[0].interface_of_method(f"{found[1]}.{method}", seen)
+        parts = bound.body if isinstance(bound, ast.ClassDef) else ()
+        function = next((part for part in parts if isinstance(part, ast.FunctionDef) and part.name == method), None)
+        return None if function is None else self._interface_of_body(function, seen | {callee})
+
+    def _interface_of_body(self, function: ast.FunctionDef, seen: frozenset[str]) -> Interface | None:
         local = Scope(function.body, self._file, self)
-        return None if local._returns is None else local._interface_of(local._returns, seen | {name})
+        return None if local._returns is None else local._interface_of(local._returns, seen)
 
     def _imported_interface(self, name: str, *, called: bool) -> Interface | None:
         found = self._imported_from(name)

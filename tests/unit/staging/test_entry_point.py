@@ -236,6 +236,32 @@ def test_an_app_that_a_method_returns_is_found(tmp_path: Path, text: str, interf
 
 
 @pytest.mark.parametrize(
+    ("returns", "interface"),
+    [
+        ("return Starlette()", "asgi"),
+        ("made = Router()\n        made = Lifespan(made)\n        return made", "asgi"),
+        ("return Flask('x')", "wsgi"),
+        ("return self.app()", "wsgi"),
+        ("return Shop().app()", "wsgi"),
+        ("return self.made", "wsgi"),
+    ],
+)
+def test_what_a_method_of_a_class_of_the_code_returns_has_an_interface(
+    tmp_path: Path, returns: str, interface: str
+) -> None:
+    shop = (
+        "from starlette.applications import Starlette\nfrom flask import Flask\n"
+        "class Router: ...\n"
+        "class Lifespan:\n    async def __call__(self, scope, receive, send): ...\n"
+        f"class Shop:\n    def app(self):\n        {returns}\n"
+    )
+    files = {"shop/__init__.py": "", "shop/web.py": shop, "app.py": "from shop.web import Shop\napp = Shop().app()\n"}
+    code = plant(tmp_path, files)
+    assert detect(code, None).interface == interface
+    assert detect(code, "shop.web:Shop().app()").interface == interface
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "import typer\napp = typer.Typer()\n",
