@@ -3,12 +3,14 @@
 The words are the schema's own `errorMessage`, so that editors and the daemon report the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
+from reconciler.documents.other_names import OTHER_NAMES
 from reconciler.documents.problem import NEVER_QUOTED, Path, Problem, dotted
+from reconciler.documents.scalars import value_of
 from reconciler.documents.schemas import validator
 from reconciler.documents.tree import Node
 from reconciler.planning.fingerprint import Json
@@ -31,8 +33,17 @@ def problems_of(file: str, kind: str, tree: Node) -> list[Problem]:
 
 def suggestion(name: str, known: frozenset[str]) -> str:
     """Return the known name that was probably meant, "" if none is close."""
-    close = get_close_matches(name.lower(), sorted(known), n=1) if len(name) <= _LONGEST_NAME else []
-    return close[0] if close else ""
+    return next(iter(_meant(name, known)), "")
+
+
+def _meant(name: str, known: frozenset[str]) -> tuple[str, ...]:
+    """Return the known names that were probably meant: a close one, or those that others call by a close one."""
+    if len(name) > _LONGEST_NAME:
+        return ()
+    other = {said: fields for said, meant in OTHER_NAMES.items() if (fields := tuple(f for f in meant if f in known))}
+    written = name.lower().replace("-", "_")
+    close = [written] if written in other else get_close_matches(written, sorted({*known, *other}), n=1)
+    return next((other.get(each, (each,)) for each in close), ())
 
 
 def shown(value: Json) -> str:
@@ -60,6 +71,8 @@ def _explained(error: Any, tree: Node) -> Iterator[tuple[Path, tuple[int, int], 
         name = error.instance
         written = "NAME=value" if "=" in name and NEVER_QUOTED.intersection(path) else shown(name)
         yield (*path, name), node.keys.get(name, position), f"{_expected(error)}, not {written}"
+    elif error.validator in ("required", "additionalProperties") and _is_alternative(error, node):
+        yield path, position, f"{_expected(error).partition(';')[0]}, not a mapping of other names"
     elif error.validator == "additionalProperties":
         known = frozenset(error.schema.get("properties", ()))
         for name in islice((key for key in node.keys if key not in known), MOST_PROBLEMS):
@@ -82,8 +95,16 @@ def _expected(error: Any) -> str:
 
 
 def _unknown(name: str, known: frozenset[str]) -> str:
-    meant = suggestion(name, known)
-    return f"unknown field {shown(name)}; did you mean '{meant}'?" if meant else f"unknown field {shown(name)}"
+    meant = " or ".join(f"'{each}'" for each in _meant(name, known))
+    hint = f"did you mean {meant}?" if meant else f"the fields here are {', '.join(sorted(known))}"
+    return f"unknown field {shown(name)}; {hint}"
+
+
+def _is_alternative(error: Any, node: Node) -> bool:
+    """Whether a mapping stands where a plain value would do, and has none of the fields that one would need."""
+    needed, known = error.schema.get("required", ()), frozenset(error.schema.get("properties", ()))
+    is_near = any(name in known or suggestion(name, known) for name in islice(node.keys, MOST_PROBLEMS))
+    return bool(needed) and "string" in error.schema.get("type", ()) and not is_near
 
 
 def _kind_of(value: Json) -> str:
@@ -105,6 +126,8 @@ def _as_written(node: Node, value: Json) -> str:
 
 def _hint(error: Any) -> str:
     types = error.schema.get("type", ())
+    if isinstance(error.instance, str) and _would_fit(error.instance, types):
+        return "; remove the quotes"
     if error.validator != "type":
         return ""
     if types == "boolean" and str(error.instance).lower() in _NOT_BOOLEAN:
@@ -112,3 +135,12 @@ def _hint(error: Any) -> str:
     if types == "string" and isinstance(error.instance, bool | int | float):
         return "; quote it to make it text"
     return ""
+
+
+def _would_fit(text: str, types: str | Sequence[str]) -> bool:
+    """Whether a text would be a number, or true or false, without its quotes, where such is expected."""
+    value = value_of(text)
+    wanted = frozenset((types,) if isinstance(types, str) else types)
+    if isinstance(value, bool):
+        return "boolean" in wanted
+    return isinstance(value, int | float) and not wanted.isdisjoint(("integer", "number"))

@@ -7,6 +7,7 @@ import yaml
 
 from reconciler.documents.problem import NEVER_QUOTED, Problem
 from reconciler.documents.schemas import schema
+from reconciler.documents.syntax_in_words import in_words
 
 _LONGEST_QUOTED = 80
 _FIELD = re.compile(r"(?:- )?(?P<quote>[\"']?)(?P<name>[\w.-]{1,63})(?P=quote)(?P<colon>\s*:)?(?=\s|$)")
@@ -16,13 +17,17 @@ _MAY_HOLD_SECRET = re.compile("[{=#]")
 
 def syntax_problem(file: str, text: str, error: yaml.MarkedYAMLError) -> Problem:
     """Return the problem of a text that is no YAML, with the line it is about where that can be shown."""
-    mark: Any = error.problem_mark or error.context_mark
+    # Of a name without a colon the parser tells only where it gave up looking for one.
+    begun = error.context_mark if "simple key" in str(error.context) else None
+    mark: Any = begun or error.problem_mark or error.context_mark
     line, column = (mark.line, mark.column) if mark else (0, 0)
     lines = text.splitlines()
     indent = lines[line][: len(lines[line]) - len(lines[line].lstrip())] if line < len(lines) else ""
     if "\t" in indent:
         column = indent.index("\t")
         message = "is indented with a tab; YAML allows only spaces"
+    elif (mistake := in_words(lines, error)) is not None:
+        line, column, message = mistake
     else:
         context = f" {error.context}" if error.context else ""
         message = f"is not valid YAML: {error.problem}{context}{_quote(lines, error)}"

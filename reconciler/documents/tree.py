@@ -86,6 +86,8 @@ def trees_of(file: str, text: str) -> tuple[list[Node], list[Problem]]:
         problems.append(refusal.problem)
     except yaml.MarkedYAMLError as error:
         problems.append(syntax_problem(file, text, error))
+        # Text before a mistake in the first line or so is no document of its own.
+        trees = [tree for tree in trees if isinstance(tree.value, dict)]
     except yaml.YAMLError as error:
         problems.append(Problem(file=file, line=1, column=1, path="", message=f"is not valid YAML: {error}"))
     return trees, problems
