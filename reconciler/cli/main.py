@@ -52,7 +52,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except click.ClickException as error:
-            vars(error)["message"] = visible(error.message)
+            vars(error)["message"] = visible(f"{error.message}{_other_option(error)}")
             raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  the same
@@ -81,6 +81,18 @@ def _completed(argument: str) -> click.ParamType[str]:
     from reconciler.cli.completion import AppName, RevisionId, ServiceName
 
     return {"service": ServiceName, "revision": RevisionId}.get(argument, AppName)()
+
+
+def _other_option(error: click.ClickException) -> str:
+    """Return the end of the message on an option that other commands take, and this one has no need of."""
+    if not isinstance(error, click.NoSuchOption) or error.option_name not in {"--manifests", "--settings"}:
+        return ""
+    taken = error.ctx.command.params if error.ctx else ()
+    if all(parameter.name != "state" for parameter in taken):
+        return ""
+    return (
+        " This command takes the state directory of the daemon, --state, in which its manifests and settings are known."
+    )
 
 
 def _module(command: str) -> str:

@@ -13,7 +13,9 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("replicas", "instances", "processes", "scale", "concurrency", "worker"), ("workers",)),
     **dict.fromkeys(("healthcheck", "health_check", "healthchecks", "probe", "readiness", "liveness"), ("health",)),
     **dict.fromkeys(("source", "src", "dir", "directory", "folder", "root", "context", "code", "workdir"), ("path",)),
-    **dict.fromkeys(("dependencies_file", "requirements", "requirements_file", "packages", "lockfile"), ("dependencies",)),
+    **dict.fromkeys(
+        ("dependencies_file", "requirements", "requirements_file", "packages", "lockfile"), ("dependencies",)
+    ),
     **dict.fromkeys(("ports", "listen", "expose"), ("port",)),
     **dict.fromkeys(("bind", "address", "ip", "hostname"), ("host",)),
     **dict.fromkeys(("databases", "database", "bindings", "binds", "addons"), ("services",)),

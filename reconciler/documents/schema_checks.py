@@ -42,7 +42,9 @@ def _meant(name: str, known: frozenset[str]) -> tuple[str, ...]:
         return ()
     other = {said: fields for said, meant in OTHER_NAMES.items() if (fields := tuple(f for f in meant if f in known))}
     written = name.lower().replace("-", "_")
-    close = [written] if written in other else get_close_matches(written, sorted({*known, *other}), n=1)
+    if written in other:
+        return other[written]
+    close = get_close_matches(written, sorted(known), n=1) or get_close_matches(written, sorted(other), n=1, cutoff=0.8)
     return next((other.get(each, (each,)) for each in close), ())
 
 

@@ -35,14 +35,20 @@ class _Stamp:
 class _Seen:
     content: bytes | str
     stamp: _Stamp | None
+    modified_ns: int = 0
 
 
 @dataclass(slots=True)
 class ReadCache:
-    """What the last look found, so that the next one reads only what changed. Kept by the caller, filled by `look`."""
+    """What the last look found, so that the next one reads only what changed. Kept by the caller, filled by `look`.
+
+    A file that was emptied less than `quiet_s` ago is as it last was, and in `emptied`: its content may be on the way.
+    """
 
     seen: dict[str, _Seen] = field(default_factory=dict)
     is_filled: bool = False
+    quiet_s: float = 0.0
+    emptied: frozenset[str] = frozenset()
 
 
 def is_manifest(name: str) -> bool:
@@ -74,13 +80,22 @@ def read_directory(path: str, memo: ReadCache | None = None, unsettled: Collecti
 def _seen(directory: int, memo: ReadCache, unsettled: Collection[str]) -> dict[str, _Seen]:
     names = {name for name in os.listdir(directory) if is_manifest(name)}
     # A listing is no snapshot: a name replaced meanwhile may be skipped. What was there is looked up by name.
-    seen = {}
+    seen, emptied = {}, set()
     for name in names | memo.seen.keys():
         before = memo.seen.get(name)
         found = before if name in unsettled else _file(directory, name, before)
+        if found is not None and found is not before and memo.is_filled and _was_just_emptied(found, memo.quiet_s):
+            found = before
+            emptied.add(name)
         if found is not None:
             seen[name] = found
+    memo.emptied = frozenset(emptied)
     return seen
+
+
+def _was_just_emptied(found: _Seen, quiet_s: float) -> bool:
+    """Whether a file is empty, and was written so shortly ago that its content may follow; clocks may be set back."""
+    return found.content == b"" and 0 <= time.time_ns() - found.modified_ns < quiet_s * 1e9
 
 
 def _file(directory: int, name: str, before: _Seen | None) -> _Seen | None:
@@ -113,7 +128,7 @@ def _content(directory: int, name: str) -> _Seen:
         content = b""
         while len(content) <= LARGEST_MANIFEST and (more := file.read(LARGEST_MANIFEST + 1 - len(content))):
             content += more
-        return _Seen(content, stamp)
+        return _Seen(content, stamp, status.st_mtime_ns)
 
 
 def _dangling(directory: int, name: str) -> _Seen | None:

@@ -1,7 +1,8 @@
 """Watch a directory of manifests, and say when to look at it.
 
 A file that arrives complete is read now. One that is still being written, or was just removed (editors replace a file
-by moving it away first), counts as it last was until it has been quiet for a while. Other files do not wait for it.
+by moving it away first) or emptied (its content may follow), counts as it last was until it has been quiet for a while.
+Other files do not wait for it.
 """
 
 import asyncio
@@ -39,7 +40,7 @@ class Directory:
         self._look_now = look_now
         self._quiet_s = quiet_s
         self._longest_s = longest_s
-        self._memo = ReadCache()
+        self._memo = ReadCache(quiet_s=quiet_s)
         self._waiting: dict[str, _Waiting] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._here = paths.follow(self.name, "folder", on_step=self._look_now.set, on_change=self._inside)
@@ -56,6 +57,8 @@ class Directory:
         # First the watch, then the look: what happens between the two is seen twice rather than never.
         await self.rewatch()
         found = await asyncio.to_thread(read_directory, self.name, self._memo, frozenset(self._waiting))
+        for name in self._memo.emptied:
+            self._wait_for(name)
         await self.rewatch()
         return found
 

@@ -572,3 +572,10 @@ def test_a_state_directory_of_a_name_that_no_app_could_be_served_from_is_refused
     done = run("apply", "--state", tmp_path / name, "--manifests", tmp_path, code=1)
     assert "name another one with --state" in done.output
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["status", "down", "logs", "events"])
+def test_a_command_that_takes_the_state_directory_says_so_of_the_manifests(command: str) -> None:
+    done = CliRunner().invoke(group, [command, "--manifests", "/srv/manifests"])
+    assert done.exit_code == 2
+    assert "This command takes the state directory of the daemon, --state" in done.output

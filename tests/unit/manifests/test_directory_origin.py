@@ -75,6 +75,20 @@ def test_what_is_not_a_readable_file_is_refused_with_its_reason(tmp_path: Path) 
     }
 
 
+def test_a_file_that_was_just_emptied_is_as_it_last_was_and_an_old_empty_one_is_empty(tmp_path: Path) -> None:
+    memo, file = ReadCache(quiet_s=60.0), tmp_path / "a.yaml"
+    file.write_text("path: x")
+    assert listed(tmp_path, memo) == {"a.yaml": b"path: x"}
+    file.write_text("")
+    (tmp_path / "new.yaml").touch()
+    assert listed(tmp_path, memo) == {"a.yaml": b"path: x"}
+    assert memo.emptied == {"a.yaml", "new.yaml"}
+    for name in memo.emptied:
+        os.utime(tmp_path / name, (1, 1))
+    assert listed(tmp_path, memo) == {"a.yaml": b"", "new.yaml": b""}
+    assert memo.emptied == frozenset()
+
+
 def test_a_name_that_cannot_be_printed_is_refused(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.yaml")).write_text("path: x")
     assert listed(tmp_path) == {"caf\\xe9.yaml": "has a name that is not printable UTF-8; rename it"}

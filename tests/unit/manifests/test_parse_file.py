@@ -19,6 +19,9 @@ from reconciler.planning.apps.revision import Health, Source
 HOST = HostDefaults(auto_workers=5, crash=CrashPolicy(first_s=1, cap_s=60, good_run_s=60))
 
 
+HEALTH = "failures, host, interval, path, start_timeout, timeout"
+
+
 def problems(text: str | bytes, file: str = "/m/blog.yaml") -> list[str]:
     content = text if isinstance(text, bytes) else text.encode()
     parsed = parse(file, content, HOST)
@@ -242,11 +245,11 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
         ),
         (
             "path: x\nport 8000\nname: y\n",
-            "3:1: is not valid YAML: could not find expected ':' while scanning a simple key; line 2 is `port 8000`",
+            "2:1: is not valid YAML: could not find expected ':' while scanning a simple key; line 2 is `port 8000`",
         ),
         (
             "path: x\nenv:\n  TOKEN: a: hunter2\n",
-            "3:11: is not valid YAML: mapping values are not allowed in this context; line 3 is `TOKEN: …`",
+            "3:10: quote the value of 'TOKEN', as it contains ': '",
         ),
         (
             "path: {env: {TOKEN: hunter2}\n",
@@ -257,7 +260,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
         ),
         (
             "env:\n  KEY: |\n    MII\n  hunter2\nport: 1\n",
-            "5:1: is not valid YAML: could not find expected ':' while scanning a simple key",
+            "4:3: is not valid YAML: could not find expected ':' while scanning a simple key",
         ),
         (b"path: x\nname: caf\xe9\n", "2:10: is not UTF-8, byte 0xe9 at line 2 column 10; save it as UTF-8"),
         ("path: x\x07\n", "1:8: contains the control character U+0007; remove it"),
@@ -300,7 +303,22 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
             ),
         ),
         ("path: x\nwrokers: 2\n", "2:1: wrokers: unknown field 'wrokers'; did you mean 'workers'?"),
-        ("path: x\nzzz: 2\n", "2:1: zzz: unknown field 'zzz'"),
+        ("health: {zzz: 2}\npath: x\n", f"1:10: health.zzz: unknown field 'zzz'; the fields here are {HEALTH}"),
+        ("path: x\nenviroment: {}\n", "2:1: enviroment: unknown field 'enviroment'; did you mean 'env'?"),
+        ("path: x\ncmd: x\n", "2:1: cmd: unknown field 'cmd'; did you mean 'entrypoint' or 'release'?"),
+        ("directory: x\n", "1:1: directory: unknown field 'directory'; did you mean 'path'?"),
+        ("path: x\nport: '81'\n", "2:7: port: expected a port between 1 and 65535, not '81'; remove the quotes"),
+        ("path: x\nwatch: 'true'\n", "2:8: watch: expected true or false, not 'true'; remove the quotes"),
+        (
+            "path: x\nenv:\n  A:\n    B: 1\n",
+            "4:5: env.A: expected text, a number, true or false, or {file: PATH}, not a mapping of other names",
+        ),
+        ("path: x\nenv:\n  A: 1\n   C: 2\n", "4:4: 'C:' is indented by 3 spaces, its neighbours by 2"),
+        ("path: x\nenv:\n  A: 1\n C: 2\n", "4:2: 'C:' is indented by 1 space, its neighbours by 2"),
+        (" path: x\nname: y\n", "2:1: 'name:' is indented by 0 spaces, its neighbours by 1"),
+        ("name: x\npath: y\nworkers:2\n", "3:1: 'workers:2' needs a space after the colon"),
+        ("workers:2\npath: y\n", "1:1: 'workers:2' needs a space after the colon"),
+        ("path: x\nenv:\n  KEY:hunter2\n  B: 1\n", "3:3: 'KEY:…' needs a space after the colon"),
         ("name: blog\n", "1:1: path: is required"),
         (
             "path: ~/x\n",
