@@ -55,7 +55,7 @@ def command(settings: Settings, form: str, strict: bool) -> None:
     catalog = checked(settings)
     found = _Found(
         errors=list(problems_of(catalog)),
-        warnings=list(warnings_of(catalog, settings.manifests)),
+        warnings=list(warnings_of(catalog, settings.manifests, settings.paths.state)),
         unreadable=plain(catalog.notice.partition(";")[0]) if catalog.notice else None,
     )
     if form == "json":

@@ -128,7 +128,9 @@ class Daemon:
         self._notify()
 
     async def _follow_manifests(self) -> None:
-        paths = FollowedPaths(Watch(asyncio.get_running_loop().call_soon_threadsafe))
+        paths = FollowedPaths(
+            Watch(asyncio.get_running_loop().call_soon_threadsafe, left_out=str(self.settings.paths.state))
+        )
         debounce = Debounce(quiet_s=self.settings.quiet_s, longest_s=self.settings.longest_s)
         with contextlib.ExitStack() as stack:
             origins = watched(self.settings, paths, self.manifests.look_now)

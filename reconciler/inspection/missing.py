@@ -3,6 +3,7 @@
 None of it refuses a manifest: a file or a service may be added later, and the daemon waits for it.
 """
 
+import os
 import posixpath
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,8 +25,10 @@ _PATH: Place = ("path",)
 _DATABASES = (".db", ".sqlite", ".sqlite3")
 
 
-def warnings_of(catalog: "Catalog", directory: Path) -> Iterator[Problem]:
-    """Yield the warnings about every manifest in force, file by file; `directory` is that of the manifests.
+def warnings_of(catalog: "Catalog", directory: Path, state: Path | None = None) -> Iterator[Problem]:
+    """Yield the warnings about every manifest in force, file by file.
+
+    `directory` is that of the manifests, `state` that of the daemon's state.
 
     Only a file with a warning is parsed again, for its lines.
     """
@@ -33,6 +36,7 @@ def warnings_of(catalog: "Catalog", directory: Path) -> Iterator[Problem]:
     for entry in catalog.files.values():
         found = [
             *((one.line, warning) for one in entry.in_force for warning in _of_app(one.unleased, names, directory)),
+            *((one.line, warning) for one in entry.in_force for warning in _of_state(one.unleased, state)),
             *((one.line, warning) for one in entry.services_in_force for warning in _of_service(one)),
         ]
         if found:
@@ -55,6 +59,12 @@ class _Names:
         meant = suggestion(name, known)
         hint = f"; did you mean '{meant}'?" if meant else "; the app waits until one does"
         return f"no manifest describes {'an app' if kind == 'app' else 'a service'} named '{name}'{hint}"
+
+
+def _of_state(app: "App", state: Path | None) -> Iterator[_Found]:
+    """Warn of a source with the daemon's own state in it."""
+    if state is not None and os.path.realpath(state).startswith(f"{os.path.realpath(app.source.path)}/"):
+        yield _PATH, "contains the daemon's state directory; it is left out"
 
 
 def _may_describe(refused: "ManifestFile", name: str) -> bool:

@@ -247,7 +247,7 @@ def _is_deploying(last: AppStatus) -> bool:
     return last.reason in {
         Reason.HANDING_OVER, Reason.READING_SOURCE, Reason.STAGING, Reason.RELEASING, Reason.FIRST_TIME,
         Reason.SOURCE_CHANGED, Reason.CONFIGURATION_CHANGED, Reason.RESTART_REQUESTED, Reason.NOT_LISTENING,
-        Reason.LISTENER_LOST, Reason.UNHEALTHY,
+        Reason.LISTENER_LOST, Reason.UNHEALTHY, Reason.WORKER_WAITING,
     }  # fmt: skip
 
 

@@ -96,17 +96,21 @@ def nothing(_: str) -> bool:
 
 
 class Watch:
-    """Factory of watches that report through `deliver`, which runs a function on the loop from any thread."""
+    """Factory of watches that report through `deliver`, which runs a function on the loop from any thread.
 
-    def __init__(self, deliver: Callable[[Callable[[], None]], object]) -> None:
+    No tree that is watched includes the directory `left_out`, which its owner changes all the time.
+    """
+
+    def __init__(self, deliver: Callable[[Callable[[], None]], object], *, left_out: str = "") -> None:
         self._deliver = deliver
+        self._left_out = os.path.realpath(left_out) if left_out else ""
 
     def tree(self, path: str, on_change: Callable[[Change], None], ignore: Callable[[str], bool]) -> "Watched":
         """Watch a directory and everything below it but ignored names; symbolic links below are not followed.
 
         Walk the whole tree, so call it in a thread.
         """
-        return Watched(path, on_change, ignore, self._deliver, deep=True)
+        return Watched(path, on_change, ignore, self._deliver, deep=True, left_out=self._left_out)
 
     def folder(
         self,
@@ -132,8 +136,10 @@ class Watched:
         *,
         deep: bool,
         content: bool = True,
+        left_out: str = "",
     ) -> None:
         self.path = path
+        self._left_out = os.fsencode(left_out)
         self.problem: WatchProblem | None = None
         self._on_change = on_change
         self._ignore = ignore
@@ -176,7 +182,7 @@ class Watched:
             below = directory + b"/" + event.name
             if event.mask & _GONE:
                 self._drop(below)
-            elif event.mask & (CREATE | MOVED_TO):
+            elif event.mask & (CREATE | MOVED_TO) and below != self._left_out:
                 self._add(below)
         # A change of mode or times says nothing about whether a file is still being written.
         if event.mask & ATTRIB and name in self._pending:
@@ -245,7 +251,8 @@ class Watched:
     def _directories_in(self, directory: bytes) -> Iterator[bytes]:
         with os.scandir(directory) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False) and not self._ignore(os.fsdecode(entry.name)):
+                passed_over = entry.path == self._left_out or self._ignore(os.fsdecode(entry.name))
+                if entry.is_dir(follow_symlinks=False) and not passed_over:
                     yield entry.path
 
     def _drop(self, directory: bytes) -> None:

@@ -5,6 +5,7 @@ What an app can write is read without following links, and no more of it than a 
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from reconciler.serving.live_instance import LiveInstance
 from reconciler.serving.programs.program import Program
 
 _TAIL_BYTES = 64 * 1024
+_SHOWN_EVERY_S = 5
+_ANSWERED = re.compile(r"GET \S+ answered [1345]\d\d\b")
 _FRAME = re.compile(r'^  File "(?P<file>[^"\n]+)", line (?P<line>\d+) in ', re.MULTILINE)
 _SERVERS = (
     "/werkzeug/serving.py", "/uvicorn/server.py", "/waitress/server.py", "/socketserver.py", "/hypercorn/run.py",
@@ -43,6 +46,10 @@ def why_late(program: Program, live: LiveInstance, log: Path, code: Path) -> str
     late = f"it was not ready within {program.start_timeout_s:g} s"
     advice = f"if it needs longer, raise health.start_timeout; more in {_command(program)}"
     if live.waits is not None:
+        if _ANSWERED.match(live.waits):  # it is there, and says no: more time seldom changes that
+            choose = "" if "set health." in live.waits else "; set health.path to one that answers 2xx"
+            advice = f"more in {_command(program)}"
+            return f"{late}: {live.waits}{choose}; {advice}"
         return f"{late}: {live.waits}; {advice}"
     if any(file.endswith(_SERVERS) for file, _ in frames):
         at = f", at {places[0]}" if places else ""
@@ -54,6 +61,15 @@ def why_late(program: Program, live: LiveInstance, log: Path, code: Path) -> str
         at = f", at {places[0]}" if places else ""
         return f"{late}: it is still being imported{at}; {advice}"
     return f"{late}{quoted(logs.reason(log, live.log_start))}; {advice}"
+
+
+def importing(program: Program, live: LiveInstance, code: Path) -> str | None:
+    """Return where a worker is that has been imported for long, and for how long; None where none has."""
+    places = _own(_frames(live.readiness), code)
+    if not places or live.record.ready_at is not None:
+        return None
+    seconds = int(time.monotonic() - live.record.started_at) // _SHOWN_EVERY_S * _SHOWN_EVERY_S
+    return f"still importing at {places[0]}, {seconds} s of {program.start_timeout_s:g} s"
 
 
 def _command(program: Program) -> str:

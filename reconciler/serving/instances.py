@@ -188,6 +188,8 @@ class Instances:
             async with asyncio.timeout_at(deadline):
                 while not live.is_lost() and (wait_s := _seconds_to_look(program, live)) > 0:
                     await live.change(wait_s)
+                    if live.note_importing(failed_start.importing(program, live, code)):
+                        self._wakeups.wake(program.app)
         except TimeoutError:
             live.failed_start = failed_start.why_late(program, live, places.log, code)
         if live.failed_start is None and live.is_lost():
@@ -200,6 +202,7 @@ class Instances:
             raise CannotStart(live.failed_start, of_python=of_python)
         if live.record.ready_at is None:
             live.mark_ready()
+            live.note_importing(None)
             self._records.put_instance(live.record)
         return live.observed()
 
@@ -246,8 +249,9 @@ class Instances:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await live.ended()
-        if live.end is None:
-            return f"killed: it had not finished {live.record.stop_timeout_s:g} s after it was told to"
+        if live.end is None or time.monotonic() - began >= max(1.0, live.record.stop_timeout_s):
+            # gunicorn itself kills its workers when that time is over, and ends
+            return f"was killed: it did not stop within {live.record.stop_timeout_s:g} s of SIGTERM"
         return "stopped"
 
     def forget_app(self, app: str) -> None:

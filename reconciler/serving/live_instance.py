@@ -51,6 +51,7 @@ class LiveInstance:
     counts_requests: bool = False
     waits: str | None = None
     note: str | None = None
+    importing: str | None = None
     workers_died: int = 0
     worker_end: str = ""
     said: str = ""
@@ -113,7 +114,7 @@ class LiveInstance:
         self.workers_died = len(fallen)
         self.never_idle = "uncounted" in names
         self.waits = self._words(waiting[0]) if waiting else None
-        self.note = f"{counted(len(waiting), 'worker')} waiting: {self.waits}" if waiting else None
+        self.note = f"{counted(len(waiting), 'worker')} waiting: {self.waits}" if waiting else self.importing
 
     def is_lost(self) -> bool:
         """Whether it can never be ready: it ended, a worker was rejected by its gate, or exited before that."""
@@ -153,6 +154,13 @@ class LiveInstance:
     def is_counting(self) -> bool:
         """Whether its workers write down when they are at work."""
         return gate_figures_reader.counting(self.readiness / name for name in self._names() if name.isdecimal())
+
+    def note_importing(self, text: str | None) -> bool:
+        """Note where its import is while it starts, None once it is over; return whether that is new."""
+        before, self.importing = self.importing, text
+        if text != before:
+            self.update_from_workers()
+        return text != before
 
     def mark_ready(self) -> None:
         """Record that it serves, and have later workers wait out a check that fails instead of ending their master."""

@@ -147,8 +147,9 @@ async def test_start_of_an_app_whose_health_path_fails_says_how(site: Site) -> N
         await machine.staged(app)
         await machine.do(start(machine, app))
         (trouble,) = machine.seen().failures
-        assert trouble.reason.startswith(
-            "it was not ready within 2 s: GET /healthz answered 500 Oops: the database is away; "
+        assert trouble.reason == (
+            "it was not ready within 2 s: GET /healthz answered 500 Oops: the database is away; set health.path to one "
+            "that answers 2xx; more in 'reconciler logs blog'"
         )
         assert machine.seen().instances == ()
 
@@ -169,6 +170,40 @@ async def test_start_of_an_app_that_takes_too_long_is_ended_in_time(site: Site) 
         )
         assert machine.seen().instances == ()
         await soon(lambda: site.marked() == set())
+
+
+@on_the_loop
+async def test_an_instance_tells_where_its_import_is_while_it_starts(site: Site) -> None:
+    with a_life(site) as machine:
+        app, go = machine.app(server=Server(start_timeout_s=20.0)), site.root / "go"
+        site.save(
+            Path(app.source.path) / "wsgi.py",
+            f"import os, time\nwhile not os.path.exists({str(go)!r}):\n    time.sleep(0.05)\n"
+            "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'1']\n",
+        )
+        await machine.staged(app)
+        starting = asyncio.create_task(machine.do(start(machine, app)))
+        await soon(
+            lambda: any((i.note or "").startswith("still importing at wsgi.py:") for i in machine.seen().instances)
+        )
+        assert (machine.only().note or "").endswith(" s of 20 s")
+        go.touch()
+        await starting
+        assert (machine.only().ready, machine.only().note) == (True, None)
+
+
+@on_the_loop
+async def test_a_program_that_ignores_sigterm_is_said_to_have_been_killed(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app(server=Server(stop_timeout_s=1.0, worker_class="gthread"))
+        site.save(
+            Path(app.source.path) / "wsgi.py",
+            "import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\n"
+            "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'1']\n",
+        )
+        instance = await machine.started(app)
+        how = await machine.instances.stop("blog", instance.id)
+        assert how == "was killed: it did not stop within 1 s of SIGTERM"
 
 
 @on_the_loop

@@ -134,16 +134,14 @@ def _starting(known: Assessment) -> Plan[Action]:
     if known.serving is not None:
         return _deploying(known, actions, known.serving)
     state: AppState = "staging" if isinstance(first, Stage | Release) else "starting"
-    if isinstance(first, Start) and known.current is not None and known.current.note is not None:
-        return _plan(known, actions, state, Cause(Reason.WORKER_WAITING, known.current.note))
-    return _plan(known, actions, state, Cause(first.reason, first.cause))
+    return _plan(known, actions, state, _doing(known, first))
 
 
 def _deploying(known: Assessment, actions: list[Action], serving: Instance) -> Plan[Action]:
     """Report the app by what serves; what is tried once more after a failure leaves it degraded."""
     if known.failure is None:
-        first = actions[0]
-        return _plan(known, actions, "running", Cause(first.reason, f"deploying: {first.cause}"))
+        cause = _doing(known, actions[0])
+        return _plan(known, actions, "running", replace(cause, text=f"deploying: {cause.text}"))
     text = f"trying again, as revision {known.target.id} failed: {known.failure.reason}"
     return _plan(known, actions, "degraded", Cause(Reason.FALLEN_BACK, f"{text}; revision {serving.revision} serves"))
 
@@ -333,6 +331,13 @@ def _remove_builds(known: Assessment) -> list[Action]:
 
 
 # Causes.
+
+
+def _doing(known: Assessment, first: Action) -> Cause:
+    """Say how far the instance that starts has come, if it says so, or else why the first action is taken."""
+    if isinstance(first, Start) and known.current is not None and known.current.note is not None:
+        return Cause(Reason.WORKER_WAITING, known.current.note)
+    return Cause(first.reason, first.cause)
 
 
 def _why_start(known: Assessment) -> Cause:

@@ -24,6 +24,9 @@ from reconciler.state.records import Records
 # A tree counts as complete when no file has changed for this long; after the second time, it is taken as it is.
 _QUIET_S = 0.25
 _MAX_WAIT_S = 5.0
+# Between two readings of a source that cannot be read and changes on: a little, and most of the time where one is long.
+_PAUSE_S = 1.0
+_PAUSES_PER_READING = 4.0
 
 
 class SourceTracker:
@@ -40,7 +43,7 @@ class SourceTracker:
         self._digests: dict[str, DigestCache] = {}
         self._paces: dict[str, Pace] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._never_read: set[str] = set()
+        self._never_read: dict[str, tuple[Source, str]] = {}
         self._states = {
             name: SourceState(source=source, content=content, stale=not source.pinned)
             for name, (source, content) in records.sources().items()
@@ -102,7 +105,7 @@ class SourceTracker:
             content = await _stable_fingerprint(source.path, digests)
         except SourceError as error:
             if before is None or before.source != source:
-                self._never_read.add(name)
+                self._never_read[name] = (source, str(error))
                 raise
             self._states[name] = replace(before, stale=True, problem=str(error), tried_at=time.monotonic())
             if before.problem != str(error):
@@ -121,7 +124,7 @@ class SourceTracker:
                 return False
             if differs:
                 self._paces[name] = pace.taken(time.monotonic())
-        self._never_read.discard(name)
+        self._never_read.pop(name, None)
         if differs:
             self._records.set_source(name, source, content)
         self._states[name] = SourceState(source=source, content=content, busy=busy)
@@ -169,8 +172,11 @@ class SourceTracker:
         while again:
             self._refreshing[name] = False
             before = self._states.get(name)
-            if name in self._never_read:  # the app's own task waits to try again: a change ends that
-                self._never_read.discard(name)
+            if name in self._never_read:  # the app's own task waits to try again: a change that mends it ends that
+                if await self._fails_as_before(name):
+                    again = self._refreshing[name]
+                    continue
+                self._never_read.pop(name, None)
                 self.mark_stale(name)
                 self._wakeups.wake(name)
             try:
@@ -184,6 +190,18 @@ class SourceTracker:
                 self._wakeups.wake(name)
             again = self._refreshing[name]
         del self._refreshing[name]
+
+    async def _fails_as_before(self, name: str) -> bool:
+        """Return whether a source that was never read still cannot be, then after a pause, as it may change on."""
+        source, problem = self._never_read[name]
+        began = time.monotonic()
+        try:
+            await asyncio.to_thread(fingerprint, source.path, DigestCache())
+        except SourceError as error:
+            if str(error) == problem:
+                await asyncio.sleep(_PAUSE_S + _PAUSES_PER_READING * (time.monotonic() - began))
+                return True
+        return False
 
     def _tell(self, name: str, before: SourceState | None) -> None:
         """Journal what is new about a source; what cannot be read was told when that was found out."""

@@ -21,12 +21,12 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def warned(place: Path, **manifests: str) -> list[str]:
+def warned(place: Path, state: str = "", **manifests: str) -> list[str]:
     """The warnings about these manifests, by file, line and column, without the directories."""
     for name, text in manifests.items():
         (place / "m" / f"{name}.yaml").write_text(text)
     catalog = checked(Settings(manifests=place / "m", paths=StatePaths(state=place / "s")))
-    return [str(warning).replace(f"{place}/", "") for warning in warnings_of(catalog, place / "m")]
+    return [str(warning).replace(f"{place}/", "") for warning in warnings_of(catalog, place / "m", Path(state or "/s"))]
 
 
 def test_nothing_is_said_of_an_app_that_has_all_it_names(place: Path) -> None:
@@ -75,6 +75,13 @@ def test_the_files_of_a_service_are_warned_of(place: Path) -> None:
         "m/one.yaml:4:42: credentials.password.file: there is no file m/nope",
         "m/other.yaml:4:19: credentials_file: there is no file m/none.json",
     ]
+
+
+def test_a_source_with_the_daemons_state_in_it_is_told_that_this_is_left_out(place: Path) -> None:
+    assert any(
+        "path: contains the daemon's state directory; it is left out" in warning
+        for warning in warned(place, f"{place}/s", whole=f"path: {place}\n")
+    )
 
 
 def test_warnings_of_several_documents_have_the_lines_of_their_own(place: Path) -> None:

@@ -83,6 +83,25 @@ def test_ignored_names_and_links_are_not_watched(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_directory_that_is_left_out_is_not_watched_in_a_tree(tmp_path: Path) -> None:
+    async def main() -> None:
+        noted, state = Noted(), tmp_path / "a" / "state"
+        state.mkdir(parents=True)
+        noted.watch = Watch(asyncio.get_running_loop().call_soon_threadsafe, left_out=str(state))
+        watched = noted.watch.tree(str(tmp_path), noted, nothing)
+        (state / "log").write_text("x")
+        state.rename(tmp_path / "moved")
+        (tmp_path / "made").mkdir()
+        await noted.hears("made")
+        state.mkdir()
+        (tmp_path / "a" / "after").write_text("x")
+        await noted.hears("after")
+        assert os.fsencode(state) not in watched._directories.values()
+        watched.close()
+
+    asyncio.run(main())
+
+
 def test_a_closed_watch_is_silent_and_others_on_the_same_folder_are_not(tmp_path: Path) -> None:
     async def main() -> None:
         one, other = Noted(), Noted()

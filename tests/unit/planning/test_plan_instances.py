@@ -305,3 +305,11 @@ def test_what_a_worker_says_of_itself_is_shown() -> None:
     decided = plan(APP, waits, NOW)
     assert (decided.actions, decided.state, decided.settled) == ((), "degraded", False)
     assert decided.message == "1 worker waiting: GET /healthz answered 500"
+
+
+def test_a_deploy_tells_how_far_the_instance_that_starts_has_come() -> None:
+    note = "still importing at app.py:1, 35 s of 60 s"
+    both = (an_instance(V2), an_instance(V1, "i2", ready_at=None, note=note))
+    decided = plan(APP, serving(APP, instances=both), NOW)
+    assert (decided.state, decided.reason) == ("running", Reason.WORKER_WAITING)
+    assert decided.message == f"deploying: {note}"

@@ -14,6 +14,7 @@ from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.planning.apps.revision import Source
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import Subject
+from reconciler.staging.errors import SourceError
 from reconciler.staging.source import last_seen
 from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.staging.source.pace import Pace
@@ -126,6 +127,28 @@ def test_a_source_that_cannot_be_read_is_told_as_that_and_once(shop: Source, mon
         assert state.problem is None
 
     monkeypatch.setattr(last_seen, "_QUIET_S", 0.0)
+    tracked(story)
+
+
+def test_a_change_wakes_no_app_whose_source_fails_as_before_and_wakes_it_once_it_is_mended(
+    shop: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(tracker: SourceTracker, kept: Kept) -> None:
+        outside = Path(shop.path, "out")
+        outside.symlink_to("/etc")
+        with pytest.raises(SourceError):
+            await tracker.read("shop", shop)
+        for _ in range(3):
+            append(Path(shop.path, "debug.log"))
+            tracker._refreshing["shop"] = False
+            await tracker._refresh("shop")
+        assert tracker.generation("shop") == 0
+        outside.unlink()
+        tracker._refreshing["shop"] = False
+        await tracker._refresh("shop")
+        assert tracker.generation("shop") > 0
+
+    monkeypatch.setattr(last_seen, "_PAUSE_S", 0.0)
     tracked(story)
 
 
