@@ -69,9 +69,14 @@ def test_setuptools_is_added_where_pkg_resources_is_imported(
         ("import pkg_resources_of_ours\n", False),
     ],
 )
-def test_a_package_that_cannot_do_without_pkg_resources_is_found(tmp_path: Path, line: str, needed: bool) -> None:
+@pytest.mark.parametrize("more", [0, 200], ids=["few files", "many files"])
+def test_a_package_that_cannot_do_without_pkg_resources_is_found(
+    tmp_path: Path, line: str, needed: bool, more: int
+) -> None:
     (tmp_path / "package").mkdir()
     (tmp_path / "package/module.py").write_text(f"import os\n{line}")
+    for number in range(more):
+        (tmp_path / f"package/another{number}.py").touch()
     assert needs_setuptools(site(tmp_path, "gunicorn-27.0.0"), imported=False, required=False) is needed
 
 
