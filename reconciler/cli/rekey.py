@@ -8,6 +8,7 @@ import click
 
 from reconciler.cli.daemon_client import request
 from reconciler.cli.options import examples, host_options, paths_to_change, reading
+from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
 
 
@@ -31,4 +32,4 @@ def command(settings: Settings) -> None:
         return
     except VaultLocked as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"re-encrypted {count} secrets with the new key in {settings.key}")
+    click.echo(f"re-encrypted {counted(count, 'secret')} with the new key in {settings.key}")

@@ -17,6 +17,7 @@ from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import Liveness
 from reconciler.planning.apps.revision import Health
+from reconciler.planning.wording import counted
 
 _FIRST_BYTES = 512
 _NO_WORK: "Work" = ()
@@ -104,7 +105,7 @@ async def _watch(
         if reason is None:
             tell(None)
         elif failures >= probe.liveness.failures:
-            tell(f"{reason}, {failures} times in a row")
+            tell(f"{reason}, {counted(failures, 'time')} in a row")
 
 
 async def _failure(probe: Probe) -> str | None:

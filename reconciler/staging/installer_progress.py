@@ -6,6 +6,8 @@ Lines that are not understood change nothing.
 import re
 from pathlib import Path
 
+from reconciler.planning.wording import counted
+
 _RESOLVED = re.compile(r"Resolved (\d+) packages?")
 _PREPARED = re.compile(r"(Prepared|Installed) (\d+) packages?")
 _STARTED = re.compile(
@@ -45,11 +47,12 @@ class InstallerProgress:
         """Return the phase, the number of packages, and the package in work."""
         words = [self._phase]
         if self._phase == "fetching" and self._fetched is not None:
-            words.append(f"{min(self._total, self._entries() - self._initially)} of up to {self._total} packages")
+            fetched = min(self._total, self._entries() - self._initially)
+            words.append(f"{fetched} of up to {counted(self._total, 'package')}")
         elif self._total:
-            words.append(f"{self._total} packages")
+            words.append(counted(self._total, "package"))
         elif self._collected:
-            words.append(f"{self._collected} packages so far")
+            words.append(f"{counted(self._collected, 'package')} so far")
         latest = next(reversed(self._current), None)
         if latest is not None:
             words.append(f"{self._current[latest]} {latest}")
