@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.linux.regular_files import opened_file
+from reconciler.planning.program_output import raised
 
 _TAIL_BYTES = 64 * 1024
 _LONGEST = 400
 _GUNICORN_LINE = re.compile(r"^\[[^\]]+\] \[\d+\] \[(?P<level>[A-Z]+)\] (?P<text>.*)$")
 _NOISE = re.compile(_GUNICORN_LINE.pattern + "|^reconciler: ")
-_RAISED = re.compile(r"^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|NotFound|Missing)\b.*)$")
 
 
 def size(log: Path) -> int:
@@ -66,9 +66,9 @@ def text_from(path: Path, at_most: int, since: int = 0, *, within: Path | None =
 def reason(log: Path, since: int) -> str | None:
     """Return the last thing that a failed instance wrote, in one line: its exception, or gunicorn's message."""
     lines = tail(log, 200, since)
-    for line in reversed(lines):
-        if raised := _RAISED.match(line.strip()):
-            return raised["kind"]
+    found = raised(lines)
+    if found is not None:
+        return found.text[:_LONGEST]
     for line in reversed(lines):
         logged = _GUNICORN_LINE.match(line)
         if (

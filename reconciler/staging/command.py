@@ -14,14 +14,13 @@ from shlex import join
 
 from reconciler.linux.child_processes import bound_with_descendants, end, start
 from reconciler.staging.errors import CommandFailed
+from reconciler.staging.installer_output import explained
 from reconciler.staging.installer_progress import InstallerProgress
 from reconciler.staging.log import Log
 from reconciler.staging.progress import Phase, Progress
 
-_TAIL_LINES = 5
-_MAX_ERROR_LINES = 12
-_ERROR = ("error:", "ERROR:", "Error:", "SystemCheckError:")
-_WARNING = ("warning:", "WARNING:", "Warning:")
+_TAIL_LINES = 200
+_MAX_SHOWN = 2000
 _ENVIRONMENT = ("Using Python ", "Using CPython ", "Using PyPy ")  # uv, about what it was told
 _GRACE_S = 2.0
 _TICK_S = 1.0
@@ -49,7 +48,7 @@ class Command:
 
 
 async def run(command: Command, log: Log, progress: Progress) -> None:
-    """Run a command; raises CommandFailed with the last lines of its output if it fails."""
+    """Run a command; raises CommandFailed, which says in one line why, if it fails."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     log.step(f"{command.activity}: {command.shown or join(command.arguments)}")
@@ -65,7 +64,9 @@ async def run(command: Command, log: Log, progress: Progress) -> None:
     if code != 0:
         exit_status = f"exit code {code}" if code > 0 else f"killed by {signal.Signals(-code).name}"
         log.step(f"{command.activity}: {exit_status} after {took_s:.1f} s")
-        raise CommandFailed("\n".join((f"{Path(command.arguments[0]).name}: {exit_status}", *last)))
+        why = explained(last)
+        message = f"{Path(command.arguments[0]).name} failed ({exit_status}){f': {why}' if why else ''}"
+        raise CommandFailed(message, exit_status, last)
     log.step(f"{command.activity}: done in {took_s:.1f} s")
 
 
@@ -85,8 +86,8 @@ async def _start(command: Command) -> asyncio.subprocess.Process:
 
 
 async def _log_output(process: asyncio.subprocess.Process, log: Log, reporter: "_Reporter") -> tuple[str, ...]:
-    """Write the output to the log as it arrives; returns the last lines that explain a failure."""
-    last = _LastLines()
+    """Write the output to the log as it arrives; returns its last lines."""
+    last: deque[str] = deque(maxlen=_TAIL_LINES)
     output = process.stdout or process.stderr
     assert output is not None
     pending = b""
@@ -105,36 +106,15 @@ async def _log_output(process: asyncio.subprocess.Process, log: Log, reporter: "
         for line in lines:
             _log_line(line, last, log, reporter)
     _log_line(pending, last, log, reporter)
-    return last.explanation()
+    return tuple(last)
 
 
-class _LastLines:
-    """The last lines of an output, and those of its last error, behind which a program may write much else."""
-
-    def __init__(self) -> None:
-        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        self._error: list[str] = []
-
-    def append(self, line: str) -> None:
-        if line.startswith(_ENVIRONMENT):
-            return
-        self._tail.append(line)
-        if line.startswith(_ERROR):
-            self._error = [line]
-        elif self._error and len(self._error) < _MAX_ERROR_LINES:
-            self._error.append(line)
-
-    def explanation(self) -> tuple[str, ...]:
-        """Return the last error with all its causes and without warnings, or just the tail if there is no error."""
-        lines = self._error or [*self._tail]
-        return tuple(line for line in lines if not line.startswith(_WARNING)) or tuple(lines)
-
-
-def _log_line(line: bytes, last: _LastLines, log: Log, reporter: "_Reporter") -> None:
+def _log_line(line: bytes, last: deque[str], log: Log, reporter: "_Reporter") -> None:
     text = log.output(line.decode(errors="backslashreplace").rstrip())
     if text:
         reporter.feed(text)
-        last.append(text)
+        if not text.startswith(_ENVIRONMENT):
+            last.append(text[:_MAX_SHOWN])
 
 
 class _Reporter:

@@ -9,7 +9,15 @@ class StagingError(Exception):
 
 
 class CommandFailed(StagingError):
-    """A command that staging ran failed; its message has the last lines of the output, the staging log all of them."""
+    """A command that staging ran failed; the staging log has its whole output, `output` the last lines of it.
+
+    `status` is how it ended: "exit code 1", "killed by SIGKILL".
+    """
+
+    def __init__(self, message: str, status: str = "", output: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.status = status
+        self.output = output
 
 
 class UnsuitablePython(CommandFailed):

@@ -4,18 +4,23 @@ It runs at least once: a command that was killed together with the daemon is run
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reconciler.planning.program_output import last_words
 from reconciler.staging.command import Command, run
-from reconciler.staging.errors import StagingError, where_all_is
+from reconciler.staging.detection.shown_text import shown
+from reconciler.staging.errors import CommandFailed, StagingError, where_all_is
 from reconciler.staging.log import Log
 from reconciler.staging.progress import Progress
 from reconciler.vault.command_lines import redacted_command
 from reconciler.vault.secret_patterns import secrets_in
 
 _SHELL = "/bin/sh"
+# Django's migrate writes OK behind each migration that was applied.
+_APPLYING = re.compile(r"^ *Applying (?P<migration>\S+?)\.\.\.(?! OK)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +51,11 @@ async def run_release(release: ReleaseCommand, progress: Progress, redact: Calla
         try:
             async with asyncio.timeout(release.timeout_s):
                 await run(command, log, progress)
-        except StagingError as error:
-            reason = str(error).removeprefix("sh: ")
+        except CommandFailed as error:
+            shown_command = redact(shown(command.shown)).replace("'", '"')
             raise StagingError(
-                f"cannot release {release.app}: its release command failed: {reason}\n{where_all_is(release.app)}"
+                f"cannot release {release.app}: the release command '{shown_command}' failed ({error.status})"
+                f"{_reason(error.output, release)}; {where_all_is(release.app)}"
             ) from error
         except TimeoutError as error:
             raise StagingError(
@@ -57,3 +63,10 @@ async def run_release(release: ReleaseCommand, progress: Progress, redact: Calla
                 f" its release command took longer than {release.timeout_s:g} s (staging.timeout of the host's"
                 f" settings) and was ended; {where_all_is(release.app)}"
             ) from error
+
+
+def _reason(output: Sequence[str], release: ReleaseCommand) -> str:
+    """Return why the command failed, and which migration it was applying, as far as its output tells."""
+    applying = _APPLYING.findall("\n".join(output))
+    said = last_words(output, release.directory)
+    return f"{f' while applying {applying[-1]}' if applying else ''}{f': {said}' if said else ''}"

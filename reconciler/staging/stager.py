@@ -173,7 +173,7 @@ def _error_context(app: str, timeout_s: float) -> Iterator[None]:
     try:
         yield
     except CommandFailed as error:
-        raise CommandFailed(f"cannot stage {app}: {error}\n{where_all_is(app)}") from error
+        raise CommandFailed(f"cannot stage {app}: {error}; {where_all_is(app)}") from error
     except StagingError as error:
         raise type(error)(f"cannot stage {app}: {error}") from error
     except TimeoutError as error:

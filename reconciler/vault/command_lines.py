@@ -37,11 +37,11 @@ def redacted_arguments(arguments: list[str]) -> list[bool]:
 
 def _secrets(line: str) -> Iterator[tuple[int, int]]:
     """Yield the spans of a line that may be secret."""
-    announced, sensitive, glued = False, False, False
+    announced, sensitive, glued, named = False, False, False, False
     for word in _WORD.finditer(line):
         text = word[0].strip("\"'")
         if _ENDS_COMMAND.fullmatch(text):
-            announced = sensitive = glued = False
+            announced = sensitive = glued = named = False
             continue
         option, assignment = _OPTION.match(text), _ASSIGNMENT.match(text)
         program = text.rpartition("/")[2]
@@ -55,8 +55,9 @@ def _secrets(line: str) -> Iterator[tuple[int, int]]:
             continue
         if assignment is not None and not is_harmless(assignment[1], text[assignment.end() :]):
             yield word.start() + word[0].index("=") + 1, word.end()
-        elif assignment is None and _is_secret(text, announced=announced or sensitive):
+        elif assignment is None and named and _is_secret(text, announced=announced or sensitive):
             yield word.span()
+        named = named or assignment is None  # the program, which is no secret: python3
         announced = False
         sensitive = sensitive or (assignment is None and _announces(program))
         glued = glued or program.startswith(_GLUED)

@@ -41,8 +41,8 @@ async def test_a_release_command_that_fails_is_not_remembered(site: Site) -> Non
         await machine.do(release(machine, app))
         (trouble,) = machine.seen().failures
         assert trouble.reason == (
-            "cannot release blog: its release command failed: exit code 3\nno such table\n"
-            "'reconciler logs blog --which staging' shows the whole output"
+            "cannot release blog: the release command 'echo no such table >&2; exit 3' failed (exit code 3):"
+            " no such table; 'reconciler logs blog --which staging' shows the whole output"
         )
         assert machine.seen().released == frozenset()
 
@@ -78,7 +78,7 @@ async def test_static_files_are_collected_unless_the_app_says_that_it_has_none(s
         await machine.staged(app)
         await machine.do(release(machine, app))
         (trouble,) = machine.seen().failures
-        assert trouble.reason.startswith("cannot release blog: its release command failed: exit code 1\ncollectstatic")
+        assert "collectstatic --noinput' failed (exit code 1): collectstatic; 'reconciler logs" in trouble.reason
         assert trouble.reason.endswith("; it is collectstatic, which DISABLE_COLLECTSTATIC: 1 under `env` turns off")
         without = replace(app, env={"DISABLE_COLLECTSTATIC": "1"})
         await machine.do(release(machine, without))

@@ -368,8 +368,7 @@ def outcome(case: Case, place: Path) -> str:
             asyncio.run(exported(seen, place))
     except StagingError as error:
         told = [line for line in str(error).replace(str(place), "…").splitlines() if line]
-        first = told[1] if told[0].endswith("exit code 2") else told[0]
-        return f"refused: {first}{' …' if told[-1] is not first else ''}"
+        return f"refused: {told[0]}{' …' if told[1:] else ''}"
     settings = "".join(f"; {name} = {value}" for name, value in seen.entry.gunicorn.items())
     settings += "".join(
         f"; before it serves: `{each}`" for each in (seen.commands.collect, seen.commands.release) if each

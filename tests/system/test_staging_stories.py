@@ -119,7 +119,7 @@ def test_a_release_command_runs_before_the_app_serves_and_a_failing_one_leaves_t
     eventually(lambda: runs() == 2 and site.settled("shop"), 60)
     site.save(source / "migration", "bad")
     site.source("shop", "2")
-    eventually(lambda: "its release command failed" in site.told("shop")["message"], 60)
+    eventually(lambda: "the release command '" in site.told("shop")["message"], 60)
     assert get(port) == "1"
     assert site.told("shop")["state"] == "degraded"
     site.save(source / "migration", "ok")

@@ -1,6 +1,7 @@
 """The release command, as the staging log tells of it."""
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,25 @@ def test_neither_the_command_nor_its_output_nor_its_failure_shows_a_secret(tmp_p
     assert f"exit 3 --password {HIDDEN}" in told
     assert "swordfish" not in told
     assert "catfish" not in told
+
+
+def test_a_failed_command_is_told_by_its_exception_and_the_migration_it_was_applying(tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "print('  Applying shop.0001_initial... OK')\n"
+        "print('  Applying blog.0001_initial...', end='', flush=True)\n"
+        "import sqlite3\n"
+        "sqlite3.connect(':memory:').execute('select * from nonexistent').fetchall()\n"
+    )
+    (tmp_path / "manage.py").write_text(script)
+    release = ReleaseCommand(
+        app="shop", command="python3 manage.py migrate", directory=str(tmp_path),
+        environment={"PATH": str(Path(sys.executable).parent)}, log=tmp_path / "staging.log", timeout_s=60,
+    )  # fmt: skip
+    with pytest.raises(StagingError) as failed:
+        asyncio.run(run_release(release, lambda _: None, str))
+    assert str(failed.value) == (
+        "cannot release shop: the release command 'python3 manage.py migrate' failed (exit code 1) while applying"
+        " blog.0001_initial: OperationalError: no such table: nonexistent;"
+        " 'reconciler logs shop --which staging' shows the whole output"
+    )

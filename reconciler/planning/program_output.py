@@ -1,0 +1,91 @@
+"""Find in what a program wrote why it failed, in one line: its exception, and the line of the app's own code.
+
+No line of a traceback but these is told; an output without an exception is told by its last line.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+LONGEST = 400
+_HEADER = "Traceback (most recent call last):"
+_RAISED = re.compile(r"^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|NotFound|Missing)\b.*)$")
+_AFTER_FRAMES = re.compile(r"^(?P<module>(?:[A-Za-z_]\w*\.)*)(?P<said>[A-Za-z_]\w*(?::.*)?)$")
+_MODULES = re.compile(r"^(?:[A-Za-z_]\w*\.)+(?=[A-Z])")
+_FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)')
+_MARKS = re.compile(r"^[\s~^]*$")
+_WARNING = "warning:"
+_FOREIGN = ("/site-packages/", "/dist-packages/")
+# The line of this that runs a command says nothing of why the command failed.
+_ENTRY = "manage.py"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raised:
+    """An exception as a program wrote it, without the name of its module; `place` is file:line, "" if unknown."""
+
+    text: str
+    place: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.place})" if self.place else self.text
+
+
+def raised(lines: Sequence[str], code: str = "") -> Raised | None:
+    """Return the last exception of an output; its place is in the app's own code, relative to its directory `code`."""
+    for start in reversed(range(len(lines))):
+        if lines[start].endswith(_HEADER):
+            found = _after(lines, start, code)
+            if found is not None:
+                return found
+    return next((Raised(text=_whole(lines, at, match["kind"])) for at, match in _named(lines)), None)
+
+
+def last_words(lines: Sequence[str], code: str = "") -> str:
+    """Return why a program failed: its last exception, or the last line that it wrote; "" if it wrote none."""
+    found = raised(lines, code)
+    if found is not None:
+        return str(found)[:LONGEST]
+    said = [line.strip() for line in reversed(lines) if not (_MARKS.match(line) or _FRAME.match(line))]
+    return next((line for line in said if not line.lower().startswith(_WARNING)), said[0] if said else "")[:LONGEST]
+
+
+def _after(lines: Sequence[str], start: int, code: str) -> Raised | None:
+    """Return what the traceback that starts at a line ends with, None if it was cut."""
+    indent = len(lines[start]) - len(lines[start].lstrip()) if lines[start].strip() == _HEADER else 0
+    place = ""
+    for at in range(start + 1, len(lines)):
+        line = lines[at][indent:]
+        if line[:1].isspace() or not line:
+            place = _place(line, code) or place
+            continue
+        match = _AFTER_FRAMES.match(line)
+        return Raised(text=_whole([each[indent:] for each in lines], at, match["said"]), place=place) if match else None
+    return None
+
+
+def _named(lines: Sequence[str]) -> Iterator[tuple[int, "re.Match[str]"]]:
+    for at in reversed(range(len(lines))):
+        if match := _RAISED.match(lines[at].strip()):
+            yield at, match
+
+
+def _whole(lines: Sequence[str], at: int, said: str) -> str:
+    """Return an exception without the name of its module; of a list that it announces, with the first entry."""
+    text = _MODULES.sub("", said)
+    if not text.endswith(":"):
+        return text
+    more = (line.strip() for line in lines[at + 1 :] if line.strip() and not line.strip().endswith(":"))
+    return " ".join((text, next(more, ""))).rstrip()
+
+
+def _place(line: str, code: str) -> str:
+    match = _FRAME.match(line)
+    if match is None or not code:
+        return ""
+    file = match["file"]
+    inside = f"{code.rstrip('/')}/"
+    if any(part in file for part in _FOREIGN):
+        return ""
+    own = file.removeprefix(inside) if file.startswith(inside) else file
+    return "" if own.startswith(("/", "<")) or own.rpartition("/")[2] == _ENTRY else f"{own}:{match['line']}"

@@ -1,0 +1,55 @@
+"""Why a program failed, as its output tells: the exception and the app's own line, never a line of the traceback."""
+
+import pytest
+
+from reconciler.planning.program_output import last_words
+
+CODE = "/state/apps/shop/builds/1/code"
+FRAMES = (
+    "Traceback (most recent call last):",
+    f'  File "{CODE}/manage.py", line 22, in <module>',
+    "    main()",
+    "    ~~~~^^",
+    f'  File "{CODE}/shop/models.py", line 7, in load',
+    "    ^^^^^^",
+    '  File "/state/environments/1/lib/python3.13/site-packages/django/apps/config.py", line 193, in create',
+    "    import_module(entry)",
+    '  File "<frozen importlib._bootstrap>", line 1324, in _find_and_load_unlocked',
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (
+            (*FRAMES, "ModuleNotFoundError: No module named 'rest_framework'"),
+            "ModuleNotFoundError: No module named 'rest_framework' (shop/models.py:7)",
+        ),
+        (
+            ("  Applying blog.0001_initial..." + FRAMES[0], *FRAMES[1:4], "sqlite3.OperationalError: no such table: a"),
+            "OperationalError: no such table: a",
+        ),
+        (
+            (*FRAMES[:4], "sqlite3.OperationalError: a", "", *FRAMES[:4], "django.db.utils.OperationalError: b"),
+            "OperationalError: b",
+        ),
+        (
+            (*FRAMES[:4], "django.core.exceptions.ImproperlyConfigured: Set the SECRET_KEY", "", "bye"),
+            "ImproperlyConfigured: Set the SECRET_KEY",
+        ),
+        (("CommandError: Unable to serialize", "  ^^^"), "CommandError: Unable to serialize"),
+        (
+            ("SystemCheckError: System check identified some issues:", "", "ERRORS:", "a.B: (E1) no", "", "1 issue."),
+            "SystemCheckError: System check identified some issues: a.B: (E1) no",
+        ),
+        (tuple(f"         {line}" for line in (*FRAMES[:4], "OSError")), "OSError"),
+        ((*FRAMES, "KeyboardInterrupt"), "KeyboardInterrupt (shop/models.py:7)"),
+        (("begun", "sh: 1: nothere: not found", ""), "sh: 1: nothere: not found"),
+        (("no such table", "warning: it was slow"), "no such table"),
+        (("warning: it was slow",), "warning: it was slow"),
+        ((), ""),
+        (("it begins", FRAMES[1]), "it begins"),
+    ],
+)
+def test_the_last_words_of_a_program_are_its_exception_or_its_last_line(lines: tuple[str, ...], told: str) -> None:
+    assert last_words(lines, CODE) == told
