@@ -3,6 +3,7 @@
 No secret is written: what is secret is masked before it reaches the file.
 """
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -13,6 +14,7 @@ from typing import Self
 from reconciler.vault.secret_patterns import LineRedactor, redacted
 
 _LARGEST = 16 * 2**20
+_FORMS = ("file://", "")
 
 
 class Log:
@@ -28,6 +30,7 @@ class Log:
         self._secrets = secrets
         self._redact = redact
         self._output = LineRedactor(secrets)
+        self._names: list[tuple[str, str]] = []
         self._file: FileIO | None = None
         self._left = _LARGEST
         with suppress(OSError):
@@ -43,16 +46,30 @@ class Log:
         if self._file is not None:
             self._file.close()
 
+    def name(self, path: Path, shown: str) -> None:
+        """Show a path that an operator does not know as `shown`, and what is below it relative to that, from now on."""
+        below = "" if shown == "." else f"{shown}/"
+        for known in dict.fromkeys((str(path), os.path.realpath(path))):
+            self._names += [
+                (f"{form}{known}{end}", name) for end, name in (("/", below), ("", shown)) for form in _FORMS
+            ]
+
     def step(self, text: str) -> None:
         """Write a step of staging, with the time of day."""
-        self._write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {self._redact(redacted(text, self._secrets))}\n")
+        shown = self._named(self._redact(redacted(text, self._secrets)))
+        self._write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {shown}\n")
 
     def output(self, line: str) -> str:
         """Write a line of a command's output; return it as it may be shown."""
-        shown = self._redact(self._output.redacted(line))
+        shown = self._named(self._redact(self._output.redacted(line)))
         if shown:
             self._write(f"    {shown}\n")
         return shown
+
+    def _named(self, text: str) -> str:
+        for path, name in self._names:
+            text = text.replace(path, name)
+        return text
 
     def _write(self, text: str) -> None:
         if self._file is None or self._left <= 0:

@@ -60,6 +60,7 @@ class Maker:
         builds = self.builds(request.app)
         directory, unfinished = builds / request.build.id, draft(builds, request.build.id)
         recipe = request.build.recipe
+        log.name(unfinished / _CODE, ".")
         try:
             await self._copy(request, builds, unfinished / _CODE)
             selection, environment = await self._installed(request, unfinished / _CODE)
@@ -107,7 +108,7 @@ class Maker:
             except StagingError:
                 break
         self.hopeless.add(request.build.id)
-        more = f"\n(neither for {', '.join(each.name for each in tried[1:])})" if tried[1:] else ""
+        more = f"; nor for {', '.join(each.name for each in tried[1:])}" if tried[1:] else ""
         raise UnsuitablePython(f"{failed}{more}", failed.reason) from failed
 
     async def _selection(

@@ -195,13 +195,13 @@ def test_a_pyproject_gives_its_dependencies_and_not_itself(host: Host) -> None:
         version_of(staged, "shop")
 
 
-def test_a_requirement_that_does_not_exist_fails_with_the_installers_words(host: Host) -> None:
+def test_a_requirement_that_does_not_exist_is_named_and_leaves_nothing(host: Host) -> None:
     build = host.build("bad", {"wsgi.py": WSGI, "requirements.txt": "no-such-package-reconciler-tests==1\n"})
     with pytest.raises(StagingError) as failure:
         asyncio.run(host.stage(host.stager(), "bad", build))
     assert str(failure.value).startswith("cannot stage bad: ")
-    assert "no-such-package-reconciler-tests was not found in the package registry" in str(failure.value)
-    assert len(str(failure.value).splitlines()) <= 6
+    assert "requirements.txt:1: no package named 'no-such-package-reconciler-tests'" in str(failure.value)
+    assert len(str(failure.value).splitlines()) == 1
     assert host.stager().finished("bad", build.id) is None
     assert host.nothing_half_done()
     assert "no-such-package-reconciler-tests was not found" in host.log("bad").read_text()
@@ -440,12 +440,30 @@ def test_an_app_that_names_no_python_stays_on_that_of_its_last_build(host: Host)
 
 
 def test_a_failed_install_says_that_the_python_was_not_named_and_what_names_another(host: Host) -> None:
-    needs_another = {"wsgi.py": WSGI, "requirements.txt": "no-such-package-of-ours\n"}
+    needs_another = {"wsgi.py": WSGI, "requirements.txt": "./old\n", "old/setup.py": "import nothing_of_ours\n"}
     with pytest.raises(StagingError, match=r"which neither the app nor its manifest names: `runtime: python3\.\d+` in"):
         host.staged("shop", needs_another)
     with pytest.raises(StagingError) as failed:
         host.staged("shop", needs_another, runtime="3.12")
     assert "names: `runtime" not in str(failed.value)
+    assert "ModuleNotFoundError: No module named 'nothing_of_ours'" in str(failed.value)
+    assert ".draft-" not in str(failed.value)
+
+
+def test_a_requirement_that_cannot_be_installed_is_named_with_its_line_and_no_python_is(
+    host: Host,
+) -> None:
+    for requirement, told in (
+        ("no-such-package-of-ours", "no package named 'no-such-package-of-ours' in the registry"),
+        ("djago = 3", "'djago = 3' is not a requirement: write 'djago==3'"),
+        ("--no-such-option", "Unexpected '-'"),
+    ):
+        with pytest.raises(StagingError) as failed:
+            host.staged("shop", {"wsgi.py": WSGI, "requirements.txt": f"# ours\n{requirement}\n"})
+        assert told in str(failed.value)
+        assert "requirements.txt:2" in str(failed.value)
+        assert ".draft-" not in str(failed.value)
+        assert "neither the app nor its manifest" not in str(failed.value)
 
 
 PACKAGE = """[build-system]

@@ -24,7 +24,7 @@ from reconciler.staging.detection.pyproject import project_table
 from reconciler.staging.detection.runtimes import Runtime, choose
 from reconciler.staging.environments.installers import is_old
 from reconciler.staging.environments.tools import CommandContext, Tools
-from reconciler.staging.errors import StagingError
+from reconciler.staging.errors import CommandFailed, StagingError
 
 # A path with its extras, and a marker or hashes behind it.
 _PATH = re.compile(r"(?P<path>[^\s;\[]*)(?P<extras>\[[^\]]*\])?(?P<rest>.*)")
@@ -111,10 +111,10 @@ async def _export_by_tool(lock: LockFormat, commands: Iterable[Command], context
         environment = _tool_environment(context, Path(command.directory))
         try:
             await run(replace(command, environment=environment), context.log, context.progress)
-        except StagingError as error:
-            if lock.export.stale.search(str(error)):
+        except CommandFailed as error:
+            if lock.export.stale.search("\n".join(error.output)):
                 raise lock.stale(without=without) from error
-            raise StagingError(f"cannot use {lock.file}: {error}") from error
+            raise CommandFailed(f"cannot use {lock.file}: {error}") from error
 
 
 def _tool_environment(context: CommandContext, directory: Path) -> dict[str, str]:

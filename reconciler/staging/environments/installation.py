@@ -19,13 +19,15 @@ from reconciler.staging.detection.offline import PINS, has_package, unpack_bundl
 from reconciler.staging.detection.pyproject import FILE as PYPROJECT
 from reconciler.staging.detection.pyproject import drop_required_uv, project_table
 from reconciler.staging.detection.requirements import requirements
+from reconciler.staging.environments.blamed_requirement import blamed
 from reconciler.staging.environments.environment import EnvironmentRequest
 from reconciler.staging.environments.export import Exporter
 from reconciler.staging.environments.installers import Installer, Pip, Uv, check_directory, is_old, link_mode
 from reconciler.staging.environments.server_needs import SETUPTOOLS, needs_setuptools, worker_needs
 from reconciler.staging.environments.tools import OLD_VIRTUALENV, CommandContext
-from reconciler.staging.environments.unsuitable import unsuitable
-from reconciler.staging.errors import StagingError, UnsuitablePython
+from reconciler.staging.environments.unsuitable import may_depend_on_python, unsuitable
+from reconciler.staging.errors import CommandFailed, StagingError, UnsuitablePython
+from reconciler.staging.installer_output import explained
 from reconciler.staging.installer_progress import InstallerProgress
 
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -225,6 +227,7 @@ class Installation:
     def _flattened(self, lines: Sequence[str]) -> Path:
         """Write requirements into one file that includes no other."""
         file = self._directory / _FLATTENED
+        self._request.log.name(file, self._found.file)
         file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         return file
 
@@ -255,20 +258,35 @@ class Installation:
         )
         try:
             await run(command, self._request.log, self._request.progress)
-        except StagingError as error:
-            reason = unsuitable(str(error), self._runtime) if installs else ""
+        except CommandFailed as error:
+            output = "\n".join(error.output)
+            reason = unsuitable(output, self._runtime) if installs else ""
             # Where a package cannot have the Python, others are tried.
-            advice = self._request.python_advice if installs and not reason else ""
-            said = "\n".join((str(error), *self._hints(arguments, advice)))
-            raise (UnsuitablePython(said, reason) if reason else type(error)(said)) from error
+            advice = self._request.python_advice if installs and not reason and may_depend_on_python(output) else ""
+            files = await in_thread(lambda _: self._requirement_files()) if installs else ()
+            why = blamed(error.output, explained(error.output), self._request.code, files) or str(error)
+            said = "; ".join((why, *self._hints(arguments, advice)))
+            raise (UnsuitablePython(said, reason) if reason else CommandFailed(said)) from error
+
+    def _requirement_files(self) -> tuple[str, ...]:
+        """Return the files of the code that may name a package to install, relative to it."""
+        match self._found.kind:
+            case "requirements":
+                read = requirements(self._request.code, self._found.file)
+                included = (name for name in read.contents if name not in read.trees)
+                return tuple(dict.fromkeys((self._found.file, *included)))
+            case "project":
+                return (self._found.file,)
+            case _:
+                return ()
 
     def _hints(self, arguments: tuple[str, ...], advice: str) -> Iterator[str]:
         """Yield what an operator may not know of a command that failed, and could change."""
         offline = self._request.offline
         if offline is not None and "--no-index" in arguments:
-            yield f"(only packages in {offline.name} were looked at: add what is missing there, or remove it)"
+            yield f"only packages in {offline.name} were looked at: add what is missing there, or remove it"
         if advice:
-            yield f"({advice})"
+            yield advice
 
 
 def site_packages(directory: Path) -> Path:

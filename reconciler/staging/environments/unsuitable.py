@@ -24,6 +24,16 @@ _REASONS = (
     (_LOCKED, "has no wheel for"),
 )
 _OF_NETWORK = re.compile(r"Failed to fetch|error sending request|timed out|dns error|Connection refused", re.IGNORECASE)
+# Whatever is built may be at odds with its Python, and so may what says so.
+_OF_PYTHON = re.compile(
+    r"Failed to build|build backend|Could not build wheels|Failed building wheel|[Rr]equires a different Python"
+    r"|Requires-Python|current Python version|Python ABI|matching Python|not a supported wheel|the current platform"
+)
+
+
+def may_depend_on_python(output: str) -> bool:
+    """Tell whether another Python might fix what failed, as far as the output of an installer tells."""
+    return _OF_PYTHON.search(output) is not None and not _OF_NETWORK.search(output)
 
 
 def unsuitable(output: str, runtime: Runtime) -> str:
