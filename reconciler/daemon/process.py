@@ -7,7 +7,7 @@ import os
 import random
 import resource
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from functools import partial
 from typing import Protocol
 
@@ -50,11 +50,18 @@ def _share_one_heap() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
+def _tell_dropped(key: Hashable, error: Exception) -> None:
+    """Tell of a row that the state database will never take, as of any other internal error."""
+    table = key[0] if isinstance(key, tuple) else key
+    message = f"cannot write a row of {table} to the state database"
+    asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
+
+
 @contextlib.contextmanager
 def _opened(paths: StatePaths) -> Iterator[tuple[Database, bool]]:
     database, lost = open_or_rebuild(paths.database)
     with contextlib.closing(database):
-        database.defer()
+        database.defer(_tell_dropped)
         yield database, lost
 
 

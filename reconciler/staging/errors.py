@@ -1,11 +1,13 @@
 """Errors of staging: each message says in an operator's words why a build cannot be made, and how to fix it."""
 
+from reconciler.linux.encodable import encodable
+
 
 class StagingError(Exception):
     """A build cannot be made; bytes of names that are not UTF-8 are escaped in its message."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message.encode("utf-8", "backslashreplace").decode())
+        super().__init__(encodable(message))
 
 
 class CommandFailed(StagingError):

@@ -4,12 +4,14 @@ A file counts from the moment the build first serves: what staging and the relea
 next build. The kernel's change time tells, which no program sets. Everything here blocks: call it in a thread.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.linux.encodable import encodable
 from reconciler.linux.files import make_below
 from reconciler.staging.source.tree import ignored
 from reconciler.staging.staged import RECORD
@@ -25,7 +27,8 @@ _MOST_FILES = 1000
 class WrittenFiles:
     """Files below a build's code, by relative path, sorted; `more` says that there are others.
 
-    `places` are the same, with a directory that holds nothing of the source, ending in `/`, for all that is in it.
+    `places` are the same, with a directory that holds nothing of the source, ending in `/`, for all that is in it;
+    they are to be shown, so a name that is no UTF-8 has escapes in them.
     """
 
     paths: tuple[str, ...] = ()
@@ -58,7 +61,7 @@ def written_files(build: Path) -> WrittenFiles:
 
 def _found(paths: list[str], staged: set[str], *, more: bool) -> WrittenFiles:
     places = {next((above for above in _directories(path) if above not in staged), path) for path in paths}
-    return WrittenFiles(paths=tuple(sorted(paths)), places=tuple(sorted(places)), more=more)
+    return WrittenFiles(paths=tuple(sorted(paths)), places=tuple(sorted(map(encodable, places))), more=more)
 
 
 def _directories(path: str) -> Iterator[str]:
@@ -80,17 +83,32 @@ def has_written(code: Path, path: str) -> bool:
 
 
 def keep_written(build: Path, kept: Path) -> tuple[str, ...]:
-    """Move what was written into a build to the same paths below `kept`, and return them. Raises OSError."""
+    """Move what was written into a build to the same paths below `kept`, and return them, to be shown.
+
+    What lies too deep for a path there is left behind. Raises OSError.
+    """
     found = written_files(build)
     while found.paths:
+        moved = False
         for path in found.paths:
-            directory = make_below(kept, Path(path).parent)
-            with suppress(FileNotFoundError):
-                (build / _CODE / path).rename(directory / Path(path).name)
-        if not found.more:
+            moved |= _moved(build / _CODE, path, kept)
+        if not found.more or not moved:
             break
         found = written_files(build)
-    return found.paths
+    return tuple(map(encodable, found.paths))
+
+
+def _moved(code: Path, path: str, kept: Path) -> bool:
+    try:
+        directory = make_below(kept, Path(path).parent)
+        (code / path).rename(directory / Path(path).name)
+    except FileNotFoundError:
+        return True  # it vanished, and is not found again
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
+    return True
 
 
 def _served_ns(build: Path) -> int | None:

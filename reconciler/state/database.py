@@ -1,17 +1,21 @@
 """A connection to the state database that defers failed writes and retries them.
 
 A full disk, a read-only file system or another program's lock delays writes; it stops no app and loses nothing that
-this process lives to write.
+this process lives to write. A row that the database would never take is dropped and told of: it holds up no other one.
 """
 
 import sqlite3
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
+
+from reconciler.linux.encodable import encodable
 
 _RETRY_S = 1.0
 _MAX_DEFERRED = 5000
 _LOCKED_MS = 100
+# Of what a statement raises, these say that the row itself is at fault; any other sqlite3.Error may pass.
+_UNFIT = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.NotSupportedError)
 
 
 class Database(sqlite3.Connection):
@@ -21,12 +25,24 @@ class Database(sqlite3.Connection):
         super().__init__(*arguments, **options)
         self._deferred: dict[Hashable, tuple[str, tuple[Any, ...]]] = {}
         self._defers = False
+        self._on_dropped: Callable[[Hashable, Exception], None] = _ignored
         self._retry_at = 0.0
         self.problem = ""
 
-    def defer(self) -> None:
-        """Defer failed writes from now on; `problem` says why they fail, and is empty while none does."""
-        self._defers = True
+    def execute(self, statement: str, values: Any = (), /) -> sqlite3.Cursor:
+        """Execute a statement; texts among the values are made encodable, as names of files need not be."""
+        return super().execute(statement, tuple(map(_storable, values)))
+
+    def executemany(self, statement: str, rows: Iterable[Any], /) -> sqlite3.Cursor:
+        """Execute a statement for each row, as `execute` does for one."""
+        return super().executemany(statement, (tuple(map(_storable, row)) for row in rows))
+
+    def defer(self, on_dropped: Callable[[Hashable, Exception], None]) -> None:
+        """Defer failed writes from now on; `problem` says why they fail, and is empty while none does.
+
+        `on_dropped` is called with the key of a write that can never succeed, and with what it raises.
+        """
+        self._defers, self._on_dropped = True, on_dropped
         self.execute(f"PRAGMA busy_timeout={_LOCKED_MS}")
 
     def write(self, key: Hashable, statement: str, values: tuple[Any, ...]) -> int:
@@ -47,19 +63,44 @@ class Database(sqlite3.Connection):
         number = 0
         if time.monotonic() < self._retry_at:
             return 0
-        try:
-            while self._deferred:
-                key, (statement, values) = next(iter(self._deferred.items()))
+        dropped: list[tuple[Hashable, Exception]] = []
+        while self._deferred:
+            key, (statement, values) = next(iter(self._deferred.items()))
+            try:
                 number = self.execute(statement, values).lastrowid or 0
-                del self._deferred[key]
-        except sqlite3.Error as error:
-            self.problem = str(error)
-            self._retry_at = time.monotonic() + _RETRY_S
-            return 0
-        self.problem = ""
+            except Exception as error:  # noqa: BLE001  whatever it is, the others' rows are written
+                if self._may_pass(error):
+                    self.problem = str(error)
+                    self._retry_at = time.monotonic() + _RETRY_S
+                    number = 0
+                    break
+                dropped.append((key, error))
+                number = 0
+            del self._deferred[key]
+        else:
+            self.problem = ""
+        for key, why in dropped:  # last: who is told may write
+            self._on_dropped(key, why)
         return number
+
+    def _may_pass(self, error: Exception) -> bool:
+        """Tell whether a write that raised this may succeed later; none does once the connection is closed."""
+        try:
+            _ = self.total_changes
+        except sqlite3.ProgrammingError:
+            return True
+        unfit = isinstance(error, (*_UNFIT, sqlite3.ProgrammingError))
+        return isinstance(error, sqlite3.Error | MemoryError) and not unfit
 
     def disown(self, app: str) -> None:
         """Drop the deferred writes about an app; keys are tuples of a table and the row's name."""
         for key in [key for key in self._deferred if isinstance(key, tuple) and key[1:2] == (app,)]:
             del self._deferred[key]
+
+
+def _storable(value: Any) -> Any:
+    return encodable(value) if isinstance(value, str) else value
+
+
+def _ignored(key: Hashable, error: Exception) -> None:
+    """Drop a write of a connection that defers none."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Literal, TypeAlias, get_args
 
+from reconciler.linux.encodable import encodable
 from reconciler.planning.subject import HOST, Subject
 from reconciler.state.database import Database
 from reconciler.state.table import Table
@@ -54,7 +55,7 @@ class Journal:
     ) -> None:
         self._database = database
         self._keep = keep
-        self.redacted = redact
+        self._redact = redact
         self._written = count()
         self._problem = ""
         self.followers: list[Callable[[Event], None]] = []
@@ -66,6 +67,10 @@ class Journal:
         """
         self._append(subject, kind, text, cause, reason)
         self._tell_problem()
+
+    def redacted(self, subject: Subject, text: str) -> str:
+        """Return a text about a subject without secrets, as it can be stored and sent."""
+        return encodable(self._redact(subject, text))
 
     @property
     def problem(self) -> str:

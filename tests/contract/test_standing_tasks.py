@@ -90,7 +90,7 @@ async def test_an_error_in_any_task_at_any_await_ends_nothing(
     settings = Settings(manifests=site.manifests, paths=site.paths, retry_first_s=0.01, retry_cap_s=0.1)
     told: list[str] = []
     with acquire(site.paths) as lock, contextlib.closing(open_or_rebuild(site.paths.database)[0]) as database:
-        database.defer()
+        database.defer(lambda *_: None)
         async with asyncio.TaskGroup() as group:
             tasks = ThrowingTasks(group, surprise)
             daemon = Daemon(settings, database, tasks, lock=lock)

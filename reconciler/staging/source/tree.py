@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from reconciler.documents.encoding import Undecodable, decoded
+from reconciler.linux.encodable import encodable
 from reconciler.linux.regular_files import shown_size
 from reconciler.staging.errors import SourceError
 from reconciler.staging.source.ignore_rules import IgnoreRules
@@ -90,7 +91,7 @@ def entries(root: Path) -> Iterator[Entry]:
 
 def printable(path: str) -> str:
     """Return a path as text that can be printed, with escapes for bytes that are not UTF-8."""
-    return path.encode("utf-8", "backslashreplace").decode()
+    return encodable(path)
 
 
 def _has_a_hole(path: str, size: int) -> bool:

@@ -96,3 +96,26 @@ def test_any_number_of_files_is_kept_but_few_are_named(
 
 def test_a_build_that_is_not_there_has_none(tmp_path: Path) -> None:
     assert written_files(tmp_path / "none").paths == ()
+
+
+def test_a_name_that_is_no_text_is_shown_with_escapes_and_its_file_is_kept(build: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff.db")
+    (build / "code" / name).write_text("data")
+    (build / "code" / os.fsdecode(b"\xfe")).mkdir()
+    (build / "code" / os.fsdecode(b"\xfe/1")).write_text("data")
+    assert written_files(build).places == ("\\udcfe/", "\\udcff.db")
+    assert keep_written(build, tmp_path / "kept") == ("\\udcfe/1", "\\udcff.db")
+    assert (tmp_path / "kept" / name).read_text() == "data"
+
+
+def test_a_file_too_deep_for_a_path_keeps_no_build_from_being_removed(build: Path, tmp_path: Path) -> None:
+    deep = build / "code"
+    while len(str(deep)) + 201 < 4000:
+        deep /= "d" * 200
+    deep.mkdir(parents=True)
+    (deep / "x").write_text("data")
+    (build / "code" / "db.sqlite3").write_text("data")
+    kept = tmp_path / ("k" * 200) / ("k" * 200)
+    kept.parent.mkdir()
+    assert "db.sqlite3" in keep_written(build, kept)
+    assert (kept / "db.sqlite3").read_text() == "data"

@@ -1,7 +1,7 @@
 """What the database cannot take is owed: in order, the latest word on each thing, and not for ever."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -36,6 +36,11 @@ def _half_done(records: Records) -> None:
         raise ZeroDivisionError
 
 
+def never(key: Hashable, error: Exception) -> None:
+    """A write that can never succeed: there is none here."""
+    raise AssertionError(key) from error
+
+
 def settled(database: Database) -> bool:
     database.flush()
     return not database.problem
@@ -53,7 +58,7 @@ def test_what_is_owed_is_written_when_it_can_be_and_only_the_last_of_each(
     database: Database, stranger: sqlite3.Connection
 ) -> None:
     records = Records(database)
-    database.defer()
+    database.defer(never)
     records.set_fact("a", "0")
     stranger.execute("BEGIN IMMEDIATE")
     for number in "123":
@@ -69,7 +74,7 @@ def test_what_is_owed_is_written_when_it_can_be_and_only_the_last_of_each(
 def test_events_keep_their_order_and_are_shown_at_once(database: Database, stranger: sqlite3.Connection) -> None:
     journal, shown = Journal(database), list[Event]()
     journal.followers.append(shown.append)
-    database.defer()
+    database.defer(never)
     stranger.execute("BEGIN IMMEDIATE")
     for number in range(3):
         journal.write(Subject("app", "blog"), "ready", f"event {number}")
@@ -89,7 +94,7 @@ def test_events_keep_their_order_and_are_shown_at_once(database: Database, stran
 
 def test_what_is_owed_of_an_app_that_is_erased_is_not_written(database: Database, stranger: sqlite3.Connection) -> None:
     records = Records(database)
-    database.defer()
+    database.defer(never)
     stranger.execute("BEGIN IMMEDIATE")
     records.set_history("blog", "pin", "1")
     records.set_history("shop", "pin", "2")
@@ -101,7 +106,7 @@ def test_what_is_owed_of_an_app_that_is_erased_is_not_written(database: Database
 
 def test_a_transaction_is_all_or_nothing_and_never_owed(database: Database, stranger: sqlite3.Connection) -> None:
     records = Records(database)
-    database.defer()
+    database.defer(never)
     stranger.execute("BEGIN IMMEDIATE")
     with pytest.raises(sqlite3.OperationalError), records.together():
         records.set_fact("a", "1")
@@ -113,7 +118,7 @@ def test_a_transaction_is_all_or_nothing_and_never_owed(database: Database, stra
 
 def test_what_is_owed_is_bounded_and_the_oldest_goes_first(database: Database, stranger: sqlite3.Connection) -> None:
     records = Records(database)
-    database.defer()
+    database.defer(never)
     stranger.execute("BEGIN IMMEDIATE")
     for number in range(module._MAX_DEFERRED + 10):
         records.set_fact(str(number), "1")
@@ -121,3 +126,37 @@ def test_what_is_owed_is_bounded_and_the_oldest_goes_first(database: Database, s
     eventually(lambda: settled(database))
     assert [records.fact(str(number)) for number in (0, 9, 10)] == [None, None, "1"]
     assert records.fact(str(module._MAX_DEFERRED + 9)) == "1"
+
+
+@pytest.mark.parametrize(
+    "name", ["\udcff", "a\ud800b", "\udcc3\udc28.txt", "\x00", "\u202e", "'\"; DROP TABLE fact", "😀"]
+)
+def test_a_name_of_any_bytes_is_stored_and_sent(database: Database, name: str) -> None:
+    database.defer(never)
+    records, journal, shown = Records(database), Journal(database), list[Event]()
+    journal.followers.append(shown.append)
+    records.set_fact("name", name)
+    journal.write(Subject("app", "blog"), "data", f"wrote {name}", f"since {name}")
+    found = (*journal.newest(None, 1), *shown)
+    told = [str(records.fact("name")), *(text for event in found for text in (event.text, event.cause))]
+    assert len(told) == 5
+    assert [text.encode().decode() for text in told] == told
+
+
+@pytest.mark.parametrize("value", [2**63, object(), None], ids=["too large", "of no type", "missing"])
+def test_a_row_that_can_never_be_written_is_told_of_and_holds_up_no_other(
+    database: Database, stranger: sqlite3.Connection, value: object
+) -> None:
+    told = list[tuple[Hashable, Exception]]()
+    database.defer(lambda *what: told.append(what))
+    records, statement = Records(database), "INSERT OR ABORT INTO fact VALUES (?, ?)"
+    database.execute("CREATE TABLE strict_fact (name TEXT, value INTEGER NOT NULL)")
+    stranger.execute("BEGIN IMMEDIATE")
+    records.set_fact("before", "1")
+    database.write(("strict_fact", "wrong"), statement.replace("fact", "strict_fact"), ("wrong", value))
+    records.set_fact("after", "1")
+    assert told == []
+    stranger.execute("ROLLBACK")
+    eventually(lambda: settled(database))
+    assert (records.fact("before"), records.fact("after")) == ("1", "1")
+    assert [key for key, _ in told] == [("strict_fact", "wrong")]
