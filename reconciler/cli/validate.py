@@ -1,7 +1,9 @@
 """Check every manifest, and report every error.
 
-Changes nothing. Exits with 1 when there are errors, otherwise with 0. Warnings name what is missing on this host, such
-as a source, a file or a service, and data that a deploy would replace; with --strict, they fail as errors do.
+Of two manifests that claim one name or port, the later one is refused if the daemon of the state directory knows which
+that is, otherwise both. Changes nothing. Exits with 1 when there are errors, otherwise with 0. Warnings name what is
+missing on this host, such as a source, a file or a service, and data that a deploy would replace; with --strict, they
+fail as errors do.
 """
 
 from collections.abc import Iterable

@@ -10,7 +10,7 @@ from reconciler.settings.settings import Settings
 if TYPE_CHECKING:
     from reconciler.documents.problem import Problem
     from reconciler.inspection.snapshot import HostSnapshot
-    from reconciler.manifests.catalog import Catalog
+    from reconciler.manifests.catalog import Catalog, Rules
 
 
 def desired(settings: Settings, snapshot: "HostSnapshot | None") -> "Catalog":
@@ -26,13 +26,46 @@ def desired(settings: Settings, snapshot: "HostSnapshot | None") -> "Catalog":
 
 
 def checked(settings: Settings) -> "Catalog":
-    """Return the catalog of the manifests alone, whatever is running and whichever ports are in use on this host."""
+    """Return the catalog of the manifests alone, whatever is running and whichever ports are in use on this host.
+
+    Of two that claim the same, the one whose content the daemon of the state directory has accepted keeps it, as it
+    does for that daemon; of two of which that is not known, both are refused.
+    """
     from reconciler.host.manifest_rules import rules_of
     from reconciler.manifests.catalog import Catalog, review
+    from reconciler.manifests.origin import Listing
     from reconciler.manifests.origins import look_once
 
     rules = replace(rules_of(settings), is_free=lambda _host, _port: True)
-    return review(Catalog(), look_once(settings), rules, time.monotonic())
+    looks = look_once(settings)
+    found = {file: content for look in looks if isinstance(look, Listing) for file, content in look.files.items()}
+    known = _remembered(settings, rules)
+    accepted = {
+        file: entry.last_good
+        for file, entry in known.files.items()
+        if entry.last_good is not None and found.get(file) == entry.last_good
+    }
+    before = Catalog.restored(accepted, known.leases if accepted else {}, {}, rules.host)
+    return review(before, looks, rules, time.monotonic())
+
+
+def _remembered(settings: Settings, rules: "Rules") -> "Catalog":
+    """Return the catalog on record in the state directory, an empty one if there is none that can be read."""
+    import contextlib
+    import sqlite3
+
+    from reconciler.manifests import persisted
+    from reconciler.manifests.catalog import Catalog
+    from reconciler.state.records import Records
+    from reconciler.state.schema import OtherVersion, open_database
+
+    try:
+        if not settings.paths.database.exists():
+            return Catalog()
+        with contextlib.closing(open_database(settings.paths.database, read_only=True)) as database:
+            return persisted.restored(Records(database), rules)
+    except (OtherVersion, OSError, sqlite3.Error):
+        return Catalog()
 
 
 def problems_of(catalog: "Catalog") -> Iterator["Problem"]:

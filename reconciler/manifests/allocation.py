@@ -125,7 +125,7 @@ def _name_problems(chosen: Sequence[AppDocument | ServiceDocument]) -> Iterator[
     for name, claimants in claims.items():
         if len(claimants) > 1:
             for document in claimants:
-                others = [_location(other) for other in claimants if other is not document]
+                others = [_location(other, "name") for other in claimants if other is not document]
                 yield _conflict(document, "name", f"'{name}' is also claimed by {_listed(others)}")
 
 
@@ -140,7 +140,7 @@ def _port_problems(chosen: list[AppDocument], leases: Mapping[str, int]) -> Iter
         for document in claimants:
             rivals = [other for other in claimants if other is not document and _overlap(document.host, other.host)]
             if rivals:
-                others = [f"'{other.name}' in {_location(other)}" for other in rivals]
+                others = [f"'{other.name}' in {_location(other, 'port')}" for other in rivals]
                 yield _conflict(document, "port", f"{document.host}:{port} is also claimed by {_listed(others)}")
             elif (holder := holders.get(port, document.name)) != document.name:
                 where = _location(documents[holder])
@@ -204,8 +204,10 @@ def _overlap(one: str, other: str) -> bool:
     return Address(host=one, port=0).overlaps(Address(host=other, port=0))
 
 
-def _location(document: AppDocument | ServiceDocument) -> str:
-    return f"{document.manifest}:{document.line}"
+def _location(document: AppDocument | ServiceDocument, field: str = "") -> str:
+    """Return where a document claims something by a field, or where it begins if it does so by default."""
+    line, _ = document.places.get(field, (document.line, 1))
+    return f"{document.manifest}:{line}"
 
 
 def _listed(others: list[str]) -> str:

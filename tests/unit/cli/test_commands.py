@@ -118,6 +118,24 @@ def test_every_error_is_told_with_its_place_and_nothing_is_made(manifests: Path,
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_of_two_that_claim_one_port_the_one_that_the_daemon_has_accepted_keeps_it(
+    manifests: Path, tmp_path: Path
+) -> None:
+    for name in ("b", "c"):
+        (manifests / f"{name}.yaml").write_text("path: .\nport: 9000\n")
+    words = ("validate", "--manifests", manifests, "--state", tmp_path / "own")
+    assert f"{manifests}/c.yaml:2:1" in run(*words, code=1).output
+    database = StatePaths(state=tmp_path / "own").database
+    database.parent.mkdir()
+    with contextlib.closing(open_database(database)) as opened:
+        Records(opened).replace_manifests({str(manifests / "c.yaml"): b"path: .\nport: 9000\n"})
+    refused = run(*words, code=1).output.splitlines()[0]
+    claims = "127.0.0.1:9000 is also claimed by 'c'"
+    assert refused == f"{manifests}/b.yaml:2:1: port: {claims} in {manifests}/c.yaml:2"
+    (manifests / "c.yaml").write_text("path: .\nport: 9000\nworkers: 2\n")
+    assert f"{manifests}/c.yaml:2:1" in run(*words, code=1).output
+
+
 def test_validate_speaks_json_and_github(manifests: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (manifests / "a.yaml").write_text("pth: 100%\n")
     monkeypatch.chdir(manifests.parent)

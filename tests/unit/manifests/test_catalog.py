@@ -130,8 +130,8 @@ def test_two_that_claim_one_port_are_both_refused(one: str, other: str) -> None:
     texts = {name: f"path: x\nport: 8001\nhost: '{host}'" for name, host in (("a", one), ("b", other))}
     catalog = reviewed(listing(**texts))
     assert problems(catalog) == [
-        f"/m/a.yaml:2:1: port: {one}:8001 is also claimed by 'b' in /m/b.yaml:1",
-        f"/m/b.yaml:2:1: port: {other}:8001 is also claimed by 'a' in /m/a.yaml:1",
+        f"/m/a.yaml:2:1: port: {one}:8001 is also claimed by 'b' in /m/b.yaml:2",
+        f"/m/b.yaml:2:1: port: {other}:8001 is also claimed by 'a' in /m/a.yaml:2",
     ]
     assert catalog.apps == {}
 
@@ -139,7 +139,7 @@ def test_two_that_claim_one_port_are_both_refused(one: str, other: str) -> None:
 def test_a_port_in_force_is_kept_by_its_app_and_refused_to_another() -> None:
     before = listing(a="path: x\nport: 8001", b="path: y\nport: 8002")
     catalog = reviewed(before, listing(a="path: x # edited\nport: 8001", b="path: y\nport: 8001"))
-    assert problems(catalog) == ["/m/b.yaml:2:1: port: 127.0.0.1:8001 is also claimed by 'a' in /m/a.yaml:1"]
+    assert problems(catalog) == ["/m/b.yaml:2:1: port: 127.0.0.1:8001 is also claimed by 'a' in /m/a.yaml:2"]
     assert addresses(catalog) == {"a": "127.0.0.1:8001", "b": "127.0.0.1:8002"}
 
 

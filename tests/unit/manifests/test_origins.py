@@ -103,9 +103,9 @@ def test_two_directories_that_claim_one_name_or_port_are_both_refused_each_namin
             assert catalog.apps == {}
             assert problems(catalog) == [
                 f"{one}/blog.yaml:1:1: name: 'blog' is also claimed by {other}/blog.yaml:1",
-                f"{one}/news.yaml:2:1: port: 127.0.0.1:8001 is also claimed by 'wiki' in {other}/wiki.yaml:1",
+                f"{one}/news.yaml:2:1: port: 127.0.0.1:8001 is also claimed by 'wiki' in {other}/wiki.yaml:2",
                 f"{other}/blog.yaml:1:1: name: 'blog' is also claimed by {one}/blog.yaml:1",
-                f"{other}/wiki.yaml:2:1: port: 127.0.0.1:8001 is also claimed by 'news' in {one}/news.yaml:1",
+                f"{other}/wiki.yaml:2:1: port: 127.0.0.1:8001 is also claimed by 'news' in {one}/news.yaml:2",
             ]
 
     asyncio.run(main())
