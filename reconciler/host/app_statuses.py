@@ -34,10 +34,10 @@ class Standings:
     def __contains__(self, name: str) -> bool:
         return name in self._apps
 
-    def report(self, name: str, report: Report) -> None:
-        """Publish a report; store it when it differs from the last one."""
+    def report(self, name: str, report: Report, *, lasts: bool = True) -> None:
+        """Publish a report; store it when it differs from the last one. `lasts`: what serves has for a while."""
         if not report.phase:
-            self._learn(name, report)
+            self._learn(name, report, lasts=lasts)
         self._publish(Subject("app", name), report)
         before = self._apps.get(name)
         now, monotonic = time.time(), time.monotonic()  # noqa: TID251  shown to people, never subtracted
@@ -81,11 +81,11 @@ class Standings:
             state="running" if serves else state, reason=reason, message=message, phase=phase.work, wanted=wanted
         )
 
-    def _learn(self, name: str, report: Report) -> None:
-        """Keep the failure of an action that is tried again until it works; journal that the app has recovered."""
+    def _learn(self, name: str, report: Report, *, lasts: bool) -> None:
+        """Keep the failure of an action that is tried again until it works; journal a recovery that lasts."""
         if report.state in _UNWELL:
             self._unwell.add(name)
-        elif report.settled and name in self._unwell:
+        elif report.settled and lasts and name in self._unwell:
             self._unwell.discard(name)
             self._stores.record_event(name, "recovered", f"{report.state} as desired again")
         if report.failures and report.state in _UNWELL:

@@ -241,8 +241,11 @@ class AppWorld:
 
     def report(self, name: str, report: Report) -> None:
         report = replace(report, message=self._stores.journal.redacted(Subject("app", name), report.message))
-        self._standings.report(name, report)
-        self._probes.update(name, self._apps.get(name))
+        app = self._apps.get(name)
+        proven_s = 0.0 if app is None else app.probation_s
+        lasts = all(self.now() >= i.ready_at + proven_s for i in self._instances.of(name) if i.ready_at is not None)
+        self._standings.report(name, report, lasts=lasts)
+        self._probes.update(name, app)
 
     def paths(self, name: str) -> InstancePaths:
         """Return where an app's instances read and write."""

@@ -170,7 +170,7 @@ class Assessment:
             yield self.source.tried_at + READ_AGAIN_S
         if self.current is not None and self.current.ready:
             yield self.idle_at(self.current)
-            if not self.is_proven:
+            if not self.is_proven or self.failure is not None:  # after a failure, it has recovered by then
                 yield self.proven_at(self.current)
         elif self.current is None and not (self.dormant and self._sleeps() and self.failure is None):
             yield self.try_at

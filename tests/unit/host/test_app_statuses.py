@@ -1,37 +1,37 @@
-"""What is reported of an app while an action that failed is tried again, and what stays when nothing is any more."""
+"""The standing of an app: what is journaled of reports that follow each other."""
 
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
-
-import pytest
+from typing import cast
 
 from reconciler.convergence.world import Report
 from reconciler.host.app_statuses import Standings
 from reconciler.host.stores import Stores
-from reconciler.staging.progress import Phase
-from reconciler.state.journal import Journal
-from reconciler.state.records import Records
-from reconciler.state.revision_history import RevisionHistory
-from reconciler.state.schema import open_database
-
-FAILED = Report(state="failing", message="no entry point", next_try_at=9.0, failures=1, failed_now=True)
-RETRY = Report(state="failing", message="no entry point; trying again", failures=1, phase="trying again")
+from reconciler.state.records import AppStatus
 
 
-@pytest.fixture
-def standings(tmp_path: Path) -> Iterator[Standings]:
-    with closing(open_database(tmp_path / "db")) as database:
-        records = Records(database)
-        stores = Stores(records=records, journal=Journal(database), history=RevisionHistory(records, "boot"))
-        yield Standings(stores, lambda _subject, _report: None)
-        assert records.app_statuses()["blog"].message == "no entry point"
+class Kept:
+    """Records and a journal, in memory."""
+
+    def __init__(self) -> None:
+        self.records = self
+        self.kinds: list[str] = []
+
+    def app_statuses(self) -> dict[str, AppStatus]:
+        return {}
+
+    def set_app_status(self, name: str, status: AppStatus) -> None:
+        """Nothing outlives the test."""
+
+    def record_event(self, name: str, kind: str, *_: str) -> None:
+        self.kinds.append(kind)
 
 
-def test_work_on_a_retry_is_said_behind_the_failure_and_the_failure_is_the_last_word(standings: Standings) -> None:
-    standings.report("blog", FAILED)
-    standings.report("blog", RETRY)
-    told = standings.progress("blog", Phase(activity="copying the source", elapsed_s=3), "staging", serves=False)
-    assert told.message == "no entry point; trying again: copying the source (3 s)"
-    standings.report("blog", told)
-    standings.end()
+def test_an_app_that_serves_for_a_moment_between_two_crashes_has_not_recovered() -> None:
+    kept = Kept()
+    standings = Standings(cast("Stores", kept), lambda _, __: None)
+    for _ in range(3):
+        standings.report("blog", Report(state="failing", failures=2))
+        standings.report("blog", Report(state="running", settled=True), lasts=False)
+    assert kept.kinds == []
+    standings.report("blog", Report(state="running", settled=True))
+    standings.report("blog", Report(state="running", settled=True))
+    assert kept.kinds == ["recovered"]
