@@ -15,6 +15,8 @@ _MODULES = re.compile(r"^(?:[A-Za-z_]\w*\.)+(?=[A-Z])")
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)')
 _MARKS = re.compile(r"^[\s~^]*$")
 _WARNING = "warning:"
+_OF_ENVIRONMENT = re.compile(r'File "(?:<frozen os>|[^"]*/os\.py)", line \d+, in __getitem__')
+_UNSET = "; set it under `env` in the manifest"
 _FOREIGN = ("/site-packages/", "/dist-packages/")
 # The line of this that runs a command says nothing of why the command failed.
 _ENTRY = "manage.py"
@@ -22,13 +24,17 @@ _ENTRY = "manage.py"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raised:
-    """An exception as a program wrote it, without the name of its module; `place` is file:line, "" if unknown."""
+    """An exception as a program wrote it, without the name of its module; `place` is file:line, "" if unknown.
+
+    `remedy` is the end of the sentence: how an operator fixes it, "" where that is unknown.
+    """
 
     text: str
     place: str = ""
+    remedy: str = ""
 
     def __str__(self) -> str:
-        return f"{self.text} ({self.place})" if self.place else self.text
+        return f"{self.text}{f' ({self.place})' if self.place else ''}{self.remedy}"
 
 
 def raised(lines: Sequence[str], code: str = "") -> Raised | None:
@@ -53,14 +59,19 @@ def last_words(lines: Sequence[str], code: str = "") -> str:
 def _after(lines: Sequence[str], start: int, code: str) -> Raised | None:
     """Return what the traceback that starts at a line ends with, None if it was cut."""
     indent = len(lines[start]) - len(lines[start].lstrip()) if lines[start].strip() == _HEADER else 0
-    place = ""
+    place, frame = "", ""
     for at in range(start + 1, len(lines)):
         line = lines[at][indent:]
         if line[:1].isspace() or not line:
             place = _place(line, code) or place
+            frame = line if _FRAME.match(line) else frame
             continue
         match = _AFTER_FRAMES.match(line)
-        return Raised(text=_whole([each[indent:] for each in lines], at, match["said"]), place=place) if match else None
+        if match is None:
+            return None
+        text = _whole([each[indent:] for each in lines], at, match["said"])
+        unset = text.startswith("KeyError: ") and _OF_ENVIRONMENT.search(frame) is not None
+        return Raised(text=text, place=place, remedy=_UNSET if unset else "")
     return None
 
 

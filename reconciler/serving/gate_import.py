@@ -39,7 +39,7 @@ def guard(gate, worker):
         except BaseException as error:
             watch.end()
             _print_traceback(error)
-            raise SystemExit(gate.reject(reason(error)))
+            raise SystemExit(gate.reject(reason(error) + remedy(error, getattr(worker.app, "app_uri", None))))
         watch.end()
         unfit = misfit(app, worker)
         if unfit:
@@ -166,6 +166,26 @@ def reason(error):
         return "%s: %s%s" % (type(error).__name__, error.msg, where)
     said = _line(error)
     return "%s%s%s" % (type(error).__name__, said and ": " + said, where)
+
+
+def remedy(error, target):
+    """Return what the manifest has to say for an import to work, as the end of a sentence; "" where that is unknown."""
+    if isinstance(error, KeyError) and _is_of_environment(error):
+        return "; set it under `env` in the manifest"
+    absent, module = getattr(error, "name", None), (target or "").partition(":")[0]
+    if isinstance(error, ImportError) and absent and (module + ".").startswith(absent + "."):
+        return "; the app has no such module: correct `entrypoint` in the manifest, which is %s" % target
+    return ""
+
+
+def _is_of_environment(error):
+    """Whether a key is missing in os.environ."""
+    frames = _frames(error)
+    if not frames:
+        return False
+    path, _, name, text = tuple(frames[-1])[:4]
+    of_os = name == "__getitem__" and (path == "<frozen os>" or os.path.basename(path) == "os.py")
+    return of_os or "environ[" in (text or "")
 
 
 def _line(value):

@@ -18,8 +18,10 @@ from reconciler.staging.detection.entry_point import EntryPoint
 from reconciler.staging.detection.runtimes import Interpreters, Runtime
 from reconciler.staging.detection.selection import Selection, select
 from reconciler.staging.detection.target import loadable, write_app
+from reconciler.staging.environments.absent_module import refuse_absent
 from reconciler.staging.environments.environment import Environment, EnvironmentRequest
 from reconciler.staging.environments.identity import installer
+from reconciler.staging.environments.installation import site_packages
 from reconciler.staging.environments.installer_env import for_installers
 from reconciler.staging.environments.serving import environment_for, ingredients_of
 from reconciler.staging.environments.store import Environments
@@ -64,6 +66,7 @@ class Maker:
         try:
             await self._copy(request, builds, unfinished / _CODE)
             selection, environment = await self._installed(request, unfinished / _CODE)
+            await in_thread(lambda _: _refuse_absent(selection.entry, unfinished / _CODE, environment))
             selection = replace(selection, entry=loadable(selection.entry, environment.gunicorn_version))
             made = _staged(directory, selection, environment)
             if recipe.persist:
@@ -191,6 +194,11 @@ def _staged(directory: Path, selection: Selection, environment: Environment) -> 
         runtime_named=selection.runtime_named,
         python_advice=selection.python_advice,
     )
+
+
+def _refuse_absent(entry: EntryPoint, code: Path, environment: Environment) -> None:
+    if entry.installed:
+        refuse_absent(entry, code, site_packages(Path(environment.directory)))
 
 
 def _worker_class(entry: EntryPoint, environment: Environment) -> str:

@@ -45,7 +45,10 @@ _WARMING = {
         """,
 }
 _FAILING = {
-    "an exception": ("import os\n\nos.environ['STRIPE_KEY']\n", "KeyError: 'STRIPE_KEY' (wsgi.py:3)"),
+    "an exception": (
+        "import os\n\nos.environ['STRIPE_KEY']\n",
+        "KeyError: 'STRIPE_KEY' (wsgi.py:3); set it under `env` in the manifest",
+    ),
     "a mistake in the syntax": ("import os\ndef broken(:\n    pass\n", "SyntaxError: invalid syntax (wsgi.py:2)"),
     "sys.exit": (
         "import sys\nsys.exit('no DATABASE_URL')\n",

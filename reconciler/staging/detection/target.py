@@ -64,7 +64,7 @@ def resolve(code: Path, target: str, because: str = MANIFEST, assumed: Interface
     """
     match = _TARGET.fullmatch(target.strip())
     if match is None or (match["call"] and not is_well_formed(target)):
-        raise StagingError(f"{_cannot_use(target, because)}: it must have the form {FORM}")
+        raise StagingError(f"{cannot_use(target, because)}: it must have the form {FORM}")
     name = match["name"]
     for below in ("", SOURCES):
         top = code / below
@@ -81,13 +81,13 @@ def resolve(code: Path, target: str, because: str = MANIFEST, assumed: Interface
     first = name.partition(".")[0]
     if scope.complete and not scope.has(first):
         defined = f", only {', '.join(scope.names)}" if scope.names else ""
-        raise StagingError(f"{_cannot_use(target, because)}: {path.relative_to(code)} does not define {first}{defined}")
+        raise StagingError(f"{cannot_use(target, because)}: {path.relative_to(code)} does not define {first}{defined}")
     if match["call"]:
         made = expression(target)
         interface = scope.interface_of_call(name) or scope.interface_of_expression(made)
         interface = interface or of_call(f"{match['module']}.{dotted(made)}")
     else:
-        _refuse_factory(scope, name, f"{_cannot_use(target, because)}", f"{match['module']}:{name}()")
+        _refuse_factory(scope, name, f"{cannot_use(target, because)}", f"{match['module']}:{name}()")
         interface = scope.interface(name)
     if interface is None:
         interface = assumed or ("asgi" if path.name == "asgi.py" else "wsgi")
@@ -121,7 +121,7 @@ def loadable(entry: EntryPoint, gunicorn_version: str) -> EntryPoint:
     if is_self_contained(entry.target):
         return replace(entry, target=f"{GENERATED_APP}:application", expression=entry.target)
     raise StagingError(
-        f"{_cannot_use(entry.target, entry.because)}: gunicorn {gunicorn_version} loads a name, or a call of one"
+        f"{cannot_use(entry.target, entry.because)}: gunicorn {gunicorn_version} loads a name, or a call of one"
         " with plain values; bind the app to a name in its module"
     )
 
@@ -140,7 +140,8 @@ def conventional_name(scope: Scope) -> str | None:
     return next((name for name in CONVENTIONAL_NAMES if scope.has(name)), None)
 
 
-def _cannot_use(target: str, because: str) -> str:
+def cannot_use(target: str, because: str) -> str:
+    """Return the beginning of a message about an entry point."""
     return f"cannot use the entrypoint {target!r}" + ("" if because == MANIFEST else f" of {because}")
 
 

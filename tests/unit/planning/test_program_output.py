@@ -37,6 +37,10 @@ FRAMES = (
             (*FRAMES[:4], "django.core.exceptions.ImproperlyConfigured: Set the SECRET_KEY", "", "bye"),
             "ImproperlyConfigured: Set the SECRET_KEY",
         ),
+        (
+            (*FRAMES[:2], '  File "<frozen os>", line 717, in __getitem__', "KeyError: 'SECRET_TOKEN'"),
+            "KeyError: 'SECRET_TOKEN'; set it under `env` in the manifest",
+        ),
         (("CommandError: Unable to serialize", "  ^^^"), "CommandError: Unable to serialize"),
         (
             ("SystemCheckError: System check identified some issues:", "", "ERRORS:", "a.B: (E1) no", "", "1 issue."),
