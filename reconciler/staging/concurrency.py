@@ -8,6 +8,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+from reconciler.linux.daemon_threads import DaemonThreads
+from reconciler.staging.source.allowance import Allowance, allowing
+
 T = TypeVar("T")
 
 
@@ -95,13 +98,22 @@ class SingleFlight(Generic[K, T]):
             future.cancel()
 
 
+# Of staging alone: no other part of the daemon waits for a thread that reads what strangers wrote.
+_threads = DaemonThreads("staging", most=32)
+
+
+def apart(work: Callable[[], T]) -> asyncio.Future[T]:
+    """Run work in a thread of staging; it goes on when the future is cancelled. Raises RuntimeError."""
+    return asyncio.wrap_future(_threads.run(work))
+
+
 async def in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
     """Run `work(should_continue)` in a thread; `should_continue()` turns false when the task is cancelled.
 
     The cancellation is raised once the thread has ended, so that nothing is cleaned up while it runs.
     """
     cancelled: asyncio.CancelledError | None = None
-    thread = asyncio.ensure_future(asyncio.to_thread(work, lambda: cancelled is None))
+    thread = apart(lambda: work(lambda: cancelled is None))
     while not thread.done():
         try:
             await asyncio.wait((thread,))
@@ -111,3 +123,16 @@ async def in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
         thread.exception()  # retrieved, so that asyncio does not warn about it
         raise cancelled
     return thread.result()
+
+
+async def look_in_thread(work: Callable[[], T], within_s: float = float("inf")) -> T:
+    """Run a look at a source in a thread; it ends after that time, and when the task is cancelled.
+
+    Raises StagingError that names what was being read.
+    """
+
+    def allowed(should_continue: Callable[[], bool]) -> T:
+        with allowing(Allowance(within_s=within_s, should_continue=should_continue)):
+            return work()
+
+    return await in_thread(allowed)

@@ -12,7 +12,7 @@ from pathlib import Path
 from reconciler.linux.files import draft, leftovers, remove
 from reconciler.planning.apps.revision import Build
 from reconciler.staging import staged
-from reconciler.staging.concurrency import in_thread
+from reconciler.staging.concurrency import in_thread, look_in_thread
 from reconciler.staging.detection import django
 from reconciler.staging.detection.entry_point import EntryPoint
 from reconciler.staging.detection.runtimes import Interpreters, Runtime
@@ -78,15 +78,15 @@ class Maker:
         return made
 
     async def _copy(self, request: "_Request", builds: Path, code: Path) -> None:
-        def copy(should_continue: Callable[[], bool]) -> str:
+        def copy() -> str:
             builds.mkdir(parents=True, exist_ok=True)
             for leftover in leftovers(builds):
                 remove(leftover)
-            return snapshot(request.build.source.path, code, should_continue)
+            return snapshot(request.build.source.path, code)
 
         async with slot_of(self.slots, request.progress), asyncio.timeout(self.timeout_s):
             request.progress(Phase(activity="copying the source"))
-            content = await in_thread(copy)
+            content = await look_in_thread(copy)
         if content != request.build.content:
             raise SourceChanged("the source changed while it was copied: the new content is staged instead")
 
@@ -118,7 +118,9 @@ class Maker:
         self, request: "_Request", code: Path, runtimes: tuple[Runtime, ...], previous: str | None, instead: str = ""
     ) -> Selection:
         """Select from the code, and log it; `instead` says why it is not the Python that was chosen first."""
-        found = await in_thread(lambda _: select(code, request.build.recipe, runtimes, previous))
+        async with slot_of(self.slots, request.progress):
+            recipe = request.build.recipe
+            found = await look_in_thread(lambda: select(code, recipe, runtimes, previous), self.timeout_s)
         if instead:
             python = f"Python {'.'.join(map(str, found.runtime.release[:2]))}"
             note = f"{instead}; {python} was taken: write `runtime: {found.runtime.name}` to keep it"
@@ -128,14 +130,16 @@ class Maker:
         return found
 
     async def _environment(self, request: "_Request", selection: Selection, code: Path) -> Environment:
-        versions = await asyncio.to_thread(installer, self.uv)
+        versions = await in_thread(lambda _: installer(self.uv))
+        environ = self.environ()
+        ingredients = await in_thread(lambda _: ingredients_of(selection, versions, environ))
         needed = EnvironmentRequest(
-            ingredients=ingredients_of(selection, versions, self.environ()),
+            ingredients=ingredients,
             code=code,
             previous=self._previous(request.app),
             log=request.log,
             progress=request.progress,
-            environment=for_installers(self.environ()),
+            environment=for_installers(environ),
             offline=selection.offline,
             python_advice=selection.python_advice,
         )

@@ -117,7 +117,7 @@ class Stager:
     async def warm_up(self) -> None:
         """Discover the interpreters and the installer's version ahead of the first build."""
         await self._interpreters.known()
-        await asyncio.to_thread(installer, self._uv)
+        await in_thread(lambda _: installer(self._uv))
 
     def collect(self, apps: Iterable[str], retention_s: float) -> tuple[str, ...]:
         """Remove the environments that no build of these apps uses and none requested in `retention_s`. Blocks."""
@@ -185,5 +185,7 @@ def _error_context(app: str, timeout_s: float) -> Iterator[None]:
         raise StagingError(
             f"cannot stage {app}: {error}; if another version was installed meanwhile, restart the daemon"
         ) from error
-    except (OSError, RecursionError, subprocess.SubprocessError) as error:
+    except RecursionError as error:
+        raise StagingError(f"cannot stage {app}: a file of its source is nested too deeply") from error
+    except (OSError, subprocess.SubprocessError) as error:
         raise StagingError(f"cannot stage {app}: {error}") from error

@@ -96,7 +96,7 @@ def _candidates(directory: str, named: str | None) -> Iterator[str]:
 
 def _read(file: str, text: str) -> GunicornConfig:
     try:
-        body = parsed(text.encode())
+        body = parsed(text.encode(), file)
     except Unparsed:
         return GunicornConfig(file=file, reported=(f"{file} (this Python cannot read it; use the field 'gunicorn')",))
     bound = {name: value for statement in body for name, value in _bindings(statement)}

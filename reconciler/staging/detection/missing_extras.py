@@ -56,7 +56,7 @@ def _imported(code: Path, entry: EntryPoint) -> Iterator[str]:
 
 def _listed(path: Path) -> Iterator[str]:
     with suppress(Unparsed, StagingError, OSError):
-        for statement in parsed(read_source(path, path.name)):
+        for statement in parsed(read_source(path, path.name), path.name):
             if isinstance(statement, ast.Assign) and any(dotted(target) in _LISTS for target in statement.targets):
                 values = (part.value for part in ast.walk(statement.value) if isinstance(part, ast.Constant))
                 yield from (value for value in values if isinstance(value, str))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from reconciler.staging.detection.frameworks import Interface, of_call, of_class_name
 from reconciler.staging.detection.syntax import MOST_FILES, Effort, Unparsed, parsed, text_of_node
+from reconciler.staging.source import allowance
 from reconciler.staging.source.reading import read_source
 
 # Factories by name, as `flask run` finds them, where the text does not show what they return.
@@ -46,10 +47,11 @@ def _read(file: _ModuleFile) -> "Scope":
 
 
 def _parsed(file: _ModuleFile) -> "Scope":
-    source = read_source(file.path, file.path.relative_to(file.root).as_posix(), most=_LARGEST)
+    name = file.path.relative_to(file.root).as_posix()
+    source = read_source(file.path, name, most=_LARGEST)
     text = source.decode(errors="replace")
     try:
-        scope = Scope(parsed(source), file)
+        scope = Scope(parsed(source, name), file)
     except (Unparsed, RecursionError):
         scope = Scope([], file)
         scope.bound = {match[1] or match[2]: None for match in _BOUND.finditer(text)}
@@ -289,6 +291,7 @@ class Scope:
 
 def find(module: str, root: Path) -> Path | None:
     """Return the file of a dotted module name in the tree; None if it does not exist."""
+    allowance.check(module)
     if not module:
         return None
     base = root.joinpath(*module.split("."))

@@ -26,6 +26,7 @@ from reconciler.staging.detection.dependencies import Dependencies
 from reconciler.staging.detection.requirements import tree_digest
 from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.errors import SourceError, StagingError
+from reconciler.staging.source import allowance
 from reconciler.staging.source.reading import LARGEST_LOCK, file_digest, read_source
 
 BUNDLE = "app.bundle"
@@ -69,16 +70,21 @@ def has_package(vendor: Path, name: str) -> bool:
 
 def _is_package(path: Path) -> bool:
     """Tell whether a file is a wheel or an sdist: other archives in a vendor/ are the front end's, or anything."""
+    from reconciler.staging.source import archive
+
+    allowance.check(path.name)
     try:
         if path.suffix == ".whl":
             parse_wheel_filename(path.name)
             return True
         parse_sdist_filename(path.name)
         if path.suffix == ".zip":
+            archive.refuse_many(path)
             with zipfile.ZipFile(path) as zipped:
                 return any(_SDIST_FILE.fullmatch(name) for name in zipped.namelist()[:_MEMBERS_LOOKED_AT])
-        with tarfile.open(path, "r:gz") as tarred:
+        with tarfile.open(path, "r:gz", tarinfo=archive.BoundedHeader) as tarred:
             for member in itertools.islice(tarred, _MEMBERS_LOOKED_AT):
+                allowance.check(path.name)
                 if _SDIST_FILE.fullmatch(member.name):
                     return True
                 if member.offset_data + member.size > _BYTES_LOOKED_AT:
@@ -86,7 +92,7 @@ def _is_package(path: Path) -> bool:
             return False
     except (InvalidWheelFilename, InvalidSdistFilename):
         return False
-    except (OSError, ValueError, tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError):
+    except (OSError, ValueError, tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, SourceError):
         return True  # a package by its name: the installer says what is wrong with it
 
 

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from reconciler.linux.regular_files import read_file
+from reconciler.staging.source import allowance
 
 _IMPORT = r"^(import|from)[[:space:]]+pkg_resources([[:space:]]|,|\.|$)"
 _HERE = re.compile(rb"^(?:import|from)[ \t]+pkg_resources(?:\s|,|\.|\Z)", re.MULTILINE)
@@ -16,6 +17,7 @@ _NEVER = frozenset(("pkg_resources", "setuptools"))
 _TIMEOUT_S = 60
 # As much is read sooner than a process is started for it.
 _MOST_FILES, _MOST_BYTES = 100, 1 << 20
+_GREP_BYTES = 512 << 20
 
 
 def imports_pkg_resources(directory: Path) -> bool:
@@ -23,6 +25,7 @@ def imports_pkg_resources(directory: Path) -> bool:
     files = 0
     left = _MOST_BYTES
     for folder, folders, names in os.walk(directory):
+        allowance.check("the import of pkg_resources")
         folders[:] = [name for name in folders if name not in _NEVER]
         for name in names:
             if not name.endswith(".py"):
@@ -44,9 +47,7 @@ def _is_found_by_grep(directory: Path) -> bool:
     excluded = (f"--exclude-dir={name}" for name in sorted(_NEVER))
     command = ("grep", "-rqsE", "--include=*.py", *excluded, _IMPORT, ".")
     try:
-        found = subprocess.run(
-            command, cwd=directory, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_TIMEOUT_S
-        )
+        status, _ = allowance.run_child(command, "the import of pkg_resources", _TIMEOUT_S, _GREP_BYTES, cwd=directory)
     except (OSError, subprocess.SubprocessError):
         return False
-    return found.returncode == 0
+    return status == 0

@@ -14,6 +14,7 @@ from reconciler.staging.detection.requirements import digest_of
 from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.detection.toml import parse_toml
 from reconciler.staging.errors import StagingError
+from reconciler.staging.source.allowance import parsed_once
 
 FILE = "pyproject.toml"
 _UV_TABLE = re.compile(
@@ -24,6 +25,11 @@ _REQUIRED_UV = re.compile(r"^[ \t]*required-version[ \t]*=[^\n]*", re.MULTILINE)
 
 def pyproject(directory: Path) -> dict[str, Any]:
     """Return all of pyproject.toml; empty if there is none."""
+    content: dict[str, Any] = parsed_once((FILE, str(directory)), lambda: _parsed(directory))
+    return content
+
+
+def _parsed(directory: Path) -> dict[str, Any]:
     try:
         return parse_toml(text_of(directory / FILE, FILE))
     except FileNotFoundError:

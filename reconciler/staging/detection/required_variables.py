@@ -53,13 +53,13 @@ def required_variables(code: Path, entry: EntryPoint) -> tuple[Variable, ...]:
 
 def _of_file(path: Path, top: Path, *, of_django: bool) -> Iterator[tuple[str, str]]:
     try:
-        body = parsed(read_source(path, path.name))
-        scope = read(path, top)
-    except (Unparsed, StagingError, OSError, RecursionError):
+        body = parsed(read_source(path, path.name), path.name)
+        names = [(name, "") for name in _reads(body, read(path, top))]
+        if of_django:
+            names += _of_django_settings(body)
+    except (Unparsed, StagingError, OSError, RecursionError):  # one that is nested too deeply requires nothing for sure
         return
-    yield from ((name, "") for name in _reads(body, scope))
-    if of_django:
-        yield from _of_django_settings(body)
+    yield from names
 
 
 def _reads(body: Iterable[ast.stmt], scope: Scope) -> Iterator[str]:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.errors import SourceError, StagingError
-from reconciler.staging.source.reading import file_digest
+from reconciler.staging.source import allowance
+from reconciler.staging.source.reading import LARGEST_LOCK, file_digest
 from reconciler.staging.source.snapshot import fingerprint
 
 _OPTION = re.compile(
@@ -27,6 +28,8 @@ _EGG = re.compile(
     r"(?P<url>[^#]+)#(?:(?P<before>.*)&)?egg=(?P<name>[^&\[\s]+)(?P<extras>\[[^\]]*\])?(?:&(?P<after>.*))?"
 )
 _LOCAL = re.compile(r"^(?:\.{0,2}/|\.{1,2}$|\.\[|file:)|@\s*(?:file:|\.{0,2}/)|\.(?:whl|zip|tar\.gz)$")
+_MOST_LINES = 20_000
+_DEEPEST = 32
 _PROJECT_FILES = ("pyproject.toml", "setup.py")
 _INCLUDES = frozenset(("-r", "--requirement", "-c", "--constraint"))
 _EDITABLE = frozenset(("-e", "--editable"))
@@ -99,6 +102,8 @@ class _Reader:
         self._hashed = False
         self._rewritten = False
         self._variables: dict[str, str] = {}
+        self._count = 0
+        self._depth = 0
 
     def read(self, start: Path) -> Requirements:
         lines = tuple(self._lines(start.resolve(), ""))
@@ -116,11 +121,15 @@ class _Reader:
         if name in self._contents:
             return
         try:
-            text = text_of(path, name, included_by)
+            text = text_of(path, name, included_by, most=LARGEST_LOCK)
         except FileNotFoundError as error:
             raise StagingError(f"cannot read {name}{included_by}: {error.strerror}") from error
         self._contents[name] = digest_of(text)
         for line in _logical_lines(text):
+            self._count += 1
+            if self._count > _MOST_LINES:
+                raise StagingError(f"cannot read {name}{included_by}: more than {_MOST_LINES} requirements")
+            allowance.check(name)
             self._variables.update(dict.fromkeys(_VARIABLE.findall(line), name))
             yield from self._line(line, path, name)
 
@@ -155,7 +164,11 @@ class _Reader:
         included = resolved_path(path.parent / value, name)
         if not included.is_relative_to(self._code):
             raise StagingError(f"cannot include {value} in {name}: it is outside the source")
+        if self._depth == _DEEPEST:
+            raise StagingError(f"cannot include {value} in {name}: more than {_DEEPEST} files include one another")
+        self._depth += 1
         lines = list(self._lines(included, f", which {name} includes"))
+        self._depth -= 1
         if option in {"-c", "--constraint"}:
             yield f"-c {included}"
         else:

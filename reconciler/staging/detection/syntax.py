@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.staging.source import allowance
+
 if TYPE_CHECKING:
     from reconciler.staging.detection.modules import Scope
 
@@ -38,13 +40,14 @@ class Unparsed(Exception):
     """A file that this Python cannot parse, or not within bounds."""
 
 
-def parsed(source: bytes) -> list[ast.stmt]:
-    """Return the statements of a file; raises Unparsed.
+def parsed(source: bytes, name: str) -> list[ast.stmt]:
+    """Return the statements of the file `name`; raises Unparsed.
 
     Of a large file only those that bind names, with what decides their interface.
     """
+    allowance.check(name)
     if len(source) > _LARGEST_HERE:
-        source = _outline(source)
+        source = _outline(source, name)
         if len(source) > 4 * _LARGEST_HERE:
             raise Unparsed("it is too large")
     try:
@@ -61,17 +64,14 @@ def text_of_node(node: ast.AST) -> str:
         return ""
 
 
-def _outline(source: bytes) -> bytes:
+def _outline(source: bytes, name: str) -> bytes:
     command = (sys.executable, "-I", "-S", str(Path(__file__).with_name("outline.py")))
     try:
-        done = subprocess.run(
-            (*command, str(_CHILD_CPU_S), str(_CHILD_BYTES)),
-            input=source,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=_CHILD_S,
-            check=True,
+        status, outline = allowance.run_child(
+            (*command, str(_CHILD_CPU_S), str(_CHILD_BYTES)), name, _CHILD_S, _CHILD_BYTES, input=source
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise Unparsed(str(error)) from error
-    return done.stdout
+    if status != 0:
+        raise Unparsed("it is no Python, or takes too much to parse")
+    return outline

@@ -4,23 +4,23 @@ from pathlib import Path
 
 from reconciler.documents.encoding import Undecodable, decoded
 from reconciler.staging.errors import StagingError
-from reconciler.staging.source.reading import LARGEST_LOCK, read_source
+from reconciler.staging.source.reading import LARGEST_TEXT, read_source
 
 
-def content_of(path: Path, name: str, included_by: str = "") -> bytes:
-    """Return the bytes of a file that errors call `name`; raises FileNotFoundError or StagingError."""
+def content_of(path: Path, name: str, included_by: str = "", *, most: int = LARGEST_TEXT) -> bytes:
+    """Return the at most `most` bytes of a file that errors call `name`; raises FileNotFoundError or StagingError."""
     try:
-        return read_source(path, f"{name}{included_by}", most=LARGEST_LOCK)
+        return read_source(path, f"{name}{included_by}", most=most)
     except ValueError as error:  # a name that no file can have
         raise StagingError(f"cannot read {name}{included_by}: {error}") from error
 
 
-def text_of(path: Path, name: str, included_by: str = "") -> str:
+def text_of(path: Path, name: str, included_by: str = "", *, most: int = LARGEST_TEXT) -> str:
     """Return the text of a file without its byte order mark, its lines ended as on Linux.
 
     Raises FileNotFoundError or StagingError.
     """
     try:
-        return decoded(content_of(path, name, included_by)).replace("\r\n", "\n").replace("\r", "\n")
+        return decoded(content_of(path, name, included_by, most=most)).replace("\r\n", "\n").replace("\r", "\n")
     except Undecodable as error:
         raise StagingError(f"cannot read {name}{included_by}: it is {error}") from error

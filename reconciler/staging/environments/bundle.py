@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from reconciler.linux.files import draft, remove, replacing
 from reconciler.planning.apps.revision import Recipe
 from reconciler.staging.command import Command, run
-from reconciler.staging.concurrency import in_thread
+from reconciler.staging.concurrency import in_thread, look_in_thread
 from reconciler.staging.detection.offline import BUNDLE, INDEX, PINS, abi
 from reconciler.staging.detection.requirements import requirements
 from reconciler.staging.detection.runtimes import Runtime
@@ -95,9 +95,9 @@ class _Bundling:
         self._context = CommandContext(log=log, progress=request.progress, environment=for_installers(request.environ))
 
     async def bundle(self, recipe: Recipe) -> Bundle:
-        await in_thread(lambda should_continue: snapshot(str(self._path), self._code, should_continue))
+        await look_in_thread(lambda: snapshot(str(self._path), self._code))
         (self._code / BUNDLE).unlink(missing_ok=True)
-        selection = await in_thread(lambda _: select(self._code, recipe, self._request.runtimes))
+        selection = await look_in_thread(lambda: select(self._code, recipe, self._request.runtimes))
         for line in selection.lines():
             self._context.log.step(line)
         found = await self._installed(selection)

@@ -8,9 +8,11 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from reconciler.staging.command import Command, run
+from reconciler.staging.concurrency import in_thread
 from reconciler.staging.detection.dependencies import Dependencies
 from reconciler.staging.detection.lockfiles.format import (
     ExportByConversion,
@@ -45,7 +47,7 @@ class Exporter:
         """Write the locked requirements to the file `output`; raises StagingError if the lock is stale."""
         lock, directory = found.lock, code / found.directory
         assert lock is not None
-        project = project_table(directory)
+        project = await in_thread(lambda _: project_table(directory))
         without = posixpath.join(found.directory, PYPROJECT) if project else ""
         match lock.export:
             case ExportByTool() as export:
@@ -56,22 +58,30 @@ class Exporter:
                     groups=found.groups,
                     output=output,
                 )
-                checking = self._checking(lock, export, options, directory)
+                checking = await in_thread(partial(self._checking, lock, options, directory))
                 commands = _commands(lock, export, (checking, options), directory)
                 await _export_by_tool(lock, commands, context, without)
             case ExportByConversion() as export:
-                content = lock.read(directory / lock.file)
-                mismatch = export.mismatch(content, project, runtime.version)
-                if mismatch:
-                    raise lock.stale(mismatch, without)
-                output.write_text(export.requirements(content, found.extras, found.groups), encoding="utf-8")
-        text = installable(output.read_text(encoding="utf-8"), directory, itself=found.itself)
-        output.write_text(text, encoding="utf-8")
 
-    def _checking(
-        self, lock: LockFormat, export: ExportByTool, options: ExportOptions, directory: Path
-    ) -> ExportOptions | None:
+                def convert(_: object) -> None:
+                    content = lock.read(directory / lock.file)
+                    mismatch = export.mismatch(content, project, runtime.version)
+                    if mismatch:
+                        raise lock.stale(mismatch, without)
+                    output.write_text(export.requirements(content, found.extras, found.groups), encoding="utf-8")
+
+                await in_thread(convert)
+
+        def rewrite(_: object) -> None:
+            text = installable(output.read_text(encoding="utf-8"), directory, itself=found.itself)
+            output.write_text(text, encoding="utf-8")
+
+        await in_thread(rewrite)
+
+    def _checking(self, lock: LockFormat, options: ExportOptions, directory: Path, _: object) -> ExportOptions | None:
         """Return what the lock is checked with; None if it needs no check, or none is possible on this host."""
+        export = lock.export
+        assert isinstance(export, ExportByTool)
         if not (directory / lock.project).is_file():
             return None
         content = lock.read(directory / lock.file)

@@ -12,12 +12,14 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Self
 
 from reconciler.staging.errors import SourceError
+from reconciler.staging.source import allowance
+from reconciler.staging.source.tree import refuse_sparse
 
 _ZIPS = (".zip", ".whl", ".bundle")
 _MAX_BYTES = 4 << 30
@@ -30,6 +32,8 @@ _WINDOWS = frozenset((0, 10, 14))  # FAT, NTFS and VFAT: APPNOTE.TXT, 4.4.2.2
 # No path on Linux is longer, and Python reads a whole header into memory.
 _MAX_PATH_BYTES = 4095
 _MAX_HEADER_BYTES = 1 << 20
+# For 200,000 members with names of a hundred characters; and where zipfile has the size of their list.
+_MAX_LIST_BYTES, _LIST_BYTES = 32 << 20, 5
 _MAX_LINKS_FOLLOWED = 40  # the kernel's own limit: path_resolution(7)
 _BROKEN = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError),
@@ -40,18 +44,30 @@ _BROKEN = (
 _NAME_ERRORS = frozenset((errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP))
 
 
-def unpack(archive: Path, directory: Path, should_continue: Callable[[], bool] = lambda: True) -> None:
-    """Unpack into `directory`, which is created; raises SourceError if the archive is broken or not safe.
-
-    `should_continue` is called between members: once it returns False, InterruptedError is raised.
-    """
+def unpack(archive: Path, directory: Path) -> None:
+    """Unpack into `directory`, which is created; raises SourceError if the archive is broken or not safe."""
     directory.mkdir(parents=True, exist_ok=True)
-    _walk(archive, _Extractor(archive, directory), should_continue)
+    _walk(archive, _Extractor(archive, directory))
 
 
 def check(archive: Path) -> None:
     """Read all of the archive and write nothing; raises SourceError if it cannot be unpacked."""
-    _walk(archive, _Checker(archive), lambda: True)
+    _walk(archive, _Checker(archive))
+
+
+def refuse_unfit(archive: Path) -> None:
+    """Raise SourceError for an archive that is too large to be read at all, and OSError."""
+    refuse_sparse(archive)
+    if archive.stat().st_size > _MAX_BYTES:
+        raise SourceError(f"it is larger than {_MAX_BYTES >> 30} GB")
+
+
+def refuse_many(archive: Path) -> None:
+    """Raise SourceError for a zip file whose list of members is too long to be read into memory."""
+    with archive.open("rb") as file:
+        end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # noqa: SLF001  ZipFile reads all first
+    if end and end[_LIST_BYTES] > _MAX_LIST_BYTES:
+        raise SourceError(f"its list of files is larger than {_MAX_LIST_BYTES >> 20} MiB")
 
 
 def content_root(directory: Path) -> Path:
@@ -66,6 +82,7 @@ class _Checker:
     """Checks the members of an archive in their order, and refuses those that are not safe."""
 
     def __init__(self, archive: Path) -> None:
+        self._name = archive.name
         self._allowed = _MAX_BYTES
         self._expanded_limit = max(_EXPANSION_CHECKED_FROM, archive.stat().st_size * _MAX_EXPANSION)
         self._members = 0
@@ -74,6 +91,7 @@ class _Checker:
 
     def path(self, name: str) -> str:
         """Return the member's path, relative and safe."""
+        allowance.check(self._name)
         self._members += 1
         if self._members > _MAX_MEMBERS:
             raise SourceError(f"it contains more than {_MAX_MEMBERS} files")
@@ -117,6 +135,7 @@ class _Checker:
                 raise _outside(path, target)
 
     def _count(self, chunk: bytes) -> None:
+        allowance.check(self._name)
         self._bytes += len(chunk)
         if self._bytes > self._allowed:
             raise SourceError(f"it contains more than {_MAX_BYTES >> 30} GB")
@@ -160,11 +179,10 @@ class _Extractor(_Checker):
         return file_path
 
 
-def _walk(archive: Path, checker: _Checker, should_continue: Callable[[], bool]) -> None:
+def _walk(archive: Path, checker: _Checker) -> None:
     with _error_context():
         for _ in _members(archive, checker):
-            if not should_continue():
-                raise InterruptedError("the copy was cancelled")
+            pass
         checker.end()
 
 
@@ -172,7 +190,7 @@ def _walk(archive: Path, checker: _Checker, should_continue: Callable[[], bool])
 def _error_context() -> Iterator[None]:
     try:
         yield
-    except (InterruptedError, SourceError):
+    except SourceError:
         raise
     except _BROKEN as error:
         if isinstance(error, FileExistsError):
@@ -191,6 +209,7 @@ def _members(archive: Path, checker: _Checker) -> Iterator[None]:
 
 
 def _of_zip(archive: Path, checker: _Checker) -> Iterator[None]:
+    refuse_many(archive)
     with zipfile.ZipFile(archive) as zipped:
         for member in zipped.infolist():
             # Programs of Windows write its own separator, which no name there can contain.
@@ -215,7 +234,7 @@ def _of_zip(archive: Path, checker: _Checker) -> Iterator[None]:
 
 
 def _of_tar(archive: Path, checker: _Checker) -> Iterator[None]:
-    class Header(_Header):
+    class Header(BoundedHeader):
         """The headers of this archive, up to the empty one at its end."""
 
     with tarfile.open(archive, "r|*", tarinfo=Header) as tarred:
@@ -246,7 +265,7 @@ def _of_tar(archive: Path, checker: _Checker) -> Iterator[None]:
             raise tarfile.ReadError("its end is missing")
 
 
-class _Header(tarfile.TarInfo):
+class BoundedHeader(tarfile.TarInfo):
     """A header that is refused before it is read into memory if it is larger than any regular one."""
 
     ended = False

@@ -15,6 +15,7 @@ from reconciler.planning.apps.observed import SourceState
 from reconciler.planning.apps.revision import Source
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import Subject
+from reconciler.staging.concurrency import look_in_thread
 from reconciler.staging.errors import SourceError
 from reconciler.staging.source.pace import Pace
 from reconciler.staging.source.snapshot import DigestCache, fingerprint
@@ -224,7 +225,7 @@ async def _stable_fingerprint(path: str, digests: DigestCache) -> str:
     """Return the source's fingerprint, computed again while the source is still being written."""
     deadline = time.monotonic() + _MAX_WAIT_S
     while True:
-        content = await asyncio.to_thread(fingerprint, path, digests)
+        content = await look_in_thread(lambda: fingerprint(path, digests))
         quiet_s = digests.quiet_s()
         if quiet_s >= _QUIET_S or time.monotonic() > deadline:
             return content

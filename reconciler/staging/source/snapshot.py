@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import time_ns
@@ -19,6 +19,8 @@ from typing import TypeAlias
 from reconciler.linux.readable_paths import readable_path
 from reconciler.linux.regular_files import read_file
 from reconciler.staging.errors import SourceError
+from reconciler.staging.source import allowance
+from reconciler.staging.source.reading import digest_of_open
 from reconciler.staging.source.tree import (
     ARCHIVE_SUFFIXES,
     Entry,
@@ -32,6 +34,7 @@ from reconciler.staging.source.tree import (
 __all__ = ["DigestCache", "fingerprint", "ignored", "snapshot"]
 
 _CHUNK = 1 << 20
+_RANGE = 64 << 20
 # A file changed this recently may change again with the same times: file systems' clocks tick in 1 to 10 ms.
 _SETTLED_NS = 100_000_000
 _UNSETTLED = (-1, -1, -1)
@@ -120,21 +123,18 @@ def fingerprint(path: str, digests: DigestCache | None = None) -> str:
         return tree.digest()
 
 
-def snapshot(path: str, destination: Path, should_continue: Callable[[], bool] = lambda: True) -> str:
+def snapshot(path: str, destination: Path) -> str:
     """Copy `path` to `destination`, which must not exist; returns the fingerprint of the copy.
 
-    Raises SourceError or OSError. `should_continue` is called between files: once it returns False, InterruptedError is
-    raised and `destination` is left incomplete.
+    Raises SourceError or OSError. Where the allowance of the context ends it, `destination` is left incomplete.
     """
     tree = _TreeDigest()
     with _opened(path) as root:
         if root.is_file():
-            return _unpacked(root, destination, should_continue)
+            return _unpacked(root, destination)
         destination.mkdir(parents=True)
         links = []
         for entry in entries(root):
-            if not should_continue():
-                raise InterruptedError(errno.EINTR, "the copy was cancelled")
             tree.add(entry, _copy(entry, f"{root}/{entry.path}", f"{destination}/{entry.path}"))
             if entry.kind == "link":
                 links.append(entry.path)
@@ -175,6 +175,7 @@ def _of_archive(root: Path, digests: DigestCache) -> str:
     entry = Entry(root.name, "file", root.stat())
     digest = digests.known(entry)
     if digest is None:
+        archive.refuse_unfit(root)
         digest = _digest(str(root))
         archive.check(root)
     settled = time_ns() - max(entry.stat.st_mtime_ns, entry.stat.st_ctime_ns) > _SETTLED_NS
@@ -183,24 +184,25 @@ def _of_archive(root: Path, digests: DigestCache) -> str:
     return hashlib.sha256(f"archive\0{root.name}\0{digest}".encode()).hexdigest()
 
 
-def _unpacked(root: Path, destination: Path, should_continue: Callable[[], bool]) -> str:
+def _unpacked(root: Path, destination: Path) -> str:
     """Unpack a copy of an archive, and return the fingerprint of that very copy."""
     from reconciler.staging.source import archive
 
     packed = destination.with_name(f"{destination.name}-packed")
     unpacked = packed / "content"
+    archive.refuse_unfit(root)
     packed.mkdir(parents=True)
     copy = packed / root.name
     reading = os.open(root, os.O_RDONLY | os.O_CLOEXEC)
     try:
         writing = os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            digest = _copy_contents(reading, writing, os.fstat(reading).st_size)
+            digest = _copy_contents(reading, writing, os.fstat(reading).st_size, root.name)
         finally:
             os.close(writing)
     finally:
         os.close(reading)
-    archive.unpack(copy, unpacked, should_continue)
+    archive.unpack(copy, unpacked)
     archive.content_root(unpacked).rename(destination)
     shutil.rmtree(packed)
     if root.name.endswith(".whl"):
@@ -238,8 +240,6 @@ def _opened(path: str) -> Iterator[Path]:
         yield root
     except SourceError as error:
         raise SourceError(f"cannot read the source at {printable(readable_path(path))}: {error}") from error
-    except InterruptedError:
-        raise
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
             raise
@@ -253,7 +253,7 @@ def _digest(path: str) -> str:
     # O_NOFOLLOW, O_NONBLOCK: it may have become a link or a pipe since it was listed.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb", buffering=0) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_of_open(file, path)
 
 
 def _copy(entry: Entry, origin: str, destination: str) -> str:
@@ -269,7 +269,7 @@ def _copy(entry: Entry, origin: str, destination: str) -> str:
         mode = stat.S_IMODE(entry.stat.st_mode) & 0o777
         writing = os.open(destination, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
-            digest = _copy_contents(reading, writing, entry.stat.st_size)
+            digest = _copy_contents(reading, writing, entry.stat.st_size, entry.path)
             os.utime(writing, ns=(entry.stat.st_atime_ns, entry.stat.st_mtime_ns))
             return digest
         finally:
@@ -278,18 +278,20 @@ def _copy(entry: Entry, origin: str, destination: str) -> str:
         os.close(reading)
 
 
-def _copy_contents(reading: int, writing: int, size: int) -> str:
+def _copy_contents(reading: int, writing: int, size: int, name: str) -> str:
     digest = hashlib.sha256()
     if size > _CHUNK:
         # A reflink where the file system has them. The copy is hashed, so the digest cannot differ from it.
         with suppress(OSError):
-            while os.copy_file_range(reading, writing, 1 << 30):
-                pass
+            while os.copy_file_range(reading, writing, _RANGE):
+                allowance.check(name)
         os.lseek(writing, 0, os.SEEK_SET)
         while chunk := os.read(writing, _CHUNK):
+            allowance.check(name)
             digest.update(chunk)
         os.lseek(reading, os.lseek(writing, 0, os.SEEK_CUR), os.SEEK_SET)
     while chunk := os.read(reading, _CHUNK):
+        allowance.check(name)
         digest.update(chunk)
         written = 0
         while written < len(chunk):

@@ -16,6 +16,7 @@ from reconciler.documents.encoding import Undecodable, decoded
 from reconciler.linux.encodable import encodable
 from reconciler.linux.regular_files import shown_size
 from reconciler.staging.errors import SourceError
+from reconciler.staging.source import allowance
 from reconciler.staging.source.ignore_rules import IgnoreRules
 from reconciler.staging.source.reading import read_source
 
@@ -78,20 +79,32 @@ def entries(root: Path) -> Iterator[Entry]:
     """
     holes = 0
     for entry in _walk(str(root), "", _rules(root), 0):
+        allowance.check(entry.path)
         if entry.kind == "file":
-            missing = entry.stat.st_size - 512 * entry.stat.st_blocks
-            holes += max(0, missing)
+            holes += _missing(entry.stat)
             if holes > _MOST_HOLES and _has_a_hole(f"{root}/{entry.path}", entry.stat.st_size):
                 raise SourceError(
                     f"{printable(entry.path)} is a sparse file: a copy would take {shown_size(entry.stat.st_size)},"
-                    f" {shown_size(missing)} more than it does; remove it, or list it in {IGNORE_FILE}"
+                    f" {shown_size(_missing(entry.stat))} more than it does; remove it, or list it in {IGNORE_FILE}"
                 )
         yield entry
+
+
+def refuse_sparse(archive: Path) -> None:
+    """Raise SourceError for an archive whose holes take hours to read, and OSError."""
+    stats = archive.stat()
+    if _missing(stats) > _MOST_HOLES and _has_a_hole(str(archive), stats.st_size):
+        raise SourceError(f"it is a sparse file of {shown_size(stats.st_size)}: it is no complete archive")
 
 
 def printable(path: str) -> str:
     """Return a path as text that can be printed, with escapes for bytes that are not UTF-8."""
     return encodable(path)
+
+
+def _missing(stats: os.stat_result) -> int:
+    """Return how many bytes of a file take no room."""
+    return max(0, stats.st_size - 512 * stats.st_blocks)
 
 
 def _has_a_hole(path: str, size: int) -> bool:

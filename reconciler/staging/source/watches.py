@@ -12,6 +12,7 @@ from typing import Protocol
 
 from reconciler.linux.followed_paths import FollowedPath, FollowedPaths, problems_of
 from reconciler.linux.inotify import Change, WatchProblem
+from reconciler.staging.concurrency import apart
 from reconciler.staging.source.tree import ignored
 
 
@@ -112,7 +113,7 @@ class SourceWatches:
         source = self._sources.get(path)
         if source is not None:
             source.turned = False
-            await asyncio.to_thread(source.followed.renew)
+            await apart(source.followed.renew)
             self._report(path)
 
     def _drop(self, path: str) -> None:
@@ -152,7 +153,7 @@ class SourceWatches:
             return
         source.turned = False
         # First the watch, then the look: what happens between the two is seen twice rather than never.
-        looking = asyncio.get_running_loop().run_in_executor(None, source.followed.renew)
+        looking = apart(source.followed.renew)
         looking.add_done_callback(partial(self._looked, path))
 
     def _looked(self, path: str, looking: "asyncio.Future[bool]") -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.staging.errors import SourceError
+from reconciler.staging.source.allowance import Allowance, allowing
 from reconciler.staging.source.snapshot import DigestCache, fingerprint, ignored, snapshot
 from reconciler.staging.source.tree import entries, is_dropping
 
@@ -189,8 +190,9 @@ def test_a_source_that_cannot_be_read_says_so(tmp_path: Path) -> None:
 
 
 def test_a_copy_is_given_up_when_told_to(tmp_path: Path) -> None:
-    with pytest.raises(InterruptedError):
-        snapshot(str(plant(tmp_path / "tree", {"a": ""})), tmp_path / "copy", lambda: False)
+    unwanted = Allowance(should_continue=lambda: False)
+    with pytest.raises(InterruptedError), allowing(unwanted):
+        snapshot(str(plant(tmp_path / "tree", {"a": ""})), tmp_path / "copy")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

@@ -13,6 +13,7 @@ from reconciler.staging.detection.python_bounds import PythonBounds
 from reconciler.staging.detection.tables import as_table
 from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.errors import StagingError
+from reconciler.staging.source.reading import LARGEST_LOCK
 
 Lock: TypeAlias = Mapping[str, Any]
 
@@ -118,7 +119,7 @@ class LockFormat:
     def read(self, path: Path) -> Lock:
         """Return the content of a lock file; raises StagingError if it is malformed."""
         try:
-            return as_table(self.file, "the document", self.parse(text_of(path, self.file)))
+            return as_table(self.file, "the document", self.parse(text_of(path, self.file, most=LARGEST_LOCK)))
         except (OSError, ValueError) as error:
             raise StagingError(f"cannot read {self.file}: {error}") from error
         except RecursionError as error:
