@@ -43,7 +43,7 @@ class AppName(_Name):
     name = "app"
 
     def _names(self, paths: "StatePaths", ctx: click.Context) -> Iterable[str]:  # noqa: ARG002  others need it
-        return [entry.name for entry in paths.apps.iterdir()]
+        return [entry.name for entry in paths.apps.iterdir() if not entry.name.startswith(".")]
 
 
 class ServiceName(_Name):

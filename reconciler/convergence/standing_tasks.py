@@ -5,13 +5,24 @@ It is passed to the loop's exception handler, which tells it, and that one task 
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 from reconciler.convergence.backoff import Backoff
 
 
 class Interrupted(Exception):
     """A task that nothing cancelled was told so by what it waited for."""
+
+
+@contextmanager
+def survived(what: str) -> Iterator[None]:
+    """Tell of an exception as of that of a task, and go on; `what` says what is done, as "adopt blog"."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  whatever it is, it must not end the others
+        context = {"message": f"cannot {what}", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(context)
 
 
 class StandingTasks:

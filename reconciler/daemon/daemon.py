@@ -31,6 +31,7 @@ from reconciler.inspection.redaction import Redactor
 from reconciler.linux.followed_paths import FollowedPaths
 from reconciler.linux.inotify import Watch
 from reconciler.linux.processes import boot_id
+from reconciler.linux.removals import Removals
 from reconciler.manifests.origins import look_once, watched
 from reconciler.metrics.counters import Counters
 from reconciler.metrics.instrumented_world import InstrumentedWorld
@@ -91,6 +92,7 @@ class Daemon:
         self._stager = stager_of(settings)
         self._app_wakeups, self._service_wakeups = WakeQueue(), WakeQueue()
         self._tracker = SourceTracker(records, self.journal, self._app_wakeups, tasks)
+        self._removals = Removals()
         self._instances = Instances(
             records,
             state_id=state_id(settings.paths.state),
@@ -98,6 +100,7 @@ class Daemon:
             sandbox_of=lambda _: self._sandbox,  # today every app has the daemon's rights
             templates=self.fork_servers,
             wakeups=self._app_wakeups,
+            removals=self._removals,
             launched=lambda app, text: self.journal.write(Subject("app", app), "started", text),
         )
         stores = ServiceStores(records=records, service_records=service_records, env_files=env_files)
@@ -200,7 +203,9 @@ class Daemon:
         return AppWorld(
             self.settings,
             self._stores,
-            Runtime(wakeups=self._app_wakeups, publish=self.reports.publish, tasks=self._tasks),
+            Runtime(
+                wakeups=self._app_wakeups, publish=self.reports.publish, tasks=self._tasks, removals=self._removals
+            ),
             stager=self._stager,
             tracker=self._tracker,
             instances=self._instances,

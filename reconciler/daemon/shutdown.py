@@ -196,8 +196,7 @@ def _kill_strays(state: str) -> int:
 
 def _record(paths: StatePaths, database: "Database", known: "dict[str, InstanceRecord]") -> None:
     """Remove the records of the instances, and record for `status` and `events` that they were stopped."""
-    import shutil
-
+    from reconciler.linux.remove_tree import remove_tree
     from reconciler.serving import gate_figures_reader
     from reconciler.state.journal import Journal
     from reconciler.state.records import Records
@@ -206,7 +205,7 @@ def _record(paths: StatePaths, database: "Database", known: "dict[str, InstanceR
     for record in known.values():
         records.drop_instance(record.id)
         gate_figures_reader.keep(paths.readiness(record.app) / record.id)
-        shutil.rmtree(paths.readiness(record.app) / record.id, ignore_errors=True)
+        remove_tree(paths.readiness(record.app) / record.id)
         journal.write(
             Subject("app", record.app),
             "stopped",

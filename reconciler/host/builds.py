@@ -9,7 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
-from reconciler.linux.files import leftovers, remove
+from reconciler.linux.files import is_leftover
+from reconciler.linux.listing import names_in
+from reconciler.linux.removals import Removals
 from reconciler.planning.apps.revision import Build, CodeCommands
 from reconciler.planning.fingerprint import Json
 from reconciler.serving.live_instance import CannotStart
@@ -19,6 +21,7 @@ from reconciler.staging.progress import Phase
 from reconciler.staging.stager import Staged, Stager
 from reconciler.state.paths import StatePaths
 
+_MOST = 5000  # names in a directory, which an app may have filled
 _NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 _NONE: Mapping[str, CodeCommands] = MappingProxyType({})
 
@@ -26,8 +29,11 @@ _NONE: Mapping[str, CodeCommands] = MappingProxyType({})
 class AppBuilds:
     """The finished builds of every app. `progress` is called with an app and the phase its installation is in."""
 
-    def __init__(self, paths: StatePaths, stager: Stager, progress: Callable[[str, Phase], None]) -> None:
+    def __init__(
+        self, paths: StatePaths, stager: Stager, removals: Removals, progress: Callable[[str, Phase], None]
+    ) -> None:
         self._paths = paths
+        self._removals = removals
         self._stager = stager
         self._progress = progress
         self._builds = {name: stager.build_ids(name) for name in _directories(paths.apps)}
@@ -49,11 +55,12 @@ class AppBuilds:
         return self._commands.get(name, _NONE)
 
     def remove_leftovers(self) -> None:
-        """Remove what staging or removal left half done: found now, before anything is staged, removed in a thread."""
-        directories = [self._paths.builds(name) for name in self._builds]
-        found = [path for directory in directories if directory.is_dir() for path in leftovers(directory)]
-        if found:
-            asyncio.get_running_loop().run_in_executor(None, _remove_all, found)
+        """Remove what staging or removal left half done: found now, before anything is staged, removed in threads."""
+        builds = (self._paths.builds(name) for name in self._builds)
+        for directory in (self._paths.apps, self._paths.short_scratches, *builds):
+            with suppress(OSError, RuntimeError):
+                for found in filter(is_leftover, names_in(directory, _MOST)):
+                    self._removals.begin(directory / found)
 
     async def stage(self, name: str, build: Build) -> str:
         """Make a build, and return what it consists of. Raises StagingError, SourceChanged."""
@@ -65,8 +72,13 @@ class AppBuilds:
 
     async def remove(self, name: str, build: str) -> tuple[str, ...]:
         """Remove a build that nothing uses, and return the files that the app had written into it, which are kept."""
-        kept = await asyncio.to_thread(self._stager.keep_written, name, build, self._paths.written(name, build))
-        await asyncio.to_thread(self._stager.discard, name, build)
+
+        def remove() -> tuple[str, ...]:
+            kept = self._stager.keep_written(name, build, self._paths.written(name, build))
+            self._stager.discard(name, build)
+            return kept
+
+        kept = await self._removals.run(remove)
         self._builds[name] = self._without(name, build)
         if build in self.commands(name):
             self._commands[name] = {other: each for other, each in self.commands(name).items() if other != build}
@@ -145,12 +157,7 @@ class AppBuilds:
 
 
 def _directories(parent: Path) -> list[str]:
-    return sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
-
-
-def _remove_all(paths: list[Path]) -> None:
-    for path in paths:
-        remove(path)
+    return sorted(entry.name for entry in parent.iterdir() if not is_leftover(entry.name)) if parent.is_dir() else []
 
 
 def _summary(staged: Staged) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.documents.encoding import decoded
+from reconciler.linux.files import is_leftover
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:  # `validate` needs nothing of staging
@@ -56,5 +57,5 @@ def package_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str,
 def collect(settings: Settings, stager: "Stager") -> tuple[str, ...]:
     """Remove every environment that no build refers to and whose retention is over; returns their keys. Blocks."""
     apps = settings.paths.apps
-    names = [entry.name for entry in apps.iterdir()] if apps.is_dir() else []
+    names = [entry.name for entry in apps.iterdir() if not is_leftover(entry.name)] if apps.is_dir() else []
     return stager.collect(names, settings.retention_s)

@@ -4,8 +4,7 @@ Observing reads memory that exits, wake-ups and actions keep true; every durable
 relied upon.
 """
 
-import asyncio
-import shutil
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 from reconciler.convergence.world import Report
+from reconciler.host.adoptions import adopt_all
 from reconciler.host.app_listeners import AppListeners
 from reconciler.host.app_statuses import Standings
 from reconciler.host.builds import AppBuilds
@@ -91,6 +91,8 @@ class AppWorld:
         self._history = stores.history
         self._record = stores.record_event
         self._wakeups = runtime.wakeups
+        self._tasks = runtime.tasks
+        self._removals = runtime.removals
         self._tracker = tracker
         self._instances = instances
         self._secret_source = secret_source
@@ -98,7 +100,7 @@ class AppWorld:
         self._standings = Standings(stores, runtime.publish)
         self._listeners = AppListeners(instances, keeper, self._on_connection)
         self._releases = AppReleases(settings, stores, secret_source)
-        self._builds = AppBuilds(settings.paths, stager, lambda name, phase: self._on_phase(name, "staging", phase))
+        self._builds = AppBuilds(settings.paths, stager, runtime.removals, self._on_staging)
         self.files = FilesInBuilds(self._paths, self._builds, instances, self._wakeups, self._record)
         self._probes = AppProbes(stores, instances, runtime.wakeups, runtime.tasks)
         self._slots = StartSlots(settings.starting_slots, settings.starting_slot_s)
@@ -149,10 +151,7 @@ class AppWorld:
         Returns the port of each app that runs.
         """
         self._listeners.take_back()
-        for found in self._instances.restore(self.paths, self._listeners.fetch):
-            if found.alive:
-                self._record(found.app, "adopted", f"gunicorn {found.pid} keeps serving", "the daemon started")
-                self._activated(found.app)
+        adopt_all(self._instances, self.paths, self._listeners.fetch, self._tasks, self._on_adopted)
         self._listeners.mark_detached()
         for name in self.names():
             self._instances.remove_unused(name, self.paths(name))
@@ -264,6 +263,9 @@ class AppWorld:
         """Close this process's copy of every listener; instances keep theirs."""
         self._listeners.close_all()
 
+    def _on_staging(self, name: str, phase: Phase) -> None:
+        self._on_phase(name, "staging", phase)
+
     def _on_phase(self, name: str, state: AppState, phase: Phase) -> None:
         serves = any(instance.serves for instance in self._instances.of(name))
         self.report(name, self._standings.progress(name, phase, state, serves=serves))
@@ -336,6 +338,10 @@ class AppWorld:
         await self._instances.stop(name, action.instance)
         self._record_action(name, "sleeping", "stopped until a request arrives", action)
 
+    def _on_adopted(self, name: str, pid: int) -> None:
+        self._record(name, "adopted", f"gunicorn {pid} keeps serving", "the daemon started")
+        self._activated(name)
+
     def _on_connection(self, name: str) -> None:
         self._activated(name)
         self._wakeups.wake(name)
@@ -382,7 +388,8 @@ class AppWorld:
     async def _forget_app(self, name: str, action: ForgetApp) -> None:
         await self._builds.cancel(name)
         for directory in (self._paths.app(name), self._paths.scratch(name)):
-            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                await self._removals.remove(directory)
         with self._records.lasting():
             self._records.erase(name)
         self._restart_before.pop(name, None)

@@ -72,7 +72,7 @@ class HostSnapshot:
     @property
     def names(self) -> frozenset[str]:
         """Every app that has records, instances or files on this host."""
-        built = (path.name for path in _listing(self.paths.apps))
+        built = (path.name for path in _listing(self.paths.apps) if not path.name.startswith("."))
         return frozenset({*self.app_statuses, *self._sources, *(r.app for r in self._of_this_boot), *built})
 
     def staged(self, app: str, build: str) -> Staged | None:

@@ -6,7 +6,6 @@ A file is drafted beside its name and renamed into place; a directory is renamed
 import errno
 import fcntl
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,8 +13,11 @@ from functools import cache
 from pathlib import Path
 from secrets import token_hex
 
+from reconciler.linux.remove_tree import remove_tree
+
 _GONE = ".gone-"
 _DRAFT = ".draft-"
+_LONGEST = 40  # letters, of up to four bytes each, of at most 255 in a name
 _FICLONE = 0x40049409  # linux/fs.h
 
 
@@ -65,21 +67,33 @@ def draft(directory: Path, name: str) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Remove a directory, all of it or, when interrupted, all but what `leftovers` finds. Blocks."""
-    if path.name.startswith((_GONE, _DRAFT)):
-        gone = path
-    else:
-        gone = path.with_name(f"{_GONE}{path.name}-{token_hex(4)}")
-        try:
-            path.rename(gone)
-        except FileNotFoundError:
-            return
-    shutil.rmtree(gone, ignore_errors=True)
+    """Remove a directory, all of it or, when interrupted, all but what `leftovers` finds. Raises OSError; blocks."""
+    if (gone := set_aside(path)) is not None:
+        remove_tree(gone)
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename what is to be removed, so that it is gone at once and a leftover until it is removed.
+
+    Returns where it is now, None if there is nothing. Raises OSError.
+    """
+    if is_leftover(path.name):
+        return path
+    gone = path.with_name(f"{_GONE}{path.name[:_LONGEST]}-{token_hex(4)}")
+    try:
+        return path.rename(gone)
+    except FileNotFoundError:
+        return None
+
+
+def is_leftover(name: str) -> bool:
+    """Tell whether this is the name of a draft or of what was set aside."""
+    return name.startswith((_GONE, _DRAFT))
 
 
 def leftovers(directory: Path) -> Iterator[Path]:
     """Find drafts and half-removed directories in `directory`."""
-    return (path for path in directory.iterdir() if path.name.startswith((_GONE, _DRAFT)))
+    return (path for path in directory.iterdir() if is_leftover(path.name))
 
 
 def make_below(top: Path, relative: Path) -> Path:

@@ -8,12 +8,11 @@ and https://servicebinding.io/spec/core/1.1.0/#workload-projection.
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.linux.files import replace_file
+from reconciler.linux.files import replace_file, set_aside
 from reconciler.planning.apps.revision import Bound
 from reconciler.planning.fingerprint import Json
 
@@ -114,7 +113,7 @@ def lay_out(told: BindingViews, directory: Path) -> None:
         return
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
-    shutil.rmtree(root, ignore_errors=True)
+    set_aside(root)  # it is removed with the directory of the revision
     root.mkdir(mode=0o700)
     for folder, files in told.files.items():
         (root / folder).mkdir(mode=0o700)

@@ -6,7 +6,6 @@ app receives them.
 
 import asyncio
 import contextlib
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from datetime import UTC, datetime
 
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
+from reconciler.linux.remove_tree import remove_tree
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.apps.revision import Bound
@@ -329,7 +329,7 @@ class ServiceWorld:
                 raise
             # Its server, say, was never one, or has left the settings: there is nothing to remove.
         directory = self._settings.paths.service(record.name, record.id)
-        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, directory)
         with contextlib.suppress(OSError):
             directory.parent.rmdir()
         self._service_records.drop(record.id)

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import signal
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from reconciler.planning.address import Address
 from reconciler.serving import logs
 from reconciler.serving.live_instance import LiveInstance
 from reconciler.serving.marks import Marked, is_id
-from reconciler.state.records import InstanceRecord
+from reconciler.state.records import InstanceRecord, Records
 
 _STRAYS_END_S = 2.0
 
@@ -34,7 +34,21 @@ class Adoption:
     alive: bool
 
 
-def unrecorded(known: Iterable[Marked], recorded: Collection[str]) -> Iterator[InstanceRecord]:
+def on_record_or_marked(records: Records, known: Sequence[Marked]) -> list[InstanceRecord]:
+    """Return the record of every instance, oldest first; a full disk may hold the records that marks replace."""
+    recorded = {}
+    for record in records.instances():
+        if is_sound(record):
+            recorded[record.id] = record
+        else:
+            records.drop_instance(record.id)
+    marked_only = {record.id: record for record in _unrecorded(known, recorded)}
+    for record in marked_only.values():
+        records.put_instance(record)
+    return sorted((recorded | marked_only).values(), key=lambda record: (record.started_at, record.id))
+
+
+def _unrecorded(known: Iterable[Marked], recorded: Collection[str]) -> Iterator[InstanceRecord]:
     """Make records of the masters that have none, from their marks.
 
     A mark is what a process says of itself: a record counts only if it is of that very instance, and well-formed.

@@ -7,14 +7,17 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from reconciler.linux.listing import names_in
 from reconciler.planning.wording import quoted
 from reconciler.serving import logs
 from reconciler.serving.live_instance import LiveInstance
 from reconciler.serving.programs.program import Program
 
 _TAIL_BYTES = 64 * 1024
+_MOST_FILES = 5000
 _SHOWN_EVERY_S = 5
 _ANSWERED = re.compile(r"GET \S+ answered [1345]\d\d\b")
 _FRAME = re.compile(r'^  File "(?P<file>[^"\n]+)", line (?P<line>\d+) in ', re.MULTILINE)
@@ -86,11 +89,9 @@ def _frames(readiness: Path) -> list[tuple[str, str]]:
 
 
 def _importing(readiness: Path) -> Iterator[Path]:
-    try:
-        names = os.listdir(readiness)  # noqa: PTH208  names are all there is to know
-    except OSError:
-        return
-    yield from (readiness / name for name in sorted(names) if name.startswith("importing-"))
+    with suppress(OSError):
+        names = sorted(names_in(readiness, _MOST_FILES))
+        yield from (readiness / name for name in names if name.startswith("importing-"))
 
 
 def _own(frames: list[tuple[str, str]], code: Path) -> list[str]:

@@ -7,7 +7,6 @@ once whatever instruction the daemon dies at: a total goes back only if a ledger
 
 import contextlib
 import json
-import os
 import struct
 import time
 from collections.abc import Iterable, Iterator
@@ -15,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from reconciler.linux.files import replace_file
+from reconciler.linux.files import is_leftover, replace_file
+from reconciler.linux.listing import names_in
 from reconciler.serving.gate_figures import SPANS, VERSION
 
 _FORMAT = struct.Struct(f"QQdd{5 * SPANS}Q")
@@ -23,6 +23,7 @@ _UNKNOWN = (0.0, 1)  # it could not write on a full disk, or is just about to: t
 _LEDGER = "figures.json"
 _NAMED = 64
 _LOOKS = 10
+_MOST = 5000  # an app may put any number of files beside them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,9 +197,5 @@ def _sums(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _listing(directory: Path) -> Iterator[Path]:
-    try:
-        names = os.listdir(directory)
-    except OSError:
-        return
-    for name in names:
-        yield directory / name
+    with contextlib.suppress(OSError):
+        yield from (directory / name for name in names_in(directory, _MOST) if not is_leftover(name))

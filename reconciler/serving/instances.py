@@ -8,26 +8,28 @@ import asyncio
 import contextlib
 import json
 import secrets
-import shutil
 import signal
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from reconciler.convergence.standing_tasks import survived
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.linux.oom import OomKillCounter
 from reconciler.linux.processes import KILLED, Command, Process, start_ticks
+from reconciler.linux.removals import Removals
 from reconciler.planning.address import Address
 from reconciler.planning.apps.observed import Instance
 from reconciler.planning.apps.revision import Revision
 from reconciler.serving import failed_start, gate_figures_reader, logs, worker_signals
-from reconciler.serving.adoption import Adoption, end_strays, is_sound, restored, unrecorded, with_process
+from reconciler.serving.adoption import Adoption, end_strays, on_record_or_marked, restored, with_process
 from reconciler.serving.fork_or_exec import launch
 from reconciler.serving.forkserver.pool import ForkServerPool
+from reconciler.serving.instance_directories import keep_only
 from reconciler.serving.leftovers import Leftovers
 from reconciler.serving.live_instance import CannotStart, LiveInstance
-from reconciler.serving.marks import RECORD_MARK, Identity, Marked, marked
+from reconciler.serving.marks import RECORD_MARK, Identity, marked
 from reconciler.serving.programs.gunicorn import Code, InjectedEnv, InstancePaths, environment
 from reconciler.serving.programs.program import Program, StaysAlive, WorkersReady
 from reconciler.serving.python_failures import depends_on_python
@@ -43,6 +45,7 @@ class Instances:
 
     `launched` is called with an app's name and a sentence that says what was started, and how. `sandbox_of`
     decides the rights of every process of an app, and is asked by what creates a file or a directory for one.
+    `unadopted` are the records, as stored and as completed, of instances that could not be adopted yet, by id.
     """
 
     def __init__(  # noqa: PLR0913  collaborators, each named
@@ -54,6 +57,7 @@ class Instances:
         sandbox_of: Callable[[str], Sandbox],
         templates: ForkServerPool,
         wakeups: WakeQueue,
+        removals: Removals,
         launched: Callable[[str, str], None],
     ) -> None:
         self.sandbox_of = sandbox_of
@@ -63,9 +67,11 @@ class Instances:
         self._state_id = state_id
         self._boot = boot
         self._wakeups = wakeups
+        self._removals = removals
         self._oom_kills = OomKillCounter()
         self._leftovers = Leftovers(state_id)
         self._apps: dict[str, dict[str, LiveInstance]] = {}
+        self.unadopted: dict[str, tuple[InstanceRecord, InstanceRecord]] = {}
 
     def apps(self) -> frozenset[str]:
         """Return the apps that have an instance on record."""
@@ -124,49 +130,50 @@ class Instances:
 
         `keep_listener` is called with app, address and pid for every process that holds a listener, those included
         that are about to be ended: a worker whose master is gone may be the last to hold it. Instances of another boot
-        are forgotten, as are those that never had a process; marked processes of no instance are ended.
+        are forgotten, as are those that never had a process; marked processes of no instance are ended. An instance
+        that cannot be adopted is left as it is, for `adopt`.
         """
         found: list[Adoption] = []
         known = list(marked(self._state_id))
-        stored = self._on_record_or_marked(known)
+        stored = on_record_or_marked(self._records, known)
         records = [with_process(record, known) for record in stored]
         listeners = {record.id: record.address for record in records if record.address != NO_ADDRESS}
         for process in known:
             if process.instance in listeners:
-                keep_listener(process.app, listeners[process.instance], process.pid)
+                with survived(f"fetch the listener of {process.app}"):
+                    keep_listener(process.app, listeners[process.instance], process.pid)
         for before, record in zip(stored, records, strict=True):
             if record.id in self._apps.get(record.app, {}):
                 continue  # adopted before an error made the daemon begin again
-            readiness = places(record.app).readiness / record.id
-            if record.boot != self._boot or record.pid is None:
-                self._drop(record.id, readiness)
-                continue
+            self.unadopted[record.id] = before, record
+            with contextlib.suppress(Exception):  # one app's must not be the others'; raised again by `adopt`
+                found += self.adopt(record.id, places)
+        alive = {live.record.id for lives in self._apps.values() for live in lives.values() if live.process}
+        end_strays(known, alive | self.unadopted.keys())
+        return found
+
+    def adopt(self, instance: str, places: Callable[[str], InstancePaths]) -> list[Adoption]:
+        """Adopt or forget an instance that an earlier daemon left; raises whatever keeps it from that."""
+        before, record = self.unadopted[instance]
+        readiness, found = places(record.app).readiness / record.id, list[Adoption]()
+        if record.boot != self._boot or record.pid is None:
+            self._drop(record.id, readiness)
+        else:
             live = restored(record, readiness, places(record.app).log, self._on_end)
             if live.record != before:
                 self._records.put_instance(live.record)
             self._apps.setdefault(record.app, {})[record.id] = live
             found.append(Adoption(app=record.app, pid=live.record.pid or 0, alive=live.end is None))
-        end_strays(known, {live.record.id for lives in self._apps.values() for live in lives.values() if live.process})
+        del self.unadopted[instance]
         return found
-
-    def _on_record_or_marked(self, known: Sequence[Marked]) -> list[InstanceRecord]:
-        """Return the record of every instance, oldest first; a full disk may hold the records that marks replace."""
-        recorded = {}
-        for record in self._records.instances():
-            if is_sound(record):
-                recorded[record.id] = record
-            else:
-                self._records.drop_instance(record.id)
-        marked_only = {record.id: record for record in unrecorded(known, recorded)}
-        for record in marked_only.values():
-            self._records.put_instance(record)
-        return sorted((recorded | marked_only).values(), key=lambda record: (record.started_at, record.id))
 
     def remove_unused(self, app: str, places: InstancePaths) -> None:
         """Remove the configurations and readiness directories that no instance of the app uses."""
-        lives = self._apps.get(app, {})
-        _keep_only(places.revisions, {live.record.directory_name for live in lives.values()})
-        _keep_only(places.readiness, lives.keys())
+        lives, make_directory = self._apps.get(app, {}), self.sandbox_of(app).make_directory
+        with survived(f"remove what no instance of {app} uses"):
+            revisions = {live.record.directory_name for live in lives.values()}
+            keep_only(places.revisions, revisions, make_directory, self._removals)
+            keep_only(places.readiness, lives.keys(), make_directory, self._removals)
 
     def rename_revision(self, app: str, instance: str, revision: str) -> None:
         """Give the revision of an instance another id; its directory keeps the name it has."""
@@ -366,7 +373,8 @@ class Instances:
 
     def _drop(self, instance: str, readiness: Path) -> None:
         gate_figures_reader.keep(readiness)
-        shutil.rmtree(readiness, ignore_errors=True)
+        with contextlib.suppress(OSError, RuntimeError):  # what cannot be removed now is unused, and found later
+            self._removals.begin(readiness)
         self._records.drop_instance(instance)
 
 
@@ -377,10 +385,3 @@ def _seconds_to_look(program: Program, live: LiveInstance) -> float:
             return 0.0 if live.workers_ready() >= live.record.workers else _SECOND_LOOK_S
         case StaysAlive(seconds=seconds):
             return max(0.0, live.record.started_at + seconds - time.monotonic())
-
-
-def _keep_only(directory: Path, names: Collection[str]) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        for entry in list(directory.iterdir()):
-            if entry.name not in names:
-                shutil.rmtree(entry, ignore_errors=True)

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from reconciler.linux.listing import names_in
 from reconciler.linux.process_table import children
 from reconciler.linux.processes import Process
 from reconciler.planning.apps.observed import Instance
@@ -18,6 +19,7 @@ from reconciler.serving import gate_figures_reader, logs
 from reconciler.state.records import NO_ADDRESS, InstanceRecord
 
 _FIRST_WORDS = 1000
+_MOST_FILES = 5000  # an app may put any number of them beside what its workers say
 _MOST_BYTES = 16 * 1024
 
 
@@ -192,7 +194,7 @@ class LiveInstance:
 
     def _names(self) -> list[str]:
         with contextlib.suppress(OSError):
-            return os.listdir(self.readiness)  # noqa: PTH208  names are all there is to know
+            return names_in(self.readiness, _MOST_FILES)
         return []
 
     def _words(self, name: str) -> str:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from reconciler.linux.files import draft, make_below, remove
+from reconciler.linux.remove_tree import remove_tree
 
 # SQLite keeps these beside a database, whose real name it derives them from.
 _COMPANIONS = ("-wal", "-shm", "-journal")
@@ -80,6 +81,6 @@ def _exchange(one: Path, other: Path) -> None:
 
 def _clear(place: Path) -> None:
     if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place)
+        remove_tree(place)
     else:
         place.unlink(missing_ok=True)

@@ -93,6 +93,11 @@ class StatePaths:
     def readiness(self, name: str) -> Path:
         return self.app(name) / "passed"
 
+    @property
+    def short_scratches(self) -> Path:
+        """The directories for temporary files that would have too long a name below their app's directory."""
+        return self.state / "tmp"
+
     def scratch(self, name: str) -> Path:
         """Return an app's directory for temporary files: by a short name where sockets in it would have no room."""
         own = self.app(name) / "tmp"
@@ -100,7 +105,7 @@ class StatePaths:
             return own
         import hashlib  # loads OpenSSL: commands that only look wait for it
 
-        return self.state / "tmp" / hashlib.sha256(name.encode()).hexdigest()[:8]
+        return self.short_scratches / hashlib.sha256(name.encode()).hexdigest()[:8]
 
     def home(self, name: str) -> Path:
         """Return the directory for an app's own files, which the daemon never removes."""

@@ -20,6 +20,7 @@ from reconciler.host.staging_settings import stager_of
 from reconciler.host.stores import Stores
 from reconciler.host.world import AppWorld
 from reconciler.linux.processes import boot_id
+from reconciler.linux.removals import Removals
 from reconciler.planning.address import Address
 from reconciler.planning.apps.actions import Action, Listen, ReadSource, Reap, Stage, Start
 from reconciler.planning.apps.app import App
@@ -123,6 +124,7 @@ class Machine:
     wakeups: RecordedWakeups = field(default_factory=RecordedWakeups)
     sandbox: Sandbox = field(default_factory=todays_sandbox)
     launched: list[tuple[str, str]] = field(default_factory=list)
+    removals: Removals = field(default_factory=Removals)
     told: list[tuple[str, Report | None]] = field(default_factory=list)
     database: sqlite3.Connection = field(init=False)
     records: Records = field(init=False)
@@ -154,6 +156,7 @@ class Machine:
             sandbox_of=lambda _: self.sandbox,
             templates=self.templates,
             wakeups=self.wakeups,
+            removals=self.removals,
             launched=lambda name, what: self.launched.append((name, what)),
         )
         self.keeper = (Keeper if self.kept else NoKeeper)(settings.paths.keeper, patience_s=60)
@@ -164,6 +167,7 @@ class Machine:
                 wakeups=self.wakeups,
                 publish=lambda subject, report: self.told.append((subject.name, report)),
                 tasks=tasks,
+                removals=self.removals,
             ),
             stager=stager_of(settings),
             tracker=self.tracker,

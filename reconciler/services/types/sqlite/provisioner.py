@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
+from reconciler.linux.remove_tree import remove_tree
 from reconciler.planning.fingerprint import Json
 from reconciler.services.provisioner import Client, Credentials, Grant, ServiceError, ServiceSpec
 from reconciler.services.server_tools import new
@@ -43,7 +44,7 @@ class Sqlite:
 
     async def deprovision(self, service: ServiceSpec) -> None:
         """Remove the file with all that lies beside it."""
-        await asyncio.to_thread(shutil.rmtree, service.directory, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, service.directory)
         if service.directory.exists():
             raise ServiceError(f"cannot remove {service.directory} with all that is in it")
 
