@@ -21,7 +21,7 @@ from reconciler.staging.stager import Stager
 
 _COLLECT_EVERY_S = 3600.0
 _END_IDLE_EVERY_S = 30.0
-_REAP_AFTER_S = 5.0
+_REAP_AFTER_S = 1.0
 _WRITE_EVERY_S = 5.0
 
 

@@ -1,7 +1,8 @@
 """Keep the logs of apps within their limit: rotate what grew too large, and cut what is written faster than that helps.
 
 A look at every log would cost a host with thousands of apps too much to be made each second: what the disk has left is
-asked instead, and says whether a log may have grown.
+asked instead, and says whether a log may have grown. Logs of apps without an instance are looked at when one has ended,
+and all that there are, those of removed apps too, a few at a time once an hour and when the daemon starts.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import os
 import signal
 from collections.abc import Callable
 
+from reconciler.linux.listing import names_in
 from reconciler.serving import logs
 from reconciler.serving.instances import Instances
 from reconciler.serving.programs.gunicorn import InstancePaths
@@ -17,12 +19,15 @@ from reconciler.state.paths import StatePaths
 
 _LOOK_EVERY_S = 1.0
 _LOOK_AT_ALL_EVERY_S = 30.0
+_LIST_EVERY_S = 3600.0
+_LISTED_AT_A_TIME = 50
+_MOST_LISTED = 100_000
 _QUIET_FOR = 30  # looks
 _SLACK_BYTES = 16 * 2**20  # a writer that is told to open its log again takes a moment
 
 
 class LogRotation:
-    """Rotates the logs of every app with an instance; `record` gets an app's name and what was cut."""
+    """Rotates the logs of every app; `record` gets an app's name and what was cut."""
 
     def __init__(
         self,
@@ -41,23 +46,28 @@ class LogRotation:
         self._growing: dict[str, int] = {}  # by app: how many more looks it is looked at each time
         self._cut: set[str] = set()
         self._free_bytes = 0
+        self._listed: list[str] = []
 
     async def run(self) -> None:
         """Look each second, until cancelled."""
-        loop, due_at = asyncio.get_running_loop(), 0.0
+        loop, due_at, list_at = asyncio.get_running_loop(), 0.0, 0.0
         while True:
             await asyncio.sleep(min(_LOOK_EVERY_S, _LOOK_AT_ALL_EVERY_S))
+            names = {*self._growing, *self._instances.take_ended()}
             apps = self._instances.apps()
             if apps and (loop.time() >= due_at or self._disk_shrank()):
                 due_at = loop.time() + _LOOK_AT_ALL_EVERY_S
                 self._free_bytes = self._free()
                 self._cut &= self._growing.keys()  # what is cut for long is told again and again, but seldom
-                self._growing = {name: looks for name, looks in self._growing.items() if name in apps}
-                for name in apps:
-                    self._look(name)
-            else:
-                for name in [name for name in self._growing if name in apps]:
-                    self._look(name)
+                names |= apps
+            if loop.time() >= list_at:
+                list_at = loop.time() + _LIST_EVERY_S
+                with contextlib.suppress(OSError):
+                    self._listed = names_in(self._paths.logs, _MOST_LISTED)
+            names.update(self._listed[-_LISTED_AT_A_TIME:])
+            del self._listed[-_LISTED_AT_A_TIME:]
+            for name in names:
+                self._look(name)
 
     def _look(self, name: str) -> None:
         """Rotate an app's logs where they are over the limit: SIGUSR1 is gunicorn's word for opening them again."""

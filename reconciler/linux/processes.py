@@ -157,14 +157,23 @@ class Orphans:
     def reap(self) -> bool:
         """Reap every child that was dead at the last call already: its starter would have waited for it by now.
 
-        Return whether others have exited since, so that another call is due.
+        Return whether others have exited since, so that another call is due. Cheap where none is dead.
         """
+        if not _is_any_dead():
+            self._seen = frozenset()
+            return False
         dead = frozenset(pid for pid in _children() if (_stat_of(pid) or "?")[0] == "Z")
         for pid in dead & self._seen:
             with contextlib.suppress(ChildProcessError):
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
         self._seen = dead - self._seen
         return bool(self._seen)
+
+
+def _is_any_dead() -> bool:
+    with contextlib.suppress(ChildProcessError):
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return False
 
 
 def _children() -> Iterator[int]:

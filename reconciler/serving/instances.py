@@ -71,11 +71,17 @@ class Instances:
         self._oom_kills = OomKillCounter()
         self._leftovers = Leftovers(state_id)
         self._apps: dict[str, dict[str, LiveInstance]] = {}
+        self._ended: set[str] = set()
         self.unadopted: dict[str, tuple[InstanceRecord, InstanceRecord]] = {}
 
     def apps(self) -> frozenset[str]:
         """Return the apps that have an instance on record."""
         return frozenset(name for name, lives in self._apps.items() if lives)
+
+    def take_ended(self) -> frozenset[str]:
+        """Return the apps of which an instance has ended since the last call."""
+        ended, self._ended = frozenset(self._ended), set()
+        return ended
 
     def of(self, app: str) -> tuple[Instance, ...]:
         """Return the instances of an app as they are now, oldest first."""
@@ -353,6 +359,7 @@ class Instances:
         assert live.process is not None
         live.end = live.process.end
         live.said = live.last_line()
+        self._ended.add(live.record.app)
         if live.end == KILLED and not live.process.told_to_end and self._oom_kills.struck():
             live.end = f"{KILLED}, most likely by the kernel, which was out of memory"
         live.changed.set()

@@ -162,8 +162,8 @@ async def test_workers_whose_master_is_on_no_record_and_gone_are_ended(site: Sit
     with a_life(site) as machine:
         assert machine.seen().instances == ()
         await soon(lambda: site.marked() == set())
-        assert list(site.paths.readiness("blog").iterdir()) == []
-        assert list(site.paths.revisions("blog").iterdir()) == []
+        await soon(lambda: list(site.paths.readiness("blog").iterdir()) == [])
+        await soon(lambda: list(site.paths.revisions("blog").iterdir()) == [])
 
 
 @on_the_loop

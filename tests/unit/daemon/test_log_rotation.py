@@ -27,9 +27,14 @@ class Writers:
     listening: bool = True
     told: int = 0
     files: dict[str, Path] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
 
     def apps(self) -> frozenset[str]:
         return frozenset(self.files)
+
+    def take_ended(self) -> frozenset[str]:
+        ended, self.ended = frozenset(self.ended), set()
+        return ended
 
     def processes(self, name: str) -> list[tuple[None, Any]]:
         return [(None, self)]
@@ -44,9 +49,11 @@ def paths(tmp_path: Path) -> StatePaths:
     return StatePaths(state=tmp_path)
 
 
-def rotated(paths: StatePaths, write: Callable[[int], None], seconds: int) -> tuple[Writers, list[tuple[str, str]]]:
+def rotated(
+    paths: StatePaths, write: Callable[[int], None], seconds: int, writers: Writers | None = None
+) -> tuple[Writers, list[tuple[str, str]]]:
     """Rotate for so long; `write` is called each second, and gets its number."""
-    writers, told = Writers(files={"blog": paths.log("blog", "app")}), list[tuple[str, str]]()
+    writers, told = writers or Writers(files={"blog": paths.log("blog", "app")}), list[tuple[str, str]]()
 
     async def story() -> None:
         rotation = LogRotation(
@@ -115,6 +122,42 @@ def test_a_burst_is_noticed_by_what_the_disk_has_left(paths: StatePaths, monkeyp
             assert paths.log("blog", "app").with_name("app.log.1").exists()
 
     rotated(paths, write, 10)
+
+
+def test_an_app_that_floods_its_log_and_ends_between_any_two_looks_fills_no_disk(
+    paths: StatePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_rotation, "_SLACK_BYTES", 1000)
+    writers = Writers()
+
+    def crash(_: int) -> None:
+        append(paths.log("blog", "app"), 5000)
+        writers.ended.add("blog")
+
+    _, told = rotated(paths, crash, 60, writers)
+    assert max(sizes(paths)) <= 5000
+    assert sum(sizes(paths)) <= 5000 + _KEEP * 2 * _LIMIT
+    assert len(told) == 1
+
+
+def test_logs_of_many_apps_that_were_removed_are_brought_to_their_limit_once(
+    paths: StatePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_rotation, "_SLACK_BYTES", 1000)
+    for number in range(120):
+        log = paths.log(f"gone-{number}", "app")
+        log.parent.mkdir()
+        append(log, 50_000)
+    looks, look = list[str](), LogRotation._look
+
+    def counted(self: LogRotation, name: str) -> None:
+        looks.append(name)
+        look(self, name)
+
+    monkeypatch.setattr(LogRotation, "_look", counted)
+    rotated(paths, lambda _: None, 600, Writers())
+    assert max(file.stat().st_size for file in paths.logs.glob("*/*")) <= 2 * _LIMIT
+    assert looks.count("gone-7") <= log_rotation._QUIET_FOR + 1
 
 
 def test_a_link_in_the_place_of_a_log_is_not_cut(tmp_path: Path) -> None:
