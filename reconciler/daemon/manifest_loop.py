@@ -17,7 +17,7 @@ from reconciler.convergence.world import Report
 from reconciler.daemon.secret_files import SecretFiles
 from reconciler.host.manifest_rules import rules_of
 from reconciler.host.stores import Stores
-from reconciler.linux.inotify import WatchProblem
+from reconciler.linux.inotify import WatchFailure, WatchProblem
 from reconciler.manifests import persisted
 from reconciler.manifests.catalog import Catalog, review, unless_replaced
 from reconciler.manifests.origin import Listing, Look, Origin, Unreadable
@@ -68,6 +68,7 @@ class ManifestLoop:
         self._removed: set[str] = set()
         self._confirmed = False
         self._obstacle = self._unwatched = ""
+        self._storms: set[str] = set()
 
     @property
     def problem(self) -> str:
@@ -178,8 +179,14 @@ class ManifestLoop:
                 asyncio.get_running_loop().call_exception_handler(context)
 
     def _note_unwatched(self, problems: Iterable[WatchProblem | None]) -> None:
-        """Journal once that changes are found by looking, as the kernel watches no more files for this user."""
-        problem = next((each.text for each in problems if each is not None and each.failure.is_limit), "")
+        """Journal once that changes are found by looking: in one source, or all as the kernel watches no more files."""
+        found = [each for each in problems if each is not None]
+        storms = {each.text for each in found if each.failure is WatchFailure.STORM}
+        for text in sorted(storms - self._storms):
+            every = f"until it rests the daemon looks for its changes every {self._settings.rescan_s:g} s"
+            self._journal.write(HOST, "daemon", text, every)
+        self._storms |= storms
+        problem = next((each.text for each in found if each.failure.is_limit), "")
         if problem and not self._unwatched:
             self._journal.write(
                 HOST, "daemon", problem, f"until then the daemon looks for changes every {_AGAIN_S:g} s"

@@ -248,7 +248,7 @@ class FollowedPath:
         if self.end == "file":
             return led_to != before
         is_directory = way.end is not None and os.path.isdir(way.end)  # noqa: PTH112  text
-        if self._watched is not None and (led_to != before or self._watched.problem):
+        if self._watched is not None and (led_to != before or (self._watched.problem and not self._watched.rests)):
             self._watched.close()
             self._watched = None
             before = None

@@ -7,6 +7,7 @@ event. Running into a limit of the host is a `problem`, to be met by polling, an
 import errno
 import os
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ class WatchFailure(StrEnum):
     WATCH_LIMIT = "watch-limit"
     INSTANCE_LIMIT = "instance-limit"
     REMOVED = "removed"
+    STORM = "storm"
     ERROR = "error"
 
     @property
@@ -86,6 +88,11 @@ class Change:
     complete: bool
     gone: bool = False
 
+
+# So many lost watches in a few seconds, and the other trees hear of their changes too late. A look through a thousand
+# watches counts as one.
+_MOST_LOST, _STORM_S, _REST_S = 3000, 5.0, 60.0
+_LOOKED_THROUGH = 1000
 
 EVERYTHING = Change(name="", complete=True)
 
@@ -155,6 +162,8 @@ class Watched:
         # Filled by the reader, emptied on the loop, both one item at a time.
         self._pending: dict[str, Change] = {}
         self._scheduled = False
+        self._lost_count, self._counted_since = 0, 0.0
+        self._rests_until = 0.0
         self._add(os.fsencode(path), is_root=True)
 
     def close(self) -> None:
@@ -163,6 +172,11 @@ class Watched:
             self._closed = True
             directories, self._directories = self._directories, {}
             self._unwatch(directories)
+
+    @property
+    def rests(self) -> bool:
+        """Whether the tree is not to be watched again yet, as its directories were moved again and again."""
+        return time.monotonic() < self._rests_until
 
     def on_event(self, event: Event) -> None:
         """Note an event of the kernel; runs on the reader's thread."""
@@ -191,8 +205,10 @@ class Watched:
 
     def on_watch_deleted(self, wd: int) -> None:
         """Forget a watch that the kernel removed: its directory is gone, or its file system unmounted."""
-        if self._directories.pop(wd, None) is not None and wd == self._root:
-            self._lost()
+        if self._directories.pop(wd, None) is not None:
+            self._count_lost(1)
+            if wd == self._root:
+                self._lost()
 
     def on_queue_overflow(self) -> None:
         """Report that anything may have changed, and watch directories that may have appeared unseen."""
@@ -242,7 +258,7 @@ class Watched:
 
     def _watch(self, directory: bytes, mask: int) -> int | None:
         with self._filling:
-            if self._closed:
+            if self._closed or self._rests_until:
                 return None
             wd = shared_inotify().add(directory, mask, self)
             self._directories[wd] = directory
@@ -260,9 +276,27 @@ class Watched:
         with self._filling:
             below = directory + b"/"
             found = [wd for wd, path in self._directories.items() if (path + b"/").startswith(below)]
+            cost = len(found) + len(self._directories) // _LOOKED_THROUGH
             for wd in found:
                 del self._directories[wd]
             self._unwatch(found)
+        self._count_lost(cost)
+
+    def _count_lost(self, number: int) -> None:
+        """Watch nothing for a while where directories come and go so fast that other trees would have to wait."""
+        now = time.monotonic()
+        if now - self._counted_since > _STORM_S:
+            self._lost_count, self._counted_since = 0, now
+        self._lost_count += number
+        if self._lost_count <= _MOST_LOST or self._rests_until:
+            return
+        with self._filling:
+            self._rests_until = now + _REST_S
+            directories, self._directories = self._directories, {}
+            self._unwatch(directories)
+        text = f"cannot watch {self.path}: its directories are moved or removed again and again"
+        self.problem = WatchProblem(failure=WatchFailure.STORM, text=text)
+        self._note(EVERYTHING)
 
     def _unwatch(self, wds: Collection[int]) -> None:
         if wds:

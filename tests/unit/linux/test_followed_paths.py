@@ -201,3 +201,29 @@ def test_paths_that_share_steps_keep_them_until_the_last_is_closed(tmp_path: Pat
         second.followed.close()
 
     asyncio.run(main())
+
+
+def test_a_tree_that_storms_is_watched_again_only_once_it_rests(tmp_path: Path) -> None:
+    async def main() -> None:
+        for number in range(300):
+            (tmp_path / "tree" / "a" / str(number)).mkdir(parents=True)
+        async with following(tmp_path / "tree", "tree") as follower:
+            watched = follower.followed._watched
+            assert watched is not None
+
+            def is_given_up() -> bool:
+                (tmp_path / "tree" / "a").rename(tmp_path / "tree" / "b")
+                (tmp_path / "tree" / "b").rename(tmp_path / "tree" / "a")
+                return watched.problem is not None
+
+            await eventually(is_given_up, within=60)
+            follower.followed.renew()
+            assert follower.followed._watched is watched
+            assert "again and again" in str(follower.followed.problem)
+            watched._rests_until = 1.0  # long ago
+            follower.followed.renew()
+            assert follower.followed.problem is None
+            (tmp_path / "tree" / "new").write_text("x")
+            await eventually(lambda: "new" in follower.changes)
+
+    asyncio.run(main())

@@ -369,3 +369,52 @@ def test_no_program_that_is_started_inherits_the_descriptor(tmp_path: Path) -> N
         inotify.add(os.fsencode(tmp_path), CREATE, Recorded())
         assert not os.get_inheritable(inotify._fd)
     assert not os.get_inheritable(inotify_descriptor.shared_inotify()._fd)
+
+
+def test_a_tree_whose_directories_are_moved_again_and_again_is_not_watched_for_a_while(tmp_path: Path) -> None:
+    async def main() -> None:
+        stormy, calm = Noted(), Noted()
+        top = tmp_path / "stormy"
+        for number in range(300):
+            (top / "a" / str(number)).mkdir(parents=True)
+        (tmp_path / "calm").mkdir()
+        watched = stormy.watch.tree(str(top), stormy, nothing)
+        other = calm.watch.tree(str(tmp_path / "calm"), calm, nothing)
+        assert len(watched._directories) == 302
+
+        def is_given_up() -> bool:
+            (top / "a").rename(top / "b")
+            (top / "b").rename(top / "a")
+            return watched.problem is not None
+
+        await eventually(is_given_up, within=60)
+        assert watched.problem is not None
+        assert watched.problem.failure is WatchFailure.STORM
+        assert watched.rests
+        assert EVERYTHING in stormy.changes
+        assert watched._directories == {}
+        (top / "a").rename(top / "c")
+        (tmp_path / "calm" / "edited").write_text("x")
+        await calm.hears("edited")
+        assert watched._directories == {}
+        assert other.problem is None
+        watched.close()
+        other.close()
+
+    asyncio.run(main())
+
+
+def test_directories_that_go_now_and_then_are_no_storm(tmp_path: Path) -> None:
+    async def main() -> None:
+        noted = Noted()
+        for number in range(300):
+            (tmp_path / "a" / str(number)).mkdir(parents=True)
+        watched = noted.watch.tree(str(tmp_path), noted, nothing)
+        for name in ("b", "c", "d"):
+            next(tmp_path.iterdir()).rename(tmp_path / name)
+            await noted.hears(name)
+        await eventually(lambda: len(watched._directories) == 302)
+        assert watched.problem is None
+        watched.close()
+
+    asyncio.run(main())
