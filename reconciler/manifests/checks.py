@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from reconciler.documents.problem import Path, Problem, dotted
 from reconciler.documents.tree import Node
 from reconciler.documents.units import duration_s
+from reconciler.planning.apps.app import MOST_VARIABLES
 from reconciler.planning.apps.entrypoint import FORM, is_well_formed
 
 MOST_WORKERS = 1000
@@ -79,6 +80,9 @@ def _app_problems(tree: Node, name: str) -> Iterator[tuple[Path, str]]:
         shorter, longer = tree.seconds(*low), tree.seconds(*high)
         if shorter and longer and shorter > longer:
             yield low, f"is longer than '{high[-1]}'"
+    if (env := tree.given("env")) is not None and len(env.keys) > MOST_VARIABLES:
+        yield ("env",), f"expected at most {MOST_VARIABLES} variables, not {len(env.keys)}"
+        return
     for variable, part in variables(tree):
         if message := _variable_problem(variable, part):
             yield ("env", variable), message

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from reconciler.planning.apps.app import App
+from reconciler.planning.apps.app import MOST_VARIABLES, App
 from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
 from reconciler.vault.vault import Vault, VaultLocked
 
@@ -65,6 +65,8 @@ class EnvFiles:
             source = (app.name, key)
             try:
                 read = await asyncio.to_thread(_read, name, Path(_path(key)))
+                if len(read.keys() | self._others(app, key)) > MOST_VARIABLES:
+                    raise Unusable(f"{_path(key)}: the files of an app set at most {MOST_VARIABLES} variables")
                 values = {variable: self._vault.put(text) for variable, text in read.items()}
             except (Unusable, VaultLocked) as error:
                 self._problems[source] = str(error)
@@ -74,6 +76,11 @@ class EnvFiles:
                 self._store(app.name, key, values)
                 self._values[source] = values
         return self.of(app) != before
+
+    def _others(self, app: App, key: str) -> frozenset[str]:
+        """Return the variables that the other files of an app set."""
+        others = (self._values.get((app.name, other), {}) for _, other in _files(app) if other != key)
+        return frozenset().union(*others)
 
     def forget(self, app: str, desired: App | None) -> None:
         """Delete the values from files that the app's manifest does not name."""

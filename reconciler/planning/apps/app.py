@@ -10,6 +10,9 @@ from reconciler.planning.fingerprint import Json, canonical, fingerprint
 
 AskedState: TypeAlias = Literal["running", "stopped", "maintenance"]
 
+# Each is looked for in whatever is written about the app; an environment of more would not fit an exec either.
+MOST_VARIABLES = 2000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Liveness:

@@ -366,6 +366,10 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
         ),
         ("path: x\nstop_timeout: 0s\n", "2:15: stop_timeout: must be positive"),
         ("path: x\ncrash: {first: 2m, cap: 1m}\n", "2:16: crash.first: is longer than 'cap'"),
+        (
+            "path: x\nenv:\n" + "".join(f"  A{n}: x\n" for n in range(2001)),
+            "3:3: env: expected at most 2000 variables, not 2001",
+        ),
         ("path: x\nhealth: {interval: 5s}\n", "2:20: health.interval: requires health.path"),
         ("path: x\nhealth: {failures: 5}\n", "2:20: health.failures: requires health.path"),
         ("path: x\nhealth: {timeout: 5s}\n", "2:19: health.timeout: requires health.path"),

@@ -1,0 +1,36 @@
+"""Files of variables that strangers write: how much of them an app is given."""
+
+import asyncio
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from reconciler.state.schema import open_database
+from reconciler.vault.env_files import EnvFiles
+from reconciler.vault.vault import Vault
+from tests.world import an_app
+
+
+def test_the_files_of_an_app_set_no_more_variables_than_there_is_room_for(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.env", tmp_path / "second.env"
+    first.write_text("".join(f"A{number}=x\n" for number in range(60_000)))
+    second.write_text("".join(f"B{number}=x\n" for number in range(1500)))
+    app = replace(an_app(), env_lists=(str(first), str(second)))
+    with closing(open_database(tmp_path / "state.db")) as database:
+        files = EnvFiles(database, Vault(database, tmp_path / "key"))
+        assert asyncio.run(files.refresh(app))
+        values, missing, _ = files.of(app)
+        assert missing == (f"{first}: the files of an app set at most 2000 variables",)
+        assert len(values) == 1500
+        assert database.execute("SELECT count(*) FROM vault").fetchone()[0] < 10
+
+        first.write_text("".join(f"A{number}=x\n" for number in range(500)))
+        asyncio.run(files.refresh(app))
+        values, missing, stale = files.of(app)
+        assert (len(values), missing, stale) == (2000, (), ())
+
+        first.write_text("".join(f"A{number}=x\n" for number in range(501)))
+        asyncio.run(files.refresh(app))
+        values, missing, stale = files.of(app)
+        assert len(values) == 2000
+        assert stale == (f"{first}: the files of an app set at most 2000 variables",)
