@@ -1,6 +1,8 @@
 """Show the state of every app.
 
 Shows each APP, or every app and service: state, URL, running revision, and any problem. Needs no daemon.
+RESTARTS counts the instances that served and exited on their own; SINCE is the time in this state. Both count from zero
+again when another revision serves.
 """
 
 import contextlib

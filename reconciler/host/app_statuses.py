@@ -25,6 +25,7 @@ class Standings:
         self._publish = publish
         self._apps: dict[str, AppStatus] = stores.records.app_statuses()
         self._failures: dict[str, Report] = {}
+        self._deployed: set[str] = set()
         self._unwell = {name for name, last in self._apps.items() if last.state in _UNWELL}
 
     def names(self) -> frozenset[str]:
@@ -45,17 +46,25 @@ class Standings:
             state=report.state,
             message=report.message,
             wanted=report.wanted or (before.wanted if before else None),
-            since=before.since if before is not None and before.state == report.state else now,
+            since=before.since if before is not None and self._is_as_before(name, before, report) else now,
             next_try_at=None if report.next_try_at is None else now + report.next_try_at - monotonic,
             reason=str(report.reason),
         )
         if status == before:
             return
         self._apps[name] = status
+        self._deployed.discard(name)
         with contextlib.suppress(sqlite3.Error):  # a full disk costs the display its freshness, nothing else
             self._stores.records.set_app_status(name, status)
         if report.failed_now:
             self._stores.record_event(name, "failed", report.message, f"try {report.failures}", report.reason)
+
+    def deployed(self, name: str) -> None:
+        """Count the time in the next state that is reported from then on: another revision serves."""
+        self._deployed.add(name)
+
+    def _is_as_before(self, name: str, before: AppStatus, report: Report) -> bool:
+        return before.state == report.state and name not in self._deployed
 
     def end(self) -> None:
         """Store the failures that were being tried again, as nothing is from now on."""
@@ -98,4 +107,5 @@ class Standings:
         self._apps.pop(name, None)
         self._failures.pop(name, None)
         self._unwell.discard(name)
+        self._deployed.discard(name)
         self._publish(Subject("app", name), None)

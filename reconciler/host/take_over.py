@@ -5,6 +5,7 @@ Done once for each state directory, before anything is planned: else an upgrade 
 
 from collections.abc import Iterable, Mapping
 
+from reconciler.host.secret_source import SecretSource
 from reconciler.host.stores import Stores
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.former_ids import current_ids, with_current_ids
@@ -20,12 +21,17 @@ def is_taken_over(stores: Stores) -> bool:
     return stores.records.fact(_MARK) == _WITHOUT_WORKERS
 
 
-def mark_taken_over(stores: Stores) -> None:
-    """Record that the records name revisions by today's ids."""
+def take_over(
+    apps: Iterable[tuple[str, App | None, Observed]], stores: Stores, instances: Instances, secret_source: SecretSource
+) -> None:
+    """Give the revisions of every app their current ids in the records, and record that."""
+    for name, app, observed in apps:
+        for former, current in _rename_revisions(name, app, observed, stores, instances):
+            secret_source.rename_use(name, former, current)
     stores.records.set_fact(_MARK, _WITHOUT_WORKERS)
 
 
-def rename_revisions(
+def _rename_revisions(
     name: str, app: App | None, observed: Observed, stores: Stores, instances: Instances
 ) -> Iterable[tuple[str, str]]:
     """Give the revisions of an app their current ids in the records; return the former and the current ones."""

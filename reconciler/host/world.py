@@ -25,7 +25,7 @@ from reconciler.host.runtime import Runtime
 from reconciler.host.secret_source import SecretSource
 from reconciler.host.start_slots import StartSlots
 from reconciler.host.stores import Stores
-from reconciler.host.take_over import is_taken_over, mark_taken_over, rename_revisions
+from reconciler.host.take_over import is_taken_over, take_over
 from reconciler.planning.apps.actions import (
     Action,
     ArmActivation,
@@ -128,15 +128,9 @@ class AppWorld:
                 # What it slept with must not put it to sleep when it may sleep again.
                 self._history.set_sleep_state(name, SleepState())
         if not is_taken_over(self._stores):
-            self._take_over()
+            found = ((name, self._apps.get(name), self.observe(name)) for name in self.names())
+            take_over(found, self._stores, self._instances, self._secret_source)
         return self._apps
-
-    def _take_over(self) -> None:
-        for name in self.names():
-            app, observed = self._apps.get(name), self.observe(name)
-            for former, current in rename_revisions(name, app, observed, self._stores, self._instances):
-                self._secret_source.rename_use(name, former, current)
-        mark_taken_over(self._stores)
 
     def request(self, name: str, request: OperatorRequest) -> None:
         """Take an operator's request for the next plan to see, and wake the app."""
@@ -322,6 +316,8 @@ class AppWorld:
                 return
         remark = self._instances.remark(name, instance.id)
         self._record_action(name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}{remark}", action)
+        if self._history.served(name, revision.id):
+            self._standings.deployed(name)
         self._listeners.succeed(revision.address)
         self._wake_all((*self._dependencies.dependents(name), *self._listeners.neighbours(name, revision.address)))
 
@@ -383,6 +379,8 @@ class AppWorld:
             self._stores.record_failure(name, replace(action.failure, last_at=self.now()))
         self._wake_all(self._dependencies.depends_on(name))
         kind: EventKind = "exited" if ended.stopping_since is None else "stopped"
+        if kind == "exited" and ended.ready:
+            self._history.exited(name, ended.revision)
         self._record(name, kind, f"gunicorn {ended.pid} {ended.end}", reason=action.reason)
 
     async def _forget_app(self, name: str, action: ForgetApp) -> None:

@@ -18,7 +18,6 @@ from reconciler.planning.services.service import Service
 from reconciler.services.records import ServiceRecords
 from reconciler.staging import staged
 from reconciler.staging.staged import Staged
-from reconciler.state.journal import Journal
 from reconciler.state.lock import holder
 from reconciler.state.records import AppStatus, InstanceRecord, Records
 from reconciler.state.schema import open_database
@@ -170,10 +169,6 @@ class HostSnapshot:
     def rollback_grants(self, app: str) -> frozenset[str]:
         """Return the grants that a revision uses to which the app may go back."""
         return self._history.of(app).rollback_grants
-
-    def exits(self) -> dict[str, int]:
-        """Return how often an instance of each app exited without being stopped."""
-        return Journal(self._database).deaths()
 
     @cached_property
     def app_statuses(self) -> dict[str, AppStatus]:

@@ -34,7 +34,7 @@ class AppRow(NamedTuple):
     """One app. `revision` serves, `wanted_revision` should; `since` and `next_try_at` are wall-clock seconds.
 
     `url` and `port` are where it serves, or where it is to serve while it does not; `wanted_url` is where it is to
-    serve if that is another address.
+    serve if that is another address. `restarts` counts from when the revision served first.
     """
 
     name: str
@@ -130,10 +130,10 @@ def status(snapshot: HostSnapshot, only: Collection[str] = ()) -> HostStatus:
     desired: dict[str, Any] = persisted.remembered_facts(snapshot.records)
     files: list[dict[str, Any]] = desired.get("files", [])
     apps: dict[str, dict[str, Any]] = desired.get("apps", {})
-    exits, overrides = snapshot.exits(), snapshot.records.history_of("pin")
+    restarts, overrides = snapshot.records.history_of("restarts"), snapshot.records.history_of("pin")
     names = sorted({*snapshot.app_statuses, *apps, *snapshot.instances})
     rows = [
-        _app(snapshot, name, apps.get(name, {}), overrides.get(name), exits.get(name, 0))
+        _app(snapshot, name, apps.get(name, {}), overrides.get(name), restarts.get(name))
         for name in names
         if not only or name in only
     ]
@@ -151,7 +151,9 @@ def status(snapshot: HostSnapshot, only: Collection[str] = ()) -> HostStatus:
     )
 
 
-def _app(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], pin: str | None, exits: int) -> AppRow:
+def _app(
+    snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], pin: str | None, restarts: str | None
+) -> AppRow:
     serving = [record for record in snapshot.instances.get(name, []) if record.ready_at is not None]
     newest = serving[-1] if serving else None
     build = snapshot.staged(name, newest.build) if newest else None
@@ -177,7 +179,7 @@ def _app(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], pin: str
         runtime=f"python{build.python_version}" if build else desired.get("runtime"),
         pid=newest.pid if newest else None,
         workers=newest.workers if newest else 0,
-        restarts=exits,
+        restarts=_restarts(restarts),
         since=last.since or None,
         next_try_at=last.next_try_at,
         services=desired.get("services", ()),
@@ -190,6 +192,13 @@ def _is_at(url: str, address: Address) -> bool:
     """Return whether a URL that was made of an address names this one."""
     host, _, port = url.partition("://")[2].rstrip("/").rpartition(":")
     return Address(host=host.strip("[]"), port=int(port)) == address
+
+
+def _restarts(stored: str | None) -> int:
+    try:
+        return 0 if stored is None else int(json.loads(stored)["restarts"])
+    except (KeyError, TypeError, ValueError):  # written by another version
+        return 0
 
 
 def _override(pin: str | None, last: AppStatus) -> OverrideInEffect | None:

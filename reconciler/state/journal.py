@@ -122,14 +122,6 @@ class Journal:
         )  # fmt: skip
         return found[::-1]
 
-    def deaths(self) -> dict[str, int]:
-        """Return how often an instance of each app exited on its own."""
-        return dict(
-            self._database.execute(
-                "SELECT name, count(*) FROM event WHERE kind = 'exited' AND subject = 'app' GROUP BY name"
-            )
-        )
-
 
 def as_line(event: Event) -> str:
     """Return the event as a line for people, in local time; a text that only repeats the kind is left out."""

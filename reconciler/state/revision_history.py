@@ -1,4 +1,4 @@
-"""The history of each app's revisions, which outlives the daemon: failures, known good ones, overrides, sleep."""
+"""The history of each app's revisions, which outlives the daemon: failures, good ones, overrides, sleep, restarts."""
 
 import contextlib
 import json
@@ -16,6 +16,14 @@ _MAX_KNOWN_GOOD = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Restarts:
+    """How often an instance that served exited without being told to, since `revision` served first."""
+
+    revision: str = ""
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AppHistory:
     """The history of one app. `started` are the revisions of its instances, by what each of them is probed."""
 
@@ -24,6 +32,7 @@ class AppHistory:
     override: Override | None = field(default=None, repr=False)
     sleep_state: SleepState = field(default_factory=SleepState)
     started: tuple[Revision, ...] = field(default=(), repr=False)
+    restarts: Restarts = Restarts()
 
     def started_as(self, revision: str) -> Revision | None:
         """Return the revision of an instance by its id; None if an earlier version started it and kept no record."""
@@ -97,6 +106,19 @@ class RevisionHistory:
         """Record a revision of which an instance is about to start, beside those that are running, by their ids."""
         others = tuple(known for known in self.of(app).started if known.id != revision.id and known.id in running)
         self._keep(app, started=(revision, *others))
+
+    def served(self, app: str, revision: str) -> bool:
+        """Record that an instance of a revision serves; return whether it is another, which has no restarts yet."""
+        if self.of(app).restarts.revision == revision:
+            return False
+        self._keep(app, restarts=Restarts(revision=revision))
+        return True
+
+    def exited(self, app: str, revision: str) -> None:
+        """Count that an instance which served exited on its own; one of an earlier revision is not counted."""
+        before = self.of(app).restarts
+        if before.revision in {"", revision}:
+            self._keep(app, restarts=Restarts(revision=revision, restarts=before.restarts + 1))
 
     def set_override(self, app: str, override: Override | None) -> None:
         """Set or clear an operator's override of the manifest."""
@@ -181,4 +203,5 @@ _STORED: dict[str, tuple[str, Callable[[Any, str], Any], Callable[[Any, str], An
         lambda sleep_state, _: sleep_state.gate_passed,
         lambda gate_passed, _: SleepState(gate_passed=gate_passed),
     ),
+    "restarts": ("restarts", lambda restarts, _: asdict(restarts), lambda data, _: Restarts(**data)),
 }

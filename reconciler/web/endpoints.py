@@ -136,8 +136,14 @@ SCHEMAS: Mapping[str, Schema] = {
         runtime=_NULLABLE_TEXT,
         pid=_NULLABLE_INTEGER,
         workers=_INTEGER,
-        restarts=_INTEGER,
-        since=_NULLABLE_NUMBER,
+        restarts={
+            "type": "integer",
+            "description": "Instances that served and exited on their own, since this revision served first.",
+        },
+        since={
+            "type": ["number", "null"],
+            "description": "When it came into this state or another revision served, in seconds since 1970.",
+        },
         next_try_at=_NULLABLE_NUMBER,
         services={"type": "array"},
         persist={"type": "array"},

@@ -1,6 +1,7 @@
 """The real host does what tests/world.py says of every action: once, again, and after an interruption."""
 
 import asyncio
+import json
 import os
 import signal
 from dataclasses import replace
@@ -251,6 +252,28 @@ async def test_bury_remembers_the_trouble_and_ends_the_workers(site: Site) -> No
         assert (trouble.count, trouble.reason) == (3, "was ended by SIGKILL")
     with a_life(site) as machine:
         assert machine.seen().failures == (trouble,)
+
+
+@on_the_loop
+async def test_a_restart_is_counted_of_what_served_until_another_revision_does(site: Site) -> None:
+    def restarts() -> int:
+        return int(json.loads(machine.records.history_of("restarts")["blog"])["restarts"])
+
+    with a_life(site) as machine:
+        app = machine.app()
+        await machine.started(app)
+        await killed(machine)
+        await machine.do(burial(machine))
+        await machine.do(start(machine, app))
+        assert restarts() == 1
+        site.save(Path(app.source.path) / "wsgi.py", "import nothing_of_that_name\napplication = None\n")
+        await machine.staged(app)
+        await machine.do(start(machine, app))
+        assert (len(machine.seen().failures), restarts()) == (2, 1)
+        site.source("blog", "2")
+        await machine.staged(app)
+        await machine.do(start(machine, app))
+        assert restarts() == 0
 
 
 @on_the_loop

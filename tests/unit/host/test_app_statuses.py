@@ -14,12 +14,13 @@ class Kept:
     def __init__(self) -> None:
         self.records = self
         self.kinds: list[str] = []
+        self.statuses: list[AppStatus] = []
 
     def app_statuses(self) -> dict[str, AppStatus]:
         return {}
 
     def set_app_status(self, name: str, status: AppStatus) -> None:
-        """Nothing outlives the test."""
+        self.statuses.append(status)
 
     def record_event(self, name: str, kind: str, *_: str) -> None:
         self.kinds.append(kind)
@@ -35,3 +36,15 @@ def test_an_app_that_serves_for_a_moment_between_two_crashes_has_not_recovered()
     standings.report("blog", Report(state="running", settled=True))
     standings.report("blog", Report(state="running", settled=True))
     assert kept.kinds == ["recovered"]
+
+
+def test_an_app_is_in_its_state_since_another_revision_serves() -> None:
+    kept = Kept()
+    standings = Standings(cast("Stores", kept), lambda _, __: None)
+    standings.report("blog", Report(state="running", message="deploying"))
+    standings.report("blog", Report(state="running", message="deployed"))
+    standings.deployed("blog")
+    standings.report("blog", Report(state="running", message="deployed"))
+    standings.report("blog", Report(state="running"))
+    first, second, third, fourth = (status.since for status in kept.statuses)
+    assert first == second < third == fourth

@@ -122,6 +122,29 @@ def test_a_rollback_is_shown_with_its_revision_while_it_is_in_effect(
     assert the_app(tmp_path).override == expected
 
 
+def test_restarts_are_those_of_the_revision_that_serves(tmp_path: Path, records: Records) -> None:
+    records.set_app_status("blog", RUNNING)
+    history = RevisionHistory(records, "boot")
+    history.exited("blog", "before")  # of an instance that an earlier version started
+    assert not history.served("blog", "before")
+    assert the_app(tmp_path).restarts == 1
+    assert history.served("blog", "now")
+    history.exited("blog", "before")
+    assert the_app(tmp_path).restarts == 0
+    again = RevisionHistory(records, "boot")
+    again.exited("blog", "now")
+    again.exited("blog", "now")
+    assert not again.served("blog", "now")
+    assert the_app(tmp_path).restarts == 2
+
+
+@pytest.mark.parametrize("stored", ["null", '{"restarts": "many"}', "7"])
+def test_restarts_that_another_version_recorded_are_none(tmp_path: Path, records: Records, stored: str) -> None:
+    records.set_app_status("blog", RUNNING)
+    records.set_history("blog", "restarts", stored)
+    assert the_app(tmp_path).restarts == 0
+
+
 @pytest.mark.parametrize("stored", ["null", '{"kind": "rolled back"}', "7"])
 def test_an_override_that_another_version_recorded_is_left_out(tmp_path: Path, records: Records, stored: str) -> None:
     records.set_history("blog", "pin", stored)
