@@ -72,13 +72,8 @@ class AppBuilds:
 
     async def remove(self, name: str, build: str) -> tuple[str, ...]:
         """Remove a build that nothing uses, and return the files that the app had written into it, which are kept."""
-
-        def remove() -> tuple[str, ...]:
-            kept = self._stager.keep_written(name, build, self._paths.written(name, build))
-            self._stager.discard(name, build)
-            return kept
-
-        kept = await self._removals.run(remove)
+        kept = await asyncio.to_thread(self._stager.keep_written, name, build, self._paths.written(name, build))
+        await self._removals.remove(self._stager.discard(name, build))
         self._builds[name] = self._without(name, build)
         if build in self.commands(name):
             self._commands[name] = {other: each for other, each in self.commands(name).items() if other != build}

@@ -5,16 +5,14 @@ found by `leftovers`.
 """
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from reconciler.linux.daemon_threads import DaemonThreads
 from reconciler.linux.files import set_aside
 from reconciler.linux.remove_tree import remove_tree
 
 _THREADS = 2
-T = TypeVar("T")
+_MOMENT_S = 2.0  # a process that ends soon leaves little; what others left takes no longer than this
 
 
 class Removals:
@@ -29,13 +27,9 @@ class Removals:
         self._begun(path)
 
     async def remove(self, path: Path) -> None:
-        """Set a directory aside at once, and wait until it is removed. Raises OSError, RuntimeError."""
+        """Set a directory aside at once, and wait a moment for its removal. Raises OSError, RuntimeError."""
         if (begun := self._begun(path)) is not None:
-            await asyncio.shield(begun)
-
-    async def run(self, remove: Callable[[], T]) -> T:
-        """Call a function that removes much, and return its result. Raises what it raises, and RuntimeError."""
-        return await asyncio.shield(asyncio.wrap_future(self._threads.run(remove)))
+            await asyncio.wait((begun,), timeout=_MOMENT_S)
 
     def _begun(self, path: Path) -> "asyncio.Future[bool] | None":
         """Begin to remove what is at a path, None if there is nothing."""

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.linux.files import remove
 from reconciler.planning.apps.revision import Build, CodeCommands
 from reconciler.staging import staged
 from reconciler.staging.concurrency import in_thread
@@ -141,11 +140,11 @@ class Stager:
         """Move what the app has written into the build below `kept`, and return it. Raises OSError; blocks."""
         return keep_written(self._builds(app) / build_id, kept)
 
-    def discard(self, app: str, build_id: str) -> None:
-        """Remove the build, finished or not. It disappears at once; deleting its files blocks for a while."""
+    def discard(self, app: str, build_id: str) -> Path:
+        """Forget a build, finished or not, and return its directory, which is to be removed."""
         directory = self._builds(app) / build_id
-        remove(directory)
         self._loaded.pop(directory, None)
+        return directory
 
     async def runtimes(self) -> tuple[Runtime, ...]:
         """Return every interpreter of this host."""

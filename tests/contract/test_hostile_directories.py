@@ -59,7 +59,7 @@ async def test_a_restart_of_the_daemon_tidies_what_an_app_put_beside_its_instanc
         await machine.do(Stop(instance=instance.id, cause="test"))
         await machine.do(RemoveBuild(build=instance.build, cause="test"))
         await machine.do(ForgetApp(cause="test"))
-        assert names(site.paths.apps) == set()
+        await soon(lambda: names(site.paths.apps) == set())
     assert address_of(app).port
 
 
@@ -90,7 +90,7 @@ async def test_a_build_of_many_levels_is_removed(site: Site) -> None:
         build = app.build(machine.content()).id
         fill(site.paths.builds("blog") / build / "code")
         await machine.holds(RemoveBuild(build=build, cause="test"))
-        assert names(site.paths.builds("blog")) == set()
+        await soon(lambda: names(site.paths.builds("blog")) == set())
 
 
 @on_the_loop

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import uv
 
+from reconciler.linux.files import remove
 from reconciler.planning.apps.revision import Build, Recipe, Source
 from reconciler.staging.detection.runtimes import discover
 from reconciler.staging.progress import Phase
@@ -153,8 +154,8 @@ def test_a_finished_build_is_returned_at_once_and_can_be_discarded(host: Host) -
     assert asyncio.run(host.stage(stager, "bare", build)) == staged
     assert stager.finished("bare", build.id) == host.stager().finished("bare", build.id) == staged
     assert stager.finished("bare", "0" * 12) is None
-    stager.discard("bare", build.id)
-    stager.discard("bare", build.id)
+    remove(stager.discard("bare", build.id))
+    remove(stager.discard("bare", build.id))
     assert stager._loaded == {}  # or a daemon would remember every build it ever made
     assert stager.finished("bare", build.id) is None
     assert not list(host.builds("bare").iterdir())

@@ -16,6 +16,7 @@ import pytest
 import uv
 
 from reconciler.linux.file_lock import try_lock
+from reconciler.linux.files import remove
 from reconciler.staging.environments.installer_env import MEMORY
 from reconciler.staging.errors import StagingError
 from reconciler.staging.progress import Phase
@@ -230,7 +231,7 @@ def test_an_environment_goes_once_nothing_needs_it_and_its_time_is_over(host: Ho
     old = asyncio.run(host.stage(stager, "shop", host.build("shop", {"wsgi.py": WSGI, "requirements.txt": "bottle\n"})))
     new = asyncio.run(host.stage(stager, "shop", host.build("shop", {"requirements.txt": "iniconfig\n"})))
     assert stager.collect(("shop",), 0) == ()
-    stager.discard("shop", Path(old.directory).name)
+    remove(stager.discard("shop", Path(old.directory).name))
     assert stager.collect(("shop",), 3600) == ()
     assert stager.collect(("shop",), 0) == (Path(old.environment).name,)
     assert not Path(old.environment).exists()

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.linux import removals as module
 from reconciler.linux.files import is_leftover, remove, set_aside
 from reconciler.linux.removals import Removals
 from reconciler.linux.remove_tree import remove_tree
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, soon
 
 
 def nest(top: Path, levels: int, name: str = "d") -> None:
@@ -111,7 +112,7 @@ def test_what_has_the_longest_name_can_be_set_aside(tmp_path: Path) -> None:
 
 
 def test_removals_hide_at_once_and_remove_beside_the_loop(full: Path) -> None:
-    async def story() -> int:
+    async def story() -> None:
         removals = Removals()
         removals.begin(full)
         assert not full.exists()
@@ -119,11 +120,29 @@ def test_removals_hide_at_once_and_remove_beside_the_loop(full: Path) -> None:
         full.mkdir()
         nest(full, 2000)
         await removals.remove(full)
+        assert not full.exists()
         await removals.remove(full)
-        assert await removals.run(threading.get_ident) != threading.get_ident()
-        with pytest.raises(ZeroDivisionError):
-            await removals.run(lambda: 1 // 0)
-        return await removals.run(lambda: 7)
 
-    assert asyncio.run(story()) == 7
+    asyncio.run(story())
     eventually(lambda: [path.name for path in full.parent.iterdir()] == ["precious"])
+
+
+def test_a_removal_that_takes_long_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOMENT_S", 0.01)
+    goes_on = threading.Event()
+
+    def slow(path: Path) -> bool:
+        goes_on.wait()
+        return remove_tree(path)
+
+    async def story() -> None:
+        removals = Removals()
+        for number in range(4):
+            (tmp_path / str(number)).mkdir()
+            await removals.remove(tmp_path / str(number))
+            assert not (tmp_path / str(number)).exists()
+        goes_on.set()
+        await soon(lambda: list(tmp_path.iterdir()) == [])
+
+    monkeypatch.setattr(module, "remove_tree", slow)
+    asyncio.run(story())
