@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from reconciler.linux.files import replace_file
+from reconciler.linux.regular_files import read_own
 from reconciler.planning.subject import Subject
 from reconciler.state.lock import acquire, holder
 from reconciler.state.ownership import require_ours
@@ -25,6 +27,7 @@ _DAEMON_S = 30.0
 _DEFAULT_STOP_S = 30.0
 _MARGIN_S = 2.0
 _POLL_S = 0.05
+_LONGEST_PID = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,7 @@ def shut_down(paths: StatePaths, warn: Callable[[str], None]) -> Stopped:
 def is_going_down(paths: StatePaths) -> bool:
     """Return whether `down` is ending this very daemon, and is about to stop its apps."""
     with contextlib.suppress(OSError, ValueError):
-        return int(paths.down.read_text()) == os.getpid()
+        return int(read_own(paths.down, _LONGEST_PID)) == os.getpid()
     return False
 
 
@@ -76,7 +79,7 @@ def _end_daemon(paths: StatePaths, warn: Callable[[str], None]) -> int | None:
         return None
     deadline = time.monotonic() + _DAEMON_S
     with contextlib.suppress(OSError):  # what the daemon says last is all that depends on it
-        paths.down.write_text(str(pid))
+        replace_file(paths.down, str(pid), durable=False)
     _signal_daemon(paths, pid, signal.SIGTERM)
     while holder(paths) == pid:
         if time.monotonic() > deadline:

@@ -97,7 +97,7 @@ class HostSnapshot:
         from reconciler.planning.apps.observed import ExternalInputs, Observed, SourceState
 
         records = [record for record in self._of_this_boot if record.app == name]
-        builds = sorted(self.paths.builds(name).glob(f"*/{staged.RECORD}"), key=lambda r: r.stat().st_mtime_ns)
+        builds = staged.build_ids(self.paths.builds(name))
         alive = self.instances.get(name, [])
         exited = [record for record in records if not _alive(record) and (record.pid or self.daemon is None)]
         open_addresses = {record.address for record in alive}
@@ -105,8 +105,8 @@ class HostSnapshot:
         candidates = open_addresses | ({app.address} if app is not None and app.address is not None else set())
         return Observed(
             source=None if content is None or app is None else SourceState(source=app.source, content=content),
-            builds=tuple(record.parent.name for record in builds if not record.parent.name.startswith(".")),
-            commands={r.parent.name: found for r in builds if (found := staged.commands_of(r.parent))},
+            builds=builds,
+            commands={each: found for each in builds if (found := staged.commands_of(self.paths.builds(name) / each))},
             listeners=frozenset(open_addresses | (candidates & self._daemon_addresses)),
             instances=(
                 *(_instance(record, self._how_it_ended()) for record in exited),

@@ -28,7 +28,7 @@ async def locked(path: Path, waiting: Callable[[], object]) -> AsyncIterator[int
 
 def try_lock(path: Path) -> int | None:
     """Lock `path` and return the descriptor, None if another process holds it or has just removed it."""
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(lock).st_ino == path.stat().st_ino:

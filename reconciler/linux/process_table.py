@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from reconciler.linux.proc_files import read_proc
+from reconciler.linux.proc_files import proc_bytes, proc_text, read_proc
 
 TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -73,7 +73,7 @@ def name_of(pid: int) -> str:
 def arguments_of(pid: int) -> tuple[str, ...]:
     """Return the command line of a process, () when it is gone."""
     try:
-        return tuple(read_proc(f"/proc/{pid}/cmdline").split("\0"))
+        return tuple(proc_text(proc_bytes(f"/proc/{pid}/cmdline")).split("\0"))
     except OSError:
         return ()
 

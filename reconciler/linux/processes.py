@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.linux.proc_files import read_proc
+from reconciler.linux.regular_files import append_to
 
 if TYPE_CHECKING:
     import asyncio
@@ -223,7 +224,7 @@ def keep_descriptors() -> None:
 def open_output(log: Path, mode: int = 0o600) -> int:
     """Open a log to append to, or /dev/null if it cannot be opened: no app must stop for its log."""
     try:
-        return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
+        return append_to(log, mode)
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise

@@ -1,13 +1,16 @@
-"""Read files that strangers write: regular ones only, at most so many bytes, without ever waiting.
+"""Open files that strangers can replace: regular ones only, at most so many bytes, without ever waiting.
 
 What a name leads to is looked at before it is opened, so that no pipe is waited for and no device is touched. A link
-that leads out of the directory it has to stay in is refused.
+that leads out of the directory it has to stay in is refused, and so is any in the place of a file of our own.
 """
 
+import json
 import os
 import stat
+from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -17,6 +20,11 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFLNK: "a symbolic link",
 }
+# Neither a link nor a pipe, nor another process's lease on the file, is waited for or followed.
+_UNFOLLOWED = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_HOSTS = (("dev",), ("proc",), ("sys",))
+_REMOVABLE = frozenset((stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFLNK))
+_TRIES = 3  # an app may replace it again and again
 
 
 class UnfitFile(OSError):
@@ -39,13 +47,109 @@ def read_file(path: str | Path, most: int, *, within: str | Path | None = None) 
     return content
 
 
+def read_own(path: str | Path, most: int) -> bytes:
+    """Return the first `most` bytes of a file that only we write, as regular files and never as links.
+
+    Quicker than `read_file`, for what is read again and again. Raises OSError; UnfitFile is one.
+    """
+    reading = os.open(path, os.O_RDONLY | _UNFOLLOWED)
+    try:
+        size = min(_regular(reading, path).st_size, most)
+        content = os.read(reading, size)
+        while len(content) < size and (more := os.read(reading, size - len(content))):
+            content += more
+    finally:
+        os.close(reading)
+    return content
+
+
+def read_record(path: str | Path, most: int) -> Any:
+    """Return what a JSON file of our own holds. Raises OSError, or ValueError for what is no JSON of `most` bytes."""
+    content = read_own(path, most + 1)
+    if len(content) > most:
+        raise ValueError(f"{path} is larger than {shown_size(most)}")
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply") from error
+
+
+def append_to(path: str | Path, mode: int = 0o600) -> int:
+    """Open a regular file to append to it, created with this mode if it is missing, and return the descriptor.
+
+    A pipe, a link or a socket in its place is removed, which the new file says in its first line. Raises OSError, also
+    for a directory or a device.
+    """
+    removed = ""
+    for _ in range(_TRIES):
+        try:
+            return _appending(path, mode, removed)
+        except OSError:
+            removed = _unfit_kind(path)
+            if not removed:
+                raise
+        with suppress(FileNotFoundError):
+            os.unlink(path)  # noqa: PTH108  as cheap as can be
+    raise UnfitFile(f"it is {removed} again and again", path)
+
+
+def _appending(path: str | Path, mode: int, removed: str) -> int:
+    opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _UNFOLLOWED, mode)
+    try:
+        _regular(opened, path)
+        os.set_blocking(opened, True)
+        if removed:
+            with suppress(OSError):
+                os.write(opened, f"reconciler: {removed} was in the place of this log, and was removed\n".encode())
+    except BaseException:
+        os.close(opened)
+        raise
+    return opened
+
+
+def _unfit_kind(path: str | Path) -> str:
+    """Return the kind of what can be removed in the place of a file, "" for everything that an app cannot make.
+
+    A device is the host's, as /dev/null is, and so is a link beside devices, as /dev/stderr is.
+    """
+    try:
+        kind = stat.S_IFMT(os.lstat(path).st_mode)
+    except OSError:
+        return ""
+    if Path(path).parent.resolve().parts[1:2] in _HOSTS:
+        return ""
+    return _KINDS[kind] if kind in _REMOVABLE else ""
+
+
+def written_anew(path: str | Path, mode: int = 0o600) -> int:
+    """Open an empty regular file to write to, in the place of one of ours, and return the descriptor.
+
+    Raises OSError; UnfitFile is one.
+    """
+    opened = os.open(path, os.O_WRONLY | os.O_CREAT | _UNFOLLOWED, mode)
+    try:
+        _regular(opened, path)
+        os.ftruncate(opened, 0)
+        os.set_blocking(opened, True)
+    except BaseException:
+        os.close(opened)
+        raise
+    return opened
+
+
+def _regular(opened: int, path: str | Path) -> os.stat_result:
+    """Return the facts of an opened file. Raises UnfitFile unless it is a regular one."""
+    facts = os.fstat(opened)
+    if not stat.S_ISREG(facts.st_mode):
+        raise UnfitFile(f"it is {_KINDS.get(stat.S_IFMT(facts.st_mode), 'a special file')}, not a file", path)
+    return facts
+
+
 def opened_file(path: str | Path, *, within: str | Path | None = None) -> BufferedReader:
     """Open a regular file for reading; without `within`, wherever its path leads. Raises OSError; UnfitFile is one."""
     found = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        kind = stat.S_IFMT(os.fstat(found).st_mode)
-        if kind != stat.S_IFREG:
-            raise UnfitFile(f"it is {_KINDS.get(kind, 'a special file')}, not a file", path)
+        _regular(found, path)
         here = f"/proc/self/fd/{found}"
         if within is not None and not _is_below(os.readlink(here), os.path.realpath(within)):  # noqa: PTH115  as it is
             raise UnfitFile("it is a link that leads out of the source", path)

@@ -7,10 +7,12 @@ import contextlib
 import json
 from collections.abc import Iterator
 
+from reconciler.linux.regular_files import read_record
 from reconciler.services.records import ServiceRecord, ServiceRecords
 from reconciler.state.paths import StatePaths
 
 _ABOUT = "about.json"
+_MOST_OF_A_RECORD = 64 * 1024
 
 
 class ServiceDirectories:
@@ -35,6 +37,6 @@ class ServiceDirectories:
         known = {record.id for record in self._service_records.services()}
         for file in sorted(self._paths.service(name, "").glob(f"*/{_ABOUT}")):
             with contextlib.suppress(OSError, ValueError):
-                about = json.loads(file.read_text(encoding="utf-8"))
+                about = read_record(file, _MOST_OF_A_RECORD)
                 if about == {"type": of_type, "server": server} and file.parent.name not in known:
                     yield file.parent.name

@@ -16,12 +16,14 @@ from typing import NamedTuple
 
 from reconciler.linux.files import is_leftover, replace_file
 from reconciler.linux.listing import names_in
+from reconciler.linux.regular_files import read_own, read_record
 from reconciler.serving.gate_figures import SPANS, VERSION
 
 _FORMAT = struct.Struct(f"QQdd{5 * SPANS}Q")
 _UNKNOWN = (0.0, 1)  # it could not write on a full disk, or is just about to: take it for busy
 _LEDGER = "figures.json"
 _NAMED = 64
+_MOST_OF_A_LEDGER = 64 * 1024
 _LOOKS = 10
 _MOST = 5000  # an app may put any number of files beside them
 
@@ -127,14 +129,14 @@ class _Ledger:
     @classmethod
     def read(cls, directory: Path) -> "_Ledger":
         try:
-            stored = json.loads((directory / _LEDGER).read_bytes())
+            stored = read_record(directory / _LEDGER, _MOST_OF_A_LEDGER)
             figures = Figures(
                 classes=_whole(stored["classes"], 5),
                 buckets=_whole(stored["buckets"], SPANS),
                 seconds=float(stored["seconds"]),
             )
             return cls(figures=figures, named=tuple(map(str, stored["instances"])))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             return cls()
 
     def write(self, directory: Path) -> None:
@@ -149,7 +151,13 @@ class _Ledger:
 
 def _of_worker(path: Path) -> Figures:
     """Return the figures of one worker, none for a file of another layout. Raises FileNotFoundError."""
-    numbers, alive = _numbers(path), path.name.isdecimal()
+    alive = path.name.isdecimal()
+    try:
+        numbers = _numbers(path)
+    except FileNotFoundError:
+        raise
+    except OSError:  # the app put something else there
+        numbers = None
     if not numbers:
         return Figures(workers=int(alive))
     cells = numbers.cells
@@ -173,7 +181,7 @@ class _Numbers(NamedTuple):
 
 
 def _numbers(path: Path) -> _Numbers | None:
-    content = path.read_bytes()
+    content = read_own(path, _FORMAT.size)
     if len(content) < _FORMAT.size:
         return None
     version, in_flight, ended, took, *cells = _FORMAT.unpack_from(content)

@@ -13,6 +13,7 @@ from pathlib import Path
 from reconciler.linux.listing import names_in
 from reconciler.linux.process_table import children
 from reconciler.linux.processes import Process
+from reconciler.linux.regular_files import read_own
 from reconciler.planning.apps.observed import Instance
 from reconciler.planning.wording import counted
 from reconciler.serving import gate_figures_reader, logs
@@ -21,6 +22,7 @@ from reconciler.state.records import NO_ADDRESS, InstanceRecord
 _FIRST_WORDS = 1000
 _MOST_FILES = 5000  # an app may put any number of them beside what its workers say
 _MOST_BYTES = 16 * 1024
+_LONGEST_NUMBER = 20
 
 
 class CannotStart(Exception):
@@ -98,7 +100,7 @@ class LiveInstance:
     def workers_set(self) -> int | None:
         """Return how many workers the master was last told to keep, None where it does not say."""
         with contextlib.suppress(OSError, ValueError):
-            return int((self.readiness / "workers").read_text(encoding="ascii"))
+            return int(read_own(self.readiness / "workers", _LONGEST_NUMBER))
         return None
 
     def workers_alive(self) -> int:

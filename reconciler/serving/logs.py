@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from reconciler.linux.regular_files import opened_file
+from reconciler.linux.regular_files import append_to, opened_file
 from reconciler.planning.program_output import raised
 
 _TAIL_BYTES = 64 * 1024
@@ -36,7 +36,7 @@ def is_replaced(file: BinaryIO, log: Path) -> bool:
 def unwritable(log: Path, mode: int) -> str:
     """Return why a log, created with this mode if it is missing, cannot be opened for writing; "" if it can."""
     try:
-        os.close(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode))
+        os.close(append_to(log, mode))
     except OSError as error:
         return f"cannot write {log}: {error.strerror}"
     return ""

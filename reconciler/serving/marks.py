@@ -7,10 +7,9 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from reconciler.documents.names import is_name
-from reconciler.linux.proc_files import proc_text
+from reconciler.linux.proc_files import proc_bytes, proc_text
 from reconciler.linux.processes import group_of, owner_of, start_ticks
 
 STATE_MARK = "RECONCILER_STATE_ID"
@@ -58,8 +57,9 @@ class Marked:
 def marked(state_id: str, user: int | None = None) -> Iterator[Marked]:
     """Find every process of a user, of this one unless given, that was started for this state directory.
 
-    Marks are no secret, and every other user can write them into an environment: of theirs, none counts. A process that
-    bears marks of no possible app or instance is one of no instance.
+    Marks are no secret, and every other user can write them into an environment: of theirs, none counts, and none is
+    read. A process that bears marks of no possible app or instance is one of no instance; one with a larger environment
+    than a program can be started with has written it itself, and is passed over.
     """
     for entry in os.scandir("/proc"):
         if entry.name.isdecimal() and (found := read_marks(int(entry.name), state_id, user)) is not None:
@@ -71,7 +71,10 @@ def read_marks(pid: int, state_id: str, user: int | None = None) -> Marked | Non
     owner = os.geteuid() if user is None else user
     wanted = f"{STATE_MARK}={state_id}".encode()
     try:
-        block = Path(f"/proc/{pid}/environ").read_bytes()
+        # Root's if it forbids to be traced, and then only root may read on; who it really is, is asked of those marked.
+        if os.stat(f"/proc/{pid}").st_uid not in {owner, 0}:  # noqa: PTH116  very many
+            return None
+        block = proc_bytes(f"/proc/{pid}/environ")
     except OSError:
         return None
     fields = block.split(b"\0") if wanted in block else ()

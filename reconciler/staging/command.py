@@ -4,6 +4,7 @@ A cancellation or a timeout ends the command with all that it started, and waits
 """
 
 import asyncio
+import os
 import signal
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from shlex import join
 
 from reconciler.linux.child_processes import bound_with_descendants, end, start
+from reconciler.linux.regular_files import written_anew
 from reconciler.staging.errors import CommandFailed
 from reconciler.staging.installer_output import explained
 from reconciler.staging.installer_progress import InstallerProgress
@@ -72,7 +74,7 @@ async def run(command: Command, log: Log, progress: Progress) -> None:
 
 async def _start(command: Command) -> asyncio.subprocess.Process:
     with ExitStack() as files:
-        stdout = None if command.stdout is None else files.enter_context(command.stdout.open("wb"))
+        stdout = None if command.stdout is None else files.enter_context(os.fdopen(written_anew(command.stdout), "wb"))
         return await start(
             bound_with_descendants(command.arguments, nice=_NICE),
             _GRACE_S,

@@ -11,6 +11,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Self
 
+from reconciler.linux.regular_files import append_to
 from reconciler.vault.secret_patterns import LineRedactor, redacted
 
 _LARGEST = 16 * 2**20
@@ -37,7 +38,7 @@ class Log:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_file() and path.stat().st_size > _LARGEST:
                 path.replace(path.with_name(f"{path.name}.1"))
-            self._file = path.open("ab", buffering=0)
+            self._file = FileIO(append_to(path), "ab")
 
     def __enter__(self) -> Self:
         return self

@@ -162,8 +162,7 @@ class Maker:
 
     def _newest(self, app: str) -> Staged | None:
         records = staged.records(self.builds(app))
-        newest = max(records, key=lambda record: record.stat().st_mtime_ns, default=None)
-        return None if newest is None else staged.read(newest.parent, self.boot)
+        return staged.read(records[-1].parent, self.boot) if records else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

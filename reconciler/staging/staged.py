@@ -7,12 +7,16 @@ boot in which the build was made, and a build of an earlier boot counts only if 
 
 import json
 import os
+import stat
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.linux.proc_files import read_proc
+from reconciler.linux.regular_files import read_record
 from reconciler.planning.apps.revision import NO_COMMANDS, CodeCommands
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 RECORD = "build.json"
 # Only a build whose code asks for commands has the file, so that a daemon learns of them without reading records.
 _COMMANDS = "commands.json"
+_MOST_OF_A_RECORD = 8 << 20
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -59,6 +64,9 @@ class Staged:
     python_advice: str = ""
 
 
+_TEXTS = tuple(each.name for each in fields(Staged) if each.type in {"str", str, "Interface"})
+
+
 def boot_id() -> str:
     return read_proc(_BOOT_ID).strip()
 
@@ -76,38 +84,51 @@ def write(staged: Staged, draft: Path, boot: str) -> None:
         if os.lstat(os.path.join(directory, file)).st_size  # noqa: PTH118 -- the same
     ]
     text = json.dumps({"staged": record, "boot": boot, "files": nonempty})
+    if len(text) > _MOST_OF_A_RECORD:  # staged again after a power cut
+        text = json.dumps({"staged": record, "boot": boot, "files": None})
     (draft / RECORD).write_text(text, encoding="utf-8")
 
 
 def read(directory: Path, boot: str) -> Staged | None:
     """Return the build in `directory`; None if there is none, or it did not survive a power cut."""
     try:
-        record = json.loads((directory / RECORD).read_bytes())
+        record = read_record(directory / RECORD, _MOST_OF_A_RECORD)
         lists = {name: tuple(record["staged"].get(name, ())) for name in ("pythonpath", "reported", "notes")}
         staged = Staged(**{**record["staged"], **lists}, commands=commands_of(directory))
         if record["boot"] != boot and any(_emptied(directory / file) for file in record["files"]):
             return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return staged if staged.directory == str(directory) else None
+    return staged if staged.directory == str(directory) and _is_sound(staged) else None
+
+
+def _is_sound(staged: Staged) -> bool:
+    """Return whether every value is of its kind: an app can replace the record."""
+    lists = (staged.pythonpath, staged.reported, staged.notes)
+    texts = (getattr(staged, name) for name in _TEXTS)
+    return isinstance(staged.gunicorn, dict) and all(isinstance(each, str) for each in (*texts, *chain(*lists)))
 
 
 def records(builds: Path) -> list[Path]:
-    """Return the records of the finished builds in a directory, in no order."""
-    return list(builds.glob(f"*/{RECORD}"))
+    """Return the records of the finished builds in a directory, oldest first."""
+    found = []
+    for record in builds.glob(f"*/{RECORD}"):
+        with suppress(OSError):
+            facts = record.lstat()
+            if stat.S_ISREG(facts.st_mode) and not record.parent.name.startswith("."):
+                found.append((facts.st_mtime_ns, record))
+    return [record for _, record in sorted(found)]
 
 
 def build_ids(builds: Path) -> tuple[str, ...]:
     """Return the ids of the finished builds in a directory, oldest first."""
-    found = [(record.stat().st_mtime_ns, record.parent.name) for record in records(builds)]
-    return tuple(build for _, build in sorted(found) if not build.startswith("."))
+    return tuple(record.parent.name for record in records(builds))
 
 
 def commands_of(directory: Path) -> CodeCommands:
     """Return the commands that the code of the finished build in `directory` asks for."""
     try:
-        with open(f"{directory}/{_COMMANDS}", "rb") as file:  # noqa: PTH123 -- once for every build of every app
-            return CodeCommands(**json.loads(file.read()))
+        return CodeCommands(**read_record(f"{directory}/{_COMMANDS}", _MOST_OF_A_RECORD))
     except (OSError, ValueError, TypeError):
         return NO_COMMANDS
 

@@ -184,6 +184,10 @@ def _error_context(app: str, timeout_s: float) -> Iterator[None]:
         raise StagingError(
             f"cannot stage {app}: {error}; if another version was installed meanwhile, restart the daemon"
         ) from error
+    except ValueError as error:
+        if "null byte" not in str(error):
+            raise
+        raise StagingError(f"cannot stage {app}: a path or a command in its files has a NUL byte") from error
     except RecursionError as error:
         raise StagingError(f"cannot stage {app}: a file of its source is nested too deeply") from error
     except (OSError, subprocess.SubprocessError) as error:

@@ -12,6 +12,7 @@ from reconciler.state.ownership import require_ours
 from reconciler.state.paths import StatePaths, unusable
 
 _WIDTH = 20
+_UNFOLLOWED = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class AlreadyRunning(Exception):
@@ -49,7 +50,7 @@ def acquire(paths: StatePaths) -> Iterator[Lock]:
         paths.state.mkdir(mode=0o700)
     require_ours(paths.state)
     paths.state.chmod(0o700)
-    lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | _UNFOLLOWED, 0o600)
     try:
         if not _locked(lock):
             raise AlreadyRunning(paths.state, _pid(lock))
@@ -74,7 +75,7 @@ def _locked(lock: int) -> bool:
 def holder(paths: StatePaths) -> int | None:
     """Return the pid of the daemon that holds the lock, 0 if it is unknown, None if there is none."""
     try:
-        lock = os.open(paths.lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)  # also on a read-only disk
+        lock = os.open(paths.lock, os.O_RDONLY | _UNFOLLOWED)  # also on a read-only disk
     except OSError:
         return None
     try:

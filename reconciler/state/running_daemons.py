@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.linux.proc_files import read_proc
+from reconciler.linux.process_table import arguments_of
 from reconciler.state.paths import StatePaths, default_state
 
 
@@ -47,7 +48,7 @@ def _foreign(pids: list[int]) -> Iterator[ForeignDaemon]:
     for pid in pids:
         with suppress(OSError):
             uid = Path(f"/proc/{pid}").stat().st_uid
-            words = read_proc(f"/proc/{pid}/cmdline").split("\0")
+            words = arguments_of(pid)
             if uid != os.geteuid() and "run" in words and any(Path(word).name == "reconciler" for word in words):
                 yield ForeignDaemon(pid=pid, user=_user(uid))
 

@@ -11,10 +11,12 @@ import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
+from reconciler.linux.regular_files import read_own
 from reconciler.state.database import Database
 from reconciler.state.migrations import NEWEST, OLDEST, migrate, version_of
 
 _STATE_ID = "id"
+_LONGEST_ID = 64
 _STATE_MARK = "RECONCILER_STATE_ID"
 
 
@@ -163,7 +165,7 @@ def state_id(state: Path) -> str:
     """
     file = state / _STATE_ID
     with contextlib.suppress(FileNotFoundError):
-        known = file.read_bytes().strip()
+        known = read_own(file, _LONGEST_ID).strip()
         if re.fullmatch(rb"[0-9a-f]{16}", known):
             return known.decode()
         if known:

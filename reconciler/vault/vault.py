@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.linux.files import replace_file
+from reconciler.linux.regular_files import read_file
 
 if TYPE_CHECKING:  # imported only where secrets are used
     from cryptography.fernet import MultiFernet
 
 _DIGESTS = "digests"
+_MOST_OF_A_KEY_FILE = 64 * 1024
 
 
 class VaultLocked(Exception):
@@ -147,7 +149,7 @@ def _read(file: Path) -> list[str]:
     """Return the keys, newest first; none if there is no file. Raises VaultLocked."""
     try:
         status = file.stat()
-        keys = file.read_text(encoding="ascii").split()
+        keys = read_file(file, _MOST_OF_A_KEY_FILE).decode("ascii").split()
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from reconciler.linux.processes import Command
+from reconciler.linux.regular_files import read_file
 from reconciler.serving.programs.program import Forkable
 
 _OLDEST = (3, 8)
@@ -31,6 +32,7 @@ _READ_AT_START = re.compile(
     r"|GUNICORN_CMD_ARGS|SETUPTOOLS_USE_DISTUTILS"
 )
 _LONGEST_STRING = 32 * 4096  # MAX_ARG_STRLEN of <linux/binfmts.h>
+_MOST_OF_A_FILE = 4 << 20  # an app can replace what is in its environment
 _OURS = {"PYTHONUNBUFFERED": "1"}
 _HARMLESS = ("_virtualenv.pth", "distutils-precedence.pth", "-nspkg.pth")
 
@@ -73,7 +75,7 @@ def kind(command: Command, forkable: Forkable | None) -> ForkKind:
     environment = python.parent.parent
     packages = environment / f"lib/python{release[0]}.{release[1]}/site-packages"
     try:
-        if "include-system-site-packages = true" in (environment / "pyvenv.cfg").read_text(errors="replace"):
+        if b"include-system-site-packages = true" in read_file(environment / "pyvenv.cfg", _MOST_OF_A_FILE):
             raise NotForkable("its environment has the packages of the whole system")
         interpreter = python.stat()
         return ForkKind(
@@ -106,8 +108,7 @@ def _digest(modules: tuple[_Module, ...]) -> str:
     top = len(modules[0][0].rpartition("/gunicorn/")[0]) if modules else 0
     digest = hashlib.sha256()
     for path, size, *_ in modules:
-        with open(path, "rb") as file:  # noqa: PTH123 -- many
-            digest.update(f"{path[top:]}\0{size}\0".encode(errors="surrogateescape") + file.read())
+        digest.update(f"{path[top:]}\0{size}\0".encode(errors="surrogateescape") + read_file(path, _MOST_OF_A_FILE))
     return digest.hexdigest()
 
 
@@ -139,7 +140,7 @@ def _hooks(packages: Path) -> Iterator[tuple[str, int]]:
         if name.startswith(("sitecustomize.", "usercustomize.")):
             raise NotForkable(f"{name} runs whenever Python starts")
         if name.endswith(".pth"):
-            text = (packages / name).read_bytes()
+            text = read_file(packages / name, _MOST_OF_A_FILE)
             if any(line.startswith((b"import ", b"import\t")) for line in text.splitlines()):
                 if not name.endswith(_HARMLESS):
                     raise NotForkable(f"{name} runs code whenever Python starts")

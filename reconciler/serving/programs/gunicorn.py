@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from reconciler.linux.files import replace_file
+from reconciler.linux.regular_files import read_own
 from reconciler.planning.address import Address
 from reconciler.planning.apps.revision import Revision, Server
 from reconciler.planning.fingerprint import Json
@@ -127,9 +128,16 @@ def write_config(revision: Revision, code: Code, paths: InstancePaths, sandbox: 
         link.symlink_to(code.directory)
     config = directory / CONFIG_NAME
     text = config_text(revision, code, paths, workers)
-    if not config.exists() or config.read_text(encoding="utf-8") != text:
+    if not _holds(config, text.encode()):
         replace_file(config, text, mode=sandbox.readable, durable=False)
     return config
+
+
+def _holds(file: Path, content: bytes) -> bool:
+    """Return whether a file of ours holds just this; the app may have put anything in its place."""
+    with contextlib.suppress(OSError):
+        return read_own(file, len(content) + 1) == content
+    return False
 
 
 def config_text(revision: Revision, code: Code, paths: InstancePaths, workers: int) -> str:

@@ -89,7 +89,8 @@ def resolved_path(path: Path, name: str) -> Path:
     try:
         return Path(os.path.realpath(path))
     except ValueError as error:  # a NUL, or half a character
-        raise StagingError(f"cannot install from {name}: {error}") from error
+        why = "its path has a NUL byte" if "\0" in str(path) else error
+        raise StagingError(f"cannot install from {name}: {why}") from error
 
 
 class _Reader:

@@ -21,6 +21,10 @@ def text_of(path: Path, name: str, included_by: str = "", *, most: int = LARGEST
     Raises FileNotFoundError or StagingError.
     """
     try:
-        return decoded(content_of(path, name, included_by, most=most)).replace("\r\n", "\n").replace("\r", "\n")
+        text = decoded(content_of(path, name, included_by, most=most)).replace("\r\n", "\n").replace("\r", "\n")
     except Undecodable as error:
         raise StagingError(f"cannot read {name}{included_by}: it is {error}") from error
+    if "\0" in text:  # no path, no argument and no variable can have one
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise StagingError(f"cannot read {name}{included_by}: it has a NUL byte at line {line}; save it as UTF-8")
+    return text

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
+from reconciler.staging.errors import SourceError
 from reconciler.staging.installer_output import error_block
+from reconciler.staging.source.reading import source_text
 
 _NAME = re.compile(r"""^\s*["']?(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)""")
 _QUOTED_NAME = re.compile(r"""["'](?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)""")
@@ -79,7 +81,7 @@ def _place(name: str, code: Path, files: Sequence[str]) -> str:
 def _lines(code: Path, files: Sequence[str]) -> Iterator[tuple[str, int, str]]:
     for file in files:
         try:
-            lines = (code / file).read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
+            lines = source_text(code / file).splitlines()
+        except (OSError, SourceError):
             continue
         yield from ((file, number, line.strip()) for number, line in enumerate(lines, 1))

@@ -5,7 +5,6 @@ Python, and the host that stages it resolves nothing again.
 """
 
 import asyncio
-import hashlib
 import json
 import sys
 import tomllib
@@ -19,6 +18,7 @@ from typing import Any
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from reconciler.linux.files import draft, remove, replacing
+from reconciler.linux.regular_files import read_record
 from reconciler.planning.apps.revision import Recipe
 from reconciler.staging.command import Command, run
 from reconciler.staging.concurrency import in_thread, look_in_thread
@@ -38,6 +38,7 @@ from reconciler.staging.errors import StagingError
 from reconciler.staging.installer_progress import InstallerProgress
 from reconciler.staging.log import Log
 from reconciler.staging.progress import Progress
+from reconciler.staging.source.reading import LARGEST_LOCK, LARGEST_TEXT, file_digest, source_text
 from reconciler.staging.source.snapshot import snapshot
 from reconciler.staging.staged import boot_id
 
@@ -180,7 +181,7 @@ class _Bundling:
                 *(*wanted.options, str(named), "--output-file", str(output)),
             ),
         )
-        lines = output.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+        lines = source_text(output, most=LARGEST_LOCK).replace("\\\n", " ").splitlines()
         pins = [line for line in lines if line.strip() and not line.startswith(("#", "-"))]
         return [pin for pin in pins if "--hash=" in pin], [pin for pin in pins if "--hash=" not in pin]
 
@@ -207,7 +208,7 @@ class _Bundling:
         needs: dict[str, None] = {}
         for path in built:
             project = self._code / path / "pyproject.toml"
-            content = tomllib.loads(project.read_text(encoding="utf-8")) if project.is_file() else {}
+            content = tomllib.loads(source_text(project)) if project.is_file() else {}
             needs.update(dict.fromkeys(content.get("build-system", {}).get("requires", _BUILD_SYSTEM)))
         return tuple(needs)
 
@@ -217,7 +218,7 @@ class _Bundling:
         for wheel in sorted(self._wheels.glob("*.whl")):
             name, version, _, _ = parse_wheel_filename(wheel.name)
             if name in names:
-                lines.append(f"{name}=={version} --hash=sha256:{_digest(wheel)}\n")
+                lines.append(f"{name}=={version} --hash=sha256:{file_digest(wheel)}\n")
         missing = names - {line.partition("==")[0] for line in lines}
         if missing:
             raise StagingError(f"cannot build a wheel of {', '.join(sorted(missing))}")
@@ -230,7 +231,7 @@ class _Bundling:
             "runtime": abi(selection.runtime),
             "dependencies": dict(selection.dependencies.declared),
             "built": list(found.built),
-            "files": {path.name: _digest(path) for path in (*wheels, self._directory / PINS)},
+            "files": {path.name: file_digest(path) for path in (*wheels, self._directory / PINS)},
         }
         target = self._path / BUNDLE
         with replacing(target) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as zipped:
@@ -280,7 +281,7 @@ def _installed(environment: Path, code: Path, *, old: bool) -> _Installed:
 def _metadata(directory: Path) -> Mapping[str, str]:
     for file in ("METADATA", "PKG-INFO"):
         if (directory / file).is_file():
-            text = (directory / file).read_text(encoding="utf-8", errors="replace")
+            text = source_text(directory / file, most=LARGEST_LOCK)
             return dict(HeaderParser().parsestr(text).items())
     return {}
 
@@ -288,13 +289,9 @@ def _metadata(directory: Path) -> Mapping[str, str]:
 def _origin(directory: Path) -> str:
     """Return the URL that a package was installed from (PEP 610); "" if it came from an index."""
     try:
-        direct_url = json.loads((directory / "direct_url.json").read_bytes())
+        direct_url = read_record(directory / "direct_url.json", LARGEST_TEXT)
     except (OSError, ValueError):
         return ""
     control = direct_url.get("vcs_info")
     url = str(direct_url.get("url", ""))
     return f"{control['vcs']}+{url}@{control['commit_id']}" if control else url
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -27,6 +27,7 @@ from reconciler.staging.detection.runtimes import Runtime, choose
 from reconciler.staging.environments.installers import is_old
 from reconciler.staging.environments.tools import CommandContext, Tools
 from reconciler.staging.errors import CommandFailed, StagingError
+from reconciler.staging.source.reading import LARGEST_LOCK, source_text
 
 # A path with its extras, and a marker or hashes behind it.
 _PATH = re.compile(r"(?P<path>[^\s;\[]*)(?P<extras>\[[^\]]*\])?(?P<rest>.*)")
@@ -73,7 +74,7 @@ class Exporter:
                 await in_thread(convert)
 
         def rewrite(_: object) -> None:
-            text = installable(output.read_text(encoding="utf-8"), directory, itself=found.itself)
+            text = installable(source_text(output, most=LARGEST_LOCK), directory, itself=found.itself)
             output.write_text(text, encoding="utf-8")
 
         await in_thread(rewrite)

@@ -29,6 +29,7 @@ from reconciler.staging.environments.unsuitable import may_depend_on_python, uns
 from reconciler.staging.errors import CommandFailed, StagingError, UnsuitablePython
 from reconciler.staging.installer_output import explained
 from reconciler.staging.installer_progress import InstallerProgress
+from reconciler.staging.source.reading import LARGEST_LOCK, source_text
 
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXPORTED = "locked.txt"
@@ -103,7 +104,7 @@ class Installation:
         """Return the canonical names of the packages that the app itself requires, as far as its files list them."""
         match self._found.kind:
             case "lock":
-                lines = (self._directory / _EXPORTED).read_text(encoding="utf-8").splitlines()
+                lines = _lines(self._directory / _EXPORTED)
             case "requirements":
                 lines = [*requirements(self._request.code, self._found.file).lines]
             case _:
@@ -148,7 +149,7 @@ class Installation:
         activity = f"installing {lock.file}"
         if lock.installed_by_uv and self._is_default_choice(installer):
             await self._run(activity, installer.install(("-r", str(self._root / lock.file)), exactly=True))
-        elif any(line.strip() and not line.startswith(("#", "-")) for line in exported.read_text().splitlines()):
+        elif any(line.strip() and not line.startswith(("#", "-")) for line in _lines(exported)):
             await self._run(activity, installer.install(("-r", str(exported)), exactly=True))
         await self._install_itself(installer)
         await self._install_servers(installer)
@@ -306,3 +307,8 @@ def installed(directory: Path) -> tuple[str, ...]:
         *(f"{name}=={version}" for name, _, version in names),
         *(f"{parts[0]}=={parts[1]}" for parts in eggs),
     )
+
+
+def _lines(file: Path) -> list[str]:
+    """Return the lines of a file that a tool has written."""
+    return source_text(file, most=LARGEST_LOCK).splitlines()

@@ -9,10 +9,13 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from reconciler.linux.regular_files import read_file
+
 LIST = "files.txt"
 # Tens of thousands of files are checked before each reuse: find does it in a fraction of Python's time.
 _FIND = ("-name", "__pycache__", "-prune", "-o", "!", "-type", "d", "!", "-name", "*.pyc", "-printf", "%s %T@ %p\\n")
 _TIMEOUT_S = 60
+_MOST_OF_A_LIST = 64 << 20  # a hundred bytes for each of half a million files
 
 
 def write_list(directory: Path, roots: tuple[str, ...]) -> None:
@@ -24,7 +27,7 @@ def write_list(directory: Path, roots: tuple[str, ...]) -> None:
 def damaged(directory: Path) -> tuple[str, ...]:
     """Return the files, relative to the environment, that are missing or changed; the list itself if it is missing."""
     try:
-        head, _, recorded = (directory / LIST).read_bytes().partition(b"\n\n")
+        head, _, recorded = read_file(directory / LIST, _MOST_OF_A_LIST).partition(b"\n\n")
     except OSError:
         return (LIST,)
     roots = tuple(head.decode().split("\n"))
@@ -50,7 +53,7 @@ def owners(directory: Path, paths: tuple[str, ...]) -> frozenset[str]:
     names = set()
     for record in directory.glob("lib/*/site-packages/*.dist-info/RECORD"):
         try:
-            owned = {line.split(",", 1)[0] for line in record.read_text(encoding="utf-8").splitlines()}
+            owned = {line.split(",", 1)[0] for line in read_file(record, _MOST_OF_A_LIST).decode().splitlines()}
         except (OSError, ValueError):
             continue
         site = record.parents[1].relative_to(directory).as_posix()

@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 
 from reconciler.staging.detection.pkg_resources import imports_pkg_resources
 from reconciler.staging.errors import StagingError
+from reconciler.staging.source.reading import LARGEST_LOCK, source_text
 
 SETUPTOOLS = "setuptools<81"  # 82 has no pkg_resources, 81 warns of it wherever it is imported
 _FIRST_WITHOUT = (21,)
@@ -26,7 +27,7 @@ def worker_needs(site: Path) -> tuple[str, ...]:
     metadata = present.get("gunicorn")
     if metadata is None or not (metadata / "METADATA").is_file():
         return ()
-    headers = HeaderParser().parsestr((metadata / "METADATA").read_text(encoding="utf-8", errors="replace"))
+    headers = HeaderParser().parsestr(source_text(metadata / "METADATA", most=LARGEST_LOCK))
     required = [*_parsed(headers.get_all("Requires-Dist", ()))]
     found: dict[str, None] = {}
     for extra in present.keys() & {canonicalize_name(each) for each in headers.get_all("Provides-Extra", ())}:

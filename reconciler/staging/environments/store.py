@@ -7,7 +7,6 @@ would take longer than installing them: an environment of an earlier boot counts
 """
 
 import asyncio
-import json
 import os
 import time
 from contextlib import suppress
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.linux.file_lock import locked, try_lock
 from reconciler.linux.files import leftovers, remove
+from reconciler.linux.regular_files import read_record
 from reconciler.staging.concurrency import SingleFlight, in_thread
 from reconciler.staging.detection.digest_names import ITSELF
 from reconciler.staging.detection.runtimes import Runtime
@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # a daemon whose environments all exist creates none
 _VERIFIED_FOR_S = 300.0
 _SUSPECTED_AGAIN_S = 30.0
 _OWN_CODE_KEPT_S = 600.0
+_MOST_OF_A_RECORD = 1 << 20
 
 
 class Environments:
@@ -100,7 +101,7 @@ class Environments:
             return None
         directory = self._directory / key
         try:
-            record = json.loads((directory / RECORD).read_bytes())
+            record = read_record(directory / RECORD, _MOST_OF_A_RECORD)
             environment = Environment(**record["environment"])
             os.stat(environment.python)  # noqa: PTH116 -- follows links: the interpreter itself may be gone
             exists = (directory / record["site"] / "gunicorn" / "__init__.py").stat().st_size > 0
@@ -125,10 +126,10 @@ class Environments:
     def facts(self, directory: str) -> dict[str, str]:
         """Return what the environment in `directory` was made from; empty if its record cannot be read."""
         try:
-            facts: dict[str, str] = json.loads(Path(directory, RECORD).read_bytes())["facts"]
-        except (OSError, ValueError, KeyError):
+            facts = read_record(f"{directory}/{RECORD}", _MOST_OF_A_RECORD)["facts"]
+        except (OSError, ValueError, KeyError, TypeError):
             return {}
-        return facts
+        return facts if isinstance(facts, dict) else {}
 
     def collect(self, in_use: frozenset[str], retention_s: float) -> tuple[str, ...]:
         """Remove the environments that are not `in_use` and were last requested `retention_s` ago; returns their keys.

@@ -2,13 +2,15 @@
 
 import os
 import socket
+import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from reconciler.linux.regular_files import UnfitFile, read_file
+from reconciler.linux.regular_files import UnfitFile, append_to, read_file, read_record, written_anew
 
 # A reader that waits, or takes more than it may, is ended by the kernel, and the test fails.
 _LIMITED = """
@@ -83,3 +85,121 @@ def test_a_missing_file_and_a_circle_of_links_are_told_apart(tmp_path: Path) -> 
         read_file(tmp_path / "missing", 5)
     with pytest.raises(OSError, match="symbolic links"):
         read_file(tmp_path / "circle", 5)
+
+
+_HOSTILE = """
+import resource, signal, sys
+from pathlib import Path
+from reconciler.linux.processes import open_output
+from reconciler.linux.regular_files import append_to, read_own, read_record, written_anew
+from reconciler.serving import gate_figures_reader, logs
+from reconciler.staging import staged
+from reconciler.staging.environments.integrity import damaged
+from reconciler.staging.log import Log
+
+signal.alarm(20)
+resource.setrlimit(resource.RLIMIT_AS, (512 << 20, 512 << 20))
+file = Path(sys.argv[1])
+"""
+
+
+def bounded(expression: str, path: Path) -> str:
+    """Return what an expression over `file` comes to, in a process that may neither wait nor swell."""
+    told = f"try:\n    print({expression})\nexcept (OSError, ValueError) as error:\n    print(type(error).__name__)\n"
+    done = subprocess.run((sys.executable, "-c", _HOSTILE + told, path), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def _huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(6 << 30)
+
+
+@pytest.mark.parametrize("make", [_pipe, _endless, _huge])
+@pytest.mark.parametrize(
+    ("name", "reading", "found"),
+    [
+        ("record.json", "read_record(file, 1000)", {"UnfitFile", "OSError", "ValueError"}),
+        ("123", "gate_figures_reader.last_busy([file]) is None", {"True", "False"}),
+        ("123", "gate_figures_reader.of_instance(file.parent).requests", {"0"}),
+        ("figures.json", "gate_figures_reader.of_app(file.parent / 'passed').requests", {"0"}),
+        ("build.json", "staged.read(file.parent, 'boot')", {"None"}),
+        ("commands.json", "staged.commands_of(file.parent).release", {""}),
+        ("files.txt", "damaged(file.parent)", {"('files.txt',)"}),
+    ],
+)
+def test_a_file_of_ours_that_an_app_replaced_is_read_within_bounds(
+    tmp_path: Path, make: Callable[[Path], None], name: str, reading: str, found: set[str]
+) -> None:
+    make(tmp_path / name)
+    assert bounded(reading, tmp_path / name) in found
+
+
+@pytest.mark.parametrize("make", [_pipe, _endless])
+@pytest.mark.parametrize(
+    "opening", ["append_to(file)", "open_output(file)", "Log(file).step('begins')", "logs.unwritable(file, 0o600)"]
+)
+def test_what_is_no_file_in_the_place_of_a_log_is_removed_and_told_in_the_new_one(
+    tmp_path: Path, make: Callable[[Path], None], opening: str
+) -> None:
+    make(tmp_path / "app.log")
+    bounded(opening, tmp_path / "app.log")
+    first = (tmp_path / "app.log").read_text().splitlines()[0]
+    kind = "a named pipe" if make is _pipe else "a symbolic link"
+    assert first == f"reconciler: {kind} was in the place of this log, and was removed"
+
+
+def test_a_log_that_an_app_made_a_link_of_leaves_what_it_leads_to_alone(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / "app.log").symlink_to("precious")
+    os.close(append_to(tmp_path / "app.log"))
+    assert (tmp_path / "precious").read_text() == "kept"
+
+
+def test_a_log_is_appended_to_and_its_writers_wait_for_the_disk(tmp_path: Path) -> None:
+    (tmp_path / "app.log").write_text("one\n")
+    with os.fdopen(append_to(tmp_path / "app.log"), "ab") as log:
+        assert os.get_blocking(log.fileno())
+        log.write(b"two\n")
+    assert (tmp_path / "app.log").read_text() == "one\ntwo\n"
+    with pytest.raises(IsADirectoryError):
+        append_to(tmp_path)
+
+
+def test_the_output_of_a_tool_is_not_written_into_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert bounded("written_anew(file)", tmp_path / "pipe") == "OSError"
+    (tmp_path / "file").write_text("old and long")
+    with os.fdopen(written_anew(tmp_path / "file"), "wb") as file:
+        file.write(b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_a_record_that_is_nested_without_end_is_no_record(tmp_path: Path) -> None:
+    (tmp_path / "record").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        read_record(tmp_path / "record", 1 << 20)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a device")
+def test_a_device_in_the_place_of_a_log_is_refused_and_stays(tmp_path: Path) -> None:
+    null = tmp_path / "null"
+    os.mknod(null, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    with pytest.raises(UnfitFile, match="it is a device, not a file"):
+        append_to(null)
+    assert stat.S_ISCHR(null.lstat().st_mode)
+
+
+def test_what_is_the_hosts_is_never_removed_in_the_place_of_a_log() -> None:
+    with pytest.raises(OSError, match="symbolic link"):
+        append_to("/proc/self/cwd")
+    assert Path("/proc/self/cwd").is_symlink()

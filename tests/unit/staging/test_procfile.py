@@ -98,3 +98,10 @@ def test_a_byte_order_mark_hides_no_line(tmp_path: Path) -> None:
     found = web_process(tmp_path)
     assert found is not None
     assert found.target == "web:app"
+
+
+@pytest.mark.parametrize("line", ["gunicorn --chdir a\0b wsgi:app", "uvicorn --app-dir s\0x m:app", "cd a\0b && run"])
+def test_a_nul_in_a_procfile_is_told_with_its_place(tmp_path: Path, line: str) -> None:
+    plant(tmp_path, {"wsgi.py": APP, "Procfile": f"worker: x\nweb: {line}\n"})
+    with pytest.raises(StagingError, match="cannot read Procfile: it has a NUL byte at line 2"):
+        detect(tmp_path, None)

@@ -4,6 +4,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from reconciler.staging import staged
 from reconciler.staging.staged import RECORD, Staged
 
@@ -38,3 +40,39 @@ def test_a_record_from_before_reuse_was_recorded_is_read(tmp_path: Path) -> None
     del record["staged"]["reused"]
     (tmp_path / RECORD).write_text(json.dumps(record))
     assert staged.read(tmp_path, "boot") == replace(build, reused=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"environment": 5}, {"python": None}, {"pythonpath": [1]}, {"notes": "ab", "reported": [[]]}, {"gunicorn": []}],
+)
+def test_a_record_whose_values_an_app_changed_is_no_record(tmp_path: Path, change: dict[str, object]) -> None:
+    staged.write(a_build(tmp_path), tmp_path, "boot")
+    record = json.loads((tmp_path / RECORD).read_text())
+    (tmp_path / RECORD).write_text(json.dumps({**record, "staged": {**record["staged"], **change}}))
+    assert staged.read(tmp_path, "boot") is None
+
+
+@pytest.mark.parametrize("content", ["[]", '{"staged": []}', '{"staged": 1}', "[" * 100_000, "1" * 5000])
+def test_a_record_of_another_shape_is_no_record(tmp_path: Path, content: str) -> None:
+    (tmp_path / RECORD).write_text(content)
+    assert staged.read(tmp_path, "boot") is None
+
+
+def test_a_link_in_the_place_of_a_record_is_no_build(tmp_path: Path) -> None:
+    for name in ("1", "2", "3"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "1" / RECORD).symlink_to("/dev/zero")
+    (tmp_path / "2" / RECORD).symlink_to("nowhere")
+    staged.write(a_build(tmp_path / "3"), tmp_path / "3", "boot")
+    assert staged.build_ids(tmp_path) == ("3",)
+
+
+def test_a_record_too_large_to_be_read_names_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staged, "_MOST_OF_A_RECORD", 2000)
+    for number in range(100):
+        (tmp_path / f"{number:050}").write_text("x")
+    build = a_build(tmp_path)
+    staged.write(build, tmp_path, "boot")
+    assert staged.read(tmp_path, "boot") == build
+    assert staged.read(tmp_path, "after a power cut") is None

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from reconciler.linux.files import replace_file
+from reconciler.linux.regular_files import read_record
 from reconciler.services.provisioner import ServiceError
+
+_MOST_OF_A_NOTE = 1 << 20
 
 State: TypeAlias = Literal["begun", "orphan", "finished"]
 
@@ -47,7 +50,7 @@ def uptime_s() -> float:
 def read(file: Path) -> Note | None:
     """Read a note, None if there is none. Raises ServiceError if it cannot be read."""
     try:
-        return Note(**json.loads(file.read_text()))
+        return Note(**read_record(file, _MOST_OF_A_NOTE))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:

@@ -1,0 +1,107 @@
+"""What an app can replace is opened without waiting and read within bounds: by what `linux/regular_files.py` offers.
+
+An app of the daemon's own user can put a pipe, a device or a terabyte in the place of any file below the state
+directory. One read of that on the loop would freeze every app, or have the kernel end the daemon.
+"""
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.site import REPOSITORY
+
+PACKAGE = REPOSITORY / "reconciler"
+_FOLDERS = ("serving", "staging", "host", "state", "inspection", "services", "daemon", "linux", "vault", "control")
+# What may be opened as it is, with why no app can make the daemon wait there.
+_BY_APPS = "it runs in the app's own process"
+_OPERATORS = "it reads a file that the operator's settings name"
+_FRESH = "it is a path of a random name that was made just now"
+_KERNELS = "it reads a file of the kernel, which no process has a say in"
+_DIRECTORIES = "it opens directories only, and no link to one"
+_EXEMPT = {
+    "serving/launcher.py": _BY_APPS,
+    "serving/gate.py": _BY_APPS,
+    "serving/gate_figures.py": _BY_APPS,
+    "serving/gate_import.py": _BY_APPS,
+    "serving/forkserver/main.py": _BY_APPS,
+    "staging/environments/identity.py": _OPERATORS,
+    "host/staging_settings.py": _OPERATORS,
+    "services/server_choice.py": _OPERATORS,
+    "inspection/checks/network.py": _OPERATORS,
+    "daemon/web_process.py": _OPERATORS,
+    "services/server_tools.py": "it reads a backup in a thread, which the operator's settings name the directory of",
+    "inspection/checks/kernel.py": _KERNELS,
+    "inspection/checks/reconciler.py": _KERNELS,
+    "linux/tree_exec.py": _KERNELS,
+    "linux/processes.py": _KERNELS,
+    "linux/proc_files.py": "it reads no more than it is asked for",
+    "linux/files.py": _FRESH,
+    "linux/listing.py": _DIRECTORIES,
+    "linux/remove_tree.py": _DIRECTORIES,
+    "staging/source/archive.py": "it unpacks into a directory of its own, and follows nothing there",
+    "staging/source/snapshot.py": "it reads an app's source and writes its copy, in a thread",
+}
+_SAFE_FLAGS = ("O_NONBLOCK", "O_EXCL", "O_DIRECTORY", "O_PATH", "_UNFOLLOWED", "devnull")
+
+
+def unbounded(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and the text of each call that opens a file as it is."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Call) and _opens(node):
+            yield node.lineno, ast.unparse(node)
+
+
+def _opens(call: ast.Call) -> bool:
+    shown = ast.unparse(call)
+    match call.func:
+        case ast.Name(id="open"):
+            return not _is_descriptor(call.args[0])
+        case ast.Attribute(value=of, attr="open"):
+            whose = ast.unparse(of)
+            if whose == "os":
+                return not any(flag in shown for flag in _SAFE_FLAGS)
+            # A socket's or a listener's takes no mode; an archive's members are no files.
+            return whose == "io" or (bool(call.args) and isinstance(call.args[0], ast.Constant))
+        case ast.Attribute(attr="read_bytes" | "read_text"):
+            return "resources.files" not in shown
+        case _:
+            return False
+
+
+def _is_descriptor(argument: ast.expr) -> bool:
+    return isinstance(argument, ast.Name) and argument.id in {"descriptor", "opened"}
+
+
+def test_no_file_that_an_app_can_replace_is_read_as_it_is() -> None:
+    found = {}
+    for folder in _FOLDERS:
+        for path in sorted((PACKAGE / folder).rglob("*.py")):
+            name = path.relative_to(PACKAGE).as_posix()
+            if name not in _EXEMPT and (calls := list(unbounded(path.read_text()))):
+                found[name] = calls
+    assert found == {}
+
+
+def test_every_exemption_is_needed() -> None:
+    assert [name for name in _EXEMPT if not list(unbounded((PACKAGE / name).read_text()))] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path.read_text()",
+        "(directory / 'build.json').read_bytes()",
+        "open(path, 'rb')",
+        "path.open('ab', buffering=0)",
+        "io.open(path)",
+        "os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)",
+    ],
+)
+def test_a_read_without_bounds_is_found(text: str) -> None:
+    assert [line for line, _ in unbounded(text)] == [1]
+
+
+@pytest.mark.parametrize("text", ["os.open(path, os.O_RDONLY | os.O_NONBLOCK)", "read_own(path, 10)", "api.open()"])
+def test_a_bounded_read_is_no_offence(text: str) -> None:
+    assert list(unbounded(text)) == []
