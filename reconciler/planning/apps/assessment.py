@@ -132,6 +132,14 @@ class Assessment:
         return self._due_at(self.failure, beside=self.fallback is not None or self.observed.serves)
 
     @property
+    def keeps_failing(self) -> bool:
+        """Whether nothing serves and the target failed more than once, with too little time since for a good run."""
+        failure, current = self.failure, self.current
+        if failure is None or failure.count < 2 or self.observed.serves:
+            return False
+        return (self.now if current is None else current.started_at) < self._forgiven_at(failure)
+
+    @property
     def fallback_at(self) -> float:
         """When the fallback may be started; its own failures delay it, too."""
         failure = None if self.fallback is None else self.observed.failure_of(self.fallback.id, self.app.workers)
@@ -175,6 +183,8 @@ class Assessment:
         elif self.current is None and not (self.dormant and self._sleeps() and self.failure is None):
             yield self.try_at
             yield self.fallback_at
+            if self.failure is not None and not self.observed.serves:
+                yield self._forgiven_at(self.failure)
         yield answer_at(self.app, self.observed)
 
     # The situation.
@@ -196,6 +206,10 @@ class Assessment:
         if self.fallback_at > self.now:
             return False
         return not self.is_staged or (self.failure is not None and self.failure.kind == "rejected")
+
+    def _forgiven_at(self, failure: Failure) -> float:
+        """When a start is no longer one more try of what failed: it could have had a good run since."""
+        return self._due_at(failure, beside=False) + self.app.crash.good_run_s
 
     def _due_at(self, failure: Failure | None, *, beside: bool) -> float:
         """When a revision that failed may be tried again; a rejected one not at once beside something better."""

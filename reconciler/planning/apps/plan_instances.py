@@ -25,9 +25,18 @@ from reconciler.planning.apps.actions import (
 )
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.assessment import NEVER, Assessment, Situation
+from reconciler.planning.apps.causes import (
+    because,
+    doing,
+    trying_again,
+    why_backing_off,
+    why_sleep,
+    why_start,
+    withheld,
+)
 from reconciler.planning.apps.failures import has_failed, next_failure, reap, record_failures
 from reconciler.planning.apps.files_in_builds import files_in_builds
-from reconciler.planning.apps.observed import Failure, Instance, Observed
+from reconciler.planning.apps.observed import Instance, Observed
 from reconciler.planning.apps.plan_listener import answer_at, answering, listen, move, stay, unlisten
 from reconciler.planning.apps.revision import NO_COMMANDS, Revision
 from reconciler.planning.apps.revision_choice import best_instance
@@ -86,7 +95,7 @@ def _serving(known: Assessment) -> Plan[Action]:
         text = f"it served for {known.app.probation_s:g} s"
         actions.append(MarkGood(revision=known.target, cause=text, reason=Reason.PROBATION_PASSED))
     if known.idle_at(current) <= known.now:
-        cause = _why_sleep(known, current)
+        cause = why_sleep(known, current)
         actions.append(Sleep(instance=current.id, revision=known.target.id, cause=cause.text, reason=cause.reason))
     else:
         actions += _scale(known, current)
@@ -124,23 +133,25 @@ def _starting(known: Assessment) -> Plan[Action]:
         return _plan(known, stay(known.app, known.observed), state_when_failing(known.observed), cause)
     surplus = _make_room(known.others)
     actions: list[Action] = [*move(known.app, known.observed), *_prepare(known), *surplus]
-    actions += [step for step in _start(known, known.target, _why_start(known)) if step not in actions]
+    actions += [step for step in _start(known, known.target, why_start(known)) if step not in actions]
     stopped = {stop.instance for stop in surplus}
     actions += stops((i for i in known.others if i.id not in stopped), _REPLACED)
     actions += [u for u in unlisten(known.app, known.observed) if u not in actions]
     first = actions[0]
+    if known.failure is not None and known.keeps_failing:
+        return _plan(known, actions, "failing", trying_again(known, known.failure, first))
     if known.is_waking and not known.observed.serves and isinstance(first, Start):
         return _plan(known, actions, "running", Cause(Reason.WAKING, "waking: a request arrived"))
     if known.serving is not None:
         return _deploying(known, actions, known.serving)
     state: AppState = "staging" if isinstance(first, Stage | Release) else "starting"
-    return _plan(known, actions, state, _doing(known, first))
+    return _plan(known, actions, state, doing(known, first))
 
 
 def _deploying(known: Assessment, actions: list[Action], serving: Instance) -> Plan[Action]:
     """Report the app by what serves; what is tried once more after a failure leaves it degraded."""
     if known.failure is None:
-        cause = _doing(known, actions[0])
+        cause = doing(known, actions[0])
         return _plan(known, actions, "running", replace(cause, text=f"deploying: {cause.text}"))
     text = f"trying again, as revision {known.target.id} failed: {known.failure.reason}"
     return _plan(known, actions, "degraded", Cause(Reason.FALLEN_BACK, f"{text}; revision {serving.revision} serves"))
@@ -152,7 +163,7 @@ def _backing_off(known: Assessment) -> Plan[Action]:
     actions: list[Action] = [*stay(known.app, known.observed), *_stop_surplus(known)]
     if known.serving is not None:
         actions += _scale(known, known.serving)
-    cause = _withheld(known, _why_backing_off(known, known.failure))
+    cause = withheld(known, why_backing_off(known, known.failure))
     return _plan(known, actions, state_when_failing(known.observed), cause)
 
 
@@ -209,7 +220,7 @@ def _sleeping(known: Assessment) -> Plan[Action]:
     actions += unlisten(known.app, known.observed)
     if not actions:
         actions += _remove_builds(known)
-    cause = Cause(Reason.SLEEPING, "") if known.failure is None else _withheld(known, _because(known.failure))
+    cause = Cause(Reason.SLEEPING, "") if known.failure is None else withheld(known, because(known.failure))
     state: AppState = "staging" if actions and isinstance(actions[0], Stage | Release) else "sleeping"
     if state == "staging":
         cause = Cause(actions[0].reason, actions[0].cause)
@@ -328,65 +339,3 @@ def _remove_builds(known: Assessment) -> list[Action]:
         for b in known.observed.builds
         if b not in needed
     ]
-
-
-# Causes.
-
-
-def _doing(known: Assessment, first: Action) -> Cause:
-    """Say how far the instance that starts has come, if it says so, or else why the first action is taken."""
-    if isinstance(first, Start) and known.current is not None and known.current.note is not None:
-        return Cause(Reason.WORKER_WAITING, known.current.note)
-    return Cause(first.reason, first.cause)
-
-
-def _why_start(known: Assessment) -> Cause:
-    if known.failure is not None:
-        return Cause(_because(known.failure).reason, f"it failed: {known.failure.reason}")
-    if known.is_waking and not known.others:
-        return Cause(Reason.WAKING, "a request arrived")
-    if not known.others:
-        return Cause(Reason.NOT_RUNNING, "the app was not running")
-    unhealthy = next((i.unhealthy for i in known.others if i.unhealthy), None)
-    if unhealthy is not None:
-        return Cause(Reason.UNHEALTHY, f"the running instance is unhealthy: {unhealthy}")
-    if any(i.detached for i in known.others):
-        return Cause(Reason.LISTENER_LOST, "the listener of the running instance could not be fetched back")
-    before = known.observed.restart_before
-    if any(i.revision == known.target.id and i.started_at < before for i in known.others):
-        return Cause(Reason.RESTART_REQUESTED, "an operator requested a restart")
-    if known.is_rolled_back:
-        return Cause(Reason.ROLLED_BACK_BY_OPERATOR, "an operator rolled back to it")
-    if any(i.build == known.target.build.id for i in known.others):
-        return Cause(Reason.CONFIGURATION_CHANGED, "its configuration changed")
-    return Cause(Reason.SOURCE_CHANGED, "its code changed")
-
-
-def _why_sleep(known: Assessment, current: Instance) -> Cause:
-    if known.dormant:
-        return Cause(Reason.GATE_PASSED, "it passed its gate")
-    return Cause(Reason.IDLE, f"no request for {known.now - known.busy_at(current):.0f} s")
-
-
-def _why_backing_off(known: Assessment, failure: Failure) -> Cause:
-    serving = known.serving
-    if serving is None:
-        text = f"failed {failure.count} times in a row, most recently: {failure.reason}"
-        return replace(_because(failure), text=text) if failure.count > 1 else _because(failure)
-    if serving.revision == known.target.id:
-        return Cause(Reason.UNHEALTHY, f"{failure.reason}; the instance keeps serving")
-    text = f"revision {known.target.id} failed: {failure.reason}; revision {serving.revision} serves"
-    return Cause(Reason.FALLEN_BACK, text)
-
-
-def _withheld(known: Assessment, cause: Cause) -> Cause:
-    """Return a cause with what has to happen before the target is tried again, if time alone does not do it."""
-    if not known.is_withheld:
-        return cause
-    down = "once the service has recovered, " if known.observed.inputs.down else ""
-    again = f"tried again {down}after an edit or 'reconciler restart {known.app.name}'"
-    return replace(cause, text="; ".join((cause.text, *known.observed.inputs.down, again)))
-
-
-def _because(failure: Failure) -> Cause:
-    return Cause(Reason.CRASHED if failure.kind == "crashed" else Reason.REVISION_REJECTED, failure.reason)

@@ -108,6 +108,25 @@ def test_a_crash_loop_waits_and_says_until_when_and_why() -> None:
     assert planned(APP, held, now=again) == "start revision v1: it failed: exited with 3"
 
 
+def test_what_failed_more_than_once_is_failing_also_while_it_is_tried_again() -> None:
+    tried_at = NOW + 60
+    failed = serving(APP, instances=(), failures=(crashed(3, last_at=NOW),))
+    decided = plan(APP, failed, tried_at)
+    assert decided.first is not None
+    assert decided.state == "failing"
+    assert decided.message == f"failed 3 times in a row, most recently: exited with 3; trying again: {decided.first}"
+    coming = an_instance(V1, ready_at=None, started_at=tried_at, note="waiting for a lock")
+    up = plan(APP, replace(failed, instances=(coming,)), tried_at + 1e6)
+    assert (up.state, up.message.rpartition("; ")[2]) == ("failing", "trying again: waiting for a lock")
+
+
+def test_what_failed_once_or_before_a_good_run_is_starting() -> None:
+    once = serving(APP, instances=(), failures=(crashed(1, last_at=NOW),))
+    assert plan(APP, once, NOW).state == "starting"
+    long_ago = serving(APP, instances=(), failures=(crashed(3, last_at=NOW),))
+    assert plan(APP, long_ago, NOW + crash_delay_s(APP.crash, 3, "blog") + APP.crash.good_run_s).state == "starting"
+
+
 def test_a_crash_loop_of_another_revision_delays_nothing() -> None:
     looping = serving(APP, "c2", builds=BOTH, instances=(), failures=(crashed(9),), known_good=(V1,))
     assert planned(APP, looping) == "start revision v2: the app was not running"
