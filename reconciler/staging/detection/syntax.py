@@ -47,6 +47,7 @@ def parsed(source: bytes, name: str) -> list[ast.stmt]:
     """
     allowance.check(name)
     if len(source) > _LARGEST_HERE:
+        allowance.take_parsed(name, len(source))
         source = _outline(source, name)
         if len(source) > 4 * _LARGEST_HERE:
             raise Unparsed("it is too large")

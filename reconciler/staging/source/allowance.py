@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from resource import RLIMIT_AS, prlimit
+from tempfile import TemporaryFile
 from typing import Any
 
 from reconciler.linux.regular_files import shown_size
@@ -19,6 +20,8 @@ from reconciler.staging.errors import StagingError
 _LOOK_EVERY_S = 0.05
 _MOST_FILES = 10_000
 _MOST_BYTES = 64 << 20
+# Of large Python files: a mebibyte takes seconds.
+_MOST_PARSED = 8 << 20
 
 
 class _Stopped(Exception):
@@ -40,6 +43,7 @@ class Allowance:
     should_continue: Callable[[], bool] = lambda: True
     files: int = _MOST_FILES
     size: int = _MOST_BYTES
+    parsing: int = _MOST_PARSED
     parsed: dict[tuple[str, ...], Any] = field(default_factory=dict)
     _until: float = field(init=False)
 
@@ -63,6 +67,13 @@ class Allowance:
         if self.size < 0:
             most = shown_size(_MOST_BYTES)
             raise _Stopped(StagingError(f"more than {most} of files would have to be read, {name} among them"))
+
+    def take_parsed(self, name: str, size: int) -> None:
+        """Count a large Python file of that size; end the look if it is one too many."""
+        self.parsing -= size
+        if self.parsing < 0:
+            most = shown_size(_MOST_PARSED)
+            raise _Stopped(StagingError(f"more than {most} of large Python files would be parsed, {name} among them"))
 
 
 _allowance: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
@@ -94,6 +105,13 @@ def take(name: str, size: int) -> None:
         allowance.take(name, size)
 
 
+def take_parsed(name: str, size: int) -> None:
+    """Count a large Python file that this context's look parses, and end the look if that is too much."""
+    allowance = _allowance.get()
+    if allowance is not None:
+        allowance.take_parsed(name, size)
+
+
 def parsed_once(key: tuple[str, ...], parse: Callable[[], Any]) -> Any:
     """Return what `parse` returns, computed once in a look; without an allowance, each time."""
     allowance = _allowance.get()
@@ -110,22 +128,24 @@ def run_child(argv: Sequence[str], name: str, within_s: float, memory: int, **op
     It is killed when the look of this context ends. `options` are those of Popen, with `input`. Raises OSError, and
     subprocess.TimeoutExpired.
     """
-    given = options.pop("input", None)
-    stdin = subprocess.DEVNULL if given is None else subprocess.PIPE
+    given = options.pop("input", b"")
     until = time.monotonic() + within_s
-    with subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **options) as child:
-        try:
-            prlimit(child.pid, RLIMIT_AS, (memory, memory))
-            while True:
-                try:
-                    output, _ = child.communicate(given, timeout=_LOOK_EVERY_S)
-                except subprocess.TimeoutExpired:
-                    given = None  # what is left of it is sent by the next call
-                    check(name)
-                    if time.monotonic() > until:
-                        raise
-                else:
-                    return child.returncode, output
-        except BaseException:
-            child.kill()
-            raise
+    # From a file: what is left of a pipe's input after a time limit is never sent.
+    with TemporaryFile() as stdin:
+        stdin.write(given)
+        stdin.seek(0)
+        with subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **options) as child:
+            try:
+                prlimit(child.pid, RLIMIT_AS, (memory, memory))
+                while True:
+                    try:
+                        output, _ = child.communicate(timeout=_LOOK_EVERY_S)
+                    except subprocess.TimeoutExpired:
+                        check(name)
+                        if time.monotonic() > until:
+                            raise
+                    else:
+                        return child.returncode, output
+            except BaseException:
+                child.kill()
+                raise

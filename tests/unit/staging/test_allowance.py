@@ -33,12 +33,20 @@ def chosen(code: Path) -> Callable[[], object]:
 def test_a_thousand_names_of_a_large_file_are_too_much_to_read(tmp_path: Path) -> None:
     code = tmp_path / "code"
     code.mkdir()
-    (code / "big.py").write_bytes(b"#" * (3 << 20))
+    (code / "requirements.txt").write_text("".join(f"-r r{number}.txt\n" for number in range(40)))
     for number in range(40):
-        (code / f"p{number}").mkdir()
-        (code / f"p{number}/__init__.py").symlink_to("../big.py")
-    with pytest.raises(StagingError, match=r"more than 64 MiB of files would have to be read, p\d+/__init__.py among"):
+        (code / f"r{number}.txt").write_bytes(b"#" * (3 << 20))
+    with pytest.raises(StagingError, match=r"more than 64 MiB of files would have to be read, r\d+.txt"):
         asyncio.run(look_in_thread(chosen(code)))
+
+
+def test_large_modules_under_many_names_are_not_all_parsed(tmp_path: Path) -> None:
+    (tmp_path / "big.py").write_text("x = (1\n" * (1 << 19))  # no Python, which a child finds out at once
+    for number in range(40):
+        (tmp_path / f"p{number}").mkdir()
+        (tmp_path / f"p{number}/__init__.py").symlink_to("../big.py")
+    with pytest.raises(StagingError, match=r"more than 8 MiB of large Python files would be parsed, \S+ among them"):
+        asyncio.run(look_in_thread(chosen(tmp_path)))
 
 
 def test_a_look_that_takes_too_long_names_what_it_was_reading(tmp_path: Path) -> None:
@@ -82,6 +90,11 @@ def test_a_child_that_reads_a_source_is_killed_when_it_is_not_wanted_any_more() 
     sleeping = (sys.executable, "-c", "import time; time.sleep(3600)")
     with pytest.raises(InterruptedError), allowing(Allowance(should_continue=should_continue)):
         run_child(sleeping, "wsgi.py", 3600, 1 << 30)
+
+
+def test_a_child_gets_all_its_input_however_late_it_reads_it() -> None:
+    late = (sys.executable, "-c", "import sys, time; time.sleep(0.3); print(len(sys.stdin.buffer.read()))")
+    assert run_child(late, "wsgi.py", 60, 1 << 30, input=b"x" * (3 << 20)) == (0, b"3145728\n")
 
 
 def test_a_child_that_reads_a_source_has_no_more_memory_than_it_is_given() -> None:
