@@ -25,7 +25,8 @@ _LEDGER = "figures.json"
 _NAMED = 64
 _MOST_OF_A_LEDGER = 64 * 1024
 _LOOKS = 10
-_MOST = 5000  # an app may put any number of files beside them
+_MOST_FILES = 2000  # an app may put any number of others beside them
+_MOST_INSTANCES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ class Figures:
 
 def of_app(readiness: Path) -> Figures:
     """Return the figures of an app; `readiness` holds its instances' directories. Blocks for a few small files."""
-    instances = {place.name: of_instance(place) for place in _listing(readiness)}
+    instances = {place.name: of_instance(place) for place in _listing(readiness, _MOST_INSTANCES)}
     ledger = _Ledger.read(readiness.parent)  # after them: what went meanwhile is in it
     return sum((figures for name, figures in instances.items() if name not in ledger.named), ledger.figures)
 
@@ -68,7 +69,7 @@ def of_app(readiness: Path) -> Figures:
 def of_instance(directory: Path) -> Figures:
     """Return the figures of all workers of one instance, exited ones included."""
     for _ in range(_LOOKS):
-        names = [path for path in _listing(directory) if _tells(path.name)]
+        names = [path for path in _listing(directory, _MOST_FILES) if _tells(path.name)]
         with contextlib.suppress(FileNotFoundError):  # a worker took over the file of another: look again
             return sum((_of_worker(path) for path in names), Figures())
     return Figures()
@@ -204,6 +205,6 @@ def _sums(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(a + b for a, b in zip(one, other, strict=True))
 
 
-def _listing(directory: Path) -> Iterator[Path]:
+def _listing(directory: Path, most: int) -> Iterator[Path]:
     with contextlib.suppress(OSError):
-        yield from (directory / name for name in names_in(directory, _MOST) if not is_leftover(name))
+        yield from (directory / name for name in names_in(directory, most) if not is_leftover(name))

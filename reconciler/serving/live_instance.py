@@ -20,6 +20,7 @@ from reconciler.serving import gate_figures_reader, logs
 from reconciler.state.records import NO_ADDRESS, InstanceRecord
 
 _FIRST_WORDS = 1000
+_MORE_WORKERS = 16  # than it has: those that were replaced, or that finish their last request
 _MOST_FILES = 5000  # an app may put any number of them beside what its workers say
 _MOST_BYTES = 16 * 1024
 _LONGEST_NUMBER = 20
@@ -148,16 +149,15 @@ class LiveInstance:
 
     def busy_at(self) -> float | None:
         """Return when a worker was last at work on a request, monotonic seconds."""
-        return gate_figures_reader.last_busy(self.readiness / name for name in self._names() if name.isdecimal())
+        return gate_figures_reader.last_busy(self._of_workers())
 
     def work(self) -> tuple[tuple[int, float], ...]:
         """Return, for each worker that counts, its requests in flight and when it last answered one."""
-        names = sorted(name for name in self._names() if name.isdecimal())
-        return gate_figures_reader.work(self.readiness / name for name in names)
+        return gate_figures_reader.work(self._of_workers())
 
     def is_counting(self) -> bool:
         """Whether its workers write down when they are at work."""
-        return gate_figures_reader.counting(self.readiness / name for name in self._names() if name.isdecimal())
+        return gate_figures_reader.counting(self._of_workers())
 
     def note_importing(self, text: str | None) -> bool:
         """Note where its import is while it starts, None once it is over; return whether that is new."""
@@ -198,6 +198,11 @@ class LiveInstance:
         with contextlib.suppress(OSError):
             return names_in(self.readiness, _MOST_FILES)
         return []
+
+    def _of_workers(self) -> list[Path]:
+        """Return the files of the workers, no more of them than there can be: the app may have put others there."""
+        names = sorted(name for name in self._names() if name.isdecimal())
+        return [self.readiness / name for name in names[: 2 * self.record.workers + _MORE_WORKERS]]
 
     def _words(self, name: str) -> str:
         text = logs.text_from(self.readiness / name, _MOST_BYTES, within=self.readiness)

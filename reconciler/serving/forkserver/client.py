@@ -17,6 +17,7 @@ from reconciler.serving.forkserver.eligibility import ForkKind, NotForkable
 
 _READY_WITHIN_S = 2.0
 _PROGRAM = "main.py"
+_MOST_ENTRIES = 10_000
 
 
 class ForkServer:
@@ -84,9 +85,11 @@ class ForkServer:
             raise NotForkable(self.unfit)
         if self._early is None:
             raise NotForkable("its fork server is not ready yet")
-        with contextlib.suppress(OSError):
-            for entry in Path(command.argv[2]).iterdir():
-                if entry.name.partition(".")[0] in self._early and _is_module(entry):
+        with contextlib.suppress(OSError), os.scandir(command.argv[2]) as entries:
+            for number, entry in enumerate(entries):
+                if number >= _MOST_ENTRIES:
+                    raise NotForkable("its directory has too many files to look at")
+                if entry.name.partition(".")[0] in self._early and _is_module(Path(entry.path)):
                     raise NotForkable(f"its own {entry.name} shadows Python's")
 
     def _send_request(self, command: Command) -> socket.socket:

@@ -240,3 +240,34 @@ def test_what_a_command_started_ends_with_the_process_that_started_the_command()
     pids = [int(pid) for pid in run.stdout.split()]
     assert (run.returncode, len(pids)) == (-9, 2)
     eventually(lambda: all(gone(pid) for pid in pids))
+
+
+_FORKS = """
+import os, time
+from reconciler.linux.processes import Orphans, adopt_orphans
+
+adopt_orphans()
+orphans = Orphans()
+assert not orphans.reap()
+for _ in range(300):
+    if os.fork() == 0:
+        os.fork()
+        os._exit(0)
+    os.wait()
+calls = 0
+while True:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+    except ChildProcessError:
+        break
+    orphans.reap()
+    calls += 1
+assert not orphans.reap()
+print(calls)
+"""
+
+
+def test_any_number_of_orphans_is_reaped_in_a_few_looks() -> None:
+    found = subprocess.run([sys.executable, "-c", _FORKS], capture_output=True, text=True, check=False, timeout=_LONG_S)
+    assert found.stderr == ""
+    assert int(found.stdout) < 50
