@@ -63,14 +63,14 @@ def _show(plans: list[AppPlan], catalog: "Catalog", *, with_diff: bool) -> None:
 
 def _lines(app_plan: AppPlan) -> Iterator[str]:
     name = styled(plain(app_plan.subject), bold=True)
-    for action in app_plan.actions:
-        yield f"{name}: {plain(action)} — {plain(action.cause)}"
-    if app_plan.wait_s is not None and not app_plan.error:
-        yield f"{name}: retry in {ago(app_plan.wait_s)} — {plain(app_plan.message)}"
-    elif app_plan.message and not app_plan.error:
-        yield f"{name}: {plain(app_plan.message)}"
     if app_plan.error:
         yield f"{name}: {styled(plain(app_plan.error), fg='red')}"
+    elif app_plan.wait_s is not None:
+        yield f"{name}: retry in {ago(app_plan.wait_s)} — {plain(app_plan.message)}"
+    elif app_plan.message:
+        yield f"{name}: {plain(app_plan.message)}"
+    for action in app_plan.actions:
+        yield f"{name}: {plain(action)} — {plain(action.cause)}"
 
 
 def _diff(app_plan: AppPlan) -> Iterator[str]:

@@ -205,7 +205,8 @@ def _parts(plans: Sequence[AppPlan]) -> Iterator[str]:
     if actions:
         busy = sum(bool(each.actions) for each in plans)
         yield f"{counted(actions, 'action')} for {_counted(busy, with_services)}"
-    left = [each for each in plans if not each.actions]
+    # One with actions is under way; that something is wrong with it is said as well.
+    left = [each for each in plans if not each.actions or _SEVERITY[each.state] in {"failing", "degraded"}]
     up_to_date = sum(each.is_done and not each.is_held for each in left)
     if up_to_date:
         only = up_to_date == len(plans)
