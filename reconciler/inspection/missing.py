@@ -33,10 +33,11 @@ def warnings_of(catalog: "Catalog", directory: Path, state: Path | None = None) 
     Only a file with a warning is parsed again, for its lines.
     """
     names = _Names(catalog)
+    manifests, state_path = os.path.realpath(directory), "" if state is None else os.path.realpath(state)
     for entry in catalog.files.values():
         found = [
-            *((one.line, warning) for one in entry.in_force for warning in _of_app(one.unleased, names, directory)),
-            *((one.line, warning) for one in entry.in_force for warning in _of_state(one.unleased, state)),
+            *((one.line, found) for one in entry.in_force for found in _of_app(one.unleased, names)),
+            *((one.line, found) for one in entry.in_force for found in _of_source(one.unleased, manifests, state_path)),
             *((one.line, warning) for one in entry.services_in_force for warning in _of_service(one)),
         ]
         if found:
@@ -61,19 +62,12 @@ class _Names:
         return f"no manifest describes {'an app' if kind == 'app' else 'a service'} named '{name}'{hint}"
 
 
-def _of_state(app: "App", state: Path | None) -> Iterator[_Found]:
-    """Warn of a source with the daemon's own state in it."""
-    if state is not None and os.path.realpath(state).startswith(f"{os.path.realpath(app.source.path)}/"):
-        yield _PATH, "contains the daemon's state directory; it is left out"
-
-
 def _may_describe(refused: "ManifestFile", name: str) -> bool:
     text = refused.content if isinstance(refused.content, bytes) else refused.content.encode()
     return posixpath.basename(refused.file).rpartition(".")[0] == name or name.encode() in text
 
 
-def _of_app(app: "App", names: _Names, directory: Path) -> Iterator[_Found]:
-    yield from ((_PATH, message) for message in _of_source(app, directory))
+def _of_app(app: "App", names: _Names) -> Iterator[_Found]:
     for number, binding in enumerate(app.bindings):
         if message := names.missing("service", binding.service):
             yield ("services", number), message
@@ -106,21 +100,23 @@ def _absent(files: Iterable[tuple[Place, str]]) -> Iterator[_Found]:
             yield place, f"there is no file {readable_path(path)}"
 
 
-def _of_source(app: "App", directory: Path) -> Iterator[str]:
+def _of_source(app: "App", manifests: str, state: str) -> Iterator[_Found]:
+    """Warn of a source that is not there, or has in it what it should not; both paths have their links resolved."""
     source = Path(app.source.path)
     if _is_absent(source):
-        yield f"there is no directory or archive {readable_path(source)}"
+        yield _PATH, f"there is no directory or archive {readable_path(source)}"
         return
     if not source.is_dir():
         return
-    if directory.resolve().is_relative_to(source.resolve()):
-        inside = f"{readable_path(source)} contains the manifests"
-        yield f"{inside}, so every edit of a manifest deploys it again; move them outside"
+    inside = f"{os.path.realpath(source)}/"
+    if f"{manifests}/".startswith(inside):
+        where = f"{readable_path(source)} contains the manifests"
+        yield _PATH, f"{where}, so every edit of a manifest deploys it again; move them outside"
+    if state.startswith(inside):
+        yield _PATH, "contains the daemon's state directory; it is left out"
     if lost := _lost_data(app, source):
-        yield (
-            f"the app keeps {' and '.join(lost)} beside its code, which a deploy replaces;"
-            f" add 'persist: [{', '.join(lost)}]' to keep {'it' if len(lost) == 1 else 'them'}"
-        )
+        remedy = f"add 'persist: [{', '.join(lost)}]' to keep {'it' if len(lost) == 1 else 'them'}"
+        yield _PATH, f"the app keeps {' and '.join(lost)} beside its code, which a deploy replaces; {remedy}"
 
 
 def _lost_data(app: "App", source: Path) -> list[str]:
