@@ -194,6 +194,8 @@ class AppListeners:
         return frozenset(other for other in self.neighbours(name, address) if address in self.of(other))
 
     def _others_serve(self, name: str, address: Address) -> bool:
+        if len(self._at_port[address.port]) < 2:  # nobody but this app
+            return False
         return any(self._serves_at(other, address) for other in self._sharing(name, address))
 
     def _is_claimed(self, name: str, address: Address) -> bool:

@@ -75,14 +75,14 @@ class Redactor:
     def texts(self, subject: Subject) -> SecretTexts:
         """Return the secrets of a subject, gathered again only when their sources are others."""
         app = self._desired().get(subject.name) if subject.kind == "app" else None
-        environ = frozenset(self._environ().items())
+        environ = self._environ()
         grants = tuple(grant.credentials for grant in self._grants(subject))
         versions = self._files.given(subject.name) if subject.kind == "app" else ()
         revisions = self._revisions(subject.name) if subject.kind == "app" else ()
         sources = (app, environ, grants, versions, tuple(revision.id for revision in revisions))
         known = self._known.get(subject)
         if known is None or known.sources[0] is not app or known.sources[1:] != sources[1:]:
-            found = set(_secrets_of(environ)) | given_secrets(self._credentials(*grants))
+            found = set(_secrets_of(frozenset(environ.items()))) | given_secrets(self._credentials(*grants))
             found |= given_secrets(self._values(versions))
             if app is not None:
                 found |= written_secrets(app.env)

@@ -24,7 +24,7 @@ class Address:
         return self.port == other.port and (self.host == other.host or self.ip == other.ip)
 
     def __hash__(self) -> int:
-        return hash((self.ip, self.port))
+        return self.port  # few addresses have one in common, and this is asked for again and again
 
     @property
     def ip(self) -> str:
@@ -35,8 +35,10 @@ class Address:
 
     def overlaps(self, other: "Address") -> bool:
         """Whether a connection to one can reach a program that listens on the other."""
+        if self.port != other.port:
+            return False
         hosts = {self.ip, other.ip}
-        return self.port == other.port and (len(hosts) == 1 or not hosts.isdisjoint({_EVERY_IPV4, _EVERY_IPV6}))
+        return len(hosts) == 1 or not hosts.isdisjoint({_EVERY_IPV4, _EVERY_IPV6})
 
 
 def _shortest(host: str) -> str:

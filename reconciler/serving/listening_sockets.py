@@ -43,7 +43,8 @@ class Listeners:
 
     def open(self, address: Address) -> None:
         """Bind and listen, also beside an overlapping listener of this process; raises CannotListen."""
-        beside = [held for other, held in self._sockets.items() if other.overlaps(address)]
+        port = address.port  # asked first: there may be ten thousand sockets
+        beside = [held for other, held in self._sockets.items() if other.port == port and other.overlaps(address)]
         _refuse_taken(address, frozenset(os.fstat(held.fileno()).st_ino for held in beside))
         self._sockets[address] = _bound(address)
 
