@@ -136,7 +136,7 @@ async def test_an_instance_that_never_became_a_process_is_forgotten_and_is_no_cr
         assert machine.seen().instances == ()
         assert machine.seen().failures == ()
         assert machine.records.instances() == []
-        assert list(site.paths.readiness("blog").iterdir()) == []
+        await soon(lambda: list(site.paths.readiness("blog").iterdir()) == [])
 
 
 @on_the_loop

@@ -148,7 +148,7 @@ def test_manifests_that_stay_away_for_long_enough_are_believed_to_be_gone(site: 
         (site.manifests / f"{name}.yaml").unlink()
     eventually(lambda: site.status()["apps"] == [])
     assert site.marked() == set()
-    assert list(site.paths.apps.iterdir()) == []
+    eventually(lambda: list(site.paths.apps.iterdir()) == [])
 
 
 def test_a_daemon_that_starts_without_its_manifests_stops_nothing(site: Site) -> None:
