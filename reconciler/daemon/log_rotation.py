@@ -18,6 +18,7 @@ from reconciler.serving.programs.gunicorn import InstancePaths
 from reconciler.state.paths import StatePaths
 
 _LOOK_EVERY_S = 1.0
+_SELDOM = 5  # times less often while no log grows: a daemon that wakes up each second is not idle
 _LOOK_AT_ALL_EVERY_S = 30.0
 _LIST_EVERY_S = 3600.0
 _LISTED_AT_A_TIME = 50
@@ -49,10 +50,11 @@ class LogRotation:
         self._listed: list[str] = []
 
     async def run(self) -> None:
-        """Look each second, until cancelled."""
+        """Look each second while a log grows, else every five, until cancelled."""
         loop, due_at, list_at = asyncio.get_running_loop(), 0.0, 0.0
         while True:
-            await asyncio.sleep(min(_LOOK_EVERY_S, _LOOK_AT_ALL_EVERY_S))
+            pause_s = _LOOK_EVERY_S * (1 if self._growing or self._listed else _SELDOM)
+            await asyncio.sleep(min(pause_s, _LOOK_AT_ALL_EVERY_S))
             names = {*self._growing, *self._instances.take_ended()}
             apps = self._instances.apps()
             if apps and (loop.time() >= due_at or self._disk_shrank()):

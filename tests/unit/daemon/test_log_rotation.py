@@ -118,10 +118,10 @@ def test_a_burst_is_noticed_by_what_the_disk_has_left(paths: StatePaths, monkeyp
         if second == 5:
             append(paths.log("blog", "app"), 5000)
             free[0] -= 5000
-        if second == 8:
+        if second == 11:
             assert paths.log("blog", "app").with_name("app.log.1").exists()
 
-    rotated(paths, write, 10)
+    rotated(paths, write, 13)
 
 
 def test_an_app_that_floods_its_log_and_ends_between_any_two_looks_fills_no_disk(
