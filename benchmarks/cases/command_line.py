@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.bench import ROOT, Bench
 from benchmarks.case import OURS, Case, Figures, at_most
-from benchmarks.peers.earlier import bench_of, ours
+from benchmarks.peers.earlier import DAEMONS
 from benchmarks.processes import seconds_of
 from benchmarks.setting import Setting, in_turn
 
@@ -17,7 +17,11 @@ _BOUND_MS = 150
 def run(setting: Setting) -> Figures:
     figures = Figures()
     names = [f"app-{number}" for number in range(3 if setting.quick else 20)]
-    benches = {who: bench_of(setting.directory / f"command-line-{who}", who) for who in ours()}
+    benches = {}
+    for daemon in DAEMONS:
+        directory = setting.directory / f"command-line-{daemon.name}"
+        directory.mkdir()
+        benches[daemon.name] = Bench(directory, checkout=daemon.checkout)
     try:
         commands = {("nothing at all", _PASS): [sys.executable, "-c", "pass"]}
         for who, here in benches.items():

@@ -4,7 +4,7 @@ import time
 
 from benchmarks.case import Case, Figures, at_most
 from benchmarks.clients import answers
-from benchmarks.peers.known import OURS
+from benchmarks.peers.earlier import DAEMONS
 from benchmarks.peers.peer import Peer
 from benchmarks.setting import Setting, in_turn
 
@@ -23,7 +23,7 @@ def run(setting: Setting) -> Figures:
     with setting.contenders(needs=("manager",), absent=figures.cannot) as peers:
         for peer in in_turn(peers, 2):
             _kill_manager(setting, peer, few, figures)
-    with setting.contenders(needs=("manager",), absent=figures.cannot, of=OURS) as peers:
+    with setting.contenders(needs=("manager",), absent=figures.cannot, of=DAEMONS) as peers:
         for peer in peers:
             _kill_manager(setting, peer, many, figures)
     return figures

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.bench import Bench
 from benchmarks.case import Case, Figures, at_most
-from benchmarks.peers.earlier import bench_of, ours
+from benchmarks.peers.earlier import DAEMONS
 from benchmarks.processes import cpu_s, seconds_of
 from benchmarks.setting import Setting
 
@@ -25,10 +25,12 @@ def command_of(name: str, size: int) -> str:
 def run(setting: Setting) -> Figures:
     figures = Figures()
     for size in (50, 200) if setting.quick else _SIZES:
-        for who in ours():
-            here = bench_of(setting.directory / f"unchanged-{size}-{who}", who)
+        for daemon in DAEMONS:
+            directory = setting.directory / f"unchanged-{size}-{daemon.name}"
+            directory.mkdir()
+            here = Bench(directory, checkout=daemon.checkout)
             try:
-                _measure(here, who, size, figures)
+                _measure(here, daemon.name, size, figures)
             finally:
                 here.end()
     return figures

@@ -3,9 +3,11 @@
 import contextlib
 import sqlite3
 from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
 
 from benchmarks import processes
-from benchmarks.bench import Bench
+from benchmarks.bench import ROOT, Bench
 from benchmarks.peers.peer import App, Peer, Room
 
 
@@ -13,6 +15,7 @@ class Reconciler(Peer):
     """The daemon with its defaults; a template has been warmed, as after the first app of any host."""
 
     name = "reconciler"
+    checkout: ClassVar[Path] = ROOT
     log_name = "daemon.log"
     ways = {  # noqa: RUF012  what it is, is told by the base
         "drop": "its manifest is renamed into the directory",
@@ -22,7 +25,7 @@ class Reconciler(Peer):
 
     def __init__(self, room: Room) -> None:
         super().__init__(room)
-        self.bench = Bench(room.directory)
+        self.bench = Bench(room.directory, checkout=self.checkout)
         self._since = 0
 
     def configure(self, apps: Sequence[App]) -> None:
