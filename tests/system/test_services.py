@@ -24,7 +24,7 @@ from reconciler.settings.settings import ServiceServer
 from reconciler.state.schema import open_database
 from reconciler.vault.vault import Vault
 from tests.servers.mysql import mysql_server
-from tests.servers.postgresql import postgresql_server
+from tests.servers.postgresql import PostgresqlServer, postgresql_server
 from tests.servers.rabbitmq import rabbitmq_server
 from tests.servers.redis import redis_server
 from tests.support.eventually import eventually
@@ -502,11 +502,16 @@ def test_killed_at_any_effect_of_removal_nothing_is_left_of_it(site: Site, killa
     assert all(backup.stat().st_size for backup in backups)
 
 
+def settings_of(server: PostgresqlServer, site: Site) -> ServiceServer:
+    """What the settings of the host say of a server, with its password in a file."""
+    password = site.root / "password"
+    password.write_text(server.password)
+    return ServiceServer(name="main", type="postgresql", port=server.port, user="admin", password_file=password)
+
+
 def test_a_server_that_is_down_stops_nobody_who_runs_and_is_waited_for_by_who_does_not(site: Site) -> None:
     with postgresql_server() as server:
-        password = site.root / "password"
-        password.write_text(server.password)
-        main = ServiceServer(name="main", type="postgresql", port=server.port, user="admin", password_file=password)
+        main = settings_of(server, site)
         service(site, type="postgresql")
         port = app(site)
         site.live(**{**QUICK, "verify_every_s": 0.2, "servers": {"main": main}})
@@ -533,9 +538,7 @@ def test_a_server_that_is_down_stops_nobody_who_runs_and_is_waited_for_by_who_do
 
 def test_a_release_that_failed_as_the_server_was_down_is_tried_again_once_it_is_back(site: Site) -> None:
     with postgresql_server() as server:
-        password = site.root / "password"
-        password.write_text(server.password)
-        main = ServiceServer(name="main", type="postgresql", port=server.port, user="admin", password_file=password)
+        main = settings_of(server, site)
         service(site, type="postgresql")
         port = app(site)
         site.live(**{**QUICK, "servers": {"main": main}})

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.linux.regular_files import UnfitFile, append_to, read_file, read_record, written_anew
+from tests.support.hostile_files import a_huge_file, a_pipe, an_endless_file
 
 # A reader that waits, or takes more than it may, is ended by the kernel, and the test fails.
 _LIMITED = """
@@ -111,20 +112,7 @@ def bounded(expression: str, path: Path) -> str:
     return done.stdout.strip()
 
 
-def _pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def _endless(path: Path) -> None:
-    path.symlink_to("/dev/zero")
-
-
-def _huge(path: Path) -> None:
-    with path.open("wb") as file:
-        file.truncate(6 << 30)
-
-
-@pytest.mark.parametrize("make", [_pipe, _endless, _huge])
+@pytest.mark.parametrize("make", [a_pipe, an_endless_file, a_huge_file])
 @pytest.mark.parametrize(
     ("name", "reading", "found"),
     [
@@ -144,7 +132,7 @@ def test_a_file_of_ours_that_an_app_replaced_is_read_within_bounds(
     assert bounded(reading, tmp_path / name) in found
 
 
-@pytest.mark.parametrize("make", [_pipe, _endless])
+@pytest.mark.parametrize("make", [a_pipe, an_endless_file])
 @pytest.mark.parametrize(
     "opening", ["append_to(file)", "open_output(file)", "Log(file).step('begins')", "logs.unwritable(file, 0o600)"]
 )
@@ -154,7 +142,7 @@ def test_what_is_no_file_in_the_place_of_a_log_is_removed_and_told_in_the_new_on
     make(tmp_path / "app.log")
     bounded(opening, tmp_path / "app.log")
     first = (tmp_path / "app.log").read_text().splitlines()[0]
-    kind = "a named pipe" if make is _pipe else "a symbolic link"
+    kind = "a named pipe" if make is a_pipe else "a symbolic link"
     assert first == f"reconciler: {kind} was in the place of this log, and was removed"
 
 

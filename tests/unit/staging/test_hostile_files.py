@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.staging.detection.entry_point import detect
+from tests.support.hostile_files import a_huge_file, a_pipe, an_endless_file
 
 _READ = """
 import json, resource, signal, sys
@@ -61,23 +62,10 @@ def told(*codes: Path) -> list[str]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def _pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def _endless(path: Path) -> None:
-    path.symlink_to("/dev/zero")
-
-
-def _huge(path: Path) -> None:
-    with path.open("wb") as file:
-        file.truncate(40 << 30)
-
-
 _FILES = [".reconcilerignore", "requirements.txt", "pyproject.toml", "uv.lock", "runtime.txt", "Procfile", "wsgi.py"]
 
 
-@pytest.mark.parametrize("make", [_pipe, _endless, _huge])
+@pytest.mark.parametrize("make", [a_pipe, an_endless_file, a_huge_file])
 def test_what_is_no_file_of_a_sensible_size_is_refused_by_its_name(
     tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
