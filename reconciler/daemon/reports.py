@@ -1,9 +1,9 @@
 """Pass reports of both Worlds on to everything that shows, counts or waits for them."""
 
-import asyncio
 from collections.abc import Callable
 from typing import TypeAlias
 
+from reconciler.convergence.standing_tasks import survived
 from reconciler.convergence.world import Report
 from reconciler.planning.subject import Subject
 
@@ -22,8 +22,5 @@ class Reports:
     def publish(self, subject: Subject, report: Report | None) -> None:
         """Pass on the newest report on a subject."""
         for listener in self.listeners:
-            try:
+            with survived(f"pass on the state of {subject}"):  # whatever fails is none of the subject's
                 listener(subject, report)
-            except Exception as error:  # noqa: BLE001  whatever it is, it is none of the subject's
-                context = {"message": f"cannot pass on the state of {subject}", "exception": error}
-                asyncio.get_running_loop().call_exception_handler(context)

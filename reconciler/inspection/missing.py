@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _Found: TypeAlias = tuple[Place, str]
 
 _PATH: Place = ("path",)
-_DATABASES = (".db", ".sqlite", ".sqlite3")
 
 
 def warnings_of(catalog: "Catalog", directory: Path, state: Path | None = None) -> Iterator[Problem]:
@@ -123,11 +122,10 @@ def _lost_data(app: "App", source: Path) -> list[str]:
     """Return what a Django project keeps beside its code; of an app with services, the database is one of these."""
     if not (source / "manage.py").is_file() and not any(source.glob("*/manage.py")):
         return []  # so that nothing of staging is loaded
-    from reconciler.staging.detection.local_data import local_data
+    from reconciler.staging.detection.local_data import DATABASES, local_data
 
-    kept = [path.rstrip("/") for path in app.recipe.persist]
-    found = [path for path in local_data(source) if not (app.bindings and path.endswith(_DATABASES))]
-    return [path for path in found if not any(f"{path.rstrip('/')}/".startswith(f"{one}/") for one in kept)]
+    found = [path for path in local_data(source) if not (app.bindings and path.endswith(DATABASES))]
+    return [path for path in found if not app.recipe.persists(path)]
 
 
 def _is_absent(path: Path) -> bool:

@@ -125,7 +125,9 @@ class LiveInstance:
         """Whether it can never be ready: it ended, a worker was rejected by its gate, or exited before that."""
         if self.end is not None:
             return True
-        return self.record.ready_at is None and not {"refused", "exited"}.isdisjoint(self._names())
+        if self.record.ready_at is not None:
+            return False
+        return any(os.path.lexists(f"{self.readiness}/{name}") for name in ("refused", "exited"))
 
     def worker_exit(self) -> str | None:
         """Return how a worker ended before it was ready, None if none did."""

@@ -10,12 +10,7 @@ def files_in_builds(app: App, observed: Observed, build: str) -> str:
     if places := observed.written.get(build):
         return f"it {written_into_build(places)}"
     for other in reversed(observed.builds):
-        left = tuple(place for place in observed.written.get(other, ()) if not _is_persisted(place, app))
+        left = tuple(place for place in observed.written.get(other, ()) if not app.recipe.persists(place))
         if left and other != build:
             return stayed_in_build(left, other)
     return ""
-
-
-def _is_persisted(place: str, app: App) -> bool:
-    parts = place.strip("/").split("/")
-    return any(parts[: len(path)] == path for path in (kept.strip("/").split("/") for kept in app.recipe.persist))

@@ -39,6 +39,10 @@ class Recipe:
     groups: tuple[str, ...] = ()
     persist: tuple[str, ...] = ()
 
+    def persists(self, path: str) -> bool:
+        """Whether a path of the source is one of those, or lies in one."""
+        return any(f"{path.rstrip('/')}/".startswith(f"{kept.rstrip('/')}/") for kept in self.persist)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Build:

@@ -21,7 +21,7 @@ _PLAIN = r"""["'](?P<plain>[\w./-]{1,200})["']"""
 _FILE = r"""["'](?P<plain>[\w./-]{1,200}\.(?:db|sqlite3?))["']"""
 _DATABASE = re.compile(rf"""["']NAME["']\s*:\s*(?:{_BELOW}|{_JOINED})""")
 _DATABASE_FILE = re.compile(rf"""{_BELOW}|{_JOINED}|{_FILE}""")
-_SUFFIXES = (".db", ".sqlite", ".sqlite3")
+DATABASES = (".db", ".sqlite", ".sqlite3")
 _MEDIA = re.compile(rf"""^MEDIA_ROOT\s*=\s*(?:{_BELOW}|{_JOINED}|{_PLAIN})""", re.MULTILINE)
 _URL = re.compile(r"sqlite:///(?!/)(?P<plain>[\w.-][\w./-]{0,200})")
 # Of Flask's documentation and tutorials, whose base directory is that of the file itself.
@@ -64,7 +64,7 @@ def _configured(root: Path) -> Iterator[str]:
 def _named(text: str) -> Iterator[str]:
     if "sqlite" in text:
         yield from map(_path, _DATABASE.finditer(text))
-        files = (path for path in map(_path, _DATABASE_FILE.finditer(text)) if path.endswith(_SUFFIXES))
+        files = (path for path in map(_path, _DATABASE_FILE.finditer(text)) if path.endswith(DATABASES))
         yield from (path for path in files if ".backends." not in path)  # that of Django's is a module
     yield from (match["plain"] for match in _URL.finditer(text))
     yield from (f"{_path(match).rstrip('/')}/" for match in _MEDIA.finditer(text))
