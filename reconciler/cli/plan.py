@@ -1,8 +1,8 @@
 """Show what the daemon would do now, and why.
 
 Shows the actions for APP, or for every app and service, and changes nothing. Reads the manifests and every source
-again, whether a daemon is running or not. Exits with 0 when everything is up to date, with 2 when something is to
-be done or waits, and with 1 when a manifest or a source is wrong.
+again, whether a daemon is running or not. Warns of what staging would certainly refuse. Exits with 0 when everything is
+up to date, with 2 when something is to be done or waits, and with 1 when a manifest or a source is wrong.
 """
 
 from collections.abc import Iterator
@@ -69,6 +69,8 @@ def _lines(app_plan: AppPlan) -> Iterator[str]:
         yield f"{name}: retry in {ago(app_plan.wait_s)} — {plain(app_plan.message)}"
     elif app_plan.message:
         yield f"{name}: {plain(app_plan.message)}"
+    for warning in app_plan.warnings:
+        yield f"{name}: {styled(plain(f'warning: {warning}'), fg='yellow')}"
     for action in app_plan.actions:
         yield f"{name}: {plain(action)} — {plain(action.cause)}"
 

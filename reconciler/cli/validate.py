@@ -2,8 +2,8 @@
 
 Of two manifests that claim one name or port, the later one is refused if the daemon of the state directory knows which
 that is, otherwise both. Changes nothing. Exits with 1 when there are errors, otherwise with 0. Warnings name what is
-missing on this host, such as a source, a file or a service, and data that a deploy would replace; with --strict, they
-fail as errors do.
+missing on this host, such as a source, a file or a service, what staging would certainly refuse of a source, and data
+that a deploy would replace; with --strict, they fail as errors do. No code of an app runs.
 """
 
 from collections.abc import Iterable
@@ -57,7 +57,7 @@ def command(settings: Settings, form: str, strict: bool) -> None:
     catalog = checked(settings)
     found = _Found(
         errors=list(problems_of(catalog)),
-        warnings=list(warnings_of(catalog, settings.manifests, settings.paths.state)),
+        warnings=list(warnings_of(catalog, settings.manifests, settings.paths.state, settings.interpreters)),
         unreadable=plain(catalog.notice.partition(";")[0]) if catalog.notice else None,
     )
     if form == "json":

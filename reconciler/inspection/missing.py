@@ -1,4 +1,4 @@
-"""Find what valid manifests name and is not there, and data that a deploy would lose.
+"""Find what valid manifests name and is not there, what staging would refuse, and data that a deploy would lose.
 
 None of it refuses a manifest: a file or a service may be added later, and the daemon waits for it.
 """
@@ -18,29 +18,60 @@ if TYPE_CHECKING:
     from reconciler.manifests.catalog import Catalog, ManifestFile
     from reconciler.manifests.service_document import ServiceDocument
     from reconciler.planning.apps.app import App
+    from reconciler.planning.apps.revision import Recipe
+    from reconciler.staging.foreseen import HostPythons
 
 _Found: TypeAlias = tuple[Place, str]
 
 _PATH: Place = ("path",)
 
 
-def warnings_of(catalog: "Catalog", directory: Path, state: Path | None = None) -> Iterator[Problem]:
+def warnings_of(
+    catalog: "Catalog", directory: Path, state: Path | None = None, interpreters: Iterable[str] = ()
+) -> Iterator[Problem]:
     """Yield the warnings about every manifest in force, file by file.
 
-    `directory` is that of the manifests, `state` that of the daemon's state.
+    `directory` is that of the manifests, `state` that of the daemon's state, `interpreters` are those of the settings.
 
     Only a file with a warning is parsed again, for its lines.
     """
-    names = _Names(catalog)
+    names, sources = _Names(catalog), StagingForecast(interpreters)
     manifests, state_path = os.path.realpath(directory), "" if state is None else os.path.realpath(state)
     for entry in catalog.files.values():
         found = [
             *((one.line, found) for one in entry.in_force for found in _of_app(one.unleased, names)),
             *((one.line, found) for one in entry.in_force for found in _of_source(one.unleased, manifests, state_path)),
+            *((one.line, found) for one in entry.in_force for found in sources.of(one.unleased)),
             *((one.line, warning) for one in entry.services_in_force for warning in _of_service(one)),
         ]
         if found:
             yield from _placed(entry, found)
+
+
+class StagingForecast:
+    """What staging would refuse of the sources of apps; one that several apps share is looked at once."""
+
+    def __init__(self, interpreters: Iterable[str]) -> None:
+        self._interpreters = tuple(interpreters)
+        self._pythons: HostPythons | None = None
+        self._found: dict[tuple[str | None, ...], tuple[_Found, ...]] = {}
+
+    def of(self, app: "App") -> tuple[_Found, ...]:
+        """Return the field at fault and what is wrong, for a source that is a directory."""
+        source, recipe = app.source.path, app.recipe
+        key = (source, recipe.runtime, recipe.entrypoint, recipe.dependencies)
+        if key not in self._found:
+            self._found[key] = tuple(self._look(source, recipe))
+        return self._found[key]
+
+    def _look(self, source: str, recipe: "Recipe") -> Iterator[_Found]:
+        if not Path(source).is_dir():
+            return
+        from reconciler.staging.foreseen import HostPythons, foreseen
+
+        self._pythons = self._pythons or HostPythons(self._interpreters)
+        for field, message in foreseen(Path(source), recipe, self._pythons):
+            yield (field,), message
 
 
 class _Names:

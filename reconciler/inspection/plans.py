@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reconciler.inspection.manifests import desired, problems_of
+from reconciler.inspection.missing import StagingForecast
 from reconciler.planning.reason import Reason
 from reconciler.planning.states import APP_STATES, SERVICE_STATES
 from reconciler.planning.subject import Subject
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from reconciler.inspection.snapshot import HostSnapshot
     from reconciler.manifests.catalog import Catalog
     from reconciler.planning.apps.actions import Action
+    from reconciler.planning.apps.app import App
     from reconciler.planning.plan import Plan
     from reconciler.planning.services.actions import Action as ServiceAction
     from reconciler.services.observer import ServiceObserver
@@ -34,6 +36,7 @@ class AppPlan:
 
     `told` is what the daemon last reported, None when none is running: only it knows what fails to be done, and what
     its probes say. `difference` is between the wanted revision and the serving one, None if either is unknown.
+    `warnings` say what staging would refuse.
     """
 
     subject: Subject
@@ -42,6 +45,7 @@ class AppPlan:
     wait_s: float | None = None
     told: "AppStatus | ServiceStatus | None" = None
     difference: "Difference | None" = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_service(self) -> bool:
@@ -102,12 +106,13 @@ def _plans(
 
     observer = None if snapshot is None else snapshot.service_observer(settings, catalog.services, catalog.apps)
     yield from _service_plans(catalog, snapshot, observer, only)
+    forecast = StagingForecast(settings.interpreters)
     names = set(catalog.apps)
     if snapshot is not None:
         names |= snapshot.names - persisted.apps_of_unreadable(snapshot.records, catalog).keys()
     for name in sorted(names):
         if only in {None, name}:
-            yield _app_plan(name, catalog, snapshot, observer)
+            yield _with_warnings(_app_plan(name, catalog, snapshot, observer), catalog.apps.get(name), forecast)
 
 
 def _service_plans(
@@ -177,6 +182,15 @@ def _app_plan(
         told=None if snapshot is None or snapshot.daemon is None else told,
         difference=difference(app, observed, planned.wanted),
     )
+
+
+def _with_warnings(app_plan: AppPlan, app: "App | None", forecast: StagingForecast) -> AppPlan:
+    """Return the plan of an app with what staging would refuse, if it has to be staged."""
+    from reconciler.planning.apps.actions import Stage
+
+    if app is None or not any(isinstance(action, Stage) for action in app_plan.actions):
+        return app_plan
+    return replace(app_plan, warnings=tuple(message for _, message in forecast.of(app)))
 
 
 def _wait_s(told: "AppStatus | ServiceStatus | None", retry_at: float | None, now: float) -> float | None:
@@ -274,6 +288,7 @@ def _record(app_plan: AppPlan) -> dict[str, object]:
         "done": app_plan.is_done,
         "wait_seconds": app_plan.wait_s,
         "error": app_plan.error,
+        "warnings": [*app_plan.warnings],
         "unlike_revision": unlike.before if unlike else None,
         "changes": [{"field": c.field, "before": c.before, "after": c.after} for c in unlike.changes] if unlike else [],
     }

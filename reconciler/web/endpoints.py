@@ -177,6 +177,7 @@ SCHEMAS: Mapping[str, Schema] = {
         message=_TEXT,
         wait_seconds=_NULLABLE_NUMBER,
         error=_NULLABLE_TEXT,
+        warnings={"type": "array", "items": _TEXT, "description": "What staging would refuse."},
         unlike_revision=_NULLABLE_TEXT,
         changes={"type": "array", "items": _object(field=_TEXT, before=_NULLABLE_TEXT, after=_NULLABLE_TEXT)},
     ),

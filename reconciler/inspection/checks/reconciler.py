@@ -70,7 +70,9 @@ def manifests(settings: Settings, catalog: "Catalog") -> Iterator[Check]:
     elif problems:
         found = f"{counted(problems, 'problem')} in {settings.manifests}"
         yield Check(level="warn", subject="manifests", found=found, advice="'reconciler validate' lists them")
-    elif missing := sum(1 for _ in warnings_of(catalog, settings.manifests, settings.paths.state)):
+    elif missing := sum(
+        1 for _ in warnings_of(catalog, settings.manifests, settings.paths.state, settings.interpreters)
+    ):
         found = f"{counted(missing, 'warning')} about {settings.manifests}"
         yield Check(level="warn", subject="manifests", found=found, advice="'reconciler validate' lists them")
     else:

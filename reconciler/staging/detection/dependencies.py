@@ -97,6 +97,17 @@ def dependencies(code: Path, options: DependencyOptions) -> Dependencies:
     )
 
 
+def dependency_file(code: Path, named: str | None) -> str:
+    """Return the dependency file that the manifest names, else the one of the code, "" for none.
+
+    It is not read. Raises StagingError if it is not there, or if there are several.
+    """
+    file = _find(code)[0] if named is None else named
+    if file and not (code / file).is_file():
+        raise _not_there(file)
+    return file
+
+
 def has_uv_configuration(code: Path) -> bool:
     """Tell whether the code configures uv (indexes, constraints)."""
     return (code / "uv.toml").is_file() or "uv" in table(PYPROJECT, pyproject(code), "tool")
@@ -142,7 +153,7 @@ def _read(code: Path, file: str, because: str) -> Dependencies:
         return Dependencies(kind="none", file="", because=because, contents={})
     path = code / file
     if not path.is_file():
-        raise StagingError(f"cannot find the dependencies: there is no {file} in the source")
+        raise _not_there(file)
     lock = LOCK_FORMATS.get(path.name)
     if lock is not None:
         return _locked(path, lock, Dependencies(kind="lock", file=file, because=because, contents={}, lock=lock))
@@ -162,6 +173,10 @@ def _read(code: Path, file: str, because: str) -> Dependencies:
         hashed=found.hashed,
         variables=found.variables,
     )
+
+
+def _not_there(file: str) -> StagingError:
+    return StagingError(f"cannot find the dependencies: there is no {file} in the source")
 
 
 def _with_project(found: Dependencies, directory: Path) -> Dependencies:

@@ -108,6 +108,12 @@ def choose_runtime(
     return choice
 
 
+def named_runtime(code: Path) -> str | None:
+    """Return the runtime that the files of the code name, None if none does; raises StagingError if two disagree."""
+    pin = _pin(code)
+    return None if pin is None else pin.name
+
+
 def requires_python(code: Path) -> PythonBounds:
     """Return `project.requires-python` of pyproject.toml; every Python if there is none."""
     specifiers = tables.text(FILE, project_table(code), "requires-python", "")

@@ -63,6 +63,13 @@ def discover(extra: Sequence[str], environ: Mapping[str, str] = os.environ) -> t
     return tuple(sorted(found.values(), key=lambda runtime: (not runtime.name.startswith("python"), runtime.release)))
 
 
+def program_names(extra: Sequence[str], environ: Mapping[str, str] = os.environ) -> frozenset[str]:
+    """Return the names of the programs that may be interpreters of this host; none of them is run."""
+    return frozenset(
+        Path(path).name for directory in _search_paths(extra, environ) for path in _interpreters(directory)
+    )
+
+
 def choose(runtimes: Sequence[Runtime], name: str | None) -> Runtime:
     """Return the runtime of a name: `python3`, `python3.12`, `3.12`, `3.12.1`, a path; None is the newest python3.
 

@@ -3,6 +3,7 @@
 Only what is certain is refused: a package may add directories to import from, and the source may have them anywhere.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 from reconciler.staging.detection.entry_point import EntryPoint, detect
 from reconciler.staging.detection.target import SOURCES, cannot_use
 from reconciler.staging.errors import StagingError
+from reconciler.staging.source import allowance
 
 # Of virtualenv and setuptools: they add no directory.
 _OWN_PTH = frozenset(("_virtualenv.pth", "distutils-precedence.pth"))
@@ -30,9 +32,10 @@ def absent_module(entry: EntryPoint, code: Path) -> str:
     """Return that the source has no module of this name, "" if it has one in any directory."""
     module = entry.target.partition(":")[0]
     path = module.replace(".", "/")
-    for found in code.rglob(f"{path.rpartition('/')[2]}*"):
-        below = f"/{found.relative_to(code).as_posix()}"
-        if below.endswith((f"/{path}", f"/{path}.py", f"/{path}.so")):
+    ends = (f"/{path}", f"/{path}.py", f"/{path}.so")
+    for directory, directories, files in os.walk(code):
+        allowance.check(module)
+        if any(f"{directory}/{name}".endswith(ends) for name in (*directories, *files)):
             return ""
     return f"{cannot_use(entry.target, entry.because)}: the source has no {path}.py or {path}/"
 
@@ -40,7 +43,7 @@ def absent_module(entry: EntryPoint, code: Path) -> str:
 def meant_instead(entry: EntryPoint, code: Path) -> str:
     """Return the end of a message: the entry point that was probably meant, "" if none is like it."""
     module, _, name = entry.target.partition(":")
-    close = get_close_matches(module, _modules(code), n=1)
+    close = get_close_matches(module, modules_near_top(code), n=1)
     if close:
         return f"; did you mean {close[0]}:{name}?"
     with suppress(StagingError):
@@ -55,7 +58,7 @@ def _is_installed(entry: EntryPoint, site: Path) -> bool:
     return any(path.name.partition(".")[0] == top for path in site.glob(f"{top}*"))
 
 
-def _modules(code: Path) -> list[str]:
+def modules_near_top(code: Path) -> list[str]:
     """Return the dotted names of the modules near the top of the code."""
     return sorted(dict.fromkeys(name for top in (code, code / SOURCES) for name in _below(top)))
 

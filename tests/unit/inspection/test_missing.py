@@ -18,6 +18,7 @@ def place(tmp_path: Path) -> Path:
     """A directory for manifests beside the source `app`."""
     (tmp_path / "m").mkdir()
     (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "main.py").write_text("def app(environ, start_response):\n    pass\n")
     return tmp_path
 
 
@@ -126,3 +127,25 @@ def test_a_manifest_in_another_encoding_has_lines_too(place: Path) -> None:
     (place / "m" / "app.yaml").write_bytes("# ä\npath: ../nope\n".encode("utf-16"))
     assert decoded((place / "m" / "app.yaml").read_bytes()).endswith("nope\n")
     assert warned(place)[0].startswith("m/app.yaml:2:7: path: ")
+
+
+def test_what_staging_would_refuse_is_warned_of_in_the_line_of_its_field(place: Path) -> None:
+    (place / "app" / "main.py").write_text("def app(environ, start_response):\n    pass\n")
+    (found,) = warned(place, app="path: ../app\nentrypoint: mian:app\n")
+    assert found == (
+        "m/app.yaml:2:13: entrypoint: cannot use the entrypoint 'mian:app': the source has no mian.py or mian/;"
+        " did you mean main:app?"
+    )
+
+
+def test_a_source_that_apps_share_is_looked_at_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Path] = []
+
+    def look(code: Path, *_: object) -> tuple[()]:
+        looks.append(code)
+        return ()
+
+    monkeypatch.setattr("reconciler.staging.foreseen.foreseen", look)
+    apps = {f"a{number}": "path: ../app\nentrypoint: main:app\n" for number in range(3)}
+    assert warned(place, **apps, other="path: ../app\nentrypoint: other:app\n") == []
+    assert len(looks) == 2
