@@ -184,6 +184,7 @@ def born(
         started_at=now,
         workers=workers,
         ready_at=ready_at,
+        stop_timeout_s=revision.server.stop_timeout_s,
     )
 
 

@@ -259,4 +259,5 @@ def _instance(record: InstanceRecord, end: str | None) -> "Instance":
         ready_at=record.ready_at,
         stopping_since=record.stopping_since,
         end=end,
+        stop_timeout_s=record.stop_timeout_s,
     )

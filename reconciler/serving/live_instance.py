@@ -92,6 +92,7 @@ class LiveInstance:
             said=self.said,
             failed_start=self.failed_start,
             never_idle=self.never_idle,
+            stop_timeout_s=record.stop_timeout_s,
         )
 
     def workers_ready(self) -> int:

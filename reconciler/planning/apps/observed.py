@@ -23,7 +23,7 @@ class Instance:
     `workers_died` counts the workers that exited on their own, `worker_end` says how the last of them did. `said` is
     the last line that the app wrote before that, or before the instance's own end. `failed_start` is why it cannot
     become ready, once that is known: it is being ended. A `never_idle` one has workers that do not count their
-    requests, so that they may be busy at any time.
+    requests, so that they may be busy at any time. `stop_timeout_s` is how long it may take to finish its requests.
     """
 
     id: str
@@ -45,6 +45,7 @@ class Instance:
     said: str = ""
     failed_start: str | None = None
     never_idle: bool = False
+    stop_timeout_s: float = 30.0
 
     @property
     def ready(self) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from reconciler.planning.apps.actions import Action, ForgetApp, ReadSource, RemoveBuild, Unlisten, stops
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.assessment import NEVER, READ_AGAIN_S
+from reconciler.planning.apps.causes import finishing
 from reconciler.planning.apps.failures import reap
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.apps.plan_instances import plan_serving
@@ -116,7 +117,9 @@ def _dependents_first(observed: Observed, actions: list[Action], state: AppState
     waiting = _wait_for_dependents(observed, cause)
     if waiting is not None:
         return waiting
-    return Plan(actions=tuple(actions), state=state, reason=cause.reason, message=cause.text, settled=not actions)
+    served = [i for i in observed.alive if i.ready]
+    text = f"{cause.text}; {finishing('its instance', served)}" if served else cause.text
+    return Plan(actions=tuple(actions), state=state, reason=cause.reason, message=text, settled=not actions)
 
 
 def _wait_for_dependents(observed: Observed, cause: Cause) -> Plan[Action] | None:

@@ -28,6 +28,7 @@ from reconciler.planning.apps.assessment import NEVER, Assessment, Situation
 from reconciler.planning.apps.causes import (
     because,
     doing,
+    finishing,
     trying_again,
     why_backing_off,
     why_sleep,
@@ -101,7 +102,7 @@ def _serving(known: Assessment) -> Plan[Action]:
         actions += _scale(known, current)
     if any(i.ready for i in known.others):
         done = "rolled back by an operator" if known.is_rolled_back else "deployed"
-        waits = Cause(Reason.HANDING_OVER, f"{done}; the previous instance is finishing its requests")
+        waits = Cause(Reason.HANDING_OVER, f"{done}; {finishing('the previous instance', known.others)}")
         return _plan(known, actions, "running", waits)
     return _as_it_serves(known, current, actions)
 

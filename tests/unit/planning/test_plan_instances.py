@@ -118,7 +118,8 @@ def test_an_edit_while_a_start_is_under_way_ends_the_half_started_one_and_keeps_
 
 
 def test_an_edit_while_the_old_one_is_being_retired_lets_it_go_first() -> None:
-    retiring = serving(APP, instances=(an_instance(V2, stopping_since=NOW - 1), an_instance(V1, "i2")))
+    slow = an_instance(V2, stopping_since=NOW - 1, stop_timeout_s=90.0)
+    retiring = serving(APP, instances=(slow, an_instance(V1, "i2")))
     edited = replace(APP, server=Server(threads=2))
     assert planned(edited, retiring) == lines("""
         stop instance i1: it is no longer needed
@@ -159,11 +160,25 @@ def test_of_two_instances_of_the_wanted_revision_the_readiest_stays() -> None:
 
 
 def test_an_old_instance_told_to_stop_is_seen_off() -> None:
-    retiring = serving(APP, instances=(an_instance(V2, stopping_since=NOW - 1), an_instance(V1, "i2")))
+    slow = an_instance(V2, stopping_since=NOW - 1, stop_timeout_s=90.0)
+    retiring = serving(APP, instances=(slow, an_instance(V1, "i2")))
     assert planned(APP, retiring) == "stop instance i1: replaced by a new instance"
     decided = plan(APP, retiring, NOW)
     assert (decided.state, decided.reason, decided.settled) == ("running", Reason.HANDING_OVER, False)
-    assert decided.message == "deployed; the previous instance is finishing its requests"
+    assert decided.message == (
+        "deployed; the previous instance (pid 4242) is finishing its requests; it is killed after 90 s (stop_timeout)"
+    )
+
+
+def test_an_app_that_is_stopped_says_when_an_instance_that_does_not_end_is_killed() -> None:
+    slow = an_instance(V1, stopping_since=NOW - 1, stop_timeout_s=5.0)
+    starting = an_instance(V2, "i2", ready_at=None)
+    for app in (None, replace(APP, state="stopped")):
+        said = plan(app, serving(APP, instances=(slow, starting)), NOW).message
+        assert said.endswith(
+            "; its instance (pid 4242) is finishing its requests; it is killed after 5 s (stop_timeout)"
+        )
+        assert ";" not in plan(app, serving(APP, instances=(starting,)), NOW).message
 
 
 def test_what_never_served_is_killed_at_once_and_what_served_finishes_its_requests() -> None:

@@ -142,7 +142,10 @@ def test_an_app_rolled_back_by_hand_serves_that_revision_until_its_source_change
     assert decided.message == "rolled back by an operator, until the manifest or the source changes"
     finishing = replace(back, instances=(*rolled.instances, an_instance(V1, "i2")))
     said = plan(APP, finishing, NOW).message
-    assert said == "rolled back by an operator; the previous instance is finishing its requests"
+    assert said == (
+        "rolled back by an operator; the previous instance (pid 4242) is finishing its requests;"
+        " it is killed after 30 s (stop_timeout)"
+    )
     changed = replace(back, source=a_look(APP, "c3"))
     assert plan(APP, changed, NOW).wanted == V3.id
 
