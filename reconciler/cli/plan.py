@@ -73,6 +73,9 @@ def _lines(app_plan: AppPlan) -> Iterator[str]:
         yield f"{name}: {styled(plain(f'warning: {warning}'), fg='yellow')}"
     for action in app_plan.actions:
         yield f"{name}: {plain(action)} — {plain(action.cause)}"
+    if app_plan.start_follows:
+        ready = (f"{each} {'is created' if each.kind == 'service' else 'serves'}" for each in app_plan.start_follows)
+        yield f"{name}: start once {plain(' and '.join(ready))} — it follows from this plan"
 
 
 def _diff(app_plan: AppPlan) -> Iterator[str]:

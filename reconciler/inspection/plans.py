@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.inspection.manifests import desired, problems_of
 from reconciler.inspection.missing import StagingForecast
+from reconciler.inspection.start_order import awaited, with_starts
 from reconciler.planning.reason import Reason
 from reconciler.planning.states import APP_STATES, SERVICE_STATES
 from reconciler.planning.subject import Subject
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from reconciler.planning.apps.app import App
     from reconciler.planning.plan import Plan
     from reconciler.planning.services.actions import Action as ServiceAction
+    from reconciler.planning.services.service import Service
     from reconciler.services.observer import ServiceObserver
     from reconciler.state.records import AppStatus, ServiceStatus
 
@@ -36,7 +38,8 @@ class AppPlan:
 
     `told` is what the daemon last reported, None when none is running: only it knows what fails to be done, and what
     its probes say. `difference` is between the wanted revision and the serving one, None if either is unknown.
-    `warnings` say what staging would refuse.
+    `warnings` say what staging would refuse. `awaited` are the services and apps that its start waits for, if for
+    nothing else, `start_follows` the same if what the plans do now brings them all.
     """
 
     subject: Subject
@@ -46,6 +49,8 @@ class AppPlan:
     told: "AppStatus | ServiceStatus | None" = None
     difference: "Difference | None" = None
     warnings: tuple[str, ...] = ()
+    awaited: tuple[Subject, ...] = ()
+    start_follows: tuple[Subject, ...] = ()
 
     @property
     def is_service(self) -> bool:
@@ -69,7 +74,9 @@ class AppPlan:
         """What is waited for, what is wrong, or what an operator requested; empty when there is nothing to say."""
         if self.told is not None and _SEVERITY[self.told.state] != "healthy":
             return self.told.message
-        if self.plan is None or self.actions or (self.plan.settled and not self.is_held):
+        if self.plan is None or self.start_follows or (self.plan.settled and not self.is_held):
+            return ""
+        if self.actions and self.plan.state != "pending":
             return ""
         return self.plan.message
 
@@ -96,27 +103,39 @@ def plans_now(settings: Settings, app: str | None) -> "tuple[list[AppPlan], Cata
         known = settings.paths.database.exists()
         snapshot = stack.enter_context(contextlib.closing(HostSnapshot(settings.paths))) if known else None
         catalog = desired(settings, snapshot)
-        return list(_plans(catalog, snapshot, app, settings)), catalog
+        return _plans(catalog, snapshot, app, settings), catalog
 
 
-def _plans(
-    catalog: "Catalog", snapshot: "HostSnapshot | None", only: str | None, settings: Settings
-) -> Iterator[AppPlan]:
+def _plans(catalog: "Catalog", snapshot: "HostSnapshot | None", only: str | None, settings: Settings) -> list[AppPlan]:
     from reconciler.manifests import persisted
 
     observer = None if snapshot is None else snapshot.service_observer(settings, catalog.services, catalog.apps)
-    yield from _service_plans(catalog, snapshot, observer, only)
     forecast = StagingForecast(settings.interpreters)
     names = set(catalog.apps)
     if snapshot is not None:
         names |= snapshot.names - persisted.apps_of_unreadable(snapshot.records, catalog).keys()
-    for name in sorted(names):
-        if only in {None, name}:
-            yield _with_warnings(_app_plan(name, catalog, snapshot, observer), catalog.apps.get(name), forecast)
+
+    def app_plan(name: str) -> AppPlan:
+        return _with_warnings(_app_plan(name, catalog, snapshot, observer), catalog.apps.get(name), forecast)
+
+    def plan_of(subject: Subject) -> AppPlan | None:
+        if subject.kind == "service":
+            return next(_service_plans(catalog, snapshot, observer, settings, subject.name), None)
+        return app_plan(subject.name) if subject.name in names else None
+
+    plans = [
+        *_service_plans(catalog, snapshot, observer, settings, only),
+        *(app_plan(name) for name in sorted(names) if only in {None, name}),
+    ]
+    return list(with_starts(plans, plan_of))
 
 
 def _service_plans(
-    catalog: "Catalog", snapshot: "HostSnapshot | None", observer: "ServiceObserver | None", only: str | None
+    catalog: "Catalog",
+    snapshot: "HostSnapshot | None",
+    observer: "ServiceObserver | None",
+    settings: Settings,
+    only: str | None,
 ) -> Iterator[AppPlan]:
     from reconciler.planning.services.observed import ObservedService
     from reconciler.planning.services.plan import plan
@@ -127,7 +146,8 @@ def _service_plans(
     for name in sorted({*catalog.services, *(record.name for record in recorded)}):
         if only in {None, name}:
             wanted = {app.name: "" for app in catalog.apps.values() if name in {b.service for b in app.bindings}}
-            observed = ObservedService(wanted_by=wanted) if observer is None else observer.observed(name)
+            unobserved = ObservedService(wanted_by=wanted, problem=_misconfigured(catalog.services.get(name), settings))
+            observed = unobserved if observer is None else observer.observed(name)
             planned = plan(catalog.services.get(name), observed, now)
             told = known.get(name)
             yield AppPlan(
@@ -137,6 +157,19 @@ def _service_plans(
                 wait_s=_wait_s(told, None, now),
                 told=told,
             )
+
+
+def _misconfigured(service: "Service | None", settings: Settings) -> str | None:
+    """Return why no server of this host can provide a service, None if one can."""
+    from reconciler.services.provisioner import Misconfigured
+    from reconciler.services.server_choice import server_name
+
+    try:
+        if service is not None:
+            server_name(service, settings)
+    except Misconfigured as error:
+        return str(error)
+    return None
 
 
 def _app_plan(
@@ -181,6 +214,7 @@ def _app_plan(
         wait_s=_wait_s(told, planned.retry_at, now),
         told=None if snapshot is None or snapshot.daemon is None else told,
         difference=difference(app, observed, planned.wanted),
+        awaited=awaited(app, observed, planned),
     )
 
 
@@ -289,6 +323,7 @@ def _record(app_plan: AppPlan) -> dict[str, object]:
         "wait_seconds": app_plan.wait_s,
         "error": app_plan.error,
         "warnings": [*app_plan.warnings],
+        "start_follows": [str(each) for each in app_plan.start_follows],
         "unlike_revision": unlike.before if unlike else None,
         "changes": [{"field": c.field, "before": c.before, "after": c.after} for c in unlike.changes] if unlike else [],
     }

@@ -178,6 +178,7 @@ SCHEMAS: Mapping[str, Schema] = {
         wait_seconds=_NULLABLE_NUMBER,
         error=_NULLABLE_TEXT,
         warnings={"type": "array", "items": _TEXT, "description": "What staging would refuse."},
+        start_follows={"type": "array", "items": _TEXT, "description": "What its start comes after."},
         unlike_revision=_NULLABLE_TEXT,
         changes={"type": "array", "items": _object(field=_TEXT, before=_NULLABLE_TEXT, after=_NULLABLE_TEXT)},
     ),

@@ -37,13 +37,58 @@ def test_apps_that_something_is_wrong_with_are_counted_whether_there_is_somethin
     assert summary(apps[:1], Catalog()) == "nothing to do: 1 app up to date"
 
 
-def test_the_plan_of_an_app_that_is_to_be_staged_says_what_staging_would_refuse(tmp_path: Path) -> None:
+def host_with(place: Path, **manifests: str) -> Settings:
+    """The settings of a host on which no daemon was running yet, with these manifests beside the source `app`."""
     for name in ("m", "app"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "app" / "main.py").write_text("def app(environ, start_response):\n    pass\n")
-    settings = Settings(manifests=tmp_path / "m", paths=StatePaths(state=tmp_path / "s"))
-    for name, entrypoint in (("right", "main:app"), ("wrong", "mian:app")):
-        (tmp_path / "m" / f"{name}.yaml").write_text(f"path: ../app\nentrypoint: {entrypoint}\n")
+        (place / name).mkdir()
+    (place / "app" / "main.py").write_text("def app(environ, start_response):\n    pass\n")
+    for name, text in manifests.items():
+        (place / "m" / f"{name}.yaml").write_text(text)
+    return Settings(manifests=place / "m", paths=StatePaths(state=place / "s"))
+
+
+def follows(settings: Settings, only: str | None = None) -> dict[str, list[str]]:
+    """What each start comes after, by app."""
+    plans, _ = plans_now(settings, only)
+    return {str(each.subject): [str(one) for one in each.start_follows] for each in plans if each.start_follows}
+
+
+def test_a_start_that_waits_only_for_what_the_same_plan_brings_is_told(tmp_path: Path) -> None:
+    settings = host_with(
+        tmp_path,
+        db="kind: service\nname: db\ntype: sqlite\n",
+        shop="path: ../app\nservices: [db]\n",
+        front="path: ../app\ndepends_on: [shop]\nservices: [db]\n",
+    )
+    assert follows(settings) == {"shop": ["service db"], "front": ["service db", "shop"]}
+    assert follows(settings, "front") == {"front": ["service db", "shop"]}
+    plans, catalog = plans_now(settings, "shop")
+    assert "'start_follows': ['service db']" in str(facts(plans, catalog))
+    assert exit_code(plans, catalog) == 2
+
+
+def test_a_start_that_waits_for_what_cannot_come_is_not_told(tmp_path: Path) -> None:
+    settings = host_with(
+        tmp_path,
+        pg="kind: service\nname: pg\ntype: postgresql\n",  # no server of this host can provide it
+        shop="path: ../app\nservices: [pg]\n",
+        none="path: ../app\nservices: [nowhere]\n",
+        front="path: ../app\ndepends_on: [shop]\n",
+        wrong="path: ../app\nentrypoint: mian:app\n",
+        behind="path: ../app\ndepends_on: [wrong]\n",
+    )
+    assert follows(settings) == {}
+    (pg,) = plans_now(settings, "pg")[0]
+    assert pg.error is not None
+    assert "no PostgreSQL server is configured" in pg.error
+    (shop,) = plans_now(settings, "shop")[0]
+    assert shop.actions  # it is staged meanwhile
+    assert shop.message == "waiting: service pg: it has not been created yet"
+
+
+def test_the_plan_of_an_app_that_is_to_be_staged_says_what_staging_would_refuse(tmp_path: Path) -> None:
+    manifest = "path: ../app\nentrypoint: "
+    settings = host_with(tmp_path, right=f"{manifest}main:app\n", wrong=f"{manifest}mian:app\n")
     plans, catalog = plans_now(settings, None)
     right, wrong = plans
     assert right.warnings == ()
