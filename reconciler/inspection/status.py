@@ -8,7 +8,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.manifests import persisted
@@ -16,6 +16,9 @@ from reconciler.planning.address import Address
 from reconciler.planning.apps.revision import revision_from
 from reconciler.planning.fingerprint import Json
 from reconciler.state.records import NO_ADDRESS, AppStatus, ServiceStatus
+
+if TYPE_CHECKING:
+    from reconciler.staging.staged import Staged
 
 _NOT_OBSERVED = "the daemon has not looked at it yet"
 
@@ -162,6 +165,8 @@ def _app(
     )
     if snapshot.daemon is None and desired:
         last = _without_daemon(last, serves=newest is not None)
+    if newest is not None and last.state == "running" and not last.message:
+        last = _with_note(last, snapshot.paths.readiness(name) / newest.id, build)
     url, port = desired.get("url"), desired.get("port")
     address = None if newest is None or newest.address == NO_ADDRESS else newest.address
     moves = address is not None and url is not None and not _is_at(url, address)
@@ -186,6 +191,14 @@ def _app(
         persist=desired.get("persist", ()),
         manifest=desired.get("manifest"),
     )
+
+
+def _with_note(last: AppStatus, passed: Path, build: "Staged | None") -> AppStatus:
+    """Return the status of an app that serves with what to know of its answers."""
+    from reconciler.inspection.answers import note_on_answers
+
+    note = note_on_answers(passed, None if build is None else Path(build.code))
+    return last if note is None else replace(last, reason=note.reason, message=note.text)
 
 
 def _is_at(url: str, address: Address) -> bool:

@@ -75,6 +75,8 @@ class Reason(StrEnum):
     UNHEALTHY = "unhealthy"
     WORKER_EXITED = "worker-exited"
     WORKER_WAITING = "worker-waiting"
+    ONLY_CLIENT_ERRORS = "only-client-errors"
+    ONLY_SERVER_ERRORS = "only-server-errors"
 
     # Services and the credentials of apps to them.
     MISCONFIGURED = "misconfigured"
