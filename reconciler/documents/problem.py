@@ -1,8 +1,10 @@
 """A problem of a document with its position, printed the way compilers do, so that editors can jump to it."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, replace
 from typing import TypeAlias
+
+from reconciler.documents.names import LONGEST_NAME
 
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -12,17 +14,37 @@ NEVER_QUOTED = frozenset(("env", "credentials", "parameters", "command", "releas
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing to fix in a file. `line` and `column` count from 1; `path` is like `health.interval`, or empty."""
+    """One thing to fix in a file. `line` and `column` count from 1; `path` is like `health.interval`, or empty.
+
+    `proposed` is the name that the end of the message proposes, "" for none.
+    """
 
     file: str
     line: int
     column: int
     path: str
     message: str
+    proposed: str = ""
 
     def __str__(self) -> str:
         position = f"{self.file}:{self.line}:{self.column}"
         return f"{position}: {self.path}: {self.message}" if self.path else f"{position}: {self.message}"
+
+
+def proposal(name: str) -> str:
+    """Return the end of a message that proposes a name."""
+    return f"; for example '{name}'"
+
+
+def with_free_name(problem: Problem, taken: Container[str]) -> Problem:
+    """Return a problem whose message proposes a name that is not taken."""
+    free, number = problem.proposed, 2
+    while free in taken:
+        free, number = f"{problem.proposed[: LONGEST_NAME - len(str(number)) - 1]}-{number}", number + 1
+    if free == problem.proposed:
+        return problem
+    message = f"{problem.message.removesuffix(proposal(problem.proposed))}{proposal(free)}"
+    return replace(problem, message=message, proposed=free)
 
 
 def dotted(path: Iterable[str | int]) -> str:

@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import TypeAlias, TypeVar
 
 from reconciler.documents.names import is_name
-from reconciler.documents.problem import Problem
+from reconciler.documents.problem import Problem, with_free_name
 from reconciler.manifests.allocation import Allocation, Ports, Proposal, allocate
 from reconciler.manifests.app_document import AppDocument, HostDefaults
 from reconciler.manifests.origin import Listing, Look, Unreadable
@@ -161,6 +161,7 @@ def review(previous: Catalog, looks: Sequence[Look], rules: Rules, now: float, *
     ).allocation()
     kept = {file: previous.files[file] for file in pending if file not in read}
     entries = {file: _entry(entry, allocation, is_pending=file in pending) for file, entry in {**read, **kept}.items()}
+    entries = _with_free_names(entries, allocation)
     if pending:
         notices.append(_notice(missing & _names(allocation), allocation, rules))
     return Catalog(
@@ -322,6 +323,20 @@ def _entry(entry: ManifestFile, allocation: Allocation, *, is_pending: bool) -> 
         services_in_force=entry.parsed.services,
         last_good=entry.content,
     )
+
+
+def _with_free_names(entries: dict[str, ManifestFile], allocation: Allocation) -> dict[str, ManifestFile]:
+    """Return the files with problems that propose no name which another file has, or is to have once it is fixed."""
+    proposing = sorted(file for file, entry in entries.items() if any(each.proposed for each in entry.problems))
+    if not proposing:
+        return entries
+    stems = {posixpath.basename(file).rpartition(".")[0] for file in entries}
+    taken = {*allocation.apps, *allocation.services, *stems}
+    for file in proposing:
+        problems = tuple(with_free_name(problem, taken) for problem in entries[file].problems)
+        entries[file] = replace(entries[file], problems=problems)
+        taken |= {problem.proposed for problem in problems}
+    return entries
 
 
 def _same(before: Desired | None, after: Desired) -> Desired:

@@ -7,7 +7,7 @@ import posixpath
 from dataclasses import dataclass, replace
 
 from reconciler.documents.names import is_name, name_from
-from reconciler.documents.problem import Problem, one_line
+from reconciler.documents.problem import Problem, one_line, proposal
 from reconciler.documents.schema_checks import MOST_PROBLEMS, problems_of, shown
 from reconciler.documents.text import text_of
 from reconciler.documents.tree import Node, trees_of
@@ -75,10 +75,11 @@ def _name_problems(file: str, tree: Node, default_name: str | None) -> list[Prob
         return []
     expected = "expected at most 63 lower-case letters, digits and inner hyphens"
     proposed = name_from(name)
-    hint = f"; for example '{proposed}'" if proposed else ""
+    hint = proposal(proposed) if proposed else ""
+    found = _problem(file, tree, "name", f"the file's name cannot be the app's name ({expected}); add 'name'{hint}")
     if given:
-        return [_problem(file, tree.parts["name"], "name", f"{expected}, not {shown(name)}{hint}")]
-    return [_problem(file, tree, "name", f"the file's name cannot be the app's name ({expected}); add 'name'{hint}")]
+        found = _problem(file, tree.parts["name"], "name", f"{expected}, not {shown(name)}{hint}")
+    return [replace(found, proposed=proposed)]
 
 
 def _name(tree: Node, default_name: str | None) -> str:

@@ -512,3 +512,19 @@ def test_a_restart_changes_nothing(story: list[tuple[Look, float]]) -> None:
     for catalog, _, _ in told(story):
         last_good = {file: entry.last_good for file, entry in catalog.files.items() if entry.last_good is not None}
         assert Catalog.restored(last_good, catalog.leases, catalog.identities, NARROW.host).apps == catalog.apps
+
+
+def proposed(**files: str) -> list[str]:
+    """The names that the problems of these files propose, file by file."""
+    return [text.rpartition("; for example ")[2] for text in problems(reviewed(listing(**files)))]
+
+
+def test_no_name_is_proposed_that_another_file_has_or_will_have() -> None:
+    assert proposed(F1="path: x") == ["'f1'"]
+    assert proposed(F1="path: x", f1="path: y") == ["'f1-2'"]
+    assert proposed(F1="path: x", f1="wrokers: 1")[0] == "'f1-2'"
+    assert proposed(F1="path: x", other="name: f1\npath: y") == ["'f1-2'"]
+    assert proposed(F1="path: x", other="kind: service\nname: f1\ntype: sqlite") == ["'f1-2'"]
+    assert proposed(F_1="path: x", **{"F-1": "path: y", "f-1-2": "path: z"}) == ["'f-1'", "'f-1-3'"]
+    longest = "x" * 63
+    assert proposed(**{longest.upper(): "path: x", longest: "path: y"}) == [f"'{longest[:61]}-2'"]
