@@ -89,5 +89,5 @@ def _with_file(settings: Settings, file: Path | None, used: "DaemonRecord | None
     found = parse(str(path), content, settings)
     if found.problems:
         problems = "\n".join(f"  {problem}" for problem in found.problems)
-        raise UnusableSettings(f"the host's settings{whose} are invalid:\n{problems}", settings)
+        raise UnusableSettings(f"the host's settings{whose} cannot be used:\n{problems}", settings)
     return replace(found.applied(settings), file=path)

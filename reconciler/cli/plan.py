@@ -40,7 +40,7 @@ def command(settings: Settings, app: str | None, with_diff: bool, as_json: bool)
     if app is not None and not plans:
         refused = [plain(f"{problem}") for problem in problems_of(catalog) if Path(problem.file).stem == app]
         if refused:
-            raise click.ClickException(f"the manifest of '{plain(app)}' is invalid:\n" + "\n".join(refused))
+            raise click.ClickException(f"the manifest of '{plain(app)}' is refused:\n" + "\n".join(refused))
         raise click.ClickException(f"no app named '{plain(app)}', neither in {settings.manifests} nor on this host")
     show_json(facts(plans, catalog)) if as_json else _show(plans, catalog, with_diff=with_diff)
     code = exit_code(plans, catalog)

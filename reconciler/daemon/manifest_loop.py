@@ -22,6 +22,7 @@ from reconciler.manifests import persisted
 from reconciler.manifests.catalog import Catalog, review, unless_replaced
 from reconciler.manifests.origin import Listing, Look, Origin, Unreadable
 from reconciler.planning.desired_state import DesiredState
+from reconciler.planning.reason import Reason
 from reconciler.planning.subject import HOST, Subject
 from reconciler.settings.settings import Settings
 from reconciler.staging.source.watches import SourceWatches
@@ -198,11 +199,11 @@ class ManifestLoop:
             self._journal.write(HOST, "manifest", after.notice)
         for file, entry in after.files.items():
             known = before.files[file].problems if file in before.files else ()
-            effect = "its last valid content stays in effect" if entry.all_names else "the file has no effect"
+            effect = "its last valid version stays in effect" if entry.all_names else "the file has no effect"
             for problem in entry.problems:
                 if problem not in known:
                     for subject in entry.subjects:
-                        self._journal.write(subject, "manifest", f"refused: {problem}", effect)
+                        self._journal.write(subject, "manifest", f"refused: {problem}", effect, Reason.MANIFEST_REFUSED)
             for subject in entry.subjects if known and not entry.problems else ():
                 self._journal.write(subject, "manifest", f"accepted: {file}", "it is valid again, and in effect")
 

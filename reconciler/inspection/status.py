@@ -314,8 +314,11 @@ def _refused(files: Sequence[Mapping[str, Any]], known: Sequence[str]) -> Iterat
         file, first = str(entry["file"]), entry["errors"][0]
         name = Path(file).stem
         if name not in known:
+            from reconciler.planning.reason import Reason
+
             message = ": ".join(filter(None, (f"line {first['line']}", first["path"], first["message"])))
-            yield AppRow(name=name, state="invalid", message=message, manifest=file)
+            reason = Reason.MANIFEST_REFUSED
+            yield AppRow(name=name, state="invalid", reason=reason, message=message, manifest=file)
 
 
 def _unwritable(state: Path) -> str:

@@ -13,6 +13,7 @@ class Reason(StrEnum):
     FIRST_TIME = "first-time"
     MANIFEST_CHANGED = "manifest-changed"
     MANIFEST_REMOVED = "manifest-removed"
+    MANIFEST_REFUSED = "manifest-refused"
     MANIFEST_RESTORED = "manifest-restored"
     MANIFEST_STOPS = "manifest-stops"
     MAINTENANCE = "maintenance"

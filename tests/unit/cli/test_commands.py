@@ -217,7 +217,7 @@ def test_plan_of_an_unknown_app_says_so(manifests: Path, tmp_path: Path) -> None
 def test_plan_of_an_app_whose_manifest_is_refused_says_why(manifests: Path, tmp_path: Path) -> None:
     (manifests / "shop.yaml").write_text("path: ../app\nworker: 2\n")
     told = run("plan", "shop", "--manifests", manifests, "--state", tmp_path / "s", code=1).output
-    assert "the manifest of 'shop' is invalid:" in told
+    assert "the manifest of 'shop' is refused:" in told
     assert "shop.yaml:2:1: worker: unknown field" in told
 
 

@@ -181,6 +181,7 @@ def test_a_refused_file_without_an_earlier_version_is_an_invalid_app(tmp_path: P
     records.set_fact("manifests", json.dumps({"files": files}))
     row = the_app(tmp_path)
     assert (row.name, row.state, row.message) == ("blog", "invalid", "line 3: workers: expected a number")
+    assert row.reason == Reason.MANIFEST_REFUSED
 
 
 def test_several_apps_are_shown_by_their_names(tmp_path: Path, records: Records) -> None:
