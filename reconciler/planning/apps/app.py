@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from reconciler.planning.address import Address
@@ -101,14 +102,40 @@ class App:
     def revision(
         self, content: str, bindings: tuple[Bound, ...] = (), env_secrets: Mapping[str, str] | None = None
     ) -> Revision:
-        """Return the revision that should run when the source's fingerprint is `content`, with these credentials."""
-        return Revision(
-            app=self.name,
-            build=self.build(content),
-            address=self.address,
-            server=without_workers(self.server),
-            env=self.env,
-            release=self.release,
-            bindings=bindings,
-            env_secrets=env_secrets or {},
-        )
+        """Return the revision that should run when the source's fingerprint is `content`, with these credentials.
+
+        The same object as long as nothing changes, so that its ids are computed once and not with each plan.
+        """
+        return _revision(_Itself(self), content, bindings, tuple((env_secrets or {}).items()))
+
+
+class _Itself:
+    """An app that is no other, however equal: what is 1 to Python and True to gunicorn compares as one."""
+
+    __slots__ = ("app",)
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    def __hash__(self) -> int:
+        return id(self.app)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and other.app is self.app
+
+
+@lru_cache(maxsize=256)
+def _revision(
+    itself: _Itself, content: str, bindings: tuple[Bound, ...], env_secrets: tuple[tuple[str, str], ...]
+) -> Revision:
+    app = itself.app
+    return Revision(
+        app=app.name,
+        build=app.build(content),
+        address=app.address,
+        server=without_workers(app.server),
+        env=app.env,
+        release=app.release,
+        bindings=bindings,
+        env_secrets=dict(env_secrets),
+    )

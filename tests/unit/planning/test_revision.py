@@ -131,6 +131,19 @@ def test_other_code_is_another_build() -> None:
     assert APP.build("c1").id != APP.build("c2").id
 
 
+def test_a_revision_is_made_once_for_an_app_and_its_inputs() -> None:
+    assert APP.revision("code") is APP.revision("code")
+    secrets = {"TOKEN": "1"}
+    assert APP.revision("code", (), secrets) is APP.revision("code", (), dict(secrets))
+    assert APP.revision("code", (), secrets) != APP.revision("code")
+
+
+def test_settings_that_only_python_takes_for_equal_are_of_two_revisions() -> None:
+    number, truth = (replace(APP, server=Server(settings={"reuse_port": value})) for value in (1, True))
+    assert number == truth
+    assert number.revision("code").id != truth.revision("code").id
+
+
 def test_the_same_configuration_of_two_apps_is_two_revisions() -> None:
     assert replace(APP, name="shop").revision("c1").id != APP.revision("c1").id
 
