@@ -392,6 +392,17 @@ async def test_an_environment_whose_gunicorn_was_changed_shares_no_template(grou
 
 
 @on_the_loop
+async def test_a_gunicorn_that_was_written_over_after_its_template_began_is_executed(ground: Ground) -> None:
+    ground.python = _environment(ground.root / "first")
+    command = ground.command(launcher=ground.launcher("pass\n"))
+    await ground.forked(command)
+    (changed,) = (ground.root / "first").glob("lib/python*/site-packages/gunicorn/workers/sync.py")
+    changed.write_text(changed.read_text() + "\n")
+    launched = await ground.launch(command)
+    assert launched.way == "by exec, because its gunicorn/workers/sync.py differs from its fork server's"
+
+
+@on_the_loop
 async def test_an_environment_with_another_gunicorn_gets_a_template_of_its_own(ground: Ground) -> None:
     ground.python = _environment(ground.root / "first")
     before = await ground.warm()

@@ -37,7 +37,7 @@ _OURS = {"PYTHONUNBUFFERED": "1"}
 _HARMLESS = ("_virtualenv.pth", "distutils-precedence.pth", "-nspkg.pth")
 
 
-_Module: TypeAlias = tuple[str, int, int, int, int]
+_Stamp: TypeAlias = tuple[str, int, int, int]
 
 
 class NotForkable(Exception):
@@ -80,7 +80,7 @@ def kind(command: Command, forkable: Forkable | None) -> ForkKind:
         interpreter = python.stat()
         return ForkKind(
             interpreter=(str(python.resolve()), interpreter.st_ino, interpreter.st_mtime_ns),
-            gunicorn=_digest(_modules(str(packages / "gunicorn"))),
+            gunicorn=_gunicorn(str(packages / "gunicorn")),
             hooks=tuple(_hooks(packages)),
             launcher=command.argv[1],
             module=module,
@@ -89,27 +89,42 @@ def kind(command: Command, forkable: Forkable | None) -> ForkKind:
         raise NotForkable(f"its environment is not as expected: {error}") from error
 
 
-def _modules(package: str) -> tuple[_Module, ...]:
-    """Return the path of each module of a package in its directory, with what tells whether it was changed."""
-    found: list[_Module] = []
+def _gunicorn(package: str) -> str:
+    """Return a digest of gunicorn's modules, read again when a file was added, replaced or removed. Raises OSError.
+
+    One that was written in place is noticed by the fork server, which compares what it has imported.
+    """
+    return _digest(package, tuple(map(_stamp, _directories(package, _stamp(package)))))
+
+
+@lru_cache(maxsize=1024)
+def _directories(package: str, _: _Stamp) -> tuple[str, ...]:
+    """Return a package's directories, itself included."""
+    found = [package]
     with os.scandir(package) as entries:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                found += () if entry.name == "__pycache__" else _modules(entry.path)
-            elif entry.name.endswith((".py", ".so")):
-                facts = entry.stat()
-                found.append((entry.path, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino))
+            if entry.is_dir(follow_symlinks=False) and entry.name != "__pycache__":
+                found += _directories(entry.path, _stamp(entry.path))
     return tuple(sorted(found))
 
 
 @lru_cache(maxsize=1024)
-def _digest(modules: tuple[_Module, ...]) -> str:
-    """Return a digest of the names and contents of modules. Raises OSError."""
-    top = len(modules[0][0].rpartition("/gunicorn/")[0]) if modules else 0
+def _digest(package: str, stamps: tuple[_Stamp, ...]) -> str:
+    """Return a digest of the names and contents of the modules in these directories. Raises OSError."""
     digest = hashlib.sha256()
-    for path, size, *_ in modules:
-        digest.update(f"{path[top:]}\0{size}\0".encode(errors="surrogateescape") + read_file(path, _MOST_OF_A_FILE))
+    for directory, *_ in stamps:
+        with os.scandir(directory) as entries:
+            paths = sorted(entry.path for entry in entries if entry.name.endswith((".py", ".so")))
+        for path in paths:
+            content = read_file(path, _MOST_OF_A_FILE)
+            name = f"{path[len(package) :]}\0{len(content)}\0"
+            digest.update(name.encode(errors="surrogateescape") + content)
     return digest.hexdigest()
+
+
+def _stamp(directory: str) -> _Stamp:
+    facts = os.stat(directory)  # noqa: PTH116  several at each start
+    return directory, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino
 
 
 def _release(runtime: str) -> tuple[int, int]:

@@ -248,12 +248,11 @@ def _born(received: "list[int]", addresses: "dict[str, int]", begun: _Environmen
     os.setsid()
     arguments = _become(*_order(order), addresses)
     prefix = os.path.dirname(os.path.dirname(arguments[0]))
-    if prefix != begun.prefix:
-        different = begun.differs(prefix)
-        if different:
-            with socket.socket(fileno=line) as daemon:
-                daemon.send(("its %s differs from its fork server's" % different).encode())
-            os._exit(0)
+    different = begun.differs(prefix)
+    if different:
+        with socket.socket(fileno=line) as daemon:
+            daemon.send(("its %s differs from its fork server's" % different).encode())
+        os._exit(0)
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.dup2(listener, 3)

@@ -75,6 +75,29 @@ def test_environments_with_the_same_interpreter_and_gunicorn_share_a_template(
     assert changed.kind() != here.kind()
 
 
+def test_a_start_looks_at_no_file_of_a_gunicorn_that_is_known(here: Environment) -> None:
+    workers = here.packages / "gunicorn/workers"
+    workers.mkdir()
+    module = workers / "sync.py"
+    module.write_text("")
+    before = here.kind()
+    module.write_text("one that was looked at would be another")
+    assert here.kind() == before
+    (workers / ".sync.py").write_text("one that took its place is another")
+    (workers / ".sync.py").rename(module)
+    assert here.kind() != before
+
+
+def test_a_module_that_is_added_or_removed_makes_another_gunicorn(here: Environment) -> None:
+    before = here.kind()
+    (here.packages / "gunicorn/http").mkdir()
+    (here.packages / "gunicorn/http/body.py").write_text("")
+    between = here.kind()
+    assert between != before
+    (here.packages / "gunicorn/http/body.py").unlink()
+    assert here.kind() == before
+
+
 def test_what_packages_run_when_python_starts_tells_templates_apart(here: Environment) -> None:
     before = here.kind()
     hook = here.packages / "distutils-precedence.pth"
