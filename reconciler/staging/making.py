@@ -66,7 +66,9 @@ class Maker:
         try:
             await self._copy(request, builds, unfinished / _CODE)
             selection, environment = await self._installed(request, unfinished / _CODE)
-            await in_thread(lambda _: _refuse_absent(selection.entry, unfinished / _CODE, environment))
+            if selection.entry.installed:
+                packages = site_packages(Path(environment.directory))
+                await in_thread(lambda _: refuse_absent(selection.entry, unfinished / _CODE, packages))
             selection = replace(selection, entry=loadable(selection.entry, environment.gunicorn_version))
             made = _staged(directory, selection, environment)
             if recipe.persist:
@@ -95,7 +97,7 @@ class Maker:
         runtimes = await self.interpreters.known(request.build.recipe.runtime)
         selection = await self._selection(request, code, runtimes, self._previous_runtime(request.app))
         try:
-            return selection, await self._environment(request, selection, code)
+            return selection, await self._environment(request, selection, code, runtimes)
         except UnsuitablePython as error:
             if selection.runtime_named or request.build.id in self.hopeless:
                 raise
@@ -104,7 +106,7 @@ class Maker:
             others = tuple(each for each in runtimes if all(each.release[:2] != other.release[:2] for other in tried))
             try:
                 selection = await self._selection(request, code, others, None, failed.reason)
-                return selection, await self._environment(request, selection, code)
+                return selection, await self._environment(request, selection, code, runtimes)
             except UnsuitablePython as error:
                 request.log.step(error.reason)
                 tried.append(selection.runtime)
@@ -129,10 +131,11 @@ class Maker:
             request.log.step(line)
         return found
 
-    async def _environment(self, request: "_Request", selection: Selection, code: Path) -> Environment:
-        versions = await in_thread(lambda _: installer(self.uv))
+    async def _environment(
+        self, request: "_Request", selection: Selection, code: Path, runtimes: tuple[Runtime, ...]
+    ) -> Environment:
         environ = self.environ()
-        ingredients = await in_thread(lambda _: ingredients_of(selection, versions, environ))
+        ingredients = await in_thread(lambda _: ingredients_of(selection, installer(self.uv), environ))
         needed = EnvironmentRequest(
             ingredients=ingredients,
             code=code,
@@ -143,7 +146,7 @@ class Maker:
             offline=selection.offline,
             python_advice=selection.python_advice,
         )
-        return await environment_for(self.environments, needed, selection.entry, await self.interpreters.known())
+        return await environment_for(self.environments, needed, selection.entry, runtimes)
 
     def _persist(self, request: "_Request", code: Path) -> None:
         builds = self.builds(request.app)
@@ -197,11 +200,6 @@ def _staged(directory: Path, selection: Selection, environment: Environment) -> 
         runtime_named=selection.runtime_named,
         python_advice=selection.python_advice,
     )
-
-
-def _refuse_absent(entry: EntryPoint, code: Path, environment: Environment) -> None:
-    if entry.installed:
-        refuse_absent(entry, code, site_packages(Path(environment.directory)))
 
 
 def _worker_class(entry: EntryPoint, environment: Environment) -> str:
