@@ -20,6 +20,7 @@ from reconciler.host.stores import Stores
 from reconciler.linux.inotify import WatchFailure, WatchProblem
 from reconciler.manifests import persisted
 from reconciler.manifests.catalog import Catalog, review, unless_replaced
+from reconciler.manifests.half_written import HalfWritten
 from reconciler.manifests.origin import Listing, Look, Origin, Unreadable
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.reason import Reason
@@ -29,6 +30,8 @@ from reconciler.staging.source.watches import SourceWatches
 from reconciler.vault.watched_files import Files
 
 _AGAIN_S = 5.0
+# An error may be told a moment later than a deploy begins.
+_QUIET_S = 1.0
 
 
 class Follower(Protocol):
@@ -68,6 +71,7 @@ class ManifestLoop:
         self._stored, self._is_stored, self._is_followed = self.catalog, True, False
         self._removed: set[str] = set()
         self._confirmed = False
+        self._half_written = HalfWritten(_QUIET_S, settings.longest_s)
         self._obstacle = self._unwatched = ""
         self._storms: set[str] = set()
 
@@ -140,8 +144,12 @@ class ManifestLoop:
             before = before.without_lease(name)
         # In a thread: parsing thousands of files takes a while.
         confirmed, self._confirmed = self._confirmed, False
-        reviewed = partial(review, before, looks, self._rules, time.monotonic(), confirmed=confirmed)
-        self.catalog = await asyncio.to_thread(reviewed)
+        now, is_first = time.monotonic(), not self._looks
+        reviewed = partial(review, before, rules=self._rules, now=now, confirmed=confirmed)
+        after = await asyncio.to_thread(reviewed, looks)
+        settled = looks if is_first else self._half_written.held_back(before, after, looks, now)
+        self.catalog = after if settled is looks else await asyncio.to_thread(reviewed, settled)
+        looks = settled
         self._looks, self._removed = looks, self._removed - removed
         self._store()
         self._journal_problems(before, self.catalog)
@@ -208,7 +216,9 @@ class ManifestLoop:
                 self._journal.write(subject, "manifest", f"accepted: {file}", "it is valid again, and in effect")
 
     def _seconds_to_next_look(self) -> float:
-        at, longest_s = self.catalog.recheck_at, self._settings.rescan_s
+        times = (self.catalog.recheck_at, self._half_written.due_at)
+        at = min((each for each in times if each is not None), default=None)
+        longest_s = self._settings.rescan_s
         if not self._is_stored or self._unwatched or self.problem:
             longest_s = min(longest_s, _AGAIN_S)
         return longest_s if at is None else min(longest_s, max(0.0, at - time.monotonic()))
