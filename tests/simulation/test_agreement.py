@@ -1,22 +1,59 @@
-"""What the operator is told: plan, status and exit code agree with one another and with the truth, whatever happens."""
+"""What the operator is told: plan, status, page, API and exit code agree with one another and with the truth."""
 
 import asyncio
+import json
 import os
+from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from reconciler.inspection.plans import AppPlan, exit_code, summary
+from reconciler.convergence.world import Report
+from reconciler.inspection.plans import AppPlan, exit_code, facts, summary
+from reconciler.inspection.status import AppRow
 from reconciler.manifests.catalog import Catalog
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.states import APP_STATES
 from reconciler.planning.subject import Subject
 from reconciler.state.records import AppStatus
+from reconciler.web.app_links import Viewer
+from reconciler.web.formatting import line
+from reconciler.web.openapi import document
+from reconciler.web.rows import counts
+from reconciler.web.rows import row as page_row
+from reconciler.web.status_cache import Status
 from tests.simulation.history import History
 from tests.simulation.hostile import Forbidden
 
 _EACH = 1_000 if os.environ.get("RECONCILER_TESTS") == "nightly" else 10
 _UP, _DOWN = ("running", "degraded"), ("failing", "starting", "staging")
 _SEVERITY = {state.name: state.severity for state in APP_STATES}
+_WELL = AppRow(name="well", state="running").facts()
+_NOTHING = Status(facts={"apps": [_WELL]}, loads={}, up_s=1.0, last_event=0)
+# What the API adds to the rows of `status --json`.
+_MEASURED = {"memory_bytes": None, "cpu": None, "requests_per_second": None}
+
+
+def _described(name: str) -> Draft202012Validator:
+    return Draft202012Validator({**document()["components"]["schemas"][name]})
+
+
+_APP, _PLAN = _described("App"), _described("Plan")
+
+
+def _of_the_api(name: str, report: Report, known: AppPlan) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The app and its plan as the API sends them."""
+    told = AppRow(
+        name=name,
+        state=report.state,
+        reason=report.reason,
+        message=report.message,
+        wanted_revision=report.wanted,
+        next_try_at=report.next_try_at,
+    )
+    sent = json.loads(json.dumps({**told.facts(), **_MEASURED}))
+    (plan_sent,) = json.loads(json.dumps(facts([known], Catalog())))["apps"]
+    return sent, plan_sent
 
 
 def _compare(history: History) -> None:
@@ -37,7 +74,20 @@ def _compare(history: History) -> None:
         code, text = exit_code([known], Catalog()), summary([known], Catalog())
         is_failing = _SEVERITY[report.state] in ("failing", "degraded")
         waking = seen.sleep_state.activated_at is not None
+        shown, planned_fact = _of_the_api(name, report, known)
+        row = page_row(shown, Status(facts={"apps": [shown]}, loads={}, up_s=1.0, last_event=0), Viewer(None))
         contradictions = {
+            "the API describes no such app": not _APP.is_valid(shown),
+            "the API describes no such plan": not _PLAN.is_valid(planned_fact),
+            "the API's plan contradicts the exit code": planned_fact["done"] != (code == 0),
+            "the API's plan says something else": is_failing and planned_fact["message"] != report.message,
+            "the API's plan is in another state": is_failing and planned_fact["state"] != report.state,
+            "the page shows another state": row.state != report.state or counts([row]) != {report.state: 1},
+            "the page says something else": row.cells["message"] != line(report.message),
+            "the page does not put trouble first": (row.rank < page_row(_WELL, _NOTHING, Viewer(None)).rank)
+            != is_failing,
+            "the page offers no retry": is_failing and "forget-failure" not in row.offered,
+            "the page waits for another retry": row.next_try_at != report.next_try_at,
             "the exit code contradicts the summary": (code == 0) != text.startswith("nothing to do"),
             "all is said to be well": code == 0 and (not planned.settled or is_failing),
             "something is said to be wrong": code != 0 and planned.settled and report.settled,
