@@ -18,7 +18,6 @@ from reconciler.daemon.manifest_loop import ManifestLoop
 from reconciler.daemon.reports import Reports
 from reconciler.daemon.secret_files import SecretFiles
 from reconciler.daemon.state_directory import StateDirectory, WorldInPlace
-from reconciler.daemon.unfinished import Unfinished
 from reconciler.daemon.web_process import WebProcess
 from reconciler.daemon.worlds import converging
 from reconciler.host.credential_users import LocalApps
@@ -79,7 +78,6 @@ class Daemon:
         self.internal_errors = InternalErrors(self.journal)
         self._state = StateDirectory(settings.paths.state, lock, self.journal)
         self.reports = Reports()
-        self._unfinished = Unfinished()
         self.fork_servers = ForkServerPool(
             log=settings.paths.fork_servers_log, idle_s=settings.fork_server_idle_s, answer_s=settings.fork_timeout_s
         )
@@ -118,7 +116,6 @@ class Daemon:
         self._secret_files = SecretFiles(self._services, self._stores, self._app_wakeups, tasks)
         self.manifests = ManifestLoop(settings, self._stores, self._app_wakeups, self._secret_files, self._converging)
         self.reports.listeners += [self._services.on_report, self.manifests.on_report, self._counters.on_report]
-        self.reports.listeners.append(self._unfinished.on_report)
 
     async def run(self) -> None:
         """Adopt what runs, then begin everything else that lasts as long as the daemon."""
@@ -166,12 +163,8 @@ class Daemon:
         return self._apps.names() | self.manifests.catalog.apps.keys()
 
     async def end_staging(self) -> None:
-        """End every installation, as nothing waits for it any more."""
+        """End every installation, and record why what was retried had failed; call it once every task has ended."""
         await self._apps.end_staging()
-
-    def conclude(self) -> None:
-        """Record of what was under way why it had failed; call it once every task has ended."""
-        self._unfinished.conclude(self._stores.records)
 
     def problem(self) -> str:
         """Return what keeps this host from following its manifests just now, empty when nothing does."""

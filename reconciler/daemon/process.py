@@ -95,7 +95,6 @@ async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, StandingTask
                     tasks = StandingTasks(group, backoff=backoff, noise=random.Random())
                     daemon = Daemon(settings, database, tasks, lock=lock, lost=lost)
                     asyncio.get_running_loop().set_exception_handler(daemon.internal_errors)
-                    last.callback(daemon.conclude)
                     last.push_async_callback(daemon.end_staging)
                     with contextlib.closing(daemon.fork_servers), contextlib.closing(daemon.keeper):
                         yield daemon, tasks, ending

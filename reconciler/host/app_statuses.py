@@ -9,7 +9,7 @@ from dataclasses import replace
 from reconciler.convergence.world import Report
 from reconciler.host.stores import Stores
 from reconciler.planning.reason import Reason
-from reconciler.planning.states import AppState
+from reconciler.planning.states import TRANSIENT_STATES, AppState
 from reconciler.planning.subject import Subject
 from reconciler.staging.progress import Phase
 from reconciler.state.records import AppStatus
@@ -25,6 +25,7 @@ class Standings:
         self._publish = publish
         self._apps: dict[str, AppStatus] = stores.records.app_statuses()
         self._failures: dict[str, Report] = {}
+        self._unsettled: dict[str, Report] = {}  # the last failure of each since it was as desired
         self._deployed: set[str] = set()
         self._unwell = {name for name, last in self._apps.items() if last.state in _UNWELL}
 
@@ -37,6 +38,10 @@ class Standings:
 
     def report(self, name: str, report: Report, *, lasts: bool = True) -> None:
         """Publish a report; store it when it differs from the last one. `lasts`: what serves has for a while."""
+        if report.settled:
+            self._unsettled.pop(name, None)
+        elif report.failed_now:
+            self._unsettled[name] = report
         if not report.phase:
             self._learn(name, report, lasts=lasts)
         self._publish(Subject("app", name), report)
@@ -67,9 +72,11 @@ class Standings:
         return before.state == report.state and name not in self._deployed
 
     def end(self) -> None:
-        """Store the failures that were being tried again, as nothing is from now on."""
-        for name, failure in list(self._failures.items()):
-            self.report(name, replace(failure, failed_now=False, next_try_at=None))
+        """Store the last failure of each app that was being tried again, as nothing is under way from now on."""
+        under_way = {name for name, last in self._apps.items() if last.state in TRANSIENT_STATES}
+        for name, failure in {**self._unsettled, **self._failures}.items():
+            if name in self._failures or name in under_way:
+                self.report(name, replace(failure, failed_now=False, next_try_at=None))
 
     def progress(self, name: str, phase: Phase, state: AppState, *, serves: bool) -> Report:
         """Return a report of how far a long action of an app has come, with the failure that it follows."""
@@ -106,6 +113,7 @@ class Standings:
         """Forget an app that was removed, and publish that."""
         self._apps.pop(name, None)
         self._failures.pop(name, None)
+        self._unsettled.pop(name, None)
         self._unwell.discard(name)
         self._deployed.discard(name)
         self._publish(Subject("app", name), None)
