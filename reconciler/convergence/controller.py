@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from reconciler.convergence.backoff import Backoff
 from reconciler.convergence.converge import ActionFailed, Key, converge
 from reconciler.convergence.standing_tasks import StandingTasks
+from reconciler.convergence.ticks import until_tick
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import INTERNAL_ERROR, Action, Asked, Plan, Report, World
 
@@ -210,6 +211,7 @@ class Controller:
     async def _wait(self, wakeup: asyncio.Event, recheck_at: float | None, is_unchanged: Callable[[], bool]) -> None:
         """Sleep until a wake-up that brings a change, a time that may change the plan, or the next resync."""
         seconds = self._resync_s * (0.75 + 0.5 * self._noise.random())
+        seconds = until_tick(seconds, asyncio.get_running_loop().time())
         if recheck_at is not None:
             seconds = min(seconds, max(0.0, recheck_at - self._world.now()))
         try:

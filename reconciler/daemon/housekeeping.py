@@ -6,6 +6,7 @@ import signal
 import sqlite3
 
 from reconciler.convergence.standing_tasks import StandingTasks
+from reconciler.convergence.ticks import next_tick
 from reconciler.daemon.log_rotation import LogRotation
 from reconciler.host.files_in_builds import FilesInBuilds
 from reconciler.host.staging_settings import collect
@@ -81,7 +82,7 @@ class Housekeeping:
     async def _end_idle(self) -> None:
         """End fork servers that nothing needs."""
         while True:
-            await asyncio.sleep(_END_IDLE_EVERY_S)
+            await next_tick(_END_IDLE_EVERY_S)
             with contextlib.suppress(OSError):
                 self._fork_servers.end_idle()
                 self._instances.tend()
@@ -101,5 +102,5 @@ class Housekeeping:
     async def _catch_up(self) -> None:
         """Write events that could not be written when they happened."""
         while True:
-            await asyncio.sleep(_WRITE_EVERY_S)
+            await next_tick(_WRITE_EVERY_S)
             self._journal.catch_up()

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from reconciler.convergence.backoff import Backoff
 from reconciler.convergence.standing_tasks import StandingTasks
+from reconciler.convergence.ticks import next_tick
 from reconciler.convergence.world import Report
 from reconciler.daemon.daemon import Daemon
 from reconciler.daemon.shutdown import is_going_down
@@ -109,7 +110,7 @@ async def _report_status(manager: ServiceManager, daemon: Daemon, summary: HostS
     """Report the host's status to the service manager, now and then."""
     while manager.listens:
         manager.status(daemon.problem() or summary.line())
-        await asyncio.sleep(_STATUS_EVERY_S)
+        await next_tick(_STATUS_EVERY_S)
 
 
 async def _report_ready(manager: ServiceManager, daemon: Daemon) -> None:

@@ -3,11 +3,11 @@
 What would be written would go elsewhere than where the next daemon looks for it.
 """
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Any
 
+from reconciler.convergence.ticks import next_tick
 from reconciler.convergence.world import Report, World
 from reconciler.planning.subject import HOST
 from reconciler.state.journal import Journal
@@ -46,7 +46,7 @@ class StateDirectory:
                 self._journal.write(HOST, "daemon", self.problem, until)
             elif before and not self.problem:
                 self._journal.write(HOST, "daemon", f"the state directory {self._path} is back")
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await next_tick(_LOOK_EVERY_S)
 
     def _problem(self) -> str:
         try:

@@ -4,10 +4,10 @@ A change of a build's own directory is noticed soon, as a database beside the co
 everything below it is looked at now and then, and before another build is staged.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable
 
+from reconciler.convergence.ticks import next_tick
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.host.builds import AppBuilds
 from reconciler.planning.reason import Reason
@@ -16,7 +16,7 @@ from reconciler.serving.instances import Instances
 from reconciler.state.journal import EventKind
 from reconciler.state.paths import StatePaths
 
-_LOOK_EVERY_S = 10.0
+_LOOK_EVERY_S = 30.0
 _LOOK_DEEP_EVERY_S = 3600.0
 
 
@@ -41,7 +41,7 @@ class FilesInBuilds:
     async def run(self) -> None:
         """Look for as long as the daemon runs."""
         while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await next_tick(_LOOK_EVERY_S)
             for name in self._instances.apps():
                 await self._look(name, [build for build in self._serving(name) if self._may_have_changed(name, build)])
 

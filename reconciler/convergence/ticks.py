@@ -1,0 +1,24 @@
+"""Moments that periodic work shares, so that an idle daemon wakes up once for everything that is due.
+
+Each is a multiple of a period on the loop's clock: of two periods, the longer one should be a multiple of the other.
+"""
+
+import asyncio
+import math
+
+_TICK_S = 5.0
+
+
+async def next_tick(every_s: float) -> None:
+    """Sleep until the next multiple of a period in seconds."""
+    now = asyncio.get_running_loop().time()
+    await asyncio.sleep(max(0.0, (math.floor(now / every_s) + 1) * every_s - now))
+
+
+def until_tick(seconds: float, now: float) -> float:
+    """Return the seconds until the first tick that is at least `seconds` after `now` on the loop's clock.
+
+    Short waits have shorter ticks: none becomes longer by more than a tenth.
+    """
+    tick_s = min(_TICK_S, seconds / 10)
+    return math.ceil((now + seconds) / tick_s) * tick_s - now
