@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Callable
 
+from reconciler.convergence.ticks import next_tick
 from reconciler.linux.listing import names_in
 from reconciler.serving import logs
 from reconciler.serving.instances import Instances
@@ -24,6 +25,7 @@ _LIST_EVERY_S = 3600.0
 _LISTED_AT_A_TIME = 50
 _MOST_LISTED = 100_000
 _QUIET_FOR = 30  # looks
+_FILES = ("app.log", "app.log.1", "access.log", "access.log.1")
 _SLACK_BYTES = 16 * 2**20  # a writer that is told to open its log again takes a moment
 
 
@@ -40,6 +42,7 @@ class LogRotation:
         record: Callable[[str, str], None],
     ) -> None:
         self._paths = paths
+        self._directory = str(paths.logs)
         self._instances = instances
         self._limit_bytes = limit_bytes
         self._keep = keep
@@ -54,7 +57,7 @@ class LogRotation:
         loop, due_at, list_at = asyncio.get_running_loop(), 0.0, 0.0
         while True:
             pause_s = _LOOK_EVERY_S * (1 if self._growing or self._listed else _SELDOM)
-            await asyncio.sleep(min(pause_s, _LOOK_AT_ALL_EVERY_S))
+            await next_tick(min(pause_s, _LOOK_AT_ALL_EVERY_S))
             names = {*self._growing, *self._instances.take_ended()}
             apps = self._instances.apps()
             if apps and (loop.time() >= due_at or self._disk_shrank()):
@@ -69,7 +72,12 @@ class LogRotation:
             names.update(self._listed[-_LISTED_AT_A_TIME:])
             del self._listed[-_LISTED_AT_A_TIME:]
             for name in names:
-                self._look(name)
+                if name in self._growing or self._is_over_limit(name):
+                    self._look(name)
+
+    def _is_over_limit(self, name: str) -> bool:
+        """Return whether one of an app's logs is too large; it costs little, as nearly every look finds none."""
+        return any(logs.size(f"{self._directory}/{name}/{file}") > self._limit_bytes for file in _FILES)
 
     def _look(self, name: str) -> None:
         """Rotate an app's logs where they are over the limit: SIGUSR1 is gunicorn's word for opening them again."""

@@ -15,10 +15,10 @@ _GUNICORN_LINE = re.compile(r"^\[[^\]]+\] \[\d+\] \[(?P<level>[A-Z]+)\] (?P<text
 _NOISE = re.compile(_GUNICORN_LINE.pattern + "|^reconciler: ")
 
 
-def size(log: Path) -> int:
+def size(log: Path | str) -> int:
     """Return the size of a log in bytes, 0 if it does not exist."""
     try:
-        return log.stat().st_size
+        return os.stat(log).st_size  # noqa: PTH116  also of very many texts
     except OSError:
         return 0
 

@@ -160,6 +160,13 @@ def test_logs_of_many_apps_that_were_removed_are_brought_to_their_limit_once(
     assert looks.count("gone-7") <= log_rotation._QUIET_FOR + 1
 
 
+def test_logs_within_their_limit_are_only_measured(paths: StatePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    append(paths.log("blog", "app"), _LIMIT)
+    monkeypatch.setattr(LogRotation, "_disk_shrank", lambda _: True)
+    monkeypatch.setattr(LogRotation, "_look", lambda _, name: pytest.fail(f"looked at the logs of {name}"))
+    rotated(paths, lambda _: None, 60)
+
+
 def test_a_link_in_the_place_of_a_log_is_not_cut(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_bytes(b"x" * 5000)
