@@ -1,19 +1,27 @@
 """Follow the sources of apps to where their paths lead, and report a change once a source has been quiet for a moment.
 
 Apps that share a path share a watch. What sends no events, such as a network file system, is found by looking now and
-then. A source that never comes to rest is reported less and less often.
+then; a source of which every change is noticed is read only when there was one, and seldom besides. A source that never
+comes to rest is reported less and less often.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Protocol
 
+from reconciler.convergence.ticks import next_tick
 from reconciler.linux.followed_paths import FollowedPath, FollowedPaths, problems_of
 from reconciler.linux.inotify import Change, WatchProblem
+from reconciler.linux.mounts import Mounts
 from reconciler.staging.concurrency import apart
 from reconciler.staging.source.tree import ignored
+
+# Sources are looked at in so many parts, and read at every so manieth look though nothing can have changed unseen.
+_PARTS = 10
+_SELDOM = 12
 
 
 class Tracker(Protocol):
@@ -28,7 +36,8 @@ class Tracker(Protocol):
 class _Source:
     """One followed source with its apps, and the timer that fires once it has been quiet.
 
-    `turned` says that a step of its path changed: what it leads to has to be watched before it is read.
+    `turned` says that a step of its path changed: what it leads to has to be watched before it is read. `mounts` is the
+    table of before it was last read because of no event.
     """
 
     names: frozenset[str]
@@ -36,6 +45,7 @@ class _Source:
     timer: asyncio.TimerHandle | None = None
     first_at: float = 0.0
     turned: bool = True
+    mounts: Mounts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +75,12 @@ class SourceWatches:
             names.setdefault(path, set()).add(name)
         for path in self._sources.keys() - names.keys():
             self._drop(path)
+        mounts = await apart(Mounts.now) if names.keys() - self._sources.keys() else None
         for path, of_path in names.items():
             source = self._sources.get(path)
             if source is None:
-                source = self._sources[path] = _Source(names=frozenset(of_path), followed=self._followed(path))
+                followed = self._followed(path)
+                source = self._sources[path] = _Source(names=frozenset(of_path), followed=followed, mounts=mounts)
             elif not source.followed.problem:
                 source.names = frozenset(of_path)
                 continue
@@ -80,14 +92,22 @@ class SourceWatches:
                 raise
 
     async def look_now_and_then(self, every_s: float) -> None:
-        """Look at each source once in that time, whether or not anything was noticed."""
-        while True:
+        """Look at each source once in that time, and report it where a change may have gone unnoticed."""
+        for turn in count(1):
             paths = list(self._sources)
-            for path in paths:
-                await asyncio.sleep(every_s / len(paths))
-                await self._look(path)
-            if not paths:
-                await asyncio.sleep(every_s)
+            for part in range(_PARTS):
+                await next_tick(every_s / _PARTS)
+                await self._look_at(paths[part::_PARTS], everything=turn % _SELDOM == 0)
+
+    async def _look_at(self, paths: Collection[str], *, everything: bool) -> None:
+        """Watch what these paths lead to now, and report those that may have changed unseen."""
+        sources = {path: source for path in paths if (source := self._sources.get(path)) is not None}
+        for source in sources.values():
+            source.turned = False
+        if sources:
+            unseen = await apart(partial(_changed_unseen, sources))
+            for path in sources if everything else unseen:
+                self._report(path)
 
     def problems(self) -> dict[str, WatchProblem]:
         """Return the paths that cannot be watched, with the reason."""
@@ -166,3 +186,24 @@ class SourceWatches:
         source = self._sources.get(path)
         for name in sorted(source.names) if source is not None else ():
             self._tracker.suspect(name)
+
+
+def _changed_unseen(sources: Mapping[str, _Source]) -> list[str]:
+    """Watch what these paths lead to now; return those below which a change may have caused no event. Blocks."""
+    mounts = Mounts.now()
+    found = [path for path, source in sources.items() if _may_have_changed_unseen(source, mounts)]
+    for source in sources.values():
+        source.mounts = mounts
+    return found
+
+
+def _may_have_changed_unseen(source: _Source, mounts: Mounts) -> bool:
+    followed = source.followed
+    leads_elsewhere = followed.renew()
+    return (
+        leads_elsewhere
+        or followed.problem is not None
+        or followed.leads_to is None
+        or source.mounts != mounts
+        or not mounts.notify_of_all_below(followed.leads_to)
+    )
