@@ -37,9 +37,12 @@ def _printing(stream):
     return io.TextIOWrapper(_Log(stream.fileno(), "wb", closefd=False), **text)
 
 
-def _read_config(_, filename):
-    """Read the config in gunicorn's place, which warns of its name and may read a stale copy of its bytecode."""
-    settings = {"__name__": "__config__", "__file__": filename}
+def _read_config(filename, preloaded):
+    """Read the config in gunicorn's place, which warns of its name and may read a stale copy of its bytecode.
+
+    `preloaded` are modules that it need not load, by their paths.
+    """
+    settings = {"__name__": "__config__", "__file__": filename, "_preloaded": preloaded}
     with io.open(filename, "rb") as file:
         exec(compile(file.read(), filename, "exec"), settings)  # noqa: S102  a Python file, which we wrote
     return settings
@@ -54,7 +57,7 @@ def _pass_for(script):
         del main.__file__  # they leave out a module without a file
 
 
-def _become_gunicorn():
+def _become_gunicorn(preloaded):
     os.environ["LISTEN_FDS"] = "1"
     os.environ["LISTEN_PID"] = str(os.getpid())
     _pass_for(os.path.join(os.path.dirname(sys.executable), "gunicorn"))
@@ -64,7 +67,7 @@ def _become_gunicorn():
     from gunicorn.app.base import Application  # type: ignore[import-untyped]
     from gunicorn.app.wsgiapp import run  # type: ignore[import-untyped]
 
-    Application.get_config_from_filename = _read_config
+    Application.get_config_from_filename = lambda _, filename: _read_config(filename, preloaded)
     run()
 
 
@@ -75,4 +78,4 @@ if __name__ == "__main__":
     os.chdir(sys.argv[1])
     if sys.argv[2] == "--":
         os.execvp(sys.argv[3], sys.argv[3:])  # noqa: S606  becoming the program is all there is to do
-    _become_gunicorn()
+    _become_gunicorn(globals().pop("_preloaded", {}))  # by a fork server

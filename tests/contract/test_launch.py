@@ -109,6 +109,7 @@ class Ground:
         (self.root / "app/wsgi.py").write_text(_LOOK)
         log = str(self.root / "app.log")
         (self.root / "config.py").write_text(
+            "import faulthandler  # as the gate does that every config loads\n"
             f"capture_output = True\nerrorlog = {log!r}\ncontrol_socket_disable = True\nworker_tmp_dir = '/dev/shm'\n"
         )
         self.templates = ForkServerPool(log=self.root / "templates.log", idle_s=900, answer_s=20)
@@ -221,6 +222,20 @@ async def test_an_instance_cannot_tell_how_it_was_started(ground: Ground) -> Non
     assert forked == executed
     assert modules[0] - _EXTRA_MODULES == modules[1]
     assert forked["gunicorn"]["forwarded_allow_ips"] == "['10.0.0.1']"
+
+
+@on_the_loop
+async def test_the_gate_is_loaded_once_for_all_instances_of_a_template(ground: Ground) -> None:
+    gate = ground.root / "gate.py"
+    gate.write_text("WHICH = 'the first'\n")
+    text = (
+        "import sys\nfor path, gate in _preloaded.items():\n    print(path, gate.WHICH, gate in sys.modules.values())\n"
+    )
+    command = ground.command(launcher=ground.launcher(text))
+    await ground.warm(command)
+    gate.write_text("raise AssertionError")
+    await _end_of(await ground.forked(command))
+    assert f"{gate} the first False" in ground.said()
 
 
 @on_the_loop

@@ -1,6 +1,7 @@
 # Run by an environment's own interpreter, CPython 3.8 or newer: a process that has imported gunicorn and nothing of any
 # app, and forks instances that run the launcher. Single-threaded; ends when the daemon closes descriptor 3.
 # It gives instances to every environment that has the very same gunicorn, and is moved there after the fork.
+# The gate is loaded already, for none but the generated config to find.
 # usage: main.py LAUNCHER WORKER_MODULE     (descriptor 3: a SOCK_SEQPACKET to the daemon)
 import sys
 
@@ -307,6 +308,17 @@ def _main_of(launcher: str) -> types.ModuleType:
     return main
 
 
+def _preloaded(launcher: str) -> "dict[str, types.ModuleType]":
+    """Load what every instance's config does, beside the launcher, and name it to none: an app may have its like."""
+    path = os.path.join(os.path.dirname(launcher), "gate.py")
+    if not os.path.exists(path):
+        return {}
+    module = types.ModuleType("reconciler_gate")
+    module.__file__ = path
+    SourceFileLoader("reconciler_gate", path).exec_module(module)
+    return {path: module}
+
+
 def _wait(worker: str) -> "list[str] | None":
     """Get ready, say so, and serve; return the arguments in a new process."""
     gc.disable()
@@ -334,6 +346,7 @@ def _wait(worker: str) -> "list[str] | None":
 _launcher = sys.argv[1]
 with open(_launcher, encoding="utf-8") as _file:
     _code = compile(_file.read(), _launcher, "exec")
+_modules = _preloaded(_launcher)
 _arguments = _wait(sys.argv[2])
 if _arguments is not None:
     gc.enable()
@@ -342,4 +355,5 @@ if _arguments is not None:
         sys.orig_argv = list(_arguments)
     sys.path.insert(0, os.path.dirname(_launcher))
     sys.modules["__main__"] = _main_of(_launcher)
+    sys.modules["__main__"].__dict__["_preloaded"] = _modules
     exec(_code, sys.modules["__main__"].__dict__)  # noqa: S102

@@ -24,11 +24,13 @@ def a_revision(server: Server = Server(), env: Mapping[str, str] | None = None) 
     return Revision(app="blog", build=build, address=Address(host="127.0.0.1", port=8000), server=server, env=env or {})
 
 
-def configured(state: str, monkeypatch: pytest.MonkeyPatch, server: Server = Server()) -> dict[str, Any]:
+def configured(
+    state: str, monkeypatch: pytest.MonkeyPatch, server: Server = Server(), **given: object
+) -> dict[str, Any]:
     paths = InstancePaths.of(StatePaths(state=Path(state)), "blog")
     monkeypatch.setenv("RECONCILER_APP", "blog")
     monkeypatch.setenv("RECONCILER_INSTANCE", "i1")
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {**given}
     exec(compile(config_text(a_revision(server), _CODE, paths, 1).encode(), "gunicorn.config", "exec"), settings)
     return settings
 
@@ -38,6 +40,12 @@ def test_a_path_of_any_characters_is_what_it_is(state: str, monkeypatch: pytest.
     settings = configured(state, monkeypatch)
     assert settings["_gate"].passed == f"{state}/apps/blog/passed/i1"
     assert settings["_gate"].doorbell.startswith(state)
+
+
+def test_a_gate_that_is_loaded_already_is_not_loaded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = configured("/s", monkeypatch)["_program"]
+    assert configured("/s", monkeypatch)["_program"] is not loaded
+    assert configured("/s", monkeypatch, _preloaded={loaded.__file__: loaded})["_program"] is loaded
 
 
 def test_a_umask_is_applied_only_where_the_manifest_sets_one(monkeypatch: pytest.MonkeyPatch) -> None:
