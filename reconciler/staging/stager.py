@@ -59,6 +59,7 @@ class Stager:
         self._timeout_s = timeout_s
         self._slots = slots
         self._uv = uv
+        self._maker: Maker | None = None
         self._loaded: dict[Path, tuple[tuple[int, int], Staged | None]] = {}
 
     async def stage(self, app: str, build: Build, log: Path, progress: Progress, *, kept: Path) -> Staged:
@@ -74,8 +75,9 @@ class Stager:
             began = loop.time()
             lines.step(f"staging build {build.id} of {app} from {build.source.path}")
             try:
-                maker = await in_thread(lambda _: self._maker())
-                made = await maker.make(app, build, lines, progress, kept=kept)
+                if self._maker is None:
+                    self._maker = await in_thread(lambda _: self._made_maker())
+                made = await self._maker.make(app, build, lines, progress, kept=kept)
             except BaseException as error:
                 why = str(error) or ("cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__)
                 lines.step(f"build {build.id} failed: {why}")
@@ -150,7 +152,7 @@ class Stager:
         """Return every interpreter of this host."""
         return await self._interpreters.known()
 
-    def _maker(self) -> "Maker":
+    def _made_maker(self) -> "Maker":
         """Return what makes builds, which takes a while to import the first time. Blocks."""
         from reconciler.staging.making import Maker
 

@@ -136,7 +136,7 @@ class Interpreters:
 
     def _current_stamps(self) -> object:
         """Return what stat reports of each place to search, and of each interpreter that was found."""
-        paths = (str(path) for path in _search_paths(self._extra, os.environ))
+        paths = _search_paths(self._extra, os.environ)
         return tuple((path, _stamp(path)) for path in (*paths, *(runtime.path for runtime in self._known)))
 
 
@@ -155,29 +155,29 @@ def _matching(runtimes: Sequence[Runtime], name: str | None) -> list[Runtime]:
     ]
 
 
-def _search_paths(extra: Sequence[str], environ: Mapping[str, str]) -> Iterator[Path]:
+def _search_paths(extra: Sequence[str], environ: Mapping[str, str]) -> Iterator[str]:
     """Yield directories that may contain interpreters, and interpreters, the likeliest first."""
-    home = Path(environ.get("HOME") or "~").expanduser()
-    yield from (Path(path) for path in extra)
+    home = environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 -- asked before every build
+    yield from extra
     for directory in environ.get("PATH", os.defpath).split(os.pathsep):
         # A shim is a script that selects one of the interpreters below by its working directory.
-        if directory.startswith("/") and "shims" not in Path(directory).parts:
-            yield Path(directory)
-    yield Path(sys.executable)
-    versions = Path(environ.get("PYENV_ROOT") or home / ".pyenv") / "versions"
-    managed = Path(
-        environ.get("UV_PYTHON_INSTALL_DIR")
-        or Path(environ.get("XDG_DATA_HOME") or home / ".local/share") / "uv" / "python"
-    )
-    for parent in (versions, managed):
+        if directory.startswith("/") and "shims" not in directory.split("/"):
+            yield directory
+    yield sys.executable
+    managed = environ.get("XDG_DATA_HOME") or f"{home}/.local/share"
+    for parent in (
+        f"{environ.get('PYENV_ROOT') or f'{home}/.pyenv'}/versions",
+        environ.get("UV_PYTHON_INSTALL_DIR") or f"{managed}/uv/python",
+    ):
         yield parent
         try:
-            yield from (installed / "bin" for installed in sorted(parent.iterdir()))
+            yield from (f"{parent}/{installed}/bin" for installed in sorted(os.listdir(parent)))  # noqa: PTH208 -- same
         except OSError:
             continue
 
 
-def _interpreters(path: Path) -> list[str]:
+def _interpreters(place: str) -> list[str]:
+    path = Path(place)
     try:
         if path.is_dir():
             return [

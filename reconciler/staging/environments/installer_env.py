@@ -6,6 +6,7 @@ Indexes, credentials, certificates and proxies are passed on to both uv and pip,
 import os
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -65,7 +66,12 @@ def variables(environ: Mapping[str, str]) -> dict[str, str]:
 def secrets_of(environ: Mapping[str, str]) -> frozenset[str]:
     """Return what must not be written: secrets by their name or shape, and all that comes from a file."""
     from_files = {environ[name] for name in environ.get(SECRETS, "").split() if name in environ}
-    return secrets_in(environ) | {value for value in from_files if len(value) >= SHORTEST}
+    return _secrets_in(frozenset(environ.items())) | {value for value in from_files if len(value) >= SHORTEST}
+
+
+@lru_cache(maxsize=8)
+def _secrets_in(variables: frozenset[tuple[str, str]]) -> frozenset[str]:
+    return secrets_in(dict(variables))
 
 
 def for_installers(environ: Mapping[str, str]) -> dict[str, str]:

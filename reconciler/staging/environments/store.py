@@ -71,7 +71,7 @@ class Environments:
         key = request.ingredients.key
         self._touch(key)
         finished = self.finished(key)
-        if finished is not None and await in_thread(lambda _: self._is_intact(key)):
+        if finished is not None and (self._was_just_verified(key) or await in_thread(lambda _: self._is_intact(key))):
             request.log.step(f"environment {key}: reused")
             return replace(finished, because=_why_reused(request), reused=True)
         if self._building.in_flight(key):
@@ -177,10 +177,11 @@ class Environments:
             self._survived_boot[key] = not integrity.damaged(self._directory / key)
         return self._survived_boot[key]
 
+    def _was_just_verified(self, key: str) -> bool:
+        return time.monotonic() - self._verified_at.get(key, float("-inf")) < _VERIFIED_FOR_S
+
     def _is_intact(self, key: str) -> bool:
-        """Tell whether a finished environment is undamaged; not verified again for a while."""
-        if time.monotonic() - self._verified_at.get(key, float("-inf")) < _VERIFIED_FOR_S:
-            return True
+        """Tell whether a finished environment is undamaged, and verify it no more for a while. Blocks."""
         if integrity.damaged(self._directory / key):
             return False
         self._verified_at[key] = time.monotonic()
