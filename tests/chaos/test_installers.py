@@ -1,5 +1,6 @@
 """An installer dies or hangs half-way: what serves goes on, what was half made is gone, and it is tried again."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -49,8 +50,11 @@ def begun_in(site: Site) -> Path:
 
 def uv_of(pid: int) -> psutil.Process | None:
     """The installer a daemon has started."""
-    started = psutil.Process(pid).children(recursive=True)
-    return next((process for process in started if process.name() == "uv" and process.status() != "zombie"), None)
+    for process in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended since it was listed
+            if process.name() == "uv" and process.status() != "zombie":
+                return process
+    return None
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
