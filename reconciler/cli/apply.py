@@ -1,7 +1,8 @@
 """Apply the manifests once, and leave the apps running.
 
 Shows the progress, then the status. Exits with 0 when every app is up to date; otherwise prints the reasons and exits
-with 1. Needs no daemon; while one is running, it applies the manifests by itself, and this command refuses to run.
+with 1. Needs no daemon; a running one applies the manifests by itself, so this command has it look at them now and
+waits for it, as 'reconciler wait' does.
 """
 
 import asyncio
@@ -110,16 +111,28 @@ def command(settings: Settings, timeout_s: float) -> None:
     began = time.monotonic()
     try:
         catalog = asyncio.run(apply(settings, progress, timeout_s))
-    except AlreadyRunning as error:
-        raise click.ClickException(
-            f"{error}, and it applies the manifests by itself: see 'reconciler status'"
-        ) from error
+    except AlreadyRunning as running:
+        _wait_for_daemon(settings, running.pid, timeout_s - (time.monotonic() - began))
+        return
     except (OtherVersion, OSError) as error:
         raise click.ClickException(str(error)) from error
     finally:
         console.bottom("")
     took_s = time.monotonic() - began
     _conclude(settings.paths, catalog, progress, ago(timeout_s) if took_s >= timeout_s else "")
+
+
+def _wait_for_daemon(settings: Settings, pid: int, timeout_s: float) -> None:
+    """Wait until the daemon has applied the manifests. Raises ClickException if it follows others."""
+    from reconciler.cli.waiting import Terms, Waiting, wait
+    from reconciler.state.daemon_record import recorded
+
+    used = recorded(settings.paths)
+    if used is not None and used.manifests != settings.manifests:
+        what = f"the daemon (pid {pid}) of {settings.paths.state} applies the manifests in {used.manifests}"
+        raise click.ClickException(f"{what}, not those in {settings.manifests}")
+    click.echo(f"the daemon (pid {pid}) applies the manifests; waiting for it")
+    wait(Waiting(paths=settings.paths, terms=Terms(timeout_s=timeout_s), console=Console(time.monotonic)))
 
 
 def _serving(paths: StatePaths) -> dict[str, str]:

@@ -29,7 +29,7 @@ class _Name(click.types.StringParamType):
         state = ctx.params.get("state")
         try:
             names = sorted(self._names(paths_of(state if isinstance(state, Path) else None), ctx))
-        except (OSError, sqlite3.Error, OtherVersion):
+        except (OSError, sqlite3.Error, OtherVersion, click.ClickException):
             return []
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 

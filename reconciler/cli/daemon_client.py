@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from reconciler.state.paths import StatePaths
 
 
+class NoDaemon(click.ClickException):
+    """No daemon is running in a state directory, where one is needed."""
+
+    exit_code = 3
+
+    def __init__(self, state: Path, when: str = "") -> None:
+        super().__init__(
+            f"no daemon is running in {state}{when}: start it with 'reconciler run', or name another with --state"
+        )
+
+
 def request(state: Path | None, **fields: Any) -> None:
     """Send a request and print the answer. Raises ClickException if the daemon refuses it or does not answer."""
     click.echo(plain(_answer(paths_in_use(state), fields)))
@@ -41,9 +52,7 @@ def _answer(paths: "StatePaths", fields: dict[str, Any]) -> str:
                 f"the daemon (pid {pid}) of {paths.state} does not accept requests ({error.strerror or error}):"
                 " it may just be starting; try again, or restart it"
             ) from error
-        raise click.ClickException(
-            f"no daemon is running in {paths.state}: start it with 'reconciler run', or name another with --state"
-        ) from error
+        raise NoDaemon(paths.state) from error
 
 
 def app_request(name: str, text: str | None) -> click.Command:
@@ -60,10 +69,12 @@ def app_request(name: str, text: str | None) -> click.Command:
 
 def for_each(names: Sequence[str], act: Callable[[str], None]) -> None:
     """Act on each name, whatever becomes of the others. Raises ClickException if it failed for any of them."""
-    failures = []
+    failures: list[str] = []
     for name in dict.fromkeys(names):
         try:
             act(name)
+        except NoDaemon:
+            raise
         except click.ClickException as error:
             failures.append(error.message)
     if failures:

@@ -16,7 +16,7 @@ from reconciler.linux.standard_streams import ensure_standard_streams, give_up_o
 from reconciler.version import VERSION
 
 _TASKS: Mapping[str, Sequence[str]] = {
-    "Run the daemon": ("run", "apply", "down"),
+    "Run the daemon": ("run", "apply", "wait", "down"),
     "Write and check manifests": ("init", "validate", "plan", "runtimes", "bundle"),
     "See what is running": ("status", "top", "events", "logs", "metrics"),
     "Change what is running, until the next edit": ("restart", "rollback", "stop", "start", "forget-failure"),

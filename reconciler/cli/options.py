@@ -149,13 +149,19 @@ def json_option(command: _Command) -> _Command:
 
 
 def paths_of(state: Path | None) -> "StatePaths":
-    """Return the paths of the given state directory, of that of the only daemon on this host, or of the default one."""
+    """Return the paths of the given state directory, of that of the only daemon on this host, or of the default one.
+
+    Raises ClickException if several daemons are running.
+    """
     from reconciler.state.paths import StatePaths
 
     if state is None:
-        from reconciler.state.running_daemons import default_state_among, running_daemons
+        from reconciler.state.running_daemons import SeveralDaemons, default_state_among, running_daemons
 
-        state = default_state_among(running_daemons())
+        try:
+            state = default_state_among(running_daemons())
+        except SeveralDaemons as error:
+            raise click.ClickException(str(error)) from error
     return StatePaths(state=state.absolute())
 
 

@@ -2,7 +2,8 @@
 
 Shows each APP, or every app and service: state, URL, running revision, and any problem. Needs no daemon.
 RESTARTS counts the instances that served and exited on their own; SINCE is the time in this state. Both count from zero
-again when another revision serves.
+again when another revision serves. With --check, exits with 1 when anything is not as its manifest asks, and with 3
+when everything is, but no daemon is running.
 """
 
 import contextlib
@@ -30,7 +31,12 @@ _REFRESH_S = 1.0
 
 @click.command(
     help=__doc__,
-    epilog=examples("reconciler status", "reconciler status blog shop --json", "reconciler status --watch"),
+    epilog=examples(
+        "reconciler status",
+        "reconciler status blog shop --json",
+        "reconciler status --watch",
+        "reconciler status --check",
+    ),
 )
 @click.argument("apps", metavar="[APP]...", nargs=-1)
 @click.option(
@@ -38,9 +44,12 @@ _REFRESH_S = 1.0
     is_flag=True,
     help="Keep it up to date: a live screen on a terminal (press ? for its keys), otherwise every change on new lines.",
 )
+@click.option("--check", is_flag=True, help="Exit with 1 when anything is not as its manifest asks.")
 @json_option
 @state_option
-def command(apps: Sequence[str], watch: bool, as_json: bool, state: Path | None) -> None:
+def command(apps: Sequence[str], watch: bool, check: bool, as_json: bool, state: Path | None) -> None:
+    if watch and check:
+        raise click.UsageError("--check looks once: it cannot be combined with --watch")
     paths = paths_in_use(state)
     found = _status(paths, apps)
     missing = sorted(set(apps) - {row.name for row in found.apps})
@@ -57,6 +66,19 @@ def command(apps: Sequence[str], watch: bool, as_json: bool, state: Path | None)
         show_json(found.facts(VERSION))
     else:
         show_status(found)
+    if check:
+        _check(found, paths)
+
+
+def _check(found: "HostStatus", paths: "StatePaths") -> None:
+    """Exit with 1 when something is not up to date, and with 3 when no daemon is running."""
+    from reconciler.cli.daemon_client import NoDaemon
+    from reconciler.inspection.up_to_date import not_up_to_date
+
+    if behind := [*not_up_to_date(found)]:
+        raise click.ClickException(f"not up to date: {', '.join(behind)}")
+    if found.daemon is None:
+        raise NoDaemon(paths.state)
 
 
 def show_status(status: "HostStatus") -> None:

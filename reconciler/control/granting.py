@@ -34,23 +34,47 @@ class Metrics(Protocol):
         ...
 
 
+class Outcomes(Protocol):
+    """Whether everything is as the manifests ask."""
+
+    def look(self) -> dict[str, Any]:
+        """Have the manifests, the sources and the files of secrets looked at now; return which daemon this is."""
+        ...
+
+    def as_json(self, *, only_open: bool) -> dict[str, Any]:
+        """Return the outcome of each app and service, or of those alone that are not up to date."""
+        ...
+
+
 class OperatorRequests:
     """Grants requests such as {"do": "rollback", "app": "blog", "revision": "1a2b"}."""
 
-    def __init__(
-        self, manifests: Manifests, apps: AppWorld, services: ServiceWorld, journal: Journal, metrics: Metrics
+    def __init__(  # noqa: PLR0913  collaborators, each named
+        self,
+        manifests: Manifests,
+        apps: AppWorld,
+        services: ServiceWorld,
+        journal: Journal,
+        *,
+        metrics: Metrics,
+        outcomes: Outcomes,
     ) -> None:
         self._manifests = manifests
         self._apps = apps
         self._services = services
         self._journal = journal
         self._metrics = metrics
+        self._outcomes = outcomes
 
     def grant(self, request: dict[str, Any], who: str) -> dict[str, Any]:
-        """Return what was done, as {"done": sentence}, or the daemon's figures. Raises Refused."""
+        """Return what was done, as {"done": sentence}, or facts. Raises Refused."""
         match request.get("do"):
             case "metrics":
                 return self._metrics.as_json()
+            case "look":
+                return self._outcomes.look()
+            case "outcomes":
+                return self._outcomes.as_json(only_open=bool(request.get("open")))
             case "rotate":
                 return {"done": self._rotate(request.get("service"), request.get("app"), who)}
             case "rekey":

@@ -67,6 +67,11 @@ class Controller:
             if before.get(name) != asked.get(name) or not self._wakeups.is_served(name):
                 self._wakeups.wake(name)
 
+    def failure_of(self, name: str, planned: Plan) -> ActionFailed | None:
+        """Return how the first action of a plan failed last; None if it did not, or something else is tried."""
+        failing = self._failing.get(name)
+        return failing.failure if failing is not None and failing.failure.action == planned.first else None
+
     async def wait(self) -> None:
         """Cancel what is under way, and do nothing more about any name, whatever wakes it."""
         self._wakeups.close()

@@ -15,6 +15,7 @@ from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.daemon.housekeeping import Housekeeping
 from reconciler.daemon.internal_errors import InternalErrors
 from reconciler.daemon.manifest_loop import ManifestLoop
+from reconciler.daemon.outcomes import Outcomes
 from reconciler.daemon.reports import Reports
 from reconciler.daemon.secret_files import SecretFiles
 from reconciler.daemon.state_directory import StateDirectory, WorldInPlace
@@ -116,6 +117,16 @@ class Daemon:
         self._secret_files = SecretFiles(self._services, self._stores, self._app_wakeups, tasks)
         self.manifests = ManifestLoop(settings, self._stores, self._app_wakeups, self._secret_files, self._converging)
         self.reports.listeners += [self._services.on_report, self.manifests.on_report, self._counters.on_report]
+        self._outcomes = Outcomes(
+            self.manifests,
+            services=self._converging[0],
+            apps=self._converging[1],
+            observe=self._apps.observe,
+            tracker=self._tracker,
+            secret_files=self._secret_files,
+            redact=self.journal.redacted,
+        )
+        self.reports.listeners.append(self._outcomes.on_report)
 
     async def run(self) -> None:
         """Adopt what runs, then begin everything else that lasts as long as the daemon."""
@@ -144,7 +155,14 @@ class Daemon:
             await self.manifests.run(origins, trees, files)
 
     async def _answer_requests(self) -> None:
-        requests = OperatorRequests(self.manifests, self._apps, self._services, self.journal, self._counters)
+        requests = OperatorRequests(
+            self.manifests,
+            self._apps,
+            self._services,
+            self.journal,
+            metrics=self._counters,
+            outcomes=self._outcomes,
+        )
         with contextlib.closing(Control(self.settings.paths.control, requests.grant)) as control:
             await control.open()
             await asyncio.Event().wait()

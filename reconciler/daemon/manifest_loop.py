@@ -72,6 +72,8 @@ class ManifestLoop:
         self._removed: set[str] = set()
         self._confirmed = False
         self._half_written = HalfWritten(_QUIET_S, settings.longest_s)
+        self._origins: Sequence[Origin] = ()
+        self._is_looking = True
         self._obstacle = self._unwatched = ""
         self._storms: set[str] = set()
 
@@ -80,6 +82,12 @@ class ManifestLoop:
         """Why the manifests cannot be followed just now, empty when they can."""
         unreadable = (look.origin for look in self._looks if isinstance(look, Unreadable) or self._is_replaced(look))
         return self._obstacle or next((f"cannot read the manifests in {origin}" for origin in unreadable), "")
+
+    @property
+    def is_current(self) -> bool:
+        """Whether all that was noticed of the manifests, and every look that was requested, is in effect."""
+        behind = self._is_looking or self.look_now.is_set() or self._half_written.due_at is not None
+        return not behind and not any(origin.is_unsettled for origin in self._origins)
 
     def keep_ports(self, ports: dict[str, int]) -> None:
         """Let each app that runs keep its port, even if its lease was lost, or never written to a full disk."""
@@ -111,7 +119,9 @@ class ManifestLoop:
 
     async def run(self, origins: Sequence[Origin], trees: SourceWatches, files: Files) -> None:
         """Look at the origins, and watch the sources and files that their manifests name, until cancelled."""
+        self._origins = origins
         while True:
+            self._is_looking = True
             self.look_now.clear()
             with self._surviving():
                 await self.follow([await origin.look() for origin in origins])
@@ -122,6 +132,7 @@ class ManifestLoop:
                 self._note_unwatched(
                     [*(origin.problem for origin in origins), *trees.problems().values(), *files.problems()]
                 )
+            self._is_looking = False
             if not self.look_now.is_set():
                 self.looked.set()
             with contextlib.suppress(TimeoutError):

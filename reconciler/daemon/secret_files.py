@@ -1,6 +1,7 @@
 """The files that variables and credentials come from: which ones to watch, and what to read when one changes."""
 
 import sqlite3
+from collections import Counter
 from functools import partial
 
 from reconciler.convergence.standing_tasks import StandingTasks
@@ -21,6 +22,7 @@ class SecretFiles:
         self._app_wakeups = app_wakeups
         self._tasks = tasks
         self._desired: DesiredState | None = None
+        self._due: Counter[str] = Counter()
 
     def follow(self, desired: DesiredState) -> frozenset[Use]:
         """Learn what is desired, and return every file that is read for it, with what it is read for."""
@@ -28,6 +30,10 @@ class SecretFiles:
         of_apps = (use for app in desired.apps.values() for use in self._services.env_files.uses(app))
         of_services = ((path, f"service {s.name}") for s in desired.services.values() for path in files_of(s))
         return frozenset((*of_apps, *of_services))
+
+    def is_being_read(self, app: str) -> bool:
+        """Return whether the files of an app's variables are being read."""
+        return self._due[app] > 0
 
     def suspect(self, path: str) -> None:
         """Read what depends on a file again, as the file may have changed."""
@@ -38,9 +44,14 @@ class SecretFiles:
                 self._services.rotation.rebind(service.name, f"{path} may have changed")
         for app in self._desired.apps.values():
             if path in self._services.env_files.paths(app):
+                self._due[app.name] += 1
                 self._tasks.keep(f"read the variables of {app.name}", partial(self._read, app.name))
 
     async def _read(self, name: str) -> None:
+        await self._refresh(name)
+        self._due[name] -= 1
+
+    async def _refresh(self, name: str) -> None:
         app = None if self._desired is None else self._desired.apps.get(name)
         if app is None:
             return

@@ -52,6 +52,11 @@ class Directory:
         """Why changes may go unseen until the next look, None when they will not."""
         return next(iter(problems_of([self._here, *self._linked.values()]).values()), None)
 
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether a file was changed that counts as it last was until it is quiet."""
+        return bool(self._waiting)
+
     async def look(self) -> Look:
         """Return what the directory holds now. One look at a time."""
         # First the watch, then the look: what happens between the two is seen twice rather than never.

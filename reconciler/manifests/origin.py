@@ -48,6 +48,11 @@ class Origin(Protocol):
         """Why changes may go unnoticed until the next look, None when they will not."""
         ...
 
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether a change was noticed that the last look left out, because it may not be complete yet."""
+        ...
+
     async def look(self) -> Look:
         """Return what the origin holds now. One look at a time."""
         ...

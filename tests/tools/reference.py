@@ -22,6 +22,7 @@ take theirs before the first argument, because they pass arguments on.
 | 0 | success, or everything is up to date |
 | 1 | failure; the reason is on standard error or in the output |
 | 2 | a wrong command line; from `plan`: there are actions to do |
+| 3 | no daemon is running where one is needed; from `status --check`: all is up to date, but no daemon is running |
 
 | variable | option |
 |---|---|

@@ -44,6 +44,7 @@ class SourceTracker:
         self._digests: dict[str, DigestCache] = {}
         self._paces: dict[str, Pace] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._held_back: set[str] = set()
         self._never_read: dict[str, tuple[Source, str]] = {}
         self._states = {
             name: SourceState(source=source, content=content, stale=not source.pinned)
@@ -75,6 +76,10 @@ class SourceTracker:
     def generation(self, name: str) -> int:
         """Return how often the source may have changed."""
         return self._generations.get(name, 0)
+
+    def is_behind(self, name: str) -> bool:
+        """Return whether a source is being read, or a change of it is held back."""
+        return name in self._refreshing or name in self._held_back
 
     def suspect(self, name: str) -> None:
         """Read a source again soon; once more when it is suspected while it is being read."""
@@ -121,10 +126,12 @@ class SourceTracker:
             pace, busy = self._paced(name, written, differs=differs)
             if differs and not at_once and before.problem is None and time.monotonic() < pace.due_at:
                 self._suspect_at(name, pace.due_at)
+                self._held_back.add(name)
                 self._states[name] = replace(before, stale=False, busy=busy)
                 return False
             if differs:
                 self._paces[name] = pace.taken(time.monotonic())
+        self._held_back.discard(name)
         self._never_read.pop(name, None)
         if differs:
             self._records.set_source(name, source, content)
@@ -133,6 +140,7 @@ class SourceTracker:
 
     def forget(self, name: str) -> None:
         """Forget the app."""
+        self._held_back.discard(name)
         for by_name in (self._states, self._generations, self._digests, self._paces):
             by_name.pop(name, None)
 

@@ -566,7 +566,7 @@ def test_a_daemon_that_does_not_answer_is_not_called_absent(state: Path, monkeyp
         hung.listen()
         said = run("restart", "x", "--state", state, code=1).output
         assert said.startswith(f"Error: the daemon (pid {os.getpid()}) of {state} does not answer")
-    assert "no daemon is running" in run("restart", "x", "--state", state, code=1).output
+    assert "no daemon is running" in run("restart", "x", "--state", state, code=3).output
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ def state(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(*words: str) -> str:
+def run(*words: str, code: int = 1) -> str:
     done = CliRunner().invoke(group, list(words))
-    assert done.exit_code == 1, done.output
+    assert done.exit_code == code, done.output
     return done.output
 
 
@@ -43,7 +43,7 @@ def test_a_daemon_that_does_not_listen_yet_is_not_called_absent(state: Path) -> 
 
 
 def test_no_daemon_is_called_absent_once_for_several_apps(state: Path) -> None:
-    told = run("stop", "blog", "shop", "--state", str(state))
+    told = run("stop", "blog", "shop", "--state", str(state), code=3)
     assert (
         told
         == f"Error: no daemon is running in {state}: start it with 'reconciler run', or name another with --state\n"

@@ -1,0 +1,47 @@
+"""Choose apps and services by names and by patterns such as 'shop-*'. Pure.
+
+A word is a name, or a pattern of fnmatch; `service/` before it means services. Every word has to match something.
+"""
+
+import difflib
+import fnmatch
+from collections.abc import Collection, Iterable, Sequence
+
+from reconciler.planning.subject import Subject
+
+_SERVICE = "service/"
+_MAGIC = frozenset("*?[")
+
+
+class NoMatch(ValueError):
+    """A word that matches nothing; the message names what was probably meant."""
+
+
+def matches(word: str, subject: Subject) -> bool:
+    """Return whether a word is the name of an app or a service, or a pattern of it."""
+    kind = "service" if word.startswith(_SERVICE) else "app"
+    return subject.kind == kind and fnmatch.fnmatchcase(subject.name, word.removeprefix(_SERVICE))
+
+
+def chosen(words: Sequence[str], known: Collection[Subject]) -> tuple[Subject, ...]:
+    """Return what the words choose, each once, in the order of the words and then by name.
+
+    Raises NoMatch for the words that choose nothing.
+    """
+    ordered = sorted(known, key=str)
+    found = {word: [subject for subject in ordered if matches(word, subject)] for word in words}
+    if missing := [word for word, subjects in found.items() if not subjects]:
+        raise NoMatch("; ".join(no_match(word, known) for word in dict.fromkeys(missing)))
+    return tuple(dict.fromkeys(subject for word in words for subject in found[word]))
+
+
+def no_match(word: str, known: Iterable[Subject]) -> str:
+    """Say that a word chooses nothing, and what was probably meant."""
+    kind = "service" if word.startswith(_SERVICE) else "app"
+    prefix, name = _SERVICE if kind == "service" else "", word.removeprefix(_SERVICE)
+    names = [subject.name for subject in known if subject.kind == kind]
+    bare = "".join(character for character in name if character not in _MAGIC)
+    close = difflib.get_close_matches(bare, names, n=1)
+    hint = f"; did you mean '{prefix}{close[0]}'?" if close else ""
+    what = f"no {kind} matches" if _MAGIC & set(name) else f"no {kind} named"
+    return f"{what} '{name}'{hint}"
