@@ -13,6 +13,7 @@ from reconciler.documents.problem import Path as Place
 from reconciler.documents.problem import Problem, dotted
 from reconciler.documents.schema_checks import suggestion
 from reconciler.linux.readable_paths import readable_path
+from reconciler.planning.wording import persist_field
 
 if TYPE_CHECKING:
     from reconciler.manifests.catalog import Catalog, ManifestFile
@@ -145,7 +146,7 @@ def _of_source(app: "App", manifests: str, state: str) -> Iterator[_Found]:
     if state.startswith(inside):
         yield _PATH, "contains the daemon's state directory; it is left out"
     if lost := _lost_data(app, source):
-        remedy = f"add 'persist: [{', '.join(lost)}]' to keep {'it' if len(lost) == 1 else 'them'}"
+        remedy = f"add '{persist_field(lost)}' to keep {'it' if len(lost) == 1 else 'them'}"
         yield _PATH, f"the app keeps {' and '.join(lost)} beside its code, which a deploy replaces; {remedy}"
 
 

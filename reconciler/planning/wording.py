@@ -1,6 +1,11 @@
 """Words that messages of every layer share."""
 
+import re
 from collections.abc import Sequence
+
+# What YAML takes for text, and for something else, without quotes.
+_PLAIN = re.compile(r"[^\W\d][\w./-]*")
+_OTHER_VALUES = frozenset(("true", "false", "yes", "no", "on", "off", "null", "y", "n"))
 
 
 def counted(number: int, noun: str) -> str:
@@ -21,11 +26,39 @@ def quoted(said: str | None) -> str:
 
 def written_into_build(places: Sequence[str]) -> str:
     """Say of an app what it has written into its build, and how to keep that."""
-    remedy = f"'persist: [{', '.join(places)}]' in its manifest keeps it"
-    return f"wrote {listed(places)} into its build, which the next deploy replaces; {remedy}"
+    written = f"wrote {listed(places)} into its build, which the next deploy replaces"
+    if field := persist_field(places):
+        return f"{written}; '{field}' in its manifest keeps it"
+    return f"{written}; no manifest can name it, as its name is not UTF-8: have it written elsewhere"
 
 
 def stayed_in_build(places: Sequence[str], build: str) -> str:
     """Say of an app what it wrote into a build that does not serve any more, and how to take it over."""
-    remedy = f"'persist: [{', '.join(places)}]' in its manifest takes it over"
-    return f"{listed(places)}, which it wrote, stayed in build {build}; {remedy}"
+    stayed = f"{listed(places)}, which it wrote, stayed in build {build}"
+    field = persist_field(places)
+    return f"{stayed}; '{field}' in its manifest takes it over" if field else stayed
+
+
+def persist_field(places: Sequence[str]) -> str:
+    """Return the field of a manifest that keeps these places, as YAML; "" if none of them can be written there.
+
+    Of a place whose name is not UTF-8, shown with an escape, the nearest directory above that can be.
+    """
+    held = dict.fromkeys(filter(None, map(_held, places)))
+    return f"persist: [{', '.join(map(_as_yaml, held))}]" if held else ""
+
+
+def _held(place: str) -> str:
+    """Return a place, or the directory above it, whose name has no escape; "" if there is none."""
+    while "\\" in place:
+        above, slash, _ = place.rstrip("/").rpartition("/")
+        place = above + slash
+    return place
+
+
+def _as_yaml(text: str) -> str:
+    """Return a text as it stands in a list in brackets."""
+    if _PLAIN.fullmatch(text) and text.lower() not in _OTHER_VALUES:
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
