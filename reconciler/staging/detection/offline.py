@@ -4,7 +4,6 @@ A bundle that is for another Python, for other dependencies, or incomplete is re
 """
 
 import itertools
-import json
 import re
 import tarfile
 import zipfile
@@ -22,6 +21,7 @@ from packaging.utils import (
     parse_wheel_filename,
 )
 
+from reconciler.staging.detection.bounded_json import parse_json
 from reconciler.staging.detection.dependencies import Dependencies
 from reconciler.staging.detection.requirements import tree_digest
 from reconciler.staging.detection.runtimes import Runtime
@@ -105,7 +105,7 @@ def unpack_bundle(bundle: Path, directory: Path, runtime: Runtime, dependencies:
 
     try:
         unpack(bundle, directory)
-        index: dict[str, Any] = json.loads(read_source(directory / INDEX, most=LARGEST_LOCK))
+        index: dict[str, Any] = parse_json(read_source(directory / INDEX, most=LARGEST_LOCK))
         made_for, files = index["runtime"], dict(index["files"])
         declared: Mapping[str, str] = index["dependencies"]
         built: list[str] = index["built"]

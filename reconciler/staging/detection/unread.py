@@ -1,12 +1,12 @@
 """Find the files of an app that other platforms act on and staging does not, and say what an operator uses instead."""
 
-import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from reconciler.staging.detection.bounded_json import parse_json
 from reconciler.staging.detection.dependencies import Dependencies
 from reconciler.staging.detection.modules import find, read
 from reconciler.staging.detection.target import EntryPoint
@@ -111,7 +111,7 @@ def _other_requirements(code: Path, dependencies: Dependencies) -> Iterator[str]
 
 def _front_end(code: Path) -> Iterator[str]:
     try:
-        scripts = json.loads(source_text(code / "package.json"))["scripts"]
+        scripts = parse_json(source_text(code / "package.json"))["scripts"]
     except (OSError, StagingError, ValueError, KeyError, TypeError, RecursionError):
         return
     if isinstance(scripts, dict) and "build" in scripts:

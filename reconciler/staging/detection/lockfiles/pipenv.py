@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from reconciler.staging.detection.bounded_json import parse_json
 from reconciler.staging.detection.lockfiles.format import ExportByTool, ExportOptions, Lock, LockFormat, Tool
 from reconciler.staging.detection.tables import as_table, table, text
 from reconciler.staging.detection.text_file import text_of
@@ -72,7 +73,7 @@ PIPENV = LockFormat(
     project=_PROJECT,
     project_digest=_project_digest,
     fix="pipenv lock",
-    parse=json.loads,
+    parse=parse_json,
     declared_pythons=_pythons,
     local_paths=_paths,
     export=ExportByTool(
