@@ -8,7 +8,6 @@ written to it meanwhile. Everything here blocks: call it in a thread.
 import errno
 import hashlib
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from typing import TypeAlias
 
 from reconciler.linux.readable_paths import readable_path
 from reconciler.linux.regular_files import read_file
+from reconciler.linux.remove_tree import remove_tree
 from reconciler.staging.errors import SourceError
 from reconciler.staging.source import allowance
 from reconciler.staging.source.reading import digest_of_open
@@ -204,7 +204,7 @@ def _unpacked(root: Path, destination: Path) -> str:
         os.close(reading)
     archive.unpack(copy, unpacked)
     archive.content_root(unpacked).rename(destination)
-    shutil.rmtree(packed)
+    remove_tree(packed)
     if root.name.endswith(".whl"):
         from reconciler.staging.source import wheel
 
