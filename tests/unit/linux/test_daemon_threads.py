@@ -1,0 +1,87 @@
+"""Work runs in a bounded number of threads, in order, and ends no differently for its caller than a call would."""
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import CancelledError, Future
+from functools import partial
+
+import pytest
+
+from reconciler.linux.daemon_threads import DaemonThreads
+
+_WITHIN_S = 30.0
+
+
+def held(threads: DaemonThreads, count: int) -> tuple[threading.Event, list[Future[str]]]:
+    """Work that keeps so many threads busy until the event is set; it has begun."""
+    release, begun = threading.Event(), threading.Semaphore(0)
+
+    def work() -> str:
+        begun.release()
+        assert release.wait(_WITHIN_S)
+        return threading.current_thread().name
+
+    futures = [threads.run(work) for _ in range(count)]
+    for _ in range(count):
+        assert begun.acquire(timeout=_WITHIN_S)
+    return release, futures
+
+
+def test_the_result_or_the_error_of_work_is_that_of_its_future() -> None:
+    threads = DaemonThreads("work", 1)
+    assert threads.run(lambda: 6 * 7).result(_WITHIN_S) == 42
+    with pytest.raises(ZeroDivisionError):
+        threads.run(lambda: 1 // 0).result(_WITHIN_S)
+    with pytest.raises(SystemExit):
+        threads.run(sys.exit).result(_WITHIN_S)
+    assert threads.run(lambda: "still there").result(_WITHIN_S) == "still there"
+
+
+def test_no_more_threads_are_started_than_allowed() -> None:
+    threads = DaemonThreads("work", 2)
+    release, busy = held(threads, 2)
+    begun: list[int] = []
+    waiting = [threads.run(partial(begun.append, number)) for number in range(10)]
+    assert not any(future.running() or future.done() for future in waiting)
+    release.set()
+    assert {future.result(_WITHIN_S) for future in busy} == {"work-0", "work-1"}
+    for future in waiting:
+        future.result(_WITHIN_S)
+    assert sorted(begun) == list(range(10))
+
+
+def test_what_waits_for_the_only_thread_is_done_in_order() -> None:
+    threads = DaemonThreads("work", 1)
+    release, _ = held(threads, 1)
+    done: list[int] = []
+    waiting = [threads.run(partial(done.append, number)) for number in range(10)]
+    release.set()
+    for future in waiting:
+        future.result(_WITHIN_S)
+    assert done == list(range(10))
+
+
+def test_work_that_is_cancelled_before_its_turn_never_runs() -> None:
+    threads = DaemonThreads("work", 1)
+    ran: list[str] = []
+    release, _ = held(threads, 1)
+    cancelled = threads.run(lambda: ran.append("cancelled"))
+    after = threads.run(lambda: ran.append("after"))
+    assert cancelled.cancel()
+    release.set()
+    after.result(_WITHIN_S)
+    assert ran == ["after"]
+    with pytest.raises(CancelledError):
+        cancelled.result(_WITHIN_S)
+
+
+def test_a_process_ends_without_waiting_for_work_that_hangs() -> None:
+    code = (
+        "import threading\n"
+        "from reconciler.linux.daemon_threads import DaemonThreads\n"
+        "begun = threading.Event()\n"
+        "DaemonThreads('stuck', 1).run(lambda: (begun.set(), threading.Event().wait()))\n"
+        "assert begun.wait(20)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=_WITHIN_S * 2, check=False).returncode == 0
