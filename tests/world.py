@@ -37,7 +37,7 @@ from reconciler.planning.apps.app import App, CrashPolicy
 from reconciler.planning.apps.observed import Failure, Instance, Observed, Override, SleepState, SourceState
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.plan_instances import state_when_failing
-from reconciler.planning.apps.revision import Build, Recipe, Revision, Server, Source
+from reconciler.planning.apps.revision import NO_COMMANDS, Build, Recipe, Revision, Server, Source
 from reconciler.planning.cache import Planner
 from reconciler.planning.plan import Plan
 from reconciler.planning.states import AppState
@@ -188,6 +188,11 @@ def born(
     )
 
 
+def release_id(revision: Revision) -> str | None:
+    """The mark of the manifest's release command, None without one."""
+    return revision.release_mark(NO_COMMANDS)
+
+
 def with_instance(observed: Observed, instance: Instance) -> Observed:
     """The same with this instance, new or changed; the others stay in their order."""
     if any(i.id == instance.id for i in observed.instances):
@@ -256,7 +261,7 @@ def serving(app: App, content: str = "c1", **different: Any) -> Observed:
     asked_for = Observed(
         source=a_look(app, content),
         builds=(revision.build.id,),
-        released=frozenset({revision.release_id} if revision.release_id else ()),
+        released=frozenset(filter(None, (release_id(revision),))),
         listeners=listeners_of(app),
         instances=(an_instance(revision, workers=app.workers),),
         known_good=(revision,),
@@ -322,7 +327,7 @@ def anything_observed(draw: st.DrawFn, app: App) -> Observed:
         source=draw(st.none() | _tracker(variants)),
         source_generation=draw(st.integers(0, 2)),
         builds=tuple(draw(st.lists(some.map(lambda r: r.build.id), unique=True, max_size=5))),
-        released=draw(st.frozensets(st.sampled_from([r.release_id or "r0" for r in revisions]), max_size=3)),
+        released=draw(st.frozensets(st.sampled_from([release_id(r) or "r0" for r in revisions]), max_size=3)),
         listeners=listeners,
         holding=draw(st.just(frozenset[Address]()) | doors),
         armed=draw(st.just(frozenset[Address]()) | doors),

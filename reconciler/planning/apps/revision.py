@@ -149,11 +149,6 @@ class Revision:
     bindings: tuple[Bound, ...] = ()
     env_secrets: Mapping[str, str] = field(default_factory=dict)
 
-    @cached_property
-    def release_id(self) -> str | None:
-        """The mark of the manifest's release command, None without one."""
-        return self.release_mark(NO_COMMANDS)
-
     def release_steps(self, code: CodeCommands) -> tuple[ReleaseStep, ...]:
         """Return what runs in the build before it serves, in order, given the commands that its code asks for.
 

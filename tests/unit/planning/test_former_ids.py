@@ -8,7 +8,7 @@ from reconciler.planning.apps.former_ids import current_ids, with_current_ids
 from reconciler.planning.apps.observed import Observed, Override, SleepState
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.revision import Bound, Health, Server, revision_from
-from tests.world import NOW, a_look, a_trouble, an_app, an_instance, serving
+from tests.world import NOW, a_look, a_trouble, an_app, an_instance, release_id, serving
 
 # As commit 75b705b computed and stored them.
 APP = an_app(
@@ -38,7 +38,7 @@ def former(observed: Observed) -> Observed:
 def test_what_one_worker_had_for_an_id_every_number_has_now() -> None:
     assert V1.id == ID_OF_ONE_WORKER
     assert (V1.legacy_id(3), V1.legacy_id(1)) == (FORMER_ID, V1.id)
-    assert (V1.release_id, APP.fingerprint, V1.build.id) == (RELEASE_ID, FINGERPRINT, BUILD_ID)
+    assert (release_id(V1), APP.fingerprint, V1.build.id) == (RELEASE_ID, FINGERPRINT, BUILD_ID)
 
 
 def test_a_stored_revision_is_read_without_its_workers() -> None:

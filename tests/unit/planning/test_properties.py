@@ -41,6 +41,7 @@ from tests.world import (
     is_asleep,
     is_served,
     listeners_of,
+    release_id,
     wanted_of,
 )
 
@@ -133,8 +134,8 @@ def test_at_most_two_generations_and_nothing_without_build_listener_release_or_b
             assert len([i for i in seen.instances if i is not coming]) <= 1
             assert starting.build.id in seen.builds
             assert starting.address is None or starting.address in seen.listeners
-            if starting.id == decided.wanted and starting.release_id is not None:
-                assert starting.release_id in seen.released
+            if starting.id == decided.wanted and release_id(starting) is not None:
+                assert release_id(starting) in seen.released
 
 
 @given(running_apps(), st.sampled_from(CONTENTS), st.sampled_from(CONTENTS))
