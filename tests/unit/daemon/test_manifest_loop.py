@@ -1,0 +1,102 @@
+"""The loop over the manifests says once what cannot be watched, and goes on without it."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from reconciler.convergence.wake_queue import WakeQueue
+from reconciler.daemon.manifest_loop import ManifestLoop
+from reconciler.daemon.secret_files import SecretFiles
+from reconciler.host.stores import Stores
+from reconciler.linux.inotify import WatchFailure, WatchProblem
+from reconciler.manifests.origin import Listing, Look, Origin
+from reconciler.planning.desired_state import DesiredState
+from reconciler.settings.settings import Settings
+from reconciler.staging.source.watches import SourceWatches
+from reconciler.state.journal import Journal
+from reconciler.state.paths import StatePaths
+from reconciler.state.records import Records
+from reconciler.state.revision_history import RevisionHistory
+from reconciler.state.schema import open_database
+from reconciler.vault.watched_files import Files
+
+STORMY = WatchProblem(failure=WatchFailure.STORM, text="the directories of /apps/blog are moved again and again")
+OTHER = WatchProblem(failure=WatchFailure.STORM, text="the directories of /apps/shop are moved again and again")
+LIMIT = WatchProblem(failure=WatchFailure.WATCH_LIMIT, text="the host's limit of watches is reached")
+
+
+class Origins:
+    """One origin and all that is watched for it; each look is answered by what is not watched at that moment."""
+
+    name, problem, is_unsettled = "/m", None, False
+
+    def __init__(self, loop: ManifestLoop, unwatched: Sequence[Sequence[WatchProblem]]) -> None:
+        self._loop = loop
+        self._unwatched = iter(unwatched)
+        self._now: dict[str, WatchProblem] = {}
+        self.waits_s: list[float] = []
+
+    async def look(self) -> Look:
+        found = next(self._unwatched, None)
+        if found is None:
+            raise asyncio.CancelledError
+        self._now = {str(number): problem for number, problem in enumerate(found)}
+        self._loop.look_now.set()
+        return Listing(origin="/m", files={}, identity=(1, 1))
+
+    async def follow(self, _: object) -> None:
+        self.waits_s.append(self._loop._seconds_to_next_look())
+
+    def problems(self) -> dict[str, WatchProblem]:
+        return self._now
+
+
+class NoSecrets:
+    def follow(self, _: DesiredState) -> frozenset[Any]:
+        return frozenset()
+
+
+class NoFiles:
+    async def follow(self, _: object) -> None:
+        pass
+
+    def problems(self) -> tuple[WatchProblem, ...]:
+        return ()
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[Stores]:
+    with closing(open_database(StatePaths(state=tmp_path).database)) as database:
+        yield Stores(
+            records=Records(database), history=RevisionHistory(Records(database), "boot"), journal=Journal(database)
+        )
+
+
+def told(place: Path, stores: Stores, *unwatched: Sequence[WatchProblem]) -> list[tuple[str, str]]:
+    """What is journaled while these cannot be watched, look by look, each with its cause."""
+    settings = Settings(manifests=place / "m", paths=StatePaths(state=place))
+
+    async def follow() -> None:
+        loop = ManifestLoop(settings, stores, WakeQueue(), cast("SecretFiles", NoSecrets()), ())
+        origins = Origins(loop, unwatched)
+        with pytest.raises(asyncio.CancelledError):
+            await loop.run([cast("Origin", origins)], cast("SourceWatches", origins), cast("Files", NoFiles()))
+        assert len(origins.waits_s) == len(unwatched)
+
+    asyncio.run(follow())
+    return [(event.text, event.cause) for event in stores.journal.newest(None, 100)]
+
+
+def test_a_storm_is_told_once_for_each_source_however_often_it_rests(tmp_path: Path, stores: Stores) -> None:
+    found = told(tmp_path, stores, [], [STORMY], [STORMY], [], [STORMY, OTHER], [OTHER])
+    assert [text for text, _ in found] == [STORMY.text, OTHER.text]
+    assert all(cause.startswith("until it rests the daemon looks for its changes every ") for _, cause in found)
+
+
+def test_a_limit_of_the_host_is_told_again_when_it_is_reached_again(tmp_path: Path, stores: Stores) -> None:
+    found = told(tmp_path, stores, [LIMIT], [LIMIT, STORMY], [], [LIMIT])
+    assert [text for text, _ in found] == [LIMIT.text, STORMY.text, LIMIT.text]
