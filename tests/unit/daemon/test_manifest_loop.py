@@ -100,3 +100,36 @@ def test_a_storm_is_told_once_for_each_source_however_often_it_rests(tmp_path: P
 def test_a_limit_of_the_host_is_told_again_when_it_is_reached_again(tmp_path: Path, stores: Stores) -> None:
     found = told(tmp_path, stores, [LIMIT], [LIMIT, STORMY], [], [LIMIT])
     assert [text for text, _ in found] == [LIMIT.text, STORMY.text, LIMIT.text]
+
+
+def test_a_manifest_that_is_held_back_is_not_in_effect_yet(tmp_path: Path, stores: Stores) -> None:
+    settings = Settings(manifests=tmp_path / "m", paths=StatePaths(state=tmp_path))
+    loop = ManifestLoop(settings, stores, WakeQueue(), cast("SecretFiles", NoSecrets()), ())
+    contents = iter((b"path: x", b"path: x\nwork", b"path: x\nworkers: 2"))
+    current: list[bool] = []
+
+    class Written:
+        name, problem, is_unsettled = "/m", None, False
+
+        async def look(self) -> Look:
+            content = next(contents, None)
+            if content is None:
+                raise asyncio.CancelledError
+            return Listing(origin="/m", files={"/m/blog.yaml": content}, identity=(1, 1))
+
+        async def follow(self, _: object) -> None:
+            loop._is_looking = False
+            current.append(loop.is_current)
+            loop.look_now.set()
+
+        def problems(self) -> dict[str, WatchProblem]:
+            return {}
+
+    async def follow() -> None:
+        written = Written()
+        with pytest.raises(asyncio.CancelledError):
+            await loop.run([cast("Origin", written)], cast("SourceWatches", written), cast("Files", NoFiles()))
+
+    asyncio.run(follow())
+    assert current == [True, False, True]
+    assert loop.catalog.apps["blog"].workers == 2
