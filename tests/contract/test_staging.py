@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import uv
 
 from reconciler.linux.files import remove
 from reconciler.planning.apps.revision import Build, Recipe, Source
+from reconciler.staging import concurrency
 from reconciler.staging.detection.runtimes import discover
 from reconciler.staging.progress import Phase
 from reconciler.staging.source.snapshot import fingerprint
@@ -173,6 +175,27 @@ def test_an_edit_of_code_reuses_the_environment(host: Host) -> None:
     asyncio.run(story())
     assert len(host.finished()) == 1
     assert ": reused" in host.log("shop").read_text()
+
+
+def test_a_build_with_a_known_environment_takes_four_turns_of_a_thread(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stager, turns, run = host.stager(), list[object](), concurrency._threads.run
+
+    def counted(work: Callable[[], object]) -> Future[object]:
+        turns.append(work)
+        return run(work)
+
+    monkeypatch.setattr(concurrency._threads, "run", counted)
+
+    async def story() -> int:
+        for edit in range(2):
+            await host.stage(stager, "shop", host.build("shop", {"wsgi.py": f"{WSGI}# {edit}\n"}))
+        before = len(turns)
+        await host.stage(stager, "shop", host.build("shop", {"wsgi.py": f"{WSGI}# once more\n"}))
+        return len(turns) - before
+
+    assert asyncio.run(story()) <= len(("copy", "select", "name the ingredients", "finish"))
 
 
 def test_requirements_and_a_pinned_old_gunicorn_win(host: Host) -> None:
