@@ -18,7 +18,7 @@ from reconciler.version import VERSION
 _TASKS: Mapping[str, Sequence[str]] = {
     "Run the daemon": ("run", "apply", "wait", "down"),
     "Write and check manifests": ("init", "validate", "plan", "runtimes", "bundle"),
-    "See what is running": ("status", "top", "events", "logs", "metrics"),
+    "See what is running": ("status", "top", "releases", "events", "logs", "metrics"),
     "Change what is running, until the next edit": ("restart", "rollback", "stop", "start", "forget-failure"),
     "Work inside an app": ("env", "shell"),
     "Look after services": ("services", "rotate", "service-shell", "backup", "restore", "rekey"),

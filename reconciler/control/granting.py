@@ -93,7 +93,7 @@ class OperatorRequests:
         if known is None:
             raise Refused(f"there is no request '{kind}'; there are {', '.join(REQUESTS)}")
         text, granted = known.grant(app, self._apps.observe(app.name), request.get("revision"))
-        self._apps.request(app.name, granted)
+        self._apps.request(app.name, granted, who)
         self._journal.write(Subject("app", app.name), "request", text, f"requested by {who}", known.reason)
         return f"{app.name}: {text}"
 

@@ -87,6 +87,9 @@ def _roll_back(app: "App", observed: "Observed", wanted: str | None) -> "Granted
     found = [r for r in known if wanted is None or r.id.startswith(wanted)]
     if not found:
         raise Refused(_no_revision(wanted, known))
+    if wanted is not None and len(found) > 1:
+        choice = ", ".join(revision.id for revision in found)
+        raise Refused(f"'{wanted}' begins more than one revision; choose one of {choice}")
     override = Override(kind="rolled back", holds_for=desired.id, revision=found[0])
     return f"rolled back to revision {found[0].id} until its manifest or source changes, or until 'start'", override
 

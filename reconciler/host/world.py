@@ -19,7 +19,8 @@ from reconciler.host.builds import AppBuilds
 from reconciler.host.depends_on import DependencyGraph
 from reconciler.host.files_in_builds import FilesInBuilds
 from reconciler.host.probes import AppProbes
-from reconciler.host.releases import AppReleases, Steps
+from reconciler.host.release_commands import AppReleaseCommands
+from reconciler.host.release_recorder import ReleaseRecorder
 from reconciler.host.request_effects import OperatorRequest, take_request
 from reconciler.host.runtime import Runtime
 from reconciler.host.secret_source import SecretSource
@@ -99,8 +100,9 @@ class AppWorld:
         self._dependencies = DependencyGraph()
         self._standings = Standings(stores, runtime.publish)
         self._listeners = AppListeners(instances, keeper, self._on_connection)
-        self._releases = AppReleases(settings, stores, secret_source)
         self._builds = AppBuilds(settings.paths, stager, runtime.removals, self._on_staging)
+        self._release_commands = AppReleaseCommands(settings, stores, secret_source, self._builds, instances)
+        self._releases = ReleaseRecorder(settings.paths, stores)
         self.files = FilesInBuilds(self._paths, self._builds, instances, self._wakeups, self._record)
         self._probes = AppProbes(stores, instances, runtime.wakeups, runtime.tasks)
         self._slots = StartSlots(settings.starting_slots, settings.starting_slot_s)
@@ -132,8 +134,9 @@ class AppWorld:
             take_over(found, self._stores, self._instances, self._secret_source)
         return self._apps
 
-    def request(self, name: str, request: OperatorRequest) -> None:
-        """Take an operator's request for the next plan to see, and wake the app."""
+    def request(self, name: str, request: OperatorRequest, who: str = "") -> None:
+        """Take a request of the operator `who` for the next plan to see, and wake the app."""
+        self._releases.requested(name, request, who)
         take_request(name, request, self._history, self._restart_before, self.now())
         if request == "restart":
             self._tracker.doubt(name)
@@ -170,7 +173,7 @@ class AppWorld:
             source_generation=self._tracker.generation(name),
             builds=self._builds.of(name),
             commands=self._builds.commands(name),
-            released=self._releases.of(name),
+            released=self._release_commands.of(name),
             listeners=self._listeners.of(name),
             holding=self._listeners.holding(name),
             armed=self._listeners.armed(name),
@@ -191,6 +194,7 @@ class AppWorld:
         )
 
     async def do(self, name: str, action: Action) -> None:  # noqa: C901, PLR0912  one line for each action
+        self._releases.begin(name, action)
         match action:
             case ReadSource():
                 await self._tracker.read(name, action.source)
@@ -221,13 +225,14 @@ class AppWorld:
             case Reap():
                 self._reap(name, action)
             case RecordFailure():
-                self._stores.record_failure(name, replace(action.failure, last_at=self.now()))
+                self._releases.failed(name, replace(action.failure, last_at=self.now()))
                 text = f"revision {action.failure.revision}: {action.cause}"
                 self._record(name, "failed", text, reason=action.reason)
             case Unlisten():
                 heirs = self._listeners.unlisten(name, action.address)
                 self._wake_all((*heirs, *self._dependencies.depends_on(name)))
             case RemoveBuild():
+                await self._releases.before_removing(name, action.build)
                 self.files.kept(name, action.build, await self._builds.remove(name, action.build))
             case ForgetApp():
                 await self._forget_app(name, action)
@@ -268,7 +273,8 @@ class AppWorld:
         await self.files.before_replacing(name)
         self._record_action(name, "staging", f"staging build {action.build.id}", action)
         try:
-            summary = await self._builds.stage(name, action.build)
+            with self._releases.staging(name):
+                summary = await self._builds.stage(name, action.build)
         except SourceChanged:
             self._tracker.mark_stale(name)
             return
@@ -280,19 +286,10 @@ class AppWorld:
             self._record(name, "listening", f"listening on {action.address}", how)
 
     async def _release(self, name: str, action: Release) -> None:
-        revision = action.revision
-        code, paths = self._builds.code(name, revision.build), self.paths(name)
-        paths.create(self._instances.sandbox_of(name))
-        injected = self._secret_source.injected(revision, paths.revisions / revision.id)
-        environment = self._instances.surroundings(revision, code, paths, injected)
-        release = Steps.of(revision, self._builds.commands(name), environment)
-        self._record_action(name, "releasing", f"running {release} of build {revision.build.id}", action)
         try:
-            await self._releases.run(name, action, release, code, partial(self._on_phase, name, "starting"))
+            await self._release_commands.run(name, action, partial(self._on_phase, name, "starting"))
         except StagingError as error:
             self._failed(name, action.failing, str(error))
-            return
-        self._record_action(name, "released", f"{release} of build {revision.build.id} worked", action)
 
     async def _start(self, name: str, action: Start) -> None:
         revision = action.revision
@@ -315,6 +312,8 @@ class AppWorld:
                 self._failed(name, action.failing, f"{error}{missing}{damage}")
                 return
         remark = self._instances.remark(name, instance.id)
+        self._releases.served(name, revision.id)
+        action = replace(action, cause=await self._releases.cause_of(name, action))
         self._record_action(name, "ready", f"gunicorn {instance.pid} serves revision {revision.id}{remark}", action)
         if self._history.served(name, revision.id):
             self._standings.deployed(name)
@@ -324,7 +323,7 @@ class AppWorld:
     def _failed(self, name: str, failing: Failure, reason: str) -> None:
         """Note that a revision did not get as far as serving: the plan decides what follows from that."""
         failure = replace(failing, reason=reason, last_at=self.now())
-        self._stores.record_failure(name, failure)
+        self._releases.failed(name, failure)
         self._record(name, "failed", f"revision {failure.revision}: {reason}", f"try {failure.count}")
 
     async def _sleep(self, name: str, action: Sleep) -> None:
@@ -376,7 +375,7 @@ class AppWorld:
             return
         self._instances.reap(name, action.instance)
         if action.failure is not None:
-            self._stores.record_failure(name, replace(action.failure, last_at=self.now()))
+            self._releases.failed(name, replace(action.failure, last_at=self.now()))
         self._wake_all(self._dependencies.depends_on(name))
         kind: EventKind = "exited" if ended.stopping_since is None else "stopped"
         if kind == "exited" and ended.ready:
@@ -392,7 +391,9 @@ class AppWorld:
             self._records.erase(name)
         self._restart_before.pop(name, None)
         self._instances.forget_app(name)
-        for part in (self._builds, self._releases, self._listeners, self._tracker, self._history, self._dependencies):
+        for part in (self._builds, self._release_commands, self._releases, self._listeners, self._tracker):
             part.forget(name)
+        self._history.forget(name)
+        self._dependencies.forget(name)
         self._record_action(name, "removed", "removed; its home directory and logs are kept", action)
         self._standings.forget(name)

@@ -17,7 +17,7 @@ from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from reconciler.inspection.revision_differences import Difference
+    from reconciler.host.revision_differences import Difference
     from reconciler.inspection.snapshot import HostSnapshot
     from reconciler.manifests.catalog import Catalog
     from reconciler.planning.apps.actions import Action
@@ -175,7 +175,7 @@ def _misconfigured(service: "Service | None", settings: Settings) -> str | None:
 def _app_plan(
     name: str, catalog: "Catalog", snapshot: "HostSnapshot | None", observer: "ServiceObserver | None"
 ) -> AppPlan:
-    from reconciler.inspection.revision_differences import difference
+    from reconciler.host.revision_differences import difference
     from reconciler.inspection.snapshot import SourceReading, read_source
     from reconciler.planning.apps.actions import MarkGood
     from reconciler.planning.apps.observed import ExternalInputs, Observed, SourceState

@@ -30,6 +30,7 @@ from reconciler.staging.log import Log
 from reconciler.staging.persist import link_persisted
 from reconciler.staging.progress import Phase, Progress
 from reconciler.staging.slots import slot_of
+from reconciler.staging.source.differences import mark_copied
 from reconciler.staging.source.snapshot import snapshot
 from reconciler.staging.staged import Staged
 from reconciler.staging.written_files import has_written
@@ -84,7 +85,9 @@ class Maker:
             builds.mkdir(parents=True, exist_ok=True)
             for leftover in leftovers(builds):
                 remove(leftover)
-            return snapshot(request.build.source.path, code)
+            content = snapshot(request.build.source.path, code)
+            mark_copied(code.parent)
+            return content
 
         async with slot_of(self.slots, request.progress), asyncio.timeout(self.timeout_s):
             request.progress(Phase(activity="copying the source"))

@@ -71,9 +71,27 @@ def _add_subjects_reasons_and_directories(database: sqlite3.Connection) -> None:
     database.execute("ALTER TABLE instance ADD COLUMN directory TEXT")
 
 
+_APP_RELEASE_OF_4 = """
+CREATE TABLE app_release (
+    app TEXT NOT NULL, number INTEGER NOT NULL, revision TEXT NOT NULL, build TEXT NOT NULL, at REAL NOT NULL,
+    reason TEXT NOT NULL, initiator TEXT NOT NULL, requested_by TEXT NOT NULL, previous TEXT NOT NULL,
+    previous_build TEXT NOT NULL, changes TEXT NOT NULL, files TEXT NOT NULL, served_at REAL, served_until REAL,
+    failures INTEGER NOT NULL, failure TEXT NOT NULL, failed_at REAL, PRIMARY KEY (app, number)
+) WITHOUT ROWID
+"""
+
+
+def _add_releases(database: sqlite3.Connection) -> None:
+    """Add the table of releases, which has none of what was deployed before."""
+    database.execute(_APP_RELEASE_OF_4)
+
+
 # A change of the schema is one step more, at the end; a step that was released never changes.
 OLDEST = 2
-_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_add_subjects_reasons_and_directories,)
+_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _add_subjects_reasons_and_directories,
+    _add_releases,
+)
 NEWEST = OLDEST + len(_STEPS)
 
 

@@ -12,6 +12,7 @@ from reconciler.planning.address import Address
 from reconciler.planning.apps.revision import Source
 from reconciler.planning.subject import Subject
 from reconciler.state.database import Database
+from reconciler.state.release_log import ReleaseLog
 from reconciler.state.table import Table
 
 NO_ADDRESS = Address(host="", port=0)  # of an instance that listens nowhere; the columns are not null
@@ -180,6 +181,11 @@ class Records:
         key = ("release", app, release)
         self._database.write(key, "INSERT OR REPLACE INTO release VALUES (?, ?)", (app, release))
 
+    @property
+    def release_log(self) -> ReleaseLog:
+        """The releases of each app."""
+        return ReleaseLog(self._database)
+
     def app_statuses(self) -> dict[str, AppStatus]:
         """Return the last reported status of each app."""
         return _APP_STATUSES.by(self._database, "app")
@@ -203,5 +209,5 @@ class Records:
     def erase(self, app: str) -> None:
         """Delete everything about an app except its events."""
         self._database.disown(app)
-        for table in ("lease", "source", "history", "standing", "instance", "release"):
-            self._database.execute(f"DELETE FROM {table} WHERE app = ?", (app,))  # noqa: S608  names are the six above
+        for table in ("lease", "source", "history", "standing", "instance", "release", "app_release"):
+            self._database.execute(f"DELETE FROM {table} WHERE app = ?", (app,))  # noqa: S608  names are those above

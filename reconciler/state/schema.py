@@ -44,6 +44,12 @@ CREATE TABLE event (
 );
 CREATE INDEX event_of_subject ON event (subject, name, kind);
 CREATE TABLE release (app TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (app, id)) WITHOUT ROWID;
+CREATE TABLE app_release (
+    app TEXT NOT NULL, number INTEGER NOT NULL, revision TEXT NOT NULL, build TEXT NOT NULL, at REAL NOT NULL,
+    reason TEXT NOT NULL, initiator TEXT NOT NULL, requested_by TEXT NOT NULL, previous TEXT NOT NULL,
+    previous_build TEXT NOT NULL, changes TEXT NOT NULL, files TEXT NOT NULL, served_at REAL, served_until REAL,
+    failures INTEGER NOT NULL, failure TEXT NOT NULL, failed_at REAL, PRIMARY KEY (app, number)
+) WITHOUT ROWID;
 CREATE TABLE vault (id TEXT PRIMARY KEY, box BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE service (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL, server TEXT, plan TEXT NOT NULL, asked BLOB,

@@ -33,9 +33,13 @@ class ReadSource(PlannedAction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage(PlannedAction):
-    """Make a build: snapshot, environment, finished directory."""
+    """Make a build: snapshot, environment, finished directory.
+
+    `revision` is what it is made for, None while that is not known.
+    """
 
     build: Build
+    revision: Revision | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"stage build {self.build.id}"

@@ -261,7 +261,8 @@ def _stage(known: Assessment) -> list[Action]:
     cause = Cause(Reason.FIRST_TIME, "first build of the app")
     if known.observed.builds:
         cause = Cause(Reason.SOURCE_CHANGED, "its source or its build settings changed")
-    return [Stage(build=known.target.build, cause=cause.text, reason=cause.reason)]
+    revision = None if known.observed.inputs.missing and not known.is_rolled_back else known.target
+    return [Stage(build=known.target.build, revision=revision, cause=cause.text, reason=cause.reason)]
 
 
 def _prepare(known: Assessment) -> list[Action]:

@@ -16,6 +16,7 @@ from reconciler.planning.address import Address
 from reconciler.planning.apps.revision import Source
 from reconciler.planning.subject import HOST, Subject
 from reconciler.services.records import ServiceRecords
+from reconciler.state import migrations
 from reconciler.state.journal import KINDS, Journal
 from reconciler.state.migrations import NEWEST, OLDEST, copy_of, version_of
 from reconciler.state.records import AppStatus, Records, ServiceStatus
@@ -70,6 +71,18 @@ def schema(database: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
 def dump(file: Path) -> list[str]:
     with closing(sqlite3.connect(file)) as database:
         return [*database.iterdump(), f"version {version_of(database)}"]
+
+
+def states(file: Path) -> list[list[str]]:
+    """A database as it is, and after each step of its upgrade."""
+    found = [dump(file)]
+    with closing(sqlite3.connect(file)) as database:
+        for number in range(version_of(database), NEWEST):
+            migrations._STEPS[number - OLDEST](database)
+            database.execute(f"PRAGMA user_version={number + 1}")
+            database.commit()
+            found.append(dump(file))
+    return found
 
 
 def ids(files: Iterable[Path]) -> list[str]:
@@ -176,11 +189,18 @@ def test_a_copy_of_the_older_database_is_kept_for_its_owner_alone(text: Path, tm
     file = old(text, tmp_path)
     before = dump(file)
     open_database(file, upgrade=True).close()
-    copy = copy_of(file, OLDEST)
+    copy = copy_of(file, int(text.stem.removeprefix("version-")))
     assert dump(copy) == before
     assert dump(file)[-1] == f"version {NEWEST}"
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert not list(tmp_path.glob("*.draft"))
+
+
+def test_an_app_that_was_deployed_before_releases_were_recorded_has_none(tmp_path: Path) -> None:
+    with closing(open_database(old(OLD[-1], tmp_path), upgrade=True)) as database:
+        records = Records(database)
+        assert RevisionHistory(records, BOOT).of("blog").known_good
+        assert records.release_log.of("blog") == ()
 
 
 def test_a_database_of_this_version_is_not_copied(tmp_path: Path) -> None:
@@ -196,6 +216,9 @@ def test_whatever_statement_a_kill_interrupts_the_next_opening_finishes_it(tmp_p
     whole = old(OLD[0], tmp_path / "whole")
     open_database(whole, upgrade=True).close()
     after = dump(whole)
+    (tmp_path / "steps").mkdir()
+    steps = states(old(OLD[0], tmp_path / "steps"))
+    assert steps[-1] == after
     kills = 0
     while True:
         directory = tmp_path / str(kills)
@@ -209,7 +232,7 @@ def test_whatever_statement_a_kill_interrupts_the_next_opening_finishes_it(tmp_p
         if killed.returncode == 0:
             break
         kills += 1
-        assert dump(file) in (before, after)
+        assert dump(file) in steps
         open_database(file, upgrade=True).close()
         assert dump(file) == after
         assert dump(copy_of(file, OLDEST)) == before

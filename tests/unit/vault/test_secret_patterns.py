@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reconciler.host.revision_differences import changes
 from reconciler.inspection.redaction import Redactor
-from reconciler.inspection.revision_differences import changes
 from reconciler.planning.subject import HOST, Subject
 from reconciler.services import server_tools
 from reconciler.services.provisioner import ServiceError

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.inspection.revision_differences import changes, difference
+from reconciler.host.revision_differences import changes, difference
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs, Override

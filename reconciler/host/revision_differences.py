@@ -1,10 +1,10 @@
 """Compare two revisions of an app, field by field, in a manifest's words and with secrets hidden."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from reconciler.inspection.printable import json_text
 from reconciler.vault.command_lines import redacted_command
 from reconciler.vault.given_values import is_harmless
 from reconciler.vault.secret import HIDDEN
@@ -130,7 +130,7 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json_text(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _shown_name(path: str) -> str:

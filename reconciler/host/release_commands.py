@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from reconciler.host.builds import AppBuilds
 from reconciler.host.secret_source import SecretSource
 from reconciler.host.stores import Stores
 from reconciler.planning.apps.actions import Release
 from reconciler.planning.apps.revision import NO_COMMANDS, CodeCommands, ReleaseOrigin, ReleaseStep, Revision
 from reconciler.planning.subject import Subject
-from reconciler.serving.programs.gunicorn import Code
+from reconciler.serving.instances import Instances
+from reconciler.serving.programs.gunicorn import Code, InstancePaths
 from reconciler.settings.settings import Settings
 from reconciler.staging.detection.shown_text import quoted
 from reconciler.staging.errors import StagingError
@@ -53,25 +55,49 @@ class Steps:
         return f"{described}, not {_PROCFILE} ({quoted(self.replaced)})," if self.replaced else described
 
 
-class AppReleases:
+class AppReleaseCommands:
     """The release commands that were run, by app."""
 
-    def __init__(self, settings: Settings, stores: Stores, secret_source: SecretSource) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        stores: Stores,
+        secret_source: SecretSource,
+        builds: AppBuilds,
+        instances: Instances,
+    ) -> None:
         self._settings = settings
         self._secret_source = secret_source
-        self._journal = stores.journal
-        self._records = stores.records
-        self._done: dict[str, frozenset[str]] = self._records.releases()
+        self._builds = builds
+        self._instances = instances
+        self._stores = stores
+        self._done: dict[str, frozenset[str]] = stores.records.releases()
 
     def of(self, name: str) -> frozenset[str]:
         """Return the marks of an app's release commands that were run."""
         return self._done.get(name, frozenset())
 
-    async def run(
-        self, name: str, action: Release, release: Steps, code: Code, progress: Callable[[Phase], None]
-    ) -> None:
+    async def run(self, name: str, action: Release, progress: Callable[[Phase], None]) -> None:
         """Run the steps of a release to their end, and record that. Raises StagingError when one fails."""
-        redact = partial(self._journal.redacted, Subject("app", name))
+        revision = action.revision
+        code, paths = self._builds.code(name, revision.build), InstancePaths.of(self._settings.paths, name)
+        paths.create(self._instances.sandbox_of(name))
+        injected = self._secret_source.injected(revision, paths.revisions / revision.id)
+        environment = self._instances.surroundings(revision, code, paths, injected)
+        release = Steps.of(revision, self._builds.commands(name), environment)
+        record, build = self._stores.record_event, revision.build.id
+        record(name, "releasing", f"running {release} of build {build}", action.cause, action.reason)
+        await self._run(name, release, code, progress)
+        try:
+            with self._stores.records.lasting():
+                self._stores.records.add_release(name, action.release)
+        except sqlite3.Error:  # it was run, and a full disk does not make it run again
+            self._stores.records.add_release(name, action.release)
+        self._done[name] = self.of(name) | {action.release}
+        record(name, "released", f"{release} of build {build} worked", action.cause, action.reason)
+
+    async def _run(self, name: str, release: Steps, code: Code, progress: Callable[[Phase], None]) -> None:
+        redact = partial(self._stores.journal.redacted, Subject("app", name))
         for step in release.steps:
             command = ReleaseCommand(
                 app=name,
@@ -90,12 +116,6 @@ class AppReleases:
                 if advice is None:
                     raise
                 raise StagingError(f"{error}; {advice}") from error
-        try:
-            with self._records.lasting():
-                self._records.add_release(name, action.release)
-        except sqlite3.Error:  # it was run, and a full disk does not make it run again
-            self._records.add_release(name, action.release)
-        self._done[name] = self.of(name) | {action.release}
 
     def forget(self, name: str) -> None:
         """Forget the release commands of an app that was removed."""
