@@ -70,6 +70,11 @@ class Api:
         status = await self._context.status_cache.now()
         return JsonAnswer(with_load(known_app(request, status), status))
 
+    async def releases(self, request: Request, _: Caller) -> Response:
+        name = str(known_app(request, await self._context.status_cache.now())["name"])
+        found = await self._context.status_cache.releases(name)
+        return JsonAnswer({"app": name, "releases": [each.facts() for each in found]})
+
     async def services(self, _: Request, __: Caller) -> Response:
         return JsonAnswer({"services": (await self._context.status_cache.now()).facts["services"]})
 

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from reconciler.control.requests import REQUESTS
 from reconciler.inspection.printable import ago
+from reconciler.inspection.releases import rollback_targets
 from reconciler.planning.apps.actions import ForgetApp, Reap, RemoveBuild, Sleep, Stop, StopHoldingPage, Unlisten
 from reconciler.state.journal import Event
 from reconciler.state.paths import StatePaths
@@ -96,6 +97,7 @@ class Pages:
         app = known_app(request, status)
         name = str(app["name"])
         events = await self._context.status_cache.events(name, _TIMELINE_EVENTS)
+        releases = await self._context.status_cache.releases(name)
         which = request.query_params.get("which", _first_log(app, self._context.settings.paths))
         now = time.time()  # noqa: TID251  events are shown against it
 
@@ -108,6 +110,7 @@ class Pages:
                 app=app,
                 events=list(reversed(events[-_EVENTS:])),
                 timeline=timeline(events, now),
+                releases=releases,
                 width=WIDTH,
                 height=HEIGHT,
                 names=NAMES,
@@ -150,9 +153,16 @@ class Pages:
         status = await self._context.status_cache.now()
         name = _known_request(request)
         app = known_app(request, status)
-        to = await self._context.status_cache.rollback_target(app) if name == "rollback" else None
+        to = await self._target(app, request.query_params.get("revision")) if name == "rollback" else None
         shown = row(app, status, viewer_of(request))
         return self._templates.page("confirm.html", caller, status=status, row=shown, request=name, to=to)
+
+    async def _target(self, app: Mapping[str, Any], chosen: str | None) -> str | None:
+        """Return the revision that a rollback would go to: the chosen one, or the last; None where that cannot be."""
+        if chosen is None:
+            return await self._context.status_cache.rollback_target(app)
+        found = await self._context.status_cache.releases(str(app["name"]))
+        return chosen if chosen in rollback_targets(found) else None
 
     async def request(self, request: Request, caller: Caller) -> Response:
         name, form = _known_request(request), await read_form(request)

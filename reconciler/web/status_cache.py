@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler.inspection.releases import Release, releases
 from reconciler.inspection.rollback import rollback_target
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.inspection.status import status as status_of
@@ -84,6 +85,10 @@ class StatusCache:
         """Return the id of the revision to which a rollback of an app would go; None if there is none."""
         return await asyncio.to_thread(self._rollback_target, app)
 
+    async def releases(self, app: str) -> Sequence[Release]:
+        """Return the releases of an app, the newest first."""
+        return await asyncio.to_thread(self._releases, app)
+
     def _on_read(self, task: "asyncio.Task[Status]") -> None:
         self._reading = None
         if not task.cancelled() and task.exception() is None:
@@ -120,6 +125,10 @@ class StatusCache:
     def _rollback_target(self, app: Mapping[str, Any]) -> str | None:
         with _state_readable(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as snapshot:
             return rollback_target(snapshot, str(app["name"]), str(app["wanted_revision"] or app["revision"] or ""))
+
+    def _releases(self, app: str) -> Sequence[Release]:
+        with _state_readable(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as snapshot:
+            return releases(snapshot, app)
 
     def _events(self, app: str | None, count: int, after: int) -> Sequence[Event]:
         with (

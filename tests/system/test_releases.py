@@ -5,6 +5,7 @@ from typing import Any
 
 from tests.support.eventually import eventually
 from tests.support.site import WSGI, Site
+from tests.support.web import fetch
 
 
 def told(site: Site, app: str = "shop") -> list[dict[str, Any]]:
@@ -51,6 +52,15 @@ def test_releases_tell_of_a_deploy_a_break_a_fix_and_a_rollback(site: Site) -> N
 
     (wanted,) = [each["revision"] for each in told(site) if each["can_roll_back"]]
     assert wanted == told(site)[0]["previous_revision"]
+    page = fetch(site.paths.api, "/apps/shop")
+    assert page.status == 200
+    assert f"/apps/shop/rollback?revision={wanted}" in page.body
+    assert (
+        f"It goes back to revision <code>{wanted}</code>"
+        in fetch(site.paths.api, f"/apps/shop/rollback?revision={wanted}").body
+    )
+    assert "No earlier revision" in fetch(site.paths.api, "/apps/shop/rollback?revision=abc").body
+    assert fetch(site.paths.api, "/api/v1/apps/shop/releases").json["releases"] == told(site)
     refused = site.cli("rollback", "shop", "zzz")
     assert refused.returncode == 1
     assert wanted in refused.stderr

@@ -144,7 +144,7 @@
   const refresh = () => {
     clearTimeout(timer);
     timer = setTimeout(() => {
-      refetch(location.pathname, "actions", "timeline", "manifest");
+      refetch(location.pathname, "actions", "timeline", "releases", "manifest");
       plan();
     }, 700);
   };
