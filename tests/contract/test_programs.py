@@ -201,8 +201,8 @@ async def test_an_instance_whose_revision_is_renamed_keeps_its_directory(site: S
         assert machine.only().revision == "ba9876543210"
     with a_life(site) as machine:
         assert machine.only().revision == "ba9876543210"
-        assert [path.name for path in site.paths.revisions("blog").iterdir()] == [before]
+        await soon(lambda: [path.name for path in site.paths.revisions("blog").iterdir()] == [before])
         assert (site.paths.revisions("blog") / before / "gunicorn.config").is_file()
         await machine.instances.stop("blog", instance.id)
         machine.instances.remove_unused("blog", machine.host.paths("blog"))
-        assert list(site.paths.revisions("blog").iterdir()) == []
+        await soon(lambda: list(site.paths.revisions("blog").iterdir()) == [])
