@@ -4,12 +4,9 @@ The manifest holds what can be detected from the files in PATH. What only you ca
 that the app reads without a default, the command of its migrations, extras. An existing manifest is never overwritten.
 """
 
-import json
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +15,8 @@ import click
 from reconciler.cli.chosen_settings import watched_directory
 from reconciler.cli.options import examples, manifests_option, with_settings
 from reconciler.documents.names import is_name, name_from
+from reconciler.documents.schemas import schema_path
+from reconciler.documents.written_scalars import scalar
 from reconciler.inspection.printable import plain
 from reconciler.settings.settings import Settings
 
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from reconciler.staging.detection.target import EntryPoint
 
 T = TypeVar("T")
-
-_PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +205,7 @@ def _text(path: Path, directory: Path, found: _Found) -> str:
 
 
 def _comments(directory: Path, found: _Found) -> Iterator[str]:
-    yield f"# yaml-language-server: $schema={_schema(directory)}"
+    yield f"# yaml-language-server: $schema={schema_path('app', directory)}"
     for line in (*found.comments, *(f"To do: {doubt}" for doubt in found.doubts)):
         for part in line.splitlines():
             yield f"# {plain(part)}"
@@ -228,21 +225,8 @@ def _proposals(found: _Found) -> Iterator[str]:
 
 
 def _scalar(text: str) -> str:
-    """Write the text as a YAML scalar, in quotes only where it needs them."""
-    from reconciler.documents.scalars import value_of
-
-    text = f"./{text}" if text.startswith("~") else text
-    return text if _PLAIN.fullmatch(text) and value_of(text) == text else json.dumps(text, ensure_ascii=False)
-
-
-def _schema(directory: Path) -> str:
-    """Return the path of the schema, relative if it is near, so that a checkout can be moved."""
-    package = Path(str(files("reconciler")))
-    inside = package / "schemas"
-    schema = (inside if inside.is_dir() else package.parent / "schemas") / "app.schema.json"
-    here = directory.resolve()
-    near = here.parent in {schema.parent.parent, *schema.parent.parents[:2]}
-    return os.path.relpath(schema, here) if near else str(schema)
+    """Write the text as a YAML scalar; a path that begins with `~` is none of a home directory."""
+    return scalar(f"./{text}" if text.startswith("~") else text)
 
 
 def _must_be_valid(target: Path, text: str) -> None:

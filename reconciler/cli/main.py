@@ -4,6 +4,7 @@ The docstring of a command's module is its help, and the first line its summary,
 """
 
 import importlib
+import keyword
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from reconciler.version import VERSION
 
 _TASKS: Mapping[str, Sequence[str]] = {
     "Run the daemon": ("run", "apply", "wait", "down"),
-    "Write and check manifests": ("init", "validate", "plan", "runtimes", "bundle"),
+    "Write and check manifests": ("init", "import", "validate", "plan", "runtimes", "bundle"),
     "See what is running": ("status", "top", "releases", "events", "logs", "metrics"),
     "Change what is running, until the next edit": ("restart", "rollback", "stop", "start", "forget-failure"),
     "Work inside an app": ("env", "shell"),
@@ -96,7 +97,8 @@ def _other_option(error: click.ClickException) -> str:
 
 
 def _module(command: str) -> str:
-    return command.replace("-", "_")
+    name = command.replace("-", "_")
+    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 def _summary(command: str) -> str:

@@ -1,10 +1,12 @@
 """Load the JSON Schemas of documents: the files that editors read, from a wheel or a checkout."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 
@@ -15,6 +17,16 @@ def schema(kind: str) -> dict[str, Any]:
     folder = inside if inside.is_dir() else files("reconciler") / ".." / "schemas"
     found: dict[str, Any] = json.loads((folder / f"{kind}.schema.json").read_text(encoding="utf-8"))
     return found
+
+
+def schema_path(kind: str, directory: Path) -> str:
+    """Return the path of a schema for files in `directory`, relative if it is near: a checkout can be moved."""
+    package = Path(str(files("reconciler")))
+    inside = package / "schemas"
+    found = (inside if inside.is_dir() else package.parent / "schemas") / f"{kind}.schema.json"
+    here = directory.resolve()
+    near = here.parent in {found.parent.parent, *found.parent.parents[:2]}
+    return os.path.relpath(found, here) if near else str(found)
 
 
 @cache

@@ -17,12 +17,27 @@ _PATH = re.compile(r"[\w./-]+\.(?:py|wsgi)|[\w.-]*/[\w./-]+|[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOption:
+    """An option of a server's command line with its value, and the setting of gunicorn that it means, if any."""
+
+    name: str
+    value: str
+    setting: str | None
+
+    @property
+    def report(self) -> str:
+        """Return the report of this option where it is not followed."""
+        return report(self.name, _without_value(self.value, self.setting), self.setting)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WebProcess:
     """The web process of an app, as a command line starts it.
 
     `kind` says how `target` names the app; directories and files are relative to the source. `pythonpath` are further
     directories to import from, `config` a configuration file of gunicorn. `settings` are those of gunicorn that are
-    adopted, `reported` is what is not followed. `factory` says that the target is called to get the app.
+    adopted, `reported` is what is not followed, and `not_followed` are the options among that, with their whole values.
+    `factory` says that the target is called to get the app.
     """
 
     kind: Kind
@@ -36,6 +51,7 @@ class WebProcess:
     factory: bool = False
     settings: Mapping[str, Value] = field(default_factory=dict)
     reported: tuple[str, ...] = ()
+    not_followed: tuple[ServerOption, ...] = field(default=(), repr=False)
 
 
 def web_process_of(server: str, syntax: ServerSyntax, words: list[str]) -> WebProcess | None:
@@ -63,6 +79,7 @@ class _Found:
     pythonpath: tuple[str, ...] = ()
     settings: dict[str, Value] = field(default_factory=dict)
     reported: list[str] = field(default_factory=list)
+    not_followed: list[ServerOption] = field(default_factory=list)
 
 
 def _options(words: list[str], syntax: ServerSyntax, found: _Found) -> Iterator[tuple[str, str]]:
@@ -93,9 +110,13 @@ def _take(found: _Found, syntax: ServerSyntax, option: str, value: str) -> None:
         setting = syntax.adopted.get(option) or syntax.means.get(option)
         if setting is None and syntax.any_is_setting:
             setting = option.lstrip("-").replace("-", "_")
-        if setting == "raw_env":
-            value = f"{value.partition('=')[0]}=…" if "=" in value else value
-        found.reported.append(report(option, value, setting))
+        found.not_followed.append(ServerOption(name=option, value=value, setting=setting))
+        found.reported.append(report(option, _without_value(value, setting), setting))
+
+
+def _without_value(value: str, setting: str | None) -> str:
+    """Return a variable that an option sets without its value, which may be secret; any other value as it is."""
+    return f"{value.partition('=')[0]}=…" if setting == "raw_env" and "=" in value else value
 
 
 def _process(server: str, syntax: ServerSyntax, found: _Found) -> WebProcess | None:
@@ -113,6 +134,7 @@ def _process(server: str, syntax: ServerSyntax, found: _Found) -> WebProcess | N
         factory="factory" in roles,
         settings=found.settings,
         reported=tuple(found.reported),
+        not_followed=tuple(found.not_followed),
     )
     if syntax.kind == "flask":
         return replace(process, target=roles.get("app", ""))

@@ -1,0 +1,193 @@
+"""Read the manifest.yml of Cloud Foundry: one app each of its `applications`.
+
+Services have names but no types there: one whose name tells its type becomes a service, others are told.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from reconciler.inspection.imports.draft import Draft, unique_name
+from reconciler.inspection.imports.foreign_text import Folder, yaml_items
+from reconciler.inspection.imports.known_servers import service_type
+from reconciler.inspection.imports.ledger import Item, Ledger
+from reconciler.inspection.imports.web_command import take_command
+
+FILES = ("manifest.yml", "manifest.yaml")
+
+_LIMIT = "there are no limits per app so far: limit the daemon's unit with MemoryMax="
+_ROUTE = "apps have no domains so far: let the proxy in front pass it to the app's port"
+_ADVICE: Mapping[str, str] = {
+    **dict.fromkeys(("memory", "disk_quota", "disk-quota", "log-rate-limit-per-second", "mem"), _LIMIT),
+    **dict.fromkeys(
+        ("routes", "route", "host", "hosts", "domain", "domains", "random-route", "default-route", "url"), _ROUTE
+    ),
+    "stack": "the app runs on this host",
+    "sidecars": "run it under systemd with 'reconciler shell'",
+    "processes": "only the web process is served so far: run others under systemd with 'reconciler shell'",
+    "docker": "the daemon serves source code, no images",
+    "metadata": "an app has no labels",
+    "lifecycle": "the daemon builds the environment from the app's dependency file",
+    "features": "it has no counterpart",
+    "inherit": "import the file that it names, too",
+    "timeout": "set 'health.start_timeout'",
+    "instances": "there is one instance of an app: set 'workers' for more processes",
+}
+_HEALTH: Mapping[str, str] = {
+    "health-check-http-endpoint": "path",
+    "health-check-invocation-timeout": "timeout",
+    "health-check-interval": "interval",
+    "timeout": "start_timeout",
+}
+_PROCESS_FIELDS = frozenset(("command", "instances", "memory", "disk_quota", *_HEALTH, "health-check-type"))
+
+
+def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
+    """Return the apps of a manifest, and the services whose names tell their types."""
+    items = [_with_variables(item, folder) for item in yaml_items(name, folder.text(name))]
+    ledger.add(_nested(items))
+    apps = ledger.names("applications")
+    drafts: dict[str, Draft] = {}
+    for index in apps:
+        base = ("applications", index)
+        _inherit(ledger, base)
+        title = ledger.value(*base, "name") or folder.path.resolve().name
+        draft = Draft(name=unique_name(title, drafts))
+        if _take_app(ledger, draft, base, folder, drafts):
+            drafts[draft.name] = draft
+    ledger.use(*ledger.under("version"))
+    ledger.leave_rest()
+    return list(drafts.values())
+
+
+def _nested(items: list[Item]) -> list[Item]:
+    """Return the items with all apps in `applications`: early manifests have one app at the top."""
+    if any(item.path[:1] == ("applications",) for item in items) or not any(
+        item.path[:1] == ("name",) for item in items
+    ):
+        return items
+    return [replace(item, path=("applications", "0", *item.path)) for item in items]
+
+
+def _with_variables(item: Item, folder: Folder) -> Item:
+    """Return the item with `((name))` replaced from vars.yml, if that is there."""
+    if "((" not in item.value:
+        return item
+    file = next((name for name in ("vars.yml", "vars.yaml") if folder.has(name)), None)
+    values = {each.path: each.value for each in yaml_items(file, folder.text(file))} if file else {}
+    return replace(item, value=re.sub(r"\(\(([\w.-]+)\)\)", lambda f: values.get((f[1],), f[0]), item.value))
+
+
+def _inherit(ledger: Ledger, base: tuple[str, str]) -> None:
+    """Give an app the fields that stand at the top for all apps."""
+    own = set(ledger.names(*base))
+    for item in [item for item in ledger.items if item.path and item.path[0] not in {"applications", "version"}]:
+        if item.path[0] in own and item.path[0] != "env":
+            continue
+        if not item.path[0].startswith("x-"):
+            ledger.items.append(replace(item, path=(*base, *item.path)))
+
+
+def _take_app(ledger: Ledger, draft: Draft, base: tuple[str, str], folder: Folder, drafts: dict[str, Draft]) -> bool:
+    path = ledger.value(*base, "path") or "."
+    draft.fields["path"] = path
+    source = Folder(folder.path / path)
+    buildpacks = [*ledger.under(*base, "buildpack"), *ledger.under(*base, "buildpacks")]
+    command = next(iter(ledger.under(*base, "command")), None)
+    named = [item.value for item in buildpacks if item.value not in {"", "null", "default"}]
+    is_python = any("python" in each for each in named) if named else source.has_python()
+    taken = (
+        command is not None
+        and command.value not in {"", "null"}
+        and (take_command(ledger, draft, command, source.path))
+    )
+    if not taken and (not is_python or ledger.under(*base, "docker")):
+        ledger.leave(ledger.under(*base), "it is no Python app")
+        return False
+    ledger.use(*buildpacks)
+    if command is not None and command.value in {"", "null"}:
+        ledger.use(command)
+    elif command is not None and not taken:
+        ledger.leave([command], "it starts no Python web server that import knows: set 'entrypoint'", draft.notes)
+    _lift_web_process(ledger, base)
+    _take_env(ledger, draft, base)
+    _take_health(ledger, draft, base)
+    _take_services(ledger, draft, base, drafts)
+    for item in ledger.under(*base, "instances"):
+        if item.value == "0":
+            draft.fields["state"] = "stopped"
+            ledger.use(item)
+        elif item.value.isdecimal() and 1 <= int(item.value) * int(draft.fields.get("workers", 1)) <= 1000:
+            draft.fields["workers"] = int(item.value) * int(draft.fields.get("workers", 1))
+            ledger.use(item)
+    ledger.use(*ledger.under(*base, "no-route"), *ledger.under(*base, "no-hostname"))
+    for field in ledger.names(*base):
+        if field in _ADVICE:
+            ledger.leave(ledger.under(*base, field), _ADVICE[field], draft.notes)
+    ledger.leave_rest(*base, notes=draft.notes)
+    return True
+
+
+def _lift_web_process(ledger: Ledger, base: tuple[str, str]) -> None:
+    """Take over the fields of the process of type web as if they stood in the app."""
+    for index in ledger.names(*base, "processes"):
+        process = (*base, "processes", index)
+        if any(item.value == "web" for item in ledger.under(*process, "type")):
+            ledger.value(*process, "type")
+            for item in ledger.under(*process):
+                if item.path[4] in _PROCESS_FIELDS and item.path[4] != "command":
+                    ledger.items.append(replace(item, path=(*base, *item.path[4:])))
+
+
+def _take_env(ledger: Ledger, draft: Draft, base: tuple[str, str]) -> None:
+    for item in ledger.under(*base, "env"):
+        if len(item.path) == 4:
+            value = "" if "((" in item.value else item.value
+            if "((" in item.value:
+                ledger.leave([item], f"its value is a variable of the push: add {item.name} to 'env'", draft.notes)
+            else:
+                draft.set_variable(ledger, item, item.path[3], value)
+        elif len(item.path) == 3:
+            ledger.use(item)  # an empty `env:`
+
+
+def _take_health(ledger: Ledger, draft: Draft, base: tuple[str, str]) -> None:
+    health: dict[str, str] = {}
+    kind = ledger.value(*base, "health-check-type")
+    for field, name in _HEALTH.items():
+        for item in ledger.under(*base, field):
+            if name == "path" and item.value.startswith("/") and kind in {None, "http"}:
+                health["path"] = item.value
+                ledger.use(item)
+            elif name != "path" and item.value.isdecimal() and 0 < int(item.value) < 86400:
+                health[name] = f"{item.value}s"
+                ledger.use(item)
+    if kind == "http":
+        health.setdefault("path", "/")
+    if "path" not in health:
+        health = {name: value for name, value in health.items() if name == "start_timeout"}
+    if health:
+        draft.fields["health"] = health
+
+
+def _take_services(ledger: Ledger, draft: Draft, base: tuple[str, str], drafts: dict[str, Draft]) -> None:
+    for index in ledger.names(*base, "services"):
+        place = (*base, "services", index)
+        items = ledger.under(*place)
+        given = {item.path[4:]: item for item in items}
+        title = given[()].value if () in given else given[("name",)].value if ("name",) in given else index
+        kind = service_type(title)
+        name = unique_name(title, set(), "service")
+        if not title or kind is None or (name in drafts and drafts[name].kind != "service"):
+            advice = f"its type is not in the file: write a 'kind: service' named {name}, and add it to 'services'"
+            ledger.leave(items, advice if title else "it has no name", draft.notes)
+            continue
+        drafts.setdefault(name, Draft(name=name, kind="service", fields={"type": kind}))
+        binding = given.get(("binding_name",))
+        bound: object = name
+        if binding is not None and re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", binding.value):
+            bound = {"name": name, "binding_name": binding.value}
+            ledger.use(binding)
+        draft.fields.setdefault("services", []).append(bound)
+        ledger.use(*(item for path, item in given.items() if path in {(), ("name",)}))
+        ledger.leave(items, "only a service of type broker has parameters of a binding", draft.notes)

@@ -1,0 +1,85 @@
+"""Hold what becomes a document of a manifest: its fields, its secrets, and notes on what it could not take over."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from reconciler.documents.names import LONGEST_NAME, name_from
+from reconciler.inspection.imports.ledger import Item, Ledger, Note
+from reconciler.vault.secret_patterns import secrets_in
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ADDRESS = "the daemon sets it: it is the field 'port'"
+_RESERVED = "the daemon sets variables that begin with VCAP_"
+# Where an unknown value would be, in what tools and people write in templates.
+_PLACEHOLDER = re.compile(r"\$\{?[A-Za-z_][\w:?+-]*\}?|\{\{.*\}\}|<[^>]*>")
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A value that is written to a file of its own, and never into a manifest."""
+
+    value: str = field(repr=False)
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """A document before it is written: `fields` are those of the manifest, but that values of `env` can be Secrets."""
+
+    name: str
+    kind: Literal["app", "service"] = "app"
+    fields: dict[str, Any] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
+
+    def set_variable(self, ledger: Ledger, item: Item, name: str, value: str) -> None:
+        """Take over an environment variable, as a secret where its name or its text says so."""
+        if name == "PORT":
+            self.set_port(ledger, item, value, _ADDRESS)
+        elif name.startswith("VCAP_"):
+            ledger.leave([item], _RESERVED, self.notes)
+        elif _VARIABLE.fullmatch(name) is None:
+            ledger.leave([item], "a variable's name has letters, digits and '_' only", self.notes)
+        elif "\0" in value:
+            ledger.leave([item], "no variable can hold a NUL character", self.notes)
+        elif _PLACEHOLDER.fullmatch(value):
+            ledger.leave(
+                [item], f"its value is not in the file: add {name} to 'env', a secret as {{file: …}}", self.notes
+            )
+        else:
+            ledger.use(item)
+            env = self.fields.setdefault("env", {})
+            env[name] = Secret(value) if secrets_in({name: value}) else value
+
+    def set_port(self, ledger: Ledger, item: Item, text: str, advice: str) -> None:
+        """Take over a port; any other text is left with the advice."""
+        if text.isdecimal() and 0 < int(text) <= 65535:
+            ledger.use(item)
+            self.fields.setdefault("port", int(text))
+        else:
+            ledger.leave([item], advice, self.notes)
+
+    def set_number(self, ledger: Ledger, item: Item, name: str, most: int = 1000) -> None:
+        """Take over a number of workers or threads; any other text is left."""
+        if item.value.strip().isdecimal() and 1 <= int(item.value) <= most:
+            ledger.use(item)
+            self.fields[name] = int(item.value)
+        else:
+            ledger.leave([item], f"set the field '{name}' to a number", self.notes)
+
+    def bind(self, service: str) -> None:
+        """Bind a service, once."""
+        services = self.fields.setdefault("services", [])
+        if service not in services:
+            services.append(service)
+
+
+def unique_name(text: str, taken: Mapping[str, object] | set[str], otherwise: str = "app") -> str:
+    """Return a text made a name that is not taken."""
+    name = base = name_from(text) or otherwise
+    number = 2
+    while name in taken:
+        end = f"-{number}"
+        name = f"{base[: LONGEST_NAME - len(end)]}{end}"
+        number += 1
+    return name

@@ -1,0 +1,191 @@
+"""Read a Procfile, and the app.json of Heroku or Dokku beside it.
+
+The daemon follows the web and release lines of a Procfile itself, so the manifest says only what it does not follow.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePath
+
+from reconciler.inspection.imports.draft import Draft, unique_name
+from reconciler.inspection.imports.foreign_text import Folder, yaml_items
+from reconciler.inspection.imports.ledger import Item, Ledger
+from reconciler.inspection.imports.web_command import take_command
+
+PROCFILE = "Procfile"
+APP_JSON = "app.json"
+
+_LINE = re.compile(r"\s*([A-Za-z0-9_-]+)\s*:\s*(.*)")
+_FOLLOWED = ("entrypoint", "gunicorn", "worker_class", "release")
+_PROCESS = "only web processes are served so far: run it under systemd with 'reconciler shell {app} -- COMMAND'"
+_OTHER: Mapping[str, str] = {
+    "cron": "there are no schedules so far: run it by a systemd timer with 'reconciler shell'",
+    "static": "serve the files by the proxy in front, or by the app",
+    "preflight": "run it as part of 'release'",
+    "postdeploy": "run it as part of 'release'",
+}
+_ADDONS: Mapping[str, str] = {
+    "heroku-postgresql": "postgresql", "heroku-redis": "redis", "heroku-data-for-redis": "redis", "rediscloud": "redis",
+    "redistogo": "redis", "rediscloud:30": "redis", "jawsdb": "mysql", "jawsdb-maria": "mysql", "cleardb": "mysql",
+    "cloudamqp": "rabbitmq", "rabbitmq-bigwig": "rabbitmq", "heroku-key-value-store": "redis", "openredis": "redis",
+}  # fmt: skip
+_NOT_NEEDED = frozenset(("name", "description", "keywords", "logo", "repository", "website", "success_url", "$schema"))
+_UNNEEDED_FORMATION = "there is one instance of an app: set 'workers' for more processes"
+_ADVICE: Mapping[str, str] = {
+    "buildpacks": "the daemon builds the environment from the app's dependency file",
+    "image": "the daemon builds the environment from the app's dependency file",
+    "stack": "the app runs on this host, on the Python that 'runtime' names",
+    "environments": "there are no review apps: write another manifest",
+    "cron": "there are no schedules so far: run it by a systemd timer with 'reconciler shell'",
+    "healthchecks": "set 'health'; it has one path",
+}
+
+
+def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
+    """Return the app of a directory with a Procfile, an app.json or both, and the services it asks for."""
+    directory = folder.path.resolve().name
+    items = ledger.add(procfile_items(PROCFILE, folder.text(PROCFILE))) if folder.has(PROCFILE) else []
+    draft = Draft(name=unique_name(directory, set()), fields={"path": "."})
+    services: list[Draft] = []
+    web = _take_lines(ledger, draft, items, folder)
+    if folder.has(APP_JSON) and (name == APP_JSON or items):
+        ledger.add(
+            Item(file=i.file, line=i.line, column=i.column, path=("app.json", *i.path), value=i.value)
+            for i in yaml_items(APP_JSON, folder.text(APP_JSON))
+        )
+        services = _take_app_json(ledger, draft)
+    return [draft, *services] if web or (not items and folder.has_python()) else []
+
+
+def procfile_items(file: str, text: str) -> list[Item]:
+    """Return the lines of a Procfile by process; what is no line of a process has no name."""
+    found = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        path, value = ((match[1],), match[2].strip()) if match else (("",), line.strip())
+        found.append(Item(file=file, line=number, column=1, path=path, value=value))
+    return found
+
+
+def _take_lines(ledger: Ledger, draft: Draft, items: list[Item], folder: Folder) -> bool:
+    """Take the lines over; True if one starts a web app of Python, which may also be left to detection."""
+    first: dict[str, Item] = {}
+    web = False
+    for item in items:
+        if item.name in first or not item.name:
+            advice = "the first line of a name counts" if item.name else "it is no line of a Procfile"
+            ledger.leave([item], advice, draft.notes)
+        first.setdefault(item.name, item)
+    for name, item in first.items():
+        if name in {"web", "wsgi"} and not web:
+            web = take_web_line(ledger, draft, item, folder)
+        elif name == "release":
+            ledger.use(item)  # the daemon follows it
+        elif name:
+            ledger.leave([item], _OTHER.get(name, _PROCESS.format(app=draft.name)), draft.notes)
+    return web
+
+
+def take_web_line(ledger: Ledger, draft: Draft, item: Item, folder: Folder) -> bool:
+    """Take over of a web line what the daemon does not follow; False if it starts no web app of Python."""
+    if item.name == "wsgi":
+        words = Item(
+            file=item.file, line=item.line, column=1, path=item.path, value=f"gunicorn {item.value}", sign=item.sign
+        )
+        taken = take_command(ledger, draft, words, folder.path)
+    else:
+        taken = take_command(ledger, draft, item, folder.path)
+    if taken:
+        draft.fields = {name: value for name, value in draft.fields.items() if name not in _FOLLOWED}
+        draft.fields["path"] = "."
+        return True
+    ledger.leave(
+        [item], "it starts no Python web server that import knows: set 'entrypoint', if it is one", draft.notes
+    )
+    return "python" in item.value
+
+
+def _take_app_json(ledger: Ledger, draft: Draft) -> list[Draft]:  # noqa: C901  one case for each field
+    services: dict[str, Draft] = {}
+    if (name := ledger.value("app.json", "name")) and PurePath(name).name == name:
+        draft.name = unique_name(name, set(), draft.name)
+    for field in ledger.names("app.json"):
+        items = ledger.under("app.json", field)
+        match field:
+            case _ if field in _NOT_NEEDED:
+                ledger.use(*items)
+            case "env":
+                _take_env(ledger, draft)
+            case "addons":
+                _take_addons(ledger, draft, services)
+            case "scripts":
+                _take_scripts(ledger, draft)
+            case "formation":
+                for process in ledger.names("app.json", "formation"):
+                    ledger.leave(ledger.under("app.json", "formation", process), _UNNEEDED_FORMATION, draft.notes)
+            case "healthchecks":
+                _take_health(ledger, draft)
+            case _ if field in _ADVICE:
+                ledger.leave(items, _ADVICE[field], draft.notes)
+    ledger.leave_rest("app.json", notes=draft.notes)
+    return list(services.values())
+
+
+def _take_env(ledger: Ledger, draft: Draft) -> None:
+    for name in ledger.names("app.json", "env"):
+        items = ledger.under("app.json", "env", name)
+        value = next((item for item in items if item.path[3:] in {(), ("value",)} and item.value), None)
+        if value is not None:
+            draft.set_variable(ledger, value, name, value.value)
+            ledger.use(*items)
+            continue
+        generated = any(item.path[3:] == ("generator",) for item in items)
+        optional = any(item.path[3:] == ("required",) and item.value == "false" for item in items)
+        advice = (
+            f"write a random value to a file, and add {name}: {{file: …}} to 'env'"
+            if generated
+            else f"it has no value: add {name} to 'env'{', if the app needs it' if optional else ''}"
+        )
+        ledger.leave(items, advice, draft.notes)
+
+
+def _take_addons(ledger: Ledger, draft: Draft, services: dict[str, Draft]) -> None:
+    for index in ledger.names("app.json", "addons"):
+        items = ledger.under("app.json", "addons", index)
+        plan = next((item.value for item in items if item.path[3:] in {(), ("plan",)}), "")
+        kind = _ADDONS.get(plan.partition(":")[0])
+        if kind is None:
+            ledger.leave(items, "use the provider's service by a 'kind: service' of type user-provided", draft.notes)
+            continue
+        ledger.use(*items)
+        name = unique_name(f"{draft.name}-{kind}", services)
+        services[name] = Draft(name=name, kind="service", fields={"type": kind})
+        draft.bind(name)
+
+
+def _take_scripts(ledger: Ledger, draft: Draft) -> None:
+    for path in (("postdeploy",), ("dokku", "postdeploy"), ("dokku", "predeploy")):
+        for item in [each for each in ledger.under("app.json", "scripts") if each.path[2:] == path]:
+            if "release" in draft.fields or path == ("dokku", "predeploy"):
+                ledger.leave([item], "run it as part of 'release'", draft.notes)
+            else:
+                ledger.leave(
+                    [item], "it runs once, for a new app: put what every deploy needs into 'release'", draft.notes
+                )
+    ledger.leave(ledger.under("app.json", "scripts", "test"), "tests run elsewhere", draft.notes)
+
+
+def _take_health(ledger: Ledger, draft: Draft) -> None:
+    for index in ledger.names("app.json", "healthchecks", "web"):
+        base = ("app.json", "healthchecks", "web", index)
+        if "health" not in draft.fields and (path := ledger.value(*base, "path")) and path.startswith("/"):
+            draft.fields["health"] = {"path": path}
+            for name, field, least in (("timeout", "timeout", 1), ("attempts", "failures", 1)):
+                found = [item for item in ledger.under(*base, name) if item.value.isdecimal()]
+                if found and int(found[0].value) >= least:
+                    ledger.use(*found)
+                    draft.fields["health"][field] = int(found[0].value) if field == "failures" else f"{found[0].value}s"
+            ledger.use(*ledger.under(*base, "type"), *ledger.under(*base, "name"))
+    ledger.leave(ledger.under("app.json", "healthchecks"), _ADVICE["healthchecks"], draft.notes)

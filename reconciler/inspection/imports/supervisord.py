@@ -1,0 +1,119 @@
+"""Read the configuration of supervisord: the program sections that start a Python web server."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from reconciler.inspection.imports.draft import Draft, unique_name
+from reconciler.inspection.imports.foreign_text import Folder, ini_items
+from reconciler.inspection.imports.ledger import Item, Ledger
+from reconciler.inspection.imports.web_command import take_command
+
+_EXPANSION = re.compile(r"%\((\w+)\)[sd0-9]+")
+_PAIR = re.compile(r"""\s*([A-Za-z_]\w*)\s*=\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^,]*)\s*(?:,|$)""")
+_ALWAYS = frozenset((
+    "autorestart", "startretries", "stopsignal", "stopasgroup", "killasgroup", "redirect_stderr", "stdout_logfile",
+    "stderr_logfile", "process_name", "exitcodes", "stdout_logfile_maxbytes", "stdout_logfile_backups",
+    "stderr_logfile_maxbytes", "stderr_logfile_backups", "stdout_capture_maxbytes", "stderr_capture_maxbytes",
+    "stdout_events_enabled", "stderr_events_enabled", "loglevel", "stdout_syslog", "stderr_syslog",
+))  # fmt: skip
+_ADVICE: Mapping[str, str] = {
+    "user": "every app runs as the daemon's user",
+    "priority": "list the apps that must be ready before this one in 'depends_on'",
+    "numprocs": "there is one instance of an app: set 'workers' for more processes",
+    "numprocs_start": "there is one instance of an app",
+    "serverurl": "the app cannot talk to supervisord",
+    "umask": "set 'umask' in 'gunicorn'",
+}
+_OWN = "it configures supervisord itself"
+_SECTIONS = frozenset(("supervisord", "supervisorctl", "unix_http_server", "inet_http_server", "include"))
+_NOT_WEB = "it starts no Python web server that import knows: leave it with supervisord"
+
+
+def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
+    """Return an app for each program that starts a Python web server."""
+    ledger.add(ini_items(name, folder.text(name), continued="indent"))
+    drafts: dict[str, Draft] = {}
+    for section in ledger.names():
+        kind, _, title = section.partition(":")
+        items = ledger.under(section)
+        if kind in {"program", "fcgi-program"}:
+            draft = Draft(name=unique_name(title, drafts))
+            if _take_program(ledger, draft, section, title, folder):
+                drafts[draft.name] = draft
+            else:
+                ledger.leave(items, _NOT_WEB)
+        elif kind in _SECTIONS or kind.startswith("rpcinterface"):
+            ledger.leave(items, _OWN)
+        else:
+            ledger.leave(items, "it has no counterpart: 'reconciler' commands take several apps by name")
+    return list(drafts.values())
+
+
+def _take_program(ledger: Ledger, draft: Draft, section: str, title: str, folder: Folder) -> bool:
+    known = {"program_name": title, "process_num": "0", "here": str(folder.path.resolve()), "host_node_name": ""}
+    for index, item in enumerate(ledger.items):
+        if item.path[0] == section and "%(" in item.value and item.name != "environment":
+            ledger.items[index] = replace(item, value=_expanded(item.value, known))
+    directory = next((item for item in ledger.under(section, "directory")), None)
+    draft.fields["path"] = directory.value if directory is not None else "."
+    command = next(iter(ledger.under(section, "command")), None)
+    if command is None or not take_command(ledger, draft, command, Path(str(draft.fields["path"]))):
+        return False
+    if directory is not None:
+        ledger.use(directory)
+    for item in ledger.under(section):
+        _take_field(ledger, draft, item, known)
+    ledger.leave_rest(section, notes=draft.notes)
+    return True
+
+
+def _take_field(ledger: Ledger, draft: Draft, item: Item, known: Mapping[str, str]) -> None:
+    match item.name:
+        case name if name in _ALWAYS:
+            ledger.use(item)
+        case "environment":
+            _take_environment(ledger, draft, item, known)
+        case "autostart":
+            ledger.use(item)
+            if item.value.lower() in {"false", "no", "off", "0"}:
+                draft.fields["state"] = "stopped"
+        case "startsecs" | "stopwaitsecs" if item.value.isdecimal():
+            draft.fields["probation" if item.name == "startsecs" else "stop_timeout"] = f"{item.value}s"
+            ledger.use(item)
+        case "numprocs" if item.value == "1":
+            ledger.use(item)
+        case "socket":
+            ledger.leave([item], "the daemon opens the listening socket: set 'port' and 'host'", draft.notes)
+        case name if name in _ADVICE:
+            ledger.leave([item], _ADVICE[name], draft.notes)
+
+
+def _take_environment(ledger: Ledger, draft: Draft, item: Item, known: Mapping[str, str]) -> None:
+    """Take over `A="b",C=d`; a value with an unknown %(ENV_x)s is that of supervisord's environment."""
+    for name, written in _pairs(item.value):
+        value = _expanded(written, known)
+        part = replace(item, path=(*item.path, name), value=value, column=item.column)
+        if _EXPANSION.search(value):
+            ledger.leave(
+                [replace(part, column=item.column + 1)],
+                f"its value is of supervisord's environment: add {name} to 'env'",
+                draft.notes,
+            )
+        else:
+            draft.set_variable(ledger, part, name, value.replace("%%", "%"))
+    ledger.use(item)
+
+
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    position = 0
+    while position < len(text) and (found := _PAIR.match(text, position)) is not None and found.end() > position:
+        value = found[2].strip()
+        quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+        yield found[1], value[1:-1] if quoted else value
+        position = found.end()
+
+
+def _expanded(text: str, known: Mapping[str, str]) -> str:
+    return _EXPANSION.sub(lambda found: known.get(found[1], found[0]), text)

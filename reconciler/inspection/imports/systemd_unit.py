@@ -1,0 +1,129 @@
+"""Read a service unit of systemd that starts a Python web server."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path, PurePath
+
+from reconciler.inspection.imports.draft import Draft, unique_name
+from reconciler.inspection.imports.foreign_text import Folder, ini_items
+from reconciler.inspection.imports.ledger import Item, Ledger
+from reconciler.inspection.imports.web_command import note, take_command
+from reconciler.linux.systemd_specifiers import expanded
+
+_SECONDS = re.compile(r"(\d{1,5})(s|sec|min|m)?")
+_ALWAYS = frozenset((
+    "Type", "Restart", "RestartSec", "Description", "Documentation", "KillMode", "KillSignal", "ExecReload", "ExecStop",
+    "PIDFile", "NotifyAccess", "StandardOutput", "StandardError", "SyslogIdentifier", "After", "Wants", "WantedBy",
+    "StartLimitInterval", "StartLimitBurst", "StartLimitIntervalSec", "RuntimeDirectory", "RuntimeDirectoryMode",
+    "SyslogFacility", "RemainAfterExit", "GuessMainPID", "SendSIGKILL", "Alias", "ExecStopPost", "PrivateTmp",
+    "RestartPreventExitStatus", "SuccessExitStatus", "StandardInput",
+))  # fmt: skip
+_LIMIT = "there are no limits per app so far: set it for the daemon's unit"
+_SANDBOX = "there is no isolation per app so far: set it for the daemon's unit"
+_ADVICE: Mapping[str, str] = {
+    "User": "every app runs as the daemon's user",
+    "Group": "every app runs as the daemon's user",
+    "SupplementaryGroups": "every app runs as the daemon's user",
+    "DynamicUser": "every app runs as the daemon's user",
+    "Requires": "the daemon waits for what 'depends_on' and 'services' name",
+    "BindsTo": "the daemon waits for what 'depends_on' and 'services' name",
+    "PartOf": "the daemon waits for what 'depends_on' and 'services' name",
+    "Before": "list this app in 'depends_on' of the other one",
+    "UMask": "set 'umask' in 'gunicorn'",
+    "ExecStartPre": "put what every deploy needs into 'release'",
+    "ExecStartPost": "it has no counterpart",
+    "WatchdogSec": "set 'health' with a path that answers 2xx when the app is healthy",
+    "OOMScoreAdjust": _LIMIT,
+    "Nice": _LIMIT,
+    "StateDirectory": "an app's $HOME is below the daemon's state directory, and is kept",
+    "PassEnvironment": "an instance gets none of the daemon's environment: add the variables to 'env'",
+    "LoadCredential": "add NAME: {file: …} to 'env'",
+    "LoadCredentialEncrypted": "add NAME: {file: …} to 'env'",
+    "OnFailure": "set up notifications in the host's settings",
+    "Sockets": "the daemon opens the listening socket: set 'port' and 'host'",
+}
+_PREFIXES = (("Limit", _LIMIT), ("Memory", _LIMIT), ("CPU", _LIMIT), ("Tasks", _LIMIT), ("IO", _LIMIT))
+_SANDBOXES = ("Protect", "Private", "Restrict", "ReadOnly", "ReadWrite", "Capability", "NoNew", "System", "Lock")
+
+
+def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
+    """Return the app that a unit starts; none if it starts no Python web server."""
+    ledger.add(ini_items(name, folder.text(name), continued="\\"))
+    draft = Draft(name=unique_name(PurePath(name).stem.removesuffix("@"), set()))
+    directory = next(iter(ledger.under("Service", "WorkingDirectory")), None)
+    draft.fields["path"] = expanded(directory.value, name).lstrip("-") if directory else "."
+    if draft.fields["path"].startswith("~") or "%" in draft.fields["path"]:
+        draft.fields["path"] = "."
+    starts = ledger.under("Service", "ExecStart")
+    taken = False
+    for item in starts:
+        value = expanded(item.value.lstrip("@-:+!"), name)
+        if value and not taken:
+            taken = take_command(ledger, draft, replace(item, value=value), Path(draft.fields["path"]))
+    if not taken:
+        ledger.leave(ledger.items, "it starts no Python web server that import knows")
+        return []
+    if directory is not None and (draft.fields["path"] != "." or directory.value == "."):
+        ledger.use(directory)
+    for item in [item for item in ledger.items if item not in starts and item is not directory]:
+        _take_field(ledger, draft, item, name)
+    ledger.leave(starts, "an app has one command", draft.notes)
+    for section in ledger.names():
+        ledger.leave_rest(section, notes=draft.notes)
+    return [draft]
+
+
+def _take_field(ledger: Ledger, draft: Draft, item: Item, unit: str) -> None:  # noqa: C901, PLR0912  one case for each setting
+    match item.name:
+        case name if name in _ALWAYS:
+            ledger.use(item)
+        case "Environment":
+            _take_environment(ledger, draft, item, unit)
+        case "EnvironmentFile":
+            file = expanded(item.value.lstrip("-"), unit)
+            if file.startswith("/") and not set(file) & set("%*?$"):
+                ledger.use(item)
+                files = draft.fields.setdefault("env_files", [])
+                files += [] if file in files else [file]
+                if item.value.startswith("-"):
+                    note(
+                        draft, item, f"{item.value} (a file of 'env_files' must exist: remove it, if it may be missing)"
+                    )
+            else:
+                ledger.leave([item], "name the file in 'env_files'", draft.notes)
+        case "TimeoutStopSec" | "TimeoutStartSec" if found := _SECONDS.fullmatch(item.value):
+            duration = f"{found[1]}{'m' if (found[2] or 's').startswith('m') else 's'}"
+            if int(found[1]) == 0:
+                ledger.leave([item], "there is always a limit", draft.notes)
+            elif item.name == "TimeoutStopSec":
+                draft.fields["stop_timeout"] = duration
+                ledger.use(item)
+            else:
+                draft.fields["health"] = {"start_timeout": duration}
+                ledger.use(item)
+        case name if name in _ADVICE:
+            ledger.leave([item], _ADVICE[name], draft.notes)
+        case name:
+            for prefix, advice in (*_PREFIXES, *((each, _SANDBOX) for each in _SANDBOXES)):
+                if name.startswith(prefix):
+                    ledger.leave([item], advice, draft.notes)
+
+
+def _take_environment(ledger: Ledger, draft: Draft, item: Item, unit: str) -> None:
+    try:
+        words = shlex.split(item.value)
+    except ValueError:
+        words = item.value.split()
+    for number, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        part = replace(item, column=number + 2, path=(*item.path, name), value=expanded(value, unit))
+        if name == "PATH" and equals:
+            continue  # that of the environment which the daemon makes
+        if not equals or name == "PYTHONUNBUFFERED":
+            if not equals:
+                ledger.leave([part], "it is no NAME=VALUE", draft.notes)
+            continue
+        draft.set_variable(ledger, part, name, value if "%" not in value else part.value)
+    ledger.use(item)
