@@ -37,7 +37,8 @@ def _answer(paths: "StatePaths", fields: dict[str, Any]) -> str:
     try:
         return str(ask(paths.control, fields)["done"])
     except Refused as refused:
-        raise click.ClickException(plain(refused)) from refused
+        hint = _hint(paths, fields.get("app"))
+        raise click.ClickException(plain(f"{refused}{hint}")) from refused
     except NoAnswer as error:
         pid = holder(paths)
         raise click.ClickException(
@@ -55,16 +56,58 @@ def _answer(paths: "StatePaths", fields: dict[str, Any]) -> str:
         raise NoDaemon(paths.state) from error
 
 
+def _hint(paths: "StatePaths", app: Any) -> str:
+    """Return what was probably meant by an app that no manifest describes, "" for one that exists."""
+    from reconciler.cli.app_names import desired_apps, meant
+
+    if not isinstance(app, str) or app in desired_apps(paths):
+        return ""
+    likely = meant(paths, app)
+    return f"; {likely}" if likely else ""
+
+
 def app_request(name: str, text: str | None) -> click.Command:
     """Return the command that makes a request about apps and has no other argument; `text` is its help."""
+    lines = (f"reconciler {name} blog", f"reconciler {name} blog 'shop-*'", f"reconciler {name} --all --json")
 
-    @click.command(name, help=text, epilog=examples(f"reconciler {name} blog", f"reconciler {name} blog shop"))
-    @click.argument("apps", metavar="APP...", nargs=-1, required=True)
+    @click.command(name, help=text, epilog=examples(*lines))
+    @click.argument("apps", metavar="[APP]...", nargs=-1)
+    @click.option("--all", "everything", is_flag=True, help="Every app that a manifest describes; services are left.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per app.")
     @state_option
-    def command(apps: Sequence[str], state: Path | None) -> None:
-        for_each(apps, lambda app: request(state, do=name, app=app))
+    def command(apps: Sequence[str], everything: bool, as_json: bool, state: Path | None) -> None:
+        from reconciler.cli.app_names import chosen_apps
+
+        paths = paths_in_use(state)
+        names = chosen_apps(paths, apps, everything=everything)
+        if as_json:
+            _print_each(paths, name, names)
+        else:
+            for_each(names, lambda app: _request(paths, do=name, app=app))
 
     return command
+
+
+def _request(paths: "StatePaths", **fields: Any) -> None:
+    click.echo(plain(_answer(paths, fields)))
+
+
+def _print_each(paths: "StatePaths", do: str, names: Sequence[str]) -> None:
+    """Print what became of each app as a line of JSON; exit with 1 if it failed for any, with 3 without a daemon."""
+    from reconciler.inspection.printable import json_text
+
+    code = 0
+    for name in names:
+        error: dict[str, str] | None = None
+        done: str | None = None
+        try:
+            done = _answer(paths, {"do": do, "app": name})
+        except click.ClickException as raised:
+            error = {"reason": "no-daemon" if isinstance(raised, NoDaemon) else "refused", "message": raised.message}
+            code = max(code, raised.exit_code)
+        click.echo(json_text({"app": name, "done": done, "error": error}))
+    if code:
+        raise SystemExit(code)
 
 
 def for_each(names: Sequence[str], act: Callable[[str], None]) -> None:

@@ -17,6 +17,7 @@ import click
 from reconciler.cli.options import examples, json_option, open_snapshot, paths_in_use, state_option
 from reconciler.cli.table import is_terminal, lines, show_json, styled, width, wrapped
 from reconciler.inspection.printable import ago, json_text, plain
+from reconciler.planning.name_patterns import is_pattern
 from reconciler.version import VERSION
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _REFRESH_S = 1.0
     help=__doc__,
     epilog=examples(
         "reconciler status",
-        "reconciler status blog shop --json",
+        "reconciler status blog 'shop-*' --json",
         "reconciler status --watch",
         "reconciler status --check",
     ),
@@ -51,6 +52,11 @@ def command(apps: Sequence[str], watch: bool, check: bool, as_json: bool, state:
     if watch and check:
         raise click.UsageError("--check looks once: it cannot be combined with --watch")
     paths = paths_in_use(state)
+    if any(map(is_pattern, apps)):
+        from reconciler.cli.app_names import among
+
+        known = [row.name for row in _status(paths, ()).apps]
+        apps = among(known, [w for w in apps if is_pattern(w)], also=[w for w in apps if not is_pattern(w)])
     found = _status(paths, apps)
     missing = sorted(set(apps) - {row.name for row in found.apps})
     if missing:

@@ -3,8 +3,6 @@
 A word is a name, or a pattern of fnmatch; `service/` before it means services. Every word has to match something.
 """
 
-import difflib
-import fnmatch
 from collections.abc import Collection, Iterable, Sequence
 
 from reconciler.planning.subject import Subject
@@ -17,8 +15,15 @@ class NoMatch(ValueError):
     """A word that matches nothing; the message names what was probably meant."""
 
 
+def is_pattern(word: str) -> bool:
+    """Return whether a word may choose more than the one that has it as a name."""
+    return not _MAGIC.isdisjoint(word)
+
+
 def matches(word: str, subject: Subject) -> bool:
     """Return whether a word is the name of an app or a service, or a pattern of it."""
+    import fnmatch  # what names no pattern need not load it
+
     kind = "service" if word.startswith(_SERVICE) else "app"
     return subject.kind == kind and fnmatch.fnmatchcase(subject.name, word.removeprefix(_SERVICE))
 
@@ -37,6 +42,8 @@ def chosen(words: Sequence[str], known: Collection[Subject]) -> tuple[Subject, .
 
 def no_match(word: str, known: Iterable[Subject]) -> str:
     """Say that a word chooses nothing, and what was probably meant."""
+    import difflib
+
     kind = "service" if word.startswith(_SERVICE) else "app"
     prefix, name = _SERVICE if kind == "service" else "", word.removeprefix(_SERVICE)
     names = [subject.name for subject in known if subject.kind == kind]

@@ -105,7 +105,7 @@ def test_every_command_line_that_is_shown_is_one(page: Path) -> None:
         "reconciler shine",
         "reconciler status --wach",
         "cd / && reconciler logs blog --which acess | less",
-        "reconciler restart > log",
+        "reconciler rollback > log",
     ],
 )
 def test_a_command_line_that_is_none_is_noticed(line: str) -> None:

@@ -211,3 +211,36 @@ def test_the_stories_cover_good_and_bad_edits_and_every_fate(seed: int) -> None:
         "lives", "killed before", "killed meanwhile", "killed for good", "killed twice",
     }  # fmt: skip
     assert len({story.edit.name for story in told_}) == len(GOOD) + len(BAD)
+
+
+def test_requests_take_patterns_and_all_and_say_what_became_of_each_app(site: Site) -> None:
+    for name in ("shop-web", "shop-api", "blog"):
+        site.app(name, probation="0s")
+    site.live()
+    assert site.cli("wait").returncode == 0
+    done = site.cli("stop", "shop-*")
+    assert (done.returncode, [line.split(":")[0] for line in done.stdout.splitlines()]) == (0, ["shop-api", "shop-web"])
+    done = site.cli("start", "--all", "--json")
+    assert [json.loads(line)["app"] for line in done.stdout.splitlines()] == ["blog", "shop-api", "shop-web"]
+    done = site.cli("restart", "blgo", "blog", "--json")
+    wrong, right = map(json.loads, done.stdout.splitlines())
+    assert (done.returncode, wrong["error"]["reason"], right["error"]) == (1, "refused", None)
+    assert wrong["error"]["message"].endswith("did you mean 'blog'?")
+    done = site.cli("restart", "blg*")
+    assert (done.returncode, done.stderr) == (1, "Error: no app matches 'blg*'; did you mean 'blog'?\n")
+    assert site.cli("restart").returncode == 2
+    assert site.cli("restart", "blog", "--all").returncode == 2
+    listed = site.cli("status", "shop-*")
+    assert (listed.returncode, "blog" in listed.stdout, "shop-api" in listed.stdout) == (0, False, True)
+    assert site.cli("status", "x*").returncode == 1
+
+
+def test_a_source_that_an_app_comes_back_to_is_read_again(site: Site) -> None:
+    port = site.app("blog", "1", probation="0s")
+    site.live()
+    assert site.cli("wait").returncode == 0
+    site.manifest("blog", port=port, path="../apps/nope", probation="0s")
+    assert "cannot read the source" in site.cli("wait").stderr
+    site.source("blog", "2")
+    site.manifest("blog", port=port, probation="0s")
+    assert (site.cli("wait").returncode, get(port)) == (0, "2")

@@ -6,6 +6,7 @@ A failed reading never discards the last good one, which outlives the daemon.
 import asyncio
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -45,6 +46,7 @@ class SourceTracker:
         self._paces: dict[str, Pace] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._held_back: set[str] = set()
+        self._followed: Mapping[str, Source] = {}
         self._never_read: dict[str, tuple[Source, str]] = {}
         self._states = {
             name: SourceState(source=source, content=content, stale=not source.pinned)
@@ -58,6 +60,13 @@ class SourceTracker:
     def last(self, name: str) -> SourceState | None:
         """Return the last good state, None if there is none."""
         return self._states.get(name)
+
+    def follow(self, sources: Mapping[str, Source]) -> None:
+        """Learn the sources to watch; one that is new may have changed while another one was watched."""
+        before, self._followed = self._followed, sources
+        for name, source in sources.items():
+            if before.get(name) != source:
+                self.doubt(name)
 
     def mark_stale(self, name: str) -> None:
         """Have the next plan read the source again, because it is not what was last read."""
