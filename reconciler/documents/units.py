@@ -1,6 +1,7 @@
 """Parse durations and sizes as people write them (`1h30m`, `256M`); anything else raises ValueError."""
 
 import re
+from functools import lru_cache
 
 _DURATION = re.compile(
     r"(?:(?P<d>[0-9]{1,9})d)?(?:(?P<h>[0-9]{1,9})h)?(?:(?P<m>[0-9]{1,9})m(?!s))?"
@@ -20,18 +21,20 @@ def duration_s(written: str | float) -> float:
     >>> duration_s("1h30m")
     5400.0
     """
-    text = str(written)
-    if isinstance(written, int | float) and not isinstance(written, bool):
-        seconds = float(written)
-    elif _PLAIN.fullmatch(text):
-        seconds = float(text)
-    elif text and (match := _DURATION.fullmatch(text)):
-        seconds = sum(float(amount) * _SECONDS[unit] for unit, amount in match.groupdict().items() if amount)
-    else:
-        raise ValueError(_expected_duration(text))
+    is_number = isinstance(written, int | float) and not isinstance(written, bool)
+    seconds = float(written) if is_number else _seconds(str(written))
     if not 0 <= seconds <= _MAX_S:
-        raise ValueError(f"a duration must be between 0 and 366 days, not {text}")
+        raise ValueError(f"a duration must be between 0 and 366 days, not {written}")
     return seconds
+
+
+@lru_cache(256)  # the manifests of a host repeat a few durations
+def _seconds(text: str) -> float:
+    if _PLAIN.fullmatch(text):
+        return float(text)
+    if text and (match := _DURATION.fullmatch(text)):
+        return sum(float(amount) * _SECONDS[unit] for unit, amount in match.groupdict().items() if amount)
+    raise ValueError(_expected_duration(text))
 
 
 def size_bytes(written: str | int) -> int:

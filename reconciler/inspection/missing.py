@@ -36,13 +36,13 @@ def warnings_of(
 
     Only a file with a warning is parsed again, for its lines.
     """
-    names, sources = _Names(catalog), StagingForecast(interpreters)
-    manifests, state_path = os.path.realpath(directory), "" if state is None else os.path.realpath(state)
+    names, forecast = _Names(catalog), StagingForecast(interpreters)
+    sources = _Sources(os.path.realpath(directory), "" if state is None else os.path.realpath(state))
     for entry in catalog.files.values():
         found = [
             *((one.line, found) for one in entry.in_force for found in _of_app(one.unleased, names)),
-            *((one.line, found) for one in entry.in_force for found in _of_source(one.unleased, manifests, state_path)),
             *((one.line, found) for one in entry.in_force for found in sources.of(one.unleased)),
+            *((one.line, found) for one in entry.in_force for found in forecast.of(one.unleased)),
             *((one.line, warning) for one in entry.services_in_force for warning in _of_service(one)),
         ]
         if found:
@@ -131,32 +131,58 @@ def _absent(files: Iterable[tuple[Place, str]]) -> Iterator[_Found]:
             yield place, f"there is no file {readable_path(path)}"
 
 
-def _of_source(app: "App", manifests: str, state: str) -> Iterator[_Found]:
-    """Warn of a source that is not there, or has in it what it should not; both paths have their links resolved."""
-    source = Path(app.source.path)
-    if _is_absent(source):
-        yield _PATH, f"there is no directory or archive {readable_path(source)}"
-        return
-    if not source.is_dir():
-        return
-    inside = f"{os.path.realpath(source)}/"
-    if f"{manifests}/".startswith(inside):
-        where = f"{readable_path(source)} contains the manifests"
-        yield _PATH, f"{where}, so every edit of a manifest deploys it again; move them outside"
-    if state.startswith(inside):
-        yield _PATH, "contains the daemon's state directory; it is left out"
-    if lost := _lost_data(app, source):
-        remedy = f"add '{persist_field(lost)}' to keep {'it' if len(lost) == 1 else 'them'}"
-        yield _PATH, f"the app keeps {' and '.join(lost)} beside its code, which a deploy replaces; {remedy}"
+class _Sources:
+    """What is wrong with where the sources of apps are; one that several apps share is looked at once."""
+
+    def __init__(self, manifests: str, state: str) -> None:
+        """Both paths have their links resolved."""
+        self._manifests = manifests
+        self._state = state
+        self._misplaced: dict[str, tuple[_Found, ...]] = {}
+        self._kept: dict[str, tuple[str, ...]] = {}
+
+    def of(self, app: "App") -> Iterator[_Found]:
+        """Warn of a source that is not there, or has in it what it should not."""
+        path = app.source.path
+        if path not in self._misplaced:
+            source = Path(path)
+            self._misplaced[path] = tuple(self._look(source))
+            self._kept[path] = _kept_beside_code(source)
+        yield from self._misplaced[path]
+        if lost := _lost_data(app, self._kept[path]):
+            remedy = f"add '{persist_field(lost)}' to keep {'it' if len(lost) == 1 else 'them'}"
+            yield _PATH, f"the app keeps {' and '.join(lost)} beside its code, which a deploy replaces; {remedy}"
+
+    def _look(self, source: Path) -> Iterator[_Found]:
+        if _is_absent(source):
+            yield _PATH, f"there is no directory or archive {readable_path(source)}"
+            return
+        if not source.is_dir():
+            return
+        inside = f"{os.path.realpath(source)}/"
+        if f"{self._manifests}/".startswith(inside):
+            where = f"{readable_path(source)} contains the manifests"
+            yield _PATH, f"{where}, so every edit of a manifest deploys it again; move them outside"
+        if self._state.startswith(inside):
+            yield _PATH, "contains the daemon's state directory; it is left out"
 
 
-def _lost_data(app: "App", source: Path) -> list[str]:
-    """Return what a Django project keeps beside its code; of an app with services, the database is one of these."""
+def _kept_beside_code(source: Path) -> tuple[str, ...]:
+    """Return what a Django project keeps beside its code."""
     if not (source / "manage.py").is_file() and not any(source.glob("*/manage.py")):
-        return []  # so that nothing of staging is loaded
-    from reconciler.staging.detection.local_data import DATABASES, local_data
+        return ()  # so that nothing of staging is loaded
+    from reconciler.staging.detection.local_data import local_data
 
-    found = [path for path in local_data(source) if not (app.bindings and path.endswith(DATABASES))]
+    return tuple(local_data(source))
+
+
+def _lost_data(app: "App", kept: tuple[str, ...]) -> list[str]:
+    """Return what a deploy would replace; of an app with services, the database is one of these."""
+    if not kept:
+        return []
+    from reconciler.staging.detection.local_data import DATABASES
+
+    found = [path for path in kept if not (app.bindings and path.endswith(DATABASES))]
     return [path for path in found if not app.recipe.persists(path)]
 
 

@@ -1,7 +1,6 @@
 """Read the app that a valid document defines: defaults, units and paths resolved, and no port leased yet."""
 
 import posixpath
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -175,7 +174,7 @@ def _or(given: float | None, default: float) -> float:
 def joined(directory: str, path: str) -> str:
     """Return an absolute path without `.` and `//`. `..` stays: behind a symbolic link only the kernel resolves it."""
     joined = posixpath.join(directory, path)
-    return "/" + "/".join(part for part in re.split("/+", joined) if part not in ("", "."))
+    return "/" + "/".join(part for part in joined.split("/") if part not in ("", "."))
 
 
 def _digest(tree: Node) -> str:

@@ -74,9 +74,11 @@ def _app_problems(tree: Node, name: str) -> Iterator[tuple[Path, str]]:
     if host is not None and isinstance(host.value, str) and not _is_address(host.value):
         yield ("host",), f"expected an IP address or localhost, not {host.value!r}"
     for path in _DURATIONS:
-        if message := _duration_problem(tree, path):
+        if path[0] in tree.keys and (message := _duration_problem(tree, path)):
             yield path, message
     for low, high in _ORDERED:
+        if low[0] not in tree.keys:
+            continue
         shorter, longer = tree.seconds(*low), tree.seconds(*high)
         if shorter and longer and shorter > longer:
             yield low, f"is longer than '{high[-1]}'"

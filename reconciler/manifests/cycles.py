@@ -18,8 +18,9 @@ def cycles(needs: Mapping[str, Collection[str]]) -> dict[str, str]:
     >>> cycles({"api": ["worker"], "worker": ["api"], "shop": ["api"]})
     {'api': 'api → worker → api', 'worker': 'worker → api → worker'}
     """
-    # A name that needs nothing, or that is not defined, is on no cycle.
-    graph = {name: sorted(other for other in others if needs.get(other)) for name, others in sorted(needs.items())}
+    # A name that needs nothing, or that is not defined, is on no cycle: of most hosts, nothing is left.
+    needing = sorted((name, others) for name, others in needs.items() if others)
+    graph = {name: sorted(other for other in others if needs.get(other)) for name, others in needing}
     found: dict[str, str] = {}
     for component in _strong_components(graph):
         inside = {name: [other for other in graph[name] if other in component] for name in sorted(component)}

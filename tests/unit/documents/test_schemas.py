@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from jsonschema.validators import extend
 
 from reconciler.documents.schemas import schema, validator
 
@@ -117,3 +118,42 @@ def test_only_a_user_provided_service_has_credentials() -> None:
     assert not validator("service").is_valid(service)
     assert validator("service").is_valid({**service, "credentials": {"host": "x"}})
     assert not validator("service").is_valid({**service, "type": "redis", "credentials": {"host": "x"}})
+
+
+VALUES: tuple[object, ...] = (
+    None,
+    True,
+    3,
+    -1,
+    2.5,
+    "",
+    "x",
+    "10s",
+    "bad\n",
+    "a: b",
+    "x" * 200,
+    [],
+    ["x"],
+    ["x", "x"],
+    {},
+    {"path": 1},
+)
+
+
+@pytest.mark.parametrize("kind", ["app", "service", "host"])
+def test_the_quick_look_at_given_fields_finds_all_that_a_look_at_every_field_finds(kind: str) -> None:
+    untyped: Any = extend
+    properties = {"properties": Draft202012Validator.VALIDATORS["properties"]}
+    thorough = untyped(type(validator(kind)), properties)(schema(kind))
+
+    def found(checker: Any, document: object) -> list[tuple[object, ...]]:
+        return [(*e.absolute_path, e.validator, e.message) for e in checker.iter_errors(document)]
+
+    refused = 0
+    for name, field in schema(kind)["properties"].items():
+        nested = [{inner: value} for inner in field.get("properties", ()) for value in VALUES]
+        for value in (*VALUES, *nested, *field.get("examples", ())):
+            document = {name: value, "unknown": value}
+            assert found(validator(kind), document) == found(thorough, document)
+            refused += len(found(thorough, {name: value})) > len(found(thorough, {}))
+    assert refused > 50

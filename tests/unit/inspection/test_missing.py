@@ -149,3 +149,17 @@ def test_a_source_that_apps_share_is_looked_at_once(place: Path, monkeypatch: py
     apps = {f"a{number}": "path: ../app\nentrypoint: main:app\n" for number in range(3)}
     assert warned(place, **apps, other="path: ../app\nentrypoint: other:app\n") == []
     assert len(looks) == 2
+
+
+def test_the_data_of_a_source_that_apps_share_is_looked_for_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project(place)
+    looks: list[Path] = []
+
+    def look(source: Path) -> tuple[str, ...]:
+        looks.append(source)
+        return ("media/",)
+
+    monkeypatch.setattr("reconciler.staging.detection.local_data.local_data", look)
+    found = warned(place, a="path: ../app\n", b="path: ../app\npersist: [media]\n", c="path: ../app\n")
+    assert [text.partition(":")[0] for text in found] == ["m/a.yaml", "m/c.yaml"]
+    assert len(looks) == 1
