@@ -1,6 +1,6 @@
 """Print the shell completion script.
 
-It completes commands, options and the names of apps, services and revisions in SHELL.
+It completes commands, options and the names of apps, services, revisions and variables in SHELL.
 """
 
 import contextlib
@@ -67,6 +67,26 @@ class RevisionId(_Name):
         with _records(paths) as records:
             history = RevisionHistory(records, boot="").of(str(ctx.params.get("app")))
             return [revision.id for revision in history.known_good]
+
+
+class VariableName(_Name):
+    """The name of a variable that the manifest of the app named before sets; with a `=` where a value follows."""
+
+    name = "variable"
+
+    def _names(self, paths: "StatePaths", ctx: click.Context) -> Iterable[str]:  # noqa: ARG002  others need it
+        from reconciler.cli.chosen_settings import settings_of
+        from reconciler.manifests.described import NotDescribed, described
+        from reconciler.manifests.origins import look_once
+
+        given = (ctx.params.get(name) for name in ("manifests", "state", "settings_file"))
+        try:
+            tree = described(look_once(settings_of(*given)), str(ctx.params.get("app"))).tree
+        except (NotDescribed, click.ClickException):
+            return []
+        env = None if tree is None else tree.given("env")
+        end = "=" if ctx.info_name == "config" and ctx.params.get("action") == "set" else ""
+        return [f"{name}{end}" for name in env.keys] if env else []
 
 
 @contextlib.contextmanager

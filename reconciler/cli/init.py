@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from reconciler.cli.chosen_settings import watched_directory
+from reconciler.cli.next_step import next_step
 from reconciler.cli.options import examples, manifests_option, with_settings
 from reconciler.documents.names import is_name, name_from
 from reconciler.documents.schemas import schema_path
@@ -65,33 +65,14 @@ def command(settings: Settings, path: Path, name: str | None, only_print: bool) 
     for doubt in (*found.doubts, *_of_proposals(found)):
         click.echo(f"to do: {plain(doubt)}", err=True)
     if not only_print:
-        click.echo(_next(settings, chosen))
+        check = f"next: 'reconciler validate --manifests {settings.manifests}' checks it; "
+        click.echo(next_step(settings, chosen, "serves it", without_daemon=check))
 
 
 def _of_proposals(found: _Found) -> Iterator[str]:
     names = [line.partition(":")[0] for line in found.proposed if not line.startswith(" ")]
     if names:
         yield f"the manifest proposes {', '.join(names)}, as a comment: fill in what applies"
-
-
-def _next(settings: Settings, name: str) -> str:
-    """Return what serves the manifest: the daemon that watches its directory, or one to be started."""
-    from reconciler.state.lock import holder
-
-    directory, pid = settings.manifests, holder(settings.paths)
-    if pid is None:
-        return (
-            f"next: 'reconciler validate --manifests {directory}' checks it; no daemon is running:"
-            f" 'reconciler run --manifests {directory}' serves it"
-        )
-    watched = watched_directory(settings.paths)
-    if watched is not None and directory.resolve() == watched.resolve():
-        return f"the daemon (pid {pid}) watches {directory} and serves it: see 'reconciler status {name}'"
-    other = "another directory" if watched is None else str(watched)
-    return (
-        f"the daemon (pid {pid}) watches {other}, so nothing serves this manifest:"
-        f" give --manifests {other}, or start a daemon for {directory}"
-    )
 
 
 def _require_outside(path: Path, directory: Path) -> None:

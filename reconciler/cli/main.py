@@ -19,6 +19,7 @@ from reconciler.version import VERSION
 _TASKS: Mapping[str, Sequence[str]] = {
     "Run the daemon": ("run", "apply", "wait", "down"),
     "Write and check manifests": ("init", "import", "validate", "plan", "runtimes", "bundle"),
+    "Change a manifest": ("config", "secrets", "scale", "maintenance", "edit"),
     "See what is running": ("status", "top", "releases", "events", "logs", "metrics"),
     "Change what is running, until the next edit": ("restart", "rollback", "stop", "start", "forget-failure"),
     "Work inside an app": ("env", "shell"),
@@ -30,7 +31,7 @@ _LONGEST_SUMMARY = 120
 _COMMANDS = tuple(name for names in _TASKS.values() for name in names)
 
 
-_COMPLETED = frozenset(("app", "apps", "service", "revision"))
+_COMPLETED = frozenset(("app", "apps", "service", "revision", "variable", "variables"))
 
 
 class _Commands(click.Group):
@@ -79,9 +80,10 @@ class _Commands(click.Group):
 
 def _completed(argument: str) -> click.ParamType[str]:
     """Return the type of an argument that the shell can complete."""
-    from reconciler.cli.completion import AppName, RevisionId, ServiceName
+    from reconciler.cli.completion import AppName, RevisionId, ServiceName, VariableName
 
-    return {"service": ServiceName, "revision": RevisionId}.get(argument, AppName)()
+    types = {"service": ServiceName, "revision": RevisionId, "variable": VariableName, "variables": VariableName}
+    return types.get(argument, AppName)()
 
 
 def _other_option(error: click.ClickException) -> str:

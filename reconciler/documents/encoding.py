@@ -1,6 +1,6 @@
 """Decode text that users and their editors wrote: UTF-8, or UTF-16 and UTF-32 that say so by a byte order mark.
 
-The mark is no part of the text.
+The mark is no part of the text; text that replaces other text is encoded as that was.
 """
 
 import codecs
@@ -26,10 +26,20 @@ class Undecodable(ValueError):
 
 def decoded(content: bytes) -> str:
     """Return the text of a file without its byte order mark; raises Undecodable."""
-    mark, encoding = next(((mark, name) for mark, name in _MARKS if content.startswith(mark)), (b"", "utf-8"))
+    mark, encoding = _encoding_of(content)
     try:
         return content[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         lines = error.object[: error.start].decode(encoding, "replace").split("\n")
         name = encoding.removesuffix("-le").removesuffix("-be").upper()
         raise Undecodable(name, error.object[error.start], len(lines), len(lines[-1]) + 1) from error
+
+
+def encoded(text: str, like: bytes) -> bytes:
+    """Return the bytes of a text that replaces the content `like` of a file: with its byte order mark, if any."""
+    mark, encoding = _encoding_of(like)
+    return mark + text.encode(encoding)
+
+
+def _encoding_of(content: bytes) -> tuple[bytes, str]:
+    return next(((mark, name) for mark, name in _MARKS if content.startswith(mark)), (b"", "utf-8"))

@@ -20,7 +20,7 @@ MAX_DEPTH = 32
 MAX_ALIASES = 100
 MAX_EXPANDED_BYTES = 1024 * 1024
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _STR_TAG = "tag:yaml.org,2002:str"
 
 
@@ -75,7 +75,7 @@ def trees_of(file: str, text: str) -> tuple[list[Node], list[Problem]]:
     """Return the documents of `text` that are not empty, and the problems of the text as YAML."""
     problems: list[Problem] = []
     trees: list[Node] = []
-    events = yaml.parse(text, Loader=_LOADER)
+    events = yaml.parse(text, Loader=LOADER)
     try:
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent):

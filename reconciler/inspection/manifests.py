@@ -1,7 +1,7 @@
 """Read what the manifests ask for at this moment, without a daemon and without any effect."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from reconciler.documents.problem import Problem
     from reconciler.inspection.snapshot import HostSnapshot
     from reconciler.manifests.catalog import Catalog, Rules
+    from reconciler.manifests.origin import Look
 
 
 def desired(settings: Settings, snapshot: "HostSnapshot | None") -> "Catalog":
@@ -25,8 +26,10 @@ def desired(settings: Settings, snapshot: "HostSnapshot | None") -> "Catalog":
     return review(before, look_once(settings), rules, time.monotonic())
 
 
-def checked(settings: Settings) -> "Catalog":
+def checked(settings: Settings, instead: Mapping[str, bytes] | None = None) -> "Catalog":
     """Return the catalog of the manifests alone, whatever is running and whichever ports are in use on this host.
+
+    `instead` has other contents for some files.
 
     Of two that claim the same, the one whose content the daemon of the state directory has accepted keeps it, as it
     does for that daemon; of two of which that is not known, both are refused.
@@ -37,7 +40,7 @@ def checked(settings: Settings) -> "Catalog":
     from reconciler.manifests.origins import look_once
 
     rules = replace(rules_of(settings), is_free=lambda _host, _port: True)
-    looks = look_once(settings)
+    looks = [_with(look, instead or {}) for look in look_once(settings)]
     found = {file: content for look in looks if isinstance(look, Listing) for file, content in look.files.items()}
     known = _remembered(settings, rules)
     accepted = {
@@ -47,6 +50,14 @@ def checked(settings: Settings) -> "Catalog":
     }
     before = Catalog.restored(accepted, known.leases if accepted else {}, {}, rules.host)
     return review(before, looks, rules, time.monotonic())
+
+
+def _with(look: "Look", instead: Mapping[str, bytes]) -> "Look":
+    from reconciler.manifests.origin import Listing
+
+    if not isinstance(look, Listing):
+        return look
+    return replace(look, files={file: instead.get(file, content) for file, content in look.files.items()})
 
 
 def _remembered(settings: Settings, rules: "Rules") -> "Catalog":

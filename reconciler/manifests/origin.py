@@ -35,6 +35,11 @@ class Unreadable:
 Look: TypeAlias = Listing | Unreadable
 
 
+def is_directory(origin: str) -> bool:
+    """Return whether the files of an origin are files in a directory of this host, by the origin's name."""
+    return origin.startswith("/")
+
+
 class Origin(Protocol):
     """One place that manifests come from."""
 

@@ -4,6 +4,7 @@ Pure: nothing is opened, and what the documents name need not exist. A file with
 """
 
 import posixpath
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.documents.names import is_name, name_from
@@ -34,7 +35,7 @@ def parse(file: str, content: bytes, host: HostDefaults) -> Parsed:
     trees, problems = trees_of(file, text)
     if not trees and not problems:
         problems = [_problem(file, None, "", "holds only comments; delete the file to remove the app")]
-    default_name = posixpath.basename(file).rpartition(".")[0] if len(trees) == 1 else None
+    default_name = _default_name(file, trees)
     for tree in trees:
         problems += _document_problems(file, tree, default_name)
     if problems:
@@ -43,6 +44,18 @@ def parse(file: str, content: bytes, host: HostDefaults) -> Parsed:
         apps=tuple(document_of(file, t, _name(t, default_name), host) for t in trees if not _is_service(t)),
         services=tuple(service_of(file, t, _name(t, default_name)) for t in trees if _is_service(t)),
     )
+
+
+def apps_of(file: str, trees: Sequence[Node]) -> dict[str, Node]:
+    """Return the documents of a file that describe apps, by the apps' names, whether or not there are problems."""
+    default_name = _default_name(file, trees)
+    mappings = [tree for tree in trees if isinstance(tree.value, dict) and not _is_service(tree)]
+    named = [(_name(tree, default_name), tree) for tree in mappings if default_name or "name" in tree.keys]
+    return dict(reversed(named))
+
+
+def _default_name(file: str, trees: Sequence[Node]) -> str | None:
+    return posixpath.basename(file).rpartition(".")[0] if len(trees) == 1 else None
 
 
 def _is_service(tree: Node) -> bool:

@@ -427,7 +427,7 @@ def test_a_manifest_is_written_from_what_is_found(tmp_path: Path) -> None:
     text = initialised(tmp_path, code)
     assert text.startswith("# yaml-language-server: $schema=")
     assert "# Detected a WSGI app, wsgi:application.\n" in text
-    assert 'path: "../My Blog"\n' in text
+    assert "path: ../My Blog\n" in text
     assert f"runtime: python{sys.version_info[0]}.{sys.version_info[1]}\n" in text
     assert [entry.name for entry in (tmp_path / "m").iterdir()] == ["my-blog.yaml"]
 

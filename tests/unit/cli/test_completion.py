@@ -54,6 +54,16 @@ def test_a_revision_of_the_app_is_completed(state: Path) -> None:
     assert completed(state, "rollback", "shop", "").strip() == ""
 
 
+def test_a_variable_of_the_app_is_completed(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (state / "m").mkdir()
+    (state / "m" / "blog.yaml").write_text("path: x\nenv: {LOG_LEVEL: info, KEY: {file: k}}\n")
+    monkeypatch.setenv("RECONCILER_MANIFESTS", str(state / "m"))
+    assert completed(state, "config", "blog", "set", "L") == "plain,LOG_LEVEL=\n"
+    assert completed(state, "config", "blog", "unset", "KEY", "L") == "plain,LOG_LEVEL\n"
+    assert completed(state, "secrets", "unset", "blog", "K") == "plain,KEY\n"
+    assert completed(state, "config", "shop", "unset", "K").strip() == ""
+
+
 def test_what_cannot_be_read_completes_nothing(tmp_path: Path) -> None:
     (tmp_path / "reconciler.db").write_bytes(b"no database" * 100)
     assert completed(tmp_path, "backup", "b").strip() == ""

@@ -1,0 +1,202 @@
+"""Set or remove a secret environment variable of an app.
+
+'set' reads the value of NAME from standard input, or asks for it on a terminal without showing it. It is written to a
+file that only the daemon's user may read: the one that the manifest of APP names, otherwise secrets/APP.NAME beside the
+manifest, which then refers to it. A last line break is no part of the value. 'unset' removes the reference, and the
+file if it is such a one and no other app uses it. The value is never printed.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.manifest_changes import Changed, change, report
+from reconciler.cli.options import examples, host_options, json_option
+from reconciler.inspection.printable import plain
+from reconciler.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from reconciler.manifests.app_edits import AppEdits
+    from reconciler.manifests.described import Described
+
+_FOLDER = "secrets"
+_LONGEST = 128 * 1024
+
+
+@click.command(
+    help=__doc__,
+    epilog=examples(
+        "reconciler secrets set blog SECRET_KEY < key.txt",
+        "openssl rand -hex 32 | reconciler secrets set blog SECRET_KEY",
+        "reconciler secrets unset blog SECRET_KEY",
+    ),
+)
+@click.argument("action", type=click.Choice(("set", "unset")))
+@click.argument("app")
+@click.argument("variable", metavar="NAME")
+@json_option
+@host_options
+def command(settings: Settings, action: str, app: str, variable: str, as_json: bool) -> None:
+    if "=" in variable:
+        raise click.UsageError(
+            "give only the name: the value is read from standard input, as the words of a command can be seen by others"
+        )
+    if action == "set":
+        nothing = f"{app} takes {variable} from that file already"
+        report(settings, _set(settings, app, variable), as_json=as_json, nothing=nothing)
+    else:
+        report(settings, _unset(settings, app, variable), as_json=as_json, nothing="")
+
+
+# Set
+
+
+def _set(settings: Settings, app: str, name: str) -> Changed:
+    from reconciler.documents.in_place import FileReference
+
+    content, owner = _value(name), _owner(settings)
+    written: list[tuple[Path, bool]] = []
+
+    def edit(_: "Described", edits: "AppEdits") -> None:
+        given = edits.tree.given("env", name)
+        if given is None or not given.keys:
+            edits.set(("env", name), FileReference(f"{_FOLDER}/{app}.{name}"))
+
+    def write_file(found: "Described") -> None:
+        file = _file(found, name) or _own_file(found, name)
+        written.append((file, _write(file, content, owner, is_ours=file == _own_file(found, name))))
+
+    try:
+        changed = change(settings, app, [("env", name)], edit, write_file)
+    except BaseException:
+        _undo(written)
+        raise
+    file = written[-1][0]
+    notes = [f"wrote {file}, which only its owner may read", *_shared(settings, app, name, file)]
+    return Changed(app=app, file=changed.file, changes=changed.changes, notes=tuple(notes))
+
+
+def _value(name: str) -> bytes:
+    """Read the value of a secret. Raises ClickException if it cannot be one; it is never in the message."""
+    if sys.stdin.isatty():
+        content = str(click.prompt(f"{name} (not shown)", hide_input=True, err=True)).encode(errors="surrogateescape")
+    else:
+        content = sys.stdin.buffer.read(_LONGEST + 1)
+    if len(content) > _LONGEST:
+        raise click.ClickException(f"the value of {name} is longer than the 128 KiB that a variable may have")
+    if b"\0" in content:
+        raise click.ClickException(f"the value of {name} has a NUL character, which no variable can hold")
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        raise click.ClickException(f"the value of {name} is not UTF-8 text") from None
+    if not content.strip():
+        raise click.ClickException(f"there is no value of {name} on standard input; nothing was written")
+    return content
+
+
+def _owner(settings: Settings) -> tuple[int, int] | None:
+    """Return who must be able to read the file, None for this user: the daemon's user. Raises ClickException."""
+    try:
+        state = settings.paths.state.stat()
+    except OSError:
+        return None
+    if state.st_uid == os.geteuid():
+        return None
+    if os.geteuid() == 0:
+        return state.st_uid, state.st_gid
+    from reconciler.state.ownership import user
+
+    raise click.ClickException(
+        f"the daemon of {settings.paths.state} runs as {user(state.st_uid)}, which could not read a secret file of"
+        f" {user(os.geteuid())}: run this command as that user, or as root"
+    )
+
+
+def _write(file: Path, content: bytes, owner: tuple[int, int] | None, *, is_ours: bool) -> bool:
+    """Write the file; return whether it is a new one. Raises ClickException."""
+    from reconciler.linux.shared_files import make_private_directory, write_private
+
+    try:
+        if is_ours and make_private_directory(file.parent, owner) and _is_in_git(file.parent):
+            write_private(file.parent / ".gitignore", b"*\n", owner)
+        return write_private(file, content, owner)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {file}: {error.strerror or error}") from error
+
+
+def _is_in_git(directory: Path) -> bool:
+    return any((above / ".git").exists() for above in directory.resolve().parents)
+
+
+def _undo(written: Sequence[tuple[Path, bool]]) -> None:
+    """Remove a new file to which nothing refers."""
+    from reconciler.linux.shared_files import remove_file
+
+    for file, is_new in written:
+        if is_new:
+            remove_file(file)
+
+
+# Unset
+
+
+def _unset(settings: Settings, app: str, name: str) -> Changed:
+    files: list[tuple[Path, Path]] = []
+
+    def edit(found: "Described", edits: "AppEdits") -> None:
+        file = _file(found, name)
+        if file is None:
+            kind = "is no secret file" if edits.tree.given("env", name) else "is not set"
+            raise click.ClickException(
+                f"{name} of {app} {kind} in {found.file}; 'reconciler config {app}' lists its variables"
+            )
+        files.append((file, _own_file(found, name)))
+        edits.remove(("env", name))
+
+    changed = change(settings, app, [("env", name)], edit)
+    return Changed(app=app, file=changed.file, changes=changed.changes, notes=(_fate(settings, app, name, *files[-1]),))
+
+
+def _fate(settings: Settings, app: str, name: str, file: Path, own: Path) -> str:
+    """Remove the file of a reference that is gone, if it was made for that; return what became of it."""
+    from reconciler.linux.shared_files import remove_file
+
+    if file != own:
+        return f"kept {file}: it is not one that 'reconciler secrets set' made; remove it if nothing else needs it"
+    if others := [*_shared(settings, app, name, file)]:
+        return f"kept {file}: {others[0]}"
+    try:
+        return f"removed {file}" if remove_file(file) else f"there was no file {file}"
+    except OSError as error:
+        return f"kept {file}: it cannot be removed: {error.strerror or error}"
+
+
+# Files
+
+
+def _file(found: "Described", name: str) -> Path | None:
+    """Return the file that a variable comes from by the manifest, None if it comes from none."""
+    given = None if found.tree is None else found.tree.given("env", name, "file")
+    return None if given is None else Path(found.path_of(str(given.value)))
+
+
+def _own_file(found: "Described", name: str) -> Path:
+    """Return where this command keeps a variable."""
+    return Path(found.path_of(f"{_FOLDER}/{found.app}.{name}"))
+
+
+def _shared(settings: Settings, app: str, name: str, file: Path) -> Sequence[str]:
+    """Return who else takes a variable from a file."""
+    from reconciler.manifests.described import users_of
+    from reconciler.manifests.origins import look_once
+
+    others = sorted({(user, as_name) for user, as_name in users_of(look_once(settings), str(file))} - {(app, name)})
+    if not others:
+        return ()
+    listed = ", ".join(f"{user} ({as_name or 'env_files'})" for user, as_name in others)
+    return (plain(f"other variables come from it, too: {listed}"),)
