@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,19 +23,21 @@ from reconciler.web.app_links import Viewer, viewer_of
 from reconciler.web.authentication import Caller, is_local
 from reconciler.web.context import WebContext
 from reconciler.web.endpoints import LOGS, REVISION_PATTERN
-from reconciler.web.formatting import brief, line
+from reconciler.web.event_groups import EventGroup, grouped
+from reconciler.web.formatting import line
 from reconciler.web.manifest import shown_manifest
 from reconciler.web.plan_process import CannotPlan, plan_while_connected
 from reconciler.web.rendering import StaticFiles, Templates
 from reconciler.web.request_body import read_form
 from reconciler.web.responses import Problem
 from reconciler.web.rows import BLANK, Row, counts, row, rows
+from reconciler.web.sorting import View
 from reconciler.web.status_cache import Status
 from reconciler.web.streaming import KEEP_ALIVE, server_sent, ticks
 from reconciler.web.timeline import HEIGHT, NAMES, WIDTH, timeline
 
-_EVENTS, _HOST_EVENTS = 30, 14
-_TIMELINE_EVENTS = 500
+_GROUPS, _HOST_GROUPS, _ALL_GROUPS = 30, 12, 100
+_READ_EVENTS, _ALL_EVENTS = 500, 2000
 _LOG_LINES = 60
 
 # Actions that end or remove something; the rest add or change.
@@ -62,6 +64,7 @@ class Pages:
             Route("/apps/{name}/plan", authenticated(self.plan), methods=["GET"]),
             Route("/apps/{name}/{request}", authenticated(self.confirm), methods=["GET"]),
             Route("/apps/{name}/{request}", authenticated(self.request), methods=["POST"]),
+            Route("/events", authenticated(self.events), methods=["GET"]),
             Route("/live", authenticated(self.live), methods=["GET"]),
             Route("/login", self.login, methods=["GET"]),
             Route("/login", self.log_in, methods=["POST"]),
@@ -71,8 +74,8 @@ class Pages:
 
     async def apps(self, request: Request, caller: Caller) -> Response:
         status = await self._context.status_cache.now()
-        events = await self._context.status_cache.events(None, _HOST_EVENTS)
-        state, search = request.query_params.get("state", ""), request.query_params.get("q", "").strip()
+        events = await self._context.status_cache.events(None, _READ_EVENTS)
+        view = View.of(request.query_params)
 
         def rendered() -> Response:
             every = rows(status, viewer_of(request))
@@ -80,15 +83,28 @@ class Pages:
                 "apps.html",
                 caller,
                 status=status,
-                rows=[each for each in every if _matches(each, state, search.lower())],
+                rows=view.shown(every),
                 blank=BLANK,
                 every=every,
                 counts=counts(every),
-                state=state,
-                search=search,
-                events=list(reversed(events)),
+                view=view,
+                groups=_important(events)[:_HOST_GROUPS],
                 refused=[manifest for manifest in status.facts["manifests"] if manifest["errors"]],
             )
+
+        return await asyncio.to_thread(rendered)
+
+    async def events(self, request: Request, caller: Caller) -> Response:
+        """Show what happened on the host: what matters, or everything, the steps of a deploy folded either way."""
+        status = await self._context.status_cache.now()
+        found = await self._context.status_cache.events(None, _ALL_EVENTS)
+        everything = request.query_params.get("show") == "all"
+        brief = request.query_params.get("show") == "brief"
+
+        def rendered() -> Response:
+            groups = grouped(found) if everything else _important(found)
+            shown = groups[: _HOST_GROUPS if brief else _ALL_GROUPS]
+            return self._templates.page("events.html", caller, status=status, groups=shown, everything=everything)
 
         return await asyncio.to_thread(rendered)
 
@@ -96,7 +112,7 @@ class Pages:
         status = await self._context.status_cache.now()
         app = known_app(request, status)
         name = str(app["name"])
-        events = await self._context.status_cache.events(name, _TIMELINE_EVENTS)
+        events = await self._context.status_cache.events(name, _READ_EVENTS)
         releases = await self._context.status_cache.releases(name)
         which = request.query_params.get("which", _first_log(app, self._context.settings.paths))
         now = time.time()  # noqa: TID251  events are shown against it
@@ -108,7 +124,7 @@ class Pages:
                 status=status,
                 row=row(app, status, viewer_of(request)),
                 app=app,
-                events=list(reversed(events[-_EVENTS:])),
+                groups=grouped(events)[:_GROUPS],
                 timeline=timeline(events, now),
                 releases=releases,
                 width=WIDTH,
@@ -178,7 +194,7 @@ class Pages:
         return self._context.stream(request, caller, self._changes(request.query_params.get("app"), viewer_of(request)))
 
     async def _changes(self, only: str | None, viewer: Viewer) -> AsyncIterator[str]:
-        """Stream the rows that changed and the events that happened; every row at first."""
+        """Stream the rows that changed and the kinds of the events that happened; every row at first."""
         sent: dict[str, Row] = {}
         before, last = None, -1
         async for keep_alive_due in ticks():
@@ -191,10 +207,10 @@ class Pages:
             current = {line(each.name): each for each in every if only in (None, line(each.name))}
             yield server_sent(_update(status, sent, current))
             if status.last_event != last:
-                newer = await self._context.status_cache.events(only, _EVENTS, last) if last >= 0 else []
+                newer = await self._context.status_cache.events(only, _READ_EVENTS, last) if last >= 0 else []
                 last = status.last_event
                 if newer:
-                    yield server_sent([_event(event) for event in newer], "events")
+                    yield server_sent(sorted({event.kind for event in newer}), "events")
             sent, before = current, status
 
     async def login(self, request: Request) -> Response:
@@ -246,8 +262,8 @@ def login_path(request: Request) -> str:
     return "/login" if request.url.path == "/" else f"/login?to={quote(request.url.path)}"
 
 
-def _matches(row: Row, state: str, search: str) -> bool:
-    return state in ("", row.state) and search in f"{row.name} {row.cells['message']}".lower()
+def _important(events: Sequence[Event]) -> list[EventGroup]:
+    return [group for group in grouped(events) if group.importance != "routine"]
 
 
 def _first_log(app: Mapping[str, Any], paths: StatePaths) -> str:
@@ -285,11 +301,3 @@ def _update(status: Status, sent: Mapping[str, Row], current: Mapping[str, Row])
         },
         "notice": line(status.facts["notice"] or ""),
     }
-
-
-def _event(event: Event) -> dict[str, Any]:
-    return {
-        "at": event.at, "clock": brief(event.at), "subject": line(event.subject), "kind": line(event.kind),
-        "text": line(event.text), "cause": line(event.cause),
-        "page": f"/apps/{quote(event.subject.name, safe='')}" if event.subject.kind == "app" else "",
-    }  # fmt: skip

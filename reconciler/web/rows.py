@@ -1,7 +1,7 @@
 """The row of an app on the page: its texts, its mark and its links, for the first rendering and for every update."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -24,7 +24,7 @@ _TROUBLES = ("failing", "degraded", "invalid")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One app. `cells` are texts by the name of their place on the page."""
+    """One app. `cells` are texts by the name of their place on the page, `values` that by which a column sorts."""
 
     name: str
     cells: Mapping[str, str]
@@ -37,6 +37,7 @@ class Row:
     cpu_line: str
     hint: str = ""
     offered: tuple[str, ...] = ()
+    values: Mapping[str, float | str | None] = field(default_factory=dict, compare=False)
 
     @property
     def rank(self) -> int:
@@ -84,6 +85,16 @@ def row(app: Mapping[str, Any], status: Status, viewer: Viewer) -> Row:
         memory_line=sparkline(load.memory_history) if load else "",
         cpu_line=sparkline(load.cpu_history) if load else "",
         offered=offered_for(app),
+        values={
+            "app": str(app["name"]),
+            "state": list(STATES).index(state) if state in STATES else None,
+            "revision": cells["revision"] or None,
+            "workers": app["workers"],
+            "cpu": load.cpu if load else None,
+            "memory": load.memory if load else None,
+            "rate": load.requests if load else None,
+            "restarts": app["restarts"] or 0,
+        },
     )
 
 

@@ -271,7 +271,7 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(host: tuple[Site,
         from selenium.webdriver.common.keys import Keys
 
         reached = []
-        for _ in range(20):
+        for _ in range(40):
             driver.switch_to.active_element.send_keys(Keys.TAB)
             now = driver.switch_to.active_element
             outline = driver.execute_script("return getComputedStyle(arguments[0]).outlineStyle", now)
@@ -280,6 +280,34 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(host: tuple[Site,
         assert reached[0] == "Skip to content"
         assert {"Log out", "q"} <= set(reached)
         assert any("crashy" in each for each in reached)
+
+
+def test_the_arrows_move_from_app_to_app_and_what_is_typed_is_kept_in_the_address(host: tuple[Site, int]) -> None:
+    _, port = host
+    with browser() as driver:
+        page = log_in(driver, port)
+        from selenium.webdriver.common.keys import Keys
+
+        eventually(lambda: driver.execute_script(_SHOWN) == _STATES)
+        body, find = driver.find_element("tag name", "body"), driver.find_element("id", "q")
+        body.send_keys("?")
+        assert driver.find_element("id", "keys").is_displayed()
+        driver.switch_to.active_element.send_keys(Keys.ESCAPE)
+        body.send_keys("/")
+        assert driver.switch_to.active_element == find
+        find.send_keys("blog")
+        eventually(lambda: driver.current_url == f"{page}/?q=blog")
+        memory = driver.find_element("partial link text", "Memory")
+        assert memory.get_attribute("href") == f"{page}/?sort=-memory&q=blog"
+        find.send_keys(Keys.ARROW_DOWN)
+        driver.switch_to.active_element.send_keys(Keys.ENTER)
+        eventually(lambda: driver.current_url == f"{page}/apps/blog")
+        driver.get(f"{page}/?sort=-app")
+        assert list(driver.execute_script(_SHOWN)) == sorted(_STATES, reverse=True)
+        driver.get(f"{page}/events")
+        assert _axe(driver) == []
+        driver.find_element("css selector", "#events summary").click()
+        assert driver.find_element("css selector", "#events details[open] li .kind").is_displayed()
 
 
 def test_an_app_of_the_same_host_receives_nothing_of_a_session(site: Site) -> None:

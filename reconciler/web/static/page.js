@@ -72,13 +72,13 @@
     }
     if (!table || query.has("state") || query.has("q")) {
       for (const [name, row] of Object.entries(data.rows)) if (rows.has(name)) update(rows.get(name), row);
-      if (!table && Object.keys(data.rows).length && !query.toString()) location.reload();
+      if (document.getElementById("apps") && !table && Object.keys(data.rows).length && !query.toString()) location.reload();
       return;
     }
     for (const [name, row] of Object.entries(data.rows)) {
       const shown = rows.get(name) || add(name, row.page);
       update(shown, row);
-      place(name, shown, row.rank);
+      if (!query.has("sort")) place(name, shown, row.rank); else if (!shown.isConnected) table.append(shown);
     }
     for (const name of data.removed) if (rows.has(name)) { rows.get(name).remove(); rows.delete(name); }
     put(document.querySelector("[data-all]"), String(rows.size));
@@ -90,42 +90,6 @@
     if (search && search.value) filter();
   };
 
-  const list = document.getElementById("events");
-  const showEvents = (events) => {
-    for (const event of events) {
-      if (!list) break;
-      const item = document.createElement("li");
-      item.className = "e-" + event.kind.replace(/[^a-z]/g, "");
-      const part = (kind, name, text) => {
-        const element = document.createElement(kind);
-        if (name) element.className = name;
-        const isolated = document.createElement("bdi");
-        isolated.textContent = text;
-        element.append(isolated);
-        return element;
-      };
-      item.append(part("time", "", event.clock), " ");
-      if (!one) {
-        const subject = part("span", "subject", event.subject);
-        if (event.page) {
-          const link = document.createElement("a");
-          link.setAttribute("href", base + event.page);
-          link.append(...subject.childNodes);
-          subject.append(link);
-        }
-        item.append(subject, " ");
-      }
-      item.append(part("span", "kind", event.kind), " ");
-      const what = part("span", "what", event.text);
-      if (event.cause) what.append(" ", part("span", "cause", event.cause));
-      item.append(what);
-      list.prepend(item);
-    }
-    while (list && list.children.length > 40) list.lastElementChild.remove();
-    if (one) refresh();
-    else if (events.some((event) => event.kind === "manifest")) refetch(location.pathname, "refused");
-  };
-
   // Parts that only the host can render are fetched again and replaced as a whole.
   const refetch = async (from, ...ids) => {
     const answer = await fetch(from, { credentials: "same-origin" });
@@ -134,6 +98,10 @@
     for (const id of ids) {
       const fresh = page.getElementById(id), old = document.getElementById(id);
       if (fresh && old) {
+        for (const unfolded of old.querySelectorAll("details[open]")) {
+          const same = fresh.querySelector('details[data-group="' + CSS.escape(unfolded.dataset.group) + '"]');
+          if (same) same.open = true;
+        }
         const from = old.dataset.from;
         old.replaceWith(document.adoptNode(fresh));
         if (from) document.getElementById(id).dataset.from = from;
@@ -144,9 +112,13 @@
   const refresh = () => {
     clearTimeout(timer);
     timer = setTimeout(() => {
-      refetch(location.pathname, "actions", "timeline", "releases", "manifest");
-      plan();
+      if (one) refetch(location.pathname, "actions", "timeline", "releases", "manifest", "events").then(plan);
+      else refetch(base + "/events" + (table ? "?show=brief" : location.search), "events");
     }, 700);
+  };
+  const happened = (kinds) => {
+    refresh();
+    if (table && kinds.includes("manifest")) refetch(location.pathname, "refused");
   };
   const plan = () => {
     const section = document.getElementById("plan");
@@ -194,7 +166,7 @@
   const listen = () => {
     const live = new EventSource(base + "/live" + (app ? "?app=" + encodeURIComponent(app) : ""));
     live.onmessage = (event) => show(JSON.parse(event.data));
-    live.addEventListener("events", (event) => showEvents(JSON.parse(event.data)));
+    live.addEventListener("events", (event) => happened(JSON.parse(event.data)));
     live.onopen = () => document.body.removeAttribute("data-stale");
     live.onerror = () => { document.body.dataset.stale = ""; };
     open = [live];
@@ -206,15 +178,45 @@
     open = [];
     if (!document.hidden) listen();
   });
-  if (search) {
-    search.addEventListener("input", filter);
-    document.addEventListener("keydown", (event) => {
-      const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName);
-      if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  // What is typed is kept in the address, and goes along to another order or state.
+  const keep = () => {
+    filter();
+    const words = search.value.trim();
+    for (const link of [location, ...document.querySelectorAll("a[data-view]")]) {
+      const to = new URL(link.href);
+      if (words) to.searchParams.set("q", words); else to.searchParams.delete("q");
+      if (link === location) history.replaceState(null, "", to); else link.href = to;
+    }
+  };
+  if (search) search.addEventListener("input", keep);
+
+  const help = document.getElementById("keys");
+  if (help) {
+    document.getElementById("keys-hint").hidden = false;
+    document.getElementById("keys-open").addEventListener("click", () => help.showModal());
+  }
+  const move = (step) => {
+    const links = [...table.rows].filter((row) => !row.hidden).map((row) => row.querySelector("[data-name]"));
+    const at = links.indexOf(document.activeElement);
+    const next = links[at < 0 ? (step > 0 ? 0 : links.length - 1) : at + step];
+    if (next) next.focus();
+    return next !== undefined;
+  };
+  document.addEventListener("keydown", (event) => {
+    const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName);
+    if (event.ctrlKey || event.metaKey || event.altKey || (help && help.open)) return;
+    const arrow = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (arrow && table && (!typing || event.target === search)) {
+      if (move(arrow)) event.preventDefault();
+    } else if (!typing && event.key === "/" && search) {
       event.preventDefault();
       search.focus();
-    });
-  }
+      search.select();
+    } else if (!typing && event.key === "?" && help) {
+      event.preventDefault();
+      help.showModal();
+    }
+  });
   setInterval(countdown, 1000);
   countdown();
   if (!document.hidden) listen();

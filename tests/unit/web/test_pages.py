@@ -68,6 +68,9 @@ def fetch(settings: Settings, path: str, transport: Transport = "unix", *, clien
     [
         ("/", 200, "no daemon is running: the apps are not supervised"),
         ("/?q=nothing", 200, "No app matches."),
+        ("/?sort=-memory", 200, 'aria-sort="descending"'),
+        ("/events", 200, 'aria-current="true">important'),
+        ("/events?show=all", 200, 'aria-current="true">all'),
         ("/apps/shop", 200, "Show the plan"),
         ("/apps/shop/restart", 200, "Restart"),
         ("/apps/shop/plan", 200, "Plan"),
