@@ -7,6 +7,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from hypothesis import strategies as st
@@ -43,7 +44,7 @@ from reconciler.planning.plan import Plan
 from reconciler.planning.states import AppState
 
 NOW = 1000.0
-_PROVEN_KEPT = 2
+_PROVEN_KEPT = 5
 
 
 # What an action does
@@ -349,14 +350,11 @@ def anything_observed(draw: st.DrawFn, app: App) -> Observed:
 
 
 def _tracker(variants: list[App]) -> st.SearchStrategy[SourceState]:
-    return st.builds(
-        SourceState,
-        source=st.sampled_from([v.source for v in variants]),
-        content=st.sampled_from(CONTENTS),
-        stale=st.booleans(),
-        problem=st.none() | st.just("/apps/blog cannot be read"),
-        tried_at=_pasts,
-    )
+    """Return any state of a source; one that could not be read is stale, so that it is read again."""
+    look = partial(st.builds, SourceState, source=st.sampled_from([v.source for v in variants]), tried_at=_pasts)
+    contents = st.sampled_from(CONTENTS)
+    unreadable = look(content=contents, stale=st.just(True), problem=st.just("/apps/blog cannot be read"))
+    return look(content=contents, stale=st.booleans()) | unreadable
 
 
 def _troubles(some: st.SearchStrategy[Revision]) -> st.SearchStrategy[Failure]:

@@ -12,7 +12,7 @@ from reconciler.planning.apps.revision import Revision, revision_from
 from reconciler.state.records import Records
 
 _MAX_FAILURES = 4
-_MAX_KNOWN_GOOD = 2
+_MAX_KNOWN_GOOD = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -158,7 +158,7 @@ async def test_start_of_an_app_whose_health_path_fails_says_how(site: Site) -> N
 @on_the_loop
 async def test_start_of_an_app_that_takes_too_long_is_ended_in_time(site: Site) -> None:
     with a_life(site) as machine:
-        app = machine.app(server=Server(start_timeout_s=2.0))
+        app = machine.app(server=Server(start_timeout_s=5.0))
         site.save(
             Path(app.source.path) / "wsgi.py", "import time\nprint('dawdling')\ntime.sleep(60)\napplication = 1\n"
         )
@@ -166,7 +166,7 @@ async def test_start_of_an_app_that_takes_too_long_is_ended_in_time(site: Site) 
         await machine.do(start(machine, app))
         (trouble,) = machine.seen().failures
         assert trouble.reason == (
-            "it was not ready within 2 s: it is still being imported, at wsgi.py:3; if it needs longer, raise "
+            "it was not ready within 5 s: it is still being imported, at wsgi.py:3; if it needs longer, raise "
             "health.start_timeout; more in 'reconciler logs blog'"
         )
         assert machine.seen().instances == ()

@@ -92,7 +92,7 @@ def test_every_story_ends_with_what_was_asked_for(situation: Situation, content:
             assert last.state in ("running", "degraded")
             assert is_served(app, "", end, wanted)
             assert end.known_good[0] == wanted
-            assert len(end.builds) <= 4
+            assert len(end.builds) <= 7
 
 
 @given(running_apps(), st.sampled_from(CONTENTS), st.sampled_from(CONTENTS))
