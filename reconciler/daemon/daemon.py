@@ -24,7 +24,7 @@ from reconciler.daemon.worlds import converging
 from reconciler.host.credential_users import LocalApps
 from reconciler.host.instance_secrets import InstanceSecrets
 from reconciler.host.runtime import Runtime
-from reconciler.host.staging_settings import package_environ, stager_of
+from reconciler.host.staging_settings import package_environments, stager_of
 from reconciler.host.stores import Stores
 from reconciler.host.world import AppWorld
 from reconciler.inspection.redaction import Redactor
@@ -72,7 +72,7 @@ class Daemon:
             service_records,
             env_files,
             desired=lambda: self.manifests.catalog.apps,
-            environ=lambda: package_environ(settings, environ),
+            environ=package_environments(settings, environ),
             revisions=lambda app: self._stores.history.of(app).revisions,
         )
         self.journal = Journal(database, keep=settings.events_kept, redact=self._redactor.redacted)

@@ -22,5 +22,8 @@ class Reports:
     def publish(self, subject: Subject, report: Report | None) -> None:
         """Pass on the newest report on a subject."""
         for listener in self.listeners:
-            with survived(f"pass on the state of {subject}"):  # whatever fails is none of the subject's
+            try:
                 listener(subject, report)
+            except Exception:
+                with survived(f"pass on the state of {subject}"):
+                    raise

@@ -19,6 +19,9 @@ from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
 from reconciler.serving.listening_sockets import Listeners
 
+# Each empty set that is built is an object of its own, and every app is observed.
+_NOWHERE: frozenset[Address] = frozenset()
+
 
 class AppListeners:
     """The listeners of every app. `on_connection` is called with an app's name when a client wakes it."""
@@ -40,15 +43,15 @@ class AppListeners:
 
     def of(self, name: str) -> frozenset[Address]:
         """Return the addresses that are open for an app."""
-        return self._open.get(name, frozenset())
+        return self._open.get(name, _NOWHERE)
 
     def holding(self, name: str) -> frozenset[Address]:
         """Return the addresses at which the daemon serves the app's holding page."""
-        return frozenset(filter(self._listeners.is_holding, self.of(name)))
+        return frozenset(filter(self._listeners.is_holding, self.of(name))) or _NOWHERE
 
     def armed(self, name: str) -> frozenset[Address]:
         """Return the addresses whose next connection wakes the app."""
-        return frozenset(filter(self._listeners.is_armed, self.of(name)))
+        return frozenset(filter(self._listeners.is_armed, self.of(name))) or _NOWHERE
 
     def fd(self, address: Address) -> int:
         """Return the descriptor to hand to an instance."""
@@ -56,7 +59,7 @@ class AppListeners:
 
     def unserved_since(self, name: str, instances: tuple[Instance, ...]) -> float | None:
         """Return since when (monotonic) no instance, of any app, accepts what one of the app's listeners receives."""
-        served = {instance.address for instance in instances if instance.serves}
+        served = {instance.address for instance in instances if instance.serves} if instances else _NOWHERE
         if all(address in served or self._others_serve(name, address) for address in self.of(name)):
             self._unserved.pop(name, None)
             return None
@@ -64,9 +67,11 @@ class AppListeners:
 
     def ceded(self, name: str, instances: tuple[Instance, ...]) -> frozenset[Address]:
         """Return the addresses of an app's instances that another app desires, and where that one serves already."""
+        if not instances:
+            return _NOWHERE
         desired = self._desired.get(name)
         left = {i.address for i in instances if i.address is not None and i.address != desired}
-        return frozenset(address for address in left if self._is_claimed(name, address))
+        return frozenset(address for address in left if self._is_claimed(name, address)) or _NOWHERE
 
     def neighbours(self, name: str, address: Address) -> frozenset[str]:
         """Return the other apps with a listener at the port of an address."""

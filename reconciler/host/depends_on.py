@@ -32,19 +32,22 @@ class DependencyGraph:
 
     def dependents(self, name: str) -> Iterable[str]:
         """Return the apps that need this one."""
-        return sorted(self._needed_by.get(name, ()))
+        return sorted(needing) if (needing := self._needed_by.get(name)) else ()
 
     def unmet_dependencies(self, name: str, serves: Callable[[str], bool]) -> tuple[str, ...]:
         """Return the apps that this one needs and that do not serve."""
-        return tuple(needed for needed in self._needs.get(name, ()) if not serves(needed))
+        needs = self._needs.get(name)
+        return tuple(needed for needed in needs if not serves(needed)) if needs else ()
 
     def unknown_dependencies(self, name: str) -> tuple[str, ...]:
         """Return the names that this one needs and that no app has."""
-        return tuple(needed for needed in self._needs.get(name, ()) if needed not in self._apps)
+        needs = self._needs.get(name)
+        return tuple(needed for needed in needs if needed not in self._apps) if needs else ()
 
     def stopping_dependents(self, name: str, serves: Callable[[str], bool]) -> tuple[str, ...]:
         """Return the apps that need this one, are to be stopped, and still serve."""
-        return tuple(n for n in self.dependents(name) if self._is_to_stop(n) and serves(n))
+        dependents = self.dependents(name)
+        return tuple(n for n in dependents if self._is_to_stop(n) and serves(n)) if dependents else ()
 
     def _is_to_stop(self, name: str) -> bool:
         app = self._apps.get(name)

@@ -29,6 +29,8 @@ _ADVICE: Mapping[ReleaseOrigin, str] = {
 }
 _OFF = frozenset(("", "0", "false", "no"))
 
+_NONE: frozenset[str] = frozenset()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
@@ -75,7 +77,7 @@ class AppReleaseCommands:
 
     def of(self, name: str) -> frozenset[str]:
         """Return the marks of an app's release commands that were run."""
-        return self._done.get(name, frozenset())
+        return self._done.get(name, _NONE)
 
     async def run(self, name: str, action: Release, progress: Callable[[Phase], None]) -> None:
         """Run the steps of a release to their end, and record that. Raises StagingError when one fails."""

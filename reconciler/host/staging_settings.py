@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,12 @@ def package_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str,
         with contextlib.suppress(OSError, ValueError):
             found[name] = decoded(value.read_bytes()).rstrip("\r\n") if isinstance(value, Path) else value
     return found
+
+
+def package_environments(settings: Settings, environ: Mapping[str, str]) -> Callable[[], Mapping[str, str]]:
+    """Return a function that returns `package_environ` as of now: the same object, unless a file has to be read."""
+    read = partial(package_environ, settings, environ)
+    return read if any(isinstance(value, Path) for value in settings.staging_env.values()) else cache(read)
 
 
 def collect(settings: Settings, stager: "Stager") -> tuple[str, ...]:

@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING
 
 from reconciler.linux.processes import boot_id, start_ticks
 from reconciler.planning.address import Address
-from reconciler.planning.apps.app import App
-from reconciler.planning.apps.revision import Source
-from reconciler.planning.services.service import Service
 from reconciler.services.records import ServiceRecords
 from reconciler.staging import staged
 from reconciler.staging.staged import Staged
@@ -25,8 +22,10 @@ from reconciler.vault.vault import Vault
 
 # `status` needs none of these and its user waits for every import, so the functions that need them import them.
 if TYPE_CHECKING:
+    from reconciler.planning.apps.app import App
     from reconciler.planning.apps.observed import Instance, Observed, SleepState
-    from reconciler.planning.apps.revision import Revision
+    from reconciler.planning.apps.revision import Revision, Source
+    from reconciler.planning.services.service import Service
     from reconciler.services.observer import ServiceObserver
     from reconciler.settings.settings import Settings
     from reconciler.state.paths import StatePaths
@@ -78,20 +77,20 @@ class HostSnapshot:
         """Return a finished build, None when it does not exist."""
         return staged.read(self.paths.builds(app) / build, self._boot)
 
-    def read_source(self, app: App) -> SourceReading:
+    def read_source(self, app: "App") -> SourceReading:
         """Read an app's source as the daemon would read it now. Blocks while it is hashed."""
         known = self.known_content(app)
         if app.source.pinned and known is not None:
             return SourceReading(content=known)
         return read_source(app, known)
 
-    def known_content(self, app: App) -> str | None:
+    def known_content(self, app: "App") -> str | None:
         """Return the fingerprint of the app's source when it was last read, None if this source has never been read."""
         source, content = self._sources.get(app.name, (None, None))
         return content if source == app.source else None
 
     def observed(
-        self, name: str, app: App | None, content: str | None, observer: "ServiceObserver | None" = None
+        self, name: str, app: "App | None", content: str | None, observer: "ServiceObserver | None" = None
     ) -> "Observed":
         """Return one app as the daemon would observe it, with `content` as the fingerprint of its source."""
         from reconciler.planning.apps.observed import ExternalInputs, Observed, SourceState
@@ -137,7 +136,7 @@ class HostSnapshot:
         return ServiceRecords(self._database, Vault(self._database, self.key_file or self.paths.state / "key"))
 
     def service_observer(
-        self, settings: "Settings", services: Mapping[str, Service], apps: Mapping[str, App]
+        self, settings: "Settings", services: "Mapping[str, Service]", apps: "Mapping[str, App]"
     ) -> "ServiceObserver":
         """Return an observer that sees the services as the daemon would, their credentials as just verified."""
         from reconciler.services.observer import CredentialCheck, LastReport, ServiceObserver
@@ -213,7 +212,7 @@ class HostSnapshot:
         return sum(1 for path in _listing(self.paths.readiness(record.app) / record.id) if path.name.isdecimal())
 
 
-def read_source(app: App, known: str | None = None) -> SourceReading:
+def read_source(app: "App", known: str | None = None) -> SourceReading:
     """Read an app's source; if it cannot be read, return the `known` fingerprint and why."""
     from reconciler.staging.errors import SourceError
     from reconciler.staging.source.snapshot import fingerprint

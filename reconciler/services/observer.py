@@ -115,7 +115,8 @@ class ServiceObserver:
 
     def inputs(self, app: App | None, name: str) -> ExternalInputs:
         """Return the credentials and secrets that an app has now, and what it lacks."""
-        held = {bound.service: bound for bound in self._bindings_of(name)}
+        any_service = self._service_records.services()
+        held = {bound.service: bound for bound in self._bindings_of(name)} if any_service else {}
         if app is None or not (app.bindings or app.env_files or app.env_lists):
             return ExternalInputs(held=held) if held else _NOTHING
         values, unread, stale = self._env_files.of(app)

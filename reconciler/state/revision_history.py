@@ -63,6 +63,9 @@ class AppHistory:
         return () if self.override is None or self.override.revision is None else (self.override.revision,)
 
 
+_NONE = AppHistory()
+
+
 class RevisionHistory:
     """The history of every app. If the disk is full, changes are kept in memory only."""
 
@@ -85,7 +88,7 @@ class RevisionHistory:
 
     def of(self, app: str) -> AppHistory:
         """Return the history of an app."""
-        return self._apps.get(app, AppHistory())
+        return self._apps.get(app, _NONE)
 
     def failed(self, app: str, failure: Failure) -> None:
         """Record the failure of a revision."""

@@ -223,7 +223,7 @@ MUTANTS = (
     Mutant("a deploy starts with one worker", "planning/apps/plan_instances.py",
            "Start(revision=revision, workers=workers, failing", "Start(revision=revision, workers=1, failing"),
     Mutant("another number of workers is another revision", "planning/apps/app.py",
-           "        server=without_workers(app.server),\n", "        server=app.server,\n"),
+           "        server=without_workers(self.server),\n", "        server=self.server,\n"),
     Mutant("a failure with other workers holds up an edit", "planning/apps/observed.py",
            "known.workers in (0, workers)", "known.workers >= 0"),
     Mutant("a crash is called a rollback", "planning/apps/causes.py",

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from reconciler.planning.address import Address
@@ -106,36 +105,21 @@ class App:
 
         The same object as long as nothing changes, so that its ids are computed once and not with each plan.
         """
-        return _revision(_Itself(self), content, bindings, tuple((env_secrets or {}).items()))
+        asked = (content, bindings, tuple((env_secrets or {}).items()))
+        last: tuple[object, Revision] | None = self.__dict__.get("_last_revision")
+        if last is None or last[0] != asked:
+            last = asked, self._revision(content, bindings, dict(env_secrets or {}))
+            self.__dict__["_last_revision"] = last  # as `cached_property` does: no field, and gone with the app
+        return last[1]
 
-
-class _Itself:
-    """An app that is no other, however equal: what is 1 to Python and True to gunicorn compares as one."""
-
-    __slots__ = ("app",)
-
-    def __init__(self, app: App) -> None:
-        self.app = app
-
-    def __hash__(self) -> int:
-        return id(self.app)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Itself) and other.app is self.app
-
-
-@lru_cache(maxsize=256)
-def _revision(
-    itself: _Itself, content: str, bindings: tuple[Bound, ...], env_secrets: tuple[tuple[str, str], ...]
-) -> Revision:
-    app = itself.app
-    return Revision(
-        app=app.name,
-        build=app.build(content),
-        address=app.address,
-        server=without_workers(app.server),
-        env=app.env,
-        release=app.release,
-        bindings=bindings,
-        env_secrets=dict(env_secrets),
-    )
+    def _revision(self, content: str, bindings: tuple[Bound, ...], env_secrets: Mapping[str, str]) -> Revision:
+        return Revision(
+            app=self.name,
+            build=self.build(content),
+            address=self.address,
+            server=without_workers(self.server),
+            env=self.env,
+            release=self.release,
+            bindings=bindings,
+            env_secrets=env_secrets,
+        )

@@ -65,6 +65,8 @@ _CODE = (
 _Stamp: TypeAlias = tuple[int, int, int, int]
 _Known: TypeAlias = tuple[_Stamp, str]
 
+_NONE: frozenset[str] = frozenset()
+
 
 class DigestCache:
     """Digests of one source's files by what stat reports of them, so that unchanged files are not read again.
@@ -86,7 +88,7 @@ class DigestCache:
 
         None if anything was edited, added or removed.
         """
-        written, self._written = self._written, frozenset()
+        written, self._written = self._written, _NONE
         return written
 
     def known(self, entry: Entry) -> str | None:

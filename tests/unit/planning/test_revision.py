@@ -201,3 +201,11 @@ def test_a_revision_with_services_survives_being_written_down() -> None:
     assert revision_from(json.loads(json.dumps(asdict(revision)))) == revision
     old = {k: v for k, v in asdict(an_app().revision("c1")).items() if k not in {"bindings", "env_secrets"}}
     assert revision_from(old) == an_app().revision("c1")
+
+
+def test_a_revision_is_the_same_object_as_long_as_nothing_changes_however_many_apps_there_are() -> None:
+    apps = [replace(APP, name=f"app-{number}") for number in range(1000)]
+    first = [app.revision("c1", (), {"KEY": "v1"}) for app in apps]
+    assert all(app.revision("c1", (), {"KEY": "v1"}) is known for app, known in zip(apps, first, strict=True))
+    assert apps[0].revision("c2", (), {"KEY": "v1"}) != first[0] != apps[0].revision("c1", (), {"KEY": "v2"})
+    assert apps[0] == replace(APP, name="app-0")
