@@ -1,71 +1,208 @@
-r"""Print an app's logs.
+r"""Print the logs of apps.
 
-Prints what APP wrote, its access log, or the output of staging. Control characters, and marks that change the
-direction of text, are printed as escapes such as \x1b.
+Prints what each APP wrote, a name or a pattern such as 'shop-*', or all apps, in the order of time. A failed start is
+one line, the app's exception with its file and line; --all-lines shows all that was written. A time with ~ is the
+latest at which the line can have been written, as the line names none. Colours are kept on a terminal; other control
+characters, and marks that change the direction of text, are printed as escapes such as \x1b.
 """
 
-import codecs
 import contextlib
-import io
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import examples, paths_in_use, state_option
-from reconciler.inspection.printable import plain, visible
+from reconciler.cli.options import examples, json_option, paths_in_use, state_option
+from reconciler.inspection.printable import plain
 
 if TYPE_CHECKING:
-    from reconciler.inspection.log_files import LogReader
+    from reconciler.cli.log_printer import Chosen, Printer
+    from reconciler.state.paths import StatePaths
 
 _POLL_S = 0.3
+_LOOK_FOR_APPS_EVERY = 10  # polls
+_PATTERN = frozenset("*?[")
+_STREAMS = ("app", "access", "staging")
 
 
-@click.command(help=__doc__, epilog=examples("reconciler logs blog -f", "reconciler logs blog --which staging"))
-@click.argument("app")
+class _Time(click.ParamType[float]):
+    """A duration until now, or a time of day or of the calendar, in seconds of the epoch."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return self._seconds(str(value))
+        except ValueError:
+            wanted = "expected a duration such as 1h, or a time such as 14:30 or '2026-11-26 14:30'"
+            self.fail(f"{wanted}, not '{plain(value)}'", param, ctx)
+
+    @staticmethod
+    def _seconds(text: str) -> float:
+        from datetime import datetime
+        from datetime import time as clock
+
+        from reconciler.documents.units import duration_s
+
+        now = datetime.now().astimezone()
+        with contextlib.suppress(ValueError):
+            return now.timestamp() - duration_s(text)
+        with contextlib.suppress(ValueError):
+            return datetime.combine(now.date(), clock.fromisoformat(text)).timestamp()
+        try:
+            return datetime.fromisoformat(text).timestamp()
+        except (OverflowError, OSError) as error:
+            raise ValueError(text) from error
+
+
+@click.command(
+    help=__doc__,
+    epilog=examples(
+        "reconciler logs",
+        "reconciler logs blog -f",
+        "reconciler logs 'shop-*' --since 1h --grep 'GET */admin'",
+        "reconciler logs blog --which staging",
+        "reconciler logs blog --instance previous --all-lines",
+    ),
+)
+@click.argument("apps", metavar="[APP]...", nargs=-1)
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
 @click.option(
     "-n",
     "--lines",
-    type=click.IntRange(min=0),
-    default=100,
-    show_default=True,
-    help="How many of the last lines to print first.",
+    type=click.IntRange(min=0, max=100_000),
+    default=None,
+    help="How many of the last lines to print first.  [default: 100, or all with --since]",
+)
+@click.option("--since", type=_Time(), metavar="TIME", help="Only lines since a time such as 14:30, or an age as 1h.")
+@click.option(
+    "--grep",
+    "patterns",
+    multiple=True,
+    metavar="TEXT",
+    help="Only lines with this text, in which * stands for any; without capitals, capitals match too. May be repeated.",
 )
 @click.option(
     "--which",
-    type=click.Choice(["app", "access", "staging"]),
-    default="app",
+    type=click.Choice([*_STREAMS, "all"]),
+    multiple=True,
+    default=("app",),
     show_default=True,
-    help="The app's output, its access log, or the output of staging.",
+    help="The app's output, its access log, or the output of staging; may be repeated.",
 )
-@click.option("--raw", is_flag=True, help="Print every byte as it was written, control sequences included.")
+@click.option(
+    "--instance",
+    type=click.Choice(["current", "previous"]),
+    help="Only lines of the instance that was started last, or of the one before it.",
+)
+@click.option("--all-lines", is_flag=True, help="Fold nothing.")
+@click.option("--raw", is_flag=True, help="Print every byte as it was written, of one log.")
+@json_option
 @state_option
 def command(  # noqa: PLR0913, PLR0917  one for each option
-    app: str, follow: bool, lines: int, which: str, raw: bool, state: Path | None
+    apps: Sequence[str],
+    follow: bool,
+    lines: int | None,
+    since: float | None,
+    patterns: Sequence[str],
+    which: Sequence[str],
+    instance: str | None,
+    all_lines: bool,
+    raw: bool,
+    as_json: bool,
+    state: Path | None,
 ) -> None:
-    from reconciler.inspection.log_files import LogReader
+    streams = _STREAMS if "all" in which else tuple(dict.fromkeys(which))
+    if follow and instance == "previous":
+        raise click.UsageError("nothing is added to the log of the previous instance: leave out -f")
+    if instance and streams != ("app",):
+        raise click.UsageError("only the log of the app itself says which instance wrote a line: leave out --which")
+    if raw and (len(apps) != 1 or len(streams) != 1 or since is not None or patterns or instance or as_json):
+        raise click.UsageError("--raw prints one log as it is: it takes one APP, one --which, -n and -f")
+    from reconciler.cli.log_printer import Chosen, Printer
 
-    log = paths_in_use(state).log(app, which)
-    if "/" in app or app in {"", ".", ".."} or not log.parent.is_dir():
-        raise click.ClickException(f"no app named '{plain(app)}' has logs here; 'reconciler status' lists the apps")
+    paths = paths_in_use(state)
+    count = lines if lines is not None else 100 if since is None else None
+    chosen = Chosen(
+        paths,
+        streams,
+        instance=instance,
+        since=since or 0.0,
+        patterns=patterns,
+        fold=not all_lines,
+        limit_bytes=_limit_bytes(state) if follow else 0,
+    )
+    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(chosen):
+        try:
+            chosen.open(_names(paths, apps))
+            if raw:
+                _print_raw(chosen, count or 0, follow=follow)
+                return
+            printer = Printer(chosen, as_json=as_json)
+            printer.print(chosen.history(count))
+            if not printer.printed and not follow and count != 0:
+                click.echo(_nothing(chosen, apps), err=True)
+            while follow:
+                _follow(printer, paths, apps)
+        except OSError as error:
+            raise click.ClickException(f"cannot read {error.filename or 'a log'}: {error.strerror}") from error
+
+
+def _limit_bytes(state: Path | None) -> int:
+    """Return the size to which the daemon cuts a log, 0 if its settings cannot be read."""
+    from reconciler.cli.chosen_settings import settings_of
+
     try:
-        if not log.exists() and not follow:
-            click.echo(f"{log} is still empty", err=True)
-            return
-        with LogReader(log, lines) as reader, contextlib.suppress(KeyboardInterrupt):
-            _print(reader, follow=follow, raw=raw)
-    except OSError as error:
-        raise click.ClickException(f"cannot read {log}: {error.strerror}") from error
+        return settings_of(None, state, None).log_limit_bytes
+    except click.ClickException:
+        return 0
 
 
-def _print(reader: "LogReader", *, follow: bool, raw: bool) -> None:
-    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
-    while True:
-        if chunk := reader.read():
-            click.echo(chunk if raw else visible(decoder.decode(chunk)), nl=False)
-        elif follow:
+def _follow(printer: "Printer", paths: "StatePaths", apps: Sequence[str]) -> None:
+    for number in range(_LOOK_FOR_APPS_EVERY):
+        printer.print(printer.chosen.arrived(time.time()))  # noqa: TID251  shown to people
+        if not printer.chosen.has_more:
             time.sleep(_POLL_S)
-        else:
-            return
+        if number == 0 and (not apps or any(set(word) & _PATTERN for word in apps)):
+            with contextlib.suppress(click.ClickException):
+                printer.chosen.open(_names(paths, apps))
+
+
+def _names(paths: "StatePaths", words: Sequence[str]) -> list[str]:
+    """Return the names of the apps that have logs and that the words choose; all without words."""
+    from reconciler.linux.listing import names_in
+    from reconciler.planning.name_patterns import NoMatch, chosen
+    from reconciler.planning.subject import Subject
+
+    try:
+        known = sorted(name for name in names_in(paths.logs, 1_000_000) if not name.startswith("."))
+    except FileNotFoundError:
+        known = []
+    if not words:
+        return known
+    try:
+        return [subject.name for subject in chosen(words, [Subject("app", name) for name in known])]
+    except NoMatch as error:
+        text = f"{plain(error)} has logs here; 'reconciler status' lists the apps"
+        raise click.ClickException(text) from error
+
+
+def _nothing(chosen: "Chosen", apps: Sequence[str]) -> str:
+    """Return what to say where no line was printed."""
+    if chosen.is_narrowed:
+        return "no line matches"
+    if len(apps) == 1 and len(chosen.logs) == 1:
+        return f"{chosen.logs[0].path} is still empty"
+    return "no app has written anything yet"
+
+
+def _print_raw(chosen: "Chosen", count: int, *, follow: bool) -> None:
+    for line in chosen.raw(count):
+        click.echo(line)
+    while follow:
+        if not (lines := chosen.raw_arrived()):
+            time.sleep(_POLL_S)
+        for line in lines:
+            click.echo(line)

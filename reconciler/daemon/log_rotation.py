@@ -15,6 +15,7 @@ from reconciler.convergence.ticks import next_tick
 from reconciler.linux.listing import names_in
 from reconciler.serving import logs
 from reconciler.serving.instances import Instances
+from reconciler.serving.log_times import LogTimes
 from reconciler.serving.programs.gunicorn import InstancePaths
 from reconciler.state.paths import StatePaths
 
@@ -26,6 +27,7 @@ _LISTED_AT_A_TIME = 50
 _MOST_LISTED = 100_000
 _QUIET_FOR = 30  # looks
 _FILES = ("app.log", "app.log.1", "access.log", "access.log.1")
+_TIMED = ("app.log", "access.log")
 _SLACK_BYTES = 16 * 2**20  # a writer that is told to open its log again takes a moment
 
 
@@ -51,6 +53,7 @@ class LogRotation:
         self._cut: set[str] = set()
         self._free_bytes = 0
         self._listed: list[str] = []
+        self._times = LogTimes()
 
     async def run(self) -> None:
         """Look each second while a log grows, else every five, until cancelled."""
@@ -65,6 +68,8 @@ class LogRotation:
                 self._free_bytes = self._free()
                 self._cut &= self._growing.keys()  # what is cut for long is told again and again, but seldom
                 names |= apps
+                for name in apps:
+                    self._times.take(f"{self._directory}/{name}", _TIMED)
             if loop.time() >= list_at:
                 list_at = loop.time() + _LIST_EVERY_S
                 with contextlib.suppress(OSError):
@@ -82,6 +87,7 @@ class LogRotation:
     def _look(self, name: str) -> None:
         """Rotate an app's logs where they are over the limit: SIGUSR1 is gunicorn's word for opening them again."""
         paths, rotated, cut = InstancePaths.of(self._paths, name), False, 0
+        self._times.take(f"{self._directory}/{name}", _TIMED)
         for log in (paths.log, paths.access_log):
             with contextlib.suppress(OSError):  # a log that cannot be renamed is cut
                 rotated |= logs.rotate(log, self._limit_bytes, self._keep)

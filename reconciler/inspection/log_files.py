@@ -1,36 +1,103 @@
-"""Read an app's log files: their last lines, and what is appended to them, across rotations.
+"""Read the files of a log from oldest to newest, and what is appended to them, across rotations.
 
-Memory is bounded whatever the app writes: a log is read in blocks, and the page gets lines of a limited length.
+Each line is read once. Memory is bounded whatever the app writes: a log is read in blocks, and no more than the start
+of a line that does not end is kept.
 """
 
-import asyncio
+import contextlib
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from reconciler.inspection.log_lines import LONGEST_LINE
 from reconciler.linux.regular_files import opened_file
-from reconciler.serving.logs import is_replaced
 
-MOST_LINES = 2000
-_MOST_BYTES = 512 * 1024
-_POLL_S = 1.0
-_BLOCK = 64 * 1024
-_LONGEST_LINE = 8192
+BLOCK = 128 * 1024
+_MOST_FILES = 1000
+_HEAD = 256
+_OLDER_KEPT = 2  # rotated files that a process may still be writing to
+_IDLE_READS = 20
 
 
-class LogReader:
-    """Read a log from the start of its last `lines` lines, which are looked for in its last `most_bytes` only.
+@dataclass(slots=True)
+class LogFile:
+    """One file of a log, read up to `offset` of its bytes. Lines are given without their line breaks."""
 
-    A rotated log is read to its end, then its successor from the start.
+    file: BinaryIO
+    inode: tuple[int, int]
+    offset: int = 0
+    head: bytes = b""
+    rest: bytes = b""
+    is_cut: bool = False  # what follows of a line that was too long
+    idle: int = 0
+    size: int = 0
+    longest: int = LONGEST_LINE
+    ends: list[int] = field(default_factory=list)
+
+    def lines(self, most_bytes: int = BLOCK, *, limit_bytes: int = 0) -> list[bytes]:
+        """Return the complete lines of the next bytes; none if there are none. `ends` are the offsets of their ends."""
+        self._check_cut(limit_bytes)
+        content = os.pread(self.file.fileno(), most_bytes, self.offset)
+        self.ends = []
+        if not content:
+            self.idle += 1
+            return []
+        self.idle = 0
+        if len(self.head) < _HEAD and self.offset <= len(self.head):
+            self.head = os.pread(self.file.fileno(), _HEAD, 0)
+        start = self.offset - len(self.rest)
+        self.offset += len(content)
+        *complete, self.rest = (self.rest + content).split(b"\n")
+        found = []
+        for line in complete:
+            start += len(line) + 1
+            if self.is_cut:
+                self.is_cut = False
+                continue
+            found.append(line)
+            self.ends.append(start)
+        if len(self.rest) > self.longest:
+            if not self.is_cut:
+                found.append(self.rest[: self.longest])
+                self.ends.append(self.offset)
+            self.rest, self.is_cut = b"", True
+        return found
+
+    def last(self) -> list[bytes]:
+        """Return the line that has no line break, as nothing follows it."""
+        rest, self.rest = self.rest, b""
+        self.ends = [self.offset] if rest else []
+        return [rest] if rest and not self.is_cut else []
+
+    def _check_cut(self, limit_bytes: int) -> None:
+        """Go on at the right place in a file that has become shorter: it was cut, or is written from its start."""
+        size = os.fstat(self.file.fileno()).st_size
+        if size >= self.offset:
+            return
+        known = os.pread(self.file.fileno(), _HEAD, 0)
+        is_new = known[: len(self.head)] != self.head[: len(known)] or not known
+        kept = limit_bytes if 0 < limit_bytes <= size else size
+        self.offset = 0 if is_new else min(self.offset, kept)
+        self.head, self.rest, self.is_cut = known if is_new else self.head, b"", False
+
+
+class LogFiles:
+    """The files of a log, oldest first; the last one is, or was, the one that is written to.
+
+    `limit_bytes` is the size to which the daemon cuts a log that grows faster than it is rotated.
     """
 
-    def __init__(self, log: Path, lines: int, most_bytes: int | None = None) -> None:
+    def __init__(self, log: Path, limit_bytes: int = 0) -> None:
         self._log = log
-        self._lines: int | None = lines
-        self._most_bytes = most_bytes
-        self._file: BinaryIO | None = None
+        self._limit_bytes = limit_bytes
+        self.files: list[LogFile] = []
+        self._find()
+        for each in self.files:
+            each.size = os.fstat(each.file.fileno()).st_size
 
     def __enter__(self) -> Self:
         return self
@@ -38,112 +105,101 @@ class LogReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close()
+        self.close()
 
-    def read(self) -> bytes:
-        """Return the next bytes, none when nothing has been written since. Raises OSError if the log is unreadable."""
-        while True:
-            file = self._file or self._open()
-            if file is None:
-                return b""
-            if chunk := file.read(_BLOCK):
-                return chunk
-            if not is_replaced(file, self._log):
-                return b""
-            self._close()
+    def close(self) -> None:
+        """Close every file."""
+        for each in self.files:
+            each.file.close()
+        self.files = []
 
-    def read_all(self) -> bytes:
-        """Return everything up to the end of the log."""
-        return b"".join(iter(self.read, b""))
+    def skip_to_sizes(self, longest: int = LONGEST_LINE) -> None:
+        """Read from where the files ended when this was made, from the start of a line without an end there."""
+        for number, each in enumerate(self.files):
+            is_newest = number == len(self.files) - 1
+            each.offset = _whole(each.file, each.size) if is_newest else each.size
+            each.longest = longest
+            each.head = os.pread(each.file.fileno(), _HEAD, 0)
 
-    def _open(self) -> BinaryIO | None:
-        try:
-            self._file = opened_file(self._log)
-        except FileNotFoundError:
-            return None
-        if self._lines is not None:
-            self._file.seek(_start_of_last(self._file, self._lines, self._most_bytes))
-            self._lines = None
-        return self._file
+    def read(self) -> list[bytes]:
+        """Return some of the lines that were written since, the oldest first; none if there are none."""
+        for each in self.files:
+            if lines := each.lines(limit_bytes=self._limit_bytes):
+                return lines
+        if self._find():
+            return self.read()
+        return self._superseded()
 
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    def _superseded(self) -> list[bytes]:
+        """Close files that nothing is written to any more; return the last line of one, if it has no line break."""
+        for number, each in enumerate(self.files[:-1]):
+            is_gone = each.idle > 1 and not os.fstat(each.file.fileno()).st_nlink
+            is_old = number < len(self.files) - _OLDER_KEPT and each.idle > _IDLE_READS
+            if is_gone or is_old:
+                each.file.close()
+                del self.files[number]
+                return each.last()
+        return []
 
+    def _find(self) -> bool:
+        """Open the files that are newer than the newest known one; return whether there are any.
 
-def tail(log: Path, count: int) -> list[str]:
-    """Return the last lines, none if the log does not exist. Raises OSError if it is unreadable."""
-    with LogReader(log, count, _MOST_BYTES) as reader:
-        return _lines(reader.read_all())
-
-
-async def follow(log: Path, count: int) -> AsyncIterator[list[str] | None]:
-    """Yield the last lines, then those that are appended; None whenever nothing was appended for a moment."""
-    with LogReader(log, count, _MOST_BYTES) as reader:
-        if lines := _lines(await asyncio.to_thread(_read_all, reader)):
-            yield lines
-        rest = b""
-        while True:
-            chunk = _read(reader)
-            if not chunk:
-                yield None
-                await asyncio.sleep(_POLL_S)
+        A rotation at the same time moves files to higher numbers, which are looked at later: none is missed.
+        """
+        if self.files:
+            with contextlib.suppress(OSError):
+                status = self._log.stat()
+                if (status.st_dev, status.st_ino) == self.files[-1].inode:
+                    return False
+        known = {each.inode for each in self.files}
+        newest = self.files[-1].inode if self.files else None
+        found: list[LogFile] = []
+        for number in count():
+            path = self._log.with_name(f"{self._log.name}.{number}") if number else self._log
+            try:
+                file = opened_file(path)
+            except FileNotFoundError:
+                if number == 0:
+                    continue
+                break
+            status = os.fstat(file.fileno())
+            inode = (status.st_dev, status.st_ino)
+            if inode in known or number > _MOST_FILES:
+                file.close()
+                if inode == newest or number > _MOST_FILES:
+                    break
                 continue
-            *complete, rest = (rest + chunk).split(b"\n")
-            if len(rest) > _LONGEST_LINE:
-                complete, rest = [*complete, rest], b""
-            if complete:
-                yield [_text(line) for line in complete[-MOST_LINES:]]
-            await asyncio.sleep(0.1)
+            known.add(inode)
+            found.append(LogFile(file=file, inode=inode))
+        self.files += reversed(found)
+        return bool(found)
 
 
-def _read(reader: LogReader) -> bytes:
-    try:
-        return reader.read()
-    except OSError:  # unreadable for now
-        return b""
+def _whole(file: BinaryIO, size: int) -> int:
+    """Return where the last line that has no line break begins."""
+    begin = max(0, size - LONGEST_LINE)
+    content = os.pread(file.fileno(), size - begin, begin)
+    return begin + content.rfind(b"\n") + 1 if b"\n" in content else (begin if begin == 0 else size)
 
 
-def _read_all(reader: LogReader) -> bytes:
-    return b"".join(iter(lambda: _read(reader), b""))
+def blocks(
+    files: Sequence[LogFile], start: int, longest: int = LONGEST_LINE
+) -> Iterator[tuple[LogFile, list[bytes], list[int]]]:
+    """Yield the lines of the files from this byte of all of them on, with the offsets of their ends, a block at a time.
 
-
-def _start_of_last(file: BinaryIO, lines: int, most_bytes: int | None) -> int:
-    """Return where the last `lines` lines begin, reading no more than those and at most the last `most_bytes`."""
-    end = file.seek(0, os.SEEK_END)
-    if not lines or not end:
-        return end
-    file.seek(end - 1)
-    wanted = lines + (file.read(1) == b"\n")  # a line break at the very end begins no line
-    earliest = 0 if most_bytes is None else max(0, end - most_bytes)
-    first = end
-    for start, block in _blocks_backwards(file, end, earliest):
-        breaks = block.count(b"\n")
-        if breaks >= wanted:
-            at = len(block)
-            for _ in range(wanted):
-                at = block.rindex(b"\n", 0, at)
-            return start + at + 1
-        wanted -= breaks
-        first = start + block.index(b"\n") + 1 if breaks else first
-    return first if earliest else 0
-
-
-def _blocks_backwards(file: BinaryIO, end: int, earliest: int) -> Iterator[tuple[int, bytes]]:
-    while end > earliest:
-        start = max(earliest, end - _BLOCK)
-        file.seek(start)
-        yield start, file.read(end - start)
-        end = start
-
-
-def _lines(content: bytes) -> list[str]:
-    lines = content.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    return [_text(line) for line in lines]
-
-
-def _text(line: bytes) -> str:
-    return line[:_LONGEST_LINE].decode("utf-8", "replace")
+    The line in which that byte is is left out, unless it is its first.
+    """
+    before = 0
+    for each in files:
+        if start < before + each.size:
+            at = max(0, start - before)
+            reader = LogFile(file=each.file, inode=each.inode, offset=at, longest=longest)
+            reader.is_cut = at > 0 and os.pread(each.file.fileno(), 1, at - 1) != b"\n"
+            while reader.offset < each.size:
+                lines = reader.lines(min(BLOCK, each.size - reader.offset))
+                if not lines and reader.idle:
+                    break
+                yield each, lines, reader.ends
+            if last := reader.last():
+                yield each, last, reader.ends
+        before += each.size

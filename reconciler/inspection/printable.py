@@ -14,10 +14,38 @@ _INVISIBLE = re.compile(
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 
+_SGR = re.compile("\x1b\\[([0-9;:]{0,40})m")
+
 
 def visible(text: object) -> str:
     """Escape invisible characters by their numbers in hexadecimal; line breaks and tabs stay."""
     return _INVISIBLE.sub(_named, str(text).replace("\r\n", "\n"))
+
+
+def coloured(text: str, *, keep: bool) -> str:
+    """Make text printable on one line, with the colours and weights that it sets or without any; none hides text."""
+    parts = _SGR.split(text)
+    if len(parts) == 1:
+        return plain(text)
+    shown = [plain(parts[0])]
+    for codes, after in zip(parts[1::2], parts[2::2], strict=True):
+        if hides := "8" in _attributes(codes):
+            shown.append(plain(f"\x1b[{codes}m"))
+        shown.append(f"\x1b[{codes}m" if keep and not hides else "")
+        shown.append(plain(after))
+    return "".join(shown) + ("\x1b[0m" if keep else "")
+
+
+def _attributes(codes: str) -> list[str]:
+    """Return the attributes that are set, without the numbers that choose a colour."""
+    numbers, found = iter(codes.replace(":", ";").split(";")), []
+    for number in numbers:
+        if number in {"38", "48", "58"}:
+            for _ in range({"5": 1, "2": 3}.get(next(numbers, ""), 0)):
+                next(numbers, "")
+        else:
+            found.append(number.lstrip("0"))
+    return found
 
 
 def quoted(text: str) -> str:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from reconciler.control.requests import REQUESTS
 from reconciler.documents.names import is_name
-from reconciler.inspection import log_files
+from reconciler.inspection import log_tail
 from reconciler.inspection.log_redaction import log_redactor
 from reconciler.metrics import prometheus
 from reconciler.state.journal import as_record
@@ -29,6 +29,7 @@ from reconciler.web.endpoints import (
     LIMIT,
     LINES,
     REVISION_PATTERN,
+    SHOW,
     WHICH,
     Endpoint,
 )
@@ -126,19 +127,19 @@ class Api:
     async def log(self, request: Request, caller: Caller) -> Response:
         names = [row["name"] for row in (await self._context.status_cache.now()).apps]
         file = log_of(self._context, request, names)
-        count = LINES.read(request)
+        count, fold = LINES.read(request), SHOW.read(request) == "folded"
         name = request.path_params["name"]
         if streaming.is_wanted(request):
-            return self._context.stream(request, caller, self._written(name, file, count))
+            return self._context.stream(request, caller, self._written(name, file, count, fold))
         try:
-            return JsonAnswer({"lines": await asyncio.to_thread(shown_lines, self._context, name, file, count)})
+            return JsonAnswer({"lines": await asyncio.to_thread(shown_lines, self._context, name, file, count, fold)})
         except OSError as error:
             raise Problem(503, f"cannot read the log: {error.strerror}") from error
 
-    async def _written(self, name: str, file: Path, count: int) -> AsyncIterator[str]:
+    async def _written(self, name: str, file: Path, count: int, fold: bool) -> AsyncIterator[str]:
         quiet = 0
         redactor = await asyncio.to_thread(log_redactor, self._context.settings, name)
-        async for lines in log_files.follow(file, count):
+        async for lines in log_tail.follow(file, count, fold=fold):
             quiet = 0 if lines else quiet + 1
             if lines:
                 yield streaming.server_sent(await asyncio.to_thread(_redacted, redactor, lines))
@@ -186,9 +187,9 @@ def known_app(request: Request, status: Status) -> Mapping[str, Any]:
     return row
 
 
-def shown_lines(context: WebContext, app: str, file: Path, count: int) -> list[str]:
+def shown_lines(context: WebContext, app: str, file: Path, count: int, fold: bool) -> list[str]:
     """Return the last lines of a log without the secrets that the app was given. Blocks; raises OSError."""
-    return _redacted(log_redactor(context.settings, app), log_files.tail(file, count))
+    return _redacted(log_redactor(context.settings, app), log_tail.tail(file, count, fold=fold))
 
 
 def _redacted(redactor: LineRedactor, lines: list[str]) -> list[str]:

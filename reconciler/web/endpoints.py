@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from reconciler.control.requests import REQUESTS
 from reconciler.documents.names import NAME_PATTERN
-from reconciler.inspection.log_files import MOST_LINES
+from reconciler.inspection.log_tail import MOST_LINES
 from reconciler.planning.states import APP_STATES
 from reconciler.web.responses import Problem
 
@@ -220,6 +220,11 @@ AFTER = Number(name="after", description="The events after this id, oldest first
 LIMIT = Number(name="limit", description="The largest number of events.", default=100, least=1, most=1000)
 LINES = Number(name="lines", description="The number of lines.", default=100, least=0, most=MOST_LINES)
 WHICH = Choice(name="which", description="The app's own output, its requests, or the output of staging.", values=LOGS)
+SHOW = Choice(
+    name="show",
+    description="Every line as it was written, or a failed start folded to one line and no colours.",
+    values=("written", "folded"),
+)
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
@@ -282,7 +287,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         path=f"{PREFIX}/logs/{{name}}",
         summary="The last lines of a log.",
         answer=_object(lines={"type": "array", "items": _TEXT}),
-        parameters=(_NAME, WHICH, LINES),
+        parameters=(_NAME, WHICH, LINES, SHOW),
         problems=(400, 404),
         streams=True,
     ),

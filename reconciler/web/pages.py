@@ -142,7 +142,7 @@ class Pages:
 
     def _log(self, name: str, which: str) -> list[str]:
         try:
-            return shown_lines(self._context, name, self._context.settings.paths.log(name, which), _LOG_LINES)
+            return shown_lines(self._context, name, self._context.settings.paths.log(name, which), _LOG_LINES, True)
         except OSError:
             return []
 

@@ -77,8 +77,9 @@ def misfit(words: list[str], *, whole: bool) -> str | None:
         given, _, _ = command.make_parser(ctx).parse_args(words[1:])
         for parameter in command.params:
             value = given.get(parameter.name or "")
-            if isinstance(value, str) and isinstance(parameter.type, click.Choice):
-                parameter.type.convert(value, parameter, ctx)
+            if isinstance(parameter.type, click.Choice) and value is not None:
+                for each in value if isinstance(value, list | tuple) else [value]:
+                    parameter.type.convert(each, parameter, ctx)
     except click.UsageError as error:
         return error.format_message()
     arguments = [parameter for parameter in command.params if isinstance(parameter, click.Argument)]

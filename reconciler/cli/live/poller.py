@@ -16,7 +16,7 @@ import click
 from reconciler.cli.live.facts import Details, Facts
 from reconciler.cli.live.plan_client import NO_DAEMON, plan_of
 from reconciler.cli.options import open_snapshot, reading
-from reconciler.inspection.log_files import tail
+from reconciler.inspection.log_tail import tail
 from reconciler.inspection.status import status
 from reconciler.metrics.rates import HostRates
 from reconciler.planning.subject import Subject
@@ -112,7 +112,7 @@ class Poller:
             events = [_line(event) for event in Journal(database).newest(Subject("app", name), _EVENTS)]
         lines: Sequence[str] = ()
         with contextlib.suppress(OSError):
-            lines = tail(self._paths.log(name, log), _LINES) if _is_file_name(name) else ()
+            lines = tail(self._paths.log(name, log), _LINES, fold=True) if _is_file_name(name) else ()
         return Details(name=name, log=log, events=events, lines=lines, plan=self._plans.get(name))
 
     def _poll_plans(self) -> None:

@@ -291,7 +291,8 @@ def test_logs_print_the_last_lines(state: Path, lines: int, end: str) -> None:
     log = StatePaths(state=state).log("blog", "app")
     log.parent.mkdir(parents=True)
     log.write_text("\n".join("abc") + end)
-    assert run("logs", "blog", "-n", str(lines), "--state", state).output.split() == list("abc")[3 - min(lines, 3) :]
+    told = run("logs", "blog", "-n", str(lines), "--state", state).output.splitlines()
+    assert [line.split()[-1] for line in told] == list("abc")[3 - min(lines, 3) :]
 
 
 def test_logs_find_the_last_lines_of_a_large_file(state: Path) -> None:
@@ -299,7 +300,7 @@ def test_logs_find_the_last_lines_of_a_large_file(state: Path) -> None:
     log.parent.mkdir(parents=True)
     log.write_text("".join(f"{number:09}\n" for number in range(50_000)))
     told = run("logs", "blog", "-n", "20000", "--state", state).output.splitlines()
-    assert (len(told), told[0], told[-1]) == (20_000, "000030000", "000049999")
+    assert (len(told), told[0].split()[-1], told[-1].split()[-1]) == (20_000, "000030000", "000049999")
 
 
 def test_logs_of_an_unknown_app_are_an_error(state: Path) -> None:
@@ -315,8 +316,8 @@ def test_a_log_is_shown_without_obeying_it_unless_its_bytes_are_asked_for(state:
     log = StatePaths(state=state).log("blog", "app")
     log.parent.mkdir(parents=True)
     log.write_bytes(written)
-    told = run("logs", "blog", "--state", state).output
-    assert told == "\\x1b[2Jgone\\x00 \\u202egnp.exe\nGrüße 👩\u200d💻\n\ufffd\n"
+    told = [line.partition("~ ")[2] for line in run("logs", "blog", "--state", state).output.splitlines()]
+    assert told == ["\\x1b[2Jgone\\x00 \\u202egnp.exe", "Grüße 👩\u200d💻", "\ufffd"]
     assert run("logs", "blog", "--raw", "--state", state).stdout_bytes == written
 
 

@@ -75,7 +75,7 @@ def append(file: Path, count: int) -> None:
 
 
 def sizes(paths: StatePaths) -> list[int]:
-    return [file.stat().st_size for file in sorted(paths.log("blog", "app").parent.iterdir())]
+    return [file.stat().st_size for file in sorted(paths.log("blog", "app").parent.glob("*.log*"))]
 
 
 def test_a_log_that_grows_is_rotated_and_no_line_is_lost(paths: StatePaths) -> None:

@@ -1,14 +1,18 @@
-"""The last lines of a log and what is appended to it, read whatever its size and its rotation."""
+"""Every line of a log is read once, whatever its size, and however it is rotated, cut or emptied meanwhile."""
 
 import asyncio
 import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.inspection.log_files import LogReader, follow, tail
+from reconciler.inspection.log_files import LogFiles
+from reconciler.inspection.log_tail import follow, tail
+from reconciler.serving import logs
 
 
 @pytest.fixture
@@ -16,67 +20,95 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "app.log"
 
 
-def read(log: Path, lines: int) -> bytes:
-    with LogReader(log, lines) as reader:
-        return reader.read_all()
+def everything(files: LogFiles) -> list[bytes]:
+    """All lines that can be read now."""
+    return [line for lines in iter(files.read, []) for line in lines]
+
+
+def append(log: Path, content: bytes) -> None:
+    with log.open("ab") as file:
+        file.write(content)
 
 
 def test_the_last_lines_are_read_with_or_without_a_line_break_at_the_end(log: Path) -> None:
     log.write_bytes(b"one\ntwo\nthree")
-    assert [read(log, count) for count in (0, 1, 2, 9)] == [b"", b"three", b"two\nthree", b"one\ntwo\nthree"]
+    assert [tail(log, count) for count in (0, 1, 2, 9)] == [[], ["three"], ["two", "three"], ["one", "two", "three"]]
     log.write_bytes(b"one\ntwo\nthree\n")
-    assert [read(log, count) for count in (0, 1, 2)] == [b"", b"three\n", b"two\nthree\n"]
+    assert [tail(log, count) for count in (0, 1, 2)] == [[], ["three"], ["two", "three"]]
 
 
-@given(st.lists(st.integers(0, 40)), st.integers(0, 12), st.booleans())
+@given(st.lists(st.integers(0, 40)), st.integers(1, 12), st.booleans())
 def test_any_number_of_last_lines_is_what_splitting_the_whole_would_give(
     lengths: list[int], count: int, ends: bool
 ) -> None:
     path = Path("/dev/shm") / f"reconciler-test-{os.getpid()}.log"
-    content = b"\n".join(b"x" * (length * 5000) for length in lengths) + b"\n" * ends
+    content = b"\n".join(b"x" * (length * 200) for length in lengths) + b"\n" * ends
     path.write_bytes(content)
-    found = read(path, count)
+    found = tail(path, count)
     path.unlink()
-    lines = content.splitlines(keepends=True)
-    assert found == b"".join(lines[len(lines) - min(count, len(lines)) :])
+    assert found == [line.decode() for line in content.splitlines()[-count:]]
 
 
 def test_a_missing_log_is_empty_until_it_appears(log: Path) -> None:
-    with LogReader(log, 10) as reader:
-        assert reader.read() == b""
+    with LogFiles(log) as files:
+        assert files.read() == []
         log.write_bytes(b"one\n")
-        assert reader.read() == b"one\n"
+        assert files.read() == [b"one"]
     assert tail(log.with_name("other"), 5) == []
 
 
-def test_a_rotated_log_is_read_to_its_end_and_then_its_successor_from_the_start(log: Path) -> None:
+def test_a_line_without_its_end_is_read_once_it_is_whole(log: Path) -> None:
+    log.write_bytes(b"one\ntw")
+    with LogFiles(log) as files:
+        files.skip_to_sizes()
+        append(log, b"o\nthree\n")
+        assert everything(files) == [b"two", b"three"]
+
+
+def test_rotated_files_are_part_of_the_log(log: Path) -> None:
+    log.with_name("app.log.2").write_bytes(b"one\n")
+    log.with_name("app.log.1").write_bytes(b"two\nthree\n")
+    log.write_bytes(b"four\n")
+    assert tail(log, 3) == ["two", "three", "four"]
+
+
+def test_no_line_is_lost_when_a_log_is_rotated_several_times_between_two_reads(log: Path) -> None:
+    log.write_bytes(b"old\n")
+    with LogFiles(log) as files:
+        files.skip_to_sizes()
+        for number in range(4):
+            append(log, b"%d\n" % number)
+            logs.rotate(log, 0, 5)
+        append(log, b"last\n")
+        assert everything(files) == [b"0", b"1", b"2", b"3", b"last"]
+
+
+def test_what_a_process_still_writes_to_a_rotated_log_is_read(log: Path) -> None:
     log.write_bytes(b"one\n")
-    with LogReader(log, 1) as reader:
-        assert reader.read_all() == b"one\n"
-        with log.open("ab") as file:
-            file.write(b"two\n")
-        log.rename(log.with_name("app.log.1"))
-        log.write_bytes(b"three\nfour\n")
-        assert reader.read_all() == b"two\nthree\nfour\n"
+    with LogFiles(log) as files, log.open("ab", buffering=0) as late:
+        assert everything(files) == [b"one"]
+        logs.rotate(log, 0, 5)
+        log.write_bytes(b"new\n")
+        assert everything(files) == [b"new"]
+        late.write(b"late\n")
+        assert everything(files) == [b"late"]
 
 
 def test_a_log_that_was_emptied_is_read_from_its_start(log: Path) -> None:
     log.write_bytes(b"one\ntwo\n")
-    with LogReader(log, 9) as reader:
-        reader.read_all()
+    with LogFiles(log) as files:
+        everything(files)
         log.write_bytes(b"new\n")
-        assert reader.read_all() == b"new\n"
+        assert everything(files) == [b"new"]
 
 
-def test_a_tail_is_bounded_in_bytes_and_begins_with_a_whole_line(log: Path) -> None:
-    def bounded(most_bytes: int) -> bytes:
-        with LogReader(log, 100, most_bytes) as reader:
-            return reader.read_all()
-
-    log.write_bytes(b"a long first line\nshort\nend\n")
-    assert bounded(12) == b"short\nend\n"
-    log.write_bytes(b"no line break at all")
-    assert bounded(12) == b""
+def test_a_log_that_the_daemon_cut_is_read_on_behind_the_cut(log: Path) -> None:
+    log.write_bytes(b"".join(b"line %05d\n" % number for number in range(100)))
+    with LogFiles(log, limit_bytes=330) as files:
+        assert len(everything(files)) == 100
+        assert logs.cut(log, 500, 330)
+        append(log, b"after\n")
+        assert everything(files) == [b"after"]
 
 
 def test_a_line_that_never_ends_is_cut(log: Path) -> None:
@@ -101,10 +133,81 @@ def test_following_yields_the_last_lines_then_new_ones_across_a_rotation(log: Pa
                 log.rename(log.with_name("app.log.1"))
                 log.write_bytes(b"three\nfo")
             elif len(found) == 2:
-                with log.open("ab") as file:
-                    file.write(b"ur\n")
+                append(log, b"ur\n")
             if len(found) == 3:
                 break
         return found
 
     assert asyncio.run(followed()) == [["two"], ["three"], ["four"]]
+
+
+@dataclass
+class Writers:
+    """Instances that write numbered lines to one log, and open it again when they come to it."""
+
+    log: Path
+    written: list[bytes] = field(default_factory=list)
+    _open: dict[int, int] = field(default_factory=dict)
+
+    def write(self, writer: int, in_parts: bool) -> None:
+        opened = self._open.get(writer)
+        if opened is None:
+            opened = self._open[writer] = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        line = b"%d of %d " % (len(self.written), writer) + b"x" * (len(self.written) % 50)
+        self.written.append(line)
+        for part in (line[:5], line[5:] + b"\n") if in_parts else (line + b"\n",):
+            os.write(opened, part)
+
+    def reopen(self, writer: int) -> None:
+        """Open the log anew, as after SIGUSR1, or as another instance does after a hand-over."""
+        opened = self._open.pop(writer, None)
+        if opened is not None:
+            os.close(opened)
+
+    def rotate(self) -> None:
+        if self.log.exists():
+            logs.rotate(self.log, 0, 50)
+
+    def close(self) -> None:
+        for opened in self._open.values():
+            os.close(opened)
+
+
+_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), st.integers(0, 1), st.booleans()),
+        st.tuples(st.just("reopen"), st.integers(0, 1)),
+        st.tuples(st.just("rotate")),
+        st.tuples(st.just("read")),
+    ),
+    max_size=60,
+)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    numbers = iter(range(10**9))
+
+    def fresh() -> Path:
+        directory = tmp_path_factory.getbasetemp() / f"story-{next(numbers)}"
+        directory.mkdir()
+        return directory / "app.log"
+
+    return fresh
+
+
+@given(_STEPS)
+def test_whatever_rotates_and_hands_over_meanwhile_each_line_is_read_exactly_once(
+    scratch: Callable[[], Path], steps: list[tuple[str, int, bool]]
+) -> None:
+    writers, found = Writers(scratch()), list[bytes]()
+    with LogFiles(writers.log) as files:
+        for what, *arguments in steps:
+            if what == "read":
+                found += files.read()
+            else:
+                getattr(writers, what)(*arguments)
+        for _ in range(3):
+            found += everything(files)
+    writers.close()
+    assert sorted(found) == sorted(writers.written)
