@@ -68,8 +68,10 @@ def why_late(program: Program, live: LiveInstance, log: Path, code: Path) -> str
 
 def importing(program: Program, live: LiveInstance, code: Path) -> str | None:
     """Return where a worker is that has been imported for long, and for how long; None where none has."""
+    if live.record.ready_at is not None or not live.imports:
+        return None
     places = _own(_frames(live.readiness), code)
-    if not places or live.record.ready_at is not None:
+    if not places:
         return None
     seconds = int(time.monotonic() - live.record.started_at) // _SHOWN_EVERY_S * _SHOWN_EVERY_S
     return f"still importing at {places[0]}, {seconds} s of {program.start_timeout_s:g} s"

@@ -201,14 +201,18 @@ class Gate(object):
         self.rename(str(os.getpid()), "done-%d" % os.getpid())
         self.remove("waiting-%d" % os.getpid())
 
-    def resize(self, workers):
-        """Run as gunicorn's nworkers_changed, in the master: record how many workers it keeps from now on."""
+    def resize(self, workers, before):
+        """Run as gunicorn's nworkers_changed, in the master: record how many workers it keeps from now on.
+
+        `before` is None when the master starts, which tells the daemon nothing that it waits for.
+        """
         try:
             with open(os.path.join(self.passed, "workers"), "w") as file:
                 file.write("%d" % workers)
         except (IOError, OSError):  # a full disk: the file is empty, and workers are counted
             pass
-        self.ring()
+        if before is not None:
+            self.ring()
 
     def ring(self):
         """Wake the daemon, if one runs; another finds the file when it starts."""

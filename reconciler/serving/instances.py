@@ -200,7 +200,8 @@ class Instances:
         try:
             async with asyncio.timeout_at(deadline):
                 while not live.is_lost() and (wait_s := _seconds_to_look(program, live)) > 0:
-                    await live.change(wait_s)
+                    if not await live.change(wait_s):
+                        live.update_from_workers()  # a worker that wakes nobody has still written
                     if live.note_importing(failed_start.importing(program, live, code)):
                         self._wakeups.wake(program.app)
         except TimeoutError:
@@ -389,6 +390,6 @@ def _seconds_to_look(program: Program, live: LiveInstance) -> float:
     """Return how long to wait before looking again at an instance that is starting, 0 once it is ready."""
     match program.readiness:
         case WorkersReady():
-            return 0.0 if live.workers_ready() >= live.record.workers else _SECOND_LOOK_S
+            return 0.0 if live.workers_passed >= live.record.workers else _SECOND_LOOK_S
         case StaysAlive(seconds=seconds):
             return max(0.0, live.record.started_at + seconds - time.monotonic())

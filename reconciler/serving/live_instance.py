@@ -57,6 +57,8 @@ class LiveInstance:
     waits: str | None = None
     note: str | None = None
     importing: str | None = None
+    workers_passed: int = 0
+    imports: bool = False
     workers_died: int = 0
     worker_end: str = ""
     said: str = ""
@@ -110,8 +112,13 @@ class LiveInstance:
         return 0 if self.process is None else len(children(self.process.pid))
 
     def update_from_workers(self) -> None:
-        """Note what workers say that wait before their gate while others serve, and how many exited."""
+        """Note how many passed, what workers say that wait before their gate while others serve, and how many exited.
+
+        Also, whether one is being imported.
+        """
         names = self._names()
+        self.workers_passed = sum(1 for name in names if name.isdecimal())
+        self.imports = any(name.startswith("importing-") for name in names)
         waiting = [name for name in names if name.startswith("waiting-")]
         fallen = [name for name in names if name.startswith("fallen-")]
         if len(fallen) > self.workers_died:
@@ -179,12 +186,13 @@ class LiveInstance:
         self._flag("unwanted")
         return self.workers_ready() == 0
 
-    async def change(self, at_most_s: float) -> None:
-        """Wait until it may have changed, or for so long."""
+    async def change(self, at_most_s: float) -> bool:
+        """Wait until it may have changed, or for so long; return whether it may have."""
         self.changed.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(at_most_s):
                 await self.changed.wait()
+        return self.changed.is_set()
 
     async def ended(self) -> None:
         """Wait until its process has ended."""

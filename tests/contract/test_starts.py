@@ -11,8 +11,10 @@ from textwrap import dedent
 
 import pytest
 
+from reconciler.linux.listing import names_in
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.revision import Health, Server
+from reconciler.serving import failed_start, instances, live_instance
 from tests.contract.machine import Machine, a_life, on_the_loop, start_of
 from tests.support.eventually import soon
 from tests.support.site import Site, get
@@ -112,6 +114,26 @@ async def test_what_ends_an_import_is_told_with_its_place_at_the_first_worker(si
         assert log(site).count("Booting worker") == 1
         assert machine.seen().instances == ()
     await soon(lambda: site.marked() == set())
+
+
+@on_the_loop
+async def test_a_start_lists_what_its_workers_wrote_once_as_they_tell_of_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = list[Path]()
+
+    def counted(directory: Path, most: int) -> list[str]:
+        listed.append(directory)
+        return names_in(directory, most)
+
+    monkeypatch.setattr(live_instance, "names_in", counted)
+    monkeypatch.setattr(failed_start, "names_in", counted)
+    monkeypatch.setattr(instances, "_SECOND_LOOK_S", 60.0)  # a slow machine takes no second look
+    with a_life(site) as machine:
+        app = machine.app()
+        await machine.started(app)
+        (instance,) = machine.seen().instances
+        assert (instance.ready, len(listed)) == (True, 1)
 
 
 @on_the_loop
