@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import asyncio
 
 KILLED = "was ended by SIGKILL"
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 _ORPHANS_END_S = 0.1
 _ORPHAN_CHECKS = 20
 
@@ -76,11 +76,11 @@ class Process:
     def __init__(self, pid: int, fd: int, *, child: bool, ended: Callable[[], None]) -> None:
         self.pid = pid
         self.fd = fd
+        self.child = child
         self.end: str | None = None
         self.told_to_end = False
         from asyncio import get_running_loop  # programs that only read the process table start faster without it
 
-        self._child = child
         self._ended = ended
         self._loop = get_running_loop()
         self._loop.add_reader(fd, self._on_end)
@@ -106,7 +106,7 @@ class Process:
 
     def _on_end(self) -> None:
         kill_group(self.pid)
-        self.end = self._reap() if self._child else "ended"
+        self.end = self._reap() if self.child else "ended"
         _reap_group(self.pid, self._loop, _ORPHAN_CHECKS)
         self.forget()
         self._ended()
@@ -149,6 +149,23 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def descendants() -> frozenset[int] | None:
+    """Return every process below this one; None unless the kernel makes orphans children of this one, and tells.
+
+    One that becomes an orphan meanwhile may be missed.
+    """
+    adopts = ctypes.c_int()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(adopts), 0, 0, 0)
+    if not adopts.value or not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):  # noqa: PTH110  as it is
+        return None
+    found, waiting = set[int](), [os.getpid()]
+    while waiting:
+        below = set(_children(waiting.pop())) - found
+        found |= below
+        waiting += below
+    return frozenset(found)
+
+
 class Orphans:
     """Children that this process did not start: workers whose master was killed, leftovers of installers."""
 
@@ -163,7 +180,7 @@ class Orphans:
         if not _is_any_dead():
             self._seen = frozenset()
             return False
-        dead = frozenset(pid for pid in _children() if (_stat_of(pid) or "?")[0] == "Z")
+        dead = frozenset(pid for pid in _children(os.getpid()) if (_stat_of(pid) or "?")[0] == "Z")
         for pid in dead & self._seen:
             with contextlib.suppress(ChildProcessError):
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
@@ -177,10 +194,12 @@ def _is_any_dead() -> bool:
     return False
 
 
-def _children() -> Iterator[int]:
-    for children in Path("/proc/self/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            yield from map(int, read_proc(children).split())
+def _children(pid: int) -> Iterator[int]:
+    """Return the children of all threads of a process, none when it is gone."""
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208  names are all there is to know
+            with contextlib.suppress(OSError):
+                yield from map(int, read_proc(f"/proc/{pid}/task/{thread}/children").split())
 
 
 def _reap_group(leader: int, loop: "asyncio.AbstractEventLoop", checks_left: int) -> None:

@@ -69,7 +69,7 @@ class Instances:
         self._wakeups = wakeups
         self._removals = removals
         self._oom_kills = OomKillCounter()
-        self._leftovers = Leftovers(state_id)
+        self._leftovers = Leftovers(state_id, removals)
         self._apps: dict[str, dict[str, LiveInstance]] = {}
         self._ended: set[str] = set()
         self.unadopted: dict[str, tuple[InstanceRecord, InstanceRecord]] = {}
@@ -179,7 +179,8 @@ class Instances:
         with survived(f"remove what no instance of {app} uses"):
             revisions = {live.record.directory_name for live in lives.values()}
             keep_only(places.revisions, revisions, make_directory, self._removals)
-            keep_only(places.readiness, lives.keys(), make_directory, self._removals)
+            used = lives.keys() | self._leftovers.directories_in(places.readiness)
+            keep_only(places.readiness, used, make_directory, self._removals)
 
     def rename_revision(self, app: str, instance: str, revision: str) -> None:
         """Give the revision of an instance another id; its directory keeps the name it has."""
@@ -277,7 +278,7 @@ class Instances:
         """Forget an instance that has ended."""
         live = self._apps.get(app, {}).get(instance)
         if live is not None and live.end is not None:
-            self._forget(live)
+            self._forget(live, soon=True)
 
     def _starting(self, program: Program, since: float) -> LiveInstance | None:
         for live in self._apps.get(program.app, {}).values():
@@ -372,17 +373,17 @@ class Instances:
             await live.ended()
         self._forget(live)
 
-    def _forget(self, live: LiveInstance) -> None:
+    def _forget(self, live: LiveInstance, *, soon: bool = False) -> None:
         if live.process is not None:
             live.process.forget()
-            self._leftovers.of_instance(live.record.id)
-        self._drop(live.record.id, live.readiness)
+            self._leftovers.of_instance(live.record.id, started_here=live.process.child)
+        self._drop(live.record.id, live.readiness, soon=soon)
         self._apps.get(live.record.app, {}).pop(live.record.id, None)
 
-    def _drop(self, instance: str, readiness: Path) -> None:
+    def _drop(self, instance: str, readiness: Path, *, soon: bool = False) -> None:
         gate_figures_reader.keep(readiness)
         with contextlib.suppress(OSError, RuntimeError):  # what cannot be removed now is unused, and found later
-            self._removals.begin(readiness)
+            self._leftovers.remove(readiness) if soon else self._removals.begin(readiness)
         self._records.drop_instance(instance)
 
 

@@ -1,41 +1,61 @@
-"""End what an instance started and left: a process in a session of its own outlives the instance's group.
+"""Remove what an instance left that has ended: processes in sessions of their own, which outlive its group, and files.
 
-The process table is read in a thread, once for all instances that ended in the same moment.
+That is done a moment later, so that its successor does not wait for it, and once for all instances that ended in the
+same moment. Processes are looked for in a thread.
 """
 
 import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
 
-from reconciler.serving.marks import marked, read_marks
+from reconciler.linux.processes import descendants
+from reconciler.linux.removals import Removals
+from reconciler.serving.marks import Marked, marked, read_marks
 
-_SOON_S = 0.2
+_SOON_S = 0.5
 _ROUNDS = 10
+_EMPTY_ROUNDS = 2  # the kernel may pass over a child while its sibling exits
 
 
 class Leftovers:
-    """The processes that bear the mark of an instance that is gone, or of an app that is."""
+    """What is left of instances that are gone, and of apps that are: processes that bear their marks, directories."""
 
-    def __init__(self, state_id: str) -> None:
+    def __init__(self, state_id: str, removals: Removals) -> None:
         self._state_id = state_id
+        self._removals = removals
         self._instances: set[str] = set()
         self._apps: set[str] = set()
+        self._directories: set[Path] = set()
+        self._anywhere = False
         self._timer: asyncio.TimerHandle | None = None
 
-    def of_instance(self, instance: str) -> None:
-        """End soon what an instance left that has ended."""
+    def of_instance(self, instance: str, *, started_here: bool) -> None:
+        """End soon what an instance left that has ended; what this process started is looked for below it only."""
         self._instances.add(instance)
+        self._anywhere |= not started_here
         self._later()
 
     def of_app(self, app: str) -> None:
         """End soon whatever is left of an app of which no instance is left."""
         self._apps.add(app)
+        self._anywhere = True
         self._later()
 
     def keep(self, app: str) -> None:
         """Leave an app alone, as it is about to start an instance again."""
         self._apps.discard(app)
+
+    def remove(self, directory: Path) -> None:
+        """Remove soon a directory that nothing uses; what cannot be removed is found later."""
+        self._directories.add(directory)
+        self._later()
+
+    def directories_in(self, parent: Path) -> frozenset[str]:
+        """Return the names of the directories in `parent` that are removed soon."""
+        return frozenset(each.name for each in self._directories if each.parent == parent)
 
     def _later(self) -> None:
         if self._timer is None:
@@ -43,19 +63,45 @@ class Leftovers:
 
     def _begin(self) -> None:
         self._timer = None
-        instances, apps = frozenset(self._instances), frozenset(self._apps)
+        directories, instances, apps = tuple(self._directories), frozenset(self._instances), frozenset(self._apps)
+        look = _anywhere if self._anywhere else _below
+        self._directories.clear()
         self._instances.clear()
         self._apps.clear()
+        self._anywhere = False
+        for directory in directories:
+            with contextlib.suppress(OSError, RuntimeError):
+                self._removals.begin(directory)
+        if not instances | apps:
+            return
         with contextlib.suppress(RuntimeError):  # no thread left: the next daemon ends them
-            done = asyncio.get_running_loop().run_in_executor(None, end_marked, self._state_id, instances, apps)
+            run = asyncio.get_running_loop().run_in_executor
+            done = run(None, end_marked, self._state_id, instances, apps, look)
             done.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
-def end_marked(state_id: str, instances: frozenset[str], apps: frozenset[str]) -> int:
+def _anywhere(state_id: str) -> Iterable[Marked]:
+    return marked(state_id)
+
+
+def _below(state_id: str) -> Iterable[Marked]:
+    """Find marked processes below this one, to which the kernel gives orphans; on the host where it does not tell."""
+    below = descendants()
+    if below is None:
+        return marked(state_id)
+    return (found for pid in below if (found := read_marks(pid, state_id)) is not None)
+
+
+def end_marked(
+    state_id: str,
+    instances: Collection[str],
+    apps: Collection[str],
+    look: Callable[[str], Iterable[Marked]] = _anywhere,
+) -> int:
     """Send SIGKILL to every process marked with one of these, and to what it starts meanwhile; return their number."""
-    ended: set[int] = set()
+    ended, empty_rounds = set[int](), 0
     for _ in range(_ROUNDS):
-        found = [each for each in marked(state_id) if each.instance in instances or each.app in apps]
+        found = [each for each in look(state_id) if each.instance in instances or each.app in apps]
         for process in found:
             with contextlib.suppress(OSError):
                 descriptor = os.pidfd_open(process.pid)
@@ -65,6 +111,7 @@ def end_marked(state_id: str, instances: frozenset[str], apps: frozenset[str]) -
                         ended.add(process.pid)
                 finally:
                     os.close(descriptor)
-        if not found:
+        empty_rounds = 0 if found else empty_rounds + 1
+        if empty_rounds == (1 if look is _anywhere else _EMPTY_ROUNDS):
             break
     return len(ended)

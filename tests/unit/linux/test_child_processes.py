@@ -271,3 +271,38 @@ def test_any_number_of_orphans_is_reaped_in_a_few_looks() -> None:
     found = subprocess.run([sys.executable, "-c", _FORKS], capture_output=True, text=True, check=False, timeout=_LONG_S)
     assert found.stderr == ""
     assert int(found.stdout) < 50
+
+
+_THREADED = """
+import subprocess, sys, threading
+from reconciler.linux.processes import adopt_orphans, descendants
+
+assert descendants() is None
+adopt_orphans()
+started, over = [], threading.Event()
+
+def begin():
+    started.append(subprocess.Popen([sys.executable, "-c", _BELOW], stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+    over.wait()
+
+thread = threading.Thread(target=begin)
+thread.start()
+while not started:
+    pass
+below = int(started[0].stdout.readline())
+assert descendants() == {started[0].pid, below}, (descendants(), started[0].pid, below)
+started[0].communicate()
+over.set()
+"""
+_BELOW = """
+import subprocess, sys
+child = subprocess.Popen(["cat"], stdin=0)
+print(child.pid, flush=True)
+child.wait()
+"""
+
+
+def test_descendants_are_those_of_every_thread_at_any_depth() -> None:
+    script = f"_BELOW = {_BELOW!r}\n{_THREADED}"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=_LONG_S)
+    assert (found.returncode, found.stderr) == (0, "")
