@@ -239,6 +239,16 @@ async def test_the_gate_is_loaded_once_for_all_instances_of_a_template(ground: G
 
 
 @on_the_loop
+async def test_what_every_start_imports_is_loaded_once_for_all_instances_of_a_template(ground: Ground) -> None:
+    text = (
+        "import sys\nbefore = set(sys.modules)\nimport random, resource\nrandom.seed('one')\n"
+        "print('loads', sorted(set(sys.modules) - before))\n"
+    )
+    await _end_of(await ground.forked(ground.command(launcher=ground.launcher(text))))
+    assert "loads []" in ground.said()
+
+
+@on_the_loop
 async def test_each_instance_draws_its_own_random_numbers(ground: Ground) -> None:
     text = "import random, sys\nprint(random.random(), flush=True)\n"
     for _ in range(3):

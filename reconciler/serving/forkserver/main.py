@@ -7,6 +7,8 @@ import sys
 
 sys.path.pop(0)  # this file's directory is none of the app's business
 
+import resource  # noqa: F401  the launcher does first of all
+
 import gunicorn.app.wsgiapp  # type: ignore[import-untyped]
 
 sys.modules["gunicorn.config"].Config().parser()  # what every start does first: its caches are filled now
@@ -14,6 +16,7 @@ _EXECED = set(sys.modules)  # what an instance has imported before its app's dir
 
 import _imp  # noqa: E402
 import ast  # noqa: E402
+import contextlib  # noqa: E402
 import ctypes  # noqa: E402
 import functools  # noqa: E402
 import gc  # noqa: E402
@@ -325,6 +328,8 @@ def _wait(worker: str) -> "list[str] | None":
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # for a fork server that is stopped and cannot see the end
     for name in ("gunicorn.glogging", worker):
         importlib.import_module(name)
+    with contextlib.suppress(ImportError):  # each worker seeds its random numbers by a text, which takes it since 3.12
+        importlib.import_module("_sha2")
     defaults = _computed_defaults()
     addresses = _addresses()
     daemon = socket.socket(fileno=3)
