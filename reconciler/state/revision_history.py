@@ -145,9 +145,9 @@ class RevisionHistory:
         before = self.of(app)
         self._apps[app] = replace(before, **learnt)
         for stored, (what, write, _) in _STORED.items():
-            if what in learnt:
+            if what in learnt and learnt[what] != getattr(before, what):
                 value = write(learnt[what], self._boot)
-                if value != write(getattr(before, what), self._boot):
+                if value != write(getattr(before, what), self._boot):  # not all of it is stored
                     with contextlib.suppress(sqlite3.Error):
                         self._records.set_history(app, stored, json.dumps(value))
 
