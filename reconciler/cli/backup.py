@@ -1,17 +1,17 @@
 """Back up the data of a service to a file.
 
 FILE must not exist yet; without it, a new file in the backups folder of the state directory is used. Apps keep running
-meanwhile. Services of type sqlite, postgresql and mysql can be backed up, with their servers' own tools.
+meanwhile. Services of type sqlite, postgresql, mysql and redis can be backed up, with their servers' own tools.
 """
 
 import asyncio
-from datetime import UTC, datetime
+import time
 from pathlib import Path
 
 import click
 
 from reconciler.cli.options import examples, host_options
-from reconciler.cli.service_access import OpenService, open_service, record_event
+from reconciler.cli.service_access import open_service, record_event
 from reconciler.settings.settings import Settings
 
 
@@ -23,17 +23,15 @@ from reconciler.settings.settings import Settings
 @host_options
 def command(settings: Settings, service: str, file: Path | None) -> None:
     from reconciler.services.backup import back_up
+    from reconciler.services.backup_files import new_backup
 
     with open_service(service, settings) as found:
-        path = file.absolute() if file is not None else new_file(settings, service, found)
+        now = time.time()  # noqa: TID251  it is in the name of the file
+        path = (
+            file.absolute() if file is not None else new_backup(settings.paths.backups, found.record, now, "operator")
+        )
         if path.exists():
             raise click.ClickException(f"{path} already exists: name another file")
         asyncio.run(back_up(found.record.type, found.spec, path))
     record_event(settings.paths, service, "backup", f"backed up to {path}")
     click.echo(f"backed up {service} to {path}")
-
-
-def new_file(settings: Settings, name: str, service: OpenService) -> Path:
-    """Return the path of a new backup of the service in the state directory."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return settings.paths.backups / f"{name}-{service.record.id}-{stamp}.{service.record.type}"

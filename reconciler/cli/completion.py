@@ -1,6 +1,6 @@
 """Print the shell completion script.
 
-It completes commands, options and the names of apps, services, revisions and variables in SHELL.
+It completes commands, options and the names of apps, services, revisions, backups and variables in SHELL.
 """
 
 import contextlib
@@ -87,6 +87,20 @@ class VariableName(_Name):
         env = None if tree is None else tree.given("env")
         end = "=" if ctx.info_name == "config" and ctx.params.get("action") == "set" else ""
         return [f"{name}{end}" for name in env.keys] if env else []
+
+
+class BackupName(_Name):
+    """The name of a backup of the service named before, or a file."""
+
+    name = "backup"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return super().shell_complete(ctx, param, incomplete) or [CompletionItem(incomplete, type="file")]
+
+    def _names(self, paths: "StatePaths", ctx: click.Context) -> Iterable[str]:
+        from reconciler.services.backup_files import backups_in
+
+        return [each.path.name for each in backups_in(paths.backups) if each.service == ctx.params.get("service")]
 
 
 @contextlib.contextmanager

@@ -1,16 +1,17 @@
-"""Remove environments that are no longer used.
+"""Remove unused environments, and what interrupted backups left.
 
 Removes the environments that no build refers to and whose retention is over, as the daemon does every hour. Safe while
 the daemon is running: environments that are being created or used stay.
 """
 
+import asyncio
 import os
 import subprocess
 from dataclasses import replace
 
 import click
 
-from reconciler.cli.options import DURATION, examples, json_option, paths_to_change, with_settings
+from reconciler.cli.options import DURATION, examples, json_option, open_snapshot, paths_to_change, with_settings
 from reconciler.cli.table import show_json
 from reconciler.settings.settings import Settings
 
@@ -31,12 +32,33 @@ def command(settings: Settings, older_than: float | None, cache: bool, as_json: 
     if older_than is not None:
         settings = replace(settings, retention_s=older_than)
     removed = collect(settings, stager_of(settings))
+    scratch = asyncio.run(_remove_scratch(settings))
     if cache:
         prune = [os.fsdecode(uv.find_uv_bin()), "cache", "prune", "--quiet", "--cache-dir"]
         subprocess.run([*prune, str(settings.paths.cache / "uv")], check=False)
     if as_json:
-        show_json({"environments": list(removed)})
-    elif removed:
-        click.echo("\n".join(f"removed environment {key}" for key in removed))
+        show_json({"environments": list(removed), "scratch": list(scratch)})
+    elif removed or scratch:
+        lines = [f"removed environment {key}" for key in removed]
+        click.echo("\n".join([*lines, *(f"removed {name}, which an interrupted backup left" for name in scratch)]))
     else:
         click.echo("nothing to remove")
+
+
+async def _remove_scratch(settings: Settings) -> tuple[str, ...]:
+    """Remove what killed backups and verifications of services have left, and return the names."""
+    if not settings.paths.backups.is_dir():
+        return ()
+    from reconciler.services.backup_verification import remove_abandoned
+    from reconciler.services.provisioner import ServiceSpec
+    from reconciler.services.server_choice import spec_of
+
+    with open_snapshot(settings.paths) as snapshot:
+        snapshot.key_file = settings.key
+        known = {record.id: record for record in snapshot.service_records.services()}
+
+        def spec(service: str) -> ServiceSpec | None:
+            record = known.get(service)
+            return None if record is None else spec_of(record, snapshot.service_records.asked(record.id), settings)
+
+        return await remove_abandoned(settings.paths.backups, spec)

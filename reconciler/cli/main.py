@@ -23,7 +23,16 @@ _TASKS: Mapping[str, Sequence[str]] = {
     "See what is running": ("status", "top", "releases", "events", "logs", "metrics"),
     "Change what is running, until the next edit": ("restart", "rollback", "stop", "start", "forget-failure"),
     "Work inside an app": ("env", "shell"),
-    "Look after services": ("services", "rotate", "service-shell", "backup", "restore", "rekey"),
+    "Look after services": (
+        "services",
+        "rotate",
+        "service-shell",
+        "backup",
+        "backups",
+        "verify-backup",
+        "restore",
+        "rekey",
+    ),
     "Look after the host": ("install", "uninstall", "doctor", "gc", "prune", "notify", "completion"),
 }
 _FOLDER = Path(__file__).parent
@@ -31,7 +40,7 @@ _LONGEST_SUMMARY = 120
 _COMMANDS = tuple(name for names in _TASKS.values() for name in names)
 
 
-_COMPLETED = frozenset(("app", "apps", "service", "revision", "variable", "variables"))
+_COMPLETED = frozenset(("app", "apps", "service", "revision", "variable", "variables", "backup"))
 
 
 class _Commands(click.Group):
@@ -80,9 +89,15 @@ class _Commands(click.Group):
 
 def _completed(argument: str) -> click.ParamType[str]:
     """Return the type of an argument that the shell can complete."""
-    from reconciler.cli.completion import AppName, RevisionId, ServiceName, VariableName
+    from reconciler.cli.completion import AppName, BackupName, RevisionId, ServiceName, VariableName
 
-    types = {"service": ServiceName, "revision": RevisionId, "variable": VariableName, "variables": VariableName}
+    types = {
+        "service": ServiceName,
+        "revision": RevisionId,
+        "variable": VariableName,
+        "variables": VariableName,
+        "backup": BackupName,
+    }
     return types.get(argument, AppName)()
 
 

@@ -1,31 +1,46 @@
 """Restore the data of a service from a backup.
 
-All data of SERVICE is replaced with that of FILE, which 'reconciler backup' wrote. The current data is backed up
-first. Apps keep running, and see the change.
+All data of SERVICE is replaced with that of BACKUP: a name that 'reconciler backups' lists, or a file that 'reconciler
+backup' wrote. The command asks first; --yes answers for a script. The current data is backed up before anything is
+replaced. Apps keep running, and see the change.
 """
 
 import asyncio
-from pathlib import Path
+import sys
+import time
 
 import click
 
 from reconciler.cli.options import examples, host_options
-from reconciler.cli.service_access import open_service, record_event
+from reconciler.cli.service_access import backup_named, open_service, record_event
 from reconciler.settings.settings import Settings
 
 
-@click.command(help=__doc__, epilog=examples("reconciler restore blog-db blog.dump"))
+@click.command(
+    help=__doc__,
+    epilog=examples("reconciler restore blog-db blog.dump", "reconciler restore blog-db /srv/backups/blog.dump --yes"),
+)
 @click.argument("service")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.argument("backup")
+@click.option("--yes", is_flag=True, help="Replace the data without asking.")
 @host_options
-def command(settings: Settings, service: str, file: Path) -> None:
-    from reconciler.cli.backup import new_file
+def command(settings: Settings, service: str, backup: str, yes: bool) -> None:
     from reconciler.services.backup import back_up
+    from reconciler.services.backup_files import new_backup
     from reconciler.services.registry import provisioner_of
 
     with open_service(service, settings) as found:
-        before = new_file(settings, service, found)
+        file = backup_named(settings, backup, found)
+        if not yes:
+            if not sys.stdin.isatty():
+                raise click.ClickException(
+                    f"this replaces all data of {service}: add --yes to do so without a question"
+                )
+            made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(file.stat().st_mtime))
+            click.confirm(f"Replace all data of {service} with {file}, written {made}?", abort=True)
+        now = time.time()  # noqa: TID251  it is in the name of the file
+        before = new_backup(settings.paths.backups, found.record, now, "restore")
         asyncio.run(back_up(found.record.type, found.spec, before))
-        asyncio.run(provisioner_of(found.record.type).restore(found.spec, file.absolute()))
-    record_event(settings.paths, service, "backup", f"restored from {file.absolute()}; the data before is in {before}")
+        asyncio.run(provisioner_of(found.record.type).restore(found.spec, file))
+    record_event(settings.paths, service, "backup", f"restored from {file}; the data before is in {before}")
     click.echo(f"restored {service} from {file}; the data before is in {before}")

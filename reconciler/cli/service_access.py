@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -47,6 +48,21 @@ def open_service(name: str, settings: Settings) -> Iterator[OpenService]:
             yield OpenService(record=record, spec=spec, service_records=snapshot.service_records)
         except (ServiceError, VaultLocked) as error:
             raise click.ClickException(plain(error)) from error
+
+
+def backup_named(settings: Settings, backup: str, service: OpenService) -> Path:
+    """Return the file of a backup, by a name that `backups` lists or a path. Raises ClickException."""
+    from reconciler.services.backup_files import backups_in
+
+    listed = {each.path.name: each for each in backups_in(settings.paths.backups)}
+    if (found := listed.get(backup)) is not None:
+        if found.type != service.record.type:
+            raise click.ClickException(f"{backup} is of type {found.type}, and the service of {service.record.type}")
+        return found.path
+    file = Path(backup).absolute()
+    if not file.is_file():
+        raise click.ClickException(f"no backup or file is named '{plain(backup)}': see 'reconciler backups'")
+    return file
 
 
 def record_event(paths: StatePaths, name: str, kind: "EventKind", text: str) -> None:

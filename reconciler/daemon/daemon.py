@@ -133,6 +133,7 @@ class Daemon:
         self._begin()
         self._tasks.keep("answer requests", self._answer_requests)
         self._tasks.keep("serve the page", self._serve_page)
+        self._tasks.keep("back up services", self._services.backups.run)
         self._tasks.keep("follow the manifests", self._follow_manifests)
         self._tasks.keep("warm up the stager", self._warm_up)
         self._tasks.keep("compile ahead", self._stager.compile_ahead)

@@ -69,11 +69,12 @@ class Housekeeping:
         self._journal.write(Subject("app", app), "daemon", text, reason=Reason.LOG_CUT)
 
     async def _collect(self) -> None:
-        """Remove secrets that no revision names, and environments that were not needed for the retention time."""
+        """Remove secrets that no revision names, what killed backups left, and environments past their retention."""
         while True:
             await asyncio.sleep(_COLLECT_EVERY_S)
             with contextlib.suppress(sqlite3.Error):
                 self._services.rotation.forget_secrets(self._history.secrets())
+            await self._services.backups.remove_abandoned()
             with contextlib.suppress(OSError):
                 removed = await asyncio.to_thread(collect, self._settings, self._stager)
                 if removed:

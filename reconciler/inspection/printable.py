@@ -9,6 +9,8 @@ import re
 import shlex
 from typing import Any
 
+from reconciler.planning.wording import span
+
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
@@ -81,9 +83,4 @@ def plain(text: object) -> str:
 
 def ago(seconds: float) -> str:
     """Return a duration for people, in two units at most: `1h5m`."""
-    total = max(0, round(seconds))
-    for size, unit, smaller, sub in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
-        if total >= size:
-            rest = total % size // smaller
-            return f"{total // size}{unit}{rest}{sub}" if rest else f"{total // size}{unit}"
-    return f"{total}s"
+    return span(seconds)

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from reconciler.planning.apps.app import App
     from reconciler.planning.apps.observed import Instance, Observed, SleepState
     from reconciler.planning.apps.revision import Revision, Source
+    from reconciler.planning.reason import Cause
     from reconciler.planning.services.service import Service
     from reconciler.services.observer import ServiceObserver
     from reconciler.settings.settings import Settings
     from reconciler.state.paths import StatePaths
+    from reconciler.state.records import ServiceStatus
     from reconciler.state.revision_history import RevisionHistory
 
 
@@ -153,6 +155,7 @@ class HostSnapshot:
             boot=self._boot,
             checks={grant.id: checked for record in self.service_records.services() for grant in record.grants},
             last_report=lambda name: LastReport(message=statuses[name].message if name in statuses else ""),
+            backup_trouble=lambda name: _backup_trouble(statuses.get(name)),
         )
         observer.follow(services, apps)
         return observer
@@ -260,3 +263,12 @@ def _instance(record: InstanceRecord, end: str | None) -> "Instance":
         end=end,
         stop_timeout_s=record.stop_timeout_s,
     )
+
+
+def _backup_trouble(status: "ServiceStatus | None") -> "Cause | None":
+    """Return the trouble that was last reported of a service's backups, which only a daemon finds out."""
+    from reconciler.planning.reason import Cause, Reason
+
+    if status is None or status.reason not in {Reason.BACKUP_FAILED, Reason.BACKUP_LATE}:
+        return None
+    return Cause(Reason(status.reason), status.message)

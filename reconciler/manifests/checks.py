@@ -33,8 +33,11 @@ _DURATIONS: tuple[tuple[str, ...], ...] = (
 )
 # An app may do without probation; without patience it would answer 503 whenever it wakes.
 _MAY_BE_ZERO = frozenset({("probation",), ("grace",)})
-# A probe takes a worker away from the app's own requests.
-_SHORTEST_INTERVAL_S = 1.0
+# A probe takes a worker away from the app's own requests, and a backup makes the server read all data.
+_SHORTEST_S: Mapping[tuple[str, ...], tuple[float, str]] = {
+    ("health", "interval"): (1.0, "1s"),
+    ("backup", "every"): (60.0, "1m"),
+}
 _ORDERED: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("crash", "first"), ("crash", "cap")),
     (("health", "timeout"), ("health", "start_timeout")),
@@ -52,9 +55,10 @@ def app_problems(file: str, tree: Node, name: str) -> Iterator[Problem]:
 
 def service_problems(file: str, tree: Node) -> Iterator[Problem]:
     """Yield what is wrong with a document of kind service beyond its schema."""
-    if message := _duration_problem(tree, ("grace",)):
-        node = tree.at(("grace",))
-        yield Problem(file=file, line=node.line, column=node.column, path="grace", message=message)
+    for path in (("grace",), ("backup", "every")):
+        if message := _duration_problem(tree, path):
+            node = tree.at(path)
+            yield Problem(file=file, line=node.line, column=node.column, path=dotted(path), message=message)
 
 
 def variables(tree: Node) -> Iterator[tuple[str, Node]]:
@@ -156,8 +160,9 @@ def _duration_problem(tree: Node, path: tuple[str, ...]) -> str:
         return str(error)
     if seconds == 0 and path not in _MAY_BE_ZERO:
         return "must be positive"
-    if path == ("health", "interval") and seconds < _SHORTEST_INTERVAL_S:
-        return f"must be at least {_SHORTEST_INTERVAL_S:g}s"
+    shortest_s, shown = _SHORTEST_S.get(path, (0.0, ""))
+    if seconds < shortest_s:
+        return f"must be at least {shown}"
     return ""
 
 

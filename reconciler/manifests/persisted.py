@@ -4,6 +4,7 @@ import contextlib
 import json
 import posixpath
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,6 +111,7 @@ def facts(catalog: "Catalog", directory: Path) -> dict[str, Json]:
                 "label": service.label or service.type,
                 "server": service.server,
                 "retain": service.retain,
+                "backup": None if service.backup is None else asdict(service.backup),
             }
             for name, service in catalog.services.items()
         },

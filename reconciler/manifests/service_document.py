@@ -8,9 +8,11 @@ from typing import Any
 from reconciler.documents.tree import Node
 from reconciler.manifests.app_document import joined
 from reconciler.planning.fingerprint import Json
-from reconciler.planning.services.service import Service
+from reconciler.planning.services.service import BackupSchedule, Service
 
-_OF_EVERY_TYPE = frozenset(("kind", "name", "type", "plan", "label", "tags", "retain", "server", "grace"))
+_OF_EVERY_TYPE = frozenset(("kind", "name", "type", "plan", "label", "tags", "retain", "server", "grace", "backup"))
+
+_KEEP = 7  # as the schema says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +43,17 @@ def service_of(file: str, tree: Node, name: str) -> ServiceDocument:
         retain=given.get("retain", True),
         server=given.get("server"),
         grace_s=tree.seconds("grace"),
+        backup=_backup(tree, given.get("backup")),
         asked={key: _absolute(directory, key, value) for key, value in given.items() if key not in _OF_EVERY_TYPE},
     )
     return ServiceDocument(name=name, manifest=file, line=tree.line, service=service, places=tree.keys)
+
+
+def _backup(tree: Node, given: Mapping[str, Any] | None) -> BackupSchedule | None:
+    every_s = tree.seconds("backup", "every")
+    if given is None or every_s is None:
+        return None
+    return BackupSchedule(every_s=every_s, keep=int(given.get("keep", _KEEP)))
 
 
 def _absolute(directory: str, key: str, value: Json) -> Json:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.convergence.world import Report
+from reconciler.planning.reason import Reason
 from reconciler.planning.subject import Subject, SubjectKind
 
 BOUNDS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
@@ -43,9 +44,12 @@ class Counters:
         self._environments: Counter[str] = Counter()
         self._deaths: Counter[str] = Counter()
         self._handover = Durations()
+        self._backup_troubles: dict[str, str] = {}
 
     def on_report(self, subject: Subject, report: Report | None) -> None:
         """Take the newest report on an app or a service; None after its removal."""
+        if subject.kind == "service":
+            self._note_backups(subject.name, report)
         if report is None:
             self._states.pop(subject, None)
             self._unsettled.discard(subject)
@@ -81,6 +85,7 @@ class Counters:
         return {
             "states": self._states_of("app"),
             "service_states": self._states_of("service"),
+            "backup_troubles": dict(self._backup_troubles),
             "backlog": sum(subject.kind == "app" for subject in self._unsettled),
             "service_backlog": sum(subject.kind == "service" for subject in self._unsettled),
             "unsettled_s": now - since if self._unsettled or self._settled_at is None else 0.0,
@@ -91,6 +96,12 @@ class Counters:
             "handover": _json(self._handover),
             "probes": [[app, healthy, count] for (app, healthy), count in sorted(self._probes.items())],
         }
+
+    def _note_backups(self, service: str, report: Report | None) -> None:
+        if report is not None and report.reason in {Reason.BACKUP_FAILED, Reason.BACKUP_LATE}:
+            self._backup_troubles[service] = str(report.reason)
+        else:
+            self._backup_troubles.pop(service, None)
 
     def _forget_app(self, name: str) -> None:
         self._deaths.pop(name, None)

@@ -137,6 +137,8 @@ _DAEMON_METRICS: tuple[tuple[str, _Type, str, Callable[[Mapping[str, Any]], list
     ("reconciler_services", "gauge", "Services by state.", _by_state("service_states", SERVICE_STATES)),
     ("reconciler_service_state", "gauge", "1 for the state a service is in.",
      _state_of_each("service_states", "service")),
+    ("reconciler_service_backup_trouble", "gauge", "1 while the scheduled backups of a service are late or fail.",
+     lambda daemon: [("", {"service": name, "reason": why}, 1) for name, why in daemon["backup_troubles"].items()]),
     ("reconciler_backlog_services", "gauge", "Services with an action left to do.", _one("service_backlog")),
     ("reconciler_unconverged_seconds", "gauge", "Time since every app and service was up to date, 0 while all are.",
      _one("unsettled_s")),

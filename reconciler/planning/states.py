@@ -15,7 +15,7 @@ AppState: TypeAlias = Literal[
     "sleeping",
     "stopped",
 ]
-ServiceStateName: TypeAlias = Literal["failing", "starting", "pending", "stopping", "retained", "ready"]
+ServiceStateName: TypeAlias = Literal["failing", "degraded", "starting", "pending", "stopping", "retained", "ready"]
 State: TypeAlias = AppState | ServiceStateName
 Severity: TypeAlias = Literal["healthy", "degraded", "failing"]
 
@@ -44,6 +44,7 @@ APP_STATES: tuple[StateInfo, ...] = (
 )
 SERVICE_STATES: tuple[StateInfo, ...] = (
     StateInfo("failing", "failing", "The service cannot be provided, and what is tried keeps failing."),
+    StateInfo("degraded", "degraded", "The service works, but its scheduled backups fail or are late."),
     StateInfo("starting", None, "The service or credentials to it are being made."),
     StateInfo("pending", None, "The service was not looked at yet."),
     StateInfo("stopping", None, "Its manifest was removed, and so is what it holds when its grace period is over."),

@@ -19,6 +19,16 @@ def listed(names: Sequence[str], most: int = 3) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
+def span(seconds: float) -> str:
+    """Return a duration for people, in two units at most: `1h5m`."""
+    total = max(0, round(seconds))
+    for size, unit, smaller, sub in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if total >= size:
+            rest = total % size // smaller
+            return f"{total // size}{unit}{rest}{sub}" if rest else f"{total // size}{unit}"
+    return f"{total}s"
+
+
 def quoted(said: str | None) -> str:
     """Return the last line that an app wrote, as the end of a sentence; empty if it wrote none."""
     return f"; it said: {said}" if said else ""

@@ -7,6 +7,7 @@ from typing import Protocol
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs
 from reconciler.planning.apps.revision import Bound
+from reconciler.planning.reason import Cause
 from reconciler.planning.services.observed import GrantState, ObservedService, ServiceState
 from reconciler.planning.services.service import Service
 from reconciler.services.provisioner import Misconfigured
@@ -63,7 +64,8 @@ class AppsView(Protocol):
 class ServiceObserver:
     """Compares the records of services with the manifests in force.
 
-    `boot` identifies the clock of times on record; `checks` are by grant; `last_report` returns a service's.
+    `boot` identifies the clock of times on record; `checks` are by grant; `last_report` returns a service's,
+    and `backup_trouble` why its scheduled backups fail or are late.
     """
 
     def __init__(  # noqa: PLR0913  collaborators, each named
@@ -76,6 +78,7 @@ class ServiceObserver:
         boot: str,
         checks: Mapping[str, CredentialCheck],
         last_report: Callable[[str], LastReport],
+        backup_trouble: Callable[[str], Cause | None],
     ) -> None:
         self._settings = settings
         self._service_records = service_records
@@ -84,6 +87,7 @@ class ServiceObserver:
         self._boot = boot
         self._checks = checks
         self._last_report = last_report
+        self._backup_trouble = backup_trouble
         self.services: Mapping[str, Service] = {}
         self.wanted_by: dict[str, dict[str, str]] = {}
 
@@ -111,6 +115,7 @@ class ServiceObserver:
             wanted_by=self.wanted_by.get(name, {}),
             verify_every_s=self._settings.verify_every_s,
             grace_s=self._settings.grace_s,
+            backup_trouble=self._backup_trouble(name),
         )
 
     def inputs(self, app: App | None, name: str) -> ExternalInputs:

@@ -128,6 +128,17 @@ class Provisioner(Protocol):
         """Replace the data by that of a backup."""
         ...
 
+    async def verify_backup(self, service: ServiceSpec, file: Path, scratch: Path) -> Mapping[str, int]:
+        """Restore a backup apart from the service's data, return what was counted there, and remove it.
+
+        `scratch` is an empty directory for files. Returns {"tables": N, "rows": N} or {"keys": N}.
+        """
+        ...
+
+    async def remove_scratch(self, service: ServiceSpec) -> None:
+        """Remove from the server what an interrupted `verify_backup` has left there."""
+        ...
+
     def client(self, service: ServiceSpec, credentials: Credentials) -> Client:
         """Return the client program for these credentials."""
         ...

@@ -10,7 +10,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from reconciler.convergence.wake_queue import WakeQueue
 from reconciler.convergence.world import Report
@@ -39,13 +38,15 @@ from reconciler.planning.services.observed import ObservedService
 from reconciler.planning.services.plan import plan
 from reconciler.planning.services.service import Service
 from reconciler.planning.subject import Subject
-from reconciler.services.backup import back_up
+from reconciler.services.backup import BACKUP_TIMEOUT_S, back_up
+from reconciler.services.backup_files import new_backup
 from reconciler.services.directories import ServiceDirectories
 from reconciler.services.observer import AppsView, CredentialCheck, ServiceObserver
 from reconciler.services.provisioner import Grant, Misconfigured, Outdated, ServiceError, ServiceSpec
 from reconciler.services.records import GrantRecord, ServiceRecord, ServiceRecords
 from reconciler.services.registry import provisioner_of
 from reconciler.services.rotation import Rotation
+from reconciler.services.scheduled_backups import ScheduledBackups
 from reconciler.services.server_choice import spec_of
 from reconciler.services.statuses import ServiceStatuses
 from reconciler.settings.settings import Settings
@@ -54,7 +55,6 @@ from reconciler.state.records import Records
 from reconciler.vault.env_files import EnvFiles
 
 _ACTION_TIMEOUT_S = 120.0
-_BACKUP_TIMEOUT_S = 6 * 3600.0
 # In place of the fingerprint with which a service was provisioned, when that is unknown: no fingerprint is equal.
 _FOUND_AGAIN = "found again"
 
@@ -99,9 +99,14 @@ class ServiceWorld:
         self._statuses = ServiceStatuses(stores.records)
         self._directories = ServiceDirectories(settings.paths, stores.service_records)
         self.env_files = stores.env_files
+        self.backups = ScheduledBackups(
+            settings, stores.service_records, stores.records, spec_of=self._spec, record=self._record,
+            wake=wakeups.wake,
+        )  # fmt: skip
         self._observer = ServiceObserver(
             settings, stores.service_records, stores.env_files, apps,
             boot=boot, checks=self._checks, last_report=self._statuses.last_report,
+            backup_trouble=self.backups.trouble,
         )  # fmt: skip
         self.rotation = Rotation(stores.service_records, self._observer, stores.env_files, wakeups)
         self._planner: Planner[Service, ObservedService, Plan[Action]] = Planner(plan)
@@ -122,6 +127,7 @@ class ServiceWorld:
                     self._app_wakeups.wake(app)
         for name in changed:
             self._wakeups.wake(name)
+        self.backups.follow(services)
         return services
 
     def names(self) -> frozenset[str]:
@@ -186,7 +192,7 @@ class ServiceWorld:
 
     async def do(self, name: str, action: Action) -> None:
         """Carry out one action. Raises ServiceError, VaultLocked, sqlite3.Error or OSError if it fails."""
-        timeout_s = _BACKUP_TIMEOUT_S if isinstance(action, BackUp) else _ACTION_TIMEOUT_S
+        timeout_s = BACKUP_TIMEOUT_S if isinstance(action, BackUp) else _ACTION_TIMEOUT_S
         try:
             async with asyncio.timeout(timeout_s):
                 await self._do(name, action)
@@ -220,6 +226,7 @@ class ServiceWorld:
             case Deprovision():
                 await self._deprovision(name, action)
             case Forget():
+                self.backups.forget(name)
                 self._statuses.forget(name)
                 self._publish(Subject("service", name), None)
 
@@ -257,6 +264,7 @@ class ServiceWorld:
                 self._service_records.due(grant.id, action.cause)
         self._service_records.note(record.id, made=action.made)
         self._record_action(name, "provisioned", f"{record.type} service {record.id} is ready", action)
+        self.backups.look()
 
     async def _bind(self, name: str, action: Bind) -> None:
         record, grant = self._service_records.service(action.service), self._service_records.grant(action.grant)
@@ -310,8 +318,8 @@ class ServiceWorld:
 
     async def _back_up(self, name: str, action: BackUp) -> None:
         record = self._service_records.service(action.service)
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        file = self._settings.paths.backups / f"{name}-{record.id}-{stamp}.{record.type}"
+        now = time.time()  # noqa: TID251  shown to people, never subtracted
+        file = new_backup(self._settings.paths.backups, record, now, "removal")
         try:
             await back_up(record.type, self._spec(record), file)
         except Misconfigured as error:

@@ -94,6 +94,7 @@ class Settings:
     servers: Mapping[str, ServiceServer] = field(default_factory=dict)
     key_file: Path | None = None
     verify_every_s: float = duration("services.verify_every", "60s")
+    backup_slots: int = number("services.backup_concurrency", "2")
     grace_s: float = duration("services.grace", "1h", may_be_zero=True)
 
     @property

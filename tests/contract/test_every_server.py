@@ -16,6 +16,8 @@ from reconciler.vault.secret import Secret
 from tests.contract.machine import on_the_loop
 from tests.servers.adapter import Adapter, Countdown
 from tests.servers.asked import a_grant, a_service
+from tests.servers.mysql import ask as mysql_ask
+from tests.servers.postgresql import ask as postgresql_ask
 from tests.servers.stories import (
     a_dump_that_cannot_be_written_or_read_is_said_to_be,
     a_port_that_says_nothing,
@@ -207,6 +209,47 @@ async def test_the_servers_log_never_has_a_password(running: Adapter) -> None:
     assert grant.user in log
     assert grant.password.reveal() not in log
     assert grant.password.reveal()[:24] not in log
+
+
+@interrupted
+@on_the_loop
+async def test_a_backup_is_verified_apart_from_the_data_and_nothing_of_it_stays(
+    running: Adapter, tmp_path: Path, cancelled: bool
+) -> None:
+    if running.type == "rabbitmq":
+        pytest.skip("it has no backups")
+    service, _, credentials = await bound(running, an_admin(running, cancelled=cancelled))
+    await running.store(credentials)
+    if running.type == "postgresql":
+        postgresql_ask(credentials, "INSERT INTO posts VALUES (1), (2)")
+    elif running.type == "mysql":
+        mysql_ask(credentials, "INSERT INTO posts VALUES (1), (2)")
+    kind = running.provisioner()
+    await kind.back_up(service, tmp_path / "dump")
+    made = running.made(service)
+    counted = await kind.verify_backup(service, tmp_path / "dump", scratch_in(tmp_path, 0))
+    assert counted == ({"keys": 1} if running.type == "redis" else {"tables": 1, "rows": 2})
+    assert running.made(service) == made
+    for number in count(1):
+        countdown = Countdown(number, cancelled=cancelled)
+        mortal = running.mortal(countdown)
+        await cut_short(mortal.verify_backup(service, tmp_path / "dump", scratch_in(tmp_path, number)))
+        await running.provisioner().remove_scratch(service)
+        if running.type != "redis":  # there it expires
+            assert running.made(service) == made
+        assert await running.opens(credentials)
+        if countdown.left > 0:
+            break
+    (tmp_path / "half").write_bytes((tmp_path / "dump").read_bytes()[: (tmp_path / "dump").stat().st_size // 2])
+    with pytest.raises(ServiceError):
+        await running.provisioner().verify_backup(service, tmp_path / "half", scratch_in(tmp_path, -1))
+    assert await running.opens(credentials)
+
+
+def scratch_in(directory: Path, number: int) -> Path:
+    made = directory / f"scratch{number}"
+    made.mkdir()
+    return made
 
 
 @on_the_loop

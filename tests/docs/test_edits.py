@@ -79,6 +79,7 @@ SERVICE_EDITS: dict[str, tuple[str, Any, Any]] = {
 SERVICE_OTHERS = {
     "kind": APP_OTHERS["kind"],
     "name": "the service of the old name is no longer desired, and one of the new name is created",
+    "backup": "it counts from now on; nothing is restarted",
     "label": "a new instance of each app that binds it takes over",
     "tags": "a new instance of each app that binds it takes over",
 }

@@ -675,7 +675,9 @@ def test_a_backup_is_restored_while_the_app_runs(site: Site, tmp_path: Path) -> 
     assert site.cli("backup", "db", str(file)).returncode == 1
     with sqlite3.connect(path) as database:
         database.execute("DROP TABLE kept")
-    assert site.cli("restore", "db", str(file)).returncode == 0
+    assert "add --yes" in site.cli("restore", "db", str(file)).stderr
+    assert sqlite3.connect(path).execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    assert site.cli("restore", "db", str(file), "--yes").returncode == 0
     assert sqlite3.connect(path).execute("SELECT count(*) FROM kept").fetchone() == (0,)
     words = [sys.executable, "-m", "reconciler", "service-shell", "--state", str(site.state), "db"]
     for separator in ((), ("--",)):
@@ -684,6 +686,65 @@ def test_a_backup_is_restored_while_the_app_runs(site: Site, tmp_path: Path) -> 
             capture_output=True, text=True, cwd=REPOSITORY, check=True,
         )  # fmt: skip
         assert "kept" in shell.stdout
+
+
+def test_a_service_is_backed_up_by_its_schedule_and_says_when_that_fails_and_is_well_again(site: Site) -> None:
+    service(site, type="sqlite", backup={"every": "1m", "keep": 2})
+    site.live(**QUICK)
+    backups = site.state / "backups"
+    eventually(lambda: len(listed(site)) == 1, within=30)
+    (first,) = listed(site)
+    assert first["made_by"] == "schedule"
+    assert (stat.S_IMODE(backups.stat().st_mode), stat.S_IMODE(Path(first["path"]).stat().st_mode)) == (0o700, 0o600)
+    assert site.cli("verify-backup", "db").returncode == 0
+    assert listed(site)[0]["verification"]["counted"] == {"tables": 0, "rows": 0}
+    # Three days without a daemon, then a place where nothing can be written: one backup is due, and it fails.
+    site.end(site.daemons[-1])
+    aged = [Path(first["path"]).with_name(f"db-{first['id']}-2020010{day}T000000Z-schedule.sqlite") for day in "123"]
+    for copy in aged:
+        copy.write_bytes(Path(first["path"]).read_bytes())
+    Path(first["path"]).unlink()
+    file = next((site.state / "services" / "db").glob("*/db.sqlite3"))
+    database = file.read_bytes()
+    file.write_bytes(b"no database" * 1000)
+    site.live(**QUICK)
+    eventually(lambda: told(site)["state"] == "degraded" and told(site)["reason"] == "backup-failed", within=30)
+    assert "its backup failed: cannot back up db" in told(site)["message"]
+    assert [Path(row["path"]) for row in listed(site)] == [*reversed(aged)][:2]
+    # Killed, and a database is there again: the next daemon knows of the failure until it is over.
+    site.daemons[-1].kill()
+    (backups / ".draft-backup-left").mkdir()
+    file.write_bytes(database)
+    site.live(**QUICK)
+    eventually(lambda: told(site)["state"] == "ready" and len(listed(site)) == 2, within=90)
+    assert listed(site)[0]["path"] not in map(str, aged)
+    assert not (backups / ".draft-backup-left").exists()
+    told_of = [kind for subject, kind, _ in site.events() if subject == "service db"]
+    assert [kind for kind in told_of if kind in {"backup", "failed", "recovered"}] == [
+        "backup", "backup", "failed", "backup", "recovered",  # the second one tells of the verification
+    ]  # fmt: skip
+
+
+def listed(site: Site) -> list[dict[str, Any]]:
+    """What `backups --json` says of the service."""
+    found: list[dict[str, Any]] = json.loads(site.cli("backups", "db", "--json").stdout)
+    return found
+
+
+def test_a_verification_that_is_killed_leaves_nothing_that_stays(site: Site) -> None:
+    """A directory that names the service, which nothing holds, is what such a one leaves."""
+    service(site, type="sqlite")
+    app(site)
+    site.live(**QUICK)
+    site.await_settled("blog")
+    assert site.cli("backup", "db").returncode == 0
+    (row,) = listed(site)
+    left = site.state / "backups" / f".draft-verify-{row['id']}-0a0b0c0d"
+    left.mkdir()
+    (left / "restored.sqlite3").write_bytes(b"half")
+    assert site.cli("gc").returncode == 0
+    assert not left.exists()
+    assert [each["path"] for each in listed(site)] == [row["path"]]
 
 
 def test_plan_says_what_would_be_done_about_services(site: Site) -> None:

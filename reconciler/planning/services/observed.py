@@ -6,6 +6,8 @@ Times are seconds of the system's monotonic clock, which all processes of one bo
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from reconciler.planning.reason import Cause
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantState:
@@ -58,7 +60,8 @@ class ObservedService:
 
     `kept` are the services on record, of which there is more than one after the type or the server changed. `server` is
     the server that it is to be on; `problem` says why there is none. `wanted_by` are the apps that use it, with the
-    fingerprints of their parameters. `verify_every_s` is the interval at which its grants are verified; `has_residue`
+    fingerprints of their parameters. `verify_every_s` is the interval at which its grants are verified.
+    `backup_trouble` says why its scheduled backups fail or are late; `has_residue`
     says that records of the service are left.
     """
 
@@ -68,4 +71,5 @@ class ObservedService:
     wanted_by: Mapping[str, str] = field(default_factory=dict)
     verify_every_s: float = 60.0
     grace_s: float = 3600.0
+    backup_trouble: Cause | None = None
     has_residue: bool = False

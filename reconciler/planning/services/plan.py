@@ -58,11 +58,12 @@ def plan(service: Service | None, observed: ObservedService, now: float) -> Plan
         actions += _wind_down(other, {}, now, moved)
     actions += [*_revoke(here, observed), *_verify(here, observed, now)]
     times = [*(_removed_at(other, {}) for other in others), *(_verify_at(grant, observed) for grant in here.grants)]
+    trouble = observed.backup_trouble or Cause(Reason.NONE, "")
     return Plan(
         actions=tuple(actions),
-        state="starting" if missing else "ready",
-        reason=actions[0].reason if missing else Reason.NONE,
-        message=actions[0].cause if missing else "",
+        state="starting" if missing else "ready" if observed.backup_trouble is None else "degraded",
+        reason=actions[0].reason if missing else trouble.reason,
+        message=actions[0].cause if missing else trouble.text,
         recheck_at=min((at for at in times if at is not None and at > now), default=None),
         settled=not actions,
     )

@@ -7,11 +7,19 @@ from reconciler.planning.fingerprint import Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BackupSchedule:
+    """How often a service is backed up, in seconds, and how many of these backups are kept."""
+
+    every_s: float
+    keep: int = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """One desired backing service. `asked` holds the fields that only its type has, with absolute paths.
 
     `server` is a server of the host's settings; `grace_s` is how long its data outlives the manifest when `retain` is
-    False.
+    False. `backup` is None for a service that is backed up only by hand.
     """
 
     name: str
@@ -23,4 +31,5 @@ class Service:
     retain: bool = True
     server: str | None = None
     grace_s: float | None = None
+    backup: BackupSchedule | None = None
     asked: Mapping[str, Json] = field(default_factory=dict, repr=False)

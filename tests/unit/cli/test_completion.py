@@ -34,7 +34,7 @@ def completed(state: Path, command: str, *words: str) -> str:
     return CliRunner(env=env).invoke(group, prog_name="reconciler").output
 
 
-@pytest.mark.parametrize("command", ["service-shell", "backup", "restore", "rotate"])
+@pytest.mark.parametrize("command", ["service-shell", "backup", "backups", "verify-backup", "restore", "rotate"])
 def test_a_service_is_completed(state: Path, command: str) -> None:
     assert completed(state, command, "b") == "plain,blog-db\n"
 
@@ -62,6 +62,14 @@ def test_a_variable_of_the_app_is_completed(state: Path, monkeypatch: pytest.Mon
     assert completed(state, "config", "blog", "unset", "KEY", "L") == "plain,LOG_LEVEL\n"
     assert completed(state, "secrets", "unset", "blog", "K") == "plain,KEY\n"
     assert completed(state, "config", "shop", "unset", "K").strip() == ""
+
+
+def test_a_backup_of_the_service_is_completed_and_else_a_file(state: Path) -> None:
+    (state / "backups").mkdir()
+    name = "blog-db-0123456789ab-20260101T000000Z.sqlite"
+    (state / "backups" / name).touch()
+    assert completed(state, "restore", "blog-db", "b") == f"plain,{name}\n"
+    assert completed(state, "verify-backup", "other-db", "b") == "file,b\n"
 
 
 def test_what_cannot_be_read_completes_nothing(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.planning.plan import Plan
+from reconciler.planning.reason import Cause, Reason
 from reconciler.planning.services.actions import (
     Action,
     BackUp,
@@ -288,3 +289,11 @@ def test_a_service_that_was_never_provisioned_is_not_retained(wanted_by: Mapping
 def test_what_an_app_has_had_credentials_of_is_retained_though_it_was_not_provisioned_again() -> None:
     decided = plan(None, seen(replace(BOUND, used=True), made="", left_at=NOW), NOW)
     assert (decided.actions, decided.state) == ((), "retained")
+
+
+def test_backups_in_trouble_degrade_a_service_and_stop_nothing() -> None:
+    late = Cause(Reason.BACKUP_LATE, "its last good backup is more than 1d12h old")
+    decided = plan(DB, seen(BOUND, backup_trouble=late), NOW)
+    assert (decided.state, decided.reason, decided.message) == ("degraded", late.reason, late.text)
+    assert (decided.actions, decided.settled) == ((), True)
+    assert planned(DB, seen(BOUND, backup_trouble=late, wanted_by={"blog": "p2"})) == ["create credentials for blog"]

@@ -127,6 +127,12 @@ class Broker:
             f"cannot restore {service.name} from {file.name}: brokers have no way to take in what was dumped"
         )
 
+    async def verify_backup(self, service: ServiceSpec, file: Path, scratch: Path) -> Mapping[str, int]:  # noqa: ARG002
+        raise Misconfigured(f"{service.name} has no backups: brokers have no way to hand out what a service holds")
+
+    async def remove_scratch(self, service: ServiceSpec) -> None:
+        """Do nothing: nothing is restored."""
+
     def client(self, service: ServiceSpec, credentials: Credentials) -> Client:
         """Return the client of the credentials' URI. Raises Misconfigured if there is none."""
         return client_of_uri(service.name, credentials)

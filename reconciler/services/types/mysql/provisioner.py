@@ -8,7 +8,7 @@ import asyncio
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from reconciler.services.types.mysql.session import (
     name_of,
     opened,
 )
-from reconciler.services.types.mysql.statements import drop_all, drop_user, grant_access, make_database
+from reconciler.services.types.mysql.statements import count_rows, drop_all, drop_user, grant_access, make_database
 
 _ACTION_TIMEOUT_S = 50.0
 _MAX_CONNECTIONS = 8
@@ -70,9 +70,11 @@ class Mysql:
     async def deprovision(self, service: ServiceSpec) -> None:
         """Drop the database. Users that were not revoked stay without privileges: an admin may have added others."""
         async with self._admin_session(service) as session:
-            await session.ask(f"DROP DATABASE IF EXISTS {name_of(_draft(service))}")
+            for scratch in (_draft(service), _verified(service)):
+                await session.ask(f"DROP DATABASE IF EXISTS {name_of(scratch)}")
             await drop_all(session, _name(service))
-            await session.ask(f"DROP USER IF EXISTS {account(_restorer(service))}")
+            for user in (_restorer(service), _verifier(service)):
+                await session.ask(f"DROP USER IF EXISTS {account(user)}")
 
     async def size_bytes(self, service: ServiceSpec) -> int | None:
         async with self._slot(service), self._opened(admin_params(service)) as session:
@@ -123,6 +125,28 @@ class Mysql:
         finally:
             stripped.unlink(missing_ok=True)
 
+    async def verify_backup(self, service: ServiceSpec, file: Path, scratch: Path) -> Mapping[str, int]:
+        """Restore into a database of its own, without the service's lock: rotations and bindings do not wait for it."""
+        name, password = _verified(service), secrets.token_urlsafe(32)
+        params = replace(admin_params(service), user=_verifier(service), password=password, database=name)
+        stripped = scratch / "dump.sql"
+        await asyncio.to_thread(_without_definers, file, stripped)
+        await asyncio.to_thread(_require_end, stripped)
+        async with self._admin_session(service, server_tools.TIMEOUT_S, f"reconciler-verify-{service.id}") as session:
+            try:
+                await _drop_verified(session, service)
+                await make_database(session, name)
+                await grant_access(session, name, params.user, password)
+                await self._read(params, stripped)
+                async with opened(replace(admin_params(service), database=name), server_tools.TIMEOUT_S) as within:
+                    return await count_rows(within, name)
+            finally:
+                await _drop_verified(session, service)
+
+    async def remove_scratch(self, service: ServiceSpec) -> None:
+        async with self._admin_session(service, lock=f"reconciler-verify-{service.id}") as session:
+            await _drop_verified(session, service)
+
     async def _read(self, params: MysqlParams, file: Path) -> None:
         program = server_tools.found(_CLIENTS, _PACKAGE)
         argv = (program, *params.arguments, "--batch", "--binary-mode", f"--database={params.database}")
@@ -146,11 +170,13 @@ class Mysql:
         return self._limit.slot(params.server.name, str(params), within_s)
 
     @asynccontextmanager
-    async def _admin_session(self, service: ServiceSpec, within_s: float = _ACTION_TIMEOUT_S) -> AsyncIterator[Session]:
-        """Open a session of the admin that holds the service's lock."""
+    async def _admin_session(
+        self, service: ServiceSpec, within_s: float = _ACTION_TIMEOUT_S, lock: str | None = None
+    ) -> AsyncIterator[Session]:
+        """Open a session of the admin that holds the service's lock, or another one."""
         params = admin_params(service)
         async with self._slot(service, within_s), self._opened(params) as session:
-            ((locked,),) = await session.ask("SELECT GET_LOCK(%s, %s)", f"reconciler-{service.id}", _LOCK_S)
+            ((locked,),) = await session.ask("SELECT GET_LOCK(%s, %s)", lock or f"reconciler-{service.id}", _LOCK_S)
             if locked != 1:
                 raise ServiceError(f"{params} is still busy with an earlier action on service {service.name}")
             yield session
@@ -162,6 +188,20 @@ def _name(service: ServiceSpec) -> str:
 
 def _draft(service: ServiceSpec) -> str:
     return f"{_name(service)}_restored"
+
+
+def _verified(service: ServiceSpec) -> str:
+    return f"{_name(service)}_verified"
+
+
+def _verifier(service: ServiceSpec) -> str:
+    """Return the user that reads a dump into the database of a verification, at most 32 letters."""
+    return f"verify_{service.id}"
+
+
+async def _drop_verified(session: Session, service: ServiceSpec) -> None:
+    await session.ask(f"DROP DATABASE IF EXISTS {name_of(_verified(service))}")
+    await drop_user(session, _verified(service), _verifier(service))
 
 
 def _restorer(service: ServiceSpec) -> str:
@@ -189,6 +229,14 @@ def _credentials(service: ServiceSpec, grant: Grant) -> Credentials:
 
 def _app_params(service: ServiceSpec, credentials: Credentials) -> MysqlParams:
     return replace(admin_params(service).for_app(credentials), database=str(credentials["name"]))
+
+
+def _require_end(dump: Path) -> None:
+    """Raise ServiceError for a dump that was cut off between two statements, which a restore would not notice."""
+    with server_tools.readable(dump) as file:
+        file.seek(max(0, dump.stat().st_size - 4096))
+        if b"-- Dump completed" not in file.read():
+            raise ServiceError("the dump is not complete: its end is missing")
 
 
 def _without_definers(file: Path, into: Path) -> None:

@@ -79,7 +79,7 @@ def admin_params(service: ServiceSpec) -> MysqlParams:
 class Session:
     """One connection, one statement at a time. A failure is a ServiceError with the server's message."""
 
-    def __init__(self, params: MysqlParams) -> None:
+    def __init__(self, params: MysqlParams, statement_s: float = _STATEMENT_S) -> None:
         self._params = params
         self._thread = ThreadPoolExecutor(1, "mysql")
         self._socket: socket.socket | None = None
@@ -91,8 +91,8 @@ class Session:
             database=params.database,
             charset="utf8mb4",
             autocommit=True,
-            read_timeout=_STATEMENT_S,
-            write_timeout=_STATEMENT_S,
+            read_timeout=statement_s,
+            write_timeout=statement_s,
             ssl={"ca": params.ca} if params.ca else None,
             defer_connect=True,
         )
@@ -150,9 +150,12 @@ class Session:
 
 
 @asynccontextmanager
-async def opened(params: MysqlParams) -> AsyncIterator[Session]:
-    """Open a session in which each statement commits. Raises AuthenticationFailed if the credentials are rejected."""
-    session = Session(params)
+async def opened(params: MysqlParams, statement_s: float = _STATEMENT_S) -> AsyncIterator[Session]:
+    """Open a session in which each statement commits and takes at most so many seconds.
+
+    Raises AuthenticationFailed if the credentials are rejected.
+    """
+    session = Session(params, statement_s)
     waiting = True
     try:
         await session.open()

@@ -6,7 +6,7 @@ rotation loses nothing. Each action holds the service's advisory lock, so it wai
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from reconciler.services.types.postgresql.session import CannotConnect, Postgres
 from reconciler.services.types.postgresql.statements import (
     Inside,
     Names,
+    count_rows,
     drop_database,
     drop_user,
     grant_access,
@@ -30,7 +31,7 @@ from reconciler.services.types.postgresql.statements import (
 
 _ACTION_TIMEOUT_S = 50.0
 _MAX_CONNECTIONS = 8  # of a server's usual 100; an action may briefly need a second one
-_LOCK = 0x5EC0 << 48  # above the service's 48 bits
+_LOCK, _VERIFICATION_LOCK = 0x5EC0 << 48, 0x5EC1 << 48  # above the service's 48 bits
 _PACKAGE = "postgresql-client"
 _RESERVED = ("pg_",)  # https://www.postgresql.org/docs/current/sql-createrole.html
 _MAX_NAME = 52  # of the 63 bytes of a name; the rest is for the databases of a restore
@@ -72,7 +73,7 @@ class Postgresql:
         async with self._admin_session(service) as session:
             for user in await users_of(session, names):
                 await drop_user(session, names, user, self._inside(service))
-            for database in (names.draft, names.replaced, names.database):
+            for database in (names.verified, names.draft, names.replaced, names.database):
                 await drop_database(session, database)
             await session.do("DROP ROLE IF EXISTS {}", names.owner)
 
@@ -101,22 +102,32 @@ class Postgresql:
     async def restore(self, service: ServiceSpec, file: Path) -> None:
         """Restore into a second database, which replaces the service's when it is complete."""
         names = _names(service)
-        params = admin_params(service, names.draft)
-        argv = (
-            *("pg_restore", "--no-owner", "--no-privileges", f"--role={names.owner}"),
-            *("--exit-on-error", "--single-transaction", "--no-password", f"--dbname={names.draft}"),
-        )
         server_tools.readable(file).close()
         async with self._admin_session(service, server_tools.TIMEOUT_S + _ACTION_TIMEOUT_S) as session:
             await make_database(session, names, self._inside(service))
             await drop_database(session, names.draft)
             await make_database(session, replace(names, database=names.draft), self._inside(service))
-            await server_tools.run(
-                server_tools.Tool(argv=argv, package=_PACKAGE, environment=params.environment, out_of=file),
-                hide=params.secrets,
-            )
+            await _read(service, names.draft, file)
             await swap_databases(session, names)
             await drop_database(session, names.replaced)
+
+    async def verify_backup(self, service: ServiceSpec, file: Path, scratch: Path) -> Mapping[str, int]:  # noqa: ARG002
+        """Restore into a database of its own, without the service's lock: rotations and bindings do not wait for it."""
+        names = replace(_names(service), database=_names(service).verified)
+        server_tools.readable(file).close()
+        async with self._admin_session(service, server_tools.TIMEOUT_S, _VERIFICATION_LOCK) as session:
+            try:
+                await drop_database(session, names.database)
+                await make_database(session, names, self._inside(service))
+                await _read(service, names.database, file)
+                async with self._opened(admin_params(service, names.database)) as within:
+                    return await count_rows(within)
+            finally:
+                await drop_database(session, names.database)
+
+    async def remove_scratch(self, service: ServiceSpec) -> None:
+        async with self._admin_session(service, lock=_VERIFICATION_LOCK) as session:
+            await drop_database(session, _names(service).verified)
 
     def client(self, service: ServiceSpec, credentials: Credentials) -> Client:
         return Client(argv=("psql",), environment=_app_params(service, credentials).environment)
@@ -132,16 +143,33 @@ class Postgresql:
         return self._limit.slot(params.server.name, str(params), within_s)
 
     @asynccontextmanager
-    async def _admin_session(self, service: ServiceSpec, within_s: float = _ACTION_TIMEOUT_S) -> AsyncIterator[Session]:
-        """Open a session of the admin that holds the service's lock."""
+    async def _admin_session(
+        self, service: ServiceSpec, within_s: float = _ACTION_TIMEOUT_S, lock: int = _LOCK
+    ) -> AsyncIterator[Session]:
+        """Open a session of the admin that holds the service's lock, or the one of its verifications."""
         async with self._slot(service, within_s), self._opened(admin_params(service)) as session:
-            await session.ask("SELECT pg_advisory_lock(%(key)s)", {"key": _LOCK | int(service.id, 16)})
+            await session.ask("SELECT pg_advisory_lock(%(key)s)", {"key": lock | int(service.id, 16)})
             yield session
+
+
+async def _read(service: ServiceSpec, database: str, file: Path) -> None:
+    """Restore a dump into an empty database, as its owner."""
+    params = admin_params(service, database)
+    argv = (
+        *("pg_restore", "--no-owner", "--no-privileges", f"--role={_names(service).owner}"),
+        *("--exit-on-error", "--single-transaction", "--no-password", f"--dbname={database}"),
+    )
+    await server_tools.run(
+        server_tools.Tool(argv=argv, package=_PACKAGE, environment=params.environment, out_of=file),
+        hide=params.secrets,
+    )
 
 
 def _names(service: ServiceSpec) -> Names:
     name = called(service, _MAX_NAME, _RESERVED)
-    return Names(owner=name, database=name, draft=f"{name}_restored", replaced=f"{name}_replaced")
+    return Names(
+        owner=name, database=name, draft=f"{name}_restored", replaced=f"{name}_replaced", verified=f"{name}_verified"
+    )
 
 
 def _credentials(service: ServiceSpec, grant: Grant) -> Credentials:

@@ -10,6 +10,8 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from psycopg import sql
+
 from reconciler.services.provisioner import ServiceError
 from reconciler.services.types.postgresql.session import Session
 
@@ -23,12 +25,13 @@ _SCHEMAS_OF_ALL = 150_000  # before 15, every user of a database could create ta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """The names of a service's owner role, its database, and the two databases of a restore."""
+    """The names of a service's owner role and database, the two databases of a restore, and that of a verification."""
 
     owner: str
     database: str
     draft: str
     replaced: str
+    verified: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +170,20 @@ async def swap_databases(session: Session, names: Names) -> None:
         with suppress(ServiceError):
             await session.do("ALTER DATABASE {} ALLOW_CONNECTIONS true", names.database)
         raise
+
+
+async def count_rows(session: Session) -> dict[str, int]:
+    """Count the tables of a database and their rows, partitions one by one."""
+    await session.ask("SET statement_timeout = 0")
+    found = await session.ask(
+        "SELECT nspname::text, relname::text FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
+        " WHERE relkind = 'r' AND nspname <> 'information_schema' AND nspname !~ '^pg_' ORDER BY 1, 2"
+    )
+    rows = 0
+    for schema, table in found:
+        ((count,),) = await session.ask(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table)))
+        rows += int(count)
+    return {"tables": len(found), "rows": rows}
 
 
 async def users_of(session: Session, names: Names) -> list[str]:

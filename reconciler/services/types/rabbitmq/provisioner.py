@@ -1,7 +1,7 @@
 """RabbitMQ 3.8 and newer: a virtual host for each service, and for each grant a user with access to it only."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -82,6 +82,12 @@ class Rabbitmq:
 
     async def restore(self, service: ServiceSpec, file: Path) -> None:  # noqa: ARG002 -- the same
         raise Misconfigured(f"service {service.name}: RabbitMQ cannot restore messages")
+
+    async def verify_backup(self, service: ServiceSpec, file: Path, scratch: Path) -> Mapping[str, int]:  # noqa: ARG002
+        raise Misconfigured(f"service {service.name}: RabbitMQ cannot restore messages")
+
+    async def remove_scratch(self, service: ServiceSpec) -> None:
+        """Do nothing: nothing is restored."""
 
     def client(self, service: ServiceSpec, credentials: Credentials) -> Client:  # noqa: ARG002 -- the same
         raise Misconfigured(f"service {service.name}: RabbitMQ has no client that hides its password")

@@ -20,6 +20,7 @@ from reconciler.services.types.redis.session import Session
 Inside: TypeAlias = Callable[[int], AbstractAsyncContextManager[Session]]  # a session in the database of that number
 
 _SCAN_COUNT = 1000
+_TRIED_MS = 60_000
 _FORMAT = {"format": "reconciler-redis", "version": 1}
 
 
@@ -97,6 +98,18 @@ async def read(inside: Inside, prefix: str, file: Path, database: int | None) ->
             async with inside(number if database is None else database) as session:
                 for entry in group:
                     await _restore(session, prefix, entry)
+
+
+async def try_each(session: Session, name: str, file: Path) -> int:
+    """Restore each key of a checked dump under this name, one after another; return how many there are."""
+    count = 0
+    with readable(file) as dump:
+        for line in dump:
+            if "value" in (entry := json.loads(line)):
+                await session.do("RESTORE", name, _TRIED_MS, b64decode(entry["value"]), "REPLACE")
+                count += 1
+    await session.do("UNLINK", name)
+    return count
 
 
 async def _restore(session: Session, prefix: str, entry: dict[str, Any]) -> None:

@@ -9,6 +9,8 @@ import os
 import shutil
 import sqlite3
 import sys
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,6 +21,7 @@ from reconciler.services.server_tools import new
 from reconciler.services.types.sqlite import shell
 
 _PATIENCE_S = 30.0
+_PAGES_AT_ONCE = 1024
 
 
 class Sqlite:
@@ -56,12 +59,22 @@ class Sqlite:
     async def back_up(self, service: ServiceSpec, file: Path) -> None:
         """Copy the database while apps keep writing."""
         new(file).close()  # SQLite would create a file that others can read
-        await asyncio.to_thread(_copied, _file(service), file, f"cannot back up {service.name}")
+        await _copy(f"{_file(service).as_uri()}?mode=ro", file, f"cannot back up {service.name}")
 
     async def restore(self, service: ServiceSpec, file: Path) -> None:
         """Write the content of another database over this one, in one transaction, which open connections see."""
         await asyncio.to_thread(_checked, file)
-        await asyncio.to_thread(_copied, file, _file(service), f"cannot restore {service.name}")
+        await _copy(_unchanging(file), _file(service), f"cannot restore {service.name}")
+
+    async def verify_backup(self, service: ServiceSpec, file: Path, scratch: Path) -> Mapping[str, int]:
+        """Restore into a file of its own, check all of it, and count."""
+        restored = scratch / "restored.sqlite3"
+        new(restored).close()
+        await _copy(_unchanging(file), restored, f"cannot restore {service.name} from {file}")
+        return await asyncio.to_thread(_counted, restored, file)
+
+    async def remove_scratch(self, service: ServiceSpec) -> None:
+        """Do nothing: the file was in the directory that is removed."""
 
     def client(self, service: ServiceSpec, credentials: Credentials) -> Client:  # noqa: ARG002  the path says it all
         """sqlite3 where it is installed, else a small one of our own."""
@@ -111,9 +124,17 @@ def _wrong(file: Path) -> str | None:
     return None
 
 
+def _unchanging(file: Path) -> str:
+    """Return the URI of a backup, beside which SQLite then creates no files."""
+    log = file.with_name(f"{file.name}-wal")
+    # Of a copy with a log beside it, what the log holds counts.
+    has_log = log.exists() and log.stat().st_size > 0
+    return f"{file.as_uri()}?mode=ro" if has_log else f"{file.as_uri()}?mode=ro&immutable=1"
+
+
 def _checked(file: Path) -> None:
     try:
-        with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=5)) as database:
+        with contextlib.closing(sqlite3.connect(_unchanging(file), uri=True, timeout=5)) as database:
             found = database.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as error:
         raise ServiceError(f"cannot restore from {file}: {error}") from error
@@ -121,14 +142,55 @@ def _checked(file: Path) -> None:
         raise ServiceError(f"cannot restore from {file}: it is damaged")
 
 
-def _copied(source: Path, target: Path, what: str) -> None:
+def _counted(restored: Path, file: Path) -> dict[str, int]:
+    """Check a restored database as a whole; return the number of its tables and of their rows."""
+    try:
+        with contextlib.closing(sqlite3.connect(restored)) as database:
+            problem = database.execute("PRAGMA integrity_check(1)").fetchone()
+            if problem != ("ok",):
+                raise ServiceError(f"{file} is damaged: {problem[0]}")
+            found = database.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+                " AND sql NOT LIKE 'CREATE VIRTUAL%'"
+            ).fetchall()
+            quoted = (str(name).replace('"', '""') for (name,) in found)
+            rows = sum(database.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in quoted)  # noqa: S608
+    except sqlite3.Error as error:
+        raise ServiceError(f"cannot restore from {file}: {error}") from error
+    return {"tables": len(found), "rows": rows}
+
+
+async def _copy(source: str, target: Path, what: str) -> None:
+    """Copy the database at a URI in a thread, which ends soon after a cancellation."""
+    cancelled = threading.Event()
+    try:
+        await asyncio.to_thread(_copied, source, target, what, cancelled)
+    except asyncio.CancelledError:
+        cancelled.set()
+        raise
+
+
+class _Cancelled(Exception):
+    """Nothing waits for the copy any more."""
+
+
+def _copied(source: str, target: Path, what: str, cancelled: threading.Event) -> None:
+    def go_on(*_: int) -> None:
+        if cancelled.is_set():
+            raise _Cancelled
+
     try:
         with (
-            contextlib.closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True, timeout=_PATIENCE_S)) as held,
+            contextlib.closing(sqlite3.connect(source, uri=True, timeout=_PATIENCE_S)) as held,
             contextlib.closing(sqlite3.connect(target, timeout=_PATIENCE_S)) as taken,
         ):
             taken.execute("PRAGMA synchronous=FULL")
-            held.backup(taken)
+            # Within one transaction: otherwise each write of an app would have the copy begin again.
+            held.execute("BEGIN")
+            held.execute("SELECT 1 FROM sqlite_master").fetchone()
+            held.backup(taken, pages=_PAGES_AT_ONCE, progress=go_on)
+    except _Cancelled:
+        return
     except (OSError, sqlite3.Error) as error:
         raise ServiceError(f"{what}: {error}") from error
 

@@ -58,6 +58,12 @@ class UserProvided:
     async def restore(self, service: ServiceSpec, file: Path) -> None:  # noqa: ARG002
         raise Misconfigured(f"{service.name} is user-provided: what it holds is not known here, so it is not restored")
 
+    async def verify_backup(self, service: ServiceSpec, file: Path, scratch: Path) -> Mapping[str, int]:  # noqa: ARG002
+        raise Misconfigured(f"{service.name} is user-provided: what it holds is not known here, so it has no backups")
+
+    async def remove_scratch(self, service: ServiceSpec) -> None:
+        """Do nothing: nothing is restored."""
+
     def client(self, service: ServiceSpec, credentials: Credentials) -> Client:
         """Return the client of the credentials' URI. Raises Misconfigured if there is none."""
         return client_of_uri(service.name, credentials)
