@@ -3,6 +3,7 @@
 The threads of asyncio and of `concurrent.futures` are joined at exit, so that one that hangs keeps the process.
 """
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -13,11 +14,16 @@ T = TypeVar("T")
 
 
 class DaemonThreads:
-    """At most `most` threads, started when needed and kept; work beyond that waits in order."""
+    """At most `most` threads, started when needed; work beyond that waits in order.
 
-    def __init__(self, name: str, most: int) -> None:
+    A thread ends when it has had nothing to do for `kept_s`: its stack is memory that an idle daemon can do without.
+    """
+
+    def __init__(self, name: str, most: int, *, kept_s: float = 30.0) -> None:
         self._name = name
         self._most = most
+        self._kept_s = kept_s
+        self._numbers = itertools.count()
         self._changing = threading.Condition()
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._idle = 0
@@ -28,7 +34,7 @@ class DaemonThreads:
         future: Future[T] = Future()
         with self._changing:
             if self._idle <= len(self._waiting) and self._started < self._most:
-                threading.Thread(target=self._serve, name=f"{self._name}-{self._started}", daemon=True).start()
+                threading.Thread(target=self._serve, name=f"{self._name}-{next(self._numbers)}", daemon=True).start()
                 self._started += 1
                 self._idle += 1
             self._waiting.append((future, work))
@@ -39,7 +45,11 @@ class DaemonThreads:
         while True:
             with self._changing:
                 while not self._waiting:
-                    self._changing.wait()
+                    # A notice may reach a thread whose wait is just over: what waits is looked at once more.
+                    if not self._changing.wait(self._kept_s) and not self._waiting:
+                        self._idle -= 1
+                        self._started -= 1
+                        return
                 future, work = self._waiting.popleft()
                 self._idle -= 1
             _settle(future, work)

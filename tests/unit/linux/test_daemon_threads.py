@@ -51,6 +51,26 @@ def test_no_more_threads_are_started_than_allowed() -> None:
     assert sorted(begun) == list(range(10))
 
 
+def test_a_thread_with_nothing_to_do_ends_and_work_starts_another() -> None:
+    threads = DaemonThreads("brief", 1, kept_s=0.01)
+    first = threads.run(threading.current_thread).result(_WITHIN_S)
+    first.join(_WITHIN_S)
+    assert not first.is_alive()
+    second = threads.run(threading.current_thread).result(_WITHIN_S)
+    assert second is not first
+    release, busy = held(threads, 1)
+    waiting = threads.run(threading.current_thread)
+    assert not waiting.done()  # still no more than one at a time
+    release.set()
+    assert waiting.result(_WITHIN_S).name == busy[0].result(_WITHIN_S)
+
+
+def test_work_is_done_however_close_to_the_end_of_a_thread_it_comes() -> None:
+    threads = DaemonThreads("hurried", 2, kept_s=0.0001)
+    for number in range(2000):
+        assert threads.run(partial(int, number)).result(_WITHIN_S) == number
+
+
 def test_what_waits_for_the_only_thread_is_done_in_order() -> None:
     threads = DaemonThreads("work", 1)
     release, _ = held(threads, 1)
