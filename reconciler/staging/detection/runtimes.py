@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from reconciler.staging.concurrency import SingleFlight
@@ -45,12 +46,17 @@ class Runtime:
     @property
     def release(self) -> tuple[int, ...]:
         """The numbers of the version: (3, 12, 1)."""
-        return tuple(int(number) for number in re.findall(r"\d+", self.version)[:3])
+        return _numbers(self.version)
 
     @property
     def stable(self) -> bool:
         """False for pre-releases and free-threaded builds, which are only chosen by name."""
         return re.fullmatch(r"[\d.]+", self.version) is not None and not self.name.endswith("t")
+
+
+@cache  # each app that is staged compares all interpreters
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
 def discover(extra: Sequence[str], environ: Mapping[str, str] = os.environ) -> tuple[Runtime, ...]:

@@ -69,8 +69,9 @@ def unread_files(code: Path, dependencies: Dependencies) -> Iterator[str]:
     directory = code / dependencies.directory
     for places, files in ((dict.fromkeys((code, directory)), UNREAD), ((directory,), UNREAD_PACKAGES)):
         for place in places:
+            present = {path.name for path in place.iterdir()} if place.is_dir() else set()
             for name, instead in files.items():
-                if (place / name).exists():
+                if name.partition("/")[0] in present and (place / name).exists():
                     yield f"{(place / name).relative_to(code)} ({instead})"
     yield from _other_requirements(code, dependencies)
     yield from _front_end(code)
