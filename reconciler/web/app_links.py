@@ -12,7 +12,7 @@ from reconciler.web.formatting import url
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A link to an app; without a `url`, `hint` says how to reach it."""
+    """A link to an app; `hint` says how to reach it where the link is missing or may lead elsewhere."""
 
     url: str | None = None
     hint: str = ""
@@ -32,11 +32,14 @@ class Viewer:
         parts = urlsplit(known)
         name, port = parts.hostname or "", parts.port
         if _is_unspecified(name) and self.host is not None:
-            host = f"[{self.host}]" if ":" in self.host else self.host
-            return Link(url=f"{parts.scheme}://{host}:{port}/")
+            name = self.host
+            known = f"{parts.scheme}://{f'[{name}]' if ':' in name else name}:{port}/"
+        target = "127.0.0.1" if _is_unspecified(name) else name
+        forward = f"ssh -L {port}:{target}:{port}"
         if _is_unspecified(name) or (_is_loopback(name) and (self.host is None or not _is_loopback(self.host))):
-            target = "127.0.0.1" if _is_unspecified(name) else name
-            return Link(hint=f"Reach it from your machine with ssh -L {port}:{target}:{port}, or through a proxy")
+            return Link(hint=f"Reach it from your machine with {forward}, or through a proxy")
+        if _is_loopback(name):  # the browser runs on this host, or a tunnel makes it seem so
+            return Link(url=known, hint=f"If you came through a tunnel, forward its port, too: {forward}")
         return Link(url=known)
 
 

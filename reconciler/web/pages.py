@@ -25,6 +25,7 @@ from reconciler.web.context import WebContext
 from reconciler.web.endpoints import LOGS, REVISION_PATTERN
 from reconciler.web.event_groups import EventGroup, grouped
 from reconciler.web.formatting import line
+from reconciler.web.log_view import log_view
 from reconciler.web.manifest import shown_manifest
 from reconciler.web.plan_process import CannotPlan, plan_while_connected
 from reconciler.web.rendering import StaticFiles, Templates
@@ -38,7 +39,7 @@ from reconciler.web.timeline import HEIGHT, NAMES, WIDTH, timeline
 
 _GROUPS, _HOST_GROUPS, _ALL_GROUPS = 30, 12, 100
 _READ_EVENTS, _ALL_EVENTS = 500, 2000
-_LOG_LINES = 60
+_LOG_LINES, _DIFF_LINES = 60, 2000
 
 # Actions that end or remove something; the rest add or change.
 _REMOVING = frozenset(
@@ -62,6 +63,8 @@ class Pages:
             Route("/", authenticated(self.apps), methods=["GET"]),
             Route("/apps/{name}", authenticated(self.app), methods=["GET"]),
             Route("/apps/{name}/plan", authenticated(self.plan), methods=["GET"]),
+            Route("/apps/{name}/logs", authenticated(self.log), methods=["GET"]),
+            Route("/apps/{name}/releases/{revision}", authenticated(self.release), methods=["GET"]),
             Route("/apps/{name}/{request}", authenticated(self.confirm), methods=["GET"]),
             Route("/apps/{name}/{request}", authenticated(self.request), methods=["POST"]),
             Route("/events", authenticated(self.events), methods=["GET"]),
@@ -114,6 +117,7 @@ class Pages:
         name = str(app["name"])
         events = await self._context.status_cache.events(name, _READ_EVENTS)
         releases = await self._context.status_cache.releases(name)
+        running = await self._context.status_cache.workers(name)
         which = request.query_params.get("which", _first_log(app, self._context.settings.paths))
         now = time.time()  # noqa: TID251  events are shown against it
 
@@ -127,6 +131,7 @@ class Pages:
                 groups=grouped(events)[:_GROUPS],
                 timeline=timeline(events, now),
                 releases=releases,
+                workers=running,
                 width=WIDTH,
                 height=HEIGHT,
                 names=NAMES,
@@ -145,6 +150,29 @@ class Pages:
             return shown_lines(self._context, name, self._context.settings.paths.log(name, which), _LOG_LINES, True)
         except OSError:
             return []
+
+    async def log(self, request: Request, caller: Caller) -> Response:
+        return await log_view(self._context, self._templates, request, caller)
+
+    async def release(self, request: Request, caller: Caller) -> Response:
+        """Show a release with the lines of the source that differ; raises Problem."""
+        status = await self._context.status_cache.now()
+        app = known_app(request, status)
+        name, revision = str(app["name"]), request.path_params["revision"]
+        found = await self._context.status_cache.releases(name)
+        release = next((each for each in found if each.record.revision == revision), None)
+        if release is None:
+            raise Problem(404, "there is no release of that revision")
+        lines = await self._context.status_cache.source_lines(name, release, _DIFF_LINES + 1)
+        return self._templates.page(
+            "release.html",
+            caller,
+            status=status,
+            row=row(app, status, viewer_of(request)),
+            release=release,
+            lines=lines and lines[:_DIFF_LINES],
+            cut=lines is not None and len(lines) > _DIFF_LINES,
+        )
 
     async def plan(self, request: Request, caller: Caller) -> Response:
         status = await self._context.status_cache.now()

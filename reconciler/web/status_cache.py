@@ -11,12 +11,15 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from reconciler.inspection.releases import Release, releases
+from reconciler.inspection.log_redaction import log_redactor
+from reconciler.inspection.releases import Release, releases, source_lines
 from reconciler.inspection.rollback import rollback_target
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.inspection.status import status as status_of
+from reconciler.inspection.workers import Worker, workers
 from reconciler.linux.processes import start_ticks
 from reconciler.metrics.load_history import Load, Loads
 from reconciler.planning.subject import Subject
@@ -89,6 +92,14 @@ class StatusCache:
         """Return the releases of an app, the newest first."""
         return await asyncio.to_thread(self._releases, app)
 
+    async def source_lines(self, app: str, release: Release, most: int) -> list[str] | None:
+        """Return the first lines of a release's difference in source, redacted; None if a build is not kept."""
+        return await asyncio.to_thread(self._source_lines, app, release, most)
+
+    async def workers(self, app: str) -> Sequence[Worker]:
+        """Return the workers of an app that are alive."""
+        return await asyncio.to_thread(self._workers, app)
+
     def _on_read(self, task: "asyncio.Task[Status]") -> None:
         self._reading = None
         if not task.cancelled() and task.exception() is None:
@@ -129,6 +140,18 @@ class StatusCache:
     def _releases(self, app: str) -> Sequence[Release]:
         with _state_readable(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as snapshot:
             return releases(snapshot, app)
+
+    def _source_lines(self, app: str, release: Release, most: int) -> list[str] | None:
+        with _state_readable(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as snapshot:
+            lines = source_lines(snapshot, app, release)
+            if lines is None:
+                return None
+            redactor = log_redactor(self.settings, app)
+            return [redactor.redacted(line) for line in islice(lines, most)]
+
+    def _workers(self, app: str) -> Sequence[Worker]:
+        with _state_readable(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as snapshot:
+            return workers(snapshot, app)
 
     def _events(self, app: str | None, count: int, after: int) -> Sequence[Event]:
         with (

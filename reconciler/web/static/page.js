@@ -23,6 +23,7 @@
       if (row.url && /^https?:\/\//.test(row.url)) link.setAttribute("href", row.url); else link.removeAttribute("href");
       link.title = row.hint;
     }
+    put(root.querySelector("[data-hint]"), row.hint);
     for (const spark of root.querySelectorAll("[data-spark]")) {
       spark.firstElementChild.setAttribute("points", row[spark.dataset.spark]);
     }
@@ -112,8 +113,8 @@
   const refresh = () => {
     clearTimeout(timer);
     timer = setTimeout(() => {
-      if (one) refetch(location.pathname, "actions", "timeline", "releases", "manifest", "events").then(plan);
-      else refetch(base + "/events" + (table ? "?show=brief" : location.search), "events");
+      if (one) refetch(location.pathname, "actions", "timeline", "releases", "workers", "manifest", "events").then(plan);
+      else if (document.getElementById("events")) refetch(base + "/events" + (table ? "?show=brief" : location.search), "events");
     }, 700);
   };
   const happened = (kinds) => {
@@ -140,27 +141,42 @@
       return code.length < 3 ? "\\x" + code.padStart(2, "0") : "\\u" + code.padStart(4, "0");
     });
   const log = document.getElementById("log");
+  const words = log ? (log.dataset.words || "").toLowerCase() : "";
+  const shown = (line) => { const isolated = document.createElement("bdi"); isolated.textContent = line; return isolated; };
   const follow = () => {
     let first = true;
     const source = new EventSource(log.dataset.from);
     source.onopen = () => { first = true; };
     source.onmessage = (event) => {
       const low = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-      if (first) log.textContent = "";
+      let lines = JSON.parse(event.data).map(visible);
+      if (words) {
+        // What the host found stays; the first lines that arrive are mostly the same.
+        lines = lines.filter((line) => line.toLowerCase().includes(words));
+        if (first && log.lastElementChild) lines = lines.slice(lines.lastIndexOf(log.lastElementChild.textContent) + 1);
+      } else if (first) log.textContent = "";
       first = false;
       const fresh = document.createDocumentFragment();
-      for (const line of JSON.parse(event.data)) {
-        const isolated = document.createElement("bdi");
-        isolated.textContent = visible(line);
-        fresh.append(isolated, "\n");
-      }
+      for (const line of lines) fresh.append(shown(line), "\n");
       log.append(fresh);
-      while (log.childNodes.length > 2000) log.firstChild.remove();
-      document.getElementById("log-empty").hidden = true;
+      while (log.childNodes.length > 4000) log.firstChild.remove();
+      if (log.childNodes.length) document.getElementById("log-empty").hidden = true;
       if (low) log.scrollTop = log.scrollHeight;
     };
     return source;
   };
+  let following = log !== null && log.dataset.from !== "";
+  const toggle = document.getElementById("follow");
+  if (toggle) {
+    toggle.hidden = false;
+    toggle.addEventListener("click", () => {
+      following = !following;
+      toggle.setAttribute("aria-pressed", String(following));
+      put(toggle, following ? "Following" : "Follow");
+      for (const source of open) source.close();
+      listen();
+    });
+  }
 
   let open = [];
   const listen = () => {
@@ -170,8 +186,9 @@
     live.onopen = () => document.body.removeAttribute("data-stale");
     live.onerror = () => { document.body.dataset.stale = ""; };
     open = [live];
-    if (log) { log.scrollTop = log.scrollHeight; open.push(follow()); }
+    if (following) { log.scrollTop = log.scrollHeight; open.push(follow()); }
   };
+  if (log) log.scrollTop = log.scrollHeight;
   // A hidden tab costs the host nothing.
   document.addEventListener("visibilitychange", () => {
     for (const source of open) source.close();
@@ -188,7 +205,7 @@
       if (link === location) history.replaceState(null, "", to); else link.href = to;
     }
   };
-  if (search) search.addEventListener("input", keep);
+  if (search && (table || document.getElementById("apps"))) search.addEventListener("input", keep);
 
   const help = document.getElementById("keys");
   if (help) {

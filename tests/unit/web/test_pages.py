@@ -14,10 +14,12 @@ from reconciler.planning.reason import Reason
 from reconciler.planning.states import APP_STATES
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Api, Settings
+from reconciler.staging.source.differences import mark_copied
 from reconciler.staging.staged import Staged, boot_id, write
 from reconciler.state.journal import Journal
 from reconciler.state.paths import StatePaths
 from reconciler.state.records import AppStatus, Records
+from reconciler.state.release_log import ReleaseRecord
 from reconciler.state.revision_history import RevisionHistory
 from reconciler.state.schema import open_database
 from reconciler.vault.secret import HIDDEN
@@ -182,3 +184,63 @@ def test_an_empty_host_says_how_to_add_an_app(tmp_path: Path) -> None:
 def test_what_is_not_for_people_fails_as_a_problem(settings: Settings) -> None:
     answer = fetch(settings, "/api/v1/apps/none")
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
+def _write_log(settings: Settings, text: str) -> None:
+    log = settings.paths.log("shop", "app")
+    log.parent.mkdir(parents=True)
+    log.write_text(text)
+
+
+def test_a_log_fills_a_page_of_its_own_that_leads_to_older_lines_and_finds_text(settings: Settings) -> None:
+    _write_log(settings, "".join(f"{'needle' if number == 3 else 'line'} {number}\n" for number in range(1000)))
+    newest = fetch(settings, "/apps/shop/logs").text
+    assert "<bdi>line 999</bdi>" in newest
+    assert "<bdi>line 499</bdi>" not in newest
+    (older,) = re.findall(r'rel="prev" href="([^"]*)"', newest)
+    older = fetch(settings, f"/apps/shop/logs{older}".replace("&amp;", "&")).text
+    assert "<bdi>line 499</bdi>" in older
+    assert 'rel="prev"' not in older
+    assert 'data-from=""' in older  # what is older is not followed
+    found = fetch(settings, "/apps/shop/logs?q=NEEDLE").text
+    assert "1 line with <bdi>NEEDLE</bdi> in the whole log" in found
+    assert "<bdi>needle 3</bdi>" in found
+    assert "No line holds it." in fetch(settings, "/apps/shop/logs?q=swordfish").text
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/apps/none/logs", 404),
+        ("/apps/shop/logs?which=other", 400),
+        ("/apps/shop/logs?before=-1", 400),
+        ("/apps/shop/releases/1a2b", 404),
+    ],
+)
+def test_a_log_or_a_release_that_does_not_exist_is_told(settings: Settings, path: str, status: int) -> None:
+    answer = fetch(settings, path)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "text/html; charset=utf-8")
+
+
+def test_a_release_tells_how_long_it_served_and_shows_the_lines_of_its_source_without_secrets(
+    settings: Settings,
+) -> None:
+    code = {"before": "one\n", "after": "two\nKEY = 'postgresql://shop:m0nster-11@db/shop'\n"}
+    for build, text in code.items():
+        place = settings.paths.builds("blog") / build
+        (place / "code").mkdir(parents=True)
+        (place / "code" / "app.py").write_text(text)
+        mark_copied(place)
+    with closing(open_database(settings.paths.database)) as database:
+        log = Records(database).release_log
+        log.put("blog", ReleaseRecord(number=1, revision="aa", build="before", at=10.0, reason="", initiator="manifest",
+                                      served_at=20.0, served_until=100.0))  # fmt: skip
+        log.put("blog", ReleaseRecord(number=2, revision="bb", build="after", at=90.0, reason="", initiator="source",
+                                      previous="aa", previous_build="before", served_at=100.0))  # fmt: skip
+    page = fetch(settings, "/apps/blog").text
+    assert "served 1m20s, until" in page
+    assert 'href="/apps/blog/releases/bb">Show lines' in page
+    page = fetch(settings, "/apps/blog/releases/bb").text
+    assert '<bdi class="d-minus">-one</bdi>' in page
+    assert '<bdi class="d-plus">+two</bdi>' in page
+    assert "m0nster-11" not in page

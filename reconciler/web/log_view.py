@@ -1,0 +1,66 @@
+"""The page of a log: its last lines or those that hold the words to find, and the way to older ones."""
+
+import asyncio
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from reconciler.inspection.log_pages import LogPage, log_page
+from reconciler.inspection.log_redaction import log_redactor
+from reconciler.web.api import log_of
+from reconciler.web.authentication import Caller
+from reconciler.web.context import WebContext
+from reconciler.web.endpoints import LOGS, WHICH, Number
+from reconciler.web.rendering import Templates
+from reconciler.web.responses import Problem
+
+_LONGEST_WORDS = 200
+_BEFORE = Number(name="before", description="The byte at which the page ends.", default=0, least=0, most=1 << 50)
+
+
+async def log_view(context: WebContext, templates: Templates, request: Request, caller: Caller) -> Response:
+    """Answer with a page of an app's log; raises Problem."""
+    status = await context.status_cache.now()
+    file = log_of(context, request, [row["name"] for row in status.apps])
+    name, which = str(request.path_params["name"]), WHICH.read(request)
+    words = request.query_params.get("q", "").strip()[:_LONGEST_WORDS]
+    before = _BEFORE.read(request) if "before" in request.query_params else None
+
+    def rendered() -> Response:
+        try:
+            page = log_page(file, log_redactor(context.settings, name), before=before, words=words)
+        except OSError as error:
+            raise Problem(503, f"cannot read the log: {error.strerror}") from error
+        return templates.page(
+            "log.html",
+            caller,
+            status=status,
+            name=name,
+            logs=LOGS,
+            which=which,
+            words=words,
+            page=page,
+            follows=before is None,
+            older=_query(which, words, page.start) if page.start > 0 else "",
+            newest=_query(which, words, None),
+            searched=_searched(page) if words else "",
+        )
+
+    return await asyncio.to_thread(rendered)
+
+
+def _query(which: str, words: str, before: int | None) -> str:
+    parts = {"which": which, "q": words, "before": "" if before is None else str(before)}
+    return "?" + urlencode({name: value for name, value in parts.items() if value})
+
+
+def _searched(page: LogPage) -> str:
+    """Return the part of the log that a search went through, for people."""
+    if not page.size or (page.start == 0 and page.end == page.size):
+        return "the whole log"
+    return f"{_share(page.start, page.size)} to {_share(page.end, page.size)} of the log"
+
+
+def _share(at: int, size: int) -> str:
+    return f"{100 * at // size}\u00a0%"
