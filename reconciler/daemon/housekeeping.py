@@ -12,6 +12,8 @@ from reconciler.host.files_in_builds import FilesInBuilds
 from reconciler.host.staging_settings import collect
 from reconciler.host.stores import Stores
 from reconciler.linux.processes import Orphans
+from reconciler.metrics.load_recorder import LoadRecorder
+from reconciler.metrics.sample import Sampler
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import HOST, Subject
 from reconciler.services.world import ServiceWorld
@@ -27,7 +29,7 @@ _WRITE_EVERY_S = 5.0
 
 
 class Housekeeping:
-    """Rotates logs, removes what is unused, ends idle processes, reaps orphans and writes owed events, now and then."""
+    """Rotates logs, records loads, removes what is unused, ends what is idle, reaps orphans and writes owed events."""
 
     def __init__(  # noqa: PLR0913  collaborators, each named
         self,
@@ -64,6 +66,7 @@ class Housekeeping:
         tasks.keep("reap orphans", self._reap)
         tasks.keep("write what is owed", self._catch_up)
         tasks.keep("look for files in builds", self._files.run)
+        tasks.keep("record loads", LoadRecorder(self._settings.paths, Sampler(self._settings.paths).sample_running).run)
 
     def _on_cut_log(self, app: str, text: str) -> None:
         self._journal.write(Subject("app", app), "daemon", text, reason=Reason.LOG_CUT)

@@ -58,6 +58,11 @@ class Sampler:
         with contextlib.closing(HostSnapshot(self._paths)) as snapshot:
             return self.sample_of(snapshot, snapshot.names)
 
+    def sample_running(self) -> dict[str, AppSample]:
+        """Sample every app with a running instance; raises sqlite3.Error. Blocks."""
+        with contextlib.closing(HostSnapshot(self._paths)) as snapshot:
+            return self.sample_of(snapshot, snapshot.instances)
+
     def sample_of(self, snapshot: HostSnapshot, names: Collection[str]) -> dict[str, AppSample]:
         """Sample some apps of an open snapshot. Blocks."""
         masters = {

@@ -93,6 +93,10 @@ class StatePaths:
     def readiness(self, name: str) -> Path:
         return self.app(name) / "passed"
 
+    def load_history(self, name: str) -> Path:
+        """Return the file with the load of an app over the last hour and day."""
+        return self.app(name) / "load"
+
     @property
     def short_scratches(self) -> Path:
         """The directories for temporary files that would have too long a name below their app's directory."""

@@ -36,6 +36,11 @@ def rate(per_s: float | None) -> str:
     return f"{per_s:.1f}" if per_s < 9.95 else f"{per_s:.0f}"
 
 
+def duration(seconds: float) -> str:
+    """Return the seconds that an answer took."""
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
 def moment(at: float | None) -> str:
     """Return a wall-clock time in the format of HTML's `datetime`."""
     return "" if not at else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

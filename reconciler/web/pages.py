@@ -15,12 +15,14 @@ from starlette.routing import Route
 from reconciler.control.requests import REQUESTS
 from reconciler.inspection.printable import ago
 from reconciler.inspection.releases import rollback_targets
+from reconciler.metrics.load_ring import read_points
 from reconciler.planning.apps.actions import ForgetApp, Reap, RemoveBuild, Sleep, Stop, StopHoldingPage, Unlisten
 from reconciler.state.journal import Event
 from reconciler.state.paths import StatePaths
 from reconciler.web.api import known_app, shown_lines
 from reconciler.web.app_links import Viewer, viewer_of
 from reconciler.web.authentication import Caller, is_local
+from reconciler.web.charts import SPANS, charts
 from reconciler.web.context import WebContext
 from reconciler.web.endpoints import LOGS, REVISION_PATTERN
 from reconciler.web.event_groups import EventGroup, grouped
@@ -119,7 +121,10 @@ class Pages:
         releases = await self._context.status_cache.releases(name)
         running = await self._context.status_cache.workers(name)
         which = request.query_params.get("which", _first_log(app, self._context.settings.paths))
-        now = time.time()  # noqa: TID251  events are shown against it
+        now = time.time()  # noqa: TID251  events and loads are shown against it
+        span = request.query_params.get("load", "hour")
+        span = span if span in SPANS else "hour"
+        query = f"which={quote(which)}&" if "which" in request.query_params else ""
 
         def rendered() -> Response:
             return self._templates.page(
@@ -130,6 +135,11 @@ class Pages:
                 app=app,
                 groups=grouped(events)[:_GROUPS],
                 timeline=timeline(events, now),
+                charts=charts(
+                    read_points(self._context.settings.paths.load_history(name), SPANS[span], now), SPANS[span], now
+                ),
+                span=span,
+                query=query,
                 releases=releases,
                 workers=running,
                 width=WIDTH,

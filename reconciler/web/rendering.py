@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, Response
 
 from reconciler.control.requests import REQUESTS
 from reconciler.inspection.printable import ago, visible
+from reconciler.web import charts
 from reconciler.web.authentication import Caller
 from reconciler.web.formatting import brief, clock, line, moment, size
 from reconciler.web.responses import Problem
@@ -60,7 +61,11 @@ class Templates:
             trim_blocks=True, lstrip_blocks=True, auto_reload=False, finalize=_finalized,
         )  # fmt: skip
         self._environment.filters.update(line=line, ago=ago, brief=brief, clock=clock, moment=moment, size=size)
-        self._environment.globals.update(static=static.path, requests=REQUESTS, states=STATES)
+        self._environment.globals.update(
+            static=static.path, requests=REQUESTS, states=STATES,
+            chart_size={"width": charts.WIDTH, "height": charts.HEIGHT, "left": charts.LEFT, "right": charts.RIGHT,
+                        "bottom": charts.BOTTOM},
+        )  # fmt: skip
 
     def page(
         self,

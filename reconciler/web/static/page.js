@@ -113,7 +113,7 @@
   const refresh = () => {
     clearTimeout(timer);
     timer = setTimeout(() => {
-      if (one) refetch(location.pathname, "actions", "timeline", "releases", "workers", "manifest", "events").then(plan);
+      if (one) refetch(location.href, "actions", "timeline", "releases", "workers", "manifest", "events").then(plan);
       else if (document.getElementById("events")) refetch(base + "/events" + (table ? "?show=brief" : location.search), "events");
     }, 700);
   };
@@ -235,6 +235,7 @@
     }
   });
   setInterval(countdown, 1000);
+  if (document.getElementById("load")) setInterval(() => { if (!document.hidden) refetch(location.href, "load", "workers"); }, 60000);
   countdown();
   if (!document.hidden) listen();
   plan();
