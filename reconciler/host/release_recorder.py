@@ -124,9 +124,12 @@ class ReleaseRecorder:
         return next((each for each in self._of(name) if each.revision == revision), None)
 
     def _is_known(self, name: str, revision: Revision, releases: tuple[ReleaseRecord, ...], *, instead: bool) -> bool:
-        """Tell whether a revision is that of the last release, or one that serves again instead of that."""
+        """Tell whether a revision is that of the last release, or one that only serves again."""
         if instead:
             return any(each.revision == revision.id for each in releases)
+        served = max((each for each in releases if each.served_at is not None), key=_served_until, default=None)
+        if served is not None and served.revision == revision.id:
+            return True
         last = next((each for each in releases if each.initiator != "daemon"), None)
         if last is not None:
             return last.revision == revision.id
@@ -247,6 +250,10 @@ def _initiator(previous: Revision | None, revision: Revision, *, first: bool) ->
 def _difference(before: Path, after: Path) -> SourceDifference | None:
     trees = tree_of_build(before), tree_of_build(after)
     return None if trees[0] is None or trees[1] is None else compare(trees[0], trees[1])
+
+
+def _served_until(release: ReleaseRecord) -> float:
+    return float("inf") if release.served_until is None else release.served_until
 
 
 def _wall_clock() -> float:

@@ -50,8 +50,8 @@ def test_releases_tell_of_a_deploy_a_break_a_fix_and_a_rollback(site: Site) -> N
     assert "hunter" not in everything
     assert "env.TITLE: one → two" in everything
 
-    (wanted,) = [each["revision"] for each in told(site) if each["can_roll_back"]]
-    assert wanted == told(site)[0]["previous_revision"]
+    wanted = told(site)[0]["previous_revision"]
+    assert [each["revision"] for each in told(site) if each["can_roll_back"]] == [wanted, first["revision"]]
     page = fetch(site.paths.api, "/apps/shop")
     assert page.status == 200
     assert f"/apps/shop/rollback?revision={wanted}" in page.body
@@ -77,3 +77,20 @@ def test_releases_tell_of_a_deploy_a_break_a_fix_and_a_rollback(site: Site) -> N
     assert site.cli("start", "shop").returncode == 0
     eventually(lambda: told(site)[0]["revision"] != wanted and outcomes(site)[0] == "serving")
     assert told(site)[0]["cause"].endswith("cancelled a rollback")
+
+
+def test_what_only_serves_again_is_no_release(site: Site) -> None:
+    port = site.app("shop", probation="0s")
+    site.start()
+    eventually(lambda: len(site.known_good("shop")) == 1)
+    code = site.root / "apps" / "shop" / "wsgi.py"
+    good = code.read_text(encoding="utf-8")
+    site.save(code, f"{good}\nraise RuntimeError('no such luck')\n")
+    eventually(lambda: outcomes(site) == ["failed", "serving"])
+    site.save(code, good)
+    site.await_settled("shop")
+    site.manifest("shop", port=port, probation="0s", state="maintenance")
+    eventually(lambda: site.told("shop")["state"] == "maintenance")
+    site.manifest("shop", port=port, probation="0s")
+    eventually(lambda: site.told("shop")["state"] == "running")
+    assert outcomes(site) == ["failed", "serving"]

@@ -1,14 +1,17 @@
 """Find the app of code that does not say what to serve, by names and layouts that frameworks and hosts agree on."""
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from reconciler.staging.detection.frameworks import Interface
 from reconciler.staging.detection.modules import find, read
+from reconciler.staging.detection.syntax import Unparsed, parsed
 from reconciler.staging.detection.target import CONVENTIONAL_NAMES, SOURCES, EntryPoint, conventional_name
 from reconciler.staging.errors import StagingError
+from reconciler.staging.source.reading import read_source
 
 # `server` is what Dash's documentation calls the Flask object.
 _NAMES = (*CONVENTIONAL_NAMES, "server")
@@ -165,6 +168,16 @@ def _unparsed(code: Path, files: Iterable[str]) -> EntryPoint | None:
             if name is not None:
                 found[f"{file.removesuffix('.py')}:{name}"] = "wsgi"
     return _only(found)
+
+
+def syntax_errors(code: Path) -> Iterator[str]:
+    """Yield what this Python says of each file that usually holds an app, and that it cannot parse."""
+    for file in ("wsgi.py", "asgi.py", *_FILES, *_MORE_FILES):
+        if (code / file).is_file():
+            try:
+                parsed(read_source(code / file, file), file)
+            except Unparsed as error:
+                yield f"{file} is no valid Python {sys.version_info.major}.{sys.version_info.minor}: {error}"
 
 
 def _made_by_method(code: Path, files: Iterable[str]) -> EntryPoint | None:

@@ -225,7 +225,7 @@ def _fail(code: Path, also: str) -> EntryPoint:
         " below src/"
     )
     absent = (django.missing_settings(manage, code) for depth in (0, 1, 2) for manage in _projects(code, depth))
-    known = "; ".join(each for each in (also, *absent) if each)
+    known = "; ".join(each for each in (also, *absent, *conventions.syntax_errors(code)) if each)
     raise _NotFound(
         f"cannot find the entry point: {known or searched}. The source contains {_listed(code)}."
         " Set `entrypoint: module:callable` in the manifest"

@@ -53,7 +53,9 @@ def parsed(source: bytes, name: str) -> list[ast.stmt]:
             raise Unparsed("it is too large")
     try:
         return ast.parse(source).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except SyntaxError as error:
+        raise Unparsed(f"line {error.lineno}: {error.msg}") from error
+    except (ValueError, RecursionError, MemoryError) as error:
         raise Unparsed(str(error)) from error
 
 

@@ -148,6 +148,11 @@ def test_the_entry_point_is_found(tmp_path: Path, files: dict[str, str], asked: 
             "cannot find the entry point: searched for a web line .* The source contains README. Set `entrypoint",
         ),
         ({"wsgi.py": "x = 1"}, None, "cannot find the entry point"),
+        (
+            {"wsgi.py": "x = 1\ndef broken(:\n"},
+            None,
+            r"cannot find the entry point: wsgi.py is no valid Python 3\.\d+: line 2: invalid syntax\. The source",
+        ),
         ({"app.py": "def helper(a, b): ..."}, "app:application", "app.py does not define application, only helper"),
         ({"app.py": FLASK}, "app:app:x", "it must have the form module:callable"),
         ({"app.py": FLASK}, "not a module", "it must have the form module:callable"),
