@@ -5,6 +5,7 @@ A process that ends meanwhile, or that the daemon may not look into, counts as n
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -76,6 +77,15 @@ def arguments_of(pid: int) -> tuple[str, ...]:
         return tuple(proc_text(proc_bytes(f"/proc/{pid}/cmdline")).split("\0"))
     except OSError:
         return ()
+
+
+def age_s(pid: int) -> float | None:
+    """Return the seconds since a process started, those of a suspended host included; None when it is gone."""
+    try:
+        started = int(read_proc(f"/proc/{pid}/stat").rpartition(")")[2].split()[19])
+    except OSError:
+        return None
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started / TICKS)
 
 
 def family(master: int) -> Iterator[tuple[int, int]]:

@@ -59,6 +59,32 @@ class Figures:
         return sum(self.classes)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerFigures:
+    """One worker: requests answered, requests in flight, and when it last answered one or began, in monotonic seconds.
+
+    The answers of exited workers whose file it continues are among its own.
+    """
+
+    requests: int
+    in_flight: int
+    ended: float
+
+
+def of_workers(directory: Path) -> dict[int, WorkerFigures | None]:
+    """Return the workers of an instance that have passed their gate, by pid; None for one that counts nothing."""
+    found: dict[int, WorkerFigures | None] = {}
+    for path in _listing(directory, _MOST_FILES):
+        if path.name.isdecimal():
+            numbers = None
+            with contextlib.suppress(OSError):
+                numbers = _numbers(path)
+            found[int(path.name)] = numbers and WorkerFigures(
+                requests=sum(numbers.cells), in_flight=numbers.in_flight, ended=numbers.ended
+            )
+    return found
+
+
 def of_app(readiness: Path) -> Figures:
     """Return the figures of an app; `readiness` holds its instances' directories. Blocks for a few small files."""
     instances = {place.name: of_instance(place) for place in _listing(readiness, _MOST_INSTANCES)}

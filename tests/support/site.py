@@ -152,11 +152,14 @@ class Site:
         state = [] if words[0] == "validate" else ["--state", str(self.state)]
         return [sys.executable, "-m", "reconciler", *words, *manifests, *state]
 
-    def cli(self, *words: str, timeout_s: float = 120.0) -> "subprocess.CompletedProcess[str]":
-        """Run a command to its end."""
+    def cli(
+        self, *words: str, timeout_s: float = 120.0, env: Mapping[str, str] | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end, with these variables besides the test's own."""
         return subprocess.run(
-            self.command(*words), capture_output=True, text=True, cwd=REPOSITORY, timeout=timeout_s, check=False
-        )
+            self.command(*words), capture_output=True, text=True, cwd=REPOSITORY, timeout=timeout_s, check=False,
+            env={**os.environ, **(env or {})},
+        )  # fmt: skip
 
     # What is true
 

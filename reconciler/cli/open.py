@@ -1,0 +1,93 @@
+"""Print the URL of an app, and open it in a browser.
+
+The browser opens on a desktop only, as xdg-open chooses; otherwise, and with --print or --json, the URL is only
+printed. An app that listens on every address is opened at 127.0.0.1. Says so when APP cannot answer yet.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import click
+
+from reconciler.cli.options import examples, json_option, open_snapshot, paths_in_use, state_option
+from reconciler.cli.table import show_json
+from reconciler.inspection.printable import plain
+
+if TYPE_CHECKING:
+    from reconciler.inspection.status import AppRow
+
+_ANSWERING = frozenset(("running", "degraded", "sleeping"))
+_DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
+
+
+@click.command(help=__doc__, epilog=examples("reconciler open blog", "reconciler open blog --print"))
+@click.argument("app")
+@click.option("--print", "only_print", is_flag=True, help="Print the URL, and open no browser.")
+@json_option
+@state_option
+def command(app: str, only_print: bool, as_json: bool, state: Path | None) -> None:
+    from reconciler.inspection.status import status
+
+    paths = paths_in_use(state)
+    with open_snapshot(paths) as snapshot:
+        row = next(iter(status(snapshot, (app,)).apps), None)
+    if row is None:
+        from reconciler.cli.app_names import meant
+
+        likely = meant(paths, app)
+        hint = likely or "'reconciler status' lists the apps"
+        raise click.ClickException(plain(f"no app named '{app}'; {hint}"))
+    url = _browsable(row)
+    opener = None if only_print or as_json else _opener(os.environ)
+    if as_json:
+        show_json({"app": row.name, "url": url, "state": row.state})
+    else:
+        click.echo(url)
+    if row.state not in _ANSWERING and not as_json:
+        click.echo(_condition(row), err=True)
+    if opener is not None:
+        _open(opener, url)
+
+
+def _condition(row: "AppRow") -> str:
+    return plain(f"{row.name} is {row.state}{f': {row.message}' if row.message else ''}")
+
+
+def _browsable(row: "AppRow") -> str:
+    """Return the URL at which a browser on this host finds the app. Raises ClickException without one."""
+    from ipaddress import ip_address
+
+    if row.url is None or not row.url.startswith(("http://", "https://")):
+        raise click.ClickException(
+            plain(f"{row.name} has no URL: it is {row.state}{f': {row.message}' * bool(row.message)}")
+        )
+    parts = urlsplit(row.url)
+    try:
+        everywhere = ip_address(parts.hostname or "").is_unspecified
+    except ValueError:
+        everywhere = False
+    return plain(f"{parts.scheme}://127.0.0.1:{parts.port}/" if everywhere else row.url)
+
+
+def _opener(environment: Mapping[str, str]) -> str | None:
+    """Return the program that opens a URL on this desktop, None without a desktop."""
+    return shutil.which("xdg-open") if any(map(environment.get, _DISPLAYS)) else None
+
+
+def _open(opener: str, url: str) -> None:
+    """Start the browser, which goes on when this command ends. Raises ClickException if it cannot be started."""
+    try:
+        subprocess.Popen(
+            [opener, url],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise click.ClickException(f"cannot open a browser: {error.strerror}") from error

@@ -1,0 +1,101 @@
+"""List the processes of running apps.
+
+Shows the gunicorn master and the workers of each APP, a name or a pattern such as 'shop-*', or of every app: how old
+they are, the memory they take, how many requests each worker has answered, and what it does now. Needs no daemon.
+During a hand-over, the instance that is starting and the one that is stopping are both listed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconciler.cli.options import examples, json_option, open_snapshot, paths_in_use, state_option
+from reconciler.cli.table import lines, show_json, width, wrapped
+from reconciler.inspection.printable import ago, plain
+from reconciler.planning.name_patterns import is_pattern
+
+if TYPE_CHECKING:
+    from reconciler.inspection.status import AppRow
+    from reconciler.metrics.instance_processes import InstanceProcess, RunningInstance
+
+_COLUMNS = ("APP", "REVISION", "PID", "ROLE", "AGE", "MEMORY", "REQUESTS", "ACTIVITY")
+_SPARE = ("REVISION", "ROLE", "AGE")
+
+
+@click.command(help=__doc__, epilog=examples("reconciler ps", "reconciler ps blog", "reconciler ps 'shop-*' --json"))
+@click.argument("apps", metavar="[APP]...", nargs=-1)
+@json_option
+@state_option
+def command(apps: Sequence[str], as_json: bool, state: Path | None) -> None:
+    from reconciler.inspection.status import status
+    from reconciler.metrics.instance_processes import running_instances
+
+    paths = paths_in_use(state)
+    with open_snapshot(paths) as snapshot:
+        rows = {row.name: row for row in status(snapshot, ()).apps}
+        chosen = _chosen(rows, apps)
+        instances = running_instances(snapshot, chosen)
+    if as_json:
+        show_json({"apps": [_facts(name, instances) for name in chosen]})
+        return
+    cells = [_cells(instance, process) for instance in instances for process in instance.processes]
+    if cells:
+        click.echo("\n".join(lines(_COLUMNS, cells, None, _SPARE)))
+    for name in _without(chosen, instances, named=bool(apps)):
+        for line in wrapped(_why_none(rows[name]), width()):
+            click.echo(line)
+    if not chosen:
+        click.echo("no apps")
+
+
+def _chosen(rows: "dict[str, AppRow]", words: Sequence[str]) -> list[str]:
+    """Return the names of apps that exist. Raises ClickException for a word that means none."""
+    from reconciler.cli.app_names import among
+
+    if not words:
+        return sorted(rows)
+    names = among(rows, [w for w in words if is_pattern(w)], also=[w for w in words if not is_pattern(w)])
+    if missing := [name for name in names if name not in rows]:
+        raise click.ClickException(f"no app named '{plain(missing[0])}'; 'reconciler status' lists the apps")
+    return names
+
+
+def _without(chosen: Sequence[str], instances: "Sequence[RunningInstance]", *, named: bool) -> list[str]:
+    """Return the chosen apps of which nothing runs: those that were named, or all if nothing runs at all."""
+    running = {instance.app for instance in instances}
+    return [name for name in chosen if name not in running] if named or not running else []
+
+
+def _why_none(row: "AppRow") -> str:
+    return plain(
+        f"{row.name}: no instance is running; the app is {row.state}{f': {row.message}' if row.message else ''}"
+    )
+
+
+def _cells(instance: "RunningInstance", process: "InstanceProcess") -> list[str]:
+    requests = "-" if process.requests is None else str(process.requests)
+    cells = [instance.app, instance.revision, process.pid, process.role, ago(process.age_s)]
+    return [plain(cell) for cell in (*cells, _memory(process.memory), requests, _activity(instance, process))]
+
+
+def _memory(size: int) -> str:
+    return f"{size / 2**20:.1f}M" if size else "-"
+
+
+def _activity(instance: "RunningInstance", process: "InstanceProcess") -> str:
+    match process.activity:
+        case "busy":
+            return f"busy: {process.in_flight} in flight"
+        case "idle":
+            return f"idle for {ago(process.idle_s or 0.0)}"
+        case "starting" | "unknown":
+            return process.activity
+    return instance.phase if process.role == "master" else process.name
+
+
+def _facts(name: str, instances: "Sequence[RunningInstance]") -> dict[str, Any]:
+    own = [asdict(instance) for instance in instances if instance.app == name]
+    return {"name": name, "instances": [{key: instance[key] for key in instance if key != "app"} for instance in own]}
