@@ -26,7 +26,7 @@ help:
 	@echo "make clean   make stop, and remove everything make has made"
 
 run: .venv/ready-run
-	@exec $(BIN)/reconciler run --manifests $(MANIFESTS) --state $(STATE)
+	@exec $(BIN)/reconciler run --page --manifests $(MANIFESTS) --state $(STATE)
 
 stop: .venv/ready-run
 	@exec $(BIN)/reconciler down --state $(STATE)

@@ -20,7 +20,7 @@ _TASKS: Mapping[str, Sequence[str]] = {
     "Run the daemon": ("run", "apply", "wait", "down"),
     "Write and check manifests": ("init", "import", "validate", "plan", "runtimes", "bundle"),
     "Change a manifest": ("config", "secrets", "scale", "maintenance", "edit"),
-    "See what is running": ("status", "ps", "top", "open", "releases", "events", "logs", "metrics"),
+    "See what is running": ("status", "ps", "top", "open", "page", "releases", "events", "logs", "metrics"),
     "Change what is running, until the next edit": ("restart", "rollback", "stop", "start", "forget-failure"),
     "Work inside an app": ("env", "shell"),
     "Look after services": (

@@ -9,9 +9,11 @@ import asyncio
 import contextlib
 import functools
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +21,7 @@ import click
 from reconciler.cli.options import examples, start_options
 from reconciler.cli.progress import Phases, is_under_way, phase_of
 from reconciler.cli.table import STATE_COLOURS, is_terminal, styled, width, wrapped
-from reconciler.inspection.printable import json_text, plain
+from reconciler.inspection.printable import json_text, plain, quoted
 from reconciler.planning.subject import HOST
 from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
@@ -54,14 +56,24 @@ _MARGIN = " " * 10
     show_default=True,
     help="Print events for people, or as one JSON object per line.",
 )
+@click.option(
+    "--page",
+    is_flag=True,
+    help="Serve the page on a free port of 127.0.0.1, unless the host settings name an address: 'reconciler page'"
+    " prints a link that logs in.",
+)
 @start_options
-def command(settings: Settings, stop_apps: bool | None, events: str) -> None:
+def command(settings: Settings, stop_apps: bool | None, events: str, page: bool) -> None:
     import sqlite3
+    from dataclasses import replace
 
     from reconciler.daemon.process import run
+    from reconciler.daemon.web_process import page_of_its_own
     from reconciler.state.lock import AlreadyRunning
     from reconciler.state.schema import OtherVersion
 
+    if page and settings.api is None:
+        settings = replace(settings, api=page_of_its_own(settings.paths))
     try:
         stops = os.getpid() == 1 if stop_apps is None else stop_apps
         print_text = functools.partial(print_progress, stops=stops)
@@ -91,10 +103,20 @@ def print_progress(daemon: "Daemon", *, stops: bool = False) -> None:
 
         with contextlib.suppress(OSError, ValueError):
             click.echo(f"warning: the daemon runs as {AS_ROOT} ('reconciler doctor' says what to do)", err=True)
-    if daemon.settings.api is not None:
-        _echo(f"web page at http://{daemon.settings.api.host}:{daemon.settings.api.port}/")
+    if daemon.settings.api is not None and daemon.settings.api.port:
+        _echo(f"web page at {daemon.settings.api.browser_url}/")
     daemon.reports.listeners.append(printer.on_report)
     daemon.journal.followers.append(printer.on_event)
+
+
+def _typed(command: str) -> str:
+    """Return a command as it is typed in another terminal, in the same directory."""
+    program, found = sys.argv[0], shutil.which("reconciler")
+    if Path(program).name != "reconciler" or (found is not None and Path(found).samefile(program)):
+        return f"'reconciler {command}'"
+    path = os.path.relpath(program) if Path(program).is_relative_to(Path.cwd()) else program
+    word = quoted(path)
+    return f"{word} {command}" if word != path else f"'{word} {command}'"
 
 
 def _export(daemon: "Daemon") -> None:
@@ -146,9 +168,10 @@ class EventPrinter:
         serving = sum(self._settled[name][0] in {"running", "sleeping"} for name in apps)
         what = f"{counted(serving, 'app')} {'serves' if serving == 1 else 'serve'}"
         ending = "stops them" if self._stops else "leaves them running"
-        api = self._daemon.settings.api
-        page = f"; page: http://{api.host}:{api.port}/" if api else ""
-        text = f"{what}; Ctrl-C {ending}{page}; in another terminal: 'reconciler status'"
+        url = self._daemon.page_url
+        page = f"; page: {url}" if url else ""
+        link = f"{_typed('page')} logs you in there, " if url else ""
+        text = f"{what}; Ctrl-C {ending}{page}; in another terminal: {link}{_typed('status')}"
         self._print(HOST, "daemon", text)
 
     def on_event(self, event: "Event") -> None:

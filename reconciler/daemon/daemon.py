@@ -83,6 +83,7 @@ class Daemon:
             log=settings.paths.fork_servers_log, idle_s=settings.fork_server_idle_s, answer_s=settings.fork_timeout_s
         )
         self.keeper = Keeper(settings.paths.keeper, patience_s=settings.keeper_patience_s)
+        self._page: WebProcess | None = None
         self._tasks = tasks
         self._lost = lost
         self._boot = boot_id()
@@ -171,7 +172,13 @@ class Daemon:
     async def _serve_page(self) -> None:
         with contextlib.closing(WebProcess(self.settings, partial(self.journal.write, HOST, "daemon"))) as web:
             web.open()
+            self._page = web
             await asyncio.Event().wait()
+
+    @property
+    def page_url(self) -> str | None:
+        """The URL of the page for a browser, None while it has no TCP address."""
+        return self._page.url if self._page is not None else None
 
     async def once(self) -> frozenset[str]:
         """Adopt what runs and look at the manifests a single time; return every app there is work for."""

@@ -10,15 +10,20 @@ import errno
 import fcntl
 import os
 import pickle
+import secrets
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import reconciler
+from reconciler.linux.files import replace_file
 from reconciler.linux.processes import Process, kill_group, open_output
+from reconciler.linux.regular_files import read_own
 from reconciler.linux.unix_sockets import reachable
-from reconciler.settings.settings import Settings
+from reconciler.settings.settings import Api, Settings
+from reconciler.state.paths import StatePaths
 
 SIGN_OF_LIFE_EVERY_S = 10.0
 SHORTEST_TOKEN = 16
@@ -52,15 +57,30 @@ class WebProcess:
             with self._noting("the socket of the API"):
                 self._unix = _unix_listener(self._settings.paths.api)
         if self._settings.api is not None and self._tcp is None:
-            with self._noting(f"the address of the API, {self._settings.api.host}:{self._settings.api.port}"):
-                token_of(self._settings.api.token)
-                self._tcp = _tcp_listener(self._settings.api.host, self._settings.api.port)
+            where = self._settings.api.port or "a free port"
+            with self._noting(f"the address of the API, {self._settings.api.host}:{where}"):
+                self._open_tcp(self._settings.api)
         if len(list(self._listeners())) < 1 + (self._settings.api is not None):
             self._later("open", _OPEN_AGAIN_S, self.open)
         if self._process is None:
             self._await_connection()
         elif len(list(self._listeners())) > before:
             self._close_pipe()  # it was started with fewer, and the next one gets them all
+
+    def _open_tcp(self, api: Api) -> None:
+        """Listen at the address; where the port is free to choose, at that of the last time if it can be had."""
+        if api.port:
+            token_of(api.token)
+            self._tcp = _tcp_listener(api.host, api.port)
+            return
+        _ensure_token(api.token)
+        self._tcp = _free_listener(api.host, self._settings.paths.page_port)
+        self._settings = replace(self._settings, api=replace(api, port=self._tcp.getsockname()[1]))
+
+    @property
+    def url(self) -> str | None:
+        """The URL of the page for a browser, None while it has no TCP address."""
+        return None if self._tcp is None or self._settings.api is None else f"{self._settings.api.browser_url}/"
 
     def close(self) -> None:
         """Close the listeners, and end the web process."""
@@ -185,6 +205,31 @@ class WebProcess:
                     f"cannot open {what}: {problem}", f"retried every {_OPEN_AGAIN_S:g} s; the apps keep serving"
                 )
             self._problems[what] = problem
+
+
+def page_of_its_own(paths: StatePaths) -> Api:
+    """Return the address of a page that no setting names: a free port of this host alone, with a token of its own."""
+    return Api(host="127.0.0.1", port=0, token=paths.page_token, writable=True)
+
+
+def _ensure_token(path: Path) -> None:
+    """Write a token that only this user can read, unless there is one."""
+    try:
+        token_of(path)
+    except (OSError, ValueError):
+        replace_file(path, secrets.token_urlsafe(32))
+
+
+def _free_listener(host: str, remembered: Path) -> socket.socket:
+    """Listen on the remembered port, or on a free one if that is taken, and remember it."""
+    with contextlib.suppress(OSError, ValueError):
+        known = int(read_own(remembered, 8))
+        if 1024 <= known < 65536:
+            return _tcp_listener(host, known)
+    listener = _tcp_listener(host, 0)
+    with contextlib.suppress(OSError):  # a full disk: the next daemon takes another port
+        replace_file(remembered, str(listener.getsockname()[1]), durable=False)
+    return listener
 
 
 def token_of(path: Path) -> str:

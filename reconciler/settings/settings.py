@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class Api:
     """The TCP address of the API and the page; clients need the content of the file `token`.
 
-    `url` is the URL of this host behind a proxy, such as https://apps.example.com.
+    Port 0 is a free one, and then the daemon writes the token itself. `url` is the URL of this host behind a proxy,
+    such as https://apps.example.com.
     """
 
     host: str
@@ -28,6 +29,12 @@ class Api:
     token: Path
     writable: bool = False
     url: str | None = None
+
+    @property
+    def browser_url(self) -> str:
+        """The URL for a browser, without a slash at its end: at the proxy, else at this address."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return self.url or f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
 def _cores() -> int:

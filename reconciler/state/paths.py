@@ -47,6 +47,21 @@ class StatePaths:
         return self.state / "sessions.json"
 
     @property
+    def login_links(self) -> Path:
+        """The list of the page's login links."""
+        return self.state / "login-links.json"
+
+    @property
+    def page_token(self) -> Path:
+        """The token of the page's address where no setting names one."""
+        return self.state / "page-token"
+
+    @property
+    def page_port(self) -> Path:
+        """The port at which the page was served last where no setting names one."""
+        return self.state / "page-port"
+
+    @property
     def down(self) -> Path:
         """The pid of the daemon that `down` is ending, as long as it does."""
         return self.state / "down"

@@ -33,6 +33,7 @@ from reconciler.web.endpoints import (
     WHICH,
     Endpoint,
 )
+from reconciler.web.login_links import LINK_S
 from reconciler.web.openapi import document
 from reconciler.web.plan_process import CannotPlan, plan_while_connected
 from reconciler.web.request_body import media_type, read_body
@@ -156,6 +157,12 @@ class Api:
             raise Problem(400, "the body is not valid JSON") from None
         name, app, revision = _request_in(content)
         return JsonAnswer({"done": await self._context.request(name, app, revision)})
+
+    async def login_link(self, request: Request, caller: Caller) -> Response:
+        self._context.access.check_write(request, caller, request.headers.get("x-csrf-token"))
+        if media_type(request) != "application/json":
+            raise Problem(415, "expected application/json")
+        return JsonAnswer({"url": self._context.access.login_link(caller), "expires_in_s": LINK_S})
 
     async def openapi(self, _: Request, __: Caller) -> Response:
         return JsonAnswer(document())

@@ -35,7 +35,9 @@ _DETAILS = {404: "there is nothing at this path", 405: "this path does not suppo
 def application(settings: Settings) -> ASGIApp:
     """Build the application for one host."""
     context = WebContext(
-        settings=settings, status_cache=StatusCache(settings), access=Access(settings.api, settings.paths.web_sessions)
+        settings=settings,
+        status_cache=StatusCache(settings),
+        access=Access(settings.api, settings.paths.web_sessions, settings.paths.login_links),
     )
     pages = Pages(context)
 

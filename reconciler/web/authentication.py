@@ -20,6 +20,7 @@ from starlette.requests import Request
 from reconciler.daemon.web_process import token_of
 from reconciler.settings.settings import Api
 from reconciler.web.client_address import address_of
+from reconciler.web.login_links import LoginLinks
 from reconciler.web.request_body import media_type
 from reconciler.web.responses import Problem
 from reconciler.web.sessions import NO_SESSION, SESSION_S, Session, Sessions
@@ -51,13 +52,14 @@ class Caller:
 class Access:
     """Decides who may read and write, by the host's settings; `api` is None when there is only the socket.
 
-    `sessions` is the file that lists the sessions of browsers.
+    `sessions` is the file that lists the sessions of browsers, `links` the one that lists the login links.
     """
 
-    def __init__(self, api: Api | None, sessions: Path) -> None:
+    def __init__(self, api: Api | None, sessions: Path, links: Path) -> None:
         self._api = api
         self._own_key = secrets.token_hex(32)
         self._sessions = Sessions(sessions)
+        self._links = LoginLinks(links)
         self._throttle = Throttle()
         self._public = urlsplit(api.url) if api is not None and api.url else None
 
@@ -124,16 +126,31 @@ class Access:
             is_new=not known,
         )
 
-    async def log_in(self, request: Request, sent: str) -> Session | None:
-        """Open a session if the token is valid; otherwise return None after a delay. Raises Problem."""
+    async def log_in(self, request: Request, sent: str, link: str = "") -> Session | None:
+        """Open a session if the token, or else the login link, is valid; otherwise return None after a delay.
+
+        Raises Problem.
+        """
         self.check_origin(request)
         address, token = self.address(request), self._token()
         self._throttle.check(address)
-        if _equal(sent.strip(), token):
+        if self._links.use(link, token) if link else _equal(sent.strip(), token):
             return self._sessions.open(token)
         self._throttle.count(address)
         await asyncio.sleep(_WRONG_TOKEN_DELAY_S)
         return None
+
+    def login_link(self, caller: Caller) -> str:
+        """Return the URL of a new login link, for a caller on the socket. Raises Problem."""
+        if not caller.is_local:
+            raise Problem(403, "only the socket gives login links: use 'reconciler page' on this host")
+        if self._api is None:
+            raise Problem(
+                409,
+                "the page has no address that a browser could open: start the daemon with 'reconciler run --page',"
+                " set 'api.address' in the host settings, or forward a port of yours to the socket of the API by ssh",
+            )
+        return f"{self._api.browser_url}/login/{self._links.make(self._token())}"
 
     def log_out(self, caller: Caller) -> None:
         """End the session of a caller. Raises Problem."""

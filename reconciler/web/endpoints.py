@@ -300,6 +300,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         answer=_object(done=_TEXT),
         problems=(400, 403, 408, 409, 413, 415, 422),
     ),
+    Endpoint(
+        name="login_link",
+        method="POST",
+        path=f"{PREFIX}/login-links",
+        summary="Make a link that logs one browser in to the page, once; on the socket only.",
+        body={"type": "object"},
+        answer=_object(url=_TEXT, expires_in_s=_INTEGER),
+        problems=(403, 409, 415),
+    ),
     Endpoint(name="openapi", path=f"{PREFIX}/openapi.json", summary="This document.", answer={"type": "object"}),
     Endpoint(
         name="metrics",

@@ -28,6 +28,7 @@ from reconciler.web.endpoints import LOGS, REVISION_PATTERN
 from reconciler.web.event_groups import EventGroup, grouped
 from reconciler.web.formatting import line
 from reconciler.web.log_view import log_view
+from reconciler.web.login_links import LINK_PATTERN
 from reconciler.web.manifest import shown_manifest
 from reconciler.web.plan_process import CannotPlan, plan_while_connected
 from reconciler.web.rendering import StaticFiles, Templates
@@ -73,6 +74,7 @@ class Pages:
             Route("/live", authenticated(self.live), methods=["GET"]),
             Route("/login", self.login, methods=["GET"]),
             Route("/login", self.log_in, methods=["POST"]),
+            Route("/login/{link}", self.link, methods=["GET"]),
             Route("/logout", authenticated(self.log_out), methods=["POST"]),
             Route("/static/{version}/{name}", self.static, methods=["GET"]),
         ]
@@ -255,19 +257,28 @@ class Pages:
         self._context.access.check_host(request)
         return self._login_page(request, 200)
 
-    def _login_page(self, request: Request, http_status: int) -> Response:
-        """Ask for the token; only a client of this host is told which file holds it."""
+    async def link(self, request: Request) -> Response:
+        """Answer a login link with the form that uses it."""
+        self._context.access.check_host(request)
+        link = str(request.path_params["link"])
+        if is_local(request) or not re.fullmatch(LINK_PATTERN, link):
+            return RedirectResponse("/login", 303)
+        return self._templates.page("link.html", None, link=link)
+
+    def _login_page(self, request: Request, http_status: int, *, wrong: str = "") -> Response:
+        """Ask for the token, after one or a link that was `wrong`; only a client of this host learns of its file."""
         api, of_this_host = self._context.settings.api, self._context.access.address(request) == "this host"
         token = str(api.token) if api is not None and of_this_host else ""
-        return self._templates.page("login.html", None, http_status=http_status, wrong=http_status == 403, token=token)
+        return self._templates.page("login.html", None, http_status=http_status, wrong=wrong, token=token)
 
     async def log_in(self, request: Request) -> Response:
         self._context.access.check_host(request)
         if is_local(request):
             return RedirectResponse("/", 303)
-        session = await self._context.access.log_in(request, (await read_form(request)).get("token", ""))
+        form = await read_form(request)
+        session = await self._context.access.log_in(request, form.get("token", ""), form.get("link", ""))
         if session is None:
-            return self._login_page(request, 403)
+            return self._login_page(request, 403, wrong="link" if "link" in form else "token")
         response = RedirectResponse(f"{session.base}/", 303)
         self._context.set_session(response, session)
         return response

@@ -6,6 +6,7 @@
   const kept = /^\/s\/[\w-]{22}$/;
   try {
     if (base && kept.test(base)) localStorage.setItem("session", base);
+    if (login === "link") document.querySelector("main form").submit();
     if (login !== "ask") return;
     const query = new URLSearchParams(location.search);
     if (query.has("ended")) {

@@ -1,5 +1,6 @@
 """What `run` prints once every app is up to date for the first time."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,18 +10,15 @@ import pytest
 from reconciler.cli.run import EventPrinter
 from reconciler.convergence.world import Report
 from reconciler.planning.subject import Subject
-from reconciler.settings.settings import Api
 from tests.world import an_app
 
 RUNNING = Report(state="running", wanted="r1", settled=True)
 FAILING = Report(state="failing", message="no entry point", failures=1)
 
 
-def a_daemon(*names: str, api: Api | None = None) -> Any:
+def a_daemon(*names: str, page_url: str | None = None) -> Any:
     apps = {name: an_app() for name in names}
-    return SimpleNamespace(
-        manifests=SimpleNamespace(catalog=SimpleNamespace(apps=apps)), settings=SimpleNamespace(api=api)
-    )
+    return SimpleNamespace(manifests=SimpleNamespace(catalog=SimpleNamespace(apps=apps)), page_url=page_url)
 
 
 def printed(printer: EventPrinter, capsys: pytest.CaptureFixture[str], **reports: Report) -> list[str]:
@@ -45,9 +43,26 @@ def test_an_app_that_is_meant_to_be_stopped_is_not_counted(capsys: pytest.Captur
 
 
 def test_the_page_is_named_and_a_daemon_that_stops_its_apps_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    api = Api(host="127.0.0.1", port=8080, token=Path("/token"))
-    (line,) = printed(EventPrinter(a_daemon("blog", api=api), stops=True), capsys, blog=RUNNING)
-    assert "Ctrl-C stops them; page: http://127.0.0.1:8080/; " in line
+    daemon = a_daemon("blog", page_url="http://127.0.0.1:8080/")
+    (line,) = printed(EventPrinter(daemon, stops=True), capsys, blog=RUNNING)
+    assert line.endswith(
+        "Ctrl-C stops them; page: http://127.0.0.1:8080/;"
+        " in another terminal: 'reconciler page' logs you in there, 'reconciler status'"
+    )
+
+
+def test_commands_are_named_as_they_can_be_typed_from_a_checkout(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "a checkout" / "reconciler"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", [str(program)])
+    (line,) = printed(EventPrinter(a_daemon("blog")), capsys, blog=RUNNING)
+    assert line.endswith(f"in another terminal: '{program}' status")
+    monkeypatch.setenv("PATH", str(program.parent))
+    (line,) = printed(EventPrinter(a_daemon("blog")), capsys, blog=RUNNING)
+    assert line.endswith("in another terminal: 'reconciler status'")
 
 
 def test_a_state_that_says_it_all_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:

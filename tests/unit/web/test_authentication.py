@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from reconciler.settings.settings import Api
 from reconciler.web.authentication import Access, Caller, Unauthenticated
+from reconciler.web.login_links import LINK_S
 from reconciler.web.responses import Problem
 from reconciler.web.sessions import NO_SESSION, SESSION_S, Session, split
 
@@ -18,7 +19,11 @@ TOKEN = "a-token-of-these-tests"
 @pytest.fixture
 def access(tmp_path: Path) -> Access:
     (tmp_path / "token").write_text(TOKEN)
-    return Access(Api(host="127.0.0.1", port=9000, token=tmp_path / "token", writable=True), tmp_path / "sessions.json")
+    return Access(
+        Api(host="127.0.0.1", port=9000, token=tmp_path / "token", writable=True),
+        tmp_path / "sessions.json",
+        tmp_path / "links.json",
+    )
 
 
 def _request(
@@ -67,7 +72,7 @@ def test_a_session_that_was_logged_out_is_none_any_more_and_no_other_ends(access
     access.log_out(caller)
     assert not access.is_open(caller)
     assert [found is not None for found in _callers(access, session, other)] == [False, True]
-    later = Access(access._api, tmp_path / "sessions.json")
+    later = Access(access._api, tmp_path / "sessions.json", tmp_path / "links.json")
     assert [found is not None for found in _callers(later, session, other)] == [False, True]
 
 
@@ -81,10 +86,10 @@ def test_a_session_that_cannot_be_struck_off_the_list_takes_all_with_it(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("reconciler.web.sessions.replace_file", full)
+    monkeypatch.setattr("reconciler.web.expiring_digests.replace_file", full)
     access.log_out(caller)
     assert [found is not None for found in _callers(access, session, other)] == [False, True]
-    later = Access(access._api, tmp_path / "sessions.json")
+    later = Access(access._api, tmp_path / "sessions.json", tmp_path / "links.json")
     assert _callers(later, session, other) == [None, None]
 
 
@@ -162,6 +167,7 @@ def test_behind_a_proxy_of_this_host_the_address_is_what_the_proxy_saw(access: A
     behind = Access(
         Api(host="127.0.0.1", port=9000, token=tmp_path / "token", writable=True, url="https://apps.example.com"),
         tmp_path / "sessions.json",
+        tmp_path / "links.json",
     )
     for n in range(11):
         guess = f"Bearer guess-{n}"
@@ -189,6 +195,46 @@ def test_a_changed_token_ends_every_session(access: Access, tmp_path: Path) -> N
 
 def test_a_wrong_token_gets_no_session(access: Access) -> None:
     assert asyncio.run(access.log_in(_request(), "wrong")) is None
+
+
+def _link(access: Access) -> str:
+    return access.login_link(access.authenticate(_request(transport="unix"))).rpartition("/")[2]
+
+
+def test_a_login_link_opens_one_session(access: Access, tmp_path: Path) -> None:
+    link = _link(access)
+    assert link not in (tmp_path / "links.json").read_text()
+    assert (tmp_path / "links.json").stat().st_mode & 0o777 == 0o600
+    later = Access(access._api, tmp_path / "sessions.json", tmp_path / "links.json")
+    for at in (later, access):
+        assert asyncio.run(at.log_in(_request(peer="192.0.2.2"), "", link[:-1] + "~")) is None
+    session = asyncio.run(later.log_in(_request(), "", link))
+    assert session
+    assert _callers(access, session)[0] is not None
+    for again in (later, access):
+        assert asyncio.run(again.log_in(_request(), "", link)) is None
+    assert asyncio.run(access.log_in(_request(), "", "")) is None
+
+
+def test_a_login_link_ends_after_its_time_and_with_the_token(
+    access: Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, stale = _link(access), _link(access)
+    now = time.time()  # noqa: TID251  what links are bounded by
+    with monkeypatch.context() as clock:
+        clock.setattr(time, "time", lambda: now + LINK_S + 1)
+        assert asyncio.run(access.log_in(_request(), "", late)) is None
+    (tmp_path / "token").write_text(f"{TOKEN}-changed")
+    assert asyncio.run(access.log_in(_request(), "", stale)) is None
+
+
+def test_only_the_socket_gives_login_links(access: Access, tmp_path: Path) -> None:
+    caller = access.authenticate(_request(_session(access)))
+    with pytest.raises(Problem, match="only the socket"):
+        access.login_link(caller)
+    without = Access(None, tmp_path / "sessions.json", tmp_path / "links.json")
+    with pytest.raises(Problem, match="run --page"):
+        without.login_link(without.authenticate(_request(transport="unix")))
 
 
 def test_a_form_needs_the_token_of_its_own_session(access: Access) -> None:

@@ -35,7 +35,7 @@ def test_the_reference_lists_every_endpoint_with_its_parameters_and_no_other() -
 
 def test_every_endpoint_has_a_route_and_an_operation_in_the_openapi_document(tmp_path: Path) -> None:
     settings = Settings(manifests=tmp_path, paths=StatePaths(state=tmp_path))
-    access = Access(None, tmp_path / "sessions")
+    access = Access(None, tmp_path / "sessions", tmp_path / "links")
     context = WebContext(settings=settings, status_cache=StatusCache(settings), access=access)
     routes = {(method, route.path) for route in Api(context).routes() for method in route.methods or ()}
     assert {(each.method, each.path) for each in ENDPOINTS} == routes - {("HEAD", route) for _, route in routes}
