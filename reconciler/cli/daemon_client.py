@@ -56,6 +56,11 @@ def _answer(paths: "StatePaths", fields: dict[str, Any]) -> str:
         raise NoDaemon(paths.state) from error
 
 
+def outcome_of(paths: "StatePaths", do: str, app: str) -> str:
+    """Make a request about an app and return what was done. Raises ClickException as `request` does."""
+    return _answer(paths, {"do": do, "app": app})
+
+
 def _hint(paths: "StatePaths", app: Any) -> str:
     """Return what was probably meant by an app that no manifest describes, "" for one that exists."""
     from reconciler.cli.app_names import desired_apps, meant

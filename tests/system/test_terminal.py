@@ -61,7 +61,7 @@ class Opener:
 def test_keys_select_sort_filter_and_open_the_details(host: Site, opened: Opener) -> None:
     terminal = opened(host.command("status", "--watch"))
     assert terminal.await_shown("▸ crashy").index("crashy") < terminal.screen.index("blog")
-    terminal.type("s")
+    terminal.type("o")
     terminal.await_shown("▸ crashy")
     terminal.await_shown("APP ▼")
     terminal.type("\x1b[B")
@@ -80,6 +80,54 @@ def test_keys_select_sort_filter_and_open_the_details(host: Site, opened: Opener
     assert terminal.await_end() == 0
     assert terminal.restored
     assert re.search(r"\x1b\[[\d;]*m", terminal.sent)  # in colours
+
+
+def test_an_app_is_restarted_stopped_and_started_by_key(host: Site, opened: Opener) -> None:
+    terminal = opened(host.command("status", "--watch"))
+    terminal.await_shown("▸ crashy")
+    terminal.type("/blog\r")
+    terminal.await_shown("▸ blog")
+    before = host.told("blog")["pid"]
+    terminal.type("r")
+    terminal.await_shown("blog: restarting; the current instance serves")
+    eventually(lambda: host.told("blog")["pid"] not in {None, before})
+    host.await_settled("blog")
+    terminal.type("s")
+    terminal.await_shown("Stop blog until 'start' or its next edit?")
+    terminal.type("n")
+    terminal.await_shown("r restart")
+    assert host.told("blog")["state"] == "running"
+    terminal.type("sy")
+    terminal.await_shown("stopped until its manifest changes")
+    eventually(lambda: host.told("blog")["state"] == "stopped")
+    terminal.type("S")
+    terminal.await_shown("resumed; its manifest applies again")
+    host.await_settled("blog")
+    eventually(lambda: host.told("blog")["state"] == "running")
+
+
+def test_the_logs_fill_the_screen_and_scroll(host: Site, opened: Opener) -> None:
+    log = host.paths.log("blog", "staging")
+    before = log.read_bytes()
+    try:
+        with log.open("a") as file:
+            file.writelines(f"line {number}\n" for number in range(100))
+        terminal = opened(host.command("status", "blog", "--watch"))
+        terminal.await_shown("nothing to do: up to date")
+        terminal.type("l\t\t")
+        assert "line 99" in terminal.await_shown("[staging]  following")
+        terminal.type("\x1b[5~")
+        assert "line 99" not in terminal.await_shown("paused, 21 more below")
+        with log.open("a") as file:
+            file.write("a later line\n")
+        terminal.type("k")
+        assert "line 77" in terminal.await_shown("paused, 22 more below")
+        terminal.type("\x1b[F")
+        terminal.await_shown("a later line")
+        terminal.type("\x1b")
+        terminal.await_shown("nothing to do: up to date")
+    finally:
+        log.write_bytes(before)
 
 
 def test_what_an_app_says_is_text_on_the_screen(host: Site, opened: Opener) -> None:

@@ -27,6 +27,16 @@ def clipped(text: str, width: int) -> str:
     return text
 
 
+def clipped_start(text: str, width: int) -> str:
+    """Return as much of the end of the text as fits into `width` cells."""
+    taken = 0
+    for at in range(len(text) - 1, -1, -1):
+        taken += _cells(text[at])
+        if taken > width:
+            return text[at + 1 :]
+    return text
+
+
 def padded(text: str, width: int) -> str:
     """Return the text in exactly `width` cells: clipped, or followed by spaces."""
     text = clipped(text, width)

@@ -4,12 +4,13 @@ Every text is made printable before it is measured, so nothing an app, a manifes
 terminal as a control sequence.
 """
 
+import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
 import click
 
-from reconciler.cli.live.cells import cell_count, chopped, clipped
+from reconciler.cli.live.cells import cell_count, chopped, clipped, clipped_start
 from reconciler.cli.table import STATE_COLOURS, coloured
 from reconciler.inspection.printable import plain
 
@@ -22,6 +23,10 @@ _STYLES: dict[str, dict[str, object]] = {
     "bad": {"fg": "red"},
     "selected": {"reverse": True},
 }
+
+
+# The directories of an absolute path; the name that follows them stays.
+_DIRECTORIES = re.compile(r"(?<![\w./:…-])/(?:[^\s/:;,'\"]+/)+(?=[^\s/:;,'\"])")
 
 
 def text_of(line: Line) -> str:
@@ -48,6 +53,23 @@ def cell(text: str, width: int, *, right: bool = False) -> str:
         text = clipped(text, width - 1) + "…" if width > 0 else ""
         missing = width - cell_count(text)
     return " " * missing + text if right else text + " " * missing
+
+
+def shortened(text: str, width: int) -> str:
+    """Return the text, printable and in at most `width` cells, without what matters least where it does not fit.
+
+    That is what follows the last semicolons, as hints do; then the directories of paths; then the middle, since the end
+    names the cause.
+    """
+    text = plain(text)
+    while cell_count(text) > width and "; " in text:
+        text = text.rpartition("; ")[0]
+    if cell_count(text) > width:
+        text = _DIRECTORIES.sub("…/", text)
+    if cell_count(text) <= width:
+        return text
+    head = clipped(text, max(0, width // 3)).rstrip()
+    return f"{head}…{clipped_start(text, width - cell_count(head) - 1).lstrip()}" if width > 0 else ""
 
 
 def paragraph(text: str, width: int, style: str = "", *, most: int, indent: int = 0) -> list[Line]:

@@ -32,7 +32,6 @@ _SHARE = 10
 _PLAN_EVERY_S = 10.0
 _PLAN_AGAIN_S = 3.0  # of an app whose state has changed
 _EVENTS = 40
-_LINES = 200
 
 
 class Poller:
@@ -49,7 +48,7 @@ class Poller:
         self._only = only
         self._on_update = on_update
         self._rates = HostRates(paths)
-        self._selected: tuple[str, str] | None = None
+        self._selected: tuple[str, str, int] | None = None
         self._due = threading.Event()
         self._plans: dict[str, Sequence[str]] = {}
         self._plan_of = ""
@@ -60,8 +59,8 @@ class Poller:
         for endless in (self._poll, self._poll_plans):
             threading.Thread(target=self._guarded, args=(endless,), daemon=True).start()
 
-    def select(self, selected: tuple[str, str] | None) -> None:
-        """Also poll the details of this app, with this log; None for no details."""
+    def select(self, selected: tuple[str, str, int] | None) -> None:
+        """Also poll the details of this app, with so many lines at the end of this log; None for no details."""
         if selected != self._selected:
             self._selected = selected
             self._due.set()
@@ -97,10 +96,10 @@ class Poller:
             last = self.facts
             return None if last is None else replace(last, failure=f"not up to date: {reason}")
 
-    def _read_details(self, selected: tuple[str, str] | None) -> Details | None:
+    def _read_details(self, selected: tuple[str, str, int] | None) -> Details | None:
         if selected is None:
             return None
-        name, log = selected
+        name, log, count = selected
         self._plan_of = name
         self._plan_due.set()
         events: Sequence[str] = ()
@@ -112,7 +111,7 @@ class Poller:
             events = [_line(event) for event in Journal(database).newest(Subject("app", name), _EVENTS)]
         lines: Sequence[str] = ()
         with contextlib.suppress(OSError):
-            lines = tail(self._paths.log(name, log), _LINES, fold=True) if _is_file_name(name) else ()
+            lines = tail(self._paths.log(name, log), count, fold=True) if _is_file_name(name) else ()
         return Details(name=name, log=log, events=events, lines=lines, plan=self._plans.get(name))
 
     def _poll_plans(self) -> None:

@@ -16,14 +16,16 @@ from reconciler.cli.live.columns import COLUMNS, rows_of
 from reconciler.cli.live.facts import Details, Facts
 from reconciler.cli.live.frame import frame
 from reconciler.cli.live.keys import Keys
-from reconciler.cli.live.line import Line, painted, paragraph, text_of
+from reconciler.cli.live.line import Line, painted, paragraph, shortened, text_of
+from reconciler.cli.live.log_screen import furthest_back
 from reconciler.cli.live.plan_client import NO_DAEMON, plan_of
-from reconciler.cli.live.selection import KEYS, SORTS, View, pressed
+from reconciler.cli.live.selection import KEYS, SORTS, AppRequest, View, pressed
 from reconciler.inspection.status import AppRow, HostStatus, OverrideInEffect, ServiceRow
 from reconciler.metrics.rates import Rate
 from tests.support.site import REPOSITORY
 
 NAMES = ("api", "blog", "shop", "wiki")
+_LOG_KEYS = "↑↓ PgUp PgDn scroll  End follow  Tab next log  Esc back  ? help  q quit"
 _CAPTURE = re.compile(r"<!-- capture: (\d+)x(\d+)[^>]*-->\n\n?```text\n(.*?)\n```", re.DOTALL)
 
 
@@ -116,14 +118,14 @@ def test_arrows_select_and_stop_at_both_ends() -> None:
 
 
 def test_who_is_selected_stays_so_when_the_order_changes() -> None:
-    chosen = after("down", "s")
+    chosen = after("down", "o")
     assert pressed(chosen, "down", ("blog", "api"), 3).selected == "api"
 
 
-def test_s_goes_round_all_columns_and_r_turns_the_order() -> None:
-    assert after(*"s" * len(SORTS)).sort == View().sort
-    assert after("s", "r").reverse
-    assert not after("s", "r", "s").reverse
+def test_o_goes_round_all_columns_and_capital_o_turns_the_order() -> None:
+    assert after(*"o" * len(SORTS)).sort == View().sort
+    assert after("o", "O").reverse
+    assert not after("o", "O", "o").reverse
     assert {column.name for column in COLUMNS}.issuperset(SORTS)
 
 
@@ -138,6 +140,30 @@ def test_a_filter_is_written_kept_and_dropped() -> None:
 def test_enter_and_d_open_and_close_the_details_where_tab_changes_the_log() -> None:
     assert after("enter", "d") == after("tab") == View()
     assert [after("d", *["tab"] * times).log for times in range(4)] == ["app", "access", "staging", "app"]
+
+
+def test_r_and_capital_s_make_a_request_and_s_asks_first() -> None:
+    assert after("down", "r").request == AppRequest(do="restart", app="blog")
+    assert after("S").request == AppRequest(do="start", app="api")
+    asked = after("down", "s")
+    assert (asked.question, asked.request) == (AppRequest(do="stop", app="blog"), None)
+    assert after("y", view=asked).request == AppRequest(do="stop", app="blog")
+    for key in ("n", "esc", "enter", "s", "down", "q"):
+        declined = after(key, view=asked)
+        assert (declined.question, declined.request, declined.done) == (None, None, False)
+    assert after("r", "s", "S", names=()) == View()
+    assert after("/", "r", "s").request is None
+
+
+def test_the_logs_open_on_the_whole_screen_scroll_and_close() -> None:
+    assert after("l").logs
+    assert after("l", "up", "k", "page up", "down").back == 4
+    assert after("l", "up", "end").back == after("l", "down").back == 0
+    assert after("l", "up", "tab") == View(logs=True, log="access")
+    assert after("l", "up", "l") == after("l", "up", "esc") == View()
+    assert after("d", "l", "esc") == View(details=True)
+    assert after("l", "/", "d") == View(logs=True)
+    assert after("l", "down").selected is None, "arrows scroll, and select no other app"
 
 
 @pytest.mark.parametrize("keys", [["q"], ["esc"], ["ctrl-c"], ["/", "x", "ctrl-c"], ["d", "esc", "esc"], ["?", "q"]])
@@ -179,6 +205,59 @@ def test_a_filter_finds_names_states_and_messages() -> None:
 
 
 # What is on the screen
+
+
+def test_a_log_is_wrapped_scrolled_and_says_where_it_stands() -> None:
+    lines = [f"line {number} {'x' * (number == 7) * 100}" for number in range(100)]
+    log = Details(name="blog", log="app", lines=lines)
+    view = View(selected="blog", logs=True)
+    told = shown(view, details=log)
+    assert told[0].startswith("── blog  [app]  access  staging  following ──")
+    assert told[-2:] == ["line 99", _LOG_KEYS]
+    assert furthest_back(log, 80, 23) == 101 - 22
+    back = shown(replace(view, back=10), details=log)
+    assert "paused, 10 more below" in back[0]
+    assert back[-2] == "line 89"
+    oldest = shown(replace(view, back=10**9), details=log)
+    assert oldest[1] == "line 0"
+    assert [line for line in oldest if set(line) == {"x"}] == ["x" * 27], "the end of a long line is on the next"
+    assert "the log is empty" in shown(view, details=replace(log, lines=()))
+    assert "loading …" in shown(view, details=replace(log, name="api"))
+    assert "loading …" in shown(view)
+
+
+def test_a_question_and_what_became_of_a_request_stand_at_the_foot() -> None:
+    asked = shown(after("down", "s", view=View(selected="api")))[-1]
+    assert asked == "Stop blog until 'start' or its next edit?   y: yes, any other key: no"
+    assert shown(View(notice="blog: restarting"))[-1] == "blog: restarting"
+    assert after("down", view=View(notice="blog: restarting")).notice == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "expected"),
+    [
+        ("no database", 20, "no database"),
+        ("cannot read /srv/ops/manifests/feed2.yaml: gone", 40, "cannot read …/feed2.yaml: gone"),
+        ("see http://127.0.0.1:8000/a/b/c of the app, now", 40, "see http://12…8000/a/b/c of the app, now"),
+        ("failed 3 times: RuntimeError: cannot reach 10.0.0.7", 30, "failed 3 t…nnot reach 10.0.0.7"),
+        ("failed 3 times: no database; more in 'reconciler logs blog'; retry now", 30, "failed 3 times: no database"),
+        ("日本語" * 10, 9, "日…日本語"),
+        ("abc", 2, "…c"),
+        ("abc", 0, ""),
+    ],
+)
+def test_what_must_be_cut_keeps_its_end(text: str, width: int, expected: str) -> None:
+    told = shortened(text, width)
+    assert cell_count(told) <= width
+    assert told == expected
+
+
+def test_a_note_on_a_tall_screen_is_told_in_full() -> None:
+    message = "expected a number of workers between 1 and 1000, or auto, not the word 'many'"
+    refused = [{"file": "/m/x.yaml", "errors": [{"line": 3, "column": 1, "path": "", "message": message}]}]
+    told = shown(View(), of=facts(app("a"), manifests=refused))
+    assert f"refused: x.yaml:3:1: {message}" in " ".join(told[1:3])
+    assert told[0].startswith("daemon 7  ·  1 app: 1 running")
 
 
 def test_a_narrow_screen_has_what_matters_and_a_wide_one_has_everything() -> None:
@@ -247,7 +326,17 @@ _HOSTILE = st.text(st.sampled_from("a 日é\x1b\x07\x9b\r\n\t\u202e\u0301👩[;H
 @given(
     st.builds(app, _HOSTILE, st.sampled_from(["running", "failing", "odd"]), _HOSTILE, url=_HOSTILE, runtime=_HOSTILE),
     st.builds(Details, name=_HOSTILE, log=st.just("app"), lines=st.lists(_HOSTILE), plan=st.lists(_HOSTILE)),
-    st.builds(View, details=st.booleans(), help=st.booleans(), typing=st.booleans(), filter=st.sampled_from(["", "a"])),
+    st.builds(
+        View,
+        details=st.booleans(),
+        help=st.booleans(),
+        typing=st.booleans(),
+        filter=st.sampled_from(["", "a"]),
+        logs=st.booleans(),
+        back=st.integers(0, 50),
+        notice=_HOSTILE,
+        question=st.none() | st.builds(AppRequest, do=st.just("stop"), app=_HOSTILE),
+    ),
     st.integers(1, 220),
     st.integers(1, 60),
 )
