@@ -46,6 +46,8 @@ class Gate(object):
         self.timeout_s = timeout_s
         self.start_timeout_s = start_timeout_s
         self.umask = umask
+        self.logs_probes = True
+        self.is_probed = lambda: False
         self.figures = None
         self.closing = _DRAIN.Closing()
         self.told = ""
@@ -68,6 +70,7 @@ class Gate(object):
 
     def guard(self, worker):
         """Run as gunicorn's post_worker_init: return only in a worker that may accept."""
+        _LOG.guard(self, worker)
         if _is_asgi(worker):
             _module("reconciler_gate_asgi", _ASGI).guard(self, worker, Refused)
         elif _IMPORT.is_wsgi(worker.wsgi):
@@ -370,6 +373,7 @@ _COUNT = _now("gate_count")
 _DRAIN = _now("gate_drain")
 _IMPORT = _now("gate_import")
 _LIMIT = _now("gate_limit")
+_LOG = _now("gate_log")
 _MASTER = _now("gate_master")
 
 

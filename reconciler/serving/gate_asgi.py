@@ -5,12 +5,14 @@ a lifespan is checked as well. A startup that failed ends the worker.
 """
 
 import asyncio
+import contextvars
 import os
 import time
 import traceback
 from bisect import bisect_left
 
 Refused = Exception  # gate.py's own takes its place
+_IS_PROBED = contextvars.ContextVar("reconciler_is_probed", default=False)
 _FAILS_BY_THEN_S = 1.0  # after it said that it cannot start
 
 
@@ -18,6 +20,7 @@ def guard(gate, worker, refused):
     """Put the gate between the worker and its app; `refused` is the exception that says why it was not passed."""
     global Refused
     Refused = refused
+    gate.is_probed = _IS_PROBED.get
     attribute = "asgi" if hasattr(worker, "asgi") else "wsgi"
     _unhook(worker.cfg)
     app = getattr(worker, attribute)
@@ -60,8 +63,15 @@ def _counted(gate, app):
     async def counted(scope, receive, send):
         nonlocal seconds, flying
         kind = scope["type"]
-        if kind == "lifespan" or (health_path is not None and _is_ours(scope, health_path)):
+        if kind == "lifespan":
             await app(scope, receive, send)
+            return
+        if health_path is not None and _is_ours(scope, health_path):
+            before = _IS_PROBED.set(True)
+            try:
+                await app(scope, receive, send)
+            finally:
+                _IS_PROBED.reset(before)
             return
         status, answered = 0, 0.0
 

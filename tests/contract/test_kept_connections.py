@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Literal
 
 import pytest
 
@@ -82,7 +83,14 @@ _LIMIT_S = 8
 
 @contextlib.contextmanager
 def gunicorn(
-    root: Path, text: str, worker_class: str, *, health: bool = False, own: str = "", **settings: Json
+    root: Path,
+    text: str,
+    worker_class: str,
+    *,
+    health: bool = False,
+    own: str = "",
+    access_log: bool | Literal["all"] = True,
+    **settings: Json,
 ) -> Iterator[tuple[int, int]]:
     """An instance of an app as the daemon starts one, by this interpreter: its master, and its port."""
     code, passed = root / "code", root / "state/apps/blog/passed/i1"
@@ -94,7 +102,14 @@ def gunicorn(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = Address(host="127.0.0.1", port=listener.getsockname()[1])
         probed = Health(path="/") if health else None
-        server = Server(worker_class=worker_class, threads=4, stop_timeout_s=_LIMIT_S, settings=settings, health=probed)
+        server = Server(
+            worker_class=worker_class,
+            threads=4,
+            stop_timeout_s=_LIMIT_S,
+            settings=settings,
+            health=probed,
+            access_log=access_log,
+        )
         build = Build(source=Source(path=str(code)), recipe=Recipe(), content="1")
         revision = Revision(app="blog", build=build, address=address, server=server, env={})
         served = Code(

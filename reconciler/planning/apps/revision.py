@@ -110,7 +110,7 @@ class Server:
     health: Health | None = None
     start_timeout_s: float = 60.0
     stop_timeout_s: float = 30.0
-    access_log: bool = True
+    access_log: bool | Literal["all"] = True  # the daemon's probes are in it only with "all"
     counts: bool = False
 
 

@@ -165,6 +165,7 @@ def config_text(revision: Revision, code: Code, paths: InstancePaths, workers: i
         health_host=repr(health_host(revision)),
         health_timeout_s=server.health.timeout_s if server.health else 0,
         start_timeout_s=server.start_timeout_s,
+        logs_probes=server.access_log == "all",
     )
 
 
