@@ -33,9 +33,9 @@ from reconciler.web.endpoints import (
     WHICH,
     Endpoint,
 )
+from reconciler.web.facts_process import CannotTell, plan_while_connected
 from reconciler.web.login_links import LINK_S
 from reconciler.web.openapi import document
-from reconciler.web.plan_process import CannotPlan, plan_while_connected
 from reconciler.web.request_body import media_type, read_body
 from reconciler.web.responses import JsonAnswer, Problem
 from reconciler.web.status_cache import Status
@@ -93,7 +93,7 @@ class Api:
     async def _planned(self, request: Request, name: str | None) -> Response:
         try:
             return JsonAnswer(await plan_while_connected(request, self._context.settings, name))
-        except CannotPlan as error:
+        except CannotTell as error:
             raise Problem(503, str(error)) from error
 
     async def events(self, request: Request, caller: Caller) -> Response:

@@ -26,11 +26,12 @@ from reconciler.web.charts import SPANS, charts
 from reconciler.web.context import WebContext
 from reconciler.web.endpoints import LOGS, REVISION_PATTERN
 from reconciler.web.event_groups import EventGroup, grouped
+from reconciler.web.facts_process import CannotTell, plan_while_connected
 from reconciler.web.formatting import line
+from reconciler.web.host_pages import HostPages
 from reconciler.web.log_view import log_view
 from reconciler.web.login_links import LINK_PATTERN
 from reconciler.web.manifest import shown_manifest
-from reconciler.web.plan_process import CannotPlan, plan_while_connected
 from reconciler.web.rendering import StaticFiles, Templates
 from reconciler.web.request_body import read_form
 from reconciler.web.responses import Problem
@@ -71,6 +72,7 @@ class Pages:
             Route("/apps/{name}/{request}", authenticated(self.confirm), methods=["GET"]),
             Route("/apps/{name}/{request}", authenticated(self.request), methods=["POST"]),
             Route("/events", authenticated(self.events), methods=["GET"]),
+            *HostPages(self._context, self._templates).routes(),
             Route("/live", authenticated(self.live), methods=["GET"]),
             Route("/login", self.login, methods=["GET"]),
             Route("/login", self.log_in, methods=["POST"]),
@@ -193,7 +195,7 @@ class Pages:
         try:
             found = await plan_while_connected(request, self._context.settings, str(app["name"]))
             plan = next(iter(found["apps"]), plan)
-        except CannotPlan as error:
+        except CannotTell as error:
             failure = str(error)
         return self._templates.page(
             "plan.html",

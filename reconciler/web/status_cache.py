@@ -84,6 +84,10 @@ class StatusCache:
         """Return the newest events with an id over `after`, the oldest of them first."""
         return await asyncio.to_thread(self._events, app, count, after)
 
+    async def events_of(self, subject: Subject, count: int) -> Sequence[Event]:
+        """Return the newest events of a subject, the oldest of them first."""
+        return await asyncio.to_thread(self._events_of, subject, count, 0)
+
     async def rollback_target(self, app: Mapping[str, Any]) -> str | None:
         """Return the id of the revision to which a rollback of an app would go; None if there is none."""
         return await asyncio.to_thread(self._rollback_target, app)
@@ -154,11 +158,14 @@ class StatusCache:
             return workers(snapshot, app)
 
     def _events(self, app: str | None, count: int, after: int) -> Sequence[Event]:
+        return self._events_of(Subject("app", app) if app else None, count, after)
+
+    def _events_of(self, subject: Subject | None, count: int, after: int) -> Sequence[Event]:
         with (
             _state_readable(self.settings),
             contextlib.closing(open_database(self.settings.paths.database, read_only=True)) as database,
         ):
-            return Journal(database).newest(Subject("app", app) if app else None, count, after)
+            return Journal(database).newest(subject, count, after)
 
 
 @contextlib.contextmanager

@@ -122,8 +122,10 @@
     if (table && kinds.includes("manifest")) refetch(location.pathname, "refused");
   };
   const plan = () => {
-    const section = document.getElementById("plan");
-    if (section && section.dataset.from) refetch(section.dataset.from, "plan");
+    for (const id of ["plan", "checks"]) {
+      const section = document.getElementById(id);
+      if (section && section.dataset.from) refetch(section.dataset.from, id);
+    }
   };
 
   const countdown = () => {

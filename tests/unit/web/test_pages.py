@@ -73,6 +73,9 @@ def fetch(settings: Settings, path: str, transport: Transport = "unix", *, clien
         ("/?sort=-memory", 200, 'aria-sort="descending"'),
         ("/events", 200, 'aria-current="true">important'),
         ("/events?show=all", 200, 'aria-current="true">all'),
+        ("/services", 200, "There are no services."),
+        ("/services/none", 404, "there is no service with that name on this host"),
+        ("/host", 200, "<code>logs.limit</code>"),
         ("/apps/shop", 200, "Show the plan"),
         ("/apps/shop/restart", 200, "Restart"),
         ("/apps/shop/plan", 200, "Plan"),
@@ -91,7 +94,7 @@ def test_a_page_renders_and_what_apps_say_stays_text(settings: Settings, path: s
 
 def test_events_name_the_app_or_the_service_they_are_about(settings: Settings) -> None:
     page = fetch(settings, "/").text
-    assert '<span class="subject"><bdi>service shop-db</bdi></span>' in page
+    assert '<span class="subject"><a href="/services/shop-db"><bdi>service shop-db</bdi></a></span>' in page
     assert '<span class="subject"><a href="/apps/shop"><bdi>shop</bdi></a></span>' in page
 
 
@@ -244,3 +247,28 @@ def test_a_release_tells_how_long_it_served_and_shows_the_lines_of_its_source_wi
     assert '<bdi class="d-minus">-one</bdi>' in page
     assert '<bdi class="d-plus">+two</bdi>' in page
     assert "m0nster-11" not in page
+
+
+def test_a_service_has_a_page_with_its_apps_its_manifest_without_secrets_and_its_events(settings: Settings) -> None:
+    manifest = settings.manifests / "shop-db.yaml"
+    manifest.parent.mkdir()
+    manifest.write_text("kind: service\ntype: user-provided\ncredentials: {password: m0nster-11}\n")
+    with closing(open_database(settings.paths.database)) as database:
+        desired = {"shop-db": {"type": "user-provided", "plan": "free", "manifest": str(manifest)}}
+        Records(database).set_fact("manifests", json.dumps({"apps": {}, "services": desired, "files": []}))
+    page = fetch(settings, "/services/shop-db").text
+    assert "<h1><bdi>shop-db</bdi></h1>" in page
+    assert "No app holds credentials of it." in page
+    assert "type: user-provided" in page
+    assert "m0nster-11" not in page
+    assert '<span class="kind">provisioned</span>' in page
+    assert '<a href="/services/shop-db"><bdi>shop-db</bdi></a>' in fetch(settings, "/services").text
+    assert 'href="/services" aria-current="page"' in fetch(settings, "/services").text
+
+
+def test_the_host_page_says_which_settings_are_not_the_defaults(settings: Settings) -> None:
+    page = fetch(replace(settings, log_limit_bytes=3 * 2**20, retention_s=90.0), "/host").text
+    assert "<code>logs.limit</code></th><td><strong>3M</strong></td>" in page
+    assert "<code>staging.retention</code></th><td><strong>90s</strong></td>" in page
+    assert "<code>rescan</code></th><td>60s</td>" in page
+    assert str(settings.paths.state) in page

@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from reconciler.web.plan_process import while_connected
+from reconciler.web.facts_process import while_connected
 from reconciler.web.responses import Problem
 
 

@@ -1,7 +1,7 @@
-"""Compute plans in a process of their own, because reading a source may take long or hang.
+"""Look up in a process of its own what may take long or hang: plans, which read sources, and the checks of the host.
 
-As a program it reads settings from standard input and an app's name as its argument, and prints what
-`reconciler plan --json` prints.
+As a program it reads settings from standard input, takes what to look up and an app's name as its arguments, and prints
+JSON as the command of that name does.
 """
 
 import asyncio
@@ -9,7 +9,8 @@ import json
 import pickle
 import sys
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from dataclasses import asdict
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from starlette.requests import Request
 
@@ -22,14 +23,25 @@ _slots = asyncio.Semaphore(2)
 
 T = TypeVar("T")
 
+Lookup: TypeAlias = Literal["plan", "checks"]
+_COMMANDS = {"plan": "plan", "checks": "doctor"}
+_SLOW = {"plan": "the source could not be read", "checks": "the checks did not end"}
 
-class CannotPlan(Exception):
-    """Why there is no plan."""
+
+class CannotTell(Exception):
+    """Why there are no facts."""
 
 
 async def plan_while_connected(request: Request, settings: Settings, app: str | None) -> dict[str, Any]:
-    """Return the plan of one app, or of all; raises CannotPlan. It is abandoned when the client disconnects."""
-    return await while_connected(request, _plan(settings, app))
+    """Return the plan of one app, or of all; raises CannotTell. It is abandoned when the client disconnects."""
+    return await facts_while_connected(request, settings, "plan", app)
+
+
+async def facts_while_connected(
+    request: Request, settings: Settings, what: Lookup, app: str | None = None
+) -> dict[str, Any]:
+    """Return the plan or the checks; raises CannotTell. The look is abandoned when the client disconnects."""
+    return await while_connected(request, _found(settings, what, app))
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -51,34 +63,42 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-async def _plan(settings: Settings, app: str | None) -> dict[str, Any]:
+async def _found(settings: Settings, what: Lookup, app: str | None) -> dict[str, Any]:
     async with _slots:
-        program = (sys.executable, "-m", "reconciler.web.plan_process", *([app] if app else []))
+        program = (sys.executable, "-m", "reconciler.web.facts_process", what, *([app] if app else []))
         pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
         try:
             async with running(program, _WITHIN_S, stdin=pipe, stdout=pipe, stderr=null) as child:
                 output, _ = await child.communicate(pickle.dumps(settings))
         except TimeoutError:
-            raise CannotPlan(f"the source could not be read within {_WITHIN_S:g} s") from None
+            raise CannotTell(f"{_SLOW[what]} within {_WITHIN_S:g} s") from None
     try:
         found: dict[str, Any] = json.loads(output)
     except ValueError:
-        raise CannotPlan("the plan could not be computed; 'reconciler plan' on the host shows why") from None
+        raise CannotTell(f"it could not be computed; 'reconciler {_COMMANDS[what]}' on the host shows why") from None
     if "cannot" in found:
-        raise CannotPlan(str(found["cannot"]))
+        raise CannotTell(str(found["cannot"]))
     return found
 
 
 def main() -> None:
-    """Print the plan as JSON, or `cannot` and why."""
-    from reconciler.inspection.plans import facts, plans_now
-
+    """Print the facts as JSON, or `cannot` and why."""
     settings = pickle.load(sys.stdin.buffer)  # noqa: S301  from the process that started this
     try:
-        found = facts(*plans_now(settings, sys.argv[1] if sys.argv[1:] else None))
+        found = _looked_up(settings, *sys.argv[1:])
     except Exception as error:  # noqa: BLE001  whatever it is, the reader of the page is to know
         found = {"cannot": str(error)}
     print(json.dumps(found))  # noqa: T201  this is its result
+
+
+def _looked_up(settings: Settings, what: str, app: str | None = None) -> dict[str, Any]:
+    if what == "checks":
+        from reconciler.inspection.checks.host import checks
+
+        return {"checks": [asdict(check) for check in checks(settings)]}
+    from reconciler.inspection.plans import facts, plans_now
+
+    return facts(*plans_now(settings, app))
 
 
 if __name__ == "__main__":

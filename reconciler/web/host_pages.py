@@ -1,0 +1,127 @@
+"""The pages about the host itself and about its services."""
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from reconciler.inspection.settings_in_force import settings_in_force
+from reconciler.linux.proc_files import read_proc
+from reconciler.planning.subject import Subject
+from reconciler.web.app_links import viewer_of
+from reconciler.web.authentication import Caller
+from reconciler.web.context import WebContext
+from reconciler.web.event_groups import grouped
+from reconciler.web.facts_process import CannotTell, facts_while_connected
+from reconciler.web.manifest import shown_manifest
+from reconciler.web.rendering import Templates
+from reconciler.web.responses import Problem
+from reconciler.web.rows import row
+
+_EVENTS, _GROUPS = 500, 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """A file system by a directory on it: bytes in all, and those that may still be written."""
+
+    directory: Path
+    total: int
+    free: int
+
+
+class HostPages:
+    """The pages of one host and its services."""
+
+    def __init__(self, context: WebContext, templates: Templates) -> None:
+        self._context = context
+        self._templates = templates
+
+    def routes(self) -> list[Route]:
+        """Return the route of every page."""
+        authenticated = self._context.authenticated
+        return [
+            Route("/services", authenticated(self.services), methods=["GET"]),
+            Route("/services/{name}", authenticated(self.service), methods=["GET"]),
+            Route("/host", authenticated(self.host), methods=["GET"]),
+            Route("/host/checks", authenticated(self.checks), methods=["GET"]),
+        ]
+
+    async def services(self, _: Request, caller: Caller) -> Response:
+        status = await self._context.status_cache.now()
+        return self._templates.page("services.html", caller, status=status)
+
+    async def service(self, request: Request, caller: Caller) -> Response:
+        """Show a service: its apps, its size, its manifest and its events; raises Problem."""
+        status = await self._context.status_cache.now()
+        name = request.path_params["name"]
+        service = next((each for each in status.facts["services"] if each["name"] == name), None)
+        if service is None:
+            raise Problem(404, "there is no service with that name on this host")
+        events = await self._context.status_cache.events_of(Subject("service", name), _EVENTS)
+        settings = self._context.settings
+
+        def rendered() -> Response:
+            bound = [row(app, status, viewer_of(request)) for app in status.apps if app["name"] in service["apps"]]
+            return self._templates.page(
+                "service.html",
+                caller,
+                status=status,
+                service=service,
+                bound=bound,
+                groups=grouped(events)[:_GROUPS],
+                manifest=shown_manifest(service["manifest"], status.facts["manifests"], settings.manifests),
+            )
+
+        return await asyncio.to_thread(rendered)
+
+    async def host(self, _: Request, caller: Caller) -> Response:
+        status = await self._context.status_cache.now()
+        settings = self._context.settings
+
+        def rendered() -> Response:
+            return self._templates.page(
+                "host.html",
+                caller,
+                status=status,
+                load=os.getloadavg(),
+                cores=os.cpu_count(),
+                memory=_memory(),
+                up_s=time.clock_gettime(time.CLOCK_BOOTTIME),
+                disks=[disk for disk in map(_disk, (settings.paths.state, settings.manifests)) if disk],
+                settings=settings,
+                in_force=list(settings_in_force(settings)),
+            )
+
+        return await asyncio.to_thread(rendered)
+
+    async def checks(self, request: Request, caller: Caller) -> Response:
+        """Show what `doctor` finds; another process looks, and stops when the client disconnects."""
+        status = await self._context.status_cache.now()
+        found, failure = [], ""
+        try:
+            found = (await facts_while_connected(request, self._context.settings, "checks"))["checks"]
+        except CannotTell as error:
+            failure = str(error)
+        worst_first = sorted(found, key=lambda check: ("fail", "warn", "ok").index(check["level"]))
+        return self._templates.page("checks.html", caller, status=status, checks=worst_first, failure=failure)
+
+
+def _disk(directory: Path) -> Disk | None:
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return None
+    return Disk(directory=directory, total=found.f_blocks * found.f_frsize, free=found.f_bavail * found.f_frsize)
+
+
+def _memory() -> tuple[int, int]:
+    """Return the bytes of memory in all, and those that programs may still take."""
+    lines = (line.split() for line in read_proc("/proc/meminfo").splitlines())
+    found = {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) > 1}
+    return found.get("MemTotal", 0), found.get("MemAvailable", 0)
