@@ -14,7 +14,7 @@ from reconciler.linux.regular_files import opened_file
 from reconciler.vault.secret_patterns import LineRedactor
 
 _MOST_LINES = 500
-_SHOWN_BYTES = 256 * 1024
+_SHOWN_BYTES = 128 * 1024
 _SEARCHED_BYTES = 16 * 1024 * 1024
 _BLOCK = 64 * 1024
 _LONGEST_LINE = 8192

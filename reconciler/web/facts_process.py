@@ -1,10 +1,11 @@
-"""Look up in a process of its own what may take long or hang: plans, which read sources, and the checks of the host.
+"""Look up in a process of its own what may take long or hang: plans, environments, and the checks of the host.
 
 As a program it reads settings from standard input, takes what to look up and an app's name as its arguments, and prints
 JSON as the command of that name does.
 """
 
 import asyncio
+import contextlib
 import json
 import pickle
 import sys
@@ -23,9 +24,13 @@ _slots = asyncio.Semaphore(2)
 
 T = TypeVar("T")
 
-Lookup: TypeAlias = Literal["plan", "checks"]
-_COMMANDS = {"plan": "plan", "checks": "doctor"}
-_SLOW = {"plan": "the source could not be read", "checks": "the checks did not end"}
+Lookup: TypeAlias = Literal["plan", "environment", "checks"]
+_COMMANDS = {"plan": "plan", "environment": "env", "checks": "doctor"}
+_SLOW = {
+    "plan": "the source could not be read",
+    "environment": "it could not be looked up",
+    "checks": "the checks did not end",
+}
 
 
 class CannotTell(Exception):
@@ -40,7 +45,7 @@ async def plan_while_connected(request: Request, settings: Settings, app: str | 
 async def facts_while_connected(
     request: Request, settings: Settings, what: Lookup, app: str | None = None
 ) -> dict[str, Any]:
-    """Return the plan or the checks; raises CannotTell. The look is abandoned when the client disconnects."""
+    """Return the plan, environment or checks; raises CannotTell. It is abandoned when the client disconnects."""
     return await while_connected(request, _found(settings, what, app))
 
 
@@ -96,9 +101,21 @@ def _looked_up(settings: Settings, what: str, app: str | None = None) -> dict[st
         from reconciler.inspection.checks.host import checks
 
         return {"checks": [asdict(check) for check in checks(settings)]}
+    if what == "environment" and app is not None:
+        return {"environment": _masked_environment(settings, app)}
     from reconciler.inspection.plans import facts, plans_now
 
     return facts(*plans_now(settings, app))
+
+
+def _masked_environment(settings: Settings, app: str) -> dict[str, str]:
+    from reconciler.inspection.environment import surroundings
+    from reconciler.inspection.snapshot import HostSnapshot
+    from reconciler.vault.secret_patterns import masked
+
+    with contextlib.closing(HostSnapshot(settings.paths)) as snapshot:
+        found = surroundings(app, settings, snapshot)
+    return masked(found.environment, found.secret)
 
 
 if __name__ == "__main__":

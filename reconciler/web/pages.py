@@ -26,7 +26,7 @@ from reconciler.web.charts import SPANS, charts
 from reconciler.web.context import WebContext
 from reconciler.web.endpoints import LOGS, REVISION_PATTERN
 from reconciler.web.event_groups import EventGroup, grouped
-from reconciler.web.facts_process import CannotTell, plan_while_connected
+from reconciler.web.facts_process import CannotTell, facts_while_connected, plan_while_connected
 from reconciler.web.formatting import line
 from reconciler.web.host_pages import HostPages
 from reconciler.web.log_view import log_view
@@ -67,6 +67,7 @@ class Pages:
             Route("/", authenticated(self.apps), methods=["GET"]),
             Route("/apps/{name}", authenticated(self.app), methods=["GET"]),
             Route("/apps/{name}/plan", authenticated(self.plan), methods=["GET"]),
+            Route("/apps/{name}/environment", authenticated(self.environment), methods=["GET"]),
             Route("/apps/{name}/logs", authenticated(self.log), methods=["GET"]),
             Route("/apps/{name}/releases/{revision}", authenticated(self.release), methods=["GET"]),
             Route("/apps/{name}/{request}", authenticated(self.confirm), methods=["GET"]),
@@ -186,6 +187,25 @@ class Pages:
             release=release,
             lines=lines and lines[:_DIFF_LINES],
             cut=lines is not None and len(lines) > _DIFF_LINES,
+        )
+
+    async def environment(self, request: Request, caller: Caller) -> Response:
+        """Show the environment that an instance gets, as `reconciler env` does: its secrets are masked."""
+        status = await self._context.status_cache.now()
+        app = known_app(request, status)
+        found, failure = {}, ""
+        try:
+            facts = await facts_while_connected(request, self._context.settings, "environment", str(app["name"]))
+            found = facts["environment"]
+        except CannotTell as error:
+            failure = str(error)
+        return self._templates.page(
+            "environment.html",
+            caller,
+            status=status,
+            row=row(app, status, viewer_of(request)),
+            variables=sorted(found.items()),
+            failure=failure,
         )
 
     async def plan(self, request: Request, caller: Caller) -> Response:

@@ -35,7 +35,17 @@ _KEPT = {
     *(f"apps-{width}-{scheme}" for width in (1280, 390) for scheme in ("light", "dark")),
     *("apps-crashy-1280-light", "apps-blog-1280-dark", "apps-broken-1280-light", "apps-crashy-390-dark"),
     "apps-blog-stop-390-light",
+    "apps-blog-390-light",
+    *(
+        f"{name}-{kind}"
+        for name in ("apps-crashy-logs", "events", "services-files", "host")
+        for kind in ("1280-light", "1280-dark", "390-light", "390-dark")
+    ),
 }
+_SCREENS = (
+    "/apps/crashy", "/apps/blog", "/apps/broken", "/apps/blog/stop", "/apps/blog/environment", "/apps/crashy/logs",
+    "/events", "/services", "/services/files", "/host", "/host/checks", "/nowhere",
+)  # fmt: skip
 _SHOWN = """
     return Object.fromEntries([...document.querySelectorAll("#apps tbody tr")].map(
         (row) => [row.dataset.app, row.querySelector("[data-cell=state]").textContent]))
@@ -111,7 +121,8 @@ def host(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[tup
         blog = site.app("blog", workers=2, env={"LOG_LEVEL": "info", "API_KEY": "do-not-show"})
         news = site.app("news", probation="0s", env={"LOG_LEVEL": "info", "API_KEY": "do-not-show"})
         site.save(site.root / "apps" / "news" / "wsgi.py", _FAILS_LATER)
-        site.app("archive", start="lazy")
+        site.app("archive", start="lazy", services=["files"])
+        site.save(site.manifests / "files.yaml", "kind: service\nname: files\ntype: sqlite\n")
         site.app("legacy", state="stopped")
         site.app("wiki", state="maintenance")
         site.app("crashy")
@@ -156,7 +167,7 @@ def test_the_page_shows_every_state_and_axe_finds_nothing(host: tuple[Site, int]
         _picture(driver, f"apps-{width}-{'dark' if dark else 'light'}", width)
         assert _axe(driver) == []
         assert driver.execute_script("return document.documentElement.scrollWidth") <= width
-        for path in ("/apps/crashy", "/apps/blog", "/apps/broken", "/apps/blog/stop", "/nowhere"):
+        for path in _SCREENS:
             driver.get(f"{page}{path}")
             if path in {"/apps/crashy", "/apps/blog"}:
                 eventually(partial(_says_of_the_plan, driver, "Nothing"))

@@ -24,8 +24,15 @@
       link.title = row.hint;
     }
     put(root.querySelector("[data-hint]"), row.hint);
-    for (const spark of root.querySelectorAll("[data-spark]")) {
-      spark.firstElementChild.setAttribute("points", row[spark.dataset.spark]);
+    for (const name of ["cpu", "memory"]) {
+      const line = name + "_line";
+      let spark = root.querySelector('[data-spark="' + line + '"]');
+      if (!spark && row[line]) {
+        spark = document.getElementById("spark").content.firstElementChild.cloneNode(true);
+        spark.dataset.spark = line;
+        root.querySelector('[data-cell="' + name + '"]').after(spark);
+      }
+      if (spark) spark.firstElementChild.setAttribute("points", row[line]);
     }
     for (const time of root.querySelectorAll("time[data-until]")) time.dataset.until = row.next || "";
   };

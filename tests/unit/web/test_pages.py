@@ -76,6 +76,7 @@ def fetch(settings: Settings, path: str, transport: Transport = "unix", *, clien
         ("/services", 200, "There are no services."),
         ("/services/none", 404, "there is no service with that name on this host"),
         ("/host", 200, "<code>logs.limit</code>"),
+        ("/apps/shop/environment", 200, "describes an app named &#39;shop&#39;"),
         ("/apps/shop", 200, "Show the plan"),
         ("/apps/shop/restart", 200, "Restart"),
         ("/apps/shop/plan", 200, "Plan"),
