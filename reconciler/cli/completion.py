@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from reconciler.cli.options import examples, paths_of
+from reconciler.cli.options import COMPLETED_HOST, examples, paths_of
 
 if TYPE_CHECKING:
     from reconciler.state.paths import StatePaths
@@ -26,6 +26,8 @@ class _Name(click.types.StringParamType):
 
         from reconciler.state.schema import OtherVersion
 
+        if ctx.meta.get(COMPLETED_HOST):
+            return []
         state = ctx.params.get("state")
         try:
             names = sorted(self._names(paths_of(state if isinstance(state, Path) else None), ctx))

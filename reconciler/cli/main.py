@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from reconciler.cli.options import examples
+from reconciler.cli.options import HOST, WORDS, examples, host_option
 from reconciler.inspection.printable import visible
 from reconciler.linux.standard_streams import ensure_standard_streams, give_up_output, has_no_room
 from reconciler.version import VERSION
@@ -39,7 +39,8 @@ _FOLDER = Path(__file__).parent
 _LONGEST_SUMMARY = 120
 _COMMANDS = tuple(name for names in _TASKS.values() for name in names)
 
-
+# These are about files of this host, or a process in the foreground.
+_HERE = frozenset(("run", "init", "import", "bundle", "completion"))
 _COMPLETED = frozenset(("app", "apps", "service", "revision", "variable", "variables", "backup"))
 
 
@@ -56,6 +57,8 @@ class _Commands(click.Group):
         for parameter in command.params:
             if parameter.name in _COMPLETED and parameter.type is click.STRING:
                 parameter.type = _completed(parameter.name)
+        if cmd_name not in _HERE and all(HOST not in parameter.opts for parameter in command.params):
+            command.params.append(host_option())
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -76,6 +79,7 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        ctx.meta[WORDS] = tuple(args)
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -103,7 +107,11 @@ def _completed(argument: str) -> click.ParamType[str]:
 
 def _other_option(error: click.ClickException) -> str:
     """Return the end of the message on an option that other commands take, and this one has no need of."""
-    if not isinstance(error, click.NoSuchOption) or error.option_name not in {"--manifests", "--settings"}:
+    if not isinstance(error, click.NoSuchOption):
+        return ""
+    if error.option_name == HOST:
+        return " This command is about this host: run it on the other one, as with 'ssh user@server'."
+    if error.option_name not in {"--manifests", "--settings"}:
         return ""
     taken = error.ctx.command.params if error.ctx else ()
     if all(parameter.name != "state" for parameter in taken):

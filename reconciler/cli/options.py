@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+HOST = "--host"
+# Where the words of the command are in the context, and the host while a shell completes them.
+WORDS = "reconciler.words"
+COMPLETED_HOST = "reconciler.host"
+
 
 class _Duration(click.ParamType[float]):
     """A duration as in manifests, converted to seconds."""
@@ -39,6 +44,31 @@ DURATION = _Duration()
 def examples(*lines: str) -> str:
     """Return the examples for the end of a command's help, one per line."""
     return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
+
+
+def host_option() -> click.Option:
+    """Return the option --host, which runs the command that has it on another host, and ends this process."""
+    return click.Option(
+        [HOST],
+        metavar="URL",
+        envvar="RECONCILER_HOST",
+        is_eager=True,
+        expose_value=False,
+        callback=_run_there,
+        help="Run this on another host over ssh: ssh://user@server.  [default: this host]",
+    )
+
+
+def _run_there(ctx: click.Context, param: click.Parameter, url: str | None) -> None:
+    if ctx.resilient_parsing:
+        ctx.meta[COMPLETED_HOST] = url
+    elif url:
+        from reconciler.cli.remote import run_there
+
+        try:
+            run_there(url, ctx.meta[WORDS], ctx.command)
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, param) from error
 
 
 def _directory_option(name: str, help_text: str) -> Callable[[_Command], _Command]:

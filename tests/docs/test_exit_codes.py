@@ -13,7 +13,7 @@ from reconciler.state.schema import open_database
 from tests.support.documents import DOCS
 from tests.support.site import REPOSITORY
 
-_TABLE = dict(re.findall(r"^\| (\d) \| (.+) \|$", (DOCS / "reference" / "commands.md").read_text(), re.MULTILINE))
+_TABLE = dict(re.findall(r"^\| (\d+) \| (.+) \|$", (DOCS / "reference" / "commands.md").read_text(), re.MULTILINE))
 
 
 def _codes(file: Path) -> Iterator[int]:
