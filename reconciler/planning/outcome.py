@@ -32,6 +32,8 @@ def app_outcome(app: App | None, planned: Plan[Any], observed: Observed, now: fl
         return "under-way"  # an operator asked for one more try
     if failure is not None and _counts(failure, planned, observed):
         return "failed"
+    if failure is None and planned.reason is Reason.FALLEN_BACK:
+        return "under-way"  # an earlier revision serves until the desired one, which was not tried yet, is ready
     if planned.reason in {Reason.WAITING_FOR_INPUTS, Reason.WAITING_FOR_APPS}:
         return "failed" if planned.failures or observed.unknown_dependencies else "under-way"
     return "under-way" if _SEVERITY[planned.state] in {None, "healthy"} else "failed"

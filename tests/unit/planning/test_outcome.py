@@ -11,7 +11,7 @@ from reconciler.planning.apps.plan import plan
 from reconciler.planning.outcome import app_outcome, probation_left_s, service_outcome
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Reason
-from tests.support.plans import APP, V1, V2
+from tests.support.plans import APP, B1, V1, V2
 from tests.world import NOW, a_look, a_trouble, serving
 
 
@@ -55,6 +55,12 @@ def test_a_known_good_revision_that_crashed_once_is_under_way_and_one_that_keeps
     once = replace(down, failures=(a_trouble(V1, kind="crashed", last_at=NOW),))
     assert outcome(once) == "under-way"
     assert outcome(replace(down, failures=(a_trouble(V1, kind="crashed", count=3, last_at=NOW),))) == "failed"
+
+
+def test_a_revision_that_was_not_tried_yet_is_under_way_also_while_an_earlier_one_has_to_serve_first() -> None:
+    down = replace(serving(APP), source=a_look(APP, "c2"), instances=(), known_good=(V1,), builds=(B1.id,))
+    assert plan(APP, down, NOW).reason is Reason.FALLEN_BACK
+    assert outcome(down) == "under-way"
 
 
 def test_a_failure_of_another_revision_does_not_count() -> None:
