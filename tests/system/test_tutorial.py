@@ -44,6 +44,12 @@ _SHAPES = {
     r"\b\d+s\b": r"[\dhms]+",  # how long ago, how soon
     r"\b\d{5,}\b": r"\d+",  # a process
     r"(?<=visit )\d+": r"\d+",  # one more with every time of asking
+    r"(?<!-)\b\d\d-\d\d \d\d:\d\d:\d\d\b": r"~?\d\d-\d\d \d\d:\d\d:\d\d",  # a moment in a log
+    r"(?<=/login/)[\w-]{32}": r"[\w-]{32}",  # the secret of a link
+    r"\bfailed \d+ times\b": r"failed(?: \d+ times)?",  # how often before it was mended
+    r"\b\d+(?= lines folded)": r"\d+",  # a traceback, by the version of Python
+    r"\b\d+\.\d+M\b": r"\d+\.\d+M",  # memory
+    r"(?<=M )\d+(?= (?:idle|busy))": r"\d+",  # requests
 }
 
 
@@ -103,7 +109,10 @@ def shell(home: Path) -> Iterator[Shell]:
     (programs / "python3").symlink_to(Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}")
     env = {name: value for name, value in os.environ.items() if not name.startswith("RECONCILER_")}
     path = f"{programs}:{os.environ['PATH']}"
-    shell = Shell(home, {**env, "HOME": str(home), "PATH": path, "PIP_NO_COMPILE": "1", "PIP_NO_CACHE_DIR": "1"})
+    shell = Shell(
+        home,
+        {**env, "HOME": str(home), "PATH": path, "PIP_NO_COMPILE": "1", "PIP_NO_CACHE_DIR": "1", "SSH_CONNECTION": ""},
+    )
     try:
         yield shell
     finally:
