@@ -149,7 +149,16 @@ def test_an_installed_wheel_accepts_what_its_schemas_allow(installed: Path, tmp_
     manifests = tmp_path / "manifests"
     manifests.mkdir()
     (manifests / "shop.yaml").write_text("path: ../app\nworkers: 2\n")
-    done = run(installed / "reconciler", "validate", "--manifests", manifests, cwd=tmp_path, env=borrowed())
+    done = run(
+        installed / "reconciler",
+        "validate",
+        "--manifests",
+        manifests,
+        "--state",
+        tmp_path / "state",
+        cwd=tmp_path,
+        env=borrowed(),
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -158,7 +167,16 @@ def test_an_installed_wheel_refuses_what_its_schemas_do_not_know(installed: Path
     manifests.mkdir()
     (manifests / "shop.yaml").write_text("path: .\nwrokers: 2\n")
     (manifests / "db.yaml").write_text("kind: service\nname: db\ntype: sqlite\nlable: x\n")
-    done = run(installed / "reconciler", "validate", "--manifests", manifests, cwd=tmp_path, env=borrowed())
+    done = run(
+        installed / "reconciler",
+        "validate",
+        "--manifests",
+        manifests,
+        "--state",
+        tmp_path / "state",
+        cwd=tmp_path,
+        env=borrowed(),
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "workers" in done.stdout + done.stderr
     assert "label" in done.stdout + done.stderr

@@ -727,7 +727,9 @@ def test_a_service_is_backed_up_by_its_schedule_and_says_when_that_fails_and_is_
 
 def listed(site: Site) -> list[dict[str, Any]]:
     """What `backups --json` says of the service."""
-    found: list[dict[str, Any]] = json.loads(site.cli("backups", "db", "--json").stdout)
+    listing = site.cli("backups", "db", "--json")
+    assert listing.returncode == 0, listing.stderr  # the daemon may still be making its database
+    found: list[dict[str, Any]] = json.loads(listing.stdout)
     return found
 
 
