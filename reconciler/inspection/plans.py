@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from reconciler.inspection.manifests import desired, problems_of
 from reconciler.inspection.missing import StagingForecast
 from reconciler.inspection.start_order import awaited, with_starts
-from reconciler.planning.reason import Reason
-from reconciler.planning.states import APP_STATES, SERVICE_STATES
+from reconciler.planning.reason import HELD_BY_OPERATOR, Reason
+from reconciler.planning.states import SEVERITIES
 from reconciler.planning.subject import Subject
 from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from reconciler.planning.services.service import Service
     from reconciler.services.observer import ServiceObserver
     from reconciler.state.records import AppStatus, ServiceStatus
-
-_HELD = frozenset({Reason.STOPPED_BY_OPERATOR, Reason.ROLLED_BACK_BY_OPERATOR})
-_SEVERITY = {state.name: state.severity for state in (*APP_STATES, *SERVICE_STATES)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +62,14 @@ class AppPlan:
     def state(self) -> str:
         """The state of the app or service: as the daemon reports it, or as the plan says if that is worse or alone."""
         planned = "failing" if self.plan is None else self.plan.state
-        if self.told is None or _SEVERITY[self.told.state] == "healthy":
+        if self.told is None or SEVERITIES[self.told.state] == "healthy":
             return planned
         return self.told.state
 
     @property
     def message(self) -> str:
         """What is waited for, what is wrong, or what an operator requested; empty when there is nothing to say."""
-        if self.told is not None and _SEVERITY[self.told.state] != "healthy":
+        if self.told is not None and SEVERITIES[self.told.state] != "healthy":
             return self.told.message
         if self.plan is None or self.start_follows or (self.plan.settled and not self.is_held):
             return ""
@@ -83,13 +80,13 @@ class AppPlan:
     @property
     def is_held(self) -> bool:
         """True while a request of an operator holds instead of the manifest."""
-        return self.plan is not None and self.plan.reason in _HELD
+        return self.plan is not None and self.plan.reason in HELD_BY_OPERATOR
 
     @property
     def is_done(self) -> bool:
         """True when there is nothing to do, now or later, nothing is waited for, and nothing is wrong."""
         at_rest = self.error is None and self.wait_s is None and self.plan is not None and self.plan.settled
-        return at_rest and _SEVERITY[self.state] == "healthy"
+        return at_rest and SEVERITIES[self.state] == "healthy"
 
 
 def plans_now(settings: Settings, app: str | None) -> "tuple[list[AppPlan], Catalog]":
@@ -254,7 +251,7 @@ def _parts(plans: Sequence[AppPlan]) -> Iterator[str]:
         busy = sum(bool(each.actions) for each in plans)
         yield f"{counted(actions, 'action')} for {_counted(busy, with_services)}"
     # One with actions is under way; that something is wrong with it is said as well.
-    left = [each for each in plans if not each.actions or _SEVERITY[each.state] in {"failing", "degraded"}]
+    left = [each for each in plans if not each.actions or SEVERITIES[each.state] in {"failing", "degraded"}]
     up_to_date = sum(each.is_done and not each.is_held for each in left)
     if up_to_date:
         only = up_to_date == len(plans)

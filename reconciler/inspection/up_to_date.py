@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from reconciler.planning.reason import Reason
-from reconciler.planning.states import APP_STATES, SERVICE_STATES
+from reconciler.planning.reason import KEPT_WITHOUT_MANIFEST, Reason
+from reconciler.planning.states import SEVERITIES
 
 if TYPE_CHECKING:
     from reconciler.inspection.status import AppRow, HostStatus, ServiceRow
 
-_SEVERITY = {state.name: state.severity for state in (*APP_STATES, *SERVICE_STATES)}
 # What an app is told of that serves as desired; any other reason is of work under way, or of a failure.
 _AT_REST = frozenset(
     {
@@ -21,7 +20,6 @@ _AT_REST = frozenset(
         Reason.MAINTENANCE,
     }
 )
-_KEPT = frozenset({Reason.RETAINED, Reason.GRACE_PERIOD, Reason.STILL_USED})
 
 
 def not_up_to_date(status: "HostStatus") -> Iterator[str]:
@@ -37,14 +35,14 @@ def not_up_to_date(status: "HostStatus") -> Iterator[str]:
 
 
 def _is_app_up_to_date(app: "AppRow") -> bool:
-    return _SEVERITY.get(app.state) == "healthy" and app.override is None and app.reason in _AT_REST
+    return SEVERITIES.get(app.state) == "healthy" and app.override is None and app.reason in _AT_REST
 
 
 def _is_service_up_to_date(service: "ServiceRow") -> bool:
-    return _SEVERITY.get(service.state) == "healthy" or service.reason in _KEPT
+    return SEVERITIES.get(service.state) == "healthy" or service.reason in KEPT_WITHOUT_MANIFEST
 
 
 def _word(app: "AppRow") -> str:
     if app.override is not None:
         return f"{app.override.kind} by an operator"
-    return app.state if _SEVERITY.get(app.state) != "healthy" else f"{app.state}, {app.message or app.reason}"
+    return app.state if SEVERITIES.get(app.state) != "healthy" else f"{app.state}, {app.message or app.reason}"

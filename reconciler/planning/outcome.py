@@ -8,15 +8,11 @@ from typing import Any, Literal, TypeAlias
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Failure, Observed
 from reconciler.planning.plan import Plan
-from reconciler.planning.reason import Reason
-from reconciler.planning.states import APP_STATES, SERVICE_STATES
+from reconciler.planning.reason import HELD_BY_OPERATOR, KEPT_WITHOUT_MANIFEST, Reason
+from reconciler.planning.states import SEVERITIES
 
 # `refused` is of a manifest; all others are of a plan. `under-way` goes on by itself, `failed` is tried again.
 Outcome: TypeAlias = Literal["up-to-date", "on-probation", "under-way", "failed", "held", "refused"]
-
-HELD_BY_OPERATOR = frozenset({Reason.STOPPED_BY_OPERATOR, Reason.ROLLED_BACK_BY_OPERATOR})
-_SEVERITY = {state.name: state.severity for state in (*APP_STATES, *SERVICE_STATES)}
-_KEPT = frozenset({Reason.RETAINED, Reason.GRACE_PERIOD, Reason.STILL_USED})
 
 
 def app_outcome(app: App | None, planned: Plan[Any], observed: Observed, now: float) -> Outcome:
@@ -25,7 +21,7 @@ def app_outcome(app: App | None, planned: Plan[Any], observed: Observed, now: fl
         return "up-to-date" if planned.settled else "under-way"
     if observed.override is not None and planned.reason in HELD_BY_OPERATOR:
         return "held"
-    if planned.settled and _SEVERITY[planned.state] == "healthy":
+    if planned.settled and SEVERITIES[planned.state] == "healthy":
         return "on-probation" if probation_left_s(app, planned, observed, now) > 0 else "up-to-date"
     failure = None if planned.wanted is None else observed.failure_of(planned.wanted, app.workers)
     if failure is not None and failure.last_at <= observed.restart_before and planned.actions:
@@ -36,14 +32,18 @@ def app_outcome(app: App | None, planned: Plan[Any], observed: Observed, now: fl
         return "under-way"  # an earlier revision serves until the desired one, which was not tried yet, is ready
     if planned.reason in {Reason.WAITING_FOR_INPUTS, Reason.WAITING_FOR_APPS}:
         return "failed" if planned.failures or observed.unknown_dependencies else "under-way"
-    return "under-way" if _SEVERITY[planned.state] in {None, "healthy"} else "failed"
+    return "under-way" if SEVERITIES[planned.state] in {None, "healthy"} else "failed"
 
 
 def service_outcome(planned: Plan[Any]) -> Outcome:
     """Return the outcome of a service; what is kept after its manifest was removed is as it was asked for."""
     if planned.state == "failing":
         return "failed"
-    return "up-to-date" if planned.settled or (planned.reason in _KEPT and not planned.actions) else "under-way"
+    return (
+        "up-to-date"
+        if planned.settled or (planned.reason in KEPT_WITHOUT_MANIFEST and not planned.actions)
+        else "under-way"
+    )
 
 
 def probation_left_s(app: App, planned: Plan[Any], observed: Observed, now: float) -> float:

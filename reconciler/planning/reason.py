@@ -104,3 +104,9 @@ class Cause:
 
     reason: Reason
     text: str
+
+
+# Of an app that an operator holds back from what its manifest asks.
+HELD_BY_OPERATOR = frozenset({Reason.STOPPED_BY_OPERATOR, Reason.ROLLED_BACK_BY_OPERATOR})
+# Of a service that is kept after its manifest was removed, as was asked for.
+KEPT_WITHOUT_MANIFEST = frozenset({Reason.RETAINED, Reason.GRACE_PERIOD, Reason.STILL_USED})

@@ -52,6 +52,8 @@ SERVICE_STATES: tuple[StateInfo, ...] = (
     StateInfo("ready", "healthy", "The service works, and every app that uses it has credentials."),
 )
 
+SEVERITIES: dict[str, Severity | None] = {state.name: state.severity for state in (*APP_STATES, *SERVICE_STATES)}
+
 # Followed by another state without a further cause, as long as a daemon is running.
 TRANSIENT_STATES = frozenset(("pending", "staging", "starting", "stopping"))
 
