@@ -101,14 +101,6 @@ def of_instance(directory: Path) -> Figures:
     return Figures()
 
 
-def of_worker(file: Path) -> Figures:
-    """Return the figures of one worker that is alive, none as long as it has written none."""
-    try:
-        return _of_worker(file)
-    except FileNotFoundError:
-        return Figures()
-
-
 def keep(passed: Path) -> None:
     """Add the figures of an instance that is about to be forgotten to its app's ledger, once."""
     directory = passed.parent.parent

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from reconciler.control.requests import REQUESTS
 from reconciler.inspection.printable import ago
 from reconciler.inspection.releases import rollback_targets
+from reconciler.metrics.instance_processes import InstanceProcess, RunningInstance
 from reconciler.metrics.load_ring import read_points
 from reconciler.planning.apps.actions import ForgetApp, Reap, RemoveBuild, Sleep, Stop, StopHoldingPage, Unlisten
 from reconciler.state.journal import Event
@@ -43,7 +44,7 @@ from reconciler.web.timeline import HEIGHT, NAMES, WIDTH, timeline
 
 _GROUPS, _HOST_GROUPS, _ALL_GROUPS = 30, 12, 100
 _READ_EVENTS, _ALL_EVENTS = 500, 2000
-_LOG_LINES, _DIFF_LINES = 60, 2000
+_LOG_LINES, _DIFF_LINES, _WORKERS = 60, 2000, 64
 
 # Actions that end or remove something; the rest add or change.
 _REMOVING = frozenset(
@@ -124,7 +125,7 @@ class Pages:
         name = str(app["name"])
         events = await self._context.status_cache.events(name, _READ_EVENTS)
         releases = await self._context.status_cache.releases(name)
-        running = await self._context.status_cache.workers(name)
+        instances = await self._context.status_cache.instances(name)
         which = request.query_params.get("which", _first_log(app, self._context.settings.paths))
         now = time.time()  # noqa: TID251  events and loads are shown against it
         span = request.query_params.get("load", "hour")
@@ -146,7 +147,7 @@ class Pages:
                 span=span,
                 query=query,
                 releases=releases,
-                workers=running,
+                workers=_workers(instances),
                 width=WIDTH,
                 height=HEIGHT,
                 names=NAMES,
@@ -335,6 +336,12 @@ def login_path(request: Request) -> str:
 
 def _important(events: Sequence[Event]) -> list[EventGroup]:
     return [group for group in grouped(events) if group.importance != "routine"]
+
+
+def _workers(instances: Sequence[RunningInstance]) -> list[tuple[RunningInstance, InstanceProcess]]:
+    """Return the workers to show, each with its instance."""
+    found = [(each, process) for each in instances for process in each.processes if process.role == "worker"]
+    return found[:_WORKERS]
 
 
 def _first_log(app: Mapping[str, Any], paths: StatePaths) -> str:

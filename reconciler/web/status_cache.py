@@ -19,8 +19,8 @@ from reconciler.inspection.releases import Release, releases, source_lines
 from reconciler.inspection.rollback import rollback_target
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.inspection.status import status as status_of
-from reconciler.inspection.workers import Worker, workers
 from reconciler.linux.processes import start_ticks
+from reconciler.metrics.instance_processes import RunningInstance, running_instances
 from reconciler.metrics.load_history import Load, Loads
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
@@ -100,9 +100,9 @@ class StatusCache:
         """Return the first lines of a release's difference in source, redacted; None if a build is not kept."""
         return await asyncio.to_thread(self._source_lines, app, release, most)
 
-    async def workers(self, app: str) -> Sequence[Worker]:
-        """Return the workers of an app that are alive."""
-        return await asyncio.to_thread(self._workers, app)
+    async def instances(self, app: str) -> Sequence[RunningInstance]:
+        """Return the running instances of an app with their processes."""
+        return await asyncio.to_thread(self._instances, app)
 
     def _on_read(self, task: "asyncio.Task[Status]") -> None:
         self._reading = None
@@ -153,9 +153,9 @@ class StatusCache:
             redactor = log_redactor(self.settings, app)
             return [redactor.redacted(line) for line in islice(lines, most)]
 
-    def _workers(self, app: str) -> Sequence[Worker]:
+    def _instances(self, app: str) -> Sequence[RunningInstance]:
         with _state_readable(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as snapshot:
-            return workers(snapshot, app)
+            return running_instances(snapshot, [app])
 
     def _events(self, app: str | None, count: int, after: int) -> Sequence[Event]:
         return self._events_of(Subject("app", app) if app else None, count, after)
