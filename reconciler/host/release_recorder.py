@@ -23,8 +23,8 @@ from reconciler.planning.apps.revision import Revision
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import Subject
 from reconciler.staging.concurrency import apart
+from reconciler.staging.differences import SourceDifference, compare, restored, stored, tree_of_build
 from reconciler.staging.errors import SourceChanged, StagingError
-from reconciler.staging.source.differences import SourceDifference, compare, restored, stored, tree_of_build
 from reconciler.state.paths import StatePaths
 from reconciler.state.release_log import KEPT, Initiator, ReleaseRecord
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 from reconciler.host.revision_differences import Change
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.planning.reason import Reason
-from reconciler.staging.source.differences import SourceDifference, compare, restored, tree_of_build
+from reconciler.staging.differences import SourceDifference, compare, restored, tree_of_build
 from reconciler.state.release_log import ReleaseRecord
 
 Outcome: TypeAlias = Literal[
@@ -152,7 +152,7 @@ def source_lines(snapshot: HostSnapshot, app: str, release: Release) -> Iterator
 
 
 def _unified(before: Any, after: Any) -> Iterator[str]:
-    from reconciler.staging.source.differences import unified
+    from reconciler.staging.differences import unified
 
     for changed in compare(before, after).files:
         lines = [*unified(before, after, changed)]

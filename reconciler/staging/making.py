@@ -18,6 +18,7 @@ from reconciler.staging.detection.entry_point import EntryPoint
 from reconciler.staging.detection.runtimes import Interpreters, Runtime
 from reconciler.staging.detection.selection import Selection, select
 from reconciler.staging.detection.target import loadable, write_app
+from reconciler.staging.differences import mark_copied
 from reconciler.staging.environments.absent_module import refuse_absent
 from reconciler.staging.environments.environment import Environment, EnvironmentRequest
 from reconciler.staging.environments.identity import installer
@@ -30,7 +31,6 @@ from reconciler.staging.log import Log
 from reconciler.staging.persist import link_persisted
 from reconciler.staging.progress import Phase, Progress
 from reconciler.staging.slots import slot_of
-from reconciler.staging.source.differences import mark_copied
 from reconciler.staging.source.snapshot import snapshot
 from reconciler.staging.staged import Staged
 from reconciler.staging.written_files import has_written

@@ -89,6 +89,17 @@ def write(staged: Staged, draft: Path, boot: str) -> None:
     (draft / RECORD).write_text(text, encoding="utf-8")
 
 
+def marked_ns(build: Path, mark: str) -> int | None:
+    """Return when a file was made to mark a build, in nanoseconds; without it, when the build was finished.
+
+    A build of an earlier version has no marks; None if there is no build.
+    """
+    for name in (mark, RECORD):
+        with suppress(OSError):
+            return (build / name).stat().st_mtime_ns
+    return None
+
+
 def read(directory: Path, boot: str) -> Staged | None:
     """Return the build in `directory`; None if there is none, or it did not survive a power cut."""
     try:

@@ -5,7 +5,7 @@ next build. The kernel's change time tells, which no program sets. Everything he
 """
 
 import errno
-import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from reconciler.linux.encodable import encodable
 from reconciler.linux.files import make_below
-from reconciler.staging.source.tree import ignored
-from reconciler.staging.staged import RECORD
+from reconciler.staging.source.tree import files_below
+from reconciler.staging.staged import marked_ns
 
 _CODE = "code"
 _SERVED = "served"
@@ -44,7 +44,7 @@ def mark_served(build: Path) -> None:
 
 def written_files(build: Path) -> WrittenFiles:
     """Return what was written into a build since it first served; nothing of one that is not there."""
-    since_ns = _served_ns(build)
+    since_ns = marked_ns(build, _SERVED)
     if since_ns is None:
         return WrittenFiles()
     found: list[str] = []
@@ -72,7 +72,7 @@ def _directories(path: str) -> Iterator[str]:
 
 def has_written(code: Path, path: str) -> bool:
     """Tell whether the app has written to a file or directory in the code directory of a build that serves."""
-    since_ns, place = _served_ns(code.parent), code / path
+    since_ns, place = marked_ns(code.parent, _SERVED), code / path
     if since_ns is None or place.is_symlink():
         return False
     with suppress(OSError):
@@ -111,25 +111,6 @@ def _moved(code: Path, path: str, kept: Path) -> bool:
     return True
 
 
-def _served_ns(build: Path) -> int | None:
-    """Return when a build first served: a build of an earlier version, which did not record it, when it was made."""
-    for name in (_SERVED, RECORD):
-        with suppress(OSError):
-            return (build / name).stat().st_mtime_ns
-    return None
-
-
 def _files(top: str) -> Iterator[tuple[str, int]]:
-    """Yield each regular file with its change time; links are not followed, and what vanishes meanwhile is left out."""
-    pending = [""]
-    while pending:
-        prefix = pending.pop()
-        with suppress(OSError), os.scandir(f"{top}/{prefix}") as found:
-            for entry in found:
-                if ignored(entry.name):
-                    continue
-                with suppress(OSError):
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(f"{prefix}{entry.name}/")
-                    elif entry.is_file(follow_symlinks=False):
-                        yield prefix + entry.name, entry.stat(follow_symlinks=False).st_ctime_ns
+    """Yield each regular file with its change time."""
+    return ((path, stats.st_ctime_ns) for path, stats in files_below(top) if stat.S_ISREG(stats.st_mode))

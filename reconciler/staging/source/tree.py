@@ -8,6 +8,7 @@ followed.
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -116,6 +117,25 @@ def _has_a_hole(path: str, size: int) -> bool:
         return False
     finally:
         os.close(descriptor)
+
+
+def files_below(top: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield all but directories and ignored names below a directory, by relative path; links are not followed.
+
+    Unlike `entries`, it knows no `.reconcilerignore`, and leaves out what vanishes or cannot be read.
+    """
+    pending = [""]
+    while pending:
+        prefix = pending.pop()
+        with suppress(OSError), os.scandir(f"{top}/{prefix}") as found:
+            for entry in found:
+                if ignored(entry.name):
+                    continue
+                with suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(f"{prefix}{entry.name}/")
+                    else:
+                        yield prefix + entry.name, entry.stat(follow_symlinks=False)
 
 
 def _walk(directory: str, prefix: str, rules: IgnoreRules | None, depth: int) -> Iterator[Entry]:

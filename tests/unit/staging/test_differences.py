@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.staging.source import differences
-from reconciler.staging.source.differences import (
+from reconciler.staging import differences
+from reconciler.staging.differences import (
     compare,
     mark_copied,
     restored,

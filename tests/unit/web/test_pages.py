@@ -14,7 +14,7 @@ from reconciler.planning.reason import Reason
 from reconciler.planning.states import APP_STATES
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Api, Settings
-from reconciler.staging.source.differences import mark_copied
+from reconciler.staging.differences import mark_copied
 from reconciler.staging.staged import Staged, boot_id, write
 from reconciler.state.journal import Journal
 from reconciler.state.paths import StatePaths

@@ -18,11 +18,11 @@ from typing import Literal, TypeAlias
 
 from reconciler.linux.encodable import encodable
 from reconciler.linux.regular_files import read_file
-from reconciler.staging.source.tree import entries, ignored
+from reconciler.staging.source.tree import entries, files_below
+from reconciler.staging.staged import marked_ns
 
 _CODE = "code"
 _COPIED = "copied"
-_RECORD = "build.json"
 _MOST_ENTRIES = 20_000
 _LARGEST_TEXT = 256 << 10
 _LARGEST_COMPARED = 16 << 20
@@ -98,13 +98,13 @@ def mark_copied(build: Path) -> None:
 
 def tree_of_build(build: Path) -> Tree | None:
     """Return the source in a build; None if there is no such build."""
-    copied_ns = _copied_ns(build)
+    copied_ns = marked_ns(build, _COPIED)
     if copied_ns is None:
         return None
     root = str(build / _CODE)
     found: dict[str, os.stat_result] = {}
     written: set[str] = set()
-    for number, (path, stats) in enumerate(_walk(root)):
+    for number, (path, stats) in enumerate(_files(root)):
         if number >= _MOST_ENTRIES:
             return Tree(root=root, entries=found, written=frozenset(written), complete=False)
         if stats.st_ctime_ns <= copied_ns:
@@ -257,30 +257,14 @@ def _counted(old: list[bytes], new: list[bytes]) -> tuple[int, int]:
     return len(new) - kept, len(old) - kept
 
 
-def _copied_ns(build: Path) -> int | None:
-    """Return when a build's source was complete: for a build of an earlier version, when it was finished."""
-    for name in (_COPIED, _RECORD):
-        with suppress(OSError):
-            return (build / name).stat().st_mtime_ns
-    return None
-
-
-def _walk(top: str) -> Iterator[tuple[str, os.stat_result]]:
+def _files(top: str) -> Iterator[tuple[str, os.stat_result]]:
     """Yield each file and relative link; an absolute link leads to what every build shares."""
-    pending = [""]
-    while pending:
-        prefix = pending.pop()
-        with suppress(OSError), os.scandir(f"{top}/{prefix}") as found:
-            for entry in found:
-                if ignored(entry.name):
-                    continue
-                with suppress(OSError):
-                    stats = entry.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(stats.st_mode):
-                        pending.append(f"{prefix}{entry.name}/")
-                    elif stat.S_ISREG(stats.st_mode) or _is_relative_link(entry.path, stats):
-                        yield prefix + entry.name, stats
+    for path, stats in files_below(top):
+        if stat.S_ISREG(stats.st_mode) or _is_relative_link(f"{top}/{path}", stats):
+            yield path, stats
 
 
 def _is_relative_link(path: str, stats: os.stat_result) -> bool:
-    return stat.S_ISLNK(stats.st_mode) and not os.readlink(path).startswith("/")  # noqa: PTH115 -- the target as it is
+    with suppress(OSError):  # it vanished
+        return stat.S_ISLNK(stats.st_mode) and not os.readlink(path).startswith("/")  # noqa: PTH115 -- the target as it is
+    return False
