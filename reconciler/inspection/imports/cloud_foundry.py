@@ -44,8 +44,9 @@ _PROCESS_FIELDS = frozenset(("command", "instances", "memory", "disk_quota", *_H
 
 def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
     """Return the apps of a manifest, and the services whose names tell their types."""
-    items = [_with_variables(item, folder) for item in yaml_items(name, folder.text(name))]
-    ledger.add(_nested(items))
+    items = list(yaml_items(name, folder.text(name)))
+    values = _variables(folder) if any("((" in item.value for item in items) else {}
+    ledger.add(_nested([_with_variables(item, values) for item in items]))
     apps = ledger.names("applications")
     drafts: dict[str, Draft] = {}
     for index in apps:
@@ -69,12 +70,16 @@ def _nested(items: list[Item]) -> list[Item]:
     return [replace(item, path=("applications", "0", *item.path)) for item in items]
 
 
-def _with_variables(item: Item, folder: Folder) -> Item:
-    """Return the item with `((name))` replaced from vars.yml, if that is there."""
+def _variables(folder: Folder) -> dict[tuple[str, ...], str]:
+    """Return the values of vars.yml by their paths; none if it is not there."""
+    file = next((name for name in ("vars.yml", "vars.yaml") if folder.has(name)), None)
+    return {each.path: each.value for each in yaml_items(file, folder.text(file))} if file else {}
+
+
+def _with_variables(item: Item, values: Mapping[tuple[str, ...], str]) -> Item:
+    """Return the item with each `((name))` that has a value replaced by it."""
     if "((" not in item.value:
         return item
-    file = next((name for name in ("vars.yml", "vars.yaml") if folder.has(name)), None)
-    values = {each.path: each.value for each in yaml_items(file, folder.text(file))} if file else {}
     return replace(item, value=re.sub(r"\(\(([\w.-]+)\)\)", lambda f: values.get((f[1],), f[0]), item.value))
 
 
