@@ -47,11 +47,12 @@ class Wanted:
 def last_lines(log: LogFiles, times: KnownTimes, wanted: Wanted, count: int, most_bytes: int = 2**62) -> list[Line]:
     """Return the last wanted lines, which are looked for in the last `most_bytes` bytes only."""
     total = sum(each.size for each in log.files)
-    first = max(_first(log, times, wanted), total - most_bytes)
+    begins = _begins_for(log, wanted)
+    first = max(_first(log, times, wanted, begins), total - most_bytes)
     window = _FIRST_WINDOW
     while count:
         start = max(first, total - window)
-        found = deque(_since_byte(log, times, wanted, start), count)
+        found = deque(_since_byte(log, times, wanted, start, begins), count)
         if len(found) == count or start == first:
             return list(found)
         window *= _WIDER
@@ -60,13 +61,16 @@ def last_lines(log: LogFiles, times: KnownTimes, wanted: Wanted, count: int, mos
 
 def all_lines(log: LogFiles, times: KnownTimes, wanted: Wanted) -> Iterator[Line]:
     """Yield every wanted line."""
-    yield from _since_byte(log, times, wanted, _first(log, times, wanted))
+    begins = _begins_for(log, wanted)
+    yield from _since_byte(log, times, wanted, _first(log, times, wanted, begins), begins)
 
 
-def _since_byte(log: LogFiles, times: KnownTimes, wanted: Wanted, start: int) -> Iterator[Line]:
+def _since_byte(
+    log: LogFiles, times: KnownTimes, wanted: Wanted, start: int, begins: list[tuple[int, int]]
+) -> Iterator[Line]:
     lines = _timed(log.files, times, wanted.stream, start)
     if wanted.instance is not None:
-        lines = _of_instance(lines, _begins(log.files), wanted.instance)
+        lines = _of_instance(lines, begins, wanted.instance)
     return wanted.chosen(line for line, _ in lines)
 
 
@@ -112,7 +116,7 @@ def _is_exception(text: str) -> bool:
     return EXCEPTION.match(text) is not None
 
 
-def _first(log: LogFiles, times: KnownTimes, wanted: Wanted) -> int:
+def _first(log: LogFiles, times: KnownTimes, wanted: Wanted, begins: list[tuple[int, int]]) -> int:
     """Return a byte of all files before which no wanted line is."""
     first, before = 0, 0
     if wanted.since:
@@ -124,7 +128,6 @@ def _first(log: LogFiles, times: KnownTimes, wanted: Wanted) -> int:
         else:
             first = before
     if wanted.instance is not None:
-        begins = _begins(log.files)
         nth = 0 if wanted.instance == "current" else 1
         if nth < len(begins):
             first = max(first, begins[nth][0])
@@ -150,6 +153,11 @@ def _time_near(each: LogFile, times: KnownTimes, stream: str, offset: int) -> fl
         if at is not None:
             return at
     return times.latest(each.inode[1], offset)
+
+
+def _begins_for(log: LogFiles, wanted: Wanted) -> list[tuple[int, int]]:
+    """Return where the instances that matter begin: none where the lines of every instance are wanted."""
+    return [] if wanted.instance is None else _begins(log.files)
 
 
 def _begins(files: list[LogFile]) -> list[tuple[int, int]]:
