@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from reconciler.planning.apps.app import App
     from reconciler.planning.plan import Plan
     from reconciler.planning.services.actions import Action as ServiceAction
+    from reconciler.planning.services.observed import ObservedService
     from reconciler.planning.services.service import Service
     from reconciler.services.observer import ServiceObserver
     from reconciler.state.records import AppStatus, ServiceStatus
@@ -134,7 +135,6 @@ def _service_plans(
     settings: Settings,
     only: str | None,
 ) -> Iterator[AppPlan]:
-    from reconciler.planning.services.observed import ObservedService
     from reconciler.planning.services.plan import plan
 
     now = time.monotonic()
@@ -142,9 +142,7 @@ def _service_plans(
     recorded = () if snapshot is None else snapshot.service_records.services()
     for name in sorted({*catalog.services, *(record.name for record in recorded)}):
         if only in {None, name}:
-            wanted = {app.name: "" for app in catalog.apps.values() if name in {b.service for b in app.bindings}}
-            unobserved = ObservedService(wanted_by=wanted, problem=_misconfigured(catalog.services.get(name), settings))
-            observed = unobserved if observer is None else observer.observed(name)
+            observed = observer.observed(name) if observer is not None else _unobserved(name, catalog, settings)
             planned = plan(catalog.services.get(name), observed, now)
             told = known.get(name)
             yield AppPlan(
@@ -154,6 +152,14 @@ def _service_plans(
                 wait_s=_wait_s(told, None, now),
                 told=told,
             )
+
+
+def _unobserved(name: str, catalog: "Catalog", settings: Settings) -> "ObservedService":
+    """Return a service as it is where nothing was ever made: known from the manifests and the settings alone."""
+    from reconciler.planning.services.observed import ObservedService
+
+    wanted = {app.name: "" for app in catalog.apps.values() if name in {b.service for b in app.bindings}}
+    return ObservedService(wanted_by=wanted, problem=_misconfigured(catalog.services.get(name), settings))
 
 
 def _misconfigured(service: "Service | None", settings: Settings) -> str | None:
