@@ -26,9 +26,9 @@ def not_up_to_date(status: "HostStatus") -> Iterator[str]:
     """Yield each app, service and manifest that is not as it is asked for, with its state."""
     yield from (f"{app.name} ({_word(app)})" for app in status.apps if not _is_app_up_to_date(app))
     yield from (f"service {one.name} ({one.state})" for one in status.services if not _is_service_up_to_date(one))
-    known = {app.name for app in status.apps if app.state == "invalid"}
+    told = {app.manifest for app in status.apps if app.state == "invalid"}
     for entry in status.manifests:
-        if entry["errors"] and not any(app.manifest == entry["file"] for app in status.apps if app.name in known):
+        if entry["errors"] and entry["file"] not in told:
             yield f"{entry['file']} (refused)"
     if status.notice:
         yield status.notice
