@@ -6,7 +6,6 @@ change out. A value is written as text, whatever it looks like. Other users of t
 while it runs: 'reconciler secrets set' keeps a secret out of them, and out of the manifest.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import click
 from reconciler.cli.manifest_changes import Changed, change, find, in_words, report, shown_variable
 from reconciler.cli.options import examples, host_options, json_option
 from reconciler.cli.table import show, show_json
+from reconciler.documents.names import is_variable_name
 from reconciler.inspection.printable import plain
 from reconciler.settings.settings import Settings
 from reconciler.vault.secret import HIDDEN
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from reconciler.manifests.app_edits import AppEdits
     from reconciler.manifests.described import Described
 
-_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _ENV = "env"
 
 
@@ -89,7 +88,7 @@ def _assignment(word: str) -> tuple[str, str]:
 
 
 def _name(word: str) -> str:
-    if _NAME.fullmatch(word) is None:
+    if not is_variable_name(word):
         name = plain(word.partition("=")[0])
         raise click.UsageError(f"'{name}' cannot be a variable's name: letters, digits and '_', such as LOG_LEVEL")
     return word

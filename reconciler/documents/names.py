@@ -1,10 +1,11 @@
-"""Names of apps and services: DNS labels."""
+"""Names of apps and services, which are DNS labels, and of environment variables."""
 
 import re
 
 LONGEST_NAME = 63
 NAME_PATTERN = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _NAME = re.compile(NAME_PATTERN)
+_VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 
 def is_name(text: str) -> bool:
@@ -19,3 +20,8 @@ def name_from(text: str) -> str:
     'my-blog'
     """
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:LONGEST_NAME].strip("-")
+
+
+def is_variable_name(text: str) -> bool:
+    """Return whether an environment variable may have this name."""
+    return _VARIABLE.fullmatch(text) is not None

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from reconciler.documents.names import LONGEST_NAME, name_from
+from reconciler.documents.names import LONGEST_NAME, is_variable_name, name_from
 from reconciler.inspection.imports.ledger import Item, Ledger, Note
 from reconciler.vault.secret_patterns import secrets_in
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ADDRESS = "the daemon sets it: it is the field 'port'"
 _RESERVED = "the daemon sets variables that begin with VCAP_"
 # Where an unknown value would be, in what tools and people write in templates.
@@ -38,7 +37,7 @@ class Draft:
             self.set_port(ledger, item, value, _ADDRESS)
         elif name.startswith("VCAP_"):
             ledger.leave([item], _RESERVED, self.notes)
-        elif _VARIABLE.fullmatch(name) is None:
+        elif not is_variable_name(name):
             ledger.leave([item], "a variable's name has letters, digits and '_' only", self.notes)
         elif "\0" in value:
             ledger.leave([item], "no variable can hold a NUL character", self.notes)
