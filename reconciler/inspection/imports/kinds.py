@@ -22,17 +22,17 @@ from reconciler.inspection.imports.ledger import Ledger
 
 Reader: TypeAlias = Callable[[Ledger, Folder, str], list[Draft]]
 
+# The likeliest kind first.
 READERS: Mapping[str, Reader] = {
+    "piku": piku.read,
     "compose": compose.read,
     "cloud-foundry": cloud_foundry.read,
     "kamal": kamal.read,
-    "piku": piku.read,
     "procfile": procfile.read,
     "supervisord": supervisord.read,
     "systemd": systemd_unit.read,
     "uwsgi": uwsgi.read,
 }
-KINDS = tuple(READERS)
 _ENDINGS = (".conf", ".ini", ".service", ".xml", ".yaml", ".yml", ".json", ".supervisor")
 _MAX_FILES = 200
 
@@ -59,7 +59,7 @@ def found_in(path: Path) -> list[Found]:
     found = [Found(kind=kind, folder=Folder(at), names=_chosen(kind, names)) for (kind, at), names in kinds.items()]
     if any(each.kind == "piku" for each in found):  # which reads the Procfile, too
         found = [each for each in found if each.kind != "procfile"]
-    order = ("piku", "compose", "cloud-foundry", "kamal", "procfile", "supervisord", "systemd", "uwsgi")
+    order = list(READERS)
     return sorted(found, key=lambda each: order.index(each.kind))
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from reconciler.cli.import_ import _KINDS
 from reconciler.cli.main import group
-from reconciler.inspection.imports.kinds import KINDS
+from reconciler.inspection.imports.kinds import READERS
 from tests.support.site import REPOSITORY
 
 SAMPLES = REPOSITORY / "tests" / "projects" / "imports"
@@ -98,4 +98,4 @@ def test_a_path_with_nothing_to_import_is_told(directory: Path, tmp_path: Path) 
 
 
 def test_the_option_offers_every_kind() -> None:
-    assert set(_KINDS) == set(KINDS)
+    assert set(_KINDS) == set(READERS)

@@ -8,7 +8,7 @@ import yaml
 
 from reconciler.inspection.imports.foreign_text import Folder, Unreadable, ini_items, yaml_items
 from reconciler.inspection.imports.importing import Imported, imported
-from reconciler.inspection.imports.kinds import KINDS, READERS, found_in
+from reconciler.inspection.imports.kinds import READERS, found_in
 from reconciler.inspection.imports.ledger import Ledger
 from tests.support.site import REPOSITORY
 
@@ -112,7 +112,7 @@ def test_several_kinds_in_a_directory_are_all_found_the_likeliest_first(tmp_path
 
 
 def test_every_kind_has_a_sample() -> None:
-    assert {case[1] for case in CASES} == set(KINDS)
+    assert {case[1] for case in CASES} == set(READERS)
 
 
 @pytest.mark.parametrize(("ending", "text"), [
