@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.documents.names import LONGEST_NAME
-from reconciler.inspection.imports.draft import Draft
+from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.kinds import READERS, Found
 from reconciler.inspection.imports.ledger import Ledger, Note
 from reconciler.inspection.imports.manifest_text import Written, written
@@ -55,10 +54,7 @@ def _rename(drafts: list[Draft], taken: dict[str, str]) -> None:
     """Give drafts of further files names that none has yet, in their bindings as well."""
     renamed: dict[str, str] = {}
     for draft in drafts:
-        name, number = draft.name, 2
-        while name in taken:
-            name = f"{draft.name[: LONGEST_NAME - 4]}-{number}"
-            number += 1
+        name = unique_name(draft.name, taken)
         taken[name] = renamed[draft.name] = name
     for draft in drafts:
         draft.name = renamed[draft.name]
