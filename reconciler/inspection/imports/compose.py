@@ -165,7 +165,7 @@ def _words(text: str) -> str:
 
 def _take_app(ledger: Ledger, draft: Draft, service: str, folder: Folder, command: Item | None) -> bool:
     context, _ = _build_of(ledger, service)
-    if context.startswith(("http:", "https:", "git@", "git:", "ssh:", "..")) and not context.startswith(".."):
+    if context.startswith(("http:", "https:", "git@", "git:", "ssh:")):
         return False
     draft.fields["path"] = context
     source = Folder(folder.path / context)

@@ -88,10 +88,9 @@ def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:  # noqa: C90
 
 def _take_command(ledger: Ledger, draft: Draft, source: Folder) -> bool:
     """Take over the command of the web servers, or that of the Dockerfile."""
-    for role in ("web",):
-        for item in ledger.under("servers", role, "cmd"):
-            if take_command(ledger, draft, item, source.path, listens=False):
-                return True
+    for item in ledger.under("servers", "web", "cmd"):
+        if take_command(ledger, draft, item, source.path, listens=False):
+            return True
     try:
         command = dockerfile_command("Dockerfile", source.text("Dockerfile"))
     except Unreadable:

@@ -26,7 +26,7 @@ _OTHER: Mapping[str, str] = {
 }
 _ADDONS: Mapping[str, str] = {
     "heroku-postgresql": "postgresql", "heroku-redis": "redis", "heroku-data-for-redis": "redis", "rediscloud": "redis",
-    "redistogo": "redis", "rediscloud:30": "redis", "jawsdb": "mysql", "jawsdb-maria": "mysql", "cleardb": "mysql",
+    "redistogo": "redis", "jawsdb": "mysql", "jawsdb-maria": "mysql", "cleardb": "mysql",
     "cloudamqp": "rabbitmq", "rabbitmq-bigwig": "rabbitmq", "heroku-key-value-store": "redis", "openredis": "redis",
 }  # fmt: skip
 _NOT_NEEDED = frozenset(("name", "description", "keywords", "logo", "repository", "website", "success_url", "$schema"))
@@ -182,9 +182,9 @@ def _take_health(ledger: Ledger, draft: Draft) -> None:
         base = ("app.json", "healthchecks", "web", index)
         if "health" not in draft.fields and (path := ledger.value(*base, "path")) and path.startswith("/"):
             draft.fields["health"] = {"path": path}
-            for name, field, least in (("timeout", "timeout", 1), ("attempts", "failures", 1)):
+            for name, field in (("timeout", "timeout"), ("attempts", "failures")):
                 found = [item for item in ledger.under(*base, name) if item.value.isdecimal()]
-                if found and int(found[0].value) >= least:
+                if found and int(found[0].value) >= 1:
                     ledger.use(*found)
                     draft.fields["health"][field] = int(found[0].value) if field == "failures" else f"{found[0].value}s"
             ledger.use(*ledger.under(*base, "type"), *ledger.under(*base, "name"))

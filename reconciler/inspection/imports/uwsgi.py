@@ -4,16 +4,17 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import PurePath
+from xml.sax.saxutils import unescape
 
 from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, ini_items, yaml_items
 from reconciler.inspection.imports.ledger import Item, Ledger
-from reconciler.inspection.imports.web_command import take_address
+from reconciler.inspection.imports.web_command import ENTRYPOINT, take_address
 
 _ENDINGS = (".ini", ".xml", ".yaml", ".yml", ".json")
 _XML = re.compile(r"<(?P<name>[\w-]+)\s*(?:/>|>(?P<value>[^<>]*)</(?P=name)\s*>)")
 _XML_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&amp;": "&"}
+_QUOTES = {"&quot;": '"', "&apos;": "'"}
 _PLACEHOLDER = re.compile(r"%\((\w[\w.-]*)\)|%([nds])(?![\w(])|\$\((\w+)\)")
 # Options that other ones may refer to as well.
 _TAKEN = frozenset(("module", "wsgi", "wsgi-file", "callable", "socket", "http", "http-socket"))
@@ -94,9 +95,7 @@ def _items(name: str, text: str) -> Iterator[Item]:
     if name.endswith(".xml"):
         bare = _XML_COMMENT.sub(lambda found: "\n" * found[0].count("\n"), text)
         for found in _XML.finditer(bare):
-            value = found["value"] or ""
-            for entity, letter in _ENTITIES.items():
-                value = value.replace(entity, letter)
+            value = unescape(found["value"] or "", _QUOTES)
             line = bare.count("\n", 0, found.start()) + 1
             column = found.start() - bare.rfind("\n", 0, found.start())
             yield Item(file=name, line=line, column=column, path=("uwsgi", found["name"]), value=value.strip())
@@ -113,7 +112,7 @@ def _expanded(text: str, known: Mapping[str, str]) -> str:
 
 def _take(ledger: Ledger, draft: Draft, item: Item) -> None:  # noqa: C901, PLR0912  one case for each option
     value = item.value.strip()
-    name = next((part for part in reversed(item.path) if not part.isdigit()), "").replace("_", "-")
+    name = item.name.replace("_", "-")
     match name:
         case "module" | "wsgi" | "w" | "wsgi-file" | "file" | "callable":
             pass
@@ -165,7 +164,7 @@ def _take_entry(ledger: Ledger, draft: Draft) -> None:
             path = target.removeprefix(f"{draft.fields['path']}/").removeprefix("./")
             target = re.sub(r"[.](py|wsgi)$", "", path).replace("/", ".")
         target = target if ":" in target else f"{target}:{name}"
-        if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\(.*\))?", target):
+        if ENTRYPOINT.fullmatch(target):
             draft.fields["entrypoint"] = target
             ledger.use(item, *(items[each] for each in ("callable",) if each in items))
             return

@@ -15,7 +15,7 @@ from reconciler.staging.detection.web_line.shell import SimpleCommand, simple_co
 
 _DEFAULT = re.compile(r"\$\{\w+:?-([^}]*)\}")
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_]\w*(?:[:?+-][^}]*)?\}?")
-_ENTRYPOINT = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\(.*\))?")
+ENTRYPOINT = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\(.*\))?")
 _RELEASE = re.compile(
     r"(?:(?:\S*/)?python[\d.]*\s+)?\S*manage\.py\s+(?:migrate|collectstatic|compilemessages|createcachetable|compress)"
     r"|(?:\S*/)?alembic\b.*\bupgrade|(?:\S*/)?flask\b.*\bdb\b.*\bupgrade|(?:\S*/)?aerich\b.*\bupgrade"
@@ -82,7 +82,7 @@ def _take_entry(draft: Draft, item: Item, process: WebProcess) -> None:  # noqa:
         file, _, name = target.partition(":")
         target = f"{re.sub(r'[.](py|wsgi)$', '', file).strip('./').replace('/', '.')}:{name or 'application'}"
     if process.kind in {"object", "flask"} or (process.kind == "file" and process.server != "python"):
-        if _ENTRYPOINT.fullmatch(target):
+        if ENTRYPOINT.fullmatch(target):
             draft.fields["entrypoint"] = target
         elif target:
             note(draft, item, f"{target} (set the field 'entrypoint' to module:callable, unless detection finds it)")
