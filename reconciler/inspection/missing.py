@@ -4,7 +4,6 @@ None of it refuses a manifest: a file or a service may be added later, and the d
 """
 
 import os
-import posixpath
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -94,8 +93,10 @@ class _Names:
 
 
 def _may_describe(refused: "ManifestFile", name: str) -> bool:
+    from reconciler.manifests.parse_file import name_of_file
+
     text = refused.content if isinstance(refused.content, bytes) else refused.content.encode()
-    return posixpath.basename(refused.file).rpartition(".")[0] == name or name.encode() in text
+    return name_of_file(refused.file) == name or name.encode() in text
 
 
 def _of_app(app: "App", names: _Names) -> Iterator[_Found]:

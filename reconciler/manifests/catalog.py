@@ -17,7 +17,7 @@ from reconciler.documents.problem import Problem, with_free_name
 from reconciler.manifests.allocation import Allocation, Ports, Proposal, allocate
 from reconciler.manifests.app_document import AppDocument, HostDefaults
 from reconciler.manifests.origin import Listing, Look, Unreadable
-from reconciler.manifests.parse_file import Parsed, parse
+from reconciler.manifests.parse_file import Parsed, name_of_file, parse
 from reconciler.manifests.service_document import ServiceDocument
 from reconciler.planning.apps.app import App
 from reconciler.planning.services.service import Service
@@ -330,7 +330,7 @@ def _with_free_names(entries: dict[str, ManifestFile], allocation: Allocation) -
     proposing = sorted(file for file, entry in entries.items() if any(each.proposed for each in entry.problems))
     if not proposing:
         return entries
-    stems = {posixpath.basename(file).rpartition(".")[0] for file in entries}
+    stems = {name_of_file(file) for file in entries}
     taken = {*allocation.apps, *allocation.services, *stems}
     for file in proposing:
         problems = tuple(with_free_name(problem, taken) for problem in entries[file].problems)

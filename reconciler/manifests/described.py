@@ -10,7 +10,7 @@ from reconciler.documents.text import text_of
 from reconciler.documents.tree import Node, trees_of
 from reconciler.manifests.app_document import joined
 from reconciler.manifests.origin import Listing, Look, Unreadable, is_directory
-from reconciler.manifests.parse_file import apps_of
+from reconciler.manifests.parse_file import apps_of, name_of_file
 
 
 class NotDescribed(LookupError):
@@ -48,7 +48,7 @@ def file_of(looks: Sequence[Look], app: str) -> Described:
     try:
         return described(looks, app)
     except NotDescribed:
-        named = [each for each in _all(looks, app) if posixpath.basename(each.file).rpartition(".")[0] == app]
+        named = [each for each in _all(looks, app) if name_of_file(each.file) == app]
         if len(named) != 1 or named[0].tree is not None:
             raise
         return named[0]
@@ -56,15 +56,11 @@ def file_of(looks: Sequence[Look], app: str) -> Described:
 
 def users_of(looks: Sequence[Look], path: str) -> Iterator[tuple[str, str]]:
     """Yield the apps that take variables from the file at `path`, and which; "" for a file of many."""
-    for listing in looks:
-        for file, content in listing.files.items() if isinstance(listing, Listing) else ():
-            text = text_of(file, content) if isinstance(content, bytes) else ""
-            if isinstance(text, Problem) or posixpath.basename(path) not in text:
-                continue
-            for app, tree in apps_of(file, trees_of(file, text)[0]).items():
-                yield from (
-                    (app, name) for name, given in _files(tree) if joined(posixpath.dirname(file), given) == path
-                )
+    for _, file, _, text in _texts(looks):
+        if posixpath.basename(path) not in text:
+            continue
+        for app, tree in apps_of(file, trees_of(file, text)[0]).items():
+            yield from ((app, name) for name, given in _files(tree) if joined(posixpath.dirname(file), given) == path)
 
 
 def _files(tree: Node) -> Iterator[tuple[str, str]]:
@@ -78,21 +74,26 @@ def _files(tree: Node) -> Iterator[tuple[str, str]]:
 
 def _all(looks: Sequence[Look], app: str) -> Iterator[Described]:
     """Yield each file that may describe the app, with the document that does. Raises NotDescribed."""
+    for origin, file, content, text in _texts(looks):
+        is_named = name_of_file(file) == app
+        if not (is_named or app in text):
+            continue
+        tree = apps_of(file, trees_of(file, text)[0]).get(app)
+        if tree is None and not is_named:
+            continue
+        if not is_directory(origin):
+            raise NotDescribed(
+                f"the manifest of {app} comes from {origin}, not from a directory of this host: change it there"
+            )
+        yield Described(app=app, file=file, content=content, text=text, tree=tree)
+
+
+def _texts(looks: Sequence[Look]) -> Iterator[tuple[str, str, bytes, str]]:
+    """Yield the origin, path, content and text of each file that can be parsed."""
     for listing in looks:
         for file, content in listing.files.items() if isinstance(listing, Listing) else ():
-            text = text_of(file, content) if isinstance(content, bytes) else ""
-            is_named = posixpath.basename(file).rpartition(".")[0] == app
-            if not isinstance(content, bytes) or isinstance(text, Problem) or not (is_named or app in text):
-                continue
-            tree = apps_of(file, trees_of(file, text)[0]).get(app)
-            if tree is None and not is_named:
-                continue
-            if not is_directory(listing.origin):
-                raise NotDescribed(
-                    f"the manifest of {app} comes from {listing.origin}, not from a directory of this host:"
-                    " change it there"
-                )
-            yield Described(app=app, file=file, content=content, text=text, tree=tree)
+            if isinstance(content, bytes) and isinstance(text := text_of(file, content), str):
+                yield listing.origin, file, content, text
 
 
 def _why_not(looks: Sequence[Look], app: str) -> str:
@@ -102,7 +103,7 @@ def _why_not(looks: Sequence[Look], app: str) -> str:
         if isinstance(look, Unreadable):
             return look.reason
         for file, content in look.files.items():
-            is_named = posixpath.basename(file).rpartition(".")[0] == app
+            is_named = name_of_file(file) == app
             text = text_of(file, content) if isinstance(content, bytes) else content
             if isinstance(text, Problem) or not isinstance(content, bytes):
                 if is_named:

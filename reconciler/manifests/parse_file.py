@@ -54,8 +54,13 @@ def apps_of(file: str, trees: Sequence[Node]) -> dict[str, Node]:
     return dict(reversed(named))
 
 
+def name_of_file(file: str) -> str:
+    """Return the name that a file gives to the app or service in it, if it holds one document without a name."""
+    return posixpath.basename(file).rpartition(".")[0]
+
+
 def _default_name(file: str, trees: Sequence[Node]) -> str | None:
-    return posixpath.basename(file).rpartition(".")[0] if len(trees) == 1 else None
+    return name_of_file(file) if len(trees) == 1 else None
 
 
 def _is_service(tree: Node) -> bool:
