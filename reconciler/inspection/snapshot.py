@@ -267,8 +267,8 @@ def _instance(record: InstanceRecord, end: str | None) -> "Instance":
 
 def _backup_trouble(status: "ServiceStatus | None") -> "Cause | None":
     """Return the trouble that was last reported of a service's backups, which only a daemon finds out."""
-    from reconciler.planning.reason import Cause, Reason
+    from reconciler.planning.reason import BACKUP_TROUBLES, Cause, Reason
 
-    if status is None or status.reason not in {Reason.BACKUP_FAILED, Reason.BACKUP_LATE}:
+    if status is None or status.reason not in BACKUP_TROUBLES:
         return None
     return Cause(Reason(status.reason), status.message)

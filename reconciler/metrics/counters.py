@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.convergence.world import Report
-from reconciler.planning.reason import Reason
+from reconciler.planning.reason import BACKUP_TROUBLES
 from reconciler.planning.subject import Subject, SubjectKind
 
 BOUNDS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
@@ -38,25 +38,22 @@ class Counters:
         self._began = clock()
         self._settled_at: float | None = None
         self._unsettled: set[Subject] = set()
-        self._states: dict[Subject, str] = {}
+        self._reports: dict[Subject, Report] = {}
         self._actions: Counter[tuple[str, str]] = Counter()
         self._durations: dict[str, Durations] = {}
         self._environments: Counter[str] = Counter()
         self._deaths: Counter[str] = Counter()
         self._handover = Durations()
-        self._backup_troubles: dict[str, str] = {}
 
     def on_report(self, subject: Subject, report: Report | None) -> None:
         """Take the newest report on an app or a service; None after its removal."""
-        if subject.kind == "service":
-            self._note_backups(subject.name, report)
         if report is None:
-            self._states.pop(subject, None)
+            self._reports.pop(subject, None)
             self._unsettled.discard(subject)
             if subject.kind == "app":
                 self._forget_app(subject.name)
         else:
-            self._states[subject] = report.state
+            self._reports[subject] = report
             (self._unsettled.discard if report.settled else self._unsettled.add)(subject)
         if not self._unsettled:
             self._settled_at = self._clock()
@@ -85,7 +82,7 @@ class Counters:
         return {
             "states": self._states_of("app"),
             "service_states": self._states_of("service"),
-            "backup_troubles": dict(self._backup_troubles),
+            "backup_troubles": self._backup_troubles(),
             "backlog": sum(subject.kind == "app" for subject in self._unsettled),
             "service_backlog": sum(subject.kind == "service" for subject in self._unsettled),
             "unsettled_s": now - since if self._unsettled or self._settled_at is None else 0.0,
@@ -97,19 +94,21 @@ class Counters:
             "probes": [[app, healthy, count] for (app, healthy), count in sorted(self._probes.items())],
         }
 
-    def _note_backups(self, service: str, report: Report | None) -> None:
-        if report is not None and report.reason in {Reason.BACKUP_FAILED, Reason.BACKUP_LATE}:
-            self._backup_troubles[service] = str(report.reason)
-        else:
-            self._backup_troubles.pop(service, None)
-
     def _forget_app(self, name: str) -> None:
         self._deaths.pop(name, None)
         for key in [key for key in self._probes if key[0] == name]:
             del self._probes[key]
 
     def _states_of(self, kind: SubjectKind) -> dict[str, str]:
-        return {subject.name: state for subject, state in self._states.items() if subject.kind == kind}
+        return {subject.name: report.state for subject, report in self._reports.items() if subject.kind == kind}
+
+    def _backup_troubles(self) -> dict[str, str]:
+        """Return the reason of each service whose scheduled backups are in trouble."""
+        return {
+            subject.name: str(report.reason)
+            for subject, report in self._reports.items()
+            if subject.kind == "service" and report.reason in BACKUP_TROUBLES
+        }
 
 
 def _json(durations: Durations) -> dict[str, Any]:

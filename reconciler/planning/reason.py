@@ -110,3 +110,5 @@ class Cause:
 HELD_BY_OPERATOR = frozenset({Reason.STOPPED_BY_OPERATOR, Reason.ROLLED_BACK_BY_OPERATOR})
 # Of a service that is kept after its manifest was removed, as was asked for.
 KEPT_WITHOUT_MANIFEST = frozenset({Reason.RETAINED, Reason.GRACE_PERIOD, Reason.STILL_USED})
+# Of a service whose scheduled backups are not made.
+BACKUP_TROUBLES = frozenset({Reason.BACKUP_FAILED, Reason.BACKUP_LATE})
