@@ -1,6 +1,6 @@
 """Say, in an operator's words, why the plan for an app is as it is. Nothing decides by these words."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 
 from reconciler.planning.apps.actions import Action, Release, Stage, Start
@@ -75,11 +75,8 @@ def withheld(known: Assessment, cause: Cause) -> Cause:
     return replace(cause, text="; ".join((cause.text, *known.observed.inputs.down, again)))
 
 
-def finishing(which: str, instances: Iterable[Instance]) -> str:
-    """Say that an instance finishes its requests, and what happens if it does not end; `which` names one of them."""
-    served = [each for each in instances if each.ready]
-    if not served:
-        return f"{which} is stopping"
+def finishing(which: str, served: Sequence[Instance]) -> str:
+    """Say that what served finishes its requests, and what happens if it does not end; `which` names one of them."""
     first, more = served[0], f" and {len(served) - 1} more" if served[1:] else ""
     killed = f"it is killed after {first.stop_timeout_s:g} s (stop_timeout)"
     return f"{which} (pid {first.pid}{more}) is finishing its requests; {killed}"

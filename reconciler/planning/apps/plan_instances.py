@@ -100,9 +100,9 @@ def _serving(known: Assessment) -> Plan[Action]:
         actions.append(Sleep(instance=current.id, revision=known.target.id, cause=cause.text, reason=cause.reason))
     else:
         actions += _scale(known, current)
-    if any(i.ready for i in known.others):
+    if served := [i for i in known.others if i.ready]:
         done = "rolled back by an operator" if known.is_rolled_back else "deployed"
-        waits = Cause(Reason.HANDING_OVER, f"{done}; {finishing('the previous instance', known.others)}")
+        waits = Cause(Reason.HANDING_OVER, f"{done}; {finishing('the previous instance', served)}")
         return _plan(known, actions, "running", waits)
     return _as_it_serves(known, current, actions)
 
