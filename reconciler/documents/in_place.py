@@ -346,8 +346,9 @@ def _shown(value: Value, style: str | None = None, *, in_flow: bool = False) -> 
 
 def _checked(edit: _Edit, line: int, path: Sequence[str], value: Value | None) -> str:
     """Return the result. Raises CannotEdit unless it says what was asked, everything else as before."""
+    result = edit.result
     before, _ = trees_of("", edit.text)
-    after, _ = trees_of("", edit.result)
+    after, _ = trees_of("", result)
     expected = [_expected(tree, path, value) if tree.line == line else tree.value for tree in before]
     found = [tree.value for tree in after]
     if value is None and len(path) > 1:
@@ -356,9 +357,9 @@ def _checked(edit: _Edit, line: int, path: Sequence[str], value: Value | None) -
     if json.dumps(found, sort_keys=True) != json.dumps(expected, sort_keys=True):
         shared = "its anchor is used elsewhere" if "*" in edit.text else "another field would change with it"
         raise CannotEdit(f"'{'.'.join(path)}' cannot be changed alone: {shared}")
-    if Counter(_texts(edit.text)) - Counter(_texts(edit.result)):
+    if Counter(edit.text[start:end] for start, end in edit.comments) - Counter(_comments_in(result)):
         raise CannotEdit(f"a comment would be lost with '{'.'.join(path)}'")
-    return edit.result
+    return result
 
 
 def _expected(tree: Node, path: Sequence[str], value: Value | None) -> Json:
@@ -394,5 +395,5 @@ def _unless_empty(value: Json, name: str) -> Json:
     return value
 
 
-def _texts(text: str) -> list[str]:
+def _comments_in(text: str) -> list[str]:
     return [text[start:end] for start, end in comments_of(text, [root for _, root in roots_of(text)])]

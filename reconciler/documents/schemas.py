@@ -17,20 +17,22 @@ _OF_READERS = frozenset(("title", "description", "errorMessage", "default", "exa
 @cache
 def schema(kind: str) -> dict[str, Any]:
     """Return the schema of a kind of document, such as `app` or `service`."""
-    inside = files("reconciler") / "schemas"
-    folder = inside if inside.is_dir() else files("reconciler") / ".." / "schemas"
-    found: dict[str, Any] = json.loads((folder / f"{kind}.schema.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(_file(kind).read_text(encoding="utf-8"))
     return found
 
 
 def schema_path(kind: str, directory: Path) -> str:
     """Return the path of a schema for files in `directory`, relative if it is near: a checkout can be moved."""
-    package = Path(str(files("reconciler")))
-    inside = package / "schemas"
-    found = (inside if inside.is_dir() else package.parent / "schemas") / f"{kind}.schema.json"
-    here = directory.resolve()
+    found, here = _file(kind), directory.resolve()
     near = here.parent in {found.parent.parent, *found.parent.parents[:2]}
     return os.path.relpath(found, here) if near else str(found)
+
+
+def _file(kind: str) -> Path:
+    """Return the file of a schema: a wheel has it inside the package, a checkout beside it."""
+    package = Path(str(files("reconciler")))
+    inside = package / "schemas"
+    return (inside if inside.is_dir() else package.parent / "schemas") / f"{kind}.schema.json"
 
 
 @cache

@@ -9,6 +9,7 @@ from reconciler.documents.tree import Node
 from reconciler.documents.units import duration_s
 from reconciler.planning.apps.app import MOST_VARIABLES
 from reconciler.planning.apps.entrypoint import FORM, is_well_formed
+from reconciler.planning.wording import span
 
 MOST_WORKERS = 1000
 # Linux's MAX_ARG_STRLEN: exec refuses a longer NAME=value, with its ending NUL.
@@ -34,10 +35,7 @@ _DURATIONS: tuple[tuple[str, ...], ...] = (
 # An app may do without probation; without patience it would answer 503 whenever it wakes.
 _MAY_BE_ZERO = frozenset({("probation",), ("grace",)})
 # A probe takes a worker away from the app's own requests, and a backup makes the server read all data.
-_SHORTEST_S: Mapping[tuple[str, ...], tuple[float, str]] = {
-    ("health", "interval"): (1.0, "1s"),
-    ("backup", "every"): (60.0, "1m"),
-}
+_SHORTEST_S: Mapping[tuple[str, ...], float] = {("health", "interval"): 1.0, ("backup", "every"): 60.0}
 _ORDERED: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("crash", "first"), ("crash", "cap")),
     (("health", "timeout"), ("health", "start_timeout")),
@@ -160,9 +158,9 @@ def _duration_problem(tree: Node, path: tuple[str, ...]) -> str:
         return str(error)
     if seconds == 0 and path not in _MAY_BE_ZERO:
         return "must be positive"
-    shortest_s, shown = _SHORTEST_S.get(path, (0.0, ""))
+    shortest_s = _SHORTEST_S.get(path, 0.0)
     if seconds < shortest_s:
-        return f"must be at least {shown}"
+        return f"must be at least {span(shortest_s)}"
     return ""
 
 
