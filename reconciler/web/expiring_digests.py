@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.linux.files import replace_file
-from reconciler.linux.regular_files import opened_file
+from reconciler.linux.regular_files import read_record
 
 _MOST = 200
 _LARGEST = 1024 * 1024
@@ -81,10 +81,9 @@ class ExpiringDigests:
         if identity is None or identity == self._read_of:
             return
         try:
-            with opened_file(self._file) as file:
-                found = json.loads(file.read(_LARGEST))
+            found = read_record(self._file, _LARGEST)
             self._ends = {str(digest): float(end) for digest, end in found.items()}
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        except (OSError, ValueError, TypeError, AttributeError):
             self._ends = {}
         self._read_of = identity
 
