@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from reconciler.inspection.printable import visible
 
@@ -60,3 +61,9 @@ def brief(at: float) -> str:
 def url(text: Any) -> str | None:
     """Return an address that may be made a link, None for any other text."""
     return text if isinstance(text, str) and re.match(r"https?://", text) else None
+
+
+def query(**parts: str) -> str:
+    """Return the query of a URL with the parts that are not empty; empty without any."""
+    found = urlencode({name: value for name, value in parts.items() if value})
+    return f"?{found}" if found else ""

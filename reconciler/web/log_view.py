@@ -1,7 +1,6 @@
 """The page of a log: its last lines or those that hold the words to find, and the way to older ones."""
 
 import asyncio
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,6 +11,7 @@ from reconciler.web.api import log_of
 from reconciler.web.authentication import Caller
 from reconciler.web.context import WebContext
 from reconciler.web.endpoints import LOGS, WHICH, Number
+from reconciler.web.formatting import query
 from reconciler.web.rendering import Templates
 from reconciler.web.responses import Problem
 
@@ -42,17 +42,12 @@ async def log_view(context: WebContext, templates: Templates, request: Request, 
             words=words,
             page=page,
             follows=before is None,
-            older=_query(which, words, page.start) if page.start > 0 else "",
-            newest=_query(which, words, None),
+            older=query(which=which, q=words, before=str(page.start)) if page.start > 0 else "",
+            newest=query(which=which, q=words),
             searched=_searched(page) if words else "",
         )
 
     return await asyncio.to_thread(rendered)
-
-
-def _query(which: str, words: str, before: int | None) -> str:
-    parts = {"which": which, "q": words, "before": "" if before is None else str(before)}
-    return "?" + urlencode({name: value for name, value in parts.items() if value})
 
 
 def _searched(page: LogPage) -> str:

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
+from reconciler.web.formatting import query
 from reconciler.web.rows import Row
 
 # The heading of each column, and whether the most comes first when it is chosen.
@@ -37,12 +37,12 @@ class View:
     order: str = ""
 
     @classmethod
-    def of(cls, query: Mapping[str, str]) -> "View":
+    def of(cls, given: Mapping[str, str]) -> "View":
         """Return the view of a query; an order that does not exist is none."""
-        order = query.get("sort", "")
+        order = given.get("sort", "")
         return cls(
-            state=query.get("state", ""),
-            search=query.get("q", "").strip(),
+            state=given.get("state", ""),
+            search=given.get("q", "").strip(),
             order=order if order.removeprefix("-") in _COLUMNS else "",
         )
 
@@ -72,9 +72,7 @@ class View:
 
     def query(self, **changed: str) -> str:
         """Return the query of this view with some of its parts changed; empty without any."""
-        parts = {"state": self.state, "q": self.search, "sort": self.order} | changed
-        query = urlencode({name: value for name, value in parts.items() if value})
-        return f"?{query}" if query else ""
+        return query(**{"state": self.state, "q": self.search, "sort": self.order} | changed)
 
     def _matches(self, row: Row) -> bool:
         words = f"{row.name} {row.cells['message']}".lower()
