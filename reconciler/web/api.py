@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from reconciler.documents.names import is_name
 from reconciler.inspection import log_tail
 from reconciler.inspection.log_redaction import log_redactor
 from reconciler.metrics import prometheus
+from reconciler.planning.subject import Subject
 from reconciler.state.journal import as_record
 from reconciler.vault.secret_patterns import LineRedactor
 from reconciler.web import streaming
@@ -33,7 +34,7 @@ from reconciler.web.endpoints import (
     WHICH,
     Endpoint,
 )
-from reconciler.web.facts_process import CannotTell, plan_while_connected
+from reconciler.web.facts_process import CannotTell, facts_while_connected
 from reconciler.web.login_links import LINK_S
 from reconciler.web.openapi import document
 from reconciler.web.request_body import media_type, read_body
@@ -92,25 +93,26 @@ class Api:
 
     async def _planned(self, request: Request, name: str | None) -> Response:
         try:
-            return JsonAnswer(await plan_while_connected(request, self._context.settings, name))
+            return JsonAnswer(await facts_while_connected(request, self._context.settings, "plan", name))
         except CannotTell as error:
             raise Problem(503, str(error)) from error
 
     async def events(self, request: Request, caller: Caller) -> Response:
         app = request.query_params.get(APP.name)
+        subject = Subject("app", app) if app else None
         limit = LIMIT.read(request)
         if streaming.is_wanted(request):
             last = request.headers.get("last-event-id", "")
             after = int(last) if re.fullmatch("[0-9]{1,15}", last) else AFTER.read(request)
-            return self._context.stream(request, caller, self._followed(app, after, limit, resumed=last != ""))
+            return self._context.stream(request, caller, self._followed(subject, after, limit, resumed=last != ""))
         after = AFTER.read(request)
         if after:  # the oldest of those that follow it, so that a client can catch up page by page
-            found = (await self._context.status_cache.events(app, ALL_EVENTS, after))[:limit]
+            found = (await self._context.status_cache.events(subject, ALL_EVENTS, after))[:limit]
         else:
-            found = await self._context.status_cache.events(app, limit)
+            found = await self._context.status_cache.events(subject, limit)
         return JsonAnswer({"events": [as_record(event) for event in found]})
 
-    async def _followed(self, app: str | None, after: int, limit: int, *, resumed: bool) -> AsyncIterator[str]:
+    async def _followed(self, subject: Subject | None, after: int, limit: int, *, resumed: bool) -> AsyncIterator[str]:
         """Stream the newest events, or those after `after`, and each one that follows."""
         last = after
         first = True
@@ -118,7 +120,7 @@ class Api:
             status = await self._context.status_cache.now()
             if status.last_event > last or first:
                 count = limit if first and not (resumed or after) else ALL_EVENTS
-                for event in await self._context.status_cache.events(app, count, last):
+                for event in await self._context.status_cache.events(subject, count, last):
                     yield streaming.server_sent(as_record(event), event.kind, event.id)
                 last = max(last, status.last_event)
                 first = False
@@ -126,8 +128,7 @@ class Api:
                 yield streaming.KEEP_ALIVE
 
     async def log(self, request: Request, caller: Caller) -> Response:
-        names = [row["name"] for row in (await self._context.status_cache.now()).apps]
-        file = log_of(self._context, request, names)
+        file = log_of(self._context, request, await self._context.status_cache.now())
         count, fold = LINES.read(request), SHOW.read(request) == "folded"
         name = request.path_params["name"]
         if streaming.is_wanted(request):
@@ -203,11 +204,11 @@ def _redacted(redactor: LineRedactor, lines: list[str]) -> list[str]:
     return [redactor.redacted(line) for line in lines]
 
 
-def log_of(context: WebContext, request: Request, known: Iterable[str]) -> Path:
+def log_of(context: WebContext, request: Request, status: Status) -> Path:
     """Return the log file that a request names, of a known or a former app; raises Problem."""
     name, which = request.path_params["name"], WHICH.read(request)
     file = context.settings.paths.log(name, which)
-    if not is_name(name) or (name not in known and not file.parent.is_dir()):
+    if not is_name(name) or (status.app(name) is None and not file.parent.is_dir()):
         raise Problem(404, "there are no logs of an app with that name on this host")
     return file
 

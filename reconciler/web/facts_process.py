@@ -37,16 +37,21 @@ class CannotTell(Exception):
     """Why there are no facts."""
 
 
-async def plan_while_connected(request: Request, settings: Settings, app: str | None) -> dict[str, Any]:
-    """Return the plan of one app, or of all; raises CannotTell. It is abandoned when the client disconnects."""
-    return await facts_while_connected(request, settings, "plan", app)
-
-
 async def facts_while_connected(
     request: Request, settings: Settings, what: Lookup, app: str | None = None
 ) -> dict[str, Any]:
     """Return the plan, environment or checks; raises CannotTell. It is abandoned when the client disconnects."""
     return await while_connected(request, _found(settings, what, app))
+
+
+async def facts_or_why(
+    request: Request, settings: Settings, what: Lookup, app: str | None = None
+) -> tuple[dict[str, Any], str]:
+    """Return the plan, environment or checks with an empty text; without any of it, why there is none."""
+    try:
+        return await facts_while_connected(request, settings, what, app), ""
+    except CannotTell as error:
+        return {}, str(error)
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -17,7 +17,7 @@ from reconciler.web.app_links import viewer_of
 from reconciler.web.authentication import Caller
 from reconciler.web.context import WebContext
 from reconciler.web.event_groups import grouped
-from reconciler.web.facts_process import CannotTell, facts_while_connected
+from reconciler.web.facts_process import facts_or_why
 from reconciler.web.manifest import shown_manifest
 from reconciler.web.rendering import Templates
 from reconciler.web.responses import Problem
@@ -63,7 +63,7 @@ class HostPages:
         service = next((each for each in status.facts["services"] if each["name"] == name), None)
         if service is None:
             raise Problem(404, "there is no service with that name on this host")
-        events = await self._context.status_cache.events_of(Subject("service", name), _EVENTS)
+        events = await self._context.status_cache.events(Subject("service", name), _EVENTS)
         settings = self._context.settings
 
         def rendered() -> Response:
@@ -103,12 +103,8 @@ class HostPages:
     async def checks(self, request: Request, caller: Caller) -> Response:
         """Show what `doctor` finds; another process looks, and stops when the client disconnects."""
         status = await self._context.status_cache.now()
-        found, failure = [], ""
-        try:
-            found = (await facts_while_connected(request, self._context.settings, "checks"))["checks"]
-        except CannotTell as error:
-            failure = str(error)
-        worst_first = sorted(found, key=lambda check: ("fail", "warn", "ok").index(check["level"]))
+        found, failure = await facts_or_why(request, self._context.settings, "checks")
+        worst_first = sorted(found.get("checks", ()), key=lambda check: ("fail", "warn", "ok").index(check["level"]))
         return self._templates.page("checks.html", caller, status=status, checks=worst_first, failure=failure)
 
 

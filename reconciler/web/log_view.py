@@ -22,7 +22,7 @@ _BEFORE = Number(name="before", description="The byte at which the page ends.", 
 async def log_view(context: WebContext, templates: Templates, request: Request, caller: Caller) -> Response:
     """Answer with a page of an app's log; raises Problem."""
     status = await context.status_cache.now()
-    file = log_of(context, request, [row["name"] for row in status.apps])
+    file = log_of(context, request, status)
     name, which = str(request.path_params["name"]), WHICH.read(request)
     words = request.query_params.get("q", "").strip()[:_LONGEST_WORDS]
     before = _BEFORE.read(request) if "before" in request.query_params else None

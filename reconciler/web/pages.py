@@ -18,6 +18,7 @@ from reconciler.inspection.releases import rollback_targets
 from reconciler.metrics.instance_processes import InstanceProcess, RunningInstance
 from reconciler.metrics.load_ring import read_points
 from reconciler.planning.apps.actions import ForgetApp, Reap, RemoveBuild, Sleep, Stop, StopHoldingPage, Unlisten
+from reconciler.planning.subject import Subject
 from reconciler.state.journal import Event
 from reconciler.state.paths import StatePaths
 from reconciler.web.api import known_app, shown_lines
@@ -27,7 +28,7 @@ from reconciler.web.charts import SPANS, charts
 from reconciler.web.context import WebContext
 from reconciler.web.endpoints import LOGS, REVISION_PATTERN
 from reconciler.web.event_groups import EventGroup, grouped
-from reconciler.web.facts_process import CannotTell, facts_while_connected, plan_while_connected
+from reconciler.web.facts_process import facts_or_why
 from reconciler.web.formatting import line
 from reconciler.web.host_pages import HostPages
 from reconciler.web.log_view import log_view
@@ -108,9 +109,9 @@ class Pages:
     async def events(self, request: Request, caller: Caller) -> Response:
         """Show what happened on the host: what matters, or everything, the steps of a deploy folded either way."""
         status = await self._context.status_cache.now()
-        found = await self._context.status_cache.events(None, _ALL_EVENTS)
         everything = request.query_params.get("show") == "all"
         brief = request.query_params.get("show") == "brief"
+        found = await self._context.status_cache.events(None, _READ_EVENTS if brief else _ALL_EVENTS)
 
         def rendered() -> Response:
             groups = grouped(found) if everything else _important(found)
@@ -123,7 +124,7 @@ class Pages:
         status = await self._context.status_cache.now()
         app = known_app(request, status)
         name = str(app["name"])
-        events = await self._context.status_cache.events(name, _READ_EVENTS)
+        events = await self._context.status_cache.events(Subject("app", name), _READ_EVENTS)
         releases = await self._context.status_cache.releases(name)
         instances = await self._context.status_cache.instances(name)
         which = request.query_params.get("which", _first_log(app, self._context.settings.paths))
@@ -180,50 +181,44 @@ class Pages:
         if release is None:
             raise Problem(404, "there is no release of that revision")
         lines = await self._context.status_cache.source_lines(name, release, _DIFF_LINES + 1)
-        return self._templates.page(
-            "release.html",
-            caller,
-            status=status,
-            row=row(app, status, viewer_of(request)),
-            release=release,
-            lines=lines and lines[:_DIFF_LINES],
-            cut=lines is not None and len(lines) > _DIFF_LINES,
-        )
+
+        def rendered() -> Response:
+            return self._templates.page(
+                "release.html",
+                caller,
+                status=status,
+                row=row(app, status, viewer_of(request)),
+                release=release,
+                lines=lines and lines[:_DIFF_LINES],
+                cut=lines is not None and len(lines) > _DIFF_LINES,
+            )
+
+        return await asyncio.to_thread(rendered)
 
     async def environment(self, request: Request, caller: Caller) -> Response:
         """Show the environment that an instance gets, as `reconciler env` does: its secrets are masked."""
         status = await self._context.status_cache.now()
         app = known_app(request, status)
-        found, failure = {}, ""
-        try:
-            facts = await facts_while_connected(request, self._context.settings, "environment", str(app["name"]))
-            found = facts["environment"]
-        except CannotTell as error:
-            failure = str(error)
+        found, failure = await facts_or_why(request, self._context.settings, "environment", str(app["name"]))
         return self._templates.page(
             "environment.html",
             caller,
             status=status,
             row=row(app, status, viewer_of(request)),
-            variables=sorted(found.items()),
+            variables=sorted(found.get("environment", {}).items()),
             failure=failure,
         )
 
     async def plan(self, request: Request, caller: Caller) -> Response:
         status = await self._context.status_cache.now()
         app = known_app(request, status)
-        plan, failure = _NO_PLAN, ""
-        try:
-            found = await plan_while_connected(request, self._context.settings, str(app["name"]))
-            plan = next(iter(found["apps"]), plan)
-        except CannotTell as error:
-            failure = str(error)
+        found, failure = await facts_or_why(request, self._context.settings, "plan", str(app["name"]))
         return self._templates.page(
             "plan.html",
             caller,
             status=status,
             row=row(app, status, viewer_of(request)),
-            plan=plan,
+            plan=next(iter(found.get("apps", ())), _NO_PLAN),
             failure=failure,
             removing=_REMOVING,
         )
@@ -260,6 +255,7 @@ class Pages:
         """Stream the rows that changed and the kinds of the events that happened; every row at first."""
         sent: dict[str, Row] = {}
         before, last = None, -1
+        subject = Subject("app", only) if only else None
         async for keep_alive_due in ticks():
             status = await self._context.status_cache.now()
             if status is before:
@@ -270,7 +266,7 @@ class Pages:
             current = {line(each.name): each for each in every if only in (None, line(each.name))}
             yield server_sent(_update(status, sent, current))
             if status.last_event != last:
-                newer = await self._context.status_cache.events(only, _READ_EVENTS, last) if last >= 0 else []
+                newer = await self._context.status_cache.events(subject, _READ_EVENTS, last) if last >= 0 else []
                 last = status.last_event
                 if newer:
                     yield server_sent(sorted({event.kind for event in newer}), "events")

@@ -6,7 +6,6 @@ costs almost nothing.
 
 import asyncio
 import contextlib
-import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from reconciler.inspection.releases import Release, releases, source_lines
 from reconciler.inspection.rollback import rollback_target
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.inspection.status import status as status_of
-from reconciler.linux.processes import start_ticks
+from reconciler.linux import process_table
 from reconciler.metrics.instance_processes import RunningInstance, running_instances
 from reconciler.metrics.load_history import Load, Loads
 from reconciler.planning.subject import Subject
@@ -80,13 +79,9 @@ class StatusCache:
             self._reading.add_done_callback(self._on_read)
         return await asyncio.shield(self._reading)
 
-    async def events(self, app: str | None, count: int, after: int = 0) -> Sequence[Event]:
-        """Return the newest events with an id over `after`, the oldest of them first."""
-        return await asyncio.to_thread(self._events, app, count, after)
-
-    async def events_of(self, subject: Subject, count: int) -> Sequence[Event]:
-        """Return the newest events of a subject, the oldest of them first."""
-        return await asyncio.to_thread(self._events_of, subject, count, 0)
+    async def events(self, subject: Subject | None, count: int, after: int = 0) -> Sequence[Event]:
+        """Return the newest events with an id over `after`, of one subject or of all, the oldest of them first."""
+        return await asyncio.to_thread(self._events, subject, count, after)
 
     async def rollback_target(self, app: Mapping[str, Any]) -> str | None:
         """Return the id of the revision to which a rollback of an app would go; None if there is none."""
@@ -126,27 +121,27 @@ class StatusCache:
         return int(version)
 
     def _read(self) -> Status:
-        with _state_readable(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as snapshot:
+        with self._snapshot() as snapshot:
             status = status_of(snapshot)
             loads = self._loads.measure(snapshot)
         newest = self._events(None, 1, 0)
         return Status(
             facts=status.facts(),
             loads=loads,
-            up_s=_up_s(status.daemon),
+            up_s=process_table.age_s(status.daemon) if status.daemon else None,
             last_event=newest[-1].id if newest else 0,
         )
 
     def _rollback_target(self, app: Mapping[str, Any]) -> str | None:
-        with _state_readable(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as snapshot:
+        with self._snapshot() as snapshot:
             return rollback_target(snapshot, str(app["name"]), str(app["wanted_revision"] or app["revision"] or ""))
 
     def _releases(self, app: str) -> Sequence[Release]:
-        with _state_readable(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as snapshot:
+        with self._snapshot() as snapshot:
             return releases(snapshot, app)
 
     def _source_lines(self, app: str, release: Release, most: int) -> list[str] | None:
-        with _state_readable(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as snapshot:
+        with self._snapshot() as snapshot:
             lines = source_lines(snapshot, app, release)
             if lines is None:
                 return None
@@ -154,18 +149,20 @@ class StatusCache:
             return [redactor.redacted(line) for line in islice(lines, most)]
 
     def _instances(self, app: str) -> Sequence[RunningInstance]:
-        with _state_readable(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as snapshot:
+        with self._snapshot() as snapshot:
             return running_instances(snapshot, [app])
 
-    def _events(self, app: str | None, count: int, after: int) -> Sequence[Event]:
-        return self._events_of(Subject("app", app) if app else None, count, after)
-
-    def _events_of(self, subject: Subject | None, count: int, after: int) -> Sequence[Event]:
+    def _events(self, subject: Subject | None, count: int, after: int) -> Sequence[Event]:
         with (
             _state_readable(self.settings),
             contextlib.closing(open_database(self.settings.paths.database, read_only=True)) as database,
         ):
             return Journal(database).newest(subject, count, after)
+
+    @contextlib.contextmanager
+    def _snapshot(self) -> Iterator[HostSnapshot]:
+        with _state_readable(self.settings), contextlib.closing(HostSnapshot(self.settings.paths)) as snapshot:
+            yield snapshot
 
 
 @contextlib.contextmanager
@@ -174,10 +171,3 @@ def _state_readable(settings: Settings) -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError, OtherVersion) as error:
         raise StateUnreadable(f"cannot read {settings.paths.state}: {error}") from error
-
-
-def _up_s(pid: int | None) -> float | None:
-    ticks = start_ticks(pid) if pid else None
-    if ticks is None:
-        return None
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
