@@ -65,9 +65,9 @@ def _hint(paths: "StatePaths", app: Any) -> str:
     """Return what was probably meant by an app that no manifest describes, "" for one that exists."""
     from reconciler.cli.app_names import desired_apps, meant
 
-    if not isinstance(app, str) or app in desired_apps(paths):
+    if not isinstance(app, str) or app in (known := desired_apps(paths)):
         return ""
-    likely = meant(paths, app)
+    likely = meant(known, app)
     return f"; {likely}" if likely else ""
 
 

@@ -37,9 +37,9 @@ def command(app: str, only_print: bool, as_json: bool, state: Path | None) -> No
     with open_snapshot(paths) as snapshot:
         row = next(iter(status(snapshot, (app,)).apps), None)
     if row is None:
-        from reconciler.cli.app_names import meant
+        from reconciler.cli.app_names import desired_apps, meant
 
-        likely = meant(paths, app)
+        likely = meant(desired_apps(paths), app)
         hint = likely or "'reconciler status' lists the apps"
         raise click.ClickException(plain(f"no app named '{app}'; {hint}"))
     url = _browsable(row)

@@ -5,7 +5,7 @@ they are, the memory they take, how many requests each worker has answered, and 
 During a hand-over, the instance that is starting and the one that is stopping are both listed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,6 @@ import click
 from reconciler.cli.options import examples, json_option, open_snapshot, paths_in_use, state_option
 from reconciler.cli.table import lines, show_json, width, wrapped
 from reconciler.inspection.printable import ago, plain
-from reconciler.planning.name_patterns import is_pattern
 
 if TYPE_CHECKING:
     from reconciler.inspection.status import AppRow
@@ -30,13 +29,13 @@ _SPARE = ("REVISION", "ROLE", "AGE")
 @json_option
 @state_option
 def command(apps: Sequence[str], as_json: bool, state: Path | None) -> None:
-    from reconciler.inspection.status import status
+    from reconciler.inspection.status import names_of, status
     from reconciler.metrics.instance_processes import running_instances
 
     paths = paths_in_use(state)
     with open_snapshot(paths) as snapshot:
-        rows = {row.name: row for row in status(snapshot, ()).apps}
-        chosen = _chosen(rows, apps)
+        chosen = _chosen(names_of(snapshot), apps)
+        rows = {row.name: row for row in status(snapshot, frozenset(chosen)).apps} if chosen else {}
         instances = running_instances(snapshot, chosen)
     if as_json:
         show_json({"apps": [_facts(name, instances) for name in chosen]})
@@ -51,14 +50,14 @@ def command(apps: Sequence[str], as_json: bool, state: Path | None) -> None:
         click.echo("no apps")
 
 
-def _chosen(rows: "dict[str, AppRow]", words: Sequence[str]) -> list[str]:
+def _chosen(known: Collection[str], words: Sequence[str]) -> list[str]:
     """Return the names of apps that exist. Raises ClickException for a word that means none."""
     from reconciler.cli.app_names import among
 
     if not words:
-        return sorted(rows)
-    names = among(rows, [w for w in words if is_pattern(w)], also=[w for w in words if not is_pattern(w)])
-    if missing := [name for name in names if name not in rows]:
+        return sorted(known)
+    names = among(known, words)
+    if missing := [name for name in names if name not in known]:
         raise click.ClickException(f"no app named '{plain(missing[0])}'; 'reconciler status' lists the apps")
     return names
 

@@ -51,13 +51,15 @@ _REFRESH_S = 1.0
 def command(apps: Sequence[str], watch: bool, check: bool, as_json: bool, state: Path | None) -> None:
     if watch and check:
         raise click.UsageError("--check looks once: it cannot be combined with --watch")
-    paths = paths_in_use(state)
-    if any(map(is_pattern, apps)):
-        from reconciler.cli.app_names import among
+    from reconciler.inspection.status import names_of, status
 
-        known = [row.name for row in _status(paths, ()).apps]
-        apps = among(known, [w for w in apps if is_pattern(w)], also=[w for w in apps if not is_pattern(w)])
-    found = _status(paths, apps)
+    paths = paths_in_use(state)
+    with open_snapshot(paths) as snapshot:
+        if any(map(is_pattern, apps)):
+            from reconciler.cli.app_names import among
+
+            apps = among(names_of(snapshot), apps)
+        found = status(snapshot, apps)
     missing = sorted(set(apps) - {row.name for row in found.apps})
     if missing:
         names = " or ".join(f"'{plain(name)}'" for name in missing)

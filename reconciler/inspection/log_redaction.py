@@ -2,14 +2,11 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Mapping
-from typing import Any
 
 from reconciler.documents.tree import trees_of
 from reconciler.inspection.redaction import Redactor
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.linux.regular_files import opened_file
-from reconciler.manifests import persisted
 from reconciler.manifests.checks import variables
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
@@ -38,8 +35,7 @@ def log_redactor(settings: Settings, app: str) -> LineRedactor:
                 environ=dict,
                 revisions=snapshot.known_good,
             )
-            facts: Mapping[str, Any] = persisted.remembered_facts(snapshot.records)
-            written = _written_in(facts.get("apps", {}).get(app, {}).get("manifest"))
+            written = _written_in(snapshot.desired.get("apps", {}).get(app, {}).get("manifest"))
             return LineRedactor(redactor.texts(Subject("app", app)) | SecretTexts(written_secrets(written)))
     except (sqlite3.Error, OSError, OtherVersion):
         return LineRedactor()

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reconciler.linux.processes import boot_id, start_ticks
+from reconciler.manifests import persisted
 from reconciler.planning.address import Address
 from reconciler.services.records import ServiceRecords
 from reconciler.staging import staged
@@ -68,6 +69,11 @@ class HostSnapshot:
             if _alive(record):
                 found.setdefault(record.app, []).append(self._with_readiness(record))
         return found
+
+    @cached_property
+    def desired(self) -> dict[str, Any]:
+        """The facts about the manifests in force, as the daemon last wrote them down: JSON data."""
+        return persisted.remembered_facts(self.records)
 
     @property
     def names(self) -> frozenset[str]:

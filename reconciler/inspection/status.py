@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from reconciler.inspection.snapshot import HostSnapshot
-from reconciler.manifests import persisted
 from reconciler.planning.address import Address
 from reconciler.planning.apps.revision import revision_from
 from reconciler.planning.fingerprint import Json
@@ -128,13 +127,19 @@ class HostStatus(NamedTuple):
         }
 
 
+def names_of(snapshot: HostSnapshot) -> frozenset[str]:
+    """Return the names of the apps that `status` has rows for."""
+    known = _known(snapshot)
+    return frozenset((*known, *(row.name for row in _refused(snapshot.desired.get("files", []), known))))
+
+
 def status(snapshot: HostSnapshot, only: Collection[str] = ()) -> HostStatus:
     """Return the state of everything on the host; with `only`, of these apps."""
-    desired: dict[str, Any] = persisted.remembered_facts(snapshot.records)
+    desired = snapshot.desired
     files: list[dict[str, Any]] = desired.get("files", [])
     apps: dict[str, dict[str, Any]] = desired.get("apps", {})
     restarts, overrides = snapshot.records.history_of("restarts"), snapshot.records.history_of("pin")
-    names = sorted({*snapshot.app_statuses, *apps, *snapshot.instances})
+    names = _known(snapshot)
     rows = [
         _app(snapshot, name, apps.get(name, {}), overrides.get(name), restarts.get(name))
         for name in names
@@ -152,6 +157,11 @@ def status(snapshot: HostSnapshot, only: Collection[str] = ()) -> HostStatus:
         ],
         notice="; ".join(filter(None, (desired.get("notice"), _unwritable(snapshot.paths.state)))) or None,
     )
+
+
+def _known(snapshot: HostSnapshot) -> list[str]:
+    """Return the names of the apps that are desired, were reported or run, in order."""
+    return sorted({*snapshot.app_statuses, *snapshot.desired.get("apps", {}), *snapshot.instances})
 
 
 def _app(

@@ -5,7 +5,7 @@ A word is a name, or a pattern of fnmatch; `service/` before it means services. 
 
 from collections.abc import Collection, Iterable, Sequence
 
-from reconciler.planning.subject import Subject
+from reconciler.planning.subject import Subject, SubjectKind
 
 _SERVICE = "service/"
 _MAGIC = frozenset("*?[")
@@ -24,8 +24,8 @@ def matches(word: str, subject: Subject) -> bool:
     """Return whether a word is the name of an app or a service, or a pattern of it."""
     import fnmatch  # what names no pattern need not load it
 
-    kind = "service" if word.startswith(_SERVICE) else "app"
-    return subject.kind == kind and fnmatch.fnmatchcase(subject.name, word.removeprefix(_SERVICE))
+    kind, name = _parts(word)
+    return subject.kind == kind and fnmatch.fnmatchcase(subject.name, name)
 
 
 def chosen(words: Sequence[str], known: Collection[Subject]) -> tuple[Subject, ...]:
@@ -42,13 +42,24 @@ def chosen(words: Sequence[str], known: Collection[Subject]) -> tuple[Subject, .
 
 def no_match(word: str, known: Iterable[Subject]) -> str:
     """Say that a word chooses nothing, and what was probably meant."""
+    kind, name = _parts(word)
+    hint = likely(word, known)
+    what = f"no {kind} matches" if is_pattern(name) else f"no {kind} named"
+    return f"{what} '{name}'{f'; {hint}' if hint else ''}"
+
+
+def likely(word: str, known: Iterable[Subject]) -> str:
+    """Ask whether the closest known name was meant by a word that chooses nothing; "" if none is like it."""
     import difflib
 
-    kind = "service" if word.startswith(_SERVICE) else "app"
-    prefix, name = _SERVICE if kind == "service" else "", word.removeprefix(_SERVICE)
+    kind, name = _parts(word)
     names = [subject.name for subject in known if subject.kind == kind]
     bare = "".join(character for character in name if character not in _MAGIC)
     close = difflib.get_close_matches(bare, names, n=1)
-    hint = f"; did you mean '{prefix}{close[0]}'?" if close else ""
-    what = f"no {kind} matches" if _MAGIC & set(name) else f"no {kind} named"
-    return f"{what} '{name}'{hint}"
+    prefix = _SERVICE if kind == "service" else ""
+    return f"did you mean '{prefix}{close[0]}'?" if close else ""
+
+
+def _parts(word: str) -> tuple[SubjectKind, str]:
+    """Return what kind of thing a word chooses, and the name or pattern in it."""
+    return "service" if word.startswith(_SERVICE) else "app", word.removeprefix(_SERVICE)

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from reconciler.inspection.snapshot import HostSnapshot
-from reconciler.inspection.status import AppRow, HostStatus, OverrideInEffect, ServiceRow, status
+from reconciler.inspection.status import AppRow, HostStatus, OverrideInEffect, ServiceRow, names_of, status
 from reconciler.planning.apps.observed import Override
 from reconciler.planning.reason import Reason
 from reconciler.state.paths import StatePaths
@@ -182,6 +182,16 @@ def test_a_refused_file_without_an_earlier_version_is_an_invalid_app(tmp_path: P
     row = the_app(tmp_path)
     assert (row.name, row.state, row.message) == ("blog", "invalid", "line 3: workers: expected a number")
     assert row.reason == Reason.MANIFEST_REFUSED
+
+
+def test_the_names_are_those_of_the_rows_a_refused_file_included(tmp_path: Path, records: Records) -> None:
+    errors = [{"line": 3, "column": 1, "path": "workers", "message": "expected a number"}]
+    records.set_fact("manifests", json.dumps({
+        "apps": {"shop": {}}, "files": [{"file": "/m/blog.yaml", "errors": errors, "apps": []}],
+    }))  # fmt: skip
+    records.set_app_status("gone", RUNNING)
+    with closing(HostSnapshot(StatePaths(state=tmp_path))) as snapshot:
+        assert names_of(snapshot) == {"blog", "gone", "shop"} == {row.name for row in status(snapshot).apps}
 
 
 def test_several_apps_are_shown_by_their_names(tmp_path: Path, records: Records) -> None:
