@@ -24,9 +24,16 @@ class NoDaemon(click.ClickException):
         )
 
 
+class NotAllowed(click.ClickException):
+    """The daemon of a state directory takes no requests from this user."""
+
+    def __init__(self, state: Path) -> None:
+        super().__init__(f"cannot ask the daemon of {state}: only its own user and root may")
+
+
 def request(state: Path | None, **fields: Any) -> None:
     """Send a request and print the answer. Raises ClickException if the daemon refuses it or does not answer."""
-    click.echo(plain(_answer(paths_in_use(state), fields)))
+    _request(paths_in_use(state), **fields)
 
 
 def _answer(paths: "StatePaths", fields: dict[str, Any]) -> str:
@@ -46,7 +53,7 @@ def _answer(paths: "StatePaths", fields: dict[str, Any]) -> str:
             " the request may still take effect: see 'reconciler events'"
         ) from error
     except PermissionError as error:
-        raise click.ClickException(f"cannot ask the daemon of {paths.state}: only its own user and root may") from error
+        raise NotAllowed(paths.state) from error
     except OSError as error:
         if pid := holder(paths):
             raise click.ClickException(

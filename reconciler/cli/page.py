@@ -42,7 +42,7 @@ def command(as_json: bool, state: Path | None) -> None:
 def _made(paths: "StatePaths") -> dict[str, Any]:
     """Return a new link and how long it lasts. Raises ClickException where the daemon makes none."""
     from reconciler.cli.api_client import answer_of
-    from reconciler.cli.daemon_client import NoDaemon
+    from reconciler.cli.daemon_client import NoDaemon, NotAllowed
 
     try:
         link = answer_of(paths.api, "/api/v1/login-links", {})
@@ -50,6 +50,6 @@ def _made(paths: "StatePaths") -> dict[str, Any]:
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise NoDaemon(paths.state) from error
     except PermissionError as error:
-        raise click.ClickException(f"cannot ask the daemon of {paths.state}: only its own user and root may") from error
+        raise NotAllowed(paths.state) from error
     except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
         raise click.ClickException(f"cannot get a link from the daemon of {paths.state}: {error}") from error

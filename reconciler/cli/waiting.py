@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 
-from reconciler.cli.daemon_client import NoDaemon
+from reconciler.cli.daemon_client import NoDaemon, NotAllowed
 from reconciler.cli.progress import Console
 from reconciler.inspection.printable import ago, json_text, plain
 from reconciler.planning.wording import counted
@@ -101,8 +101,7 @@ class Waiting:
         try:
             answer = ask(self.paths.control, {"do": what})
         except PermissionError as error:
-            text = f"cannot ask the daemon of {self.paths.state}: only its own user and root may"
-            raise click.ClickException(text) from error
+            raise NotAllowed(self.paths.state) from error
         except Refused as error:
             text = f"the daemon of {self.paths.state} is of an earlier version, which cannot be waited for: restart it"
             raise click.ClickException(text) from error
