@@ -158,13 +158,11 @@ class Waiting:
         for row in self.rows:
             name, now = str(_subject(row)), (row["outcome"], row["message"])
             before = self._told.get(name)
-            if before is None or before == now:
-                self._told[name] = now
-            elif row["outcome"] != "under-way" and (before[0] != row["outcome"] or row["outcome"] in _FAILED):
+            self._told[name] = now
+            if before is None or before == now or row["outcome"] == "under-way":
+                continue
+            if before[0] != row["outcome"] or row["outcome"] in _FAILED:
                 self.console.milestone(name, row["state"], _text(row))
-                self._told[name] = now
-            else:
-                self._told[name] = now
         open_ = [row for row in self.rows if not self.terms.is_met(row)]
         if open_:
             done = len(self.rows) - len(open_)
