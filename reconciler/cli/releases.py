@@ -17,6 +17,7 @@ from reconciler.inspection.printable import ago, plain
 
 if TYPE_CHECKING:
     from reconciler.inspection.releases import Release
+    from reconciler.inspection.snapshot import HostSnapshot
     from reconciler.settings.settings import Settings
 
 _MOST_LINES = 5000
@@ -52,7 +53,7 @@ def command(settings: "Settings", app: str, revision: str | None, with_diff: boo
             for each in chosen:
                 _show(each, whole=revision is not None)
         if with_diff and not as_json:
-            _show_source(settings, app, chosen[0])
+            _show_source(snapshot, settings, app, chosen[0])
 
 
 def _chosen(found: "tuple[Release, ...]", revision: str) -> "Release":
@@ -105,20 +106,19 @@ def _details(release: "Release", *, whole: bool) -> Iterator[str]:
         yield f"source: {release.files.summary}"
 
 
-def _show_source(settings: "Settings", app: str, release: "Release") -> None:
+def _show_source(snapshot: "HostSnapshot", settings: "Settings", app: str, release: "Release") -> None:
     from reconciler.inspection.log_redaction import log_redactor
     from reconciler.inspection.releases import source_lines
 
-    with open_snapshot(settings.paths) as snapshot:
-        lines = source_lines(snapshot, app, release)
-        if lines is None:
-            raise click.ClickException(
-                "the source cannot be compared: the build of this revision or of the one before it is not kept"
-            )
-        redactor = log_redactor(settings, app)
-        for number, line in enumerate(lines):
-            if number >= _MOST_LINES:
-                click.echo(f"only the first {_MOST_LINES} lines are shown", err=True)
-                break
-            colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
-            click.echo(styled(plain(redactor.redacted(line)), fg=colour))
+    lines = source_lines(snapshot, app, release)
+    if lines is None:
+        raise click.ClickException(
+            "the source cannot be compared: the build of this revision or of the one before it is not kept"
+        )
+    redactor = log_redactor(settings, app)
+    for number, line in enumerate(lines):
+        if number >= _MOST_LINES:
+            click.echo(f"only the first {_MOST_LINES} lines are shown", err=True)
+            break
+        colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
+        click.echo(styled(plain(redactor.redacted(line)), fg=colour))
