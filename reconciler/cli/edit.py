@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.manifest_changes import problems_with, write
+from reconciler.cli.manifest_changes import find, problems_with, write
 from reconciler.cli.next_step import next_step
 from reconciler.cli.options import examples, host_options, json_option
 from reconciler.cli.table import show_json
@@ -41,7 +41,7 @@ _EDITORS = ("editor", "sensible-editor", "nano", "vim", "vi")
 def command(settings: Settings, app: str, as_json: bool) -> None:
     from reconciler.linux.shared_files import ChangedMeanwhile
 
-    found, editor = _found(settings, app), _editor()
+    found, editor = find(settings, app, broken=True), _editor()
     copy = _copied(found)
     content = _edited(settings, found, copy, editor)
     if content is not None:
@@ -56,16 +56,6 @@ def command(settings: Settings, app: str, as_json: bool) -> None:
             raise click.ClickException(f"{error.message}; {_kept(copy)}") from error
     _remove(copy)
     _report(settings, found, content, as_json=as_json)
-
-
-def _found(settings: Settings, app: str) -> "Described":
-    from reconciler.manifests.described import NotDescribed, file_of
-    from reconciler.manifests.origins import look_once
-
-    try:
-        return file_of(look_once(settings), app)
-    except NotDescribed as error:
-        raise click.ClickException(plain(error)) from error
 
 
 def _editor() -> list[str]:

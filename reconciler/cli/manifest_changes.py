@@ -88,13 +88,16 @@ def change(
     raise click.ClickException(f"another program keeps changing the manifest of {app}: nothing was written; try again")
 
 
-def find(settings: Settings, app: str) -> "Described":
-    """Return the document that describes an app. Raises ClickException."""
-    from reconciler.manifests.described import NotDescribed, described
+def find(settings: Settings, app: str, *, broken: bool = False) -> "Described":
+    """Return the document that describes an app; with `broken`, also a file with its name that is not valid YAML.
+
+    Raises ClickException.
+    """
+    from reconciler.manifests.described import NotDescribed, described, file_of
     from reconciler.manifests.origins import look_once
 
     try:
-        return described(look_once(settings), app)
+        return (file_of if broken else described)(look_once(settings), app)
     except NotDescribed as error:
         raise click.ClickException(plain(error)) from error
 
