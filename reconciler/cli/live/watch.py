@@ -38,7 +38,8 @@ def watch(paths: "StatePaths", only: Sequence[str]) -> None:
             poller.select(_selected(view, names))
             if not view.back:  # what was scrolled back to stays where it is
                 details = poller.details
-            view = replace(view, back=min(view.back, furthest_back(details, columns, rows - 1)))
+            if view.back:  # wraps the whole log
+                view = replace(view, back=min(view.back, furthest_back(details, columns, rows - 1)))
             for answer in requester.answers():
                 view = replace(view, notice=answer)
             terminal.draw([painted(line) for line in frame(facts, details, view, columns, rows)])
