@@ -2,10 +2,8 @@
 
 import contextlib
 import heapq
-import os
-import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reconciler.cli import table
 from reconciler.inspection.log_files import LogFiles, blocks
 from reconciler.inspection.log_history import Arriving, Wanted, all_lines, last_lines
 from reconciler.inspection.log_lines import Line
@@ -53,7 +52,10 @@ class Entry:
 
 
 class Chosen:
-    """The logs that a command reads. `has_more` says whether the last read may have left lines."""
+    """The logs that a command reads. `has_more` says whether the last read may have left lines.
+
+    `app_width` and `stream_width` are those of the columns that tell them apart, 0 where there is one app or stream.
+    """
 
     def __init__(  # noqa: PLR0913  one for each option
         self,
@@ -77,6 +79,7 @@ class Chosen:
         self._since = since
         self._matches = _matcher(patterns)
         self._known: set[str] = set()
+        self.app_width = self.stream_width = 0
 
     def close(self) -> None:
         """Close every file."""
@@ -97,6 +100,8 @@ class Chosen:
                 path = self._paths.log(name, stream)
                 files = LogFiles(path, self._limit_bytes)
                 self.logs.append(Log(name, stream, path, files, wanted))
+        self.app_width = min(_WIDEST_NAME, _width(self._known))
+        self.stream_width = _width(self.streams)
 
     def history(self, count: int | None) -> Iterator[Entry]:
         """Yield the lines that were there when the logs were opened, the last `count` of them or all."""
@@ -156,7 +161,7 @@ class Printer:
         self.chosen = chosen
         self.printed = 0
         self._as_json = as_json
-        self._in_colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        self._in_colour = table.coloured()
 
     def print(self, entries: Iterable[Entry]) -> None:
         """Print the lines."""
@@ -167,12 +172,16 @@ class Printer:
     def _text(self, entry: Entry) -> str:
         at = datetime.fromtimestamp(entry.line.at).astimezone()
         parts = [f"{at:%m-%d %H:%M:%S}{' ' if entry.line.exact else '~'}"]
-        names = {log.app for log in self.chosen.logs}
-        if len(names) > 1:
-            parts.append(plain(entry.app).ljust(min(_WIDEST_NAME, max(map(len, names)))))
-        if len(self.chosen.streams) > 1:
-            parts.append(entry.stream.ljust(max(map(len, self.chosen.streams))))
+        if self.chosen.app_width:
+            parts.append(plain(entry.app).ljust(self.chosen.app_width))
+        if self.chosen.stream_width:
+            parts.append(entry.stream.ljust(self.chosen.stream_width))
         return " ".join((*parts, coloured(entry.line.unstamped, keep=self._in_colour)))
+
+
+def _width(names: Collection[str]) -> int:
+    """Return the width of a column of these names, 0 for a single one, which needs none."""
+    return max(map(len, names)) if len(names) > 1 else 0
 
 
 def as_record(entry: Entry) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import click
 
 from reconciler.cli.options import examples, json_option, paths_in_use, state_option
 from reconciler.inspection.printable import plain
+from reconciler.planning.name_patterns import is_pattern
 
 if TYPE_CHECKING:
     from reconciler.cli.log_printer import Chosen, Printer
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.3
 _LOOK_FOR_APPS_EVERY = 10  # polls
-_PATTERN = frozenset("*?[")
 _STREAMS = ("app", "access", "staging")
 
 
@@ -165,7 +165,7 @@ def _follow(printer: "Printer", paths: "StatePaths", apps: Sequence[str]) -> Non
         printer.print(printer.chosen.arrived(time.time()))  # noqa: TID251  shown to people
         if not printer.chosen.has_more:
             time.sleep(_POLL_S)
-        if number == 0 and (not apps or any(set(word) & _PATTERN for word in apps)):
+        if number == 0 and (not apps or any(map(is_pattern, apps))):
             with contextlib.suppress(click.ClickException):
                 printer.chosen.open(_names(paths, apps))
 
