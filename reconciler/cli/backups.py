@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import examples, json_option, open_snapshot, paths_in_use, state_option
-from reconciler.cli.services import sized
 from reconciler.cli.table import show, show_json
-from reconciler.inspection.printable import ago, plain
+from reconciler.inspection.printable import ago, clock, plain, sized
 
 if TYPE_CHECKING:
     from reconciler.inspection.backups import BackupRow
@@ -46,8 +45,8 @@ def command(service: str | None, as_json: bool, state: Path | None) -> None:
 
 
 def _cells(backup: "BackupRow") -> list[str]:
-    made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(backup.at))
-    return [backup.service, made, backup.made_by, sized(backup.size), _verified(backup.verification), backup.path]
+    verified = _verified(backup.verification)
+    return [backup.service, clock(backup.at), backup.made_by, sized(backup.size), verified, backup.path]
 
 
 def _verified(verification: "Verification | None") -> str:

@@ -14,7 +14,7 @@ import click
 
 from reconciler.cli.options import examples, json_option, open_snapshot, paths_in_use, state_option
 from reconciler.cli.table import lines, show_json, width, wrapped
-from reconciler.inspection.printable import ago, plain
+from reconciler.inspection.printable import ago, megabytes, plain
 
 if TYPE_CHECKING:
     from reconciler.inspection.status import AppRow
@@ -77,11 +77,7 @@ def _why_none(row: "AppRow") -> str:
 def _cells(instance: "RunningInstance", process: "InstanceProcess") -> list[str]:
     requests = "-" if process.requests is None else str(process.requests)
     cells = [instance.app, instance.revision, process.pid, process.role, ago(process.age_s)]
-    return [plain(cell) for cell in (*cells, _memory(process.memory), requests, _activity(instance, process))]
-
-
-def _memory(size: int) -> str:
-    return f"{size / 2**20:.1f}M" if size else "-"
+    return [plain(cell) for cell in (*cells, megabytes(process.memory), requests, _activity(instance, process))]
 
 
 def _activity(instance: "RunningInstance", process: "InstanceProcess") -> str:

@@ -5,7 +5,6 @@ the source differ from the revision that served before, and the outcome. Those m
 REVISION, or a beginning of it, shows one; --diff shows its source's lines.
 """
 
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ import click
 
 from reconciler.cli.options import examples, json_option, open_snapshot, with_settings
 from reconciler.cli.table import show_json, styled, width, wrapped
-from reconciler.inspection.printable import ago, plain
+from reconciler.inspection.printable import ago, clock, plain
 
 if TYPE_CHECKING:
     from reconciler.inspection.releases import Release
@@ -68,7 +67,7 @@ def _chosen(found: "tuple[Release, ...]", revision: str) -> "Release":
 
 def _show(release: "Release", *, whole: bool) -> None:
     record = release.record
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.at)) if record.at else "at an unknown time"
+    at = clock(record.at) if record.at else "at an unknown time"
     mark = "*" if release.can_roll_back else " "
     outcome = styled(_outcome(release), fg=_COLOURS.get(release.outcome))
     click.echo(f"{mark} {styled(record.revision, bold=True)}  {at}  {outcome}")
@@ -83,9 +82,9 @@ def _outcome(release: "Release") -> str:
         case "failed":
             return f"failed {record.failures} times" if record.failures > 1 else "failed"
         case "replaced" | "rolled back" if record.served_at is not None and record.served_until is not None:
-            until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.served_until))
             by = "replaced" if release.outcome == "replaced" else "rolled back by an operator"
-            return f"{by}; served {ago(record.served_until - record.served_at)}, until {until}"
+            served = ago(record.served_until - record.served_at)
+            return f"{by}; served {served}, until {clock(record.served_until)}"
         case "superseded":
             return "replaced before it served"
         case other:

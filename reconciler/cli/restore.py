@@ -13,6 +13,7 @@ import click
 
 from reconciler.cli.options import examples, host_options
 from reconciler.cli.service_access import backup_named, open_service, record_event
+from reconciler.inspection.printable import clock
 from reconciler.settings.settings import Settings
 
 
@@ -36,8 +37,8 @@ def command(settings: Settings, service: str, backup: str, yes: bool) -> None:
                 raise click.ClickException(
                     f"this replaces all data of {service}: add --yes to do so without a question"
                 )
-            made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(file.stat().st_mtime))
-            click.confirm(f"Replace all data of {service} with {file}, written {made}?", abort=True)
+            written = clock(file.stat().st_mtime)
+            click.confirm(f"Replace all data of {service} with {file}, written {written}?", abort=True)
         now = time.time()  # noqa: TID251  it is in the name of the file
         before = new_backup(settings.paths.backups, found.record, now, "restore")
         asyncio.run(back_up(found.record.type, found.spec, before))

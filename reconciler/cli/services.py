@@ -12,7 +12,7 @@ import click
 from reconciler.cli.options import examples, json_option, open_snapshot, paths_in_use, state_option
 from reconciler.cli.status import with_retry
 from reconciler.cli.table import show, show_json
-from reconciler.inspection.printable import plain
+from reconciler.inspection.printable import plain, sized
 
 if TYPE_CHECKING:
     from reconciler.inspection.status import ServiceRow
@@ -41,13 +41,3 @@ def _cells(service: "ServiceRow") -> list[str]:
     size = None if service.size is None else sized(service.size)
     cells = [service.name, service.type, service.plan, service.server, apps, size, service.state]
     return [*(plain(cell or "-") for cell in cells), plain(with_retry(service.message, service.next_try_at))]
-
-
-def sized(size: int) -> str:
-    """Return a number of bytes for people: 12K, 3.4M."""
-    amount = float(size)
-    for unit in ("B", "K", "M"):
-        if amount < 1024:
-            return f"{amount:.3g}{unit}" if unit != "B" else f"{size}B"
-        amount /= 1024
-    return f"{amount:.3g}G"

@@ -15,7 +15,7 @@ import click
 from reconciler.cli.live.terminal import live
 from reconciler.cli.options import DURATION, examples, json_option, paths_in_use, reading, state_option
 from reconciler.cli.table import is_terminal, lines, show_json, width
-from reconciler.inspection.printable import plain
+from reconciler.inspection.printable import megabytes, plain
 
 if TYPE_CHECKING:
     from reconciler.metrics.rates import HostRates, Rate
@@ -73,7 +73,7 @@ def _cells(rate: "Rate") -> tuple[str, ...]:
         _milliseconds(rate.p95_s),
         str(rate.in_flight),
         f"{rate.busy}/{rate.workers}" if rate.workers else "-",
-        f"{rate.memory / 2**20:.1f}M" if rate.memory else "-",
+        megabytes(rate.memory),
         f"{rate.cpu * 100:.0f}%",
     )
 

@@ -7,6 +7,7 @@ or reverse a line, or hide. Marks that only shape the writing of a language (joi
 import json
 import re
 import shlex
+import time
 from typing import Any
 
 from reconciler.planning.wording import span
@@ -84,3 +85,23 @@ def plain(text: object) -> str:
 def ago(seconds: float) -> str:
     """Return a duration for people, in two units at most: `1h5m`."""
     return span(seconds)
+
+
+def clock(at: float) -> str:
+    """Return a wall-clock time in the host's time zone: `2026-11-26 14:30:00`."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def sized(size: int) -> str:
+    """Return a number of bytes for people: 12K, 3.4M."""
+    amount = float(size)
+    for unit in ("B", "K", "M"):
+        if amount < 1024:
+            return f"{amount:.3g}{unit}" if unit != "B" else f"{size}B"
+        amount /= 1024
+    return f"{amount:.3g}G"
+
+
+def megabytes(size: int) -> str:
+    """Return the memory of processes, as tables have it: `12.3M`, `-` where there is none."""
+    return f"{size / 2**20:.1f}M" if size else "-"

@@ -47,13 +47,8 @@ def moment(at: float | None) -> str:
     return "" if not at else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
-def clock(at: float) -> str:
-    """Return a wall-clock time in the host's time zone."""
-    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
 def brief(at: float) -> str:
-    """Return a wall-clock time like `clock`, without the date if it is today."""
+    """Return a wall-clock time in the host's time zone, without the date if it is today."""
     then, now = datetime.fromtimestamp(at).astimezone(), datetime.now().astimezone()
     return then.strftime("%H:%M:%S" if then.date() == now.date() else "%Y-%m-%d %H:%M")
 

@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from reconciler.control.requests import REQUESTS
-from reconciler.inspection.printable import ago, visible
+from reconciler.inspection.printable import ago, clock, visible
 from reconciler.web import charts
 from reconciler.web.authentication import Caller
-from reconciler.web.formatting import brief, clock, line, moment, size
+from reconciler.web.formatting import brief, line, moment, size
 from reconciler.web.responses import Problem
 from reconciler.web.rows import STATES
 

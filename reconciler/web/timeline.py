@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from reconciler.inspection.printable import clock
 from reconciler.planning.reason import Reason
 from reconciler.state.journal import Event
-from reconciler.web.formatting import clock
 
 WIDTH, HEIGHT = 960.0, 92.0
 _LEFT, _RIGHT = 8.0, WIDTH - 8.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.cli.live.cells import cell_count
 from reconciler.cli.live.facts import Facts
 from reconciler.cli.live.selection import View
-from reconciler.inspection.printable import ago, plain
+from reconciler.inspection.printable import ago, megabytes, plain
 from reconciler.planning.states import WORST_FIRST
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ COLUMNS = (
         right=True,
     ),
     Column(
-        name="MEMORY", cell=_of_rate(lambda rate: f"{rate.memory / 2**20:.1f}M" if rate.memory else "-"),
+        name="MEMORY", cell=_of_rate(lambda rate: megabytes(rate.memory)),
         order=_busiest(lambda rate: rate.memory), right=True,
     ),
     Column(
