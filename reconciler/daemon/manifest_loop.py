@@ -143,6 +143,7 @@ class ManifestLoop:
         """Make what was found true from now on, together with what stays in force."""
         if (
             looks == self._looks
+            and self._half_written.due_at is None
             and self.catalog.is_at_rest
             and not self._removed
             and self._is_stored

@@ -102,10 +102,13 @@ def test_a_limit_of_the_host_is_told_again_when_it_is_reached_again(tmp_path: Pa
     assert [text for text, _ in found] == [LIMIT.text, STORMY.text, LIMIT.text]
 
 
-def test_a_manifest_that_is_held_back_is_not_in_effect_yet(tmp_path: Path, stores: Stores) -> None:
+@pytest.mark.parametrize(("then", "workers"), [(b"path: x\nworkers: 2", 2), (b"path: x", 1)])
+def test_a_manifest_that_is_held_back_is_not_in_effect_yet(
+    tmp_path: Path, stores: Stores, then: bytes, workers: int
+) -> None:
     settings = Settings(manifests=tmp_path / "m", paths=StatePaths(state=tmp_path))
     loop = ManifestLoop(settings, stores, WakeQueue(), cast("SecretFiles", NoSecrets()), ())
-    contents = iter((b"path: x", b"path: x\nwork", b"path: x\nworkers: 2"))
+    contents = iter((b"path: x", b"path: x\nwork", then))
     current: list[bool] = []
 
     class Written:
@@ -132,4 +135,5 @@ def test_a_manifest_that_is_held_back_is_not_in_effect_yet(tmp_path: Path, store
 
     asyncio.run(follow())
     assert current == [True, False, True]
-    assert loop.catalog.apps["blog"].workers == 2
+    assert loop.catalog.apps["blog"].workers == workers
+    assert loop._seconds_to_next_look() > 1.0
