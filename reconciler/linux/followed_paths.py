@@ -193,24 +193,36 @@ class FollowedPath:
 
     def renew(self) -> bool:
         """Watch what the path leads through and to now; return whether that is something else than before. Blocks."""
-        with self._renewing:
+        try:
+            with self._renewing:
+                if self._closed:
+                    return False
+                # First the watches, then the look: a step that changes meanwhile is noticed.
+                way, rounds = way_of(self.path), 0
+                while self._watch_steps(way) and rounds < _MOST_LINKS:
+                    way, rounds = way_of(self.path), rounds + 1
+                return self._watch_end(way)
+        finally:
             if self._closed:
-                return False
-            # First the watches, then the look: a step that changes meanwhile is noticed.
-            way, rounds = way_of(self.path), 0
-            while self._watch_steps(way) and rounds < _MOST_LINKS:
-                way, rounds = way_of(self.path), rounds + 1
-            return self._watch_end(way)
+                self._release()
 
     def close(self) -> None:
-        """Stop watching; nothing is called afterwards."""
+        """Stop watching; nothing is called afterwards. Does not wait for a renewal, which may hang on a dead mount."""
         self._closed = True
-        with self._renewing:
+        self._release()
+
+    def _release(self) -> None:
+        """End the watches; a renewal that is under way does so when it is done."""
+        if not self._renewing.acquire(blocking=False):
+            return
+        try:
             for step in self._steps:
                 self._leave(step)
             self._steps = frozenset()
             if self._watched is not None:
                 self._watched.close()
+        finally:
+            self._renewing.release()
 
     def on_step(self) -> None:
         """Pass on that a step of the path may lead elsewhere."""
@@ -248,13 +260,14 @@ class FollowedPath:
         if self.end == "file":
             return led_to != before
         is_directory = way.end is not None and os.path.isdir(way.end)  # noqa: PTH112  text
+        again = False
         if self._watched is not None and (led_to != before or (self._watched.problem and not self._watched.rests)):
             self._watched.close()
-            self._watched = None
-            before = None
+            self._watched, again = None, True
         if self._watched is None and is_directory and way.end is not None:
             self._watched = self._paths.watch_end(way.end, self)
-        return led_to != before
+        # What cannot be watched this time either is as it was: it is looked at now and then.
+        return led_to != before or (again and self._watched is not None and self._watched.problem is None)
 
 
 def _may_be_renewed(watched: Watched | None) -> bool:

@@ -252,7 +252,7 @@ class Watched:
                     todo.extend(self._directories_in(here))
             except OSError as error:
                 if is_root or error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                    self._fail(here, error)
+                    self._fail(here, error, tell=not is_root)
                 if error.errno in _LIMITS or is_root:
                     return
 
@@ -302,7 +302,9 @@ class Watched:
         if wds:
             shared_inotify().remove(wds, self)
 
-    def _fail(self, directory: bytes, error: OSError) -> None:
+    def _fail(self, directory: bytes, error: OSError, *, tell: bool) -> None:
+        """Note why a directory is not watched; whoever watches the root looks at it afterwards, and is not told."""
         failure, reason = _LIMITS.get(error.errno or 0, (WatchFailure.ERROR, error.strerror or str(error)))
         self.problem = WatchProblem(failure=failure, text=f"cannot watch {os.fsdecode(directory)}: {reason}")
-        self._note(Change(name="", complete=False))
+        if tell:
+            self._note(Change(name="", complete=False))

@@ -1,16 +1,20 @@
 """Paths that lead elsewhere in the course of time: the real file system, the real kernel, and what is told of it."""
 
 import asyncio
+import errno
 import os
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from reconciler.linux.followed_paths import End, FollowedPath, FollowedPaths, way_of
+from reconciler.linux import followed_paths
+from reconciler.linux.followed_paths import End, FollowedPath, FollowedPaths, Way, way_of
 from reconciler.linux.inotify import Change, Watch
+from reconciler.linux.inotify_descriptor import Inotify, Listener
 
 
 class Follower:
@@ -227,3 +231,58 @@ def test_a_tree_that_storms_is_watched_again_only_once_it_rests(tmp_path: Path) 
             await eventually(lambda: "new" in follower.changes)
 
     asyncio.run(main())
+
+
+def test_an_end_that_cannot_be_watched_is_news_again_only_once_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end, full, add = tmp_path / "end", True, Inotify.add
+    end.mkdir()
+
+    def limited(self: Inotify, directory: bytes, mask: int, listener: Listener) -> int:
+        if full and directory == bytes(end):
+            raise OSError(errno.ENOSPC, "no room")
+        return add(self, directory, mask, listener)
+
+    monkeypatch.setattr(Inotify, "add", limited)
+
+    async def follow() -> None:
+        nonlocal full
+        async with following(end, "tree") as follower:
+            for _ in range(3):
+                await asyncio.sleep(0)
+                assert not follower.followed.renew()
+                assert follower.followed.problem is not None
+            assert (follower.told, follower.changes) == (0, [])
+            full = False
+            assert follower.followed.renew()
+            assert follower.followed.problem is None
+            assert not follower.followed.renew()
+
+    asyncio.run(follow())
+
+
+def test_a_path_is_closed_at_once_while_a_renewal_hangs_and_keeps_no_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def hanging(path: str) -> Way:
+        begun.set()
+        assert go.wait(30.0)
+        return way_of(path)
+
+    async def follow() -> None:
+        paths = FollowedPaths(Watch(asyncio.get_running_loop().call_soon_threadsafe))
+        followed = paths.follow(str(tmp_path), "folder", on_step=lambda: None, on_change=lambda _: None)
+        followed.renew()
+        monkeypatch.setattr(followed_paths, "way_of", hanging)
+        renewing = asyncio.create_task(asyncio.to_thread(followed.renew))
+        assert await asyncio.to_thread(begun.wait, 30.0)
+        followed.close()
+        assert not renewing.done()
+        go.set()
+        await renewing
+        assert paths._folders == {}
+
+    asyncio.run(follow())
