@@ -37,6 +37,7 @@ class FilesInBuilds:
         self._wakeups = wakeups
         self._record = record
         self._seen: dict[tuple[str, str], tuple[int, float]] = {}
+        self._told: dict[tuple[str, str], float] = {}
 
     async def run(self) -> None:
         """Look for as long as the daemon runs."""
@@ -46,10 +47,10 @@ class FilesInBuilds:
                 await self._look(name, [build for build in self._serving(name) if self._may_have_changed(name, build)])
 
     async def before_replacing(self, name: str) -> None:
-        """Look at what serves before it is replaced, and tell once more what is going to stay in it."""
-        known = self._builds.written(name)
+        """Look at what serves before it is replaced, and tell once more, unless just now, what is to stay in it."""
+        known, recently = self._builds.written(name), time.monotonic() - _LOOK_EVERY_S
         for build in (serving := self._serving(name)):
-            if places := known.get(build):
+            if (places := known.get(build)) and self._told.get((name, build), float("-inf")) < recently:
                 self._tell(name, written_into_build(places), "another build is staged")
         await self._look(name, serving)
 
@@ -65,6 +66,7 @@ class FilesInBuilds:
             if await self._builds.look_for_written(name, build):
                 written = self._builds.written(name)[build]
                 self._tell(name, written_into_build(written), f"build {build} serves")
+                self._told[name, build] = time.monotonic()
                 self._wakeups.wake(name)
 
     def _tell(self, name: str, text: str, cause: str) -> None:

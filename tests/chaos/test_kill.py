@@ -217,7 +217,7 @@ def _tidy(site: Site, *names: str) -> bool:
         kept = [entry.name for entry in site.paths.revisions(name).iterdir()]
         assert record.revision in kept
         assert len(kept) <= 2, kept
-        assert len(list(site.paths.builds(name).glob("[!.]*"))) <= 2
+        assert len(list(site.paths.builds(name).glob("[!.]*"))) <= 5
     drafts = [path for folder in ("apps/*/builds", "environments") for path in site.state.glob(f"{folder}/.*")]
     assert drafts == []
     return True

@@ -53,9 +53,16 @@ def test_files_in_a_build_are_told_kept_and_persisted_on_request(site: Site) -> 
     eventually(lambda: site.told("blog")["persist"] == ["hits.txt"])
     eventually(lambda: get(port) >= "3")
     seen = int(get(port))
+    eventually(lambda: len(site.known_good("blog")) == 3)
     edit(site, 2)
     eventually(lambda: len(builds(site)) > 0 and int(get(port)) > seen)
     site.await_settled("blog")
     assert int(get(port)) > seen
+
+    # The build with the first of these files goes once five later ones are known to be good.
+    eventually(lambda: len(site.known_good("blog")) == 4)
+    edit(site, 3)
+    eventually(lambda: len(site.known_good("blog")) == 5)
+    edit(site, 4)
     kept = site.paths.home("blog")
     eventually(lambda: [p.read_text() for p in Path(kept / "from-builds").glob("*/hits.txt")] == ["xxx"])
