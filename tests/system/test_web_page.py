@@ -190,6 +190,8 @@ def test_the_page_is_live_without_being_loaded_again(host: tuple[Site, int]) -> 
         eventually(lambda: driver.execute_script(_SHOWN).get("shop") == "running")
         (site.manifests / "shop.yaml").unlink()
         eventually(lambda: "shop" not in driver.execute_script(_SHOWN))
+        site.app("shop", depends_on=["mail"])  # as it was: the host is shared
+        eventually(lambda: driver.execute_script(_SHOWN) == _STATES)
         assert driver.execute_script("return window.same")
 
 
