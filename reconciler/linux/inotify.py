@@ -303,7 +303,7 @@ class Watched:
             shared_inotify().remove(wds, self)
 
     def _fail(self, directory: bytes, error: OSError, *, tell: bool) -> None:
-        """Note why a directory is not watched; whoever watches the root looks at it afterwards, and is not told."""
+        """Note why a directory is not watched; the caller that watches the root looks afterwards, and is not told."""
         failure, reason = _LIMITS.get(error.errno or 0, (WatchFailure.ERROR, error.strerror or str(error)))
         self.problem = WatchProblem(failure=failure, text=f"cannot watch {os.fsdecode(directory)}: {reason}")
         if tell:
