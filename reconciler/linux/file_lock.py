@@ -29,14 +29,19 @@ async def locked(path: Path, waiting: Callable[[], object]) -> AsyncIterator[int
 def try_lock(path: Path) -> int | None:
     """Lock `path` and return the descriptor, None if another process holds it or has just removed it."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    return held(lock, path)
+
+
+def held(opened: int, path: Path) -> int | None:
+    """Lock a descriptor of `path` and return it; close it and return None where `try_lock` does. Raises OSError."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(lock).st_ino == path.stat().st_ino:
-            return lock
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(opened).st_ino == path.stat().st_ino:
+            return opened
     except (BlockingIOError, FileNotFoundError):
         pass
     except BaseException:
-        os.close(lock)
+        os.close(opened)
         raise
-    os.close(lock)
+    os.close(opened)
     return None

@@ -21,7 +21,7 @@ async def back_up(of_type: str, spec: ServiceSpec, file: Path) -> None:
     try:
         await asyncio.to_thread(file.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
         await _require_room(of_type, spec, file.parent)
-        with scratch(file.parent, "backup") as directory:
+        async with scratch(file.parent, "backup") as directory:
             draft = directory / file.name
             await provisioner_of(of_type).back_up(spec, draft)
             draft.chmod(0o600)

@@ -33,7 +33,7 @@ async def verify_backup(spec: ServiceSpec, file: Path, directory: Path) -> Verif
     try:
         await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True, exist_ok=True)
         require_room(directory, file.stat().st_size)
-        with scratch(directory, f"verify-{spec.id}") as place:
+        async with scratch(directory, f"verify-{spec.id}") as place:
             try:
                 async with asyncio.timeout(BACKUP_TIMEOUT_S):
                     outcome = Verification(at=at, counted=await provisioner.verify_backup(spec, file, place))

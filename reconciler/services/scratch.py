@@ -4,25 +4,27 @@ The process that works in one holds a lock on it, which the kernel releases with
 nothing holds is abandoned.
 """
 
+import asyncio
 import contextlib
-import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from reconciler.linux import files
+from reconciler.linux import file_lock, files
 from reconciler.linux.remove_tree import remove_tree
 
 
-@contextlib.contextmanager
-def scratch(directory: Path, name: str) -> Iterator[Path]:
+@contextlib.asynccontextmanager
+async def scratch(directory: Path, name: str) -> AsyncIterator[Path]:
     """Make an empty directory, 0700, in another one that exists, and remove it with all it holds. Raises OSError."""
     path, lock = _made(directory, name)
     try:
         yield path
     finally:
-        remove_tree(path)
-        os.close(lock)
+        try:
+            await asyncio.to_thread(remove_tree, path)
+        finally:
+            os.close(lock)
 
 
 @contextlib.contextmanager
@@ -49,13 +51,6 @@ def _locked(path: Path) -> int | None:
     """Lock a directory; None if another process holds it, has removed it just now, or it is no directory."""
     try:
         lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return file_lock.held(lock, path)
     except OSError:
         return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(lock).st_ino == path.stat().st_ino:
-            return lock
-    except OSError:
-        pass
-    os.close(lock)
-    return None

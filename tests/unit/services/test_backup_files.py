@@ -110,15 +110,20 @@ def test_a_cancelled_backup_leaves_nothing(service: ServiceSpec, tmp_path: Path)
 
 
 def test_a_scratch_directory_is_abandoned_once_its_process_is_killed(service: ServiceSpec, tmp_path: Path) -> None:
-    with scratch(tmp_path, f"verify-{RECORD.id}") as held:
-        with abandoned(tmp_path) as found:
-            assert found == ()
-        assert held.is_dir()
-    assert not held.exists()
+    async def held_for_a_while() -> None:
+        async with scratch(tmp_path, f"verify-{RECORD.id}") as held:
+            with abandoned(tmp_path) as found:
+                assert found == ()
+            assert held.is_dir()
+        assert not held.exists()
+
+    asyncio.run(held_for_a_while())
     code = (
-        "import os, sys; from pathlib import Path; from reconciler.services.scratch import scratch\n"
-        f"with scratch(Path(sys.argv[1]), 'verify-{RECORD.id}') as place:\n"
-        "    (place / 'half').touch(); os.kill(os.getpid(), 9)"
+        "import asyncio, os, sys; from pathlib import Path; from reconciler.services.scratch import scratch\n"
+        "async def killed():\n"
+        f"    async with scratch(Path(sys.argv[1]), 'verify-{RECORD.id}') as place:\n"
+        "        (place / 'half').touch(); os.kill(os.getpid(), 9)\n"
+        "asyncio.run(killed())"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=REPOSITORY, check=False)
     (left,) = (each for each in tmp_path.iterdir() if each.name.startswith(".draft-"))
