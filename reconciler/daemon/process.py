@@ -5,7 +5,6 @@ import contextlib
 import ctypes
 import os
 import random
-import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from functools import partial
@@ -18,6 +17,7 @@ from reconciler.convergence.world import Report
 from reconciler.daemon.daemon import Daemon
 from reconciler.daemon.shutdown import is_going_down
 from reconciler.daemon.summary import HostSummary
+from reconciler.linux.open_files import allow_many_open_files
 from reconciler.linux.processes import adopt_orphans, keep_descriptors
 from reconciler.linux.systemd import ServiceManager
 from reconciler.manifests.catalog import Catalog
@@ -36,13 +36,6 @@ _M_ARENA_MAX = -8  # malloc.h
 
 class _Ended(Exception):
     """Raised inside the task group to end every task of it."""
-
-
-def _raise_descriptor_limit() -> None:
-    """Raise the limit of descriptors as far as the host grants: a sleeping app costs the daemon one."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _share_one_heap() -> None:
@@ -81,7 +74,7 @@ async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, StandingTask
     Leaving the context ends every task and stops no app.
     """
     keep_descriptors()
-    _raise_descriptor_limit()
+    allow_many_open_files()  # a sleeping app costs one
     _share_one_heap()
     adopt_orphans()
     ending = asyncio.Event()
