@@ -123,6 +123,7 @@ class Daemon:
             services=self._converging[0],
             apps=self._converging[1],
             observe=self._apps.observe,
+            plan=self._apps.plan,
             tracker=self._tracker,
             secret_files=self._secret_files,
             redact=self.journal.redacted,

@@ -14,6 +14,7 @@ from reconciler.daemon.secret_files import SecretFiles
 from reconciler.daemon.worlds import Converging
 from reconciler.documents.problem import Problem
 from reconciler.manifests.catalog import ManifestFile
+from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.outcome import Outcome, app_outcome, probation_left_s, service_outcome
 from reconciler.planning.plan import Plan
@@ -23,7 +24,7 @@ from reconciler.version import VERSION
 
 
 class Outcomes:
-    """The outcome of each app and service. `observe` returns what is true of an app."""
+    """The outcome of each app and service. `observe` returns what is true of an app, `plan` what follows from it."""
 
     def __init__(  # noqa: PLR0913  collaborators, each named
         self,
@@ -32,6 +33,7 @@ class Outcomes:
         services: Converging,
         apps: Converging,
         observe: Callable[[str], Observed],
+        plan: Callable[[str, App | None, Observed], Plan[Any]],
         tracker: SourceTracker,
         secret_files: SecretFiles,
         redact: Callable[[Subject, str], str],
@@ -40,6 +42,7 @@ class Outcomes:
         self._services = services
         self._apps = apps
         self._observe = observe
+        self._plan = plan
         self._tracker = tracker
         self._secret_files = secret_files
         self._redact = redact
@@ -95,7 +98,7 @@ class Outcomes:
 
     def _app(self, name: str) -> dict[str, Any]:
         app, observed, now = self._manifests.catalog.apps.get(name), self._observe(name), self._apps.world.now()
-        planned: Plan[Any] = self._apps.world.plan(name, app)  # type: ignore[assignment]
+        planned = self._plan(name, app, observed)
         outcome = app_outcome(app, planned, observed, now)
         if self._tracker.is_behind(name) or self._secret_files.is_being_read(name):
             outcome = "under-way"

@@ -160,8 +160,8 @@ class AppWorld:
     def now(self) -> float:
         return time.monotonic()
 
-    def plan(self, name: str, asked: App | None) -> Plan[Action]:
-        return self._planner.plan(name, asked, self.observe(name), self.now())
+    def plan(self, name: str, asked: App | None, observed: Observed | None = None) -> Plan[Action]:
+        return self._planner.plan(name, asked, observed or self.observe(name), self.now())
 
     def when_failing(self, name: str) -> AppState:
         return state_when_failing(self.observe(name))
