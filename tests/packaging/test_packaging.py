@@ -143,22 +143,19 @@ def test_an_installed_wheel_is_used_and_not_the_tree(installed: Path, tmp_path: 
     assert done.stdout.startswith(str(installed.parent)), done.stdout + done.stderr
 
 
+def validated(installed: Path, manifests: Path) -> "subprocess.CompletedProcess[str]":
+    """Run `validate` for a directory of manifests, whatever daemons run on this host."""
+    place = ("--manifests", manifests, "--state", manifests.parent / "state")
+    return run(installed / "reconciler", "validate", *place, cwd=manifests.parent, env=borrowed())
+
+
 def test_an_installed_wheel_accepts_what_its_schemas_allow(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "wsgi.py").write_text("def application(environ, start_response): ...\n")
     manifests = tmp_path / "manifests"
     manifests.mkdir()
     (manifests / "shop.yaml").write_text("path: ../app\nworkers: 2\n")
-    done = run(
-        installed / "reconciler",
-        "validate",
-        "--manifests",
-        manifests,
-        "--state",
-        tmp_path / "state",
-        cwd=tmp_path,
-        env=borrowed(),
-    )
+    done = validated(installed, manifests)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -167,16 +164,7 @@ def test_an_installed_wheel_refuses_what_its_schemas_do_not_know(installed: Path
     manifests.mkdir()
     (manifests / "shop.yaml").write_text("path: .\nwrokers: 2\n")
     (manifests / "db.yaml").write_text("kind: service\nname: db\ntype: sqlite\nlable: x\n")
-    done = run(
-        installed / "reconciler",
-        "validate",
-        "--manifests",
-        manifests,
-        "--state",
-        tmp_path / "state",
-        cwd=tmp_path,
-        env=borrowed(),
-    )
+    done = validated(installed, manifests)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "workers" in done.stdout + done.stderr
     assert "label" in done.stdout + done.stderr
