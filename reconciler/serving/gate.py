@@ -288,10 +288,17 @@ class Gate(object):
         }
 
     def write(self, name, text):
-        """Write a file of this name in the instance's directory; a full disk ends no instance that serves."""
+        """Write a file of this name in the instance's directory, with all of its text at once.
+
+        A full disk ends no instance that serves.
+        """
+        place = os.path.join(self.passed, name)
+        draft = os.path.join(self.passed, "draft-%d" % os.getpid()) if text else place
         try:
-            with io.open(os.path.join(self.passed, name), "w", encoding="utf-8") as file:
+            with io.open(draft, "w", encoding="utf-8") as file:
                 file.write(text if not isinstance(text, bytes) else text.decode("utf-8", "replace"))
+            if draft != place:
+                os.rename(draft, place)
         except (IOError, OSError):
             if not self.serves():
                 raise

@@ -1,5 +1,6 @@
 """The gate on the master's side: how long a worker may take until it has passed, whatever gunicorn's own limit is."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,3 +54,18 @@ def test_a_gunicorn_without_the_hook_for_exits_tells_by_closing_the_heartbeat(tm
 
     reap_workers()
     assert (tmp_path / "fallen-7").read_text() == "was ended by SIGKILL"
+
+
+def test_what_a_worker_writes_is_there_with_all_of_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[tuple[str, bool]] = []
+    rename = os.rename
+
+    def watched(draft: str, place: str) -> None:
+        written.append((Path(draft).read_text(encoding="utf-8"), Path(place).exists()))
+        rename(draft, place)
+
+    monkeypatch.setattr(os, "rename", watched)
+    a_gate(tmp_path).write("refused", "no such luck")
+    assert written == [("no such luck", False)]
+    assert (tmp_path / "refused").read_text(encoding="utf-8") == "no such luck"
+    assert [path.name for path in tmp_path.iterdir()] == ["refused"]
