@@ -381,7 +381,7 @@ class AppWorld:
         kind: EventKind = "exited" if ended.stopping_since is None else "stopped"
         if kind == "exited" and ended.ready:
             self._history.exited(name, ended.revision)
-        self._record(name, kind, f"gunicorn {ended.pid} {ended.end}", reason=action.reason)
+        self._record(name, kind, ended.failed_start or f"gunicorn {ended.pid} {ended.end}", reason=action.reason)
 
     async def _forget_app(self, name: str, action: ForgetApp) -> None:
         await self._builds.cancel(name)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,7 @@ from reconciler.linux.listing import names_in
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.revision import Health, Server
 from reconciler.serving import failed_start, instances, live_instance
-from tests.contract.machine import Machine, a_life, on_the_loop, start_of
+from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
 from tests.support.eventually import soon
 from tests.support.site import Site, get
 from tests.world import address_of
@@ -214,6 +215,36 @@ async def test_an_asgi_application_that_its_text_does_not_show_is_refused_by_nam
         assert (await failure(machine, app)).startswith(
             "the Made object is an ASGI application, and worker class SyncWorker serves WSGI: set worker_class to asgi"
         )
+
+
+@on_the_loop
+async def test_a_start_that_is_cancelled_while_it_is_ended_is_told_by_its_reason(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killing = asyncio.Event()
+
+    async def hanging(*_: object) -> None:
+        killing.set()
+        await asyncio.Event().wait()
+
+    with a_life(site) as machine:
+        app = machine.app()
+        write(app, f"{_OK}raise RuntimeError('no such luck')\n")
+        await machine.staged(app)
+        with monkeypatch.context() as patched:
+            patched.setattr(instances.Instances, "_kill", hanging)
+            starting = asyncio.create_task(machine.do(start_of(app.revision(machine.content()))))
+            async with asyncio.timeout(30):
+                await killing.wait()
+            starting.cancel()
+            with suppress(asyncio.CancelledError):
+                await starting
+        with suppress(ProcessLookupError):
+            os.kill(machine.only().pid, 9)
+        await soon(lambda: machine.only().end is not None)
+        await machine.do(burial(machine))
+    (told,) = [text for _, kind, text in site.events("blog") if kind == "exited"]
+    assert told.startswith("RuntimeError: no such luck (wsgi.py:5)")
 
 
 @pytest.mark.parametrize("kind", _WARMING)
