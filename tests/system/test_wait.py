@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from reconciler.linux.unix_sockets import reachable
 from tests.support.eventually import eventually
 from tests.support.site import REPOSITORY, Site, get
 from tests.support.wait_stories import BAD, GOOD, Story, stories
@@ -26,6 +28,19 @@ def beginning(site: Site, *words: str) -> "subprocess.Popen[str]":
     )
 
 
+def live(site: Site) -> Any:
+    """Start the daemon, and return it once it can be asked."""
+    daemon = site.live()
+
+    def answers() -> bool:
+        with reachable(site.paths.control) as name, socket.socket(socket.AF_UNIX) as client:
+            client.connect(name)
+        return True
+
+    eventually(answers)
+    return daemon
+
+
 def told(process: "subprocess.Popen[str]") -> tuple[int, str]:
     output, errors = process.communicate(timeout=120)
     return process.returncode, output + errors
@@ -33,7 +48,7 @@ def told(process: "subprocess.Popen[str]") -> tuple[int, str]:
 
 def test_what_was_saved_a_moment_ago_is_waited_for(site: Site) -> None:
     port = site.app("blog", "0", probation="100ms")
-    site.live()
+    live(site)
     for version in ("1", "2", "3", "4"):
         site.source("blog", version)
         done = site.cli("wait", "blog")
@@ -46,7 +61,7 @@ def test_what_was_saved_a_moment_ago_is_waited_for(site: Site) -> None:
 def test_the_reasons_are_on_one_line_of_json_for_each_app(site: Site) -> None:
     site.app("blog", probation="0s")
     site.app("shop", probation="0s")
-    site.live()
+    live(site)
     assert site.cli("wait").stdout.endswith("2 apps, all up to date\n")
     site.save(site.manifests / "shop.yaml", "path: ../apps/shop\nworkes: 2\n")
     done = site.cli("wait", "--json")
@@ -60,7 +75,7 @@ def test_the_reasons_are_on_one_line_of_json_for_each_app(site: Site) -> None:
 
 def test_an_operators_request_is_not_what_the_manifest_asks_for(site: Site) -> None:
     site.app("blog", probation="0s")
-    site.live()
+    live(site)
     assert site.cli("wait").returncode == 0
     assert site.cli("status", "--check").returncode == 0
     site.cli("stop", "blog")
@@ -79,7 +94,7 @@ def test_an_operators_request_is_not_what_the_manifest_asks_for(site: Site) -> N
 
 def test_a_wait_for_what_is_missing_ends_when_its_time_is_over_and_says_what(site: Site) -> None:
     site.app("blog", probation="0s", env={"KEY": {"file": "key"}})
-    site.live()
+    live(site)
     eventually(
         lambda: site.told("blog")["state"] == "pending" and any(kind == "staged" for _, kind, _ in site.events())
     )
@@ -94,7 +109,7 @@ def test_a_wait_for_what_is_missing_ends_when_its_time_is_over_and_says_what(sit
 
 def test_names_that_match_nothing_are_an_error(site: Site) -> None:
     site.app("blog")
-    site.live()
+    live(site)
     done = site.cli("wait", "blgo", "x*", "blog")
     assert done.returncode == 1
     assert done.stderr == "Error: no app named 'blgo'; did you mean 'blog'?; no app matches 'x*'\n"
@@ -104,7 +119,7 @@ def test_with_keep_trying_a_failure_is_not_the_end(site: Site) -> None:
     port = site.app("blog", probation="100ms")
     source = site.source("blog", "1") / "wsgi.py"
     site.save(source, f"raise RuntimeError('boom')\n{source.read_text()}")
-    site.live()
+    live(site)
     assert "RuntimeError: boom" in site.cli("wait").stderr
     waiting = beginning(site, "--keep-trying")
     site.source("blog", "2")
@@ -115,7 +130,7 @@ def test_with_keep_trying_a_failure_is_not_the_end(site: Site) -> None:
 def test_without_a_daemon_it_exits_with_3_and_one_that_comes_back_is_waited_for(site: Site) -> None:
     assert site.cli("wait").returncode == 3
     site.app("blog", env={"KEY": {"file": "key"}}, probation="0s")
-    daemon = site.live()
+    daemon = live(site)
     waiting = beginning(site, "--timeout", "60s")
     eventually(lambda: site.paths.control.exists() and site.told("blog")["state"] == "pending")
     site.end(daemon, signal.SIGKILL)
@@ -123,7 +138,7 @@ def test_without_a_daemon_it_exits_with_3_and_one_that_comes_back_is_waited_for(
     assert (done.returncode, done.stderr.startswith("Error: no daemon is running in ")) == (3, True)
     assert site.cli("restart", "blog").returncode == 3
     site.save(site.manifests / "key", "secret")
-    site.live()
+    live(site)
     code, output = told(waiting)
     assert code == 0, output
     site.end(site.daemons[-1])
@@ -133,7 +148,7 @@ def test_without_a_daemon_it_exits_with_3_and_one_that_comes_back_is_waited_for(
 
 def test_apply_waits_for_the_daemon_that_is_running(site: Site) -> None:
     port = site.app("blog", probation="100ms")
-    daemon = site.live()
+    daemon = live(site)
     site.source("blog", "2")
     done = site.cli("apply")
     assert (done.returncode, get(port)) == (0, "2"), done.stdout + done.stderr
@@ -154,7 +169,7 @@ def test_the_exit_code_is_the_truth_in_random_stories(site: Site) -> None:
     """Half of the edits are bad, and the daemon is killed before, meanwhile, twice or for good."""
     seed = int(os.environ.get("RECONCILER_SEED", "4711"))
     port = site.app("blog", "0", probation="500ms")
-    daemon = site.live()
+    daemon = live(site)
     assert site.cli("wait").returncode == 0
     for number, story in enumerate(stories(seed, STORIES), 1):
         daemon = _told(site, daemon, story, number, port)
@@ -220,7 +235,7 @@ def test_the_stories_cover_good_and_bad_edits_and_every_fate(seed: int) -> None:
 def test_requests_take_patterns_and_all_and_say_what_became_of_each_app(site: Site) -> None:
     for name in ("shop-web", "shop-api", "blog"):
         site.app(name, probation="0s")
-    site.live()
+    live(site)
     assert site.cli("wait").returncode == 0
     done = site.cli("stop", "shop-*")
     assert (done.returncode, [line.split(":")[0] for line in done.stdout.splitlines()]) == (0, ["shop-api", "shop-web"])
@@ -241,7 +256,7 @@ def test_requests_take_patterns_and_all_and_say_what_became_of_each_app(site: Si
 
 def test_a_source_that_an_app_comes_back_to_is_read_again(site: Site) -> None:
     port = site.app("blog", "1", probation="0s")
-    site.live()
+    live(site)
     assert site.cli("wait").returncode == 0
     site.manifest("blog", port=port, path="../apps/nope", probation="0s")
     assert "cannot read the source" in site.cli("wait").stderr
