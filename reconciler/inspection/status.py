@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from reconciler.staging.staged import Staged
 
 _NOT_OBSERVED = "the daemon has not looked at it yet"
+# With less, SQLite cannot be relied on to write: a transaction takes pages of the database and of its log.
+_ROOM_TO_RECORD = 256 * 1024
 
 
 # Named tuples: `status` makes these classes at every start, and a dataclass of so many fields takes milliseconds.
@@ -336,6 +338,6 @@ def _unwritable(state: Path) -> str:
     facts = os.statvfs(state)
     if facts.f_flag & os.ST_RDONLY:
         return f"{state} is read-only: the apps keep running, but nothing is recorded"
-    if not facts.f_bavail or (facts.f_files and not facts.f_favail):
+    if facts.f_bavail * facts.f_frsize < _ROOM_TO_RECORD or (facts.f_files and not facts.f_favail):
         return f"the disk that holds {state} is full: the apps keep running, and events are recorded once it has space"
     return ""
