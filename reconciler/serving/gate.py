@@ -54,6 +54,19 @@ class Gate(object):
         self.exited_early = 0
         self.why_early = ""
 
+    def hooks(self):
+        """Return what gunicorn calls, by its settings: it counts the arguments of each, and old ones count `self`."""
+        return {
+            "pre_fork": lambda server, worker: self.expect(server, worker),  # noqa: PLW0108
+            "post_fork": lambda server, worker: self.begin_worker(worker),
+            "post_worker_init": lambda worker: self.guard(worker),  # noqa: PLW0108
+            "nworkers_changed": lambda server, workers, before: self.resize(workers, before),
+            "worker_exit": lambda server, worker: self.leave(),
+            "child_exit": lambda server, worker: self.bury(server, worker.pid),
+            "pre_request": lambda worker, request: self.begin(request),
+            "post_request": lambda worker, request, environ, answer: self.end(request, answer),
+        }
+
     def expect(self, server, worker):
         """Run as gunicorn's pre_fork, in the master."""
         _MASTER.expect(self, server, worker)
@@ -72,7 +85,7 @@ class Gate(object):
         """Run as gunicorn's post_worker_init: return only in a worker that may accept."""
         _LOG.guard(self, worker)
         if _is_asgi(worker):
-            _module("reconciler_gate_asgi", _ASGI).guard(self, worker, Refused)
+            _module("gate_asgi", _ASGI).guard(self, worker, Refused)
         elif _IMPORT.is_wsgi(worker.wsgi):
             self.until_passed(worker, lambda: self.ask_wsgi(worker.wsgi))
         elif self.path is not None:  # only the worker knows how to ask: the daemon does, once it serves
@@ -172,7 +185,7 @@ class Gate(object):
         try:
             if not counts:
                 return
-            self.figures = _module("reconciler_gate_figures", _FIGURES).Figures(self.passed, _monotonic)
+            self.figures = _module("gate_figures", _FIGURES).Figures(self.passed, _monotonic)
         except (IOError, OSError):  # a full disk: the file stays empty, which says that it may be busy
             pass
         finally:
@@ -346,42 +359,32 @@ def _clock_of_python_2():
 _monotonic = getattr(time, "monotonic", None) or _clock_of_python_2()
 
 
-def _beside(name):
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
-    with io.open(path, encoding="utf-8") as file:
-        return file.read()
-
-
-def _module(name, text):
-    module = _loaded[name] = type(sys)(name)
-    exec(compile(text, name, "exec"), module.__dict__)
-    return module
-
-
-def _now(name):
-    """Load a module beside this one at once, from its bytecode where that is there."""
-    if sys.version_info[0] == 2:
-        return _module("reconciler_" + name, _beside(name + ".py"))
-    from importlib.util import module_from_spec, spec_from_file_location
-
+def _code_of(name):
+    """Return the code of a module beside this one, from its bytecode where that is there."""
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py")
-    spec = spec_from_file_location("reconciler_" + name, path)
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    if sys.version_info[0] == 2:
+        with io.open(path, encoding="utf-8") as file:
+            return compile(file.read(), path, "exec")
+    from importlib.machinery import SourceFileLoader
+
+    return SourceFileLoader("reconciler_" + name, path).get_code("reconciler_" + name)
+
+
+def _module(name, code):
+    module = _loaded[name] = type(sys)("reconciler_" + name)
+    exec(code, module.__dict__)
     return module
 
 
 _loaded = {}  # Python 2 empties a module without a reference to it
 
 # Read with this file, in the master: when a worker needs it, the daemon's package may have been replaced by another.
-_ASGI = _beside("gate_asgi.py")
-_FIGURES = _beside("gate_figures.py")
-_COUNT = _now("gate_count")
-_DRAIN = _now("gate_drain")
-_IMPORT = _now("gate_import")
-_LIMIT = _now("gate_limit")
-_LOG = _now("gate_log")
-_MASTER = _now("gate_master")
+_ASGI = _code_of("gate_asgi") if sys.version_info >= (3, 6) else None
+_FIGURES = _code_of("gate_figures")
+_COUNT, _DRAIN, _IMPORT, _LIMIT, _LOG, _MASTER = (
+    _module(name, _code_of(name))
+    for name in ("gate_count", "gate_drain", "gate_import", "gate_limit", "gate_log", "gate_master")
+)
 
 
 def _is_asgi(worker):

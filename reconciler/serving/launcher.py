@@ -37,12 +37,52 @@ def _printing(stream):
     return io.TextIOWrapper(_Log(stream.fileno(), "wb", closefd=False), **text)
 
 
+def _writable(log):
+    """Return None for a log that cannot be written: no app fails to start because of it."""
+    try:
+        open(log, "a").close()
+    except (IOError, OSError, TypeError):
+        return None
+    return log
+
+
+def _text(raw):
+    """Return a path or a word as this Python has it."""
+    return raw if bytes is str else os.fsdecode(raw)
+
+
+def _module(path):
+    """Load the gate from its file; from its bytecode, except on Python 2, which would leave that beside the source."""
+    try:
+        from importlib.util import module_from_spec, spec_from_file_location
+    except ImportError:
+        module = _of_python_2[path] = type(sys)("reconciler_gate")
+        module.__file__ = path
+        with open(path) as program:
+            exec(compile(program.read(), path, "exec"), module.__dict__)  # noqa: S102
+        return module
+    spec = spec_from_file_location("reconciler_gate", path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_of_python_2 = {}  # which empties a module without a reference to it
+
+
 def _read_config(filename, preloaded):
     """Read the config in gunicorn's place, which warns of its name and may read a stale copy of its bytecode.
 
-    `preloaded` are modules that it need not load, by their paths.
+    What every config does is here, compiled once for all. `preloaded` are modules that need not be loaded, by path.
     """
-    settings = {"__name__": "__config__", "__file__": filename, "_preloaded": preloaded}
+    settings = {
+        "__name__": "__config__",
+        "__file__": filename,
+        "_os": os,
+        "_text": _text,
+        "_writable": _writable,
+        "_module": lambda path: preloaded.get(path) or _module(path),
+    }
     with io.open(filename, "rb") as file:
         exec(compile(file.read(), filename, "exec"), settings)  # noqa: S102  a Python file, which we wrote
     return settings
