@@ -70,7 +70,7 @@ def _module(path):
 _of_python_2 = {}  # which empties a module without a reference to it
 
 
-def _read_config(filename, preloaded):
+def read_config(filename, preloaded):
     """Read the config in gunicorn's place, which warns of its name and may read a stale copy of its bytecode.
 
     What every config does is here, compiled once for all. `preloaded` are modules that need not be loaded, by path.
@@ -107,7 +107,7 @@ def _become_gunicorn(preloaded):
     from gunicorn.app.base import Application  # type: ignore[import-untyped]
     from gunicorn.app.wsgiapp import run  # type: ignore[import-untyped]
 
-    Application.get_config_from_filename = lambda _, filename: _read_config(filename, preloaded)
+    Application.get_config_from_filename = lambda _, filename: read_config(filename, preloaded)
     run()
 
 
