@@ -191,6 +191,11 @@ class FollowedPath:
         """The place at the end of the path as of the last `renew`, None where there is none."""
         return self._led_to[0] if self._led_to is not None else None
 
+    @property
+    def is_being_renewed(self) -> bool:
+        """Whether a `renew` is under way, which may hang on a dead mount."""
+        return self._renewing.locked()
+
     def renew(self) -> bool:
         """Watch what the path leads through and to now; return whether that is something else than before. Blocks."""
         try:

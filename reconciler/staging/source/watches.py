@@ -22,6 +22,8 @@ from reconciler.staging.source.tree import ignored
 # Sources are looked at in so many parts, and read at every so manieth look though nothing can have changed unseen.
 _PARTS = 10
 _SELDOM = 12
+# The file system of a source that takes longer to answer hangs: no other source, and no manifest, waits for it.
+_HANGS_S = 5.0
 
 
 class Tracker(Protocol):
@@ -68,7 +70,7 @@ class SourceWatches:
     async def follow(self, sources: Mapping[str, str]) -> None:
         """Follow exactly these sources, given as absolute paths by app name.
 
-        A source that was not followed before, or cannot be watched, is reported as changed.
+        A source that was not followed before, or cannot be watched, is reported as changed; later, if it hangs.
         """
         names: dict[str, set[str]] = {}
         for name, path in sources.items():
@@ -76,6 +78,7 @@ class SourceWatches:
         for path in self._sources.keys() - names.keys():
             self._drop(path)
         mounts = await apart(Mounts.now) if names.keys() - self._sources.keys() else None
+        due: dict[str, _Source] = {}
         for path, of_path in names.items():
             source = self._sources.get(path)
             if source is None:
@@ -85,11 +88,36 @@ class SourceWatches:
                 source.names = frozenset(of_path)
                 continue
             source.names = frozenset(of_path)
+            source.turned = True
+            due[path] = source
+        if due:
             try:
-                await self._look(path)
+                await self._look(due)
             except BaseException:
-                self._drop(path)  # and it is new at the next call
+                for path in due:
+                    self._drop(path)  # and it is new at the next call
                 raise
+
+    async def _look(self, sources: Mapping[str, _Source]) -> None:
+        """Watch what these paths lead to now, and report each once that is done; wait for none that hangs."""
+        loop = asyncio.get_running_loop()
+
+        def each() -> None:
+            for path, source in sources.items():
+                if source.turned:
+                    source.turned = False
+                    source.followed.renew()
+                    loop.call_soon_threadsafe(self._report, path)
+
+        looking = apart(each)
+        await asyncio.wait((looking,), timeout=_HANGS_S)
+        if looking.done():
+            looking.result()
+            return
+        for path, source in sources.items():
+            if source.turned:
+                source.turned = False
+                self._begin_to_look(path, source)
 
     async def look_now_and_then(self, every_s: float) -> None:
         """Look at each source once in that time, and report it where a change may have gone unnoticed."""
@@ -101,12 +129,14 @@ class SourceWatches:
 
     async def _look_at(self, paths: Collection[str], *, everything: bool) -> None:
         """Watch what these paths lead to now, and report those that may have changed unseen."""
-        sources = {path: source for path in paths if (source := self._sources.get(path)) is not None}
+        known = {path: source for path in paths if (source := self._sources.get(path)) is not None}
+        sources = {path: source for path, source in known.items() if not source.followed.is_being_renewed}
         for source in sources.values():
             source.turned = False
         if sources:
-            unseen = await apart(partial(_changed_unseen, sources))
-            for path in sources if everything else unseen:
+            looking = apart(partial(_changed_unseen, sources))
+            await asyncio.wait((looking,), timeout=_HANGS_S)  # one that hangs is left out next time
+            for path in (sources if everything else looking.result()) if looking.done() else ():
                 self._report(path)
 
     def problems(self) -> dict[str, WatchProblem]:
@@ -128,13 +158,12 @@ class SourceWatches:
             ignore=ignored,
         )
 
-    async def _look(self, path: str) -> None:
-        """Watch what a path leads to now, and report it."""
-        source = self._sources.get(path)
-        if source is not None:
-            source.turned = False
-            await apart(source.followed.renew)
-            self._report(path)
+    def _begin_to_look(self, path: str, source: _Source) -> "asyncio.Future[bool]":
+        """Watch what a path leads to now, and report it once that is done."""
+        # First the watch, then the look: what happens between the two is seen twice rather than never.
+        looking = apart(source.followed.renew)
+        looking.add_done_callback(partial(self._looked, path))
+        return looking
 
     def _drop(self, path: str) -> None:
         source = self._sources.pop(path)
@@ -172,9 +201,7 @@ class SourceWatches:
             self._report(path)
             return
         source.turned = False
-        # First the watch, then the look: what happens between the two is seen twice rather than never.
-        looking = apart(source.followed.renew)
-        looking.add_done_callback(partial(self._looked, path))
+        self._begin_to_look(path, source)
 
     def _looked(self, path: str, looking: "asyncio.Future[bool]") -> None:
         """Report a source, whatever the look at its path has come to."""
