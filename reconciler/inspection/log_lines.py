@@ -88,16 +88,18 @@ def _zoned(year: int, month: int, day: int, clock: list[str], zone: str) -> floa
     try:
         away = timezone(-offset if zone[0] == "-" else offset)
         hour, minute, second = map(int, clock)
-        return datetime(year, month, day, hour, minute, second, tzinfo=away).timestamp()
+        at = datetime(year, month, day, hour, minute, second, tzinfo=away).timestamp()
     except (ValueError, OverflowError):
         return None
+    return at if at >= 0 else None  # an app may write any year, and no calendar has them all
 
 
 def _local(*parts: int) -> float | None:
     try:
-        return datetime(*parts).astimezone(UTC).timestamp()  # type: ignore[arg-type]
+        at = datetime(*parts).astimezone(UTC).timestamp()  # type: ignore[arg-type]
     except (ValueError, OverflowError, OSError):
         return None
+    return at if at >= 0 else None
 
 
 def text_of(line: bytes) -> str:

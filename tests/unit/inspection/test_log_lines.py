@@ -112,6 +112,18 @@ def test_a_stamp_counts_only_with_its_zone_and_where_it_stands() -> None:
     assert stamp("[2026-13-46 12:50:19 +0000] [43] [INFO] ready", "app") is None
 
 
+@pytest.mark.parametrize(
+    ("text", "stream"),
+    [
+        ("[0001-01-01 00:00:00 +1400] [43] [INFO] ready", "app"),
+        ('::1 - - [31/Dec/1969:23:59:59 +0000] "GET / HTTP/1.1" 200 2', "access"),
+        ("0001-01-01 00:00:00 begins", "staging"),
+    ],
+)
+def test_a_time_before_1970_is_none(text: str, stream: str) -> None:
+    assert stamp(text, stream) is None
+
+
 def test_colours_are_kept_or_removed_and_everything_else_is_escaped() -> None:
     text = "\x1b[1;31mred\x1b[0m \x1b[2Jgone \x1b]0;title\x07 \x1b[38;5;8mgrey"
     assert coloured(text, keep=True) == "\x1b[1;31mred\x1b[0m \\x1b[2Jgone \\x1b]0;title\\x07 \x1b[38;5;8mgrey\x1b[0m"
