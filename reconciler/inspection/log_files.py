@@ -1,7 +1,7 @@
 """Read the files of a log from oldest to newest, and what is appended to them, across rotations.
 
 Each line is read once. Memory is bounded whatever the app writes: a log is read in blocks, and no more than the start
-of a line that does not end is kept.
+of a line that does not end is kept. A link is refused: an app could make its log lead to any file of the host.
 """
 
 import contextlib
@@ -144,20 +144,31 @@ class LogFiles:
     def _find(self) -> bool:
         """Open the files that are newer than the newest known one; return whether there are any.
 
-        A rotation at the same time moves files to higher numbers, which are looked at later: none is missed.
+        A rotation at the same time moves files to higher numbers, which are looked at later: none is missed. Raises
+        UnfitFile, and opens none, if one of them is no regular file.
         """
         if self.files:
             with contextlib.suppress(OSError):
-                status = self._log.stat()
+                status = self._log.lstat()
                 if (status.st_dev, status.st_ino) == self.files[-1].inode:
                     return False
+        found: list[LogFile] = []
+        try:
+            self._open_newer(found)
+        except BaseException:
+            for each in found:
+                each.file.close()
+            raise
+        self.files += reversed(found)
+        return bool(found)
+
+    def _open_newer(self, found: list[LogFile]) -> None:
         known = {each.inode for each in self.files}
         newest = self.files[-1].inode if self.files else None
-        found: list[LogFile] = []
         for number in count():
             path = self._log.with_name(f"{self._log.name}.{number}") if number else self._log
             try:
-                file = opened_file(path)
+                file = opened_file(path, follow=False)
             except FileNotFoundError:
                 if number == 0:
                     continue
@@ -171,8 +182,6 @@ class LogFiles:
                 continue
             known.add(inode)
             found.append(LogFile(file=file, inode=inode))
-        self.files += reversed(found)
-        return bool(found)
 
 
 def _whole(file: BinaryIO, size: int) -> int:

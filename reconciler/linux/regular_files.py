@@ -145,9 +145,12 @@ def _regular(opened: int, path: str | Path) -> os.stat_result:
     return facts
 
 
-def opened_file(path: str | Path, *, within: str | Path | None = None) -> BufferedReader:
-    """Open a regular file for reading; without `within`, wherever its path leads. Raises OSError; UnfitFile is one."""
-    found = os.open(path, os.O_PATH | os.O_CLOEXEC)
+def opened_file(path: str | Path, *, within: str | Path | None = None, follow: bool = True) -> BufferedReader:
+    """Open a regular file for reading; without `within`, wherever its path leads. Raises OSError; UnfitFile is one.
+
+    Without `follow`, a link is no regular file.
+    """
+    found = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     try:
         _regular(found, path)
         here = f"/proc/self/fd/{found}"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from reconciler.inspection.log_files import LogFiles
 from reconciler.inspection.log_tail import follow, tail
+from reconciler.linux.regular_files import UnfitFile
 from reconciler.serving import logs
 
 
@@ -119,6 +120,23 @@ def test_a_line_that_never_ends_is_cut(log: Path) -> None:
 def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="it is a directory, not a file"):
         tail(tmp_path, 5)
+
+
+@pytest.mark.parametrize("name", ["app.log", "app.log.1"])
+def test_a_link_among_the_files_of_a_log_is_refused(log: Path, name: str) -> None:
+    (log.with_name("other")).write_text("of another user\n")
+    log.write_bytes(b"one\n")
+    with LogFiles(log) as files:
+        log.rename(log.with_name("app.log.2"))
+        log.write_bytes(b"two\n")
+        log.with_name(name).unlink(missing_ok=True)
+        log.with_name(name).symlink_to("other")
+        assert files.read() == [b"one"]
+        with pytest.raises(UnfitFile, match="it is a symbolic link, not a file"):
+            files.read()
+        log.with_name(name).unlink()
+        append(log, b"three\n")
+        assert everything(files)[-1] == b"three"
 
 
 def test_following_yields_the_last_lines_then_new_ones_across_a_rotation(log: Path) -> None:
