@@ -43,7 +43,7 @@ from reconciler.serving.instances import Instances
 from reconciler.serving.keeper import Keeper
 from reconciler.serving.sandbox import todays_sandbox
 from reconciler.serving.wakeup_pipe import drain, open_wakeup_pipe
-from reconciler.settings.settings import Settings
+from reconciler.settings.settings import Drain, Settings
 from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.staging.source.watches import Debounce, SourceWatches
 from reconciler.state.database import Database
@@ -140,6 +140,8 @@ class Daemon:
         self._tasks.keep("warm up the stager", self._warm_up)
         self._tasks.keep("compile ahead", self._stager.compile_ahead)
         self._notify()
+        if self.settings.drain is not None:
+            self._tasks.keep("drain the logs", partial(self._drain_logs, self.settings.drain))
 
     async def _follow_manifests(self) -> None:
         paths = FollowedPaths(
@@ -273,6 +275,22 @@ class Daemon:
             )
             self.reports.listeners.append(notifier.on_report)
             self._tasks.keep(f"notify {target}", notifier.run)
+
+    async def _drain_logs(self, drain: Drain) -> None:
+        # Most hosts drain no logs, so they load nothing for it.
+        from reconciler.daemon.drains.drain import LogDrain
+        from reconciler.daemon.drains.targets import target_of
+
+        settings = self.settings
+        await LogDrain(
+            drain,
+            target_of(drain, limit_bytes=settings.log_limit_bytes, keep=settings.logs_kept),
+            settings.paths,
+            limit_bytes=settings.log_limit_bytes,
+            apps=self._instances.apps,
+            secrets=lambda app: self._redactor.texts(Subject("app", app)),
+            record=lambda reason, text: self.journal.write(HOST, "daemon", text, reason=reason),
+        ).run()
 
     async def _listen_to_workers(self) -> None:
         loop, pipe = asyncio.get_running_loop(), open_wakeup_pipe(self.settings.paths.wakeup_pipe, self._sandbox.pipe)

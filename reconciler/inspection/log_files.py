@@ -6,26 +6,41 @@ of a line that does not end is kept. A link is refused: an app could make its lo
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, NamedTuple, Self
 
 from reconciler.inspection.log_lines import LONGEST_LINE
 from reconciler.linux.regular_files import opened_file
 
 BLOCK = 128 * 1024
+_COUNTED_AT_A_TIME = 1024 * 1024
+_MOST_COUNTED = 64 * 1024 * 1024
 _MOST_FILES = 1000
 _HEAD = 256
 _OLDER_KEPT = 2  # rotated files that a process may still be writing to
 _IDLE_READS = 20
 
 
-@dataclass(slots=True)
+class Position(NamedTuple):
+    """How far the lines of a file are settled; the inode and the checksum of its first bytes tell it from others."""
+
+    inode: int
+    offset: int
+    head_bytes: int
+    head_sum: int
+
+
+@dataclass(slots=True, eq=False)
 class LogFile:
-    """One file of a log, read up to `offset` of its bytes. Lines are given without their line breaks."""
+    """One file of a log, read up to `offset` of its bytes. Lines are given without their line breaks.
+
+    `settled` is the byte up to which its reader needs no line again; `written_at` is when it was last written to.
+    """
 
     file: BinaryIO
     inode: tuple[int, int]
@@ -35,6 +50,8 @@ class LogFile:
     is_cut: bool = False  # what follows of a line that was too long
     idle: int = 0
     size: int = 0
+    settled: int = 0
+    written_at: float = 0.0
     longest: int = LONGEST_LINE
     ends: list[int] = field(default_factory=list)
 
@@ -73,29 +90,53 @@ class LogFile:
         self.ends = [self.offset] if rest else []
         return [rest] if rest and not self.is_cut else []
 
+    def unread(self, most_bytes: int) -> int:
+        """Return how many lines were not read yet, of the next bytes."""
+        lines, at, end = 0, self.offset, self.offset + most_bytes
+        while at < end and (content := os.pread(self.file.fileno(), _COUNTED_AT_A_TIME, at)):
+            lines += content.count(b"\n")
+            at += len(content)
+        return lines
+
+    def position(self) -> Position:
+        """Return how far its lines are settled, for a later `resume`."""
+        return Position(self.inode[1], self.settled, len(self.head), zlib.crc32(self.head))
+
+    def is_at(self, position: Position) -> bool:
+        """Whether the file is the one of a position."""
+        if self.inode[1] != position.inode:
+            return False
+        head = os.pread(self.file.fileno(), min(_HEAD, position.head_bytes), 0)
+        return len(head) == position.head_bytes and zlib.crc32(head) == position.head_sum
+
     def _check_cut(self, limit_bytes: int) -> None:
         """Go on at the right place in a file that has become shorter: it was cut, or is written from its start."""
-        size = os.fstat(self.file.fileno()).st_size
+        status = os.fstat(self.file.fileno())
+        size, self.written_at = status.st_size, status.st_mtime
         if size >= self.offset:
             return
         known = os.pread(self.file.fileno(), _HEAD, 0)
         is_new = known[: len(self.head)] != self.head[: len(known)] or not known
         kept = limit_bytes if 0 < limit_bytes <= size else size
         self.offset = 0 if is_new else min(self.offset, kept)
+        self.settled = min(self.settled, self.offset)
         self.head, self.rest, self.is_cut = known if is_new else self.head, b"", False
 
 
 class LogFiles:
     """The files of a log, oldest first; the last one is, or was, the one that is written to.
 
-    `limit_bytes` is the size to which the daemon cuts a log that grows faster than it is rotated.
+    `limit_bytes` is the size to which the daemon cuts a log that grows faster than it is rotated. `read_from` is the
+    file of the lines that were read last; `has_more` says that the last read ended within a line.
     """
 
     def __init__(self, log: Path, limit_bytes: int = 0) -> None:
         self._log = log
         self._limit_bytes = limit_bytes
         self.files: list[LogFile] = []
-        self._find()
+        self.read_from: LogFile | None = None
+        self.has_more = False
+        self.find()
         for each in self.files:
             each.size = os.fstat(each.file.fileno()).st_size
 
@@ -117,16 +158,50 @@ class LogFiles:
         """Read from where the files ended when this was made, from the start of a line without an end there."""
         for number, each in enumerate(self.files):
             is_newest = number == len(self.files) - 1
-            each.offset = _whole(each.file, each.size) if is_newest else each.size
+            each.offset = each.settled = _whole(each.file, each.size) if is_newest else each.size
             each.longest = longest
             each.head = os.pread(each.file.fileno(), _HEAD, 0)
 
+    def resume(self, positions: Mapping[int, Position]) -> None:
+        """Read on from positions, by inode: what is older than all of them is skipped, what is newer is read whole."""
+        found = [positions.get(each.inode[1]) for each in self.files]
+        known = [
+            position if position is not None and each.is_at(position) else None
+            for each, position in zip(self.files, found, strict=True)
+        ]
+        is_newer = not any(known)
+        for each, position in zip(self.files, known, strict=True):
+            if position is not None:
+                is_newer = True
+                each.offset = min(position.offset, each.size)
+                each.head = os.pread(each.file.fileno(), _HEAD, 0)
+                each.is_cut = each.offset > 0 and os.pread(each.file.fileno(), 1, each.offset - 1) != b"\n"
+            elif not is_newer:
+                each.offset = each.size
+            each.settled = each.offset
+
+    def leave_out_removed(self, most: int) -> int:
+        """Close the oldest of the files that were removed, beyond `most`; return how many of their lines were unread.
+
+        While it is open, a file takes its room on the disk.
+        """
+        removed = [each for each in self.files[:-1] if not os.fstat(each.file.fileno()).st_nlink]
+        unread = 0
+        for each in removed[: max(0, len(removed) - most)]:
+            unread += each.unread(self._limit_bytes + _MOST_COUNTED)
+            each.file.close()
+            self.files.remove(each)
+        return unread
+
     def read(self) -> list[bytes]:
         """Return some of the lines that were written since, the oldest first; none if there are none."""
+        self.has_more = False
         for each in self.files:
             if lines := each.lines(limit_bytes=self._limit_bytes):
+                self.read_from = each
                 return lines
-        if self._find():
+            self.has_more |= not each.idle
+        if self.find():
             return self.read()
         return self._superseded()
 
@@ -138,10 +213,11 @@ class LogFiles:
             if is_gone or is_old:
                 each.file.close()
                 del self.files[number]
+                self.read_from = each
                 return each.last()
         return []
 
-    def _find(self) -> bool:
+    def find(self) -> bool:
         """Open the files that are newer than the newest known one; return whether there are any.
 
         A rotation at the same time moves files to higher numbers, which are looked at later: none is missed. Raises

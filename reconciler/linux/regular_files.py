@@ -93,6 +93,14 @@ def append_to(path: str | Path, mode: int = 0o600) -> int:
     raise UnfitFile(f"it is {removed} again and again", path)
 
 
+def append_only_to(path: str | Path, mode: int = 0o600) -> int:
+    """Open a regular file to append to it, as `append_to` does, but leave whatever else is in its place.
+
+    Raises OSError, for a link too; UnfitFile is one.
+    """
+    return _appending(path, mode, "")
+
+
 def _appending(path: str | Path, mode: int, removed: str) -> int:
     opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _UNFOLLOWED, mode)
     try:

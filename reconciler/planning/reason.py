@@ -68,6 +68,8 @@ class Reason(StrEnum):
     NO_EFFECT = "no-effect"
     INTERNAL_ERROR = "internal-error"
     LOG_CUT = "log-cut"
+    DRAIN_FAILED = "drain-failed"
+    DRAIN_RECOVERED = "drain-recovered"
     PRUNE_CONFIRMED = "prune-confirmed"
     EXITED = "exited"
     CRASHED = "crashed"

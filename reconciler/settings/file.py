@@ -17,7 +17,7 @@ from reconciler.documents.tree import Node, trees_of
 from reconciler.documents.units import duration_s
 from reconciler.planning.apps.app import CrashPolicy
 from reconciler.settings.setting import Setting, declared_by
-from reconciler.settings.settings import Api, ServiceServer, Settings
+from reconciler.settings.settings import Api, Drain, ServiceServer, Settings
 from reconciler.settings.targets import targets_of
 
 _Values: TypeAlias = Mapping[tuple[str, ...], Any]
@@ -138,6 +138,14 @@ def _api(file: str, node: Node) -> Api | None:
     )
 
 
+def _drain(_: str, node: Node) -> Drain | None:
+    to, which = node.given("to"), node.given("which")
+    if to is None:
+        return None
+    drain = Drain(to=str(to.value))
+    return drain if which is None else replace(drain, streams=tuple(str(part.value) for part in which.parts.values()))
+
+
 def _servers(file: str, node: Node) -> Mapping[str, ServiceServer]:
     return {str(name): _server(file, str(name), part.value) for name, part in node.parts.items()}
 
@@ -165,6 +173,7 @@ _STRUCTURES: Mapping[tuple[str, ...], tuple[str, Callable[[str, Node], Any]]] = 
     ("interpreters",): ("interpreters", _interpreters),
     ("staging", "env"): ("staging_env", _staging_env),
     ("api",): ("api", _api),
+    ("logs",): ("drain", _drain),
     ("services", "servers"): ("servers", _servers),
     ("services", "key"): ("key_file", _key_file),
 }
@@ -176,6 +185,7 @@ def _problems(file: str, tree: Node, values: _Values, defaults: Settings) -> Ite
         if tree.given("api", one) is not None and tree.given("api", needed) is None:
             why = ": clients of the TCP address must authenticate" if needed == "token" else ""
             yield _problem(file, tree, ("api", one), f"requires '{needed}'{why}")
+    yield from _drain_problems(file, tree, defaults.paths.logs)
     for path, value in values.items():
         message = scalars()[path][1].problem(value)
         if message:
@@ -186,6 +196,20 @@ def _problems(file: str, tree: Node, values: _Values, defaults: Settings) -> Ite
             at, other, word = (low, high, "more") if low in values else (high, low, "less")
             beside = "" if other in values else f", which is {known[other]:g} by default"
             yield _problem(file, tree, at, f"is {word} than '{other[-1]}'{beside}")
+
+
+def _drain_problems(file: str, tree: Node, logs: FilePath) -> Iterator[Problem]:
+    to, which = tree.given("logs", "to"), tree.given("logs", "which")
+    target = "" if to is None else str(to.value)
+    if to is None and which is not None:
+        yield _problem(file, tree, ("logs", "which"), "requires 'to': where the lines are passed on to")
+    if target.startswith("udp://"):
+        port = target.rpartition(":")[2]
+        if port.isdecimal() and not 0 < int(port) < 2**16:
+            yield _problem(file, tree, ("logs", "to"), "has no port from 1 to 65535")
+    if target.startswith("file:") and FilePath(posixpath.normpath(target.removeprefix("file:"))).is_relative_to(logs):
+        message = f"is among the logs in {logs}, whose lines are passed on: name a file elsewhere"
+        yield _problem(file, tree, ("logs", "to"), message)
 
 
 def _known(defaults: Settings) -> dict[tuple[str, ...], Any]:

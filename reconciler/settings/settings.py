@@ -37,6 +37,20 @@ class Api:
         return self.url or f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """Where the lines of every app's logs are passed on to, as the file names it, and of which streams."""
+
+    to: str
+    streams: tuple[str, ...] = ("app", "access")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host and the port of a target that is reached over UDP; a host without brackets."""
+        host, _, port = self.to.removeprefix("udp://").rpartition(":")
+        return host.strip("[]"), int(port)
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
@@ -92,6 +106,7 @@ class Settings:
     longest_s: float = duration("settle.longest", "5s")
     log_limit_bytes: int = size("logs.limit", "16M", least="4K")
     logs_kept: int = number("logs.keep", "5")
+    drain: Drain | None = None
     events_kept: int = number("journal.keep", "20000")
     notifications: "tuple[Target, ...]" = ()
     notify_every_s: float = duration("notify.every", "10m", may_be_zero=True)

@@ -142,6 +142,11 @@ class StatePaths:
     def logs(self) -> Path:
         return self.state / "logs"
 
+    @property
+    def drained(self) -> Path:
+        """The record of how far the log drain has read each log, and of how its target does."""
+        return self.state / "drained.json"
+
     def log(self, name: str, which: str) -> Path:
         """Return the path of a log; `which` is app, access or staging."""
         return self.logs / name / f"{which}.log"

@@ -31,6 +31,7 @@ def checks(settings: Settings, unusable: str | None = None) -> Iterator[Check]:
         lambda: network.services(settings),
         lambda: network.page(settings),
         lambda: reconciler.daemon(settings),
+        lambda: reconciler.log_drain(settings),
         lambda: reconciler.clock(settings.paths.database),
     )
     for part in parts:

@@ -4,14 +4,15 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reconciler.inspection.checks.check import Check
 from reconciler.inspection.checks.kernel import number_in
 from reconciler.inspection.manifests import problems_of
 from reconciler.inspection.missing import warnings_of
+from reconciler.linux.regular_files import read_record
 from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from reconciler.manifests.catalog import Catalog
 
 _FEW_PORTS = 20
+_LARGEST_RECORD = 64 * 2**20
+_RECENTLY_S = 86400.0
 
 
 def ports(settings: Settings, catalog: "Catalog") -> Iterator[Check]:
@@ -101,6 +104,40 @@ def daemon(settings: Settings) -> Iterator[Check]:
     else:
         advice = "start it with 'reconciler run'; without it, apps keep serving, but unsupervised"
         yield Check(level="warn", subject="daemon", found="not running", advice=advice)
+
+
+def log_drain(settings: Settings) -> Iterator[Check]:
+    """Check that lines of logs reach the target of the settings; nothing without one."""
+    if settings.drain is None:
+        return
+    to, record = settings.drain.to, _drained(settings.paths.drained)
+    dropped, dropped_at = record.get("dropped"), record.get("dropped_at")
+    dropped = dropped if isinstance(dropped, int) else 0
+    ago_s = time.time() - (dropped_at if isinstance(dropped_at, float) else 0.0)  # noqa: TID251  of another process
+    lost = f"; {counted(dropped, 'line')} dropped so far" if dropped else ""
+    if record.get("to") != to:
+        found = f"nothing was passed on to {to} yet"
+        advice = "start the daemon, or start it again: it reads the settings when it starts"
+        yield Check(level="warn", subject="log drain", found=found, advice=advice)
+    elif problem := record.get("problem"):
+        advice = "the apps' own logs have every line until they are rotated away; 'reconciler events' says since when"
+        found = f"not every line is passed on to {to}: {problem}{lost}"
+        yield Check(level="warn", subject="log drain", found=found, advice=advice)
+    else:
+        yield Check(
+            level="warn" if dropped and ago_s < _RECENTLY_S else "ok",
+            subject="log drain",
+            found=f"logs are passed on to {to}{lost}",
+            advice="'reconciler events' says why" if dropped and ago_s < _RECENTLY_S else "",
+        )
+
+
+def _drained(file: Path) -> Mapping[str, Any]:
+    try:
+        record = read_record(file, _LARGEST_RECORD)
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def clock(database: Path) -> Iterator[Check]:

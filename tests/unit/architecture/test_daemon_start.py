@@ -1,4 +1,4 @@
-"""A daemon that only adopts running apps makes no build: what does is imported with the first build."""
+"""A daemon loads what it needs: what makes a build with the first build, what passes logs on where that is set."""
 
 import subprocess
 import sys
@@ -58,6 +58,10 @@ def run(code: str, *arguments: str) -> set[str]:
 @pytest.mark.parametrize("module", ["reconciler.daemon.daemon", "reconciler.inspection.snapshot"])
 def test_what_makes_a_build_is_not_loaded_to_adopt_one(module: str) -> None:
     assert loaded(module) & MAKING == set()
+
+
+def test_a_daemon_without_a_log_drain_loads_none() -> None:
+    assert not any(module.startswith("reconciler.daemon.drains") for module in loaded("reconciler.daemon.daemon"))
 
 
 def test_to_warm_up_and_to_collect_load_no_more(tmp_path: Path) -> None:

@@ -14,11 +14,13 @@ from reconciler.cli.main import group
 from reconciler.documents.schemas import schema, validator
 from reconciler.planning.apps.app import CrashPolicy
 from reconciler.settings.file import parse, scalars
-from reconciler.settings.settings import Settings
+from reconciler.settings.settings import Drain, Settings
 from reconciler.state.paths import StatePaths
 
 ROOT = Path(__file__).resolve().parents[3]
 AN_ABSOLUTE_PATH = "expected an absolute path, such as /opt/python3.12/bin"
+A_TARGET_OF_LOGS = "expected syslog, journald, udp://HOST:PORT or file:/PATH"
+AMONG_THE_LOGS = "is among the logs in /s/logs, whose lines are passed on: name a file elsewhere"
 SETTINGS_OF_THIS_HOST = "expected settings of this host, such as 'ports: {first: 8000, last: 8999}'"
 DEFAULTS = Settings(manifests=Path("/m"), paths=StatePaths(state=Path("/s")))
 
@@ -70,6 +72,21 @@ logs: {limit: 64M, keep: 9}
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "drain", "address"),
+    [
+        ("{to: syslog}", Drain(to="syslog"), None),
+        ("{to: journald, which: [access]}", Drain(to="journald", streams=("access",)), None),
+        ("{to: 'udp://[::1]:514'}", Drain(to="udp://[::1]:514"), ("::1", 514)),
+        ("{to: 'udp://logs.example.com:514'}", Drain(to="udp://logs.example.com:514"), ("logs.example.com", 514)),
+        ("{to: 'file:/var/log/my apps.log'}", Drain(to="file:/var/log/my apps.log"), None),
+    ],
+)
+def test_a_log_drain_has_a_target_and_streams(text: str, drain: Drain, address: tuple[str, int] | None) -> None:
+    assert settings(f"logs: {text}").drain == drain
+    assert address is None or drain.address == address
+
+
 @pytest.mark.parametrize("text", ["# nothing yet\n", "{}\n"])
 def test_a_file_that_says_nothing_changes_nothing(text: str) -> None:
     assert settings(text) == DEFAULTS
@@ -93,6 +110,11 @@ def test_what_is_not_said_keeps_its_default() -> None:
         ("rescan: 0\n", "/h.yaml:1:9: rescan: must be greater than zero"),
         ("rescan: soon\n", "/h.yaml:1:9: rescan: expected a duration such as 10s, 1m30s or 500ms, not 'soon'"),
         ("logs: {limit: 1K}\n", "/h.yaml:1:15: logs.limit: must be at least 4K"),
+        ("logs: {which: [app]}\n", "/h.yaml:1:15: logs.which: requires 'to': where the lines are passed on to"),
+        ("logs: {to: 'udp://log:0'}\n", "/h.yaml:1:12: logs.to: has no port from 1 to 65535"),
+        ("logs: {to: 'tcp://log:514'}\n", f"/h.yaml:1:12: logs.to: {A_TARGET_OF_LOGS}, not 'tcp://log:514'"),
+        ("logs: {to: 'file:apps.log'}\n", f"/h.yaml:1:12: logs.to: {A_TARGET_OF_LOGS}, not 'file:apps.log'"),
+        ("logs: {to: 'file:/s/x/../logs/a/app.log'}\n", f"/h.yaml:1:12: logs.to: {AMONG_THE_LOGS}"),
         ("interpreters: [o]\n", f"/h.yaml:1:16: interpreters[0]: {AN_ABSOLUTE_PATH}, not 'o'"),
         ("rescan: 1m\nrescan: 2m\n", "/h.yaml:2:1: rescan: duplicate field 'rescan', first given at line 1"),
         ("a: 1\n---\nb: 2\n", "/h.yaml:3:1: is a second document; settings are one document"),
@@ -123,6 +145,8 @@ def test_the_schema_has_exactly_the_settings_of_the_table() -> None:
         ("notifications",),
         ("services", "servers"),
         ("services", "key"),
+        ("logs", "to"),
+        ("logs", "which"),
     }
     api = {("api", part) for part in ("address", "token", "writable", "url")}
     assert _declared(schema("host")).keys() == {*scalars(), *structures, *api}
@@ -130,7 +154,7 @@ def test_the_schema_has_exactly_the_settings_of_the_table() -> None:
 
 def test_every_field_of_settings_is_declared_for_the_file_or_known_not_to_be_in_it() -> None:
     declared = {name for path, (name, _) in scalars().items() if path[0] != "crash"}
-    others = {"interpreters", "staging_env", "notifications", "api", "servers", "key_file", "crash"}
+    others = {"interpreters", "staging_env", "notifications", "api", "servers", "key_file", "crash", "drain"}
     elsewhere = {"manifests", "paths", "file", "keeper_patience_s"}
     assert {each.name for each in fields(Settings)} == (
         declared - {"first_s", "cap_s", "good_run_s"}
