@@ -13,7 +13,7 @@ from reconciler.host.staging_settings import collect
 from reconciler.host.stores import Stores
 from reconciler.linux.processes import Orphans
 from reconciler.metrics.load_recorder import LoadRecorder
-from reconciler.metrics.sample import Sampler
+from reconciler.metrics.sample import MemoryMeter, Sampler
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import HOST, Subject
 from reconciler.services.world import ServiceWorld
@@ -26,6 +26,7 @@ _COLLECT_EVERY_S = 3600.0
 _END_IDLE_EVERY_S = 30.0
 _REAP_AFTER_S = 1.0
 _WRITE_EVERY_S = 5.0
+_MEMORY_AT_REST_S = 1800.0
 
 
 class Housekeeping:
@@ -66,7 +67,12 @@ class Housekeeping:
         tasks.keep("reap orphans", self._reap)
         tasks.keep("write what is owed", self._catch_up)
         tasks.keep("look for files in builds", self._files.run)
-        tasks.keep("record loads", LoadRecorder(self._settings.paths, Sampler(self._settings.paths).sample_running).run)
+        tasks.keep("record loads", self._loads().run)
+
+    def _loads(self) -> LoadRecorder:
+        paths = self._settings.paths
+        sampler = Sampler(paths, MemoryMeter(at_rest_s=_MEMORY_AT_REST_S))
+        return LoadRecorder(paths, self._instances.apps, sampler.sample_running)
 
     def _on_cut_log(self, app: str, text: str) -> None:
         self._journal.write(Subject("app", app), "daemon", text, reason=Reason.LOG_CUT)

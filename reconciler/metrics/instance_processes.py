@@ -50,10 +50,9 @@ class RunningInstance:
 def running_instances(snapshot: HostSnapshot, apps: Collection[str]) -> list[RunningInstance]:
     """Return the running instances of these apps, by app, oldest first. Blocks."""
     found = [record for name in sorted(apps) for record in snapshot.instances.get(name, [])]
-    families = {
-        record.id: [pid for pid, _ in process_table.family(record.pid)] for record in found if record.pid is not None
-    }
-    memory = MemoryMeter().measure({pid for family in families.values() for pid in family}, time.monotonic())
+    families = {record.id: dict(process_table.family(record.pid)) for record in found if record.pid is not None}
+    every = {pid: ticks for family in families.values() for pid, ticks in family.items()}
+    memory = MemoryMeter().measure(every, time.monotonic())
     return [
         RunningInstance(
             id=record.id,

@@ -1,32 +1,51 @@
 """Record the load of every running app once a minute, for as long as the daemon runs.
 
 It takes at most a thousandth of one core: where measuring takes longer, it is done less often. An app that does nothing
-has nothing written but one record in five minutes.
+is measured, and has a record written, once in five minutes; in between, a look at its workers' figures shows that it
+has answered nothing.
 """
 
 import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 
 from reconciler.convergence.ticks import next_tick
 from reconciler.metrics.load_ring import DAY, HOUR, LoadPoint, mean, write_point
-from reconciler.metrics.rates import Rate, Rates
+from reconciler.metrics.rates import Rate, rate
 from reconciler.metrics.sample import AppSample
+from reconciler.serving.gate_figures_reader import Contents, contents, is_unchanged
 from reconciler.state.paths import StatePaths
 
 _SHARE = 0.001
 _IDLE_CPU = 0.001
 
 
-class LoadRecorder:
-    """Records the loads of one host's apps, of which `sample` measures those that run."""
+@dataclass(slots=True, kw_only=True)
+class _App:
+    """An app as it was last measured, `at` monotonic seconds; `at_rest` is what its workers had written, if it is."""
 
-    def __init__(self, paths: StatePaths, sample: Callable[[], Mapping[str, AppSample]]) -> None:
+    sample: AppSample
+    at: float
+    point: LoadPoint | None = None
+    at_rest: Contents | None = None
+
+
+class LoadRecorder:
+    """Records the loads of one host's apps: `running` names those that run, `sample` measures some of them."""
+
+    def __init__(
+        self,
+        paths: StatePaths,
+        running: Callable[[], Collection[str]],
+        sample: Callable[[Collection[str]], Mapping[str, AppSample]],
+    ) -> None:
         self._paths = paths
+        self._running = running
         self._sample = sample
-        self._rates = Rates()
+        self._apps: dict[str, _App] = {}
         self._collected: dict[str, list[LoadPoint]] = {}
         self._collected_until = 0
 
@@ -37,26 +56,49 @@ class LoadRecorder:
             await next_tick(HOUR.step_s)
             if time.monotonic() < due_at:
                 continue
+            running = self._running()
             with contextlib.suppress(OSError, sqlite3.Error):
-                took_s = await asyncio.to_thread(self._timed)
+                took_s = await asyncio.to_thread(self._timed, running)
                 due_at = time.monotonic() + took_s / _SHARE - HOUR.step_s / 2
 
-    def _timed(self) -> float:
+    def _timed(self, running: Collection[str]) -> float:
         began = time.thread_time()
-        self.record(time.time(), time.monotonic())  # noqa: TID251  shown on a time axis
+        self.record(running, time.time(), time.monotonic())  # noqa: TID251  shown on a time axis
         return time.thread_time() - began
 
-    def record(self, now: float, at: float) -> None:
+    def record(self, running: Collection[str], now: float, at: float) -> None:
         """Record the load since the last call; `now` is wall-clock, `at` monotonic seconds. Blocks."""
-        for app, rate in self._rates.follow(self._sample(), at).items():
-            point = LoadPoint(at=now, requests=rate.requests, p95_s=rate.p95_s, memory=rate.memory, cpu=rate.cpu)
-            self._collected.setdefault(app, []).append(point)
-            if not _is_idle(rate):
-                self._write(app, point)
+        self._apps = {name: app for name, app in self._apps.items() if name in running}
         step = int(now) // DAY.step_s
-        if step != self._collected_until:
+        is_due = step != self._collected_until
+        due = {name for name in running if is_due or not self._still_rests(name, now, at)}
+        for name, sample in (self._sample(due) if due else {}).items():
+            self._measured(name, sample, now, at)
+        if is_due:
             self._write_collected(now)
             self._collected_until = step
+
+    def _still_rests(self, name: str, now: float, at: float) -> bool:
+        """Whether an app that was idle has answered nothing since; then its point is the last one again."""
+        app = self._apps.get(name)
+        if app is None or app.at_rest is None or app.point is None or not is_unchanged(app.at_rest):
+            return False
+        app.at = at
+        self._collected.setdefault(name, []).append(replace(app.point, at=now))
+        return True
+
+    def _measured(self, name: str, sample: AppSample, now: float, at: float) -> None:
+        before, app = self._apps.get(name), _App(sample=sample, at=at)
+        self._apps[name] = app
+        if before is None or before.at >= at:
+            return
+        since = rate(before.sample, sample, at - before.at)
+        app.point = LoadPoint(at=now, requests=since.requests, p95_s=since.p95_s, memory=since.memory, cpu=since.cpu)
+        self._collected.setdefault(name, []).append(app.point)
+        if _is_idle(since):
+            app.at_rest = contents(self._paths.readiness(name))
+        else:
+            self._write(name, app.point)
 
     def _write_collected(self, now: float) -> None:
         for app, points in self._collected.items():

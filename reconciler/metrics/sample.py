@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.linux import process_table
@@ -16,6 +17,7 @@ from reconciler.state.paths import StatePaths
 
 _PSS_PROCESSES = 100  # reading the proportional share of more processes than these takes too long
 _PSS_FRESH_S = 20.0
+_TICKS_AT_REST = 5  # gunicorn's own heart beat takes one in some minutes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,38 +32,58 @@ class AppSample:
 class MemoryMeter:
     """Measures the memory of processes: their proportional share (PSS), or their own pages where there are too many.
 
-    Reading PSS is expensive, so each reading is used again for `_PSS_FRESH_S`.
+    Reading PSS is expensive, so each reading is used again for `_PSS_FRESH_S`; that of a process which has hardly run
+    since, for `at_rest_s`.
     """
 
-    def __init__(self) -> None:
-        self._measured: dict[int, tuple[float, int]] = {}
+    def __init__(self, at_rest_s: float = 0.0) -> None:
+        self._at_rest_s = at_rest_s
+        self._measured: dict[int, _Reading] = {}
 
-    def measure(self, pids: Collection[int], now: float) -> Mapping[int, int]:
-        """Return the bytes of each process at `now`, in monotonic seconds; 0 for one that has exited."""
-        if len(pids) > _PSS_PROCESSES:
-            return {pid: process_table.own(pid) for pid in pids}
-        fresh = {pid: known for pid, known in self._measured.items() if pid in pids and now - known[0] <= _PSS_FRESH_S}
-        due = (pid for pid in pids if pid not in fresh)
-        self._measured = fresh | {pid: (now, process_table.proportional(pid) or process_table.own(pid)) for pid in due}
-        return {pid: size for pid, (_, size) in self._measured.items()}
+    def measure(self, processes: Mapping[int, int], now: float) -> Mapping[int, int]:
+        """Return the bytes of each process at `now`, in monotonic seconds; 0 for one that has exited.
+
+        `processes` are pids, each with the ticks of processor time that it has used.
+        """
+        if len(processes) > _PSS_PROCESSES:
+            return {pid: process_table.own(pid) for pid in processes}
+        self._measured = {
+            pid: known
+            if (known := self._measured.get(pid)) is not None and self._holds(known, ticks, now)
+            else _Reading(now, ticks, process_table.proportional(pid) or process_table.own(pid))
+            for pid, ticks in processes.items()
+        }
+        return {pid: reading.size for pid, reading in self._measured.items()}
+
+    def _holds(self, known: "_Reading", ticks: int, now: float) -> bool:
+        rests = 0 <= ticks - known.ticks <= _TICKS_AT_REST
+        return now - known.at <= (self._at_rest_s if rests and self._at_rest_s else _PSS_FRESH_S)
+
+
+class _Reading(NamedTuple):
+    """The memory of a process, in bytes, and when it was read: monotonic seconds, and ticks of its processor time."""
+
+    at: float
+    ticks: int
+    size: int
 
 
 class Sampler:
     """Samples the apps of one host again and again."""
 
-    def __init__(self, paths: StatePaths) -> None:
+    def __init__(self, paths: StatePaths, memory: MemoryMeter | None = None) -> None:
         self._paths = paths
-        self._memory = MemoryMeter()
+        self._memory = memory or MemoryMeter()
 
     def sample(self) -> dict[str, AppSample]:
         """Sample every app with any residue on this host; raises sqlite3.Error. Blocks."""
         with contextlib.closing(HostSnapshot(self._paths)) as snapshot:
             return self.sample_of(snapshot, snapshot.names)
 
-    def sample_running(self) -> dict[str, AppSample]:
-        """Sample every app with a running instance; raises sqlite3.Error. Blocks."""
+    def sample_running(self, names: Collection[str]) -> dict[str, AppSample]:
+        """Sample those of these apps that have an instance; raises sqlite3.Error. Blocks."""
         with contextlib.closing(HostSnapshot(self._paths)) as snapshot:
-            return self.sample_of(snapshot, snapshot.instances)
+            return self.sample_of(snapshot, snapshot.instances.keys() & names)
 
     def sample_of(self, snapshot: HostSnapshot, names: Collection[str]) -> dict[str, AppSample]:
         """Sample some apps of an open snapshot. Blocks."""
@@ -69,10 +91,11 @@ class Sampler:
             name: {record.id: record.pid for record in snapshot.instances.get(name, []) if record.pid} for name in names
         }
         families = {
-            name: [pid for master in ids.values() for pid, _ in process_table.family(master)]
+            name: dict(each for master in ids.values() for each in process_table.family(master))
             for name, ids in masters.items()
         }
-        memory = self._memory.measure({pid for family in families.values() for pid in family}, time.monotonic())
+        every = {pid: ticks for family in families.values() for pid, ticks in family.items()}
+        memory = self._memory.measure(every, time.monotonic())
         return {
             name: AppSample(
                 figures=gate_figures_reader.of_app(self._paths.readiness(name)),

@@ -9,10 +9,10 @@ import contextlib
 import json
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from reconciler.linux.files import is_leftover, replace_file
 from reconciler.linux.listing import names_in
@@ -27,6 +27,10 @@ _MOST_OF_A_LEDGER = 64 * 1024
 _LOOKS = 10
 _MOST_FILES = 2000  # an app may put any number of others beside them
 _MOST_INSTANCES = 20
+
+
+# The files of workers, and what they held.
+Contents: TypeAlias = Mapping[Path, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +103,24 @@ def of_instance(directory: Path) -> Figures:
         with contextlib.suppress(FileNotFoundError):  # a worker took over the file of another: look again
             return sum((_of_worker(path) for path in names), Figures())
     return Figures()
+
+
+def contents(readiness: Path) -> Contents:
+    """Return what the running workers of an app have written, for `is_unchanged`. Blocks for a few small files."""
+    found = {}
+    for instance in _listing(readiness, _MOST_INSTANCES):
+        for path in _listing(instance, _MOST_FILES):
+            if path.name.isdecimal():
+                with contextlib.suppress(OSError):
+                    found[path] = read_own(path, _FORMAT.size)
+    return found
+
+
+def is_unchanged(before: Contents) -> bool:
+    """Whether these workers are still there and have neither begun nor answered a request since."""
+    with contextlib.suppress(OSError):
+        return all(read_own(path, _FORMAT.size) == content for path, content in before.items())
+    return False
 
 
 def keep(passed: Path) -> None:

@@ -47,20 +47,27 @@ def test_the_page_and_top_show_the_same_numbers_for_the_same_samples(tmp_path: P
 
 
 def test_two_meters_measure_a_process_alike_and_count_shared_pages_in_part(child: int) -> None:
-    one, other = (MemoryMeter().measure([child], now=0.0)[child] for _ in range(2))
+    one, other = (MemoryMeter().measure({child: 0}, now=0.0)[child] for _ in range(2))
     assert one == pytest.approx(other, rel=0.05)
     assert one == pytest.approx(process_table.proportional(child), rel=0.05)
 
 
 def test_of_too_many_processes_only_their_own_pages_are_counted(child: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sample, "_PSS_PROCESSES", 0)
-    assert MemoryMeter().measure([child], now=0.0)[child] == pytest.approx(process_table.own(child), rel=0.05)
+    assert MemoryMeter().measure({child: 0}, now=0.0)[child] == pytest.approx(process_table.own(child), rel=0.05)
 
 
 def test_an_expensive_reading_is_used_again_for_a_while(child: int) -> None:
     meter = MemoryMeter()
-    first = meter.measure([child], now=0.0)
+    first = meter.measure({child: 0}, now=0.0)
     child_reads = process_table.proportional(child)
-    assert meter.measure([child], now=19.0) == first
-    assert meter.measure([child], now=21.0)[child] == pytest.approx(child_reads, rel=0.05)
-    assert meter.measure([], now=22.0) == {}
+    assert meter.measure({child: 0}, now=19.0) == first
+    assert meter.measure({child: 0}, now=21.0)[child] == pytest.approx(child_reads, rel=0.05)
+    assert meter.measure({}, now=22.0) == {}
+
+
+def test_the_reading_of_a_process_at_rest_is_used_for_longer(child: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    meter, sizes = MemoryMeter(at_rest_s=1800.0), iter((1, 2, 3, 4))
+    monkeypatch.setattr(process_table, "proportional", lambda _: next(sizes))
+    used = [(0, 0.0), (5, 300.0), (5, 1800.0), (5, 1801.0), (6, 1820.0), (11, 1900.0), (20, 1901.0), (20, 1921.0)]
+    assert [meter.measure({child: ticks}, now)[child] for ticks, now in used] == [1, 1, 1, 2, 2, 3, 3, 4]

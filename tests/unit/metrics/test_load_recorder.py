@@ -1,5 +1,6 @@
 """The load of running apps is recorded at each look, and of an idle one only now and then."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -21,18 +22,28 @@ class _Host:
         self.requests = {"blog": 0}
         self.cpu_s = 0.0
         self.at = 0.0
-        self._recorder = LoadRecorder(self.paths, self._sample)
-        self.paths.app("blog").mkdir(parents=True)
+        self._recorder = LoadRecorder(self.paths, lambda: self.requests, self._sample)
+        self.sampled: list[str] = []
+        self.worker = self.paths.readiness("blog") / "one" / "4711"
+        self.worker.parent.mkdir(parents=True)
+        self.worker.write_bytes(b"0")
 
-    def _sample(self) -> dict[str, AppSample]:
+    def _sample(self, names: Collection[str]) -> dict[str, AppSample]:
+        self.sampled += sorted(names)
         return {
             app: AppSample(figures=Figures(classes=(0, count, 0, 0, 0)), memory=4096, cpu={"one": self.cpu_s})
             for app, count in self.requests.items()
+            if app in names
         }
+
+    def answered(self, count: int) -> None:
+        """Have the app answer, as its worker writes down."""
+        self.requests["blog"] += count
+        self.worker.write_bytes(str(self.requests["blog"]).encode())
 
     def look(self, minutes: int = 1) -> None:
         for _ in range(minutes):
-            self._recorder.record(_NOW + self.at, self.at + 1)
+            self._recorder.record(self.requests.keys(), _NOW + self.at, self.at + 1)
             self.at += 60
 
     def recorded(self, span: Span = HOUR) -> list[tuple[float, float]]:
@@ -47,7 +58,7 @@ def host(tmp_path: Path) -> _Host:
 
 def test_what_an_app_did_since_the_look_before_is_recorded(host: _Host) -> None:
     host.look()
-    host.requests["blog"] = 120
+    host.answered(120)
     host.look()
     host.cpu_s = 6.0
     host.look()
@@ -65,7 +76,7 @@ def test_an_idle_app_has_one_record_in_five_minutes(host: _Host) -> None:
 def test_five_minutes_become_one_point_of_the_day(host: _Host) -> None:
     host.look()
     for _ in range(5):
-        host.requests["blog"] += 300
+        host.answered(300)
         host.look()
     assert host.recorded(DAY) == [(300.0, 5.0)]
 
@@ -76,3 +87,20 @@ def test_an_app_that_was_removed_gets_no_file(host: _Host) -> None:
     host.requests["gone"] = 60
     host.look(10)
     assert not host.paths.app("gone").exists()
+
+
+def test_an_app_at_rest_is_measured_once_in_five_minutes_and_at_once_when_it_answers_again(host: _Host) -> None:
+    host.look(11)
+    assert len(host.sampled) == 4  # the first two looks, and two at five minutes
+    host.answered(60)
+    host.look()
+    assert host.recorded()[-1] == (660.0, 1.0)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_worker_that_was_replaced_is_no_sign_of_rest(host: _Host, *, gone: bool) -> None:
+    host.look(3)
+    before = len(host.sampled)
+    host.worker.rename(host.worker.with_name("done-4711")) if gone else host.worker.write_bytes(b"")
+    host.look()
+    assert len(host.sampled) == before + 1
