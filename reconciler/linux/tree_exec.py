@@ -1,8 +1,9 @@
 """Run the given command, bounded in memory and priority, and end with every process it started, however detached.
 
 NICE is added to the command's niceness. If RECONCILER_STAGING_MEMORY is a number of bytes, the command and each process
-it starts can use no more memory than that. The exit status is the command's own. The descriptors that this process
-inherited besides the standard ones, such as a lock, stay here: they are closed once the last descendant has ended.
+it starts can use no more memory than that; if RECONCILER_LARGEST_FILE is one, they can write no larger file. The exit
+status is the command's own. The descriptors that this process inherited besides the standard ones, such as a lock, stay
+here: they are closed once the last descendant has ended.
 
 A script, run as `python -I -S tree_exec.py STARTER NICE COMMAND…`: a daemon that is killed while it installs must not
 leave an installer behind that writes into the environment its successor builds, nor a build its background processes.
@@ -29,6 +30,10 @@ def _run(command: list[str]) -> None:
     memory = int(os.environ.pop("RECONCILER_STAGING_MEMORY", "0"))
     if memory:
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    largest = int(os.environ.pop("RECONCILER_LARGEST_FILE", "0"))
+    if largest:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.closerange(3, max(map(int, os.listdir("/proc/self/fd"))) + 1)  # noqa: PTH208 -- pathlib takes long to import
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     try:

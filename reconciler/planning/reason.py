@@ -25,6 +25,18 @@ class Reason(StrEnum):
     SCALING = "scaling"
     FILES_IN_BUILD = "files-in-build"
 
+    # Origins in git, and their commits.
+    COMMIT_FETCHED = "commit-fetched"
+    COMMIT_ACCEPTED = "commit-accepted"
+    COMMIT_APPLIED = "commit-applied"
+    COMMIT_REFUSED = "commit-refused"
+    COMMIT_REWOUND = "commit-rewound"
+    COMMIT_MISSING = "commit-missing"
+    COMMIT_HELD = "commit-held"
+    ORIGIN_UNREACHABLE = "origin-unreachable"
+    ORIGIN_STALE = "origin-stale"
+    ORIGIN_PAUSED = "origin-paused"
+
     # Requests of an operator.
     STOPPED_BY_OPERATOR = "stopped-by-operator"
     ROLLED_BACK_BY_OPERATOR = "rolled-back-by-operator"

@@ -1,9 +1,9 @@
-"""Identify what a report, an event, a metric or a message is about: an app, a service, or the host itself."""
+"""Identify what a report, an event, a metric or a message is about: an app, a service, an origin, or the host."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-SubjectKind: TypeAlias = Literal["app", "service", "host"]
+SubjectKind: TypeAlias = Literal["app", "service", "origin", "host"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,8 @@ class Subject:
                 return self.name
             case "service":
                 return f"service {self.name}"
+            case "origin":
+                return f"origin {self.name}"
             case "host":
                 return "host"
 

@@ -1,0 +1,45 @@
+"""The actions on an origin in git, each with its cause in an operator's words."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Ask the repository for the branch."""
+
+    cause: str = "its time has come"
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Decide whether a commit may be taken."""
+
+    commit: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Materialise:
+    """Write the files of an accepted commit to the disk."""
+
+    commit: str
+    cause: str = "it was accepted"
+
+
+@dataclass(frozen=True, slots=True)
+class TakeEffect:
+    """Let the manifests come from a commit from now on."""
+
+    commit: str
+    cause: str = "it was accepted, and its files are on the disk"
+
+
+@dataclass(frozen=True, slots=True)
+class Tidy:
+    """Remove what is left of earlier commits and of work that was interrupted."""
+
+    cause: str = "something is left over"
+
+
+Action: TypeAlias = Fetch | Judge | Materialise | TakeEffect | Tidy

@@ -1,0 +1,63 @@
+"""Facts about an origin in git: its four commits, which are never mixed, and what was last heard and decided."""
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+Ruling: TypeAlias = Literal["accepted", "refused", "rewound", "missing", "held"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The decision about a commit. `trust` identifies what it was judged by, `why` is a sentence for people."""
+
+    commit: str
+    ruling: Ruling
+    why: str = ""
+    trust: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchFailure:
+    """Fetches that failed in a row: the code and the sentence of the last one, and how many there were."""
+
+    code: str
+    why: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """An operator's request that nothing new takes effect; `until` is in wall-clock seconds, None for until resumed."""
+
+    at: float
+    because: str
+    by: str
+    until: float | None = None
+
+    def holds(self, now: float) -> bool:
+        """Whether it is in effect at this time of day."""
+        return self.until is None or now < self.until
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedOrigin:
+    """What is true of one origin. Times are in wall-clock seconds, but for `due_at`, which is monotonic.
+
+    `head` is the commit of the branch as it was last fetched, None while the branch does not exist. `accepted` passed
+    every judge, `in_force` is what the manifests come from, and with `good` every app came up. `trees` are the commits
+    whose files are on disk. `heard_at` is when the repository last answered.
+    """
+
+    head: str | None = None
+    accepted: str | None = None
+    in_force: str | None = None
+    good: str | None = None
+    trees: frozenset[str] = field(default_factory=frozenset)
+    verdict: Verdict | None = None
+    failure: FetchFailure | None = None
+    pause: Pause | None = None
+    trust: str = ""
+    due_at: float = 0.0
+    heard_at: float | None = None
+    began_at: float = 0.0
+    is_untidy: bool = False

@@ -1,0 +1,85 @@
+"""Plan the next action on an origin in git, and say in which state it is. Pure.
+
+Whatever cannot be fetched, read or accepted changes nothing: what is in force stays in force.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from reconciler.planning.origins.actions import Action, Fetch, Judge, Materialise, TakeEffect, Tidy
+from reconciler.planning.origins.observed import ObservedOrigin
+
+OriginState: TypeAlias = Literal[
+    "pending", "current", "refused", "rewound", "missing", "unreachable", "stale", "paused", "held"
+]
+
+_SHORT = 7
+_FAILURES_TO_TELL = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginPlan:
+    """The next action on an origin, None when there is none; its state, and a message that says why it is in it."""
+
+    action: Action | None
+    state: OriginState
+    message: str
+
+
+def short(commit: str | None) -> str:
+    """Return the first digits of a commit's id, as people write it."""
+    return "-" if commit is None else commit[:_SHORT]
+
+
+def plan(observed: ObservedOrigin, *, now: float, monotonic: float, stale_after_s: float) -> OriginPlan:
+    """Return what to do about an origin at this time of day; `monotonic` is compared with the time of the next look."""
+    state, message = _state(observed, now, stale_after_s)
+    return OriginPlan(action=_action(observed, now, monotonic), state=state, message=message)
+
+
+def _action(observed: ObservedOrigin, now: float, monotonic: float) -> Action | None:
+    if observed.due_at <= monotonic:
+        return Fetch()
+    head, accepted, verdict = observed.head, observed.accepted, observed.verdict
+    is_judged = verdict is not None and (verdict.commit, verdict.trust) == (head, observed.trust)
+    if head is not None and not is_judged:
+        if head != accepted:
+            return Judge(head, "the branch has moved")
+        return Judge(head, "what it is judged by has changed")
+    if observed.pause is not None and observed.pause.holds(now):
+        return Tidy() if observed.is_untidy else None
+    if accepted is not None and accepted not in observed.trees:
+        return Materialise(accepted)
+    if accepted is not None and accepted != observed.in_force:
+        return TakeEffect(accepted)
+    return Tidy() if observed.is_untidy else None
+
+
+def _state(observed: ObservedOrigin, now: float, stale_after_s: float) -> tuple[OriginState, str]:
+    serving = _stays(observed)
+    failure, verdict = observed.failure, observed.verdict
+    if observed.pause is not None and observed.pause.holds(now):
+        return "paused", f"{observed.pause.because} (by {observed.pause.by}){_behind(observed)}"
+    if failure is not None and now - (observed.heard_at or observed.began_at) > stale_after_s:
+        return "stale", f"the repository has been silent for longer than 'stale_after': {failure.why}{serving}"
+    if failure is not None and (failure.count >= _FAILURES_TO_TELL or observed.in_force is None):
+        return "unreachable", f"{failure.why}{serving}"
+    if verdict is not None and verdict.ruling != "accepted" and verdict.commit == (observed.head or ""):
+        return verdict.ruling, f"{verdict.why}{serving}"
+    if observed.head is None:
+        return "pending", "it has not been fetched yet"
+    if observed.in_force != observed.accepted or observed.accepted != observed.head:
+        return "pending", f"commit {short(observed.head)} is about to be judged and put in force"
+    return "current", ""
+
+
+def _stays(observed: ObservedOrigin) -> str:
+    if observed.in_force is None:
+        return "; no commit is in force yet"
+    return f"; commit {short(observed.in_force)} stays in force"
+
+
+def _behind(observed: ObservedOrigin) -> str:
+    if observed.accepted is None or observed.accepted == observed.in_force:
+        return ""
+    return f"; commit {short(observed.accepted)} is accepted, and waits until 'resume'"

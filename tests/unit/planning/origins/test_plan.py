@@ -1,0 +1,98 @@
+"""The plan for an origin in git: what is done next, and in which state it is; what is in force stays in force."""
+
+from dataclasses import replace
+
+import pytest
+
+from reconciler.planning.origins.actions import Fetch, Judge, Materialise, TakeEffect, Tidy
+from reconciler.planning.origins.observed import FetchFailure, ObservedOrigin, Pause, Verdict
+from reconciler.planning.origins.plan import OriginPlan, plan
+
+A, B = "a" * 40, "b" * 40
+NOW, MONOTONIC, STALE_S = 1_000_000.0, 500.0, 3600.0
+ACCEPTED = Verdict(commit=A, ruling="accepted")
+CURRENT = ObservedOrigin(
+    head=A, accepted=A, in_force=A, good=A, trees=frozenset({A}), verdict=ACCEPTED, due_at=MONOTONIC + 60, heard_at=NOW
+)
+REFUSED = replace(CURRENT, head=B, verdict=Verdict(commit=B, ruling="refused", why="it is not signed"))
+PAUSE = Pause(at=NOW, because="a freeze", by="root")
+
+
+def planned(observed: ObservedOrigin, now: float = NOW) -> OriginPlan:
+    return plan(observed, now=now, monotonic=MONOTONIC, stale_after_s=STALE_S)
+
+
+def test_an_origin_that_is_current_has_nothing_to_do() -> None:
+    assert planned(CURRENT) == OriginPlan(action=None, state="current", message="")
+
+
+def test_a_commit_goes_through_every_action_in_order() -> None:
+    seen = ObservedOrigin(due_at=MONOTONIC)
+    assert planned(seen).action == Fetch()
+    seen = replace(seen, due_at=MONOTONIC + 60, head=A, heard_at=NOW)
+    assert planned(seen).action == Judge(A, "the branch has moved")
+    seen = replace(seen, verdict=ACCEPTED, accepted=A)
+    assert planned(seen).action == Materialise(A)
+    seen = replace(seen, trees=frozenset({A}))
+    assert planned(seen).action == TakeEffect(A)
+    seen = replace(seen, in_force=A, is_untidy=True)
+    assert planned(seen).action == Tidy()
+    assert planned(replace(seen, is_untidy=False)) == OriginPlan(action=None, state="current", message="")
+
+
+@pytest.mark.parametrize("ruling", ["refused", "rewound", "missing", "held"])
+def test_what_is_not_accepted_changes_nothing_and_says_what_stays_in_force(ruling: str) -> None:
+    seen = replace(REFUSED, verdict=Verdict(commit=B, ruling=ruling, why="it is bad"))  # type: ignore[arg-type]
+    found = planned(seen)
+    assert (found.action, found.state) == (None, ruling)
+    assert found.message == "it is bad; commit aaaaaaa stays in force"
+
+
+def test_a_branch_that_is_gone_changes_nothing() -> None:
+    gone = Verdict(commit="", ruling="missing", why="the repository has no branch 'main'")
+    found = planned(replace(CURRENT, head=None, verdict=gone))
+    assert (found.action, found.state) == (None, "missing")
+
+
+def test_one_failed_fetch_is_not_told_and_two_are() -> None:
+    once = replace(CURRENT, failure=FetchFailure(code="name", why="the name x cannot be resolved"))
+    assert planned(once).state == "current"
+    twice = planned(replace(CURRENT, failure=FetchFailure(code="name", why="the name x cannot be resolved", count=2)))
+    assert twice == OriginPlan(
+        action=None, state="unreachable", message="the name x cannot be resolved; commit aaaaaaa stays in force"
+    )
+
+
+def test_the_first_failure_is_told_while_no_commit_is_in_force() -> None:
+    failed = ObservedOrigin(failure=FetchFailure(code="name", why="no"), due_at=MONOTONIC + 1, began_at=NOW)
+    assert planned(failed).message == "no; no commit is in force yet"
+
+
+def test_a_repository_that_is_silent_for_too_long_is_stale() -> None:
+    silent = replace(CURRENT, failure=FetchFailure(code="name", why="no", count=9))
+    assert planned(silent, NOW + STALE_S).state == "unreachable"
+    assert planned(silent, NOW + STALE_S + 1).state == "stale"
+
+
+def test_a_commit_is_judged_again_when_what_it_is_judged_by_changes() -> None:
+    assert planned(replace(CURRENT, trust="other keys")).action == Judge(A, "what it is judged by has changed")
+
+
+def test_a_pause_holds_back_what_is_accepted_and_nothing_else() -> None:
+    accepted = replace(CURRENT, head=B, accepted=B, verdict=Verdict(commit=B, ruling="accepted"))
+    assert planned(accepted).action == Materialise(B)
+    paused = replace(accepted, pause=PAUSE)
+    assert planned(paused).action is None
+    assert planned(paused).state == "paused"
+    assert "commit bbbbbbb is accepted, and waits" in planned(paused).message
+    assert planned(replace(paused, due_at=MONOTONIC)).action == Fetch()
+
+
+def test_a_pause_ends_by_itself() -> None:
+    paused = replace(CURRENT, pause=replace(PAUSE, until=NOW + 10))
+    assert planned(paused, NOW + 9).state == "paused"
+    assert planned(paused, NOW + 10).state == "current"
+
+
+def test_files_that_are_lost_are_written_again() -> None:
+    assert planned(replace(CURRENT, trees=frozenset(), in_force=None)).action == Materialise(A)
