@@ -14,6 +14,7 @@ from reconciler.state.paths import StatePaths
 
 if TYPE_CHECKING:
     from reconciler.notifications.target import Target
+    from reconciler.settings.git import GitOrigin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +112,7 @@ class Settings:
     notifications: "tuple[Target, ...]" = ()
     notify_every_s: float = duration("notify.every", "10m", may_be_zero=True)
     notify_delay_s: float = duration("notify.delay", "5s", may_be_zero=True)
+    origins: "tuple[GitOrigin, ...]" = ()
     api: Api | None = None
     api_idle_s: float = duration("api.idle", "5m")
     servers: Mapping[str, ServiceServer] = field(default_factory=dict)

@@ -1,0 +1,57 @@
+"""The repositories that this host may fetch, and the origins of manifests in them, as the settings declare them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+Signed: TypeAlias = Literal["every", "head", "no"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repository:
+    """One repository: where it is, how this host authenticates there, and the limits of what is fetched.
+
+    `urls` are its addresses in the order in which they are tried. Sizes are in bytes, times in seconds.
+    """
+
+    name: str
+    urls: tuple[str, ...]
+    key: Path | None = None
+    known_hosts: Path | None = None
+    user: str | None = None
+    token: Path | None = None
+    ca: Path | None = None
+    every_s: float = 60.0
+    timeout_s: float = 120.0
+    stale_after_s: float = 86400.0
+    largest_store: int = 256 * 1024 * 1024
+    largest_file: int = 4 * 1024 * 1024
+    most_files: int = 20_000
+    signers: Path | None = None
+    openpgp: Path | None = None
+    signed: Signed = "every"
+    first: str | None = None
+    fsck: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitOrigin:
+    """One origin of manifests: a branch of a repository, and the directories in it whose files are manifests.
+
+    `paths` are relative to the top, which is ""; `host` is what `{host}` in them stood for. `may` is the fence as the
+    settings have it. With `whole`, a commit with a manifest that has an error is refused as a whole.
+    """
+
+    name: str
+    repository: Repository
+    branch: str
+    host: str
+    paths: tuple[str, ...] = ("",)
+    whole: bool = True
+    may: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ref(self) -> str:
+        """The full name of the branch."""
+        return f"refs/heads/{self.branch}"

@@ -1,0 +1,136 @@
+"""Parse `git` and `origins` of a settings file, already checked by its schema, into origins or problems."""
+
+import posixpath
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from reconciler.documents.problem import Problem, dotted
+from reconciler.documents.schema_checks import suggestion
+from reconciler.documents.tree import Node
+from reconciler.documents.units import duration_s, size_bytes
+from reconciler.settings.git import GitOrigin, Repository
+from reconciler.settings.git_url import problem_of_url, uses_https, uses_ssh
+
+_FILES = ("key", "known_hosts", "token", "signers", "openpgp")
+_DURATIONS = {"every": "every_s", "timeout": "timeout_s", "stale_after": "stale_after_s"}
+_SIZES = {"size": "largest_store", "file_size": "largest_file"}
+
+
+def origins_of(file: str, tree: Node) -> tuple[tuple[GitOrigin, ...], list[Problem]]:
+    """Return the origins of a valid file, and the problems that a schema cannot express."""
+    problems = [*_problems(file, tree)]
+    node = tree.given("origins")
+    if problems or node is None:
+        return (), problems
+    host = this_host(tree)
+    repositories = tree.given("git", "repositories")
+    found = (
+        {str(name): _repository(file, str(name), part) for name, part in repositories.parts.items()}
+        if repositories
+        else {}
+    )
+    return tuple(_origin(str(name), part, found, host) for name, part in node.parts.items()), []
+
+
+def this_host(tree: Node) -> str:
+    """Return the name of this host in `{host}`: as the file has it, otherwise the host's own, without its domain."""
+    given = tree.given("git", "host")
+    return str(given.written) if given is not None else socket.gethostname().partition(".")[0]
+
+
+def _repository(file: str, name: str, node: Node) -> Repository:
+    given: dict[str, Any] = node.value  # type: ignore[assignment]  # the schema has seen to it
+    read: dict[str, Any] = {key: _path(file, given[key]["file"]) for key in _FILES if key in given}
+    read |= {field: duration_s(node.written_at(key)) for key, field in _DURATIONS.items() if key in given}
+    read |= {field: size_bytes(node.written_at(key)) for key, field in _SIZES.items() if key in given}
+    read |= {key: node.written_at(key) for key in ("user", "first", "signed") if key in given}
+    if "ca" in given:
+        read["ca"] = _path(file, given["ca"])
+    if "files" in given:
+        read["most_files"] = given["files"]
+    return Repository(
+        name=name, urls=(given["url"], *given.get("mirrors", ())), fsck=tuple(given.get("fsck", ())), **read
+    )
+
+
+def _origin(name: str, node: Node, repositories: Mapping[str, Repository], host: str) -> GitOrigin:
+    given: dict[str, Any] = node.value  # type: ignore[assignment]  # the same
+    path = given.get("path", [""])
+    return GitOrigin(
+        name=name,
+        repository=repositories[given["repository"]],
+        branch=_filled(node.written_at("branch"), host),
+        host=host,
+        paths=tuple(_normal(_filled(each, host)) for each in ([path] if isinstance(path, str) else path)),
+        whole=given.get("whole", True),
+        may=given.get("may", {}),
+    )
+
+
+def _filled(text: str, host: str) -> str:
+    return text.replace("{host}", host)
+
+
+def _normal(path: str) -> str:
+    normal = posixpath.normpath(path)
+    return "" if normal == "." else normal
+
+
+def _problems(file: str, tree: Node) -> Iterator[Problem]:
+    repositories, origins = tree.given("git", "repositories"), tree.given("origins")
+    for name, part in repositories.parts.items() if repositories else ():
+        for at, message in _problems_of_repository(part):
+            yield _problem(file, part.at(at), ("git", "repositories", name, *at), message)
+    known = frozenset(map(str, repositories.parts)) if repositories else frozenset()
+    for name, part in origins.parts.items() if origins else ():
+        repository = part.written_at("repository")
+        if repository not in known:
+            close = suggestion(repository, known)
+            hint = (
+                f"; did you mean '{close}'?"
+                if close
+                else f"; 'git.repositories' has {', '.join(sorted(known)) or 'none'}"
+            )
+            yield _problem(
+                file,
+                part.at(("repository",)),
+                ("origins", name, "repository"),
+                f"no repository is named '{repository}'{hint}",
+            )
+
+
+def _problems_of_repository(node: Node) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield the place and the message of each problem."""
+    given: dict[str, Any] = node.value  # type: ignore[assignment]  # the same
+    urls: list[tuple[tuple[str | int, ...], str]] = [(("url",), given["url"])]
+    urls += [(("mirrors", index), url) for index, url in enumerate(given.get("mirrors", ()))]
+    for at, url in urls:
+        if message := problem_of_url(url):
+            yield at, message
+    for needed, why in (
+        ("known_hosts", "the keys of its hosts are pinned, none is learnt"),
+        ("key", "the key to log in with"),
+    ):
+        if any(uses_ssh(url) for _, url in urls) and needed not in given:
+            yield ("url",), f"requires '{needed}' for ssh: {why}"
+    if "token" in given and not any(uses_https(url) for _, url in urls):
+        yield ("token",), "is for https:// only"
+    judged = "signers" in given or "openpgp" in given
+    if "signed" not in given:
+        yield (), "requires 'signed': 'every' or 'head' together with 'signers', or 'no'"
+    elif given["signed"] != "no" and not judged:
+        yield ("signed",), "requires 'signers', the file of the keys that may sign"
+    elif given["signed"] == "no" and judged:
+        yield ("signed",), "is 'no', but 'signers' names keys: say 'every' or 'head', or leave them out"
+    if given.get("every") is not None and duration_s(node.written_at("every")) < 1:
+        yield ("every",), "must be at least 1s"
+
+
+def _path(file: str, path: object) -> Path:
+    return Path(posixpath.dirname(file), str(path))
+
+
+def _problem(file: str, node: Node, path: tuple[str | int, ...], message: str) -> Problem:
+    return Problem(file=file, line=node.line, column=node.column, path=dotted(path), message=message)

@@ -1,0 +1,173 @@
+"""The repositories and origins of a settings file: every mistake is told with its place."""
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.settings.file import parse
+from reconciler.settings.git import GitOrigin, Repository
+from reconciler.settings.settings import Settings
+from reconciler.state.paths import StatePaths
+
+DEFAULTS = Settings(manifests=Path("/m"), paths=StatePaths(state=Path("/s")))
+FORMS = "expected ssh://, https://, user@host:path, or an absolute path"
+
+
+def problems(text: str) -> list[str]:
+    return [str(problem) for problem in parse("/h.yaml", text.encode(), DEFAULTS).problems]
+
+
+def repository(fields: str) -> str:
+    return f"git: {{repositories: {{fleet: {{{fields}}}}}}}\n"
+
+
+def test_every_setting_reaches_its_origin() -> None:
+    text = """
+git:
+  repositories:
+    fleet:
+      url: ssh://git@git.example.com/ops/fleet.git
+      key: {file: fleet-key}
+      known_hosts: {file: /etc/known}
+      mirrors: [https://mirror.example.com/fleet.git]
+      user: reader
+      token: {file: token}
+      ca: ca.pem
+      every: 5m
+      timeout: 30s
+      size: 1M
+      file_size: 10K
+      files: 12
+      stale_after: 2h
+      signed: every
+      signers: {file: signers}
+      first: 4f1c1d5c0c2f6a3fdc7c1dbb0d5fd9d4c9a2d7be
+      fsck: [zeroPaddedFilemode]
+  host: web1
+origins:
+  fleet: {repository: fleet, branch: main, path: [all/, "hosts/{host}"], whole: false, may: {apps: shop-*}}
+"""
+    found = parse("/etc/host.yaml", text.encode(), DEFAULTS)
+    assert found.problems == ()
+    assert found.applied(DEFAULTS).origins == (
+        GitOrigin(
+            name="fleet",
+            repository=Repository(
+                name="fleet",
+                urls=("ssh://git@git.example.com/ops/fleet.git", "https://mirror.example.com/fleet.git"),
+                key=Path("/etc/fleet-key"),
+                known_hosts=Path("/etc/known"),
+                user="reader",
+                token=Path("/etc/token"),
+                ca=Path("/etc/ca.pem"),
+                every_s=300,
+                timeout_s=30,
+                stale_after_s=7200,
+                largest_store=2**20,
+                largest_file=10 * 2**10,
+                most_files=12,
+                signers=Path("/etc/signers"),
+                signed="every",
+                first="4f1c1d5c0c2f6a3fdc7c1dbb0d5fd9d4c9a2d7be",
+                fsck=("zeroPaddedFilemode",),
+            ),
+            branch="main",
+            host="web1",
+            paths=("all", "hosts/web1"),
+            whole=False,
+            may={"apps": "shop-*"},
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://g.example.com/x.git",
+        "https://g.example.com:8443/x",
+        "ssh://git@g/x",
+        "git@g.example.com:ops/x",
+        "/x.git",
+    ],
+)
+def test_an_address_is_https_or_ssh_or_a_path(url: str) -> None:
+    keys = ", key: {file: k}, known_hosts: {file: h}" if "@" in url else ""
+    assert problems(repository(f'url: "{url}", signed: no{keys}')) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "http://g/x",
+            "git://g/x",
+            "file:///x",
+            "ext::sh -c id",
+            "-x",
+            "x.git",
+            "https:///x",
+            "ssh://-oProxyCommand=x/y",
+        ),
+        *("https://g/x?y", "https://g/x#y", "https://g/é", "https://g /x", "ssh://-x@g/y", "https://g:port/x"),
+    ],
+)
+def test_any_other_address_is_refused(url: str) -> None:
+    (told,) = problems(repository(f'url: "{url}", signed: no, key: {{file: k}}, known_hosts: {{file: h}}'))
+    assert told.startswith(f"/h.yaml:1:35: git.repositories.fleet.url: {FORMS}")
+
+
+@pytest.mark.parametrize("url", ["https://me:secret@g/x", "https://me@g/x", "ssh://me:secret@g/x"])
+def test_credentials_in_an_address_are_refused_and_not_repeated(url: str) -> None:
+    (told,) = problems(repository(f'url: "{url}", signed: no, key: {{file: k}}, known_hosts: {{file: h}}'))
+    assert "contains credentials" in told
+    assert "secret" not in told
+
+
+NEEDS_SIGNED = "git.repositories.fleet: requires 'signed': 'every' or 'head' together with 'signers', or 'no'"
+NEEDS_SIGNERS = "git.repositories.fleet.signed: requires 'signers', the file of the keys that may sign"
+IS_NO = "git.repositories.fleet.signed: is 'no', but 'signers' names keys: say 'every' or 'head', or leave them out"
+PINNED = "git.repositories.fleet.url: requires 'known_hosts' for ssh: the keys of its hosts are pinned, none is learnt"
+NO_REPOSITORY = "origins.a.repository: no repository is named 'b'; 'git.repositories' has none"
+SSH_KEYS = "key: {file: k}, known_hosts: {file: h}"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (repository("url: /x"), f"1:29: {NEEDS_SIGNED}"),
+        (repository("url: /x, signed: every"), f"1:47: {NEEDS_SIGNERS}"),
+        (repository("url: /x, signed: no, signers: {file: s}"), f"1:47: {IS_NO}"),
+        (repository("url: https://g/x, signed: no, token: {file: t}"), None),
+        (
+            repository(f"url: git@g:x, signed: no, token: {{file: t}}, {SSH_KEYS}"),
+            "1:63: git.repositories.fleet.token: is for https:// only",
+        ),
+        (repository("url: ssh://g/x, signed: no, key: {file: k}"), f"1:35: {PINNED}"),
+        (
+            repository("url: /x, signed: no, every: 10ms"),
+            "1:58: git.repositories.fleet.every: must be at least 1s",
+        ),
+        ("origins: {a: {repository: b, branch: main}}\n", f"1:27: {NO_REPOSITORY}"),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(text: str, told: str | None) -> None:
+    assert [each.removeprefix("/h.yaml:") for each in problems(text)] == ([] if told is None else [told])
+
+
+@pytest.mark.parametrize("branch", ["HEAD", "-x", "a..b", "/x", "x/", "x.lock", "a b", "x@{1}", ".x", "refs//x", "a~1"])
+def test_what_is_no_branch_is_refused(branch: str) -> None:
+    text = f'{repository("url: /x, signed: no")}origins: {{a: {{repository: fleet, branch: "{branch}"}}}}\n'
+    (told,) = problems(text)
+    assert "origins.a.branch: expected the name of a branch" in told
+
+
+@pytest.mark.parametrize("path", ["../x", "/x", "x/../y", ".."])
+def test_a_path_stays_in_the_repository(path: str) -> None:
+    text = f'{repository("url: /x, signed: no")}origins: {{a: {{repository: fleet, branch: m, path: "{path}"}}}}\n'
+    (told,) = problems(text)
+    assert "origins.a.path: expected a directory of the repository" in told
+
+
+def test_a_host_without_git_imports_nothing_of_it() -> None:
+    found = parse("/h.yaml", b"ports: {first: 8000}\n", DEFAULTS)
+    assert found.applied(DEFAULTS).origins == ()
