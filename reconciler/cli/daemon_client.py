@@ -36,13 +36,22 @@ def request(state: Path | None, **fields: Any) -> None:
     _request(paths_in_use(state), **fields)
 
 
+def asked(paths: "StatePaths", **fields: Any) -> dict[str, Any]:
+    """Send a request and return the whole answer. Raises ClickException as `request` does."""
+    return _asked(paths, fields)
+
+
 def _answer(paths: "StatePaths", fields: dict[str, Any]) -> str:
+    return str(_asked(paths, fields)["done"])
+
+
+def _asked(paths: "StatePaths", fields: dict[str, Any]) -> dict[str, Any]:
     from reconciler.control.requests import Refused
     from reconciler.control.socket import NoAnswer, ask
     from reconciler.state.lock import holder
 
     try:
-        return str(ask(paths.control, fields)["done"])
+        return ask(paths.control, fields)
     except Refused as refused:
         hint = _hint(paths, fields.get("app"))
         raise click.ClickException(plain(f"{refused}{hint}")) from refused

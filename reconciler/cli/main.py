@@ -33,6 +33,7 @@ _TASKS: Mapping[str, Sequence[str]] = {
         "restore",
         "rekey",
     ),
+    "Look after manifests in git": ("git",),
     "Look after the host": ("install", "uninstall", "doctor", "gc", "prune", "notify", "completion"),
 }
 _FOLDER = Path(__file__).parent

@@ -8,9 +8,9 @@ when everything is, but no daemon is running.
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from reconciler.state.paths import StatePaths
 
 _COLUMNS = ("APP", "STATE", "URL", "REVISION", "RUNTIME", "PID", "WORKERS", "RESTARTS", "SINCE", "MESSAGE")
+ORIGIN_COLUMNS = ("ORIGIN", "STATE", "IN FORCE", "HEAD", "SINCE", "MESSAGE")
 _SERVICE_COLUMNS = ("SERVICE", "TYPE", "STATE", "MESSAGE")
 _SPARE = ("REVISION", "RUNTIME", "PID", "WORKERS", "RESTARTS", "SINCE", "URL")
 _REFRESH_S = 1.0
@@ -117,6 +118,8 @@ def _screen(status: "HostStatus", limit: int | None) -> list[str]:
     if status.services:
         services = [_service_cells(service) for service in status.services]
         below += ["", *lines(_SERVICE_COLUMNS, services, limit)]
+    if status.origins:
+        below += ["", *lines(ORIGIN_COLUMNS, [origin_cells(origin) for origin in status.origins], limit)]
     for note, colour in _notes(status):
         below += [styled(line, fg=colour) for line in wrapped(note, limit)]
     return [*table, *below]
@@ -137,6 +140,18 @@ def _notes(status: "HostStatus") -> Iterator[tuple[str, str | None]]:
 def _service_cells(service: "ServiceRow") -> list[str]:
     cells = [plain(cell or "-") for cell in (service.name, service.type, service.state)]
     return [*cells, plain(with_retry(service.message, service.next_try_at))]
+
+
+def origin_cells(origin: Mapping[str, Any]) -> list[str]:
+    """Return the cells of an origin in git; the message of one that is not signed says so."""
+    in_force, head = ((origin[each] or "-")[:7] for each in ("in_force", "head"))
+    since = ago(_elapsed_s(origin["since"])) if origin["since"] else "-"
+    message = origin["message"] or origin["subjects"].get(origin["in_force"] or "", "")
+    signature = (
+        "not signed" if origin["signed"] == "no" else f"signed by {origin['signed_by']}" if origin["signed_by"] else ""
+    )
+    told = "; ".join(filter(None, (message, signature)))
+    return [plain(cell) for cell in (origin["name"], origin["state"], in_force, head, since, told)]
 
 
 def _cells(app: "AppRow") -> list[str]:

@@ -46,6 +46,14 @@ class Outcomes(Protocol):
         ...
 
 
+class Origins(Protocol):
+    """The origins in git."""
+
+    def grant(self, request: dict[str, Any], who: str) -> dict[str, Any]:
+        """Return what was done, or facts. Raises Refused."""
+        ...
+
+
 class OperatorRequests:
     """Grants requests such as {"do": "rollback", "app": "blog", "revision": "1a2b"}."""
 
@@ -58,6 +66,7 @@ class OperatorRequests:
         *,
         metrics: Metrics,
         outcomes: Outcomes,
+        origins: Origins | None = None,
     ) -> None:
         self._manifests = manifests
         self._apps = apps
@@ -65,6 +74,7 @@ class OperatorRequests:
         self._journal = journal
         self._metrics = metrics
         self._outcomes = outcomes
+        self._origins = origins
 
     def grant(self, request: dict[str, Any], who: str) -> dict[str, Any]:
         """Return what was done, as {"done": sentence}, or facts. Raises Refused."""
@@ -75,6 +85,10 @@ class OperatorRequests:
                 return self._outcomes.look()
             case "outcomes":
                 return self._outcomes.as_json(only_open=bool(request.get("open")))
+            case "origin":
+                if self._origins is None:
+                    raise Refused("no origins in git; 'origins' in the host's settings names them")
+                return self._origins.grant(request, who)
             case "rotate":
                 return {"done": self._rotate(request.get("service"), request.get("app"), who)}
             case "rekey":

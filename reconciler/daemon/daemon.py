@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from functools import partial
+from typing import TYPE_CHECKING
 
 from reconciler.control.granting import OperatorRequests
 from reconciler.control.socket import Control
@@ -33,6 +34,7 @@ from reconciler.linux.inotify import Watch
 from reconciler.linux.processes import boot_id
 from reconciler.linux.removals import Removals
 from reconciler.manifests.origins import look_once, watched
+from reconciler.manifests.persisted import remember_origins
 from reconciler.metrics.counters import Counters
 from reconciler.metrics.instrumented_world import InstrumentedWorld
 from reconciler.planning.subject import HOST, Subject
@@ -55,6 +57,9 @@ from reconciler.state.schema import state_id
 from reconciler.vault.env_files import EnvFiles
 from reconciler.vault.vault import Vault
 from reconciler.vault.watched_files import Files
+
+if TYPE_CHECKING:
+    from reconciler.daemon.git_origins import GitOrigins
 
 
 class Daemon:
@@ -129,6 +134,7 @@ class Daemon:
             redact=self.journal.redacted,
         )
         self.reports.listeners.append(self._outcomes.on_report)
+        self._git = self._git_origins()
 
     async def run(self) -> None:
         """Adopt what runs, then begin everything else that lasts as long as the daemon."""
@@ -137,6 +143,8 @@ class Daemon:
         self._tasks.keep("serve the page", self._serve_page)
         self._tasks.keep("back up services", self._services.backups.run)
         self._tasks.keep("follow the manifests", self._follow_manifests)
+        if self._git is not None:
+            self._git.begin(self._tasks)
         self._tasks.keep("warm up the stager", self._warm_up)
         self._tasks.keep("compile ahead", self._stager.compile_ahead)
         self._notify()
@@ -167,6 +175,7 @@ class Daemon:
             self.journal,
             metrics=self._counters,
             outcomes=self._outcomes,
+            origins=self._git,
         )
         with contextlib.closing(Control(self.settings.paths.control, requests.grant)) as control:
             await control.open()
@@ -186,6 +195,8 @@ class Daemon:
     async def once(self) -> frozenset[str]:
         """Adopt what runs and look at the manifests a single time; return every app there is work for."""
         self._begin()
+        if self._git is not None:
+            await self._git.once()
         await self.manifests.follow(await asyncio.to_thread(look_once, self.settings))
         for path in {path for path, _ in self._secret_files.follow(self.manifests.catalog)}:
             self._secret_files.suspect(path)
@@ -208,6 +219,14 @@ class Daemon:
             for app in self._instances.apps():
                 for instance, _ in tuple(self._instances.processes(app)):
                     tasks.create_task(self._instances.stop(app, instance.id))
+
+    def _git_origins(self) -> "GitOrigins | None":
+        if not self.settings.origins:
+            remember_origins(self._stores.records, ())
+            return None
+        from reconciler.daemon.git_origins import GitOrigins  # most hosts have no repository
+
+        return GitOrigins(self.settings, self._stores, self.manifests, self._outcomes.open_names)
 
     def _service_world(self, stores: ServiceStores) -> ServiceWorld:
         return ServiceWorld(

@@ -68,6 +68,11 @@ class Outcomes:
         rows = [row for row in self._rows() if not only_open or row["outcome"] != "up-to-date"]
         return {"run": self._run, "version": VERSION, "current": self._manifests.is_current, "rows": rows}
 
+    def open_names(self) -> frozenset[str]:
+        """Return the apps and services that are not up to date, told apart as a file of manifests tells them."""
+        rows = (row for row in self._rows() if row["outcome"] != "up-to-date")
+        return frozenset(f"service {row['name']}" if row["kind"] == "service" else row["name"] for row in rows)
+
     def _rows(self) -> Iterator[dict[str, Any]]:
         catalog = self._manifests.catalog
         refused = _refused(catalog.files.values())

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from reconciler.planning.apps.revision import TREE_MARK
 from reconciler.vault.command_lines import redacted_command
 from reconciler.vault.given_values import is_harmless
 from reconciler.vault.secret import HIDDEN
@@ -27,6 +28,7 @@ _IN_A_MANIFEST: Mapping[str, str] = {
     "server.health.timeout_s": "health.timeout",
     "server.counts": "may sleep",
 }
+_PINNED = "build.source.pinned"
 _WITHOUT = ("build.recipe.", "server.")
 
 
@@ -106,6 +108,8 @@ def _fields(revision: "Revision") -> dict[str, str]:
     del facts["app"], facts["bindings"], facts["env_secrets"]
     facts["server"]["gunicorn"] = facts["server"].pop("settings")
     found = {path: _text(value) for path, value in _flat(facts) if value is not None}
+    if found.get(_PINNED, "").startswith(TREE_MARK):
+        del found[_PINNED]  # it says the same as the content, which people can read
     # The ids of secret values differ when the values do, and reveal nothing about them.
     found |= {f"env.{name}": f"{HIDDEN} {value}" for name, value in revision.env_secrets.items()}
     for bound in revision.bindings:

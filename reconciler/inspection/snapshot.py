@@ -75,6 +75,11 @@ class HostSnapshot:
         """The facts about the manifests in force, as the daemon last wrote them down: JSON data."""
         return persisted.remembered_facts(self.records)
 
+    @cached_property
+    def origins(self) -> list[dict[str, Any]]:
+        """The facts about the origins in git, as the daemon last wrote them down: JSON data."""
+        return persisted.remembered_origins(self.records)
+
     @property
     def names(self) -> frozenset[str]:
         """Every app that has records, instances or files on this host."""

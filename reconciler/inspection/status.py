@@ -99,7 +99,7 @@ class ServiceRow(NamedTuple):
 class HostStatus(NamedTuple):
     """`daemon` is its pid, None when none is running; `manifests` holds each file with its errors, as JSON data.
 
-    `notice` says what concerns the whole host, None when nothing does.
+    `notice` says what concerns the whole host, None when nothing does; `origins` holds each origin in git, as data.
     """
 
     daemon: int | None = None
@@ -107,6 +107,7 @@ class HostStatus(NamedTuple):
     services: Sequence[ServiceRow] = ()
     manifests: Sequence[Mapping[str, Any]] = ()
     notice: str | None = None
+    origins: Sequence[Mapping[str, Any]] = ()
 
     @property
     def without_daemon(self) -> str | None:
@@ -125,6 +126,7 @@ class HostStatus(NamedTuple):
             "apps": [row.facts() for row in self.apps],
             "services": [row.facts() for row in self.services],
             "manifests": [*self.manifests],
+            "origins": [*self.origins],
             "notice": self.notice,
         }
 
@@ -158,6 +160,7 @@ def status(snapshot: HostSnapshot, only: Collection[str] = ()) -> HostStatus:
             if not only or any(name in only for name in (*entry["apps"], Path(entry["file"]).stem))
         ],
         notice="; ".join(filter(None, (desired.get("notice"), _unwritable(snapshot.paths.state)))) or None,
+        origins=snapshot.origins if not only else [],
     )
 
 

@@ -30,6 +30,7 @@ def not_up_to_date(status: "HostStatus") -> Iterator[str]:
     for entry in status.manifests:
         if entry["errors"] and entry["file"] not in told:
             yield f"{entry['file']} (refused)"
+    yield from (f"origin {each['name']} ({each['state']})" for each in status.origins if each["state"] != "current")
     if status.notice:
         yield status.notice
 

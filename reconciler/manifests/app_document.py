@@ -18,10 +18,21 @@ _SILENT = App(name="", manifest="", source=Source(path="/"), address=None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostDefaults:
-    """What this host fills in where a manifest leaves a field out, or says `auto`."""
+    """What this host fills in where a manifest leaves a field out, or says `auto`.
+
+    `directories` are where the files of origins are that are no directories themselves, by the origin's name.
+    """
 
     auto_workers: int = 1
     crash: CrashPolicy = CrashPolicy()
+    directories: Mapping[str, str] = field(default_factory=dict)
+
+    def directory_of(self, file: str) -> str:
+        """Return the absolute directory that the relative paths of a manifest begin at, by the file's identity."""
+        if file.startswith("/"):
+            return posixpath.dirname(file)
+        origin, _, path = file.partition("/")
+        return posixpath.join(self.directories.get(origin, f"/{origin}"), posixpath.dirname(path))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +76,7 @@ def document_of(file: str, tree: Node, name: str, host: HostDefaults) -> AppDocu
 
 
 def _app(file: str, tree: Node, given: dict[str, Any], name: str, host: HostDefaults) -> App:
-    directory = posixpath.dirname(file)
+    directory = host.directory_of(file)
     return App(
         name=name,
         manifest=file,

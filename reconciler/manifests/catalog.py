@@ -16,9 +16,10 @@ from reconciler.documents.names import is_name
 from reconciler.documents.problem import Problem, with_free_name
 from reconciler.manifests.allocation import Allocation, Ports, Proposal, allocate
 from reconciler.manifests.app_document import AppDocument, HostDefaults
-from reconciler.manifests.origin import Listing, Look, Unreadable
+from reconciler.manifests.origin import Identity, Listing, Look, Unreadable
 from reconciler.manifests.parse_file import Parsed, name_of_file, parse
 from reconciler.manifests.service_document import ServiceDocument
+from reconciler.manifests.source_versions import versioned
 from reconciler.planning.apps.app import App
 from reconciler.planning.services.service import Service
 from reconciler.planning.subject import HOST, Subject
@@ -26,7 +27,7 @@ from reconciler.planning.wording import counted
 
 Desired = TypeVar("Desired", App, Service)
 # What an origin's name leads to, by that name.
-Identities: TypeAlias = Mapping[str, tuple[int, int]]
+Identities: TypeAlias = Mapping[str, Identity]
 
 _FEW_APPS = 4
 _MOST_NAMED = 3
@@ -160,12 +161,16 @@ def review(previous: Catalog, looks: Sequence[Look], rules: Rules, now: float, *
         previous=previous, read=read, unseen=unseen, identities=identities, rules=rules, now=now
     ).allocation()
     kept = {file: previous.files[file] for file in pending if file not in read}
+    versions = {listing.origin: listing.versions for listing in listings if listing.versions}
     entries = {file: _entry(entry, allocation, is_pending=file in pending) for file, entry in {**read, **kept}.items()}
     entries = _with_free_names(entries, allocation)
     if pending:
         notices.append(_notice(missing & _names(allocation), allocation, rules))
     return Catalog(
-        apps={name: _same(previous.apps.get(name), app) for name, app in allocation.apps.items()},
+        apps={
+            name: _same(previous.apps.get(name), versioned(app, previous.apps.get(name), versions))
+            for name, app in allocation.apps.items()
+        },
         services={name: _same(previous.services.get(name), service) for name, service in allocation.services.items()},
         files=dict(sorted({**entries, **unseen}.items())),
         leases=allocation.leases,
@@ -185,6 +190,8 @@ def unless_replaced(previous: Catalog, look: Look) -> Look:
     if isinstance(look, Unreadable):
         return look
     before = previous.identities.get(look.origin)
+    if isinstance(before, str) or isinstance(look.identity, str):
+        return look
     in_force = [file for file, entry in previous.files.items() if entry.origin == look.origin and entry.all_names]
     if before is None or before == look.identity or not in_force or any(file in look.files for file in in_force):
         return look
@@ -292,6 +299,8 @@ class _Review:
         That is so when the origin was replaced, and when it loses most of its names at once.
         """
         identity = self.previous.identities.get(origin)
+        if isinstance(self.identities.get(origin), str):
+            return  # what a commit removes was judged before
         moved = identity is not None and self.identities.get(origin) != identity
         size = sum(len(entry.all_names) for entry in self.previous.files.values() if entry.origin == origin)
         files = set(lost.values())

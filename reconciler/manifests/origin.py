@@ -10,17 +10,23 @@ from typing import Protocol, TypeAlias
 
 from reconciler.linux.inotify import WatchProblem
 
+# A directory's device and inode, or the id of a commit.
+Identity: TypeAlias = tuple[int, int] | str
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
     """What an origin holds: each file's bytes, or why they cannot be had, by the file's identity.
 
-    `identity` is what the origin's name leads to: another one says that the origin was replaced as a whole.
+    `identity` is what the origin's name leads to: another directory says that the origin was replaced as a whole, and
+    another commit does not, as what it removes was judged before. `versions` identify the content of files and
+    directories, by their absolute paths, where the origin knows it.
     """
 
     origin: str
     files: Mapping[str, bytes | str] = field(repr=False)
-    identity: tuple[int, int]
+    identity: Identity
+    versions: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

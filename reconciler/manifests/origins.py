@@ -1,4 +1,4 @@
-"""Say which origins the manifests of this host come from: today its directory.
+"""Say which origins the manifests of this host come from: its directory, and branches of git repositories.
 
 Whatever reads manifests asks here, the daemon as well as `plan` and `validate`, so that all see the same.
 """
@@ -12,15 +12,24 @@ from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:  # a single look watches nothing
     from reconciler.linux.followed_paths import FollowedPaths
+    from reconciler.manifests.git.git_origin import GitOrigin
 
 
 def look_once(settings: Settings) -> list[Look]:
     """Return what every origin holds now. Blocks."""
-    return [read_directory(str(settings.manifests))]
+    return [read_directory(str(settings.manifests)), *(origin.read() for origin in _in_git(settings))]
 
 
 def watched(settings: Settings, paths: "FollowedPaths", changed: asyncio.Event) -> list[Origin]:
     """Return every origin, watched from now on; `changed` is set when one is to be looked at again."""
     from reconciler.manifests.directory_origin import Directory
 
-    return [Directory(str(settings.manifests), paths, changed)]
+    return [Directory(str(settings.manifests), paths, changed), *_in_git(settings)]
+
+
+def _in_git(settings: Settings) -> "list[GitOrigin]":
+    if not settings.origins:
+        return []
+    from reconciler.manifests.git.git_origin import GitOrigin  # most hosts have no repository
+
+    return [GitOrigin(origin, settings.paths) for origin in settings.origins]

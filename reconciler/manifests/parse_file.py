@@ -42,7 +42,9 @@ def parse(file: str, content: bytes, host: HostDefaults) -> Parsed:
         return Parsed(problems=_first(file, problems))
     return Parsed(
         apps=tuple(document_of(file, t, _name(t, default_name), host) for t in trees if not _is_service(t)),
-        services=tuple(service_of(file, t, _name(t, default_name)) for t in trees if _is_service(t)),
+        services=tuple(
+            service_of(file, t, _name(t, default_name), host.directory_of(file)) for t in trees if _is_service(t)
+        ),
     )
 
 

@@ -3,19 +3,21 @@
 import contextlib
 import json
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reconciler.planning.fingerprint import Json
 from reconciler.state.records import Records
 
 if TYPE_CHECKING:  # a reader of the facts need not load what reads manifests
     from reconciler.manifests.catalog import Catalog, Rules
+    from reconciler.manifests.origin import Identity
 
 _IDENTITY = "manifests-identity"
 _FACTS = "manifests"
+_ORIGINS = "origins"
 
 
 def restored(records: Records, rules: "Rules") -> "Catalog":
@@ -26,13 +28,13 @@ def restored(records: Records, rules: "Rules") -> "Catalog":
     return Catalog.restored(manifests, records.leases(), _identities(records, manifests), rules.host)
 
 
-def _identities(records: Records, files: Iterable[str]) -> dict[str, tuple[int, int]]:
+def _identities(records: Records, files: Iterable[str]) -> "dict[str, Identity]":
     """Return what each origin led to; an earlier version had one directory, and wrote down what that was alone."""
     with contextlib.suppress(ValueError, TypeError, AttributeError, IndexError):  # damaged: nothing is known
         found = json.loads(records.fact(_IDENTITY) or "{}")
         if isinstance(found, list):
             return {posixpath.dirname(file): (found[0], found[1]) for file in files}
-        return {origin: (device, inode) for origin, (device, inode) in found.items()}
+        return {origin: each if isinstance(each, str) else (each[0], each[1]) for origin, each in found.items()}
     return {}
 
 
@@ -58,6 +60,21 @@ def remembered_facts(records: Records) -> dict[str, Json]:
         found = json.loads(records.fact(_FACTS) or "{}")
         return found if isinstance(found, dict) else {}
     return {}
+
+
+def remember_origins(records: Records, facts: Sequence[Mapping[str, Any]]) -> None:
+    """Write down the facts about the origins in git, if they differ. Raises sqlite3.Error."""
+    text = json.dumps(facts)
+    if text != (records.fact(_ORIGINS) or "[]"):
+        records.set_fact(_ORIGINS, text)
+
+
+def remembered_origins(records: Records) -> list[dict[str, Any]]:
+    """Return the facts about the origins in git that were last written down."""
+    with contextlib.suppress(ValueError):  # damaged: the next change writes them again
+        found = json.loads(records.fact(_ORIGINS) or "[]")
+        return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    return []
 
 
 def apps_of_unreadable(records: Records, catalog: "Catalog") -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Read the service that a valid document of kind service defines, with its paths absolute."""
 
-import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,10 +28,9 @@ class ServiceDocument:
     places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
-def service_of(file: str, tree: Node, name: str) -> ServiceDocument:
-    """Return the service of a document that has no problem."""
+def service_of(file: str, tree: Node, name: str, directory: str) -> ServiceDocument:
+    """Return the service of a document that has no problem, whose relative paths begin at `directory`."""
     given: dict[str, Any] = tree.value  # type: ignore[assignment]  # the schema has seen to it
-    directory = posixpath.dirname(file)
     service = Service(
         name=name,
         manifest=file,

@@ -19,6 +19,7 @@ EventKind: TypeAlias = Literal[
     "daemon", "manifest", "source", "staging", "staged", "releasing", "released", "started", "ready", "exited",
     "adopted", "stopped", "discarded", "failed", "listening", "removed", "holding", "sleeping", "request", "unhealthy",
     "healthy", "recovered", "scaled", "data", "provisioned", "bound", "unbound", "backup", "secrets",
+    "fetched", "accepted", "refused", "applied",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(EventKind)
 
@@ -138,6 +139,7 @@ def as_record(event: Event) -> dict[str, int | float | str]:
         "at": event.at,
         "app": event.subject.name if event.subject.kind == "app" else "",
         "service": event.subject.name if event.subject.kind == "service" else "",
+        "origin": event.subject.name if event.subject.kind == "origin" else "",
         "kind": event.kind,
         "reason": event.reason,
         "text": event.text,

@@ -77,6 +77,19 @@ class StatePaths:
         return self.state / "templates.log"
 
     @property
+    def git(self) -> Path:
+        """The directory of git's own configuration, and of what was fetched from each repository."""
+        return self.state / "git"
+
+    def origin(self, name: str) -> Path:
+        """Return the directory of an origin in git: its record, the files of its commits, and which is in force."""
+        return self.state / "origins" / name
+
+    def current(self, name: str) -> Path:
+        """Return the link to the files of the commit of an origin that is in force."""
+        return self.origin(name) / "current"
+
+    @property
     def environments(self) -> Path:
         return self.state / "environments"
 

@@ -85,6 +85,9 @@ class Api:
         facts = (await self._context.status_cache.now()).facts
         return JsonAnswer({"manifests": facts["manifests"], "notice": facts["notice"]})
 
+    async def origins(self, _: Request, __: Caller) -> Response:
+        return JsonAnswer({"origins": (await self._context.status_cache.now()).facts["origins"]})
+
     async def plan(self, request: Request, _: Caller) -> Response:
         return await self._planned(request, None)
 

@@ -6,13 +6,14 @@ Each endpoint is answered by the method of `Api` that has its name.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from starlette.requests import Request
 
 from reconciler.control.requests import REQUESTS
 from reconciler.documents.names import NAME_PATTERN
 from reconciler.inspection.log_tail import MOST_LINES
+from reconciler.planning.origins.plan import OriginState
 from reconciler.planning.states import APP_STATES
 from reconciler.web.responses import Problem
 
@@ -112,6 +113,7 @@ _REASON: Schema = {"type": "string", "description": "A stable code, or empty."}
 _INTEGER: Schema = {"type": "integer"}
 _NULLABLE_TEXT: Schema = {"type": ["string", "null"]}
 _NULLABLE_INTEGER: Schema = {"type": ["integer", "null"]}
+_COMMIT: Schema = {"type": ["string", "null"], "description": "The id of a commit."}
 _NULLABLE_NUMBER: Schema = {"type": ["number", "null"]}
 
 _OVERRIDE: Schema = {
@@ -157,11 +159,29 @@ SCHEMAS: Mapping[str, Schema] = {
         errors={"type": "array", "items": _object(line=_INTEGER, column=_INTEGER, path=_TEXT, message=_TEXT)},
     ),
     "Service": {"type": "object", "required": ["name"], "properties": {"name": _TEXT}},
+    "Origin": _object(
+        name=_TEXT,
+        repository=_TEXT,
+        branch=_TEXT,
+        paths={"type": "array", "items": _TEXT},
+        state={"type": "string", "enum": [*get_args(OriginState)]},
+        message=_TEXT,
+        head=_COMMIT,
+        accepted=_COMMIT,
+        in_force=_COMMIT,
+        good=_COMMIT,
+        since=_NULLABLE_NUMBER,
+        heard_at=_NULLABLE_NUMBER,
+        signed={"type": "string", "enum": ["every", "head", "no"]},
+        signed_by=_TEXT,
+        subjects={"type": "object", "additionalProperties": _TEXT},
+    ),
     "Event": _object(
         id=_INTEGER,
         at={"type": "number", "description": "Seconds since 1970."},
         app={"type": "string", "description": "The app it is about; empty for a service or the host."},
         service={"type": "string", "description": "The service it is about; empty for an app or the host."},
+        origin={"type": "string", "description": "The origin in git that it is about; empty for anything else."},
         kind=_TEXT,
         reason=_REASON,
         text=_TEXT,
@@ -233,7 +253,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="The daemon, apps, services and manifests.",
         answer=_object(
             daemon={"type": "object"}, apps=_list("App"), services=_list("Service"), manifests=_list("Manifest"),
-            notice=_NULLABLE_TEXT,
+            origins=_list("Origin"), notice=_NULLABLE_TEXT,
         ),
     ),
     Endpoint(name="apps", path=f"{PREFIX}/apps", summary="Every app.", answer=_object(apps=_list("App"))),
@@ -261,6 +281,12 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         path=f"{PREFIX}/manifests",
         summary="Every manifest file, with its errors.",
         answer=_object(manifests=_list("Manifest"), notice=_NULLABLE_TEXT),
+    ),
+    Endpoint(
+        name="origins",
+        path=f"{PREFIX}/origins",
+        summary="Every origin of manifests in git.",
+        answer=_object(origins=_list("Origin")),
     ),
     Endpoint(
         name="plan", path=f"{PREFIX}/plan", summary="The plan of every app.", answer=_object(apps=_list("Plan"))

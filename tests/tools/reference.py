@@ -59,13 +59,19 @@ def variables_of(above: click.Context, name: str) -> Iterator[str]:
 
 def section(above: click.Context, name: str) -> str:
     """What there is to say of one command."""
-    command = command_of(above, name)
+    return _section(command_of(above, name), above, name, "##")
+
+
+def _section(command: click.Command, above: click.Context, name: str, heading: str) -> str:
     ctx = click.Context(command, info_name=name, parent=above)
-    told = [f"## {name}", "", f"`{' '.join(command.get_usage(ctx).removeprefix('Usage: ').split())}`", ""]
+    title = ctx.command_path.removeprefix("reconciler ")
+    told = [f"{heading} {title}", "", f"`{' '.join(command.get_usage(ctx).removeprefix('Usage: ').split())}`", ""]
     told += [*prose(command.help or "")]
     if options := options_of(command):
         told += ["| option | meaning | default |", "|---|---|---|", *(row(option, ctx) for option in options), ""]
-    return "\n".join([*told, "```sh", *examples(command.epilog or ""), "```", ""])
+    told += ["```sh", *examples(command.epilog or ""), "```", ""]
+    inner = command.commands.values() if isinstance(command, click.Group) else ()
+    return "\n".join([*told, *(_section(each, ctx, each.name or "", f"{heading}#") for each in inner)])
 
 
 def prose(text: str) -> Iterator[str]:

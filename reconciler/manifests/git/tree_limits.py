@@ -71,7 +71,10 @@ class UnfitTree(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """The files of a commit that its origin uses, by path. `absent` are the origin's paths that the commit lacks."""
+    """The files of a commit that its origin uses, by path, and the `paths` below which these are.
+
+    `absent` are the origin's own paths that the commit lacks.
+    """
 
     files: Mapping[str, Entry]
     paths: tuple[str, ...]
@@ -84,11 +87,15 @@ class Tree:
 
 
 class TreeReader:
-    """Reads the listing of one commit; everything below `paths` is used, where an empty path is the whole commit."""
+    """Reads the listing of one commit; everything below `paths` is used, where an empty path is the whole commit.
 
-    def __init__(self, limits: Limits, paths: Iterable[str] = ("",)) -> None:
+    So is what is `named`, be it a file or a directory with all below it.
+    """
+
+    def __init__(self, limits: Limits, paths: Iterable[str] = ("",), named: Iterable[str] = ()) -> None:
         self._limits = limits
         self._paths = tuple(dict.fromkeys(map(_plain, paths)))
+        self._used_paths = tuple(dict.fromkeys((*self._paths, *map(_plain, named))))
         self._files: set[str] = set()
         self._directories: set[str] = {""}
         self._used: dict[str, Entry] = {}
@@ -109,7 +116,7 @@ class TreeReader:
         if self._rest:
             raise UnfitTree("", "the listing of its files is damaged")
         absent = tuple(path for path in self._paths if path not in self._directories)
-        return Tree(files=self._used, paths=self._paths, absent=absent)
+        return Tree(files=self._used, paths=self._used_paths, absent=absent)
 
     def _read_entry(self, record: bytes) -> None:
         head, tab, name = record.partition(b"\t")
@@ -119,7 +126,7 @@ class TreeReader:
         path = self._check_name(name)
         self._place(path)
         mode, _, object_id, size = fields
-        is_used = any(_is_below(path, used) for used in self._paths)
+        is_used = any(_is_below(path, used) for used in self._used_paths)
         if any(_is_below(used, path) for used in self._paths):
             kind = "a submodule, which is not fetched" if mode == _SUBMODULE else "not a directory"
             raise UnfitTree(path, f"is {kind}; the origin takes its manifests from there")

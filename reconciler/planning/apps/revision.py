@@ -12,13 +12,17 @@ from typing import Any, Literal, TypeAlias
 from reconciler.planning.address import Address
 from reconciler.planning.fingerprint import Json, canonical, fingerprint
 
+# What begins the version of a source in a commit.
+TREE_MARK = "tree:"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """The path of an app's source, and when a change there produces a new build.
 
-    `path` is absolute. `pinned` is empty when a change of the source is deployed (`watch: true`); otherwise it is a
-    digest of the manifest's document, and the source is read again only when that changes.
+    `path` is absolute. `pinned` is empty when the source is watched for changes; otherwise the source is read again
+    only when that changes: a digest of the manifest's document (`watch: false`), or `tree:` and the id of what is at
+    the path in the commit that is in force.
     """
 
     path: str

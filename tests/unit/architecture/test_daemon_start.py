@@ -75,3 +75,8 @@ def test_to_warm_up_and_to_collect_load_no_more(tmp_path: Path) -> None:
 
 def test_the_names_of_what_makes_a_build_are_those_of_modules_that_do() -> None:
     assert loaded("reconciler.staging.making", "reconciler.staging.environments.creation") >= MAKING
+
+
+def test_a_host_without_an_origin_in_git_loads_nothing_of_git() -> None:
+    found = loaded("reconciler.daemon.daemon", "reconciler.daemon.process")
+    assert {name for name in found if ".git" in name or "planning.origins" in name} == set()

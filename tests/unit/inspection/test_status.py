@@ -69,6 +69,7 @@ def test_a_status_without_anything_is_json(tmp_path: Path, records: Records) -> 
         "apps": [],
         "services": [],
         "manifests": [],
+        "origins": [],
         "notice": None,
     }
 

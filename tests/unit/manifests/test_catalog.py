@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.catalog import Catalog, Rules, review
 from reconciler.manifests.cycles import cycles
-from reconciler.manifests.origin import Listing, Look, Unreadable
+from reconciler.manifests.origin import Identity, Listing, Look, Unreadable
 from tests.world import address_of
 
 HERE = (1, 1)
@@ -20,7 +20,7 @@ RULES = Rules(host=HostDefaults(), ports=range(20000, 20100), is_free=lambda hos
 GONE = Unreadable(origin="/m", reason="cannot read /m: No such file or directory")
 
 
-def listing(identity: tuple[int, int] = HERE, /, **files: str | None) -> Listing:
+def listing(identity: Identity = HERE, /, **files: str | None) -> Listing:
     """Files by their stem; None is one that cannot be read."""
     content = {
         f"/m/{stem}.yaml": "cannot be read: Permission denied" if text is None else text.encode()

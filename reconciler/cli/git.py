@@ -1,0 +1,156 @@
+"""Show the origins in git, and look at them now.
+
+Without a command, shows each origin: its state, the commit in force, the newest commit of its branch, and why the two
+differ. What is in force stays in force until a newer commit passes every check.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from reconciler.cli.options import DURATION, examples, json_option, open_snapshot, paths_in_use, state_option
+
+if TYPE_CHECKING:
+    from reconciler.state.paths import StatePaths
+
+_POLL_S = 0.2
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _with_state(command: _Command) -> _Command:
+    """Pass the state directory to a command, whether --state stands before or after its name."""
+
+    @functools.wraps(command)
+    def ready(state: Path | None, **rest: Any) -> Any:
+        return command(state=state or click.get_current_context().obj, **rest)
+
+    return state_option(ready)  # type: ignore[return-value]
+
+
+_NAME = click.argument("name", metavar="[ORIGIN]", required=False)
+
+
+@click.group(
+    help=__doc__,
+    invoke_without_command=True,
+    epilog=examples(
+        "reconciler git",
+        "reconciler git --json",
+        "reconciler git pull fleet --wait",
+    ),
+)
+@json_option
+@state_option
+@click.pass_context
+def command(ctx: click.Context, as_json: bool, state: Path | None) -> None:
+    ctx.obj = state
+    if ctx.invoked_subcommand is not None:
+        return
+    from reconciler.cli.status import ORIGIN_COLUMNS, origin_cells
+    from reconciler.cli.table import show, show_json
+
+    with open_snapshot(paths_in_use(state)) as snapshot:
+        origins = snapshot.origins
+    if as_json:
+        show_json(origins)
+    elif origins:
+        show(ORIGIN_COLUMNS, [origin_cells(origin) for origin in origins])
+    else:
+        click.echo("no origins in git; 'origins' in the host's settings names them")
+
+
+@command.command(epilog=examples("reconciler git pull", "reconciler git pull fleet --wait --timeout 2m"))
+@_NAME
+@click.option("--wait", is_flag=True, help="Wait until the newest commit is in force and its apps are up to date.")
+@click.option("--timeout", "timeout_s", type=DURATION, default="5m", show_default=True, help="Give up after this long.")
+@_with_state
+def pull(state: Path | None, name: str | None, wait: bool, timeout_s: float) -> None:
+    """Look at the branch now.
+
+    With --wait, exits with 0 once its newest commit is in force and all apps of the origin are up to date, and with 1
+    and the reason if that commit is not accepted or the time is over.
+    """
+    from reconciler.cli.daemon_client import asked
+
+    paths = paths_in_use(state)
+    names = [name] if name is not None else [origin["name"] for origin in _origins(paths)]
+    if not names:
+        raise click.ClickException("no origins in git; 'origins' in the host's settings names them")
+    for each in names:
+        done = asked(paths, do="origin", action="pull", name=each)
+        click.echo(done["done"])
+        if wait:
+            _wait_for(paths, each, int(done["looks"]), time.monotonic() + timeout_s)
+
+
+@command.command(epilog=examples("reconciler git pause fleet --for 2h --because 'freeze until the release'"))
+@click.argument("name", metavar="ORIGIN")
+@click.option("--for", "for_s", type=DURATION, metavar="DURATION", help="Resume by itself after this long.")
+@click.option("--because", required=True, metavar="TEXT", help="The reason, which is shown in 'status'.")
+@_with_state
+def pause(state: Path | None, name: str, for_s: float | None, because: str) -> None:
+    """Let no newer commit take effect."""
+    _request(state, action="pause", name=name, for_s=for_s, because=because)
+
+
+@command.command(epilog=examples("reconciler git resume fleet"))
+@click.argument("name", metavar="ORIGIN")
+@_with_state
+def resume(state: Path | None, name: str) -> None:
+    """End a pause."""
+    _request(state, action="resume", name=name)
+
+
+@command.command(epilog=examples("reconciler git take fleet 91c2d0a"))
+@click.argument("name", metavar="ORIGIN")
+@click.argument("commit")
+@_with_state
+def take(state: Path | None, name: str, commit: str) -> None:
+    """Accept the newest commit though it is rewound, missing or held.
+
+    COMMIT is the newest commit of the branch, by at least seven digits. It is taken whatever its history and whatever
+    it removes, and only if it is signed as required, valid and inside the fence.
+    """
+    _request(state, action="take", name=name, commit=commit)
+
+
+@command.command(epilog=examples("reconciler git refuse fleet 91c2d0a"))
+@click.argument("name", metavar="ORIGIN")
+@click.argument("commit")
+@_with_state
+def refuse(state: Path | None, name: str, commit: str) -> None:
+    """Never accept the newest commit; its descendants are judged."""
+    _request(state, action="refuse", name=name, commit=commit)
+
+
+def _request(state: Path | None, **fields: Any) -> None:
+    from reconciler.cli.daemon_client import request
+
+    request(state, do="origin", **fields)
+
+
+def _wait_for(paths: "StatePaths", name: str, looks: int, deadline: float) -> None:
+    """Wait until an origin has come to rest after so many looks. Raises ClickException if its head is not in force."""
+    from reconciler.cli.daemon_client import asked
+
+    while True:
+        facts: Mapping[str, Any] = asked(paths, do="origin", action="facts", name=name)
+        is_over = facts["looks"] >= looks and facts["at_rest"]
+        if is_over and facts["state"] != "current":
+            raise click.ClickException(f"{name} is {facts['state']}: {facts['message']}")
+        if is_over and facts["good"] == facts["head"]:
+            click.echo(f"{name}: commit {facts['head'][:7]} is in force, and its apps are up to date")
+            return
+        if time.monotonic() > deadline:
+            what = "its apps are not up to date yet" if is_over else "it is still being fetched or judged"
+            raise click.ClickException(f"{name}: {what}; 'reconciler status' says more")
+        time.sleep(_POLL_S)
+
+
+def _origins(paths: "StatePaths") -> list[dict[str, Any]]:
+    with open_snapshot(paths) as snapshot:
+        return snapshot.origins

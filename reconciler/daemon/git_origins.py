@@ -1,0 +1,160 @@
+"""Follow the origins in git as long as the daemon runs, and grant what operators request of them."""
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from reconciler.control.requests import Refused
+from reconciler.convergence.standing_tasks import StandingTasks
+from reconciler.daemon.manifest_loop import ManifestLoop
+from reconciler.host.manifest_rules import rules_of
+from reconciler.host.stores import Stores
+from reconciler.manifests import persisted
+from reconciler.manifests.git.follower import Follower
+from reconciler.manifests.git.program import GitProgram
+from reconciler.manifests.git.telling import Telling
+from reconciler.manifests.git.trial import HostInForce
+from reconciler.manifests.git.unsigned import Unsigned
+from reconciler.planning.origins.observed import Pause
+from reconciler.planning.subject import Subject
+from reconciler.settings.settings import Settings
+
+_SHORTEST = 7
+_MOST_REFUSALS = 100
+
+
+class GitOrigins:
+    """The origins in git of this host. `is_open` says whether an app or service is not up to date, by its name."""
+
+    def __init__(
+        self, settings: Settings, stores: Stores, manifests: ManifestLoop, open_names: Callable[[], frozenset[str]]
+    ) -> None:
+        self._records, self._journal = stores.records, stores.journal
+        self._manifests = manifests
+        self._open_names = open_names
+        self._facts: dict[str, Mapping[str, Any]] = {}
+        servers: dict[str, list[str]] = {}
+        for name, server in settings.servers.items():
+            servers.setdefault(server.type, []).append(name)
+        in_force = HostInForce(lambda: manifests.catalog, rules_of(settings), servers)
+        self.followers = {
+            origin.name: Follower(
+                origin,
+                settings.paths,
+                GitProgram(settings.paths.git),
+                signatures=Unsigned(),
+                in_force=in_force,
+                telling=Telling(stores.journal, self._publish),
+                changed=manifests.look_now.set,
+                is_proven=self._is_proven,
+            )
+            for origin in settings.origins
+        }
+
+    def begin(self, tasks: StandingTasks) -> None:
+        """Follow every origin from now on; the manifests of this host are looked at first."""
+        for name, follower in self.followers.items():
+            tasks.keep(f"follow the origin {name}", partial(self._follow, follower))
+
+    async def _follow(self, follower: Follower) -> None:
+        await self._manifests.looked.wait()
+        await follower.run()
+
+    def grant(self, request: dict[str, Any], who: str) -> dict[str, Any]:
+        """Return what was done, as {"done": sentence}, or facts. Raises Refused."""
+        name = request.get("name")
+        follower = self.followers.get(name) if isinstance(name, str) else None
+        if follower is None:
+            raise Refused(f"no origin is named '{name}'; there are {', '.join(sorted(self.followers))}")
+        match request.get("action"):
+            case "pull":
+                return {"done": f"{name}: looking at {follower.origin.branch} now", "looks": follower.look_now()}
+            case "facts":
+                at_rest = {"looks": follower.looks, "at_rest": follower.is_at_rest}
+                return {**self._facts.get(follower.origin.name, {}), **at_rest}
+            case "pause":
+                return {"done": self._pause(follower, request, who)}
+            case "resume":
+                return {"done": self._resume(follower, who)}
+            case "take":
+                return {"done": self._take(follower, request.get("commit"), who)}
+            case "refuse":
+                return {"done": self._refuse(follower, request.get("commit"), who)}
+            case other:
+                raise Refused(f"there is no request '{other}' about an origin")
+
+    def _pause(self, follower: Follower, request: Mapping[str, Any], who: str) -> str:
+        because, for_s = request.get("because"), request.get("for_s")
+        if not isinstance(because, str) or not because.strip():
+            raise Refused("say why, with --because")
+        now = time.time()  # noqa: TID251  it outlives the daemon
+        until = None if for_s is None else now + float(for_s)
+        pause = Pause(at=now, because=because.strip(), by=who, until=until)
+        follower.request(lambda record: replace(record, pause=pause))
+        text = "no newer commit takes effect until 'reconciler git resume'"
+        return self._journaled(follower, text if until is None else f"{text}, or for {for_s:g} s", who)
+
+    def _resume(self, follower: Follower, who: str) -> str:
+        if follower.record.pause is None:
+            raise Refused(f"{follower.origin.name} is not paused")
+        follower.request(lambda record: replace(record, pause=None))
+        return self._journaled(follower, "newer commits take effect again", who)
+
+    def _take(self, follower: Follower, written: Any, who: str) -> str:
+        head = self._head(follower, written)
+        if head == follower.record.accepted:
+            raise Refused(f"commit {head[:7]} is accepted already")
+        follower.request(
+            lambda record: replace(
+                record, taken=head, verdict=None, refusals=tuple(each for each in record.refusals if each != head)
+            )
+        )
+        text = f"commit {head[:7]} is taken whatever its history and what it removes; all else is judged"
+        return self._journaled(follower, text, who)
+
+    def _refuse(self, follower: Follower, written: Any, who: str) -> str:
+        head = self._head(follower, written)
+        if head in {follower.record.accepted, follower.observed.in_force}:
+            raise Refused(f"commit {head[:7]} is in force: push a commit that reverts it")
+        follower.request(
+            lambda record: replace(
+                record, refusals=(*record.refusals, head)[-_MOST_REFUSALS:], taken=None, verdict=None
+            )
+        )
+        return self._journaled(follower, f"commit {head[:7]} is refused; its descendants are judged", who)
+
+    def _head(self, follower: Follower, written: Any) -> str:
+        """Return the newest commit of the branch, by the beginning of its id. Raises Refused."""
+        head = follower.record.head
+        if head is None:
+            raise Refused(f"{follower.origin.name} has no commit: its branch is missing, or was never fetched")
+        if not isinstance(written, str) or len(written) < _SHORTEST or not head.startswith(written):
+            raise Refused(f"the newest commit of {follower.origin.branch} is {head}: name that one")
+        return head
+
+    def _journaled(self, follower: Follower, text: str, who: str) -> str:
+        subject = Subject("origin", follower.origin.name)
+        self._journal.write(subject, "request", text, f"requested by {who}")
+        return f"{follower.origin.name}: {text}"
+
+    async def once(self) -> None:
+        """Fetch every origin once, and put in force what is accepted."""
+        for follower in self.followers.values():
+            await follower.once()
+
+    def _publish(self, name: str, facts: Mapping[str, Any]) -> None:
+        self._facts[name] = facts
+        with contextlib.suppress(sqlite3.Error):  # it is told again with the next change
+            persisted.remember_origins(self._records, [self._facts[each] for each in sorted(self._facts)])
+
+    def _is_proven(self, origin: str, commit: str) -> bool:
+        """Return whether all that an origin asks for with a commit is up to date."""
+        catalog = self._manifests.catalog
+        if not self._manifests.is_current or catalog.identities.get(origin) != commit:
+            return False
+        names = {name for entry in catalog.files.values() if entry.origin == origin for name in entry.all_names}
+        return names.isdisjoint(self._open_names())

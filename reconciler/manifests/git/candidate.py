@@ -1,0 +1,87 @@
+"""A commit that is to be judged, and what judges of commits have in common."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from reconciler.documents.problem import Problem
+from reconciler.manifests.git.store import Commit, Store
+from reconciler.manifests.git.tree_limits import Tree
+from reconciler.manifests.origin import Listing
+from reconciler.planning.origins.observed import Ruling
+from reconciler.settings.git import GitOrigin
+
+_MOST_TOLD = 3
+
+
+class NotAccepted(Exception):
+    """The ruling of a judge on a commit that is not accepted, and why, in a sentence."""
+
+    def __init__(self, ruling: Ruling, why: str) -> None:
+        super().__init__(why)
+        self.ruling = ruling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unjudged:
+    """A commit as it was fetched: with every commit that would newly take effect with it, the newest first."""
+
+    origin: GitOrigin
+    store: Store
+    commit: Commit
+    accepted: str | None
+    new: Sequence[str]
+    is_taken: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A commit whose files are known: the tree that its manifests use, and the manifests as a listing."""
+
+    unjudged: Unjudged
+    tree: Tree
+    listing: Listing
+    messages: Sequence[str] = ()
+    directories: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class Signatures(Protocol):
+    """What verifies the signatures of commits."""
+
+    async def signer(self, unjudged: Unjudged) -> str:
+        """Return who signed the commit, as people read it. Raises NotAccepted."""
+        ...
+
+    def trust(self) -> str:
+        """Return what identifies the keys that signatures are verified with now. Blocks."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What would be in force with other manifests of an origin: what is wrong then, and what it has before and after.
+
+    Names of apps and services are told apart, each with its file.
+    """
+
+    problems: Sequence[Problem]
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+
+
+class InForce(Protocol):
+    """What is in force on this host."""
+
+    def surroundings(self, origin: GitOrigin) -> str:
+        """Return what identifies all that a trial depends on beside the commit. Blocks."""
+        ...
+
+    def trial(self, origin: GitOrigin, listing: Listing) -> Trial:
+        """Return what would be in force with these manifests of an origin, beside those of all others. Blocks."""
+        ...
+
+
+def told(problems: Sequence[Problem]) -> str:
+    """Return the first problems as one text."""
+    more = len(problems) - _MOST_TOLD
+    return "; ".join(map(str, problems[:_MOST_TOLD])) + (f"; and {more} more" if more > 0 else "")

@@ -1,0 +1,363 @@
+"""Follow one origin in git: observe, plan, do the first action, look again.
+
+Each of the four commits is written down after its fact: head once it is fetched, accepted once it is judged, in force
+once `current` leads to it, good once its apps are up to date. What goes wrong changes nothing that is in force.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from reconciler.manifests.git import record as records
+from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, Signatures
+from reconciler.manifests.git.judge import Judge
+from reconciler.manifests.git.program import GitProgram
+from reconciler.manifests.git.store import BranchMissing, CannotFetch, DamagedStore, Store
+from reconciler.manifests.git.telling import Telling
+from reconciler.manifests.git.trees import Index, Trees
+from reconciler.planning.origins import actions
+from reconciler.planning.origins.observed import FetchFailure, ObservedOrigin, Verdict
+from reconciler.planning.origins.plan import OriginPlan, plan, short
+from reconciler.settings.git import GitOrigin
+from reconciler.state.paths import StatePaths
+
+_KEPT = 3
+_FIRST_RETRY_S = 5.0
+_LONGEST_RETRY_S = 900.0
+_LEAST_AFTER_429_S = 60.0
+# After a request to look that found nothing new: a replica of the server may be behind.
+_LOOKS_AFTER_REQUEST_S = (2.0, 5.0, 15.0)
+_PROVEN_EVERY_S = 2.0
+_AGAIN_S = 5.0
+
+
+class Follower:
+    """Follows one origin until cancelled. `changed` is called when another commit is in force.
+
+    `is_proven` says whether every app of the origin is up to date with the commit in force.
+    """
+
+    def __init__(  # noqa: PLR0913  collaborators, each named
+        self,
+        origin: GitOrigin,
+        paths: StatePaths,
+        git: GitProgram,
+        *,
+        signatures: Signatures,
+        in_force: InForce,
+        telling: Telling,
+        changed: Callable[[], None],
+        is_proven: Callable[[str, str], bool] = lambda _, __: False,
+    ) -> None:
+        self.origin = origin
+        self._directory = paths.origin(origin.name)
+        self._git = git
+        self._store = Store(git, paths.git, origin.repository)
+        self._trees = Trees(self._directory)
+        self._signatures = signatures
+        self._judge = Judge(origin, self._store, signatures, in_force, self._directory)
+        self._in_force = in_force
+        self._telling = telling
+        self._changed = changed
+        self._is_proven = is_proven
+        self._wake = asyncio.Event()
+        self.record = records.Record()
+        self._observed = ObservedOrigin()
+        self._candidate: Candidate | None = None
+        self._looks_due: list[float] = []
+        self._requests: list[Callable[[records.Record], records.Record]] = []
+        self._is_wanted = self._is_fetching = False
+        self.looks = 0
+        self.is_at_rest = False
+
+    # What operators request
+
+    @property
+    def observed(self) -> ObservedOrigin:
+        """What is true of the origin, as it was last observed."""
+        return self._observed
+
+    def wake(self) -> None:
+        """Have the origin observed again soon."""
+        self.is_at_rest = False
+        self._wake.set()
+
+    def look_now(self) -> int:
+        """Fetch now; return the number of looks that are over once that is done."""
+        self._looks_due, self._is_wanted = list(_LOOKS_AFTER_REQUEST_S), True
+        self._observed = replace(self._observed, due_at=0.0)
+        self.wake()
+        return self.looks + (2 if self._is_fetching else 1)
+
+    def request(self, change: Callable[[records.Record], records.Record]) -> None:
+        """Have what an operator requested written down and acted on, as soon as the action under way is done."""
+        self._requests.append(change)
+        self.wake()
+
+    # The loop
+
+    async def run(self) -> None:
+        """Follow the origin until cancelled."""
+        await self.begin()
+        while True:
+            self._wake.clear()
+            planned = await self.step()
+            if planned.action is not None:
+                continue
+            self.is_at_rest = True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._rest_s()):
+                    await self._wake.wait()
+
+    async def once(self) -> None:
+        """Fetch once, and go on until nothing is left to do, or something failed."""
+        await self.begin()
+        while True:
+            planned = await self.step()
+            if planned.action is None or (self._observed.failure is not None and self.looks):
+                return
+
+    async def begin(self) -> None:
+        """Recall what an earlier daemon knew, and remove what it left half done. Raises OSError."""
+        await asyncio.to_thread(self._prepare)
+        with contextlib.suppress(OSError, TimeoutError):
+            await self._store.clean()
+        self.record = await asyncio.to_thread(records.read, self._directory / "record.json")
+        self._observed = ObservedOrigin(began_at=_now(), is_untidy=True)
+
+    def _prepare(self) -> None:
+        self._git.prepare()
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    async def step(self) -> OriginPlan:
+        """Observe, tell, and do the first action that is due; return the plan that it was of."""
+        while self._requests:
+            await self._remember(self._requests[0](self.record))
+            del self._requests[0]
+        await self._observe()
+        planned = self.plan()
+        self._telling.tell(self.origin, self.record, self._observed, planned)
+        if planned.action is not None:
+            self.is_at_rest = False
+            try:
+                await self._do(planned.action)
+            except (OSError, TimeoutError) as error:
+                self._telling.cannot(self.origin, planned.action, error)
+                await self._pause_before_retry(planned.action)
+        return planned
+
+    def plan(self) -> OriginPlan:
+        """Return the plan for what was last observed."""
+        return plan(
+            self._observed,
+            now=_now(),
+            monotonic=time.monotonic(),
+            stale_after_s=self.origin.repository.stale_after_s,
+        )
+
+    async def _observe(self) -> None:
+        in_force, trees, trust = await asyncio.to_thread(
+            lambda: (self._trees.in_force(), self._trees.complete(), self._trust())
+        )
+        if self.record.accepted is None and in_force is not None:  # the record was lost
+            await self._remember(replace(self.record, accepted=in_force))
+        self._observed = replace(
+            self._observed,
+            head=self.record.head,
+            accepted=self.record.accepted,
+            in_force=in_force,
+            good=self.record.good,
+            trees=trees,
+            verdict=self.record.verdict,
+            pause=self.record.pause,
+            trust=trust,
+            heard_at=self.record.heard_at,
+        )
+        if in_force is not None and self.record.good != in_force and self._is_proven(self.origin.name, in_force):
+            await self._remember(replace(self.record, good=in_force))
+            self._observed = replace(self._observed, good=in_force)
+
+    def _trust(self) -> str:
+        """Return what identifies all that a commit is judged by. Blocks."""
+        return f"{self._in_force.surroundings(self.origin)} {self._signatures.trust()}"
+
+    def _rest_s(self) -> float:
+        rest_s = max(0.0, self._observed.due_at - time.monotonic())
+        if self._observed.in_force is not None and self._observed.good != self._observed.in_force:
+            rest_s = min(rest_s, _PROVEN_EVERY_S)
+        pause = self.record.pause
+        if pause is not None and pause.until is not None:
+            rest_s = min(rest_s, max(0.0, pause.until - _now()))
+        return rest_s
+
+    async def _do(self, action: actions.Action) -> None:
+        match action:
+            case actions.Fetch():
+                await self._fetch()
+            case actions.Judge(commit=commit):
+                await self._judge_commit(commit)
+            case actions.Materialise(commit=commit):
+                await self._materialise(commit)
+            case actions.TakeEffect(commit=commit):
+                await self._take_effect(commit)
+            case actions.Tidy():
+                await self._tidy()
+
+    async def _fetch(self) -> None:
+        before = self.record
+        # An unexpected error is no reason to fetch in a loop.
+        self._observed = replace(self._observed, due_at=time.monotonic() + self.origin.repository.every_s)
+        self._is_wanted, self._is_fetching = False, True
+        try:
+            head = await self._store.fetch(self.origin, before.accepted)
+            subject = (await self._store.commit(head)).subject
+        except BranchMissing as error:
+            self._schedule(None)
+            missing = Verdict(commit="", ruling="missing", why=str(error), trust=self._observed.trust)
+            await self._remember(replace(self.record, head=None, verdict=missing, heard_at=_now()))
+        except (CannotFetch, DamagedStore) as error:
+            count = 1 + (self._observed.failure.count if self._observed.failure is not None else 0)
+            code = error.code if isinstance(error, CannotFetch) else "damaged"
+            self._schedule(FetchFailure(code=code, why=str(error), count=count))
+        else:
+            if head != before.head:
+                self._looks_due.clear()
+            self._schedule(None)
+            subjects = self._named(subject_of={head: subject})
+            verdict = None if before.verdict is not None and not before.verdict.commit else self.record.verdict
+            await self._remember(replace(self.record, head=head, heard_at=_now(), subjects=subjects, verdict=verdict))
+        finally:
+            self.looks += 1
+            self._is_fetching = False
+
+    def _named(self, subject_of: dict[str, str]) -> dict[str, str]:
+        """Return the subjects of the commits that the record names, and of these."""
+        record = self.record
+        named = {record.head, record.accepted, record.good, record.taken, self._observed.in_force}
+        return {c: subject for c, subject in record.subjects.items() if c in named} | subject_of
+
+    def _schedule(self, failure: FetchFailure | None) -> None:
+        """Note when to fetch next: with a deviation that is this host's own, and later after every failure in a row."""
+        every_s = self.origin.repository.every_s
+        delay_s = every_s * (1 + _deviation(self.origin))
+        if failure is not None:
+            longest_s = max(every_s, _LONGEST_RETRY_S)
+            delay_s = min(longest_s, min(every_s, _FIRST_RETRY_S) * 2.0 ** min(failure.count - 1, 16))
+            if failure.code == "rate-limited":
+                delay_s = max(delay_s, _LEAST_AFTER_429_S)
+        elif self._looks_due:
+            delay_s = min(delay_s, self._looks_due.pop(0))
+        due_at = 0.0 if self._is_wanted else time.monotonic() + delay_s
+        self._observed = replace(self._observed, failure=failure, due_at=due_at)
+
+    async def _judge_commit(self, commit: str) -> None:
+        trust, record = self._observed.trust, self.record
+        signer, accepted = record.signed_by, record.accepted
+        try:
+            candidate, signer = await self._judge.judged(
+                commit, accepted, taken=record.taken == commit, refused=commit in record.refusals
+            )
+            verdict, accepted, self._candidate = (
+                Verdict(commit=commit, ruling="accepted", trust=trust),
+                commit,
+                candidate,
+            )
+        except NotAccepted as error:
+            verdict = Verdict(commit=commit, ruling=error.ruling, why=str(error), trust=trust)
+        except DamagedStore as error:
+            await self._renew(str(error))
+            return
+        if self.record.head != commit:
+            return  # it was replaced meanwhile
+        if verdict.ruling != "accepted" or record.accepted == commit:
+            signer = record.signed_by
+        await self._remember(replace(self.record, verdict=verdict, accepted=accepted, signed_by=signer))
+
+    async def _materialise(self, commit: str) -> None:
+        if self._candidate is None or self._candidate.unjudged.commit.id != commit:
+            # Its files were lost, or an earlier daemon accepted it: what is written is what is judged.
+            record = self.record
+            try:
+                self._candidate, _ = await self._judge.judged(commit, commit, taken=True, refused=False)
+            except NotAccepted as error:
+                verdict = Verdict(
+                    commit=record.head or "", ruling=error.ruling, why=str(error), trust=self._observed.trust
+                )
+                await self._remember(replace(self.record, verdict=verdict, accepted=self._observed.in_force))
+                return
+            except DamagedStore as error:
+                await self._renew(str(error))
+                return
+        candidate, before = self._candidate, self._observed.in_force
+        index = Index(commit=commit, files=candidate.tree.files, directories=candidate.directories)
+        try:
+            with TemporaryDirectory(dir=self._directory, prefix=".draft-") as scratch:
+                asked, batch = Path(scratch, "ids"), Path(scratch, "objects")
+                ids = await asyncio.to_thread(self._trees.missing, index, before)
+                await asyncio.to_thread(asked.write_text, "".join(f"{each}\n" for each in ids))
+                await self._store.contents(asked, batch)
+                await asyncio.to_thread(self._trees.write, index, batch, before)
+        except DamagedStore as error:
+            await self._renew(str(error))
+
+    async def _renew(self, why: str) -> None:
+        """Fetch into a new store, as what was fetched is damaged."""
+        try:
+            head = await self._store.renew(self.origin, self.record.accepted)
+        except (CannotFetch, BranchMissing) as error:
+            count = 1 + (self._observed.failure.count if self._observed.failure is not None else 0)
+            self._schedule(FetchFailure(code="damaged", why=f"{why}; {error}", count=count))
+            await asyncio.sleep(_AGAIN_S)
+            return
+        self._schedule(None)
+        await self._remember(replace(self.record, head=head, heard_at=_now(), verdict=None))
+
+    async def _take_effect(self, commit: str) -> None:
+        before = self._observed.in_force
+        await asyncio.to_thread(self._trees.take_effect, commit)
+        self._candidate = None
+        await self._remember(replace(self.record, in_force_since=_now()))
+        self._telling.applied(self.origin, self.record, commit, before)
+        self._observed = replace(self._observed, in_force=commit, is_untidy=True)
+        self._changed()
+
+    async def _tidy(self) -> None:
+        self._observed = replace(self._observed, is_untidy=False)
+        await asyncio.to_thread(self._trees.tidy, _KEPT)
+        is_known = self.record.head is not None and self.record.head == self.record.accepted
+        if is_known and await asyncio.to_thread(self._store.is_too_large):
+            with contextlib.suppress(CannotFetch, BranchMissing):
+                await self._store.renew(self.origin, None)
+
+    async def _remember(self, record: records.Record) -> None:
+        if record != self.record:
+            await asyncio.to_thread(records.write, self._directory / "record.json", record)
+            self.record = record
+
+    async def _pause_before_retry(self, action: actions.Action) -> None:
+        if isinstance(action, actions.Tidy):
+            self._observed = replace(self._observed, is_untidy=False)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_AGAIN_S):
+                await self._wake.wait()
+
+    def subject(self, commit: str | None) -> str:
+        """Return a commit as people know it: `91c2d0a "Add the shop"`."""
+        named = self.record.subjects.get(commit or "")
+        return f'{short(commit)} "{named}"' if named else short(commit)
+
+
+def _deviation(origin: GitOrigin) -> float:
+    """Return by how much this host deviates from the interval: between -0.1 and 0.1, always the same."""
+    digest = hashlib.sha256(f"{origin.host}/{origin.name}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") / 2**32 * 0.2 - 0.1
+
+
+def _now() -> float:
+    return time.time()  # noqa: TID251  compared with what an earlier daemon wrote down, and shown to people

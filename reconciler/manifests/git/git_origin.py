@@ -1,0 +1,86 @@
+"""An origin in git, as the manifests are read from it: the files of the commit that is in force, and nothing newer."""
+
+import asyncio
+import posixpath
+from collections.abc import Mapping
+
+from reconciler.documents.text import LARGEST_MANIFEST, too_large
+from reconciler.linux.inotify import WatchProblem
+from reconciler.manifests.directory_files import is_manifest
+from reconciler.manifests.git.trees import DamagedTree, Index, Trees
+from reconciler.manifests.origin import Listing, Look, Unreadable
+from reconciler.settings.git import GitOrigin as Settings
+from reconciler.state.paths import StatePaths
+
+
+class GitOrigin:
+    """One origin in git. It watches nothing: who puts a commit in force says so, by setting `changed`."""
+
+    problem: WatchProblem | None = None
+    is_unsettled = False
+
+    def __init__(self, settings: Settings, paths: StatePaths) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._trees = Trees(paths.origin(settings.name))
+        self._last: Listing | None = None
+
+    async def look(self) -> Look:
+        """Return the manifests of the commit in force."""
+        return await asyncio.to_thread(self.read)
+
+    def read(self) -> Look:
+        """Return the same. Blocks; cheap while the commit is the same."""
+        commit = self._trees.in_force()
+        if commit is None:
+            reason = f"no commit of {self.name} is in force yet: 'reconciler git' says why"
+            return Unreadable(origin=self.name, reason=reason, until="one is")
+        if self._last is None or self._last.identity != commit:
+            try:
+                self._last = self._read(commit)
+            except DamagedTree as error:
+                self._trees.forget(commit)
+                return Unreadable(origin=self.name, reason=str(error), until="its files are written again")
+        return self._last
+
+    def close(self) -> None:
+        """Do nothing: nothing is watched."""
+
+    def _read(self, commit: str) -> Listing:
+        index = self._trees.index(commit)
+        return Listing(
+            origin=self.name,
+            files={
+                f"{self.name}/{path}": self._content(index, path) for path in sorted(index.files) if self._has(path)
+            },
+            identity=commit,
+            versions=_versions(index, str(self._trees.current)),
+        )
+
+    def _has(self, path: str) -> bool:
+        directory, name = posixpath.split(path)
+        return directory in self._settings.paths and is_manifest(name)
+
+    def _content(self, index: Index, path: str) -> bytes | str:
+        entry = index.files[path]
+        if entry.kind == "link":
+            return "is a symbolic link, not a file; put the manifest itself in its place"
+        if entry.size > LARGEST_MANIFEST:
+            return too_large(entry.size)
+        return self._trees.read(index, path)
+
+
+def _versions(index: Index, top: str) -> Mapping[str, str]:
+    """Return the version of each file and directory by its absolute path.
+
+    A directory with a link that may lead out of it has none: its id does not change with what is there.
+    """
+    leaving = {above for path, entry in index.files.items() if entry.kind == "link" for above in _above(path)}
+    known = {path: entry.id for path, entry in index.files.items() if entry.kind != "link"}
+    known |= {path: tree for path, tree in index.directories.items() if path not in leaving}
+    return {posixpath.normpath(posixpath.join(top, path)): version for path, version in known.items()}
+
+
+def _above(path: str) -> list[str]:
+    parts = path.split("/")[:-1]
+    return ["", *("/".join(parts[: length + 1]) for length in range(len(parts)))]

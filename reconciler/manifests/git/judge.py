@@ -1,0 +1,192 @@
+"""Judge a commit: its history, its signatures, its files, its manifests, and what it takes away, in this order.
+
+The first that fails decides. Nothing is in force because of a judgement, and none of them changes anything.
+"""
+
+import asyncio
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from reconciler.documents.text import LARGEST_MANIFEST, text_of, too_large
+from reconciler.documents.tree import Node, trees_of
+from reconciler.manifests.directory_files import is_manifest
+from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, Signatures, Trial, Unjudged, told
+from reconciler.manifests.git.fence import named_files
+from reconciler.manifests.git.store import Store
+from reconciler.manifests.git.tree_limits import (
+    LONGEST_POINTER,
+    Entry,
+    Limits,
+    Tree,
+    TreeReader,
+    UnfitTree,
+    link_problems,
+    pointer_problem,
+)
+from reconciler.manifests.git.trees import contents_of
+from reconciler.manifests.origin import Listing
+from reconciler.planning.origins.ancestry import ancestry
+from reconciler.planning.origins.removals import held_removals
+from reconciler.settings.git import GitOrigin
+
+
+class Judge:
+    """Judges the commits of one origin; `scratch` is a directory for what is read."""
+
+    def __init__(
+        self, origin: GitOrigin, store: Store, signatures: Signatures, in_force: InForce, scratch: Path
+    ) -> None:
+        self._origin = origin
+        self._store = store
+        self._signatures = signatures
+        self._in_force = in_force
+        self._scratch = scratch
+
+    async def judged(self, commit: str, accepted: str | None, *, taken: bool, refused: bool) -> tuple[Candidate, str]:
+        """Return a commit that is accepted, and who signed it. Raises NotAccepted, DamagedStore, OSError.
+
+        `taken` says that an operator confirmed it, `refused` that one refused it.
+        """
+        if refused:
+            raise NotAccepted("refused", f"commit {commit[:7]} was refused by an operator; push a descendant")
+        await self._judge_history(commit, accepted, taken=taken)
+        since = (
+            None if taken and accepted is not None and not await self._store.descends(commit, accepted) else accepted
+        )
+        unjudged = Unjudged(
+            origin=self._origin,
+            store=self._store,
+            commit=await self._store.commit(commit),
+            accepted=since,
+            new=(commit,) if commit == since else await self._store.between(since, commit),
+            is_taken=taken,
+        )
+        signer = await self._signatures.signer(unjudged)
+        candidate = await self._candidate(unjudged)
+        trial = await asyncio.to_thread(self._in_force.trial, self._origin, candidate.listing)
+        if trial.problems and self._origin.whole:
+            raise NotAccepted("refused", told(trial.problems))
+        if not taken:
+            self._judge_removals(candidate, trial)
+        return candidate, signer
+
+    async def _judge_history(self, commit: str, accepted: str | None, *, taken: bool) -> None:
+        other = accepted or self._origin.repository.first
+        if taken or other is None:
+            return
+        descends = await self._store.descends(commit, other)
+        ruling, why = ancestry(commit, accepted, self._origin.repository.first, lambda *_: descends)
+        if ruling != "accepted":
+            raise NotAccepted(ruling, why)
+
+    async def _candidate(self, unjudged: Unjudged) -> Candidate:
+        """Return the commit with the files that it uses: its manifests, and all that they name."""
+        commit = unjudged.commit.id
+        listing = await self._store.listing(commit)
+        limits = _limits(self._origin)
+        found = await asyncio.to_thread(_tree, listing, limits, self._origin.paths)
+        manifests = {path: entry for path, entry in found.files.items() if self._is_manifest(path)}
+        contents = await self._contents(manifests)
+        named = await asyncio.to_thread(_named, contents)
+        tree = await asyncio.to_thread(_tree, listing, limits, self._origin.paths, named)
+        small = {path: entry for path, entry in tree.files.items() if _is_looked_into(entry)}
+        await self._judge_contents(tree, await self._contents(small))
+        messages = [(await self._store.commit(each)).message for each in unjudged.new]
+        return Candidate(
+            unjudged=unjudged,
+            tree=tree,
+            listing=listing_of(self._origin.name, commit, contents, manifests),
+            messages=messages,
+            directories=await self._store.directories(commit),
+        )
+
+    def _is_manifest(self, path: str) -> bool:
+        directory, name = posixpath.split(path)
+        return directory in self._origin.paths and is_manifest(name)
+
+    async def _contents(self, files: Mapping[str, Entry]) -> dict[str, bytes]:
+        """Return the content of files by path; those that are too large for a manifest are left out."""
+        ids = sorted({entry.id for entry in files.values() if entry.size <= LARGEST_MANIFEST})
+        if not ids:
+            return {}
+        with TemporaryDirectory(dir=self._scratch, prefix=".draft-") as directory:
+            asked, batch = Path(directory, "ids"), Path(directory, "objects")
+            await asyncio.to_thread(asked.write_text, "".join(f"{each}\n" for each in ids))
+            await self._store.contents(asked, batch)
+            by_id = await asyncio.to_thread(contents_of, batch)
+        return {path: by_id[entry.id] for path, entry in files.items() if entry.id in by_id}
+
+    async def _judge_contents(self, tree: Tree, contents: Mapping[str, bytes]) -> None:
+        problems = link_problems(tree, {path: contents[path] for path in tree.links if path in contents})
+        pointers = (pointer_problem(path, content) for path, content in contents.items() if path not in tree.links)
+        problems += [problem for problem in pointers if problem is not None]
+        if problems:
+            raise NotAccepted("refused", str(problems[0]))
+
+    def _judge_removals(self, candidate: Candidate, trial: Trial) -> None:
+        for path in self._origin.paths:
+            before = [name for name, file in trial.before.items() if _is_in(file, self._origin.name, path)]
+            is_left = any(_is_in(file, self._origin.name, path) for file in candidate.listing.files)
+            if not is_left and (why := held_removals(before, (), candidate.messages)):
+                where = f"has no manifest in '{path}' any more" if path else "has no manifest any more"
+                raise NotAccepted("missing", f"commit {candidate.unjudged.commit.id[:7]} {where}: {why}")
+        if not candidate.listing.files and not trial.before:
+            where = " or ".join(f"'{path}'" for path in self._origin.paths if path) or "its top"
+            raise NotAccepted("missing", f"commit {candidate.unjudged.commit.id[:7]} has no manifest in {where}")
+        if why := held_removals(trial.before, trial.after, candidate.messages):
+            raise NotAccepted("held", why)
+
+
+def listing_of(origin: str, commit: str, contents: Mapping[str, bytes], manifests: Mapping[str, Entry]) -> Listing:
+    """Return the manifests of a commit as a listing; `contents` lacks those that are too large."""
+    return Listing(
+        origin=origin,
+        files={f"{origin}/{path}": _content(contents.get(path), entry) for path, entry in sorted(manifests.items())},
+        identity=commit,
+    )
+
+
+def _content(content: bytes | None, entry: Entry) -> bytes | str:
+    if entry.kind == "link":
+        return "is a symbolic link, not a file; put the manifest itself in its place"
+    return content if content is not None else too_large(entry.size)
+
+
+def _limits(origin: GitOrigin) -> Limits:
+    repository = origin.repository
+    return Limits(files=repository.most_files, file_size=repository.largest_file, total_size=repository.largest_store)
+
+
+def _tree(listing: bytes, limits: Limits, paths: Iterable[str], named: Iterable[str] = ()) -> Tree:
+    """Return the files that are used. Raises NotAccepted."""
+    try:
+        reader = TreeReader(limits, paths, named)
+        reader.read(listing)
+        return reader.end()
+    except UnfitTree as error:
+        raise NotAccepted("refused", str(error)) from error
+
+
+def _named(contents: Mapping[str, bytes]) -> frozenset[str]:
+    """Return what manifests name in their repository, from its top."""
+    return frozenset(place for path, tree in documents(contents) for place in named_files(path, tree).values())
+
+
+def documents(contents: Mapping[str, bytes | str]) -> Iterator[tuple[str, Node]]:
+    """Yield every document of manifests that is a mapping, with its file's path."""
+    for path, content in contents.items():
+        text = text_of(path, content) if isinstance(content, bytes) else None
+        for tree in trees_of(path, text)[0] if isinstance(text, str) else ():
+            if isinstance(tree.value, dict):
+                yield path, tree
+
+
+def _is_looked_into(entry: Entry) -> bool:
+    return entry.kind == "link" or entry.size <= LONGEST_POINTER
+
+
+def _is_in(file: str, origin: str, path: str) -> bool:
+    """Return whether a manifest is directly in one of the directories of an origin."""
+    return posixpath.dirname(file) == (f"{origin}/{path}" if path else origin)

@@ -1,0 +1,233 @@
+"""Run the git program: with an environment built from nothing, within limits, and ended as a whole.
+
+No configuration but ours, no hook, no prompt and no agent is ever used, and no secret is in its arguments or its
+environment. Reading a store reaches no network.
+"""
+
+import asyncio
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from reconciler.linux import child_processes as children
+from reconciler.linux.files import replace_file
+from reconciler.manifests.git import credential_helper
+from reconciler.settings.git import Repository
+from reconciler.settings.git_url import uses_https, uses_ssh
+
+# Programs are looked for where the system has them, whatever the daemon's own PATH says.
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin"
+
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
+_MOST_ERRORS = 64 * 1024
+_MOST_OUTPUT = 64 * 1024 * 1024
+_BLOCK = 65536
+_NICE = 5
+_READ_S = 120.0
+
+_CONFIGURATION = """\
+[core]
+	hooksPath = /dev/null
+	fsmonitor = false
+	attributesFile = /dev/null
+	excludesFile = /dev/null
+	untrackedCache = false
+[safe]
+	bareRepository = explicit
+[gc]
+	auto = 0
+[maintenance]
+	auto = false
+[fetch]
+	fsckObjects = true
+	recurseSubmodules = false
+	writeCommitGraph = false
+	unpackLimit = 1
+[transfer]
+	bundleURI = false
+[submodule]
+	recurse = false
+[protocol]
+	version = 2
+[http]
+	followRedirects = false
+	sslVerify = true
+	lowSpeedLimit = 1000
+	lowSpeedTime = 30
+	emptyAuth = false
+[credential]
+	helper =
+[advice]
+	objectNameWarning = false
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A run that has ended: its exit status, what it printed, and the first of what it complained of."""
+
+    status: int
+    output: bytes
+    errors: str
+
+
+class GitProgram:
+    """The git program of this host, with its configuration in `directory`, which is created."""
+
+    def __init__(self, directory: Path) -> None:
+        self._home = directory / "home"
+        self._configuration = directory / "config"
+
+    def prepare(self) -> None:
+        """Write the configuration. Raises OSError; blocks."""
+        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        replace_file(self._configuration, _CONFIGURATION, durable=False)
+
+    async def read(self, store: Path, *arguments: str, asked: Path | None = None, into: Path | None = None) -> Finished:
+        """Run a command that reads a store and reaches no network; `asked` and `into` are its input and output.
+
+        Raises OSError if git cannot be run, TimeoutError.
+        """
+        argv = ("git", "-c", "protocol.allow=never", f"--git-dir={store}", *arguments)
+        return await self._run(argv, self._environment(protocols="none"), within_s=_READ_S, asked=asked, into=into)
+
+    async def fetch(
+        self, store: Path, repository: Repository, url: str, refspecs: Sequence[str], *options: str
+    ) -> Finished:
+        """Fetch from one address of a repository into a store. Raises OSError, TimeoutError."""
+        argv = (
+            "git",
+            *_options_for(repository, url),
+            f"--git-dir={store}",
+            *(
+                "fetch",
+                "--quiet",
+                "--no-tags",
+                "--no-write-fetch-head",
+                "--no-auto-maintenance",
+                "--no-recurse-submodules",
+            ),
+            *options,
+            "--end-of-options",
+            url,
+            *refspecs,
+        )
+        environment = self._environment(protocols=_protocol_of(url))
+        environment |= {name: os.environ[name] for name in _PROXIES if name in os.environ}
+        environment["RECONCILER_LARGEST_FILE"] = str(repository.largest_store)
+        if uses_ssh(url):
+            environment |= {"GIT_SSH_COMMAND": _ssh_command(repository), "GIT_SSH_VARIANT": "ssh"}
+        return await self._run(
+            children.bound_with_descendants(argv, nice=_NICE), environment, within_s=repository.timeout_s
+        )
+
+    async def create(self, store: Path, *, sha256: bool = False) -> Finished:
+        """Create an empty store. Raises OSError, TimeoutError."""
+        kind = ("--object-format=sha256",) if sha256 else ()
+        argv = ("git", "init", "--quiet", "--bare", "--template=", *kind, str(store))
+        return await self._run(argv, self._environment(protocols="none"), within_s=_READ_S)
+
+    def _environment(self, *, protocols: str) -> dict[str, str]:
+        return {
+            "PATH": PATH,
+            "LANG": "C",
+            "LC_ALL": "C",
+            "HOME": str(self._home),
+            "XDG_CONFIG_HOME": str(self._home),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": str(self._configuration),
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_ASKPASS": "true",
+            "SSH_ASKPASS": "true",
+            "GIT_ALLOW_PROTOCOL": protocols,
+            "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_NO_REPLACE_OBJECTS": "1",
+            "GIT_NO_LAZY_FETCH": "1",
+        }
+
+    async def _run(
+        self,
+        argv: Sequence[str],
+        environment: dict[str, str],
+        *,
+        within_s: float,
+        asked: Path | None = None,
+        into: Path | None = None,
+    ) -> Finished:
+        with contextlib.ExitStack() as files:
+            options: dict[str, Any] = {"stdin": asyncio.subprocess.DEVNULL, "stdout": asyncio.subprocess.PIPE}
+            if asked is not None:
+                options["stdin"] = files.enter_context(asked.open("rb"))
+            if into is not None:
+                options["stdout"] = files.enter_context(into.open("wb"))
+            async with children.running(
+                argv, within_s, env=environment, cwd=self._home, stderr=asyncio.subprocess.PIPE, **options
+            ) as child:
+                assert child.stderr is not None
+                errors = asyncio.ensure_future(_first(child.stderr, _MOST_ERRORS))
+                try:
+                    output = b"" if child.stdout is None else await _first(child.stdout, _MOST_OUTPUT)
+                    complaints = await errors
+                finally:
+                    errors.cancel()
+                status = await child.wait()
+        return Finished(status=status, output=output, errors=complaints.decode(errors="replace").strip())
+
+
+async def _first(stream: asyncio.StreamReader, most: int) -> bytes:
+    """Return the first bytes of a stream, which is read to its end."""
+    found = bytearray()
+    while block := await stream.read(_BLOCK):
+        found += block[: most - len(found)]
+    return bytes(found)
+
+
+def _protocol_of(url: str) -> str:
+    return "ssh" if uses_ssh(url) else "https" if uses_https(url) else "file"
+
+
+def _options_for(repository: Repository, url: str) -> tuple[str, ...]:
+    """Return the configuration that only this repository needs; paths of secrets, never a secret."""
+    options = [f"fetch.fsck.{fault}=ignore" for fault in repository.fsck]
+    if uses_https(url) and repository.ca is not None:
+        options.append(f"http.sslCAInfo={repository.ca}")
+    if uses_https(url) and repository.token is not None:
+        host = urlsplit(url).netloc
+        helper = (sys.executable, "-I", "-S", credential_helper.__file__)
+        words = (*helper, "https", host, repository.user or "git", str(repository.token))
+        options += ["credential.helper=", f"credential.helper=!{shlex.join(words)}"]
+    return tuple(word for option in options for word in ("-c", option))
+
+
+def _ssh_command(repository: Repository) -> str:
+    """Return the command with which git opens ssh: with pinned host keys, one key, and nothing of the user's own."""
+    options = {
+        "BatchMode": "yes",
+        "IdentitiesOnly": "yes",
+        "IdentityAgent": "none",
+        "StrictHostKeyChecking": "yes",
+        "UserKnownHostsFile": _quoted(repository.known_hosts),
+        "GlobalKnownHostsFile": "/dev/null",
+        "UpdateHostKeys": "no",
+        "ConnectTimeout": "10",
+        "ServerAliveInterval": "15",
+        "ServerAliveCountMax": "2",
+        "ClearAllForwardings": "yes",
+        "PermitLocalCommand": "no",
+    }
+    words = ["ssh", "-F", "/dev/null", "-i", str(repository.key)]
+    words += [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    return shlex.join(words)
+
+
+def _quoted(path: Path | None) -> str:
+    """Return a path as ssh reads it in an option: with `%` doubled, and in quotes if it has spaces."""
+    text = str(path).replace("%", "%%")
+    return f'"{text}"' if " " in text else text

@@ -1,0 +1,288 @@
+"""Keep what was fetched from a repository: a bare store that only one process at a time writes to.
+
+No file is ever checked out of it. A store that is damaged, or has grown to twice what is needed, is made again beside
+the old one, which is kept until the new one is complete.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.linux.file_lock import locked
+from reconciler.linux.files import draft, leftovers, publish, remove
+from reconciler.manifests.git.fetch_failures import Why, failure_of, is_missing_ref
+from reconciler.manifests.git.program import Finished, GitProgram
+from reconciler.settings.git import GitOrigin, Repository
+
+_SHALLOW = "shallow"
+_ID = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})")
+_SLACK = 1024 * 1024
+_LOCKED_S = 30.0
+
+
+class CannotFetch(Exception):
+    """A fetch that failed from every address; `code` is for programs."""
+
+    def __init__(self, code: Why, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class BranchMissing(Exception):
+    """A repository that answers, and has no branch of this name."""
+
+
+class DamagedStore(Exception):
+    """A store in which something cannot be read that was fetched."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """One commit as people know it: its id, the first line of its message, and the whole message."""
+
+    id: str
+    subject: str
+    message: str
+    author: str
+
+
+class Store:
+    """The store of one repository in `directory`. Every origin of the repository has a reference of its own in it."""
+
+    def __init__(self, git: GitProgram, directory: Path, repository: Repository) -> None:
+        self._git = git
+        self._repository = repository
+        self.path = directory / f"{repository.name}.git"
+        self._lock = directory / f"{repository.name}.lock"
+        self._next_url = 0
+
+    @contextlib.asynccontextmanager
+    async def locked(self) -> AsyncIterator[None]:
+        """Keep every other process from writing to the store. Raises OSError, TimeoutError."""
+        async with contextlib.AsyncExitStack() as stack:
+            async with asyncio.timeout(_LOCKED_S):
+                await stack.enter_async_context(locked(self._lock, lambda: None))
+            yield
+
+    async def clean(self) -> None:
+        """Remove what was interrupted: locks, and packs that were not complete. Raises OSError, TimeoutError."""
+        async with self.locked():
+            await asyncio.to_thread(self._clean)
+
+    def _clean(self) -> None:
+        for path in leftovers(self._lock.parent):
+            if f"{self.path.name}-" in path.name:
+                remove(path)
+        for path in _interrupted(self.path):
+            path.unlink(missing_ok=True)
+
+    async def fetch(self, origin: GitOrigin, accepted: str | None) -> str:
+        """Fetch the branch of an origin, and return its commit.
+
+        With `accepted`, every commit between is fetched. Raises CannotFetch, BranchMissing, OSError.
+        """
+        try:
+            async with self.locked():
+                return await self._fetch(origin, accepted)
+        except TimeoutError as error:
+            raise CannotFetch("other", "another process is using what was fetched") from error
+
+    async def _fetch(self, origin: GitOrigin, accepted: str | None) -> str:
+        await asyncio.to_thread(self._clean)
+        if not await self._is_usable(accepted):
+            return await self._fetch_anew(origin, accepted)
+        try:
+            return await self._fetched(self.path, origin)
+        except CannotFetch as error:
+            await asyncio.to_thread(self._clean)
+            if error.code != "damaged":
+                raise
+        return await self._fetch_anew(origin, accepted)
+
+    async def renew(self, origin: GitOrigin, accepted: str | None) -> str:
+        """Fetch the branch into a store that takes the place of this one. Raises as `fetch` does."""
+        try:
+            async with self.locked():
+                return await self._fetch_anew(origin, accepted)
+        except TimeoutError as error:
+            raise CannotFetch("other", "another process is using what was fetched") from error
+
+    async def _is_usable(self, accepted: str | None) -> bool:
+        """Return whether the store is whole as far as can be seen, and knows the commit that was accepted."""
+        if not (self.path / "HEAD").is_file():
+            return False
+        probe = accepted or "HEAD"
+        found = await self._git.read(self.path, "cat-file", "-t", probe)
+        return found.status == 0 if accepted is not None else "not a git repository" not in found.errors
+
+    async def _fetch_anew(self, origin: GitOrigin, accepted: str | None) -> str:
+        self._lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = draft(self._lock.parent, self.path.name)
+        try:
+            await self._created(fresh)
+            head = await self._fetched(fresh, origin, "--depth=1")
+            if accepted is not None and accepted != head:
+                # The history between is needed to see that one descends from the other.
+                await self._fetched(fresh, origin, "--unshallow", whole=False)
+            await asyncio.to_thread(self._replace, fresh)
+        except BaseException:
+            await asyncio.to_thread(remove, fresh)
+            raise
+        return head
+
+    def _replace(self, fresh: Path) -> None:
+        """Put a complete store into the place of the old one."""
+        remove(self.path)
+        (fresh / "fresh-size").write_text(str(_size(fresh)))
+        publish(fresh, self.path)
+
+    async def _created(self, path: Path, *, sha256: bool = False) -> None:
+        done = await self._git.create(path, sha256=sha256)
+        if done.status != 0:
+            raise CannotFetch(
+                "no-git" if "cannot run git" in done.errors else "other", f"cannot create {path}: {done.errors}"
+            )
+
+    async def _fetched(self, path: Path, origin: GitOrigin, *options: str, whole: bool = True) -> str:
+        """Fetch from the first address that answers, beginning with the one that did so last."""
+        ref = reference_of(origin)
+        urls, failures = self._repository.urls, []
+        for turn in range(len(urls)):
+            at = (self._next_url + turn) % len(urls)
+            try:
+                done = await self._git.fetch(path, self._repository, urls[at], (f"+{origin.ref}:{ref}",), *options)
+            except TimeoutError:
+                failures.append(
+                    (
+                        "time-out",
+                        f"{failure_of('timed out', urls[at])[1]} ('timeout' is {self._repository.timeout_s:g} s)",
+                    )
+                )
+                continue
+            if done.status == 0:
+                self._next_url = at
+                return await self._head(path, ref) if whole else ""
+            if "does not make sense" in done.errors and "--unshallow" in options:
+                return ""  # the whole history is there already
+            if is_missing_ref(done.errors):
+                raise BranchMissing(f"the repository has no branch '{origin.branch}'")
+            if "cannot run git" in done.errors:
+                raise CannotFetch("no-git", "there is no git program on this host: install git")
+            failures.append(failure_of(done.errors, urls[at]))
+        self._next_url = 0
+        code: Why = failures[0][0]  # type: ignore[assignment]
+        raise CannotFetch(code, "; ".join(dict.fromkeys(sentence for _, sentence in failures)))
+
+    async def _head(self, path: Path, ref: str) -> str:
+        done = await self._git.read(path, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+        head = done.output.decode(errors="replace").strip()
+        if done.status != 0 or not _ID.fullmatch(head):
+            raise BranchMissing("the branch does not lead to a commit")
+        return head
+
+    async def descends(self, commit: str, other: str) -> bool:
+        """Return whether a commit is another or descends from it, as far as is known here. Raises DamagedStore."""
+        done = await self._git.read(self.path, "cat-file", "-t", other)
+        if done.status != 0:
+            return False
+        left = await self._read("rev-list", "--max-count=1", other, f"^{commit}")
+        return not left.strip()
+
+    async def between(self, accepted: str | None, commit: str) -> tuple[str, ...]:
+        """Return the commits that are reachable from one and not from another, the newest first."""
+        since = [f"^{accepted}"] if accepted is not None else ["--max-count=1"]
+        return tuple((await self._read("rev-list", "--topo-order", commit, *since)).decode().split())
+
+    async def raw(self, commit: str) -> bytes:
+        """Return the bytes of a commit object. Raises DamagedStore."""
+        return await self._read("cat-file", "commit", commit)
+
+    async def commit(self, commit: str) -> Commit:
+        """Return a commit as people know it. Raises DamagedStore."""
+        return commit_of(commit, await self.raw(commit))
+
+    async def listing(self, commit: str) -> bytes:
+        """Return the listing of a commit's files, with their sizes. Raises DamagedStore."""
+        return await self._read("ls-tree", "-rz", "--full-tree", "-l", commit)
+
+    async def directories(self, commit: str) -> dict[str, str]:
+        """Return the tree id of every directory of a commit, and of its top, by path. Raises DamagedStore."""
+        top = (await self._read("rev-parse", "--verify", f"{commit}^{{tree}}")).decode().strip()
+        found = {"": top}
+        for record in (await self._read("ls-tree", "-rdz", "--full-tree", commit)).split(b"\0"):
+            head, _, name = record.partition(b"\t")
+            if name:
+                found[name.decode(errors="surrogateescape")] = head.split()[2].decode()
+        return found
+
+    async def contents(self, ids: Path, into: Path) -> None:
+        """Write the objects whose ids stand in one file to another, as `cat-file --batch` does. Raises DamagedStore."""
+        done = await self._git.read(self.path, "cat-file", "--batch", "--buffer", asked=ids, into=into)
+        if done.status != 0:
+            raise DamagedStore(self._damage(done))
+
+    async def content(self, object_id: str) -> bytes:
+        """Return the bytes of one object. Raises DamagedStore."""
+        return await self._read("cat-file", "blob", object_id)
+
+    def is_too_large(self) -> bool:
+        """Return whether the store has more than twice the size that it had when it was made. Blocks."""
+        try:
+            fresh = int((self.path / "fresh-size").read_text())
+        except (OSError, ValueError):
+            return False
+        return _size(self.path) > 2 * fresh + _SLACK
+
+    async def _read(self, *arguments: str) -> bytes:
+        done = await self._git.read(self.path, *arguments)
+        if done.status != 0:
+            raise DamagedStore(self._damage(done))
+        return done.output
+
+    def _damage(self, done: Finished) -> str:
+        return (
+            f"what was fetched cannot be read: {done.errors.partition(chr(10))[0] or f'git ended with {done.status}'}"
+        )
+
+
+def reference_of(origin: GitOrigin) -> str:
+    """Return the reference of a store that holds the head of an origin's branch."""
+    return f"refs/reconciler/{origin.name}/head"
+
+
+def commit_of(commit: str, raw: bytes) -> Commit:
+    """Return what people see of the bytes of a commit object."""
+    head, _, message = raw.partition(b"\n\n")
+    author = next((line[7:] for line in head.split(b"\n") if line.startswith(b"author ")), b"")
+    text = message.decode(errors="replace")
+    return Commit(
+        id=commit,
+        subject=_printable(next(iter(text.strip().splitlines()), "")),
+        message=text,
+        author=_printable(author.rpartition(b">")[0].decode(errors="replace") + ">" if author else ""),
+    )
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else " " for each in text)[:200]
+
+
+def _interrupted(store: Path) -> Iterator[Path]:
+    """Yield the locks and the incomplete packs in a store that no process is using."""
+    for directory, _, names in os.walk(store):
+        for name in names:
+            if name.endswith(".lock") or name.startswith("tmp_"):
+                yield Path(directory, name)
+
+
+def _size(directory: Path) -> int:
+    total = 0
+    for above, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(Path(above, name)).st_size
+    return total

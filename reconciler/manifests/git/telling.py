@@ -1,0 +1,119 @@
+"""Tell what becomes of an origin in git: events when something changes, and facts for `status` and the page."""
+
+from collections.abc import Callable
+from typing import Any
+
+from reconciler.manifests.git.record import Record
+from reconciler.planning.origins.actions import Action
+from reconciler.planning.origins.observed import ObservedOrigin
+from reconciler.planning.origins.plan import OriginPlan, short
+from reconciler.planning.reason import Reason
+from reconciler.planning.subject import Subject
+from reconciler.settings.git import GitOrigin
+from reconciler.state.journal import Journal
+
+_OF_STATE = {
+    "refused": Reason.COMMIT_REFUSED,
+    "rewound": Reason.COMMIT_REWOUND,
+    "missing": Reason.COMMIT_MISSING,
+    "held": Reason.COMMIT_HELD,
+    "unreachable": Reason.ORIGIN_UNREACHABLE,
+    "stale": Reason.ORIGIN_STALE,
+    "paused": Reason.ORIGIN_PAUSED,
+}
+
+
+class Telling:
+    """Writes events of one origin to the journal, each once, and passes on its facts when they differ."""
+
+    def __init__(self, journal: Journal, publish: Callable[[str, dict[str, Any]], None]) -> None:
+        self._journal = journal
+        self._publish = publish
+        self._head: str | None = None
+        self._accepted: str | None = None
+        self._told: tuple[str, str] = ("pending", "")
+        self._facts: dict[str, Any] = {}
+        self._failed = ""
+        self._began = False
+
+    def tell(self, origin: GitOrigin, record: Record, observed: ObservedOrigin, planned: OriginPlan) -> None:
+        """Tell what is new."""
+        subject = Subject("origin", origin.name)
+        if self._began and record.head is not None and record.head != self._head:
+            text = f"{origin.branch} is at commit {_named(record, record.head)}"
+            self._journal.write(subject, "fetched", text, reason=Reason.COMMIT_FETCHED)
+        if self._began and record.accepted is not None and record.accepted != self._accepted:
+            by = f", signed by {record.signed_by}" if record.signed_by else ""
+            text = f"commit {_named(record, record.accepted)} is accepted{by}"
+            self._journal.write(subject, "accepted", text, reason=Reason.COMMIT_ACCEPTED)
+        self._head, self._accepted, self._began = record.head, record.accepted, True
+        self._tell_state(subject, planned)
+        self._publish_facts(origin, record, observed, planned)
+
+    def _tell_state(self, subject: Subject, planned: OriginPlan) -> None:
+        before, now = self._told, (planned.state, planned.message)
+        reason = _OF_STATE.get(planned.state)
+        if now == before or (reason is None and planned.state == "pending"):
+            return
+        self._told = now
+        if planned.state in {"unreachable", "stale"} and before[0] == planned.state:
+            return  # the same trouble, in other words
+        if planned.state in {"refused", "rewound", "missing", "held"}:
+            self._journal.write(subject, "refused", planned.message, reason=reason or "")
+        elif reason is not None:
+            kind = "request" if planned.state == "paused" else "failed"
+            self._journal.write(subject, kind, f"{planned.state}: {planned.message}", reason=reason)  # type: ignore[arg-type]
+        elif before[0] in {"unreachable", "stale"}:
+            self._journal.write(subject, "recovered", "the repository answers again", reason=Reason.COMMIT_FETCHED)
+
+    def applied(self, origin: GitOrigin, record: Record, commit: str, before: str | None) -> None:
+        """Tell that another commit is in force."""
+        cause = f"before: {short(before)}" if before is not None else "it is the first"
+        text = f"commit {_named(record, commit)} is in force"
+        self._journal.write(Subject("origin", origin.name), "applied", text, cause, Reason.COMMIT_APPLIED)
+        self._failed = ""
+
+    def cannot(self, origin: GitOrigin, action: Action, error: BaseException) -> None:
+        """Tell once that this host cannot do something; it is tried again."""
+        what = type(action).__name__.lower()
+        text = (
+            f"cannot {_VERBS.get(what, what)}: {getattr(error, 'strerror', None) or str(error) or 'it took too long'}"
+        )
+        if text != self._failed:
+            self._failed = text
+            self._journal.write(Subject("origin", origin.name), "failed", text, "tried again", Reason.ACTION_FAILED)
+
+    def _publish_facts(self, origin: GitOrigin, record: Record, observed: ObservedOrigin, planned: OriginPlan) -> None:
+        facts = {
+            "name": origin.name,
+            "repository": origin.repository.name,
+            "branch": origin.branch,
+            "paths": [*origin.paths],
+            "state": planned.state,
+            "message": planned.message,
+            "head": record.head,
+            "accepted": record.accepted,
+            "in_force": observed.in_force,
+            "good": observed.good,
+            "since": record.in_force_since if observed.in_force is not None else None,
+            "heard_at": record.heard_at,
+            "signed": origin.repository.signed,
+            "signed_by": record.signed_by,
+            "subjects": dict(record.subjects),
+        }
+        if facts != self._facts:
+            self._facts = facts
+            self._publish(origin.name, facts)
+
+
+_VERBS = {
+    "materialise": "write its files",
+    "takeeffect": "put a commit in force",
+    "judge": "judge a commit",
+    "tidy": "tidy up",
+}
+
+
+def _named(record: Record, commit: str) -> str:
+    subject = record.subjects.get(commit, "")
+    return f"{short(commit)} “{subject}”" if subject else short(commit)

@@ -1,0 +1,242 @@
+"""Write the files of a commit to the disk: from the objects themselves, with their modes and nothing else applied.
+
+A tree is drafted, synced and renamed, so it is complete or absent; files that the tree before has too are linked. No
+attribute, filter, hook or line ending has a say in it.
+"""
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+from reconciler.linux.files import draft, leftovers, publish, remove, replace_file
+from reconciler.linux.regular_files import read_record
+from reconciler.manifests.git.tree_limits import Entry
+
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_MOST_OF_AN_INDEX = 64 * 1024 * 1024
+_CURRENT = "current"
+_BLOCK = 65536
+_FILE, _PROGRAM = 0o644, 0o755
+
+
+class DamagedTree(Exception):
+    """Files of a commit that are not on the disk as they were written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """The files of a commit by path, each with its object, and the tree id of each directory; "" is the top."""
+
+    commit: str
+    files: Mapping[str, Entry] = field(default_factory=dict)
+    directories: Mapping[str, str] = field(default_factory=dict)
+
+
+class Trees:
+    """The trees of one origin in its directory: `trees/COMMIT`, each with an index beside it, and `current`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.current = directory / _CURRENT  # as the paths of the state directory have it
+        self._trees = directory / "trees"
+
+    def in_force(self) -> str | None:
+        """Return the commit that `current` leads to, None if there is none. Blocks."""
+        try:
+            commit = os.readlink(self.current).rpartition("/")[2]  # noqa: PTH115  the text of it
+        except OSError:
+            return None
+        return commit if _COMMIT.fullmatch(commit) and self._is_complete(commit) else None
+
+    def complete(self) -> frozenset[str]:
+        """Return the commits whose trees are complete. Blocks."""
+        try:
+            names = [path.name for path in self._trees.iterdir()]
+        except OSError:
+            return frozenset()
+        return frozenset(name for name in names if _COMMIT.fullmatch(name) and self._is_complete(name))
+
+    def _is_complete(self, commit: str) -> bool:
+        return (self._trees / commit).is_dir() and self._index(commit).is_file()
+
+    def _index(self, commit: str) -> Path:
+        return self._trees / f"{commit}.json"
+
+    def index(self, commit: str) -> Index:
+        """Return the index of a tree. Raises DamagedTree; blocks."""
+        try:
+            found: dict[str, Any] = read_record(self._index(commit), _MOST_OF_AN_INDEX)
+            files = {path: Entry(kind=kind, id=id_, size=size) for path, (kind, id_, size) in found["files"].items()}
+            return Index(commit=commit, files=files, directories=found["directories"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise DamagedTree(f"the index of commit {commit[:7]} cannot be read: {error}") from error
+
+    def read(self, index: Index, path: str) -> bytes:
+        """Return the content of a file of a tree. Raises DamagedTree; blocks."""
+        try:
+            content = (self._trees / index.commit / path).read_bytes()
+        except OSError as error:
+            raise DamagedTree(f"{path} of commit {index.commit[:7]} cannot be read: {error.strerror}") from error
+        if len(content) != index.files[path].size:
+            raise DamagedTree(f"{path} of commit {index.commit[:7]} was changed on the disk")
+        return content
+
+    def forget(self, commit: str) -> None:
+        """Take a tree for incomplete, so that it is written again. Blocks."""
+        with contextlib.suppress(OSError):
+            self._index(commit).unlink(missing_ok=True)
+
+    def write(self, index: Index, batch: Path, before: str | None) -> None:
+        """Write a tree from what `cat-file --batch` printed of the objects of `missing`. Raises OSError; blocks."""
+        self._trees.mkdir(mode=0o700, parents=True, exist_ok=True)
+        linked = self._linkable(before)
+        fresh = draft(self._trees, index.commit)
+        try:
+            fresh.mkdir(mode=0o755)
+            with batch.open("rb") as objects:
+                contents = _contents(objects)
+                _write_files(index, fresh, linked, contents)
+            _sync_directories(fresh)
+            replace_file(self._index(index.commit), _as_json(index))
+            remove(self._trees / index.commit)
+            publish(fresh, self._trees / index.commit)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                remove(fresh)
+            raise
+
+    def _linkable(self, before: str | None) -> dict[tuple[str, str], Path]:
+        """Return the files that another tree has, by kind and object."""
+        if before is None or not self._is_complete(before):
+            return {}
+        with contextlib.suppress(DamagedTree):
+            return {
+                (entry.kind, entry.id): self._trees / before / path
+                for path, entry in self.index(before).files.items()
+                if entry.kind != "link"
+            }
+        return {}
+
+    def missing(self, index: Index, before: str | None) -> list[str]:
+        """Return the objects of a tree, each once, that no other tree on the disk has. Blocks."""
+        linked = self._linkable(before)
+        needed = dict.fromkeys(e.id for e in index.files.values() if not _is_same(linked.get((e.kind, e.id)), e))
+        return list(needed)
+
+    def take_effect(self, commit: str) -> None:
+        """Let `current` lead to a complete tree. Raises OSError; blocks."""
+        link = draft(self.directory, _CURRENT)
+        link.symlink_to(f"trees/{commit}")
+        os.replace(link, self.current)  # noqa: PTH105  of the link itself
+        descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def untidy(self, keep: int) -> list[Path]:
+        """Return what may be removed: drafts, and all but the newest trees and the one in force. Blocks."""
+        found = []
+        for directory in (self.directory, self._trees):
+            with contextlib.suppress(OSError):
+                found += list(leftovers(directory))
+        in_force = self.in_force()
+        with contextlib.suppress(OSError):
+            commits = sorted(self.complete() - {in_force}, key=lambda name: -self._index(name).stat().st_mtime_ns)
+            old = commits[max(0, keep - 1) :]
+            found += [path for commit in old for path in (self._trees / commit, self._index(commit))]
+        return found
+
+    def tidy(self, keep: int) -> None:
+        """Remove that. Raises OSError; blocks."""
+        for path in self.untidy(keep):
+            if path.is_dir() and not path.is_symlink():
+                remove(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _as_json(index: Index) -> str:
+    files = {path: (entry.kind, entry.id, entry.size) for path, entry in index.files.items()}
+    return json.dumps({"files": files, "directories": dict(index.directories)})
+
+
+def _is_same(path: Path | None, entry: Entry) -> bool:
+    """Return whether a file on the disk can be linked: as large as it was written, and with its mode."""
+    try:
+        facts = None if path is None else path.lstat()
+    except OSError:
+        return False
+    mode = _PROGRAM if entry.kind == "program" else _FILE
+    return facts is not None and facts.st_size == entry.size and facts.st_mode & 0o777 == mode
+
+
+def _write_files(
+    index: Index, top: Path, linked: Mapping[tuple[str, str], Path], contents: Iterator[tuple[str, bytes]]
+) -> None:
+    by_object: dict[str, list[tuple[str, Entry]]] = {}
+    for path, entry in index.files.items():
+        (top / path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        other = linked.get((entry.kind, entry.id))
+        if other is not None and _is_same(other, entry):
+            _link_or_copy(other, top / path, entry)
+            continue
+        by_object.setdefault(entry.id, []).append((path, entry))
+    for object_id, content in contents:
+        for path, entry in by_object.pop(object_id, ()):
+            _write_file(top / path, entry, content)
+    if by_object:
+        raise OSError(f"git did not print {len(by_object)} of the objects")
+
+
+def _link_or_copy(other: Path, path: Path, entry: Entry) -> None:
+    try:
+        os.link(other, path)
+    except OSError:  # the file system allows only so many
+        _write_file(path, entry, other.read_bytes())
+
+
+def _write_file(path: Path, entry: Entry, content: bytes) -> None:
+    if entry.kind == "link":
+        os.symlink(content, os.fsencode(path))  # noqa: PTH211  the bytes of the object, as they are
+        return
+    mode = _PROGRAM if entry.kind == "program" else _FILE
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        os.fchmod(descriptor, mode)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _contents(batch: BufferedReader) -> Iterator[tuple[str, bytes]]:
+    """Yield the objects that `cat-file --batch` printed. Raises OSError for one that it could not find."""
+    while head := batch.readline(_BLOCK):
+        fields = head.decode("ascii", errors="replace").split()
+        if len(fields) != 3 or fields[1] != "blob":
+            raise OSError(f"git does not know the object {' '.join(fields)[:80]}")
+        content = batch.read(int(fields[2]))
+        if len(content) != int(fields[2]) or batch.read(1) != b"\n":
+            raise OSError("what git printed of an object is incomplete")
+        yield fields[0], content
+
+
+def contents_of(batch: Path) -> dict[str, bytes]:
+    """Return the objects that `cat-file --batch` printed into a file, by id. Raises OSError; blocks."""
+    with batch.open("rb") as objects:
+        return dict(_contents(objects))
+
+
+def _sync_directories(top: Path) -> None:
+    for above, _, _ in os.walk(top):
+        descriptor = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

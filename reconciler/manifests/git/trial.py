@@ -1,0 +1,86 @@
+"""Try the manifests of a commit against what is in force on this host, and its origin's fence. Changes nothing."""
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+
+from reconciler.documents.problem import Problem
+from reconciler.manifests.catalog import Catalog, Rules, review
+from reconciler.manifests.git.candidate import Trial
+from reconciler.manifests.git.fence import Surroundings, beyond_fence, declared_services
+from reconciler.manifests.git.judge import documents
+from reconciler.manifests.git.may_settings import may_of
+from reconciler.manifests.origin import Listing, Look, Unreadable
+from reconciler.planning.fingerprint import fingerprint
+from reconciler.settings.git import GitOrigin
+from reconciler.version import VERSION
+
+
+class HostInForce:
+    """What is in force on this host: `catalog` returns it, `servers` are the host's servers by type."""
+
+    def __init__(self, catalog: Callable[[], Catalog], rules: Rules, servers: Mapping[str, Sequence[str]]) -> None:
+        self._catalog = catalog
+        self._rules = rules
+        self._servers = servers
+
+    def surroundings(self, origin: GitOrigin) -> str:
+        """Return what identifies all that a trial depends on beside the commit. Blocks."""
+        before = self._catalog()
+        around = self._around(origin, before, frozenset())
+        return fingerprint(
+            [
+                VERSION, repr(origin), repr(self._rules.ports), sorted(self._servers.items()),
+                sorted(around.apps.items()), sorted(around.services.items()), sorted(around.ports.items()),
+            ]
+        )  # fmt: skip
+
+    def trial(self, origin: GitOrigin, listing: Listing) -> Trial:
+        """Return what would be in force with these manifests of an origin, beside those of all others. Blocks."""
+        before = self._catalog()
+        others = before.identities.keys() | {entry.origin for entry in before.files.values()}
+        looks: list[Look] = [listing]
+        looks += [Unreadable(origin=each, reason="") for each in sorted(others - {origin.name})]
+        after = review(before, looks, self._rules, time.monotonic())
+        problems = [
+            *(p for entry in after.files.values() if entry.origin == origin.name for p in entry.problems),
+            *self._beyond_fence(
+                origin, listing, before, {f for f, each in after.files.items() if each.parsed.problems}
+            ),
+        ]
+        return Trial(
+            problems=list(dict.fromkeys(problems)),
+            before=_names(before, origin.name),
+            after=_names(after, origin.name),
+        )
+
+    def _beyond_fence(
+        self, origin: GitOrigin, listing: Listing, before: Catalog, invalid: Collection[str]
+    ) -> list[Problem]:
+        prefix = f"{origin.name}/"
+        valid = {file: content for file, content in listing.files.items() if file not in invalid}
+        inside = {file.removeprefix(prefix): content for file, content in valid.items()}
+        found = [*documents(inside)]
+        around = self._around(origin, before, declared_services(tree for _, tree in found))
+        may = may_of(origin.may)
+        return [
+            replace(problem, file=f"{prefix}{problem.file}")
+            for path, tree in found
+            for problem in beyond_fence(path, tree, may, around)
+        ]
+
+    def _around(self, origin: GitOrigin, before: Catalog, declared: frozenset[str]) -> Surroundings:
+        others = [entry for entry in before.files.values() if entry.origin != origin.name]
+        documents_of_others = [document for entry in others for document in entry.in_force]
+        return Surroundings(
+            port_range=self._rules.ports,
+            apps={document.name: document.manifest for document in documents_of_others},
+            services={each.name: each.manifest for entry in others for each in entry.services_in_force},
+            ports={each.port: f"'{each.name}'" for each in documents_of_others if each.port is not None},
+            declared=declared,
+            servers=self._servers,
+        )
+
+
+def _names(catalog: Catalog, origin: str) -> dict[str, str]:
+    return {name: file for file, entry in catalog.files.items() if entry.origin == origin for name in entry.all_names}

@@ -1,0 +1,459 @@
+"""An origin in git, followed against a real repository: what is fetched, judged and put in force, and what never is."""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.manifests.app_document import HostDefaults
+from reconciler.manifests.catalog import Catalog, Rules, review
+from reconciler.manifests.git.follower import Follower
+from reconciler.manifests.git.git_origin import GitOrigin as Read
+from reconciler.manifests.git.program import GitProgram
+from reconciler.manifests.git.telling import Telling
+from reconciler.manifests.git.trial import HostInForce
+from reconciler.manifests.git.unsigned import Unsigned
+from reconciler.manifests.origin import Listing
+from reconciler.planning.origins.observed import FetchFailure
+from reconciler.planning.origins.plan import OriginPlan
+from reconciler.settings.git import GitOrigin
+from reconciler.settings.git import Repository as Settings
+from reconciler.state.journal import Journal
+from reconciler.state.paths import StatePaths
+from reconciler.state.schema import open_database
+from tests.support.repository import Repository
+
+APP = {"hosts/web1/shop.yaml": "path: ../../apps/shop\n", "apps/shop/wsgi.py": "application = 1\n"}
+
+
+def app(name: str, fields: str = "", code: str = "application = 1\n") -> dict[str, str | bytes | None]:
+    """The files of an app: its manifest, and its code beside it."""
+    return {f"hosts/web1/{name}.yaml": f"path: ../../apps/{name}\n{fields}", f"apps/{name}/wsgi.py": code}
+
+
+@dataclass(slots=True)
+class Host:
+    """One host that follows `origin`; `catalog` is what is in force, as the loop over the manifests would have it."""
+
+    state: StatePaths
+    origin: GitOrigin
+    journal: Journal
+    facts: dict[str, Any] = field(default_factory=dict)
+    catalog: Catalog = field(default_factory=Catalog)
+    failure: FetchFailure | None = None
+
+    @property
+    def rules(self) -> Rules:
+        directories = {self.origin.name: str(self.state.current(self.origin.name))}
+        defaults = HostDefaults(directories=directories)
+        return Rules(host=defaults, ports=range(8000, 8100), is_free=lambda _, __: True, prune_after_s=30)
+
+    def follower(self) -> Follower:
+        def publish(_: str, facts: Mapping[str, Any]) -> None:
+            self.facts = dict(facts)
+
+        return Follower(
+            self.origin,
+            self.state,
+            GitProgram(self.state.git),
+            signatures=Unsigned(),
+            in_force=HostInForce(lambda: self.catalog, self.rules, {}),
+            telling=Telling(self.journal, publish),
+            changed=self.look,
+        )
+
+    def look(self) -> None:
+        self.catalog = review(self.catalog, [Read(self.origin, self.state).read()], self.rules, 0.0)
+
+    def follow(self, change: Callable[[Follower], None] = lambda _: None) -> OriginPlan:
+        """Let a daemon follow the origin until nothing is left to do; the plan that it ends with."""
+        return asyncio.run(self._follow(change))
+
+    async def _follow(self, change: Callable[[Follower], None]) -> OriginPlan:
+        follower = self.follower()
+        await follower.begin()
+        change(follower)
+        for _ in range(20):
+            planned = await follower.step()
+            self.failure = follower.observed.failure
+            if planned.action is None:
+                return planned
+        raise AssertionError("it never comes to rest")
+
+    def events(self) -> list[tuple[str, str]]:
+        return [(event.kind, event.text) for event in self.journal.newest(None, 100)]
+
+    @property
+    def in_force(self) -> str | None:
+        found: str | None = self.facts["in_force"]
+        return found
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository.at(tmp_path)
+
+
+@pytest.fixture
+def host(tmp_path: Path, repository: Repository) -> Iterator[Host]:
+    settings = Settings(name="fleet", urls=(str(repository.bare),), signed="no", timeout_s=30)
+    origin = GitOrigin(name="fleet", repository=settings, branch="main", host="web1", paths=("hosts/web1",))
+    (tmp_path / "state").mkdir()
+    paths = StatePaths(state=tmp_path / "state")
+    with closing(open_database(paths.database)) as database:
+        yield Host(paths, origin, Journal(database))
+
+
+def limited(host: Host, **limits: Any) -> None:
+    host.origin = replace(host.origin, repository=replace(host.origin.repository, **limits))
+
+
+def leftovers(host: Host) -> list[Path]:
+    found = [*host.state.git.rglob("*"), *host.state.origin("fleet").rglob("*")]
+    return [path for path in found if path.name.endswith(".lock") and path.parent != host.state.git] + [
+        path for path in found if path.name.startswith(("tmp_", ".draft-", ".gone-"))
+    ]
+
+
+def test_a_push_is_fetched_judged_and_in_force_and_each_is_told(host: Host, repository: Repository) -> None:
+    commit = repository.push(APP, "Add the shop")
+    assert host.follow().state == "current"
+    assert (host.in_force, host.facts["accepted"], host.facts["head"]) == (commit, commit, commit)
+    assert (host.state.current("fleet") / "apps/shop/wsgi.py").read_text() == "application = 1\n"
+    assert host.catalog.apps["shop"].source.path == f"{host.state.current('fleet')}/hosts/web1/../../apps/shop"
+    told = f"{commit[:7]} “Add the shop”"
+    assert host.events() == [
+        ("fetched", f"main is at commit {told}"),
+        ("accepted", f"commit {told} is accepted"),
+        ("applied", f"commit {told} is in force"),
+    ]
+    assert leftovers(host) == []
+
+
+def test_a_commit_that_touches_one_app_changes_that_app_alone(host: Host, repository: Repository) -> None:
+    repository.push({**app("blog"), **app("shop")})
+    host.follow()
+    before = host.catalog.apps
+    repository.push({"apps/shop/wsgi.py": "application = 2\n"})
+    host.follow()
+    assert host.catalog.apps["blog"] is before["blog"]
+    assert host.catalog.apps["shop"].source.pinned != before["shop"].source.pinned
+    repository.git("revert", "--no-edit", "HEAD")
+    repository.git("push", "-q", "origin", "HEAD:main")
+    host.follow()
+    assert host.catalog.apps == before
+
+
+def test_bytes_arrive_as_they_are_whatever_the_attributes_say(host: Host, repository: Repository) -> None:
+    attributes = "* text eol=crlf ident filter=evil export-subst working-tree-encoding=UTF-16 diff=evil\n"
+    code = "# $Id$ $Format:%H$\napplication = 1\n"
+    repository.write({**app("shop", code=code), ".gitattributes": ""})
+    blob = repository.git("hash-object", "-w", "--stdin", "--no-filters", given=attributes.encode())
+    repository.git("add", "-A")
+    repository.git("update-index", "--cacheinfo", f"100644,{blob},.gitattributes")
+    repository.git("update-index", "--add", "--cacheinfo", f"100644,{blob},apps/shop/.gitattributes")
+    repository.git("commit", "-q", "-m", "Attributes")
+    repository.git("push", "-q", "origin", "HEAD:main")
+    assert host.follow().state == "current"
+    top = host.state.current("fleet")
+    assert (top / "apps/shop/wsgi.py").read_text() == code
+    assert (top / "apps/shop/.gitattributes").read_text() == attributes
+
+
+def test_a_program_stays_one_and_a_link_inside_the_source_too(host: Host, repository: Repository) -> None:
+    repository.write({**app("shop"), "apps/shop/run": "#!/bin/sh\n"})
+    (repository.work / "apps/shop/run").chmod(0o755)
+    (repository.work / "apps/shop/link.py").symlink_to("wsgi.py")
+    repository.push({})
+    host.follow()
+    source = host.state.current("fleet") / "apps/shop"
+    assert os.access(source / "run", os.X_OK)
+    assert not os.access(source / "wsgi.py", os.X_OK)
+    assert (source / "link.py").readlink() == Path("wsgi.py")
+    assert host.catalog.apps["shop"].source.pinned == "", "what a link leads to may change without the directory"
+
+
+def test_one_bad_manifest_refuses_the_whole_commit_with_its_place(host: Host, repository: Repository) -> None:
+    commit = repository.push(app("shop"))
+    host.follow()
+    repository.push({**app("shop", code="application = 2\n"), **app("blog", "wrokers: 2\n")})
+    planned = host.follow()
+    assert planned.state == "refused"
+    assert planned.message == (
+        "fleet/hosts/web1/blog.yaml:2:1: wrokers: unknown field 'wrokers'; did you mean 'workers'?;"
+        f" commit {commit[:7]} stays in force"
+    )
+    assert host.in_force == commit
+    assert (host.state.current("fleet") / "apps/shop/wsgi.py").read_text() == "application = 1\n"
+    fixed = repository.push(app("blog", "workers: 2\n"))
+    assert host.follow().state == "current"
+    assert host.in_force == fixed
+    assert set(host.catalog.apps) == {"blog", "shop"}
+
+
+def test_a_commit_is_taken_file_by_file_where_the_settings_say_so(host: Host, repository: Repository) -> None:
+    host.origin = replace(host.origin, whole=False)
+    commit = repository.push({**app("shop"), **app("blog", "wrokers: 2\n")})
+    assert host.follow().state == "current"
+    assert host.in_force == commit
+    assert set(host.catalog.apps) == {"shop"}
+
+
+def test_what_leads_out_of_the_repository_is_refused_with_its_place(host: Host, repository: Repository) -> None:
+    repository.push(app("shop", "env: {KEY: {file: /etc/reconciler/key}}\n"))
+    planned = host.follow()
+    assert planned.state == "refused"
+    assert "fleet/hosts/web1/shop.yaml:2:19: env.KEY.file: leads out of the repository" in planned.message
+    repository.push({"hosts/web1/shop.yaml": "path: ../../../shop\n"})
+    assert "shop.yaml:1:7: path: leads out of the repository" in host.follow().message
+
+
+@pytest.mark.parametrize("how", ["older", "amended", "unrelated"])
+def test_a_rewound_branch_is_never_followed_until_an_operator_takes_it(
+    host: Host, repository: Repository, how: str
+) -> None:
+    first = repository.push(app("shop"))
+    host.follow()
+    second = repository.push(app("shop", code="application = 2\n"))
+    host.follow()
+    match how:
+        case "older":
+            repository.git("reset", "-q", "--hard", first)
+        case "amended":
+            repository.git("commit", "-q", "--amend", "-m", "Another")
+        case _:
+            repository.git("checkout", "-q", "--orphan", "other")
+            repository.git("commit", "-q", "-m", "Another history")
+    head = repository.git("rev-parse", "HEAD")
+    repository.git("push", "-q", "--force", "origin", "HEAD:main")
+    planned = host.follow()
+    assert planned.state == "rewound"
+    assert f"commit {head[:7]} does not descend from {second[:7]}" in planned.message
+    assert planned.message.endswith(f"; commit {second[:7]} stays in force")
+    assert host.in_force == second
+    taken = host.follow(lambda follower: follower.request(lambda record: replace(record, taken=head, verdict=None)))
+    assert taken.state == "current"
+    assert host.in_force == head
+
+
+def test_a_bad_commit_that_is_withdrawn_leaves_no_trace(host: Host, repository: Repository) -> None:
+    good = repository.push(app("shop"))
+    host.follow()
+    repository.push(app("blog", "wrokers: 2\n"))
+    assert host.follow().state == "refused"
+    repository.git("reset", "-q", "--hard", good)
+    repository.git("push", "-q", "--force", "origin", "HEAD:main")
+    assert host.follow().state == "current"
+    fixed = repository.push(app("blog"))
+    assert host.follow().state == "current"
+    assert host.in_force == fixed
+
+
+def test_a_branch_that_is_deleted_and_one_that_never_was_stop_nothing(host: Host, repository: Repository) -> None:
+    planned = host.follow()
+    assert (planned.state, planned.message) == (
+        "missing",
+        "the repository has no branch 'main'; no commit is in force yet",
+    )
+    commit = repository.push(app("shop"))
+    host.follow()
+    repository.git("push", "-q", "origin", "--delete", "main")
+    planned = host.follow()
+    assert (planned.state, host.in_force) == ("missing", commit)
+    repository.git("push", "-q", "origin", "HEAD:main")
+    assert host.follow().state == "current"
+
+
+def test_a_directory_that_is_emptied_or_renamed_stops_nothing(host: Host, repository: Repository) -> None:
+    commit = repository.push(app("shop"))
+    host.follow()
+    repository.git("mv", "hosts/web1", "hosts/web9")
+    repository.push({})
+    planned = host.follow()
+    assert planned.state == "missing"
+    assert "has no manifest in 'hosts/web1' any more" in planned.message
+    assert host.in_force == commit
+    repository.push({}, "It is meant\n\nReconciler-Removes: shop")
+    assert host.follow().state == "current"
+    assert host.catalog.apps == {}
+
+
+def test_a_commit_that_removes_most_apps_is_held_until_that_is_declared(host: Host, repository: Repository) -> None:
+    names = [f"app{number}" for number in range(5)]
+    files = {path: content for name in names for path, content in app(name).items()}
+    commit = repository.push(files)
+    host.follow()
+    gone = {path: None for name in names[:3] for path in app(name)}
+    repository.push(gone)
+    planned = host.follow()
+    assert (planned.state, host.in_force) == ("held", commit)
+    assert "removes 3 of 5 apps" in planned.message
+    repository.push({}, "They are not needed\n\nReconciler-Removes: app0, app1, app2")
+    assert host.follow().state == "current"
+    assert set(host.catalog.apps) == {"app3", "app4"}
+
+
+def test_a_refused_commit_is_passed_over_and_its_descendant_is_not(host: Host, repository: Repository) -> None:
+    commit = repository.push(app("shop"))
+    host.follow()
+    unwanted = repository.push(app("blog"))
+
+    def refuse(follower: Follower) -> None:
+        follower.request(lambda record: replace(record, refusals=(unwanted,)))
+
+    assert host.follow(refuse).state == "refused"
+    assert host.in_force == commit
+    newest = repository.push(app("blog", "workers: 2\n"))
+    assert host.follow().state == "current"
+    assert host.in_force == newest
+
+
+def test_the_commit_that_trust_begins_with_is_required_of_a_fresh_host(host: Host, repository: Repository) -> None:
+    repository.push(app("shop"))
+    limited(host, first="1" * 40)
+    planned = host.follow()
+    assert planned.state == "refused"
+    assert "does not descend from 1111111, which trust begins with" in planned.message
+
+
+def test_a_file_above_the_limit_is_refused(host: Host, repository: Repository) -> None:
+    commit = repository.push(app("shop"))
+    host.follow()
+    limited(host, largest_file=1024)
+    repository.push({"apps/shop/data.bin": os.urandom(2048)})
+    planned = host.follow()
+    assert planned.state == "refused"
+    assert "apps/shop/data.bin: is 2 KiB; the limit is 1 KiB a file" in planned.message
+    assert host.in_force == commit
+
+
+def test_a_fetch_above_the_limit_fails_and_leaves_nothing_behind(host: Host, repository: Repository) -> None:
+    commit = repository.push(app("shop"))
+    host.follow()
+    limited(host, largest_store=256 * 1024)
+    repository.push({"apps/shop/data.bin": os.urandom(2 * 1024 * 1024)})
+    host.follow()
+    assert host.failure == FetchFailure(code="too-large", why="it is larger than 'size' of the repository")
+    assert host.in_force == commit
+    assert leftovers(host) == []
+
+
+def test_a_submodule_is_refused_with_a_sentence_and_nothing_is_fetched_for_it(
+    host: Host, repository: Repository
+) -> None:
+    repository.write({**app("shop"), ".gitmodules": '[submodule "x"]\n\tpath = apps/shop/x\n\turl = ext::sh -c id\n'})
+    repository.git("add", "-A")
+    repository.git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},apps/shop/x")
+    repository.git("commit", "-q", "-m", "A submodule")
+    repository.git("push", "-q", "origin", "HEAD:main")
+    assert "apps/shop/x: is a submodule, which is not fetched" in host.follow().message
+
+
+def _lock(store: Path) -> None:
+    for name in ("HEAD.lock", "shallow.lock", "config.lock", "packed-refs.lock", "refs/reconciler/fleet/head.lock"):
+        (store / name).write_text("")
+    (store / "objects/pack/tmp_pack_x").write_text("x")
+
+
+def _no_head(store: Path) -> None:
+    (store / "HEAD").unlink()
+
+
+def _empty_reference(store: Path) -> None:
+    (store / "refs/reconciler/fleet/head").write_text("")
+
+
+def _cut_pack(store: Path) -> None:
+    (pack,) = (store / "objects/pack").glob("*.pack")
+    pack.chmod(0o644)
+    pack.write_bytes(pack.read_bytes()[:40])
+
+
+def _gone(store: Path) -> None:
+    store.rename(store.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("damage", [_lock, _no_head, _empty_reference, _cut_pack, _gone])
+def test_a_damaged_store_is_made_again_without_a_person(
+    host: Host, repository: Repository, damage: Callable[[Path], None]
+) -> None:
+    commit = repository.push(app("shop"))
+    host.follow()
+    damage(host.state.git / "fleet.git")
+    assert host.follow().state == "current"
+    assert host.in_force == commit
+    newest = repository.push(app("blog"))
+    assert host.follow().state == "current"
+    assert host.in_force == newest
+    assert leftovers(host) == []
+
+
+def test_what_was_accepted_is_known_although_the_record_is_lost(host: Host, repository: Repository) -> None:
+    repository.push(app("shop"))
+    host.follow()
+    second = repository.push(app("blog"))
+    host.follow()
+    (host.state.origin("fleet") / "record.json").write_text("{")
+    repository.git("push", "-q", "--force", "origin", "HEAD~1:main")
+    assert host.follow().state == "rewound"
+    assert host.in_force == second
+
+
+def test_files_that_were_changed_on_the_disk_are_written_again(host: Host, repository: Repository) -> None:
+    commit = repository.push(app("shop"))
+    host.follow()
+    (host.state.current("fleet") / "hosts/web1/shop.yaml").write_text("path: /\n")
+    host.look()
+    assert host.follow().state == "current"
+    assert host.in_force == commit
+    assert isinstance(Read(host.origin, host.state).read(), Listing)
+    assert host.catalog.apps["shop"].source.path.endswith("apps/shop")
+
+
+def test_three_commits_are_kept_and_no_more(host: Host, repository: Repository) -> None:
+    commits = []
+    for number in range(5):
+        commits.append(repository.push(app("shop", code=f"application = {number}\n")))
+        host.follow()
+    trees = host.state.origin("fleet") / "trees"
+    assert {path.name for path in trees.iterdir() if path.is_dir()} == set(commits[-3:])
+    assert {path.stem for path in trees.glob("*.json")} == set(commits[-3:])
+
+
+def test_a_second_address_is_tried_when_the_first_does_not_answer(host: Host, repository: Repository) -> None:
+    limited(host, urls=(f"{repository.bare}-gone", str(repository.bare)))
+    commit = repository.push(app("shop"))
+    assert host.follow().state == "current"
+    assert host.in_force == commit
+
+
+def test_the_environment_of_the_daemon_and_the_configuration_of_the_host_have_no_effect(
+    host: Host, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canary = tmp_path / "canary"
+    evil = tmp_path / "bin"
+    evil.mkdir()
+    for name in ("git", "ssh", "git-upload-pack"):
+        (evil / name).write_text(f"#!/bin/sh\ntouch {canary}\nexit 1\n")
+        (evil / name).chmod(0o755)
+    (tmp_path / ".gitconfig").write_text(f"[core]\n\tfsmonitor = touch {canary}\n[fetch]\n\tprune = true\n[broken\n")
+    hostile = {
+        "PATH": f"{evil}:{os.environ['PATH']}", "HOME": str(tmp_path), "GIT_DIR": "/nowhere",
+        "GIT_WORK_TREE": "/nowhere",
+        "GIT_SSH_COMMAND": f"touch {canary}", "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.sshCommand",
+        "GIT_CONFIG_VALUE_0": f"touch {canary}", "GIT_EXTERNAL_DIFF": f"touch {canary}", "GIT_TRACE": str(canary),
+        "GIT_ASKPASS": f"touch {canary}", "SSH_ASKPASS": f"touch {canary}", "GIT_OBJECT_DIRECTORY": "/nowhere",
+        "GIT_EXEC_PATH": str(evil), "GIT_TEMPLATE_DIR": str(tmp_path),
+        "GIT_CONFIG_GLOBAL": str(tmp_path / ".gitconfig"),
+    }  # fmt: skip
+    commit = repository.push(app("shop"))
+    for name, value in hostile.items():
+        monkeypatch.setenv(name, value)
+    assert host.follow().state == "current"
+    assert host.in_force == commit
+    assert not canary.exists()

@@ -1,0 +1,131 @@
+"""Manifests from a git repository, served by a real daemon: a push is all that anybody does."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.eventually import eventually
+from tests.support.load import under_load
+from tests.support.ports import a_port
+from tests.support.repository import Repository
+from tests.support.site import WSGI, Site, get
+
+
+def app(name: str, version: str = "1", **fields: object) -> dict[str, str | bytes | None]:
+    """The files of an app that answers `version`: its manifest in the directory of this host, and its code."""
+    manifest = yaml.safe_dump({"path": f"../../apps/{name}", "probation": "0s", **fields})
+    return {f"hosts/web1/{name}.yaml": manifest, f"apps/{name}/wsgi.py": WSGI.replace("{version}", version)}
+
+
+@pytest.fixture
+def repository(site: Site) -> Repository:
+    return Repository.at(site.root)
+
+
+def settings(site: Site, repository: Repository, port: int) -> Path:
+    """The settings of a host that follows the repository, and whose range of ports holds this one alone."""
+    file = site.root / "host.yaml"
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "ports": {"first": port, "last": port},
+                "git": {
+                    "repositories": {"fleet": {"url": str(repository.bare), "signed": "no", "every": "1s"}},
+                    "host": "web1",
+                },
+                "origins": {"fleet": {"repository": "fleet", "branch": "main", "path": "hosts/{host}"}},
+            }
+        )
+    )
+    return file
+
+
+def origin(site: Site) -> dict[str, object]:
+    """The origin's line of `git --json`."""
+    (found,) = json.loads(site.cli("git", "--json").stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_push_is_served_and_no_request_is_refused_when_the_next_one_comes(site: Site, repository: Repository) -> None:
+    port = a_port()
+    first = repository.push(app("shop", "1"), "Add the shop")
+    site.start("--settings", str(settings(site, repository, port)))
+    eventually(site.serves("shop", "1", port), 60)
+    with under_load(port) as load:
+        second = repository.push(app("shop", "2"), "Answer 2")
+        eventually(site.serves("shop", "2", port), 60)
+        load.await_more(5)
+    assert load.failed == {}
+    done = site.cli("git", "pull", "fleet", "--wait")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"fleet: commit {second[:7]} is in force, and its apps are up to date"
+    found = origin(site)
+    assert (found["state"], found["head"], found["in_force"], found["good"]) == ("current", second, second, second)
+    screen = site.cli("status").stdout
+    assert f"fleet   current  {second[:7]}   {second[:7]}" in screen
+    assert "not signed" in screen
+    told = [(kind, text.partition(" “")[0]) for _, kind, text in site.events("origin fleet")]
+    assert told == [
+        ("fetched", f"main is at commit {first[:7]}"),
+        ("accepted", f"commit {first[:7]}"),
+        ("applied", f"commit {first[:7]}"),
+        ("fetched", f"main is at commit {second[:7]}"),
+        ("accepted", f"commit {second[:7]}"),
+        ("applied", f"commit {second[:7]}"),
+    ]
+
+
+def test_a_bad_push_stops_nothing_and_pull_says_why(site: Site, repository: Repository) -> None:
+    port = a_port()
+    good = repository.push(app("shop"))
+    site.start("--settings", str(settings(site, repository, port)))
+    eventually(site.serves("shop", "1", port), 60)
+    before = site.pid("shop")
+    repository.push(app("shop", "2", wrokers=2))
+    done = site.cli("git", "pull", "--wait")
+    assert done.returncode == 1
+    assert "Error: fleet is refused: fleet/hosts/web1/shop.yaml:3:1: wrokers: unknown field 'wrokers'" in done.stderr
+    assert f"commit {good[:7]} stays in force" in done.stderr
+    assert site.cli("status", "--check").returncode == 1
+    assert get(port) == "1"
+    assert site.pid("shop") == before
+    repository.push(app("shop", "3"))
+    done = site.cli("git", "pull", "--wait")
+    assert done.returncode == 0, done.stderr
+    assert get(port) == "3"
+
+
+def test_a_daemon_that_is_killed_leaves_the_apps_and_the_next_one_carries_on(
+    site: Site, repository: Repository
+) -> None:
+    port = a_port()
+    repository.push(app("shop"))
+    file = str(settings(site, repository, port))
+    daemon = site.start("--settings", file)
+    eventually(site.serves("shop", "1", port), 60)
+    before = site.pid("shop")
+    daemon.kill()
+    daemon.wait()
+    repository.git("checkout", "-q", "--detach")
+    commit = repository.push(app("shop", "2"))
+    repository.bare.rename(repository.bare.with_name("away"))
+    site.start("--settings", file)
+    eventually(lambda: origin(site)["state"] == "unreachable", 60)
+    assert get(port) == "1"
+    assert site.pid("shop") == before
+    assert "no repository at this address" in site.cli("git").stdout
+    repository.bare.with_name("away").rename(repository.bare)
+    site.cli("git", "pull")
+    eventually(site.serves("shop", "2", port), 60)
+    assert origin(site)["in_force"] == commit
+
+
+def test_apply_puts_the_newest_commit_in_force_without_a_daemon(site: Site, repository: Repository) -> None:
+    port = a_port()
+    repository.push(app("shop"))
+    done = site.cli("apply", "--settings", str(settings(site, repository, port)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert get(port) == "1"
