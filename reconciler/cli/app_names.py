@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.failure import Failure
 from reconciler.planning.name_patterns import NoMatch, chosen, is_pattern, likely
 from reconciler.planning.subject import Subject
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 def chosen_apps(paths: "StatePaths", words: Sequence[str], *, everything: bool) -> list[str]:
     """Return the names of apps, each once; a name without a pattern is returned as it is, known or not.
 
-    Raises UsageError unless there are words or all is meant, and ClickException for a pattern that matches nothing.
+    Raises UsageError unless there are words or all is meant, and Failure for a pattern that matches nothing.
     """
     if bool(words) == everything:
         raise click.UsageError("give the names of apps, or --all")
@@ -29,12 +30,12 @@ def chosen_apps(paths: "StatePaths", words: Sequence[str], *, everything: bool) 
 def among(known: Collection[str], words: Sequence[str]) -> list[str]:
     """Return the words without a pattern, known or not, and then the known names that the others match.
 
-    Raises ClickException for a pattern that matches nothing.
+    Raises Failure for a pattern that matches nothing.
     """
     try:
         found = chosen([word for word in words if is_pattern(word)], [Subject("app", name) for name in known])
     except NoMatch as error:
-        raise click.ClickException(str(error)) from error
+        raise Failure("not-found", str(error)) from error
     names = (word for word in words if not is_pattern(word))
     return list(dict.fromkeys((*names, *(subject.name for subject in found))))
 

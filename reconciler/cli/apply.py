@@ -7,22 +7,24 @@ waits for it, as 'reconciler wait' does.
 
 import asyncio
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from reconciler.cli.options import DURATION, examples, host_options, open_snapshot, paths_to_change
-from reconciler.cli.progress import Console, is_retry, is_under_way, phase_of
-from reconciler.inspection.printable import ago, plain
+from reconciler.cli.progress import Console, Silent, is_retry, is_under_way, phase_of
+from reconciler.inspection.printable import ago, json_text, plain
 from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
 
 if TYPE_CHECKING:
     from reconciler.convergence.world import Report
+    from reconciler.inspection.status import AppRow, ServiceRow
     from reconciler.manifests.catalog import Catalog
-    from reconciler.planning.subject import Subject
+    from reconciler.planning.subject import Subject, SubjectKind
 
 _TRIES = 3
 
@@ -98,31 +100,36 @@ class ApplyProgress:
 @click.command(help=__doc__, epilog=examples("reconciler apply --manifests /srv/manifests --timeout 2m"))
 @host_options
 @click.option("--timeout", "timeout_s", type=DURATION, default="5m", show_default=True, help="Give up after this long.")
-def command(settings: Settings, timeout_s: float) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per app and service at the end.")
+def command(settings: Settings, timeout_s: float, as_json: bool) -> None:
     from reconciler.daemon.process import apply
     from reconciler.state.lock import AlreadyRunning
     from reconciler.state.schema import OtherVersion
 
     if settings.paths.database.exists():
         paths_to_change(settings.paths.state)
-    click.echo(plain(f"manifests in {settings.manifests}, state in {settings.paths.state}"))
-    console = Console(time.monotonic)
+    if not as_json:
+        click.echo(plain(f"manifests in {settings.manifests}, state in {settings.paths.state}"))
+    console = Silent() if as_json else Console(time.monotonic)
     progress = ApplyProgress(console, _serving(settings.paths))
     began = time.monotonic()
     try:
         catalog = asyncio.run(apply(settings, progress, timeout_s))
     except AlreadyRunning as running:
-        _wait_for_daemon(settings, running.pid, timeout_s - (time.monotonic() - began))
+        _wait_for_daemon(settings, running.pid, timeout_s - (time.monotonic() - began), as_json=as_json)
         return
     except (OtherVersion, OSError) as error:
         raise click.ClickException(str(error)) from error
     finally:
         console.bottom("")
     took_s = time.monotonic() - began
-    _conclude(settings.paths, catalog, progress, ago(timeout_s) if took_s >= timeout_s else "")
+    if as_json:
+        _print_outcomes(settings.paths, catalog, progress)
+    else:
+        _conclude(settings.paths, catalog, progress, ago(timeout_s) if took_s >= timeout_s else "")
 
 
-def _wait_for_daemon(settings: Settings, pid: int, timeout_s: float) -> None:
+def _wait_for_daemon(settings: Settings, pid: int, timeout_s: float, *, as_json: bool) -> None:
     """Wait until the daemon has applied the manifests. Raises ClickException if it follows others."""
     from reconciler.cli.waiting import Terms, Waiting, wait
     from reconciler.state.daemon_record import recorded
@@ -131,8 +138,10 @@ def _wait_for_daemon(settings: Settings, pid: int, timeout_s: float) -> None:
     if used is not None and used.manifests != settings.manifests:
         what = f"the daemon (pid {pid}) of {settings.paths.state} applies the manifests in {used.manifests}"
         raise click.ClickException(f"{what}, not those in {settings.manifests}")
-    click.echo(f"the daemon (pid {pid}) applies the manifests; waiting for it")
-    wait(Waiting(paths=settings.paths, terms=Terms(timeout_s=timeout_s), console=Console(time.monotonic)))
+    if not as_json:
+        click.echo(f"the daemon (pid {pid}) applies the manifests; waiting for it")
+    console = None if as_json else Console(time.monotonic)
+    wait(Waiting(paths=settings.paths, terms=Terms(timeout_s=timeout_s), console=console), as_json=as_json)
 
 
 def _serving(paths: StatePaths) -> dict[str, str]:
@@ -164,6 +173,55 @@ def _conclude(paths: StatePaths, catalog: "Catalog", progress: ApplyProgress, wa
     if behind or refused or catalog.notice:
         raise SystemExit(1)
     click.echo(f"{counted(len(catalog.apps), 'app')}, all up to date" if catalog.apps else "there are no apps to run")
+
+
+def _print_outcomes(paths: StatePaths, catalog: "Catalog", progress: ApplyProgress) -> None:
+    """Print the outcome of each app and service as 'wait --json' does; exit with 1 unless all are up to date."""
+    from reconciler.cli.waiting import Terms, facts
+    from reconciler.inspection.status import status
+
+    with open_snapshot(paths) as snapshot:
+        found = status(snapshot)
+    errors = {
+        str(entry["file"]): [{"file": entry["file"], **error} for error in entry["errors"]]
+        for entry in found.manifests if entry["errors"]
+    }  # fmt: skip
+    rows = [_outcome("app", row, errors.pop(str(row.manifest), []), catalog.apps, progress) for row in found.apps]
+    rows += [_outcome("service", row, [], catalog.services, progress) for row in found.services]
+    rows += [
+        {"kind": "app", "name": Path(file).stem, "outcome": "refused", "state": "invalid", "errors": each}
+        | {"message": each[0]["message"]}
+        for file, each in errors.items()
+    ]
+    terms = Terms(timeout_s=0.0)
+    for row in rows:
+        click.echo(json_text(facts(row, terms)))
+    if not all(map(terms.is_met, rows)) or progress.open or catalog.notice:
+        raise SystemExit(1)
+
+
+def _outcome(
+    kind: "SubjectKind",
+    row: "AppRow | ServiceRow",
+    errors: Sequence[object],
+    desired: Collection[str],
+    progress: ApplyProgress,
+) -> dict[str, Any]:
+    from reconciler.planning.subject import Subject
+
+    report = progress.last.get(str(Subject(kind, row.name)))
+    done = _is_settled(report) if row.name in desired else report is None or report.settled
+    outcome = "up-to-date" if done else "failed" if report is not None and report.failures else "under-way"
+    return {
+        "kind": kind,
+        "name": row.name,
+        "outcome": "refused" if errors else outcome,
+        "state": row.state,
+        "reason": row.reason,
+        "message": row.message,
+        "revision": getattr(row, "wanted_revision", None),
+        "errors": errors,
+    }
 
 
 def _is_settled(report: "Report | None") -> bool:

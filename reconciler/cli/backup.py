@@ -10,8 +10,9 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.options import examples, host_options
+from reconciler.cli.options import examples, host_options, json_option
 from reconciler.cli.service_access import open_service, record_event
+from reconciler.cli.table import show_json
 from reconciler.settings.settings import Settings
 
 
@@ -20,8 +21,9 @@ from reconciler.settings.settings import Settings
 )
 @click.argument("service")
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@json_option
 @host_options
-def command(settings: Settings, service: str, file: Path | None) -> None:
+def command(settings: Settings, service: str, file: Path | None, as_json: bool) -> None:
     from reconciler.services.backup import back_up
     from reconciler.services.backup_files import new_backup
 
@@ -34,4 +36,7 @@ def command(settings: Settings, service: str, file: Path | None) -> None:
             raise click.ClickException(f"{path} already exists: name another file")
         asyncio.run(back_up(found.record.type, found.spec, path))
     record_event(settings.paths, service, "backup", f"backed up to {path}")
-    click.echo(f"backed up {service} to {path}")
+    if as_json:
+        show_json({"service": service, "file": str(path), "size": path.stat().st_size})
+    else:
+        click.echo(f"backed up {service} to {path}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.failure import Failure
 from reconciler.cli.options import examples, json_option, open_snapshot, paths_in_use, state_option
 from reconciler.cli.table import show, show_json
 from reconciler.inspection.printable import ago, clock, plain, sized
@@ -35,7 +36,7 @@ def command(service: str | None, as_json: bool, state: Path | None) -> None:
         found = backups(snapshot, service)
         known = service is None or bool(found) or service in snapshot.records.service_statuses()
     if not known:
-        raise click.ClickException(f"no service named '{plain(service)}' exists here: see 'reconciler services'")
+        raise Failure("not-found", f"no service named '{plain(service)}' exists here: see 'reconciler services'")
     if as_json:
         show_json([row.facts() for row in found])
     elif found:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.options import examples, with_settings
+from reconciler.cli.options import examples, json_option, with_settings
+from reconciler.cli.table import show_json
 from reconciler.inspection.printable import plain
 from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
@@ -31,6 +32,7 @@ from reconciler.settings.settings import Settings
 @click.option("--dependencies", help="The dependency file to use, if there are several.")
 @click.option("--extra", "extras", multiple=True, help="Also bundle this extra; may be repeated.")
 @click.option("--group", "groups", multiple=True, help="Also bundle this dependency group; may be repeated.")
+@json_option
 @with_settings()
 def command(  # noqa: PLR0913, PLR0917  one for each option
     settings: Settings,
@@ -40,6 +42,7 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     runtime: str | None,
     entrypoint: str | None,
     dependencies: str | None,
+    as_json: bool,
 ) -> None:
     import uv
 
@@ -65,5 +68,8 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     except (StagingError, OSError) as error:
         why = f"cannot bundle {plain(str(path))}: {plain(str(error))}"
         raise click.ClickException(f"{why}\nthe full output is in {log}") from error
+    if as_json:
+        show_json({"file": str(made.file), "runtime": made.runtime, "wheels": [*made.wheels]})
+        return
     size = made.file.stat().st_size / 2**20
     click.echo(f"wrote {made.file}: {counted(len(made.wheels), 'wheel')} for {made.runtime}, {size:.1f} MB")

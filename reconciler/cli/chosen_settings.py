@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.failure import Failure
 from reconciler.cli.options import paths_of
 from reconciler.settings.place import DEFAULT_SETTINGS
 from reconciler.settings.settings import Settings
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 _MANIFESTS = Path("manifests")
 
 
-class UnusableSettings(click.ClickException):
+class UnusableSettings(Failure):
     """The settings file cannot be read or has mistakes; `without` are the settings as they are without it."""
 
     def __init__(self, message: str, without: Settings) -> None:
-        super().__init__(message)
+        super().__init__("unusable-settings", message)
         self.without = without
 
 

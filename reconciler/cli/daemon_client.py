@@ -6,34 +6,38 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reconciler.cli.failure import Failure, facts
 from reconciler.cli.options import examples, paths_in_use, state_option
-from reconciler.inspection.printable import plain
+from reconciler.inspection.printable import json_text, plain
 
 if TYPE_CHECKING:
     from reconciler.state.paths import StatePaths
 
 
-class NoDaemon(click.ClickException):
+class NoDaemon(Failure):
     """No daemon is running in a state directory, where one is needed."""
 
     exit_code = 3
 
     def __init__(self, state: Path, when: str = "") -> None:
         super().__init__(
-            f"no daemon is running in {state}{when}: start it with 'reconciler run', or name another with --state"
+            "no-daemon",
+            f"no daemon is running in {state}{when}: start it with 'reconciler run', or name another with --state",
         )
 
 
-class NotAllowed(click.ClickException):
+class NotAllowed(Failure):
     """The daemon of a state directory takes no requests from this user."""
 
     def __init__(self, state: Path) -> None:
-        super().__init__(f"cannot ask the daemon of {state}: only its own user and root may")
+        super().__init__("not-allowed", f"cannot ask the daemon of {state}: only its own user and root may")
 
 
-def request(state: Path | None, **fields: Any) -> None:
-    """Send a request and print the answer. Raises ClickException if the daemon refuses it or does not answer."""
-    _request(paths_in_use(state), **fields)
+def request(state: Path | None, *, as_json: bool, **fields: Any) -> None:
+    """Send a request and print the answer. Raises Failure if the daemon refuses it or does not answer."""
+    done = _answer(paths_in_use(state), fields)
+    about = {name: value for name, value in fields.items() if name != "do"}
+    click.echo(json_text({**about, "done": done, "error": None}) if as_json else plain(done))
 
 
 def asked(paths: "StatePaths", **fields: Any) -> dict[str, Any]:
@@ -54,26 +58,28 @@ def _asked(paths: "StatePaths", fields: dict[str, Any]) -> dict[str, Any]:
         return ask(paths.control, fields)
     except Refused as refused:
         hint = _hint(paths, fields.get("app"))
-        raise click.ClickException(plain(f"{refused}{hint}")) from refused
+        raise Failure("refused", plain(f"{refused}{hint}")) from refused
     except NoAnswer as error:
         pid = holder(paths)
-        raise click.ClickException(
+        raise Failure(
+            "no-answer",
             f"the daemon{f' (pid {pid})' if pid else ''} of {paths.state} does not answer: {error};"
-            " the request may still take effect: see 'reconciler events'"
+            " the request may still take effect: see 'reconciler events'",
         ) from error
     except PermissionError as error:
         raise NotAllowed(paths.state) from error
     except OSError as error:
         if pid := holder(paths):
-            raise click.ClickException(
+            raise Failure(
+                "no-answer",
                 f"the daemon (pid {pid}) of {paths.state} does not accept requests ({error.strerror or error}):"
-                " it may just be starting; try again, or restart it"
+                " it may just be starting; try again, or restart it",
             ) from error
         raise NoDaemon(paths.state) from error
 
 
 def outcome_of(paths: "StatePaths", do: str, app: str) -> str:
-    """Make a request about an app and return what was done. Raises ClickException as `request` does."""
+    """Make a request about an app and return what was done. Raises Failure as `request` does."""
     return _answer(paths, {"do": do, "app": app})
 
 
@@ -104,27 +110,21 @@ def app_request(name: str, text: str | None) -> click.Command:
         if as_json:
             _print_each(paths, name, names)
         else:
-            for_each(names, lambda app: _request(paths, do=name, app=app))
+            for_each(names, lambda app: click.echo(plain(outcome_of(paths, name, app))))
 
     return command
 
 
-def _request(paths: "StatePaths", **fields: Any) -> None:
-    click.echo(plain(_answer(paths, fields)))
-
-
 def _print_each(paths: "StatePaths", do: str, names: Sequence[str]) -> None:
     """Print what became of each app as a line of JSON; exit with 1 if it failed for any, with 3 without a daemon."""
-    from reconciler.inspection.printable import json_text
-
     code = 0
     for name in names:
         error: dict[str, str] | None = None
         done: str | None = None
         try:
-            done = _answer(paths, {"do": do, "app": name})
+            done = outcome_of(paths, do, name)
         except click.ClickException as raised:
-            error = {"reason": "no-daemon" if isinstance(raised, NoDaemon) else "refused", "message": raised.message}
+            error = facts(raised)
             code = max(code, raised.exit_code)
         click.echo(json_text({"app": name, "done": done, "error": error}))
     if code:

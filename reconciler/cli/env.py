@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.failure import Failure
 from reconciler.cli.options import examples, host_options, json_option, open_snapshot, paths_in_use
 from reconciler.cli.table import show_json
 from reconciler.inspection.printable import quoted
@@ -42,5 +43,7 @@ def surroundings(app: str, settings: Settings) -> "Surroundings":
     with open_snapshot(paths_in_use(settings.paths.state)) as snapshot:
         try:
             return environment.surroundings(app, settings, snapshot)
+        except environment.NoApp as error:
+            raise Failure("not-found", str(error)) from error
         except environment.NoEnvironment as error:
             raise click.ClickException(str(error)) from error

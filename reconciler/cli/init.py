@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from reconciler.cli.next_step import next_step
-from reconciler.cli.options import examples, manifests_option, with_settings
+from reconciler.cli.options import examples, json_option, manifests_option, with_settings
+from reconciler.cli.table import show_json
 from reconciler.documents.names import is_name, name_from
 from reconciler.documents.schemas import schema_path
 from reconciler.documents.written_scalars import scalar
@@ -48,8 +49,9 @@ class _Found:
 @click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--name", help="The app's name.  [default: the directory's name]")
 @click.option("--print", "only_print", is_flag=True, help="Print the manifest instead of writing it.")
+@json_option
 @with_settings(manifests_option)
-def command(settings: Settings, path: Path, name: str | None, only_print: bool) -> None:
+def command(settings: Settings, path: Path, name: str | None, only_print: bool, as_json: bool) -> None:
     chosen = _name(path, name)
     if not only_print:
         _require_outside(path, settings.manifests)
@@ -57,11 +59,20 @@ def command(settings: Settings, path: Path, name: str | None, only_print: bool) 
     target = settings.manifests / f"{chosen}.yaml"
     text = _text(path, target.parent, found)
     _must_be_valid(target, text)
-    if only_print:
-        click.echo(text, nl=False)
-    else:
+    if not only_print:
         _write(target, text)
-        click.echo(f"wrote {target}")
+    if as_json:
+        show_json(
+            {
+                "app": chosen,
+                "manifest": str(target),
+                "written": not only_print,
+                "text": text,
+                "to_do": [*found.doubts, *_of_proposals(found)],
+            }
+        )
+        return
+    click.echo(text, nl=False) if only_print else click.echo(f"wrote {target}")
     for doubt in (*found.doubts, *_of_proposals(found)):
         click.echo(f"to do: {plain(doubt)}", err=True)
     if not only_print:

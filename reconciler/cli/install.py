@@ -8,22 +8,22 @@ import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.options import examples
+from reconciler.cli.options import examples, json_option
 
 if TYPE_CHECKING:
-    from reconciler.installation.service import Service
+    from reconciler.installation.service import Service, Step
 
 _ABSOLUTE = click.Path(path_type=Path, file_okay=False, resolve_path=True)
 
 
 def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --user, --manifests, --state, --root, --dry-run and --force."""
+    """Add --user, --manifests, --state, --root, --dry-run, --force and --json."""
     for option in reversed((
         click.option("--user", default="reconciler", show_default=True, metavar="NAME", help="The daemon's user."),
         click.option("--manifests", type=_ABSOLUTE, default="/etc/reconciler/manifests", show_default=True,
@@ -34,6 +34,7 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="Write below this directory, for packages and images."),
         click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing."),
         click.option("--force", is_flag=True, help="Also replace or remove files that were edited."),
+        json_option,
     )):  # fmt: skip
         command = option(command)
     return command
@@ -45,7 +46,7 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @service_options
 def command(  # noqa: PLR0913, PLR0917  one for each option
-    user: str, manifests: Path, state: Path, root: Path, dry_run: bool, force: bool
+    user: str, manifests: Path, state: Path, root: Path, dry_run: bool, force: bool, as_json: bool
 ) -> None:
     for path in (manifests, state):
         if not str(path).isprintable():
@@ -54,9 +55,13 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     if owner is not None:
         _require_runnable(user, owner)
     service = service_of(user, manifests, state, root, owner)
+    following = "" if dry_run else "systemctl daemon-reload && systemctl enable --now reconciler"
+    if as_json:
+        show_steps(service.install(force=force, dry=dry_run), following)
+        return
     print_each(service.install(force=force, dry=dry_run))
-    if not dry_run:
-        click.echo("next: systemctl daemon-reload && systemctl enable --now reconciler")
+    if following:
+        click.echo(f"next: {following}")
 
 
 def service_of(user: str, manifests: Path, state: Path, root: Path, owner: tuple[int, int] | None = None) -> "Service":
@@ -104,10 +109,23 @@ def _owner(user: str, state: Path) -> tuple[int, int]:
     return known.pw_uid, known.pw_gid
 
 
-def print_each(lines: Any) -> None:
-    """Print each line when its step is done. Raises ClickException if a file cannot be written."""
+def print_each(steps: "Iterable[Step]") -> None:
+    """Print each step when it is done. Raises ClickException if a file cannot be written."""
+    _each(steps, click.echo)
+
+
+def show_steps(steps: "Iterable[Step]", following: str) -> None:
+    """Print all steps as JSON, with the command to run next. Raises ClickException if a file cannot be written."""
+    from reconciler.cli.table import show_json
+
+    done: list[Step] = []
+    _each(steps, done.append)
+    show_json({"steps": [step._asdict() for step in done], "next": following or None})
+
+
+def _each(steps: "Iterable[Step]", take: "Callable[[Step], object]") -> None:
     try:
-        for line in lines:
-            click.echo(line)
+        for step in steps:
+            take(step)
     except OSError as error:
         raise click.ClickException(f"cannot write {error.filename}: {error.strerror}") from error

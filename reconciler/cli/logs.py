@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.failure import Failure
 from reconciler.cli.options import examples, json_option, paths_in_use, state_option
 from reconciler.inspection.printable import plain
 from reconciler.planning.name_patterns import is_pattern
@@ -186,7 +187,7 @@ def _names(paths: "StatePaths", words: Sequence[str]) -> list[str]:
         return [subject.name for subject in chosen(words, [Subject("app", name) for name in known])]
     except NoMatch as error:
         text = f"{plain(error)} has logs here; 'reconciler status' lists the apps"
-        raise click.ClickException(text) from error
+        raise Failure("not-found", text) from error
 
 
 def _nothing(chosen: "Chosen", apps: Sequence[str]) -> str:

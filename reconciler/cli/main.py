@@ -68,7 +68,19 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except click.ClickException as error:
             vars(error)["message"] = visible(f"{error.message}{_other_option(error)}")
-            raise
+            if not self._prints_json(ctx):
+                raise
+            from reconciler.cli.failure import JsonFailure
+
+            raise JsonFailure(error) from error
+
+    def _prints_json(self, ctx: click.Context) -> bool:
+        """Return whether a command that can print JSON is given --json; also if its words are wrong."""
+        name, *words = ctx.meta.get(WORDS, ("",))
+        if "--json" not in words[: words.index("--") if "--" in words else None]:
+            return False
+        command = self.get_command(ctx, name)
+        return command is not None and any("--json" in parameter.opts for parameter in command.params)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  the same
         """List the commands by task, with the columns aligned over all of them."""

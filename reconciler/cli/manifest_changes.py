@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.failure import Failure
 from reconciler.cli.next_step import next_step
 from reconciler.cli.table import show_json
 from reconciler.inspection.printable import plain, quoted
@@ -99,7 +100,7 @@ def find(settings: Settings, app: str, *, broken: bool = False) -> "Described":
     try:
         return (file_of if broken else described)(look_once(settings), app)
     except NotDescribed as error:
-        raise click.ClickException(plain(error)) from error
+        raise Failure("not-found", plain(error)) from error
 
 
 def problems_with(settings: Settings, found: "Described", content: bytes) -> list[str]:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from reconciler.cli.failure import Failure
 from reconciler.cli.options import examples, json_option, open_snapshot, paths_in_use, state_option
 from reconciler.cli.table import show_json
 from reconciler.inspection.printable import plain
@@ -41,7 +42,7 @@ def command(app: str, only_print: bool, as_json: bool, state: Path | None) -> No
 
         likely = meant(desired_apps(paths), app)
         hint = likely or "'reconciler status' lists the apps"
-        raise click.ClickException(plain(f"no app named '{app}'; {hint}"))
+        raise Failure("not-found", plain(f"no app named '{app}'; {hint}"))
     url = _browsable(row)
     opener = None if only_print or as_json else _opener(os.environ)
     if as_json:

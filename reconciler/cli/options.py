@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from reconciler.cli.failure import Failure
 from reconciler.settings.place import DEFAULT_SETTINGS
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def paths_of(state: Path | None) -> "StatePaths":
         try:
             state = default_state_among(running_daemons())
         except SeveralDaemons as error:
-            raise click.ClickException(str(error)) from error
+            raise Failure("several-daemons", str(error)) from error
     return StatePaths(state=state.absolute())
 
 
@@ -203,7 +204,7 @@ def paths_in_use(state: Path | None) -> "StatePaths":
     except OSError as error:
         raise click.ClickException(f"cannot read {paths.state}: {error.strerror}") from error
     if not exists:
-        raise click.ClickException(f"no daemon has ever run in {paths.state}: {_other_daemons()}")
+        raise Failure("no-daemon", f"no daemon has ever run in {paths.state}: {_other_daemons()}")
     return paths
 
 
@@ -212,11 +213,13 @@ def paths_to_change(state: Path | None) -> "StatePaths":
 
     Raises ClickException for another user's, also to root: what that user wrote there would run as root.
     """
-    from reconciler.state.ownership import require_ours
+    from reconciler.state.ownership import NotOurs, require_ours
 
     paths = paths_in_use(state)
     try:
         require_ours(paths.state)
+    except NotOurs as error:
+        raise Failure("not-allowed", str(error)) from error
     except OSError as error:
         raise click.ClickException(str(error)) from error
     return paths

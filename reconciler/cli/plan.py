@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.failure import Failure
 from reconciler.cli.options import examples, host_options, json_option, reading
 from reconciler.cli.table import show_json, styled
 from reconciler.inspection.manifests import problems_of
@@ -41,7 +42,8 @@ def command(settings: Settings, app: str | None, with_diff: bool, as_json: bool)
         refused = [plain(f"{problem}") for problem in problems_of(catalog) if Path(problem.file).stem == app]
         if refused:
             raise click.ClickException(f"the manifest of '{plain(app)}' is refused:\n" + "\n".join(refused))
-        raise click.ClickException(f"no app named '{plain(app)}', neither in {settings.manifests} nor on this host")
+        what = f"no app named '{plain(app)}', neither in {settings.manifests} nor on this host"
+        raise Failure("not-found", what)
     show_json(facts(plans, catalog)) if as_json else _show(plans, catalog, with_diff=with_diff)
     code = exit_code(plans, catalog)
     if code:

@@ -114,6 +114,17 @@ class Console:
             click.echo(cut(self._bottom, None if columns is None else columns - 1), nl=False)
 
 
+class Silent(Console):
+    """Prints nothing, where the outcome is for programs."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: 0.0)
+        self._terminal = False
+
+    def _print(self, line: str) -> None:
+        """Print nothing."""
+
+
 def phase_of(report: "Report") -> str:
     """Return the work under way in words; while an app starts or stops, its state says more than the plan's message.
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import click
 
 from reconciler.cli.daemon_client import request
-from reconciler.cli.options import examples, state_option
+from reconciler.cli.options import examples, json_option, state_option
 
 
 @click.command(help=__doc__, epilog=examples("reconciler prune"))
+@json_option
 @state_option
-def command(state: Path | None) -> None:
-    request(state, do="prune")
+def command(as_json: bool, state: Path | None) -> None:
+    request(state, as_json=as_json, do="prune")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reconciler.cli.failure import Failure
 from reconciler.cli.options import examples, json_option, open_snapshot, paths_in_use, state_option
 from reconciler.cli.table import lines, show_json, width, wrapped
 from reconciler.inspection.printable import ago, megabytes, plain
@@ -51,14 +52,14 @@ def command(apps: Sequence[str], as_json: bool, state: Path | None) -> None:
 
 
 def _chosen(known: Collection[str], words: Sequence[str]) -> list[str]:
-    """Return the names of apps that exist. Raises ClickException for a word that means none."""
+    """Return the names of apps that exist. Raises Failure for a word that means none."""
     from reconciler.cli.app_names import among
 
     if not words:
         return sorted(known)
     names = among(known, words)
     if missing := [name for name in names if name not in known]:
-        raise click.ClickException(f"no app named '{plain(missing[0])}'; 'reconciler status' lists the apps")
+        raise Failure("not-found", f"no app named '{plain(missing[0])}'; 'reconciler status' lists the apps")
     return names
 
 

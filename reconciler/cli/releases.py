@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.failure import Failure
 from reconciler.cli.options import examples, json_option, open_snapshot, with_settings
 from reconciler.cli.table import show_json, styled, width, wrapped
 from reconciler.inspection.printable import ago, clock, plain
@@ -40,11 +41,11 @@ def command(settings: "Settings", app: str, revision: str | None, with_diff: boo
     if with_diff and revision is None:
         raise click.UsageError("--diff needs a REVISION; 'reconciler releases APP' lists them")
     if not settings.paths.database.exists():
-        raise click.ClickException(f"no daemon has ever run in {settings.paths.state}; name another with --state")
+        raise Failure("no-daemon", f"no daemon has ever run in {settings.paths.state}; name another with --state")
     with open_snapshot(settings.paths) as snapshot:
         found = releases(snapshot, app)
         if not found:
-            raise click.ClickException(f"no app named '{plain(app)}' was ever released on this host")
+            raise Failure("not-found", f"no app named '{plain(app)}' was ever released on this host")
         chosen = found if revision is None else [_chosen(found, revision)]
         if as_json:
             show_json({"app": app, "releases": [each.facts() for each in chosen]})
@@ -61,7 +62,7 @@ def _chosen(found: "tuple[Release, ...]", revision: str) -> "Release":
     ids = list(dict.fromkeys(each.record.revision for each in fitting or found))
     if not fitting or len(ids) > 1:
         wrong = "begins more than one revision" if fitting else "is no revision that is known"
-        raise click.ClickException(f"'{plain(revision)}' {wrong}; choose one of {', '.join(ids)}")
+        raise Failure("not-found", f"'{plain(revision)}' {wrong}; choose one of {', '.join(ids)}")
     return fitting[0]
 
 

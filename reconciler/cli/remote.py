@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import click
 
+from reconciler.cli.failure import Failure
 from reconciler.cli.options import HOST
 
 _FORM = "ssh://[user@]server[:port][/path/of/reconciler]"
@@ -32,18 +33,22 @@ _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _EXIT_AS_A_PROGRAM = frozenset(("shell", "service-shell"))
 
 
-class NotThere(click.ClickException):
+class NotThere(Failure):
     """The other host has no program of this name."""
 
     exit_code = 127
-    reason = "no-remote-program"
+
+    def __init__(self, message: str) -> None:
+        super().__init__("no-remote-program", message)
 
 
-class Unreachable(click.ClickException):
+class Unreachable(Failure):
     """The command could not be run on the other host, which ssh has said why."""
 
     exit_code = 255
-    reason = "unreachable"
+
+    def __init__(self, message: str) -> None:
+        super().__init__("unreachable", message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

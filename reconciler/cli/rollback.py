@@ -10,12 +10,13 @@ from pathlib import Path
 import click
 
 from reconciler.cli.daemon_client import request
-from reconciler.cli.options import examples, state_option
+from reconciler.cli.options import examples, json_option, state_option
 
 
 @click.command(help=__doc__, epilog=examples("reconciler rollback blog", "reconciler rollback blog 1a2b3c"))
 @click.argument("app")
 @click.argument("revision", required=False)
+@json_option
 @state_option
-def command(app: str, revision: str | None, state: Path | None) -> None:
-    request(state, do="rollback", app=app, revision=revision)
+def command(app: str, revision: str | None, as_json: bool, state: Path | None) -> None:
+    request(state, as_json=as_json, do="rollback", app=app, revision=revision)

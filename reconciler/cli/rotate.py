@@ -9,12 +9,13 @@ from pathlib import Path
 import click
 
 from reconciler.cli.daemon_client import request
-from reconciler.cli.options import examples, state_option
+from reconciler.cli.options import examples, json_option, state_option
 
 
 @click.command(help=__doc__, epilog=examples("reconciler rotate blog-db", "reconciler rotate blog-db blog"))
 @click.argument("service")
 @click.argument("app", required=False)
+@json_option
 @state_option
-def command(service: str, app: str | None, state: Path | None) -> None:
-    request(state, do="rotate", service=service, app=app)
+def command(service: str, app: str | None, as_json: bool, state: Path | None) -> None:
+    request(state, as_json=as_json, do="rotate", service=service, app=app)

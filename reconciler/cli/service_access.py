@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.failure import Failure
 from reconciler.cli.options import open_snapshot, paths_to_change
 from reconciler.inspection.printable import plain
 from reconciler.settings.settings import Settings
@@ -40,7 +41,7 @@ def open_service(name: str, settings: Settings) -> Iterator[OpenService]:
         snapshot.key_file = settings.key
         found = [record for record in snapshot.service_records.of(name) if record.made]
         if not found:
-            raise click.ClickException(f"no service named '{plain(name)}' exists here: see 'reconciler services'")
+            raise Failure("not-found", f"no service named '{plain(name)}' exists here: see 'reconciler services'")
         # The desired one rather than one that is left over from another type or server.
         record = min(found, key=lambda one: one.left_at is not None)
         try:
@@ -61,7 +62,7 @@ def backup_named(settings: Settings, backup: str, service: OpenService) -> Path:
         return found.path
     file = Path(backup).absolute()
     if not file.is_file():
-        raise click.ClickException(f"no backup or file is named '{plain(backup)}': see 'reconciler backups'")
+        raise Failure("not-found", f"no backup or file is named '{plain(backup)}': see 'reconciler backups'")
     return file
 
 

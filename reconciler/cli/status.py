@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reconciler.cli.failure import Failure
 from reconciler.cli.options import examples, json_option, open_snapshot, paths_in_use, state_option
 from reconciler.cli.table import is_terminal, lines, show_json, styled, width, wrapped
 from reconciler.inspection.printable import ago, json_text, plain
@@ -64,7 +65,7 @@ def command(apps: Sequence[str], watch: bool, check: bool, as_json: bool, state:
     missing = sorted(set(apps) - {row.name for row in found.apps})
     if missing:
         names = " or ".join(f"'{plain(name)}'" for name in missing)
-        raise click.ClickException(f"no app named {names}; 'reconciler status' lists the apps")
+        raise Failure("not-found", f"no app named {names}; 'reconciler status' lists the apps")
     if watch and is_terminal() and not as_json:
         from reconciler.cli.live.watch import watch as show_live
 
@@ -85,7 +86,7 @@ def _check(found: "HostStatus", paths: "StatePaths") -> None:
     from reconciler.inspection.up_to_date import not_up_to_date
 
     if behind := [*not_up_to_date(found)]:
-        raise click.ClickException(f"not up to date: {', '.join(behind)}")
+        raise Failure("not-up-to-date", f"not up to date: {', '.join(behind)}")
     if found.daemon is None:
         raise NoDaemon(paths.state)
 

@@ -8,16 +8,21 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.install import print_each, service_of, service_options
+from reconciler.cli.install import print_each, service_of, service_options, show_steps
 from reconciler.cli.options import examples
 
 
 @click.command(help=__doc__, epilog=examples("systemctl disable --now reconciler && reconciler uninstall"))
 @service_options
 def command(  # noqa: PLR0913, PLR0917  one for each option
-    user: str, manifests: Path, state: Path, root: Path, dry_run: bool, force: bool
+    user: str, manifests: Path, state: Path, root: Path, dry_run: bool, force: bool, as_json: bool
 ) -> None:
-    print_each(service_of(user, manifests, state, root).uninstall(force=force, dry=dry_run))
+    steps = service_of(user, manifests, state, root).uninstall(force=force, dry=dry_run)
+    following = "" if dry_run else "systemctl daemon-reload"
+    if as_json:
+        show_steps(steps, following)
+        return
+    print_each(steps)
     click.echo(f"kept: the manifests in {manifests}, the apps and their data in {state}")
-    if not dry_run:
-        click.echo("next: systemctl daemon-reload")
+    if following:
+        click.echo(f"next: {following}")

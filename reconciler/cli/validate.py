@@ -52,8 +52,10 @@ class _Found:
     show_default=True,
     help="text: file:line:column, which editors can jump to.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as --format json does.")
 @click.option("--strict", is_flag=True, help="Exit with 1 for warnings, too.")
-def command(settings: Settings, form: str, strict: bool) -> None:
+def command(settings: Settings, form: str, as_json: bool, strict: bool) -> None:
+    form = "json" if as_json else form
     catalog = checked(settings)
     found = _Found(
         errors=list(problems_of(catalog)),

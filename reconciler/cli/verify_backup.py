@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from reconciler.cli.failure import Failure
 from reconciler.cli.options import examples, host_options, json_option
 from reconciler.cli.service_access import backup_named, open_service, record_event
 from reconciler.cli.table import show_json
@@ -39,7 +40,7 @@ def command(settings: Settings, service: str, backup: str | None, as_json: bool)
         else:
             kept = backups_in(settings.paths.backups, found.record.id)
             if not kept:
-                raise click.ClickException(f"{service} has no backup: 'reconciler backup {service}' makes one")
+                raise Failure("not-found", f"{service} has no backup: 'reconciler backup {service}' makes one")
             file = kept[0].path
         outcome = asyncio.run(verify_backup(found.spec, file, settings.paths.backups))
     record_event(settings.paths, service, "backup", _told(file, outcome.counted, outcome.failure))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import click
 
 from reconciler.cli.daemon_client import NoDaemon, NotAllowed
+from reconciler.cli.failure import Failure
 from reconciler.cli.progress import Console
 from reconciler.inspection.printable import ago, json_text, plain
 from reconciler.planning.wording import counted
@@ -104,7 +105,7 @@ class Waiting:
             raise NotAllowed(self.paths.state) from error
         except Refused as error:
             text = f"the daemon of {self.paths.state} is of an earlier version, which cannot be waited for: restart it"
-            raise click.ClickException(text) from error
+            raise Failure("refused", text) from error
         except NoAnswer:
             self._tell("the daemon does not answer; waiting for it")
         except OSError as error:
@@ -130,7 +131,7 @@ class Waiting:
             named = set(chosen(self.terms.names, [_subject(row) for row in rows]))
         except NoMatch as error:
             refused = [row["message"] for row in rows if row["outcome"] == "refused"]
-            raise click.ClickException("\n".join([str(error), *(f"refused: {text}" for text in refused)])) from error
+            raise Failure("not-found", "\n".join([str(error), *(f"refused: {text}" for text in refused)])) from error
         used = {name for row in rows if _subject(row) in named for name in row.get("services", ())}
         return [
             row

@@ -23,6 +23,10 @@ class NoEnvironment(Exception):
     """Why an app has no environment."""
 
 
+class NoApp(NoEnvironment):
+    """No manifest describes an app of that name."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What an instance of an app's wanted revision runs with.
@@ -43,7 +47,7 @@ def surroundings(app: str, settings: Settings, snapshot: HostSnapshot) -> Surrou
     catalog = desired(settings, snapshot)
     found = catalog.apps.get(app)
     if found is None:
-        raise NoEnvironment(f"no manifest in {settings.manifests} describes an app named '{plain(app)}'")
+        raise NoApp(f"no manifest in {settings.manifests} describes an app named '{plain(app)}'")
     inputs = snapshot.service_observer(settings, catalog.services, catalog.apps).inputs(found, app)
     if inputs.missing:
         raise NoEnvironment(

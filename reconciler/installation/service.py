@@ -12,12 +12,31 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from typing import Literal, NamedTuple, TypeAlias
 
 from reconciler.linux.files import replace_file
 
 UNIT = Path("/etc/systemd/system/reconciler.service")
 SETTINGS = Path("/etc/reconciler/host.yaml")
 _HASHES = ".installed.json"
+
+
+Change: TypeAlias = Literal["creates", "writes", "overwrites", "removes", "unchanged", "kept", "missing"]
+
+
+class Step(NamedTuple):
+    """What is done to a file or a directory; `hint` says how to have more done."""
+
+    change: Change
+    path: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        if self.change in {"unchanged", "missing"}:
+            return f"{self.change}: {self.path}"
+        if self.change == "kept":
+            return f"kept, because it was edited: {self.path} ({self.hint})"
+        return f"{self.change} {self.path}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +63,8 @@ class Service:
         )
         return {UNIT: unit, SETTINGS: (folder / "host.yaml.template").read_text(encoding="utf-8")}
 
-    def install(self, *, force: bool, dry: bool) -> Iterator[str]:
-        """Write what is missing or was written by an earlier version; yield a line for each thing done or kept.
+    def install(self, *, force: bool, dry: bool) -> Iterator[Step]:
+        """Write what is missing or was written by an earlier version; yield each thing done or kept.
 
         Raises OSError. A second run changes nothing, and finishes a first one that was interrupted.
         """
@@ -56,29 +75,29 @@ class Service:
         for path, text in self.files().items():
             current = self._read(path)
             if current == text:
-                yield f"unchanged: {path}"
+                yield Step("unchanged", str(path))
             elif current is not None and not force and hashes.get(str(path)) != _hash(current):
-                yield f"kept, because it was edited: {path} (--force overwrites it)"
+                yield Step("kept", str(path), "--force overwrites it")
                 continue
             else:
-                yield f"{'writes' if current is None else 'overwrites'} {path}"
+                yield Step("writes" if current is None else "overwrites", str(path))
                 if not dry:
                     _write(self._at(path), text, 0o644)
             if not dry and hashes.get(str(path)) != _hash(text):
                 hashes[str(path)] = _hash(text)
                 _write(self._at(SETTINGS.parent / _HASHES), json.dumps(hashes), 0o644)
 
-    def uninstall(self, *, force: bool, dry: bool) -> Iterator[str]:
-        """Remove the files that were not edited; yield a line for each. Data stays. Raises OSError."""
+    def uninstall(self, *, force: bool, dry: bool) -> Iterator[Step]:
+        """Remove the files that were not edited; yield what becomes of each. Data stays. Raises OSError."""
         hashes = self._hashes()
         for path in self.files():
             current = self._read(path)
             if current is None:
-                yield f"missing: {path}"
+                yield Step("missing", str(path))
             elif not force and hashes.get(str(path)) != _hash(current):
-                yield f"kept, because it was edited: {path} (--force removes it)"
+                yield Step("kept", str(path), "--force removes it")
             else:
-                yield f"removes {path}"
+                yield Step("removes", str(path))
                 if not dry:
                     self._at(path).unlink()
         if not dry and not any(self._at(path).exists() for path in self.files()):
@@ -86,12 +105,12 @@ class Service:
             with contextlib.suppress(OSError):  # something of the operator's is still in it
                 self._at(SETTINGS.parent).rmdir()
 
-    def _directory(self, path: Path, mode: int, dry: bool, *, owned: bool) -> Iterator[str]:
+    def _directory(self, path: Path, mode: int, dry: bool, *, owned: bool) -> Iterator[Step]:
         at = self._at(path)
         if at.is_dir():
-            yield f"unchanged: {path}/"
+            yield Step("unchanged", f"{path}/")
             return
-        yield f"creates {path}/"
+        yield Step("creates", f"{path}/")
         if not dry:
             at.mkdir(parents=True)
             at.chmod(mode)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import click
 
+from reconciler.cli.failure import REASONS
 from reconciler.cli.main import group
 from tests.support.documents import DOCS
 
@@ -27,6 +28,11 @@ host](../howto/remote.md).
 | 127 | with `--host`: no reconciler is on the other host's PATH |
 | 255 | with `--host`: ssh could not run the command on the other host |
 
+With `--json`, a command that fails says why in the last line of standard error, as
+`{"error": {"reason": "no-daemon", "message": "no daemon is running in …"}}`. The message is for people; the reasons are
+
+"""
+_VARIABLES = """
 | variable | option |
 |---|---|
 """
@@ -37,7 +43,9 @@ def commands() -> str:
     above = click.Context(group, info_name="reconciler")
     names = group.list_commands(above)
     variables = {variable for name in names for variable in variables_of(above, name)}
-    return "\n".join([_HEAD + "\n".join(sorted(variables)), "", *(section(above, name) for name in names)])
+    reasons = "".join(f"| `{reason}` | {meaning} |\n" for reason, meaning in REASONS.items())
+    head = f"{_HEAD}| reason | meaning |\n|---|---|\n{reasons}{_VARIABLES}"
+    return "\n".join([head + "\n".join(sorted(variables)), "", *(section(above, name) for name in names)])
 
 
 def command_of(above: click.Context, name: str) -> click.Command:

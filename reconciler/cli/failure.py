@@ -1,0 +1,54 @@
+"""Say why a command failed: a reason for programs beside the message for people.
+
+With --json, the last line on standard error is `{"error": {"reason": …, "message": …}}`.
+"""
+
+from collections.abc import Mapping
+from typing import IO, Any
+
+import click
+
+# The reasons that a command can fail for, in the order of the reference.
+REASONS: Mapping[str, str] = {
+    "usage": "The command line is wrong.",
+    "failed": "What was asked for failed; the message says why.",
+    "no-daemon": "No daemon is running where one is needed, or none ever ran.",
+    "several-daemons": "Several daemons are running, and none was chosen.",
+    "no-answer": "A daemon is running, and does not answer or accept the request.",
+    "refused": "The daemon refused the request.",
+    "not-allowed": "The daemon or its files belong to another user.",
+    "not-found": "Nothing has the name that was given or matches the pattern, or more than one thing does.",
+    "unusable-settings": "The host's settings cannot be read or have mistakes.",
+    "not-up-to-date": "Something is not as its manifest asks.",
+    "unreachable": "With --host: ssh could not run the command on the other host.",
+    "no-remote-program": "With --host: the other host has no such program.",
+}
+
+
+class Failure(click.ClickException):
+    """A failure of a command, with its reason."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class JsonFailure(click.ClickException):
+    """A failure that is told as one line of JSON."""
+
+    def __init__(self, error: click.ClickException) -> None:
+        super().__init__(error.format_message())
+        vars(self)["exit_code"] = error.exit_code
+        self._facts = facts(error)
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the line on standard error."""
+        from reconciler.inspection.printable import json_text
+
+        click.echo(json_text({"error": self._facts}), file=file, err=file is None)
+
+
+def facts(error: click.ClickException) -> dict[str, str]:
+    """Return the reason and the message of a failure."""
+    usage = isinstance(error, click.UsageError)
+    return {"reason": getattr(error, "reason", "usage" if usage else "failed"), "message": error.format_message()}
