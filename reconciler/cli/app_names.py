@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.failure import Failure
-from reconciler.planning.name_patterns import NoMatch, chosen, is_pattern, likely
+from reconciler.cli.options import refuse_both
+from reconciler.inspection.printable import plain
+from reconciler.planning.name_patterns import SERVICE_PREFIX, NoMatch, chosen, is_pattern, likely
 from reconciler.planning.subject import Subject
 
 if TYPE_CHECKING:
@@ -18,26 +20,32 @@ def chosen_apps(paths: "StatePaths", words: Sequence[str], *, everything: bool) 
 
     Raises UsageError unless there are words or all is meant, and Failure for a pattern that matches nothing.
     """
-    if bool(words) == everything:
-        raise click.UsageError("give the names of apps, or --all")
+    refuse_both(words, everything=everything)
     if everything:
         return sorted(desired_apps(paths))
-    if not any(map(is_pattern, words)):
-        return list(dict.fromkeys(words))
-    return among(desired_apps(paths), words)
+    if not words:
+        raise click.UsageError("give the names of apps, or --all")
+    _require_apps(words)
+    patterns = [word for word in words if is_pattern(word)]
+    found = existing_apps(desired_apps(paths), patterns) if patterns else []
+    return list(dict.fromkeys((*(word for word in words if not is_pattern(word)), *found)))
 
 
-def among(known: Collection[str], words: Sequence[str]) -> list[str]:
-    """Return the words without a pattern, known or not, and then the known names that the others match.
+def existing_apps(known: Collection[str], words: Sequence[str], having: str = "") -> list[str]:
+    """Return the known names that the words choose, each once.
 
-    Raises Failure for a pattern that matches nothing.
+    Raises Failure for a word that chooses none; `having` says in its message what the known names have.
     """
+    _require_apps(words)
     try:
-        found = chosen([word for word in words if is_pattern(word)], [Subject("app", name) for name in known])
+        return [subject.name for subject in chosen(words, [Subject("app", name) for name in known])]
     except NoMatch as error:
-        raise Failure("not-found", str(error)) from error
-    names = (word for word in words if not is_pattern(word))
-    return list(dict.fromkeys((*names, *(subject.name for subject in found))))
+        raise Failure("not-found", plain(error.told("'reconciler status' lists the apps", having))) from error
+
+
+def _require_apps(words: Sequence[str]) -> None:
+    if any(word.startswith(SERVICE_PREFIX) for word in words):
+        raise click.UsageError("this command is about apps; 'reconciler services' shows the services")
 
 
 def desired_apps(paths: "StatePaths") -> frozenset[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.options import examples, json_option, with_settings
+from reconciler.cli.options import examples, json_option, without_daemon
 from reconciler.cli.table import show_json
 from reconciler.inspection.printable import plain
 from reconciler.planning.wording import counted
@@ -33,7 +33,7 @@ from reconciler.settings.settings import Settings
 @click.option("--extra", "extras", multiple=True, help="Also bundle this extra; may be repeated.")
 @click.option("--group", "groups", multiple=True, help="Also bundle this dependency group; may be repeated.")
 @json_option
-@with_settings()
+@without_daemon()
 def command(  # noqa: PLR0913, PLR0917  one for each option
     settings: Settings,
     path: Path,

@@ -26,12 +26,16 @@ class UnusableSettings(Failure):
         self.without = without
 
 
-def settings_of(manifests: Path | None, state: Path | None, file: Path | None) -> Settings:
+def settings_of(
+    manifests: Path | None, state: Path | None, file: Path | None, *, default_among_several: bool = False
+) -> Settings:
     """Return the settings, of which the recorded ones of the daemon fill in what no option gives.
 
-    Raises UnusableSettings if the settings file is missing or has mistakes.
+    Of several daemons, the one that follows these manifests is meant; if none does, the default state directory where
+    `default_among_several`. Raises Failure otherwise, and UnusableSettings if the settings file is missing or has
+    mistakes.
     """
-    paths = paths_of(state)
+    paths = _paths(manifests, state, default_among_several=default_among_several)
     used = None if manifests is not None and file is not None else _recorded(paths)
     if manifests is None:
         manifests = _MANIFESTS if used is None else used.manifests
@@ -53,6 +57,34 @@ def watched_directory(paths: "StatePaths") -> Path | None:
     """Return the directory of manifests that the daemon of a state directory uses, None if that is unknown."""
     used = _recorded(paths)
     return None if used is None else used.manifests
+
+
+def _paths(manifests: Path | None, state: Path | None, *, default_among_several: bool) -> "StatePaths":
+    """Return the paths of the state directory that is meant. Raises Failure."""
+    from reconciler.state.paths import StatePaths, default_state
+
+    try:
+        return paths_of(state)
+    except Failure as error:
+        if error.reason != "several-daemons":
+            raise
+        followers = () if manifests is None else _followers(manifests)
+        if len(followers) == 1:
+            return followers[0]
+        if not default_among_several:
+            raise
+        return StatePaths(state=default_state().absolute())
+
+
+def _followers(manifests: Path) -> "tuple[StatePaths, ...]":
+    """Return the state directories of the running daemons that follow a directory of manifests."""
+    from reconciler.state.paths import StatePaths
+    from reconciler.state.running_daemons import running_daemons
+
+    states = dict.fromkeys(daemon.state for daemon in running_daemons())
+    directory = manifests.resolve()
+    used = ((paths, watched_directory(paths)) for paths in (StatePaths(state=state) for state in states))
+    return tuple(paths for paths, watched in used if watched is not None and watched.resolve() == directory)
 
 
 def _recorded(paths: "StatePaths") -> "DaemonRecord | None":

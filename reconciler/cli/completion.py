@@ -48,6 +48,14 @@ class AppName(_Name):
         return [entry.name for entry in paths.apps.iterdir() if not entry.name.startswith(".")]
 
 
+class AppOrServiceName(AppName):
+    """The name of an app, or service/NAME."""
+
+    def _names(self, paths: "StatePaths", ctx: click.Context) -> Iterable[str]:
+        with _records(paths) as records:
+            return [*super()._names(paths, ctx), *(f"service/{name}" for name in records.service_statuses())]
+
+
 class ServiceName(_Name):
     """The name of a service with a status."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.failure import Failure, facts
-from reconciler.cli.options import examples, paths_in_use, state_option
+from reconciler.cli.options import all_option, examples, paths_in_use, state_option
 from reconciler.inspection.printable import json_text, plain
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def app_request(name: str, text: str | None) -> click.Command:
 
     @click.command(name, help=text, epilog=examples(*lines))
     @click.argument("apps", metavar="[APP]...", nargs=-1)
-    @click.option("--all", "everything", is_flag=True, help="Every app that a manifest describes; services are left.")
+    @all_option("Every app that a manifest describes; services are left.")
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per app.")
     @state_option
     def command(apps: Sequence[str], everything: bool, as_json: bool, state: Path | None) -> None:

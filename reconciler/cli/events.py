@@ -1,7 +1,7 @@
 """Show what happened, and why.
 
-Prints the events of APP, of a service (service/NAME), or of everything: deploys, crashes, failures and requests, each
-with its cause.
+Prints the events of each APP, a name, a pattern such as 'shop-*' or service/NAME, or of everything: deploys, crashes,
+failures and requests, each with its cause.
 """
 
 import contextlib
@@ -12,12 +12,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import DURATION, examples, json_option, paths_in_use, reading, state_option
+from reconciler.cli.options import (
+    DURATION,
+    all_option,
+    examples,
+    json_option,
+    paths_in_use,
+    reading,
+    refuse_both,
+    state_option,
+)
 from reconciler.inspection.printable import json_text, plain
 
 if TYPE_CHECKING:
     from reconciler.planning.subject import Subject
     from reconciler.state.journal import Event, Journal
+    from reconciler.state.paths import StatePaths
 
 _POLL_S = 0.5
 _AT_ONCE = 10_000
@@ -27,13 +37,14 @@ _EVERYTHING = 2**31
 @click.command(
     help=__doc__,
     epilog=examples(
-        "reconciler events blog",
+        "reconciler events blog 'shop-*'",
         "reconciler events service/blog-db",
         "reconciler events -f --json",
         "reconciler events --since 1h --kind failed",
     ),
 )
-@click.argument("app", required=False, metavar="[APP | service/NAME]")
+@click.argument("apps", metavar="[APP | service/NAME]...", nargs=-1)
+@all_option("Everything; the same as no name.")
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new events until Ctrl-C.")
 @click.option(
     "-n",
@@ -47,7 +58,8 @@ _EVERYTHING = 2**31
 @json_option
 @state_option
 def command(  # noqa: PLR0913, PLR0917  one for each option
-    app: str | None,
+    apps: Sequence[str],
+    everything: bool,
     follow: bool,
     lines: int | None,
     since: float | None,
@@ -58,23 +70,25 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     from reconciler.state.journal import KINDS, Journal
     from reconciler.state.schema import open_database
 
+    refuse_both(apps, everything=everything)
     for kind in kinds:
         if kind not in KINDS:
             raise click.UsageError(f"there are no events of kind '{plain(kind)}'; the kinds are: {', '.join(KINDS)}")
     paths = paths_in_use(state)
     with reading(paths), contextlib.closing(open_database(paths.database, read_only=True)) as database:
         journal = Journal(database)
-        subject = None if app is None else _subject_of(app)
+        subjects = [_subject_of(word) for word in apps] or None
         if lines is None:
             lines = 50 if since is None else _EVERYTHING
         begin = 0.0 if since is None else time.time() - since  # noqa: TID251  compared with what people are shown
-        newest = journal.newest(subject, max(lines, 1), since=begin, kinds=kinds)
+        newest = journal.newest(subjects, max(lines, 1), since=begin, kinds=kinds)
         _print(newest[len(newest) - lines :] if lines < len(newest) else newest, as_json)
-        if app is not None and not newest and not kinds and since is None:
-            click.echo(_none_of(app, subject, journal), err=True)
+        for word in dict.fromkeys(apps) if not kinds and since is None else ():
+            if not journal.newest(_subject_of(word), 1):
+                click.echo(_none_of(word, journal, paths), err=True)
         if follow:
             with contextlib.suppress(KeyboardInterrupt):
-                _follow(journal, subject, newest[-1].id if newest else 0, kinds, as_json)
+                _follow(journal, subjects, newest[-1].id if newest else 0, kinds, as_json)
 
 
 def _subject_of(name: str) -> "Subject":
@@ -85,22 +99,29 @@ def _subject_of(name: str) -> "Subject":
     return Subject("service", service) if kind == "service" and service else Subject("app", name)
 
 
-def _none_of(name: str, subject: "Subject | None", journal: "Journal") -> str:
+def _none_of(word: str, journal: "Journal", paths: "StatePaths") -> str:
     """Say that there are no events, and where there may be some."""
+    from reconciler.cli.app_names import desired_apps, meant
+    from reconciler.planning.name_patterns import is_pattern
     from reconciler.planning.subject import Subject
 
-    if "/" not in name and journal.newest(Subject("service", name), 1):
+    if "/" not in word and journal.newest(Subject("service", word), 1):
         return (
-            f"there are no events of an app named '{plain(name)}'; for the service: 'reconciler events service/{name}'"
+            f"there are no events of an app named '{plain(word)}'; for the service: 'reconciler events service/{word}'"
         )
-    lists = "services" if subject is not None and subject.kind == "service" else "status"
-    return f"there are no events of {plain(subject)}; 'reconciler {lists}' lists the names"
+    subject = _subject_of(word)
+    lists = f"'reconciler {'services' if subject.kind == 'service' else 'status'}' lists the names"
+    likely = meant(desired_apps(paths), word) if subject.kind == "app" else ""
+    whom = f"what matches '{plain(word)}'" if is_pattern(word) else plain(subject)
+    return f"there are no events of {whom}; {likely or lists}"
 
 
-def _follow(journal: "Journal", subject: "Subject | None", last: int, kinds: Sequence[str], as_json: bool) -> None:
+def _follow(
+    journal: "Journal", subjects: "Sequence[Subject] | None", last: int, kinds: Sequence[str], as_json: bool
+) -> None:
     while True:
         time.sleep(_POLL_S)
-        newer = journal.newest(subject, _AT_ONCE, last, kinds=kinds)
+        newer = journal.newest(subjects, _AT_ONCE, last, kinds=kinds)
         _print(newer, as_json)
         last = newer[-1].id if newer else last
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import examples, json_option, manifests_option, with_settings
+from reconciler.cli.options import examples, json_option, manifests_option, without_daemon
 from reconciler.cli.table import show_json
 from reconciler.inspection.printable import plain
 from reconciler.planning.wording import counted
@@ -43,7 +43,7 @@ _MOST_DIFFERENCES = 40
 @click.argument("path", type=click.Path(path_type=Path, exists=True))
 @click.option("--check", is_flag=True, help="Say what would be written and what has no counterpart, and write nothing.")
 @click.option("--from", "kind", type=click.Choice(_KINDS), help="The kind of files to read.  [default: the likeliest]")
-@with_settings(manifests_option)
+@without_daemon(manifests_option)
 @json_option
 def command(settings: Settings, path: Path, check: bool, kind: str | None, as_json: bool) -> None:
     from reconciler.inspection.imports.foreign_text import Unreadable

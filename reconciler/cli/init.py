@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from reconciler.cli.next_step import next_step
-from reconciler.cli.options import examples, json_option, manifests_option, with_settings
+from reconciler.cli.options import examples, json_option, manifests_option, without_daemon
 from reconciler.cli.table import show_json
 from reconciler.documents.names import is_name, name_from
 from reconciler.documents.schemas import schema_path
@@ -50,7 +50,7 @@ class _Found:
 @click.option("--name", help="The app's name.  [default: the directory's name]")
 @click.option("--print", "only_print", is_flag=True, help="Print the manifest instead of writing it.")
 @json_option
-@with_settings(manifests_option)
+@without_daemon(manifests_option)
 def command(settings: Settings, path: Path, name: str | None, only_print: bool, as_json: bool) -> None:
     chosen = _name(path, name)
     if not only_print:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.failure import Failure
-from reconciler.cli.options import examples, json_option, paths_in_use, state_option
+from reconciler.cli.options import all_option, examples, json_option, paths_in_use, refuse_both, state_option
 from reconciler.inspection.printable import plain
 from reconciler.planning.name_patterns import is_pattern
 
@@ -69,6 +68,7 @@ class _Time(click.ParamType[float]):
     ),
 )
 @click.argument("apps", metavar="[APP]...", nargs=-1)
+@all_option("Every app; the same as no name.")
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
 @click.option(
     "-n",
@@ -104,6 +104,7 @@ class _Time(click.ParamType[float]):
 @state_option
 def command(  # noqa: PLR0913, PLR0917  one for each option
     apps: Sequence[str],
+    everything: bool,
     follow: bool,
     lines: int | None,
     since: float | None,
@@ -115,6 +116,7 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     as_json: bool,
     state: Path | None,
 ) -> None:
+    refuse_both(apps, everything=everything)
     streams = _STREAMS if "all" in which else tuple(dict.fromkeys(which))
     if follow and instance == "previous":
         raise click.UsageError("nothing is added to the log of the previous instance: leave out -f")
@@ -173,21 +175,14 @@ def _follow(printer: "Printer", paths: "StatePaths", apps: Sequence[str]) -> Non
 
 def _names(paths: "StatePaths", words: Sequence[str]) -> list[str]:
     """Return the names of the apps that have logs and that the words choose; all without words."""
+    from reconciler.cli.app_names import existing_apps
     from reconciler.linux.listing import names_in
-    from reconciler.planning.name_patterns import NoMatch, chosen
-    from reconciler.planning.subject import Subject
 
     try:
         known = sorted(name for name in names_in(paths.logs, 1_000_000) if not name.startswith("."))
     except FileNotFoundError:
         known = []
-    if not words:
-        return known
-    try:
-        return [subject.name for subject in chosen(words, [Subject("app", name) for name in known])]
-    except NoMatch as error:
-        text = f"{plain(error)} has logs here; 'reconciler status' lists the apps"
-        raise Failure("not-found", text) from error
+    return existing_apps(known, words, having=" has logs here") if words else known
 
 
 def _nothing(chosen: "Chosen", apps: Sequence[str]) -> str:

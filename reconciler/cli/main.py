@@ -57,7 +57,7 @@ class _Commands(click.Group):
         command: click.Command = importlib.import_module(f"reconciler.cli.{_module(cmd_name)}").command
         for parameter in command.params:
             if parameter.name in _COMPLETED and parameter.type is click.STRING:
-                parameter.type = _completed(parameter.name)
+                parameter.type = _completed(parameter.name, str(parameter.metavar))
         if cmd_name not in _HERE and all(HOST not in parameter.opts for parameter in command.params):
             command.params.append(host_option())
         return command
@@ -104,10 +104,19 @@ class _Commands(click.Group):
             raise
 
 
-def _completed(argument: str) -> click.ParamType[str]:
+def _completed(argument: str, shown_as: str) -> click.ParamType[str]:
     """Return the type of an argument that the shell can complete."""
-    from reconciler.cli.completion import AppName, BackupName, RevisionId, ServiceName, VariableName
+    from reconciler.cli.completion import (
+        AppName,
+        AppOrServiceName,
+        BackupName,
+        RevisionId,
+        ServiceName,
+        VariableName,
+    )
 
+    if "service/" in shown_as:
+        return AppOrServiceName()
     types = {
         "service": ServiceName,
         "revision": RevisionId,

@@ -9,7 +9,7 @@ import socket
 
 import click
 
-from reconciler.cli.options import examples, json_option, with_settings
+from reconciler.cli.options import examples, json_option, without_daemon
 from reconciler.inspection.printable import plain
 from reconciler.settings.settings import Settings
 
@@ -19,7 +19,7 @@ from reconciler.settings.settings import Settings
 )
 @click.option("--test", is_flag=True, required=True, help="Send a test message to each target.")
 @json_option
-@with_settings()
+@without_daemon()
 def command(settings: Settings, test: bool, as_json: bool) -> None:  # noqa: ARG001  required, so that a later default stays possible
     from reconciler.notifications.delivery import Delivery
     from reconciler.notifications.digest import Entry

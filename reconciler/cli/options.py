@@ -112,6 +112,22 @@ def with_settings(*options: Callable[[Any], Any]) -> Callable[[_Command], _Comma
     return _passing(_daemon_settings, (settings_option, state_option, *reversed(options)))
 
 
+def without_daemon(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
+    """Add the same options to a command that needs no daemon, so that none of several has to be chosen.
+
+    One that takes --manifests has to be given it then.
+    """
+    from_manifests = manifests_option in options
+
+    def choose(manifests: Path | None, state: Path | None, file: Path | None) -> "Settings":
+        from reconciler.cli.chosen_settings import settings_of
+
+        certain = manifests is not None or not from_manifests
+        return settings_of(manifests, state, file, default_among_several=certain)
+
+    return _passing(choose, (settings_option, state_option, *reversed(options)))
+
+
 def _passing(
     choose: "Callable[[Path | None, Path | None, Path | None], Settings]", options: Sequence[Callable[[Any], Any]]
 ) -> Callable[[_Command], _Command]:
@@ -177,6 +193,17 @@ start_options = _passing(
 def json_option(command: _Command) -> _Command:
     """Add --json."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def all_option(help_text: str) -> Callable[[_Command], _Command]:
+    """Add --all, as `everything`."""
+    return click.option("--all", "everything", is_flag=True, help=help_text)
+
+
+def refuse_both(words: Sequence[str], *, everything: bool) -> None:
+    """Raise UsageError for names beside --all."""
+    if words and everything:
+        raise click.UsageError("give names, or --all, not both")
 
 
 def paths_of(state: Path | None) -> "StatePaths":

@@ -5,15 +5,22 @@ they are, the memory they take, how many requests each worker has answered, and 
 During a hand-over, the instance that is starting and the one that is stopping are both listed.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.failure import Failure
-from reconciler.cli.options import examples, json_option, open_snapshot, paths_in_use, state_option
+from reconciler.cli.options import (
+    all_option,
+    examples,
+    json_option,
+    open_snapshot,
+    paths_in_use,
+    refuse_both,
+    state_option,
+)
 from reconciler.cli.table import lines, show_json, width, wrapped
 from reconciler.inspection.printable import ago, megabytes, plain
 
@@ -27,15 +34,19 @@ _SPARE = ("REVISION", "ROLE", "AGE")
 
 @click.command(help=__doc__, epilog=examples("reconciler ps", "reconciler ps blog", "reconciler ps 'shop-*' --json"))
 @click.argument("apps", metavar="[APP]...", nargs=-1)
+@all_option("Every app; the same as no name.")
 @json_option
 @state_option
-def command(apps: Sequence[str], as_json: bool, state: Path | None) -> None:
+def command(apps: Sequence[str], everything: bool, as_json: bool, state: Path | None) -> None:
+    from reconciler.cli.app_names import existing_apps
     from reconciler.inspection.status import names_of, status
     from reconciler.metrics.instance_processes import running_instances
 
+    refuse_both(apps, everything=everything)
     paths = paths_in_use(state)
     with open_snapshot(paths) as snapshot:
-        chosen = _chosen(names_of(snapshot), apps)
+        known = names_of(snapshot)
+        chosen = existing_apps(known, apps) if apps else sorted(known)
         rows = {row.name: row for row in status(snapshot, frozenset(chosen)).apps} if chosen else {}
         instances = running_instances(snapshot, chosen)
     if as_json:
@@ -49,18 +60,6 @@ def command(apps: Sequence[str], as_json: bool, state: Path | None) -> None:
             click.echo(line)
     if not chosen:
         click.echo("no apps")
-
-
-def _chosen(known: Collection[str], words: Sequence[str]) -> list[str]:
-    """Return the names of apps that exist. Raises Failure for a word that means none."""
-    from reconciler.cli.app_names import among
-
-    if not words:
-        return sorted(known)
-    names = among(known, words)
-    if missing := [name for name in names if name not in known]:
-        raise Failure("not-found", f"no app named '{plain(missing[0])}'; 'reconciler status' lists the apps")
-    return names
 
 
 def _without(chosen: Sequence[str], instances: "Sequence[RunningInstance]", *, named: bool) -> list[str]:

@@ -8,14 +8,14 @@ from dataclasses import asdict
 
 import click
 
-from reconciler.cli.options import examples, json_option, with_settings
+from reconciler.cli.options import examples, json_option, without_daemon
 from reconciler.cli.table import show, show_json
 from reconciler.settings.settings import Settings
 
 
 @click.command(help=__doc__, epilog=examples("reconciler runtimes", "reconciler runtimes --json"))
 @json_option
-@with_settings()
+@without_daemon()
 def command(settings: Settings, as_json: bool) -> None:
     from reconciler.staging.detection.runtimes import discover, is_supported
 

@@ -15,10 +15,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.failure import Failure
-from reconciler.cli.options import examples, json_option, open_snapshot, paths_in_use, state_option
+from reconciler.cli.options import (
+    all_option,
+    examples,
+    json_option,
+    open_snapshot,
+    paths_in_use,
+    refuse_both,
+    state_option,
+)
 from reconciler.cli.table import is_terminal, lines, show_json, styled, width, wrapped
 from reconciler.inspection.printable import ago, json_text, plain
-from reconciler.planning.name_patterns import is_pattern
 from reconciler.version import VERSION
 
 if TYPE_CHECKING:
@@ -42,6 +49,7 @@ _REFRESH_S = 1.0
     ),
 )
 @click.argument("apps", metavar="[APP]...", nargs=-1)
+@all_option("Every app and service; the same as no name.")
 @click.option(
     "--watch",
     is_flag=True,
@@ -50,22 +58,21 @@ _REFRESH_S = 1.0
 @click.option("--check", is_flag=True, help="Exit with 1 when anything is not as its manifest asks.")
 @json_option
 @state_option
-def command(apps: Sequence[str], watch: bool, check: bool, as_json: bool, state: Path | None) -> None:
+def command(  # noqa: PLR0913, PLR0917  one for each option
+    apps: Sequence[str], everything: bool, watch: bool, check: bool, as_json: bool, state: Path | None
+) -> None:
+    refuse_both(apps, everything=everything)
     if watch and check:
         raise click.UsageError("--check looks once: it cannot be combined with --watch")
     from reconciler.inspection.status import names_of, status
 
     paths = paths_in_use(state)
     with open_snapshot(paths) as snapshot:
-        if any(map(is_pattern, apps)):
-            from reconciler.cli.app_names import among
+        if apps:
+            from reconciler.cli.app_names import existing_apps
 
-            apps = among(names_of(snapshot), apps)
+            apps = existing_apps(names_of(snapshot), apps)
         found = status(snapshot, apps)
-    missing = sorted(set(apps) - {row.name for row in found.apps})
-    if missing:
-        names = " or ".join(f"'{plain(name)}'" for name in missing)
-        raise Failure("not-found", f"no app named {names}; 'reconciler status' lists the apps")
     if watch and is_terminal() and not as_json:
         from reconciler.cli.live.watch import watch as show_live
 

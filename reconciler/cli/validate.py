@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import examples, manifests_option, with_settings
+from reconciler.cli.options import examples, manifests_option, without_daemon
 from reconciler.cli.table import show_json, styled
 from reconciler.inspection.manifests import checked, problems_of
 from reconciler.inspection.missing import warnings_of
@@ -43,7 +43,7 @@ class _Found:
         "reconciler validate --format github       annotations in a GitHub workflow",
     ),
 )
-@with_settings(manifests_option)
+@without_daemon(manifests_option)
 @click.option(
     "--format",
     "form",

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli.daemon_client import NoDaemon
-from reconciler.cli.options import DURATION, examples, paths_of, state_option
+from reconciler.cli.options import DURATION, all_option, examples, paths_of, refuse_both, state_option
 from reconciler.cli.progress import Console
 from reconciler.cli.waiting import Terms, Waiting, wait
 
@@ -27,7 +27,8 @@ from reconciler.cli.waiting import Terms, Waiting, wait
         "reconciler wait --json",
     ),
 )
-@click.argument("apps", metavar="[APP]...", nargs=-1)
+@click.argument("apps", metavar="[APP | service/NAME]...", nargs=-1)
+@all_option("Every app and service; the same as no name.")
 @click.option("--timeout", "timeout_s", type=DURATION, default="5m", show_default=True, help="Give up after this long.")
 @click.option("--keep-trying", is_flag=True, help="Wait on after a failure, as the daemon tries again.")
 @click.option(
@@ -38,8 +39,15 @@ from reconciler.cli.waiting import Terms, Waiting, wait
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per app and service at the end.")
 @state_option
 def command(  # noqa: PLR0913, PLR0917  one for each option
-    apps: Sequence[str], timeout_s: float, keep_trying: bool, probation: bool, as_json: bool, state: Path | None
+    apps: Sequence[str],
+    everything: bool,
+    timeout_s: float,
+    keep_trying: bool,
+    probation: bool,
+    as_json: bool,
+    state: Path | None,
 ) -> None:
+    refuse_both(apps, everything=everything)
     paths = paths_of(state)
     if not paths.database.exists():
         raise NoDaemon(paths.state)

@@ -3,16 +3,25 @@
 A word is a name, or a pattern of fnmatch; `service/` before it means services. Every word has to match something.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from reconciler.planning.subject import Subject, SubjectKind
 
-_SERVICE = "service/"
+SERVICE_PREFIX = "service/"
 _MAGIC = frozenset("*?[")
 
 
 class NoMatch(ValueError):
-    """A word that matches nothing; the message names what was probably meant."""
+    """Words that choose nothing, each with the question whether another name was meant, "" if none is like it."""
+
+    def __init__(self, words: Mapping[str, str]) -> None:
+        self._words = words
+        super().__init__(self.told())
+
+    def told(self, otherwise: str = "", having: str = "") -> str:
+        """Return the message; `having` says what no such name has, `otherwise` what to do if no word is like a name."""
+        what = [f"{_nothing(word, having)}{f'; {hint}' if hint else ''}" for word, hint in self._words.items()]
+        return "; ".join([*what, otherwise] if otherwise and not any(self._words.values()) else what)
 
 
 def is_pattern(word: str) -> bool:
@@ -36,16 +45,8 @@ def chosen(words: Sequence[str], known: Collection[Subject]) -> tuple[Subject, .
     ordered = sorted(known, key=str)
     found = {word: [subject for subject in ordered if matches(word, subject)] for word in words}
     if missing := [word for word, subjects in found.items() if not subjects]:
-        raise NoMatch("; ".join(no_match(word, known) for word in dict.fromkeys(missing)))
+        raise NoMatch({word: likely(word, known) for word in missing})
     return tuple(dict.fromkeys(subject for word in words for subject in found[word]))
-
-
-def no_match(word: str, known: Iterable[Subject]) -> str:
-    """Say that a word chooses nothing, and what was probably meant."""
-    kind, name = _parts(word)
-    hint = likely(word, known)
-    what = f"no {kind} matches" if is_pattern(name) else f"no {kind} named"
-    return f"{what} '{name}'{f'; {hint}' if hint else ''}"
 
 
 def likely(word: str, known: Iterable[Subject]) -> str:
@@ -56,10 +57,18 @@ def likely(word: str, known: Iterable[Subject]) -> str:
     names = [subject.name for subject in known if subject.kind == kind]
     bare = "".join(character for character in name if character not in _MAGIC)
     close = difflib.get_close_matches(bare, names, n=1)
-    prefix = _SERVICE if kind == "service" else ""
+    prefix = SERVICE_PREFIX if kind == "service" else ""
     return f"did you mean '{prefix}{close[0]}'?" if close else ""
+
+
+def _nothing(word: str, having: str) -> str:
+    """Say that a word chooses nothing."""
+    kind, name = _parts(word)
+    if not is_pattern(name):
+        return f"no {kind} named '{name}'{having}"
+    return f"no {kind} that matches '{name}'{having}" if having else f"no {kind} matches '{name}'"
 
 
 def _parts(word: str) -> tuple[SubjectKind, str]:
     """Return what kind of thing a word chooses, and the name or pattern in it."""
-    return "service" if word.startswith(_SERVICE) else "app", word.removeprefix(_SERVICE)
+    return "service" if word.startswith(SERVICE_PREFIX) else "app", word.removeprefix(SERVICE_PREFIX)

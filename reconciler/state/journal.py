@@ -10,6 +10,7 @@ from itertools import count
 from typing import Literal, TypeAlias, get_args
 
 from reconciler.linux.encodable import encodable
+from reconciler.planning.name_patterns import is_pattern
 from reconciler.planning.subject import HOST, Subject
 from reconciler.state.database import Database
 from reconciler.state.table import Table
@@ -106,22 +107,33 @@ class Journal:
             self._append(HOST, "daemon", "the state database can be written to again")
 
     def newest(
-        self, subject: Subject | None, count: int, after: int = 0, *, since: float = 0.0, kinds: Sequence[str] = ()
+        self,
+        subjects: Subject | Sequence[Subject] | None,
+        count: int,
+        after: int = 0,
+        *,
+        since: float = 0.0,
+        kinds: Sequence[str] = (),
     ) -> Sequence[Event]:
-        """Return the newest events with an id over `after`, of one subject or of all, in order.
+        """Return the newest events with an id over `after`, of these subjects or of all, in order.
 
-        `since` is wall-clock seconds; without `kinds`, of every kind.
+        The names of subjects may be patterns of fnmatch. `since` is wall-clock seconds; without `kinds`, of every kind.
         """
+        wanted = (subjects,) if isinstance(subjects, Subject) else subjects
+        chosen = "1" if wanted is None else " OR ".join(map(_condition, wanted)) or "0"
+        values = [value for each in wanted or () for value in (each.kind, each.name.replace("[!", "[^"))]
         found = _EVENTS.rows(
             self._database,
-            "WHERE id > ?1 AND (?2 IS NULL OR (subject = ?2 AND name = ?3)) AND at >= ?4"
-            " AND (?5 = '' OR instr(?5, ',' || kind || ',')) ORDER BY id DESC LIMIT ?6",
-            (
-                after, subject and subject.kind, subject and subject.name, since,
-                f",{','.join(kinds)}," if kinds else "", count,
-            ),
-        )  # fmt: skip
+            f"WHERE ({chosen}) AND id > ? AND at >= ? AND (? = '' OR instr(?, ',' || kind || ','))"
+            " ORDER BY id DESC LIMIT ?",
+            (*values, after, since, *(f",{','.join(kinds)}," if kinds else "",) * 2, count),
+        )
         return found[::-1]
+
+
+def _condition(subject: Subject) -> str:
+    """Return the condition on a subject, with marks for its kind and its name; SQLite's GLOB writes `[^` for `[!`."""
+    return f"subject = ? AND name {'GLOB' if is_pattern(subject.name) else '='} ?"
 
 
 def as_line(event: Event) -> str:

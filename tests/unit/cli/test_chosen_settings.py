@@ -50,6 +50,39 @@ def test_an_option_comes_before_what_is_recorded(state: Path, tmp_path: Path) ->
     assert (found.manifests, found.first_port) == (tmp_path / "m", 9300)
 
 
+def test_of_several_daemons_the_one_that_follows_the_manifests_is_meant(state: Path, tmp_path: Path) -> None:
+    (tmp_path / "n").mkdir()
+    other = recorded_as(tmp_path / "other", DaemonRecord(manifests=tmp_path / "n", settings=None))
+    with held(state), held(other):
+        assert settings_of(tmp_path / "m", None, None).paths.state == state
+        assert settings_of(tmp_path / "n", None, None).paths.state == other
+        with pytest.raises(click.ClickException, match="daemons are running on this host; choose one with --state"):
+            settings_of(tmp_path / "x", None, None)
+        with pytest.raises(click.ClickException, match="choose one with --state"):
+            settings_of(None, None, None)
+
+
+def test_while_several_daemons_run_a_command_that_needs_none_asks_for_none(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = recorded_as(tmp_path / "other", DaemonRecord(manifests=tmp_path / "n", settings=None))
+    monkeypatch.delenv("RECONCILER_STATE")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
+    (tmp_path / "x").mkdir()
+    (tmp_path / "app").mkdir()
+    with held(state), held(other):
+        for words in (
+            ["validate", "--manifests", str(tmp_path / "x")],
+            ["init", str(tmp_path / "app"), "--print", "--manifests", str(tmp_path / "x")],
+            ["runtimes"],
+        ):
+            done = CliRunner().invoke(group, words)
+            assert done.exit_code == 0, done.output
+        for words in (["validate"], ["status"], ["plan", "--manifests", str(tmp_path / "x")]):
+            done = CliRunner().invoke(group, words)
+            assert (done.exit_code, "choose one with --state" in done.output) == (1, True), done.output
+
+
 def test_a_daemon_that_starts_uses_nothing_that_an_earlier_one_recorded(state: Path) -> None:
     found = settings_to_start(None, state, None)
     assert (found.manifests, found.first_port) == (Path("manifests").absolute(), 8000)

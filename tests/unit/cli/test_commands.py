@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -274,8 +275,64 @@ def test_events_are_the_newest_ones_oldest_first(state: Path) -> None:
     assert [line.split()[-1] for line in run("events", "-n", "2", "--state", state).output.splitlines()] == ["3", "4"]
     assert run("events", "-n", "0", "--state", state).output == ""
     assert "there are no events of shop; 'reconciler status'" in run("events", "shop", "--state", state).output
+    assert "there are no events of what matches 'sh*'" in run("events", "sh*", "--state", state).output
     assert "there are no events of service shop" in run("events", "service/shop", "--state", state).output
     assert json.loads(run("events", "-n", "1", "--json", "--state", state).output)["text"] == "event 4"
+
+
+def test_events_of_several_apps_and_services_are_chosen_by_names_and_patterns(state: Path) -> None:
+    with contextlib.closing(open_database(state / "reconciler.db")) as database:
+        for subject in (
+            Subject("app", "blog"), Subject("app", "shop-web"), Subject("service", "shop-db"), Subject("app", "shop-x"),
+        ):  # fmt: skip
+            Journal(database).write(subject, "ready", f"of {subject.name}")
+
+    def told(*words: str) -> list[str]:
+        return [line.split()[-1] for line in run("events", *words, "--state", state).stdout.splitlines()]
+
+    assert told("shop-*") == ["shop-web", "shop-x"]
+    assert told("shop-[!w]") == ["shop-x"]
+    assert told("blog", "service/*") == ["blog", "shop-db"]
+    assert told("--all") == told() == ["blog", "shop-web", "shop-db", "shop-x"]
+    assert told("nothing*") == []
+    assert "give names, or --all, not both" in run("events", "--all", "blog", "--state", state, code=2).output
+
+
+def test_names_that_are_almost_right_are_answered_with_the_right_ones(state: Path) -> None:
+    with contextlib.closing(open_database(state / "reconciler.db")) as database:
+        Records(database).set_app_status(
+            "blog", AppStatus(state="running", message="", since=0.0, wanted=None, next_try_at=None)
+        )
+    told = run("status", "blgo", "--state", state, code=1).output
+    assert told == "Error: no app named 'blgo'; did you mean 'blog'?\n"
+    told = run("status", "blog", "zzz", "--state", state, code=1).output
+    assert told == "Error: no app named 'zzz'; 'reconciler status' lists the apps\n"
+    told = run("ps", "blgo", "zzz", "--state", state, code=1).output
+    assert told == "Error: no app named 'blgo'; did you mean 'blog'?; no app named 'zzz'\n"
+    told = run("logs", "blog", "b*", "--state", state, code=1).output
+    assert told == (
+        "Error: no app named 'blog' has logs here; no app that matches 'b*' has logs here;"
+        " 'reconciler status' lists the apps\n"
+    )
+
+
+def test_all_is_the_same_as_no_name(state: Path) -> None:
+    assert run("status", "--all", "--state", state).stdout == run("status", "--state", state).stdout
+    for name in group.list_commands(click.Context(group)):
+        if takes_several_apps(name):
+            assert "give names, or --all, not both" in run(name, "blog", "--all", "--state", state, code=2).output
+
+
+def takes_several_apps(name: str) -> bool:
+    command = group.get_command(click.Context(group), name)
+    assert command is not None
+    return any(parameter.name == "apps" and parameter.nargs == -1 for parameter in command.params)
+
+
+def test_a_command_about_apps_tells_where_services_are_shown(state: Path) -> None:
+    for name in ("status", "ps", "logs", "restart"):
+        told = run(name, "service/blog-db", "--state", state, code=2).output
+        assert told.endswith("Error: this command is about apps; 'reconciler services' shows the services\n")
 
 
 def test_events_of_a_service_are_found_under_its_own_name(state: Path) -> None:
