@@ -23,6 +23,7 @@ from reconciler.cli.options import (
     state_option,
 )
 from reconciler.inspection.printable import json_text, plain
+from reconciler.linux.standard_streams import is_read
 
 if TYPE_CHECKING:
     from reconciler.planning.subject import Subject
@@ -119,8 +120,7 @@ def _none_of(word: str, journal: "Journal", paths: "StatePaths") -> str:
 def _follow(
     journal: "Journal", subjects: "Sequence[Subject] | None", last: int, kinds: Sequence[str], as_json: bool
 ) -> None:
-    while True:
-        time.sleep(_POLL_S)
+    while is_read(_POLL_S):
         newer = journal.newest(subjects, _AT_ONCE, last, kinds=kinds)
         _print(newer, as_json)
         last = newer[-1].id if newer else last

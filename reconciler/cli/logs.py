@@ -16,6 +16,7 @@ import click
 
 from reconciler.cli.options import all_option, examples, json_option, paths_in_use, refuse_both, state_option
 from reconciler.inspection.printable import plain
+from reconciler.linux.standard_streams import is_read
 from reconciler.planning.name_patterns import is_pattern
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
             if not printer.printed and not follow and count != 0:
                 click.echo(_nothing(chosen, apps), err=True)
             while follow:
-                _follow(printer, paths, apps)
+                follow = _follow(printer, paths, apps)
         except OSError as error:
             raise click.ClickException(f"cannot read {error.filename or 'a log'}: {error.strerror}") from error
 
@@ -163,14 +164,16 @@ def _limit_bytes(state: Path | None) -> int:
         return 0
 
 
-def _follow(printer: "Printer", paths: "StatePaths", apps: Sequence[str]) -> None:
+def _follow(printer: "Printer", paths: "StatePaths", apps: Sequence[str]) -> bool:
+    """Print what is added for some time; return at once, and False, when nothing reads it."""
     for number in range(_LOOK_FOR_APPS_EVERY):
         printer.print(printer.chosen.arrived(time.time()))  # noqa: TID251  shown to people
-        if not printer.chosen.has_more:
-            time.sleep(_POLL_S)
+        if not printer.chosen.has_more and not is_read(_POLL_S):
+            return False
         if number == 0 and (not apps or any(map(is_pattern, apps))):
             with contextlib.suppress(click.ClickException):
                 printer.chosen.open(_names(paths, apps))
+    return True
 
 
 def _names(paths: "StatePaths", words: Sequence[str]) -> list[str]:
@@ -198,7 +201,7 @@ def _print_raw(chosen: "Chosen", count: int, *, follow: bool) -> None:
     for line in chosen.raw(count):
         click.echo(line)
     while follow:
-        if not (lines := chosen.raw_arrived()):
-            time.sleep(_POLL_S)
+        if not (lines := chosen.raw_arrived()) and not is_read(_POLL_S):
+            return
         for line in lines:
             click.echo(line)

@@ -113,17 +113,17 @@ def _ended(argv: Sequence[str]) -> int:
     """Run ssh to its end and return its exit code; signals to this process are passed on to it."""
     sys.stdout.flush()
     ssh: subprocess.Popen[bytes] | None = None
-    waiting: list[int] = []
+    received: list[int] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  Python calls it so
-        waiting.append(number)
+        received.append(number)
         if ssh is not None:
-            ssh.send_signal(waiting.pop())
+            ssh.send_signal(number)
 
     before = {number: signal.signal(number, pass_on) for number in _PASSED_ON if not _is_ignored(number)}
     try:
         ssh = subprocess.Popen(argv)
-        for number in waiting:
+        for number in tuple(received):  # those that came before there was an ssh
             ssh.send_signal(number)
         code = ssh.wait()
     except OSError as error:
@@ -131,6 +131,8 @@ def _ended(argv: Sequence[str]) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if received and code in {Unreachable.exit_code, -received[0]}:  # ssh calls its own end a failure
+        return 128 + received[0]
     return code if code >= 0 else 128 - code
 
 

@@ -26,6 +26,7 @@ from reconciler.cli.options import (
 )
 from reconciler.cli.table import is_terminal, lines, show_json, styled, width, wrapped
 from reconciler.inspection.printable import ago, json_text, plain
+from reconciler.linux.standard_streams import is_read
 from reconciler.version import VERSION
 
 if TYPE_CHECKING:
@@ -196,4 +197,5 @@ def _repeat(paths: "StatePaths", apps: Sequence[str], *, as_json: bool) -> None:
             if found != shown:
                 click.echo(json_text(found.facts(VERSION)) if as_json else "\n".join([*_screen(found, None), ""]))
                 shown = found
-            time.sleep(_REFRESH_S)
+            if not is_read(_REFRESH_S):
+                return

@@ -32,3 +32,12 @@ def give_up_output() -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
+
+
+def is_read(within_s: float) -> bool:
+    """Wait that long, and return True; return False at once when the reader of standard output has gone."""
+    import select
+
+    output = select.poll()
+    output.register(1, 0)  # an error and a hang-up are told without being asked for
+    return not output.poll(within_s * 1000)

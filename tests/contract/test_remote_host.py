@@ -114,6 +114,34 @@ def test_a_command_on_a_terminal_has_one_there(server: SshServer, tmp_path: Path
         assert "Connection to" not in terminal.sent
 
 
+def test_a_command_that_follows_ends_there_with_the_one_here(server: SshServer, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    open_database(state / "reconciler.db").close()
+    program = tmp_path / "follows"
+    program.write_text(
+        f"#!/bin/sh\necho $$ >{tmp_path}/begun && mv {tmp_path}/begun {tmp_path}/pid\n"
+        f'cd {REPOSITORY} && exec {sys.executable} -m reconciler "$@"\n'
+    )
+    program.chmod(0o755)
+    words = ("events", "-f", "--host", url(server, program), "--state", str(state))
+    path = f"{server.client}:{os.environ['PATH']}"
+    here = subprocess.Popen(
+        [sys.executable, "-m", "reconciler", *words], cwd=REPOSITORY, env={**os.environ, "PATH": path},
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        eventually((tmp_path / "pid").exists)
+        there = Path("/proc", (tmp_path / "pid").read_text().strip())
+        eventually(lambda: b"events" in (there / "cmdline").read_bytes())
+        here.terminate()
+        assert here.wait(60) == 143
+        eventually(lambda: not there.exists())
+    finally:
+        here.kill()
+        here.wait()
+
+
 def test_what_ssh_cannot_do_is_told_as_its_failure(server: SshServer) -> None:
     done = run(server, "status", "--host", f"ssh://nobody-here@127.0.0.1:{server.port}")
     assert done.returncode == 255
