@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reconciler.cli.failure import Told
 from reconciler.cli.options import DURATION, examples, host_options, open_snapshot, paths_to_change
 from reconciler.cli.progress import Console, Silent, is_retry, is_under_way, phase_of
 from reconciler.inspection.printable import ago, json_text, plain
@@ -176,9 +177,10 @@ def _conclude(paths: StatePaths, catalog: "Catalog", progress: ApplyProgress, wa
 
 
 def _print_outcomes(paths: StatePaths, catalog: "Catalog", progress: ApplyProgress) -> None:
-    """Print the outcome of each app and service as 'wait --json' does; exit with 1 unless all are up to date."""
+    """Print the outcome of each app and service as 'wait --json' does. Raises Told unless all are up to date."""
     from reconciler.cli.waiting import Terms, facts
     from reconciler.inspection.status import status
+    from reconciler.planning.subject import Subject
 
     with open_snapshot(paths) as snapshot:
         found = status(snapshot)
@@ -196,8 +198,10 @@ def _print_outcomes(paths: StatePaths, catalog: "Catalog", progress: ApplyProgre
     terms = Terms(timeout_s=0.0)
     for row in rows:
         click.echo(json_text(facts(row, terms)))
-    if not all(map(terms.is_met, rows)) or progress.open or catalog.notice:
-        raise SystemExit(1)
+    behind = [str(Subject(row["kind"], row["name"])) for row in rows if not terms.is_met(row)]
+    if behind or progress.open or catalog.notice:
+        names = ", ".join(plain(name) for name in sorted({*behind, *progress.open}))
+        raise Told("not-up-to-date", plain(catalog.notice) if catalog.notice else f"not up to date: {names}")
 
 
 def _outcome(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.failure import Failure, facts
-from reconciler.cli.options import all_option, examples, paths_in_use, state_option
+from reconciler.cli.failure import Failure, Told, facts
+from reconciler.cli.options import NeverUsed, all_option, examples, paths_in_use, state_option
 from reconciler.inspection.printable import json_text, plain
 
 if TYPE_CHECKING:
@@ -19,11 +19,9 @@ class NoDaemon(Failure):
 
     exit_code = 3
 
-    def __init__(self, state: Path, when: str = "") -> None:
-        super().__init__(
-            "no-daemon",
-            f"no daemon is running in {state}{when}: start it with 'reconciler run', or name another with --state",
-        )
+    def __init__(self, state: Path, when: str = "", remedy: str = "") -> None:
+        remedy = remedy or "start it with 'reconciler run', or name another with --state"
+        super().__init__("no-daemon", f"no daemon is running in {state}{when}: {remedy}")
 
 
 class NotAllowed(Failure):
@@ -33,9 +31,17 @@ class NotAllowed(Failure):
         super().__init__("not-allowed", f"cannot ask the daemon of {state}: only its own user and root may")
 
 
+def paths_of_daemon(state: Path | None) -> "StatePaths":
+    """Return the paths of a state directory whose daemon is needed. Raises NoDaemon if none has ever used it."""
+    try:
+        return paths_in_use(state)
+    except NeverUsed as error:
+        raise NoDaemon(error.state, remedy=error.remedy) from error
+
+
 def request(state: Path | None, *, as_json: bool, **fields: Any) -> None:
     """Send a request and print the answer. Raises Failure if the daemon refuses it or does not answer."""
-    done = _answer(paths_in_use(state), fields)
+    done = _answer(paths_of_daemon(state), fields)
     about = {name: value for name, value in fields.items() if name != "do"}
     click.echo(json_text({**about, "done": done, "error": None}) if as_json else plain(done))
 
@@ -105,7 +111,7 @@ def app_request(name: str, text: str | None) -> click.Command:
     def command(apps: Sequence[str], everything: bool, as_json: bool, state: Path | None) -> None:
         from reconciler.cli.app_names import chosen_apps
 
-        paths = paths_in_use(state)
+        paths = paths_of_daemon(state)
         names = chosen_apps(paths, apps, everything=everything)
         if as_json:
             _print_each(paths, name, names)
@@ -116,19 +122,21 @@ def app_request(name: str, text: str | None) -> click.Command:
 
 
 def _print_each(paths: "StatePaths", do: str, names: Sequence[str]) -> None:
-    """Print what became of each app as a line of JSON; exit with 1 if it failed for any, with 3 without a daemon."""
-    code = 0
+    """Print what became of each app as a line of JSON. Raises Told if it failed for any of them."""
+    failures: list[click.ClickException] = []
     for name in names:
         error: dict[str, str] | None = None
         done: str | None = None
         try:
             done = outcome_of(paths, do, name)
         except click.ClickException as raised:
+            failures.append(raised)
             error = facts(raised)
-            code = max(code, raised.exit_code)
         click.echo(json_text({"app": name, "done": done, "error": error}))
-    if code:
-        raise SystemExit(code)
+    if failures:
+        worst = max(failures, key=lambda each: each.exit_code)
+        text = "\n".join(dict.fromkeys(each.message for each in failures))
+        raise Told(facts(worst)["reason"], text, exit_code=worst.exit_code)
 
 
 def for_each(names: Sequence[str], act: Callable[[str], None]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.failure import Told
 from reconciler.cli.options import examples, json_option, unusable_settings_allowed
 from reconciler.cli.table import cut, show_json, styled, width, wrapped
 from reconciler.inspection.printable import plain
@@ -34,8 +35,8 @@ def command(settings: Settings, unusable: str | None, as_json: bool) -> None:
     else:
         for check in found:
             _show(check)
-    if any(check.level == "fail" for check in found):
-        raise SystemExit(1)
+    if failed := [check for check in found if check.level == "fail"]:
+        raise Told("failed", "\n".join(f"{check.subject}: {plain(check.found)}" for check in failed))
 
 
 def _show(check: "Check") -> None:

@@ -1,9 +1,10 @@
 """Say why a command failed: a reason for programs beside the message for people.
 
-With --json, the last line on standard error is `{"error": {"reason": …, "message": …}}`.
+Where the output is JSON, the last line on standard error is `{"error": {"reason": …, "message": …}}`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import IO, Any
 
 import click
@@ -12,14 +13,17 @@ import click
 REASONS: Mapping[str, str] = {
     "usage": "The command line is wrong.",
     "failed": "What was asked for failed; the message says why.",
-    "no-daemon": "No daemon is running where one is needed, or none ever ran.",
+    "no-daemon": "No daemon is running where one is needed.",
+    "never-used": "No daemon has ever run in the state directory.",
     "several-daemons": "Several daemons are running, and none was chosen.",
     "no-answer": "A daemon is running, and does not answer or accept the request.",
     "refused": "The daemon refused the request.",
     "not-allowed": "The daemon or its files belong to another user.",
     "not-found": "Nothing has the name that was given or matches the pattern, or more than one thing does.",
     "unusable-settings": "The host's settings cannot be read or have mistakes.",
+    "manifest-errors": "A manifest or a source has errors, or the manifests cannot be read.",
     "not-up-to-date": "Something is not as its manifest asks.",
+    "interrupted": "The operator ended the command, or said no to a question.",
     "unreachable": "With --host: ssh could not run the command on the other host.",
     "no-remote-program": "With --host: the other host has no such program.",
 }
@@ -31,6 +35,17 @@ class Failure(click.ClickException):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class Told(Failure):
+    """A failure that people have read in the output of the command; only programs are told again."""
+
+    def __init__(self, reason: str, message: str, *, exit_code: int = 1) -> None:
+        super().__init__(reason, message)
+        vars(self)["exit_code"] = exit_code
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print nothing."""
 
 
 class JsonFailure(click.ClickException):
@@ -46,6 +61,29 @@ class JsonFailure(click.ClickException):
         from reconciler.inspection.printable import json_text
 
         click.echo(json_text({"error": self._facts}), file=file, err=file is None)
+
+
+def asks_for_json(command: click.Command | None, words: Iterable[str]) -> bool:
+    """Return whether the words of a command ask for JSON, also where they are wrong."""
+    before: list[str] = []
+    for word in words:
+        if word == "--":
+            break
+        before.append(word)
+    if command is None:
+        return "--json" in before
+    return any(_asks_for_json(option, before) for option in command.params if isinstance(option, click.Option))
+
+
+def _asks_for_json(option: click.Option, words: Sequence[str]) -> bool:
+    name = option.opts[0]
+    if name == "--json":
+        return name in words
+    if not isinstance(option.type, click.Choice) or "json" not in option.type.choices:
+        return False
+    given = [word.partition("=")[2] for word in words if word.startswith(f"{name}=")]
+    given += [value for word, value in pairwise(words) if word == name]
+    return "json" in (given or [option.value_from_envvar(click.Context(click.Command(None)))])
 
 
 def facts(error: click.ClickException) -> dict[str, str]:

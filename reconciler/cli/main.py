@@ -5,12 +5,14 @@ The docstring of a command's module is its help, and the first line its summary,
 
 import importlib
 import keyword
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from reconciler.cli.failure import Failure, JsonFailure, asks_for_json
 from reconciler.cli.options import HOST, WORDS, examples, host_option
 from reconciler.inspection.printable import visible
 from reconciler.linux.standard_streams import ensure_standard_streams, give_up_output, has_no_room
@@ -63,24 +65,22 @@ class _Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; names and texts in its errors are made printable."""
+        """Run a command; names and texts in its errors are made printable, or JSON where that is asked for."""
         try:
             return super().invoke(ctx)
         except click.ClickException as error:
             vars(error)["message"] = visible(f"{error.message}{_other_option(error)}")
             if not self._prints_json(ctx):
                 raise
-            from reconciler.cli.failure import JsonFailure
-
             raise JsonFailure(error) from error
+        except (click.Abort, KeyboardInterrupt) as error:
+            if not self._prints_json(ctx):
+                raise
+            raise JsonFailure(Failure("interrupted", "the command was interrupted")) from error
 
     def _prints_json(self, ctx: click.Context) -> bool:
-        """Return whether a command that can print JSON is given --json; also if its words are wrong."""
-        name, *words = ctx.meta.get(WORDS, ("",))
-        if "--json" not in words[: words.index("--") if "--" in words else None]:
-            return False
-        command = self.get_command(ctx, name)
-        return command is not None and any("--json" in parameter.opts for parameter in command.params)
+        words: Sequence[str] = ctx.meta.get(WORDS, ())
+        return bool(words) and asks_for_json(self.get_command(ctx, words[0]), words[1:])
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  the same
         """List the commands by task, with the columns aligned over all of them."""
@@ -184,4 +184,7 @@ def main(argv: Sequence[str] | None = None) -> Any:
         if not has_no_room(error):
             raise
         give_up_output()
-        raise SystemExit(f"Error: cannot write the output: {error.strerror}") from None
+        failure = click.ClickException(f"cannot write the output: {error.strerror}")
+        words = sys.argv[1:] if argv is None else argv
+        (JsonFailure(failure) if "--json" in words else failure).show()
+        raise SystemExit(failure.exit_code) from None

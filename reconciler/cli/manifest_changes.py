@@ -112,12 +112,12 @@ def problems_with(settings: Settings, found: "Described", content: bytes) -> lis
 
 
 def require_valid(settings: Settings, found: "Described", content: bytes) -> None:
-    """Raise ClickException if a daemon would refuse the file with this content."""
+    """Raise Failure if a daemon would refuse the file with this content."""
     if problems := problems_with(settings, found, content):
         listed = "\n".join(f"  {problem}" for problem in problems)
         as_before = problems_with(settings, found, found.content)
         also = f"; it is refused as it is, too: 'reconciler edit {found.app}' opens it" if as_before else ""
-        raise click.ClickException(f"nothing was written, because the manifest would be refused{also}:\n{listed}")
+        raise Failure("manifest-errors", f"nothing was written, because the manifest would be refused{also}:\n{listed}")
 
 
 def write(found: "Described", content: bytes) -> None:

@@ -9,6 +9,7 @@ import socket
 
 import click
 
+from reconciler.cli.failure import Told
 from reconciler.cli.options import examples, json_option, without_daemon
 from reconciler.inspection.printable import plain
 from reconciler.settings.settings import Settings
@@ -40,5 +41,5 @@ def command(settings: Settings, test: bool, as_json: bool) -> None:  # noqa: ARG
     for result in results:
         outcome = "sent" if result["sent"] else f"failed: {result['message']}"
         click.echo(json.dumps(result) if as_json else plain(f"{result['target']}: {outcome}"))
-    if not all(result["sent"] for result in results):
-        raise SystemExit(1)
+    if failed := [result for result in results if not result["sent"]]:
+        raise Told("failed", "\n".join(plain(f"{each['target']}: {each['message']}") for each in failed))

@@ -223,15 +223,24 @@ def paths_of(state: Path | None) -> "StatePaths":
     return StatePaths(state=state.absolute())
 
 
+class NeverUsed(Failure):
+    """No daemon has ever run in a state directory; `remedy` says what to do."""
+
+    def __init__(self, state: Path, remedy: str) -> None:
+        super().__init__("never-used", f"no daemon has ever run in {state}: {remedy}")
+        self.state = state
+        self.remedy = remedy
+
+
 def paths_in_use(state: Path | None) -> "StatePaths":
-    """Return the paths of a state directory. Raises ClickException if no daemon has ever used it."""
+    """Return the paths of a state directory. Raises NeverUsed, and ClickException if it cannot be read."""
     paths = paths_of(state)
     try:
         exists = paths.database.exists()
     except OSError as error:
         raise click.ClickException(f"cannot read {paths.state}: {error.strerror}") from error
     if not exists:
-        raise Failure("no-daemon", f"no daemon has ever run in {paths.state}: {_other_daemons()}")
+        raise NeverUsed(paths.state, _other_daemons())
     return paths
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.options import examples, json_option, paths_in_use, state_option
+from reconciler.cli.options import examples, json_option, state_option
 
 if TYPE_CHECKING:
     from reconciler.state.paths import StatePaths
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 def command(as_json: bool, state: Path | None) -> None:
     from urllib.parse import urlsplit
 
+    from reconciler.cli.daemon_client import paths_of_daemon
     from reconciler.cli.table import show_json
     from reconciler.inspection.printable import ago, plain
 
-    link = _made(paths_in_use(state))
+    link = _made(paths_of_daemon(state))
     if as_json:
         show_json(link)
         return

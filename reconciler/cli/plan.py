@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.failure import Failure
+from reconciler.cli.failure import Failure, Told
 from reconciler.cli.options import examples, host_options, json_option, reading
 from reconciler.cli.table import show_json, styled
 from reconciler.inspection.manifests import problems_of
@@ -41,11 +41,13 @@ def command(settings: Settings, app: str | None, with_diff: bool, as_json: bool)
     if app is not None and not plans:
         refused = [plain(f"{problem}") for problem in problems_of(catalog) if Path(problem.file).stem == app]
         if refused:
-            raise click.ClickException(f"the manifest of '{plain(app)}' is refused:\n" + "\n".join(refused))
+            raise Failure("manifest-errors", f"the manifest of '{plain(app)}' is refused:\n" + "\n".join(refused))
         what = f"no app named '{plain(app)}', neither in {settings.manifests} nor on this host"
         raise Failure("not-found", what)
     show_json(facts(plans, catalog)) if as_json else _show(plans, catalog, with_diff=with_diff)
     code = exit_code(plans, catalog)
+    if code == 1:
+        raise Told("manifest-errors", plain(catalog.notice or summary(plans, catalog)))
     if code:
         raise SystemExit(code)
 

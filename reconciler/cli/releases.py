@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.failure import Failure
-from reconciler.cli.options import examples, json_option, open_snapshot, with_settings
+from reconciler.cli.options import examples, json_option, open_snapshot, paths_in_use, with_settings
 from reconciler.cli.table import show_json, styled, width, wrapped
 from reconciler.inspection.printable import ago, clock, plain
 
@@ -40,9 +40,7 @@ def command(settings: "Settings", app: str, revision: str | None, with_diff: boo
 
     if with_diff and revision is None:
         raise click.UsageError("--diff needs a REVISION; 'reconciler releases APP' lists them")
-    if not settings.paths.database.exists():
-        raise Failure("no-daemon", f"no daemon has ever run in {settings.paths.state}; name another with --state")
-    with open_snapshot(settings.paths) as snapshot:
+    with open_snapshot(paths_in_use(settings.paths.state)) as snapshot:
         found = releases(snapshot, app)
         if not found:
             raise Failure("not-found", f"no app named '{plain(app)}' was ever released on this host")

@@ -4,13 +4,18 @@ They are found on PATH, in pyenv, in uv's own directory and in the host's settin
 (`runtime: python3.12`), its exact version or its path.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from reconciler.cli.options import examples, json_option, without_daemon
 from reconciler.cli.table import show, show_json
 from reconciler.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from reconciler.staging.detection.runtimes import Runtime
 
 
 @click.command(help=__doc__, epilog=examples("reconciler runtimes", "reconciler runtimes --json"))
@@ -22,12 +27,18 @@ def command(settings: Settings, as_json: bool) -> None:
     found = discover(settings.interpreters)
     if as_json:
         show_json([{**asdict(runtime), "supported": is_supported(runtime)} for runtime in found])
-        return
-    show(("NAME", "DESCRIPTION", "VERSION", "PATH"), [(r.name, r.description, r.version, r.path) for r in found])
-    too_old = [runtime.description for runtime in found if not is_supported(runtime)]
-    if too_old:
-        click.echo(f"not supported (reconciler supports 2.7, 3.6 and newer): {', '.join(too_old)}", err=True)
+    else:
+        _show(found)
     if not found:
         raise click.ClickException(
             "this host has no Python for apps: install one, for example with 'uv python install'"
         )
+
+
+def _show(found: "Sequence[Runtime]") -> None:
+    from reconciler.staging.detection.runtimes import is_supported
+
+    show(("NAME", "DESCRIPTION", "VERSION", "PATH"), [(r.name, r.description, r.version, r.path) for r in found])
+    too_old = [runtime.description for runtime in found if not is_supported(runtime)]
+    if too_old:
+        click.echo(f"not supported (reconciler supports 2.7, 3.6 and newer): {', '.join(too_old)}", err=True)

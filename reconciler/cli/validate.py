@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.failure import Told
 from reconciler.cli.options import examples, manifests_option, without_daemon
 from reconciler.cli.table import show_json, styled
 from reconciler.inspection.manifests import checked, problems_of
@@ -70,7 +71,7 @@ def command(settings: Settings, form: str, as_json: bool, strict: bool) -> None:
         if form == "text" or not found.unreadable:
             click.echo(found.unreadable or _summary(catalog, found, settings.manifests))
     if found.errors or found.unreadable or (strict and found.warnings):
-        raise SystemExit(1)
+        raise Told("manifest-errors", found.unreadable or _summary(catalog, found, settings.manifests))
 
 
 def _lines(found: _Found) -> Iterable[str]:

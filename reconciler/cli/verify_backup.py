@@ -7,7 +7,6 @@ key. Exit code 1: the backup cannot be restored.
 """
 
 import asyncio
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,9 +49,7 @@ def command(settings: Settings, service: str, backup: str | None, as_json: bool)
     elif not outcome.failure:
         click.echo(_told(file, outcome.counted, ""))
     if outcome.failure:
-        if not as_json:
-            click.echo(f"Error: {plain(_told(file, {}, outcome.failure))}", err=True)
-        sys.exit(1)
+        raise click.ClickException(plain(_told(file, {}, outcome.failure)))
 
 
 def _told(file: Path, numbers: Mapping[str, int], failure: str) -> str:

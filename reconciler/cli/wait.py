@@ -13,8 +13,8 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.daemon_client import NoDaemon
-from reconciler.cli.options import DURATION, all_option, examples, paths_of, refuse_both, state_option
+from reconciler.cli.daemon_client import paths_of_daemon
+from reconciler.cli.options import DURATION, all_option, examples, refuse_both, state_option
 from reconciler.cli.progress import Console
 from reconciler.cli.waiting import Terms, Waiting, wait
 
@@ -48,9 +48,7 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     state: Path | None,
 ) -> None:
     refuse_both(apps, everything=everything)
-    paths = paths_of(state)
-    if not paths.database.exists():
-        raise NoDaemon(paths.state)
+    paths = paths_of_daemon(state)
     terms = Terms(names=apps, timeout_s=timeout_s, keep_trying=keep_trying, probation=probation)
     console = None if as_json else Console(time.monotonic)
     wait(Waiting(paths=paths, terms=terms, console=console), as_json=as_json)

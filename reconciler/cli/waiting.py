@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import click
 
 from reconciler.cli.daemon_client import NoDaemon, NotAllowed
-from reconciler.cli.failure import Failure
+from reconciler.cli.failure import Failure, Told
 from reconciler.cli.progress import Console
 from reconciler.inspection.printable import ago, json_text, plain
 from reconciler.planning.wording import counted
@@ -171,7 +171,7 @@ class Waiting:
 
 
 def wait(waiting: Waiting, *, as_json: bool = False) -> None:
-    """Wait and print what it came to. Exits with 1 or 3 unless all that was chosen is up to date."""
+    """Wait and print what it came to. Raises NoDaemon or Told unless all that was chosen is up to date."""
     with contextlib.ExitStack() as last:
         if waiting.console is not None:
             last.callback(waiting.console.bottom, "")
@@ -181,12 +181,13 @@ def wait(waiting: Waiting, *, as_json: bool = False) -> None:
             click.echo(json_text(facts(row, waiting.terms)))
     elif ending == "up to date":
         click.echo(_summary(waiting))
-    for line in _reasons(waiting, ending) if not as_json and ending != "no daemon" else ():
-        click.echo(line, err=True)
     if ending == "no daemon":
         raise NoDaemon(waiting.paths.state, f" after {ago(waiting.terms.timeout_s)} of waiting")
     if ending != "up to date":
-        raise SystemExit(1)
+        reasons = "\n".join(_reasons(waiting, ending))
+        if not as_json:
+            click.echo(reasons, err=True)
+        raise Told("not-up-to-date", reasons)
 
 
 def facts(row: Row, terms: Terms) -> dict[str, Any]:

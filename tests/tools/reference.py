@@ -28,9 +28,15 @@ host](../howto/remote.md).
 | 127 | with `--host`: no reconciler is on the other host's PATH |
 | 255 | with `--host`: ssh could not run the command on the other host |
 
-With `--json`, a command that fails says why in the last line of standard error, as
-`{"error": {"reason": "no-daemon", "message": "no daemon is running in …"}}`. The message is for people; the reasons are
+"""
+_FAILURES = """\
+Where the output is JSON, as also with `validate --format json` and `run --events json`, a command that fails says why
+in the last line of standard error:
+`{"error": {"reason": "no-daemon", "message": "no daemon is running in …"}}`. The message is for people, the reason for
+programs:
 
+| reason | meaning |
+|---|---|
 """
 _VARIABLES = """
 | variable | option |
@@ -44,7 +50,7 @@ def commands() -> str:
     names = group.list_commands(above)
     variables = {variable for name in names for variable in variables_of(above, name)}
     reasons = "".join(f"| `{reason}` | {meaning} |\n" for reason, meaning in REASONS.items())
-    head = f"{_HEAD}| reason | meaning |\n|---|---|\n{reasons}{_VARIABLES}"
+    head = f"{_HEAD}{without_json(above, names)}\n\n{_FAILURES}{reasons}{_VARIABLES}"
     return "\n".join([head + "\n".join(sorted(variables)), "", *(section(above, name) for name in names)])
 
 
@@ -52,6 +58,14 @@ def command_of(above: click.Context, name: str) -> click.Command:
     command = group.get_command(above, name)
     assert command is not None
     return command
+
+
+def without_json(above: click.Context, names: list[str]) -> str:
+    """Say which commands have no --json."""
+    *others, last = (
+        f"`{name}`" for name in names if not any("--json" in o.opts for o in options_of(command_of(above, name)))
+    )
+    return f"Every command but {', '.join(others)} and {last} takes `--json`."
 
 
 def options_of(command: click.Command) -> list[click.Option]:

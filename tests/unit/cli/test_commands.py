@@ -140,7 +140,7 @@ def test_of_two_that_claim_one_port_the_one_that_the_daemon_has_accepted_keeps_i
 def test_validate_speaks_json_and_github(manifests: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (manifests / "a.yaml").write_text("pth: 100%\n")
     monkeypatch.chdir(manifests.parent)
-    facts = json.loads(run("validate", "--manifests", manifests, "--format", "json", code=1).output)
+    facts = json.loads(run("validate", "--manifests", manifests, "--format", "json", code=1).stdout)
     assert facts["files"] == 2
     assert facts["apps"] == ["blog"]
     assert facts["problems"][0]["line"] == 1
@@ -572,7 +572,7 @@ def test_runtimes_are_a_table_with_their_paths() -> None:
 def test_doctor_checks_this_host_and_makes_nothing(manifests: Path, tmp_path: Path) -> None:
     state = tmp_path / "deep" / "state"
     done = CliRunner().invoke(group, ["doctor", "--json", "--manifests", str(manifests), "--state", str(state)])
-    levels = {check["subject"]: check["level"] for check in json.loads(done.output)}
+    levels = {check["subject"]: check["level"] for check in json.loads(done.stdout)}
     assert {"kernel", "listeners", "inotify", "open files", "state", "uv", "Pythons", "ports", "clock"} <= levels.keys()
     assert levels["kernel"] == levels["manifests"] == "ok"
     assert levels["daemon"] == "warn"

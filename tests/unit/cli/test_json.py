@@ -2,6 +2,8 @@
 
 import ast
 import json
+import time
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -13,6 +15,7 @@ from reconciler.cli.main import _COMMANDS, group
 from reconciler.state.paths import StatePaths
 from reconciler.state.schema import open_database
 from tests.support.site import REPOSITORY
+from tests.unit.state.test_running_daemons import held
 
 # What has no --json, and why.
 WITHOUT = {
@@ -22,6 +25,35 @@ WITHOUT = {
     "service-shell": "becomes the program that it runs",
     "completion": "prints a script",
 }
+# What a command needs to get as far as the state directory; {app} is an empty directory.
+ARGUMENTS = {
+    "init": ("{app}",),
+    "import": ("{app}",),
+    "bundle": ("{app}",),
+    "config": ("blog",),
+    "secrets": ("set", "blog", "KEY"),
+    "scale": ("blog", "2"),
+    "maintenance": ("blog", "on"),
+    "edit": ("blog",),
+    "open": ("blog",),
+    "releases": ("blog",),
+    "restart": ("blog",),
+    "rollback": ("blog",),
+    "stop": ("blog",),
+    "start": ("blog",),
+    "forget-failure": ("blog",),
+    "env": ("blog",),
+    "shell": ("blog",),
+    "rotate": ("blog-db",),
+    "service-shell": ("blog-db",),
+    "backup": ("blog-db",),
+    "verify-backup": ("blog-db",),
+    "restore": ("blog-db", "it"),
+    "notify": ("--test",),
+    "completion": ("bash",),
+}
+# What goes on as a daemon, or is about the whole host.
+ON_THE_HOST = frozenset(("run", "install", "uninstall", "doctor"))
 
 
 def run(*words: str | Path) -> Result:
@@ -29,10 +61,23 @@ def run(*words: str | Path) -> Result:
 
 
 def error_of(done: Result) -> dict[str, str]:
-    """The one line of an error, which is all that is on standard error."""
-    (line,) = done.stderr.splitlines()
-    error: dict[str, str] = json.loads(line)["error"]
+    """The line of an error, which is the last one on standard error."""
+    told = json.loads(done.stderr.splitlines()[-1])
+    assert ([*told], sorted(told["error"])) == (["error"], ["message", "reason"])
+    error: dict[str, str] = told["error"]
+    assert error["reason"] in REASONS
+    assert error["message"]
     return error
+
+
+def command_of(name: str) -> click.Command:
+    command = group.get_command(click.Context(group), name)
+    assert command is not None
+    return command
+
+
+def options_of(name: str) -> set[str]:
+    return {option for parameter in command_of(name).params for option in parameter.opts}
 
 
 @pytest.fixture
@@ -45,20 +90,53 @@ def state(tmp_path: Path) -> Path:
 
 
 def test_every_command_speaks_json_or_says_why_not() -> None:
-    context = click.Context(group)
-    commands = {name: group.get_command(context, name) for name in _COMMANDS}
-    silent = {
-        name
-        for name, command in commands.items()
-        if command and not any("--json" in parameter.opts for parameter in command.params)
-    }
-    assert silent == WITHOUT.keys()
+    assert {name for name in _COMMANDS if "--json" not in options_of(name)} == WITHOUT.keys()
+
+
+@pytest.mark.parametrize("name", _COMMANDS)
+def test_every_command_tells_wrong_words_in_one_shape(name: str) -> None:
+    if name in WITHOUT:
+        done = run(name) if name in {"shell", "service-shell"} else run(name, "--no-such-option")
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr.splitlines()[-1].startswith("Error: ")
+        return
+    done = run(name, "--no-such-option", "--json")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert error_of(done)["reason"] == "usage"
+
+
+@pytest.mark.parametrize("name", sorted({*_COMMANDS} - ON_THE_HOST))
+@pytest.mark.parametrize("version", [None, 99], ids=["without a daemon", "of a newer version"])
+def test_every_command_tells_a_failure_in_one_shape(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, version: int | None
+) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "manifests" / "refused.yaml").write_text("nonsense: true\n")
+    with closing(open_database(StatePaths(state=tmp_path / "state").database)) as database:
+        if version is not None:
+            database.execute(f"PRAGMA user_version={version}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RECONCILER_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("EDITOR", "false")
+    words = [name, *(word.format(app=tmp_path / "app") for word in ARGUMENTS.get(name, ()))]
+    words += ["--interval", "100ms"] if name == "top" else ["--timeout", "1s"] if name == "apply" else []
+    done = run(*words, *([] if name in WITHOUT else ["--json"]))
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+    if name in WITHOUT and done.exit_code:
+        assert "\nError: " in f"\n{done.stderr}"
+    elif done.exit_code:
+        reason = error_of(done)["reason"]
+        assert (reason == "no-daemon") == (done.exit_code == 3)
+        assert (reason == "usage") == (done.exit_code == 2)
 
 
 @pytest.mark.parametrize(
     ("words", "code", "reason"),
     [
-        (("restart", "blog"), 3, None),
+        (("restart", "blog"), 3, "no-daemon"),
         (("rollback", "blog"), 3, "no-daemon"),
         (("rotate", "db"), 3, "no-daemon"),
         (("prune",), 3, "no-daemon"),
@@ -76,18 +154,13 @@ def test_every_command_speaks_json_or_says_why_not() -> None:
     ],
 )
 def test_a_failure_is_one_line_with_a_reason(
-    state: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: int, reason: str | None
+    state: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: int, reason: str
 ) -> None:
     monkeypatch.chdir(state.parent)
     (state.parent / "manifests").mkdir()
     done = run(*words, "--json", "--state", state)
-    assert done.exit_code == code, done.output
-    if reason is None:  # of several apps, each has a line of its own
-        assert json.loads(done.stdout)["error"]["reason"] == "no-daemon"
-        return
     error = error_of(done)
-    assert (error["reason"], sorted(error)) == (reason, ["message", "reason"])
-    assert error["message"]
+    assert (done.exit_code, error["reason"]) == (code, reason), done.output
     text = run(*words, "--state", state)
     assert f"Error: {error['message']}" in text.stderr
 
@@ -98,7 +171,56 @@ def test_without_json_a_failure_is_a_sentence(state: Path) -> None:
 
 def test_a_directory_that_no_daemon_used_has_a_reason(tmp_path: Path) -> None:
     done = run("status", "--json", "--state", tmp_path)
-    assert (done.exit_code, error_of(done)["reason"]) == (1, "no-daemon")
+    assert (done.exit_code, error_of(done)["reason"]) == (1, "never-used")
+    for words in (("restart", "blog"), ("rollback", "blog"), ("wait",), ("page",)):
+        done = run(*words, "--json", "--state", tmp_path)
+        assert (done.exit_code, error_of(done)["reason"]) == (3, "no-daemon")
+
+
+def test_each_of_several_apps_has_a_line_and_the_failure_is_told_once(state: Path) -> None:
+    done = run("restart", "blog", "shop", "--json", "--state", state)
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(each["app"], each["done"]) for each in told] == [("blog", None), ("shop", None)]
+    assert told[0]["error"] == told[1]["error"] == error_of(done)
+
+
+def test_what_is_told_in_the_output_is_a_failure_for_programs_only(tmp_path: Path) -> None:
+    (tmp_path / "refused.yaml").write_text("nonsense: true\n")
+    words = ("--manifests", tmp_path, "--state", tmp_path / "state")
+    for command in ("validate", "plan"):
+        done = run(command, "--json", *words)
+        assert (done.exit_code, error_of(done)["reason"]) == (1, "manifest-errors")
+        assert json.loads(done.stdout)
+        assert (run(command, *words).exit_code, run(command, *words).stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("validate", "--format", "json"),
+        ("validate", "--format=json"),
+        ("run", "--events", "json"),
+        ("nonsense", "--json"),
+    ],
+)
+def test_every_way_to_ask_for_json_asks_for_failures_as_json(words: tuple[str, ...]) -> None:
+    assert error_of(run(*words, "--nope"))["reason"] == "usage"
+
+
+def test_a_variable_asks_for_json_as_its_option_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECONCILER_EVENTS", "json")
+    assert error_of(run("run", "--nope"))["reason"] == "usage"
+    assert run("run", "--nope", "--events", "text").stderr.splitlines()[-1].startswith("Error: ")
+
+
+def test_a_command_that_is_interrupted_says_so_in_the_same_shape(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupt)
+    with held(state):
+        done = run("wait", "--json", "--state", state)
+    assert (done.exit_code, error_of(done)["reason"]) == (1, "interrupted")
 
 
 def test_json_after_two_dashes_is_a_word(state: Path) -> None:
@@ -113,7 +235,7 @@ def test_the_reasons_that_are_given_are_those_of_the_reference() -> None:
                 continue
             name = node.func.id if isinstance(node.func, ast.Name) else ""
             inherits = isinstance(node.func, ast.Attribute) and node.func.attr == "__init__"
-            if name == "Failure" or (inherits and len(node.args) > 1):
+            if name in {"Failure", "Told"} or (inherits and len(node.args) > 1):
                 given.add(str(node.args[0].value))
     assert given == REASONS.keys()
 

@@ -211,8 +211,9 @@ def test_settings_that_cannot_be_used_are_a_failure_beside_the_other_checks(tmp_
     (tmp_path / "host.yaml").write_text("prots: {first: 1}\n")
     words = ["doctor", "--json", "--manifests", str(tmp_path), "--state", str(tmp_path / "s")]
     done = CliRunner().invoke(group, [*words, "--settings", str(tmp_path / "host.yaml")])
-    found = {check["subject"]: check for check in json.loads(done.output)}
-    assert done.exit_code == 1
+    found = {check["subject"]: check for check in json.loads(done.stdout)}
+    error = json.loads(done.stderr)["error"]
+    assert (done.exit_code, error["reason"], "prots: unknown field" in error["message"]) == (1, "failed", True)
     assert found["settings"]["level"] == "fail"
     assert "prots: unknown field" in found["settings"]["found"]
     assert found["kernel"]["level"] == "ok"
