@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class _Name(click.types.StringParamType):
     """A name that is completed from the state directory; one that cannot be read completes nothing."""
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002  click calls it so
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         import sqlite3
 
         from reconciler.state.schema import OtherVersion
@@ -33,7 +33,8 @@ class _Name(click.types.StringParamType):
             names = sorted(self._names(paths_of(state if isinstance(state, Path) else None), ctx))
         except (OSError, sqlite3.Error, OtherVersion, click.ClickException):
             return []
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        given = ctx.params.get(str(param.name)) if param.nargs == -1 else ()
+        return [CompletionItem(name) for name in names if name.startswith(incomplete) and name not in (given or ())]
 
     def _names(self, paths: "StatePaths", ctx: click.Context) -> Iterable[str]:
         raise NotImplementedError

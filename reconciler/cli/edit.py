@@ -22,7 +22,7 @@ import click
 from reconciler.cli.manifest_changes import find, problems_with, write
 from reconciler.cli.next_step import next_step
 from reconciler.cli.options import examples, host_options, json_option
-from reconciler.cli.table import show_json
+from reconciler.cli.table import is_terminal, show_json
 from reconciler.documents.text import LARGEST_MANIFEST
 from reconciler.inspection.printable import plain
 from reconciler.planning.wording import counted
@@ -31,6 +31,7 @@ from reconciler.settings.settings import Settings
 if TYPE_CHECKING:
     from reconciler.manifests.described import Described
 
+_STANDARD_ERROR = 2
 _EDITORS = ("editor", "sensible-editor", "nano", "vim", "vi")
 
 
@@ -125,12 +126,15 @@ def _edited(settings: Settings, found: "Described", copy: Path, editor: list[str
 
 
 def _run(words: list[str]) -> int:
-    """Run the editor until it exits, and return its exit code; Ctrl-C is the editor's alone."""
+    """Run the editor until it exits, and return its exit code; Ctrl-C is the editor's alone.
+
+    What it prints is no part of this command's output: where that is no terminal, it goes to standard error.
+    """
     import subprocess
 
     before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        return subprocess.run(words, check=False).returncode
+        return subprocess.run(words, stdout=None if is_terminal() else _STANDARD_ERROR, check=False).returncode
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -55,6 +55,10 @@ def test_every_one_of_several_apps_is_completed(state: Path, command: str) -> No
     assert completed(state, command, "blog", "s") == "plain,shop\n"
 
 
+def test_a_name_that_is_given_is_not_offered_again(state: Path) -> None:
+    assert completed(state, "restart", "blog", "") == "plain,shop\n"
+
+
 @pytest.mark.parametrize("command", ["events", "wait"])
 def test_an_app_or_a_service_is_completed(state: Path, command: str) -> None:
     assert completed(state, command, "shop", "b") == "plain,blog\n"

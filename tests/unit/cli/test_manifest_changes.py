@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import stat
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -307,6 +308,20 @@ def test_an_edit_is_saved_once_it_is_valid(place: Place) -> None:
     assert drafts(place) == []
     assert "stays as it was" in place.run("edit", "blog", VISUAL="true", EDITOR="false").output
     assert drafts(place) == []
+
+
+def test_what_an_editor_prints_is_no_part_of_the_output(place: Place) -> None:
+    words = ("edit", "blog", "--json", "--manifests", place.manifests, "--state", place.state)
+    done = subprocess.run(
+        [sys.executable, "-m", "reconciler", *words],
+        env={**os.environ, "VISUAL": "echo edited"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["changed"] is False
+    assert done.stderr.startswith("edited ")
 
 
 @pytest.mark.parametrize("editor", ["sed -i s/path/pth/", "sed -i '$aname: other'", "sh -c 'echo x: >> $0; exit 3'"])
