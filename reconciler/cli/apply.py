@@ -166,7 +166,8 @@ def _conclude(paths: StatePaths, catalog: "Catalog", progress: ApplyProgress, wa
         found = status(snapshot)
     click.echo()
     show_status(found)
-    behind = {name for name in catalog.apps if not _is_settled(progress.last.get(name))} | progress.open
+    reports = {name: progress.last.get(name) for name in catalog.apps}
+    behind = {name for name, report in reports.items() if not _is_settled(report) or _is_held(report)} | progress.open
     if behind:
         within = f" after {waited}" if waited else ""
         click.echo(f"not up to date{within}: {', '.join(plain(name) for name in sorted(behind))}", err=True)
@@ -216,6 +217,8 @@ def _outcome(
     report = progress.last.get(str(Subject(kind, row.name)))
     done = _is_settled(report) if row.name in desired else report is None or report.settled
     outcome = "up-to-date" if done else "failed" if report is not None and report.failures else "under-way"
+    if row.name in desired and _is_held(report):
+        outcome = "held"
     return {
         "kind": kind,
         "name": row.name,
@@ -230,3 +233,10 @@ def _outcome(
 
 def _is_settled(report: "Report | None") -> bool:
     return report is not None and report.settled
+
+
+def _is_held(report: "Report | None") -> bool:
+    """Return whether an operator has stopped an app or rolled it back."""
+    from reconciler.planning.reason import HELD_BY_OPERATOR
+
+    return report is not None and report.reason in HELD_BY_OPERATOR

@@ -165,6 +165,30 @@ def test_apply_waits_for_the_daemon_that_is_running(site: Site) -> None:
     assert f"applies the manifests in {site.manifests}, not those in {site.root}" in elsewhere.stderr
 
 
+def test_apply_says_the_same_with_a_daemon_and_without(site: Site) -> None:
+    for name in ("blog", "shop"):
+        site.app(name, probation="0s")
+    daemon = live(site)
+    assert site.cli("wait").returncode == 0
+    assert site.cli("stop", "blog").returncode == 0
+    site.save(site.manifests / "bad.yaml", "pth: x\n")
+    outcomes = []
+    for running in (True, False):
+        if not running:
+            site.end(daemon)
+        done = site.cli("apply", "--json")
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        assert all(set(row) == set(rows[0]) for row in rows)
+        error = json.loads(done.stderr.splitlines()[-1])["error"]
+        assert (done.returncode, error["reason"]) == (1, "not-up-to-date")
+        assert site.cli("apply").returncode == 1
+        outcomes.append({row["name"]: (row["kind"], row["outcome"], row["up_to_date"], row["state"]) for row in rows})
+    assert outcomes[0] == outcomes[1]
+    assert {name: row[1] for name, row in outcomes[0].items()} == {
+        "bad": "refused", "blog": "held", "shop": "up-to-date",
+    }  # fmt: skip
+
+
 def test_the_exit_code_is_the_truth_in_random_stories(site: Site) -> None:
     """Half of the edits are bad, and the daemon is killed before, meanwhile, twice or for good."""
     seed = int(os.environ.get("RECONCILER_SEED", "4711"))
