@@ -5,11 +5,13 @@ Time and memory are bounded whatever the size of the log: a page is looked for i
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from reconciler.inspection.log_lines import Folder, Line
+from reconciler.inspection.printable import coloured
 from reconciler.linux.regular_files import opened_file
 from reconciler.vault.secret_patterns import LineRedactor
 
@@ -34,11 +36,13 @@ class LogPage:
     size: int = 0
 
 
-def log_page(log: Path, redactor: LineRedactor, *, before: int | None = None, words: str = "") -> LogPage:
+def log_page(
+    log: Path, redactor: LineRedactor, *, before: int | None = None, words: str = "", fold: bool = False
+) -> LogPage:
     """Return the last lines that end at the byte `before`, the end of the log without one; none of a missing log.
 
-    With `words`, only lines that hold them once they are redacted, in any case of ASCII letters. Blocks; raises
-    OSError if the log is unreadable.
+    With `words`, only lines that hold them once they are redacted, in any case of ASCII letters. With `fold`, failed
+    starts are folded and colours left out. Blocks; raises OSError if the log is unreadable.
     """
     try:
         file = opened_file(log)
@@ -51,13 +55,33 @@ def log_page(log: Path, redactor: LineRedactor, *, before: int | None = None, wo
         found: deque[tuple[int, str]] = deque(maxlen=_MOST_LINES)
         wanted = words.encode().lower()
         left_off = False
-        for at, line in _lines(file, first, end, wanted):
-            text = redactor.redacted(line[:_LONGEST_LINE].decode("utf-8", "replace"))
-            if wanted in text.encode("utf-8", "replace").lower():
-                left_off = left_off or len(found) == _MOST_LINES
-                found.append((at, text))
+        redacted = (
+            (at, redactor.redacted(line[:_LONGEST_LINE].decode("utf-8", "replace")))
+            for at, line in _lines(file, first, end, wanted)
+        )
+        matching = (each for each in redacted if wanted in each[1].encode("utf-8", "replace").lower())
+        for each in _folded(matching) if fold else matching:
+            left_off = left_off or len(found) == _MOST_LINES
+            found.append(each)
         start = found[0][0] if left_off else first
     return LogPage(lines=tuple(text for _, text in found), start=start, end=end, size=size)
+
+
+def _folded(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Yield the lines with failed starts folded, each with where it or the first line behind it begins."""
+    folder, waiting = Folder(), deque[int]()
+
+    def placed(lines: Iterable[Line]) -> Iterator[tuple[int, str]]:
+        for line in lines:
+            at = waiting[0]
+            for _ in line.folded or (line,):
+                waiting.popleft()
+            yield at, coloured(line.shown, keep=False)
+
+    for at, text in lines:
+        waiting.append(at)
+        yield from placed(folder.feed(Line(text=text)))
+    yield from placed(folder.flush())
 
 
 def _line_start(file: BinaryIO, earliest: int, end: int) -> int:

@@ -33,7 +33,7 @@ class EventGroup:
     def importance(self) -> Importance:
         """How much an operator wants to know of the group."""
         event = self.event
-        if event.kind in _PROBLEMS or event.reason == Reason.MANIFEST_REFUSED:
+        if _is_problem(event):
             return "problem"
         return "routine" if _is_step(event) else "change"
 
@@ -65,20 +65,31 @@ def grouped(events: Sequence[Event]) -> list[EventGroup]:
     return sorted(groups, key=lambda group: (group.event.at, group.event.id), reverse=True)
 
 
+def _is_problem(event: Event) -> bool:
+    if is_maintenance(event):
+        return False
+    return event.kind in _PROBLEMS or event.reason == Reason.MANIFEST_REFUSED
+
+
+def is_maintenance(event: Event) -> bool:
+    """Return whether clients get the holding page from then on because they are meant to."""
+    return event.kind == "holding" and event.reason == Reason.MAINTENANCE
+
+
 def _is_step(event: Event) -> bool:
     return event.kind in _STEPS or (event.kind == "stopped" and event.reason in _OF_A_HANDOVER)
 
 
 def _follows(group: EventGroup, event: Event) -> bool:
     """Return whether an event only says what the newest group of its subject already implies."""
-    if event.kind == "holding":
+    if event.kind == "holding" and not is_maintenance(event):
         return group.importance == "problem"
     return event.kind == "stopped" and _is_step(event) and group.event.kind == "ready"
 
 
 def _is_again(before: Event, now: Event) -> bool:
     """Return whether the same thing went wrong again, with nothing but its retry in between."""
-    return now.kind in _PROBLEMS and (before.kind, before.reason) == (now.kind, now.reason)
+    return _is_problem(now) and now.kind in _PROBLEMS and (before.kind, before.reason) == (now.kind, now.reason)
 
 
 def _unfinished(waiting: Mapping[Subject, Sequence[Event]]) -> Iterator[EventGroup]:

@@ -10,7 +10,7 @@ from reconciler.inspection.log_redaction import log_redactor
 from reconciler.web.api import log_of
 from reconciler.web.authentication import Caller
 from reconciler.web.context import WebContext
-from reconciler.web.endpoints import LOGS, WHICH, Number
+from reconciler.web.endpoints import LOGS, SHOW, WHICH, Number
 from reconciler.web.formatting import query
 from reconciler.web.rendering import Templates
 from reconciler.web.responses import Problem
@@ -25,11 +25,14 @@ async def log_view(context: WebContext, templates: Templates, request: Request, 
     file = log_of(context, request, status)
     name, which = str(request.path_params["name"]), WHICH.read(request)
     words = request.query_params.get("q", "").strip()[:_LONGEST_WORDS]
+    folded = not words and ("show" not in request.query_params or SHOW.read(request) == "folded")
     before = _BEFORE.read(request) if "before" in request.query_params else None
+
+    shown = "" if folded or words else "written"
 
     def rendered() -> Response:
         try:
-            page = log_page(file, log_redactor(context.settings, name), before=before, words=words)
+            page = log_page(file, log_redactor(context.settings, name), before=before, words=words, fold=folded)
         except OSError as error:
             raise Problem(503, f"cannot read the log: {error.strerror}") from error
         return templates.page(
@@ -42,8 +45,10 @@ async def log_view(context: WebContext, templates: Templates, request: Request, 
             words=words,
             page=page,
             follows=before is None,
-            older=query(which=which, q=words, before=str(page.start)) if page.start > 0 else "",
-            newest=query(which=which, q=words),
+            folded=folded,
+            older=query(which=which, q=words, show=shown, before=str(page.start)) if page.start > 0 else "",
+            newest=query(which=which, q=words, show=shown),
+            other=query(which=which, show="written" if folded else ""),
             searched=_searched(page) if words else "",
         )
 

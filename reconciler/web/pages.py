@@ -15,7 +15,6 @@ from starlette.routing import Route
 from reconciler.control.requests import REQUESTS
 from reconciler.inspection.printable import ago
 from reconciler.inspection.releases import rollback_targets
-from reconciler.metrics.instance_processes import InstanceProcess, RunningInstance
 from reconciler.metrics.load_ring import read_points
 from reconciler.planning.apps.actions import ForgetApp, Reap, RemoveBuild, Sleep, Stop, StopHoldingPage, Unlisten
 from reconciler.planning.subject import Subject
@@ -41,11 +40,12 @@ from reconciler.web.rows import BLANK, Row, counts, row, rows
 from reconciler.web.sorting import View
 from reconciler.web.status_cache import Status
 from reconciler.web.streaming import KEEP_ALIVE, server_sent, ticks
-from reconciler.web.timeline import HEIGHT, NAMES, WIDTH, timeline
+from reconciler.web.timeline import HEIGHT, NAMES, PHASES, WIDTH, timeline
+from reconciler.web.worker_rows import worker_rows
 
 _GROUPS, _HOST_GROUPS, _ALL_GROUPS = 30, 12, 100
 _READ_EVENTS, _ALL_EVENTS = 500, 2000
-_LOG_LINES, _DIFF_LINES, _WORKERS = 60, 2000, 64
+_LOG_LINES, _DIFF_LINES = 60, 2000
 
 # Actions that end or remove something; the rest add or change.
 _REMOVING = frozenset(
@@ -148,10 +148,11 @@ class Pages:
                 span=span,
                 query=query,
                 releases=releases,
-                workers=_workers(instances),
+                workers=worker_rows(instances),
                 width=WIDTH,
                 height=HEIGHT,
                 names=NAMES,
+                phases=PHASES,
                 manifest=shown_manifest(app["manifest"], status.facts["manifests"], self._context.settings.manifests),
                 log=self._log(name, which if which in LOGS else LOGS[0]),
                 logs=LOGS,
@@ -332,12 +333,6 @@ def login_path(request: Request) -> str:
 
 def _important(events: Sequence[Event]) -> list[EventGroup]:
     return [group for group in grouped(events) if group.importance != "routine"]
-
-
-def _workers(instances: Sequence[RunningInstance]) -> list[tuple[RunningInstance, InstanceProcess]]:
-    """Return the workers to show, each with its instance."""
-    found = [(each, process) for each in instances for process in each.processes if process.role == "worker"]
-    return found[:_WORKERS]
 
 
 def _first_log(app: Mapping[str, Any], paths: StatePaths) -> str:

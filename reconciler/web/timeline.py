@@ -18,8 +18,10 @@ _PHASES = {"ready": "serving", "adopted": "serving", "sleeping": "sleeping", "st
            "holding": "down", "removed": "stopped"}  # fmt: skip
 # An instance that is stopped for one of these reasons leaves another that serves.
 _ANOTHER_SERVES = frozenset((Reason.HANDING_OVER, Reason.SURPLUS))
+_MAINTENANCE = frozenset((Reason.MAINTENANCE,))
 _MARKS = {"ready": "deploy", "exited": "crash", "failed": "failure", "sleeping": "sleep", "request": "request",
           "unhealthy": "unhealthy", "staged": "staged"}  # fmt: skip
+PHASES = ("serving", "sleeping", "down", "maintenance", "stopped")
 _ROLLBACKS = frozenset((Reason.ROLLED_BACK_BY_OPERATOR, Reason.FALLEN_BACK))
 NAMES = {
     "deploy": "started serving", "crash": "crash", "failure": "failed action", "sleep": "went to sleep",
@@ -93,6 +95,8 @@ def _spans(drawn: Sequence[Event], now: float, x: "_Scale") -> Iterator[Span]:
             after = "serving"
         elif event.kind == "stopped" and event.reason in _ANOTHER_SERVES:
             after = phase
+        elif event.kind in ("stopped", "holding") and event.reason in _MAINTENANCE:
+            after = "maintenance"
         if after != phase:
             if phase:
                 yield Span(x=x(since), width=max(1.0, round(x(event.at) - x(since), 1)), phase=phase)

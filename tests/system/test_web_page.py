@@ -239,7 +239,11 @@ def test_what_hosts_and_apps_say_stays_text(host: tuple[Site, int]) -> None:
         eventually(lambda: "\\u2028\\u200f" in driver.execute_script(followed))
         assert "red \\u202egnp.exe" in driver.execute_script(followed)  # colours are left out of the short log
         driver.get(f"{page}/apps/crashy/logs")
+        eventually(lambda: "red \\u202egnp.exe" in driver.execute_script(followed))
+        assert "Traceback" not in driver.execute_script(followed)
+        driver.get(f"{page}/apps/crashy/logs?show=written")
         eventually(lambda: "\\x1b[31mred\\x1b[0m \\u202egnp.exe" in driver.execute_script(followed))
+        assert "Traceback" in driver.execute_script(followed)
         driver.get(f"{page}/apps/blog")
         assert "do-not-show" not in driver.page_source
         assert "LOG_LEVEL" in driver.page_source

@@ -140,7 +140,7 @@ MUTANTS = (
     Mutant("nobody waits for a connection", "planning/apps/plan_listener.py",
            "*(() if app.address in observed.armed else (arm,))", ""),
     Mutant("nobody answers for an app that cannot", "planning/apps/plan_listener.py",
-           "*(serve_holding_page(app, observed) if now >= answer_at(app, observed) else ())", ""),
+           "*(serve_holding_page(app, observed, _NOT_SERVING) if now >= answer_at(app, observed) else ())", ""),
     Mutant("an address is open long before its instance", "planning/apps/plan_listener.py",
            "    return observed.serves and not observed.serves_at(app.address)\n", "    return False\n"),
     Mutant("what listens at another app's address stays", "planning/apps/plan_instances.py",

@@ -78,7 +78,7 @@ def _maintain(app: App, observed: Observed) -> Plan[Action]:
     actions += unlisten(app, observed)
     return Plan(
         actions=tuple(actions),
-        immediate=serve_holding_page(app, observed),
+        immediate=serve_holding_page(app, observed, _MAINTENANCE),
         state="maintenance",
         reason=_MAINTENANCE.reason,
         message=_MAINTENANCE.text,

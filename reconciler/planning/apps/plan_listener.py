@@ -12,6 +12,7 @@ from reconciler.planning.apps.observed import Observed
 from reconciler.planning.reason import Cause, Reason
 
 _NEVER = float("inf")
+_NOT_SERVING = Cause(Reason.NOT_SERVING, "no instance can serve")
 _SERVING = Cause(Reason.SERVING, "an instance serves")
 _SLEEPING = Cause(Reason.SLEEPING, "it is sleeping")
 
@@ -27,7 +28,7 @@ def answering(app: App, observed: Observed, now: float) -> tuple[Action, ...]:
             *_stop_holding_page(observed.holding, _SLEEPING),
             *(() if app.address in observed.armed else (arm,)),
         )
-    return (*served, *(serve_holding_page(app, observed) if now >= answer_at(app, observed) else ()))
+    return (*served, *(serve_holding_page(app, observed, _NOT_SERVING) if now >= answer_at(app, observed) else ()))
 
 
 def answer_at(app: App, observed: Observed) -> float:
@@ -86,11 +87,10 @@ def _serves_elsewhere(app: App, observed: Observed) -> bool:
     return observed.serves and not observed.serves_at(app.address)
 
 
-def serve_holding_page(app: App, observed: Observed) -> tuple[ServeHoldingPage, ...]:
+def serve_holding_page(app: App, observed: Observed, cause: Cause) -> tuple[ServeHoldingPage, ...]:
     """Have the daemon answer at the app's open listener, unless it does."""
     if app.address is None or app.address not in observed.listeners - observed.holding:
         return ()
-    cause = Cause(Reason.NOT_SERVING, "no instance can serve")
     return (ServeHoldingPage(address=app.address, page=app.holding_page, cause=cause.text, reason=cause.reason),)
 
 

@@ -49,6 +49,35 @@ def test_a_page_has_the_last_lines_and_the_page_before_it_goes_on_where_it_begin
     assert (oldest.lines[0], oldest.lines[-1], oldest.start) == ("line 0", "line 199", 0)
 
 
+_FAILED_START = """\
+[2026-11-26 12:50:19 +0000] [41] [INFO] Starting gunicorn 27.0.1
+Traceback (most recent call last):
+  File "/s/apps/blog/builds/13b417ed3855/code/wsgi.py", line 2, in <module>
+    open("swordfish")
+FileNotFoundError: swordfish
+reconciler: not ready: FileNotFoundError: swordfish (wsgi.py:2)
+[2026-11-26 12:50:19 +0000] [43] [INFO] Worker exiting (pid: 43)
+"""
+
+
+def test_failed_starts_are_folded_as_the_command_does_and_every_page_begins_with_a_whole_one(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    log.write_text("".join(f"request {number}\n{_FAILED_START}" for number in range(350)))
+    redactor = LineRedactor(["swordfish"])
+    newest = log_page(log, redactor, fold=True)
+    older = log_page(log, redactor, before=newest.start, fold=True)
+    folded = f"FileNotFoundError: {HIDDEN} (wsgi.py:2)  [7 lines folded]"
+    assert [*older.lines, *newest.lines] == [line for number in range(350) for line in (f"request {number}", folded)]
+    assert (len(newest.lines), older.start) == (500, 0)
+
+
+def test_colours_are_left_out_of_a_folded_log_and_shown_as_they_were_written_otherwise(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    log.write_text("\x1b[31mred\x1b[0m\n")
+    assert log_page(log, LineRedactor(), fold=True).lines == ("red",)
+    assert log_page(log, LineRedactor()).lines == ("\x1b[31mred\x1b[0m",)
+
+
 def test_a_search_finds_lines_far_back_in_any_case(tmp_path: Path) -> None:
     log = tmp_path / "app.log"
     with log.open("w") as file:

@@ -10,6 +10,7 @@ from reconciler.planning.apps.observed import Instance, Observed, Override
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.plan_instances import state_when_failing
 from reconciler.planning.apps.revision import Source
+from reconciler.planning.reason import Reason
 from tests.support.plans import (
     APP,
     B1,
@@ -58,6 +59,7 @@ def test_maintenance_ends_what_runs_and_keeps_the_door_which_the_daemon_answers(
     assert plan(app, serving(APP), NOW).immediate == (
         ServeHoldingPage(address=ADDRESS, page="/apps/503.html", cause=""),
     )
+    assert {each.reason for each in plan(app, serving(APP), NOW).immediate} == {Reason.MAINTENANCE}
     held = serving(app, instances=(), holding=frozenset({ADDRESS}))
     decided = plan(app, held, NOW)
     assert (decided.actions, decided.immediate, decided.state, decided.settled) == ((), (), "maintenance", True)

@@ -54,6 +54,18 @@ def test_what_has_led_to_nothing_yet_is_shown_by_its_newest_step() -> None:
     assert [step.kind for step in group.steps] == ["staging"]
 
 
+def test_a_503_that_is_meant_is_no_problem_and_no_step_of_one() -> None:
+    (group,) = grouped(_events(("blog", "holding"), reason=Reason.NOT_SERVING))
+    assert group.importance == "problem"
+    (group,) = grouped(_events(("blog", "holding"), reason=Reason.MAINTENANCE))
+    assert group.importance == "change"
+    (failed,), (_, held) = (
+        _events(("blog", "failed")),
+        _events(("", ""), ("blog", "holding"), reason=Reason.MAINTENANCE),
+    )
+    assert _shape(grouped([failed, held])) == [("blog", "holding", (), 1), ("blog", "failed", (), 1)]
+
+
 def test_a_refused_manifest_is_a_problem() -> None:
     (group,) = grouped(_events(("blog", "manifest"), reason=Reason.MANIFEST_REFUSED))
     assert group.importance == "problem"

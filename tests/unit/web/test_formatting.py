@@ -140,6 +140,10 @@ def test_the_timeline_says_when_an_app_served_slept_and_was_down() -> None:
         pytest.param(
             [(0, "ready", ""), (50, "adopted", ""), (100, "exited", "")], ["serving", "down"], id="one is adopted"
         ),
+        pytest.param(
+            [(0, "ready", ""), (50, "holding", "maintenance"), (60, "stopped", "maintenance"), (100, "ready", "")],
+            ["serving", "maintenance", "serving"], id="maintenance is neither down nor stopped",
+        ),
     ],
 )  # fmt: skip
 def test_only_the_end_of_the_last_serving_instance_ends_the_service(

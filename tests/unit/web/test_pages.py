@@ -28,6 +28,11 @@ from reconciler.web.app import application
 from reconciler.web.connection import Transport
 from tests.world import an_app
 
+FAILED_START = """\
+Traceback (most recent call last):
+RuntimeError: no database
+reconciler: not ready: RuntimeError: no database
+"""
 HOSTILE = "<img src=x onerror=alert(1)> \x1b[31m \u202e the transaction has been rolled back by hand"
 
 
@@ -212,10 +217,25 @@ def test_a_log_fills_a_page_of_its_own_that_leads_to_older_lines_and_finds_text(
     assert "No line holds it." in fetch(settings, "/apps/shop/logs?q=swordfish").text
 
 
+def test_the_page_of_a_log_folds_failed_starts_and_leads_to_all_lines(settings: Settings) -> None:
+    _write_log(settings, FAILED_START)
+    page = fetch(settings, "/apps/shop/logs").text
+    assert "<bdi>RuntimeError: no database  [3 lines folded]</bdi>" in page
+    assert "Traceback" not in page
+    assert 'lines=500&amp;show=folded"' in page  # what follows is folded in the same way
+    (written,) = re.findall('href="([^"]*)">As it was written', page)
+    page = fetch(settings, f"/apps/shop/logs{written}".replace("&amp;", "&")).text
+    assert "Traceback" in page
+    assert 'lines=500&amp;show=written"' in page
+    assert "Failed starts folded" in page
+    assert "Traceback" in fetch(settings, "/apps/shop/logs?q=trace").text
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [
         ("/apps/none/logs", 404),
+        ("/apps/shop/logs?show=other", 400),
         ("/apps/shop/logs?which=other", 400),
         ("/apps/shop/logs?before=-1", 400),
         ("/apps/shop/releases/1a2b", 404),
