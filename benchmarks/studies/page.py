@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.bench import bench
+from benchmarks.bench import Bench, bench
 from benchmarks.machine import described
 from benchmarks.printed import summary, verdict
 from benchmarks.processes import children, command_line, cpu_s, memory_mb
@@ -31,6 +31,19 @@ class Client(http.client.HTTPConnection):
         self.sock.connect(str(self.place))
 
 
+def fill(here: Bench, count: int) -> None:
+    """Have a daemon serve so many apps; one of ten is awake, so that there is something to weigh."""
+    names = [f"app-{number:03}" for number in range(count)]
+    for name in names:
+        here.drop(name, f"path: {here.app}\nstart: lazy\nworkers: 1\n")
+    here.until("sleeping", names)
+    ports = {name: app["port"] for name, app in here.status().items()}
+    for name in names[::10]:
+        client = http.client.HTTPConnection("127.0.0.1", int(str(ports[name])), timeout=60)
+        client.request("GET", "/")
+        client.getresponse().read()
+
+
 def page_of(daemon: int) -> int:
     """The process that answers for a daemon."""
     return next(pid for pid in children(daemon) if "reconciler.web" in command_line(pid))
@@ -51,16 +64,7 @@ def main(_arguments: Sequence[str]) -> int:
     print(described())
     with bench() as here:
         daemon = here.start().pid
-        names = [f"app-{number:03}" for number in range(APPS)]
-        for name in names:
-            here.drop(name, f"path: {here.app}\nstart: lazy\nworkers: 1\n")
-        here.until("sleeping", names)
-        # One of ten is awake, so that there is something to weigh.
-        ports = {name: app["port"] for name, app in here.status().items()}
-        for name in names[::10]:
-            client = http.client.HTTPConnection("127.0.0.1", int(str(ports[name])), timeout=60)
-            client.request("GET", "/")
-            client.getresponse().read()
+        fill(here, APPS)
         place = here.state / "api.sock"
         first, size = load(place)
         print(f"the first page, with the start of the process: {first * 1000:.0f} ms, {size / 1024:.0f} kB")

@@ -22,7 +22,10 @@ _SGR = re.compile("\x1b\\[([0-9;:]{0,40})m")
 
 def visible(text: object) -> str:
     """Escape invisible characters by their numbers in hexadecimal; line breaks and tabs stay."""
-    return _INVISIBLE.sub(_named, str(text).replace("\r\n", "\n"))
+    text = str(text)
+    if text.isascii() and text.isprintable():  # as nearly every text is
+        return text
+    return _INVISIBLE.sub(_named, text.replace("\r\n", "\n"))
 
 
 def coloured(text: str, *, keep: bool) -> str:

@@ -2,6 +2,7 @@
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -48,6 +49,7 @@ def viewer_of(request: Request) -> Viewer:
     return Viewer(None if is_local(request) else urlsplit(f"//{request.headers.get('host', '')}").hostname)
 
 
+@lru_cache(1024)
 def _is_unspecified(name: str) -> bool:
     try:
         return ipaddress.ip_address(name).is_unspecified
@@ -55,6 +57,7 @@ def _is_unspecified(name: str) -> bool:
         return False
 
 
+@lru_cache(1024)
 def _is_loopback(name: str) -> bool:
     try:
         return ipaddress.ip_address(name).is_loopback

@@ -91,7 +91,7 @@ class Pages:
 
         def rendered() -> Response:
             every = rows(status, viewer_of(request))
-            return self._templates.page(
+            return self._templates.long_page(
                 "apps.html",
                 caller,
                 status=status,

@@ -1,7 +1,8 @@
 """Render templates and serve the static files they refer to; every text that a template prints is escaped."""
 
+import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import jinja2
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from reconciler.control.requests import REQUESTS
 from reconciler.inspection.printable import ago, clock, visible
@@ -22,6 +23,8 @@ from reconciler.web.rows import STATES
 _A_YEAR_S = 365 * 24 * 3600
 _MEDIA_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 _HOST = socket.gethostname()
+# What fills a tall screen with rows; and what is sent at a time after that.
+_FIRST_CHUNK, _CHUNK = 48 * 1024, 128 * 1024
 
 
 class StaticFiles:
@@ -82,6 +85,33 @@ class Templates:
             caller=caller, base=caller.session.base if caller else base, http_status=http_status, host=_HOST, **facts
         )
         return HTMLResponse(text, http_status, headers)
+
+    def long_page(self, template: str, caller: Caller, **facts: Any) -> StreamingResponse:
+        """Render the beginning of a page; the rest is rendered once a browser has that to show. Blocks."""
+        pieces = self._environment.get_template(template).generate(
+            caller=caller, base=caller.session.base, http_status=200, host=_HOST, **facts
+        )
+        chunks = _chunks(pieces)
+        return StreamingResponse(_with_rest(next(chunks), chunks), media_type="text/html")
+
+
+def _chunks(pieces: Iterable[str]) -> Iterator[str]:
+    """Join the pieces of a text to chunks of some size, the first of them smaller than the others."""
+    chunk: list[str] = []
+    size, enough = 0, _FIRST_CHUNK
+    for piece in pieces:
+        chunk.append(piece)
+        size += len(piece)
+        if size >= enough:
+            yield "".join(chunk)
+            chunk, size, enough = [], 0, _CHUNK
+    yield "".join(chunk)
+
+
+async def _with_rest(first: str, rest: Iterator[str]) -> AsyncIterator[str]:
+    yield first
+    while (chunk := await asyncio.to_thread(next, rest, None)) is not None:
+        yield chunk
 
 
 def _finalized(value: Any) -> Any:

@@ -19,6 +19,8 @@ _MARKS: Mapping[AppState, str] = {
 }  # fmt: skip
 # The mark of each state, worst first, so that colour alone distinguishes none.
 STATES: Mapping[str, str] = {state.name: _MARKS[cast("AppState", state.name)] for state in APP_STATES}
+# In place of what takes two measurements: a cell that appeared with the second would move those beside it.
+_NOT_YET = "-"
 _TROUBLES = ("failing", "degraded", "invalid")
 
 
@@ -68,9 +70,9 @@ def row(app: Mapping[str, Any], status: Status, viewer: Viewer) -> Row:
         "wanted": wanted if wanted and revision and wanted != revision else "",
         "runtime": app["runtime"] or "",
         "workers": app["workers"] or "",
-        "cpu": percent(load.cpu) if load else "",
+        "cpu": (percent(load.cpu) or _NOT_YET) if load else "",
         "memory": size(load.memory) if load else "",
-        "rate": rate(load.requests) if load else "",
+        "rate": (rate(load.requests) or _NOT_YET) if load else "",
         "restarts": app["restarts"] or "0",
     }
     return Row(

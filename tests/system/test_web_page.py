@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.eventually import eventually
+from tests.support.ports import a_port
 from tests.support.site import REPOSITORY, WSGI, Site, get
 from tests.support.store import Store
 from tests.support.web import bearer, browser, fetch, log_in, resize, settings_with
@@ -49,6 +50,15 @@ _SCREENS = (
 _SHOWN = """
     return Object.fromEntries([...document.querySelectorAll("#apps tbody tr")].map(
         (row) => [row.dataset.app, row.querySelector("[data-cell=state]").textContent]))
+"""
+_SHIFTS = """
+    const done = arguments[0];
+    const found = [];
+    const moved = ({node, previousRect, currentRect}) =>
+        [node && (node.outerHTML || node.textContent).slice(0, 100), JSON.stringify([previousRect, currentRect])];
+    new PerformanceObserver((list) => { for (const entry of list.getEntries()) found.push(entry.sources.map(moved)); })
+        .observe({type: "layout-shift", buffered: true});
+    requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => done(found))));
 """
 _STATES = {
     "blog": "running",
@@ -193,6 +203,54 @@ def test_the_page_is_live_without_being_loaded_again(host: tuple[Site, int]) -> 
         site.app("shop", depends_on=["mail"])  # as it was: the host is shared
         eventually(lambda: driver.execute_script(_SHOWN) == _STATES)
         assert driver.execute_script("return window.same")
+
+
+@pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
+def test_nothing_moves_while_the_first_page_becomes_live(site: Site, width: int) -> None:
+    port, settings = settings_with(site)
+    site.app("archive", start="lazy")
+    site.app("blog")
+    site.start("--settings", str(settings))
+    site.await_settled("blog")
+    with browser(width) as driver:
+        log_in(driver, port)
+        cpu = "return document.querySelector('tr[data-app=blog] [data-cell=cpu]').textContent"
+        eventually(lambda: driver.execute_script(cpu).endswith("%"))
+        assert driver.find_elements("css selector", "tr[data-app=blog] [data-spark=memory_line]")
+        assert driver.execute_async_script(_SHIFTS) == []
+
+
+def test_all_of_many_apps_are_reached_by_keys_by_words_and_without_scripts(site: Site) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    port, settings = settings_with(site)
+    names = [f"app-{number:03}" for number in range(120)]
+    for name in names:
+        site.source(name)
+        site.manifest(name, state="stopped", port=a_port())
+    site.start("--settings", str(settings))
+    eventually(lambda: fetch(port, "/api/v1/apps", headers=bearer()).body.count('"state": "stopped"') == 120, 60)
+    with browser() as driver:
+        log_in(driver, port)
+        body = driver.find_element("tag name", "body")
+        eventually(lambda: len(driver.execute_script(_SHOWN)) == 120)
+        body.send_keys(Keys.ARROW_UP)  # of none before: the last one
+        last = driver.switch_to.active_element
+        assert last.text == names[-1]
+        place = driver.execute_script("return arguments[0].getBoundingClientRect().top", last)
+        assert 0 < place < 900
+        last.send_keys(Keys.ARROW_UP)
+        assert driver.switch_to.active_element.text == names[-2]
+        body.send_keys("/")
+        driver.switch_to.active_element.send_keys("app-11")
+        found = "return [...document.querySelectorAll('#apps tbody tr')].filter((row) => !row.hidden).length"
+        eventually(lambda: driver.execute_script(found) == 10)
+    with browser(scripts=False) as driver:
+        page = log_in(driver, port)
+        for query, expected in (("", names), ("?sort=-app", names[::-1]), ("?q=app-11", names[110:])):
+            driver.get(f"{page}/{query}")
+            rows = driver.find_elements("css selector", "#apps tbody tr")
+            assert [row.get_attribute("data-app") for row in rows] == expected
 
 
 def test_what_is_pending_is_told_field_by_field(host: tuple[Site, int]) -> None:

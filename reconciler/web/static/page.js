@@ -126,7 +126,7 @@
   };
   const happened = (kinds) => {
     refresh();
-    if (table && kinds.includes("manifest")) refetch(location.pathname, "refused");
+    if (table && kinds.includes("manifest")) refetch(base + "/?state=invalid", "refused");
   };
   const plan = () => {
     for (const id of ["plan", "checks"]) {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.types import Message
 
 from reconciler.planning.reason import Reason
 from reconciler.planning.states import APP_STATES
@@ -70,6 +71,27 @@ def fetch(settings: Settings, path: str, transport: Transport = "unix", *, clien
     return asyncio.run(story())
 
 
+def _sent(settings: Settings, path: str) -> list[str]:
+    """The body of an answer, as it is sent piece by piece."""
+    pieces: list[str] = []
+    scope = {
+        "type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b"",
+        "headers": [(b"host", b"localhost")],
+        "state": {"transport": "unix", "peer": "root"},
+    }  # fmt: skip
+
+    async def receive() -> Message:
+        await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if body := message.get("body"):
+            pieces.append(body.decode())
+
+    asyncio.run(application(settings)(scope, receive, send))  # type: ignore[arg-type]
+    return pieces
+
+
 @pytest.mark.parametrize(
     ("path", "status", "text"),
     [
@@ -125,6 +147,20 @@ def test_apps_in_trouble_come_first(settings: Settings) -> None:
     page = fetch(settings, "/").text
     assert re.findall(r'<tr data-app="([a-z]+)" data-rank', page)[:2] == ["shop", "blog"]
     assert "<b data-all>2</b> all" in page
+
+
+def test_the_first_rows_of_many_are_sent_before_the_rest_is_rendered(settings: Settings) -> None:
+    with closing(open_database(settings.paths.database)) as database:
+        for number in range(300):
+            status = AppStatus(state="running", message="", wanted="3c4d", since=1.0, next_try_at=None)
+            Records(database).set_app_status(f"app-{number}", status)
+    pieces = _sent(settings, "/")
+    found = [re.findall(r'<tr data-app="([a-z]+)', piece) for piece in pieces]
+    assert len(found) > 2
+    assert found[0][:2] == ["shop", "app"]
+    assert 20 < len(found[0]) < 100
+    assert sum(map(len, found)) == 302
+    assert "".join(pieces) == fetch(settings, "/").text
 
 
 def test_an_event_leads_to_the_page_of_its_app(settings: Settings) -> None:
