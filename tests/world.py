@@ -372,7 +372,8 @@ def _troubles(some: st.SearchStrategy[Revision]) -> st.SearchStrategy[Failure]:
 def _pins(variants: list[App], some: st.SearchStrategy[Revision]) -> st.SearchStrategy[Override]:
     stopped = st.sampled_from(variants).map(lambda v: Override(kind="stopped", holds_for=v.fingerprint))
     back = st.builds(Override, kind=st.just("rolled back"), holds_for=some.map(lambda r: r.id), revision=some)
-    return stopped | back | back
+    maintained = stopped.map(lambda override: replace(override, kind="maintenance"))
+    return stopped | maintained | back | back
 
 
 def _instances(some: st.SearchStrategy[Revision]) -> st.SearchStrategy[Instance]:

@@ -1,6 +1,6 @@
-"""Resume an app after 'stop' or 'rollback'.
+"""Resume an app after 'stop', 'rollback' or a maintenance that was requested on the page.
 
-The manifest of APP applies again. An app that was neither stopped nor rolled back is left alone.
+The manifest of APP applies again. An app of which nothing like that was requested is left alone.
 """
 
 from reconciler.cli.daemon_client import app_request

@@ -61,9 +61,30 @@ def _stop(app: "App", _: "Observed", __: str | None) -> "Granted":
     return "stopped until its manifest changes, or until 'start'", override
 
 
+def _maintain(app: "App", _: "Observed", __: str | None) -> "Granted":
+    from reconciler.planning.apps.observed import Override
+
+    if app.state == "stopped":
+        raise Refused("its manifest says state: stopped, so that its port is closed")
+    override = Override(kind="maintenance", holds_for=app.fingerprint)
+    return "in maintenance until its manifest changes, or until 'maintenance off'", override
+
+
+def _end_maintenance(app: "App", observed: "Observed", _: str | None) -> "Granted":
+    override = observed.override
+    if override is not None and override.kind == "maintenance" and override.holds_for == app.fingerprint:
+        return "maintenance has ended; its manifest applies again", "start"
+    if app.state == "maintenance":
+        raise Refused(f"its manifest says state: maintenance; 'reconciler maintenance {app.name} off' takes that out")
+    raise Refused("no operator has put it into maintenance")
+
+
 def _start(_: "App", observed: "Observed", __: str | None) -> "Granted":
     if observed.override is None:
-        return "it was neither stopped nor rolled back, so there is nothing to resume", "start"
+        return (
+            "no operator has requested anything of it that lasts, so there is nothing to resume",
+            "start",
+        )
     return "resumed; its manifest applies again", "start"
 
 
@@ -100,6 +121,11 @@ def _no_revision(wanted: str | None, known: "list[Revision]") -> str:
     return f"cannot roll back to revision '{wanted}'; choose one of {', '.join(revision.id for revision in known)}"
 
 
+def _is_maintained(row: StatusRow) -> bool:
+    override = row.get("override")
+    return override is not None and override["kind"] == "maintenance"
+
+
 def _always(_: StatusRow) -> bool:
     return True
 
@@ -133,11 +159,31 @@ REQUESTS: Mapping[str, RequestKind] = {
             interrupts=True,
         ),
         RequestKind(
+            name="maintenance",
+            label="Maintenance",
+            effect="The instance stops, and clients get the holding page with status 503, until the manifest changes or"
+            " an operator ends it.",
+            reason=Reason.MAINTENANCE_BY_OPERATOR,
+            offered=lambda row: row["state"] not in {"stopped", "maintenance"},
+            grant=_maintain,
+            interrupts=True,
+        ),
+        RequestKind(
+            name="end-maintenance",
+            label="End maintenance",
+            effect="The manifest applies again: an instance starts, and the holding page is shown until it is ready.",
+            reason=Reason.OVERRIDE_ENDED,
+            offered=_is_maintained,
+            grant=_end_maintenance,
+        ),
+        RequestKind(
             name="start",
             label="Start",
-            effect="The manifest applies again: a stop or a rollback by an operator is cancelled.",
+            effect="The manifest applies again: a stop, a rollback or a maintenance by an operator is cancelled.",
             reason=Reason.OVERRIDE_ENDED,
-            offered=lambda row: row["state"] == "stopped" or row.get("override") is not None,
+            offered=lambda row: (
+                row["state"] == "stopped" or (row.get("override") is not None and not _is_maintained(row))
+            ),
             grant=_start,
         ),
         RequestKind(

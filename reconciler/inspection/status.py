@@ -30,7 +30,7 @@ _ROOM_TO_RECORD = 256 * 1024
 class OverrideInEffect(NamedTuple):
     """A request of an operator that holds instead of the manifest; `revision` is the one rolled back to."""
 
-    kind: Literal["stopped", "rolled back"]
+    kind: Literal["stopped", "maintenance", "rolled back"]
     revision: str | None = None
 
 
@@ -237,6 +237,8 @@ def _override(pin: str | None, last: AppStatus) -> OverrideInEffect | None:
             return None
         if data["kind"] == "stopped":
             return OverrideInEffect(kind="stopped") if _is_stopped_by_operator(last) else None
+        if data["kind"] == "maintenance":
+            return OverrideInEffect(kind="maintenance") if _is_maintained_by_operator(last) else None
         revision = revision_from(data["revision"]).id
     except (KeyError, TypeError, ValueError):  # written by another version
         return None
@@ -251,6 +253,12 @@ def _is_stopped_by_operator(last: AppStatus) -> bool:
 
     # A status recorded by an earlier version has no reason.
     return last.reason == Reason.STOPPED_BY_OPERATOR or (not last.reason and last.state in {"stopping", "stopped"})
+
+
+def _is_maintained_by_operator(last: AppStatus) -> bool:
+    from reconciler.planning.reason import Reason
+
+    return last.reason == Reason.MAINTENANCE_BY_OPERATOR
 
 
 def _without_daemon(last: AppStatus, *, serves: bool) -> AppStatus:

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     # Requests of an operator.
     STOPPED_BY_OPERATOR = "stopped-by-operator"
     ROLLED_BACK_BY_OPERATOR = "rolled-back-by-operator"
+    MAINTENANCE_BY_OPERATOR = "maintenance-by-operator"
     RESTART_REQUESTED = "restart-requested"
     RETRY_REQUESTED = "retry-requested"
     OVERRIDE_ENDED = "override-ended"
@@ -121,7 +122,11 @@ class Cause:
 
 
 # Of an app that an operator holds back from what its manifest asks.
-HELD_BY_OPERATOR = frozenset({Reason.STOPPED_BY_OPERATOR, Reason.ROLLED_BACK_BY_OPERATOR})
+HELD_BY_OPERATOR = frozenset(
+    {Reason.STOPPED_BY_OPERATOR, Reason.ROLLED_BACK_BY_OPERATOR, Reason.MAINTENANCE_BY_OPERATOR}
+)
+# Of an app whose clients get the holding page because that is meant.
+IN_MAINTENANCE = frozenset({Reason.MAINTENANCE, Reason.MAINTENANCE_BY_OPERATOR})
 # Of a service that is kept after its manifest was removed, as was asked for.
 KEPT_WITHOUT_MANIFEST = frozenset({Reason.RETAINED, Reason.GRACE_PERIOD, Reason.STILL_USED})
 # Of a service whose scheduled backups are not made.

@@ -120,7 +120,7 @@ _OVERRIDE: Schema = {
     "description": "A request of an operator that applies instead of the manifest.",
     "oneOf": [
         {"type": "null"},
-        _object(kind={"type": "string", "enum": ["stopped", "rolled back"]}, revision=_NULLABLE_TEXT),
+        _object(kind={"type": "string", "enum": ["stopped", "maintenance", "rolled back"]}, revision=_NULLABLE_TEXT),
     ],
 }
 SCHEMAS: Mapping[str, Schema] = {

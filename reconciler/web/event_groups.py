@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from reconciler.planning.reason import Reason
+from reconciler.planning.reason import IN_MAINTENANCE, Reason
 from reconciler.planning.subject import Subject
 from reconciler.state.journal import Event
 
@@ -73,7 +73,7 @@ def _is_problem(event: Event) -> bool:
 
 def is_maintenance(event: Event) -> bool:
     """Return whether clients get the holding page from then on because they are meant to."""
-    return event.kind == "holding" and event.reason == Reason.MAINTENANCE
+    return event.kind == "holding" and event.reason in IN_MAINTENANCE
 
 
 def _is_step(event: Event) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from reconciler.inspection.printable import clock
-from reconciler.planning.reason import Reason
+from reconciler.planning.reason import IN_MAINTENANCE, Reason
 from reconciler.state.journal import Event
 
 WIDTH, HEIGHT = 960.0, 92.0
@@ -18,7 +18,6 @@ _PHASES = {"ready": "serving", "adopted": "serving", "sleeping": "sleeping", "st
            "holding": "down", "removed": "stopped"}  # fmt: skip
 # An instance that is stopped for one of these reasons leaves another that serves.
 _ANOTHER_SERVES = frozenset((Reason.HANDING_OVER, Reason.SURPLUS))
-_MAINTENANCE = frozenset((Reason.MAINTENANCE,))
 _MARKS = {"ready": "deploy", "exited": "crash", "failed": "failure", "sleeping": "sleep", "request": "request",
           "unhealthy": "unhealthy", "staged": "staged"}  # fmt: skip
 PHASES = ("serving", "sleeping", "down", "maintenance", "stopped")
@@ -95,7 +94,7 @@ def _spans(drawn: Sequence[Event], now: float, x: "_Scale") -> Iterator[Span]:
             after = "serving"
         elif event.kind == "stopped" and event.reason in _ANOTHER_SERVES:
             after = phase
-        elif event.kind in ("stopped", "holding") and event.reason in _MAINTENANCE:
+        elif event.kind in ("stopped", "holding") and event.reason in IN_MAINTENANCE:
             after = "maintenance"
         if after != phase:
             if phase:

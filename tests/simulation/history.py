@@ -314,7 +314,7 @@ class History:
         now = asyncio.get_running_loop().time()
         for name, since in self.machine.clients.items():
             app = self.machine.asked.get(name)
-            if self.era is None or app is None or app.state == "stopped" or _hand(app, self.machine.of(name)):
+            if self.era is None or app is None or _held_as(app, self.machine.of(name)) == "stopped":
                 continue
             if any(i.end is not None for i in self.machine.of(name).instances):
                 continue  # the news of its death was lost
@@ -334,10 +334,10 @@ class History:
         if app is None:
             if observed != Observed(source_generation=observed.source_generation):
                 raise Forbidden(f"{name} was removed and left {observed}")
-        elif app.state == "stopped" or _hand(app, observed):
+        elif _held_as(app, observed) == "stopped":
             if observed.instances or observed.listeners:
                 raise Forbidden(f"{name} was stopped and left {observed}")
-        elif app.state == "maintenance":
+        elif _held_as(app, observed) == "maintenance":
             if observed.instances or observed.listeners != observed.holding or app.address not in observed.holding:
                 raise Forbidden(f"{name} is to be held and is {observed}")
         elif not self._is_as_asked(app, observed):
@@ -404,12 +404,15 @@ def _innermost(error: BaseException) -> BaseException:
 NAMES = ("blog", "shop", "wiki")
 
 
-WISHES = ("stop", "start", "start", "restart", "forget-failure", "rollback")
+WISHES = ("stop", "maintenance", "start", "start", "restart", "forget-failure", "rollback")
 
 
-def _hand(app: App, observed: Observed) -> bool:
+def _held_as(app: App, observed: Observed) -> str:
+    """The state that the app is to be in, by its manifest or an operator."""
     override = observed.override
-    return override is not None and override.kind == "stopped" and override.holds_for == app.fingerprint
+    if override is not None and override.kind != "rolled back" and override.holds_for == app.fingerprint:
+        return override.kind
+    return app.state
 
 
 def napping(app: App, idle_after_s: float | None) -> App:

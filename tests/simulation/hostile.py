@@ -195,6 +195,8 @@ class Machine:
         match what:
             case "stop":
                 self.put(name, replace(observed, override=Override(kind="stopped", holds_for=app.fingerprint)))
+            case "maintenance":
+                self.put(name, replace(observed, override=Override(kind="maintenance", holds_for=app.fingerprint)))
             case "start":
                 self.clients.pop(name, None)  # they may have come while nobody was to answer
                 self.put(name, replace(observed, override=None))
@@ -345,7 +347,8 @@ class Daemon:
         machine, seen, asked = self.machine, self._known[name], self._asked[name]
         if action.address not in seen.listeners:
             raise machine.forbidden(f"the door of {name} is not open")
-        answers = isinstance(action, ServeHoldingPage) and (asked is None or asked.state != "maintenance")
+        maintained = asked is not None and (asked.state == "maintenance" or _is_held(asked, seen, "maintenance"))
+        answers = isinstance(action, ServeHoldingPage) and not maintained
         if answers and seen.serves_at(action.address):
             raise machine.forbidden(f"an instance of {name} serves, and the daemon answers")
         machine.tell(name, f"{action}: {action.cause}")
@@ -496,7 +499,8 @@ class Daemon:
     def _check(self, name: str, action: Action) -> None:  # noqa: C901, PLR0912  one case for each action
         """Judged by what the daemon saw when it decided: what changes a moment later, nobody can know."""
         seen, asked = self._known[name], self._asked[name]
-        wanted = asked is not None and asked.state == "running" and not _stopped_by_hand(asked, seen)
+        held = asked is not None and (_is_held(asked, seen, "stopped") or _is_held(asked, seen, "maintenance"))
+        wanted = asked is not None and asked.state == "running" and not held
         self._check_pause(name, action)
         if wanted and any(seen.serves_at(address) for address in seen.holding):
             raise self.machine.forbidden(f"an instance of {name} serves, and the daemon still answers")
@@ -613,7 +617,5 @@ class Daemon:
 _FRESH: dict[str, Any] = {"detached": False, "unhealthy": None, "workers_died": 0}
 
 
-def _stopped_by_hand(asked: App, seen: Observed) -> bool:
-    return (
-        seen.override is not None and seen.override.kind == "stopped" and seen.override.holds_for == asked.fingerprint
-    )
+def _is_held(asked: App, seen: Observed, kind: str) -> bool:
+    return seen.override is not None and seen.override.kind == kind and seen.override.holds_for == asked.fingerprint

@@ -41,7 +41,7 @@ def running_apps(draw: st.DrawFn, *, may_sleep: bool | None = None) -> tuple[App
         idle_after_s = app.idle_after_s if app.lazy else 60.0
         app = replace(app, address=app.address or ADDRESS, idle_after_s=idle_after_s)
     observed = draw(anything_observed(app))
-    return app, observed if not ends(app, observed) else replace(observed, override=None)
+    return app, observed if _held_as(app, observed) == "running" else replace(observed, override=None)
 
 
 MANY = 60
@@ -95,7 +95,16 @@ def attended_to(app: App | None, observed: Observed, now: float) -> Observed:
 
 
 def ends(app: App, observed: Observed) -> bool:
+    return _held_as(app, observed) == "stopped"
+
+
+def is_maintained(app: App, observed: Observed) -> bool:
+    """Whether clients are to get the holding page."""
+    return _held_as(app, observed) == "maintenance"
+
+
+def _held_as(app: App, observed: Observed) -> str:
     override = observed.override
-    return app.state == "stopped" or (
-        override is not None and override.kind == "stopped" and override.holds_for == app.fingerprint
-    )
+    if override is not None and override.kind != "rolled back" and override.holds_for == app.fingerprint:
+        return override.kind
+    return app.state

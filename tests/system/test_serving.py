@@ -1,6 +1,7 @@
 """The daemon with real apps: the gate, rollback, the holding answer, sleep, liveness, and an operator's requests."""
 
 import http.client
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from tests.support.eventually import eventually
 from tests.support.load import under_load
 from tests.support.site import Site, get
+from tests.support.web import fetch
 
 HEALTHY = """
 import os
@@ -108,6 +110,29 @@ def test_maintenance_answers_with_the_apps_own_page_and_loses_no_request(site: S
         site.manifest("blog", port=port)
         eventually(lambda: answer(port)[::2] == (200, "1"))
     assert set(load.failed) <= {"HTTP/1.1 503 Service Unavailable"}, load.outcomes
+
+
+def test_a_requested_maintenance_ends_with_the_command_and_with_an_edit(site: Site) -> None:
+    port = site.app("blog")
+    site.start()
+    site.await_settled("blog")
+    body, headers = json.dumps({"do": "maintenance", "app": "blog"}), {"Content-Type": "application/json"}
+    assert fetch(site.paths.api, "/api/v1/requests", "POST", body, headers).json == {
+        "done": "blog: in maintenance until its manifest changes, or until 'maintenance off'"
+    }
+    eventually(lambda: answer(port)[0] == 503)
+    eventually(state(site, "blog", "maintenance", "in maintenance by an operator, until its manifest changes"))
+    assert site.told("blog")["override"] == {"kind": "maintenance", "revision": None}
+    assert "blog (maintenance by an operator)" in site.cli("status", "--check").stderr
+    told = site.cli("maintenance", "blog", "off")
+    assert (told.returncode, told.stdout) == (0, "blog: maintenance has ended; its manifest applies again\n")
+    eventually(lambda: answer(port)[::2] == (200, "1"))
+    assert "blog is not in maintenance" in site.cli("maintenance", "blog", "off").stdout
+    assert fetch(site.paths.api, "/api/v1/requests", "POST", body, headers).status == 200
+    eventually(lambda: answer(port)[0] == 503)
+    site.manifest("blog", port=port, patience="4s")
+    eventually(lambda: answer(port)[::2] == (200, "1"))
+    assert site.told("blog")["override"] is None
 
 
 def test_an_idle_app_sleeps_and_a_burst_of_connections_wakes_it_and_is_served(site: Site) -> None:

@@ -315,7 +315,7 @@ def test_a_message_about_a_rollback_is_neither_a_rollback_nor_a_stop(host: tuple
         driver.get(f"{page}/apps/crashy")
         assert _ROLLED in driver.find_element("css selector", "[data-cell=message]").text
         offered = [link.text for link in driver.find_elements("css selector", ".actions a")]
-        assert offered == ["Restart", "Roll back", "Stop", "Retry"]
+        assert offered == ["Restart", "Roll back", "Stop", "Maintenance", "Retry"]
         assert driver.find_elements("css selector", ".timeline .k-failure")
         assert not driver.find_elements("css selector", ".timeline .k-rollback")
 

@@ -11,7 +11,7 @@ from reconciler.inspection.printable import plain
 
 _TITLED = {"WORKERS": "workers", "MEMORY": "memory", "CPU": "cpu", "REQ/S": "req/s", "RESTARTS": "restarts",
            "NEXT TRY": "next try in", "REVISION": "revision"}  # fmt: skip
-_OVERRIDDEN = {"stopped": "stopped by an operator", "rolled back": "rolled back by an operator"}
+_OVERRIDDEN = {kind: f"{kind} by an operator" for kind in ("stopped", "maintenance", "rolled back")}
 _MOST_PLAN = 6
 
 

@@ -95,14 +95,15 @@ class SourceState:
     busy: str | None = None
 
 
-OverrideKind: TypeAlias = Literal["stopped", "rolled back"]
+OverrideKind: TypeAlias = Literal["stopped", "maintenance", "rolled back"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
     """A request of an operator that holds until what it was made about changes.
 
-    `holds_for` is the fingerprint of the app for a stop, the id of its revision without bindings for a rollback.
+    `holds_for` is the fingerprint of the app for a stop and for maintenance, the id of its revision without bindings
+    for a rollback.
     """
 
     kind: OverrideKind

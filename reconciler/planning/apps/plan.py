@@ -12,7 +12,7 @@ from reconciler.planning.apps.app import App
 from reconciler.planning.apps.assessment import NEVER, READ_AGAIN_S
 from reconciler.planning.apps.causes import finishing
 from reconciler.planning.apps.failures import reap
-from reconciler.planning.apps.observed import Observed
+from reconciler.planning.apps.observed import Observed, OverrideKind
 from reconciler.planning.apps.plan_instances import plan_serving
 from reconciler.planning.apps.plan_listener import answer_at, answering, listen, serve_holding_page, unlisten
 from reconciler.planning.plan import Plan
@@ -21,6 +21,9 @@ from reconciler.planning.states import AppState
 
 _REMOVED = Cause(Reason.MANIFEST_REMOVED, "its manifest was removed")
 _STOPPED_BY_OPERATOR = Cause(Reason.STOPPED_BY_OPERATOR, "stopped by an operator, until its manifest changes")
+_MAINTENANCE_BY_OPERATOR = Cause(
+    Reason.MAINTENANCE_BY_OPERATOR, "in maintenance by an operator, until its manifest changes"
+)
 _STOPPED = Cause(Reason.MANIFEST_STOPS, "its manifest says state: stopped")
 _MAINTENANCE = Cause(Reason.MAINTENANCE, "its manifest says state: maintenance")
 
@@ -29,20 +32,22 @@ def plan(app: App | None, observed: Observed, now: float) -> Plan[Action]:
     """Plan one app; `app` is None when its manifest was removed, `now` is monotonic seconds."""
     if app is None:
         return _remove(observed)
-    if _is_stopped_by_operator(app, observed):
+    if _is_held_by_operator(app, observed, "stopped"):
         return _shut_down(observed, _STOPPED_BY_OPERATOR)
+    if _is_held_by_operator(app, observed, "maintenance"):
+        return _maintain(app, observed, _MAINTENANCE_BY_OPERATOR)
     if app.state == "stopped":
         return _shut_down(observed, _STOPPED)
     if app.state == "maintenance":
-        return _maintain(app, observed)
+        return _maintain(app, observed, _MAINTENANCE)
     if _must_read(app, observed, now):
         return _read(app, observed, now)
     return plan_serving(app, observed, now)
 
 
-def _is_stopped_by_operator(app: App, observed: Observed) -> bool:
+def _is_held_by_operator(app: App, observed: Observed, kind: OverrideKind) -> bool:
     override = observed.override
-    return override is not None and override.kind == "stopped" and override.holds_for == app.fingerprint
+    return override is not None and override.kind == kind and override.holds_for == app.fingerprint
 
 
 def _must_read(app: App, observed: Observed, now: float) -> bool:
@@ -68,20 +73,20 @@ def _shut_down(observed: Observed, cause: Cause) -> Plan[Action]:
     return _dependents_first(observed, actions, "stopping" if actions else "stopped", cause)
 
 
-def _maintain(app: App, observed: Observed) -> Plan[Action]:
+def _maintain(app: App, observed: Observed, cause: Cause) -> Plan[Action]:
     """Stop every instance, keep the listener open, and have the daemon answer on it."""
     actions: list[Action] = [*reap(None, observed, 0.0), *listen(app, observed)]
-    waiting = _wait_for_dependents(observed, _MAINTENANCE)
+    waiting = _wait_for_dependents(observed, cause)
     if waiting is not None:
         return replace(waiting, actions=tuple(actions), state="maintenance")
-    actions += stops(observed.alive, _MAINTENANCE)
+    actions += stops(observed.alive, cause)
     actions += unlisten(app, observed)
     return Plan(
         actions=tuple(actions),
-        immediate=serve_holding_page(app, observed, _MAINTENANCE),
+        immediate=serve_holding_page(app, observed, cause),
         state="maintenance",
-        reason=_MAINTENANCE.reason,
-        message=_MAINTENANCE.text,
+        reason=cause.reason,
+        message=cause.text,
         settled=not actions,
     )
 

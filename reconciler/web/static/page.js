@@ -120,7 +120,7 @@
   const refresh = () => {
     clearTimeout(timer);
     timer = setTimeout(() => {
-      if (one) refetch(location.href, "actions", "timeline", "releases", "workers", "manifest", "events").then(plan);
+      if (one) refetch(location.href, "actions", "remedy", "timeline", "releases", "workers", "manifest", "events").then(plan);
       else if (document.getElementById("events")) refetch(base + "/events" + (table ? "?show=brief" : location.search), "events");
     }, 700);
   };

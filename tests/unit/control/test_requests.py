@@ -19,16 +19,21 @@ def offered(**row: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        ({"state": "running"}, ["restart", "rollback", "stop"]),
+        ({"state": "running"}, ["restart", "rollback", "stop", "maintenance"]),
         ({"state": "stopped"}, ["restart", "rollback", "start"]),
-        ({"state": "failing"}, ["restart", "rollback", "stop", "forget-failure"]),
+        ({"state": "failing"}, ["restart", "rollback", "stop", "maintenance", "forget-failure"]),
+        ({"state": "maintenance"}, ["restart", "rollback", "stop"]),
+        (
+            {"state": "maintenance", "override": {"kind": "maintenance", "revision": None}},
+            ["restart", "rollback", "stop", "end-maintenance"],
+        ),
         (
             {"state": "degraded", "message": "this Session's transaction has been rolled back by hand"},
-            ["restart", "rollback", "stop", "forget-failure"],
+            ["restart", "rollback", "stop", "maintenance", "forget-failure"],
         ),
         (
             {"state": "running", "override": {"kind": "rolled back", "revision": "1a2b"}},
-            ["restart", "rollback", "stop", "start"],
+            ["restart", "rollback", "stop", "maintenance", "start"],
         ),
     ],
 )
@@ -53,6 +58,19 @@ def test_a_request_without_more_to_it_is_granted_by_name(name: str) -> None:
 def test_a_stop_holds_for_the_manifest_as_it_is() -> None:
     _, granted = REQUESTS["stop"].grant(APP, Observed(), None)
     assert granted == Override(kind="stopped", holds_for=APP.fingerprint)
+
+
+def test_a_maintenance_holds_for_the_manifest_as_it_is_and_ends_only_what_an_operator_requested() -> None:
+    maintenance = Override(kind="maintenance", holds_for=APP.fingerprint)
+    assert REQUESTS["maintenance"].grant(APP, Observed(), None)[1] == maintenance
+    with pytest.raises(Refused, match="its manifest says state: stopped"):
+        REQUESTS["maintenance"].grant(replace(APP, state="stopped"), Observed(), None)
+    end = REQUESTS["end-maintenance"].grant
+    assert end(APP, Observed(override=maintenance), None)[1] == "start"
+    with pytest.raises(Refused, match="no operator has put it into maintenance"):
+        end(APP, Observed(), None)
+    with pytest.raises(Refused, match="'reconciler maintenance blog off' takes that out"):
+        end(replace(APP, state="maintenance"), Observed(override=maintenance), None)
 
 
 def rolled_back(observed: Observed, revision: str | None = None) -> Override:

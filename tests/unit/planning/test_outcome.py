@@ -68,8 +68,9 @@ def test_a_failure_of_another_revision_does_not_count() -> None:
 
 
 def test_a_stop_or_a_rollback_by_an_operator_is_not_what_the_manifest_asks_for() -> None:
-    stopped = replace(serving(APP), override=Override(kind="stopped", holds_for=APP.fingerprint))
-    assert outcome(stopped) == "held"
+    for kind in ("stopped", "maintenance"):
+        held = replace(serving(APP), override=Override(kind=kind, holds_for=APP.fingerprint))
+        assert outcome(held) == "held"
     desired = replace(serving(APP), source=a_look(APP, "c2"), known_good=(V1,))
     assert outcome(replace(desired, override=Override(kind="rolled back", holds_for=V2.id, revision=V1))) == "held"
 

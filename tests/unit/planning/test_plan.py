@@ -65,6 +65,17 @@ def test_maintenance_ends_what_runs_and_keeps_the_door_which_the_daemon_answers(
     assert (decided.actions, decided.immediate, decided.state, decided.settled) == ((), (), "maintenance", True)
 
 
+def test_an_operator_may_ask_for_maintenance_until_the_manifest_changes() -> None:
+    override = Override(kind="maintenance", holds_for=APP.fingerprint)
+    decided = plan(APP, serving(APP, override=override), NOW)
+    assert [str(action) for action in decided.actions] == ["stop instance i1"]
+    assert {(each.reason, each.cause) for each in decided.immediate} == {
+        (Reason.MAINTENANCE_BY_OPERATOR, "in maintenance by an operator, until its manifest changes")
+    }
+    assert decided.state == "maintenance"
+    assert plan(replace(APP, patience_s=9.0), serving(APP, override=override), NOW).state == "running"
+
+
 def test_maintenance_opens_the_door_of_an_app_never_seen() -> None:
     app = replace(APP, state="maintenance")
     assert planned(app, Observed()) == "listen on 127.0.0.1:8001: 127.0.0.1:8001 is not open"

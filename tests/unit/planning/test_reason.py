@@ -18,6 +18,7 @@ from tests.world import NOW, a_look, a_trouble, an_instance, serving, sleeping
 
 PACKAGE = Path(world.__file__).parents[1]
 STOPPED = Override(kind="stopped", holds_for=APP.fingerprint)
+MAINTAINED = Override(kind="maintenance", holds_for=APP.fingerprint)
 ROLLED_BACK = Override(kind="rolled back", holds_for=V2.id, revision=V1)
 BACK = serving(APP, "c2", builds=BOTH, instances=(an_instance(V1),), known_good=(V1, V2), override=ROLLED_BACK)
 
@@ -27,6 +28,7 @@ BACK = serving(APP, "c2", builds=BOTH, instances=(an_instance(V1),), known_good=
     [
         (None, serving(APP), Reason.MANIFEST_REMOVED),
         (APP, serving(APP, override=STOPPED), Reason.STOPPED_BY_OPERATOR),
+        (APP, serving(APP, override=MAINTAINED), Reason.MAINTENANCE_BY_OPERATOR),
         (replace(APP, state="stopped"), serving(APP), Reason.MANIFEST_STOPS),
         (replace(APP, state="maintenance"), serving(APP), Reason.MAINTENANCE),
         (None, serving(APP, stopping_dependents=("shop",)), Reason.WAITING_FOR_DEPENDENTS),
