@@ -40,12 +40,16 @@ class Ports:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allocation:
-    """The apps and services in force, the leases they and others hold, and why some files keep what they had."""
+    """The apps and services in force, the leases they and others hold, and why some files keep what they had.
+
+    `lost` are claims of files that are in force without them.
+    """
 
     apps: Mapping[str, App]
     leases: Mapping[str, int]
     services: Mapping[str, Service] = field(default_factory=dict)
     refused: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+    lost: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
 
 
 def allocate(candidates: Mapping[str, Proposal], leases: Mapping[str, int], ports: Ports) -> Allocation:

@@ -14,10 +14,11 @@ from typing import TypeAlias, TypeVar
 
 from reconciler.documents.names import is_name
 from reconciler.documents.problem import Problem, with_free_name
-from reconciler.manifests.allocation import Allocation, Ports, Proposal, allocate
+from reconciler.manifests.allocation import Allocation, Ports, Proposal
 from reconciler.manifests.app_document import AppDocument, HostDefaults
 from reconciler.manifests.origin import Identity, Listing, Look, Unreadable
 from reconciler.manifests.parse_file import Parsed, name_of_file, parse
+from reconciler.manifests.precedence import allocated
 from reconciler.manifests.service_document import ServiceDocument
 from reconciler.manifests.source_versions import versioned
 from reconciler.planning.apps.app import App
@@ -26,6 +27,7 @@ from reconciler.planning.subject import HOST, Subject
 from reconciler.planning.wording import counted
 
 Desired = TypeVar("Desired", App, Service)
+Document = TypeVar("Document", AppDocument, ServiceDocument)
 # What an origin's name leads to, by that name.
 Identities: TypeAlias = Mapping[str, Identity]
 
@@ -112,7 +114,7 @@ class Catalog:
                 parsed=parsed,
             )
         proposals = {file: _in_force(entry) for file, entry in files.items()}
-        allocation = allocate(proposals, leases, Ports(range=range(0), is_free=lambda _, __: False))
+        allocation = allocated(proposals, leases, Ports(range=range(0), is_free=lambda _, __: False))
         return cls(
             apps=allocation.apps, services=allocation.services, files=files, leases=leases, identities=identities
         )
@@ -270,7 +272,7 @@ class _Review:
         pending: dict[str, float] = {}
         missing: frozenset[str] = frozenset()
         while True:
-            allocation = allocate(self._proposals(pending), self.previous.leases, ports)
+            allocation = allocated(self._proposals(pending), self.previous.leases, ports)
             missing |= _names(self.previous) - _names(allocation)
             more = self._pending({name: file_of[name] for name in missing if name in file_of})
             if more.keys() <= pending.keys():
@@ -322,16 +324,21 @@ def _in_force(entry: ManifestFile) -> Proposal:
 
 
 def _entry(entry: ManifestFile, allocation: Allocation, *, is_pending: bool) -> ManifestFile:
-    refused = allocation.refused.get(entry.file, ())
+    refused, lost = allocation.refused.get(entry.file, ()), allocation.lost.get(entry.file, ())
     if refused or is_pending or entry.parsed.problems or isinstance(entry.content, str):
-        return replace(entry, problems=(*entry.parsed.problems, *refused))
+        return replace(entry, problems=(*entry.parsed.problems, *refused, *lost))
     return replace(
         entry,
-        problems=(),
-        in_force=entry.parsed.apps,
-        services_in_force=entry.parsed.services,
+        problems=lost,
+        in_force=_of(entry.file, entry.parsed.apps, allocation.apps),
+        services_in_force=_of(entry.file, entry.parsed.services, allocation.services),
         last_good=entry.content,
     )
+
+
+def _of(file: str, documents: tuple[Document, ...], allocated_to: Mapping[str, App | Service]) -> tuple[Document, ...]:
+    """Return the documents of a file that are in force, and not those that lost their names to others."""
+    return tuple(each for each in documents if each.name in allocated_to and allocated_to[each.name].manifest == file)
 
 
 def _with_free_names(entries: dict[str, ManifestFile], allocation: Allocation) -> dict[str, ManifestFile]:
