@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -84,6 +85,29 @@ class Host:
             if planned.action is None:
                 return planned
         raise AssertionError("it never comes to rest")
+
+    def look_after_a_request(self, between: Callable[[], object]) -> list[float]:
+        """Request a look, and let each later one be due at once; how long each would have waited.
+
+        `between` is called after each look that has found nothing new.
+        """
+        return asyncio.run(self._look_after_a_request(between))
+
+    async def _look_after_a_request(self, between: Callable[[], object]) -> list[float]:
+        follower = self.follower()
+        waited: list[float] = []
+        await follower.begin()
+        follower.look_now()
+        before = self.in_force
+        for _ in range(20):
+            planned = await follower.step()
+            if self.in_force != before:
+                return waited
+            if planned.action is None:
+                waited.append(round(follower.observed.due_at - time.monotonic(), 0))
+                between()
+                follower._observed = replace(follower._observed, due_at=0.0)
+        raise AssertionError("it never finds it")
 
     def events(self) -> list[tuple[str, str]]:
         return [(event.kind, event.text) for event in self.journal.newest(None, 100)]
