@@ -86,8 +86,8 @@ def test_a_rewind_to_before_the_first_fetch_is_seen() -> None:
 
 
 def test_a_long_history_is_no_deep_recursion() -> None:
-    graph = {str(number): (str(number - 1),) if number else () for number in range(100_000)}
-    assert len(commits_to_judge(graph, "99999", "0", "every")) == 99_999
+    graph = {str(number): (str(number - 1),) if number else () for number in range(20_000)}
+    assert len(commits_to_judge(graph, "19999", "0", "every")) == 19_999
 
 
 @st.composite
