@@ -3,10 +3,13 @@
 Unlike the other servers, one that root starts runs as root: it can log in nobody else.
 """
 
+import fcntl
 import getpass
+import os
+import stat
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +18,8 @@ from tests.support.ports import a_port
 
 _SERVER = Path("/usr/sbin/sshd")
 _SEPARATION = Path("/run/sshd")
+# Tells a directory that these servers have made from that of the package.
+_OURS = 0o711
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +56,38 @@ def ssh_server(directory: Path) -> Iterator[SshServer]:
     )
     (client / "ssh").chmod(0o755)
     place = Private(directory=directory, user=None)
-    ours = not _SEPARATION.exists()
-    if ours:
-        with suppress(PermissionError):
-            _SEPARATION.mkdir(mode=0o755)
-    try:
-        process = place.start([_SERVER, "-D", "-e", "-f", directory / "server"])
-        place.until(lambda: listens(port), process)
-        yield SshServer(user=getpass.getuser(), port=port, client=client)
-    finally:
-        place.end()
-        if ours:
-            with suppress(OSError):
-                _SEPARATION.rmdir()
+    with _separation():
+        try:
+            process = place.start([_SERVER, "-D", "-e", "-f", directory / "server"])
+            place.until(lambda: listens(port), process)
+            yield SshServer(user=getpass.getuser(), port=port, client=client)
+        finally:
+            place.end()
+
+
+@contextmanager
+def _separation() -> Iterator[None]:
+    """The directory that a server of root needs for every connection; the last of several that use it removes it."""
+    if os.geteuid() != 0:
+        yield
+        return
+    with ExitStack() as held:
+        while True:
+            with suppress(FileExistsError):
+                _SEPARATION.mkdir(mode=_OURS)
+            try:
+                opened = os.open(_SEPARATION, os.O_RDONLY | os.O_DIRECTORY)
+            except FileNotFoundError:
+                continue
+            fcntl.flock(opened, fcntl.LOCK_SH)
+            if os.fstat(opened).st_nlink:
+                break
+            os.close(opened)
+        held.callback(os.close, opened)
+        try:
+            yield
+        finally:
+            with suppress(BlockingIOError):
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if stat.S_IMODE(os.fstat(opened).st_mode) == _OURS:
+                    _SEPARATION.rmdir()
