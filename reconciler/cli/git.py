@@ -12,9 +12,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from reconciler.cli.options import DURATION, examples, json_option, open_snapshot, paths_in_use, state_option
+from reconciler.cli.options import (
+    DURATION,
+    examples,
+    json_option,
+    manifests_option,
+    open_snapshot,
+    paths_in_use,
+    state_option,
+    with_settings,
+)
+from reconciler.inspection.printable import plain
 
 if TYPE_CHECKING:
+    from reconciler.settings.git import GitOrigin
+    from reconciler.settings.settings import Settings
     from reconciler.state.paths import StatePaths
 
 _POLL_S = 0.2
@@ -74,9 +86,9 @@ def pull(state: Path | None, name: str | None, wait: bool, timeout_s: float) -> 
     With --wait, exits with 0 once its newest commit is in force and all apps of the origin are up to date, and with 1
     and the reason if that commit is not accepted or the time is over.
     """
-    from reconciler.cli.daemon_client import asked
+    from reconciler.cli.daemon_client import asked, paths_of_daemon
 
-    paths = paths_in_use(state)
+    paths = paths_of_daemon(state)
     names = [name] if name is not None else [origin["name"] for origin in _origins(paths)]
     if not names:
         raise click.ClickException("no origins in git; 'origins' in the host's settings names them")
@@ -87,50 +99,114 @@ def pull(state: Path | None, name: str | None, wait: bool, timeout_s: float) -> 
             _wait_for(paths, each, int(done["looks"]), time.monotonic() + timeout_s)
 
 
+@command.command(epilog=examples("reconciler git test fleet"))
+@click.argument("name", metavar="ORIGIN")
+@with_settings(manifests_option)
+def test(settings: "Settings", name: str) -> None:
+    """Try every step with the daemon's code, and change nothing.
+
+    Fetches the branch into a store of its own, and judges its newest commit: name, TLS or host key, credentials,
+    history, signature, files, fence and manifests. Exits with 1 if that commit would not be accepted.
+    """
+    import contextlib
+
+    from reconciler.inspection.origins import tried
+    from reconciler.inspection.snapshot import HostSnapshot
+
+    origin = _named(settings, name)
+    with contextlib.ExitStack() as stack:
+        known = settings.paths.database.exists()
+        snapshot = stack.enter_context(contextlib.closing(HostSnapshot(settings.paths))) if known else None
+        try:
+            found = tried(settings, origin, snapshot)
+        except OSError as error:
+            raise click.ClickException(f"cannot run git: {error.strerror}") from error
+    for step in found.steps:
+        click.echo(plain(step))
+    if found.problem:
+        raise click.ClickException(plain(found.problem))
+    click.echo("the commit is accepted")
+
+
+@command.command(epilog=examples("reconciler git log fleet", "reconciler git log fleet --json"))
+@click.argument("name", metavar="ORIGIN")
+@json_option
+@with_settings(manifests_option)
+def log(settings: "Settings", name: str, as_json: bool) -> None:
+    """Show the commits that are not in force, the newest first, as the branch was last fetched."""
+    from reconciler.cli.table import show, show_json
+    from reconciler.inspection.origins import not_in_force
+    from reconciler.manifests.git.store import DamagedStore
+
+    try:
+        found = not_in_force(settings, _named(settings, name))
+    except (DamagedStore, OSError) as error:
+        raise click.ClickException(plain(str(error))) from error
+    if as_json:
+        show_json([{"commit": each.id, "author": each.author, "subject": each.subject} for each in found])
+    elif found:
+        show(("COMMIT", "AUTHOR", "SUBJECT"), [(each.id[:7], each.author, each.subject) for each in found])
+    else:
+        click.echo("the newest commit that was fetched is in force")
+
+
+def _named(settings: "Settings", name: str) -> "GitOrigin":
+    """Return an origin of the settings by its name. Raises ClickException."""
+    for origin in settings.origins:
+        if origin.name == name:
+            return origin
+    known = ", ".join(each.name for each in settings.origins) or "none"
+    raise click.ClickException(f"no origin is named '{plain(name)}'; 'origins' in the host's settings has {known}")
+
+
 @command.command(epilog=examples("reconciler git pause fleet --for 2h --because 'freeze until the release'"))
 @click.argument("name", metavar="ORIGIN")
 @click.option("--for", "for_s", type=DURATION, metavar="DURATION", help="Resume by itself after this long.")
 @click.option("--because", required=True, metavar="TEXT", help="The reason, which is shown in 'status'.")
+@json_option
 @_with_state
-def pause(state: Path | None, name: str, for_s: float | None, because: str) -> None:
+def pause(state: Path | None, name: str, for_s: float | None, because: str, as_json: bool) -> None:
     """Let no newer commit take effect."""
-    _request(state, action="pause", name=name, for_s=for_s, because=because)
+    _request(state, as_json, action="pause", name=name, for_s=for_s, because=because)
 
 
 @command.command(epilog=examples("reconciler git resume fleet"))
 @click.argument("name", metavar="ORIGIN")
+@json_option
 @_with_state
-def resume(state: Path | None, name: str) -> None:
+def resume(state: Path | None, name: str, as_json: bool) -> None:
     """End a pause."""
-    _request(state, action="resume", name=name)
+    _request(state, as_json, action="resume", name=name)
 
 
 @command.command(epilog=examples("reconciler git take fleet 91c2d0a"))
 @click.argument("name", metavar="ORIGIN")
 @click.argument("commit")
+@json_option
 @_with_state
-def take(state: Path | None, name: str, commit: str) -> None:
+def take(state: Path | None, name: str, commit: str, as_json: bool) -> None:
     """Accept the newest commit though it is rewound, missing or held.
 
     COMMIT is the newest commit of the branch, by at least seven digits. It is taken whatever its history and whatever
     it removes, and only if it is signed as required, valid and inside the fence.
     """
-    _request(state, action="take", name=name, commit=commit)
+    _request(state, as_json, action="take", name=name, commit=commit)
 
 
 @command.command(epilog=examples("reconciler git refuse fleet 91c2d0a"))
 @click.argument("name", metavar="ORIGIN")
 @click.argument("commit")
+@json_option
 @_with_state
-def refuse(state: Path | None, name: str, commit: str) -> None:
+def refuse(state: Path | None, name: str, commit: str, as_json: bool) -> None:
     """Never accept the newest commit; its descendants are judged."""
-    _request(state, action="refuse", name=name, commit=commit)
+    _request(state, as_json, action="refuse", name=name, commit=commit)
 
 
-def _request(state: Path | None, **fields: Any) -> None:
+def _request(state: Path | None, as_json: bool, **fields: Any) -> None:
     from reconciler.cli.daemon_client import request
 
-    request(state, do="origin", **fields)
+    request(state, as_json=as_json, do="origin", **fields)
 
 
 def _wait_for(paths: "StatePaths", name: str, looks: int, deadline: float) -> None:

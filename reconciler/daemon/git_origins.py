@@ -16,6 +16,7 @@ from reconciler.host.stores import Stores
 from reconciler.manifests import persisted
 from reconciler.manifests.git.follower import Follower
 from reconciler.manifests.git.program import GitProgram
+from reconciler.manifests.git.servers import servers_by_type
 from reconciler.manifests.git.telling import Telling
 from reconciler.manifests.git.trial import HostInForce
 from reconciler.manifests.git.unsigned import Unsigned
@@ -37,10 +38,7 @@ class GitOrigins:
         self._manifests = manifests
         self._open_names = open_names
         self._facts: dict[str, Mapping[str, Any]] = {}
-        servers: dict[str, list[str]] = {}
-        for name, server in settings.servers.items():
-            servers.setdefault(server.type, []).append(name)
-        in_force = HostInForce(lambda: manifests.catalog, rules_of(settings), servers)
+        in_force = HostInForce(lambda: manifests.catalog, rules_of(settings), servers_by_type(settings))
         self.followers = {
             origin.name: Follower(
                 origin,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from reconciler.inspection.checks import disk, kernel, network, reconciler, software, users
+from reconciler.inspection.checks import disk, kernel, network, origins, reconciler, software, users
 from reconciler.inspection.checks.check import Check
 from reconciler.inspection.manifests import checked
 from reconciler.settings.settings import Settings
@@ -27,6 +27,7 @@ def checks(settings: Settings, unusable: str | None = None) -> Iterator[Check]:
         lambda: reconciler.ports(settings, catalog),
         lambda: reconciler.manifests(settings, catalog),
         lambda: reconciler.settings_file(settings, unusable),
+        lambda: origins.origins(settings),
         lambda: network.servers(settings),
         lambda: network.services(settings),
         lambda: network.page(settings),

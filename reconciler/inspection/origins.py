@@ -1,0 +1,105 @@
+"""Try an origin in git without a daemon, by the code that the daemon uses; nothing on this host is changed.
+
+What is fetched goes into a store of its own, which is removed afterwards.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from reconciler.host.manifest_rules import rules_of
+from reconciler.inspection.manifests import desired
+from reconciler.manifests.git import record as records
+from reconciler.manifests.git.candidate import NotAccepted
+from reconciler.manifests.git.judge import Judge
+from reconciler.manifests.git.program import GitProgram
+from reconciler.manifests.git.servers import servers_by_type
+from reconciler.manifests.git.store import BranchMissing, CannotFetch, Commit, DamagedStore, Store
+from reconciler.manifests.git.trees import Trees
+from reconciler.manifests.git.trial import HostInForce
+from reconciler.manifests.git.unsigned import Unsigned
+from reconciler.settings.git import GitOrigin
+from reconciler.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from reconciler.inspection.snapshot import HostSnapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """The outcome of trying an origin: the newest commit, None if there is none, and why it would not be in force.
+
+    `in_force` is the commit in force now; `steps` say what was done, `signer` who signed the newest commit.
+    """
+
+    head: Commit | None = None
+    in_force: str | None = None
+    problem: str = ""
+    signer: str = ""
+    steps: tuple[str, ...] = ()
+
+
+def tried(settings: Settings, origin: GitOrigin, snapshot: "HostSnapshot | None") -> Tried:
+    """Fetch the branch of an origin and judge its newest commit as the daemon would. Blocks.
+
+    Raises OSError if git cannot be run.
+    """
+    catalog = desired(settings, snapshot)
+    in_force = HostInForce(lambda: catalog, rules_of(settings), servers_by_type(settings))
+    record = records.read(settings.paths.origin(origin.name) / "record.json")
+    now_in_force = Trees(settings.paths.origin(origin.name)).in_force()
+    with TemporaryDirectory(prefix="reconciler-git-") as scratch:
+        store = Store(_program(Path(scratch)), Path(scratch), origin.repository)
+        judge = Judge(origin, store, Unsigned(), in_force, Path(scratch))
+        return asyncio.run(_tried(origin, store, judge, record.accepted or now_in_force, now_in_force))
+
+
+def _program(directory: Path) -> GitProgram:
+    program = GitProgram(directory)
+    program.prepare()
+    return program
+
+
+async def _tried(origin: GitOrigin, store: Store, judge: Judge, accepted: str | None, in_force: str | None) -> Tried:
+    began = time.monotonic()
+    try:
+        head = await store.commit(await store.fetch(origin, accepted))
+    except (CannotFetch, BranchMissing, DamagedStore) as error:
+        return Tried(in_force=in_force, problem=str(error))
+    fetched = f"fetched {origin.branch} in {time.monotonic() - began:.1f} s: commit {head.id[:7]} “{head.subject}”"
+    try:
+        candidate, signer = await judge.judged(head.id, accepted, taken=False, refused=False)
+    except (NotAccepted, DamagedStore) as error:
+        return Tried(head=head, in_force=in_force, problem=str(error), steps=(fetched,))
+    files, manifests = len(candidate.tree.files), len(candidate.listing.files)
+    signature = f"signed by {signer}" if signer else "its signature is not required ('signed: no')"
+    steps = (
+        fetched,
+        "it descends from the commit that was accepted" if accepted is not None else "no commit was accepted before",
+        signature,
+        f"files within the limits: {files}; manifests that are valid and inside the fence: {manifests}",
+    )
+    return Tried(head=head, in_force=in_force, signer=signer, steps=steps)
+
+
+def not_in_force(settings: Settings, origin: GitOrigin) -> Sequence[Commit]:
+    """Return the commits of a branch, as it was last fetched, that are newer than the one in force. Blocks.
+
+    Raises DamagedStore if what was fetched cannot be read, OSError if git cannot be run.
+    """
+    directory = settings.paths.origin(origin.name)
+    head = records.read(directory / "record.json").head
+    in_force = Trees(directory).in_force()
+    if head is None or head == in_force:
+        return ()
+    return asyncio.run(
+        _between(Store(GitProgram(settings.paths.git), settings.paths.git, origin.repository), in_force, head)
+    )
+
+
+async def _between(store: Store, in_force: str | None, head: str) -> list[Commit]:
+    return [await store.commit(each) for each in await store.between(in_force, head)]
