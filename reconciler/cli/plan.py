@@ -6,6 +6,7 @@ up to date, with 2 when something is to be done or waits, and with 1 when a mani
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +14,18 @@ import click
 
 from reconciler.cli.failure import Failure, Told
 from reconciler.cli.options import examples, host_options, json_option, reading
-from reconciler.cli.table import show_json, styled
+from reconciler.cli.table import DIFFERENCE_COLOURS, show_json, styled
 from reconciler.inspection.manifests import problems_of
 from reconciler.inspection.plans import AppPlan, exit_code, facts, plans_now, summary
 from reconciler.inspection.printable import ago, plain
+from reconciler.planning.wording import counted
 from reconciler.settings.settings import Settings
 
 if TYPE_CHECKING:
     from reconciler.manifests.catalog import Catalog
+
+_MOST_FILES, _MOST_LINES = 100, 1000  # of each app
+_HEAD_LINES = 2  # the names before and after, which are one
 
 
 @click.command(
@@ -31,20 +36,23 @@ if TYPE_CHECKING:
     "--diff",
     "with_diff",
     is_flag=True,
-    help="Also show each field in which the desired revision differs from the serving one.",
+    help="Also show in which fields and lines of the source the desired revision differs from the serving one.",
 )
 @json_option
 @host_options
 def command(settings: Settings, app: str | None, with_diff: bool, as_json: bool) -> None:
     with reading(settings.paths):
-        plans, catalog = plans_now(settings, app)
+        plans, catalog = plans_now(settings, app, with_sources=with_diff)
     if app is not None and not plans:
         refused = [plain(f"{problem}") for problem in problems_of(catalog) if Path(problem.file).stem == app]
         if refused:
             raise Failure("manifest-errors", f"the manifest of '{plain(app)}' is refused:\n" + "\n".join(refused))
         what = f"no app named '{plain(app)}', neither in {settings.manifests} nor on this host"
         raise Failure("not-found", what)
-    show_json(facts(plans, catalog)) if as_json else _show(plans, catalog, with_diff=with_diff)
+    if as_json:
+        show_json(facts(plans, catalog))
+    else:
+        _show(plans, catalog, settings if with_diff else None)
     code = exit_code(plans, catalog)
     if code == 1:
         raise Told("manifest-errors", plain(catalog.notice or summary(plans, catalog)))
@@ -52,7 +60,8 @@ def command(settings: Settings, app: str | None, with_diff: bool, as_json: bool)
         raise SystemExit(code)
 
 
-def _show(plans: list[AppPlan], catalog: "Catalog", *, with_diff: bool) -> None:
+def _show(plans: list[AppPlan], catalog: "Catalog", with_diff: Settings | None) -> None:
+    """Print the plans; with the settings of the host, also what differs."""
     for problem in problems_of(catalog):
         click.echo(styled(plain(f"refused: {problem}"), fg="red"))
     if catalog.notice:
@@ -60,7 +69,7 @@ def _show(plans: list[AppPlan], catalog: "Catalog", *, with_diff: bool) -> None:
     for each in plans:
         for line in _lines(each):
             click.echo(line)
-        for line in _diff(each) if with_diff else ():
+        for line in (*_diff(each), *_source(each, with_diff)) if with_diff is not None else ():
             click.echo(line)
     click.echo(summary(plans, catalog))
 
@@ -88,3 +97,29 @@ def _diff(app_plan: AppPlan) -> Iterator[str]:
         yield f"  compared with revision {difference.before}, which {'serves' if difference.serves else 'served last'}:"
         for change in difference.changes:
             yield f"    {plain(change)}"
+
+
+def _source(app_plan: AppPlan, settings: Settings) -> Iterator[str]:
+    """Yield the files of the source that differ, each followed by its lines, as many as there is room for."""
+    from reconciler.inspection.log_redaction import given_texts
+
+    source = app_plan.source
+    if isinstance(source, str):
+        yield f"  its source is not compared: {plain(source)}"
+    if source is None or isinstance(source, str) or not source.difference.files:
+        return
+    yield "  files of its source that differ:"
+    room = _MOST_LINES
+    for file in islice(source.shown(given_texts(settings, app_plan.subject.name)), _MOST_FILES):
+        yield f"    {plain(file.title)}"
+        lines = file.lines[_HEAD_LINES:]
+        for line in lines[:room]:
+            yield styled(f"      {plain(line)}", fg=DIFFERENCE_COLOURS.get(line[:1]))
+        if len(lines) > room:
+            yield f"      and {counted(len(lines) - room, 'more line')}"
+        room = max(0, room - len(lines))
+    others = len(source.difference.files) - _MOST_FILES
+    if others > 0:
+        yield f"    and {counted(others, 'more file')}"
+    if not source.difference.complete:
+        yield "    the comparison takes long and was ended: there may be more"

@@ -12,7 +12,7 @@ import click
 
 from reconciler.cli.failure import Failure
 from reconciler.cli.options import examples, json_option, open_snapshot, paths_in_use, with_settings
-from reconciler.cli.table import show_json, styled, width, wrapped
+from reconciler.cli.table import DIFFERENCE_COLOURS, show_json, styled, width, wrapped
 from reconciler.inspection.printable import ago, clock, plain
 
 if TYPE_CHECKING:
@@ -105,18 +105,15 @@ def _details(release: "Release", *, whole: bool) -> Iterator[str]:
 
 
 def _show_source(snapshot: "HostSnapshot", settings: "Settings", app: str, release: "Release") -> None:
-    from reconciler.inspection.log_redaction import log_redactor
     from reconciler.inspection.releases import source_lines
 
-    lines = source_lines(snapshot, app, release)
+    lines = source_lines(snapshot, settings, app, release)
     if lines is None:
         raise click.ClickException(
             "the source cannot be compared: the build of this revision or of the one before it is not kept"
         )
-    redactor = log_redactor(settings, app)
     for number, line in enumerate(lines):
         if number >= _MOST_LINES:
             click.echo(f"only the first {_MOST_LINES} lines are shown", err=True)
             break
-        colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
-        click.echo(styled(plain(redactor.redacted(line)), fg=colour))
+        click.echo(styled(plain(line), fg=DIFFERENCE_COLOURS.get(line[:1])))

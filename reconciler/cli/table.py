@@ -20,6 +20,8 @@ _OF_STATE = {"sleeping": "blue", "retained": "blue", "stopped": "bright_black", 
 STATE_COLOURS: Mapping[str, str] = {
     state.name: _OF_STATE.get(state.name, _OF_SEVERITY[state.severity]) for state in (*APP_STATES, *SERVICE_STATES)
 }
+# Of a line of a unified difference, by its first letter.
+DIFFERENCE_COLOURS: Mapping[str, str] = {"+": "green", "-": "red", "@": "cyan"}
 
 
 def is_terminal() -> bool:

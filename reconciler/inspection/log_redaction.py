@@ -11,7 +11,6 @@ from reconciler.manifests.checks import variables
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
 from reconciler.state.schema import OtherVersion
-from reconciler.vault.env_files import EnvFiles
 from reconciler.vault.given_values import written_secrets
 from reconciler.vault.secret_patterns import LineRedactor
 from reconciler.vault.secret_texts import SecretTexts
@@ -20,9 +19,14 @@ _LARGEST_MANIFEST = 256 * 1024
 
 
 def log_redactor(settings: Settings, app: str) -> LineRedactor:
-    """Return what redacts the lines of an app's logs, by what the app may have been given until now. Blocks.
+    """Return what redacts the lines of an app's logs, by what the app may have been given until now. Blocks."""
+    return LineRedactor(given_texts(settings, app))
 
-    Without the state database or the key, secrets are recognised by their shape alone.
+
+def given_texts(settings: Settings, app: str) -> SecretTexts:
+    """Return the secrets that an app may have been given until now. Blocks.
+
+    Without the state database or the key there are none, and secrets are recognised by their shape alone.
     """
     try:
         with contextlib.closing(HostSnapshot(settings.paths)) as snapshot:
@@ -30,15 +34,15 @@ def log_redactor(settings: Settings, app: str) -> LineRedactor:
             service_records = snapshot.service_records
             redactor = Redactor(
                 service_records,
-                EnvFiles(service_records.database, service_records.vault),
+                snapshot.env_files,
                 desired=dict,
                 environ=dict,
                 revisions=snapshot.known_good,
             )
             written = _written_in(snapshot.desired.get("apps", {}).get(app, {}).get("manifest"))
-            return LineRedactor(redactor.texts(Subject("app", app)) | SecretTexts(written_secrets(written)))
+            return redactor.texts(Subject("app", app)) | SecretTexts(written_secrets(written))
     except (sqlite3.Error, OSError, OtherVersion):
-        return LineRedactor()
+        return SecretTexts(())
 
 
 def _written_in(file: str | None) -> dict[str, str]:

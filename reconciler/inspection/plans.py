@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from reconciler.inspection.manifests import desired, problems_of
@@ -19,9 +19,11 @@ from reconciler.settings.settings import Settings
 if TYPE_CHECKING:
     from reconciler.host.revision_differences import Difference
     from reconciler.inspection.snapshot import HostSnapshot
+    from reconciler.inspection.source_comparison import SourceComparison
     from reconciler.manifests.catalog import Catalog
     from reconciler.planning.apps.actions import Action
     from reconciler.planning.apps.app import App
+    from reconciler.planning.apps.observed import Observed
     from reconciler.planning.plan import Plan
     from reconciler.planning.services.actions import Action as ServiceAction
     from reconciler.planning.services.observed import ObservedService
@@ -35,7 +37,8 @@ class AppPlan:
     """The plan for one app or service. `error` says why there is none; `wait_s` is the back-off before the next try.
 
     `told` is what the daemon last reported, None when none is running: only it knows what fails to be done, and what
-    its probes say. `difference` is between the wanted revision and the serving one, None if either is unknown.
+    its probes say. `difference` is between the wanted revision and the serving one, None if either is unknown; `source`
+    is between their sources, or why these cannot be compared, where that was asked for.
     `warnings` say what staging would refuse. `awaited` are the services and apps that its start waits for, if for
     nothing else, `start_follows` the same if what the plans do now brings them all.
     """
@@ -46,6 +49,7 @@ class AppPlan:
     wait_s: float | None = None
     told: "AppStatus | ServiceStatus | None" = None
     difference: "Difference | None" = None
+    source: "SourceComparison | str | None" = None
     warnings: tuple[str, ...] = ()
     awaited: tuple[Subject, ...] = ()
     start_follows: tuple[Subject, ...] = ()
@@ -90,9 +94,10 @@ class AppPlan:
         return at_rest and SEVERITIES[self.state] == "healthy"
 
 
-def plans_now(settings: Settings, app: str | None) -> "tuple[list[AppPlan], Catalog]":
+def plans_now(settings: Settings, app: str | None, *, with_sources: bool = False) -> "tuple[list[AppPlan], Catalog]":
     """Return the plans for one app or service, or for all of them, and the catalog of what is desired.
 
+    `with_sources` also compares the sources of apps.
     Raises OtherVersion, PermissionError or sqlite3.Error if the state directory cannot be read.
     """
     from reconciler.inspection.snapshot import HostSnapshot
@@ -101,10 +106,13 @@ def plans_now(settings: Settings, app: str | None) -> "tuple[list[AppPlan], Cata
         known = settings.paths.database.exists()
         snapshot = stack.enter_context(contextlib.closing(HostSnapshot(settings.paths))) if known else None
         catalog = desired(settings, snapshot)
-        return _plans(catalog, snapshot, app, settings), catalog
+        plans = _plans(catalog, snapshot, app, settings, with_sources=with_sources)
+        return plans, catalog
 
 
-def _plans(catalog: "Catalog", snapshot: "HostSnapshot | None", only: str | None, settings: Settings) -> list[AppPlan]:
+def _plans(
+    catalog: "Catalog", snapshot: "HostSnapshot | None", only: str | None, settings: Settings, *, with_sources: bool
+) -> list[AppPlan]:
     from reconciler.manifests import persisted
 
     observer = None if snapshot is None else snapshot.service_observer(settings, catalog.services, catalog.apps)
@@ -114,7 +122,8 @@ def _plans(catalog: "Catalog", snapshot: "HostSnapshot | None", only: str | None
         names |= snapshot.names - persisted.apps_of_unreadable(snapshot.records, catalog).keys()
 
     def app_plan(name: str) -> AppPlan:
-        return _with_warnings(_app_plan(name, catalog, snapshot, observer), catalog.apps.get(name), forecast)
+        planned = _app_plan(name, catalog, snapshot, observer, with_sources=with_sources)
+        return _with_warnings(planned, catalog.apps.get(name), forecast)
 
     def plan_of(subject: Subject) -> AppPlan | None:
         if subject.kind == "service":
@@ -176,7 +185,12 @@ def _misconfigured(service: "Service | None", settings: Settings) -> str | None:
 
 
 def _app_plan(
-    name: str, catalog: "Catalog", snapshot: "HostSnapshot | None", observer: "ServiceObserver | None"
+    name: str,
+    catalog: "Catalog",
+    snapshot: "HostSnapshot | None",
+    observer: "ServiceObserver | None",
+    *,
+    with_sources: bool,
 ) -> AppPlan:
     from reconciler.host.revision_differences import difference
     from reconciler.inspection.snapshot import SourceReading, read_source
@@ -217,8 +231,19 @@ def _app_plan(
         wait_s=_wait_s(told, planned.retry_at, now),
         told=None if snapshot is None or snapshot.daemon is None else told,
         difference=difference(app, observed, planned.wanted),
+        source=_source(app, observed, snapshot) if with_sources else None,
         awaited=awaited(app, observed, planned),
     )
+
+
+def _source(
+    app: "App | None", observed: "Observed", snapshot: "HostSnapshot | None"
+) -> "SourceComparison | str | None":
+    from reconciler.inspection.source_comparison import source_comparison
+
+    if app is None or snapshot is None:
+        return None
+    return source_comparison(snapshot.paths, app, observed, snapshot.env_files.known_paths(app.name))
 
 
 def _with_warnings(app_plan: AppPlan, app: "App | None", forecast: StagingForecast) -> AppPlan:
@@ -306,7 +331,7 @@ def facts(plans: list[AppPlan], catalog: "Catalog") -> dict[str, object]:
 
 
 def _record(app_plan: AppPlan) -> dict[str, object]:
-    planned, unlike = app_plan.plan, app_plan.difference
+    planned, unlike, source = app_plan.plan, app_plan.difference, app_plan.source
     return {
         "name": app_plan.subject.name,
         "wanted_revision": planned.wanted if planned else None,
@@ -329,4 +354,5 @@ def _record(app_plan: AppPlan) -> dict[str, object]:
         "start_follows": [str(each) for each in app_plan.start_follows],
         "unlike_revision": unlike.before if unlike else None,
         "changes": [{"field": c.field, "before": c.before, "after": c.after} for c in unlike.changes] if unlike else [],
+        "files": None if source is None or isinstance(source, str) else asdict(source.difference),
     }

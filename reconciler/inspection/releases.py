@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any, Literal, TypeAlias
 
 from reconciler.host.revision_differences import Change
 from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.planning.reason import Reason
-from reconciler.staging.differences import SourceDifference, compare, restored, tree_of_build
+from reconciler.settings.settings import Settings
+from reconciler.staging.differences import SourceDifference, Tree, compare, restored, tree_of_build
 from reconciler.state.release_log import ReleaseRecord
 
 Outcome: TypeAlias = Literal[
@@ -137,7 +139,7 @@ def _found_now(snapshot: HostSnapshot, app: str, record: ReleaseRecord) -> Sourc
     return None if trees is None else compare(*trees)
 
 
-def _trees(snapshot: HostSnapshot, app: str, record: ReleaseRecord) -> "tuple[Any, Any] | None":
+def _trees(snapshot: HostSnapshot, app: str, record: ReleaseRecord) -> tuple[Tree, Tree] | None:
     if not record.previous_build:
         return None
     builds = snapshot.paths.builds(app)
@@ -145,18 +147,19 @@ def _trees(snapshot: HostSnapshot, app: str, record: ReleaseRecord) -> "tuple[An
     return None if before is None or after is None else (before, after)
 
 
-def source_lines(snapshot: HostSnapshot, app: str, release: Release) -> Iterator[str] | None:
-    """Return the lines of a unified difference of a release's source; None if a build it needs is not kept."""
+def source_lines(snapshot: HostSnapshot, settings: Settings, app: str, release: Release) -> Iterator[str] | None:
+    """Return the lines of a unified difference of a release's source, without secrets.
+
+    None if a build that it needs is not kept.
+    """
+    from reconciler.inspection.log_redaction import given_texts
+    from reconciler.inspection.source_comparison import compared
+
     trees = _trees(snapshot, app, release.record)
-    return None if trees is None else _unified(*trees)
-
-
-def _unified(before: Any, after: Any) -> Iterator[str]:
-    from reconciler.staging.differences import unified
-
-    for changed in compare(before, after).files:
-        lines = [*unified(before, after, changed)]
-        yield from lines or [f"{changed}"]
+    if trees is None:
+        return None
+    comparison = compared(*trees, source=snapshot.source_path(app), files=snapshot.env_files.known_paths(app))
+    return chain.from_iterable(each.flat() for each in comparison.shown(given_texts(settings, app)))
 
 
 def rollback_targets(found: Sequence[Release]) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from reconciler.state.paths import StatePaths
     from reconciler.state.records import ServiceStatus
     from reconciler.state.revision_history import RevisionHistory
+    from reconciler.vault.env_files import EnvFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,12 +149,23 @@ class HostSnapshot:
         """The records of services; secrets in them can only be read once `key_file` is set."""
         return ServiceRecords(self._database, Vault(self._database, self.key_file or self.paths.state / "key"))
 
+    @cached_property
+    def env_files(self) -> "EnvFiles":
+        """The variables that apps took from files; their values can only be read once `key_file` is set."""
+        from reconciler.vault.env_files import EnvFiles
+
+        return EnvFiles(self.service_records.database, self.service_records.vault)
+
+    def source_path(self, app: str) -> str:
+        """Return the path from which an app's source was last read, "" if it never was."""
+        source, _ = self._sources.get(app, (None, None))
+        return "" if source is None else source.path
+
     def service_observer(
         self, settings: "Settings", services: "Mapping[str, Service]", apps: "Mapping[str, App]"
     ) -> "ServiceObserver":
         """Return an observer that sees the services as the daemon would, their credentials as just verified."""
         from reconciler.services.observer import CredentialCheck, LastReport, ServiceObserver
-        from reconciler.vault.env_files import EnvFiles
 
         self.key_file = settings.key
         statuses = self.records.service_statuses()
@@ -161,7 +173,7 @@ class HostSnapshot:
         observer = ServiceObserver(
             settings,
             self.service_records,
-            EnvFiles(self.service_records.database, self.service_records.vault),
+            self.env_files,
             self,
             boot=self._boot,
             checks={grant.id: checked for record in self.service_records.services() for grant in record.grants},

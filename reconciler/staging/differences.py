@@ -29,6 +29,7 @@ _LARGEST_COMPARED = 16 << 20
 _MOST_BYTES = 128 << 20
 # The lines of two texts that are matched with each other, their numbers multiplied; more are counted, not matched.
 _MOST_MATCHED = 250_000
+_MOST_PAIRS = 3_000_000
 _LONGEST_S = 5.0
 _MOST_NAMED = 3
 _MOST_STORED = 30
@@ -171,19 +172,26 @@ def restored(text: str) -> SourceDifference | None:
         return None
 
 
-def unified(before: Tree, after: Tree, changed: ChangedFile) -> Iterator[str]:
-    """Yield the lines of a unified difference of a text file, without line ends; nothing where lines are not counted.
-
-    Raises OSError.
-    """
+def texts(before: Tree, after: Tree, changed: ChangedFile) -> tuple[bytes, bytes]:
+    """Return the contents of a file of which lines differ, empty where it is missing; raises OSError."""
     path = next((each for each in (*before.entries, *after.entries) if encodable(each) == changed.path), None)
-    if path is None or changed.lines_added is None:
-        return
-    old, new = (_text(tree, path) or b"" for tree in (before, after))
-    if max(len(old), len(new)) > _LARGEST_TEXT:
-        return
+    if path is None or not (changed.lines_added or changed.lines_removed):
+        return b"", b""
+    return _text(before, path) or b"", _text(after, path) or b""
+
+
+def unified(changed: ChangedFile, old: bytes, new: bytes) -> Iterator[str]:
+    """Yield the lines of a unified difference of a file's contents, without line ends; none if it takes too long."""
     before_lines, after_lines = (content.decode("utf-8", "replace").splitlines() for content in (old, new))
+    if _pairs(before_lines, after_lines) > _MOST_PAIRS:
+        return
     yield from difflib.unified_diff(before_lines, after_lines, f"a/{changed.path}", f"b/{changed.path}", lineterm="")
+
+
+def _pairs(old: list[str], new: list[str]) -> int:
+    """Return how many pairs of equal lines difflib looks at: it leaves out those that are in a hundredth of a text."""
+    counts, most = Counter(new), len(new) // 100 + 1 if len(new) >= 200 else len(new)
+    return sum(counts[line] for line in old if counts[line] <= most)
 
 
 def _paths(before: Tree, after: Tree) -> Iterable[str]:

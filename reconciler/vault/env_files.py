@@ -54,6 +54,10 @@ class EnvFiles:
         """Return the files an app takes variables from."""
         return frozenset((*app.env_lists, *app.env_files.values()))
 
+    def known_paths(self, app: str) -> frozenset[str]:
+        """Return the files that variables of an app have come from."""
+        return frozenset(_path(key) for name, key in self._values if name == app)
+
     def uses(self, app: App) -> frozenset[tuple[str, str]]:
         """Return each file of an app with what it is read for."""
         return frozenset((_path(key), f"{app.name} {key}") for _, key in _files(app))

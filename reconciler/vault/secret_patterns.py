@@ -82,6 +82,11 @@ def redacted(text: str, secrets: SecretTexts | Collection[str] = ()) -> str:
     return text
 
 
+def has_private_key(content: bytes) -> bool:
+    """Return whether a private key begins in a file."""
+    return b"-----BEGIN" in content and _KEY_BEGINS.search(content.decode("utf-8", "replace")) is not None
+
+
 class LineRedactor:
     """Redacts a text that comes line by line: a private key ends in a later line than it begins in."""
 

@@ -220,6 +220,7 @@ SCHEMAS: Mapping[str, Schema] = {
         start_follows={"type": "array", "items": _TEXT, "description": "What its start comes after."},
         unlike_revision=_NULLABLE_TEXT,
         changes={"type": "array", "items": _object(field=_TEXT, before=_NULLABLE_TEXT, after=_NULLABLE_TEXT)},
+        files={"type": ["object", "null"], "description": "Null here; 'reconciler plan --diff --json' fills it."},
     ),
     "Problem": _object(type=_TEXT, title=_TEXT, status=_INTEGER, detail=_TEXT),
     "Request": {

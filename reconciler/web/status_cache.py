@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from reconciler.inspection.log_redaction import log_redactor
 from reconciler.inspection.releases import Release, releases, source_lines
 from reconciler.inspection.rollback import rollback_target
 from reconciler.inspection.snapshot import HostSnapshot
@@ -142,11 +141,8 @@ class StatusCache:
 
     def _source_lines(self, app: str, release: Release, most: int) -> list[str] | None:
         with self._snapshot() as snapshot:
-            lines = source_lines(snapshot, app, release)
-            if lines is None:
-                return None
-            redactor = log_redactor(self.settings, app)
-            return [redactor.redacted(line) for line in islice(lines, most)]
+            lines = source_lines(snapshot, self.settings, app, release)
+            return None if lines is None else [*islice(lines, most)]
 
     def _instances(self, app: str) -> Sequence[RunningInstance]:
         with self._snapshot() as snapshot:

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from reconciler.staging import differences
 from reconciler.staging.differences import (
+    ChangedFile,
     compare,
     mark_copied,
     restored,
     stored,
+    texts,
     tree_of_build,
     tree_of_source,
     unified,
@@ -76,13 +78,21 @@ def test_a_bound_makes_a_difference_incomplete(tmp_path: Path) -> None:
     assert compare(trees[0], trees[1], within_s=-1).files == ()
 
 
+def test_texts_whose_lines_take_too_long_to_match_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = ChangedFile(path="data", change="changed", lines_added=1, lines_removed=1)
+    old, new = b"a\nb\n" * 10, b"b\nc\n" * 10
+    assert [*unified(changed, old, new)]
+    monkeypatch.setattr(differences, "_MOST_PAIRS", 99)
+    assert [*unified(changed, old, new)] == []
+
+
 def test_the_lines_of_a_file_are_shown_as_a_unified_difference(tmp_path: Path) -> None:
     before, after = build(tmp_path / "1", app_py="a\nb\n"), build(tmp_path / "2", app_py="a\nc\n")
     trees = tree_of_build(before), tree_of_build(after)
     assert trees[0] is not None
     assert trees[1] is not None
     (changed,) = compare(trees[0], trees[1]).files
-    assert [*unified(trees[0], trees[1], changed)] == [
+    assert [*unified(changed, *texts(trees[0], trees[1], changed))] == [
         "--- a/app.py",
         "+++ b/app.py",
         "@@ -1,2 +1,2 @@",
