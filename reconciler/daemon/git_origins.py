@@ -14,12 +14,12 @@ from reconciler.daemon.manifest_loop import ManifestLoop
 from reconciler.host.manifest_rules import rules_of
 from reconciler.host.stores import Stores
 from reconciler.manifests import persisted
+from reconciler.manifests.git.commit_signatures import CommitSignatures
 from reconciler.manifests.git.follower import Follower
 from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.servers import servers_by_type
 from reconciler.manifests.git.telling import Telling
 from reconciler.manifests.git.trial import HostInForce
-from reconciler.manifests.git.unsigned import Unsigned
 from reconciler.planning.origins.observed import Pause
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
@@ -44,7 +44,7 @@ class GitOrigins:
                 origin,
                 settings.paths,
                 GitProgram(settings.paths.git),
-                signatures=Unsigned(),
+                signatures=CommitSignatures(origin.repository, settings.paths.git),
                 in_force=in_force,
                 telling=Telling(stores.journal, self._publish),
                 changed=manifests.look_now.set,

@@ -15,13 +15,13 @@ from reconciler.host.manifest_rules import rules_of
 from reconciler.inspection.manifests import desired
 from reconciler.manifests.git import record as records
 from reconciler.manifests.git.candidate import NotAccepted
+from reconciler.manifests.git.commit_signatures import CommitSignatures
 from reconciler.manifests.git.judge import Judge
 from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.servers import servers_by_type
 from reconciler.manifests.git.store import BranchMissing, CannotFetch, Commit, DamagedStore, Store
 from reconciler.manifests.git.trees import Trees
 from reconciler.manifests.git.trial import HostInForce
-from reconciler.manifests.git.unsigned import Unsigned
 from reconciler.settings.git import GitOrigin
 from reconciler.settings.settings import Settings
 
@@ -54,7 +54,7 @@ def tried(settings: Settings, origin: GitOrigin, snapshot: "HostSnapshot | None"
     now_in_force = Trees(settings.paths.origin(origin.name)).in_force()
     with TemporaryDirectory(prefix="reconciler-git-") as scratch:
         store = Store(_program(Path(scratch)), Path(scratch), origin.repository)
-        judge = Judge(origin, store, Unsigned(), in_force, Path(scratch))
+        judge = Judge(origin, store, CommitSignatures(origin.repository, Path(scratch)), in_force, Path(scratch))
         return asyncio.run(_tried(origin, store, judge, record.accepted or now_in_force, now_in_force))
 
 
@@ -67,7 +67,7 @@ def _program(directory: Path) -> GitProgram:
 async def _tried(origin: GitOrigin, store: Store, judge: Judge, accepted: str | None, in_force: str | None) -> Tried:
     began = time.monotonic()
     try:
-        head = await store.commit(await store.fetch(origin, accepted))
+        head = await store.commit(await store.fetch(origin, accepted, since=origin.repository.first))
     except (CannotFetch, BranchMissing, DamagedStore) as error:
         return Tried(in_force=in_force, problem=str(error))
     fetched = f"fetched {origin.branch} in {time.monotonic() - began:.1f} s: commit {head.id[:7]} “{head.subject}”"

@@ -13,12 +13,12 @@ import pytest
 
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.catalog import Catalog, Rules, review
+from reconciler.manifests.git.commit_signatures import CommitSignatures
 from reconciler.manifests.git.follower import Follower
 from reconciler.manifests.git.git_origin import GitOrigin as Read
 from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.telling import Telling
 from reconciler.manifests.git.trial import HostInForce
-from reconciler.manifests.git.unsigned import Unsigned
 from reconciler.manifests.origin import Listing
 from reconciler.planning.origins.observed import FetchFailure
 from reconciler.planning.origins.plan import OriginPlan
@@ -62,7 +62,7 @@ class Host:
             self.origin,
             self.state,
             GitProgram(self.state.git),
-            signatures=Unsigned(),
+            signatures=CommitSignatures(self.origin.repository, self.state.git),
             in_force=HostInForce(lambda: self.catalog, self.rules, {}),
             telling=Telling(self.journal, publish),
             changed=self.look,

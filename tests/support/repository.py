@@ -6,6 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.signing import Key
+
+
+def signing(key: Key | None) -> tuple[str, ...]:
+    """The options with which git signs commits with an ssh key."""
+    if key is None:
+        return ()
+    options = ("gpg.format=ssh", f"user.signingKey={key.file}", "commit.gpgSign=true")
+    return tuple(word for option in options for word in ("-c", option))
+
+
 _PERSON = {
     "GIT_AUTHOR_NAME": "Alice", "GIT_AUTHOR_EMAIL": "alice@example.com",
     "GIT_COMMITTER_NAME": "Alice", "GIT_COMMITTER_EMAIL": "alice@example.com",
@@ -50,15 +61,30 @@ class Repository:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
-    def commit(self, files: Mapping[str, str | bytes | None], message: str = "Change it") -> str:
-        """Commit files, not pushed yet; the commit's id."""
+    def commit(
+        self,
+        files: Mapping[str, str | bytes | None],
+        message: str = "Change it",
+        *,
+        key: Key | None = None,
+        at: str = "",
+    ) -> str:
+        """Commit files, signed with a key if one is given, and dated back to a time; the commit's id."""
         self.write(files)
         self.git("add", "-A")
-        self.git("commit", "-q", "--allow-empty", "-m", message)
+        dated = {"GIT_AUTHOR_DATE": at, "GIT_COMMITTER_DATE": at} if at else {}
+        self.git(*signing(key), "commit", "-q", "--allow-empty", "-m", message, env=dated)
         return self.git("rev-parse", "HEAD")
 
-    def push(self, files: Mapping[str, str | bytes | None], message: str = "Change it") -> str:
+    def push(
+        self,
+        files: Mapping[str, str | bytes | None],
+        message: str = "Change it",
+        *,
+        key: Key | None = None,
+        at: str = "",
+    ) -> str:
         """Commit files and push them; the commit's id."""
-        commit = self.commit(files, message)
+        commit = self.commit(files, message, key=key, at=at)
         self.git("push", "-q", "origin", "HEAD:main")
         return commit

@@ -214,7 +214,7 @@ class Follower:
         self._observed = replace(self._observed, due_at=time.monotonic() + self.origin.repository.every_s)
         self._is_wanted, self._is_fetching = False, True
         try:
-            head = await self._store.fetch(self.origin, before.accepted)
+            head = await self._store.fetch(self.origin, before.accepted, since=self.origin.repository.first)
             subject = (await self._store.commit(head)).subject
         except BranchMissing as error:
             self._schedule(None)
@@ -308,7 +308,7 @@ class Follower:
     async def _renew(self, why: str) -> None:
         """Fetch into a new store, as what was fetched is damaged."""
         try:
-            head = await self._store.renew(self.origin, self.record.accepted)
+            head = await self._store.renew(self.origin, self.record.accepted or self.origin.repository.first)
         except (CannotFetch, BranchMissing) as error:
             count = 1 + (self._observed.failure.count if self._observed.failure is not None else 0)
             self._schedule(FetchFailure(code="damaged", why=f"{why}; {error}", count=count))

@@ -60,7 +60,7 @@ class Judge:
             store=self._store,
             commit=await self._store.commit(commit),
             accepted=since,
-            new=(commit,) if commit == since else await self._store.between(since, commit),
+            new=(commit,) if commit == since else await self._store.between(since or self._first(taken), commit),
             is_taken=taken,
         )
         signer = await self._signatures.signer(unjudged)
@@ -71,6 +71,10 @@ class Judge:
         if not taken:
             self._judge_removals(candidate, trial)
         return candidate, signer
+
+    def _first(self, taken: bool) -> str | None:
+        """Return the commit that trust begins with, unless an operator took one whatever its history."""
+        return None if taken else self._origin.repository.first
 
     async def _judge_history(self, commit: str, accepted: str | None, *, taken: bool) -> None:
         other = accepted or self._origin.repository.first

@@ -80,34 +80,35 @@ class Store:
         for path in _interrupted(self.path):
             path.unlink(missing_ok=True)
 
-    async def fetch(self, origin: GitOrigin, accepted: str | None) -> str:
+    async def fetch(self, origin: GitOrigin, accepted: str | None, *, since: str | None = None) -> str:
         """Fetch the branch of an origin, and return its commit.
 
-        With `accepted`, every commit between is fetched. Raises CannotFetch, BranchMissing, OSError.
+        Every commit from the one that was `accepted` on is fetched too, or else from the one that trust begins with
+        (`since`). Raises CannotFetch, BranchMissing, OSError.
         """
         try:
             async with self.locked():
-                return await self._fetch(origin, accepted)
+                return await self._fetch(origin, accepted, accepted or since)
         except TimeoutError as error:
             raise CannotFetch("other", "another process is using what was fetched") from error
 
-    async def _fetch(self, origin: GitOrigin, accepted: str | None) -> str:
+    async def _fetch(self, origin: GitOrigin, accepted: str | None, since: str | None) -> str:
         await asyncio.to_thread(self._clean)
         if not await self._is_usable(accepted):
-            return await self._fetch_anew(origin, accepted)
+            return await self._fetch_anew(origin, since)
         try:
             return await self._fetched(self.path, origin)
         except CannotFetch as error:
             await asyncio.to_thread(self._clean)
             if error.code != "damaged":
                 raise
-        return await self._fetch_anew(origin, accepted)
+        return await self._fetch_anew(origin, since)
 
-    async def renew(self, origin: GitOrigin, accepted: str | None) -> str:
+    async def renew(self, origin: GitOrigin, since: str | None) -> str:
         """Fetch the branch into a store that takes the place of this one. Raises as `fetch` does."""
         try:
             async with self.locked():
-                return await self._fetch_anew(origin, accepted)
+                return await self._fetch_anew(origin, since)
         except TimeoutError as error:
             raise CannotFetch("other", "another process is using what was fetched") from error
 
@@ -119,13 +120,13 @@ class Store:
         found = await self._git.read(self.path, "cat-file", "-t", probe)
         return found.status == 0 if accepted is not None else "not a git repository" not in found.errors
 
-    async def _fetch_anew(self, origin: GitOrigin, accepted: str | None) -> str:
+    async def _fetch_anew(self, origin: GitOrigin, since: str | None) -> str:
         self._lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = draft(self._lock.parent, self.path.name)
         try:
             await self._created(fresh)
             head = await self._fetched(fresh, origin, "--depth=1")
-            if accepted is not None and accepted != head:
+            if since is not None and since != head:
                 # The history between is needed to see that one descends from the other.
                 await self._fetched(fresh, origin, "--unshallow", whole=False)
             await asyncio.to_thread(self._replace, fresh)
