@@ -127,8 +127,10 @@ def _tell(result: "Imported", found: "list[Found]", chosen: "list[Found]", direc
     names = ", ".join(str(each.folder.path / name) for each in chosen for name in each.names)
     click.echo(plain(f"read {names} as {chosen[0].kind}"))
     others = [each for each in found if each not in chosen]
-    for each in others:
-        click.echo(plain(f"not read: {', '.join(each.names)}; give --from {each.kind} for it"))
+    unread = [(name, "its path instead of the directory's") for each in chosen for name in each.others]
+    unread += [(", ".join(each.names), f"--from {each.kind}") for each in others]
+    for name, instead in unread:
+        click.echo(plain(f"not read: {name}; give {instead} for it"))
     for manifest in result.manifests:
         verb = "would write" if check else "wrote"
         click.echo(plain(f"{verb} {directory / manifest.name}.yaml ({manifest.kind})"))
@@ -140,18 +142,28 @@ def _tell(result: "Imported", found: "list[Found]", chosen: "list[Found]", direc
     for note in notes:
         click.echo(plain(f"  {note.file}:{note.line}: {note.original}"))
         click.echo(plain(f"      {note.advice}"))
+    _tell_absent(result)
     for problem in result.problems:
         click.echo(f"Error: {plain(problem)}", err=True)
     if not result.manifests:
-        click.echo("nothing was imported", err=True)
+        why = "" if notes or result.problems else ": it says nothing about an app"
+        click.echo(f"nothing was imported{why}", err=True)
     elif not check and not result.problems:
         click.echo(f"\nnext: 'reconciler validate --manifests {directory}' checks the manifests with this host")
+
+
+def _tell_absent(result: "Imported") -> None:
+    for manifest in result.manifests:
+        for path in manifest.absent:
+            advice = "which is not on this host: put it there, or edit the manifest"
+            click.echo(plain(f"\n{manifest.name}.yaml names {path}, {advice}"))
 
 
 def _facts(result: "Imported", chosen: "list[Found]", written: list[Path], directory: Path) -> dict[str, object]:
     return {
         "kind": chosen[0].kind,
         "read": [str(each.folder.path / name) for each in chosen for name in each.names],
+        "not_read": [str(each.folder.path / name) for each in chosen for name in each.others],
         "manifests": [
             {
                 "name": manifest.name,
@@ -160,6 +172,7 @@ def _facts(result: "Imported", chosen: "list[Found]", written: list[Path], direc
                 "text": manifest.text,
                 "secrets": [str(directory / file) for file in manifest.secrets],
                 "not_taken_over": [_fact(note) for note in manifest.notes],
+                "not_on_this_host": [*manifest.absent],
             }
             for manifest in result.manifests
         ],

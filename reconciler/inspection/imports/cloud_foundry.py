@@ -9,11 +9,12 @@ from dataclasses import replace
 
 from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, yaml_items
-from reconciler.inspection.imports.known_servers import service_type
-from reconciler.inspection.imports.ledger import Item, Ledger
+from reconciler.inspection.imports.known_servers import addon_type, service_type
+from reconciler.inspection.imports.ledger import Item, Ledger, Note, quoted
 from reconciler.inspection.imports.web_command import take_command
 
 FILES = ("manifest.yml", "manifest.yaml")
+_NOT_INHERITED = frozenset(("applications", "version", "declared-services"))
 
 _LIMIT = "there are no limits per app so far: limit the daemon's unit with MemoryMax="
 _ROUTE = "apps have no domains so far: let the proxy in front pass it to the app's port"
@@ -33,6 +34,7 @@ _ADVICE: Mapping[str, str] = {
     "timeout": "set 'health.start_timeout'",
     "instances": "there is one instance of an app: set 'workers' for more processes",
 }
+_WORKER = "it has no route, so it serves no HTTP: run it under systemd with 'reconciler shell'"
 _HEALTH: Mapping[str, str] = {
     "health-check-http-endpoint": "path",
     "health-check-invocation-timeout": "timeout",
@@ -54,9 +56,13 @@ def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
         _inherit(ledger, base)
         title = ledger.value(*base, "name") or folder.path.resolve().name
         draft = Draft(name=unique_name(title, drafts))
+        if "((" in title:
+            names = ledger.under(*base, "name")
+            draft.notes += [_note(names[0], "its name is a variable of the push: rename this manifest")]
         if _take_app(ledger, draft, base, folder, drafts):
             drafts[draft.name] = draft
     ledger.use(*ledger.under("version"))
+    ledger.leave(ledger.under("declared-services"), "write a 'kind: service' for each of another type")
     ledger.leave_rest()
     return list(drafts.values())
 
@@ -86,7 +92,7 @@ def _with_variables(item: Item, values: Mapping[tuple[str, ...], str]) -> Item:
 def _inherit(ledger: Ledger, base: tuple[str, str]) -> None:
     """Give an app the fields that stand at the top for all apps."""
     own = set(ledger.names(*base))
-    for item in [item for item in ledger.items if item.path and item.path[0] not in {"applications", "version"}]:
+    for item in [item for item in ledger.items if item.path and item.path[0] not in _NOT_INHERITED]:
         if item.path[0] in own and item.path[0] != "env":
             continue
         if not item.path[0].startswith("x-"):
@@ -101,15 +107,20 @@ def _take_app(ledger: Ledger, draft: Draft, base: tuple[str, str], folder: Folde
     command = next(iter(ledger.under(*base, "command")), None)
     named = [item.value for item in buildpacks if item.value not in {"", "null", "default"}]
     is_python = any("python" in each for each in named) if named else source.has_python()
+    if _is_worker(ledger, base):
+        ledger.leave(ledger.under(*base, "command") or ledger.under(*base), _WORKER)
+        ledger.use(*ledger.under(*base))
+        return False
     taken = (
         command is not None
         and command.value not in {"", "null"}
         and (take_command(ledger, draft, command, source.path))
     )
     if not taken and (not is_python or ledger.under(*base, "docker")):
-        ledger.leave(ledger.under(*base), "it is no Python app")
+        ledger.leave(ledger.under(*base), f"{draft.name} is no Python app")
         return False
     ledger.use(*buildpacks)
+    _note_buildpacks(draft, [item for item in buildpacks if item.value in named])
     if command is not None and command.value in {"", "null"}:
         ledger.use(command)
     elif command is not None and not taken:
@@ -118,19 +129,62 @@ def _take_app(ledger: Ledger, draft: Draft, base: tuple[str, str], folder: Folde
     _take_env(ledger, draft, base)
     _take_health(ledger, draft, base)
     _take_services(ledger, draft, base, drafts)
-    for item in ledger.under(*base, "instances"):
-        if item.value == "0":
-            draft.fields["state"] = "stopped"
-            ledger.use(item)
-        elif item.value.isdecimal() and 1 <= int(item.value) * int(draft.fields.get("workers", 1)) <= 1000:
-            draft.fields["workers"] = int(item.value) * int(draft.fields.get("workers", 1))
-            ledger.use(item)
+    _take_instances(ledger, draft, base)
     ledger.use(*ledger.under(*base, "no-route"), *ledger.under(*base, "no-hostname"))
-    for field in ledger.names(*base):
+    _leave_processes(ledger, draft, base)
+    for field in sorted(
+        ledger.names(*base), key=lambda field: field == "processes"
+    ):  # whose web process is in the rest
         if field in _ADVICE:
             ledger.leave(ledger.under(*base, field), _ADVICE[field], draft.notes)
     ledger.leave_rest(*base, notes=draft.notes)
     return True
+
+
+def _note(item: Item, advice: str) -> Note:
+    return Note(file=item.file, line=item.line, original=quoted([item]), advice=advice)
+
+
+def _is_worker(ledger: Ledger, base: tuple[str, str]) -> bool:
+    """Tell whether an app has no route, and a health that is no answer to a connection."""
+    kinds = {item.value for item in ledger.under(*base, "health-check-type")}
+    routed = all(item.value != "true" for item in ledger.under(*base, "no-route"))
+    return not routed and bool(kinds & {"process", "none"})
+
+
+def _note_buildpacks(draft: Draft, buildpacks: list[Item]) -> None:
+    for item in buildpacks:
+        if "python" not in item.value:
+            advice = "the daemon installs Python packages only: install what this buildpack brings on this host"
+            draft.notes.append(_note(item, advice))
+
+
+def _take_instances(ledger: Ledger, draft: Draft, base: tuple[str, str]) -> None:
+    for item in ledger.under(*base, "instances"):
+        workers = int(item.value) * int(draft.fields.get("workers", 1)) if item.value.isdecimal() else -1
+        if workers == 0:
+            draft.fields["state"] = "stopped"
+            ledger.use(item)
+        elif 1 <= workers <= 1000:
+            draft.fields["workers"] = workers
+            ledger.use(item)
+
+
+def _leave_processes(ledger: Ledger, draft: Draft, base: tuple[str, str]) -> None:
+    """Leave the processes that are not web, each in a note of its own."""
+    for index in ledger.names(*base, "processes"):
+        process = (*base, "processes", index)
+        if not any(item.value == "web" for item in ledger.under(*process, "type")):
+            ledger.leave(ledger.under(*process), _ADVICE["processes"], draft.notes)
+
+
+def _declared(ledger: Ledger, service: str) -> str | None:
+    """Return the type of a service by the label in `declared-services` of AppFog and Bluemix."""
+    labels = ledger.under("declared-services", service, "label")
+    kind = next((addon_type(item.value) or service_type(item.value) for item in labels), None)
+    if kind is not None:
+        ledger.use(*ledger.under("declared-services", service))
+    return kind
 
 
 def _lift_web_process(ledger: Ledger, base: tuple[str, str]) -> None:
@@ -150,6 +204,9 @@ def _take_env(ledger: Ledger, draft: Draft, base: tuple[str, str]) -> None:
             value = "" if "((" in item.value else item.value
             if "((" in item.value:
                 ledger.leave([item], f"its value is a variable of the push: add {item.name} to 'env'", draft.notes)
+            elif "/home/vcap/" in item.value:
+                advice = f"it is a path of the platform: add {item.name} with one of this host to 'env'"
+                ledger.leave([item], advice, draft.notes)
             else:
                 draft.set_variable(ledger, item, item.path[3], value)
         elif len(item.path) == 3:
@@ -181,10 +238,13 @@ def _take_services(ledger: Ledger, draft: Draft, base: tuple[str, str], drafts: 
         items = ledger.under(*place)
         given = {item.path[4:]: item for item in items}
         title = given[()].value if () in given else given[("name",)].value if ("name",) in given else index
-        kind = service_type(title)
+        kind = service_type(title) or _declared(ledger, title)
         name = unique_name(title, set(), "service")
         if not title or kind is None or (name in drafts and drafts[name].kind != "service"):
-            advice = f"its type is not in the file: write a 'kind: service' named {name}, and add it to 'services'"
+            advice = (
+                f"its type is not in the file: write a 'kind: service' named {name}, of type user-provided if it runs"
+                " elsewhere, and add it to 'services'"
+            )
             ledger.leave(items, advice if title else "it has no name", draft.notes)
             continue
         drafts.setdefault(name, Draft(name=name, kind="service", fields={"type": kind}))

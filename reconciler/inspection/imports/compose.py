@@ -4,17 +4,19 @@ Containers have names as addresses, which no app has here: variables with such a
 finds its services by DATABASE_URL and VCAP_SERVICES.
 """
 
-import json
 import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
+from reconciler.inspection.imports.dockerfile import dockerfile_commands
 from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, Unreadable, env_items, yaml_items
 from reconciler.inspection.imports.known_servers import mentions, service_type
 from reconciler.inspection.imports.ledger import Item, Ledger
 from reconciler.inspection.imports.web_command import take_command
+from reconciler.staging.detection.web_line.command import understand
 
 FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 
@@ -130,37 +132,20 @@ def _command_of(ledger: Ledger, folder: Folder, service: str) -> Item | None:
     context, dockerfile = _build_of(ledger, service)
     for file in (f"{context}/{dockerfile}", dockerfile):
         try:
-            return dockerfile_command(file.removeprefix("./"), folder.text(file))
+            return _understood(dockerfile_commands(file.removeprefix("./"), folder.text(file)), folder.path / context)
         except Unreadable:
             continue
     return None
 
 
+def _understood(commands: list[Item], code: Path) -> Item | None:
+    """Return the command that starts a web app, else the first."""
+    return next((each for each in commands if understand(each.value, code)), next(iter(commands), None))
+
+
 def _build_of(ledger: Ledger, service: str) -> tuple[str, str]:
     build = {item.path[3:]: item.value for item in ledger.under("services", service, "build")}
     return build.get((), build.get(("context",), ".")) or ".", build.get(("dockerfile",), "Dockerfile")
-
-
-def dockerfile_command(file: str, text: str) -> Item | None:
-    """Return the last CMD of a Dockerfile, behind its ENTRYPOINT if that is a list."""
-    found: dict[str, tuple[int, str]] = {}
-    for number, line in enumerate(text.replace("\\\n", " ").split("\n"), 1):
-        word, _, rest = line.strip().partition(" ")
-        if word.upper() in {"CMD", "ENTRYPOINT"}:
-            found[word.upper()] = number, rest.strip()
-    if not found:
-        return None
-    words = [_words(found[name][1]) for name in ("ENTRYPOINT", "CMD") if name in found]
-    at = found.get("CMD", found.get("ENTRYPOINT", (1, "")))[0]
-    return Item(file=file, line=at, column=1, path=("CMD",), value=" ".join(words), sign=" ")
-
-
-def _words(text: str) -> str:
-    try:
-        parts = json.loads(text)
-    except ValueError:
-        return text
-    return shlex.join(map(str, parts)) if isinstance(parts, list) else text
 
 
 def _take_app(ledger: Ledger, draft: Draft, service: str, folder: Folder, command: Item | None) -> bool:
@@ -169,7 +154,7 @@ def _take_app(ledger: Ledger, draft: Draft, service: str, folder: Folder, comman
         return False
     draft.fields["path"] = context
     source = Folder(folder.path / context)
-    if command is not None and take_command(ledger, draft, command, source.path, listens=False):
+    if command is not None and take_command(ledger, draft, command, source.path, "container"):
         ledger.use(*ledger.under("services", service, "command"), *ledger.under("services", service, "build"))
         return True
     has_build = bool(ledger.under("services", service, "build"))

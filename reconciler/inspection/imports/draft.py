@@ -3,16 +3,20 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from reconciler.documents.names import LONGEST_NAME, is_variable_name, name_from
-from reconciler.inspection.imports.ledger import Item, Ledger, Note
+from reconciler.inspection.imports.ledger import Item, Ledger, Note, quoted
 from reconciler.vault.secret_patterns import secrets_in
 
 _ADDRESS = "the daemon sets it: it is the field 'port'"
 _RESERVED = "the daemon sets variables that begin with VCAP_"
 # Where an unknown value would be, in what tools and people write in templates.
 _PLACEHOLDER = re.compile(r"\$\{?[A-Za-z_][\w:?+-]*\}?|\{\{.*\}\}|<[^>]*>")
+TO_FILL_IN = re.compile(r"\{\{.*?\}\}|\{[A-Za-z][\w -]*\}|<[A-Za-z][\w -]*>")
+# Where programs lie without being named: what the daemon's PATH has, or the app's environment.
+_USUAL_PATH = re.compile(r"(?:/usr(?:/local)?)?/s?bin|\S*/bin/?|\$\{?PATH\}?|%\(ENV_PATH\)s|")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class Draft:
         """Take over an environment variable, as a secret where its name or its text says so."""
         if name == "PORT":
             self.set_port(ledger, item, value, _ADDRESS)
+        elif name == "PATH" and all(_USUAL_PATH.fullmatch(each) for each in value.split(":")):
+            ledger.use(item)  # the daemon sets it, with the app's environment in front
         elif name.startswith("VCAP_"):
             ledger.leave([item], _RESERVED, self.notes)
         elif not is_variable_name(name):
@@ -47,8 +53,28 @@ class Draft:
             )
         else:
             ledger.use(item)
+            if name == "PYTHONPATH":
+                source = str(self.fields.get("path", "."))
+                value = ":".join(_within(each, source) for each in value.split(":"))
             env = self.fields.setdefault("env", {})
             env[name] = Secret(value) if secrets_in({name: value}) else value
+
+    def set_path(self, ledger: Ledger, item: Item, path: str) -> None:
+        """Take over where the source is: where the file is, for a path with a place to fill in."""
+        if TO_FILL_IN.search(path) or set(path) & set("$%"):
+            ledger.leave([item], "set 'path' to the app's source", self.notes)
+            path = "."
+        else:
+            ledger.use(item)
+        self.fields["path"] = path
+
+    def note_guessed_source(self, item: Item, directory: Path) -> None:
+        """Say that nothing names the source, where what the app is served from is not beside the file."""
+        module = str(self.fields.get("entrypoint", "")).partition(":")[0].partition(".")[0]
+        here = (directory / module).is_dir() or (directory / f"{module}.py").is_file()
+        if self.fields.get("path") == "." and not here:
+            advice = "it runs where its server was started, which is not in the file: set 'path' to the app's source"
+            self.notes.append(Note(file=item.file, line=item.line, original=quoted([item]), advice=advice))
 
     def set_port(self, ledger: Ledger, item: Item, text: str, advice: str) -> None:
         """Take over a port; any other text is left with the advice."""
@@ -82,3 +108,9 @@ def unique_name(text: str, taken: Mapping[str, object] | set[str], otherwise: st
         name = f"{base[: LONGEST_NAME - len(end)]}{end}"
         number += 1
     return name
+
+
+def _within(directory: str, source: str) -> str:
+    """Return a directory of the source as one below it, as each build is a copy; any other as it is."""
+    below = directory.removeprefix(source.rstrip("/"))
+    return below.lstrip("/") or "." if source.startswith("/") and below != directory else directory

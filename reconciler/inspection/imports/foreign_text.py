@@ -208,8 +208,9 @@ def _longer(item: Item, text: str, *, cut: bool = False) -> Item:
 
 
 def _without_comment(value: str) -> str:
-    """Return a value without what follows ` ;`, which supervisord takes for a comment."""
-    return re.split(r"\s;", value, maxsplit=1)[0].rstrip()
+    """Return a value without its comment: what follows ` ;` or, as people write it, `; `."""
+    ends = r"\s;" if set(value) & set("'\"") else r"\s;|;\s"
+    return re.split(ends, value, maxsplit=1)[0].rstrip().removesuffix(";")
 
 
 def env_items(file: str, text: str) -> Iterator[Item]:

@@ -35,15 +35,17 @@ READERS: Mapping[str, Reader] = {
 }
 _ENDINGS = (".conf", ".ini", ".service", ".xml", ".yaml", ".yml", ".json", ".supervisor")
 _MAX_FILES = 200
+_FIRST_NAME = re.compile(r"^([ \t]*)(?!---|[ \t]*(?:#|$|%|-[ \t]))[\"']?[\w.-]+[\"']?[ \t]*:", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Foreign files of one kind in one directory. Each of `names` is read on its own."""
+    """Foreign files of one kind in one directory. Each of `names` is read on its own, and none of `others`."""
 
     kind: str
     folder: Folder
     names: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
 
 def found_in(path: Path) -> list[Found]:
@@ -56,7 +58,7 @@ def found_in(path: Path) -> list[Found]:
         kind = _kind_of(folder, name)
         if kind is not None:
             kinds.setdefault((kind, folder.path), []).append(name)
-    found = [Found(kind=kind, folder=Folder(at), names=_chosen(kind, names)) for (kind, at), names in kinds.items()]
+    found = [_found(kind, Folder(at), names) for (kind, at), names in kinds.items()]
     if any(each.kind == "piku" for each in found):  # which reads the Procfile, too
         found = [each for each in found if each.kind != "procfile"]
     order = list(READERS)
@@ -71,7 +73,7 @@ def _files(path: Path) -> Iterator[tuple[Folder, str]]:
             if directory == path:
                 raise Unreadable(f"{path}: {error.strerror}") from error
             continue
-        known = [name for name in names if directory == path or name in kamal.FILES]
+        known = [name for name in names if directory == path or name.startswith("deploy.")]
         yield from ((Folder(directory), name) for name in known if _may_be(name))
 
 
@@ -79,7 +81,7 @@ def _may_be(name: str) -> bool:
     return name in {procfile.PROCFILE, piku.FILE} or name.endswith(_ENDINGS)
 
 
-def _kind_of(folder: Folder, name: str) -> str | None:  # noqa: C901  one line for each kind
+def _kind_of(folder: Folder, name: str) -> str | None:
     if name == procfile.PROCFILE:
         return "procfile"
     if name == piku.FILE:
@@ -96,16 +98,32 @@ def _kind_of(folder: Folder, name: str) -> str | None:  # noqa: C901  one line f
         return "systemd"
     if name == procfile.APP_JSON:
         return "procfile" if re.search(r'"(env|scripts|addons|formation|buildpacks|healthchecks)"\s*:', text) else None
-    if name.endswith((".yml", ".yaml")):
-        if re.search(r"^applications\s*:", text, re.MULTILINE):
-            return "cloud-foundry"
-        if name in kamal.FILES and re.search(r"^service\s*:", text, re.MULTILINE):
-            return "kamal"
-        if re.search(r"^services\s*:", text, re.MULTILINE) or name in compose.FILES:
-            return "compose"
-        if name in cloud_foundry.FILES and re.search(r"^(name|memory|command)\s*:", text, re.MULTILINE):
-            return "cloud-foundry"
+    return _kind_of_yaml(name, _top_names(text)) if name.endswith((".yml", ".yaml")) else None
+
+
+def _kind_of_yaml(name: str, top: frozenset[str]) -> str | None:
+    if "applications" in top:
+        return "cloud-foundry"
+    if kamal.is_deployment(name, top):
+        return "kamal"
+    if "services" in top or name in compose.FILES:
+        return "compose"
+    if name in cloud_foundry.FILES and top & {"memory", "command"} and "name" in top:
+        return "cloud-foundry"
     return None
+
+
+def _top_names(text: str) -> frozenset[str]:
+    """Return the names at the top of a YAML file, which may be indented as a whole; none if it has no such block."""
+    first = _FIRST_NAME.search(text)
+    indented = re.compile(rf"^{first[1]}([\"']?)([\w.-]+)\1[ \t]*:(?:\s|$)", re.MULTILINE) if first else None
+    return frozenset(found[2] for found in indented.finditer(text)) if indented else frozenset()
+
+
+def _found(kind: str, folder: Folder, names: list[str]) -> Found:
+    chosen = _chosen(kind, names)
+    others = tuple(name for name in names if name not in chosen) if kind != "procfile" else ()
+    return Found(kind=kind, folder=folder, names=chosen, others=others)
 
 
 def _chosen(kind: str, names: list[str]) -> tuple[str, ...]:

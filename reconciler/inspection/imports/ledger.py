@@ -78,8 +78,8 @@ class Ledger:
 
     def leave(self, items: Iterable[Item], advice: str, notes: list[Note] | None = None) -> None:
         """Record that these have no counterpart, in one note, which is added to `notes` or to the ledger's own."""
-        told = [item for item in items if item.place not in self.used]
-        if told and any(item.place not in self.left for item in told):
+        told = [item for item in items if item.place not in self.used and item.place not in self.left]
+        if told:
             first = told[0]
             target = self.notes if notes is None else notes
             target.append(Note(file=first.file, line=first.line, original=quoted(told), advice=advice))
@@ -116,6 +116,8 @@ def quoted(items: list[Item]) -> str:
         common = tuple(a for a, b in zip(common, item.path, strict=False) if a == b)
     name = next((part for part in reversed(common) if not part.isdigit()), "")
     values = (_one(item, item.path[-1] if not item.path[-1].isdigit() else "") for item in items)
+    if first.sign == "=" and len(common) == 1:
+        return _short(f"[{name}] {', '.join(values)}")
     return _short(f"{name}{first.sign}{', '.join(values)}" if name else ", ".join(values))
 
 

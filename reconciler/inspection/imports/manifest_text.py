@@ -27,13 +27,17 @@ _WIDTH = 110
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """A manifest to write: its text, and the files of its secrets with their values, relative to its directory."""
+    """A manifest to write: its text, and the files of its secrets with their values, relative to its directory.
+
+    `absent` are the absolute paths in it that this host does not have.
+    """
 
     name: str
     kind: str
     text: str
     notes: tuple[Note, ...]
     secrets: dict[str, str]
+    absent: tuple[str, ...] = ()
 
 
 def written(draft: Draft, origin: str, folder: Folder, directory: Path, general: tuple[Note, ...]) -> Written:
@@ -51,7 +55,9 @@ def written(draft: Draft, origin: str, folder: Folder, directory: Path, general:
         *_comments(notes),
     ]
     text = "\n".join((*lines, ""))
-    return Written(name=draft.name, kind=draft.kind, text=text, notes=notes, secrets=secrets)
+    paths = (str(fields.get("path", "")), *map(str, fields.get("env_files", ())))
+    absent = tuple(path for path in paths if path.startswith("/") and not Path(path).exists())
+    return Written(name=draft.name, kind=draft.kind, text=text, notes=notes, secrets=secrets, absent=absent)
 
 
 def _with_files(draft: Draft, folder: Folder, directory: Path) -> tuple[dict[str, Any], dict[str, str]]:

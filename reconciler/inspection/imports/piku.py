@@ -39,10 +39,17 @@ def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
             ledger.use(item)
         else:
             ledger.leave([item], _OTHER.get(item.name.partition("-")[0], _PROCESS), draft.notes)
+    if not web and (lines or not folder.has_python()):
+        ledger.leave(
+            variables[:1], "they are of no Python app" if lines else "there is neither a Procfile nor a Python app here"
+        )
+        ledger.use(*variables)
+        ledger.notes += draft.notes
+        return []
     values = {item.name: item.value for item in variables}
     for item in variables:
         _take_variable(ledger, draft, item, values)
-    return [draft] if web or folder.has_python() else []
+    return [draft]
 
 
 def _take_variable(ledger: Ledger, draft: Draft, item: Item, values: Mapping[str, str]) -> None:  # noqa: C901, PLR0912  one case for each variable

@@ -5,12 +5,14 @@ The daemon follows the web and release lines of a Procfile itself, so the manife
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePath
 
-from reconciler.inspection.imports.draft import Draft, unique_name
+from reconciler.inspection.imports.draft import TO_FILL_IN, Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, yaml_items
+from reconciler.inspection.imports.known_servers import addon_type, instead_of
 from reconciler.inspection.imports.ledger import Item, Ledger
-from reconciler.inspection.imports.web_command import take_command
+from reconciler.inspection.imports.web_command import not_started, take_command
 
 PROCFILE = "Procfile"
 APP_JSON = "app.json"
@@ -24,11 +26,6 @@ _OTHER: Mapping[str, str] = {
     "preflight": "run it as part of 'release'",
     "postdeploy": "run it as part of 'release'",
 }
-_ADDONS: Mapping[str, str] = {
-    "heroku-postgresql": "postgresql", "heroku-redis": "redis", "heroku-data-for-redis": "redis", "rediscloud": "redis",
-    "redistogo": "redis", "jawsdb": "mysql", "jawsdb-maria": "mysql", "cleardb": "mysql",
-    "cloudamqp": "rabbitmq", "rabbitmq-bigwig": "rabbitmq", "heroku-key-value-store": "redis", "openredis": "redis",
-}  # fmt: skip
 _NOT_NEEDED = frozenset(("name", "description", "keywords", "logo", "repository", "website", "success_url", "$schema"))
 _UNNEEDED_FORMATION = "there is one instance of an app: set 'workers' for more processes"
 _ADVICE: Mapping[str, str] = {
@@ -54,7 +51,10 @@ def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
             for i in yaml_items(APP_JSON, folder.text(APP_JSON))
         )
         services = _take_app_json(ledger, draft)
-    return [draft, *services] if web or (not items and folder.has_python()) else []
+    if web or (not items and folder.has_python()):
+        return [draft, *services]
+    ledger.notes += draft.notes
+    return []
 
 
 def procfile_items(file: str, text: str) -> list[Item]:
@@ -101,27 +101,25 @@ def take_web_line(ledger: Ledger, draft: Draft, item: Item, folder: Folder) -> b
         draft.fields = {name: value for name, value in draft.fields.items() if name not in _FOLLOWED}
         draft.fields["path"] = "."
         return True
-    ledger.leave(
-        [item], "it starts no Python web server that import knows: set 'entrypoint', if it is one", draft.notes
-    )
-    return "python" in item.value
+    reason = not_started(item.value)
+    ledger.leave([item], reason if ": " in reason else f"{reason}: set 'entrypoint', if it is one", draft.notes)
+    return "python" in item.value and TO_FILL_IN.search(item.value) is None
 
 
-def _take_app_json(ledger: Ledger, draft: Draft) -> list[Draft]:  # noqa: C901  one case for each field
+def _take_app_json(ledger: Ledger, draft: Draft) -> list[Draft]:
     services: dict[str, Draft] = {}
     if (name := ledger.value("app.json", "name")) and PurePath(name).name == name:
         draft.name = unique_name(name, set(), draft.name)
+    _take_addons(ledger, draft, services)
     for field in ledger.names("app.json"):
         items = ledger.under("app.json", field)
         match field:
-            case _ if field in _NOT_NEEDED:
+            case _ if field in _NOT_NEEDED or all(not item.value for item in items):
                 ledger.use(*items)
             case "env":
-                _take_env(ledger, draft)
-            case "addons":
-                _take_addons(ledger, draft, services)
+                _take_env(ledger, draft, services)
             case "scripts":
-                _take_scripts(ledger, draft)
+                _take_scripts(ledger, draft, has_release=bool(ledger.under("release")))
             case "formation":
                 for process in ledger.names("app.json", "formation"):
                     ledger.leave(ledger.under("app.json", "formation", process), _UNNEEDED_FORMATION, draft.notes)
@@ -133,12 +131,16 @@ def _take_app_json(ledger: Ledger, draft: Draft) -> list[Draft]:  # noqa: C901  
     return list(services.values())
 
 
-def _take_env(ledger: Ledger, draft: Draft) -> None:
+def _take_env(ledger: Ledger, draft: Draft, services: Mapping[str, Draft]) -> None:
     for name in ledger.names("app.json", "env"):
         items = ledger.under("app.json", "env", name)
         value = next((item for item in items if item.path[3:] in {(), ("value",)} and item.value), None)
         if value is not None:
             draft.set_variable(ledger, value, name, value.value)
+            ledger.use(*items)
+            continue
+        if (advice := instead_of(name, services.values())) is not None:
+            ledger.leave([_named(items[0], name)], advice, draft.notes)
             ledger.use(*items)
             continue
         generated = any(item.path[3:] == ("generator",) for item in items)
@@ -148,14 +150,20 @@ def _take_env(ledger: Ledger, draft: Draft) -> None:
             if generated
             else f"it has no value: add {name} to 'env'{', if the app needs it' if optional else ''}"
         )
-        ledger.leave(items, advice, draft.notes)
+        ledger.leave([_named(items[0], name)], advice, draft.notes)
+        ledger.use(*items)
+
+
+def _named(item: Item, name: str) -> Item:
+    """Return an item that stands for all that a file says of a variable."""
+    return replace(item, path=(*item.path[:2], name), value="")
 
 
 def _take_addons(ledger: Ledger, draft: Draft, services: dict[str, Draft]) -> None:
     for index in ledger.names("app.json", "addons"):
         items = ledger.under("app.json", "addons", index)
         plan = next((item.value for item in items if item.path[3:] in {(), ("plan",)}), "")
-        kind = _ADDONS.get(plan.partition(":")[0])
+        kind = addon_type(plan.partition(":")[0])
         if kind is None:
             ledger.leave(items, "use the provider's service by a 'kind: service' of type user-provided", draft.notes)
             continue
@@ -165,10 +173,13 @@ def _take_addons(ledger: Ledger, draft: Draft, services: dict[str, Draft]) -> No
         draft.bind(name)
 
 
-def _take_scripts(ledger: Ledger, draft: Draft) -> None:
-    for path in (("postdeploy",), ("dokku", "postdeploy"), ("dokku", "predeploy")):
+def _take_scripts(ledger: Ledger, draft: Draft, *, has_release: bool) -> None:
+    for path in (("dokku", "predeploy"), ("postdeploy",), ("dokku", "postdeploy")):
         for item in [each for each in ledger.under("app.json", "scripts") if each.path[2:] == path]:
-            if "release" in draft.fields or path == ("dokku", "predeploy"):
+            if path == ("dokku", "predeploy") and not has_release and not TO_FILL_IN.search(item.value):
+                draft.fields["release"] = item.value
+                ledger.use(item)
+            elif has_release or "release" in draft.fields or path == ("dokku", "predeploy"):
                 ledger.leave([item], "run it as part of 'release'", draft.notes)
             else:
                 ledger.leave(
@@ -187,5 +198,9 @@ def _take_health(ledger: Ledger, draft: Draft) -> None:
                 if found and int(found[0].value) >= 1:
                     ledger.use(*found)
                     draft.fields["health"][field] = int(found[0].value) if field == "failures" else f"{found[0].value}s"
-            ledger.use(*ledger.under(*base, "type"), *ledger.under(*base, "name"))
+            told = ("type", "name", "description")
+            ledger.use(*(item for field in told for item in ledger.under(*base, field)))
+            ledger.leave(
+                ledger.under(*base, "content"), "an answer of 2xx is enough: its text is not compared", draft.notes
+            )
     ledger.leave(ledger.under("app.json", "healthchecks"), _ADVICE["healthchecks"], draft.notes)

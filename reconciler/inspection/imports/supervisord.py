@@ -8,9 +8,9 @@ from pathlib import Path
 from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, ini_items
 from reconciler.inspection.imports.ledger import Item, Ledger
-from reconciler.inspection.imports.web_command import take_command
+from reconciler.inspection.imports.web_command import not_started, take_command
 
-_EXPANSION = re.compile(r"%\((\w+)\)[sd0-9]+")
+_EXPANSION = re.compile(r"%\((\w+)\)(\d*)[sd]")
 _PAIR = re.compile(r"""\s*([A-Za-z_]\w*)\s*=\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^,]*)\s*(?:,|$)""")
 _ALWAYS = frozenset((
     "autorestart", "startretries", "stopsignal", "stopasgroup", "killasgroup", "redirect_stderr", "stdout_logfile",
@@ -27,8 +27,8 @@ _ADVICE: Mapping[str, str] = {
     "umask": "set 'umask' in 'gunicorn'",
 }
 _OWN = "it configures supervisord itself"
+_NO_NOTHING = {"startsecs": "a probation: see 'probation'", "stopwaitsecs": "a limit: see 'stop_timeout'"}
 _SECTIONS = frozenset(("supervisord", "supervisorctl", "unix_http_server", "inet_http_server", "include"))
-_NOT_WEB = "it starts no Python web server that import knows: leave it with supervisord"
 
 
 def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
@@ -43,7 +43,7 @@ def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
             if _take_program(ledger, draft, section, title, folder):
                 drafts[draft.name] = draft
             else:
-                ledger.leave(items, _NOT_WEB)
+                _leave_program(ledger, items, title)
         elif kind in _SECTIONS or kind.startswith("rpcinterface"):
             ledger.leave(items, _OWN)
         else:
@@ -57,19 +57,31 @@ def _take_program(ledger: Ledger, draft: Draft, section: str, title: str, folder
         if item.path[0] == section and "%(" in item.value and item.name != "environment":
             ledger.items[index] = replace(item, value=_expanded(item.value, known))
     directory = next((item for item in ledger.under(section, "directory")), None)
-    draft.fields["path"] = directory.value if directory is not None else "."
     command = next(iter(ledger.under(section, "command")), None)
-    if command is None or not take_command(ledger, draft, command, Path(str(draft.fields["path"]))):
+    draft.fields["path"] = directory.value if directory is not None else "."
+    code = Path(directory.value) if directory is not None else folder.path
+    if command is None or not take_command(ledger, draft, command, code, "host"):
         return False
     if directory is not None:
-        ledger.use(directory)
+        draft.set_path(ledger, directory, str(draft.fields["path"]))
+    else:
+        draft.note_guessed_source(command, folder.path)
     for item in ledger.under(section):
         _take_field(ledger, draft, item, known)
     ledger.leave_rest(section, notes=draft.notes)
     return True
 
 
-def _take_field(ledger: Ledger, draft: Draft, item: Item, known: Mapping[str, str]) -> None:
+def _leave_program(ledger: Ledger, items: list[Item], title: str) -> None:
+    """Leave a program with supervisord, told by its command."""
+    commands = [item for item in items if item.name == "command"]
+    reason = not_started(commands[0].value) if commands else "it has no command"
+    advice = reason if "reconciler import" in reason else f"{reason}: leave '{title}' with supervisord"
+    ledger.leave(commands or items, advice)
+    ledger.use(*items)
+
+
+def _take_field(ledger: Ledger, draft: Draft, item: Item, known: Mapping[str, str]) -> None:  # noqa: C901  one case for each setting
     match item.name:
         case name if name in _ALWAYS:
             ledger.use(item)
@@ -79,10 +91,17 @@ def _take_field(ledger: Ledger, draft: Draft, item: Item, known: Mapping[str, st
             ledger.use(item)
             if item.value.lower() in {"false", "no", "off", "0"}:
                 draft.fields["state"] = "stopped"
+        case "startsecs" | "stopwaitsecs" if item.value.isdecimal() and int(item.value) == 0:
+            ledger.leave([item], f"there is always {_NO_NOTHING[item.name]}", draft.notes)
         case "startsecs" | "stopwaitsecs" if item.value.isdecimal():
             draft.fields["probation" if item.name == "startsecs" else "stop_timeout"] = f"{item.value}s"
             ledger.use(item)
         case "numprocs" if item.value == "1":
+            ledger.use(item)
+        case "priority" if item.value == "999":  # supervisord's default
+            ledger.use(item)
+        case "umask" if re.fullmatch(r"[0-7]{3,4}", item.value):
+            draft.fields.setdefault("gunicorn", {})["umask"] = int(item.value, 8)
             ledger.use(item)
         case "socket":
             ledger.leave([item], "the daemon opens the listening socket: set 'port' and 'host'", draft.notes)
@@ -95,7 +114,7 @@ def _take_environment(ledger: Ledger, draft: Draft, item: Item, known: Mapping[s
     for name, written in _pairs(item.value):
         value = _expanded(written, known)
         part = replace(item, path=(*item.path, name), value=value, column=item.column)
-        if _EXPANSION.search(value):
+        if _EXPANSION.search(value) and name != "PATH":
             ledger.leave(
                 [replace(part, column=item.column + 1)],
                 f"its value is of supervisord's environment: add {name} to 'env'",
@@ -116,4 +135,10 @@ def _pairs(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _expanded(text: str, known: Mapping[str, str]) -> str:
-    return _EXPANSION.sub(lambda found: known.get(found[1], found[0]), text)
+    """Replace `%(name)s`, and `%(name)02d` with as many digits."""
+
+    def value(found: re.Match[str]) -> str:
+        text = known.get(found[1], found[0])
+        return text.rjust(int(found[2]), "0" if found[2].startswith("0") else " ") if found[2] else text
+
+    return _EXPANSION.sub(value, text)

@@ -4,12 +4,12 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 from reconciler.inspection.imports.draft import Draft, unique_name
 from reconciler.inspection.imports.foreign_text import Folder, ini_items
 from reconciler.inspection.imports.ledger import Item, Ledger
-from reconciler.inspection.imports.web_command import note, take_command
+from reconciler.inspection.imports.web_command import not_started, note, take_command
 from reconciler.linux.systemd_specifiers import expanded
 
 _SECONDS = re.compile(r"(\d{1,5})(s|sec|min|m)?")
@@ -53,20 +53,26 @@ def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
     ledger.add(ini_items(name, folder.text(name), continued="\\"))
     draft = Draft(name=unique_name(PurePath(name).stem.removesuffix("@"), set()))
     directory = next(iter(ledger.under("Service", "WorkingDirectory")), None)
-    draft.fields["path"] = expanded(directory.value, name).lstrip("-") if directory else "."
-    if draft.fields["path"].startswith("~") or "%" in draft.fields["path"]:
-        draft.fields["path"] = "."
+    path = draft.fields["path"] = expanded(directory.value, name).lstrip("-") if directory else "."
     starts = ledger.under("Service", "ExecStart")
     taken = False
     for item in starts:
         value = expanded(item.value.lstrip("@-:+!"), name)
         if value and not taken:
-            taken = take_command(ledger, draft, replace(item, value=value), Path(draft.fields["path"]))
+            taken = take_command(ledger, draft, replace(item, value=value), folder.path / path, "host")
     if not taken:
-        ledger.leave(ledger.items, "it starts no Python web server that import knows")
+        for item in starts:
+            ledger.leave([item], not_started(item.value))
+        ledger.leave(ledger.items if not starts else [], "it starts no Python web server that import knows")
+        ledger.use(*ledger.items)
         return []
-    if directory is not None and (draft.fields["path"] != "." or directory.value == "."):
-        ledger.use(directory)
+    if directory is not None:
+        if str(draft.fields["path"]).startswith("~"):
+            draft.fields["path"] = "."
+            ledger.leave([directory], "set 'path' to the app's source", draft.notes)
+        draft.set_path(ledger, directory, str(draft.fields["path"]))
+    else:
+        draft.note_guessed_source(starts[0], folder.path)
     for item in [item for item in ledger.items if item not in starts and item is not directory]:
         _take_field(ledger, draft, item, name)
     ledger.leave(starts, "an app has one command", draft.notes)
@@ -93,6 +99,10 @@ def _take_field(ledger: Ledger, draft: Draft, item: Item, unit: str) -> None:  #
                     )
             else:
                 ledger.leave([item], "name the file in 'env_files'", draft.notes)
+        case "":
+            ledger.leave([item], "it is no setting of systemd: it has no '='", draft.notes)
+        case "TimeoutStopSec" | "TimeoutStartSec" if item.value == "infinity":
+            ledger.leave([item], "there is always a limit: see 'stop_timeout' and 'health'", draft.notes)
         case "TimeoutStopSec" | "TimeoutStartSec" if found := _SECONDS.fullmatch(item.value):
             duration = f"{found[1]}{'m' if (found[2] or 's').startswith('m') else 's'}"
             if int(found[1]) == 0:
@@ -125,5 +135,5 @@ def _take_environment(ledger: Ledger, draft: Draft, item: Item, unit: str) -> No
             if not equals:
                 ledger.leave([part], "it is no NAME=VALUE", draft.notes)
             continue
-        draft.set_variable(ledger, part, name, value if "%" not in value else part.value)
+        draft.set_variable(ledger, part, name, part.value)
     ledger.use(item)

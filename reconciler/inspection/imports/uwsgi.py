@@ -1,5 +1,6 @@
 """Read the configuration of an app for uWSGI, a vassal's as well: ini, xml, YAML or JSON."""
 
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -27,7 +28,7 @@ _ALWAYS = frozenset((
     "touch-reload", "py-autoreload", "python-autoreload", "strict", "binary-path", "safe-pidfile", "ignore-sigpipe",
     "ignore-write-errors", "disable-write-exception", "manage-script-name", "log-format", "reaper", "threaded-logger",
     "log-x-forwarded-for", "show-config", "catch-exceptions", "no-defer-accept", "so-keepalive", "logfile-chown",
-    "log-reopen",
+    "log-reopen", "req-logger", "logger", "master-fifo", "log-encoder", "log-maxsize", "logfile-chmod", "close-on-exec",
 ))  # fmt: skip
 _LIMIT = "there are no limits per app so far"
 _PROXY = "serve it by the proxy in front, or by the app"
@@ -53,7 +54,6 @@ _ADVICE: Mapping[str, str] = {
     **dict.fromkeys(
         ("cheaper", "cheaper-initial", "cheaper-step", "cheaper-algo", "idle"), "set 'workers' and 'idle_after'"
     ),
-    **dict.fromkeys(("pythonpath", "python-path", "pp"), "set PYTHONPATH in 'env', if the app needs it"),
     **dict.fromkeys(("include", "ini", "inherit", "for-readline"), "import the file that it names, too"),
     **dict.fromkeys(("hook-pre-app", "exec-pre-app", "exec-asap", "hook-post-app"), "put it into 'release'"),
     "emperor": "import the directory of the vassals: reconciler import DIR",
@@ -76,6 +76,7 @@ def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
     draft.fields["path"] = "."
     for item in ledger.under("uwsgi"):
         _take(ledger, draft, item)
+    _take_python_path(ledger, draft)
     for section in ledger.names():
         if section != "uwsgi":
             ledger.leave(ledger.under(section), "it is no section of uWSGI")
@@ -116,12 +117,11 @@ def _take(ledger: Ledger, draft: Draft, item: Item) -> None:  # noqa: C901, PLR0
     match name:
         case "module" | "wsgi" | "w" | "wsgi-file" | "file" | "callable":
             pass
-        case "chdir" | "chdir2" if value and "%" not in value and "$" not in value:
-            draft.fields["path"] = value
-            ledger.use(item)
+        case "chdir" | "chdir2" if value:
+            draft.set_path(ledger, item, value)
         case _ if name in _WORKERS:
             draft.set_number(ledger, item, "workers")
-        case "threads":
+        case "threads" | "thread":
             draft.set_number(ledger, item, "threads")
         case "gevent" | "async" if value.isdecimal():
             draft.fields["worker_class"] = "gevent"
@@ -150,6 +150,26 @@ def _take(ledger: Ledger, draft: Draft, item: Item) -> None:  # noqa: C901, PLR0
             ledger.leave([item], _ADVICE[name], draft.notes)
         case _ if name.startswith(("if-", "endif", "vassal", "set-placeholder", "set-ph")):
             ledger.leave([item], "it sets up uWSGI itself", draft.notes)
+
+
+def _take_python_path(ledger: Ledger, draft: Draft) -> None:
+    """Take over where uWSGI imports from: the source itself, where nothing else names that, or below it."""
+    found = [
+        each for each in ledger.under("uwsgi") if each.name.replace("_", "-") in {"pythonpath", "python-path", "pp"}
+    ]
+    for item in found:
+        path, value = str(draft.fields["path"]), item.value.strip()
+        below = posixpath.relpath(value, path) if value.startswith(path.rstrip("/") + "/") or value == path else value
+        if path == "." and value.startswith("/") and item.place not in ledger.used:
+            draft.set_path(ledger, item, value)
+        elif value == path or below == ".":
+            ledger.use(item)
+        elif not below.startswith("/") and ".." not in below.split("/") and not set(below) & set("%$"):
+            settings = draft.fields.setdefault("gunicorn", {})
+            settings["pythonpath"] = ",".join(filter(None, (settings.get("pythonpath"), below)))
+            ledger.use(item)
+        else:
+            ledger.leave([item], "set PYTHONPATH in 'env', if the app needs it", draft.notes)
 
 
 def _take_entry(ledger: Ledger, draft: Draft) -> None:

@@ -3,56 +3,135 @@
 Whatever of it has no counterpart becomes a note. No command runs.
 """
 
+import posixpath
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal, TypeAlias
 
-from reconciler.inspection.imports.draft import Draft
+from reconciler.inspection.imports.draft import TO_FILL_IN, Draft
 from reconciler.inspection.imports.ledger import Item, Ledger, Note, quoted_text
 from reconciler.planning.apps.owned_settings import OWNED
+from reconciler.staging.detection.served_by import entry_of
+from reconciler.staging.detection.target import SOURCES, EntryPoint
 from reconciler.staging.detection.web_line.command import understand
 from reconciler.staging.detection.web_line.options import ServerOption, WebProcess
 from reconciler.staging.detection.web_line.shell import SimpleCommand, simple_commands
+from reconciler.staging.errors import StagingError
+
+Place: TypeAlias = Literal["host", "platform", "container"]
 
 _DEFAULT = re.compile(r"\$\{\w+:?-([^}]*)\}")
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_]\w*(?:[:?+-][^}]*)?\}?")
 ENTRYPOINT = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\(.*\))?")
+_RUNNER = re.compile(r"(?:poetry|uv|pipenv|pdm|hatch) run ")
 _RELEASE = re.compile(
     r"(?:(?:\S*/)?python[\d.]*\s+)?\S*manage\.py\s+(?:migrate|collectstatic|compilemessages|createcachetable|compress)"
     r"|(?:\S*/)?alembic\b.*\bupgrade|(?:\S*/)?flask\b.*\bdb\b.*\bupgrade|(?:\S*/)?aerich\b.*\bupgrade"
 )
+# Blanks in a template's place would be taken for the end of a word.
+_BLANKS = re.compile(r"\{\{\s*([^\s{}]+)\s*\}\}")
+_EMPEROR = re.compile(r"uwsgi\b.*--emperor[ =](\S+)")
+_DEPENDENCIES = ("requirements.txt", "pyproject.toml", "Pipfile", "setup.py")
 _SHELLS = frozenset(("sh", "bash", "dash", "ash"))
+_AS_RELEASE = " (use the field 'release')"
 _GONE_ANYWAY = frozenset(("accesslog", "errorlog", "daemon", "pidfile", "proc_name", "capture_output", "reuse_port"))
 
 
-def take_command(ledger: Ledger, draft: Draft, item: Item, code: Path, *, listens: bool = True) -> bool:
+def take_command(ledger: Ledger, draft: Draft, item: Item, code: Path, place: Place = "platform") -> bool:
     """Take over what the command of an item starts; False, and nothing taken, if that is no web app of Python.
 
-    `code` is where its scripts are looked for. `listens` is false where its address is one of a container's own.
+    `code` is where its scripts and its app are looked for. On a "host" its address and its absolute paths are those of
+    this host, on a "platform" only an address that it does not give, and in a "container" neither.
     """
+    item = replace(item, value=_BLANKS.sub(r"{{\1}}", item.value))
     process = understand(item.value, code)
     if process is None:
         return False
-    ledger.use(item)
-    _take_entry(draft, item, process)
     try:
         commands = _commands(item.value)
     except ValueError:  # of what is behind the -c of a shell
         commands = []
+    on_host = place == "host"
+    process, code = _placed(draft, process, commands, code, on_host=on_host)
+    entry, reason = _entry(process, code)
+    if process.kind == "config" and process.server == "uwsgi" and on_host and entry is None:
+        return False
+    ledger.use(item)
+    _take_entry(draft, item, process, entry, reason)
     for name, value in _assigned(commands):
         if name not in {"PYTHONPATH", "FLASK_APP", "QUART_APP"}:
             draft.set_variable(ledger, item, name, value)
-    draft.fields.update({"gunicorn": dict(process.settings)} if process.settings else {})
+    if process.settings:
+        draft.fields["gunicorn"] = {**process.settings, **draft.fields.get("gunicorn", {})}
+    listens = on_host or (place == "platform" and not any(_is_given(option) for option in process.not_followed))
     for option in process.not_followed:
         _take_option(ledger, draft, item, option, listens=listens)
-    told = {option.report for option in process.not_followed}
-    released = [str(each) for each in commands if _RELEASE.match(" ".join(each.words))]
-    if released and "release" not in draft.fields:
-        draft.fields["release"] = " && ".join(" ".join(c.words) for c in commands if _RELEASE.match(" ".join(c.words)))
-    for report in process.reported:
-        is_release = any(report.startswith(each[:60]) for each in released) and "release" in draft.fields
-        if report not in told and not is_release and not report.split("=…")[0].isidentifier():
-            note(draft, item, report)
+    _take_others(draft, item, process, commands)
     return True
+
+
+def not_started(value: str) -> str:
+    """Return why a command starts no web app of Python that import could take over."""
+    if found := TO_FILL_IN.search(value):
+        return f"{found[0]} is to be filled in: import it once that is done"
+    if found := _EMPEROR.search(value):
+        return f"import the directory of the vassals: reconciler import {found[1]}"
+    process = understand(value, Path("/nonexistent"))
+    if process is not None and process.kind == "config" and process.server == "uwsgi":
+        return f"the app is in a file of uWSGI: reconciler import {process.target}"
+    return "it starts no Python web server that import knows"
+
+
+def _placed(
+    draft: Draft, process: WebProcess, commands: list[SimpleCommand], code: Path, *, on_host: bool
+) -> tuple[WebProcess, Path]:
+    """Return the process with its paths relative to the source, and the source; an absolute one may name another."""
+    absolute = _absolute(commands, process.chdir)
+    if absolute is not None:  # in a container, that is where the source lies
+        process = replace(process, chdir="")
+        if on_host:
+            draft.fields["path"] = absolute
+            code = Path(absolute)
+    elif process.chdir and process.kind in {"object", "file"} and _needs_top(code, process.chdir):
+        file = f"{process.chdir}/{process.target}" if process.kind == "file" else process.target
+        process = replace(process, chdir="", target=file, pythonpath=(process.chdir, *process.pythonpath))
+    elif process.chdir and _needs_top(code, process.chdir):
+        process = replace(process, chdir="", target="", kind="config")  # detection looks below the top, too
+    elif process.chdir:
+        path = str(draft.fields.get("path", "."))
+        below = posixpath.join(path, process.chdir)
+        draft.fields["path"] = below if below.startswith("/") else f"./{posixpath.normpath(below)}"
+        code, process = code / process.chdir, replace(process, chdir="")
+    path = str(draft.fields.get("path", "."))
+    if process.target.startswith("/") and on_host and process.kind != "config":
+        if path == ".":
+            path = draft.fields["path"] = posixpath.dirname(process.target.partition(":")[0])
+            code = Path(path)
+        process = replace(process, target=process.target.removeprefix(f"{path.rstrip('/')}/"))
+    return process, code
+
+
+def _needs_top(code: Path, below: str) -> bool:
+    """Tell whether the dependency file is at the top of the source, and none in the directory that the app runs in."""
+    return any((code / name).is_file() and not (code / below / name).is_file() for name in _DEPENDENCIES)
+
+
+def _absolute(commands: list[SimpleCommand], directory: str) -> str | None:
+    """Return the absolute path in the commands that is this directory without its slashes; None if there is none."""
+    words = (word.rpartition("=")[2] for command in commands for word in command.words)
+    return next((word for word in words if word.startswith("/") and directory and word.strip("/") == directory), None)
+
+
+def _entry(process: WebProcess, code: Path) -> tuple[EntryPoint | None, str]:
+    """Return the entry point that staging would find, or why there is none; neither where the source is not here."""
+    if not code.is_dir():
+        return None, ""
+    try:
+        found = entry_of(process, code, "")
+    except StagingError as error:
+        return None, str(error)
+    return (None, "") if found.installed else (found, "")
 
 
 def _commands(line: str) -> list[SimpleCommand]:
@@ -67,47 +146,90 @@ def _commands(line: str) -> list[SimpleCommand]:
     return found
 
 
+def _take_others(draft: Draft, item: Item, process: WebProcess, commands: list[SimpleCommand]) -> None:
+    """Take over what is to run before the app is served, and note what else the command does."""
+    told = {option.report for option in process.not_followed}
+    written = (_RUNNER.sub("", " ".join(each.words)) for each in commands)
+    released = [command for command in written if _RELEASE.match(command)]
+    parts = [report.removesuffix(_AS_RELEASE) for report in process.reported if report.endswith(_AS_RELEASE)]
+    parts = [_RUNNER.sub("", part) for part in parts]  # release commands run in the app's environment
+    released += [part for part in parts if _RELEASE.match(part) and "…" not in part and part not in released]
+    if released and "release" not in draft.fields:
+        draft.fields["release"] = " && ".join(released)
+    for report in process.reported:
+        part = _RUNNER.sub("", report)
+        is_release = any(part.startswith(each[:60]) for each in released) and "release" in draft.fields
+        if part.startswith("exec $@"):
+            continue  # the CMD of the image, which is taken over
+        if report not in told and not is_release and not report.split("=…")[0].isidentifier():
+            note(draft, item, report)
+
+
 def note(draft: Draft, item: Item, text: str) -> None:
     """Add a note on a part of an item: `text` is that part, with advice in parentheses at its end."""
     part, _, advice = text.rpartition(" (")
     original, advice = (part, advice.removesuffix(")")) if part else (text, "it has no counterpart")
+    _note(draft, item, original, advice)
+
+
+def _note(draft: Draft, item: Item, original: str, advice: str) -> None:
     draft.notes.append(Note(file=item.file, line=item.line, original=quoted_text(original), advice=advice))
 
 
-def _take_entry(draft: Draft, item: Item, process: WebProcess) -> None:  # noqa: C901  one case for each way to name an app
-    target = process.target
-    if process.kind == "object" and ":" not in target:
-        target += ":application" if process.server != "uvicorn" else ":app"
-    if process.kind == "file" and process.server != "python":
-        file, _, name = target.partition(":")
-        target = f"{re.sub(r'[.](py|wsgi)$', '', file).strip('./').replace('/', '.')}:{name or 'application'}"
-    if process.kind in {"object", "flask"} or (process.kind == "file" and process.server != "python"):
-        if ENTRYPOINT.fullmatch(target):
-            draft.fields["entrypoint"] = target
-        elif target:
-            note(draft, item, f"{target} (set the field 'entrypoint' to module:callable, unless detection finds it)")
-    elif process.kind == "file":
-        note(
-            draft,
-            item,
-            f"python {target} (gunicorn serves the app object of this file; what runs it there does not run)",
-        )
-    if process.config:
+def _take_entry(draft: Draft, item: Item, process: WebProcess, entry: EntryPoint | None, reason: str) -> None:
+    pythonpath = process.pythonpath
+    if entry is not None:
+        if entry.settings is None and entry.expression is None:
+            draft.fields["entrypoint"] = entry.target
+        pythonpath = tuple(path for path in entry.pythonpath if path != SOURCES)
+    elif (target := _written_target(process)) and process.kind != "django":
+        draft.fields["entrypoint"] = target
+    if process.kind == "file" and process.server == "python":
+        what = "gunicorn serves the app object of this file"
+        what += "; what runs it there does not run" if entry else ": set 'entrypoint', unless detection finds it"
+        _note(draft, item, f"python {process.target}", reason or what)
+    elif entry is None and (reason or "entrypoint" not in draft.fields) and process.kind != "config":
+        advice = reason or "set the field 'entrypoint' to module:callable, unless detection finds it"
+        _note(draft, item, process.target or f"{process.server} run", advice)
+    if process.config and posixpath.normpath(process.config) != "gunicorn.conf.py":
         note(
             draft,
             item,
             f"--config {process.config} (gunicorn.conf.py at the top of the source is read; otherwise write"
             " its settings into the field 'gunicorn')",
         )
-    if process.kind == "config" and process.server == "uwsgi":
-        note(draft, item, f"{target} (import this file, too: reconciler import {target})")
+    if process.kind == "config" and process.server == "uwsgi" and entry is None:
+        note(draft, item, f"{process.target} (import this file, too: reconciler import {process.target})")
     if process.worker_class and not process.worker_class.startswith(("uvicorn", "egg:")):
         draft.fields["worker_class"] = process.worker_class
-    if process.chdir:
-        path = str(draft.fields.get("path", "."))
-        draft.fields["path"] = process.chdir if process.chdir.startswith("/") else f"{path}/{process.chdir}"
-    if process.pythonpath:
-        note(draft, item, f"pythonpath {' '.join(process.pythonpath)} (set PYTHONPATH in 'env', if the app needs it)")
+    _take_python_path(draft, item, process, pythonpath)
+
+
+def _take_python_path(draft: Draft, item: Item, process: WebProcess, pythonpath: tuple[str, ...]) -> None:
+    within = [path for path in pythonpath if not path.startswith("/") and ".." not in path.split("/")]
+    if within:
+        draft.fields.setdefault("gunicorn", {})["pythonpath"] = ",".join(within)
+    outside = [path for path in process.pythonpath if path.startswith("/") or ".." in path.split("/")]
+    if outside:
+        note(draft, item, f"pythonpath {' '.join(outside)} (set PYTHONPATH in 'env', if the app needs it)")
+
+
+def _written_target(process: WebProcess) -> str | None:
+    """Return the entry point that a command names itself; None if it names a file to run, or none."""
+    target = process.target
+    if process.kind == "object" and ":" not in target:
+        target += ":application" if process.server != "uvicorn" else ":app"
+    if process.kind == "file" and process.server != "python":
+        file, _, name = target.partition(":")
+        module = re.sub(r"[.](py|wsgi)$", "", file).removeprefix("./").replace("/", ".")
+        target = f"{module}:{name or 'application'}"
+    named = process.kind in {"object", "flask"} or (process.kind == "file" and process.server != "python")
+    return target if named and ENTRYPOINT.fullmatch(target) else None
+
+
+def _is_given(option: ServerOption) -> bool:
+    """Tell whether an option is an address that the platform gives: the daemon gives another one."""
+    return option.setting == "bind" and _VARIABLE.search(_DEFAULT.sub("$PORT", option.value)) is not None
 
 
 def _take_option(ledger: Ledger, draft: Draft, item: Item, option: ServerOption, *, listens: bool) -> None:
@@ -143,7 +265,8 @@ def take_address(draft: Draft, option: str, value: str) -> bool:
     if option == "--port":
         host, port = "", value
     else:
-        host, _, port = value.removeprefix("http://").removeprefix("tcp://").rpartition(":")
+        address = value.removeprefix("http://").removeprefix("tcp://")
+        host, _, port = address.rpartition(":") if ":" in address or address.isdecimal() else (address, "", "")
     if _VARIABLE.fullmatch(port):
         return True  # an address that a platform gives, as the daemon does: it leases a port, which is $PORT
     if port in {"", "0"}:

@@ -219,7 +219,8 @@ _UWSGI = ServerSyntax(
     interface="wsgi",
     short={
         "-w": "--module", "-p": "--processes", "-s": "--socket", "-H": "--home", "-M": "--master", "-l": "--listen",
-        "-L": "--disable-logging", "-t": "--harakiri", "-R": "--max-requests",
+        "-L": "--disable-logging", "-t": "--harakiri", "-R": "--max-requests", "-x": "--xml", "-y": "--yaml",
+        "-j": "--json",
     },
     flags=frozenset((
         "--master", "--enable-threads", "--die-on-term", "--need-app", "--vacuum", "--lazy", "--lazy-apps",
@@ -249,7 +250,8 @@ _UWSGI = ServerSyntax(
     roles={
         "--module": "module", "--wsgi": "module", "--wsgi-file": "file", "--file": "file", "--callable": "callable",
         "--chdir": "chdir", "--pythonpath": "pythonpath", "--python-path": "pythonpath", "--pp": "pythonpath",
-        "--ini": "ini", "--home": "nothing", "--virtualenv": "nothing", "--venv": "nothing", "--plugin": "nothing",
+        "--ini": "ini", "--xml": "ini", "--yaml": "ini", "--json": "ini",
+        "--home": "nothing", "--virtualenv": "nothing", "--venv": "nothing", "--plugin": "nothing",
         "--plugins": "nothing", "--master": "nothing", "--die-on-term": "nothing", "--need-app": "nothing",
         "--vacuum": "nothing", "--enable-threads": "nothing", "--strict": "nothing",
     },
