@@ -2,7 +2,8 @@
 
 PATH is a file, or a directory that has one: a Procfile with or without app.json (Heroku, Dokku), a compose file, a
 manifest.yml of Cloud Foundry, a configuration of supervisord, a systemd unit, an ENV of Piku, a configuration of uWSGI,
-or a deploy.yml of Kamal. Where a directory has several kinds, the likeliest is taken; --from chooses another.
+or a deploy.yml of Kamal, a destination's as well. Where a directory has several kinds, the likeliest is taken; --from
+chooses another.
 
 Nothing of the files is executed. Whatever has no counterpart becomes a comment in the manifest, with its line. Secrets
 are written to files of mode 0600 in secrets/ beside the manifests. No existing file is changed: if one differs, nothing

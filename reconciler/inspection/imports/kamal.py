@@ -101,7 +101,9 @@ def _items(folder: Folder, name: str) -> list[Item]:
 
     def stays(item: Item) -> bool:
         paths = [item.path[:depth] for depth in range(1, len(item.path) + 1)]
-        return not any(path in values or path in lists for path in paths) and item.path not in replaced
+        is_in_list = any(path[-1].isdigit() and path[:-1] in replaced for path in paths)
+        is_replaced = item.path in replaced or any(path in values or path in lists for path in paths)
+        return not is_in_list and not is_replaced
 
     return [*own, *(item for item in _parsed(folder, base) if stays(item))]
 

@@ -1,5 +1,6 @@
 """`reconciler import`: what it writes, what it refuses, what it says, and how it exits."""
 
+import contextlib
 import json
 import shutil
 import stat
@@ -11,7 +12,10 @@ from click.testing import CliRunner, Result
 from reconciler.cli.import_ import _KINDS
 from reconciler.cli.main import group
 from reconciler.inspection.imports.kinds import READERS
+from reconciler.state.paths import StatePaths
+from reconciler.state.schema import open_database
 from tests.support.site import REPOSITORY
+from tests.unit.state.test_running_daemons import held
 
 SAMPLES = REPOSITORY / "tests" / "projects" / "imports"
 
@@ -95,6 +99,38 @@ def test_a_path_with_nothing_to_import_is_told(directory: Path, tmp_path: Path) 
     (tmp_path / "node").mkdir()
     (tmp_path / "node" / "Procfile").write_text("web: node server.js\n")
     assert "nothing was imported" in run(tmp_path / "node", directory=directory, code=1).output
+
+
+def test_a_named_directory_needs_no_choice_of_a_daemon(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RECONCILER_STATE", raising=False)
+    states = (directory.parent / "a", directory.parent / "b")
+    with contextlib.ExitStack() as stack:
+        for state in states:
+            state.mkdir()
+            open_database(StatePaths(state=state).database).close()
+            stack.enter_context(held(state))
+        words = ["import", str(SAMPLES / "uwsgi"), "--manifests", str(directory)]
+        assert CliRunner().invoke(group, words).exit_code == 0
+        assert "choose one with --state" in CliRunner().invoke(group, words[:2]).output
+
+
+def test_what_this_host_does_not_have_is_said(directory: Path) -> None:
+    said = run(SAMPLES / "systemd", directory=directory).output
+    assert "blog.yaml names /srv/blog, which is not on this host" in said
+    facts = json.loads(run(SAMPLES / "systemd", "--json", directory=directory).output)
+    assert facts["manifests"][0]["not_on_this_host"] == ["/srv/blog", "/etc/blog.env"]
+
+
+def test_other_files_of_the_same_kind_are_said_not_to_be_read(directory: Path, tmp_path: Path) -> None:
+    shutil.copytree(SAMPLES / "compose", tmp_path / "blog")
+    (tmp_path / "blog" / "docker-compose.prod.yml").write_text("services: {web: {restart: always}}\n")
+    said = run(tmp_path / "blog", directory=directory).output
+    assert "not read: docker-compose.prod.yml; give its path instead of the directory's for it" in said
+
+
+def test_a_file_that_says_nothing_is_said_to(directory: Path, tmp_path: Path) -> None:
+    (tmp_path / "ENV").write_text("# nothing\n")
+    assert "it says nothing about an app" in run(tmp_path / "ENV", directory=directory, code=1).output
 
 
 def test_the_option_offers_every_kind() -> None:
