@@ -18,7 +18,7 @@ _ALWAYS = frozenset((
     "PIDFile", "NotifyAccess", "StandardOutput", "StandardError", "SyslogIdentifier", "After", "Wants", "WantedBy",
     "StartLimitInterval", "StartLimitBurst", "StartLimitIntervalSec", "RuntimeDirectory", "RuntimeDirectoryMode",
     "SyslogFacility", "RemainAfterExit", "GuessMainPID", "SendSIGKILL", "Alias", "ExecStopPost", "PrivateTmp",
-    "RestartPreventExitStatus", "SuccessExitStatus", "StandardInput",
+    "RestartPreventExitStatus", "SuccessExitStatus", "StandardInput", "PermissionsStartOnly",
 ))  # fmt: skip
 _LIMIT = "there are no limits per app so far: set it for the daemon's unit"
 _SANDBOX = "there is no isolation per app so far: set it for the daemon's unit"

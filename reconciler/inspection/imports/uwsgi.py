@@ -29,6 +29,7 @@ _ALWAYS = frozenset((
     "ignore-write-errors", "disable-write-exception", "manage-script-name", "log-format", "reaper", "threaded-logger",
     "log-x-forwarded-for", "show-config", "catch-exceptions", "no-defer-accept", "so-keepalive", "logfile-chown",
     "log-reopen", "req-logger", "logger", "master-fifo", "log-encoder", "log-maxsize", "logfile-chmod", "close-on-exec",
+    "harakiri-verbose", "http-auto-chunked", "wsgi-env-behaviour", "wsgi-env-behavior", "post-buffering",
 ))  # fmt: skip
 _LIMIT = "there are no limits per app so far"
 _PROXY = "serve it by the proxy in front, or by the app"
@@ -39,6 +40,10 @@ _ADVICE: Mapping[str, str] = {
     **dict.fromkeys(
         ("limit-as", "reload-on-as", "reload-on-rss", "evil-reload-on-rss", "cgroup", "limit-post"), _LIMIT
     ),
+    **dict.fromkeys(("http-keepalive", "so-keepalive-timeout"), "set 'keepalive' in 'gunicorn'"),
+    **dict.fromkeys(("http-timeout", "socket-timeout", "harakiri"), "set 'timeout' in 'gunicorn'"),
+    "http-enable-proxy-protocol": "set 'proxy_protocol' in 'gunicorn'",
+    "max-fd": _LIMIT,
     **dict.fromkeys(("static-map", "check-static", "static-index", "static-expires", "static-map2", "route"), _PROXY),
     "buffer-size": "set 'limit_request_line' and 'limit_request_field_size' in 'gunicorn'",
     "listen": "the daemon opens the listening socket",
@@ -101,7 +106,9 @@ def _items(name: str, text: str) -> Iterator[Item]:
             column = found.start() - bare.rfind("\n", 0, found.start())
             yield Item(file=name, line=line, column=column, path=("uwsgi", found["name"]), value=value.strip())
     elif name.endswith(".ini"):
-        yield from ini_items(name, text)
+        for item in ini_items(name, text):
+            alone = not item.name and re.fullmatch(r"[\w-]+", item.value)  # an option that needs no value
+            yield replace(item, path=(item.path[0], item.value), value="true", sign="=") if alone else item
     else:
         yield from yaml_items(name, text)
 
@@ -148,6 +155,8 @@ def _take(ledger: Ledger, draft: Draft, item: Item) -> None:  # noqa: C901, PLR0
             ledger.use(item)
         case _ if name in _ADVICE:
             ledger.leave([item], _ADVICE[name], draft.notes)
+        case _ if name.startswith(("route-", "static-")):
+            ledger.leave([item], _PROXY, draft.notes)
         case _ if name.startswith(("if-", "endif", "vassal", "set-placeholder", "set-ph")):
             ledger.leave([item], "it sets up uWSGI itself", draft.notes)
 

@@ -200,8 +200,11 @@ def _take_entry(draft: Draft, item: Item, process: WebProcess, entry: EntryPoint
         )
     if process.kind == "config" and process.server == "uwsgi" and entry is None:
         note(draft, item, f"{process.target} (import this file, too: reconciler import {process.target})")
-    if process.worker_class and not process.worker_class.startswith(("uvicorn", "egg:")):
-        draft.fields["worker_class"] = process.worker_class
+    worker_class = process.worker_class or "sync"
+    if _VARIABLE.search(worker_class):
+        _note(draft, item, f"--worker-class {worker_class}", "set the field 'worker_class'")
+    elif process.worker_class and not worker_class.startswith(("uvicorn", "egg:")):
+        draft.fields["worker_class"] = worker_class
     _take_python_path(draft, item, process, pythonpath)
 
 

@@ -332,3 +332,14 @@ def test_the_web_role_has_variables_and_ruby_stays_as_it_is_written(tmp_path: Pa
 def test_paths_of_an_image_are_those_of_the_source_that_it_copies() -> None:
     (item,) = dockerfile_commands("Dockerfile", DOCKERFILE)
     assert (item.line, item.value) == (6, "cd src && ../deploy/start.sh")
+
+
+def test_a_worker_class_of_the_environment_is_left_to_the_reader(tmp_path: Path) -> None:
+    result = read(tmp_path, program('command=gunicorn -k "$WORKER_CLASS" shop:app') | {"shop.py": APP})
+    assert "worker_class" not in only(result)
+    assert advice(result) == {"--worker-class $WORKER_CLASS": "set the field 'worker_class'"}
+
+
+def test_an_option_of_uwsgi_needs_no_value(tmp_path: Path) -> None:
+    text = "[uwsgi]\nmodule = shop:app\nmaster\nstrict\nroute-run = last:\nhttp-keepalive = 75\n"
+    assert set(advice(read(tmp_path, {"shop.ini": text}))) == {"route-run=last:", "http-keepalive=75"}
