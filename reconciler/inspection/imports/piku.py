@@ -46,6 +46,8 @@ def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
         ledger.use(*variables)
         ledger.notes += draft.notes
         return []
+    if folder.has("requirements.txt") and folder.has("uv.lock", "poetry.lock", "Pipfile"):
+        draft.fields["dependencies"] = "requirements.txt"  # Piku looks for it first
     values = {item.name: item.value for item in variables}
     for item in variables:
         _take_variable(ledger, draft, item, values)

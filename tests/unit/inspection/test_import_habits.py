@@ -246,6 +246,11 @@ def test_why_nothing_is_imported_is_said(tmp_path: Path, files: dict[str, str], 
     assert set(advice(result)) == said
 
 
+def test_of_two_dependency_files_piku_takes_the_requirements(tmp_path: Path) -> None:
+    files = {"ENV": "PORT=80\n", "Procfile": "wsgi: shop:app\n", "requirements.txt": "", "uv.lock": ""}
+    assert only(read(tmp_path, files))["dependencies"] == "requirements.txt"
+
+
 def test_what_dokku_runs_before_each_deploy_is_the_release_command(tmp_path: Path) -> None:
     app_json = '{"scripts": {"dokku": {"predeploy": "python manage.py migrate"}}, "formation": {}}'
     files = {"Procfile": "web: gunicorn shop:app\n", "app.json": app_json}
