@@ -63,7 +63,7 @@ def test_a_guide_ends_with_an_app_that_answers(site: Site, guide: str) -> None:
     name, port = made.stem, a_port()
     assert (site.manifests / kept["path"]).resolve() == source.resolve()
     site.save(site.manifests / f"{name}.yaml", yaml.safe_dump({**kept, "port": port}))
-    site.start()
+    site.live()
     site.await_settled(name, within=60)
     assert get(port) == "imported"
 
