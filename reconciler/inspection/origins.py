@@ -53,7 +53,7 @@ def tried(settings: Settings, origin: GitOrigin, snapshot: "HostSnapshot | None"
     record = records.read(settings.paths.origin(origin.name) / "record.json")
     now_in_force = Trees(settings.paths.origin(origin.name)).in_force()
     with TemporaryDirectory(prefix="reconciler-git-") as scratch:
-        store = Store(_program(Path(scratch)), Path(scratch), origin.repository)
+        store = Store(_program(Path(scratch)), Path(scratch), origin)
         judge = Judge(origin, store, CommitSignatures(origin.repository, Path(scratch)), in_force, Path(scratch))
         return asyncio.run(_tried(origin, store, judge, record.accepted or now_in_force, now_in_force))
 
@@ -96,9 +96,7 @@ def not_in_force(settings: Settings, origin: GitOrigin) -> Sequence[Commit]:
     in_force = Trees(directory).in_force()
     if head is None or head == in_force:
         return ()
-    return asyncio.run(
-        _between(Store(GitProgram(settings.paths.git), settings.paths.git, origin.repository), in_force, head)
-    )
+    return asyncio.run(_between(Store(GitProgram(settings.paths.git), settings.paths.git, origin), in_force, head))
 
 
 async def _between(store: Store, in_force: str | None, head: str) -> list[Commit]:

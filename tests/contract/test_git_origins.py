@@ -481,3 +481,39 @@ def test_the_environment_of_the_daemon_and_the_configuration_of_the_host_have_no
     assert host.follow().state == "current"
     assert host.in_force == commit
     assert not canary.exists()
+
+
+def test_many_commits_at_once_are_judged_by_a_few_runs_of_git(
+    host: Host, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.push(app("shop"))
+    host.follow()
+    for number in range(20):
+        repository.commit({}, f"Nothing {number}")
+    newest = repository.push(app("blog"))
+    runs: list[tuple[str, ...]] = []
+    real = GitProgram.read
+
+    async def counted(self: GitProgram, store: Path, *words: str, **options: Any) -> Any:
+        runs.append(words)
+        return await real(self, store, *words, **options)
+
+    monkeypatch.setattr(GitProgram, "read", counted)
+    assert host.follow().state == "current"
+    assert host.in_force == newest
+    assert len(runs) < 20, runs
+
+
+def test_two_origins_on_two_branches_keep_what_each_of_them_fetched(host: Host, repository: Repository) -> None:
+    repository.push(app("shop"))
+    repository.git("push", "-q", "origin", "HEAD:other")
+    first, second = host.origin, replace(host.origin, name="second", branch="other")
+    for _ in range(2):
+        for host.origin in (first, second):
+            host.catalog = Catalog()  # both ask for the same app
+            assert host.follow().state == "current"
+    stores = [host.state.git / f"{name}.git" for name in ("fleet", "second")]
+    before = [store.stat().st_ino for store in stores]
+    for host.origin in (first, second):
+        host.follow()
+    assert [store.stat().st_ino for store in stores] == before

@@ -24,13 +24,17 @@ class NotAccepted(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unjudged:
-    """A commit as it was fetched: with every commit that would newly take effect with it, the newest first."""
+    """A commit as it was fetched: with every commit that would newly take effect with it, the newest first.
+
+    `raw` are the bytes of all of them, by id.
+    """
 
     origin: GitOrigin
     store: Store
     commit: Commit
     accepted: str | None
     new: Sequence[str]
+    raw: Mapping[str, bytes] = field(repr=False)
     is_taken: bool = False
 
 

@@ -39,7 +39,7 @@ class CommitSignatures:
         async with Verifier(self._signers(), self._keys(), self._scratch) as verifier:
             for commit in commits:
                 try:
-                    signatures.append(await verifier.commit(commit, await unjudged.store.raw(commit)))
+                    signatures.append(await verifier.commit(commit, unjudged.raw[commit]))
                 except NotSigned as error:
                     raise NotAccepted("refused", f"commit {commit[:7]} {error}") from error
         return str(signatures[0])

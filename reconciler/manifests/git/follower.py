@@ -32,7 +32,8 @@ _LONGEST_RETRY_S = 900.0
 _LEAST_AFTER_429_S = 60.0
 # After a request to look that found nothing new: a replica of the server may be behind.
 _LOOKS_AFTER_REQUEST_S = (2.0, 5.0, 15.0)
-_PROVEN_EVERY_S = 2.0
+# An app that is not up to date soon after a commit took effect may not be for long.
+_FIRST_PROOF_S, _LONGEST_PROOF_S = 1.0, 60.0
 _AGAIN_S = 5.0
 
 
@@ -57,7 +58,7 @@ class Follower:
         self.origin = origin
         self._directory = paths.origin(origin.name)
         self._git = git
-        self._store = Store(git, paths.git, origin.repository)
+        self._store = Store(git, paths.git, origin)
         self._trees = Trees(self._directory)
         self._signatures = signatures
         self._judge = Judge(origin, self._store, signatures, in_force, self._directory)
@@ -72,6 +73,7 @@ class Follower:
         self._looks_due: list[float] = []
         self._requests: list[Callable[[records.Record], records.Record]] = []
         self._is_wanted = self._is_fetching = False
+        self._proof_s = _FIRST_PROOF_S
         self.looks = 0
         self.is_at_rest = False
 
@@ -90,6 +92,7 @@ class Follower:
     def look_now(self) -> int:
         """Fetch now; return the number of looks that are over once that is done."""
         self._looks_due, self._is_wanted = list(_LOOKS_AFTER_REQUEST_S), True
+        self._proof_s = _FIRST_PROOF_S
         self._observed = replace(self._observed, due_at=0.0)
         self.wake()
         return self.looks + (2 if self._is_fetching else 1)
@@ -189,7 +192,8 @@ class Follower:
     def _rest_s(self) -> float:
         rest_s = max(0.0, self._observed.due_at - time.monotonic())
         if self._observed.in_force is not None and self._observed.good != self._observed.in_force:
-            rest_s = min(rest_s, _PROVEN_EVERY_S)
+            self._proof_s = min(2 * self._proof_s, _LONGEST_PROOF_S)
+            rest_s = min(rest_s, self._proof_s)
         pause = self.record.pause
         if pause is not None and pause.until is not None:
             rest_s = min(rest_s, max(0.0, pause.until - _now()))
@@ -320,7 +324,7 @@ class Follower:
     async def _take_effect(self, commit: str) -> None:
         before = self._observed.in_force
         await asyncio.to_thread(self._trees.take_effect, commit)
-        self._candidate = None
+        self._candidate, self._proof_s = None, _FIRST_PROOF_S
         await self._remember(replace(self.record, in_force_since=_now()))
         self._telling.applied(self.origin, self.record, commit, before)
         self._observed = replace(self._observed, in_force=commit, is_untidy=True)

@@ -14,7 +14,7 @@ from reconciler.documents.tree import Node, trees_of
 from reconciler.manifests.directory_files import is_manifest
 from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, Signatures, Trial, Unjudged, told
 from reconciler.manifests.git.fence import named_files
-from reconciler.manifests.git.store import Store
+from reconciler.manifests.git.store import DamagedStore, Store, commit_of
 from reconciler.manifests.git.tree_limits import (
     LONGEST_POINTER,
     Entry,
@@ -55,12 +55,15 @@ class Judge:
         since = (
             None if taken and accepted is not None and not await self._store.descends(commit, accepted) else accepted
         )
+        new = (commit,) if commit == since else await self._store.between(since or self._first(taken), commit)
+        raw = await self._read(dict.fromkeys((commit, *new)), "commit")
         unjudged = Unjudged(
             origin=self._origin,
             store=self._store,
-            commit=await self._store.commit(commit),
+            commit=commit_of(commit, raw[commit]),
             accepted=since,
-            new=(commit,) if commit == since else await self._store.between(since or self._first(taken), commit),
+            new=new,
+            raw=raw,
             is_taken=taken,
         )
         signer = await self._signatures.signer(unjudged)
@@ -97,7 +100,7 @@ class Judge:
         tree = await asyncio.to_thread(_tree, listing, limits, self._origin.paths, named)
         small = {path: entry for path, entry in tree.files.items() if _is_looked_into(entry)}
         await self._judge_contents(tree, await self._contents(small))
-        messages = [(await self._store.commit(each)).message for each in unjudged.new]
+        messages = [commit_of(each, unjudged.raw[each]).message for each in unjudged.new]
         return Candidate(
             unjudged=unjudged,
             tree=tree,
@@ -113,14 +116,19 @@ class Judge:
     async def _contents(self, files: Mapping[str, Entry]) -> dict[str, bytes]:
         """Return the content of files by path; those that are too large for a manifest are left out."""
         ids = sorted({entry.id for entry in files.values() if entry.size <= LARGEST_MANIFEST})
-        if not ids:
-            return {}
+        by_id = await self._read(ids, "blob") if ids else {}
+        return {path: by_id[entry.id] for path, entry in files.items() if entry.id in by_id}
+
+    async def _read(self, ids: Iterable[str], kind: str) -> dict[str, bytes]:
+        """Return objects by id, read at once. Raises DamagedStore, OSError."""
         with TemporaryDirectory(dir=self._scratch, prefix=".draft-") as directory:
             asked, batch = Path(directory, "ids"), Path(directory, "objects")
             await asyncio.to_thread(asked.write_text, "".join(f"{each}\n" for each in ids))
             await self._store.contents(asked, batch)
-            by_id = await asyncio.to_thread(contents_of, batch)
-        return {path: by_id[entry.id] for path, entry in files.items() if entry.id in by_id}
+            try:
+                return await asyncio.to_thread(contents_of, batch, kind)
+            except OSError as error:
+                raise DamagedStore(f"what was fetched cannot be read: {error}") from error
 
     async def _judge_contents(self, tree: Tree, contents: Mapping[str, bytes]) -> None:
         problems = link_problems(tree, {path: contents[path] for path in tree.links if path in contents})

@@ -1,4 +1,4 @@
-"""Keep what was fetched from a repository: a bare store that only one process at a time writes to.
+"""Keep what was fetched for an origin: a bare store that only one process at a time writes to.
 
 No file is ever checked out of it. A store that is damaged, or has grown to twice what is needed, is made again beside
 the old one, which is kept until the new one is complete.
@@ -16,7 +16,7 @@ from reconciler.linux.file_lock import locked
 from reconciler.linux.files import draft, leftovers, publish, remove
 from reconciler.manifests.git.fetch_failures import Why, failure_of, is_missing_ref
 from reconciler.manifests.git.program import Finished, GitProgram
-from reconciler.settings.git import GitOrigin, Repository
+from reconciler.settings.git import GitOrigin
 
 _SHALLOW = "shallow"
 _ID = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})")
@@ -51,13 +51,16 @@ class Commit:
 
 
 class Store:
-    """The store of one repository in `directory`. Every origin of the repository has a reference of its own in it."""
+    """The store of one origin in `directory`.
 
-    def __init__(self, git: GitProgram, directory: Path, repository: Repository) -> None:
+    It is no other origin's: each of two that renew one in turn would lose what the other one needs.
+    """
+
+    def __init__(self, git: GitProgram, directory: Path, origin: GitOrigin) -> None:
         self._git = git
-        self._repository = repository
-        self.path = directory / f"{repository.name}.git"
-        self._lock = directory / f"{repository.name}.lock"
+        self._repository = origin.repository
+        self.path = directory / f"{origin.name}.git"
+        self._lock = directory / f"{origin.name}.lock"
         self._next_url = 0
 
     @contextlib.asynccontextmanager

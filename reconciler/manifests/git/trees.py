@@ -215,11 +215,11 @@ def _write_file(path: Path, entry: Entry, content: bytes) -> None:
         os.fsync(descriptor)
 
 
-def _contents(batch: BufferedReader) -> Iterator[tuple[str, bytes]]:
+def _contents(batch: BufferedReader, kind: str = "blob") -> Iterator[tuple[str, bytes]]:
     """Yield the objects that `cat-file --batch` printed. Raises OSError for one that it could not find."""
     while head := batch.readline(_BLOCK):
         fields = head.decode("ascii", errors="replace").split()
-        if len(fields) != 3 or fields[1] != "blob":
+        if len(fields) != 3 or fields[1] != kind:
             raise OSError(f"git does not know the object {' '.join(fields)[:80]}")
         content = batch.read(int(fields[2]))
         if len(content) != int(fields[2]) or batch.read(1) != b"\n":
@@ -227,10 +227,10 @@ def _contents(batch: BufferedReader) -> Iterator[tuple[str, bytes]]:
         yield fields[0], content
 
 
-def contents_of(batch: Path) -> dict[str, bytes]:
+def contents_of(batch: Path, kind: str = "blob") -> dict[str, bytes]:
     """Return the objects that `cat-file --batch` printed into a file, by id. Raises OSError; blocks."""
     with batch.open("rb") as objects:
-        return dict(_contents(objects))
+        return dict(_contents(objects, kind))
 
 
 def _sync_directories(top: Path) -> None:
