@@ -8,6 +8,7 @@ from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import HOST, Subject
 from reconciler.planning.wording import counted
+from reconciler.services.provisioner import ServiceError
 from reconciler.services.world import ServiceWorld
 from reconciler.state.journal import Journal
 from reconciler.vault.vault import VaultLocked
@@ -91,6 +92,8 @@ class OperatorRequests:
                 return self._origins.grant(request, who)
             case "rotate":
                 return {"done": self._rotate(request.get("service"), request.get("app"), who)}
+            case "backup":
+                return {"done": self._back_up(request.get("service"), who)}
             case "rekey":
                 return {"done": self._rekey(who)}
             case "prune":
@@ -125,6 +128,14 @@ class OperatorRequests:
         text = f"new credentials for {', '.join(apps)}"
         self._journal.write(Subject("service", name), "request", text, f"requested by {who}")
         return f"{name}: creating {text}; the old ones are revoked once no instance uses them"
+
+    def _back_up(self, name: Any, who: str) -> str:
+        try:
+            self._services.requested_backups.request(str(name), who)
+        except ServiceError as error:
+            raise Refused(str(error)) from error
+        self._journal.write(Subject("service", str(name)), "request", "a backup", f"requested by {who}")
+        return f"{name}: backing up; 'reconciler backups {name}' lists the backup once it is complete"
 
     def _prune(self, who: str) -> str:
         if not self._manifests.confirm():

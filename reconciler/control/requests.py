@@ -198,6 +198,24 @@ REQUESTS: Mapping[str, RequestKind] = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRequestKind:
+    """One kind of request about a service, for the page and the API; `label` and `effect` are those of RequestKind."""
+
+    name: str
+    label: str
+    effect: str
+
+
+SERVICE_REQUESTS: Mapping[str, ServiceRequestKind] = {
+    "backup": ServiceRequestKind(
+        name="backup",
+        label="Back up now",
+        effect="The data of the service is written to a file in the state directory. Apps keep running meanwhile.",
+    )
+}
+
+
 def offered_for(row: StatusRow) -> tuple[str, ...]:
     """Return the requests that make sense for an app in its current state; none when its manifest is refused."""
     if row["state"] == "invalid":

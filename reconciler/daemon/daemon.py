@@ -142,6 +142,7 @@ class Daemon:
         self._tasks.keep("answer requests", self._answer_requests)
         self._tasks.keep("serve the page", self._serve_page)
         self._tasks.keep("back up services", self._services.backups.run)
+        self._tasks.keep("make requested backups", self._services.requested_backups.run)
         self._tasks.keep("follow the manifests", self._follow_manifests)
         if self._git is not None:
             self._git.begin(self._tasks)

@@ -18,6 +18,12 @@ _PROVISIONERS: Mapping[str, tuple[str, str]] = {
 }
 # Types that need no server of the host's settings.
 WITHOUT_SERVER = frozenset(("sqlite", "user-provided"))
+# Types that cannot be backed up, and why.
+WITHOUT_BACKUP: Mapping[str, str] = {
+    "user-provided": "its data belongs to others",
+    "rabbitmq": "RabbitMQ does not export messages",
+    "broker": "the broker's API has no backups",
+}
 
 
 @cache

@@ -45,6 +45,7 @@ from reconciler.services.observer import AppsView, CredentialCheck, ServiceObser
 from reconciler.services.provisioner import Grant, Misconfigured, Outdated, ServiceError, ServiceSpec
 from reconciler.services.records import GrantRecord, ServiceRecord, ServiceRecords
 from reconciler.services.registry import provisioner_of
+from reconciler.services.requested_backups import RequestedBackups
 from reconciler.services.rotation import Rotation
 from reconciler.services.scheduled_backups import ScheduledBackups
 from reconciler.services.server_choice import spec_of
@@ -102,6 +103,10 @@ class ServiceWorld:
         self.backups = ScheduledBackups(
             settings, stores.service_records, stores.records, spec_of=self._spec, record=self._record,
             wake=wakeups.wake,
+        )  # fmt: skip
+        self.requested_backups = RequestedBackups(
+            settings, stores.service_records, now=time.time,  # noqa: TID251  it is in the names of files
+            spec_of=self._spec, record=self._record,
         )  # fmt: skip
         self._observer = ServiceObserver(
             settings, stores.service_records, stores.env_files, apps,

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from reconciler.control.requests import REQUESTS
+from reconciler.control.requests import REQUESTS, SERVICE_REQUESTS
 from reconciler.documents.names import is_name
 from reconciler.inspection import log_tail
 from reconciler.inspection.log_redaction import log_redactor
@@ -159,8 +159,7 @@ class Api:
             content = json.loads(await read_body(request))
         except (ValueError, RecursionError):
             raise Problem(400, "the body is not valid JSON") from None
-        name, app, revision = _request_in(content)
-        return JsonAnswer({"done": await self._context.request(name, app, revision)})
+        return JsonAnswer({"done": await self._context.request(*_request_in(content))})
 
     async def login_link(self, request: Request, caller: Caller) -> Response:
         self._context.access.check_write(request, caller, request.headers.get("x-csrf-token"))
@@ -216,15 +215,26 @@ def log_of(context: WebContext, request: Request, status: Status) -> Path:
     return file
 
 
-def _request_in(content: Any) -> tuple[str, str, str | None]:
-    """Return the name, app and revision of an operator's request; raises Problem."""
+def _request_in(content: Any) -> tuple[str, Subject, str | None]:
+    """Return the name, subject and revision of an operator's request; raises Problem."""
+    name = content.get("do") if isinstance(content, dict) else None
+    if isinstance(name, str) and name in SERVICE_REQUESTS:
+        return name, Subject("service", _service_in(content)), None
     if not isinstance(content, dict) or content.keys() - {"do", "app", "revision"}:
         raise Problem(422, 'expected {"do": …, "app": …} and, for a rollback, optionally "revision"')
-    name, app, revision = content.get("do"), content.get("app"), content.get("revision")
+    app, revision = content.get("app"), content.get("revision")
     if not isinstance(name, str) or name not in REQUESTS:
-        raise Problem(422, f"'do' must be one of {', '.join(REQUESTS)}")
+        raise Problem(422, f"'do' must be one of {', '.join((*REQUESTS, *SERVICE_REQUESTS))}")
     if not isinstance(app, str) or not is_name(app):
         raise Problem(422, "'app' must be the name of an app")
     if revision is not None and not (isinstance(revision, str) and re.fullmatch(REVISION_PATTERN, revision)):
         raise Problem(422, "'revision' must be the beginning of a revision's id: 1 to 12 hexadecimal digits")
-    return name, app, revision
+    return name, Subject("app", app), revision
+
+
+def _service_in(content: Mapping[str, Any]) -> str:
+    """Return the service that a request is about; raises Problem."""
+    name = content.get("service")
+    if content.keys() != {"do", "service"} or not isinstance(name, str) or not is_name(name):
+        raise Problem(422, f'expected {{"do": "{content["do"]}", "service": …}} with the name of a service')
+    return name

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from reconciler.control.requests import Refused
 from reconciler.control.socket import ask
+from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
 from reconciler.web.authentication import Access, Caller
 from reconciler.web.responses import Problem
@@ -63,9 +64,9 @@ class WebContext:
             samesite="strict",
         )
 
-    async def request(self, name: str, app: str, revision: str | None = None) -> str:
+    async def request(self, name: str, subject: Subject, revision: str | None = None) -> str:
         """Send an operator's request to the daemon; returns what was done, raises Problem."""
-        content: dict[str, Any] = {"do": name, "app": app}
+        content: dict[str, Any] = {"do": name, subject.kind: subject.name}
         if revision:
             content["revision"] = revision
         try:
@@ -76,12 +77,12 @@ class WebContext:
             raise Problem(503, "the daemon does not answer: see 'reconciler status' on the host") from error
         return str(answer["done"])
 
-    def note(self, caller: Caller, app: str, text: str) -> None:
-        """Keep a notice for the next page that this session opens of an app."""
+    def note(self, caller: Caller, subject: Subject, text: str) -> None:
+        """Keep a notice for the next page that this session opens of an app or a service."""
         while len(self.notices) >= _NOTICES:
             del self.notices[next(iter(self.notices))]
-        self.notices[f"{caller.session.cookie} {app}"] = text
+        self.notices[f"{caller.session.cookie} {subject}"] = text
 
-    def take_note(self, caller: Caller, app: str) -> str:
-        """Return the notice for this session's page of an app, once; empty without one."""
-        return self.notices.pop(f"{caller.session.cookie} {app}", "")
+    def take_note(self, caller: Caller, subject: Subject) -> str:
+        """Return the notice for this session's page of an app or a service, once; empty without one."""
+        return self.notices.pop(f"{caller.session.cookie} {subject}", "")

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from starlette.requests import Request
 
-from reconciler.control.requests import REQUESTS
+from reconciler.control.requests import REQUESTS, SERVICE_REQUESTS
 from reconciler.documents.names import NAME_PATTERN
 from reconciler.inspection.log_tail import MOST_LINES
 from reconciler.planning.origins.plan import OriginState
@@ -98,6 +98,10 @@ class Endpoint:
 
 def _object(**properties: Schema) -> Schema:
     return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _only(required: tuple[str, ...], **properties: Schema) -> Schema:
+    return {"type": "object", "required": [*required], "additionalProperties": False, "properties": properties}
 
 
 def _list(of: str) -> Schema:
@@ -224,14 +228,19 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "Problem": _object(type=_TEXT, title=_TEXT, status=_INTEGER, detail=_TEXT),
     "Request": {
-        "type": "object",
-        "required": ["do", "app"],
-        "additionalProperties": False,
-        "properties": {
-            "do": {"type": "string", "enum": list(REQUESTS)},
-            "app": {"type": "string", "pattern": f"^{NAME_PATTERN}$", "examples": ["blog"]},
-            "revision": {"type": "string", "pattern": f"^{REVISION_PATTERN}$", "description": "Only for rollback."},
-        },
+        "oneOf": [
+            _only(
+                ("do", "app"),
+                do={"type": "string", "enum": list(REQUESTS)},
+                app={"type": "string", "pattern": f"^{NAME_PATTERN}$", "examples": ["blog"]},
+                revision={"type": "string", "pattern": f"^{REVISION_PATTERN}$", "description": "Only for rollback."},
+            ),
+            _only(
+                ("do", "service"),
+                do={"type": "string", "enum": list(SERVICE_REQUESTS)},
+                service={"type": "string", "pattern": f"^{NAME_PATTERN}$", "examples": ["blog-db"]},
+            ),
+        ]
     },
 }
 

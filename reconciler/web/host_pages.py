@@ -1,4 +1,4 @@
-"""The pages about the host itself and about its services."""
+"""The pages about the host itself."""
 
 import asyncio
 import os
@@ -12,18 +12,10 @@ from starlette.routing import Route
 
 from reconciler.inspection.settings_in_force import settings_in_force
 from reconciler.linux.proc_files import read_proc
-from reconciler.planning.subject import Subject
-from reconciler.web.app_links import viewer_of
 from reconciler.web.authentication import Caller
 from reconciler.web.context import WebContext
-from reconciler.web.event_groups import grouped
 from reconciler.web.facts_process import facts_or_why
-from reconciler.web.manifest import shown_manifest
 from reconciler.web.rendering import Templates
-from reconciler.web.responses import Problem
-from reconciler.web.rows import row
-
-_EVENTS, _GROUPS = 500, 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +28,7 @@ class Disk:
 
 
 class HostPages:
-    """The pages of one host and its services."""
+    """The pages about one host."""
 
     def __init__(self, context: WebContext, templates: Templates) -> None:
         self._context = context
@@ -46,39 +38,9 @@ class HostPages:
         """Return the route of every page."""
         authenticated = self._context.authenticated
         return [
-            Route("/services", authenticated(self.services), methods=["GET"]),
-            Route("/services/{name}", authenticated(self.service), methods=["GET"]),
             Route("/host", authenticated(self.host), methods=["GET"]),
             Route("/host/checks", authenticated(self.checks), methods=["GET"]),
         ]
-
-    async def services(self, _: Request, caller: Caller) -> Response:
-        status = await self._context.status_cache.now()
-        return self._templates.page("services.html", caller, status=status)
-
-    async def service(self, request: Request, caller: Caller) -> Response:
-        """Show a service: its apps, its size, its manifest and its events; raises Problem."""
-        status = await self._context.status_cache.now()
-        name = request.path_params["name"]
-        service = next((each for each in status.facts["services"] if each["name"] == name), None)
-        if service is None:
-            raise Problem(404, "there is no service with that name on this host")
-        events = await self._context.status_cache.events(Subject("service", name), _EVENTS)
-        settings = self._context.settings
-
-        def rendered() -> Response:
-            bound = [row(app, status, viewer_of(request)) for app in status.apps if app["name"] in service["apps"]]
-            return self._templates.page(
-                "service.html",
-                caller,
-                status=status,
-                service=service,
-                bound=bound,
-                groups=grouped(events)[:_GROUPS],
-                manifest=shown_manifest(service["manifest"], status.facts["manifests"], settings.manifests),
-            )
-
-        return await asyncio.to_thread(rendered)
 
     async def host(self, _: Request, caller: Caller) -> Response:
         status = await self._context.status_cache.now()

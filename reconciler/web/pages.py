@@ -37,6 +37,7 @@ from reconciler.web.rendering import StaticFiles, Templates
 from reconciler.web.request_body import read_form
 from reconciler.web.responses import Problem
 from reconciler.web.rows import BLANK, Row, counts, row, rows
+from reconciler.web.service_pages import ServicePages
 from reconciler.web.sorting import View
 from reconciler.web.status_cache import Status
 from reconciler.web.streaming import KEEP_ALIVE, server_sent, ticks
@@ -76,6 +77,7 @@ class Pages:
             Route("/apps/{name}/{request}", authenticated(self.request), methods=["POST"]),
             Route("/events", authenticated(self.events), methods=["GET"]),
             *HostPages(self._context, self._templates).routes(),
+            *ServicePages(self._context, self._templates).routes(),
             Route("/live", authenticated(self.live), methods=["GET"]),
             Route("/login", self.login, methods=["GET"]),
             Route("/login", self.log_in, methods=["POST"]),
@@ -157,7 +159,7 @@ class Pages:
                 log=self._log(name, which if which in LOGS else LOGS[0]),
                 logs=LOGS,
                 which=which if which in LOGS else LOGS[0],
-                notice=self._context.take_note(caller, name),
+                notice=self._context.take_note(caller, Subject("app", name)),
                 services=[service for service in status.facts["services"] if name in service.get("apps", ())],
             )
 
@@ -246,17 +248,22 @@ class Pages:
         revision = form.get("revision") or None
         if revision is not None and (name != "rollback" or not re.fullmatch(REVISION_PATTERN, revision)):
             raise Problem(400, "only a rollback names a revision, by 1 to 12 hexadecimal digits")
-        self._context.note(caller, app, await self._context.request(name, app, revision))
+        subject = Subject("app", app)
+        self._context.note(caller, subject, await self._context.request(name, subject, revision))
         return RedirectResponse(f"{caller.session.base}/apps/{quote(app, safe='')}", 303)
 
     async def live(self, request: Request, caller: Caller) -> Response:
-        return self._context.stream(request, caller, self._changes(request.query_params.get("app"), viewer_of(request)))
+        app, service = request.query_params.get("app"), request.query_params.get("service")
+        subject = Subject("app", app) if app else Subject("service", service) if service else None
+        return self._context.stream(request, caller, self._changes(subject, viewer_of(request)))
 
-    async def _changes(self, only: str | None, viewer: Viewer) -> AsyncIterator[str]:
-        """Stream the rows that changed and the kinds of the events that happened; every row at first."""
+    async def _changes(self, subject: Subject | None, viewer: Viewer) -> AsyncIterator[str]:
+        """Stream the rows that changed and the kinds of the events that happened; every row at first.
+
+        Of a `subject`, only its own.
+        """
         sent: dict[str, Row] = {}
         before, last = None, -1
-        subject = Subject("app", only) if only else None
         async for keep_alive_due in ticks():
             status = await self._context.status_cache.now()
             if status is before:
@@ -264,7 +271,7 @@ class Pages:
                     yield KEEP_ALIVE
                 continue
             every = await asyncio.to_thread(rows, status, viewer)
-            current = {line(each.name): each for each in every if only in (None, line(each.name))}
+            current = {line(each.name): each for each in every if subject in (None, Subject("app", line(each.name)))}
             yield server_sent(_update(status, sent, current))
             if status.last_event != last:
                 newer = await self._context.status_cache.events(subject, _READ_EVENTS, last) if last >= 0 else []

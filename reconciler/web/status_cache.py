@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from reconciler.inspection.backups import BackupRow, backups
 from reconciler.inspection.releases import Release, releases, source_lines
 from reconciler.inspection.rollback import rollback_target
 from reconciler.inspection.snapshot import HostSnapshot
@@ -98,6 +99,10 @@ class StatusCache:
         """Return the running instances of an app with their processes."""
         return await asyncio.to_thread(self._instances, app)
 
+    async def backups(self, service: str) -> Sequence[BackupRow]:
+        """Return the backups of a service, the newest first."""
+        return await asyncio.to_thread(self._backups, service)
+
     def _on_read(self, task: "asyncio.Task[Status]") -> None:
         self._reading = None
         if not task.cancelled() and task.exception() is None:
@@ -147,6 +152,10 @@ class StatusCache:
     def _instances(self, app: str) -> Sequence[RunningInstance]:
         with self._snapshot() as snapshot:
             return running_instances(snapshot, [app])
+
+    def _backups(self, service: str) -> Sequence[BackupRow]:
+        with self._snapshot() as snapshot:
+            return backups(snapshot, service)
 
     def _events(self, subject: Subject | None, count: int, after: int) -> Sequence[Event]:
         with (

@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 import yaml
 
+from reconciler.control.requests import Refused
+from reconciler.control.socket import ask
 from reconciler.services.records import ServiceRecords
 from reconciler.settings.settings import ServiceServer
 from reconciler.state.schema import open_database
@@ -209,6 +211,21 @@ def test_rotation_under_load_fails_no_request_and_takes_the_old_credentials_back
     (new,) = grants(site)
     assert json.loads(get(port)) == [new]
     site.await_settled("blog")
+
+
+def test_a_backup_that_is_requested_is_made_and_told(site: Site) -> None:
+    service(site, type="sqlite")
+    service(site, "elsewhere", type="user-provided", credentials={"host": "db"})
+    site.live(**QUICK)
+    eventually(lambda: len([each for each in service_records(site).services() if each.made]) == 2)
+    told = ask(site.paths.control, {"do": "backup", "service": "db"})
+    assert told == {"done": "db: backing up; 'reconciler backups db' lists the backup once it is complete"}
+    eventually(lambda: len(json.loads(site.cli("backups", "db", "--json").stdout)) == 1)
+    (made,) = json.loads(site.cli("backups", "db", "--json").stdout)
+    assert (made["made_by"], Path(made["path"]).is_file()) == ("operator", True)
+    eventually(lambda: f"backed up to {made['path']} (requested by " in site.cli("events", "service/db").stdout)
+    with pytest.raises(Refused, match="type user-provided cannot be backed up: its data belongs to others"):
+        ask(site.paths.control, {"do": "backup", "service": "elsewhere"})
 
 
 def test_other_parameters_are_other_credentials_handed_over(site: Site) -> None:

@@ -110,6 +110,9 @@ def test_a_request_over_the_socket_is_done_and_noted(host: tuple[Site, int]) -> 
     assert _ask(site.paths.api, {"do": "explode", "app": "blog"}).status == 422
     assert _ask(site.paths.api, {"do": "restart", "app": "../x"}).status == 422
     assert _ask(site.paths.api, ["restart"]).status == 422
+    assert _ask(site.paths.api, {"do": "backup", "service": "none"}).status == 409
+    for wrong in ({"app": "blog"}, {"service": "../x"}, {"service": "db", "revision": "1a"}):
+        assert _ask(site.paths.api, {"do": "backup", **wrong}).status == 422
     assert fetch(site.paths.api, "/api/v1/requests", "POST", "{", {"Content-Type": "application/json"}).status == 400
     huge = json.dumps({"do": "x" * 20_000, "app": "blog"})
     assert fetch(site.paths.api, "/api/v1/requests", "POST", huge, {"Content-Type": "application/json"}).status == 413

@@ -45,7 +45,7 @@ _KEPT = {
 }
 _SCREENS = (
     "/apps/crashy", "/apps/blog", "/apps/broken", "/apps/blog/stop", "/apps/blog/environment", "/apps/crashy/logs",
-    "/events", "/services", "/services/files", "/host", "/host/checks", "/nowhere",
+    "/events", "/services", "/services/files", "/services/files/backup", "/host", "/host/checks", "/nowhere",
 )  # fmt: skip
 _SHOWN = """
     return Object.fromEntries([...document.querySelectorAll("#apps tbody tr")].map(
@@ -339,6 +339,11 @@ def test_without_scripts_everything_can_be_read_and_done(host: tuple[Site, int])
         site.await_successor("blog", before)
         driver.get(f"{page}/apps/blog/plan")
         assert "up to date" in driver.find_element("id", "plan").text
+        driver.get(f"{page}/services/files")
+        driver.find_element("link text", "Back up now").click()
+        driver.find_element("css selector", "main form button").click()
+        assert "files: backing up" in driver.find_element("css selector", ".done").text
+        eventually(partial(_lists_a_backup, driver))
 
 
 def test_the_keyboard_reaches_everything_and_shows_where_it_is(host: tuple[Site, int]) -> None:
@@ -417,6 +422,11 @@ def test_an_app_of_the_same_host_receives_nothing_of_a_session(site: Site) -> No
         base = page.removeprefix(f"http://127.0.0.1:{port}")
         stolen = {"Cookie": f"reconciler={kept['reconciler']}"}
         assert fetch(port, f"{base}/api/v1/apps", headers=stolen).status == 401
+
+
+def _lists_a_backup(driver: Any) -> bool:
+    driver.refresh()
+    return bool(driver.find_elements("css selector", "#backups tbody tr"))
 
 
 def _says_of_the_plan(driver: Any, text: str) -> bool:

@@ -4,6 +4,7 @@
   const one = document.getElementById("one");
   const table = document.querySelector("#apps tbody");
   const app = one ? one.dataset.app : null;
+  const service = document.getElementById("service");
   const query = new URLSearchParams(location.search);
   const search = document.getElementById("q");
   const base = document.body.dataset.base;
@@ -121,6 +122,7 @@
     clearTimeout(timer);
     timer = setTimeout(() => {
       if (one) refetch(location.href, "actions", "remedy", "timeline", "releases", "workers", "manifest", "events").then(plan);
+      else if (service) refetch(location.href, "standing", "facts", "backups", "manifest", "events");
       else if (document.getElementById("events")) refetch(base + "/events" + (table ? "?show=brief" : location.search), "events");
     }, 700);
   };
@@ -189,7 +191,8 @@
 
   let open = [];
   const listen = () => {
-    const live = new EventSource(base + "/live" + (app ? "?app=" + encodeURIComponent(app) : ""));
+    const only = app ? { app } : service ? { service: service.dataset.service } : {};
+    const live = new EventSource(base + "/live?" + new URLSearchParams(only));
     live.onmessage = (event) => show(JSON.parse(event.data));
     live.addEventListener("events", (event) => happened(JSON.parse(event.data)));
     live.onopen = () => document.body.removeAttribute("data-stale");

@@ -12,8 +12,11 @@ import pytest
 from starlette.types import Message
 
 from reconciler.planning.reason import Reason
+from reconciler.planning.services.service import Service
 from reconciler.planning.states import APP_STATES
 from reconciler.planning.subject import Subject
+from reconciler.services.backup_files import Verification, backups_in, new_backup, record_verification
+from reconciler.services.records import ServiceRecords
 from reconciler.settings.settings import Api, Settings
 from reconciler.staging.differences import mark_copied
 from reconciler.staging.staged import Staged, boot_id, write
@@ -321,6 +324,36 @@ def test_a_service_has_a_page_with_its_apps_its_manifest_without_secrets_and_its
     assert '<span class="kind">provisioned</span>' in page
     assert '<a href="/services/shop-db"><bdi>shop-db</bdi></a>' in fetch(settings, "/services").text
     assert 'href="/services" aria-current="page"' in fetch(settings, "/services").text
+
+
+def test_the_page_of_a_service_lists_its_backups_and_offers_one_more(settings: Settings) -> None:
+    with closing(open_database(settings.paths.database)) as database:
+        records = ServiceRecords(database, Vault(database, settings.key))
+        record = records.register(Service(name="shop-db", manifest="", type="sqlite"), None, None, 0.0)
+        records.register(Service(name="queue", manifest="", type="rabbitmq"), "mq", None, 0.0)
+        records.note(record.id, made="made")
+        Records(database).set_fact("manifests", json.dumps({"apps": {}, "services": {}, "files": []}))
+    page = fetch(settings, "/services/shop-db").text
+    assert "There are no backups yet." in page
+    backups = settings.paths.backups
+    backups.mkdir()
+    for at, by in ((1_700_000_000, "operator"), (1_700_000_500, "schedule"), (1_700_001_000, "schedule")):
+        new_backup(backups, record, at, by).write_bytes(b"x" * 2**21)  # type: ignore[arg-type]
+    newest, bad, _ = backups_in(backups)
+    record_verification(newest.path, Verification(at=1_700_002_000, counted={"tables": 3, "rows": 40}))
+    record_verification(bad.path, Verification(at=1_700_002_000, counted={}, failure=HOSTILE))
+    page = fetch(settings, "/services/shop-db").text
+    assert '<a class="button" href="/services/shop-db/backup">Back up now</a>' in page
+    assert '<td>schedule</td><td class="n">2.0 MB</td>' in page
+    assert "3 tables, 40 rows" in page
+    assert '<strong class="error">failed</strong>' in page
+    assert '<span class="sub">not yet</span>' in page
+    assert "<img" not in page
+    assert '<button class="button strong">Back up now</button>' in fetch(settings, "/services/shop-db/backup").text
+    assert fetch(settings, "/services/shop-db/remove").status_code == 404
+    page = fetch(settings, "/services/queue").text
+    assert "cannot be backed up: RabbitMQ does not export messages" in page
+    assert "Back up now" not in page
 
 
 def test_the_host_page_says_which_settings_are_not_the_defaults(settings: Settings) -> None:
