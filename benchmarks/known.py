@@ -27,6 +27,7 @@ STUDIES: Mapping[str, str] = {
     "many_sleeping": "ten thousand sleeping apps, and what a wake costs",
     "metrics_cost": "what counting requests costs",
     "page": "the page with 500 apps",
+    "page_log": "the page of a log of 1 GB: its time, and the memory of the process that answers",
     "page_paint": "the page with 500 apps in a headless Chromium: its first paint, and whether anything moves",
     "services": "a service on PostgreSQL, beside the bare SQL statements",
     "startup": "how soon the commands answer, beside Click alone",

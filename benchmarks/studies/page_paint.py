@@ -29,7 +29,7 @@ LOADS = int(os.environ.get("LOADS", "15"))
 MOST_MS = 150.0
 LIVE_S = 3.0
 KEPT_S = 5.5  # of a look at the host, and a little more
-IDLE_SHARE, IDLE_FOR_S, IDLE_WITHIN_S = 0.9, 0.5, 1800.0
+IDLE_SHARE, IDLE_FOR_S, IDLE_WITHIN_S = 0.9, 0.5, 600.0
 WIDTHS = (1280, 390)
 _WORDS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars")
 _TIMES = """
