@@ -44,7 +44,7 @@ class GitOrigins:
                 origin,
                 settings.paths,
                 GitProgram(settings.paths.git),
-                signatures=CommitSignatures(origin.repository, settings.paths.git),
+                signatures=CommitSignatures(origin.repository, settings.paths.origin(origin.name)),
                 in_force=in_force,
                 telling=Telling(stores.journal, self._publish),
                 changed=manifests.look_now.set,

@@ -129,3 +129,53 @@ def test_a_fresh_host_judges_every_commit_from_the_one_that_trust_begins_with(
     repository.git("push", "-q", "--force", "origin", "HEAD:main")
     assert host.follow().state == "current"
     assert host.in_force == newest
+
+
+def merge_of_older_branch(repository: Repository, host: Host, alice: Key, files: dict[str, str | bytes | None]) -> str:
+    """Have a host accept a signed commit, and merge a signed branch that began before it; the merge that is pushed.
+
+    The host's first fetch brings one commit. With the branch, the server sends all that was before it: commits of a
+    time before there were keys, one of which allowed removals then.
+    """
+    repository.commit(files, "Long before\n\nReconciler-Removes: 30 apps")
+    repository.commit({}, "Before there were keys")
+    repository.git("branch", "work")
+    repository.commit({}, "Sign from now on", key=alice)
+    repository.push({}, key=alice)
+    assert host.follow().state == "current"
+    repository.git("checkout", "-q", "work")
+    repository.commit({}, "Begun earlier", key=alice)
+    repository.git("checkout", "-q", "main")
+    repository.git(*signing(alice), "merge", "-q", "--no-ff", "-m", "Merge", "work")
+    repository.git("push", "-q", "origin", "HEAD:main")
+    return repository.git("rev-parse", "HEAD")
+
+
+def test_what_is_older_than_the_accepted_commit_is_not_judged_with_a_merge_of_an_older_branch(
+    host: Host, repository: Repository, signers: Path, alice: Key
+) -> None:
+    merge = merge_of_older_branch(repository, host, alice, {**app("shop")})
+    assert host.follow().state == "current"
+    assert host.in_force == merge
+
+
+def test_a_trailer_of_long_ago_allows_no_removal_with_a_merge_of_an_older_branch(
+    host: Host, repository: Repository, signers: Path, alice: Key
+) -> None:
+    names = ("a", "b", "c", "d", "e", "f")
+    apps: dict[str, str | bytes | None] = {file: text for name in names for file, text in app(name).items()}
+    merge_of_older_branch(repository, host, alice, apps)
+    repository.push({f"hosts/web1/{name}.yaml": None for name in names[1:]}, key=alice)
+    assert host.follow().state == "held"
+
+
+def test_the_first_commit_may_be_named_once_the_newest_was_fetched(
+    host: Host, repository: Repository, signers: Path, alice: Key
+) -> None:
+    first = repository.push(app("shop"), key=alice)
+    repository.push({}, key=alice)
+    signers.write_text("nonsense\n")
+    assert host.follow().state == "refused"
+    signers.write_text(f"alice@example.com {alice.public}\n")
+    limited(host, first=first)
+    assert host.follow().state == "current"

@@ -16,6 +16,7 @@ from reconciler.manifests.git.signers import LARGEST_FILE, Signers, signers_of
 from reconciler.settings.git import Repository
 
 _LARGEST_KEYRING = 16 * 1024 * 1024
+_DAY_S = 86400
 
 
 class CommitSignatures:
@@ -75,7 +76,10 @@ class CommitSignatures:
         except NotAccepted as error:
             return f"unusable: {error}"
         trusted = "" if signers is None else signers.trusted(now)
-        return f"{trusted} {'' if keys is None else hashlib.sha256(keys).hexdigest()}"
+        if keys is None:
+            return trusted
+        # An OpenPGP key says itself when it ends, so what it signed is judged again each day.
+        return f"{trusted} {hashlib.sha256(keys).hexdigest()} {now // _DAY_S:.0f}"
 
 
 def _told(problems: Sequence[object]) -> str:

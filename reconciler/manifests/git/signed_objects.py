@@ -53,11 +53,6 @@ class SignedObject:
     parents: tuple[str, ...] = ()
 
 
-def parents_of(commit: str, raw: bytes) -> tuple[str, ...]:
-    """Return the parents that a commit names itself, whether or not they were fetched. Raises NotSigned."""
-    return _parents(_beginning("commit", commit, raw, _COMMIT))
-
-
 def signed_commit(commit: str, raw: bytes) -> SignedObject:
     """Return what is signed of a commit, whose id its bytes have to have. Raises NotSigned."""
     found = _beginning("commit", commit, raw, _COMMIT)

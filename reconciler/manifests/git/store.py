@@ -16,6 +16,7 @@ from reconciler.linux.file_lock import locked
 from reconciler.linux.files import draft, leftovers, publish, remove
 from reconciler.manifests.git.fetch_failures import Why, failure_of, is_missing_ref
 from reconciler.manifests.git.program import Finished, GitProgram
+from reconciler.planning.origins.history import HistoryMissing, commits_to_judge
 from reconciler.settings.git import GitOrigin
 
 _SHALLOW = "shallow"
@@ -100,11 +101,14 @@ class Store:
         if not await self._is_usable(accepted):
             return await self._fetch_anew(origin, since)
         try:
-            return await self._fetched(self.path, origin)
+            head = await self._fetched(self.path, origin)
+            await self._complete(self.path, origin, head, since)
         except CannotFetch as error:
             await asyncio.to_thread(self._clean)
             if error.code != "damaged":
                 raise
+        else:
+            return head
         return await self._fetch_anew(origin, since)
 
     async def renew(self, origin: GitOrigin, since: str | None) -> str:
@@ -129,14 +133,31 @@ class Store:
         try:
             await self._created(fresh)
             head = await self._fetched(fresh, origin, "--depth=1")
-            if since is not None and since != head:
-                # The history between is needed to see that one descends from the other.
-                await self._fetched(fresh, origin, "--unshallow", whole=False)
+            await self._complete(fresh, origin, head, since)
             await asyncio.to_thread(self._replace, fresh)
         except BaseException:
             await asyncio.to_thread(remove, fresh)
             raise
         return head
+
+    async def _complete(self, path: Path, origin: GitOrigin, head: str, since: str | None) -> None:
+        """Fetch the history that was left out at first, where it is not known without it which commits are new.
+
+        A branch that began before `since` comes with all that was before it, most of which is older than `since`.
+        """
+        if since is None or since == head or not (path / _SHALLOW).is_file():
+            return
+        if (await self._git.read(path, "cat-file", "-e", f"{since}^{{commit}}")).status == 0:
+            if (await self._read("rev-list", "--max-count=1", since, f"^{head}", at=path)).strip():
+                return  # the one does not descend from the other, whatever came before
+            left_out = (path / _SHALLOW).read_text().split()
+            lines = (await self._read("rev-list", "--parents", head, f"^{since}", at=path)).decode().splitlines()
+            graph: dict[str, list[str]] = {each: more for each, *more in map(str.split, lines) if each not in left_out}
+            graph[since] = parents_of(await self._read("cat-file", "commit", since, at=path))
+            with contextlib.suppress(HistoryMissing):
+                commits_to_judge(graph, head, since, "every")
+                return
+        await self._fetched(path, origin, "--unshallow", whole=False)
 
     def _replace(self, fresh: Path) -> None:
         """Put a complete store into the place of the old one."""
@@ -241,8 +262,8 @@ class Store:
             return False
         return _size(self.path) > 2 * fresh + _SLACK
 
-    async def _read(self, *arguments: str) -> bytes:
-        done = await self._git.read(self.path, *arguments)
+    async def _read(self, *arguments: str, at: Path | None = None) -> bytes:
+        done = await self._git.read(at or self.path, *arguments)
         if done.status != 0:
             raise DamagedStore(self._damage(done))
         return done.output
@@ -256,6 +277,12 @@ class Store:
 def reference_of(origin: GitOrigin) -> str:
     """Return the reference of a store that holds the head of an origin's branch."""
     return f"refs/reconciler/{origin.name}/head"
+
+
+def parents_of(raw: bytes) -> list[str]:
+    """Return the parents that a commit object names itself, whether or not they were fetched."""
+    lines = raw.partition(b"\n\n")[0].split(b"\n")
+    return [line[7:].decode(errors="replace") for line in lines if line.startswith(b"parent ")]
 
 
 def commit_of(commit: str, raw: bytes) -> Commit:
