@@ -1,7 +1,7 @@
 """Show what happened, and why.
 
-Prints the events of each APP, a name, a pattern such as 'shop-*' or service/NAME, or of everything: deploys, crashes,
-failures and requests, each with its cause.
+Prints the events of each APP, a name, a pattern such as 'shop-*', service/NAME or origin/NAME (an origin in git), or of
+everything: deploys, crashes, failures and requests, each with its cause.
 """
 
 import contextlib
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from reconciler.state.paths import StatePaths
 
 _POLL_S = 0.5
+_LISTS = {"service": "services", "origin": "git"}
 _AT_ONCE = 10_000
 _EVERYTHING = 2**31
 
@@ -44,7 +45,7 @@ _EVERYTHING = 2**31
         "reconciler events --since 1h --kind failed",
     ),
 )
-@click.argument("apps", metavar="[APP | service/NAME]...", nargs=-1)
+@click.argument("apps", metavar="[APP | service/NAME | origin/NAME]...", nargs=-1)
 @all_option("Everything; the same as no name.")
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new events until Ctrl-C.")
 @click.option(
@@ -93,11 +94,13 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
 
 
 def _subject_of(name: str) -> "Subject":
-    """Return the app of this name, or the service of `service/NAME`."""
+    """Return the app of this name, the service of `service/NAME`, or the origin in git of `origin/NAME`."""
     from reconciler.planning.subject import Subject
 
-    kind, _, service = name.partition("/")
-    return Subject("service", service) if kind == "service" and service else Subject("app", name)
+    kind, _, inner = name.partition("/")
+    if kind == "origin" and inner:
+        return Subject("origin", inner)
+    return Subject("service", inner) if kind == "service" and inner else Subject("app", name)
 
 
 def _none_of(word: str, journal: "Journal", paths: "StatePaths") -> str:
@@ -111,7 +114,7 @@ def _none_of(word: str, journal: "Journal", paths: "StatePaths") -> str:
             f"there are no events of an app named '{plain(word)}'; for the service: 'reconciler events service/{word}'"
         )
     subject = _subject_of(word)
-    lists = f"'reconciler {'services' if subject.kind == 'service' else 'status'}' lists the names"
+    lists = f"'reconciler {_LISTS.get(subject.kind, 'status')}' lists the names"
     likely = meant(desired_apps(paths), word) if subject.kind == "app" else ""
     whom = f"what matches '{plain(word)}'" if is_pattern(word) else plain(subject)
     return f"there are no events of {whom}; {likely or lists}"

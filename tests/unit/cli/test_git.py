@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 
 from reconciler.cli.main import group
 from reconciler.manifests.persisted import remember_origins
+from reconciler.planning.subject import Subject
+from reconciler.state.journal import Journal
 from reconciler.state.paths import StatePaths
 from reconciler.state.records import Records
 from reconciler.state.schema import open_database
@@ -50,6 +52,16 @@ def test_status_shows_the_origins_and_its_check_fails_for_one_that_is_not_curren
     done = reconciler("status", "--check", "--state", str(state))
     assert done.exit_code == 1
     assert "not up to date: origin fleet (refused)" in done.output
+
+
+def test_the_events_of_an_origin_are_shown_by_its_name(state: Path) -> None:
+    with closing(open_database(StatePaths(state=state).database)) as database:
+        Journal(database).write(Subject("origin", "fleet"), "refused", "it is not signed", reason="commit-refused")
+        Journal(database).write(Subject("app", "fleet"), "ready", "it serves")
+    done = reconciler("events", "origin/fleet", "--json", "--state", str(state))
+    (event,) = map(json.loads, done.output.splitlines())
+    assert (event["origin"], event["app"], event["kind"], event["text"]) == ("fleet", "", "refused", "it is not signed")
+    assert "'reconciler git' lists the names" in reconciler("events", "origin/x", "--state", str(state)).output
 
 
 @pytest.mark.parametrize("words", [("pull",), ("resume", "fleet"), ("take", "fleet", "bbbbbbb")])
