@@ -1,5 +1,6 @@
 """Origins behind https and ssh: credentials go where they belong and nowhere else, and what fails is told in words."""
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -58,6 +59,31 @@ def test_a_token_opens_its_server_and_is_written_nowhere(
     assert host.in_force == commit
     assert f"reader:{TOKEN}" in {credentials for _, credentials in server.asked}
     assert TOKEN not in everything_written(host)
+
+
+def test_a_token_is_in_no_argument_and_no_environment_of_any_process_of_a_fetch(
+    host: Host, repository: Repository, server: GitServer, authority: Authority
+) -> None:
+    over_https(host, server, authority)
+    repository.push(app("shop"))
+    seen: list[bytes] = []
+
+    def watch(_: BaseHTTPRequestHandler) -> bool:
+        seen.extend(what_processes_show())
+        return False
+
+    server.instead = watch
+    assert host.follow().state == "current"
+    assert any(b"git-remote-https" in shown or b"remote-https" in shown for shown in seen)
+    assert [shown for shown in seen if TOKEN.encode() in shown] == []
+
+
+def what_processes_show() -> Iterator[bytes]:
+    """The arguments and the environment of every process."""
+    for directory in Path("/proc").glob("[0-9]*"):
+        for name in ("cmdline", "environ"):
+            with contextlib.suppress(OSError):  # it has ended, or is another user's
+                yield (directory / name).read_bytes()
 
 
 def test_nothing_new_costs_few_requests_and_asks_for_its_own_branch_only(
