@@ -179,3 +179,17 @@ def test_the_first_commit_may_be_named_once_the_newest_was_fetched(
     signers.write_text(f"alice@example.com {alice.public}\n")
     limited(host, first=first)
     assert host.follow().state == "current"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("fields", ["env: {X: {file: /etc/passwd}}\n", "host: 0.0.0.0\n", "holding_page: ../../../x\n"])
+def test_a_manifest_outside_the_fence_refuses_its_commit_also_where_other_mistakes_refuse_a_file(
+    host: Host, repository: Repository, fields: str, whole: bool
+) -> None:
+    host.origin = replace(host.origin, whole=whole)
+    commit = repository.push(app("blog"))
+    host.follow()
+    repository.push(app("shop", fields))
+    planned = host.follow()
+    assert (planned.state, host.in_force, set(host.catalog.apps)) == ("refused", commit, {"blog"})
+    assert "fleet/hosts/web1/shop.yaml:2:" in planned.message

@@ -65,10 +65,12 @@ class Signatures(Protocol):
 class Trial:
     """What would be in force with other manifests of an origin: what is wrong then, and what it has before and after.
 
-    Names of apps and services are told apart, each with its file.
+    Names of apps and services are told apart, each with its file. What is `beyond_fence` refuses a commit as a whole,
+    whatever the settings say of other problems: nothing else holds its manifests back.
     """
 
     problems: Sequence[Problem]
+    beyond_fence: Sequence[Problem]
     before: Mapping[str, str]
     after: Mapping[str, str]
 

@@ -69,8 +69,9 @@ class Judge:
         signer = await self._signatures.signer(unjudged)
         candidate = await self._candidate(unjudged)
         trial = await asyncio.to_thread(self._in_force.trial, self._origin, candidate.listing)
-        if trial.problems and self._origin.whole:
-            raise NotAccepted("refused", told(trial.problems))
+        problems = [*(trial.problems if self._origin.whole else ()), *trial.beyond_fence]
+        if problems:
+            raise NotAccepted("refused", told(problems))
         if not taken:
             self._judge_removals(candidate, trial)
         return candidate, signer

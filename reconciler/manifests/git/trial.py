@@ -42,14 +42,11 @@ class HostInForce:
         looks: list[Look] = [listing]
         looks += [Unreadable(origin=each, reason="") for each in sorted(others - {origin.name})]
         after = review(before, looks, self._rules, time.monotonic())
-        problems = [
-            *(p for entry in after.files.values() if entry.origin == origin.name for p in entry.problems),
-            *self._beyond_fence(
-                origin, listing, before, {f for f, each in after.files.items() if each.parsed.problems}
-            ),
-        ]
+        problems = (p for entry in after.files.values() if entry.origin == origin.name for p in entry.problems)
+        invalid = {file for file, entry in after.files.items() if entry.parsed.problems}
         return Trial(
             problems=list(dict.fromkeys(problems)),
+            beyond_fence=self._beyond_fence(origin, listing, before, invalid),
             before=_names(before, origin.name),
             after=_names(after, origin.name),
         )
