@@ -517,3 +517,18 @@ def test_two_origins_on_two_branches_keep_what_each_of_them_fetched(host: Host, 
     for host.origin in (first, second):
         host.follow()
     assert [store.stat().st_ino for store in stores] == before
+
+
+def test_a_local_manifest_of_the_same_name_is_told_once_and_the_rest_of_the_commit_serves(
+    host: Host, repository: Repository
+) -> None:
+    repository.push({**app("shop"), **app("blog")})
+    host.follow()
+    ours = Listing(origin="/m", files={"/m/shop.yaml": b"path: /srv/shop\n"}, identity=(1, 2))
+    host.catalog = review(host.catalog, [ours, Read(host.origin, host.state).read()], host.rules, 0.0)
+    assert host.catalog.apps["shop"].source.path == "/srv/shop"
+    planned = host.follow()
+    assert planned.state == "refused"
+    assert planned.message.count("'shop'") == 1
+    assert "is described by /m/shop.yaml:1, and a manifest of this host wins" in planned.message
+    assert set(host.catalog.apps) == {"blog", "shop"}

@@ -69,7 +69,9 @@ class Judge:
         signer = await self._signatures.signer(unjudged)
         candidate = await self._candidate(unjudged)
         trial = await asyncio.to_thread(self._in_force.trial, self._origin, candidate.listing)
-        problems = [*(trial.problems if self._origin.whole else ()), *trial.beyond_fence]
+        problems = [*(trial.problems if self._origin.whole else ())]
+        said = {(each.file, each.path) for each in problems}
+        problems += [each for each in trial.beyond_fence if (each.file, each.path) not in said]
         if problems:
             raise NotAccepted("refused", told(problems))
         if not taken:

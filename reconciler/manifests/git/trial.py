@@ -42,7 +42,7 @@ class HostInForce:
         looks: list[Look] = [listing]
         looks += [Unreadable(origin=each, reason="") for each in sorted(others - {origin.name})]
         after = review(before, looks, self._rules, time.monotonic())
-        problems = (p for entry in after.files.values() if entry.origin == origin.name for p in entry.problems)
+        problems = [p for entry in after.files.values() if entry.origin == origin.name for p in entry.problems]
         invalid = {file for file, entry in after.files.items() if entry.parsed.problems}
         return Trial(
             problems=list(dict.fromkeys(problems)),
