@@ -111,7 +111,7 @@ class Daemon:
         stores = ServiceStores(records=records, service_records=service_records, env_files=env_files)
         self._services = self._service_world(stores)
         self._apps = self._app_world(service_records)
-        self._counters = Counters(time.monotonic, self._apps.probe_results)
+        self._counters = Counters(time.monotonic, self._apps.probe_results, self._services.backups.failures)
         counted = InstrumentedWorld(self._apps, self._counters, self._apps.reused_environment)
         self._converging = [
             converging(world, WorldInPlace(acting, self._state), wakeups, settings, tasks)

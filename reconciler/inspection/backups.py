@@ -46,6 +46,20 @@ def backups(snapshot: HostSnapshot, service: str | None = None) -> tuple[BackupR
     return tuple(sorted((_row(each, each.id in current) for each in found), key=lambda row: row.service))
 
 
+def last_good(snapshot: HostSnapshot, now: float) -> dict[str, float]:
+    """Return when the newest backup of each service was made that may be restored, by name. Raises OSError.
+
+    One whose verification failed, and one of a time after `now`, are none. Both are seconds since 1970.
+    """
+    current = {record.id: record.name for record in snapshot.service_records.services() if record.made}
+    found: dict[str, float] = {}
+    for each in backups_in(snapshot.paths.backups):  # the newest first
+        is_good = each.verification is None or not each.verification.failure
+        if each.id in current and is_good and each.at <= now:
+            found.setdefault(current[each.id], each.at)
+    return found
+
+
 def _row(backup: BackupFile, current: bool) -> BackupRow:
     return BackupRow(
         service=backup.service,

@@ -30,11 +30,17 @@ class Durations:
 
 
 class Counters:
-    """The counters of one daemon. `clock` is monotonic seconds; `probes` counts probes by (app, whether healthy)."""
+    """The counters of one daemon. `clock` is monotonic seconds.
 
-    def __init__(self, clock: Callable[[], float], probes: Counter[tuple[str, bool]]) -> None:
+    `probes` counts probes by (app, whether healthy), `backup_failures` failed backups by service.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float], probes: Counter[tuple[str, bool]], backup_failures: Counter[str]
+    ) -> None:
         self._clock = clock
         self._probes = probes
+        self._backup_failures = backup_failures
         self._began = clock()
         self._settled_at: float | None = None
         self._unsettled: set[Subject] = set()
@@ -83,6 +89,7 @@ class Counters:
             "states": self._states_of("app"),
             "service_states": self._states_of("service"),
             "backup_troubles": self._backup_troubles(),
+            "backup_failures": dict(sorted(self._backup_failures.items())),
             "backlog": sum(subject.kind == "app" for subject in self._unsettled),
             "service_backlog": sum(subject.kind == "service" for subject in self._unsettled),
             "unsettled_s": now - since if self._unsettled or self._settled_at is None else 0.0,

@@ -1,11 +1,14 @@
 """Metrics of the host in Prometheus' text format, version 0.0.4."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from reconciler.control.requests import Refused
 from reconciler.control.socket import ask
+from reconciler.inspection.backups import last_good
+from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.metrics import counters
 from reconciler.metrics.sample import AppSample, Sampler
 from reconciler.planning.states import APP_STATES, SERVICE_STATES, StateInfo
@@ -16,6 +19,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 
 Apps = Mapping[str, AppSample]
+Times = Mapping[str, float]
 _Type = Literal["counter", "gauge", "histogram"]
 _Sample = tuple[str, Mapping[str, str], float]
 
@@ -25,15 +29,23 @@ def render(paths: StatePaths) -> str:
     daemon: dict[str, Any] | None = None
     with contextlib.suppress(OSError, Refused, ValueError):
         daemon = ask(paths.control, {"do": "metrics"})
-    return text(daemon, Sampler(paths).sample())
+    return text(daemon, Sampler(paths).sample(), _backups(paths))
 
 
-def text(daemon: Mapping[str, Any] | None, apps: Apps) -> str:
-    """Return the metrics of a daemon, None when there is none, and of the apps."""
+def _backups(paths: StatePaths) -> Times:
+    now = time.time()  # noqa: TID251  to compare with the times that files have
+    with contextlib.suppress(OSError), contextlib.closing(HostSnapshot(paths)) as snapshot:
+        return last_good(snapshot, now)
+    return {}
+
+
+def text(daemon: Mapping[str, Any] | None, apps: Apps, backups: Times) -> str:
+    """Return the metrics of a daemon, None when there is none, of the apps, and of services by their last backup."""
     families = [_family("reconciler_up", "gauge", "Whether the daemon answers.", [("", {}, float(daemon is not None))])]
     if daemon is not None:
         families += [_family(name, kind, meaning, samples(daemon)) for name, kind, meaning, samples in _DAEMON_METRICS]
     families += [_family(name, kind, meaning, samples(apps)) for name, kind, meaning, samples in _APP_METRICS]
+    families.append(_family(*_LAST_BACKUP, [("", {"service": name}, at) for name, at in sorted(backups.items())]))
     return "".join(line for family in families for line in family)
 
 
@@ -139,6 +151,8 @@ _DAEMON_METRICS: tuple[tuple[str, _Type, str, Callable[[Mapping[str, Any]], list
      _state_of_each("service_states", "service")),
     ("reconciler_service_backup_trouble", "gauge", "1 while the scheduled backups of a service are late or fail.",
      lambda daemon: [("", {"service": name, "reason": why}, 1) for name, why in daemon["backup_troubles"].items()]),
+    ("reconciler_service_backup_failures_total", "counter", "Backups by a service's schedule that failed.",
+     lambda daemon: [("", {"service": name}, count) for name, count in daemon["backup_failures"].items()]),
     ("reconciler_backlog_services", "gauge", "Services with an action left to do.", _one("service_backlog")),
     ("reconciler_unconverged_seconds", "gauge", "Time since every app and service was up to date, 0 while all are.",
      _one("unsettled_s")),
@@ -167,4 +181,10 @@ _APP_METRICS: tuple[tuple[str, _Type, str, Callable[[Apps], list[_Sample]]], ...
     ("reconciler_app_cpu_seconds_total", "counter", "Processor time of an app's processes by instance.", _cpu),
 )  # fmt: skip
 
-NAMES = frozenset({"reconciler_up", *(row[0] for row in _DAEMON_METRICS), *(row[0] for row in _APP_METRICS)})
+_LAST_BACKUP: tuple[str, _Type, str] = (
+    "reconciler_service_last_backup_timestamp_seconds", "gauge", "When the last good backup of a service was made.",
+)  # fmt: skip
+
+NAMES = frozenset(
+    {"reconciler_up", _LAST_BACKUP[0], *(row[0] for row in _DAEMON_METRICS), *(row[0] for row in _APP_METRICS)}
+)

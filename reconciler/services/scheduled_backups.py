@@ -10,6 +10,7 @@ import contextlib
 import json
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,7 +62,7 @@ class ScheduledBackups:
     """Makes the backups that are due, a few at a time, removes surplus ones, and says what is in trouble.
 
     `spec_of` returns what a provisioner needs of a service on record, `record` writes an event, and `wake` has a
-    service planned and reported again.
+    service planned and reported again. `failures` counts those of each service with a schedule since the daemon began.
     """
 
     def __init__(  # noqa: PLR0913  collaborators, each named
@@ -80,6 +81,7 @@ class ScheduledBackups:
         self._spec_of = spec_of
         self._record = record
         self._wake = wake
+        self.failures: Counter[str] = Counter()
         self._scheduled: dict[str, Service] = {}
         self._attempts: dict[str, _Attempts] = {}
         self._running: set[str] = set()
@@ -96,6 +98,7 @@ class ScheduledBackups:
         self._scheduled = scheduled
         now = time.monotonic()
         for name, service in scheduled.items():
+            self.failures[name] += 0
             record = self._record_of(name)
             if record is not None and record.id not in self._attempts and service.backup is not None:
                 # Before the first report: what an earlier daemon told of is not over because this one has started.
@@ -113,6 +116,7 @@ class ScheduledBackups:
 
     def forget(self, name: str) -> None:
         """Drop what is known of a service that has no schedule any more, or is gone."""
+        self.failures.pop(name, None)
         for record in self._service_records.of(name):
             if self._attempts.pop(record.id, None) is not None:
                 self._remember(record.id, None)
@@ -214,6 +218,7 @@ class ScheduledBackups:
             return
         tried = replace(tried, failures=tried.failures + 1, failed_at=time.monotonic(), failure=why)
         self._attempts[record] = tried
+        self.failures[name] += 1
         self._remember(record, tried)
         self._record(name, "failed", f"cannot back it up: {why}", f"try {tried.failures}", Reason.BACKUP_FAILED)
 

@@ -103,7 +103,7 @@ def test_every_request_counts_once_and_the_total_outlives_workers_instances_and_
 def test_the_daemon_tells_what_it_did_and_top_what_the_apps_do(site: Site) -> None:
     port = site.app("blog", probation="0s", health={"path": "/", "interval": "1s"})
     api = a_port()
-    site.save(site.manifests / "blog-db.yaml", "kind: service\nname: blog-db\ntype: sqlite\n")
+    site.save(site.manifests / "blog-db.yaml", "kind: service\nname: blog-db\ntype: sqlite\nbackup: {every: 1m}\n")
     site.save(site.root / "token", TOKEN)
     daemon = site.live(api=Api(host="127.0.0.1", port=api, token=site.root / "token"))
     eventually(site.serves("blog", "1", port))
@@ -118,6 +118,7 @@ def test_the_daemon_tells_what_it_did_and_top_what_the_apps_do(site: Site) -> No
     told = metrics(site)
     assert told['reconciler_apps{state="running"}'] == 1
     eventually(lambda: metrics(site).get('reconciler_service_state{service="blog-db",state="ready"}') == 1)
+    eventually(lambda: 'reconciler_service_last_backup_timestamp_seconds{service="blog-db"}' in metrics(site))
     assert told["reconciler_backlog_apps"] == told["reconciler_unconverged_seconds"] == 0
     assert told['reconciler_actions_total{action="stage",outcome="done"}'] == 2
     assert told["reconciler_handover_duration_seconds_count"] == 1

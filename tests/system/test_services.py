@@ -21,10 +21,12 @@ import yaml
 
 from reconciler.control.requests import Refused
 from reconciler.control.socket import ask
+from reconciler.notifications.targets.webhook import Webhook
 from reconciler.services.records import ServiceRecords
 from reconciler.settings.settings import ServiceServer
 from reconciler.state.schema import open_database
 from reconciler.vault.vault import Vault
+from tests.fakes.post_office import Hook, webhook
 from tests.servers.mysql import mysql_server
 from tests.servers.postgresql import PostgresqlServer, postgresql_server
 from tests.servers.rabbitmq import rabbitmq_server
@@ -705,9 +707,18 @@ def test_a_backup_is_restored_while_the_app_runs(site: Site, tmp_path: Path) -> 
         assert "kept" in shell.stdout
 
 
-def test_a_service_is_backed_up_by_its_schedule_and_says_when_that_fails_and_is_well_again(site: Site) -> None:
+def test_a_service_is_backed_up_by_its_schedule_and_says_when_that_fails_and_is_well_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    with webhook() as hook:
+        _backed_up_by_its_schedule(site, hook)
+
+
+def _backed_up_by_its_schedule(site: Site, hook: Hook) -> None:
+    settings = {**QUICK, "notifications": (Webhook(url=hook.url),), "notify_delay_s": 0.0, "notify_every_s": 0.0}
     service(site, type="sqlite", backup={"every": "1m", "keep": 2})
-    site.live(**QUICK)
+    site.live(**settings)
     backups = site.state / "backups"
     eventually(lambda: len(listed(site)) == 1, within=30)
     (first,) = listed(site)
@@ -724,22 +735,39 @@ def test_a_service_is_backed_up_by_its_schedule_and_says_when_that_fails_and_is_
     file = next((site.state / "services" / "db").glob("*/db.sqlite3"))
     database = file.read_bytes()
     file.write_bytes(b"no database" * 1000)
-    site.live(**QUICK)
+    site.live(**settings)
     eventually(lambda: told(site)["state"] == "degraded" and told(site)["reason"] == "backup-failed", within=30)
     assert "its backup failed: cannot back up db" in told(site)["message"]
     assert [Path(row["path"]) for row in listed(site)] == [*reversed(aged)][:2]
+    eventually(lambda: notified(hook) == ["degraded"])
+    assert "its backup failed: cannot back up db" in hook.taken[0]["items"][0]["message"]
+    assert metric(site, "reconciler_service_backup_failures_total") == 1
     # Killed, and a database is there again: the next daemon knows of the failure until it is over.
     site.daemons[-1].kill()
     (backups / ".draft-backup-left").mkdir()
     file.write_bytes(database)
-    site.live(**QUICK)
+    site.live(**settings)
     eventually(lambda: told(site)["state"] == "ready" and len(listed(site)) == 2, within=90)
+    eventually(lambda: notified(hook) == ["degraded", "healthy"])
+    assert metric(site, "reconciler_service_last_backup_timestamp_seconds") == listed(site)[0]["at"]
+    assert metric(site, "reconciler_service_backup_failures_total") == 0
     assert listed(site)[0]["path"] not in map(str, aged)
     assert not (backups / ".draft-backup-left").exists()
     told_of = [kind for subject, kind, _ in site.events() if subject == "service db"]
     assert [kind for kind in told_of if kind in {"backup", "failed", "recovered"}] == [
         "backup", "backup", "failed", "backup", "recovered",  # the second one tells of the verification
     ]  # fmt: skip
+
+
+def notified(hook: Hook) -> list[str]:
+    """The states of the service that were told."""
+    return [item["state"] for message in hook.taken for item in message["items"] if item["service"] == "db"]
+
+
+def metric(site: Site, name: str) -> float:
+    """A metric of the service."""
+    (line,) = [line for line in site.cli("metrics").stdout.splitlines() if line.startswith(f'{name}{{service="db"}}')]
+    return float(line.rpartition(" ")[2])
 
 
 def listed(site: Site) -> list[dict[str, Any]]:

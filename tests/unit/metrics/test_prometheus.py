@@ -74,7 +74,7 @@ class OneApp:
 
 
 def told() -> dict[str, Any]:
-    counters = Counters(Clock(), Counter({("blog", True): 3, ("blog", False): 1}))
+    counters = Counters(Clock(), Counter({("blog", True): 3, ("blog", False): 1}), Counter({"blog-db": 2, "cache": 0}))
     counters.on_report(Subject("app", "blog"), Report(state="running", settled=True))
     counters.on_report(Subject("app", 'a"\\\nb'), Report(state="failing"))
     counters.on_report(Subject("service", "blog"), Report(state="ready", settled=True))
@@ -101,7 +101,7 @@ def value(rendered: str, name: str, **labels: str) -> float:
 
 
 def test_all_of_it_is_in_prometheus_format_and_named_by_its_conventions() -> None:
-    rendered = text(told(), {"blog": SAMPLE, 'a"\\\nb': SAMPLE})
+    rendered = text(told(), {"blog": SAMPLE, 'a"\\\nb': SAMPLE}, {"blog-db": 1_700_000_000.0})
     families = {family.name: family for family in text_string_to_metric_families(rendered)}
     assert {f"{name}_total" if family.type == "counter" else name for name, family in families.items()} == NAMES
     for name, family in families.items():
@@ -112,13 +112,13 @@ def test_all_of_it_is_in_prometheus_format_and_named_by_its_conventions() -> Non
 
 
 def test_a_name_full_of_quotes_backslashes_and_line_ends_stays_one_label() -> None:
-    rendered = text(told(), {'a"\\\nb': SAMPLE})
+    rendered = text(told(), {'a"\\\nb': SAMPLE}, {})
     assert value(rendered, "reconciler_app_workers", app='a"\\\nb') == 3
     assert value(rendered, "reconciler_app_state", app='a"\\\nb', state="failing") == 1
 
 
 def test_buckets_grow_up_to_the_count_of_all() -> None:
-    rendered = text(None, {"blog": SAMPLE})
+    rendered = text(None, {"blog": SAMPLE}, {"blog-db": 1_700_000_000.0})
     name = "reconciler_app_request_duration_seconds"
     found = sorted(
         (math.inf if dict(labels)["le"] == "+Inf" else float(dict(labels)["le"]), count)
@@ -132,7 +132,7 @@ def test_buckets_grow_up_to_the_count_of_all() -> None:
 
 
 def test_figures_of_apps_and_of_the_daemon_are_what_was_counted() -> None:
-    rendered = text(told(), {"blog": SAMPLE})
+    rendered = text(told(), {"blog": SAMPLE}, {})
     assert value(rendered, "reconciler_up") == 1
     assert value(rendered, "reconciler_app_requests_total", app="blog", code="2xx") == 7
     assert value(rendered, "reconciler_app_requests_total", app="blog", code="5xx") == 1
@@ -149,7 +149,7 @@ def test_figures_of_apps_and_of_the_daemon_are_what_was_counted() -> None:
 
 
 def test_services_have_metrics_of_their_own_and_no_metric_of_apps_counts_them() -> None:
-    rendered = text(told(), {"blog": SAMPLE})
+    rendered = text(told(), {"blog": SAMPLE}, {})
     assert value(rendered, "reconciler_services", state="ready") == 1
     assert value(rendered, "reconciler_services", state="failing") == 0
     assert value(rendered, "reconciler_service_state", service="blog", state="ready") == 1
@@ -162,15 +162,22 @@ def test_services_have_metrics_of_their_own_and_no_metric_of_apps_counts_them() 
 
 
 def test_without_a_daemon_the_apps_are_told_all_the_same() -> None:
-    rendered = text(None, {"blog": SAMPLE})
+    rendered = text(None, {"blog": SAMPLE}, {"blog-db": 1_700_000_000.0})
     assert value(rendered, "reconciler_up") == 0
     assert value(rendered, "reconciler_app_requests_in_flight", app="blog") == 2
+    assert value(rendered, "reconciler_service_last_backup_timestamp_seconds", service="blog-db") == 1_700_000_000
     assert "reconciler_backlog" not in rendered
+
+
+def test_failed_backups_are_counted_by_service() -> None:
+    rendered = text(told(), {}, {})
+    assert value(rendered, "reconciler_service_backup_failures_total", service="blog-db") == 2
+    assert value(rendered, "reconciler_service_backup_failures_total", service="cache") == 0
 
 
 def test_the_time_since_all_was_as_asked_runs_only_while_something_is_not() -> None:
     clock = Clock()
-    counters = Counters(clock, Counter())
+    counters = Counters(clock, Counter(), Counter())
     clock.now += 5
     assert counters.as_json()["unsettled_s"] == 5, "nothing was converged yet"
     counters.on_report(Subject("app", "blog"), Report(state="running", settled=True))
@@ -197,7 +204,7 @@ def test_each_action_is_counted_by_how_it_went(
     before: Observed, after: Observed | Exception | None, outcome: str, handovers: int
 ) -> None:
     clock = Clock()
-    world, counters = OneApp(clock, after), Counters(clock, Counter())
+    world, counters = OneApp(clock, after), Counters(clock, Counter(), Counter())
     world.seen = before
 
     async def story() -> None:
@@ -219,7 +226,7 @@ def test_each_action_is_counted_by_how_it_went(
 def test_a_build_is_counted_by_where_its_environment_came_from(reused: bool, environment: str) -> None:
     clock = Clock()
     after = replace(serving(APP, instances=()), builds=(REVISION.build.id,))
-    world, counters = OneApp(clock, after), Counters(clock, Counter())
+    world, counters = OneApp(clock, after), Counters(clock, Counter(), Counter())
     stage = Stage(build=REVISION.build, cause="")
     asyncio.run(InstrumentedWorld(world, counters, lambda *_: reused).do("blog", stage))
     assert counters.as_json()["environments"] == {environment: 1}
@@ -227,7 +234,7 @@ def test_a_build_is_counted_by_where_its_environment_came_from(reused: bool, env
 
 def test_only_an_instance_that_was_not_told_to_end_counts_as_a_restart() -> None:
     clock = Clock()
-    world, counters = OneApp(clock, serving(APP)), Counters(clock, Counter())
+    world, counters = OneApp(clock, serving(APP)), Counters(clock, Counter(), Counter())
     measured = InstrumentedWorld(world, counters, lambda *_: False)
     asyncio.run(measured.do("blog", Reap(instance="i1", failure=None, cause="")))
     assert counters.as_json()["deaths"] == {}

@@ -15,6 +15,7 @@ from reconciler.notifications.notifier import Notifier, Pace
 from reconciler.notifications.target import NotSent, Target
 from reconciler.notifications.targets.command import Command
 from reconciler.notifications.targets.webhook import Webhook
+from reconciler.planning.reason import Reason
 from reconciler.planning.states import Severity
 from reconciler.planning.subject import Subject
 from tests.fakes.post_office import Hook, webhook
@@ -166,6 +167,23 @@ async def announced(
             await asyncio.sleep(0.01)
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        (Reason.BACKUP_LATE, "its last good backup is more than 1d12h old; its manifest asks for one every 1d"),
+        (Reason.BACKUP_FAILED, "its backup failed: cannot reach its server; the next try is 1m after the last"),
+    ],
+)
+def test_backups_that_are_late_or_fail_are_told_and_so_is_their_end(hook: Hook, reason: Reason, text: str) -> None:
+    facts, service = Facts(), Subject("service", "blog-db")
+    report = Report(state="degraded", reason=reason, message=text, settled=True)
+    asyncio.run(announced(hook, facts, report, 1, service))
+    (item,) = hook.got[0]["items"]
+    assert (item["service"], item["state"], item["message"]) == ("blog-db", "degraded", text)
+    asyncio.run(announced(hook, facts, Report(state="ready", settled=True), 2, service))
+    assert [item["state"] for item in hook.got[1]["items"]] == ["healthy"]
 
 
 def test_a_message_is_tried_again_masked_and_remembered_once_taken(hook: Hook) -> None:

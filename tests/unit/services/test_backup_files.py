@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.inspection.backups import last_good
+from reconciler.inspection.snapshot import HostSnapshot
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.parse_file import parse
-from reconciler.planning.services.service import BackupSchedule
+from reconciler.planning.services.service import BackupSchedule, Service
 from reconciler.services import backup as module
 from reconciler.services.backup import back_up
 from reconciler.services.backup_files import (
@@ -25,9 +27,12 @@ from reconciler.services.backup_files import (
 )
 from reconciler.services.backup_verification import remove_abandoned, verify_backup
 from reconciler.services.provisioner import ServiceError, ServiceSpec
-from reconciler.services.records import ServiceRecord
+from reconciler.services.records import ServiceRecord, ServiceRecords
 from reconciler.services.scratch import abandoned, scratch
 from reconciler.services.types.sqlite.provisioner import Sqlite
+from reconciler.state.paths import StatePaths
+from reconciler.state.schema import open_database
+from reconciler.vault.vault import Vault
 from tests.support.site import REPOSITORY
 
 RECORD = ServiceRecord(
@@ -159,3 +164,24 @@ def test_a_schedule_is_read() -> None:
     text = b"kind: service\nname: db\ntype: redis\nbackup: {every: 1h30m}\n"
     (document,) = parse("/m/db.yaml", text, HostDefaults()).services
     assert document.service.backup == BackupSchedule(every_s=5400.0, keep=7)
+
+
+def test_the_last_good_backup_of_each_service_is_known(tmp_path: Path) -> None:
+    paths = StatePaths(state=tmp_path)
+    with contextlib.closing(open_database(paths.database)) as database:
+        records = ServiceRecords(database, Vault(database, tmp_path / "key"))
+        wanted = Service(name="db", manifest="db.yaml", type="sqlite")
+        record = records.register(wanted, None, None, 0.0)
+        records.note(record.id, made="first time")
+    paths.backups.mkdir()
+    made = new_backup(paths.backups, record, 1000.0, "schedule"), new_backup(paths.backups, record, 2000.0, "operator")
+    bad, future = (new_backup(paths.backups, record, at, "schedule") for at in (3000.0, 9000.0))
+    foreign = new_backup(paths.backups, RECORD, 2500.0, "operator")
+    for file in (*made, bad, future, foreign):
+        file.write_bytes(b"")
+    record_verification(bad, Verification(at=3001.0, counted={}, failure="it is damaged"))
+    with contextlib.closing(HostSnapshot(paths)) as snapshot:
+        assert last_good(snapshot, 5000.0) == {"db": 2000.0}
+    made[1].unlink()
+    with contextlib.closing(HostSnapshot(paths)) as snapshot:
+        assert last_good(snapshot, 5000.0) == {"db": 1000.0}
