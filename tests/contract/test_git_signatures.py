@@ -193,3 +193,14 @@ def test_a_manifest_outside_the_fence_refuses_its_commit_also_where_other_mistak
     planned = host.follow()
     assert (planned.state, host.in_force, set(host.catalog.apps)) == ("refused", commit, {"blog"})
     assert "fleet/hosts/web1/shop.yaml:2:" in planned.message
+
+
+def test_a_message_of_many_megabytes_is_refused_before_it_is_read(host: Host, repository: Repository) -> None:
+    commit = repository.push(app("shop"))
+    host.follow()
+    huge = b"Subject\n\n" + b"a" * (17 * 1024 * 1024)
+    large = repository.git("commit-tree", "HEAD^{tree}", "-p", "HEAD", given=huge)
+    repository.git("push", "-q", "origin", f"{large}:main")
+    planned = host.follow()
+    assert (planned.state, host.in_force) == ("refused", commit)
+    assert planned.message.startswith(f"commit {large[:7]} is larger than 16 MiB, which is the limit")

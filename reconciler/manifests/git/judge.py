@@ -14,6 +14,7 @@ from reconciler.documents.tree import Node, trees_of
 from reconciler.manifests.directory_files import is_manifest
 from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, Signatures, Trial, Unjudged, told
 from reconciler.manifests.git.fence import named_files
+from reconciler.manifests.git.signed_objects import LARGEST_OBJECT
 from reconciler.manifests.git.store import DamagedStore, Store, commit_of
 from reconciler.manifests.git.tree_limits import (
     LONGEST_POINTER,
@@ -127,6 +128,11 @@ class Judge:
         with TemporaryDirectory(dir=self._scratch, prefix=".draft-") as directory:
             asked, batch = Path(directory, "ids"), Path(directory, "objects")
             await asyncio.to_thread(asked.write_text, "".join(f"{each}\n" for each in ids))
+            # The sizes of files are in the listing; a few kilobytes of a pack can be gigabytes of a message.
+            sizes = await self._store.sizes(asked) if kind == "commit" else {}
+            for each in (each for each, size in sizes.items() if size > LARGEST_OBJECT):
+                limit = LARGEST_OBJECT // 1024**2
+                raise NotAccepted("refused", f"commit {each[:7]} is larger than {limit} MiB, which is the limit")
             await self._store.contents(asked, batch)
             try:
                 return await asyncio.to_thread(contents_of, batch, kind)

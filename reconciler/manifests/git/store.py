@@ -244,6 +244,14 @@ class Store:
                 found[name.decode(errors="surrogateescape")] = head.split()[2].decode()
         return found
 
+    async def sizes(self, ids: Path) -> dict[str, int]:
+        """Return the sizes of the objects whose ids stand in a file, by id. Raises DamagedStore."""
+        done = await self._git.read(self.path, "cat-file", "--batch-check", "--buffer", asked=ids)
+        fields = [line.split() for line in done.output.decode(errors="replace").splitlines()]
+        if done.status != 0 or not all(len(each) == 3 and each[2].isdigit() for each in fields):
+            raise DamagedStore(self._damage(done))
+        return {each[0]: int(each[2]) for each in fields}
+
     async def contents(self, ids: Path, into: Path) -> None:
         """Write the objects whose ids stand in one file to another, as `cat-file --batch` does. Raises DamagedStore."""
         done = await self._git.read(self.path, "cat-file", "--batch", "--buffer", asked=ids, into=into)
