@@ -10,10 +10,15 @@ from reconciler.staging.detection.runtimes import Runtime
 
 # As uv words it: what a requirement file, a lock file and the packages that they require come to.
 _BUILD = re.compile(r"Failed to build `(?P<name>[\w.-]+)==(?P<version>[^`\s]+)`\W+(?:cause:\s)?The build backend")
+# What an installer prints may be a package's own: no part is longer than a name or a version may be, and a name begins
+# where a word does, so that no long line takes long.
 _BOUNDED = re.compile(
-    r"does not satisfy Python\S*<\S* and (?P<name>[\w.-]+)(?:==(?P<version>\S+)|\S*) depends on Python"
+    r"does not satisfy Python\S{0,99}<\S{0,99} and "
+    r"(?P<name>[\w.-]{1,199})(?:==(?P<version>\S{1,199})|\S{0,99}) depends on Python"
 )
-_NO_WHEEL = re.compile(r"(?P<name>[\w.-]+)(?:==(?P<version>\S+)|\S*) has no wheels with a matching Python")
+_NO_WHEEL = re.compile(
+    r"(?<![\w.-])(?P<name>[\w.-]{1,199})(?:==(?P<version>\S{1,199})|\S{0,99}) has no wheels with a matching Python"
+)
 _LOCKED = re.compile(
     r"Distribution `(?P<name>[\w.-]+)==(?P<version>[^`\s]+)[^`]*` can't be installed because it doesn't have"
 )

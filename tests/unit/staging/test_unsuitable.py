@@ -63,3 +63,11 @@ PYTHON = Runtime(name="python3.13", description="Python 3.13.0", version="3.13.0
 )
 def test_a_package_that_cannot_have_a_python_is_named(output: str, reason: str) -> None:
     assert unsuitable(output, PYTHON) == reason
+
+
+@pytest.mark.parametrize(
+    "part", ["x", "x,", "a==b", "a==b<", "does not satisfy Python<", "`a==", "Failed to build `a==1` "]
+)
+def test_what_a_build_prints_is_looked_through_in_no_time_however_long_its_words(part: str) -> None:
+    line = (part * 2000)[:2000]
+    assert unsuitable("\n".join([line] * 200), PYTHON) == ""
