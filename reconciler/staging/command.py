@@ -28,6 +28,8 @@ _GRACE_S = 2.0
 _TICK_S = 1.0
 _NICE = 10  # it gives way to instances
 _MAX_LINE_BYTES = 1 << 16
+_LINES_AT_ONCE = 500
+_REST = 4.0  # times as long as the lines before took
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,10 +107,20 @@ async def _log_output(process: asyncio.subprocess.Process, log: Log, reporter: "
         *lines, pending = (pending + block).split(b"\n")
         if len(pending) > _MAX_LINE_BYTES:
             lines, pending = [*lines, pending], b""
-        for line in lines:
-            _log_line(line, last, log, reporter)
+        await _log_lines(lines, last, log, reporter)
     _log_line(pending, last, log, reporter)
     return tuple(last)
+
+
+async def _log_lines(lines: Sequence[bytes], last: deque[str], log: Log, reporter: "_Reporter") -> None:
+    """Write lines down: of a command that prints as fast as it can, so slowly that it keeps nothing else waiting."""
+    now = asyncio.get_running_loop().time
+    for first in range(0, len(lines), _LINES_AT_ONCE):
+        began = now()
+        for line in lines[first : first + _LINES_AT_ONCE]:
+            _log_line(line, last, log, reporter)
+        if len(lines) > _LINES_AT_ONCE:
+            await asyncio.sleep(_REST * (now() - began))
 
 
 def _log_line(line: bytes, last: deque[str], log: Log, reporter: "_Reporter") -> None:

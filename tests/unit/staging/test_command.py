@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.staging.command import Command, run
+from reconciler.staging.command import _LINES_AT_ONCE, Command, run
 from reconciler.staging.errors import StagingError
 from reconciler.staging.log import Log
 
@@ -38,3 +38,26 @@ def test_without_an_error_the_last_line_is_told_without_what_uv_says_of_itself()
 
 def test_warnings_are_told_where_there_is_nothing_else() -> None:
     assert failure("echo 'warning: a'; exit 1") == "sh failed (exit code 1): warning: a"
+
+
+def test_a_command_that_prints_as_fast_as_it_can_keeps_nothing_else_waiting(tmp_path: Path) -> None:
+    turns = 0
+
+    async def story() -> int:
+        nonlocal turns
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        beside = asyncio.create_task(other())
+        with Log(tmp_path / "staging.log") as log:
+            command = Command(activity="shouting", arguments=("/bin/sh", "-c", "yes | head -n 40000"))
+            await run(command, log, lambda _: None)
+        beside.cancel()
+        return sum(line.endswith("y") for line in (tmp_path / "staging.log").read_text().splitlines())
+
+    assert asyncio.run(story()) == 40_000
+    assert turns > 40_000 / _LINES_AT_ONCE
