@@ -9,6 +9,7 @@ import ctypes
 import errno
 import os
 import socket
+import time
 from collections.abc import Callable
 
 from reconciler.linux.process_table import listening_sockets, name_of, pids, sockets_of
@@ -18,6 +19,7 @@ from reconciler.serving.relay import Relay
 
 _PIDFD_GETFD = 438
 _BACKLOG = 2048
+_LOOK_S = 0.1
 
 
 class CannotListen(Exception):
@@ -151,9 +153,11 @@ class Listeners:
 
 def is_free(host: str, port: int) -> bool:
     """Whether nothing listens on that port of an address now."""
+    address = Address(host=host, port=port)
     try:
-        _refuse_taken(Address(host=host, port=port))
-    except (CannotListen, OSError):
+        with _socket_for(address) as probe:
+            probe.bind(_sockaddr(address))
+    except OSError:
         return False
     return True
 
@@ -216,7 +220,11 @@ def _why(address: Address, error: OSError, own: frozenset[int] = frozenset()) ->
 
 
 def _holder(inodes: set[int]) -> str | None:
+    """Return the process that has one of these sockets, None if that takes too long to find out."""
+    until = time.monotonic() + _LOOK_S
     for pid in pids() if inodes else ():
+        if time.monotonic() > until:
+            return None
         if inodes & set(sockets_of(pid).values()):
             return f"{name_of(pid)} (pid {pid})"
     return None
