@@ -19,7 +19,7 @@ from pathlib import Path
 
 import reconciler
 from reconciler.linux.files import replace_file
-from reconciler.linux.processes import Process, kill_group, open_output
+from reconciler.linux.processes import Process, kill_group, open_output, reap_killed
 from reconciler.linux.regular_files import read_own
 from reconciler.linux.unix_sockets import reachable
 from reconciler.settings.settings import Api, Settings
@@ -91,8 +91,7 @@ class WebProcess:
         if self._process is not None:
             kill_group(self._process.pid)
             self._process.forget()
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(self._process.pid, 0)
+            reap_killed(self._process.pid)
             self._process = None
         for listener in (self._unix, self._tcp):
             if listener is not None:
@@ -143,7 +142,7 @@ class WebProcess:
                     watched = os.pidfd_open(pid)
                 except OSError:
                     kill_group(pid)
-                    os.waitpid(pid, 0)
+                    reap_killed(pid)
                     raise
             except OSError:
                 ours.close()

@@ -113,7 +113,8 @@ class Process:
 
     def _reap(self) -> str:
         try:
-            result = os.waitid(os.P_PIDFD, self.fd, os.WEXITED)
+            # Not waited for: one that another process traces has ended, but how can be learnt only from the tracer.
+            result = os.waitid(os.P_PIDFD, self.fd, os.WEXITED | os.WNOHANG)
         except ChildProcessError:
             return "ended"
         if result is None:
@@ -127,6 +128,14 @@ def kill_group(leader: int) -> None:
     """Kill a process group. Call it only while its leader's pid cannot have been reused."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
+
+
+def reap_killed(pid: int, at_most_s: float = 1.0) -> None:
+    """Reap a child that was just killed; one that another process traces stays, and is an orphan to reap later."""
+    until = time.monotonic() + at_most_s
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < until:
+            time.sleep(0.001)
 
 
 def await_end(pids: Collection[int], at_most_s: float) -> None:
@@ -275,7 +284,7 @@ def spawn(command: Command, ended: Callable[[], None]) -> Process:
         fd = os.pidfd_open(pid)
     except OSError:  # without a descriptor its exit would go unnoticed
         kill_group(pid)
-        os.waitpid(pid, 0)
+        reap_killed(pid)
         raise
     return Process(pid, fd, child=True, ended=ended)
 

@@ -1,0 +1,67 @@
+"""Ends of processes, as the daemon learns of them."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from reconciler.linux.processes import Process, reap_killed
+
+_SEIZE = 0x4206  # PTRACE_SEIZE of <linux/ptrace.h>
+_TRACER = f"""
+import ctypes, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+print(libc.ptrace({_SEIZE}, int(sys.argv[1]), None, None), flush=True)
+time.sleep(600)
+"""
+
+
+@contextmanager
+def traced() -> Iterator[subprocess.Popen[bytes]]:
+    """A child that another process traces: once it has ended, only the tracer can learn how."""
+    child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    tracer = subprocess.Popen([sys.executable, "-c", _TRACER, str(child.pid)], stdout=subprocess.PIPE)
+    assert tracer.stdout is not None
+    try:
+        if tracer.stdout.readline() != b"0\n":
+            pytest.skip("this host lets no process trace another")
+        yield child
+    finally:
+        tracer.stdout.close()
+        for each in (tracer, child):
+            each.kill()
+            each.wait()
+
+
+def test_the_end_of_a_process_that_another_traces_is_noticed_and_not_waited_for() -> None:
+    async def story(child: subprocess.Popen[bytes]) -> None:
+        ended = asyncio.Event()
+        process = Process(child.pid, os.pidfd_open(child.pid), child=True, ended=ended.set)
+        process.signal(signal.SIGKILL)
+        async with asyncio.timeout(30.0):
+            await ended.wait()
+        assert process.end == "ended"
+
+    with traced() as child:
+        asyncio.run(story(child))
+
+
+def test_a_killed_child_that_another_traces_is_not_waited_for_either() -> None:
+    with traced() as child:
+        child.kill()
+        reap_killed(child.pid, at_most_s=0.05)
+        assert os.path.exists(f"/proc/{child.pid}")  # noqa: PTH110
+
+
+def test_a_killed_child_is_reaped() -> None:
+    child = os.posix_spawn("/bin/sleep", ["sleep", "600"], {})
+    os.kill(child, signal.SIGKILL)
+    reap_killed(child, at_most_s=30.0)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(child, os.WNOHANG)
