@@ -31,14 +31,14 @@ Granted: TypeAlias = "tuple[str, OperatorRequest]"
 class RequestKind:
     """One kind of request.
 
-    `label` is its button's; `effect` is shown to an operator before it is made; `reason` is that of its event; one that
-    `interrupts` takes an app out of service;
-    `offered` says for which apps it makes sense; `grant` gets the app, what is observed, and the revision that the
-    request names, and raises Refused.
+    `label` is its button's; an operator is asked the `question` and shown the `effect` before it is made; `reason` is
+    that of its event; one that `interrupts` takes an app out of service; `offered` says for which apps it makes sense;
+    `grant` gets the app, what is observed, and the revision that the request names, and raises Refused.
     """
 
     name: str
     label: str
+    question: str
     effect: str
     reason: Reason
     offered: Callable[[StatusRow], bool]
@@ -136,6 +136,7 @@ REQUESTS: Mapping[str, RequestKind] = {
         RequestKind(
             name="restart",
             label="Restart",
+            question="Restart {name}?",
             effect="A new instance starts, and the running one serves until the new one is ready.",
             reason=Reason.RESTART_REQUESTED,
             offered=_always,
@@ -144,6 +145,7 @@ REQUESTS: Mapping[str, RequestKind] = {
         RequestKind(
             name="rollback",
             label="Roll back",
+            question="Roll back {name}?",
             effect="The last known good revision serves again until the manifest or the source changes.",
             reason=Reason.ROLLED_BACK_BY_OPERATOR,
             offered=_always,
@@ -152,6 +154,7 @@ REQUESTS: Mapping[str, RequestKind] = {
         RequestKind(
             name="stop",
             label="Stop",
+            question="Stop {name}?",
             effect="The app stops serving and its port is closed until its manifest changes or an operator starts it.",
             reason=Reason.STOPPED_BY_OPERATOR,
             offered=lambda row: row["state"] != "stopped",
@@ -160,7 +163,8 @@ REQUESTS: Mapping[str, RequestKind] = {
         ),
         RequestKind(
             name="maintenance",
-            label="Maintenance",
+            label="Begin maintenance",
+            question="Begin maintenance of {name}?",
             effect="The instance stops, and clients get the holding page with status 503, until the manifest changes or"
             " an operator ends it.",
             reason=Reason.MAINTENANCE_BY_OPERATOR,
@@ -171,6 +175,7 @@ REQUESTS: Mapping[str, RequestKind] = {
         RequestKind(
             name="end-maintenance",
             label="End maintenance",
+            question="End maintenance of {name}?",
             effect="The manifest applies again: an instance starts, and the holding page is shown until it is ready.",
             reason=Reason.OVERRIDE_ENDED,
             offered=_is_maintained,
@@ -179,6 +184,7 @@ REQUESTS: Mapping[str, RequestKind] = {
         RequestKind(
             name="start",
             label="Start",
+            question="Start {name}?",
             effect="The manifest applies again: a stop, a rollback or a maintenance by an operator is cancelled.",
             reason=Reason.OVERRIDE_ENDED,
             offered=lambda row: (
@@ -189,6 +195,7 @@ REQUESTS: Mapping[str, RequestKind] = {
         RequestKind(
             name="forget-failure",
             label="Retry",
+            question="Retry what failed of {name}?",
             effect="Recorded failures are forgotten, and the failed action is retried at once.",
             reason=Reason.RETRY_REQUESTED,
             offered=lambda row: row["state"] in {"failing", "degraded"},
@@ -200,10 +207,11 @@ REQUESTS: Mapping[str, RequestKind] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceRequestKind:
-    """One kind of request about a service, for the page and the API; `label` and `effect` are those of RequestKind."""
+    """One kind of request about a service, for the page and the API; its texts are as those of RequestKind."""
 
     name: str
     label: str
+    question: str
     effect: str
 
 
@@ -211,6 +219,7 @@ SERVICE_REQUESTS: Mapping[str, ServiceRequestKind] = {
     "backup": ServiceRequestKind(
         name="backup",
         label="Back up now",
+        question="Back up {name} now?",
         effect="The data of the service is written to a file in the state directory. Apps keep running meanwhile.",
     )
 }

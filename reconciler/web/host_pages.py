@@ -1,8 +1,10 @@
 """The pages about the host itself."""
 
 import asyncio
+import contextlib
 import os
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +22,9 @@ from reconciler.web.rendering import Templates
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """A file system by a directory on it: bytes in all, and those that may still be written."""
+    """A file system by what is kept on it: bytes in all, and those that may still be written."""
 
-    directory: Path
+    what: str
     total: int
     free: int
 
@@ -55,7 +57,7 @@ class HostPages:
                 cores=os.cpu_count(),
                 memory=_memory(),
                 up_s=time.clock_gettime(time.CLOCK_BOOTTIME),
-                disks=[disk for disk in map(_disk, (settings.paths.state, settings.manifests)) if disk],
+                disks=_disks({"state": settings.paths.state, "manifests": settings.manifests}),
                 settings=settings,
                 in_force=list(settings_in_force(settings)),
             )
@@ -70,12 +72,19 @@ class HostPages:
         return self._templates.page("checks.html", caller, status=status, checks=worst_first, failure=failure)
 
 
-def _disk(directory: Path) -> Disk | None:
-    try:
+def _disks(directories: Mapping[str, Path]) -> list[Disk]:
+    """Return the disks that hold some directories, each once, without those that cannot be read."""
+    by_device: dict[int, list[str]] = {}
+    for what, directory in directories.items():
+        with contextlib.suppress(OSError):
+            by_device.setdefault(directory.stat().st_dev, []).append(what)
+    return [disk for names in by_device.values() for disk in _disk(" and ".join(names), directories[names[0]])]
+
+
+def _disk(what: str, directory: Path) -> Iterator[Disk]:
+    with contextlib.suppress(OSError):
         found = os.statvfs(directory)
-    except OSError:
-        return None
-    return Disk(directory=directory, total=found.f_blocks * found.f_frsize, free=found.f_bavail * found.f_frsize)
+        yield Disk(what=what, total=found.f_blocks * found.f_frsize, free=found.f_bavail * found.f_frsize)
 
 
 def _memory() -> tuple[int, int]:

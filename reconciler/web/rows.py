@@ -19,6 +19,10 @@ _MARKS: Mapping[AppState, str] = {
 }  # fmt: skip
 # The mark of each state, worst first, so that colour alone distinguishes none.
 STATES: Mapping[str, str] = {state.name: _MARKS[cast("AppState", state.name)] for state in APP_STATES}
+# The state of an app whose mark and colour a service's state has.
+SERVICE_MARKS: Mapping[str, str] = {"ready": "running", "retained": "stopped"} | {
+    state: state for state in ("pending", "starting", "stopping", "degraded", "failing", "invalid")
+}
 # In place of what takes two measurements: a cell that appeared with the second would move those beside it.
 _NOT_YET = "-"
 _TROUBLES = ("failing", "degraded", "invalid")

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.control.socket import ask
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
 from tests.support.site import REPOSITORY, WSGI, Site, get
@@ -44,8 +45,10 @@ _KEPT = {
     ),
 }
 _SCREENS = (
-    "/apps/crashy", "/apps/blog", "/apps/broken", "/apps/blog/stop", "/apps/blog/environment", "/apps/crashy/logs",
-    "/events", "/services", "/services/files", "/services/files/backup", "/host", "/host/checks", "/nowhere",
+    "/?q=nothing", "/apps/crashy", "/apps/blog", "/apps/broken", "/apps/wiki", "/apps/blog/stop",
+    "/apps/blog/maintenance", "/apps/blog/environment", "/apps/blog/plan", "/apps/blog/releases/{revision}",
+    "/apps/crashy/logs", "/apps/crashy/logs?q=the", "/events", "/events?show=all", "/services", "/services/files",
+    "/services/files/backup", "/host", "/host/checks", "/nowhere", "/login?ended",
 )  # fmt: skip
 _SHOWN = """
     return Object.fromEntries([...document.querySelectorAll("#apps tbody tr")].map(
@@ -60,6 +63,7 @@ _SHIFTS = """
         .observe({type: "layout-shift", buffered: true});
     requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => done(found))));
 """
+_BACKUPS = "#backups tbody tr"
 _STATES = {
     "blog": "running",
     "crashy": "failing",
@@ -150,6 +154,8 @@ def host(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[tup
         site.manifest("forum", port=forum, state="stopped", **patient)
         for _ in range(3):
             get(blog)
+        ask(site.paths.control, {"do": "backup", "service": "files"})
+        eventually(lambda: site.cli("verify-backup", "files").returncode == 0)
         eventually(partial(_stand, site), 90)
         yield site, port
 
@@ -170,18 +176,23 @@ def _let_go(fifo: Path) -> None:
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
 def test_the_page_shows_every_state_and_axe_finds_nothing(host: tuple[Site, int], width: int, dark: bool) -> None:
-    _, port = host
+    site, port = host
     with browser(width, 900, dark=dark) as driver:
         page = log_in(driver, port)
         eventually(lambda: driver.execute_script(_SHOWN) == _STATES)
         _picture(driver, f"apps-{width}-{'dark' if dark else 'light'}", width)
         assert _axe(driver) == []
         assert driver.execute_script("return document.documentElement.scrollWidth") <= width
-        for path in _SCREENS:
-            driver.get(f"{page}{path}")
+        for screen in _SCREENS:
+            path = screen.format(revision=site.told("blog")["revision"])
+            driver.get(f"{page if path != '/login?ended' else page.partition('/s/')[0]}{path}")
             if path in {"/apps/crashy", "/apps/blog"}:
                 eventually(partial(_says_of_the_plan, driver, "Nothing"))
-            _picture(driver, f"{path.strip('/').replace('/', '-')}-{width}-{'dark' if dark else 'light'}", width)
+            _picture(
+                driver,
+                f"{path.partition('?')[0].strip('/').replace('/', '-')}-{width}-{'dark' if dark else 'light'}",
+                width,
+            )
             assert _axe(driver) == [], path
             assert driver.execute_script("return document.documentElement.scrollWidth") <= width, path
         complaints = [
@@ -249,8 +260,7 @@ def test_all_of_many_apps_are_reached_by_keys_by_words_and_without_scripts(site:
         page = log_in(driver, port)
         for query, expected in (("", names), ("?sort=-app", names[::-1]), ("?q=app-11", names[110:])):
             driver.get(f"{page}/{query}")
-            rows = driver.find_elements("css selector", "#apps tbody tr")
-            assert [row.get_attribute("data-app") for row in rows] == expected
+            eventually(partial(_lists_apps, driver, expected))
 
 
 def test_what_is_pending_is_told_field_by_field(host: tuple[Site, int]) -> None:
@@ -315,7 +325,7 @@ def test_a_message_about_a_rollback_is_neither_a_rollback_nor_a_stop(host: tuple
         driver.get(f"{page}/apps/crashy")
         assert _ROLLED in driver.find_element("css selector", "[data-cell=message]").text
         offered = [link.text for link in driver.find_elements("css selector", ".actions a")]
-        assert offered == ["Restart", "Roll back", "Stop", "Maintenance", "Retry"]
+        assert offered == ["Restart", "Roll back", "Stop", "Begin maintenance", "Retry"]
         assert driver.find_elements("css selector", ".timeline .k-failure")
         assert not driver.find_elements("css selector", ".timeline .k-rollback")
 
@@ -340,10 +350,11 @@ def test_without_scripts_everything_can_be_read_and_done(host: tuple[Site, int])
         driver.get(f"{page}/apps/blog/plan")
         assert "up to date" in driver.find_element("id", "plan").text
         driver.get(f"{page}/services/files")
+        before = len(driver.find_elements("css selector", _BACKUPS))
         driver.find_element("link text", "Back up now").click()
         driver.find_element("css selector", "main form button").click()
         assert "files: backing up" in driver.find_element("tag name", "main").text
-        eventually(partial(_lists_a_backup, driver))
+        eventually(partial(_lists_backups, driver, before + 1))
 
 
 def test_the_keyboard_reaches_everything_and_shows_where_it_is(host: tuple[Site, int]) -> None:
@@ -424,9 +435,14 @@ def test_an_app_of_the_same_host_receives_nothing_of_a_session(site: Site) -> No
         assert fetch(port, f"{base}/api/v1/apps", headers=stolen).status == 401
 
 
-def _lists_a_backup(driver: Any) -> bool:
+def _lists_apps(driver: Any, names: list[str]) -> bool:
+    rows = "return [...document.querySelectorAll('#apps tbody tr')].map((row) => row.dataset.app)"
+    return bool(driver.execute_script(rows) == names)
+
+
+def _lists_backups(driver: Any, count: int) -> bool:
     driver.refresh()
-    return bool(driver.find_elements("css selector", "#backups tbody tr"))
+    return len(driver.find_elements("css selector", _BACKUPS)) == count
 
 
 def _says_of_the_plan(driver: Any, text: str) -> bool:
@@ -448,6 +464,8 @@ def _axe(driver: Any) -> list[str]:
 def _picture(driver: Any, name: str, width: int) -> None:
     if not os.environ.get("RECONCILER_SCREENSHOTS") or name not in _KEPT:
         return
+    if name.startswith("host"):
+        eventually(lambda: driver.find_elements("css selector", "#checks li"), 60)
     time.sleep(1.5)
     height = min(driver.execute_script("return document.documentElement.scrollHeight"), 1100 if width > 500 else 1600)
     resize(driver, width, height)

@@ -46,6 +46,8 @@ def test_what_is_offered_depends_on_the_state_and_the_override_and_never_on_a_me
 def test_every_request_has_a_label_and_a_sentence() -> None:
     for name, kind in REQUESTS.items():
         assert (kind.name, kind.label[0].isupper()) == (name, True)
+        assert kind.question.count("{name}") == 1
+        assert kind.question.endswith("?")
         assert kind.effect[0].isupper()
         assert kind.effect.endswith(".")
 

@@ -175,6 +175,9 @@ def test_what_takes_an_app_out_of_service_looks_like_it(settings: Settings) -> N
     assert '<a class="button danger" href="/apps/blog/stop">' in page
     assert '<a class="button" href="/apps/blog/restart">' in page
     assert '<button class="button danger">Stop</button>' in fetch(settings, "/apps/blog/stop").text
+    assert '<h1 id="dialog-title">Begin maintenance of <bdi>blog</bdi>?</h1>' in (
+        fetch(settings, "/apps/blog/maintenance").text
+    )
 
 
 def test_a_rollback_names_the_revision_that_it_goes_back_to_and_asks_for_that_one(settings: Settings) -> None:
@@ -361,4 +364,6 @@ def test_the_host_page_says_which_settings_are_not_the_defaults(settings: Settin
     assert "<code>logs.limit</code></th><td><strong>3M</strong></td>" in page
     assert "<code>staging.retention</code></th><td><strong>90s</strong></td>" in page
     assert "<code>rescan</code></th><td>60s</td>" in page
+    settings.manifests.mkdir()
+    assert "Disk of state and manifests" in fetch(settings, "/host").text
     assert str(settings.paths.state) in page
