@@ -136,11 +136,11 @@ def log(settings: "Settings", name: str, as_json: bool) -> None:
     """Show the commits that are not in force, the newest first, as the branch was last fetched."""
     from reconciler.cli.table import show, show_json
     from reconciler.inspection.origins import not_in_force
-    from reconciler.manifests.git.store import DamagedStore
+    from reconciler.manifests.git.store import CannotFetch, DamagedStore
 
     try:
         found = not_in_force(settings, _named(settings, name))
-    except (DamagedStore, OSError) as error:
+    except (DamagedStore, CannotFetch, OSError) as error:
         raise click.ClickException(plain(str(error))) from error
     if as_json:
         show_json([{"commit": each.id, "author": each.author, "subject": each.subject} for each in found])

@@ -89,7 +89,7 @@ async def _tried(origin: GitOrigin, store: Store, judge: Judge, accepted: str | 
 def not_in_force(settings: Settings, origin: GitOrigin) -> Sequence[Commit]:
     """Return the commits of a branch, as it was last fetched, that are newer than the one in force. Blocks.
 
-    Raises DamagedStore if what was fetched cannot be read, OSError if git cannot be run.
+    Raises DamagedStore or CannotFetch if what was fetched cannot be read, OSError if git cannot be run.
     """
     directory = settings.paths.origin(origin.name)
     head = records.read(directory / "record.json").head

@@ -7,6 +7,8 @@ from typing import Any, Literal, TypeAlias
 
 Signed: TypeAlias = Literal["every", "head", "no"]
 
+_GIT_ITSELF = 128 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repository:
@@ -33,6 +35,11 @@ class Repository:
     signed: Signed = "every"
     first: str | None = None
     fsck: tuple[str, ...] = ()
+
+    @property
+    def most_memory(self) -> int:
+        """The bytes of memory that one process of git may use: for two objects of any size, and for itself."""
+        return 2 * self.largest_store + _GIT_ITSELF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

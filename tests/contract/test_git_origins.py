@@ -1,8 +1,10 @@
 """An origin in git, followed against a real repository: what is fetched, judged and put in force, and what never is."""
 
 import asyncio
+import hashlib
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -365,6 +367,52 @@ def test_a_fetch_above_the_limit_fails_and_leaves_nothing_behind(host: Host, rep
     assert host.failure == FetchFailure(code="too-large", why="it is larger than 'size' of the repository")
     assert host.in_force == commit
     assert leftovers(host) == []
+
+
+def with_a_message_of(repository: Repository, size: int, into: Path) -> str:
+    """A commit whose message is so large, in a file of a store that is not; its id."""
+    head = repository.git("rev-parse", "HEAD")
+    about = repository.git("cat-file", "commit", head).partition("\n\n")[0].splitlines()
+    lines = [line for line in about if not line.startswith("parent ")]
+    lines.insert(1, f"parent {head}")
+    raw = "\n".join(lines).encode() + b"\n\n" + b"a" * size + b"\n"
+    whole = b"commit %d\0" % len(raw) + raw
+    commit = hashlib.sha1(whole, usedforsecurity=False).hexdigest()
+    loose = into / "objects" / commit[:2] / commit[2:]
+    loose.parent.mkdir(exist_ok=True)
+    loose.write_bytes(zlib.compress(whole, 1))
+    return commit
+
+
+def test_a_message_of_gigabytes_in_a_small_pack_takes_no_more_memory_than_the_limit(
+    host: Host, repository: Repository
+) -> None:
+    commit = repository.push(app("shop"))
+    host.follow()
+    limited(host, largest_store=1024 * 1024)  # git then has 130 MiB
+    large = with_a_message_of(repository, 140 * 1024 * 1024, repository.bare)
+    repository.git("update-ref", "refs/heads/main", large, at=repository.bare)
+    host.follow()
+    why = "git needs more memory for it than 'size' of the repository allows"
+    assert host.failure == FetchFailure(code="too-large", why=why)
+    assert host.in_force == commit
+    assert leftovers(host) == []
+
+
+def test_what_takes_more_memory_to_read_than_the_limit_refuses_the_commit(host: Host, repository: Repository) -> None:
+    commit = repository.push(app("shop"))
+    host.follow()
+    large = with_a_message_of(repository, 140 * 1024 * 1024, host.state.git / "fleet.git")
+    limited(host, largest_store=1024 * 1024)
+
+    def record_the_head(follower: Follower) -> None:
+        follower.record = replace(follower.record, head=large)
+        follower._observed = replace(follower._observed, due_at=time.monotonic() + 60)
+
+    planned = host.follow(record_the_head)
+    limit = "git needs more than 130 MiB of memory to read it, which is the limit"
+    assert (planned.state, host.in_force) == ("refused", commit)
+    assert planned.message.startswith(f"commit {large[:7]} is too large: {limit}")
 
 
 def test_a_submodule_is_refused_with_a_sentence_and_nothing_is_fetched_for_it(

@@ -10,6 +10,9 @@ Why: TypeAlias = Literal[
     "time-out", "too-large", "no-space", "damaged", "no-git", "other",
 ]  # fmt: skip
 
+# What git, ssh and the C library say where there is a limit.
+OUT_OF_MEMORY = r"[Oo]ut of memory|Cannot allocate memory|unable to create thread|bad_alloc"
+
 _LONGEST = 300
 _DAMAGE = (
     r"fsck error|index-pack|unpack-objects|bad object|missing (?:blob|tree|commit)|all necessary objects|early EOF"
@@ -21,6 +24,7 @@ _ADD_KEY = "add the key there only if the server's operator confirms it"
 _SIGNS: tuple[tuple[str, Why, str], ...] = (
     (r"No space left on device|Disk quota exceeded", "no-space", "the disk of the state directory has no room for it"),
     (r"File too large|pack exceeds maximum", "too-large", "it is larger than 'size' of the repository"),
+    (OUT_OF_MEMORY, "too-large", "git needs more memory for it than 'size' of the repository allows"),
     (r"error: 429|Too Many Requests", "rate-limited", "{host} answers that there were too many requests"),
     (
         r"(?s)REMOTE HOST IDENTIFICATION HAS CHANGED.*?\n(SHA256:[^\s.]+)",

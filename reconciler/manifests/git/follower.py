@@ -17,7 +17,7 @@ from reconciler.manifests.git import record as records
 from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, Signatures
 from reconciler.manifests.git.judge import Judge
 from reconciler.manifests.git.program import GitProgram
-from reconciler.manifests.git.store import BranchMissing, CannotFetch, DamagedStore, Store
+from reconciler.manifests.git.store import BranchMissing, CannotFetch, DamagedStore, Store, TooLarge
 from reconciler.manifests.git.telling import Telling
 from reconciler.manifests.git.trees import Index, Trees
 from reconciler.planning.origins import actions
@@ -289,10 +289,7 @@ class Follower:
             try:
                 self._candidate, _ = await self._judge.judged(commit, commit, taken=True, refused=False)
             except NotAccepted as error:
-                verdict = Verdict(
-                    commit=record.head or "", ruling=error.ruling, why=str(error), trust=self._observed.trust
-                )
-                await self._remember(replace(self.record, verdict=verdict, accepted=self._observed.in_force))
+                await self._withdraw(record.head or "", error)
                 return
             except DamagedStore as error:
                 await self._renew(str(error))
@@ -306,8 +303,15 @@ class Follower:
                 await asyncio.to_thread(asked.write_text, "".join(f"{each}\n" for each in ids))
                 await self._store.contents(asked, batch)
                 await asyncio.to_thread(self._trees.write, index, batch, before)
+        except TooLarge as error:
+            await self._withdraw(commit, NotAccepted("refused", f"commit {commit[:7]} is too large: {error}"))
         except DamagedStore as error:
             await self._renew(str(error))
+
+    async def _withdraw(self, commit: str, error: NotAccepted) -> None:
+        """Take a commit for not accepted whose files cannot be written."""
+        verdict = Verdict(commit=commit, ruling=error.ruling, why=str(error), trust=self._observed.trust)
+        await self._remember(replace(self.record, verdict=verdict, accepted=self._observed.in_force))
 
     async def _renew(self, why: str) -> None:
         """Fetch into a new store, as what was fetched is damaged."""

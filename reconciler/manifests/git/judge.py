@@ -15,7 +15,7 @@ from reconciler.manifests.directory_files import is_manifest
 from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, Signatures, Trial, Unjudged, told
 from reconciler.manifests.git.fence import named_files
 from reconciler.manifests.git.signed_objects import LARGEST_OBJECT
-from reconciler.manifests.git.store import DamagedStore, Store, commit_of
+from reconciler.manifests.git.store import DamagedStore, Store, TooLarge, commit_of
 from reconciler.manifests.git.tree_limits import (
     LONGEST_POINTER,
     Entry,
@@ -52,6 +52,12 @@ class Judge:
         """
         if refused:
             raise NotAccepted("refused", f"commit {commit[:7]} was refused by an operator; push a descendant")
+        try:
+            return await self._judged(commit, accepted, taken=taken)
+        except TooLarge as error:
+            raise NotAccepted("refused", f"commit {commit[:7]} is too large: {error}") from error
+
+    async def _judged(self, commit: str, accepted: str | None, *, taken: bool) -> tuple[Candidate, str]:
         await self._judge_history(commit, accepted, taken=taken)
         since = (
             None if taken and accepted is not None and not await self._store.descends(commit, accepted) else accepted

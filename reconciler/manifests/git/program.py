@@ -1,7 +1,7 @@
 """Run the git program: with an environment built from nothing, within limits, and ended as a whole.
 
 No configuration but ours, no hook, no prompt and no agent is ever used, and no secret is in its arguments or its
-environment. Reading a store reaches no network.
+environment. Reading a store reaches no network, and no process uses more memory than its repository may.
 """
 
 import asyncio
@@ -38,6 +38,10 @@ _CONFIGURATION = """\
 	attributesFile = /dev/null
 	excludesFile = /dev/null
 	untrackedCache = false
+	bigFileThreshold = 16m
+	deltaBaseCacheLimit = 32m
+[pack]
+	threads = 2
 [safe]
 	bareRepository = explicit
 [gc]
@@ -89,13 +93,18 @@ class GitProgram:
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(self._configuration, _CONFIGURATION, durable=False)
 
-    async def read(self, store: Path, *arguments: str, asked: Path | None = None, into: Path | None = None) -> Finished:
+    async def read(
+        self, store: Path, *arguments: str, memory: int, asked: Path | None = None, into: Path | None = None
+    ) -> Finished:
         """Run a command that reads a store and reaches no network; `asked` and `into` are its input and output.
+
+        It uses at most `memory` bytes.
 
         Raises OSError if git cannot be run, TimeoutError.
         """
         argv = ("git", "-c", "protocol.allow=never", f"--git-dir={store}", *arguments)
-        return await self._run(argv, self._environment(protocols="none"), within_s=_READ_S, asked=asked, into=into)
+        environment = self._environment(protocols="none", memory=memory)
+        return await self._run(children.bound_to_us(argv), environment, within_s=_READ_S, asked=asked, into=into)
 
     async def fetch(
         self, store: Path, repository: Repository, url: str, refspecs: Sequence[str], *options: str
@@ -118,7 +127,7 @@ class GitProgram:
             url,
             *refspecs,
         )
-        environment = self._environment(protocols=_protocol_of(url))
+        environment = self._environment(protocols=_protocol_of(url), memory=repository.most_memory)
         environment |= {name: os.environ[name] for name in _PROXIES if name in os.environ}
         environment["RECONCILER_LARGEST_FILE"] = str(repository.largest_store)
         if uses_ssh(url):
@@ -127,13 +136,14 @@ class GitProgram:
             children.bound_with_descendants(argv, nice=_NICE), environment, within_s=repository.timeout_s
         )
 
-    async def create(self, store: Path, *, sha256: bool = False) -> Finished:
+    async def create(self, store: Path, *, memory: int, sha256: bool = False) -> Finished:
         """Create an empty store. Raises OSError, TimeoutError."""
         kind = ("--object-format=sha256",) if sha256 else ()
         argv = ("git", "init", "--quiet", "--bare", "--template=", *kind, str(store))
-        return await self._run(argv, self._environment(protocols="none"), within_s=_READ_S)
+        environment = self._environment(protocols="none", memory=memory)
+        return await self._run(children.bound_to_us(argv), environment, within_s=_READ_S)
 
-    def _environment(self, *, protocols: str) -> dict[str, str]:
+    def _environment(self, *, protocols: str, memory: int) -> dict[str, str]:
         return {
             "PATH": PATH,
             "LANG": "C",
@@ -150,6 +160,7 @@ class GitProgram:
             "GIT_OPTIONAL_LOCKS": "0",
             "GIT_NO_REPLACE_OBJECTS": "1",
             "GIT_NO_LAZY_FETCH": "1",
+            "RECONCILER_STAGING_MEMORY": str(memory),
         }
 
     async def _run(

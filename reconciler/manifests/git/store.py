@@ -14,7 +14,7 @@ from pathlib import Path
 
 from reconciler.linux.file_lock import locked
 from reconciler.linux.files import draft, leftovers, publish, remove
-from reconciler.manifests.git.fetch_failures import Why, failure_of, is_missing_ref
+from reconciler.manifests.git.fetch_failures import OUT_OF_MEMORY, Why, failure_of, is_missing_ref
 from reconciler.manifests.git.program import Finished, GitProgram
 from reconciler.planning.origins.history import HistoryMissing, commits_to_judge
 from reconciler.settings.git import GitOrigin
@@ -39,6 +39,13 @@ class BranchMissing(Exception):
 
 class DamagedStore(Exception):
     """A store in which something cannot be read that was fetched."""
+
+
+class TooLarge(CannotFetch):
+    """Something that was fetched, and that takes more to read than the repository may."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("too-large", message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +131,7 @@ class Store:
         if not (self.path / "HEAD").is_file():
             return False
         probe = accepted or "HEAD"
-        found = await self._git.read(self.path, "cat-file", "-t", probe)
+        found = await self._run("cat-file", "-t", probe)
         return found.status == 0 if accepted is not None else "not a git repository" not in found.errors
 
     async def _fetch_anew(self, origin: GitOrigin, since: str | None) -> str:
@@ -147,7 +154,7 @@ class Store:
         """
         if since is None or since == head or not (path / _SHALLOW).is_file():
             return
-        if (await self._git.read(path, "cat-file", "-e", f"{since}^{{commit}}")).status == 0:
+        if (await self._run("cat-file", "-e", f"{since}^{{commit}}", at=path)).status == 0:
             if (await self._read("rev-list", "--max-count=1", since, f"^{head}", at=path)).strip():
                 return  # the one does not descend from the other, whatever came before
             left_out = (path / _SHALLOW).read_text().split()
@@ -166,7 +173,7 @@ class Store:
         publish(fresh, self.path)
 
     async def _created(self, path: Path, *, sha256: bool = False) -> None:
-        done = await self._git.create(path, sha256=sha256)
+        done = await self._git.create(path, memory=self._repository.most_memory, sha256=sha256)
         if done.status != 0:
             raise CannotFetch(
                 "no-git" if "cannot run git" in done.errors else "other", f"cannot create {path}: {done.errors}"
@@ -203,7 +210,7 @@ class Store:
         raise CannotFetch(code, "; ".join(dict.fromkeys(sentence for _, sentence in failures)))
 
     async def _head(self, path: Path, ref: str) -> str:
-        done = await self._git.read(path, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+        done = await self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}", at=path)
         head = done.output.decode(errors="replace").strip()
         if done.status != 0 or not _ID.fullmatch(head):
             raise BranchMissing("the branch does not lead to a commit")
@@ -211,7 +218,7 @@ class Store:
 
     async def descends(self, commit: str, other: str) -> bool:
         """Return whether a commit is another or descends from it, as far as is known here. Raises DamagedStore."""
-        done = await self._git.read(self.path, "cat-file", "-t", other)
+        done = await self._run("cat-file", "-t", other)
         if done.status != 0:
             return False
         left = await self._read("rev-list", "--max-count=1", other, f"^{commit}")
@@ -246,17 +253,17 @@ class Store:
 
     async def sizes(self, ids: Path) -> dict[str, int]:
         """Return the sizes of the objects whose ids stand in a file, by id. Raises DamagedStore."""
-        done = await self._git.read(self.path, "cat-file", "--batch-check", "--buffer", asked=ids)
+        done = await self._run("cat-file", "--batch-check", "--buffer", asked=ids)
         fields = [line.split() for line in done.output.decode(errors="replace").splitlines()]
         if done.status != 0 or not all(len(each) == 3 and each[2].isdigit() for each in fields):
-            raise DamagedStore(self._damage(done))
+            raise _unreadable(done)
         return {each[0]: int(each[2]) for each in fields}
 
     async def contents(self, ids: Path, into: Path) -> None:
         """Write the objects whose ids stand in one file to another, as `cat-file --batch` does. Raises DamagedStore."""
-        done = await self._git.read(self.path, "cat-file", "--batch", "--buffer", asked=ids, into=into)
+        done = await self._run("cat-file", "--batch", "--buffer", asked=ids, into=into)
         if done.status != 0:
-            raise DamagedStore(self._damage(done))
+            raise _unreadable(done)
 
     async def content(self, object_id: str) -> bytes:
         """Return the bytes of one object. Raises DamagedStore."""
@@ -271,15 +278,25 @@ class Store:
         return _size(self.path) > 2 * fresh + _SLACK
 
     async def _read(self, *arguments: str, at: Path | None = None) -> bytes:
-        done = await self._git.read(at or self.path, *arguments)
+        done = await self._run(*arguments, at=at)
         if done.status != 0:
-            raise DamagedStore(self._damage(done))
+            raise _unreadable(done)
         return done.output
 
-    def _damage(self, done: Finished) -> str:
-        return (
-            f"what was fetched cannot be read: {done.errors.partition(chr(10))[0] or f'git ended with {done.status}'}"
-        )
+    async def _run(
+        self, *arguments: str, at: Path | None = None, asked: Path | None = None, into: Path | None = None
+    ) -> Finished:
+        """Return how a run of git ended that reads the store. Raises TooLarge if it needs too much memory."""
+        memory = self._repository.most_memory
+        done = await self._git.read(at or self.path, *arguments, memory=memory, asked=asked, into=into)
+        if done.status != 0 and re.search(OUT_OF_MEMORY, done.errors):
+            raise TooLarge(f"git needs more than {memory // 1024**2} MiB of memory to read it, which is the limit")
+        return done
+
+
+def _unreadable(done: Finished) -> DamagedStore:
+    why = done.errors.partition("\n")[0] or f"git ended with {done.status}"
+    return DamagedStore(f"what was fetched cannot be read: {why}")
 
 
 def reference_of(origin: GitOrigin) -> str:
