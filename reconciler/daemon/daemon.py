@@ -72,6 +72,7 @@ class Daemon:
         records = Records(database)
         environ = dict(os.environ)  # each access to `os.environ` decodes a variable anew
         service_records = ServiceRecords(database, Vault(database, settings.key))
+        self._service_records = service_records
         env_files = EnvFiles(database, service_records.vault)
         self._redactor = Redactor(
             service_records,
@@ -227,7 +228,9 @@ class Daemon:
             return None
         from reconciler.daemon.git_origins import GitOrigins  # most hosts have no repository
 
-        return GitOrigins(self.settings, self._stores, self.manifests, self._outcomes.open_names)
+        return GitOrigins(
+            self.settings, self._stores, self.manifests, self._outcomes.open_names, self._service_records.names
+        )
 
     def _service_world(self, stores: ServiceStores) -> ServiceWorld:
         return ServiceWorld(

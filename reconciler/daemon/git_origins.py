@@ -29,16 +29,26 @@ _MOST_REFUSALS = 100
 
 
 class GitOrigins:
-    """The origins in git of this host. `is_open` says whether an app or service is not up to date, by its name."""
+    """The origins in git of this host.
+
+    `open_names` returns the apps and services that are not up to date, `services_on_record` those with data here.
+    """
 
     def __init__(
-        self, settings: Settings, stores: Stores, manifests: ManifestLoop, open_names: Callable[[], frozenset[str]]
+        self,
+        settings: Settings,
+        stores: Stores,
+        manifests: ManifestLoop,
+        open_names: Callable[[], frozenset[str]],
+        services_on_record: Callable[[], frozenset[str]],
     ) -> None:
         self._records, self._journal = stores.records, stores.journal
         self._manifests = manifests
         self._open_names = open_names
         self._facts: dict[str, Mapping[str, Any]] = {}
-        in_force = HostInForce(lambda: manifests.catalog, rules_of(settings), servers_by_type(settings))
+        in_force = HostInForce(
+            lambda: manifests.catalog, rules_of(settings), servers_by_type(settings), services_on_record
+        )
         self.followers = {
             origin.name: Follower(
                 origin,

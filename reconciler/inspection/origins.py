@@ -49,7 +49,8 @@ def tried(settings: Settings, origin: GitOrigin, snapshot: "HostSnapshot | None"
     Raises OSError if git cannot be run.
     """
     catalog = desired(settings, snapshot)
-    in_force = HostInForce(lambda: catalog, rules_of(settings), servers_by_type(settings))
+    on_record = frozenset[str]() if snapshot is None else snapshot.service_records.names()
+    in_force = HostInForce(lambda: catalog, rules_of(settings), servers_by_type(settings), lambda: on_record)
     record = records.read(settings.paths.origin(origin.name) / "record.json")
     now_in_force = Trees(settings.paths.origin(origin.name)).in_force()
     with TemporaryDirectory(prefix="reconciler-git-") as scratch:

@@ -80,6 +80,10 @@ class ServiceRecords:
         """Return every service on record."""
         return tuple(self._cache.services.values())
 
+    def names(self) -> frozenset[str]:
+        """Return the names of the services on record."""
+        return frozenset(record.name for record in self.services())
+
     def of(self, name: str) -> tuple[ServiceRecord, ...]:
         """Return the services of a name; there are several after its type or server changed."""
         return tuple(record for record in self._cache.services.values() if record.name == name)

@@ -49,6 +49,7 @@ class Host:
     facts: dict[str, Any] = field(default_factory=dict)
     catalog: Catalog = field(default_factory=Catalog)
     failure: FetchFailure | None = None
+    services_on_record: frozenset[str] = frozenset()
 
     @property
     def rules(self) -> Rules:
@@ -65,7 +66,7 @@ class Host:
             self.state,
             GitProgram(self.state.git),
             signatures=CommitSignatures(self.origin.repository, self.state.git),
-            in_force=HostInForce(lambda: self.catalog, self.rules, {}),
+            in_force=HostInForce(lambda: self.catalog, self.rules, {}, lambda: self.services_on_record),
             telling=Telling(self.journal, publish),
             changed=self.look,
         )
@@ -237,6 +238,23 @@ def test_what_leads_out_of_the_repository_is_refused_with_its_place(host: Host, 
     assert "fleet/hosts/web1/shop.yaml:2:19: env.KEY.file: leads out of the repository" in planned.message
     repository.push({"hosts/web1/shop.yaml": "path: ../../../shop\n"})
     assert "shop.yaml:1:7: path: leads out of the repository" in host.follow().message
+
+
+def test_a_service_whose_data_is_retained_is_taken_by_no_commit_until_the_settings_give_it(
+    host: Host, repository: Repository
+) -> None:
+    commit = repository.push(app("shop"))
+    host.follow()
+    host.services_on_record = frozenset({"payroll-db"})  # and no manifest declares it any more
+    declaration = "kind: service\nname: payroll-db\ntype: sqlite\n"
+    files = app("shop", "services: [payroll-db]\n")
+    claiming = repository.push(files | {"hosts/web1/db.yaml": declaration}, "Take what is there")
+    planned = host.follow()
+    assert (planned.state, host.in_force) == ("refused", commit)
+    assert "fleet/hosts/web1/db.yaml:2:" in planned.message
+    assert "the data of a former service 'payroll-db' is this host's, and kept" in planned.message
+    host.origin = replace(host.origin, may={"services": ["payroll-*"]})
+    assert (host.follow().state, host.in_force) == ("current", claiming)
 
 
 @pytest.mark.parametrize("how", ["older", "amended", "unrelated"])

@@ -110,15 +110,16 @@ _NO_SERVER = frozenset(("sqlite", "user-provided"))
 class Surroundings:
     """What is there beside the manifests of an origin, of which none of them may take anything.
 
-    `apps`, `services` and `ports` belong to others, each with the name of its holder: manifests of other origins, and
-    services whose data is retained. `declared` are the services that the origin itself declares, and `servers` those
-    of the host by type.
+    `apps`, `services` and `ports` belong to others, each with the manifest that holds it. `retained` are services
+    without a manifest whose data is kept, `declared` those that the origin itself declares, and `servers` are those of
+    the host by type.
     """
 
     port_range: range
     apps: Mapping[str, str] = field(default_factory=dict)
     services: Mapping[str, str] = field(default_factory=dict)
     ports: Mapping[int, str] = field(default_factory=dict)
+    retained: frozenset[str] = frozenset()
     declared: frozenset[str] = frozenset()
     servers: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -229,13 +230,18 @@ class _Fence:
         if self._kind == "app":
             holder = self._around.apps.get(name)
             return _held("app", name, holder) or self._allowed(name, self._may.apps, "apps", "have an app named")
+        if self._may.services is None and name in self._around.retained:
+            return (
+                f"the data of a former service '{name}' is this host's, and kept: name it in 'may.services' to give it"
+            )
         holder = self._around.services.get(name)
         return _held("service", name, holder) or self._allowed(
             name, self._may.services, "services", "declare the service"
         )
 
     def _binding(self, name: str) -> str:
-        is_own = name in self._around.declared and name not in self._around.services
+        is_others = name in self._around.services or name in self._around.retained
+        is_own = name in self._around.declared and not is_others
         if self._may.services is None and not is_own:
             return f"the origin may only bind services that it declares itself, not '{name}' (may.services)"
         return self._allowed(name, self._may.services, "services", "bind the service")

@@ -17,10 +17,20 @@ from reconciler.version import VERSION
 
 
 class HostInForce:
-    """What is in force on this host: `catalog` returns it, `servers` are the host's servers by type."""
+    """What is in force on this host: `catalog` returns it, `servers` are the host's servers by type.
 
-    def __init__(self, catalog: Callable[[], Catalog], rules: Rules, servers: Mapping[str, Sequence[str]]) -> None:
+    `on_record` returns the names of the services that this host has the data of, in force or not.
+    """
+
+    def __init__(
+        self,
+        catalog: Callable[[], Catalog],
+        rules: Rules,
+        servers: Mapping[str, Sequence[str]],
+        on_record: Callable[[], Collection[str]],
+    ) -> None:
         self._catalog = catalog
+        self._on_record = on_record
         self._rules = rules
         self._servers = servers
 
@@ -32,6 +42,7 @@ class HostInForce:
             [
                 VERSION, repr(origin), repr(self._rules.ports), sorted(self._servers.items()),
                 sorted(around.apps.items()), sorted(around.services.items()), sorted(around.ports.items()),
+                sorted(around.retained),
             ]
         )  # fmt: skip
 
@@ -74,6 +85,7 @@ class HostInForce:
             apps={document.name: document.manifest for document in documents_of_others},
             services={each.name: each.manifest for entry in others for each in entry.services_in_force},
             ports={each.port: f"'{each.name}'" for each in documents_of_others if each.port is not None},
+            retained=frozenset(self._on_record()) - before.services.keys(),
             declared=declared,
             servers=self._servers,
         )

@@ -175,6 +175,18 @@ def test_a_service_of_others_is_not_made_bindable_by_declaring_it_too() -> None:
     assert "may only bind services that it declares itself" in found
 
 
+def test_a_service_whose_data_is_retained_is_the_hosts_until_the_settings_give_it() -> None:
+    text = "kind: service\nname: old-db\ntype: sqlite\n"
+    around = replace(AROUND, declared=declared_services([tree(text)]), retained=frozenset({"old-db"}))
+    (found,) = refused(text, around=around)
+    assert found.startswith(f"{FILE}:2:7: name: the data of a former service 'old-db' is this host's, and kept")
+    (found,) = refused("path: a\nservices: [old-db]\n", around=around)
+    assert "may only bind services that it declares itself" in found
+    assert refused(text, May(services=("old-*",)), around) == []
+    (found,) = refused(text, May(services=("shop-*",)), around)
+    assert "the origin may not declare the service 'old-db'" in found
+
+
 def test_services_are_created_on_allowed_servers_only() -> None:
     may = May(servers=("main",))
     text = "kind: service\nname: shop-db\ntype: postgresql\n"
