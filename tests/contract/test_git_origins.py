@@ -433,6 +433,25 @@ def test_what_takes_more_memory_to_read_than_the_limit_refuses_the_commit(host: 
     assert planned.message.startswith(f"commit {large[:7]} is too large: {limit}")
 
 
+def test_a_listing_that_is_larger_than_what_is_kept_of_it_refuses_the_commit(
+    host: Host, repository: Repository
+) -> None:
+    commit = repository.push(app("shop"))
+    host.follow()
+    blob = repository.git("hash-object", "-w", "--stdin", given=b"a")
+    name = "a" * 200
+    leaves = "".join(f"100644 blob {blob}\t{name}{i:05}\n" for i in range(500))
+    tree = repository.git("mktree", given=leaves.encode())
+    above = "".join(f"040000 tree {tree}\t{name}{i:05}\n" for i in range(300))
+    top = repository.git("mktree", given=above.encode())
+    large = repository.git("commit-tree", top, "-p", "HEAD", "-m", "List a lot")
+    repository.git("push", "-q", "origin", f"{large}:main")
+    planned = host.follow()
+    assert (planned.state, host.in_force) == ("refused", commit)
+    limit = "git prints more than 64 MiB about it, which is the limit"
+    assert planned.message.startswith(f"commit {large[:7]} is too large: {limit}")
+
+
 def test_a_submodule_is_refused_with_a_sentence_and_nothing_is_fetched_for_it(
     host: Host, repository: Repository
 ) -> None:

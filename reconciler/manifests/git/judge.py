@@ -139,6 +139,8 @@ class Judge:
             for each in (each for each, size in sizes.items() if size > LARGEST_OBJECT):
                 limit = LARGEST_OBJECT // 1024**2
                 raise NotAccepted("refused", f"commit {each[:7]} is larger than {limit} MiB, which is the limit")
+            if sum(sizes.values()) > self._origin.repository.largest_store:
+                raise NotAccepted("refused", "its new commits are together larger than 'size' of the repository")
             await self._store.contents(asked, batch)
             try:
                 return await asyncio.to_thread(contents_of, batch, kind)

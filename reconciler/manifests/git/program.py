@@ -24,9 +24,10 @@ from reconciler.settings.git_url import uses_https, uses_ssh
 # Programs are looked for where the system has them, whatever the daemon's own PATH says.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin"
 
+MOST_OUTPUT = 64 * 1024 * 1024
+
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
 _MOST_ERRORS = 64 * 1024
-_MOST_OUTPUT = 64 * 1024 * 1024
 _BLOCK = 65536
 _NICE = 5
 _READ_S = 120.0
@@ -74,11 +75,15 @@ _CONFIGURATION = """\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """A run that has ended: its exit status, what it printed, and the first of what it complained of."""
+    """A run that has ended: its exit status, what it printed, and the first of what it complained of.
+
+    `is_cut` says that it printed more than `MOST_OUTPUT` bytes, of which `output` has the first.
+    """
 
     status: int
     output: bytes
     errors: str
+    is_cut: bool = False
 
 
 class GitProgram:
@@ -184,12 +189,17 @@ class GitProgram:
                 assert child.stderr is not None
                 errors = asyncio.ensure_future(_first(child.stderr, _MOST_ERRORS))
                 try:
-                    output = b"" if child.stdout is None else await _first(child.stdout, _MOST_OUTPUT)
+                    output = b"" if child.stdout is None else await _first(child.stdout, MOST_OUTPUT + 1)
                     complaints = await errors
                 finally:
                     errors.cancel()
                 status = await child.wait()
-        return Finished(status=status, output=output, errors=complaints.decode(errors="replace").strip())
+        return Finished(
+            status=status,
+            output=output[:MOST_OUTPUT],
+            errors=complaints.decode(errors="replace").strip(),
+            is_cut=len(output) > MOST_OUTPUT,
+        )
 
 
 async def _first(stream: asyncio.StreamReader, most: int) -> bytes:

@@ -15,7 +15,7 @@ from pathlib import Path
 from reconciler.linux.file_lock import locked
 from reconciler.linux.files import draft, leftovers, publish, remove
 from reconciler.manifests.git.fetch_failures import OUT_OF_MEMORY, Why, failure_of, is_missing_ref
-from reconciler.manifests.git.program import Finished, GitProgram
+from reconciler.manifests.git.program import MOST_OUTPUT, Finished, GitProgram
 from reconciler.planning.origins.history import HistoryMissing, commits_to_judge
 from reconciler.settings.git import GitOrigin
 
@@ -286,11 +286,16 @@ class Store:
     async def _run(
         self, *arguments: str, at: Path | None = None, asked: Path | None = None, into: Path | None = None
     ) -> Finished:
-        """Return how a run of git ended that reads the store. Raises TooLarge if it needs too much memory."""
+        """Return how a run of git ended that reads the store.
+
+        Raises TooLarge if it needs too much memory, or prints more than is kept.
+        """
         memory = self._repository.most_memory
         done = await self._git.read(at or self.path, *arguments, memory=memory, asked=asked, into=into)
         if done.status != 0 and re.search(OUT_OF_MEMORY, done.errors):
             raise TooLarge(f"git needs more than {memory // 1024**2} MiB of memory to read it, which is the limit")
+        if done.is_cut:
+            raise TooLarge(f"git prints more than {MOST_OUTPUT // 1024**2} MiB about it, which is the limit")
         return done
 
 
