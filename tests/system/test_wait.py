@@ -31,14 +31,17 @@ def beginning(site: Site, *words: str) -> "subprocess.Popen[str]":
 def live(site: Site) -> Any:
     """Start the daemon, and return it once it can be asked."""
     daemon = site.live()
+    until_it_can_be_asked(site)
+    return daemon
 
+
+def until_it_can_be_asked(site: Site) -> None:
     def answers() -> bool:
         with reachable(site.paths.control) as name, socket.socket(socket.AF_UNIX) as client:
             client.connect(name)
         return True
 
     eventually(answers)
-    return daemon
 
 
 def told(process: "subprocess.Popen[str]") -> tuple[int, str]:
@@ -204,10 +207,10 @@ def test_the_exit_code_is_the_truth_in_random_stories(site: Site) -> None:
 
 
 def _told(site: Site, daemon: Any, story: Story, number: int, port: int) -> Any:
-    """Let a story happen, and compare the exit code with what is true; returns the daemon that runs then."""
+    """Let a story happen, and compare the exit code with what is true; returns the daemon, which can be asked then."""
     if story.fate == "killed before":
         site.end(daemon, signal.SIGKILL)
-        daemon = site.live()
+        daemon = live(site)
     story.edit.save(site, "blog", str(number))
     if story.edit.text is None and "port" not in (story.edit.fields or {}):
         _set_port(site, port)
@@ -223,9 +226,13 @@ def _told(site: Site, daemon: Any, story: Story, number: int, port: int) -> Any:
     if code == 3 and story.fate in {"killed meanwhile", "killed twice"}:
         # A slow host: it asked for the first time between the end of one daemon and the start of the next.
         assert "of waiting" not in output, f"story {number}, {story}: {output}"
+        until_it_can_be_asked(site)
         code, output = told(beginning(site, "--timeout", "60s"))
     _compare(code, output, story, partial(get, port), number)
-    return site.live() if story.fate == "killed for good" else daemon
+    if story.fate == "killed for good":
+        daemon = site.live()
+    until_it_can_be_asked(site)  # its `wait` may have ended with the daemon before
+    return daemon
 
 
 def _compare(code: int, output: str, story: Story, served: Callable[[], str], number: int) -> None:
