@@ -108,7 +108,10 @@ def _signal_daemon(paths: StatePaths, pid: int, number: int) -> None:
 
 
 def _end_apps(paths: StatePaths) -> tuple[int, int]:
-    """End all instances; return their number, and that of marked processes without an instance."""
+    """End all instances; return their number, and that of marked processes that were left then or are of none.
+
+    A process that has left the session of its instance gets the same time to end, and is no instance more.
+    """
     from reconciler.state.records import Records
     from reconciler.state.schema import open_database, state_id
 
@@ -120,9 +123,9 @@ def _end_apps(paths: StatePaths) -> tuple[int, int]:
             masters = [process for process in found if process.leads]
             _mark_stopping(database, [known[p.instance] for p in masters if p.instance in known])
             _end_masters(masters, known)
-        strays = _kill_strays(state)
+        strays = _kill_strays(state) + sum(1 for process in masters if not process.instance)
         _record(paths, database, known)
-    return len(masters), strays
+    return len({process.instance for process in masters if process.instance}), strays
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import socket
 import subprocess
 import sys
@@ -428,21 +429,25 @@ def test_where_nothing_runs_there_is_nothing_to_stop(state: Path, tmp_path: Path
 
 
 def test_down_ends_what_carries_the_marks_and_says_that_it_was_meant(state: Path) -> None:
+    # Of this run alone: the same test in another process looks at the same process table.
+    state_id = secrets.token_hex(8)
     with contextlib.closing(open_database(state / "reconciler.db")) as database:
         records = Records(database)
-        (state / "id").write_text("cafe0000cafe0000")
+        (state / "id").write_text(state_id)
         records.set_app_status("blog", AppStatus(state="running", message="", wanted="r", since=0, next_try_at=None))
-        marks = {"RECONCILER_STATE_ID": "cafe0000cafe0000", "RECONCILER_APP": "blog"}
+        marks = {"RECONCILER_STATE_ID": state_id, "RECONCILER_APP": "blog"}
         ignoring = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
-        master, stubborn, stray = (
+        master, detached, stubborn, stray = (
             subprocess.Popen(
                 [sys.executable, "-c", f"import signal, time; {ready}; print(1, flush=True); time.sleep(60)"],
                 env={**marks, "RECONCILER_INSTANCE": name}, start_new_session=name != "stray", stdout=subprocess.PIPE,
             )
-            for name, ready in (("a" * 12, "0"), ("b" * 12, ignoring), ("stray", "0"))
+            # The second has left the session of the first, and is of its instance all the same.
+            for name, ready in (("a" * 12, "0"), ("a" * 12, "0"), ("b" * 12, ignoring), ("stray", "0"))
         )  # fmt: skip
+        started = (master, detached, stubborn, stray)
         try:
-            for process in (master, stubborn, stray):
+            for process in started:
                 assert process.stdout is not None
                 process.stdout.readline()
                 process.stdout.close()
@@ -457,9 +462,9 @@ def test_down_ends_what_carries_the_marks_and_says_that_it_was_meant(state: Path
             done = CliRunner().invoke(group, ["down", "--state", str(state)])
             assert done.exit_code == 0, done.output
             assert done.output == "stopped 2 app instances and 1 stray process\n"
-            assert [process.wait(5) for process in (master, stubborn, stray)] == [-15, -9, -9]
+            assert [process.wait(5) for process in started] == [-15, -15, -9, -9]
         finally:
-            for process in (master, stubborn, stray):
+            for process in started:
                 process.kill()
                 process.wait()
         assert records.instances() == []

@@ -1,6 +1,7 @@
 """The process table's sockets, beside those that this very process opens."""
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -63,10 +64,13 @@ def test_a_process_whose_name_is_cut_within_a_letter_is_read_like_any_other() ->
 
 
 def test_marks_that_are_no_text_are_of_no_instance() -> None:
-    environment = {b"RECONCILER_STATE_ID": b"bytes-test", b"RECONCILER_INSTANCE": b"a\xff", b"RECONCILER_APP": b"\xd1"}
+    state = secrets.token_hex(8)  # of this run alone
+    environment = {
+        b"RECONCILER_STATE_ID": state.encode(), b"RECONCILER_INSTANCE": b"a\xff", b"RECONCILER_APP": b"\xd1",
+    }  # fmt: skip
     with subprocess.Popen(("/bin/sleep", "60"), env=environment) as sleeping:
         try:
-            (found,) = marked("bytes-test")
+            (found,) = marked(state)
             assert (found.pid, found.instance, found.app) == (sleeping.pid, "", "")
         finally:
             sleeping.kill()
