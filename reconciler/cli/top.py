@@ -1,6 +1,6 @@
 """Show the load and resource use of every app.
 
-Shows requests, latency, busy workers, memory and CPU, the busiest app first.
+Shows requests, errors, latency, busy workers, memory and CPU, the busiest app first.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from reconciler.metrics.rates import HostRates, Rate
     from reconciler.state.paths import StatePaths
 
-_COLUMNS = ("APP", "REQ/S", "5XX/S", "P50", "P95", "IN FLIGHT", "BUSY", "MEMORY", "CPU")
-_SPARE = ("IN FLIGHT", "P50", "5XX/S")
+_COLUMNS = ("APP", "REQ/S", "4XX/S", "5XX/S", "P50", "P95", "IN FLIGHT", "BUSY", "MEMORY", "CPU")
+_SPARE = ("IN FLIGHT", "P50", "4XX/S", "5XX/S")
 
 
 @click.command(
@@ -68,6 +68,7 @@ def _table(rates: "Mapping[str, Rate]", limit: int | None) -> list[str]:
 def _cells(rate: "Rate") -> tuple[str, ...]:
     return (
         f"{rate.requests:.1f}",
+        f"{rate.client_errors:.1f}" if rate.client_errors else "-",
         f"{rate.errors:.1f}" if rate.errors else "-",
         _milliseconds(rate.p50_s),
         _milliseconds(rate.p95_s),

@@ -11,13 +11,15 @@ from reconciler.state.paths import StatePaths
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """One app between two samples: requests and errors (5xx) per second, median and 95th percentile in seconds.
+    """One app between two samples: requests and errors per second, median and 95th percentile in seconds.
 
+    `errors` are the app's own (5xx), `client_errors` those that it blames on its clients (4xx).
     `cpu` is in cores, `memory` in bytes. Latencies are None without an answer, and never exceed the largest bound.
     """
 
     requests: float
     errors: float
+    client_errors: float
     p50_s: float | None
     p95_s: float | None
     in_flight: int
@@ -64,6 +66,7 @@ def rate(before: AppSample, now: AppSample, seconds: float) -> Rate:
     return Rate(
         requests=sum(classes) / seconds,
         errors=classes[4] / seconds,
+        client_errors=classes[3] / seconds,
         p50_s=quantile(0.5, buckets),
         p95_s=quantile(0.95, buckets),
         in_flight=now.figures.in_flight,

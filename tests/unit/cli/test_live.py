@@ -40,8 +40,8 @@ def app(name: str, state: str = "running", message: str = "", **fields: Any) -> 
 
 def rate(**fields: Any) -> Rate:
     told = {
-        "requests": 0.0, "errors": 0.0, "p50_s": None, "p95_s": None, "in_flight": 0, "busy": 0, "workers": 2,
-        "memory": 2**20, "cpu": 0.0,
+        "requests": 0.0, "errors": 0.0, "client_errors": 0.0, "p50_s": None, "p95_s": None, "in_flight": 0, "busy": 0,
+        "workers": 2, "memory": 2**20, "cpu": 0.0,
     }  # fmt: skip
     return Rate(**{**told, **fields})
 

@@ -246,7 +246,7 @@ def test_only_an_instance_that_was_not_told_to_end_counts_as_a_restart() -> None
 def test_rates_are_what_came_on_top_and_survive_a_counter_that_begins_anew() -> None:
     later = AppSample(figures=BUSY + BUSY, memory=8192, cpu={"i1": 1.25, "i2": 1.0})
     seen = rate(SAMPLE, later, 10.0)
-    assert (seen.requests, seen.errors, seen.cpu, seen.memory) == (1.0, 0.1, 0.2, 8192)
+    assert (seen.requests, seen.errors, seen.client_errors, seen.cpu, seen.memory) == (1.0, 0.1, 0.2, 0.2, 8192)
     anew = rate(later, SAMPLE, 10.0)
     assert (anew.requests, anew.cpu) == (1.0, 0.0)
 

@@ -1,0 +1,26 @@
+"""What `top` prints of the rates of apps."""
+
+from reconciler.cli.top import _table
+from reconciler.metrics.rates import Rate
+
+WIDE = 200
+
+
+def a_rate(*, errors: float = 0.0, client_errors: float = 0.0) -> Rate:
+    return Rate(
+        requests=4.0, errors=errors, client_errors=client_errors, p50_s=0.002, p95_s=1.5, in_flight=1, busy=1,
+        workers=2, memory=2**20, cpu=0.5,
+    )  # fmt: skip
+
+
+def test_errors_of_clients_and_of_the_app_have_a_column_each() -> None:
+    head, blog, shop = _table({"blog": a_rate(client_errors=4.0), "shop": a_rate(errors=0.5)}, WIDE)
+    assert head.split()[:4] == ["APP", "REQ/S", "4XX/S", "5XX/S"]
+    assert blog.split()[:4] == ["blog", "4.0", "4.0", "-"]
+    assert shop.split()[:4] == ["shop", "4.0", "-", "0.5"]
+
+
+def test_a_narrow_screen_keeps_the_errors_of_the_app_the_longest() -> None:
+    shown = {width: _table({"blog": a_rate(errors=0.5)}, width)[0] for width in range(40, WIDE)}
+    assert all("5XX/S" in head for head in shown.values() if "4XX/S" in head)
+    assert any("4XX/S" not in head and "5XX/S" in head for head in shown.values())
