@@ -20,6 +20,7 @@ from reconciler.planning.address import Address
 from reconciler.serving import logs
 from reconciler.serving.live_instance import LiveInstance
 from reconciler.serving.marks import Marked, is_id
+from reconciler.serving.programs.gunicorn import InstancePaths
 from reconciler.state.records import InstanceRecord, Records
 
 _STRAYS_END_S = 2.0
@@ -90,10 +91,16 @@ def with_process(record: InstanceRecord, known: Iterable[Marked]) -> InstanceRec
 
 
 def restored(
-    record: InstanceRecord, readiness: Path, log: Path, on_end: Callable[[LiveInstance], None]
+    record: InstanceRecord, readiness: Path, places: InstancePaths, on_end: Callable[[LiveInstance], None]
 ) -> LiveInstance:
     """Adopt the process of a record, if it is still there; `on_end` is called with the instance when it ends."""
-    live = LiveInstance(record=record, readiness=readiness, log=log, log_start=logs.size(log))
+    live = LiveInstance(
+        record=record,
+        readiness=readiness,
+        log=places.log,
+        link=places.code(record.directory_name),
+        log_start=logs.size(places.log),
+    )
     if record.pid is not None and record.ticks is not None:
         live.process = adopt(record.pid, record.ticks, ended=lambda: on_end(live))
     workers = live.workers_set()

@@ -3,7 +3,6 @@
 What an app can write is read without following links, and no more of it than a message holds.
 """
 
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -27,25 +26,27 @@ _SERVERS = (
 )  # fmt: skip
 
 
-def why(program: Program, live: LiveInstance, log: Path, code: Path) -> str:
-    """Return why an instance ended, or was rejected by its workers, in one line; `code` is where its code is."""
+def why(program: Program, live: LiveInstance) -> str:
+    """Return why an instance ended, or was rejected by its workers, in one line."""
     refusal, exited = live.refusal(), live.worker_exit()
-    said = logs.reason(log, live.log_start)
+    said = logs.reason(live.log, live.log_start, live.code)
+    crash = logs.crash(live.log, live.log_start, live.code)
     if refusal is not None:
         text = refusal
     elif exited is not None:
-        places = _own(_frames(live.readiness), code)
-        text = f"a worker {exited} before it was ready{f', at {places[0]}' if places else ''}{quoted(said)}"
+        place = crash.place if crash is not None else ""
+        last = quoted(said) if crash is None else ""
+        text = f"a worker {exited} before it was ready{f', at {place}' if place else ''}{last}"
     else:
         text = said or f"{program.name} {live.end}"
     return f"{text}; more in {_command(program)}"
 
 
-def why_late(program: Program, live: LiveInstance, log: Path, code: Path) -> str:
+def why_late(program: Program, live: LiveInstance) -> str:
     """Return what kept an instance from being ready within its start timeout, in one line."""
     live.update_from_workers()
     frames = _frames(live.readiness)
-    places = _own(frames, code)
+    places = _own(frames, live.code)
     late = f"it was not ready within {program.start_timeout_s:g} s"
     advice = f"if it needs longer, raise health.start_timeout; more in {_command(program)}"
     if live.waits is not None:
@@ -63,14 +64,14 @@ def why_late(program: Program, live: LiveInstance, log: Path, code: Path) -> str
     if frames:
         at = f", at {places[0]}" if places else ""
         return f"{late}: it is still being imported{at}; {advice}"
-    return f"{late}{quoted(logs.reason(log, live.log_start))}; {advice}"
+    return f"{late}{quoted(logs.reason(live.log, live.log_start, live.code))}; {advice}"
 
 
-def importing(program: Program, live: LiveInstance, code: Path) -> str | None:
+def importing(program: Program, live: LiveInstance) -> str | None:
     """Return where a worker is that has been imported for long, and for how long; None where none has."""
     if live.record.ready_at is not None or not live.imports:
         return None
-    places = _own(_frames(live.readiness), code)
+    places = _own(_frames(live.readiness), live.code)
     if not places:
         return None
     seconds = int(time.monotonic() - live.record.started_at) // _SHOWN_EVERY_S * _SHOWN_EVERY_S
@@ -96,9 +97,9 @@ def _importing(readiness: Path) -> Iterator[Path]:
         yield from (readiness / name for name in names if name.startswith("importing-"))
 
 
-def _own(frames: list[tuple[str, str]], code: Path) -> list[str]:
+def _own(frames: list[tuple[str, str]], code: str) -> list[str]:
     """Return the frames of the app's own code as file:line, relative to it."""
-    root = f"{os.path.realpath(code)}/"
+    root = f"{code}/"
     return [
         f"{file.removeprefix(root)}:{line}"
         for file, line in frames

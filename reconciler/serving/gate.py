@@ -53,6 +53,7 @@ class Gate(object):
         self.told = ""
         self.exited_early = 0
         self.why_early = ""
+        self.fell = False
 
     def hooks(self):
         """Return what gunicorn calls, by its settings: it counts the arguments of each, and old ones count `self`."""
@@ -79,11 +80,12 @@ class Gate(object):
         """Run as gunicorn's post_fork."""
         if self.umask:
             os.umask(worker.cfg.umask)  # gunicorn itself applies it to its sockets only
-        _IMPORT.guard(self, worker)
+        _IMPORT.guard(self, worker, _END.tell_of_crashes)
 
     def guard(self, worker):
         """Run as gunicorn's post_worker_init: return only in a worker that may accept."""
         _LOG.guard(self, worker)
+        _END.guard(self, worker, _IMPORT.print_traceback)
         if _is_asgi(worker):
             _module("gate_asgi", _ASGI).guard(self, worker, Refused)
         elif _IMPORT.is_wsgi(worker.wsgi):
@@ -213,8 +215,9 @@ class Gate(object):
         return request.uri == self.path and ("USER-AGENT", _AGENT) in request.headers
 
     def leave(self):
-        """Record that this worker is exiting; its figures stay."""
-        self.rename(str(os.getpid()), "done-%d" % os.getpid())
+        """Record that this worker is exiting, unless the app has ended it; its figures stay."""
+        if not self.fell:
+            self.rename(str(os.getpid()), "done-%d" % os.getpid())
         self.remove("waiting-%d" % os.getpid())
 
     def resize(self, workers, before):
@@ -381,9 +384,9 @@ _loaded = {}  # Python 2 empties a module without a reference to it
 # Read with this file, in the master: when a worker needs it, the daemon's package may have been replaced by another.
 _ASGI = _code_of("gate_asgi") if sys.version_info >= (3, 6) else None
 _FIGURES = _code_of("gate_figures")
-_COUNT, _DRAIN, _IMPORT, _LIMIT, _LOG, _MASTER = (
+_COUNT, _DRAIN, _END, _IMPORT, _LIMIT, _LOG, _MASTER = (
     _module(name, _code_of(name))
-    for name in ("gate_count", "gate_drain", "gate_import", "gate_limit", "gate_log", "gate_master")
+    for name in ("gate_count", "gate_drain", "gate_end", "gate_import", "gate_limit", "gate_log", "gate_master")
 )
 
 

@@ -16,7 +16,8 @@ except ImportError:  # Python 2
     faulthandler = None
 
 PLACES = "importing-%d"
-_OUR_CODE = (lambda: 0).__code__.co_filename
+# Of Python 2, whose modules have no file, and of any other.
+_OURS = ("reconciler_gate", os.path.join(os.path.dirname((lambda: 0).__code__.co_filename), "gate_"))
 _TELL_EVERY_S = 10.0
 _LONGEST = 400
 _NOT_THE_APPS = ("site-packages", "dist-packages")
@@ -24,11 +25,15 @@ _OF_WSGI = tuple("gunicorn.workers." + name for name in ("sync", "gthread", "gge
 _OF_ASGI = ("gunicorn.workers.gasgi", "uvicorn.workers", "uvicorn_worker._workers")
 
 
-def guard(gate, worker):
-    """Stand between the worker and the import of its app; `gate` takes the reason when it fails."""
+def guard(gate, worker, tell_of_crashes):
+    """Stand between the worker and the import of its app; `gate` takes the reason when it fails.
+
+    `tell_of_crashes` is called first: by then, the worker has set up its signals.
+    """
     load = worker.app.wsgi
 
     def wsgi():
+        tell_of_crashes()
         if worker.app.callable is not None:  # imported by the master, or by this worker already
             return load()
         gate.hold_back(worker)
@@ -38,7 +43,7 @@ def guard(gate, worker):
             app = load()
         except BaseException as error:
             watch.end()
-            _print_traceback(error)
+            _print_as_python(error)
             raise SystemExit(gate.reject(reason(error) + remedy(error, getattr(worker.app, "app_uri", None))))
         watch.end()
         unfit = misfit(app, worker)
@@ -50,7 +55,7 @@ def guard(gate, worker):
 
 
 class _Watch(object):
-    """Note in a file where the import is: every few seconds, and when the process crashes."""
+    """Note in a file where the import is, every few seconds."""
 
     def __init__(self, path, every_s):
         self._path = path
@@ -61,17 +66,12 @@ class _Watch(object):
             self._file = io.open(path, "wb")  # noqa: SIM115  it is open as long as the import takes
         except (IOError, OSError):
             return
-        self._enabled = not faulthandler.is_enabled()
-        if self._enabled:
-            faulthandler.enable(self._file)
         faulthandler.dump_traceback_later(every_s, repeat=True, file=self._file)
 
     def end(self):
         if self._file is None:
             return
         faulthandler.cancel_dump_traceback_later()
-        if self._enabled:
-            faulthandler.disable()
         self._file.close()
         try:
             os.unlink(self._path)
@@ -231,7 +231,7 @@ def _traceback_of(error):
 
 
 def _is_foreign(path):
-    return path == _OUR_CODE or path.startswith(("<frozen ", _directory_of("gunicorn"), _directory_of("importlib")))
+    return path.startswith(_OURS + ("<frozen ", _directory_of("gunicorn"), _directory_of("importlib")))
 
 
 def _directory_of(package):
@@ -239,11 +239,19 @@ def _directory_of(package):
     return os.path.dirname(module.__file__) + os.sep if module is not None else "<frozen "
 
 
-def _print_traceback(error):
-    """Print it as Python would, without gunicorn's part."""
+def print_traceback(error):
+    """Print an exception without gunicorn's part of its traceback."""
+    _print("".join(traceback.format_exception(type(error), error, _traceback_of(error))))
+
+
+def _print_as_python(error):
+    """Print what ended an import as Python would, without gunicorn's part."""
     if isinstance(error, SystemExit):
-        text = "" if error.code is None or isinstance(error.code, int) else "%s\n" % (error.code,)
+        _print("" if error.code is None or isinstance(error.code, int) else "%s\n" % (error.code,))
     else:
-        text = "".join(traceback.format_exception(type(error), error, _traceback_of(error)))
+        print_traceback(error)
+
+
+def _print(text):
     sys.stderr.write(text)
     sys.stderr.flush()

@@ -165,7 +165,7 @@ class Instances:
         if record.boot != self._boot or record.pid is None:
             self._drop(record.id, readiness)
         else:
-            live = restored(record, readiness, places(record.app).log, self._on_end)
+            live = restored(record, readiness, places(record.app), self._on_end)
             if live.record != before:
                 self._records.put_instance(live.record)
             self._apps.setdefault(record.app, {})[record.id] = live
@@ -196,19 +196,18 @@ class Instances:
         One that is unhealthy, lost a worker, or was started before `since` is to be replaced, and not waited for.
         """
         live = self._starting(program, since) or await self._launch(program, places, listener)
-        code = places.revisions / program.directory / "code"
         deadline = live.record.started_at + program.start_timeout_s
         try:
             async with asyncio.timeout_at(deadline):
                 while not live.is_lost() and (wait_s := _seconds_to_look(program, live)) > 0:
                     if not await live.change(wait_s):
                         live.update_from_workers()  # a worker that wakes nobody has still written
-                    if live.note_importing(failed_start.importing(program, live, code)):
+                    if live.note_importing(failed_start.importing(program, live)):
                         self._wakeups.wake(program.app)
         except TimeoutError:
-            live.failed_start = failed_start.why_late(program, live, places.log, code)
+            live.failed_start = failed_start.why_late(program, live)
         if live.failed_start is None and live.is_lost():
-            live.failed_start = failed_start.why(program, live, places.log, code)
+            live.failed_start = failed_start.why(program, live)
         if live.failed_start is not None:
             if live.end is None and not live.close_gate():
                 await self._finished(live)
@@ -340,6 +339,7 @@ class Instances:
             record=record,
             readiness=readiness,
             log=places.log,
+            link=places.code(program.directory),
             log_start=logs.size(places.log),
             counts_requests=program.counts_requests,
         )
@@ -360,7 +360,7 @@ class Instances:
     def _on_end(self, live: LiveInstance) -> None:
         assert live.process is not None
         live.end = live.process.end
-        live.said = live.last_line()
+        live.said = live.last_words()
         self._ended.add(live.record.app)
         if live.end == KILLED and not live.process.told_to_end and self._oom_kills.struck():
             live.end = f"{KILLED}, most likely by the kernel, which was out of memory"

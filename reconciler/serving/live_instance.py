@@ -43,11 +43,15 @@ class CannotScale(CannotStart):
 
 @dataclass(slots=True, kw_only=True)
 class LiveInstance:
-    """An instance on record, its process while it has one, and an event that is set whenever it may have changed."""
+    """An instance on record, its process while it has one, and an event that is set whenever it may have changed.
+
+    `link` leads to the code that it runs.
+    """
 
     record: InstanceRecord
     readiness: Path
     log: Path
+    link: Path
     process: Process | None = None
     end: str | None = None
     detached: bool = False
@@ -123,7 +127,7 @@ class LiveInstance:
         fallen = [name for name in names if name.startswith("fallen-")]
         if len(fallen) > self.workers_died:
             self.worker_end = self._words(fallen[-1])
-            self.said = self.last_line()
+            self.said = self.last_words()
         self.workers_died = len(fallen)
         self.never_idle = "uncounted" in names
         self.waits = self._words(waiting[0]) if waiting else None
@@ -153,9 +157,16 @@ class LiveInstance:
         """Return why a worker did not pass its gate, None if none said so."""
         return self._words("refused") or None
 
-    def last_line(self) -> str:
-        """Return the last line that the app itself wrote into its log since this instance started."""
-        return logs.last_line(self.log, self.log_start)
+    @property
+    def code(self) -> str:
+        """The directory of its code, as its tracebacks name it."""
+        with contextlib.suppress(OSError):
+            return str(self.link.readlink())
+        return str(self.link)
+
+    def last_words(self) -> str:
+        """Return what the app itself wrote last into its log since this instance started, in one line."""
+        return logs.last_words(self.log, self.log_start, self.code)
 
     def busy_at(self) -> float | None:
         """Return when a worker was last at work on a request, monotonic seconds."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.linux.regular_files import append_to, opened_file
-from reconciler.planning.program_output import raised
+from reconciler.planning.program_output import Raised, raised, said_last
 
 _TAIL_BYTES = 64 * 1024
 _LONGEST = 400
@@ -63,12 +63,15 @@ def text_from(path: Path, at_most: int, since: int = 0, *, within: Path | None =
         return ""
 
 
-def reason(log: Path, since: int) -> str | None:
-    """Return the last thing that a failed instance wrote, in one line: its exception, or gunicorn's message."""
+def reason(log: Path, since: int, code: str) -> str | None:
+    """Return the last thing that a failed instance wrote, in one line.
+
+    An exception with its place in `code`, or else gunicorn's message, or its last line.
+    """
     lines = tail(log, 200, since)
-    found = raised(lines)
+    found = raised(lines, code)
     if found is not None:
-        return found.text[:_LONGEST]
+        return str(found)[:_LONGEST]
     for line in reversed(lines):
         logged = _GUNICORN_LINE.match(line)
         if (
@@ -80,9 +83,19 @@ def reason(log: Path, since: int) -> str | None:
     return _last(lines) or None
 
 
-def last_line(log: Path, since: int) -> str:
-    """Return the last line of a log that is not gunicorn's, "" if there is none."""
-    return _last(tail(log, 50, since))
+def crash(log: Path, since: int, code: str) -> Raised | None:
+    """Return the signal that ended a Python, by the last that a log tells, None if that is something else."""
+    found = raised(_of_app(tail(log, 200, since)), code)
+    return found if found is not None and found.is_signal else None
+
+
+def last_words(log: Path, since: int, code: str) -> str:
+    """Return what an app itself said last, as one line: an exception with its place in `code`, or its last line."""
+    return said_last(_of_app(tail(log, 200, since)), code)
+
+
+def _of_app(lines: list[str]) -> list[str]:
+    return [line for line in lines if not _NOISE.match(line)]
 
 
 def _last(lines: list[str]) -> str:

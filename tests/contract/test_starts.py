@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+import signal
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from textwrap import dedent
+from textwrap import dedent, indent
 
 import pytest
 
@@ -334,15 +335,92 @@ async def test_the_umask_of_the_gunicorn_field_is_the_workers(site: Site) -> Non
         assert stat.S_IMODE(int(get(address_of(app).port))) == 0o600
 
 
+# How a worker dies at a request, by what does it: how it ended, and what it said, with the line that is marked.
+_DYING = {
+    "os._exit": ("print('dying now')\nos._exit(7)", "exited with 7", "dying now"),
+    "os._exit after an exception that it printed": (
+        "try:\n    raise ValueError('queue lost')  # here\nexcept ValueError:\n    traceback.print_exc()\nos._exit(7)",
+        "exited with 7", "ValueError: queue lost (wsgi.py:{here})",
+    ),
+    "a crash": (
+        "ctypes.string_at(0)  # here",
+        "was ended by SIGSEGV", "Fatal Python error: Segmentation fault (wsgi.py:{here})",
+    ),
+    "a native abort": (
+        "ctypes.CDLL(None).abort()  # here",
+        "was ended by SIGABRT", "Fatal Python error: Aborted (wsgi.py:{here})",
+    ),
+}  # fmt: skip
+_IN_MAIN_THREAD = {
+    "an exception": ("raise RuntimeError('lost')  # here", "exited with 255", "RuntimeError: lost (wsgi.py:{here})"),
+    "sys.exit": ("sys.exit('no licence')  # here", "exited with 1", "SystemExit: no licence (wsgi.py:{here})"),
+}
+_DIES_IN_THREAD = """\
+import ctypes, os, sys, threading, traceback
+def die():
+    {how}
+def application(environ, start_response):
+    threading.Thread(target=die).start()
+    start_response("200 OK", [])
+    return [b"ok"]
+"""
+# Between two requests: what a request raises is answered with 500.
+_DIES_IN_MAIN_THREAD = """\
+import signal, sys
+def die(number, frame):
+    while frame is not None:
+        if frame.f_code.co_name == "handle":
+            return
+        frame = frame.f_back
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    {how}
+def application(environ, start_response):
+    signal.signal(signal.SIGALRM, die)
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+    start_response("200 OK", [])
+    return [b"ok"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "dying"),
+    [
+        *(pytest.param(_DIES_IN_THREAD, dying, id=name) for name, dying in _DYING.items()),
+        *(pytest.param(_DIES_IN_MAIN_THREAD, dying, id=name) for name, dying in _IN_MAIN_THREAD.items()),
+    ],
+)
 @on_the_loop
-async def test_a_worker_that_dies_on_probation_is_told_with_how_it_ended_and_what_it_said(site: Site) -> None:
-    text = _OK + "\nimport os, threading\nprint('dying now')\nthreading.Timer(0.3, os._exit, [7]).start()\n"
+async def test_a_worker_that_dies_on_probation_is_told_with_how_it_ended_and_what_it_said_where(
+    site: Site, text: str, dying: tuple[str, str, str]
+) -> None:
+    how, ended, said = dying
+    text = text.replace("{how}", indent(how, "    ").strip())
+    here = next((number for number, line in enumerate(text.splitlines(), 1) if "# here" in line), 0)
     with a_life(site) as machine:
         app = machine.app()
-        write(app, text)
+        site.save(Path(app.source.path) / "wsgi.py", text)
         await machine.started(app)
+        with suppress(OSError):
+            await asyncio.to_thread(get, address_of(app).port)
         await soon(lambda: machine.only().workers_died)
-        assert (machine.only().worker_end, machine.only().said) == ("exited with 7", "dying now")
+        assert (machine.only().worker_end, machine.only().said) == (ended, said.format(here=here))
+
+
+@on_the_loop
+async def test_a_worker_that_is_told_to_end_has_not_died(site: Site) -> None:
+    """Also by a signal on which gunicorn raises SystemExit wherever the app is."""
+    with a_life(site) as machine:
+        instance = await machine.started(machine.app())
+
+        def passed() -> set[int]:
+            names = names_in(site.paths.readiness("blog") / instance.id, 1000)
+            return {int(name) for name in names if name.isdecimal()}
+
+        for number in (signal.SIGTERM, signal.SIGQUIT):
+            (worker,) = passed()
+            os.kill(worker, number)
+            await soon(lambda worker=worker: passed() - {worker} and worker not in passed())  # type: ignore[misc]
+        assert (machine.only().workers_died, machine.only().ready) == (0, True)
 
 
 @pytest.mark.parametrize("env", [{}, {"PYTHONHASHSEED": "random"}], ids=["forked", "executed"])

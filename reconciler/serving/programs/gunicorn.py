@@ -64,6 +64,10 @@ class InstancePaths:
             wakeup_pipe=paths.wakeup_pipe,
         )
 
+    def code(self, directory: str) -> Path:
+        """Return the link to the code of the revision whose directory has this name."""
+        return self.revisions / directory / "code"
+
     def create(self, sandbox: Sandbox) -> None:
         """Create every directory, as the processes of the sandbox may use it."""
         for directory in (self.revisions, self.readiness, self.home, self.scratch):
@@ -123,7 +127,7 @@ def write_config(revision: Revision, code: Code, paths: InstancePaths, sandbox: 
     """
     directory = paths.revisions / revision.id
     sandbox.make_directory(directory)
-    link = directory / "code"
+    link = paths.code(revision.id)
     if not link.is_symlink():
         link.symlink_to(code.directory)
     config = directory / CONFIG_NAME

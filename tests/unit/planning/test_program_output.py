@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.planning.program_output import last_words
+from reconciler.planning.program_output import last_words, said_last
 
 CODE = "/state/apps/shop/builds/1/code"
 FRAMES = (
@@ -17,10 +17,39 @@ FRAMES = (
     '  File "<frozen importlib._bootstrap>", line 1324, in _find_and_load_unlocked',
 )
 
+CRASH = (
+    "Fatal Python error: Segmentation fault",
+    "",
+    "Stack (most recent call first):",
+    '  File "/usr/lib/python3.13/ctypes/__init__.py", line 538 in string_at',
+    f'  File "{CODE}/shop/native.py", line 4 in crash',
+    f'  File "{CODE}/wsgi.py", line 9 in <module>',
+)
+# As the app itself has it, with PYTHONFAULTHANDLER, and as Python 3.14 adds to it.
+CRASH_OF_THREADS = (
+    *CRASH[:2],
+    "Thread 0x00007f8b3c5d1740 [worker] (most recent call first):",
+    f'  File "{CODE}/other.py", line 1 in wait',
+    "",
+    "Current thread 0x00007f8b3c5d1740 [python] (most recent call first):",
+    *CRASH[3:],
+    "",
+    "Current thread's C stack trace (most recent call first):",
+    '  Binary file "/usr/bin/python3", at _Py_DumpStack+0x48 [0x5fe3b9]',
+    "",
+    "Extension modules: psycopg._psycopg (total: 1)",
+)
+CRASHED = "Fatal Python error: Segmentation fault (shop/native.py:4)"
+
 
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
+        (CRASH, CRASHED),
+        (CRASH_OF_THREADS, CRASHED),
+        ((*FRAMES, "ValueError: a", *CRASH), CRASHED),
+        ((*CRASH, *FRAMES, "ValueError: a"), "ValueError: a (shop/models.py:7)"),
+        (CRASH[:2], "Fatal Python error: Segmentation fault"),
         (
             (*FRAMES, "ModuleNotFoundError: No module named 'rest_framework'"),
             "ModuleNotFoundError: No module named 'rest_framework' (shop/models.py:7)",
@@ -57,3 +86,25 @@ FRAMES = (
 )
 def test_the_last_words_of_a_program_are_its_exception_or_its_last_line(lines: tuple[str, ...], told: str) -> None:
     assert last_words(lines, CODE) == told
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ((), ""),
+        (("", "^^"), ""),
+        (("begun", "  working", ""), "working"),
+        ((*FRAMES, "ValueError: lost"), "ValueError: lost (shop/models.py:7)"),
+        ((*FRAMES, "ValueError: lost", "lost"), "ValueError: lost (shop/models.py:7)"),  # as gunicorn repeats it
+        (
+            (*FRAMES, "pydantic.ValidationError: 1 error for Settings", "url", "  Field required", "    see https://x"),
+            "ValidationError: 1 error for Settings (shop/models.py:7)",
+        ),
+        ((*FRAMES, "ValueError: lost", "", "giving up"), "giving up"),  # it was handled, and the app said more
+        ((*FRAMES, "ValueError: lost", *(["working"] * 30), "  lost"), "lost"),
+        (CRASH, CRASHED),
+        (CRASH_OF_THREADS, CRASHED),
+    ],
+)
+def test_a_program_that_ran_on_said_last_its_exception_or_its_last_line(lines: tuple[str, ...], said: str) -> None:
+    assert said_last(lines, CODE) == said

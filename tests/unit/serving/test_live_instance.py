@@ -23,7 +23,7 @@ _RECORD = InstanceRecord(
 def test_no_more_files_are_read_than_there_can_be_workers(tmp_path: Path) -> None:
     for number in range(3000):
         (tmp_path / str(number)).touch()
-    live = LiveInstance(record=_RECORD, readiness=tmp_path, log=tmp_path / "app.log", log_start=0)
+    live = LiveInstance(record=_RECORD, readiness=tmp_path, log=tmp_path / "app.log", link=tmp_path / "code")
     assert 2 < len(live._of_workers()) < 50
     live.record = replace(_RECORD, workers=1000)
     assert len(live._of_workers()) > 2000
