@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,8 +109,7 @@ class Chosen:
         with contextlib.ExitStack() as after:
             for log in self.logs:
                 after.callback(log.files.skip_to_sizes)
-            streams = [self._read(log, count) for log in self.logs]
-            merged = heapq.merge(*streams, key=lambda entry: entry.line.at)
+            merged = _merged(self._read(log, count) for log in self.logs)
             yield from merged if count is None else deque(merged, count)
 
     def _read(self, log: Log, count: int | None) -> Iterator[Entry]:
@@ -123,17 +123,18 @@ class Chosen:
             yield Entry(app=log.app, stream=log.stream, line=line)
 
     def arrived(self, now: float) -> list[Entry]:
-        """Return what was added to the logs since, as far as it is complete."""
-        found: list[Entry] = []
+        """Return what was added to the logs since, as far as it is complete, in the order of time."""
         self.has_more = False
-        for log in self.logs:
-            for _ in range(_MOST_AT_A_TIME):
-                raw = log.files.read()
-                found += [Entry(app=log.app, stream=log.stream, line=line) for line in log.arriving.taken(raw, now)]
-                if not raw:
-                    break
-            else:
-                self.has_more = True
+        return list(_merged([self._arrived(log, now) for log in self.logs]))
+
+    def _arrived(self, log: Log, now: float) -> list[Entry]:
+        found: list[Entry] = []
+        for _ in range(_MOST_AT_A_TIME):
+            raw = log.files.read()
+            found += [Entry(app=log.app, stream=log.stream, line=line) for line in log.arriving.taken(raw, now)]
+            if not raw:
+                return found
+        self.has_more = True
         return found
 
     def raw(self, count: int) -> list[bytes]:
@@ -177,6 +178,20 @@ class Printer:
         if self.chosen.stream_width:
             parts.append(entry.stream.ljust(self.chosen.stream_width))
         return " ".join((*parts, coloured(entry.line.unstamped, keep=self._in_colour)))
+
+
+def _merged(logs: Iterable[Iterable[Entry]]) -> Iterator[Entry]:
+    """Merge logs in the order of time; the lines of each stay in the order in which they were written."""
+    merged = heapq.merge(*map(_since, logs), key=itemgetter(0))
+    return (entry for _, entry in merged)
+
+
+def _since(entries: Iterable[Entry]) -> Iterator[tuple[float, Entry]]:
+    """Yield each line with the latest time until then: a line is not older than those before it, whatever it says."""
+    latest = 0.0
+    for entry in entries:
+        latest = max(latest, entry.line.at)
+        yield latest, entry
 
 
 def _width(names: Collection[str]) -> int:

@@ -20,7 +20,9 @@ _WIDER = 4
 _BEGINS = re.compile(rb"^\[[^\]\n]{10,40}\] \[(\d{1,9})\] \[INFO\] Starting gunicorn ", re.MULTILINE)
 _LONGEST_BEGIN = 120
 _LOOK = 1024 * 1024
+_MOST_AHEAD = 8  # blocks
 _ROOM_S = 2.0  # a stamp has whole seconds
+_WITHIN_S = 0.999  # of the second that a stamp names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +82,8 @@ def _timed(files: list[LogFile], times: KnownTimes, stream: str, start: int) -> 
     for each in files:
         before[each.inode] = total
         total += each.size
-    for each, lines, ends in blocks(files, start):
-        written = os.fstat(each.file.fileno()).st_mtime
+    for each, lines, ends, before_s in _bounded(blocks(files, start), stream):
+        written = min(os.fstat(each.file.fileno()).st_mtime, before_s)
         found = []
         for raw, end in zip(reversed(lines), reversed(ends), strict=True):
             text = text_of(raw)
@@ -89,7 +91,7 @@ def _timed(files: list[LogFile], times: KnownTimes, stream: str, start: int) -> 
             exact = own is not None and own <= written + _ROOM_S
             if own is not None and exact:
                 at = own
-                written = min(written, own + 1)
+                written = min(written, own + _WITHIN_S)
             else:
                 known = times.latest(each.inode[1], end)
                 at = written = min(written, written if known is None else known)
@@ -104,6 +106,22 @@ def _timed(files: list[LogFile], times: KnownTimes, stream: str, start: int) -> 
                     line = replace(line, at=record_at, exact=True)  # noqa: PLW2901  the same
                 record_at = None
             yield line, end
+
+
+def _bounded(
+    found: Iterator[tuple[LogFile, list[bytes], list[int]]], stream: str
+) -> Iterator[tuple[LogFile, list[bytes], list[int], float]]:
+    """Yield each block with the time by which it was written: the first stamp after it says. A few are read ahead."""
+    waiting: deque[tuple[LogFile, list[bytes], list[int]]] = deque()
+    for block in found:
+        first = next((at for line in block[1] if (at := stamp(text_of(line), stream)) is not None), None)
+        if first is not None:
+            yield from ((*each, first + _WITHIN_S) for each in waiting)
+            waiting.clear()
+        elif len(waiting) == _MOST_AHEAD:
+            yield (*waiting.popleft(), float("inf"))
+        waiting.append(block)
+    yield from ((*each, float("inf")) for each in waiting)
 
 
 def _is_of_record(text: str) -> bool:

@@ -29,12 +29,21 @@ _ENDS = (
     "Exception in worker process", "Worker exiting ", "Worker (pid:", "Shutting down: Master", "Reason: ",
     "App failed to load", "Handling signal: term",
 )  # fmt: skip
-_NOT_READY = "reconciler: not ready: "
+_HALTED = "Reason: "
+_ENDED = re.compile(r"Worker \(pid:\d+\) (?:(exited with) code (\d+)|(was sent SIG\w+))")
+_OURS = "reconciler: "
+_NOT_READY = f"{_OURS}not ready: "
+_CRASH = "Fatal Python error: "
 TRACEBACK = "Traceback (most recent call last):"
 _CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
 _OF_GUNICORN = re.compile(r'  File "[^"]*/(?:reconciler/serving/launcher|gunicorn/arbiter|gunicorn/app/\w+)\.py"')
 _CODE = re.compile(r'  File "(?P<code>[^"]*/builds/\w+/code)/')
+# Python names the place of a syntax error without a traceback, if the app's first module has it.
+_SYNTAX = re.compile(r'  File "[^"]*", line \d+$')
 EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?::|$)")
+
+_OF_CRASH = r"|(?:Current thread|Thread) 0x\w+ |Stack \(most recent|Current thread's C stack|Extension modules: "
+_OF_TRACE = re.compile(EXCEPTION.pattern + _OF_CRASH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +127,8 @@ def folded(lines: Iterable[Line]) -> Iterator[Line]:
 class Folder:
     """Folds failed starts in lines that arrive one by one.
 
-    Lines that may belong to one are held until it is clear, never more than a few hundred.
+    Lines that may belong to one are held until it is clear, never more than a few hundred. It begins with what gunicorn
+    writes of a start, if that is there; then comes what failed, and last what says that this ended the start.
     """
 
     def __init__(self) -> None:
@@ -126,18 +136,20 @@ class Folder:
 
     def _begin(self) -> None:
         self._held: list[Line] = []
-        self._traceback_at = -1  # of the first traceback among what is held
+        self._said = 0  # lines of the app among what gunicorn wrote of the start
+        self._failure_at = -1  # of the first line of what failed
+        self._has_trace = False  # of an exception or a crash
         self._is_raised = False  # the exception's own line has been read
-        self._reason = ""
         self._more = 0  # lines since then
-        self._tail = False
+        self._reason = ""
+        self._is_over = False  # nothing but the end of the start follows
 
     def feed(self, line: Line) -> list[Line]:
         """Take the next line; return those that are complete by now."""
         if self._continues(line.text) and len(self._held) < _MOST_HELD:
             self._hold(line)
             return []
-        done = self.flush()
+        done = self._complete(is_superseded=_said(line.text).startswith(_STARTING))
         if self._continues(line.text):
             self._hold(line)
             return done
@@ -145,58 +157,108 @@ class Folder:
 
     def flush(self) -> list[Line]:
         """Return what is held, as nothing more belongs to it."""
-        held, at, reason = self._held, self._traceback_at, self._reason
-        is_failed_start = at >= 0 and self._is_failed_start()
+        return self._complete(is_superseded=False)
+
+    def _complete(self, *, is_superseded: bool) -> list[Line]:
+        """Return what is held; a start that waited until the next one began has failed."""
+        held, at, reason = self._held, self._failure_at, self._reason
+        is_failed_start, said = self._is_failed_start(is_superseded=is_superseded), self._said
         self._begin()
         if not is_failed_start:
             return held
         texts = [line.text for line in held]
-        if not reason:
-            code = next((match["code"] for text in texts if (match := _CODE.match(text))), "")
-            found = raised(texts[at:], code)
-            reason = str(found) if found is not None else texts[-1]
-        return [replace(held[-1], text=reason, folded=tuple(texts))]
+        reason = _reason(texts[at:], reason)
+        if said and any(not _said(text) and text.strip() not in reason for text in texts[:at]):
+            shown, held, texts = held[:at], held[at:], texts[at:]
+        else:
+            shown = []
+        return [*shown, replace(held[-1], text=reason, folded=tuple(texts))]
 
     def _continues(self, text: str) -> bool:
-        logged = _GUNICORN.match(text)
-        if self._tail:
-            return text.startswith(_NOT_READY) or (logged is not None and logged["said"].startswith(_ENDS))
-        if self._traceback_at < 0:
-            if text == TRACEBACK:
-                return True
-            said = logged["said"] if logged else ""
-            return said.startswith(_STARTING) or (bool(self._held) and _WHILE_STARTING.match(said) is not None)
-        if not self._is_raised:
-            return not text or text[0].isspace() or EXCEPTION.match(text) is not None
-        if text.startswith(_NOT_READY):
+        said = _said(text)
+        if self._failure_at < 0:
+            return self._continues_start(text, said)
+        if text.startswith(_NOT_READY) or said.startswith(_ENDS):
             return True
-        if logged is None:  # an exception's text may have more lines
-            if text == TRACEBACK:
-                return any(line.text.startswith(_CHAINED) for line in self._held[-2:])
-            is_over = text.startswith("reconciler: ") or self._is_failed_start() or self._more >= _MOST_MORE
-            return text.startswith(_CHAINED) or not is_over
-        return self._is_failed_start() and logged["said"].startswith(_ENDS)
+        if self._is_over or said:
+            is_known = bool(self._reason) or self._has_trace
+            return is_known and self._is_of_start() and _WHILE_STARTING.match(said) is not None  # another worker's
+        if not self._is_raised:
+            return not text or text[0].isspace() or _OF_TRACE.match(text) is not None
+        if text == TRACEBACK:
+            return any(line.text.startswith(_CHAINED) for line in self._held[-2:])
+        # An exception's text may have more lines.
+        is_whole = text.startswith(_OURS) or self._is_failed_start() or self._more >= _MOST_MORE
+        return text.startswith(_CHAINED) or not is_whole
+
+    def _continues_start(self, text: str, said: str) -> bool:
+        if text == TRACEBACK or text.startswith((_NOT_READY, _CRASH)):
+            return True
+        if not self._held:
+            return said.startswith(_STARTING)
+        if said:
+            return _WHILE_STARTING.match(said) is not None or said.startswith(_ENDS)
+        return not text.startswith(_OURS) and (self._said < _MOST_MORE or _SYNTAX.match(text) is not None)
 
     def _hold(self, line: Line) -> None:
-        text = line.text
-        if text == TRACEBACK and self._traceback_at < 0:
-            self._traceback_at = len(self._held)
-        elif text == TRACEBACK:
-            self._is_raised = False
-        elif self._traceback_at >= 0:
-            if text.startswith(_NOT_READY) and self._is_raised:
-                self._reason, self._tail = text.removeprefix(_NOT_READY), True
-            elif not self._is_raised:
-                self._is_raised = bool(text) and not text[0].isspace()
-                self._more = 0
-            else:
-                self._more += 1
-            if self._is_raised and _GUNICORN.match(text):
-                self._tail = True
+        text, said = line.text, _said(line.text)
+        if text.startswith(_NOT_READY):
+            if not (self._has_trace and self._reason):  # of several exceptions, the first is the cause
+                self._reason = text.removeprefix(_NOT_READY)
+            self._begin_failure()
+            self._is_over = True
+        elif said.startswith(_ENDS) and not _WHILE_STARTING.match(said):
+            self._begin_failure()
+            self._is_over = True
+        elif said:
+            pass
+        elif text == TRACEBACK or (self._failure_at < 0 and (text.startswith(_CRASH) or _SYNTAX.match(text))):
+            self._begin_failure()
+            self._has_trace, self._is_raised = True, False
+        elif self._failure_at < 0:
+            self._said += 1
+        elif not self._is_raised:
+            self._is_raised = EXCEPTION.match(text) is not None
+            self._more = 0
+        else:
+            self._more += 1
         self._held.append(line)
 
-    def _is_failed_start(self) -> bool:
+    def _begin_failure(self) -> None:
+        if self._failure_at < 0:
+            self._failure_at = len(self._held)
+
+    def _is_of_start(self) -> bool:
+        """Whether what is held begins with a start."""
+        return _said(self._held[0].text).startswith(_STARTING)
+
+    def _is_failed_start(self, *, is_superseded: bool = False) -> bool:
         """Whether what is held ends with the app's refusal, or is a traceback through gunicorn's own start."""
-        return bool(self._reason) or (
-            self._is_raised and any(_OF_GUNICORN.match(line.text) for line in self._held[self._traceback_at :])
-        )
+        if self._failure_at < 0:
+            return False
+        failure = self._held[self._failure_at :]
+        if self._reason:
+            is_over = any(_said(line.text).startswith(_ENDS) for line in failure)
+            return self._has_trace or is_over or (is_superseded and self._is_of_start())
+        if not self._has_trace:
+            return self._is_of_start() and any(_said(line.text).startswith(_HALTED) for line in failure)
+        return self._is_raised and any(_OF_GUNICORN.match(line.text) for line in failure)
+
+
+def _reason(texts: list[str], told: str) -> str:
+    """Return why a start failed, of which these are the lines from its failure on; `told` is what the worker said."""
+    code = next((match["code"] for text in texts if (match := _CODE.match(text))), "")
+    found = raised(texts, code)
+    if not told and found is not None:
+        return str(found)
+    if not told:
+        ended = next(filter(None, map(_ENDED.match, map(_said, texts))), None)
+        return texts[-1] if ended is None else f"a worker {' '.join(filter(None, ended.groups()))} before it was ready"
+    is_crash = found is not None and found.is_signal and found.place
+    return f"{told}, at {found.place}" if found is not None and is_crash else told
+
+
+def _said(text: str) -> str:
+    """Return what gunicorn says in a line, "" if it is no line of gunicorn's."""
+    logged = _GUNICORN.match(text)
+    return logged["said"] if logged else ""

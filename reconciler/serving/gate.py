@@ -135,10 +135,14 @@ class Gate(object):
         if reason == self.told:
             return
         self.told = reason
-        sys.stderr.write("reconciler: not ready: %s\n" % reason)
-        sys.stderr.flush()
+        self.log("not ready: %s" % reason)
         self.write("waiting-%d" % os.getpid(), reason)
         self.ring()
+
+    def log(self, text):
+        """Write a line of ours into the log."""
+        sys.stderr.write("reconciler: %s\n" % text)
+        sys.stderr.flush()
 
     def reject(self, reason):
         """Record why this worker can never be ready; return the status to exit with.
@@ -181,6 +185,8 @@ class Gate(object):
     def let_in(self, counts=True):
         """Record that this worker is about to accept; the file of one that cannot count stays empty: it may be busy."""
         self.remove("waiting-%d" % os.getpid())
+        if self.told:
+            self.log("ready")
         if not counts:
             self.write("uncounted", "")
         self.write(str(os.getpid()), "")

@@ -52,6 +52,8 @@ def _bury_early(gate, pid, end):
     if not gate.serves():
         from gunicorn.errors import HaltServer
 
+        if not os.path.exists(os.path.join(gate.passed, "refused")):  # else the worker itself has said why
+            gate.log("not ready: %s" % gate.why_early)
         gate.write("exited", end)
         raise HaltServer("Worker failed to boot.", _BOOT_ERROR)
     gate.remove("importing-%d" % pid)

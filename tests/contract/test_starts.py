@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import stat
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from textwrap import dedent, indent
 
 import pytest
 
+from reconciler.inspection.log_tail import tail
 from reconciler.linux.listing import names_in
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.revision import Health, Server
@@ -106,7 +108,9 @@ def log(site: Site) -> str:
 
 @pytest.mark.parametrize("what", _FAILING)
 @on_the_loop
-async def test_what_ends_an_import_is_told_with_its_place_at_the_first_worker(site: Site, what: str) -> None:
+async def test_what_ends_an_import_is_told_with_its_place_at_the_first_worker_and_is_one_line_of_logs(
+    site: Site, what: str
+) -> None:
     text, expected = _FAILING[what]
     with a_life(site) as machine:
         app = machine.app(server=Server(start_timeout_s=3.0 if "server" in what else 60.0))
@@ -115,6 +119,10 @@ async def test_what_ends_an_import_is_told_with_its_place_at_the_first_worker(si
         assert await failure(machine, app) == f"{expected}; more in 'reconciler logs blog'"
         assert log(site).count("Booting worker") == 1
         assert machine.seen().instances == ()
+    if "server" not in what:  # which is ended from outside, and leaves nothing in the log that tells of it
+        *said, folded = tail(site.paths.log("blog", "app"), 100, fold=True)
+        assert re.fullmatch(rf"{re.escape(expected.partition('; ')[0])}.*  \[\d+ lines folded\]", folded)
+        assert all(line in text or "[INFO]" in line for line in said), said  # what the app has printed, after its start
     await soon(lambda: site.marked() == set())
 
 

@@ -59,6 +59,29 @@ def test_all_apps_and_streams_are_merged_in_the_order_of_time(state: Path) -> No
     assert "did you mean 'shop'" in run(state, "shup", code=1)
 
 
+def test_merged_lines_are_in_the_order_of_time_and_those_of_one_file_as_they_were_written(state: Path) -> None:
+    """Also where several processes write into one file, and one is late."""
+    write(state, "shop", logged(5, 7, "a") + logged(4, 7, "b") + logged(6, 7, "c"))
+    write(state, "blog", logged(3, 8, "d") + logged(4, 8, "e") + logged(7, 8, "f"))
+    assert [line["text"][-1] for line in records(state)] == ["d", "e", "a", "b", "c", "f"]
+
+
+def test_lines_without_a_time_are_no_later_than_the_stamp_that_follows_however_far_on_it_is(state: Path) -> None:
+    write(state, "shop", "".join(f"text {number}\n" for number in range(60_000)) + logged(4, 7, "stamped"))
+    write(state, "blog", logged(5, 8, "later"))
+    *found, stamped, later = records(state, "-n", "100000")
+    assert (stamped["text"].split()[-1], later["text"].split()[-1]) == ("stamped", "later")
+    assert [line["text"] for line in found] == [f"text {number}" for number in range(60_000)]
+    assert {line["time"] for line in found} == {"2026-11-26T12:50:04.999Z"}
+
+
+def test_a_line_without_a_time_is_of_the_second_of_the_stamp_that_follows_at_the_latest(state: Path) -> None:
+    write(state, "shop", "told\n" + logged(4, 7, "stamped"))
+    write(state, "blog", logged(5, 8, "later"))
+    found = [(line["time"][17:19], line["text"].split()[-1]) for line in records(state)]
+    assert found == [("04", "told"), ("04", "stamped"), ("05", "later")]
+
+
 def test_lines_are_found_by_text_without_regard_to_case_unless_it_has_capitals(state: Path) -> None:
     write(state, "blog", 'Get /admin\nGET /x "500"\nPOST /admin 500\n')
     assert len(records(state, "--grep", "get")) == 2

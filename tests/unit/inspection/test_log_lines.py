@@ -47,6 +47,42 @@ Traceback (most recent call last):
     1 / 0
 ZeroDivisionError: division by zero
 [2026-11-26 12:50:19 +0000] [43] [INFO] Worker exiting (pid: 43)"""
+_ENDED = """\
+[2026-11-26 12:50:19 +0000] [43] [INFO] Worker exiting (pid: 43)
+[2026-11-26 12:50:19 +0000] [41] [ERROR] Worker (pid:43) exited with code 3.
+[2026-11-26 12:50:19 +0000] [41] [ERROR] Shutting down: Master
+[2026-11-26 12:50:19 +0000] [41] [ERROR] Reason: Worker failed to boot."""
+_SYNTAX = f"""\
+  File "{_CODE}/wsgi.py", line 1
+    def application(:
+                    ^
+SyntaxError: invalid syntax
+reconciler: not ready: SyntaxError: invalid syntax (wsgi.py:1)
+{_ENDED}"""
+_EXITED = f"""\
+reconciler: not ready: it ended its own process while it was imported, by sys.exit: no licence (wsgi.py:4)
+{_ENDED}"""
+_CRASHED = f"""\
+Fatal Python error: Segmentation fault
+
+Stack (most recent call first):
+  File "/usr/lib/python3.13/ctypes/__init__.py", line 538 in string_at
+  File "{_CODE}/wsgi.py", line 4 in crash
+  File "<frozen importlib._bootstrap>", line 488 in _call_with_frames_removed
+
+Extension modules: psycopg._psycopg (total: 1)
+[2026-11-26 12:50:19 +0000] [41] [WARNING] Worker (pid:43) was sent SIGSEGV!
+reconciler: not ready: a worker was ended by SIGSEGV before it was ready
+[2026-11-26 12:50:19 +0000] [41] [ERROR] Shutting down: Master
+[2026-11-26 12:50:19 +0000] [41] [ERROR] Reason: Worker failed to boot."""
+_HALTED = """\
+[2026-11-26 12:50:19 +0000] [41] [ERROR] Worker (pid:43) exited with code 4.
+[2026-11-26 12:50:19 +0000] [41] [ERROR] Shutting down: Master
+[2026-11-26 12:50:19 +0000] [41] [ERROR] Reason: App failed to load."""
+_WAITS = """\
+reconciler: not ready: GET / answered 503: starting
+[2026-11-26 12:50:19 +0000] [44] [INFO] Booting worker with pid: 44
+reconciler: not ready: GET / answered 500: no database"""
 _REQUEST = f"""\
 [2026-11-26 12:49:15 +0000] [43] [ERROR] Error handling request GET /boom
 Traceback (most recent call last):
@@ -68,6 +104,16 @@ def shown(text: str) -> list[str]:
         (_IMPORTED, "ModuleNotFoundError: No module named 'nope' (inner.py:2)  [11 lines folded]"),
         (_PRELOADED, "RuntimeError: no database (shop/db.py:7)  [11 lines folded]"),
         (f"{_STARTED}\n{_OF_19}", "ZeroDivisionError: division by zero (wsgi.py:3)  [12 lines folded]"),
+        (f"{_STARTED}\n{_SYNTAX}", "SyntaxError: invalid syntax (wsgi.py:1)  [13 lines folded]"),
+        (
+            f"{_STARTED}\nno licence\n{_EXITED}",
+            "it ended its own process while it was imported, by sys.exit: no licence (wsgi.py:4)  [10 lines folded]",
+        ),
+        (
+            f"{_STARTED}\n{_CRASHED}",
+            "a worker was ended by SIGSEGV before it was ready, at wsgi.py:4  [16 lines folded]",
+        ),
+        (f"{_STARTED}\n{_HALTED}", "a worker exited with 4 before it was ready  [7 lines folded]"),
     ],
 )
 def test_a_failed_start_is_the_apps_exception_with_its_place(text: str, expected: str) -> None:
@@ -80,12 +126,45 @@ def test_a_start_and_a_requests_traceback_stay_as_they_are() -> None:
         assert shown(text) == text.split("\n")
 
 
+def test_a_start_that_waited_until_the_next_one_began_has_failed() -> None:
+    """As the daemon ends it when its time is over; gunicorn has no time to write of that."""
+    expected = "GET / answered 500: no database  [7 lines folded]"
+    assert shown(f"{_STARTED}\n{_WAITS}\n{_STARTED}\n{_SYNTAX}") == [
+        expected, "SyntaxError: invalid syntax (wsgi.py:1)  [13 lines folded]",
+    ]  # fmt: skip
+    told_to_end = "[2026-11-26 12:50:19 +0000] [41] [INFO] Handling signal: term"
+    assert shown(f"{_STARTED}\n{_WAITS}\n{told_to_end}") == [expected.replace("7", "8")]
+
+
+def test_a_start_that_waited_and_was_ready_then_has_not_failed() -> None:
+    waited = f"{_STARTED}\n{_WAITS}\nreconciler: ready"
+    for text in (f"{_STARTED}\n{_WAITS}", f"{waited}\n{_ENDED}", f"{waited}\n{_STARTED}\n{_REQUEST}"):
+        assert shown(text) == text.split("\n")
+
+
+def test_the_death_of_a_worker_that_served_is_no_failed_start() -> None:
+    died = _CRASHED.partition("reconciler: ")[0].rstrip("\n")
+    text = f"{_STARTED}\nserving\n{died}\n[2026-11-26 12:50:20 +0000] [44] [INFO] Booting worker with pid: 44"
+    assert shown(text) == text.split("\n")
+
+
+def test_what_the_app_writes_while_it_fails_to_start_is_shown() -> None:
+    for failure in (_SYNTAX, _EXITED, _CRASHED, _HALTED):
+        lines = shown(f"{_STARTED}\nloading the configuration\n{failure}")
+        assert lines[:-1] == [*_STARTED.split("\n"), "loading the configuration"]
+        assert lines[-1].endswith(" lines folded]")
+
+
 def test_what_the_app_writes_between_two_failed_starts_is_shown() -> None:
     lines = shown(f"{_PRELOADED}\nI am the app\n{_STARTED}\n{_IMPORTED}\nand I write")
     assert [line for line in lines if "folded" not in line] == ["I am the app", "and I write"]
 
 
-_ANY = st.sampled_from(f"{_STARTED}\n{_IMPORTED}\n{_PRELOADED}\n{_OF_19}\n{_REQUEST}\nthe app\n".split("\n"))
+_EVERYTHING = (
+    _STARTED, _IMPORTED, _PRELOADED, _OF_19, _REQUEST, _SYNTAX, _EXITED, _CRASHED, _HALTED, _WAITS, "reconciler: ready",
+    "the app", "",
+)  # fmt: skip
+_ANY = st.sampled_from("\n".join(_EVERYTHING).split("\n"))
 
 
 @given(st.lists(st.one_of(_ANY, st.text(max_size=20).filter(lambda text: "\n" not in text)), max_size=80))

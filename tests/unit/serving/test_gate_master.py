@@ -1,6 +1,7 @@
 """The gate on the master's side: how long a worker may take until it has passed, whatever gunicorn's own limit is."""
 
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,6 +42,39 @@ def test_a_worker_that_exits_early_ends_no_instance_that_serves_or_stops(
     watched.bury(SimpleNamespace(LISTENERS=[] if stopping else [1]), 7)
     assert not (tmp_path / "exited").exists()
     assert watched.exited_early == serving
+
+
+def test_the_exit_of_a_worker_that_has_not_said_why_is_in_the_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class HaltServer(Exception):
+        pass
+
+    monkeypatch.setitem(sys.modules, "gunicorn.errors", SimpleNamespace(HaltServer=lambda *_: HaltServer()))
+    watched, server = a_gate(tmp_path), SimpleNamespace(LISTENERS=[1])
+
+    def reap_workers() -> None:
+        wpid, status = 7, 11  # noqa: F841  as gunicorn names them
+        watched.bury(server, 7)
+
+    with pytest.raises(HaltServer):
+        reap_workers()
+    assert capsys.readouterr().err == "reconciler: not ready: a worker was ended by SIGSEGV before it was ready\n"
+    (tmp_path / "refused").touch()
+    with pytest.raises(HaltServer):
+        reap_workers()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_worker_that_was_not_ready_says_in_the_log_when_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watched = a_gate(tmp_path)
+    watched.let_in(counts=False)
+    assert capsys.readouterr().err == ""
+    watched.tell("GET / answered 503")
+    watched.let_in(counts=False)
+    assert capsys.readouterr().err == "reconciler: not ready: GET / answered 503\nreconciler: ready\n"
 
 
 def test_a_gunicorn_without_the_hook_for_exits_tells_by_closing_the_heartbeat(tmp_path: Path) -> None:
