@@ -1,4 +1,4 @@
-"""Resume an app after 'stop', 'rollback' or maintenance from the page.
+"""Resume an app after 'stop', 'rollback' or maintenance.
 
 The manifest of APP applies again. An app of which nothing like that was requested is left alone.
 """
