@@ -49,11 +49,12 @@ class GitOrigins:
         in_force = HostInForce(
             lambda: manifests.catalog, rules_of(settings), servers_by_type(settings), services_on_record
         )
+        git = GitProgram(settings.paths.git)
         self.followers = {
             origin.name: Follower(
                 origin,
                 settings.paths,
-                GitProgram(settings.paths.git),
+                git,
                 signatures=CommitSignatures(origin.repository, settings.paths.origin(origin.name)),
                 in_force=in_force,
                 telling=Telling(stores.journal, self._publish),

@@ -17,6 +17,7 @@ from reconciler.linux.remove_tree import remove_tree
 
 _GONE = ".gone-"
 _DRAFT = ".draft-"
+_RANDOM_BYTES = 4
 _LONGEST = 40  # letters, of up to four bytes each, of at most 255 in a name
 _FICLONE = 0x40049409  # linux/fs.h
 
@@ -63,7 +64,7 @@ def _sync(path: Path) -> None:
 
 def draft(directory: Path, name: str) -> Path:
     """Name a path in `directory` for work on `name`, to be renamed when finished and a leftover until then."""
-    return directory / f"{_DRAFT}{name}-{token_hex(4)}"
+    return directory / f"{_DRAFT}{name}-{token_hex(_RANDOM_BYTES)}"
 
 
 def remove(path: Path) -> None:
@@ -79,7 +80,7 @@ def set_aside(path: Path) -> Path | None:
     """
     if is_leftover(path.name):
         return path
-    gone = path.with_name(f"{_GONE}{path.name[:_LONGEST]}-{token_hex(4)}")
+    gone = path.with_name(f"{_GONE}{path.name[:_LONGEST]}-{token_hex(_RANDOM_BYTES)}")
     try:
         return path.rename(gone)
     except FileNotFoundError:
@@ -94,6 +95,12 @@ def is_leftover(name: str) -> bool:
 def leftovers(directory: Path) -> Iterator[Path]:
     """Find drafts and half-removed directories in `directory`."""
     return (path for path in directory.iterdir() if is_leftover(path.name))
+
+
+def leftovers_of(directory: Path, name: str) -> Iterator[Path]:
+    """Find those in `directory` that are of one name, as `draft` and `set_aside` name them."""
+    whole, cut = f"{_DRAFT}{name}-", f"{_GONE}{name[:_LONGEST]}-"
+    return (path for path in leftovers(directory) if path.name[: -2 * _RANDOM_BYTES] in (whole, cut))
 
 
 def make_below(top: Path, relative: Path) -> Path:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import shlex
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,11 +93,13 @@ class GitProgram:
     def __init__(self, directory: Path) -> None:
         self._home = directory / "home"
         self._configuration = directory / "config"
+        self._preparing = threading.Lock()
 
     def prepare(self) -> None:
         """Write the configuration. Raises OSError; blocks."""
-        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_file(self._configuration, _CONFIGURATION, durable=False)
+        with self._preparing:  # every origin does
+            self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace_file(self._configuration, _CONFIGURATION, durable=False)
 
     async def read(
         self, store: Path, *arguments: str, memory: int, asked: Path | None = None, into: Path | None = None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.linux.file_lock import locked
-from reconciler.linux.files import draft, leftovers, publish, remove
+from reconciler.linux.files import draft, leftovers_of, publish, remove
 from reconciler.manifests.git.fetch_failures import OUT_OF_MEMORY, Why, failure_of, is_missing_ref
 from reconciler.manifests.git.program import MOST_OUTPUT, Finished, GitProgram
 from reconciler.planning.origins.history import HistoryMissing, commits_to_judge
@@ -85,9 +85,8 @@ class Store:
             await asyncio.to_thread(self._clean)
 
     def _clean(self) -> None:
-        for path in leftovers(self._lock.parent):
-            if f"{self.path.name}-" in path.name:
-                remove(path)
+        for path in leftovers_of(self._lock.parent, self.path.name):
+            remove(path)
         for path in _interrupted(self.path):
             path.unlink(missing_ok=True)
 
@@ -264,10 +263,6 @@ class Store:
         done = await self._run("cat-file", "--batch", "--buffer", asked=ids, into=into)
         if done.status != 0:
             raise _unreadable(done)
-
-    async def content(self, object_id: str) -> bytes:
-        """Return the bytes of one object. Raises DamagedStore."""
-        return await self._read("cat-file", "blob", object_id)
 
     def is_too_large(self) -> bool:
         """Return whether the store has more than twice the size that it had when it was made. Blocks."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.linux.files import replace_file, replacing
+from reconciler.linux.files import draft, leftovers_of, replace_file, replacing, set_aside
 
 _WRITER = """
 import sys
@@ -116,3 +116,16 @@ def test_an_interrupted_context_leaves_the_file_as_it_was(tmp_path: Path) -> Non
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert ((tmp_path / "file").read_text(), names(tmp_path)) == ("before", ["file"])
+
+
+def test_the_leftovers_of_a_name_are_of_no_other_name(tmp_path: Path) -> None:
+    long = "x" * 60
+    made = {name: [draft(tmp_path, name)] for name in ("shop.git", "web-shop.git", "shop.git-2", long)}
+    for name, paths in made.items():
+        paths[0].mkdir()
+        (tmp_path / name).mkdir()
+        gone = set_aside(tmp_path / name)
+        assert gone is not None
+        paths.append(gone)
+    for name, paths in made.items():
+        assert sorted(leftovers_of(tmp_path, name)) == sorted(paths)
