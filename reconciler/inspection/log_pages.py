@@ -45,7 +45,7 @@ def log_page(
     starts are folded and colours left out. Blocks; raises OSError if the log is unreadable.
     """
     try:
-        file = opened_file(log)
+        file = opened_file(log, follow=False)
     except FileNotFoundError:
         return LogPage()
     with file:

@@ -51,10 +51,10 @@ def tail(log: Path, lines: int, since: int = 0) -> list[str]:
 def text_from(path: Path, at_most: int, since: int = 0, *, within: Path | None = None) -> str:
     """Return the end of a file, nothing of what stands before byte `since`; "" if it is no file or cannot be read.
 
-    With `within`, the file has to be in that directory once every link is followed.
+    A link in its place is not followed; with `within`, it is, and has to lead to a file in that directory.
     """
     try:
-        with opened_file(path, within=within) as file:
+        with opened_file(path, within=within, follow=within is not None) as file:
             end = file.seek(0, os.SEEK_END)
             start = max(since if since <= end else 0, end - at_most)
             file.seek(start)

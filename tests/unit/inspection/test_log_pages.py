@@ -3,11 +3,14 @@
 import tracemalloc
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as of_hypothesis
 from hypothesis import strategies as st
 
 from reconciler.inspection.log_pages import LogPage, log_page
+from reconciler.linux.regular_files import UnfitFile
+from reconciler.serving import logs
 from reconciler.vault.secret import HIDDEN
 from reconciler.vault.secret_patterns import LineRedactor
 
@@ -112,3 +115,12 @@ def test_the_end_of_a_huge_log_takes_no_more_memory_than_a_page(tmp_path: Path) 
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_a_link_in_the_place_of_a_log_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("of another app\n")
+    (tmp_path / "app.log").symlink_to("other")
+    with pytest.raises(UnfitFile, match="it is a symbolic link, not a file"):
+        log_page(tmp_path / "app.log", LineRedactor())
+    assert logs.tail(tmp_path / "app.log", 5) == []
+    assert logs.reason(tmp_path / "app.log", 0, "/code") is None
