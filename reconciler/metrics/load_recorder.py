@@ -81,7 +81,7 @@ class LoadRecorder:
     def _still_rests(self, name: str, now: float, at: float) -> bool:
         """Whether an app that was idle has answered nothing since; then its point is the last one again."""
         app = self._apps.get(name)
-        if app is None or app.at_rest is None or app.point is None or not is_unchanged(app.at_rest):
+        if app is None or app.point is None or app.at_rest is None or not is_unchanged(app.at_rest):
             return False
         app.at = at
         self._collected.setdefault(name, []).append(replace(app.point, at=now))

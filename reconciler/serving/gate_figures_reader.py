@@ -117,7 +117,12 @@ def contents(readiness: Path) -> Contents:
 
 
 def is_unchanged(before: Contents) -> bool:
-    """Whether these workers are still there and have neither begun nor answered a request since."""
+    """Whether these workers are still there and have neither begun nor answered a request since.
+
+    No worker, or one that does not count, tells nothing of that.
+    """
+    if not before or not all(before.values()):
+        return False
     with contextlib.suppress(OSError):
         return all(read_own(path, _FORMAT.size) == content for path, content in before.items())
     return False

@@ -104,3 +104,9 @@ def test_a_worker_that_was_replaced_is_no_sign_of_rest(host: _Host, *, gone: boo
     host.worker.rename(host.worker.with_name("done-4711")) if gone else host.worker.write_bytes(b"")
     host.look()
     assert len(host.sampled) == before + 1
+
+
+def test_an_app_whose_worker_counts_nothing_is_measured_at_each_look(host: _Host) -> None:
+    host.worker.write_bytes(b"")
+    host.look(5)
+    assert len(host.sampled) == 5
