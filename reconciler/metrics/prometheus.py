@@ -29,12 +29,14 @@ def render(paths: StatePaths) -> str:
     daemon: dict[str, Any] | None = None
     with contextlib.suppress(OSError, Refused, ValueError):
         daemon = ask(paths.control, {"do": "metrics"})
-    return text(daemon, Sampler(paths).sample(), _backups(paths))
+    with contextlib.closing(HostSnapshot(paths)) as snapshot:
+        apps = Sampler(paths).sample_of(snapshot, snapshot.names)
+        return text(daemon, apps, _backups(snapshot))
 
 
-def _backups(paths: StatePaths) -> Times:
+def _backups(snapshot: HostSnapshot) -> Times:
     now = time.time()  # noqa: TID251  to compare with the times that files have
-    with contextlib.suppress(OSError), contextlib.closing(HostSnapshot(paths)) as snapshot:
+    with contextlib.suppress(OSError):
         return last_good(snapshot, now)
     return {}
 

@@ -29,16 +29,15 @@ _SERVERS = (
 def why(program: Program, live: LiveInstance) -> str:
     """Return why an instance ended, or was rejected by its workers, in one line."""
     refusal, exited = live.refusal(), live.worker_exit()
-    said = logs.reason(live.log, live.log_start, live.code)
-    crash = logs.crash(live.log, live.log_start, live.code)
     if refusal is not None:
         text = refusal
     elif exited is not None:
+        crash = logs.crash(live.log, live.log_start, live.code)
         place = crash.place if crash is not None else ""
-        last = quoted(said) if crash is None else ""
+        last = quoted(logs.reason(live.log, live.log_start, live.code)) if crash is None else ""
         text = f"a worker {exited} before it was ready{f', at {place}' if place else ''}{last}"
     else:
-        text = said or f"{program.name} {live.end}"
+        text = logs.reason(live.log, live.log_start, live.code) or f"{program.name} {live.end}"
     return f"{text}; more in {_command(program)}"
 
 

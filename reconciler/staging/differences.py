@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -174,8 +175,10 @@ def restored(text: str) -> SourceDifference | None:
 
 def texts(before: Tree, after: Tree, changed: ChangedFile) -> tuple[bytes, bytes]:
     """Return the contents of a file of which lines differ, empty where it is missing; raises OSError."""
-    path = next((each for each in (*before.entries, *after.entries) if encodable(each) == changed.path), None)
-    if path is None or not (changed.lines_added or changed.lines_removed):
+    if not (changed.lines_added or changed.lines_removed):
+        return b"", b""
+    path = next((each for each in chain(before.entries, after.entries) if encodable(each) == changed.path), None)
+    if path is None:
         return b"", b""
     return _text(before, path) or b"", _text(after, path) or b""
 

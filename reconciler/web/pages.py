@@ -270,8 +270,8 @@ class Pages:
                 if keep_alive_due:
                     yield KEEP_ALIVE
                 continue
-            every = await asyncio.to_thread(rows, status, viewer)
-            current = {line(each.name): each for each in every if subject in (None, Subject("app", line(each.name)))}
+            every = await asyncio.to_thread(_rows_of, status, viewer, subject)
+            current = {line(each.name): each for each in every}
             yield server_sent(_update(status, sent, current))
             if status.last_event != last:
                 newer = await self._context.status_cache.events(subject, _READ_EVENTS, last) if last >= 0 else []
@@ -361,6 +361,14 @@ def _known_request(request: Request) -> str:
     if name not in REQUESTS:
         raise Problem(404, "there is nothing at this path")
     return name
+
+
+def _rows_of(status: Status, viewer: Viewer, subject: Subject | None) -> list[Row]:
+    """Return the row of an app, none for a service; without a subject, that of every app."""
+    if subject is None:
+        return rows(status, viewer)
+    app = status.app(subject.name) if subject.kind == "app" else None
+    return [] if app is None else [row(app, status, viewer)]
 
 
 def _update(status: Status, sent: Mapping[str, Row], current: Mapping[str, Row]) -> dict[str, Any]:
