@@ -46,16 +46,12 @@ def request(state: Path | None, *, as_json: bool, **fields: Any) -> None:
     click.echo(json_text({**about, "done": done, "error": None}) if as_json else plain(done))
 
 
+def _answer(paths: "StatePaths", fields: dict[str, Any]) -> str:
+    return str(asked(paths, **fields)["done"])
+
+
 def asked(paths: "StatePaths", **fields: Any) -> dict[str, Any]:
     """Send a request and return the whole answer. Raises ClickException as `request` does."""
-    return _asked(paths, fields)
-
-
-def _answer(paths: "StatePaths", fields: dict[str, Any]) -> str:
-    return str(_asked(paths, fields)["done"])
-
-
-def _asked(paths: "StatePaths", fields: dict[str, Any]) -> dict[str, Any]:
     from reconciler.control.requests import Refused
     from reconciler.control.socket import NoAnswer, ask
     from reconciler.state.lock import holder

@@ -39,11 +39,9 @@ def open_service(name: str, settings: Settings) -> Iterator[OpenService]:
 
     with open_snapshot(paths_to_change(settings.paths.state)) as snapshot:
         snapshot.key_file = settings.key
-        found = [record for record in snapshot.service_records.of(name) if record.made]
-        if not found:
+        record = snapshot.service_records.made(name)
+        if record is None:
             raise Failure("not-found", f"no service named '{plain(name)}' exists here: see 'reconciler services'")
-        # The desired one rather than one that is left over from another type or server.
-        record = min(found, key=lambda one: one.left_at is not None)
         try:
             spec = spec_of(record, snapshot.service_records.asked(record.id), settings)
             yield OpenService(record=record, spec=spec, service_records=snapshot.service_records)

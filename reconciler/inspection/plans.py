@@ -148,8 +148,8 @@ def _service_plans(
 
     now = time.monotonic()
     known = {} if snapshot is None or snapshot.daemon is None else snapshot.records.service_statuses()
-    recorded = () if snapshot is None else snapshot.service_records.services()
-    for name in sorted({*catalog.services, *(record.name for record in recorded)}):
+    recorded = frozenset[str]() if snapshot is None else snapshot.service_records.names()
+    for name in sorted({*catalog.services, *recorded}):
         if only in {None, name}:
             observed = observer.observed(name) if observer is not None else _unobserved(name, catalog, settings)
             planned = plan(catalog.services.get(name), observed, now)

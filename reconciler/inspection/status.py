@@ -299,7 +299,7 @@ def _is_deploying(last: AppStatus) -> bool:
 def _services(snapshot: HostSnapshot, desired: Mapping[str, Mapping[str, Any]]) -> Iterator[ServiceRow]:
     """Yield a row for each service that is desired or left over from before."""
     known = snapshot.records.service_statuses()
-    for name in sorted({*desired, *known, *(record.name for record in snapshot.service_records.services())}):
+    for name in sorted({*desired, *known, *snapshot.service_records.names()}):
         yield _service(snapshot, name, desired.get(name, {}), known.get(name))
 
 

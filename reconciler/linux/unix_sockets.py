@@ -20,6 +20,19 @@ def reachable(path: Path) -> Iterator[str]:
         os.close(directory)
 
 
+def connected(path: Path, kind: socket.SocketKind, timeout_s: float) -> socket.socket:
+    """Return a socket connected to the one at a path; with a timeout of 0, it never blocks. Raises OSError."""
+    opened = socket.socket(socket.AF_UNIX, kind)
+    try:
+        opened.settimeout(timeout_s)
+        with reachable(path) as short:
+            opened.connect(short)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
 def peer_name(connection: Any) -> str | None:
     """Return the user at the other end (SO_PEERCRED, unix(7)); None unless that is root or this process's own user."""
     _, uid = _peer(connection)

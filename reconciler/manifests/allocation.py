@@ -16,8 +16,7 @@ from reconciler.manifests.service_document import ServiceDocument
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App
 from reconciler.planning.services.service import Service
-
-_MOST_NAMED = 3
+from reconciler.planning.wording import listed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +129,7 @@ def _name_problems(chosen: Sequence[AppDocument | ServiceDocument]) -> Iterator[
         if len(claimants) > 1:
             for document in claimants:
                 others = [_location(other, "name") for other in claimants if other is not document]
-                yield _conflict(document, "name", f"'{name}' is also claimed by {_listed(others)}")
+                yield _conflict(document, "name", f"'{name}' is also claimed by {listed(others)}")
 
 
 def _port_problems(chosen: list[AppDocument], leases: Mapping[str, int]) -> Iterator[_Conflict]:
@@ -145,7 +144,7 @@ def _port_problems(chosen: list[AppDocument], leases: Mapping[str, int]) -> Iter
             rivals = [other for other in claimants if other is not document and _overlap(document.host, other.host)]
             if rivals:
                 others = [f"'{other.name}' in {_location(other, 'port')}" for other in rivals]
-                yield _conflict(document, "port", f"{document.host}:{port} is also claimed by {_listed(others)}")
+                yield _conflict(document, "port", f"{document.host}:{port} is also claimed by {listed(others)}")
             elif (holder := holders.get(port, document.name)) != document.name:
                 where = _location(documents[holder])
                 yield _conflict(document, "port", f"{port} is leased to '{holder}' in {where}; choose another")
@@ -212,11 +211,6 @@ def _location(document: AppDocument | ServiceDocument, field: str = "") -> str:
     """Return where a document claims something by a field, or where it begins if it does so by default."""
     line, _ = document.places.get(field, (document.line, 1))
     return f"{document.manifest}:{line}"
-
-
-def _listed(others: list[str]) -> str:
-    more = len(others) - _MOST_NAMED
-    return ", ".join(others[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _conflict(document: AppDocument | ServiceDocument, field: str, message: str) -> _Conflict:

@@ -24,7 +24,7 @@ from reconciler.manifests.source_versions import versioned
 from reconciler.planning.apps.app import App
 from reconciler.planning.services.service import Service
 from reconciler.planning.subject import HOST, Subject
-from reconciler.planning.wording import counted
+from reconciler.planning.wording import counted, listed
 
 Desired = TypeVar("Desired", App, Service)
 Document = TypeVar("Document", AppDocument, ServiceDocument)
@@ -32,7 +32,6 @@ Document = TypeVar("Document", AppDocument, ServiceDocument)
 Identities: TypeAlias = Mapping[str, Identity]
 
 _FEW_APPS = 4
-_MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -368,9 +367,7 @@ def _names(desired: Catalog | Allocation) -> frozenset[str]:
 def _notice(kept: frozenset[str], allocation: Allocation, rules: Rules) -> str:
     names, in_force = sorted(kept), len(_names(allocation))
     what = "apps and services" if allocation.services else "apps"
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    shown = ", ".join(names[:_MOST_NAMED]) + more
     return (
-        f"{len(names)} of {in_force} {what} vanished from the manifests at once ({shown}); "
+        f"{len(names)} of {in_force} {what} vanished from the manifests at once ({listed(names)}); "
         f"nothing is stopped until they have been gone for {rules.prune_after_s:g} s"
     )

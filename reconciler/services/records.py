@@ -88,6 +88,10 @@ class ServiceRecords:
         """Return the services of a name; there are several after its type or server changed."""
         return tuple(record for record in self._cache.services.values() if record.name == name)
 
+    def made(self, name: str) -> ServiceRecord | None:
+        """Return the service of a name that was provisioned: the desired one rather than one that is left over."""
+        return min((each for each in self.of(name) if each.made), key=lambda one: one.left_at is not None, default=None)
+
     def service(self, service: str) -> ServiceRecord:
         """Return one service. Raises KeyError."""
         return self._cache.services[service]

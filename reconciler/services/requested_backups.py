@@ -44,10 +44,9 @@ class RequestedBackups:
 
     def request(self, name: str, who: str) -> None:
         """Have a service backed up as soon as a few others are. Raises ServiceError if that cannot be."""
-        made = [record for record in self._service_records.of(name) if record.made]
-        if not made:
+        record = self._service_records.made(name)
+        if record is None:
             raise ServiceError(f"no service named '{name}' is provisioned here: see 'reconciler services'")
-        record = min(made, key=lambda one: one.left_at is not None)
         if record.type in WITHOUT_BACKUP:
             raise Misconfigured(f"type {record.type} cannot be backed up: {WITHOUT_BACKUP[record.type]}")
         if record.id in self._unfinished:

@@ -137,7 +137,7 @@ class ServiceWorld:
 
     def names(self) -> frozenset[str]:
         """Return every service that is on record or has a status, whether or not a manifest asks for it."""
-        return frozenset(record.name for record in self._service_records.services()) | self._statuses.names()
+        return self._service_records.names() | self._statuses.names()
 
     # What apps get
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from reconciler.linux.process_table import arguments_of
 from reconciler.linux.processes import await_end, owner_of
-from reconciler.linux.unix_sockets import peer_pid, reachable
+from reconciler.linux.unix_sockets import connected, peer_pid, reachable
 from reconciler.planning.address import Address
 from reconciler.serving import keeper_main
 
@@ -179,15 +179,7 @@ def _end_hung(line: socket.socket) -> None:
 
 
 def _connected(path: Path) -> socket.socket:
-    line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        line.settimeout(_ANSWER_S)
-        with reachable(path) as short:
-            line.connect(short)
-    except OSError:
-        line.close()
-        raise
-    return line
+    return connected(path, socket.SOCK_SEQPACKET, _ANSWER_S)
 
 
 def _messages(line: socket.socket) -> Iterator[tuple[str, int]]:

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeAlias
 from reconciler.daemon.drains.formats import Entry, Format, as_journal, as_line, as_rfc5424, as_syslog, cut
 from reconciler.linux.daemon_threads import DaemonThreads
 from reconciler.linux.regular_files import append_only_to
-from reconciler.linux.unix_sockets import reachable
+from reconciler.linux.unix_sockets import connected
 from reconciler.serving import logs
 from reconciler.settings.settings import Drain
 
@@ -238,12 +238,4 @@ def target_of(drain: Drain, *, limit_bytes: int, keep: int, syslog: Path = _SYSL
 
 
 def _unix(path: Path) -> socket.socket:
-    connected = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    try:
-        connected.setblocking(False)
-        with reachable(path) as name:
-            connected.connect(name)
-    except BaseException:
-        connected.close()
-        raise
-    return connected
+    return connected(path, socket.SOCK_DGRAM, 0.0)

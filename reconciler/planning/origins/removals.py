@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from reconciler.planning.origins.trailers import UnclearTrailer, removals
+from reconciler.planning.wording import listed
 
 _FEW = 4
 _MOST_NAMED = 3
@@ -29,11 +30,8 @@ def held_removals(before: Collection[str], after: Collection[str], messages: Col
     if len(removed) <= allowed or not undeclared:
         return ""
     trailer = ", ".join(removed) if len(removed) <= _MOST_NAMED else f"{len(removed)} apps"
-    shown = ", ".join(removed[:_MOST_NAMED]) + (
-        f" and {len(removed) - _MOST_NAMED} more" if len(removed) > _MOST_NAMED else ""
-    )
     return (
-        f"it removes {len(removed)} of {len(before)} apps and services ({shown}): declare that in a commit with the"
-        f" trailer 'Reconciler-Removes: {trailer}',"
+        f"it removes {len(removed)} of {len(before)} apps and services ({listed(removed)}): declare that in a commit"
+        f" with the trailer 'Reconciler-Removes: {trailer}',"
         " or confirm it with 'reconciler git take'"
     )
