@@ -22,7 +22,7 @@ from reconciler.manifests.git.telling import Telling
 from reconciler.manifests.git.trees import Index, Trees
 from reconciler.planning.origins import actions
 from reconciler.planning.origins.observed import FetchFailure, ObservedOrigin, Verdict
-from reconciler.planning.origins.plan import OriginPlan, plan, short
+from reconciler.planning.origins.plan import OriginPlan, plan
 from reconciler.settings.git import GitOrigin
 from reconciler.state.paths import StatePaths
 
@@ -354,11 +354,6 @@ class Follower:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_AGAIN_S):
                 await self._wake.wait()
-
-    def subject(self, commit: str | None) -> str:
-        """Return a commit as people know it: `91c2d0a "Add the shop"`."""
-        named = self.record.subjects.get(commit or "")
-        return f'{short(commit)} "{named}"' if named else short(commit)
 
 
 def _deviation(origin: GitOrigin) -> float:

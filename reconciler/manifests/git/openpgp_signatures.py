@@ -13,8 +13,6 @@ from reconciler.linux.memory_files import memory_files, path_of
 from reconciler.manifests.git.signed_objects import Fault, NotSigned, SignedObject
 from reconciler.manifests.git.verifiers import Programs
 
-LARGEST_KEYS = 8 * 1024 * 1024
-
 # No configuration, no agent, no network, no trust database; the time is that of this host.
 _OPTIONS = (
     *("--batch", "--no-tty", "--no-options", "--no-autostart", "--disable-dirmngr", "--lock-never"),

@@ -189,13 +189,6 @@ class TreeReader:
         return size
 
 
-def read_whole(listing: bytes, limits: Limits, paths: Iterable[str] = ("",)) -> Tree:
-    """Return the files of a listing that is there as a whole. Raises UnfitTree."""
-    reader = TreeReader(limits, paths)
-    reader.read(listing)
-    return reader.end()
-
-
 def name_problem(name: str) -> str:
     """Return what is wrong with the name of one file or directory, "" for nothing."""
     if name in ("", ".", ".."):

@@ -158,12 +158,11 @@ class SourceWatches:
             ignore=ignored,
         )
 
-    def _begin_to_look(self, path: str, source: _Source) -> "asyncio.Future[bool]":
+    def _begin_to_look(self, path: str, source: _Source) -> None:
         """Watch what a path leads to now, and report it once that is done."""
         # First the watch, then the look: what happens between the two is seen twice rather than never.
         looking = apart(source.followed.renew)
         looking.add_done_callback(partial(self._looked, path))
-        return looking
 
     def _drop(self, path: str) -> None:
         source = self._sources.pop(path)

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import tracemalloc
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from reconciler.manifests.git.tree_limits import (
     UnfitTree,
     link_problems,
     pointer_problem,
-    read_whole,
     resolved,
 )
 
@@ -30,6 +29,12 @@ def line(path: str | bytes, mode: str = "100644", size: str = "10") -> bytes:
     name = path.encode() if isinstance(path, str) else path
     kind = "commit" if mode == "160000" else "blob"
     return f"{mode} {kind} {ID} {size:>7}\t".encode() + name + b"\0"
+
+
+def read_whole(listing: bytes, limits: Limits, paths: Iterable[str] = ("",)) -> Tree:
+    reader = TreeReader(limits, paths)
+    reader.read(listing)
+    return reader.end()
 
 
 def refused(*lines: bytes, limits: Limits = SMALL, paths: tuple[str, ...] = ("",)) -> str:
