@@ -1,7 +1,6 @@
 """Origins behind https and ssh: credentials go where they belong and nowhere else, and what fails is told in words."""
 
 import contextlib
-import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from tests.contract.test_git_origins import Host, app, host, limited, repository
 from tests.fakes.authority import Authority, made_in
 from tests.servers.git_http import GitServer, answering, git_server, redirecting_to
 from tests.servers.openssh import SshServer, ssh_server
+from tests.support.eventually import eventually
 from tests.support.repository import Repository
 
 __all__ = ["host", "repository"]
@@ -159,22 +159,21 @@ def test_a_server_that_never_answers_is_given_up_with_its_whole_group(
     host: Host, repository: Repository, server: GitServer, authority: Authority
 ) -> None:
     over_https(host, server, authority, timeout_s=1.5)
-    silent, over = threading.Event(), threading.Event()
+    asking, over = set[str](), threading.Event()
 
     def hang(_: BaseHTTPRequestHandler) -> bool:
-        silent.set()
+        asking.update(processes_of(server))
         over.wait(60)
         return True
 
     server.instead = hang
-    before = children()
     try:
         host.follow()
     finally:
         over.set()
-    assert silent.is_set()
+    assert asking
     assert host.failure == FetchFailure(code="time-out", why="localhost does not answer in time ('timeout' is 1.5 s)")
-    assert children() == before
+    eventually(lambda: not processes_of(server))
 
 
 def test_a_pack_that_is_cut_short_leaves_what_is_in_force(
@@ -227,12 +226,14 @@ def test_the_newest_commit_of_a_replica_that_lags_is_found_by_looking_again(
     assert host.in_force == newest
 
 
-def children() -> set[str]:
-    """The processes that this one has started and that run."""
-    done = subprocess.run(
-        ["ps", "--ppid", str(os.getpid()), "-o", "pid=,comm="], capture_output=True, text=True, check=False
-    )
-    return {line.split()[0] for line in done.stdout.splitlines() if line.split()[1] != "ps"}
+def processes_of(server: GitServer) -> set[str]:
+    """The running processes with a server's address among their arguments."""
+    found = set()
+    for arguments in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if f":{server.port}/".encode() in arguments.read_bytes():
+                found.add(arguments.parent.name)
+    return found
 
 
 @pytest.fixture
