@@ -44,7 +44,7 @@ _MOST_DIFFERENCES = 40
 @click.argument("path", type=click.Path(path_type=Path, exists=True))
 @click.option("--check", is_flag=True, help="Say what would be written and what has no counterpart, and write nothing.")
 @click.option("--from", "kind", type=click.Choice(_KINDS), help="The kind of files to read.  [default: the likeliest]")
-@without_daemon(manifests_option)
+@without_daemon(manifests_option, writes_unless="check")
 @json_option
 def command(settings: Settings, path: Path, check: bool, kind: str | None, as_json: bool) -> None:
     from reconciler.inspection.imports.foreign_text import Unreadable

@@ -50,7 +50,7 @@ class _Found:
 @click.option("--name", help="The app's name.  [default: the directory's name]")
 @click.option("--print", "only_print", is_flag=True, help="Print the manifest instead of writing it.")
 @json_option
-@without_daemon(manifests_option)
+@without_daemon(manifests_option, writes_unless="only_print")
 def command(settings: Settings, path: Path, name: str | None, only_print: bool, as_json: bool) -> None:
     chosen = _name(path, name)
     if not only_print:

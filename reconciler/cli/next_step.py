@@ -13,7 +13,8 @@ def next_step(settings: Settings, app: str, effect: str, without_daemon: str = "
 
     directory, pid = settings.manifests, holder(settings.paths)
     if pid is None:
-        return f"{without_daemon}no daemon is running: 'reconciler run --manifests {directory}' {effect}"
+        begin = f"'reconciler run --manifests {directory}' {effect}"
+        return f"{without_daemon}no daemon is running for {directory}: {begin}"
     watched = watched_directory(settings.paths)
     if watched is not None and directory.resolve() == watched.resolve():
         return f"the daemon (pid {pid}) watches {directory} and {effect}: see 'reconciler status {app}'"

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -112,31 +112,32 @@ def with_settings(*options: Callable[[Any], Any]) -> Callable[[_Command], _Comma
     return _passing(_daemon_settings, (settings_option, state_option, *reversed(options)))
 
 
-def without_daemon(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
+def without_daemon(*options: Callable[[Any], Any], writes_unless: str = "") -> Callable[[_Command], _Command]:
     """Add the same options to a command that needs no daemon, so that none of several has to be chosen.
 
-    One that takes --manifests has to be given it then.
+    One that takes --manifests has to be given it then, unless the flag `writes_unless` says that nothing is written.
     """
     from_manifests = manifests_option in options
 
-    def choose(manifests: Path | None, state: Path | None, file: Path | None) -> "Settings":
+    def choose(manifests: Path | None, state: Path | None, file: Path | None, given: Mapping[str, Any]) -> "Settings":
         from reconciler.cli.chosen_settings import settings_of
 
-        certain = manifests is not None or not from_manifests
+        certain = manifests is not None or not from_manifests or bool(given.get(writes_unless))
         return settings_of(manifests, state, file, default_among_several=certain)
 
     return _passing(choose, (settings_option, state_option, *reversed(options)))
 
 
 def _passing(
-    choose: "Callable[[Path | None, Path | None, Path | None], Settings]", options: Sequence[Callable[[Any], Any]]
+    choose: "Callable[[Path | None, Path | None, Path | None, Mapping[str, Any]], Settings]",
+    options: Sequence[Callable[[Any], Any]],
 ) -> Callable[[_Command], _Command]:
     def decorate(command: _Command) -> _Command:
         @functools.wraps(command)
         def ready(
             settings_file: Path | None, manifests: Path | None = None, state: Path | None = None, **rest: Any
         ) -> Any:
-            return command(settings=choose(manifests, state, settings_file), **rest)
+            return command(settings=choose(manifests, state, settings_file, rest), **rest)
 
         decorated: Any = ready
         for option in options:
@@ -164,13 +165,13 @@ def unusable_settings_allowed(command: Callable[..., Any]) -> Callable[..., Any]
     return manifests_option(state_option(settings_option(ready)))
 
 
-def _daemon_settings(manifests: Path | None, state: Path | None, file: Path | None) -> "Settings":
+def _daemon_settings(manifests: Path | None, state: Path | None, file: Path | None, _: Mapping[str, Any]) -> "Settings":
     from reconciler.cli.chosen_settings import settings_of
 
     return settings_of(manifests, state, file)
 
 
-def _new_settings(manifests: Path | None, state: Path | None, file: Path | None) -> "Settings":
+def _new_settings(manifests: Path | None, state: Path | None, file: Path | None, _: Mapping[str, Any]) -> "Settings":
     from reconciler.cli.chosen_settings import settings_to_start
 
     return settings_to_start(manifests, state, file)

@@ -1,5 +1,6 @@
 """A command uses the manifests and the settings that the daemon recorded, unless an option names others."""
 
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -136,7 +137,51 @@ def test_init_says_that_the_daemon_watches_the_directory_or_what_would_serve_it(
     nothing = init(app, "--name", "third")
     assert f"wrote {tmp_path}/m/shop.yaml\nthe daemon (pid {pid}) watches {tmp_path}/m and serves it" in watched
     assert f"the daemon (pid {pid}) watches {tmp_path}/m, so nothing serves this manifest" in elsewhere
-    assert f"no daemon is running: 'reconciler run --manifests {tmp_path}/m' serves it" in nothing
+    assert f"no daemon is running for {tmp_path}/m: 'reconciler run --manifests {tmp_path}/m' serves it" in nothing
+
+
+@pytest.fixture
+def several(state: Path, tmp_path: Path) -> Iterator[Path]:
+    """Where two daemons are running, one for `m` and one for `n`, with an app's source in `shop`."""
+    (tmp_path / "n").mkdir()
+    other = recorded_as(tmp_path / "other", DaemonRecord(manifests=tmp_path / "n"))
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "wsgi.py").write_text("def application(environ, start_response): ...\n")
+    with held(state), held(other):
+        yield tmp_path
+
+
+def told(place: Path, *words: str | Path, code: int = 0) -> str:
+    """What a command prints that is run where none of the daemons is named."""
+    home = {"RECONCILER_STATE": "", "XDG_STATE_HOME": str(place / "none")}
+    done = CliRunner(env=home).invoke(group, list(map(str, words)))
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def test_what_needs_no_daemon_does_not_ask_which_of_several_is_meant(several: Path) -> None:
+    assert "path: " in told(several, "init", several / "shop", "--print")
+    told(several, "runtimes")
+    (several / "shop" / "Procfile").write_text("web: gunicorn wsgi:application\n")
+    assert "shop" in told(several, "import", several / "shop", "--check")
+    elsewhere = several / "elsewhere"
+    assert f"wrote {elsewhere}/shop.yaml" in told(several, "init", several / "shop", "--manifests", elsewhere)
+    assert "1 app, no problems" in told(several, "validate", "--manifests", elsewhere)
+
+
+def test_of_several_daemons_the_one_that_uses_the_named_manifests_is_meant(several: Path) -> None:
+    found = settings_of(several / "m" / ".", None, None)
+    assert (found.paths.state, found.first_port) == (several / "state", 9100)
+    assert settings_of(several / "n", None, None).paths.state == several / "other"
+    assert f"watches {several}/m and serves it" in told(several, "init", several / "shop", "--manifests", several / "m")
+
+
+@pytest.mark.parametrize("words", [("init", "shop"), ("validate",), ("plan",), ("plan", "--manifests", "elsewhere")])
+def test_what_is_about_one_of_several_daemons_asks_which(
+    several: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(several)
+    assert "daemons are running on this host; choose one with --state:" in told(several, *words, code=1)
 
 
 def test_init_writes_no_manifest_inside_the_app(tmp_path: Path) -> None:

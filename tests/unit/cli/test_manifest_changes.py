@@ -82,7 +82,7 @@ def test_a_variable_is_set_in_place_and_what_was_written_is_told(place: Place) -
         f"{place.blog}:6: DEBUG: (not set) → true",
         f"{place.blog}:7: EMPTY: (not set) → ''",
     ]
-    assert told[3].startswith("no daemon is running: 'reconciler run")
+    assert told[3].startswith(f"no daemon is running for {place.manifests}: 'reconciler run")
     assert place.blog.read_text() == BLOG.replace("'info'", "'debug'") + '  DEBUG: "true"\n  EMPTY: ""\n'
     assert place.run("config", "blog", "set", "LOG_LEVEL=debug").output == "blog has these values already\n"
     place.run("config", "blog", "unset", "DEBUG", "EMPTY")
