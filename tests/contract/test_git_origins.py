@@ -21,7 +21,7 @@ from reconciler.manifests.git.git_origin import GitOrigin as Read
 from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.telling import Telling
 from reconciler.manifests.git.trial import HostInForce
-from reconciler.manifests.origin import Listing
+from reconciler.manifests.origin import Listing, Unreadable
 from reconciler.planning.origins.observed import FetchFailure
 from reconciler.planning.origins.plan import OriginPlan
 from reconciler.settings.git import GitOrigin
@@ -522,6 +522,29 @@ def test_files_that_were_changed_on_the_disk_are_written_again(host: Host, repos
     assert host.in_force == commit
     assert isinstance(Read(host.origin, host.state).read(), Listing)
     assert host.catalog.apps["shop"].source.path.endswith("apps/shop")
+
+
+def test_a_file_that_an_app_rewrote_in_its_size_is_not_part_of_the_next_commit(
+    host: Host, repository: Repository
+) -> None:
+    repository.push(app("shop"))
+    host.follow()
+    code = host.state.current("fleet") / "apps/shop/wsgi.py"
+    code.write_text("application = 2\n")
+    commit = repository.push(app("blog"))
+    assert (host.follow().state, host.in_force) == ("current", commit)
+    assert code.read_text() == "application = 1\n"
+
+
+def test_a_manifest_that_an_app_rewrote_in_its_size_is_not_read(host: Host, repository: Repository) -> None:
+    repository.push(app("shop"))
+    host.follow()
+    manifest = host.state.current("fleet") / "hosts/web1/shop.yaml"
+    manifest.write_text(manifest.read_text().replace("shop", "shot"))
+    found = Read(host.origin, host.state).read()
+    assert isinstance(found, Unreadable)
+    assert "hosts/web1/shop.yaml" in found.reason
+    assert "was changed on the disk" in found.reason
 
 
 def test_three_commits_are_kept_and_no_more(host: Host, repository: Repository) -> None:

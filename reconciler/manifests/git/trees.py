@@ -1,10 +1,11 @@
 """Write the files of a commit to the disk: from the objects themselves, with their modes and nothing else applied.
 
-A tree is drafted, synced and renamed, so it is complete or absent; files that the tree before has too are linked. No
-attribute, filter, hook or line ending has a say in it.
+A tree is drafted, synced and renamed, so it is complete or absent; files that the tree before has too are linked, if
+they still hold the object. No attribute, filter, hook or line ending has a say in it.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.linux.files import draft, leftovers, publish, remove, replace_file
-from reconciler.linux.regular_files import read_record
+from reconciler.linux.regular_files import read_own, read_record
 from reconciler.manifests.git.tree_limits import Entry
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -80,10 +81,10 @@ class Trees:
     def read(self, index: Index, path: str) -> bytes:
         """Return the content of a file of a tree. Raises DamagedTree; blocks."""
         try:
-            content = (self._trees / index.commit / path).read_bytes()
+            content = read_own(self._trees / index.commit / path, index.files[path].size + 1)
         except OSError as error:
             raise DamagedTree(f"{path} of commit {index.commit[:7]} cannot be read: {error.strerror}") from error
-        if len(content) != index.files[path].size:
+        if not _is_object(content, index.files[path].id):
             raise DamagedTree(f"{path} of commit {index.commit[:7]} was changed on the disk")
         return content
 
@@ -168,13 +169,24 @@ def _as_json(index: Index) -> str:
 
 
 def _is_same(path: Path | None, entry: Entry) -> bool:
-    """Return whether a file on the disk can be linked: as large as it was written, and with its mode."""
-    try:
-        facts = None if path is None else path.lstat()
-    except OSError:
+    """Return whether a file on the disk can be linked: it has its mode, and still holds its object."""
+    if path is None:
         return False
     mode = _PROGRAM if entry.kind == "program" else _FILE
-    return facts is not None and facts.st_size == entry.size and facts.st_mode & 0o777 == mode
+    try:
+        facts = path.lstat()
+        is_alike = facts.st_size == entry.size and facts.st_mode & 0o777 == mode
+        return is_alike and _is_object(read_own(path, entry.size + 1), entry.id)
+    except OSError:
+        return False
+
+
+def _is_object(content: bytes, object_id: str) -> bool:
+    """Return whether git names these bytes so, by SHA-1 or by SHA-256."""
+    digest = hashlib.new("sha1" if len(object_id) == 40 else "sha256", usedforsecurity=False)
+    digest.update(b"blob %d\0" % len(content))
+    digest.update(content)
+    return digest.hexdigest() == object_id
 
 
 def _write_files(
