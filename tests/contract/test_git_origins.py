@@ -20,6 +20,7 @@ from reconciler.manifests.git.follower import Follower
 from reconciler.manifests.git.git_origin import GitOrigin as Read
 from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.telling import Telling
+from reconciler.manifests.git.trees import Trees
 from reconciler.manifests.git.trial import HostInForce
 from reconciler.manifests.origin import Listing, Unreadable
 from reconciler.planning.origins.observed import FetchFailure
@@ -229,6 +230,7 @@ def test_a_commit_is_taken_file_by_file_where_the_settings_say_so(host: Host, re
     assert host.follow().state == "current"
     assert host.in_force == commit
     assert set(host.catalog.apps) == {"shop"}
+    assert Trees(host.state.origin("fleet")).index(commit).invalid == {"hosts/web1/blog.yaml"}
 
 
 def test_what_leads_out_of_the_repository_is_refused_with_its_place(host: Host, repository: Repository) -> None:

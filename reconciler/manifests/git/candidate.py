@@ -40,13 +40,17 @@ class Unjudged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A commit whose files are known: the tree that its manifests use, and the manifests as a listing."""
+    """A commit whose files are known: the tree that its manifests use, and the manifests as a listing.
+
+    `invalid` are the manifests of these that define nothing, as they have problems of their own.
+    """
 
     unjudged: Unjudged
     tree: Tree
     listing: Listing
     messages: Sequence[str] = ()
     directories: Mapping[str, str] = field(default_factory=dict, repr=False)
+    invalid: frozenset[str] = frozenset()
 
 
 class Signatures(Protocol):
@@ -66,13 +70,15 @@ class Trial:
     """What would be in force with other manifests of an origin: what is wrong then, and what it has before and after.
 
     Names of apps and services are told apart, each with its file. What is `beyond_fence` refuses a commit as a whole,
-    whatever the settings say of other problems: nothing else holds its manifests back.
+    whatever the settings say of other problems: nothing else holds its manifests back. Those that are `invalid` are not
+    held against the fence, as they define nothing.
     """
 
     problems: Sequence[Problem]
     beyond_fence: Sequence[Problem]
     before: Mapping[str, str]
     after: Mapping[str, str]
+    invalid: frozenset[str] = frozenset()
 
 
 class InForce(Protocol):

@@ -295,7 +295,8 @@ class Follower:
                 await self._renew(str(error))
                 return
         candidate, before = self._candidate, self._observed.in_force
-        index = Index(commit=commit, files=candidate.tree.files, directories=candidate.directories)
+        invalid = frozenset(file.removeprefix(f"{self.origin.name}/") for file in candidate.invalid)
+        index = Index(commit=commit, files=candidate.tree.files, directories=candidate.directories, invalid=invalid)
         try:
             with TemporaryDirectory(dir=self._directory, prefix=".draft-") as scratch:
                 asked, batch = Path(scratch, "ids"), Path(scratch, "objects")

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from reconciler.documents.text import LARGEST_MANIFEST, too_large
 from reconciler.linux.inotify import WatchProblem
+from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.directory_files import is_manifest
 from reconciler.manifests.git.trees import DamagedTree, Index, Trees
 from reconciler.manifests.origin import Listing, Look, Unreadable
+from reconciler.manifests.parse_file import parse
 from reconciler.settings.git import GitOrigin as Settings
 from reconciler.state.paths import StatePaths
 
@@ -67,7 +69,13 @@ class GitOrigin:
             return "is a symbolic link, not a file; put the manifest itself in its place"
         if entry.size > LARGEST_MANIFEST:
             return too_large(entry.size)
-        return self._trees.read(index, path)
+        content = self._trees.read(index, path)
+        if path in index.invalid and not parse(path, content, HostDefaults()).problems:
+            return (
+                "has problems for the version of reconciler that judged this commit, and none for this one: it takes"
+                " effect with the next commit, which is judged"
+            )
+        return content
 
 
 def _versions(index: Index, top: str) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ The first that fails decides. Nothing is in force because of a judgement, and no
 import asyncio
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -83,7 +84,7 @@ class Judge:
             raise NotAccepted("refused", told(problems))
         if not taken:
             self._judge_removals(candidate, trial)
-        return candidate, signer
+        return replace(candidate, invalid=trial.invalid), signer
 
     def _first(self, taken: bool) -> str | None:
         """Return the commit that trust begins with, unless an operator took one whatever its history."""

@@ -32,11 +32,15 @@ class DamagedTree(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
-    """The files of a commit by path, each with its object, and the tree id of each directory; "" is the top."""
+    """The files of a commit by path, each with its object, and the tree id of each directory; "" is the top.
+
+    `invalid` are the manifests that defined nothing when the commit was judged.
+    """
 
     commit: str
     files: Mapping[str, Entry] = field(default_factory=dict)
     directories: Mapping[str, str] = field(default_factory=dict)
+    invalid: frozenset[str] = frozenset()
 
 
 class Trees:
@@ -74,7 +78,8 @@ class Trees:
         try:
             found: dict[str, Any] = read_record(self._index(commit), _MOST_OF_AN_INDEX)
             files = {path: Entry(kind=kind, id=id_, size=size) for path, (kind, id_, size) in found["files"].items()}
-            return Index(commit=commit, files=files, directories=found["directories"])
+            invalid = frozenset(found.get("invalid", ()))
+            return Index(commit=commit, files=files, directories=found["directories"], invalid=invalid)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise DamagedTree(f"the index of commit {commit[:7]} cannot be read: {error}") from error
 
@@ -165,7 +170,7 @@ class Trees:
 
 def _as_json(index: Index) -> str:
     files = {path: (entry.kind, entry.id, entry.size) for path, entry in index.files.items()}
-    return json.dumps({"files": files, "directories": dict(index.directories)})
+    return json.dumps({"files": files, "directories": dict(index.directories), "invalid": sorted(index.invalid)})
 
 
 def _is_same(path: Path | None, entry: Entry) -> bool:

@@ -54,12 +54,13 @@ class HostInForce:
         looks += [Unreadable(origin=each, reason="") for each in sorted(others - {origin.name})]
         after = review(before, looks, self._rules, time.monotonic())
         problems = [p for entry in after.files.values() if entry.origin == origin.name for p in entry.problems]
-        invalid = {file for file, entry in after.files.items() if entry.parsed.problems}
+        invalid = frozenset(file for file in listing.files if after.files[file].parsed.problems)
         return Trial(
             problems=list(dict.fromkeys(problems)),
             beyond_fence=self._beyond_fence(origin, listing, before, invalid),
             before=_names(before, origin.name),
             after=_names(after, origin.name),
+            invalid=invalid,
         )
 
     def _beyond_fence(
