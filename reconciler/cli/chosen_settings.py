@@ -37,20 +37,42 @@ def settings_of(
     """
     paths = _paths(manifests, state, default_among_several=default_among_several)
     used = None if manifests is not None and file is not None else _recorded(paths)
+    short_origin = used.short_origin if used is not None and manifests is None else None
     if manifests is None:
         manifests = _MANIFESTS if used is None else used.manifests
-    return _with_file(Settings(manifests=manifests.absolute(), paths=paths), file, used)
+    return _with_origin(_with_file(Settings(manifests=manifests.absolute(), paths=paths), file, used), short_origin)
 
 
-def settings_to_start(manifests: Path | None, state: Path | None, file: Path | None) -> Settings:
+def settings_to_start(manifests: Path | str | None, state: Path | None, file: Path | None) -> Settings:
     """Return the settings of a daemon that is to start: what no option gives has its default.
 
-    Raises UnusableSettings if the settings file is missing or has mistakes.
+    `manifests` is a directory, or an origin in git in its short form. Raises UnusableSettings if the settings file is
+    missing or has mistakes, or if the short form has.
     """
     from reconciler.state.paths import StatePaths, default_state
 
     paths = StatePaths(state=(state or default_state()).absolute())
-    return _with_file(Settings(manifests=(manifests or _MANIFESTS).absolute(), paths=paths), file, None)
+    short_origin = manifests if isinstance(manifests, str) else None
+    directory = paths.manifests if isinstance(manifests, str) else (manifests or _MANIFESTS).absolute()
+    return _with_origin(_with_file(Settings(manifests=directory, paths=paths), file, None), short_origin)
+
+
+def _with_origin(settings: Settings, short_origin: str | None) -> Settings:
+    """Add an origin in git that is named by its short form. Raises UnusableSettings."""
+    if short_origin is None:
+        return settings
+    from dataclasses import replace
+
+    from reconciler.settings.git_short import origin_of
+
+    try:
+        origin = origin_of(short_origin, settings)
+    except ValueError as error:
+        raise UnusableSettings(f"cannot use the repository that --manifests names: {error}", settings) from error
+    if any(each.name == origin.name for each in settings.origins):
+        message = f"the origin '{origin.name}' that --manifests names is one of the host's settings as well"
+        raise UnusableSettings(message, settings)
+    return replace(settings, origins=(*settings.origins, origin), short_origin=short_origin)
 
 
 def watched_directory(paths: "StatePaths") -> Path | None:

@@ -72,14 +72,24 @@ def _run_there(ctx: click.Context, param: click.Parameter, url: str | None) -> N
             raise click.BadParameter(str(error), ctx, param) from error
 
 
-def _directory_option(name: str, help_text: str) -> Callable[[_Command], _Command]:
+_DIRECTORY = click.Path(path_type=Path, file_okay=False)
+
+
+class _Manifests(click.ParamType["Path | str"]):
+    """A directory of manifests, or an origin in git in its short form, which stays as it is written."""
+
+    name = "manifests"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        text = str(value)
+        return text if text.startswith("git+") else Path(_DIRECTORY.convert(text, param, ctx))
+
+
+def _directory_option(
+    name: str, help_text: str, of: click.ParamType[Any] = _DIRECTORY, metavar: str = "DIR"
+) -> Callable[[_Command], _Command]:
     return click.option(
-        f"--{name}",
-        type=click.Path(path_type=Path, file_okay=False),
-        envvar=f"RECONCILER_{name.upper()}",
-        default=None,
-        metavar="DIR",
-        help=help_text,
+        f"--{name}", type=of, envvar=f"RECONCILER_{name.upper()}", default=None, metavar=metavar, help=help_text
     )
 
 
@@ -129,7 +139,7 @@ def without_daemon(*options: Callable[[Any], Any], writes_unless: str = "") -> C
 
 
 def _passing(
-    choose: "Callable[[Path | None, Path | None, Path | None, Mapping[str, Any]], Settings]",
+    choose: "Callable[[Any, Path | None, Path | None, Mapping[str, Any]], Settings]",
     options: Sequence[Callable[[Any], Any]],
 ) -> Callable[[_Command], _Command]:
     def decorate(command: _Command) -> _Command:
@@ -171,7 +181,9 @@ def _daemon_settings(manifests: Path | None, state: Path | None, file: Path | No
     return settings_of(manifests, state, file)
 
 
-def _new_settings(manifests: Path | None, state: Path | None, file: Path | None, _: Mapping[str, Any]) -> "Settings":
+def _new_settings(
+    manifests: Path | str | None, state: Path | None, file: Path | None, _: Mapping[str, Any]
+) -> "Settings":
     from reconciler.cli.chosen_settings import settings_to_start
 
     return settings_to_start(manifests, state, file)
@@ -186,7 +198,13 @@ start_options = _passing(
         _directory_option(
             "state", f"The directory for apps, environments, logs and the database.  [default: {_DEFAULT_STATE}]"
         ),
-        _directory_option("manifests", "The directory of the manifests.  [default: ./manifests]"),
+        _directory_option(
+            "manifests",
+            "The directory of the manifests, or git+https://HOST/PATH@BRANCH#subdirectory=PATH: a branch of a"
+            " repository, whose commits need not be signed.  [default: ./manifests]",
+            of=_Manifests(),
+            metavar="DIR|URL",
+        ),
     ),
 )
 

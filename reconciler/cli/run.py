@@ -39,7 +39,10 @@ _MARGIN = " " * 10
 @click.command(
     help=__doc__,
     epilog=examples(
-        "reconciler run", "reconciler run --manifests /srv/manifests --state /var/lib/reconciler", "kill -HUP PID"
+        "reconciler run",
+        "reconciler run --manifests /srv/manifests --state /var/lib/reconciler",
+        "reconciler run --manifests 'git+https://git.example.com/fleet.git@main#subdirectory=hosts/web1'",
+        "kill -HUP PID",
     ),
 )
 @click.option(
@@ -97,7 +100,7 @@ def command(settings: Settings, stop_apps: bool | None, events: str, page: bool)
 def print_progress(daemon: "Daemon", *, stops: bool = False) -> None:
     """Print what the daemon does from now on; `stops` when its end stops the apps."""
     printer = EventPrinter(daemon, stops=stops)
-    _echo(f"manifests in {daemon.settings.manifests}, state in {daemon.settings.paths.state}")
+    _echo(f"{daemon.settings.manifests_from}, state in {daemon.settings.paths.state}")
     if os.geteuid() == 0:
         from reconciler.inspection.checks.users import AS_ROOT
 

@@ -81,7 +81,10 @@ async def _built(settings: Settings) -> AsyncIterator[tuple[Daemon, StandingTask
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
     with acquire(settings.paths) as lock, _opened(settings.paths) as (database, lost):
-        record(Records(database), DaemonRecord(manifests=settings.manifests, settings=settings.file))
+        if settings.short_origin is not None:
+            settings.manifests.mkdir(mode=0o700, exist_ok=True)
+        used = DaemonRecord(manifests=settings.manifests, settings=settings.file, short_origin=settings.short_origin)
+        record(Records(database), used)
         async with contextlib.AsyncExitStack() as last:
             try:
                 async with asyncio.TaskGroup() as group:

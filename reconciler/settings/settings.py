@@ -77,13 +77,15 @@ class ServiceServer:
 class Settings:
     """How this host behaves. Durations are in seconds, sizes in bytes; a path in `staging_env` names the value's file.
 
-    `file` is the settings file, None without one. `keeper_patience_s` is not in the file; `crash` is, with its three
-    parts.
+    `file` is the settings file, None without one. `short_origin` is the origin in git that was named in place of a
+    directory of manifests, as it was written; the directory is then in the state directory. `keeper_patience_s` is not
+    in the file; `crash` is, with its three parts.
     """
 
     manifests: Path
     paths: StatePaths
     file: Path | None = None
+    short_origin: str | None = None
     first_port: int = number("ports.first", "8000")
     last_port: int = number("ports.last", "8999")
     interpreters: tuple[str, ...] = ()
@@ -125,6 +127,13 @@ class Settings:
     def ports(self) -> range:
         """The ports leased to apps whose manifests name none."""
         return range(self.first_port, self.last_port + 1)
+
+    @property
+    def manifests_from(self) -> str:
+        """Where the manifests come from, in an operator's words."""
+        if self.short_origin is None:
+            return f"manifests in {self.manifests}"
+        return f"manifests from {self.short_origin} (not signed) and in {self.manifests}"
 
     @property
     def place(self) -> Path:

@@ -14,16 +14,21 @@ _MANIFESTS = "manifests"  # its "directory" is all that an earlier version recor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonRecord:
-    """Absolute paths: the directory of the manifests, and the settings file, None when there was none."""
+    """Absolute paths: the directory of the manifests, and the settings file, None when there was none.
+
+    `short_origin` is the origin in git that was named in place of a directory, as it was written.
+    """
 
     manifests: Path
     settings: Path | None = None
+    short_origin: str | None = None
 
 
 def record(records: Records, used: DaemonRecord) -> None:
     """Record what the daemon that begins now uses."""
     settings = None if used.settings is None else str(used.settings)
-    records.set_fact(_FACT, json.dumps({"manifests": str(used.manifests), "settings": settings}))
+    fact = {"manifests": str(used.manifests), "settings": settings, "short_origin": used.short_origin}
+    records.set_fact(_FACT, json.dumps(fact))
 
 
 def recorded(paths: StatePaths) -> DaemonRecord | None:
@@ -44,6 +49,8 @@ def _from(records: Records) -> DaemonRecord | None:
         if (text := records.fact(_FACT)) is not None:
             fact = json.loads(text)
             settings = None if fact["settings"] is None else Path(fact["settings"])
-            return DaemonRecord(manifests=Path(fact["manifests"]), settings=settings)
+            return DaemonRecord(
+                manifests=Path(fact["manifests"]), settings=settings, short_origin=fact.get("short_origin")
+            )
         return DaemonRecord(manifests=Path(json.loads(records.fact(_MANIFESTS) or "{}")["directory"]))
     return None

@@ -77,6 +77,11 @@ class StatePaths:
         return self.state / "templates.log"
 
     @property
+    def manifests(self) -> Path:
+        """The directory of manifests of a host whose daemon was started with an origin in git in place of one."""
+        return self.state / "manifests"
+
+    @property
     def git(self) -> Path:
         """The directory of git's own configuration, and of what was fetched from each repository."""
         return self.state / "git"

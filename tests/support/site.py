@@ -148,7 +148,8 @@ class Site:
 
     def command(self, *words: str) -> list[str]:
         """The command line of `reconciler`, with --state and where it is known --manifests."""
-        manifests = ["--manifests", str(self.manifests)] if words[0] in {"run", "apply", "plan", "validate"} else []
+        is_needed = words[0] in {"run", "apply", "plan", "validate"} and "--manifests" not in words
+        manifests = ["--manifests", str(self.manifests)] if is_needed else []
         state = [] if words[0] == "validate" else ["--state", str(self.state)]
         return [sys.executable, "-m", "reconciler", *words, *manifests, *state]
 

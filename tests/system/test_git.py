@@ -129,3 +129,20 @@ def test_apply_puts_the_newest_commit_in_force_without_a_daemon(site: Site, repo
     done = site.cli("apply", "--settings", str(settings(site, repository, port)))
     assert done.returncode == 0, done.stdout + done.stderr
     assert get(port) == "1"
+
+
+def test_a_branch_is_served_without_a_settings_file(site: Site, repository: Repository) -> None:
+    port = a_port()
+    commit = repository.push(app("shop", "1", port=port))
+    file = site.root / "host.yaml"
+    file.write_text(f"ports: {{first: {port}, last: {port}}}\n")
+    url = f"git+file://{repository.bare}@main#subdirectory=hosts/web1"
+    site.start("--manifests", url, "--settings", str(file))
+    eventually(site.serves("shop", "1", port), 60)
+    assert origin(site)["in_force"] == commit
+    assert "not signed" in site.cli("status").stdout
+    assert site.cli("git", "test", "fleet").returncode == 0
+    second = repository.push(app("shop", "2", port=port))
+    done = site.cli("git", "pull", "--wait")
+    assert done.returncode == 0, done.stderr
+    assert (origin(site)["in_force"], get(port)) == (second, "2")

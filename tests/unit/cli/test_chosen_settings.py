@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from reconciler.cli.chosen_settings import settings_of, settings_to_start
+from reconciler.cli.chosen_settings import UnusableSettings, settings_of, settings_to_start
 from reconciler.cli.main import group
 from reconciler.state.daemon_record import DaemonRecord, record, recorded
 from reconciler.state.paths import StatePaths
@@ -192,3 +192,26 @@ def test_init_writes_no_manifest_inside_the_app(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert f"--manifests {tmp_path}/manifests" in done.output
     assert not inside.exists()
+
+
+def test_a_repository_in_place_of_a_directory_is_what_every_later_command_uses(tmp_path: Path, state: Path) -> None:
+    text = "git+https://git.example.com/fleet.git@main#subdirectory=web1"
+    started = settings_to_start(text, tmp_path / "s", None)
+    assert (started.manifests, started.short_origin) == (tmp_path / "s/manifests", text)
+    recorded_as(tmp_path / "s", DaemonRecord(manifests=started.manifests, short_origin=text))
+    later = settings_of(None, tmp_path / "s", None)
+    assert later.origins == started.origins
+    assert [origin.paths for origin in later.origins] == [("web1",)]
+    assert settings_of(None, state, None).origins == ()
+
+
+def test_a_repository_that_the_settings_name_as_well_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "host.yaml"
+    file.write_text(
+        "git: {repositories: {fleet: {url: /srv/fleet.git, signed: no}}}\n"
+        "origins: {fleet: {repository: fleet, branch: main}}\n"
+    )
+    with pytest.raises(
+        UnusableSettings, match="the origin 'fleet' that --manifests names is one of the host's settings"
+    ):
+        settings_to_start("git+file:///srv/fleet.git@main", tmp_path / "s", file)
