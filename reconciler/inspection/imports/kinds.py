@@ -97,7 +97,7 @@ def _kind_of(folder: Folder, name: str) -> str | None:
     if re.search(r"^\s*\[Service\]", text, re.MULTILINE) and re.search(r"^\s*ExecStart\s*=", text, re.MULTILINE):
         return "systemd"
     if name == procfile.APP_JSON:
-        return "procfile" if re.search(r'"(env|scripts|addons|formation|buildpacks|healthchecks)"\s*:', text) else None
+        return "procfile" if folder.has(procfile.PROCFILE) or procfile.is_app_json(text) else None
     return _kind_of_yaml(name, _top_names(text)) if name.endswith((".yml", ".yaml")) else None
 
 

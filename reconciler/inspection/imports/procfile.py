@@ -18,6 +18,8 @@ PROCFILE = "Procfile"
 APP_JSON = "app.json"
 
 _LINE = re.compile(r"\s*([A-Za-z0-9_-]+)\s*:\s*(.*)")
+_PLATFORM_FIELD = re.compile(r'"(env|scripts|addons|formation|buildpacks|healthchecks|cron)"\s*:')
+_HOST = re.compile(r"\w([\w.-]*\w)?(:[1-9]\d{0,4})?", re.ASCII)
 _FOLLOWED = ("entrypoint", "gunicorn", "worker_class", "release")
 _PROCESS = "only web processes are served so far: run it under systemd with 'reconciler shell {app} -- COMMAND'"
 _OTHER: Mapping[str, str] = {
@@ -26,14 +28,19 @@ _OTHER: Mapping[str, str] = {
     "preflight": "run it as part of 'release'",
     "postdeploy": "run it as part of 'release'",
 }
+# What is not run before every deploy, and what to do about it.
+_POSTDEPLOY: Mapping[tuple[str, ...], str] = {
+    ("postdeploy",): "it runs once, for a new app: put what every deploy needs into 'release'",
+    ("dokku", "postdeploy"): "nothing runs after a deploy: put what may run before it into 'release'",
+}
 _NOT_NEEDED = frozenset(("name", "description", "keywords", "logo", "repository", "website", "success_url", "$schema"))
-_UNNEEDED_FORMATION = "there is one instance of an app: set 'workers' for more processes"
 _ADVICE: Mapping[str, str] = {
     "buildpacks": "the daemon builds the environment from the app's dependency file",
     "image": "the daemon builds the environment from the app's dependency file",
     "stack": "the app runs on this host, on the Python that 'runtime' names",
     "environments": "there are no review apps: write another manifest",
     "cron": "there are no schedules so far: run it by a systemd timer with 'reconciler shell'",
+    "formation": "there is one instance of an app: set 'workers' for more processes",
     "healthchecks": "set 'health'; it has one path",
 }
 
@@ -55,6 +62,11 @@ def read(ledger: Ledger, folder: Folder, name: str) -> list[Draft]:
         return [draft, *services]
     ledger.notes += draft.notes
     return []
+
+
+def is_app_json(text: str) -> bool:
+    """Return whether an app.json is of a platform: programs of other kinds have a file of this name, too."""
+    return _PLATFORM_FIELD.search(text) is not None
 
 
 def procfile_items(file: str, text: str) -> list[Item]:
@@ -120,15 +132,20 @@ def _take_app_json(ledger: Ledger, draft: Draft) -> list[Draft]:
                 _take_env(ledger, draft, services)
             case "scripts":
                 _take_scripts(ledger, draft, has_release=bool(ledger.under("release")))
-            case "formation":
-                for process in ledger.names("app.json", "formation"):
-                    ledger.leave(ledger.under("app.json", "formation", process), _UNNEEDED_FORMATION, draft.notes)
+            case "formation" | "cron":
+                ledger.use(*(item for item in items if item.name == "quantity" and item.value == "1"))
+                _leave_each(ledger, draft, field)
             case "healthchecks":
                 _take_health(ledger, draft)
             case _ if field in _ADVICE:
                 ledger.leave(items, _ADVICE[field], draft.notes)
     ledger.leave_rest("app.json", notes=draft.notes)
     return list(services.values())
+
+
+def _leave_each(ledger: Ledger, draft: Draft, field: str) -> None:
+    for name in ledger.names("app.json", field):
+        ledger.leave(ledger.under("app.json", field, name), _ADVICE[field], draft.notes)
 
 
 def _take_env(ledger: Ledger, draft: Draft, services: Mapping[str, Draft]) -> None:
@@ -179,12 +196,8 @@ def _take_scripts(ledger: Ledger, draft: Draft, *, has_release: bool) -> None:
             if path == ("dokku", "predeploy") and not has_release and not TO_FILL_IN.search(item.value):
                 draft.fields["release"] = item.value
                 ledger.use(item)
-            elif has_release or "release" in draft.fields or path == ("dokku", "predeploy"):
-                ledger.leave([item], "run it as part of 'release'", draft.notes)
             else:
-                ledger.leave(
-                    [item], "it runs once, for a new app: put what every deploy needs into 'release'", draft.notes
-                )
+                ledger.leave([item], _POSTDEPLOY.get(path, "run it as part of 'release'"), draft.notes)
     ledger.leave(ledger.under("app.json", "scripts", "test"), "tests run elsewhere", draft.notes)
 
 
@@ -198,9 +211,24 @@ def _take_health(ledger: Ledger, draft: Draft) -> None:
                 if found and int(found[0].value) >= 1:
                     ledger.use(*found)
                     draft.fields["health"][field] = int(found[0].value) if field == "failures" else f"{found[0].value}s"
-            told = ("type", "name", "description")
-            ledger.use(*(item for field in told for item in ledger.under(*base, field)))
+            _take_probe_host(ledger, draft, base)
+            goes_without_saying = ("type", "name", "description", "port")  # probes go to where the app listens
+            ledger.use(*(item for field in goes_without_saying for item in ledger.under(*base, field)))
+            waits = [item for field in ("initialDelay", "wait") for item in ledger.under(*base, field)]
+            ledger.leave(waits, "probes begin once the workers are ready", draft.notes)
             ledger.leave(
                 ledger.under(*base, "content"), "an answer of 2xx is enough: its text is not compared", draft.notes
             )
     ledger.leave(ledger.under("app.json", "healthchecks"), _ADVICE["healthchecks"], draft.notes)
+
+
+def _take_probe_host(ledger: Ledger, draft: Draft, check: tuple[str, ...]) -> None:
+    """Take over the Host header that a check of Dokku sends; probes have no other."""
+    for index in ledger.names(*check, "httpHeaders"):
+        header = (*check, "httpHeaders", index)
+        names = [item for item in ledger.under(*header) if item.name == "name"]
+        values = [item for item in ledger.under(*header, "value") if _HOST.fullmatch(item.value)]
+        if [item.value.lower() for item in names] == ["host"] and values:
+            ledger.use(*names, *values)
+            draft.fields["health"]["host"] = values[0].value
+    ledger.leave(ledger.under(*check, "httpHeaders"), "probes have no header but 'health.host'", draft.notes)

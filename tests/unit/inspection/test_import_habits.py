@@ -263,6 +263,26 @@ def test_what_dokku_runs_before_each_deploy_is_the_release_command(tmp_path: Pat
     assert advice(result) == {"predeploy: python manage.py migrate": "run it as part of 'release'"}
 
 
+def test_an_app_json_is_of_the_platform_that_its_fields_or_a_procfile_tell(tmp_path: Path) -> None:
+    described = '{"name": "web-shop", "keywords": ["fast"]}'
+    assert only(read(tmp_path, {"Procfile": "web: gunicorn shop:app\n", "app.json": described}, "app.json"))
+    for text in (described, '{"expo": {"name": "shop"}}'):
+        (tmp_path / "alone.d").mkdir(exist_ok=True)
+        (tmp_path / "alone.d" / "app.json").write_text(text)
+        assert found_in(tmp_path / "alone.d" / "app.json") == []
+    (tmp_path / "alone.d" / "app.json").write_text('{"cron": [{"command": "true", "schedule": "@daily"}]}')
+    assert [each.kind for each in found_in(tmp_path / "alone.d" / "app.json")] == ["procfile"]
+
+
+def test_what_heroku_runs_once_is_no_release_command(tmp_path: Path) -> None:
+    app_json = '{"scripts": {"postdeploy": "python fill.py"}, "env": {"LEVEL": "info"}}'
+    files = {"Procfile": "web: gunicorn shop:app\nrelease: python migrate.py\n", "app.json": app_json}
+    result = read(tmp_path, files)
+    assert only(result)["env"] == {"LEVEL": "info"}
+    (said,) = advice(result).values()
+    assert said.startswith("it runs once, for a new app")
+
+
 def test_a_variable_that_an_addon_sets_is_told_with_its_service(tmp_path: Path) -> None:
     app_json = (
         '{"name": "shop", "env": {"DATABASE_URL": {"required": true}, "REDIS_URL": {"required": true},'

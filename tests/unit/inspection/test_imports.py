@@ -17,7 +17,14 @@ SECRETS = ("tell-nobody-of-this", "nor-of-this")
 # The directory of a sample, with its kind and what its app's manifest says.
 CASES = [
     ("heroku", "procfile", {"workers": 2, "threads": 4, "services": ["blog-postgresql"]}),
-    ("dokku", "procfile", {"health": {"path": "/healthz", "timeout": "5s", "failures": 4}}),
+    (
+        "dokku",
+        "procfile",
+        {
+            "health": {"path": "/healthz", "host": "blog.example.com", "timeout": "5s", "failures": 4},
+            "release": "python compress.py",
+        },
+    ),
     ("compose", "compose", {"entrypoint": "blog:app", "port": 8080, "services": ["db"], "workers": 2}),
     ("cloud-foundry", "cloud-foundry", {"workers": 6, "release": "python manage.py migrate"}),
     ("supervisord", "supervisord", {"port": 8001, "gunicorn": {"timeout": 60, "max_requests": 1000}}),
@@ -93,6 +100,19 @@ def test_what_has_no_counterpart_yet_is_a_comment_with_its_line(tmp_path: Path) 
     assert "# Procfile:4: worker: python fetch.py\n#     only web processes are served so far" in text
     assert "# Procfile:5: this is no line of a Procfile" in text
     assert "# app.json:5:" in text
+
+
+def test_what_dokku_does_that_this_host_does_not_is_said_one_by_one(tmp_path: Path) -> None:
+    (manifest,) = read("dokku", tmp_path).manifests
+    assert {note.original: note.advice.partition(":")[0] for note in manifest.notes if note.file == "app.json"} == {
+        "httpHeaders: name: Accept, value: text/plain": "probes have no header but 'health.host'",
+        "initialDelay: 10": "probes begin once the workers are ready",
+        "worker: type: uptime, uptime: 10": "set 'health'; it has one path",
+        "quantity: 3": "there is one instance of an app",
+        "cron: command: python clean.py, schedule: 0 4 * * *": "there are no schedules so far",
+        "cron: command: python report.py, schedule: @weekly": "there are no schedules so far",
+        "postdeploy: python warm.py": "nothing runs after a deploy",
+    }
 
 
 def test_the_address_that_a_platform_gives_is_not_listened_on(tmp_path: Path) -> None:
