@@ -7,9 +7,8 @@ waits for it, as 'reconciler wait' does.
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,10 +21,9 @@ from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
 
 if TYPE_CHECKING:
+    from reconciler.cli.waiting import Row
     from reconciler.convergence.world import Report
-    from reconciler.inspection.status import AppRow, ServiceRow
-    from reconciler.manifests.catalog import Catalog
-    from reconciler.planning.subject import Subject, SubjectKind
+    from reconciler.planning.subject import Subject
 
 _TRIES = 3
 
@@ -44,11 +42,6 @@ class ApplyProgress:
         self._printed: dict[str, tuple[str, str]] = {}
         self._expected: set[str] = set()
         self._open: set[str] | None = None
-
-    @property
-    def open(self) -> frozenset[str]:
-        """The apps still to wait for."""
-        return frozenset(self._open or ())
 
     def expect(self, names: Iterable[str]) -> None:
         """Wait for these apps and services, and for no others."""
@@ -115,7 +108,7 @@ def command(settings: Settings, timeout_s: float, as_json: bool) -> None:
     progress = ApplyProgress(console, _serving(settings.paths))
     began = time.monotonic()
     try:
-        catalog = asyncio.run(apply(settings, progress, timeout_s))
+        rows = asyncio.run(apply(settings, progress, timeout_s))
     except AlreadyRunning as running:
         _wait_for_daemon(settings, running.pid, timeout_s - (time.monotonic() - began), as_json=as_json)
         return
@@ -124,10 +117,7 @@ def command(settings: Settings, timeout_s: float, as_json: bool) -> None:
     finally:
         console.bottom("")
     took_s = time.monotonic() - began
-    if as_json:
-        _print_outcomes(settings.paths, catalog, progress)
-    else:
-        _conclude(settings.paths, catalog, progress, ago(timeout_s) if took_s >= timeout_s else "")
+    _conclude(settings.paths, rows, ago(timeout_s) if took_s >= timeout_s else "", as_json=as_json)
 
 
 def _wait_for_daemon(settings: Settings, pid: int, timeout_s: float, *, as_json: bool) -> None:
@@ -157,86 +147,27 @@ def _serving(paths: StatePaths) -> dict[str, str]:
         }
 
 
-def _conclude(paths: StatePaths, catalog: "Catalog", progress: ApplyProgress, waited: str) -> None:
-    """Print the status; exit with 1 unless everything is up to date."""
+def _conclude(paths: StatePaths, rows: "Sequence[Row]", waited: str, *, as_json: bool) -> None:
+    """Print the status, or with `as_json` the outcomes as 'wait --json' does. Raises Told unless all are up to date."""
     from reconciler.cli.status import show_status
+    from reconciler.cli.waiting import Terms, facts, subject_of
     from reconciler.inspection.status import status
 
-    with open_snapshot(paths) as snapshot:
-        found = status(snapshot)
-    click.echo()
-    show_status(found)
-    reports = {name: progress.last.get(name) for name in catalog.apps}
-    behind = {name for name, report in reports.items() if not _is_settled(report) or _is_held(report)} | progress.open
+    terms = Terms(timeout_s=0.0, probation=False)
+    if as_json:
+        for row in rows:
+            click.echo(json_text(facts({**row, "retry_in_s": None}, terms)))  # nothing is tried after this
+    else:
+        with open_snapshot(paths) as snapshot:
+            found = status(snapshot)
+        click.echo()
+        show_status(found)
+    behind = ", ".join(plain(subject_of(row)) for row in rows if not terms.is_met(row))
     if behind:
-        within = f" after {waited}" if waited else ""
-        click.echo(f"not up to date{within}: {', '.join(plain(name) for name in sorted(behind))}", err=True)
-    refused = sum(len(entry.problems) for entry in catalog.files.values())
-    if behind or refused or catalog.notice:
-        raise SystemExit(1)
-    click.echo(f"{counted(len(catalog.apps), 'app')}, all up to date" if catalog.apps else "there are no apps to run")
-
-
-def _print_outcomes(paths: StatePaths, catalog: "Catalog", progress: ApplyProgress) -> None:
-    """Print the outcome of each app and service as 'wait --json' does. Raises Told unless all are up to date."""
-    from reconciler.cli.waiting import Terms, facts
-    from reconciler.inspection.status import status
-    from reconciler.planning.subject import Subject
-
-    with open_snapshot(paths) as snapshot:
-        found = status(snapshot)
-    errors = {
-        str(entry["file"]): [{"file": entry["file"], **error} for error in entry["errors"]]
-        for entry in found.manifests if entry["errors"]
-    }  # fmt: skip
-    rows = [_outcome("app", row, errors.pop(str(row.manifest), []), catalog.apps, progress) for row in found.apps]
-    rows += [_outcome("service", row, [], catalog.services, progress) for row in found.services]
-    rows += [
-        {"kind": "app", "name": Path(file).stem, "outcome": "refused", "state": "invalid", "errors": each}
-        | {"message": each[0]["message"]}
-        for file, each in errors.items()
-    ]
-    terms = Terms(timeout_s=0.0)
-    for row in rows:
-        click.echo(json_text(facts(row, terms)))
-    behind = [str(Subject(row["kind"], row["name"])) for row in rows if not terms.is_met(row)]
-    if behind or progress.open or catalog.notice:
-        names = ", ".join(plain(name) for name in sorted({*behind, *progress.open}))
-        raise Told("not-up-to-date", plain(catalog.notice) if catalog.notice else f"not up to date: {names}")
-
-
-def _outcome(
-    kind: "SubjectKind",
-    row: "AppRow | ServiceRow",
-    errors: Sequence[object],
-    desired: Collection[str],
-    progress: ApplyProgress,
-) -> dict[str, Any]:
-    from reconciler.planning.subject import Subject
-
-    report = progress.last.get(str(Subject(kind, row.name)))
-    done = _is_settled(report) if row.name in desired else report is None or report.settled
-    outcome = "up-to-date" if done else "failed" if report is not None and report.failures else "under-way"
-    if row.name in desired and _is_held(report):
-        outcome = "held"
-    return {
-        "kind": kind,
-        "name": row.name,
-        "outcome": "refused" if errors else outcome,
-        "state": row.state,
-        "reason": row.reason,
-        "message": row.message,
-        "revision": getattr(row, "wanted_revision", None),
-        "errors": errors,
-    }
-
-
-def _is_settled(report: "Report | None") -> bool:
-    return report is not None and report.settled
-
-
-def _is_held(report: "Report | None") -> bool:
-    """Return whether an operator has stopped an app or rolled it back."""
-    from reconciler.planning.reason import HELD_BY_OPERATOR
-
-    return report is not None and report.reason in HELD_BY_OPERATOR
+        reason = f"not up to date{waited and f' after {waited}'}: {behind}"
+        if not as_json:
+            click.echo(reason, err=True)
+        raise Told("not-up-to-date", reason)
+    if not as_json:
+        apps = sum(row["kind"] == "app" for row in rows)
+        click.echo(f"{counted(apps, 'app')}, all up to date" if apps else "there are no apps to run")

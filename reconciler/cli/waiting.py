@@ -128,15 +128,15 @@ class Waiting:
         from reconciler.planning.name_patterns import NoMatch, chosen
 
         try:
-            named = set(chosen(self.terms.names, [_subject(row) for row in rows]))
+            named = set(chosen(self.terms.names, [subject_of(row) for row in rows]))
         except NoMatch as error:
             refused = [row["message"] for row in rows if row["outcome"] == "refused"]
             raise Failure("not-found", "\n".join([str(error), *(f"refused: {text}" for text in refused)])) from error
-        used = {name for row in rows if _subject(row) in named for name in row.get("services", ())}
+        used = {name for row in rows if subject_of(row) in named for name in row.get("services", ())}
         return [
             row
             for row in rows
-            if _subject(row) in named
+            if subject_of(row) in named
             or (row["kind"] == "service" and row["name"] in used)
             or (row["kind"] == "host" and row["outcome"] == "failed")
         ]
@@ -157,7 +157,7 @@ class Waiting:
         if self.console is None:
             return
         for row in self.rows:
-            name, now = str(_subject(row)), (row["outcome"], row["message"])
+            name, now = str(subject_of(row)), (row["outcome"], row["message"])
             before = self._told.get(name)
             self._told[name] = now
             if before is None or before == now or row["outcome"] == "under-way":
@@ -167,7 +167,7 @@ class Waiting:
         open_ = [row for row in self.rows if not self.terms.is_met(row)]
         if open_:
             done = len(self.rows) - len(open_)
-            self._bottom(f"{done} of {len(self.rows)} up to date · {_subject(open_[0])}: {_text(open_[0])}")
+            self._bottom(f"{done} of {len(self.rows)} up to date · {subject_of(open_[0])}: {_text(open_[0])}")
 
 
 def wait(waiting: Waiting, *, as_json: bool = False) -> None:
@@ -227,7 +227,7 @@ def _reasons(waiting: Waiting, ending: Ending) -> Iterator[str]:
         return
     for row in behind:
         retry = f"; retry in {ago(row['retry_in_s'])}" if row.get("retry_in_s") else ""
-        yield f"  {plain(_subject(row))}: {row['state']}: {plain(_text(row))}{retry}"
+        yield f"  {plain(subject_of(row))}: {row['state']}: {plain(_text(row))}{retry}"
         for error in row.get("errors", [])[1:]:
             place = f"{error['file']}:{error['line']}:{error['column']}"
             yield f"    {plain(': '.join(filter(None, (place, error['path'], error['message']))))}"
@@ -242,7 +242,8 @@ def _text(row: Row) -> str:
     return str(row["message"] or row["state"])
 
 
-def _subject(row: Row) -> "Subject":
+def subject_of(row: Row) -> "Subject":
+    """Return what a row is about."""
     from reconciler.planning.subject import Subject
 
     return Subject(row["kind"], row["name"])

@@ -124,7 +124,7 @@ class Daemon:
         self._secret_files = SecretFiles(self._services, self._stores, self._app_wakeups, tasks)
         self.manifests = ManifestLoop(settings, self._stores, self._app_wakeups, self._secret_files, self._converging)
         self.reports.listeners += [self._services.on_report, self.manifests.on_report, self._counters.on_report]
-        self._outcomes = Outcomes(
+        self.outcomes = Outcomes(
             self.manifests,
             services=self._converging[0],
             apps=self._converging[1],
@@ -134,7 +134,7 @@ class Daemon:
             secret_files=self._secret_files,
             redact=self.journal.redacted,
         )
-        self.reports.listeners.append(self._outcomes.on_report)
+        self.reports.listeners.append(self.outcomes.on_report)
         self._git = self._git_origins()
 
     async def run(self) -> None:
@@ -176,7 +176,7 @@ class Daemon:
             self._services,
             self.journal,
             metrics=self._counters,
-            outcomes=self._outcomes,
+            outcomes=self.outcomes,
             origins=self._git,
         )
         with contextlib.closing(Control(self.settings.paths.control, requests.grant)) as control:
@@ -229,7 +229,7 @@ class Daemon:
         from reconciler.daemon.git_origins import GitOrigins  # most hosts have no repository
 
         return GitOrigins(
-            self.settings, self._stores, self.manifests, self._outcomes.open_names, self._service_records.names
+            self.settings, self._stores, self.manifests, self.outcomes.open_names, self._service_records.names
         )
 
     def _service_world(self, stores: ServiceStores) -> ServiceWorld:

@@ -18,6 +18,7 @@ from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.outcome import Outcome, app_outcome, probation_left_s, service_outcome
 from reconciler.planning.plan import Plan
+from reconciler.planning.reason import Reason
 from reconciler.planning.subject import HOST, Subject
 from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.version import VERSION
@@ -65,15 +66,16 @@ class Outcomes:
 
     def as_json(self, *, only_open: bool) -> dict[str, Any]:
         """Return the outcome of each app, service and refused manifest; `only_open`: of those not up to date."""
-        rows = [row for row in self._rows() if not only_open or row["outcome"] != "up-to-date"]
+        rows = [row for row in self.rows() if not only_open or row["outcome"] != "up-to-date"]
         return {"run": self._run, "version": VERSION, "current": self._manifests.is_current, "rows": rows}
 
     def open_names(self) -> frozenset[str]:
         """Return the apps and services that are not up to date, told apart as a file of manifests tells them."""
-        rows = (row for row in self._rows() if row["outcome"] != "up-to-date")
+        rows = (row for row in self.rows() if row["outcome"] != "up-to-date")
         return frozenset(f"service {row['name']}" if row["kind"] == "service" else row["name"] for row in rows)
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the outcome of each app, service and refused manifest, and of the host where something is wrong."""
         catalog = self._manifests.catalog
         refused = _refused(catalog.files.values())
         for name in sorted({*catalog.services, *self._services.world.names()}):
@@ -83,7 +85,7 @@ class Outcomes:
             subject = Subject("app", name)
             yield self._row(subject, refused.pop(subject, ()), self._app)
         for subject, problems in sorted(refused.items(), key=lambda item: str(item[0])):
-            yield _row_of(subject, "refused", "invalid", str(problems[0])) | {"errors": _facts(problems)}
+            yield _row_of(subject, "refused", "invalid", "") | _refusal(problems)
         if problem := self._manifests.problem:
             yield _row_of(HOST, "failed", "failing", catalog.notice or problem)
         elif catalog.notice:
@@ -98,7 +100,7 @@ class Outcomes:
             row = _row_of(subject, "failed", "failing", f"internal error in reconciler, please report it: {error!r}")
             row["reason"] = INTERNAL_ERROR
         if problems:
-            row |= {"outcome": "refused", "message": str(problems[0]), "errors": _facts(problems)}
+            row |= _refusal(problems)
         return row
 
     def _app(self, name: str) -> dict[str, Any]:
@@ -144,21 +146,17 @@ def _refused(files: Iterable[ManifestFile]) -> dict[Subject, tuple[Problem, ...]
     """Return the problems of refused files by what they are about: what is in force of them, and what they ask for."""
     found: dict[Subject, tuple[Problem, ...]] = {}
     for entry in files:
-        for subject in _subjects(entry) if entry.problems else ():
+        for subject in entry.subjects if entry.problems else ():
             found[subject] = (*found.get(subject, ()), *entry.problems)
     return found
 
 
-def _subjects(entry: ManifestFile) -> frozenset[Subject]:
-    parsed = entry.parsed
-    asked = (
-        *(Subject("app", document.name) for document in parsed.apps),
-        *(Subject("service", document.name) for document in parsed.services),
-    )
-    return frozenset((*entry.subjects, *asked))
-
-
-def _facts(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
-    return [
-        {"file": p.file, "line": p.line, "column": p.column, "path": p.path, "message": p.message} for p in problems
-    ]
+def _refusal(problems: tuple[Problem, ...]) -> dict[str, Any]:
+    return {
+        "outcome": "refused",
+        "reason": Reason.MANIFEST_REFUSED,
+        "message": str(problems[0]),
+        "errors": [
+            {"file": p.file, "line": p.line, "column": p.column, "path": p.path, "message": p.message} for p in problems
+        ],
+    }

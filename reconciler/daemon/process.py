@@ -8,7 +8,7 @@ import random
 import signal
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from reconciler.convergence.backoff import Backoff
 from reconciler.convergence.standing_tasks import StandingTasks
@@ -20,7 +20,6 @@ from reconciler.daemon.summary import HostSummary
 from reconciler.linux.open_files import allow_many_open_files
 from reconciler.linux.processes import adopt_orphans, keep_descriptors
 from reconciler.linux.systemd import ServiceManager
-from reconciler.manifests.catalog import Catalog
 from reconciler.planning.subject import HOST, Subject
 from reconciler.settings.settings import Settings
 from reconciler.state.daemon_record import DaemonRecord, record
@@ -160,10 +159,10 @@ class Watcher(Protocol):
         ...
 
 
-async def apply(settings: Settings, watcher: Watcher, timeout_s: float) -> Catalog:
+async def apply(settings: Settings, watcher: Watcher, timeout_s: float) -> list[dict[str, Any]]:
     """Converge until the watcher is done, a signal comes or the time is over; the apps are left running.
 
-    Returns the desired state. Raises AlreadyRunning.
+    Returns the outcome of each app, service and refused manifest. Raises AlreadyRunning.
     """
     async with _built(settings) as (daemon, _, ending):
         daemon.reports.listeners.append(watcher.tell)
@@ -174,4 +173,4 @@ async def apply(settings: Settings, watcher: Watcher, timeout_s: float) -> Catal
         finally:
             for task in waiting:
                 task.cancel()
-        return daemon.manifests.catalog
+        return [*daemon.outcomes.rows()]

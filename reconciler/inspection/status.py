@@ -134,7 +134,8 @@ class HostStatus(NamedTuple):
 def names_of(snapshot: HostSnapshot) -> frozenset[str]:
     """Return the names of the apps that `status` has rows for."""
     known = _known(snapshot)
-    return frozenset((*known, *(row.name for row in _refused(snapshot.desired.get("files", []), known))))
+    refused = _refused(snapshot.desired.get("files", []))
+    return frozenset((*known, *(each.name for each in refused if each.kind == "app")))
 
 
 def status(snapshot: HostSnapshot, only: Collection[str] = ()) -> HostStatus:
@@ -149,15 +150,19 @@ def status(snapshot: HostSnapshot, only: Collection[str] = ()) -> HostStatus:
         for name in names
         if not only or name in only
     ]
-    rows += [row for row in _refused(files, names) if not only or row.name in only]
+    rows += [
+        AppRow(name=each.name, state="invalid", reason=each.reason, message=each.message, manifest=each.file)
+        for each in _refused(files)
+        if each.kind == "app" and each.name not in names and (not only or each.name in only)
+    ]
     return HostStatus(
         daemon=snapshot.daemon,
         apps=rows,
-        services=[*_services(snapshot, desired.get("services", {}))] if not only else [],
+        services=[*_services(snapshot, desired.get("services", {}), files)] if not only else [],
         manifests=[
             {"file": entry["file"], "errors": entry["errors"]}
             for entry in files
-            if not only or any(name in only for name in (*entry["apps"], Path(entry["file"]).stem))
+            if not only or any(kind == "app" and name in only for kind, name in _subjects(entry))
         ],
         notice="; ".join(filter(None, (desired.get("notice"), _unwritable(snapshot.paths.state)))) or None,
         origins=snapshot.origins if not only else [],
@@ -296,11 +301,19 @@ def _is_deploying(last: AppStatus) -> bool:
     }  # fmt: skip
 
 
-def _services(snapshot: HostSnapshot, desired: Mapping[str, Mapping[str, Any]]) -> Iterator[ServiceRow]:
-    """Yield a row for each service that is desired or left over from before."""
+def _services(
+    snapshot: HostSnapshot, desired: Mapping[str, Mapping[str, Any]], files: Sequence[Mapping[str, Any]]
+) -> Iterator[ServiceRow]:
+    """Yield a row for each service that is desired, left over from before, or refused and in effect in no version."""
     known = snapshot.records.service_statuses()
-    for name in sorted({*desired, *known, *snapshot.service_records.names()}):
+    names = sorted({*desired, *known, *snapshot.service_records.names()})
+    for name in names:
         yield _service(snapshot, name, desired.get(name, {}), known.get(name))
+    for each in _refused(files):
+        if each.kind == "service" and each.name not in names:
+            yield ServiceRow(
+                name=each.name, state="invalid", reason=each.reason, message=each.message, manifest=each.file
+            )
 
 
 def _service(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], last: ServiceStatus | None) -> ServiceRow:
@@ -329,19 +342,34 @@ def _service(snapshot: HostSnapshot, name: str, desired: Mapping[str, Any], last
     )
 
 
-def _refused(files: Sequence[Mapping[str, Any]], known: Sequence[str]) -> Iterator[AppRow]:
-    """Yield a row for each file that is refused and has no earlier version in effect."""
+class _Refused(NamedTuple):
+    """An app or a service of a file that is refused, and why."""
+
+    kind: str
+    name: str
+    file: str
+    message: str
+    reason: str
+
+
+def _refused(files: Sequence[Mapping[str, Any]]) -> Collection[_Refused]:
+    """Return each app and service of the files that are refused, once; an earlier version of it may be in effect."""
+    found: dict[tuple[str, str], _Refused] = {}
     for entry in files:
-        if not entry["errors"] or entry["apps"]:
-            continue
-        file, first = str(entry["file"]), entry["errors"][0]
-        name = Path(file).stem
-        if name not in known:
+        if entry["errors"]:
             from reconciler.planning.reason import Reason
 
+            first = entry["errors"][0]
             message = ": ".join(filter(None, (f"line {first['line']}", first["path"], first["message"])))
-            reason = Reason.MANIFEST_REFUSED
-            yield AppRow(name=name, state="invalid", reason=reason, message=message, manifest=file)
+            for kind, name in _subjects(entry):
+                refused = _Refused(kind, name, str(entry["file"]), message, Reason.MANIFEST_REFUSED)
+                found.setdefault((kind, name), refused)
+    return found.values()
+
+
+def _subjects(entry: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    """Return the apps and services of a file, by kind and name; an app of the file's name, where it says none."""
+    return entry.get("subjects") or [("app", Path(entry["file"]).stem)]
 
 
 def _unwritable(state: Path) -> str:

@@ -64,11 +64,12 @@ class ManifestFile:
 
     @property
     def subjects(self) -> tuple[Subject, ...]:
-        """The apps and services that are in force from this file; without any, the app that has its name."""
-        found = (
+        """The apps and services that are in force from this file or described in it; else the app that has its name."""
+        in_force = (
             *(Subject("app", name) for name in self.names),
             *(Subject("service", document.name) for document in self.services_in_force),
         )
+        found = tuple(dict.fromkeys((*in_force, *self.parsed.subjects)))
         stem = PurePath(self.file).stem
         return found or ((Subject("app", stem),) if is_name(stem) else (HOST,))
 

@@ -4,7 +4,7 @@ Pure: nothing is opened, and what the documents name need not exist. A file with
 """
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.documents.names import is_name, name_from
@@ -16,12 +16,14 @@ from reconciler.manifests.app_document import AppDocument, HostDefaults, documen
 from reconciler.manifests.checks import app_problems, service_problems
 from reconciler.manifests.gunicorn_settings import owned_settings
 from reconciler.manifests.service_document import ServiceDocument, service_of
+from reconciler.planning.subject import Subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """The apps and services of a file; none when there are problems."""
+    """The apps and services of a file; none when there are problems, but `subjects` are those refused, too."""
 
+    subjects: tuple[Subject, ...] = ()
     apps: tuple[AppDocument, ...] = ()
     services: tuple[ServiceDocument, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -38,9 +40,11 @@ def parse(file: str, content: bytes, host: HostDefaults) -> Parsed:
     default_name = _default_name(file, trees)
     for tree in trees:
         problems += _document_problems(file, tree, default_name)
+    subjects = tuple(_subjects(trees, default_name))
     if problems:
-        return Parsed(problems=_first(file, problems))
+        return Parsed(subjects=subjects, problems=_first(file, problems))
     return Parsed(
+        subjects=subjects,
         apps=tuple(document_of(file, t, _name(t, default_name), host) for t in trees if not _is_service(t)),
         services=tuple(
             service_of(file, t, _name(t, default_name), host.directory_of(file)) for t in trees if _is_service(t)
@@ -63,6 +67,12 @@ def name_of_file(file: str) -> str:
 
 def _default_name(file: str, trees: Sequence[Node]) -> str | None:
     return name_of_file(file) if len(trees) == 1 else None
+
+
+def _subjects(trees: Sequence[Node], default_name: str | None) -> Iterator[Subject]:
+    for tree in trees:
+        if isinstance(tree.value, dict) and is_name(name := _name(tree, default_name)):
+            yield Subject("service" if _is_service(tree) else "app", name)
 
 
 def _is_service(tree: Node) -> bool:

@@ -102,6 +102,7 @@ def facts(catalog: "Catalog", directory: Path) -> dict[str, Json]:
             {
                 "file": entry.file,
                 "apps": list(entry.names),
+                "subjects": [[subject.kind, subject.name] for subject in entry.subjects if subject.name],
                 "errors": [
                     {"line": p.line, "column": p.column, "path": p.path, "message": p.message} for p in entry.problems
                 ],

@@ -174,8 +174,9 @@ def test_apply_says_the_same_with_a_daemon_and_without(site: Site) -> None:
     daemon = live(site)
     assert site.cli("wait").returncode == 0
     assert site.cli("stop", "blog").returncode == 0
-    site.save(site.manifests / "bad.yaml", "pth: x\n")
-    outcomes = []
+    site.save(site.manifests / "bad.yaml", "name: one\npath: x\n---\nname: two\npth: x\n")
+    site.save(site.manifests / "db.yaml", "kind: service\nname: cache\ntype: redsi\n")
+    outcomes, reasons = [], set()
     for running in (True, False):
         if not running:
             site.end(daemon)
@@ -185,10 +186,13 @@ def test_apply_says_the_same_with_a_daemon_and_without(site: Site) -> None:
         error = json.loads(done.stderr.splitlines()[-1])["error"]
         assert (done.returncode, error["reason"]) == (1, "not-up-to-date")
         assert site.cli("apply").returncode == 1
+        reasons |= {row["reason"] for row in rows if row["outcome"] == "refused"}
         outcomes.append({row["name"]: (row["kind"], row["outcome"], row["up_to_date"], row["state"]) for row in rows})
     assert outcomes[0] == outcomes[1]
-    assert {name: row[1] for name, row in outcomes[0].items()} == {
-        "bad": "refused", "blog": "held", "shop": "up-to-date",
+    assert reasons == {"manifest-refused"}
+    assert {name: row[:2] for name, row in outcomes[0].items()} == {
+        "blog": ("app", "held"), "shop": ("app", "up-to-date"),
+        "one": ("app", "refused"), "two": ("app", "refused"), "cache": ("service", "refused"),
     }  # fmt: skip
 
 

@@ -106,7 +106,6 @@ def test_apply_is_done_when_every_app_is_settled_or_failed_for_good(capsys: pyte
         assert not progress.done.is_set()
         progress.tell(Subject("app", "bad"), Report(state="failing", message="no", failures=number, next_try_at=1.0))
     assert progress.done.is_set()
-    assert progress.open == frozenset()
     assert capsys.readouterr().out == "new   running\nbad   failing   no (try 1 of 3)\n"
 
 

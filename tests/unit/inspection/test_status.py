@@ -177,12 +177,28 @@ def test_a_refused_file_without_an_earlier_version_is_an_invalid_app(tmp_path: P
     errors = [{"line": 3, "column": 1, "path": "workers", "message": "expected a number"}]
     files = [
         {"file": "/m/blog.yaml", "errors": errors, "apps": []},
-        {"file": "/m/shop.yaml", "errors": errors, "apps": ["shop"]},
+        {"file": "/m/shop.yaml", "errors": errors, "apps": ["shop"], "subjects": [["app", "shop"]]},
     ]
-    records.set_fact("manifests", json.dumps({"files": files}))
-    row = the_app(tmp_path)
+    records.set_fact("manifests", json.dumps({"apps": {"shop": {}}, "files": files}))
+    row, in_effect = shown(tmp_path).apps[::-1]
     assert (row.name, row.state, row.message) == ("blog", "invalid", "line 3: workers: expected a number")
     assert row.reason == Reason.MANIFEST_REFUSED
+    assert (in_effect.name, in_effect.state) == ("shop", "pending")
+
+
+def test_a_refused_file_is_shown_as_the_apps_and_services_that_it_describes(tmp_path: Path, records: Records) -> None:
+    errors = [{"line": 3, "column": 1, "path": "type", "message": "expected redis"}]
+    files = [
+        {"file": "/m/all.yaml", "errors": errors, "apps": ["shop"], "subjects": [
+            ["app", "shop"], ["app", "blog"], ["service", "db"], ["service", "cache"],
+        ]},
+        {"file": "/m/blog.yaml", "errors": errors, "apps": [], "subjects": [["app", "blog"]]},
+    ]  # fmt: skip
+    records.set_fact("manifests", json.dumps({"apps": {"shop": {}}, "services": {"db": {}}, "files": files}))
+    found = shown(tmp_path)
+    assert [(row.name, row.state) for row in found.apps] == [("shop", "pending"), ("blog", "invalid")]
+    assert [(row.name, row.state) for row in found.services] == [("db", "pending"), ("cache", "invalid")]
+    assert (found.services[1].message, found.services[1].manifest) == ("line 3: type: expected redis", "/m/all.yaml")
 
 
 def test_the_names_are_those_of_the_rows_a_refused_file_included(tmp_path: Path, records: Records) -> None:

@@ -51,6 +51,14 @@ def test_a_file_is_about_what_is_in_force_from_it_or_the_app_that_has_its_name()
     assert subjects == {"blog": ["blog", "service db"], "shop": ["shop"], "wiki": ["wiki"]}
 
 
+def test_a_refused_file_is_about_every_app_and_service_that_it_describes() -> None:
+    two = "name: one\npath: x\n---\nname: two\npth: x\n"
+    catalog = reviewed(listing(two=two, db="kind: service\nname: cache\ntype: redsi\n", BAD="name: A b\npath: x\n"))
+    subjects = {PurePath(file).stem: [*map(str, entry.subjects)] for file, entry in catalog.files.items()}
+    assert subjects == {"two": ["one", "two"], "db": ["service cache"], "BAD": ["host"]}
+    assert catalog.apps.keys() | catalog.services.keys() == set()
+
+
 def six() -> Listing:
     return listing(**dict.fromkeys("abcdef", "path: x"))
 
