@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -60,6 +61,12 @@ def fetch(
         answer = connection.getresponse()
         told = {name.lower(): value for name, value in answer.getheaders()}
         return Answer(status=answer.status, headers=told, body=answer.read().decode())
+
+
+def logged_in(port: int, path: str) -> Answer:
+    """What the form of a link from `reconciler page` is answered with."""
+    sent = {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"http://127.0.0.1:{port}"}
+    return fetch(port, "/login", "POST", urlencode({"link": path.rpartition("/")[2]}), sent)
 
 
 def events(at: Path | int, path: str, count: int, headers: Mapping[str, str] | None = None) -> list[dict[str, str]]:

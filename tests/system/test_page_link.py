@@ -3,12 +3,12 @@
 import json
 import re
 import signal
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from reconciler.linux.process_table import listening_sockets, sockets_of
 from tests.support.eventually import eventually
 from tests.support.site import Site
-from tests.support.web import Answer, fetch
+from tests.support.web import fetch, logged_in
 
 
 def addresses(pid: int) -> list[tuple[str, int]]:
@@ -26,12 +26,6 @@ def linked(site: Site) -> tuple[int, str]:
     assert (parts.scheme, parts.hostname) == ("http", "127.0.0.1")
     assert parts.port is not None
     return parts.port, parts.path
-
-
-def logged_in(port: int, path: str) -> Answer:
-    """What the form of a link is answered with."""
-    sent = {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"http://127.0.0.1:{port}"}
-    return fetch(port, "/login", "POST", urlencode({"link": path.rpartition("/")[2]}), sent)
 
 
 def test_a_page_that_is_asked_for_is_on_this_host_alone_and_a_link_logs_in_once(site: Site) -> None:

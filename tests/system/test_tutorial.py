@@ -1,5 +1,7 @@
 """docs/tutorial.md as its reader does it: files saved and commands run in order, in one shell, with the real daemon.
 
+A second reader has nothing but the repository, and begins with a clone of it and `make run`, as README.md has it.
+
 A block of commands that is followed by what it prints is run again until it prints that, as by a reader who was too
 quick; any other block is run once and must succeed. What no two runs have in common is told by its shape.
 """
@@ -7,14 +9,17 @@ quick; any other block is run once and must succeed. What no two runs have in co
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -25,6 +30,7 @@ from tests.support.eventually import eventually
 from tests.support.hosts import explained
 from tests.support.ports import a_port
 from tests.support.site import REPOSITORY, Site
+from tests.support.web import fetch, logged_in
 
 pytestmark = [
     pytest.mark.network,
@@ -94,16 +100,31 @@ class Shell:
             os.killpg(self.process.pid, signal.SIGKILL)
 
 
+@dataclass(slots=True)
+class Checkout(Site):
+    """A checkout in which `make run` keeps the daemon's state."""
+
+    @property
+    def state(self) -> Path:
+        return self.root / ".state"
+
+
 @pytest.fixture
-def home(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A reader's home with a checkout in it; of what is left running in its tutorial nothing stays."""
+def tutorial(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """The tutorial of a reader whose home has a checkout; of what is left running in it nothing stays."""
     (tmp_path / "reconciler").symlink_to(REPOSITORY)
-    for _ in explained(Site(root=tmp_path / "tutorial"), request):
-        yield tmp_path
+    yield from explained(Site(root=tmp_path / "tutorial"), request)
 
 
 @pytest.fixture
-def shell(home: Path) -> Iterator[Shell]:
+def checkout(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """Where a reader is about to clone the repository; of what is left running in it nothing stays."""
+    yield from explained(Checkout(root=tmp_path / "reconciler"), request)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    home = tmp_path
     programs = home / "bin"
     programs.mkdir()
     (programs / "python3").symlink_to(Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}")
@@ -133,15 +154,29 @@ def narrow(text: str) -> str:
 
 
 class Reader:
-    """Does what blocks say, with a port and a home of its own."""
+    """Does what blocks say about a site in its home, with a port of its own."""
 
-    def __init__(self, home: Path, shell: Shell) -> None:
-        self.home = home
+    def __init__(self, site: Site, shell: Shell) -> None:
+        self._site = site
         self._shell = shell
         self._port = str(a_port())
+        self.state: str | None = None
+
+    def follow(self, steps: Sequence[Block]) -> None:
+        """Do one step after another; `state` is then the id of the state directory that there was."""
+        for step, following in zip(steps, [*steps[1:], None], strict=True):
+            if step.file is not None:
+                self.save(step)
+            elif step.language == "sh" and following is not None and following.language == "text":
+                self.see(step, following)
+            elif step.language == "sh":
+                if "rm -r" in step.text:
+                    dismiss(self._site.paths.keeper)  # it would wait another minute for a daemon
+                self.do(step)
+            self.state = self._site.state_id() or self.state
 
     def save(self, block: Block) -> None:
-        (self.home / "tutorial" / str(block.file)).write_text(self._own(block.text))
+        (self._site.root / str(block.file)).write_text(self._own(block.text))
 
     def do(self, block: Block) -> None:
         told, code = self._shell.run(self._own(block.text))
@@ -159,26 +194,51 @@ class Reader:
         eventually(printed, 120)
 
     def _own(self, text: str) -> str:
-        return text.replace(_PORT, self._port).replace(_HOME, str(self.home))
+        return text.replace(_PORT, self._port).replace(_HOME, str(self._site.root.parent))
 
 
-def test_every_step_of_the_tutorial_does_what_it_says(home: Path, shell: Shell) -> None:
-    reader, site, state = Reader(home, shell), Site(root=home / "tutorial"), None
-    steps = [*blocks(DOCS / "tutorial.md")]
-    assert {step.language for step in steps} == {"sh", "text", "python", "yaml"}
-    for step, following in zip(steps, [*steps[1:], None], strict=True):
-        if step.file is not None:
-            reader.save(step)
-        elif step.language == "sh" and following is not None and following.language == "text":
-            reader.see(step, following)
-        elif step.language == "sh":
-            if "rm -r" in step.text:
-                dismiss(site.paths.keeper)  # it would wait another minute for a daemon
-            reader.do(step)
-        state = site.state_id() or state
-    assert not (home / "tutorial").exists()
+def nothing_runs(state: str | None) -> bool:
     assert state is not None
     eventually(lambda: not [*marked(state)])
+    return True
+
+
+def test_every_step_of_the_tutorial_does_what_it_says(tutorial: Site, shell: Shell) -> None:
+    reader = Reader(tutorial, shell)
+    steps = [*blocks(DOCS / "tutorial.md")]
+    assert {step.language for step in steps} == {"sh", "text", "python", "yaml"}
+    reader.follow(steps)
+    assert not tutorial.root.exists()
+    assert nothing_runs(reader.state)
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(not (REPOSITORY / ".git").exists(), reason="there is nothing to clone")
+@pytest.mark.skipif(not (shutil.which("git") and shutil.which("make")), reason="its reader has git and make")
+def test_a_reader_clones_the_repository_makes_run_and_serves_an_app_of_their_own(checkout: Site, shell: Shell) -> None:
+    reader = Reader(checkout, shell)
+    readme = [block.text for block in blocks(REPOSITORY / "README.md")]
+    assert "make run\n" in readme
+    assert any("reconciler page\n" in text for text in readme)
+    told, code = shell.run(f"git clone --quiet {shlex.quote(str(REPOSITORY))} reconciler && cd reconciler")
+    assert code == 0, told
+    shell.run("make run > daemon.log 2>&1 &")
+    shell.run('export PATH="$PWD/.venv/bin:$PATH" RECONCILER_STATE="$PWD/.state"')
+    eventually(lambda: shell.run(".venv/bin/reconciler wait")[1] == 0, 400)
+    link = urlsplit(shell.run(".venv/bin/reconciler page")[0].split()[0])
+    assert link.port is not None
+    opened = logged_in(link.port, link.path).headers
+    page = fetch(link.port, opened["location"], headers={"Cookie": opened["set-cookie"].partition(";")[0]})
+    samples = ("clock", "guestbook", "hello", "notes")
+    assert [name for name in samples if f'/apps/{name}"' in page.body] == [*samples]
+
+    lines = (DOCS / "tutorial.md").read_text(encoding="utf-8").splitlines()
+    first, end = lines.index("## Serve an app of your own"), lines.index("## Clean up")
+    steps = [*blocks(DOCS / "tutorial.md")]
+    reader.follow([step for step in steps if first < step.line < end])
+    reader.follow([step for step in steps if step.text == "reconciler down\n"])
+    assert "make run" not in shell.run("jobs -r")[0]
+    assert nothing_runs(reader.state)
 
 
 def test_every_block_of_the_tutorial_is_a_file_commands_or_what_they_print() -> None:
