@@ -35,6 +35,10 @@ READERS: Mapping[str, Reader] = {
 }
 _ENDINGS = (".conf", ".ini", ".service", ".xml", ".yaml", ".yml", ".json", ".supervisor")
 _MAX_FILES = 200
+# CI systems list `services` by their names; those of compose are a mapping.
+_LISTED_SERVICES = re.compile(
+    r"^[ \t]*([\"']?)services\1[ \t]*:[ \t]*(?:[\[\w\"']|(?:#.*)?\n(?:[ \t]*(?:#.*)?\n)*[ \t]*-[ \t])", re.MULTILINE
+)
 _FIRST_NAME = re.compile(r"^([ \t]*)(?!---|[ \t]*(?:#|$|%|-[ \t]))[\"']?[\w.-]+[\"']?[ \t]*:", re.MULTILINE)
 
 
@@ -78,7 +82,7 @@ def _files(path: Path) -> Iterator[tuple[Folder, str]]:
 
 
 def _may_be(name: str) -> bool:
-    return name in {procfile.PROCFILE, piku.FILE} or name.endswith(_ENDINGS)
+    return name in {procfile.PROCFILE, piku.FILE} or (name.endswith(_ENDINGS) and not name.startswith("."))
 
 
 def _kind_of(folder: Folder, name: str) -> str | None:
@@ -98,15 +102,16 @@ def _kind_of(folder: Folder, name: str) -> str | None:
         return "systemd"
     if name == procfile.APP_JSON:
         return "procfile" if folder.has(procfile.PROCFILE) or procfile.is_app_json(text) else None
-    return _kind_of_yaml(name, _top_names(text)) if name.endswith((".yml", ".yaml")) else None
+    return _kind_of_yaml(name, text) if name.endswith((".yml", ".yaml")) else None
 
 
-def _kind_of_yaml(name: str, top: frozenset[str]) -> str | None:
+def _kind_of_yaml(name: str, text: str) -> str | None:
+    top = _top_names(text)
     if "applications" in top:
         return "cloud-foundry"
     if kamal.is_deployment(name, top):
         return "kamal"
-    if "services" in top or name in compose.FILES:
+    if ("services" in top and not _LISTED_SERVICES.search(text)) or name in compose.FILES:
         return "compose"
     if name in cloud_foundry.FILES and top & {"memory", "command"} and "name" in top:
         return "cloud-foundry"

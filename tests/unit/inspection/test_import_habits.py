@@ -274,6 +274,18 @@ def test_an_app_json_is_of_the_platform_that_its_fields_or_a_procfile_tell(tmp_p
     assert [each.kind for each in found_in(tmp_path / "alone.d" / "app.json")] == ["procfile"]
 
 
+@pytest.mark.parametrize("services", [
+    "services: postgresql\n", "services: [docker]\n", "services:\n- redis\n", "services: # all\n\n  # one\n  - redis\n",
+])  # fmt: skip
+def test_services_of_a_ci_system_are_none_of_compose(tmp_path: Path, services: str) -> None:
+    (tmp_path / "Procfile").write_text("web: gunicorn shop:app\n")
+    for name in (".travis.yml", "ci.yml"):
+        (tmp_path / name).write_text(f"language: python\n{services}script: [make]\n")
+    assert [each.kind for each in found_in(tmp_path)] == ["procfile"]
+    (tmp_path / "ci.yml").write_text("services:\n  # the shop\n\n  web: {image: shop}\n")
+    assert [each.kind for each in found_in(tmp_path)] == ["compose", "procfile"]
+
+
 def test_what_heroku_runs_once_is_no_release_command(tmp_path: Path) -> None:
     app_json = '{"scripts": {"postdeploy": "python fill.py"}, "env": {"LEVEL": "info"}}'
     files = {"Procfile": "web: gunicorn shop:app\nrelease: python migrate.py\n", "app.json": app_json}
