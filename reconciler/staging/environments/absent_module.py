@@ -47,7 +47,8 @@ def meant_instead(entry: EntryPoint, code: Path) -> str:
     if close:
         return f"; did you mean {close[0]}:{name}?"
     with suppress(StagingError):
-        return f"; did you mean {detect(code, None).target}?"
+        found = detect(code, None).target  # of a Procfile: what is refused
+        return "" if found == entry.target else f"; did you mean {found}?"
     return ""
 
 

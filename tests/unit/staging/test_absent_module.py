@@ -1,9 +1,11 @@
 """An entry point is refused where neither the source nor an installed package has its module, and only there."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from reconciler.staging.detection.entry_point import detect
 from reconciler.staging.detection.target import resolve
 from reconciler.staging.environments.absent_module import refuse_absent
 from reconciler.staging.errors import StagingError
@@ -46,6 +48,15 @@ def test_an_entry_point_without_a_module_is_refused_and_told_what_was_meant(
         f"cannot use the entrypoint '{target}': the source has no {missing}.py or {missing}/, and neither has any"
         f" package that was installed{meant}"
     )
+
+
+def test_what_is_refused_is_not_what_was_meant(place: Path) -> None:
+    shutil.rmtree(place / "code")
+    (place / "code").mkdir()
+    (place / "code" / "Procfile").write_text("web: gunicorn nothing.alike:it\n")
+    entry = detect(place / "code", None)
+    with pytest.raises(StagingError, match=r"and neither has any package that was installed$"):
+        refuse_absent(entry, place / "code", place / "site")
 
 
 @pytest.mark.parametrize("target", ["main:app", "datasette.app:make", "fast:app", "deep:app", "wsgiref.types:app"])
