@@ -49,7 +49,10 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, 2)
 
 
-interrupted = pytest.mark.parametrize("cancelled", [False, True], ids=["killed", "cancelled"])
+# The tests of each type cancel every day what it alone does; what all do is killed every day and cancelled nightly.
+interrupted = pytest.mark.parametrize(
+    "cancelled", [pytest.param(False, id="killed"), pytest.param(True, id="cancelled", marks=pytest.mark.nightly)]
+)
 
 
 def an_admin(running: Adapter, *, cancelled: bool) -> Server:

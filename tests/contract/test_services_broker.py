@@ -160,7 +160,7 @@ def test_every_step_can_be_done_again(broker: Running, service: ServiceSpec, bus
 
 
 @pytest.mark.parametrize("act", [False, True], ids=["before the broker acts", "after"])
-@pytest.mark.parametrize("busy", [0, 2])
+@pytest.mark.parametrize("busy", [0, pytest.param(2, marks=pytest.mark.nightly)])
 def test_killed_at_any_request_it_ends_with_one_of_each_and_no_orphan(tmp_path: Path, busy: int, act: bool) -> None:
     number, cut = 0, True
     while cut:
@@ -218,7 +218,7 @@ def awaiting(name: str) -> Broker:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-@pytest.mark.parametrize("busy", [0, 1])
+@pytest.mark.parametrize("busy", [0, pytest.param(1, marks=pytest.mark.nightly)])
 def test_whatever_goes_wrong_with_a_request_it_ends_with_one_of_each_and_no_orphan(
     tmp_path: Path, name: str, busy: int
 ) -> None:

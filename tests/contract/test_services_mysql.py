@@ -26,7 +26,9 @@ def server(mysql: MysqlServer, request: pytest.FixtureRequest) -> Server:
     return mysql.admins[request.param]
 
 
-interrupted = pytest.mark.parametrize(("who", "cancelled"), [("all", False), ("least", True)])
+interrupted = pytest.mark.parametrize(
+    ("who", "cancelled"), [pytest.param("all", False, marks=pytest.mark.nightly), ("least", True)]
+)
 
 
 async def bound(server: Server, name: str = "blog-db") -> tuple[ServiceSpec, Grant, Credentials]:

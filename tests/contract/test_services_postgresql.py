@@ -61,7 +61,9 @@ async def test_a_name_of_any_length_fits(server: Server) -> None:
     await Postgresql().deprovision(service)
 
 
-interrupted = pytest.mark.parametrize(("who", "cancelled"), [("superuser", False), ("least", True)])
+interrupted = pytest.mark.parametrize(
+    ("who", "cancelled"), [pytest.param("superuser", False, marks=pytest.mark.nightly), ("least", True)]
+)
 
 
 @interrupted

@@ -459,7 +459,9 @@ def over(daemon: Any, check: Callable[[], bool]) -> bool:
     return bool(eventually(either) == "held")
 
 
-KILLED = pytest.mark.parametrize("kind", ["sqlite", "postgresql"], indirect=True)
+KILLED = pytest.mark.parametrize(
+    "kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.nightly)], indirect=True
+)
 
 
 @pytest.fixture
