@@ -30,7 +30,9 @@ def old(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Server:
     return redis_server.without_users
 
 
-interrupted = pytest.mark.parametrize("cancelled", [False, True], ids=["killed", "cancelled"])
+interrupted = pytest.mark.parametrize(
+    "cancelled", [pytest.param(False, id="killed", marks=pytest.mark.nightly), pytest.param(True, id="cancelled")]
+)
 
 
 async def bound(server: Server, name: str = "cache") -> tuple[ServiceSpec, Grant, Credentials]:

@@ -212,7 +212,7 @@ def serves(reconciler: Path, directory: Path) -> None:
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("line", ["3.11", "3.12", "3.13", "3.14", "3.15"])
+@pytest.mark.parametrize("line", ["3.11", pytest.param("3.12", marks=pytest.mark.nightly), "3.13", "3.14", "3.15"])
 def test_installed_by_uv_it_serves_an_app_through_its_gate_on_every_python_here(
     line: str, interpreters: dict[str, str], wheel: Path, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from tests.simulation.history import History
 from tests.simulation.hostile import Machine
 
 _CHAPTERS = 10
-_EACH = {"nightly": 10_000, "mutants": 6}.get(os.environ.get("RECONCILER_TESTS", ""), 30)
+_EACH = {"nightly": 10_000, "mutants": 6}.get(os.environ.get("RECONCILER_TESTS", ""), 20)
 _DEEDS = 25
 
 

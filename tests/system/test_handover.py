@@ -83,7 +83,7 @@ CHANGES: list[Change] = [change_code, change_environment, change_port]
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("kind", ["gthread", "asgi"])
+@pytest.mark.parametrize("kind", ["gthread", pytest.param("asgi", marks=pytest.mark.nightly)])
 def test_a_response_that_is_under_way_is_finished_by_the_instance_that_began_it(
     site: Site, kind: str, change: Change
 ) -> None:

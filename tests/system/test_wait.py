@@ -19,7 +19,7 @@ from tests.support.site import REPOSITORY, Site, get
 from tests.support.wait_stories import BAD, GOOD, Story, stories
 
 NIGHTLY = os.environ.get("RECONCILER_TESTS") == "nightly"
-STORIES = int(os.environ.get("RECONCILER_STORIES", "200" if NIGHTLY else "8"))
+STORIES = int(os.environ.get("RECONCILER_STORIES", "200" if NIGHTLY else "4"))
 
 
 def beginning(site: Site, *words: str) -> "subprocess.Popen[str]":

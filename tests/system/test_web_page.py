@@ -173,8 +173,15 @@ def _let_go(fifo: Path) -> None:
         os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    ("width", "dark"),
+    [
+        pytest.param(1280, False, id="desktop-light"),
+        pytest.param(1280, True, id="desktop-dark", marks=pytest.mark.nightly),
+        pytest.param(390, False, id="phone-light", marks=pytest.mark.nightly),
+        pytest.param(390, True, id="phone-dark"),
+    ],
+)
 def test_the_page_shows_every_state_and_axe_finds_nothing(host: tuple[Site, int], width: int, dark: bool) -> None:
     site, port = host
     with browser(width, 900, dark=dark) as driver:
