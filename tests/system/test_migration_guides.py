@@ -1,4 +1,7 @@
-"""Each guide "from" another platform as its reader follows it: its commands on a sample, the daemon, an answer."""
+"""Each guide "from" another platform as its reader follows it: its commands on a sample, the daemon, an answer.
+
+Compose has no guide: its sample is imported by the command alone.
+"""
 
 import os
 import re
@@ -55,6 +58,19 @@ def test_a_guide_ends_with_an_app_that_answers(site: Site, guide: str) -> None:
         (source / "blog.py").rename(source / "app.py")
     for words in commands_of(guide):
         run(site, words, source if words[2] == "manifest.yml" else site.manifests)
+    assert answer(site, source) == "imported"
+
+
+@pytest.mark.nightly
+def test_an_app_of_a_compose_file_answers(site: Site) -> None:
+    source = site.root / "apps" / "blog"
+    shutil.copytree(SAMPLES / "compose", source)
+    run(site, ["reconciler", "import", "../apps/blog/docker-compose.yml"], site.manifests)
+    assert answer(site, source) == "imported"
+
+
+def answer(site: Site, source: Path) -> str:
+    """What the imported app of a source answers, once a daemon serves it."""
     manifests = {path: yaml.safe_load(path.read_text()) for path in site.manifests.glob("*.yaml")}
     ((made, manifest),) = ((path, each) for path, each in manifests.items() if each.get("kind") != "service")
     kept = {name: value for name, value in manifest.items() if name not in _LEFT_OUT}
@@ -65,7 +81,7 @@ def test_a_guide_ends_with_an_app_that_answers(site: Site, guide: str) -> None:
     site.save(site.manifests / f"{name}.yaml", yaml.safe_dump({**kept, "port": port}))
     site.live()
     site.await_settled(name, within=60)
-    assert get(port) == "imported"
+    return get(port)
 
 
 def run(site: Site, words: list[str], cwd: Path) -> None:
