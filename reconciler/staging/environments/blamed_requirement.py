@@ -24,6 +24,8 @@ _NO_VERSION = re.compile(
     r"Because there (?:is no version|are no versions) of (?P<what>(?P<name>[A-Za-z0-9][\w.-]*)[^\s,]*)"
 )
 _NOT_FOUND = re.compile(r"No matching distribution found for (?P<name>[A-Za-z0-9][\w.-]*)(?P<version>\S*)")
+_FROM_VERSIONS = re.compile(r"\(from versions: (.*)\)")
+_RAISED = re.compile(r"^\s*(\w*(?:Error|Exception): .*)$", re.MULTILINE)
 _INCOMPATIBLE = re.compile(r"you require (?P<name>[\w.-]+?)(?:\[[^]]*\])?[<>=!~]\S* and \S+, which are incompatible")
 _REQUIRED = re.compile(r"you require (?P<name>[A-Za-z0-9][\w.-]*)")
 _BUILT = re.compile(r"Failed to build `(?P<name>[\w.-]+)==")
@@ -47,8 +49,7 @@ def blamed(output: Sequence[str], why: str, code: Path, files: Sequence[str]) ->
     if match := _NO_VERSION.search(text):
         return f"{_place(match['name'], code, files)}there is no version of {match['what']} in the registry"
     if match := _NOT_FOUND.search(text):
-        what = f"version of {match['name']}{match['version']}" if match["version"] else f"package '{match['name']}'"
-        return f"{_place(match['name'], code, files)}no {what} in the registry for this Python"
+        return f"{_place(match['name'], code, files)}{_not_found(match, output)}"
     if match := _BUILT.search(text):
         place = _place(match["name"], code, files)
         return f"{place}{why}" if place else ""
@@ -58,6 +59,19 @@ def blamed(output: Sequence[str], why: str, code: Path, files: Sequence[str]) ->
     places = dict.fromkeys(place for place in (_place(name, code, files) for name in names) if place)
     told = _NEXT.sub("; because ", _CONCLUSION.sub("", why.removeprefix(_UNSOLVED)))
     return f"{', '.join(place.removesuffix(': ') for place in places)}: {told}" if places else told
+
+
+def _not_found(match: "re.Match[str]", output: Sequence[str]) -> str:
+    """Return why pip found no distribution: it says so of one that it cannot reach, or cannot build, as well."""
+    requirement, text = f"{match['name']}{match['version']}", "\n".join(output)
+    known = _FROM_VERSIONS.findall(text)[-1:]
+    if known == ["none"] and "after connection broken by" in text:
+        return f"the registry cannot be reached for {requirement}"
+    if known and match["version"].removeprefix("==") in known[0].split(", "):
+        errors = _RAISED.findall(text)
+        return f"cannot build {requirement}{f': {errors[-1]}' if errors else ''}"
+    what = f"version of {requirement}" if match["version"] else f"package '{match['name']}'"
+    return f"no {what} in the registry for this Python"
 
 
 def _unparsed(match: "re.Match[str]", code: Path, files: Sequence[str]) -> str:

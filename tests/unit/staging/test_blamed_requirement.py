@@ -79,6 +79,31 @@ FILES = {
             "ERROR: Could not find a version\nERROR: No matching distribution found for fastapii",
             "more/base.txt:2: no package 'fastapii' in the registry for this Python",
         ),
+        (
+            (
+                "ERROR: Could not find a version that satisfies the requirement Django==99 (from versions: 1.0, 9.9)\n"
+                "ERROR: No matching distribution found for Django==99"
+            ),
+            "more/base.txt:3: no version of Django==99 in the registry for this Python",
+        ),
+        (
+            (
+                "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by"
+                " 'NewConnectionError('Failed to establish a new connection: Name or service not known',)': /simple/\n"
+                "ERROR: Could not find a version that satisfies the requirement flask==2.0 (from versions: none)\n"
+                "ERROR: No matching distribution found for flask==2.0"
+            ),
+            "requirements.txt:2: the registry cannot be reached for flask==2.0",
+        ),
+        (
+            (
+                "  Complete output (5 lines):\n      from setuptools import setup, Extension, Feature\n"
+                "  ImportError: cannot import name 'Feature'\n  ----------------------------------------\n"
+                "ERROR: Could not find a version that satisfies the requirement werkzeug==1.0 (from versions: 1, 1.0)\n"
+                "ERROR: No matching distribution found for werkzeug==1.0"
+            ),
+            "requirements.txt:4: cannot build werkzeug==1.0: ImportError: cannot import name 'Feature'",
+        ),
         ("error: No space left on device (os error 28)", ""),
     ],
 )
