@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -36,7 +36,7 @@ from reconciler.web.manifest import shown_manifest
 from reconciler.web.rendering import StaticFiles, Templates
 from reconciler.web.request_body import read_form
 from reconciler.web.responses import Problem
-from reconciler.web.rows import BLANK, Row, counts, row, rows
+from reconciler.web.rows import BLANK, Row, counts, each_row, row, rows
 from reconciler.web.service_pages import ServicePages
 from reconciler.web.sorting import View
 from reconciler.web.status_cache import Status
@@ -87,26 +87,28 @@ class Pages:
         ]
 
     async def apps(self, request: Request, caller: Caller) -> Response:
-        status = await self._context.status_cache.now()
-        events = await self._context.status_cache.events(None, _READ_EVENTS)
-        view = View.of(request.query_params)
+        self._context.status_cache.require_readable()
+        view, viewer = View.of(request.query_params), viewer_of(request)
 
-        def rendered() -> Response:
-            every = rows(status, viewer_of(request))
-            return self._templates.long_page(
-                "apps.html",
-                caller,
-                status=status,
-                rows=view.shown(every),
-                blank=BLANK,
-                every=every,
-                counts=counts(every),
-                view=view,
-                groups=_important(events)[:_HOST_GROUPS],
-                refused=[manifest for manifest in status.facts["manifests"] if manifest["errors"]],
-            )
+        async def facts() -> dict[str, Any]:
+            status = await self._context.status_cache.now()
+            events = await self._context.status_cache.events(None, _READ_EVENTS)
+            if view == View():  # each row is made when it is rendered
+                shown: Iterable[Row] = each_row(status, viewer) if status.apps else ()
+            else:
+                shown = view.shown(await asyncio.to_thread(rows, status, viewer))
+            return {
+                "status": status,
+                "rows": shown,
+                "blank": BLANK,
+                "total": len(status.apps),
+                "counts": counts(status.apps),
+                "view": view,
+                "groups": _important(events)[:_HOST_GROUPS],
+                "refused": [manifest for manifest in status.facts["manifests"] if manifest["errors"]],
+            }
 
-        return await asyncio.to_thread(rendered)
+        return self._templates.page_head_first("apps.html", caller, facts)
 
     async def events(self, request: Request, caller: Caller) -> Response:
         """Show what happened on the host: what matters, or everything, the steps of a deploy folded either way."""
@@ -377,7 +379,7 @@ def _update(status: Status, sent: Mapping[str, Row], current: Mapping[str, Row])
     return {
         "rows": {name: each.live() for name, each in current.items() if sent.get(name) != each},
         "removed": sorted(sent.keys() - current.keys()),
-        "counts": counts(list(current.values())),
+        "counts": counts(status.apps),
         "daemon": {
             "running": daemon["running"],
             "pid": daemon["pid"],

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
@@ -19,12 +19,14 @@ from reconciler.web.authentication import Caller
 from reconciler.web.formatting import brief, line, moment, size
 from reconciler.web.responses import Problem
 from reconciler.web.rows import SERVICE_MARKS, STATES
+from reconciler.web.status_cache import StateUnreadable
 
 _A_YEAR_S = 365 * 24 * 3600
 _MEDIA_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 _HOST = socket.gethostname()
 # What fills a tall screen with rows; and what is sent at a time after that.
-_FIRST_CHUNK, _CHUNK = 48 * 1024, 128 * 1024
+_FIRST_CHUNK, _CHUNK = 24 * 1024, 128 * 1024
+_HEAD_ENDS = "</head>\n"
 
 
 class StaticFiles:
@@ -86,13 +88,38 @@ class Templates:
         )
         return HTMLResponse(text, http_status, headers)
 
-    def long_page(self, template: str, caller: Caller, **facts: Any) -> StreamingResponse:
-        """Render the beginning of a page; the rest is rendered once a browser has that to show. Blocks."""
-        pieces = self._environment.get_template(template).generate(
-            caller=caller, base=caller.session.base, http_status=200, host=_HOST, **facts
-        )
-        chunks = _chunks(pieces)
-        return StreamingResponse(_with_rest(next(chunks), chunks), media_type="text/html")
+    def page_head_first(
+        self, template: str, caller: Caller, facts: Callable[[], Awaitable[Mapping[str, Any]]]
+    ) -> StreamingResponse:
+        """Send the head of a page at once, so that a browser prepares for the rest while its facts are found out.
+
+        They are followed by what fills a screen, and that by the rest. Where `facts` raises StateUnreadable, the body
+        is that of the error; its status is one of success by then.
+        """
+        return StreamingResponse(self._head_first(template, caller, facts), media_type="text/html")
+
+    async def _head_first(
+        self, template: str, caller: Caller, facts: Callable[[], Awaitable[Mapping[str, Any]]]
+    ) -> AsyncIterator[str]:
+        known = {"caller": caller, "base": caller.session.base, "http_status": 200, "host": _HOST}
+        yield self._environment.get_template(template).render(known, only_head=True)
+        try:
+            known |= await facts()
+        except StateUnreadable as error:
+            known |= {"http_status": 503, "detail": str(error)}
+            template = "error.html"
+        chunks = _chunks(_after_head(self._environment.get_template(template).generate(known)))
+        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            yield chunk
+
+
+def _after_head(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield what follows the head in the pieces of a page."""
+    head, pieces = "", iter(pieces)
+    while _HEAD_ENDS not in head:
+        head = "".join((head, next(pieces)))  # `+` with a piece that is Markup would escape the head
+    yield head.partition(_HEAD_ENDS)[2]
+    yield from pieces
 
 
 def _chunks(pieces: Iterable[str]) -> Iterator[str]:
@@ -106,12 +133,6 @@ def _chunks(pieces: Iterable[str]) -> Iterator[str]:
             yield "".join(chunk)
             chunk, size, enough = [], 0, _CHUNK
     yield "".join(chunk)
-
-
-async def _with_rest(first: str, rest: Iterator[str]) -> AsyncIterator[str]:
-    yield first
-    while (chunk := await asyncio.to_thread(next, rest, None)) is not None:
-        yield chunk
 
 
 def _finalized(value: Any) -> Any:

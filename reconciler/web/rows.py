@@ -1,6 +1,7 @@
 """The row of an app on the page: its texts, its mark and its links, for the first rendering and for every update."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import quote
@@ -48,7 +49,7 @@ class Row:
     @property
     def rank(self) -> int:
         """Where the row stands: apps in trouble come first, the worst of them on top."""
-        return _TROUBLES.index(self.state) if self.state in _TROUBLES else len(_TROUBLES)
+        return _rank(self.state)
 
     def live(self) -> dict[str, Any]:
         """Return what the page's script needs to update the row."""
@@ -82,7 +83,7 @@ def row(app: Mapping[str, Any], status: Status, viewer: Viewer) -> Row:
     return Row(
         name=str(app["name"]),
         cells={name: line(text) for name, text in cells.items()},
-        state=state if state in STATES else "pending",
+        state=_state(app),
         mark=STATES.get(state, "ring"),
         url=link.url,
         hint=link.hint,
@@ -106,13 +107,28 @@ def row(app: Mapping[str, Any], status: Status, viewer: Viewer) -> Row:
 
 def rows(status: Status, viewer: Viewer) -> list[Row]:
     """Return the row of every app: those in trouble, then all others by name."""
-    return sorted((row(app, status, viewer) for app in status.apps), key=lambda each: (each.rank, each.name))
+    return list(each_row(status, viewer))
 
 
-def counts(every: list[Row]) -> dict[str, int]:
-    """Return the number of apps in each state that occurs."""
-    found = {state: sum(1 for each in every if each.state == state) for state in STATES}
-    return {state: number for state, number in found.items() if number}
+def each_row(status: Status, viewer: Viewer) -> Iterator[Row]:
+    """Yield the row of every app in the same order, each made when it is asked for."""
+    for app in sorted(status.apps, key=lambda app: (_rank(_state(app)), str(app["name"]))):
+        yield row(app, status, viewer)
+
+
+def counts(apps: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the number of apps in each state that occurs, the worst first."""
+    found = Counter(map(_state, apps))
+    return {state: found[state] for state in STATES if found[state]}
+
+
+def _state(app: Mapping[str, Any]) -> str:
+    state = str(app["state"])
+    return state if state in STATES else "pending"
+
+
+def _rank(state: str) -> int:
+    return _TROUBLES.index(state) if state in _TROUBLES else len(_TROUBLES)
 
 
 # The page's script makes the row of a new app from it.

@@ -79,6 +79,11 @@ class StatusCache:
             self._reading.add_done_callback(self._on_read)
         return await asyncio.shield(self._reading)
 
+    def require_readable(self) -> None:
+        """Raise StateUnreadable if the database cannot be opened, which is found out at once."""
+        with _state_readable(self.settings):
+            self._open().execute("PRAGMA data_version").fetchone()
+
     async def events(self, subject: Subject | None, count: int, after: int = 0) -> Sequence[Event]:
         """Return the newest events with an id over `after`, of one subject or of all, the oldest of them first."""
         return await asyncio.to_thread(self._events, subject, count, after)
@@ -114,15 +119,18 @@ class StatusCache:
     def _read_version(self) -> int:
         """Return a number that changes with the database; a new one each time when that cannot be known."""
         try:
-            if self._database is None:
-                self._database = open_database(self.settings.paths.database, read_only=True)
-            (version,) = self._database.execute("PRAGMA data_version").fetchone()
+            (version,) = self._open().execute("PRAGMA data_version").fetchone()
         except (sqlite3.Error, OtherVersion):
             if self._database is not None:
                 self._database.close()
                 self._database = None
             return self._version - 1
         return int(version)
+
+    def _open(self) -> sqlite3.Connection:
+        if self._database is None:
+            self._database = open_database(self.settings.paths.database, read_only=True)
+        return self._database
 
     def _read(self) -> Status:
         with self._snapshot() as snapshot:

@@ -82,7 +82,7 @@ def _compare(history: History) -> None:
             "the API's plan contradicts the exit code": planned_fact["done"] != (code == 0),
             "the API's plan says something else": is_failing and planned_fact["message"] != report.message,
             "the API's plan is in another state": is_failing and planned_fact["state"] != report.state,
-            "the page shows another state": row.state != report.state or counts([row]) != {report.state: 1},
+            "the page shows another state": row.state != report.state or counts([shown]) != {report.state: 1},
             "the page says something else": row.cells["message"] != line(report.message),
             "the page does not put trouble first": (row.rank < page_row(_WELL, _NOTHING, Viewer(None)).rank)
             != is_failing,

@@ -157,13 +157,27 @@ def test_the_first_rows_of_many_are_sent_before_the_rest_is_rendered(settings: S
         for number in range(300):
             status = AppStatus(state="running", message="", wanted="3c4d", since=1.0, next_try_at=None)
             Records(database).set_app_status(f"app-{number}", status)
-    pieces = _sent(settings, "/")
+    head, *pieces = _sent(settings, "/")
+    assert head.endswith("</head>\n")
+    assert "page.css" in head
     found = [re.findall(r'<tr data-app="([a-z]+)', piece) for piece in pieces]
     assert len(found) > 2
     assert found[0][:2] == ["shop", "app"]
-    assert 20 < len(found[0]) < 100
+    assert 15 < len(found[0]) < 60
     assert sum(map(len, found)) == 302
-    assert "".join(pieces) == fetch(settings, "/").text
+    assert "".join((head, *pieces)) == fetch(settings, "/").text
+
+
+def test_a_state_that_cannot_be_read_is_told_also_once_the_head_of_the_page_is_sent(settings: Settings) -> None:
+    with closing(open_database(settings.paths.database)) as database:
+        database.execute("DROP TABLE standing")
+    answer = fetch(settings, "/")
+    assert (answer.status_code, answer.text.count("<html"), answer.text.count("<body")) == (200, 1, 1)
+    assert f"cannot read {settings.paths.state}" in answer.text
+    settings.paths.database.write_text("no database")
+    answer = fetch(settings, "/")
+    assert answer.status_code == 503
+    assert f"cannot read {settings.paths.state}" in answer.text
 
 
 def test_an_event_leads_to_the_page_of_its_app(settings: Settings) -> None:
