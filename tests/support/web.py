@@ -154,6 +154,7 @@ def browser(width: int = 1280, height: int = 900, *, dark: bool = False, scripts
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     try:
+        driver.set_script_timeout(300)  # axe takes its time on a busy machine
         scheme = "dark" if dark else "light"
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})

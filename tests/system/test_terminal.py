@@ -78,7 +78,7 @@ def test_keys_select_sort_filter_and_open_the_details(host: Site, opened: Opener
     terminal.await_shown('"GET / HTTP')
     terminal.type("q")
     assert terminal.await_end() == 0
-    assert terminal.restored
+    eventually(lambda: terminal.restored)  # what it sent last has been read by then
     assert re.search(r"\x1b\[[\d;]*m", terminal.sent)  # in colours
 
 
@@ -163,7 +163,7 @@ def test_the_terminal_is_as_it_was_after_it_is_quit(
     assert not terminal.restored
     terminal.type(keys)
     assert terminal.await_end() == 0
-    assert terminal.restored
+    eventually(lambda: terminal.restored)  # what it sent last has been read by then
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -172,7 +172,7 @@ def test_the_terminal_is_as_it_was_after_a_signal(host: Site, opened: Opener, nu
     terminal.await_shown("blog")
     os.kill(terminal.program.pid, number)
     assert terminal.await_end() == 128 + number
-    assert terminal.restored
+    eventually(lambda: terminal.restored)  # what it sent last has been read by then
 
 
 def test_the_terminal_is_as_it_was_after_an_error(opened: Opener) -> None:
@@ -182,7 +182,7 @@ def test_the_terminal_is_as_it_was_after_an_error(opened: Opener) -> None:
     )
     terminal = opened([sys.executable, "-c", program])
     assert terminal.await_end() == 1
-    assert terminal.restored
+    eventually(lambda: terminal.restored)  # what it sent last has been read by then
     eventually(lambda: "RuntimeError: no" in terminal.sent)
 
 
