@@ -81,7 +81,7 @@ class GitOrigins:
             raise Refused(f"no origin is named '{name}'; there are {', '.join(sorted(self.followers))}")
         match request.get("action"):
             case "pull":
-                return {"done": f"{name}: looking at {follower.origin.branch} now", "looks": follower.look_now()}
+                return {"done": f"{name}: looking at {follower.origin.followed} now", "looks": follower.look_now()}
             case "facts":
                 at_rest = {"looks": follower.looks, "at_rest": follower.is_at_rest}
                 return {**self._facts.get(follower.origin.name, {}), **at_rest}
@@ -142,7 +142,7 @@ class GitOrigins:
         if head is None:
             raise Refused(f"{follower.origin.name} has no commit: its branch is missing, or was never fetched")
         if not isinstance(written, str) or len(written) < _SHORTEST or not head.startswith(written):
-            raise Refused(f"the newest commit of {follower.origin.branch} is {head}: name that one")
+            raise Refused(f"the newest commit of {follower.origin.followed} is {head}: name that one")
         return head
 
     def _journaled(self, follower: Follower, text: str, who: str) -> str:

@@ -19,7 +19,7 @@ from reconciler.manifests.git.commit_signatures import CommitSignatures
 from reconciler.manifests.git.judge import Judge
 from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.servers import servers_by_type
-from reconciler.manifests.git.store import BranchMissing, CannotFetch, Commit, DamagedStore, Store
+from reconciler.manifests.git.store import BranchMissing, CannotFetch, Commit, DamagedStore, Head, Store
 from reconciler.manifests.git.trees import Trees
 from reconciler.manifests.git.trial import HostInForce
 from reconciler.settings.git import GitOrigin
@@ -53,10 +53,11 @@ def tried(settings: Settings, origin: GitOrigin, snapshot: "HostSnapshot | None"
     in_force = HostInForce(lambda: catalog, rules_of(settings), servers_by_type(settings), lambda: on_record)
     record = records.read(settings.paths.origin(origin.name) / "record.json")
     now_in_force = Trees(settings.paths.origin(origin.name)).in_force()
+    accepted = record.accepted_head or (None if now_in_force is None else Head(commit=now_in_force))
     with TemporaryDirectory(prefix="reconciler-git-") as scratch:
         store = Store(_program(Path(scratch)), Path(scratch), origin)
         judge = Judge(origin, store, CommitSignatures(origin.repository, Path(scratch)), in_force, Path(scratch))
-        return asyncio.run(_tried(origin, store, judge, record.accepted or now_in_force, now_in_force))
+        return asyncio.run(_tried(origin, store, judge, accepted, now_in_force))
 
 
 def _program(directory: Path) -> GitProgram:
@@ -65,15 +66,18 @@ def _program(directory: Path) -> GitProgram:
     return program
 
 
-async def _tried(origin: GitOrigin, store: Store, judge: Judge, accepted: str | None, in_force: str | None) -> Tried:
+async def _tried(origin: GitOrigin, store: Store, judge: Judge, accepted: Head | None, in_force: str | None) -> Tried:
     began = time.monotonic()
     try:
-        head = await store.commit(await store.fetch(origin, accepted, since=origin.repository.first))
+        known = None if accepted is None else accepted.commit
+        led_to = await store.fetch(origin, known, since=origin.repository.first)
+        head = await store.commit(led_to.commit)
     except (CannotFetch, BranchMissing, DamagedStore) as error:
         return Tried(in_force=in_force, problem=str(error))
-    fetched = f"fetched {origin.branch} in {time.monotonic() - began:.1f} s: commit {head.id[:7]} “{head.subject}”"
+    what, took_s = led_to.tag or origin.followed, time.monotonic() - began
+    fetched = f"fetched {what} in {took_s:.1f} s: commit {head.id[:7]} “{head.subject}”"
     try:
-        candidate, signer = await judge.judged(head.id, accepted, taken=False, refused=False)
+        candidate, signer = await judge.judged(led_to, accepted, taken=False, refused=False)
     except (NotAccepted, DamagedStore) as error:
         return Tried(head=head, in_force=in_force, problem=str(error), steps=(fetched,))
     files, manifests = len(candidate.tree.files), len(candidate.listing.files)

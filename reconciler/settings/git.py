@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-Signed: TypeAlias = Literal["every", "head", "no"]
+Signed: TypeAlias = Literal["every", "head", "tag", "no"]
 
 _GIT_ITSELF = 128 * 1024 * 1024
 
@@ -44,21 +44,24 @@ class Repository:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitOrigin:
-    """One origin of manifests: a branch of a repository, and the directories in it whose files are manifests.
+    """One origin of manifests: what of a repository is followed, and the directories in it whose files are manifests.
 
-    `paths` are relative to the top, which is ""; `host` is what `{host}` in them stood for. `may` is the fence as the
-    settings have it. With `whole`, a commit with a manifest that has an error is refused as a whole.
+    A `branch` is followed, or the newest of the `tags` that match a pattern, or it is one `commit`; the others are
+    empty. `paths` are relative to the top, which is ""; `host` is what `{host}` in them stood for. `may` is the fence
+    as the settings have it. With `whole`, a commit with a manifest that has an error is refused as a whole.
     """
 
     name: str
     repository: Repository
-    branch: str
     host: str
+    branch: str = ""
+    tags: str = ""
+    commit: str = ""
     paths: tuple[str, ...] = ("",)
     whole: bool = True
     may: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def ref(self) -> str:
-        """The full name of the branch."""
-        return f"refs/heads/{self.branch}"
+    def followed(self) -> str:
+        """What is followed, in an operator's words."""
+        return self.branch or self.tags or f"commit {self.commit[:7]}"

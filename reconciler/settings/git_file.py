@@ -13,6 +13,7 @@ from reconciler.documents.units import duration_s, size_bytes
 from reconciler.settings.git import GitOrigin, Repository
 from reconciler.settings.git_url import problem_of_url, uses_https, uses_ssh
 
+FOLLOWED = ("branch", "tags", "commit")
 _FILES = ("key", "known_hosts", "token", "signers", "openpgp")
 _DURATIONS = {"every": "every_s", "timeout": "timeout_s", "stale_after": "stale_after_s"}
 _SIZES = {"size": "largest_store", "file_size": "largest_file"}
@@ -61,8 +62,8 @@ def _origin(name: str, node: Node, repositories: Mapping[str, Repository], host:
     return GitOrigin(
         name=name,
         repository=repositories[given["repository"]],
-        branch=_filled(node.written_at("branch"), host),
         host=host,
+        **{each: _filled(node.written_at(each), host) for each in FOLLOWED if each in given},
         paths=tuple(_normal(_filled(each, host)) for each in ([path] if isinstance(path, str) else path)),
         whole=given.get("whole", True),
         may=given.get("may", {}),
@@ -85,6 +86,8 @@ def _problems(file: str, tree: Node) -> Iterator[Problem]:
             yield _problem(file, part.at(at), ("git", "repositories", name, *at), message)
     known = frozenset(map(str, repositories.parts)) if repositories else frozenset()
     for name, part in origins.parts.items() if origins else ():
+        if message := _problem_of_followed(part, repositories):
+            yield _problem(file, part, ("origins", name), message)
         repository = part.written_at("repository")
         if repository not in known:
             close = suggestion(repository, known)
@@ -99,6 +102,20 @@ def _problems(file: str, tree: Node) -> Iterator[Problem]:
                 ("origins", name, "repository"),
                 f"no repository is named '{repository}'{hint}",
             )
+
+
+def _problem_of_followed(origin: Node, repositories: Node | None) -> str:
+    """Return what is wrong with what an origin follows, "" if nothing is."""
+    given = [each for each in FOLLOWED if each in origin.keys]
+    if len(given) != 1:
+        found = f"not {' and '.join(given)}" if given else "and has none"
+        return f"requires one of 'branch', 'tags' and 'commit', {found}"
+    name = origin.written_at("repository")
+    repository = repositories.parts.get(name) if repositories is not None else None
+    signed = repository.given("signed") if repository is not None else None
+    if signed is not None and signed.value == "tag" and given != ["tags"]:
+        return f"requires 'tags', as the repository '{name}' has 'signed: tag'"
+    return ""
 
 
 def _problems_of_repository(node: Node) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -119,11 +136,11 @@ def _problems_of_repository(node: Node) -> Iterator[tuple[tuple[str | int, ...],
         yield ("token",), "is for https:// only"
     judged = "signers" in given or "openpgp" in given
     if "signed" not in given:
-        yield (), "requires 'signed': 'every' or 'head' together with 'signers', or 'no'"
+        yield (), "requires 'signed': 'every', 'head' or 'tag' together with 'signers', or 'no'"
     elif given["signed"] != "no" and not judged:
         yield ("signed",), "requires 'signers', the file of the keys that may sign"
     elif given["signed"] == "no" and judged:
-        yield ("signed",), "is 'no', but 'signers' names keys: say 'every' or 'head', or leave them out"
+        yield ("signed",), "is 'no', but 'signers' names keys: say 'every', 'head' or 'tag', or leave them out"
     if given.get("every") is not None and duration_s(node.written_at("every")) < 1:
         yield ("every",), "must be at least 1s"
 

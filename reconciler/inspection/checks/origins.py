@@ -50,7 +50,7 @@ def _origin(settings: Settings, origin: GitOrigin, snapshot: "HostSnapshot | Non
         advice = f"'reconciler git test {origin.name}' shows each step"
         yield Check(level="warn", subject=subject, found=f"{found.problem}; {stays}", advice=advice)
     elif found.head is not None:
-        told = f"{origin.branch} is at commit {found.head.id[:7]}, which is accepted"
+        told = f"{origin.followed} is at commit {found.head.id[:7]}, which is accepted"
         yield Check(level="ok", subject=subject, found=told)
     if repository.signed == "no":
         advice = f"name the keys that may sign: 'signers' and 'signed: every' of 'git.repositories.{repository.name}'"

@@ -26,7 +26,7 @@ class NotAccepted(Exception):
 class Unjudged:
     """A commit as it was fetched: with every commit that would newly take effect with it, the newest first.
 
-    `raw` are the bytes of all of them, by id.
+    `raw` are the bytes of all of them, by id. `tag` is the name and the id of the tag that led to it, if one did.
     """
 
     origin: GitOrigin
@@ -36,6 +36,7 @@ class Unjudged:
     new: Sequence[str]
     raw: Mapping[str, bytes] = field(repr=False)
     is_taken: bool = False
+    tag: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,12 +27,14 @@ class CommitSignatures:
         self._scratch = scratch
 
     async def signer(self, unjudged: Unjudged) -> str:
-        """Return who signed the newest commit, as people read it. Raises NotAccepted, OSError, DamagedStore.
+        """Return who signed the newest commit, or its tag, as people read it. Raises NotAccepted, OSError.
 
         With `every`, each commit that would newly take effect has to be signed, those behind a merge included.
         """
         if self._repository.signed == "no":
             return ""
+        if self._repository.signed == "tag":
+            return str(await self._signature_of_tag(unjudged))
         commits = [unjudged.commit.id]
         if self._repository.signed == "every":
             commits += [each for each in unjudged.new if each != unjudged.commit.id]
@@ -44,6 +46,14 @@ class CommitSignatures:
                 except NotSigned as error:
                     raise NotAccepted("refused", f"commit {commit[:7]} {error}") from error
         return str(signatures[0])
+
+    async def _signature_of_tag(self, unjudged: Unjudged) -> Signature:
+        name, tag = unjudged.tag
+        async with Verifier(self._signers(), self._keys(), self._scratch) as verifier:
+            try:
+                return await verifier.tag(tag, unjudged.raw[tag], name)
+            except NotSigned as error:
+                raise NotAccepted("refused", f"tag {name} {error}") from error
 
     def _signers(self) -> Signers | None:
         """Return who may sign with ssh keys. Raises NotAccepted if the file cannot be used."""

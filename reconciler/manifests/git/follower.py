@@ -17,7 +17,7 @@ from reconciler.manifests.git import record as records
 from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, Signatures
 from reconciler.manifests.git.judge import Judge
 from reconciler.manifests.git.program import GitProgram
-from reconciler.manifests.git.store import BranchMissing, CannotFetch, DamagedStore, Store, TooLarge
+from reconciler.manifests.git.store import BranchMissing, CannotFetch, DamagedStore, Head, Store, TooLarge
 from reconciler.manifests.git.telling import Telling
 from reconciler.manifests.git.trees import Index, Trees
 from reconciler.planning.origins import actions
@@ -187,7 +187,7 @@ class Follower:
 
     def _trust(self) -> str:
         """Return what identifies all that a commit is judged by. Blocks."""
-        return f"{self._in_force.surroundings(self.origin)} {self._signatures.trust()}"
+        return f"{self._in_force.surroundings(self.origin)} {self._signatures.trust()} {self.record.tag_id}".rstrip()
 
     def _rest_s(self) -> float:
         rest_s = max(0.0, self._observed.due_at - time.monotonic())
@@ -219,7 +219,7 @@ class Follower:
         self._is_wanted, self._is_fetching = False, True
         try:
             head = await self._store.fetch(self.origin, before.accepted, since=self.origin.repository.first)
-            subject = (await self._store.commit(head)).subject
+            subject = (await self._store.commit(head.commit)).subject
         except BranchMissing as error:
             self._schedule(None)
             missing = Verdict(commit="", ruling="missing", why=str(error), trust=self._observed.trust)
@@ -229,12 +229,13 @@ class Follower:
             code = error.code if isinstance(error, CannotFetch) else "damaged"
             self._schedule(FetchFailure(code=code, why=str(error), count=count))
         else:
-            if head != before.head:
+            if head.commit != before.head:
                 self._looks_due.clear()
             self._schedule(None)
-            subjects = self._named(subject_of={head: subject})
+            subjects = self._named(subject_of={head.commit: subject})
             verdict = None if before.verdict is not None and not before.verdict.commit else self.record.verdict
-            await self._remember(replace(self.record, head=head, heard_at=_now(), subjects=subjects, verdict=verdict))
+            heard = replace(self.record, heard_at=_now(), subjects=subjects, verdict=verdict)
+            await self._remember(replace(heard, head=head.commit, tag=head.tag, tag_id=head.tag_id))
         finally:
             self.looks += 1
             self._is_fetching = False
@@ -262,9 +263,10 @@ class Follower:
     async def _judge_commit(self, commit: str) -> None:
         trust, record = self._observed.trust, self.record
         signer, accepted = record.signed_by, record.accepted
+        head = Head(commit=commit, tag=record.tag, tag_id=record.tag_id)
         try:
             candidate, signer = await self._judge.judged(
-                commit, accepted, taken=record.taken == commit, refused=commit in record.refusals
+                head, record.accepted_head, taken=record.taken == commit, refused=commit in record.refusals
             )
             verdict, accepted, self._candidate = (
                 Verdict(commit=commit, ruling="accepted", trust=trust),
@@ -280,14 +282,18 @@ class Follower:
             return  # it was replaced meanwhile
         if verdict.ruling != "accepted" or record.accepted == commit:
             signer = record.signed_by
-        await self._remember(replace(self.record, verdict=verdict, accepted=accepted, signed_by=signer))
+        known = replace(self.record, verdict=verdict, accepted=accepted, signed_by=signer)
+        if verdict.ruling == "accepted":
+            known = replace(known, accepted_tag=head.tag, accepted_tag_id=head.tag_id)
+        await self._remember(known)
 
     async def _materialise(self, commit: str) -> None:
         if self._candidate is None or self._candidate.unjudged.commit.id != commit:
             # Its files were lost, or an earlier daemon accepted it: what is written is what is judged.
             record = self.record
             try:
-                self._candidate, _ = await self._judge.judged(commit, commit, taken=True, refused=False)
+                accepted = record.accepted_head or Head(commit=commit)
+                self._candidate, _ = await self._judge.judged(accepted, accepted, taken=True, refused=False)
             except NotAccepted as error:
                 await self._withdraw(record.head or "", error)
                 return
@@ -324,7 +330,8 @@ class Follower:
             await asyncio.sleep(_AGAIN_S)
             return
         self._schedule(None)
-        await self._remember(replace(self.record, head=head, heard_at=_now(), verdict=None))
+        heard = replace(self.record, heard_at=_now(), verdict=None)
+        await self._remember(replace(heard, head=head.commit, tag=head.tag, tag_id=head.tag_id))
 
     async def _take_effect(self, commit: str) -> None:
         before = self._observed.in_force

@@ -16,7 +16,7 @@ from reconciler.manifests.directory_files import is_manifest
 from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, Signatures, Trial, Unjudged, told
 from reconciler.manifests.git.fence import named_files
 from reconciler.manifests.git.signed_objects import LARGEST_OBJECT
-from reconciler.manifests.git.store import DamagedStore, Store, TooLarge, commit_of
+from reconciler.manifests.git.store import DamagedStore, Head, Store, TooLarge, commit_of
 from reconciler.manifests.git.tree_limits import (
     LONGEST_POINTER,
     Entry,
@@ -31,6 +31,7 @@ from reconciler.manifests.git.trees import contents_of
 from reconciler.manifests.origin import Listing
 from reconciler.planning.origins.ancestry import ancestry
 from reconciler.planning.origins.removals import held_removals
+from reconciler.planning.origins.tags import moved
 from reconciler.settings.git import GitOrigin
 
 
@@ -46,25 +47,32 @@ class Judge:
         self._in_force = in_force
         self._scratch = scratch
 
-    async def judged(self, commit: str, accepted: str | None, *, taken: bool, refused: bool) -> tuple[Candidate, str]:
+    async def judged(self, head: Head, accepted: Head | None, *, taken: bool, refused: bool) -> tuple[Candidate, str]:
         """Return a commit that is accepted, and who signed it. Raises NotAccepted, DamagedStore, OSError.
 
-        `taken` says that an operator confirmed it, `refused` that one refused it.
+        `taken` says that an operator confirmed it, as one also does who names it in the settings, and `refused` that
+        one refused it.
         """
+        commit = head.commit
         if refused:
             raise NotAccepted("refused", f"commit {commit[:7]} was refused by an operator; push a descendant")
         try:
-            return await self._judged(commit, accepted, taken=taken)
+            return await self._judged(head, accepted, taken=taken or bool(self._origin.commit))
         except TooLarge as error:
             raise NotAccepted("refused", f"commit {commit[:7]} is too large: {error}") from error
 
-    async def _judged(self, commit: str, accepted: str | None, *, taken: bool) -> tuple[Candidate, str]:
+    async def _judged(self, head: Head, before: Head | None, *, taken: bool) -> tuple[Candidate, str]:
+        commit, accepted = head.commit, before.commit if before is not None else None
+        if before is not None and not taken and (why := moved(head.tag, commit, before.tag, accepted)):
+            raise NotAccepted("refused", why)
         await self._judge_history(commit, accepted, taken=taken)
         since = (
             None if taken and accepted is not None and not await self._store.descends(commit, accepted) else accepted
         )
         new = (commit,) if commit == since else await self._store.between(since or self._first(taken), commit)
         raw = await self._read(dict.fromkeys((commit, *new)), "commit")
+        if self._origin.repository.signed == "tag":
+            raw |= await self._tag(head)
         unjudged = Unjudged(
             origin=self._origin,
             store=self._store,
@@ -73,6 +81,7 @@ class Judge:
             new=new,
             raw=raw,
             is_taken=taken,
+            tag=(head.tag, head.tag_id),
         )
         signer = await self._signatures.signer(unjudged)
         candidate = await self._candidate(unjudged)
@@ -85,6 +94,15 @@ class Judge:
         if not taken:
             self._judge_removals(candidate, trial)
         return replace(candidate, invalid=trial.invalid), signer
+
+    async def _tag(self, head: Head) -> dict[str, bytes]:
+        """Return the bytes of the tag that led to a commit, by its id. Raises NotAccepted if there are none."""
+        if head.tag_id == head.commit:
+            raise NotAccepted("refused", f"tag {head.tag} has no text that could be signed: make it with git tag -s")
+        try:
+            return await self._read((head.tag_id,), "tag")
+        except DamagedStore as error:
+            raise NotAccepted("refused", f"tag {head.tag} cannot be read: {error}") from error
 
     def _first(self, taken: bool) -> str | None:
         """Return the commit that trust begins with, unless an operator took one whatever its history."""
@@ -136,7 +154,7 @@ class Judge:
             asked, batch = Path(directory, "ids"), Path(directory, "objects")
             await asyncio.to_thread(asked.write_text, "".join(f"{each}\n" for each in ids))
             # The sizes of files are in the listing; a few kilobytes of a pack can be gigabytes of a message.
-            sizes = await self._store.sizes(asked) if kind == "commit" else {}
+            sizes = await self._store.sizes(asked) if kind != "blob" else {}
             for each in (each for each, size in sizes.items() if size > LARGEST_OBJECT):
                 limit = LARGEST_OBJECT // 1024**2
                 raise NotAccepted("refused", f"commit {each[:7]} is larger than {limit} MiB, which is the limit")

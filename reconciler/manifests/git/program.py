@@ -118,23 +118,19 @@ class GitProgram:
         self, store: Path, repository: Repository, url: str, refspecs: Sequence[str], *options: str
     ) -> Finished:
         """Fetch from one address of a repository into a store. Raises OSError, TimeoutError."""
-        argv = (
-            "git",
-            *_options_for(repository, url),
-            f"--git-dir={store}",
-            *(
-                "fetch",
-                "--quiet",
-                "--no-tags",
-                "--no-write-fetch-head",
-                "--no-auto-maintenance",
-                "--no-recurse-submodules",
-            ),
-            *options,
-            "--end-of-options",
-            url,
-            *refspecs,
-        )
+        quiet = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules")
+        return await self._ask(store, repository, url, ("fetch", *quiet, *options), refspecs)
+
+    async def tags(self, store: Path, repository: Repository, url: str, pattern: str) -> Finished:
+        """List the tags of one address that match a pattern, each with its object. Raises OSError, TimeoutError."""
+        return await self._ask(store, repository, url, ("ls-remote", "--quiet", "--refs"), (f"refs/tags/{pattern}",))
+
+    async def _ask(
+        self, store: Path, repository: Repository, url: str, command: Sequence[str], refs: Sequence[str]
+    ) -> Finished:
+        """Run a command that reaches one address of a repository. Raises OSError, TimeoutError."""
+        options = _options_for(repository, url)
+        argv = ("git", *options, f"--git-dir={store}", *command, "--end-of-options", url, *refs)
         environment = self._environment(protocols=_protocol_of(url), memory=repository.most_memory)
         environment |= {name: os.environ[name] for name in _PROXIES if name in os.environ}
         environment["RECONCILER_LARGEST_FILE"] = str(repository.largest_store)

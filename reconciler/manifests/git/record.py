@@ -12,6 +12,7 @@ from typing import Any
 
 from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_record
+from reconciler.manifests.git.store import Head
 from reconciler.planning.origins.observed import Pause, Verdict
 
 _MOST = 1024 * 1024
@@ -20,6 +21,7 @@ _MOST = 1024 * 1024
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """Facts about one origin. `taken` is a commit that an operator confirmed, `refusals` those that one refused.
+    `tag` and `accepted_tag` are the names of the tags that led to `head` and to `accepted`, the ids those of the tags.
 
     `subjects` are the first lines of the messages of the commits that are named here.
     """
@@ -34,7 +36,18 @@ class Record:
     heard_at: float | None = None
     in_force_since: float | None = None
     signed_by: str = ""
+    tag: str = ""
+    tag_id: str = ""
+    accepted_tag: str = ""
+    accepted_tag_id: str = ""
     subjects: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def accepted_head(self) -> Head | None:
+        """The commit that was accepted, with the tag that led to it."""
+        if self.accepted is None:
+            return None
+        return Head(commit=self.accepted, tag=self.accepted_tag, tag_id=self.accepted_tag_id)
 
 
 def read(path: Path) -> Record:

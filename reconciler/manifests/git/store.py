@@ -8,8 +8,8 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.linux.file_lock import locked
@@ -17,6 +17,7 @@ from reconciler.linux.files import draft, leftovers_of, publish, remove
 from reconciler.manifests.git.fetch_failures import OUT_OF_MEMORY, Why, failure_of, is_missing_ref
 from reconciler.manifests.git.program import MOST_OUTPUT, Finished, GitProgram
 from reconciler.planning.origins.history import HistoryMissing, commits_to_judge
+from reconciler.planning.origins.tags import newest
 from reconciler.settings.git import GitOrigin
 
 _SHALLOW = "shallow"
@@ -34,7 +35,7 @@ class CannotFetch(Exception):
 
 
 class BranchMissing(Exception):
-    """A repository that answers, and has no branch of this name."""
+    """A repository that answers, and has no branch, tag or commit of this name."""
 
 
 class DamagedStore(Exception):
@@ -46,6 +47,15 @@ class TooLarge(CannotFetch):
 
     def __init__(self, message: str) -> None:
         super().__init__("too-large", message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The commit that an origin leads to; where it follows tags, the name of the newest, and the id of its object."""
+
+    commit: str
+    tag: str = ""
+    tag_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +100,8 @@ class Store:
         for path in _interrupted(self.path):
             path.unlink(missing_ok=True)
 
-    async def fetch(self, origin: GitOrigin, accepted: str | None, *, since: str | None = None) -> str:
-        """Fetch the branch of an origin, and return its commit.
+    async def fetch(self, origin: GitOrigin, accepted: str | None, *, since: str | None = None) -> Head:
+        """Fetch what an origin follows, and return where that leads.
 
         Every commit from the one that was `accepted` on is fetched too, or else from the one that trust begins with
         (`since`). Raises CannotFetch, BranchMissing, OSError.
@@ -102,13 +112,13 @@ class Store:
         except TimeoutError as error:
             raise CannotFetch("other", "another process is using what was fetched") from error
 
-    async def _fetch(self, origin: GitOrigin, accepted: str | None, since: str | None) -> str:
+    async def _fetch(self, origin: GitOrigin, accepted: str | None, since: str | None) -> Head:
         await asyncio.to_thread(self._clean)
         if not await self._is_usable(accepted):
             return await self._fetch_anew(origin, since)
         try:
             head = await self._fetched(self.path, origin)
-            await self._complete(self.path, origin, head, since)
+            await self._complete(self.path, origin, head.commit, since)
         except CannotFetch as error:
             await asyncio.to_thread(self._clean)
             if error.code != "damaged":
@@ -117,8 +127,8 @@ class Store:
             return head
         return await self._fetch_anew(origin, since)
 
-    async def renew(self, origin: GitOrigin, since: str | None) -> str:
-        """Fetch the branch into a store that takes the place of this one. Raises as `fetch` does."""
+    async def renew(self, origin: GitOrigin, since: str | None) -> Head:
+        """Fetch the same into a store that takes the place of this one. Raises as `fetch` does."""
         try:
             async with self.locked():
                 return await self._fetch_anew(origin, since)
@@ -133,13 +143,13 @@ class Store:
         found = await self._run("cat-file", "-t", probe)
         return found.status == 0 if accepted is not None else "not a git repository" not in found.errors
 
-    async def _fetch_anew(self, origin: GitOrigin, since: str | None) -> str:
+    async def _fetch_anew(self, origin: GitOrigin, since: str | None) -> Head:
         self._lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = draft(self._lock.parent, self.path.name)
         try:
             await self._created(fresh)
             head = await self._fetched(fresh, origin, "--depth=1")
-            await self._complete(fresh, origin, head, since)
+            await self._complete(fresh, origin, head.commit, since)
             await asyncio.to_thread(self._replace, fresh)
         except BaseException:
             await asyncio.to_thread(remove, fresh)
@@ -163,7 +173,7 @@ class Store:
             with contextlib.suppress(HistoryMissing):
                 commits_to_judge(graph, head, since, "every")
                 return
-        await self._fetched(path, origin, "--unshallow", whole=False)
+        await self._fetched(path, origin, "--unshallow")
 
     def _replace(self, fresh: Path) -> None:
         """Put a complete store into the place of the old one."""
@@ -178,14 +188,13 @@ class Store:
                 "no-git" if "cannot run git" in done.errors else "other", f"cannot create {path}: {done.errors}"
             )
 
-    async def _fetched(self, path: Path, origin: GitOrigin, *options: str, whole: bool = True) -> str:
+    async def _fetched(self, path: Path, origin: GitOrigin, *options: str) -> Head:
         """Fetch from the first address that answers, beginning with the one that did so last."""
-        ref = reference_of(origin)
         urls, failures = self._repository.urls, []
         for turn in range(len(urls)):
             at = (self._next_url + turn) % len(urls)
             try:
-                done = await self._git.fetch(path, self._repository, urls[at], (f"+{origin.ref}:{ref}",), *options)
+                done, head = await self._fetched_from(urls[at], path, origin, options)
             except TimeoutError:
                 failures.append(
                     (
@@ -194,13 +203,11 @@ class Store:
                     )
                 )
                 continue
-            if done.status == 0:
-                self._next_url = at
-                return await self._head(path, ref) if whole else ""
-            if "does not make sense" in done.errors and "--unshallow" in options:
-                return ""  # the whole history is there already
+            if done.status == 0 or ("does not make sense" in done.errors and "--unshallow" in options):
+                self._next_url = at  # it does not make sense where the whole history is there already
+                return await self._led_to(path, origin, head)
             if is_missing_ref(done.errors):
-                raise BranchMissing(f"the repository has no branch '{origin.branch}'")
+                raise _missing(origin)
             if "cannot run git" in done.errors:
                 raise CannotFetch("no-git", "there is no git program on this host: install git")
             failures.append(failure_of(done.errors, urls[at]))
@@ -208,12 +215,40 @@ class Store:
         code: Why = failures[0][0]  # type: ignore[assignment]
         raise CannotFetch(code, "; ".join(dict.fromkeys(sentence for _, sentence in failures)))
 
-    async def _head(self, path: Path, ref: str) -> str:
-        done = await self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}", at=path)
-        head = done.output.decode(errors="replace").strip()
-        if done.status != 0 or not _ID.fullmatch(head):
-            raise BranchMissing("the branch does not lead to a commit")
-        return head
+    async def _fetched_from(
+        self, url: str, path: Path, origin: GitOrigin, options: Sequence[str]
+    ) -> tuple[Finished, Head]:
+        """Fetch from one address; return how that ended, and what was fetched: of a branch, nothing is known before."""
+        head, source = Head(commit=origin.commit), origin.commit or f"refs/heads/{origin.branch}"
+        if origin.tags:
+            listed = await self._git.tags(path, self._repository, url, origin.tags)
+            if listed.status != 0:
+                return listed, head
+            objects = _tags_of(listed.output)
+            tag = newest(objects, origin.tags)
+            if tag is None:
+                raise _missing(origin)
+            head, source = Head(commit="", tag=tag, tag_id=objects[tag]), f"refs/tags/{tag}"
+        known = head.commit or head.tag_id
+        if known and not options and await self._has(path, reference_of(origin), known):
+            return Finished(status=0, output=b"", errors=""), head
+        refspecs = (f"+{source}:{reference_of(origin)}",)
+        return await self._git.fetch(path, self._repository, url, refspecs, *options), head
+
+    async def _has(self, path: Path, ref: str, object_id: str) -> bool:
+        """Return whether a reference leads to an object that is there."""
+        found = await self._run("rev-parse", "--verify", "--quiet", ref, at=path)
+        is_it = found.status == 0 and found.output.decode(errors="replace").strip() == object_id
+        return is_it and (await self._run("cat-file", "-e", object_id, at=path)).status == 0
+
+    async def _led_to(self, path: Path, origin: GitOrigin, head: Head) -> Head:
+        """Return what was fetched, with its commit."""
+        ref = f"{reference_of(origin)}^{{commit}}"
+        done = await self._run("rev-parse", "--verify", "--quiet", "--end-of-options", ref, at=path)
+        commit = done.output.decode(errors="replace").strip()
+        if done.status != 0 or not _ID.fullmatch(commit):
+            raise BranchMissing(f"{'tag' if origin.tags else 'branch'} {head.tag or origin.branch} leads to no commit")
+        return replace(head, commit=commit)
 
     async def descends(self, commit: str, other: str) -> bool:
         """Return whether a commit is another or descends from it, as far as is known here. Raises DamagedStore."""
@@ -299,8 +334,20 @@ def _unreadable(done: Finished) -> DamagedStore:
     return DamagedStore(f"what was fetched cannot be read: {why}")
 
 
+def _missing(origin: GitOrigin) -> BranchMissing:
+    if origin.branch:
+        return BranchMissing(f"the repository has no branch '{origin.branch}'")
+    return BranchMissing(f"the repository has no {f'tag like {origin.tags}' if origin.tags else origin.followed}")
+
+
+def _tags_of(listing: bytes) -> dict[str, str]:
+    """Return the objects of tags by the tags' names, as `ls-remote` lists them."""
+    lines = (line.partition("\t") for line in listing.decode(errors="replace").splitlines())
+    return {ref.removeprefix("refs/tags/"): object_id for object_id, _, ref in lines if _ID.fullmatch(object_id)}
+
+
 def reference_of(origin: GitOrigin) -> str:
-    """Return the reference of a store that holds the head of an origin's branch."""
+    """Return the reference of a store that holds what an origin leads to."""
     return f"refs/reconciler/{origin.name}/head"
 
 

@@ -40,7 +40,7 @@ class Telling:
         """Tell what is new."""
         subject = Subject("origin", origin.name)
         if self._began and record.head is not None and record.head != self._head:
-            text = f"{origin.branch} is at commit {_named(record, record.head)}"
+            text = f"{record.tag or origin.followed} is at commit {_named(record, record.head)}"
             self._journal.write(subject, "fetched", text, reason=Reason.COMMIT_FETCHED)
         if self._began and record.accepted is not None and record.accepted != self._accepted:
             by = f", signed by {record.signed_by}" if record.signed_by else ""
@@ -88,6 +88,9 @@ class Telling:
             "name": origin.name,
             "repository": origin.repository.name,
             "branch": origin.branch,
+            "tags": origin.tags,
+            "commit": origin.commit,
+            "tag": record.tag,
             "paths": [*origin.paths],
             "state": planned.state,
             "message": planned.message,

@@ -123,9 +123,11 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(url: str) -> Non
     assert "secret" not in told
 
 
-NEEDS_SIGNED = "git.repositories.fleet: requires 'signed': 'every' or 'head' together with 'signers', or 'no'"
+NEEDS_SIGNED = "git.repositories.fleet: requires 'signed': 'every', 'head' or 'tag' together with 'signers', or 'no'"
 NEEDS_SIGNERS = "git.repositories.fleet.signed: requires 'signers', the file of the keys that may sign"
-IS_NO = "git.repositories.fleet.signed: is 'no', but 'signers' names keys: say 'every' or 'head', or leave them out"
+IS_NO = (
+    "git.repositories.fleet.signed: is 'no', but 'signers' names keys: say 'every', 'head' or 'tag', or leave them out"
+)
 PINNED = "git.repositories.fleet.url: requires 'known_hosts' for ssh: the keys of its hosts are pinned, none is learnt"
 NO_REPOSITORY = "origins.a.repository: no repository is named 'b'; 'git.repositories' has none"
 SSH_KEYS = "key: {file: k}, known_hosts: {file: h}"
@@ -171,3 +173,32 @@ def test_a_path_stays_in_the_repository(path: str) -> None:
 def test_a_host_without_git_imports_nothing_of_it() -> None:
     found = parse("/h.yaml", b"ports: {first: 8000}\n", DEFAULTS)
     assert found.applied(DEFAULTS).origins == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ("repository: fleet", "and has none"),
+        ("repository: fleet, branch: main, tags: v*", "not branch and tags"),
+        (f"repository: fleet, tags: v*, commit: {'a' * 40}", "not tags and commit"),
+    ],
+)
+def test_an_origin_follows_a_branch_or_tags_or_is_one_commit(fields: str, told: str) -> None:
+    found = problems(repository("url: /srv/fleet.git, signed: no") + f"origins: {{a: {{{fields}}}}}\n")
+    assert found == [f"/h.yaml:2:14: origins.a: requires one of 'branch', 'tags' and 'commit', {told}"]
+
+
+def test_a_repository_whose_tags_are_signed_is_followed_by_its_tags() -> None:
+    text = repository("url: /srv/fleet.git, signed: tag, signers: {file: signers}")
+    found = problems(f"{text}origins: {{a: {{repository: fleet, branch: main}}}}\n")
+    assert found == ["/h.yaml:2:14: origins.a: requires 'tags', as the repository 'fleet' has 'signed: tag'"]
+    given = parse("/h.yaml", f"{text}origins: {{a: {{repository: fleet, tags: prod-*}}}}\n".encode(), DEFAULTS)
+    (origin,) = given.applied(DEFAULTS).origins
+    assert (origin.tags, origin.branch, origin.commit, origin.repository.signed) == ("prod-*", "", "", "tag")
+
+
+@pytest.mark.parametrize("tags", ["*-*", "-x*", "a..b", "refs//x", "a~*", "x.lock"])
+def test_a_pattern_of_tags_has_one_star_and_is_a_name_otherwise(tags: str) -> None:
+    text = repository("url: /srv/fleet.git, signed: no")
+    found = problems(f"{text}origins: {{a: {{repository: fleet, tags: '{tags}'}}}}\n")
+    assert "origins.a.tags: expected the name of a tag, with a '*' for its version" in found[0]
