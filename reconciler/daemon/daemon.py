@@ -228,9 +228,7 @@ class Daemon:
             return None
         from reconciler.daemon.git_origins import GitOrigins  # most hosts have no repository
 
-        return GitOrigins(
-            self.settings, self._stores, self.manifests, self.outcomes.open_names, self._service_records.names
-        )
+        return GitOrigins(self.settings, self._stores, self.manifests, self.outcomes, self._service_records.names)
 
     def _service_world(self, stores: ServiceStores) -> ServiceWorld:
         return ServiceWorld(

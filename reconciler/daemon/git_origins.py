@@ -11,6 +11,7 @@ from typing import Any
 from reconciler.control.requests import Refused
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.daemon.manifest_loop import ManifestLoop
+from reconciler.daemon.outcomes import Outcomes
 from reconciler.host.manifest_rules import rules_of
 from reconciler.host.stores import Stores
 from reconciler.manifests import persisted
@@ -31,7 +32,7 @@ _MOST_REFUSALS = 100
 class GitOrigins:
     """The origins in git of this host.
 
-    `open_names` returns the apps and services that are not up to date, `services_on_record` those with data here.
+    `outcomes` are those of its apps and services; `services_on_record` returns the services with data here.
     """
 
     def __init__(
@@ -39,12 +40,12 @@ class GitOrigins:
         settings: Settings,
         stores: Stores,
         manifests: ManifestLoop,
-        open_names: Callable[[], frozenset[str]],
+        outcomes: Outcomes,
         services_on_record: Callable[[], frozenset[str]],
     ) -> None:
         self._records, self._journal = stores.records, stores.journal
         self._manifests = manifests
-        self._open_names = open_names
+        self._outcomes = outcomes
         self._facts: dict[str, Mapping[str, Any]] = {}
         in_force = HostInForce(
             lambda: manifests.catalog, rules_of(settings), servers_by_type(settings), services_on_record
@@ -59,7 +60,7 @@ class GitOrigins:
                 in_force=in_force,
                 telling=Telling(stores.journal, self._publish),
                 changed=manifests.look_now.set,
-                is_proven=self._is_proven,
+                apps=self,
             )
             for origin in settings.origins
         }
@@ -160,10 +161,28 @@ class GitOrigins:
         with contextlib.suppress(sqlite3.Error):  # it is told again with the next change
             persisted.remember_origins(self._records, [self._facts[each] for each in sorted(self._facts)])
 
-    def _is_proven(self, origin: str, commit: str) -> bool:
+    def is_proven(self, origin: str, commit: str) -> bool:
         """Return whether all that an origin asks for with a commit is up to date."""
-        catalog = self._manifests.catalog
-        if not self._manifests.is_current or catalog.identities.get(origin) != commit:
+        if not self._is_in_effect(origin, commit):
             return False
-        names = {name for entry in catalog.files.values() if entry.origin == origin for name in entry.all_names}
-        return names.isdisjoint(self._open_names())
+        files = self._manifests.catalog.files.values()
+        names = {name for entry in files if entry.origin == origin for name in entry.all_names}
+        return names.isdisjoint(self._outcomes.open_names())
+
+    def failed(self, origin: str, commit: str) -> Mapping[str, str]:
+        """Return the revisions of an origin's apps that were rejected with a commit, each with a sentence about it.
+
+        An app that could not be built is none of them: that may be the fault of this host.
+        """
+        if not self._is_in_effect(origin, commit):
+            return {}
+        files = self._manifests.catalog.files.values()
+        names = {name for entry in files if entry.origin == origin for name in entry.names}
+        return {
+            f"{row['name']} {row['revision']}": f"{row['name']}: {row['message']}"
+            for row in self._outcomes.rejected()
+            if row["name"] in names
+        }
+
+    def _is_in_effect(self, origin: str, commit: str) -> bool:
+        return self._manifests.is_current and self._manifests.catalog.identities.get(origin) == commit

@@ -74,6 +74,11 @@ class Outcomes:
         rows = (row for row in self.rows() if row["outcome"] != "up-to-date")
         return frozenset(f"service {row['name']}" if row["kind"] == "service" else row["name"] for row in rows)
 
+    def rejected(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of the apps whose desired revision was rejected."""
+        reasons = {Reason.REVISION_REJECTED, Reason.FALLEN_BACK}
+        yield from (row for row in self.rows() if row["outcome"] == "failed" and row["reason"] in reasons)
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the outcome of each app, service and refused manifest, and of the host where something is wrong."""
         catalog = self._manifests.catalog

@@ -33,6 +33,7 @@ class Reason(StrEnum):
     COMMIT_REWOUND = "commit-rewound"
     COMMIT_MISSING = "commit-missing"
     COMMIT_HELD = "commit-held"
+    COMMIT_RETURNED = "commit-returned"
     ORIGIN_UNREACHABLE = "origin-unreachable"
     ORIGIN_STALE = "origin-stale"
     ORIGIN_PAUSED = "origin-paused"

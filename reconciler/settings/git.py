@@ -48,7 +48,8 @@ class GitOrigin:
 
     A `branch` is followed, or the newest of the `tags` that match a pattern, or it is one `commit`; the others are
     empty. `paths` are relative to the top, which is ""; `host` is what `{host}` in them stood for. `may` is the fence
-    as the settings have it. With `whole`, a commit with a manifest that has an error is refused as a whole.
+    as the settings have it. With `whole`, a commit with a manifest that has an error is refused as a whole. With
+    `returns`, a commit whose apps fail is left again.
     """
 
     name: str
@@ -59,6 +60,7 @@ class GitOrigin:
     commit: str = ""
     paths: tuple[str, ...] = ("",)
     whole: bool = True
+    returns: bool = True
     may: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -66,6 +66,7 @@ def _origin(name: str, node: Node, repositories: Mapping[str, Repository], host:
         **{each: _filled(node.written_at(each), host) for each in FOLLOWED if each in given},
         paths=tuple(_normal(_filled(each, host)) for each in ([path] if isinstance(path, str) else path)),
         whole=given.get("whole", True),
+        returns=given.get("returns", True),
         may=given.get("may", {}),
     )
 

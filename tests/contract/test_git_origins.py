@@ -40,9 +40,25 @@ def app(name: str, fields: str = "", code: str = "application = 1\n") -> dict[st
     return {f"hosts/web1/{name}.yaml": f"path: ../../apps/{name}\n{fields}", f"apps/{name}/wsgi.py": code}
 
 
+@dataclass(frozen=True, slots=True)
+class Apps:
+    """Apps of which some revisions fail with some commits."""
+
+    by_commit: Mapping[str, Mapping[str, str]]
+
+    def is_proven(self, _: str, commit: str) -> bool:
+        return commit not in self.by_commit
+
+    def failed(self, _: str, commit: str) -> Mapping[str, str]:
+        return self.by_commit.get(commit, {})
+
+
 @dataclass(slots=True)
 class Host:
-    """One host that follows `origin`; `catalog` is what is in force, as the loop over the manifests would have it."""
+    """One host that follows `origin`; `catalog` is what is in force, as the loop over the manifests would have it.
+
+    `failed` are the revisions that fail with each commit, with which all apps are up to date otherwise.
+    """
 
     state: StatePaths
     origin: GitOrigin
@@ -51,6 +67,7 @@ class Host:
     catalog: Catalog = field(default_factory=Catalog)
     failure: FetchFailure | None = None
     services_on_record: frozenset[str] = frozenset()
+    failed: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def rules(self) -> Rules:
@@ -70,6 +87,7 @@ class Host:
             in_force=HostInForce(lambda: self.catalog, self.rules, {}, lambda: self.services_on_record),
             telling=Telling(self.journal, publish),
             changed=self.look,
+            apps=Apps(self.failed),
         )
 
     def look(self) -> None:

@@ -146,3 +146,25 @@ def test_a_branch_is_served_without_a_settings_file(site: Site, repository: Repo
     done = site.cli("git", "pull", "--wait")
     assert done.returncode == 0, done.stderr
     assert (origin(site)["in_force"], get(port)) == (second, "2")
+
+
+def test_a_commit_whose_app_cannot_start_is_left_again_without_a_failed_request(
+    site: Site, repository: Repository
+) -> None:
+    port = a_port()
+    good = repository.push(app("shop", "1"))
+    site.start("--settings", str(settings(site, repository, port)))
+    eventually(site.serves("shop", "1", port), 60)
+    eventually(lambda: origin(site)["good"] == good, 60)
+    with under_load(port) as load:
+        bad = repository.push({**app("shop", "2"), "apps/shop/wsgi.py": f"{WSGI}\nraise RuntimeError('broken')\n"})
+        eventually(lambda: origin(site)["state"] == "returned", 120)
+        load.await_more(5)
+    assert load.failed == {}
+    found = origin(site)
+    assert (found["head"], found["in_force"], found["good"]) == (bad, good, good)
+    assert f"commit {bad[:7]} was left again, as its apps failed (shop: " in str(found["message"])
+    fixed = repository.push(app("shop", "3"))
+    done = site.cli("git", "pull", "--wait")
+    assert done.returncode == 0, done.stderr
+    assert (origin(site)["in_force"], get(port)) == (fixed, "3")

@@ -6,7 +6,6 @@ once `current` leads to it, good once its apps are up to date. What goes wrong c
 
 import asyncio
 import contextlib
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,31 +15,31 @@ from tempfile import TemporaryDirectory
 from reconciler.manifests.git import record as records
 from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, Signatures
 from reconciler.manifests.git.judge import Judge
+from reconciler.manifests.git.origin_apps import OriginApps
 from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.store import BranchMissing, CannotFetch, DamagedStore, Head, Store, TooLarge
 from reconciler.manifests.git.telling import Telling
 from reconciler.manifests.git.trees import Index, Trees
 from reconciler.planning.origins import actions
+from reconciler.planning.origins.fetch_times import deviation_of, wait_s
 from reconciler.planning.origins.observed import FetchFailure, ObservedOrigin, Verdict
 from reconciler.planning.origins.plan import OriginPlan, plan
 from reconciler.settings.git import GitOrigin
 from reconciler.state.paths import StatePaths
 
 _KEPT = 3
-_FIRST_RETRY_S = 5.0
-_LONGEST_RETRY_S = 900.0
-_LEAST_AFTER_429_S = 60.0
 # After a request to look that found nothing new: a replica of the server may be behind.
 _LOOKS_AFTER_REQUEST_S = (2.0, 5.0, 15.0)
 # An app that is not up to date soon after a commit took effect may not be for long.
 _FIRST_PROOF_S, _LONGEST_PROOF_S = 1.0, 60.0
 _AGAIN_S = 5.0
+_MOST_RETURNED = 100
 
 
 class Follower:
     """Follows one origin until cancelled. `changed` is called when another commit is in force.
 
-    `is_proven` says whether every app of the origin is up to date with the commit in force.
+    `apps` are those of the origin, by which a commit in force is good or left again.
     """
 
     def __init__(  # noqa: PLR0913  collaborators, each named
@@ -53,7 +52,7 @@ class Follower:
         in_force: InForce,
         telling: Telling,
         changed: Callable[[], None],
-        is_proven: Callable[[str, str], bool] = lambda _, __: False,
+        apps: OriginApps,
     ) -> None:
         self.origin = origin
         self._directory = paths.origin(origin.name)
@@ -65,7 +64,7 @@ class Follower:
         self._in_force = in_force
         self._telling = telling
         self._changed = changed
-        self._is_proven = is_proven
+        self._apps = apps
         self._wake = asyncio.Event()
         self.record = records.Record()
         self._observed = ObservedOrigin()
@@ -181,9 +180,19 @@ class Follower:
             trust=trust,
             heard_at=self.record.heard_at,
         )
-        if in_force is not None and self.record.good != in_force and self._is_proven(self.origin.name, in_force):
+        if in_force is not None and self.record.good != in_force and self._apps.is_proven(self.origin.name, in_force):
             await self._remember(replace(self.record, good=in_force))
             self._observed = replace(self._observed, good=in_force)
+        self._observed = replace(self._observed, failed=self._why_failed())
+
+    def _why_failed(self) -> str:
+        """Return which apps fail because of the commit in force, "" if it is not to be left for that."""
+        record, in_force = self.record, self._observed.in_force
+        is_confirmed = in_force == record.taken or bool(self.origin.commit)
+        if in_force is None or in_force == record.good or is_confirmed or not self.origin.returns:
+            return ""
+        found = self._apps.failed(self.origin.name, in_force)
+        return "; ".join(message for failure, message in sorted(found.items()) if failure not in record.failing)
 
     def _trust(self) -> str:
         """Return what identifies all that a commit is judged by. Blocks."""
@@ -209,6 +218,8 @@ class Follower:
                 await self._materialise(commit)
             case actions.TakeEffect(commit=commit):
                 await self._take_effect(commit)
+            case actions.Leave(commit=commit, good=good, cause=cause):
+                await self._leave(commit, good, cause)
             case actions.Tidy():
                 await self._tidy()
 
@@ -248,14 +259,9 @@ class Follower:
 
     def _schedule(self, failure: FetchFailure | None) -> None:
         """Note when to fetch next: with a deviation that is this host's own, and later after every failure in a row."""
-        every_s = self.origin.repository.every_s
-        delay_s = every_s * (1 + _deviation(self.origin))
-        if failure is not None:
-            longest_s = max(every_s, _LONGEST_RETRY_S)
-            delay_s = min(longest_s, min(every_s, _FIRST_RETRY_S) * 2.0 ** min(failure.count - 1, 16))
-            if failure.code == "rate-limited":
-                delay_s = max(delay_s, _LEAST_AFTER_429_S)
-        elif self._looks_due:
+        deviation = deviation_of(self.origin.host, self.origin.name)
+        delay_s = wait_s(failure, self.origin.repository.every_s, deviation)
+        if failure is None and self._looks_due:
             delay_s = min(delay_s, self._looks_due.pop(0))
         due_at = 0.0 if self._is_wanted else time.monotonic() + delay_s
         self._observed = replace(self._observed, failure=failure, due_at=due_at)
@@ -265,6 +271,8 @@ class Follower:
         signer, accepted = record.signed_by, record.accepted
         head = Head(commit=commit, tag=record.tag, tag_id=record.tag_id)
         try:
+            if commit in record.returned and commit != record.taken:
+                raise NotAccepted("returned", record.returned[commit])
             candidate, signer = await self._judge.judged(
                 head, record.accepted_head, taken=record.taken == commit, refused=commit in record.refusals
             )
@@ -337,10 +345,24 @@ class Follower:
         before = self._observed.in_force
         await asyncio.to_thread(self._trees.take_effect, commit)
         self._candidate, self._proof_s = None, _FIRST_PROOF_S
-        await self._remember(replace(self.record, in_force_since=_now()))
+        failing = self._apps.failed(self.origin.name, before) if before is not None else {}
+        await self._remember(replace(self.record, in_force_since=_now(), failing=tuple(sorted(failing))))
         self._telling.applied(self.origin, self.record, commit, before)
         self._observed = replace(self._observed, in_force=commit, is_untidy=True)
         self._changed()
+
+    async def _leave(self, commit: str, good: str, cause: str) -> None:
+        """Write down that a commit was left, and the last good one accepted again, which then takes effect."""
+        why = (
+            f"commit {commit[:7]} was left again, as its apps failed ({cause}): push a descendant, or confirm it with"
+            " 'reconciler git take'"
+        )
+        returned = dict([*self.record.returned.items(), (commit, why)][-_MOST_RETURNED:])
+        left = replace(self.record, accepted=good, returned=returned, accepted_tag="", accepted_tag_id="")
+        if left.head == commit:
+            verdict = Verdict(commit=commit, ruling="returned", why=why, trust=self._observed.trust)
+            left = replace(left, verdict=verdict)
+        await self._remember(left)
 
     async def _tidy(self) -> None:
         self._observed = replace(self._observed, is_untidy=False)
@@ -362,12 +384,6 @@ class Follower:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_AGAIN_S):
                 await self._wake.wait()
-
-
-def _deviation(origin: GitOrigin) -> float:
-    """Return by how much this host deviates from the interval: between -0.1 and 0.1, always the same."""
-    digest = hashlib.sha256(f"{origin.host}/{origin.name}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") / 2**32 * 0.2 - 0.1
 
 
 def _now() -> float:

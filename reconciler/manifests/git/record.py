@@ -21,7 +21,10 @@ _MOST = 1024 * 1024
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """Facts about one origin. `taken` is a commit that an operator confirmed, `refusals` those that one refused.
+
     `tag` and `accepted_tag` are the names of the tags that led to `head` and to `accepted`, the ids those of the tags.
+    `returned` are the commits that were left again, each with why, and `failing` the revisions of apps that had failed
+    before the commit in force took effect.
 
     `subjects` are the first lines of the messages of the commits that are named here.
     """
@@ -40,6 +43,8 @@ class Record:
     tag_id: str = ""
     accepted_tag: str = ""
     accepted_tag_id: str = ""
+    returned: Mapping[str, str] = field(default_factory=dict)
+    failing: tuple[str, ...] = ()
     subjects: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -60,7 +65,7 @@ def read(path: Path) -> Record:
             given["verdict"] = Verdict(**given["verdict"])
         if given.get("pause") is not None:
             given["pause"] = Pause(**given["pause"])
-        given["refusals"] = tuple(given.get("refusals", ()))
+        given |= {name: tuple(given.get(name, ())) for name in ("refusals", "failing")}
         return Record(**given)
     return Record()
 

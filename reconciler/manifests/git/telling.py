@@ -17,6 +17,7 @@ _OF_STATE = {
     "rewound": Reason.COMMIT_REWOUND,
     "missing": Reason.COMMIT_MISSING,
     "held": Reason.COMMIT_HELD,
+    "returned": Reason.COMMIT_RETURNED,
     "unreachable": Reason.ORIGIN_UNREACHABLE,
     "stale": Reason.ORIGIN_STALE,
     "paused": Reason.ORIGIN_PAUSED,
@@ -113,6 +114,7 @@ _VERBS = {
     "materialise": "write its files",
     "takeeffect": "put a commit in force",
     "judge": "judge a commit",
+    "leave": "leave a commit",
     "tidy": "tidy up",
 }
 

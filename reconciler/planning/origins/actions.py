@@ -36,10 +36,19 @@ class TakeEffect:
 
 
 @dataclass(frozen=True, slots=True)
+class Leave:
+    """Go back from a commit whose apps fail to the last one that was good."""
+
+    commit: str
+    good: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tidy:
     """Remove what is left of earlier commits and of work that was interrupted."""
 
     cause: str = "something is left over"
 
 
-Action: TypeAlias = Fetch | Judge | Materialise | TakeEffect | Tidy
+Action: TypeAlias = Fetch | Judge | Materialise | TakeEffect | Leave | Tidy

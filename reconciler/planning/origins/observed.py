@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-Ruling: TypeAlias = Literal["accepted", "refused", "rewound", "missing", "held"]
+Ruling: TypeAlias = Literal["accepted", "refused", "rewound", "missing", "held", "returned"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,8 @@ class ObservedOrigin:
 
     `head` is the commit of the branch as it was last fetched, None while the branch does not exist. `accepted` passed
     every judge, `in_force` is what the manifests come from, and with `good` every app came up. `trees` are the commits
-    whose files are on disk. `heard_at` is when the repository last answered.
+    whose files are on disk. `heard_at` is when the repository last answered. `failed` says which apps failed because of
+    the commit in force, where it is to be left then.
     """
 
     head: str | None = None
@@ -60,4 +61,5 @@ class ObservedOrigin:
     due_at: float = 0.0
     heard_at: float | None = None
     began_at: float = 0.0
+    failed: str = ""
     is_untidy: bool = False

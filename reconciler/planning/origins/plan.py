@@ -6,11 +6,11 @@ Whatever cannot be fetched, read or accepted changes nothing: what is in force s
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from reconciler.planning.origins.actions import Action, Fetch, Judge, Materialise, TakeEffect, Tidy
+from reconciler.planning.origins.actions import Action, Fetch, Judge, Leave, Materialise, TakeEffect, Tidy
 from reconciler.planning.origins.observed import ObservedOrigin
 
 OriginState: TypeAlias = Literal[
-    "pending", "current", "refused", "rewound", "missing", "unreachable", "stale", "paused", "held"
+    "pending", "current", "refused", "rewound", "missing", "unreachable", "stale", "paused", "held", "returned"
 ]
 
 _SHORT = 7
@@ -52,6 +52,8 @@ def _action(observed: ObservedOrigin, now: float, monotonic: float) -> Action | 
         return Materialise(accepted)
     if accepted is not None and accepted != observed.in_force:
         return TakeEffect(accepted)
+    if observed.failed and accepted is not None and observed.good in observed.trees - {accepted}:
+        return Leave(accepted, str(observed.good), observed.failed)
     return Tidy() if observed.is_untidy else None
 
 

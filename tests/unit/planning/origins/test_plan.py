@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.planning.origins.actions import Fetch, Judge, Materialise, TakeEffect, Tidy
+from reconciler.planning.origins.actions import Fetch, Judge, Leave, Materialise, TakeEffect, Tidy
 from reconciler.planning.origins.observed import FetchFailure, ObservedOrigin, Pause, Verdict
 from reconciler.planning.origins.plan import OriginPlan, plan
 
@@ -40,12 +40,31 @@ def test_a_commit_goes_through_every_action_in_order() -> None:
     assert planned(replace(seen, is_untidy=False)) == OriginPlan(action=None, state="current", message="")
 
 
-@pytest.mark.parametrize("ruling", ["refused", "rewound", "missing", "held"])
+@pytest.mark.parametrize("ruling", ["refused", "rewound", "missing", "held", "returned"])
 def test_what_is_not_accepted_changes_nothing_and_says_what_stays_in_force(ruling: str) -> None:
     seen = replace(REFUSED, verdict=Verdict(commit=B, ruling=ruling, why="it is bad"))  # type: ignore[arg-type]
     found = planned(seen)
     assert (found.action, found.state) == (None, ruling)
     assert found.message == "it is bad; commit aaaaaaa stays in force"
+
+
+FAILED = replace(
+    CURRENT, head=B, accepted=B, in_force=B, trees=frozenset({A, B}), failed="shop: it exited",
+    verdict=Verdict(commit=B, ruling="accepted"),
+)  # fmt: skip
+
+
+def test_a_commit_whose_apps_fail_is_left_for_the_last_good_one_unless_there_is_something_better_to_do() -> None:
+    assert planned(FAILED).action == Leave(B, A, "shop: it exited")
+    newer = "c" * 40
+    assert planned(replace(FAILED, head=newer)).action == Judge(newer, "the branch has moved")
+    better = replace(FAILED, accepted=newer, head=newer, verdict=Verdict(commit=newer, ruling="accepted"))
+    assert planned(better).action == Materialise(newer)
+
+
+@pytest.mark.parametrize("none", [{"good": None}, {"good": B}, {"trees": frozenset({B})}, {"pause": PAUSE}])
+def test_a_commit_is_not_left_where_no_other_can_take_its_place(none: dict[str, object]) -> None:
+    assert planned(replace(FAILED, **none)).action is None  # type: ignore[arg-type]
 
 
 def test_a_branch_that_is_gone_changes_nothing() -> None:
