@@ -20,6 +20,7 @@ _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 
 Apps = Mapping[str, AppSample]
 Times = Mapping[str, float]
+Origins = Sequence[Mapping[str, Any]]
 _Type = Literal["counter", "gauge", "histogram"]
 _Sample = tuple[str, Mapping[str, str], float]
 
@@ -31,7 +32,7 @@ def render(paths: StatePaths) -> str:
         daemon = ask(paths.control, {"do": "metrics"})
     with contextlib.closing(HostSnapshot(paths)) as snapshot:
         apps = Sampler(paths).sample_of(snapshot, snapshot.names)
-        return text(daemon, apps, _backups(snapshot))
+        return text(daemon, apps, _backups(snapshot), snapshot.origins)
 
 
 def _backups(snapshot: HostSnapshot) -> Times:
@@ -41,13 +42,16 @@ def _backups(snapshot: HostSnapshot) -> Times:
     return {}
 
 
-def text(daemon: Mapping[str, Any] | None, apps: Apps, backups: Times) -> str:
-    """Return the metrics of a daemon, None when there is none, of the apps, and of services by their last backup."""
+def text(daemon: Mapping[str, Any] | None, apps: Apps, backups: Times, origins: Origins = ()) -> str:
+    """Return the metrics of a daemon, None when there is none, of the apps, of services by their last backup, and of
+    origins in git by their facts.
+    """
     families = [_family("reconciler_up", "gauge", "Whether the daemon answers.", [("", {}, float(daemon is not None))])]
     if daemon is not None:
         families += [_family(name, kind, meaning, samples(daemon)) for name, kind, meaning, samples in _DAEMON_METRICS]
     families += [_family(name, kind, meaning, samples(apps)) for name, kind, meaning, samples in _APP_METRICS]
     families.append(_family(*_LAST_BACKUP, [("", {"service": name}, at) for name, at in sorted(backups.items())]))
+    families += [_family(name, kind, meaning, samples(origins)) for name, kind, meaning, samples in _ORIGIN_METRICS]
     return "".join(line for family in families for line in family)
 
 
@@ -144,6 +148,10 @@ def _cpu(apps: Apps) -> list[_Sample]:
     ]
 
 
+def _commits(which: str) -> Callable[[Origins], list[_Sample]]:
+    return lambda origins: [("", {"origin": o["name"], "commit": o[which]}, 1) for o in origins if o[which] is not None]
+
+
 _DAEMON_METRICS: tuple[tuple[str, _Type, str, Callable[[Mapping[str, Any]], list[_Sample]]], ...] = (
     ("reconciler_apps", "gauge", "Apps by state.", _by_state("states", APP_STATES)),
     ("reconciler_app_state", "gauge", "1 for the state an app is in.", _state_of_each("states", "app")),
@@ -187,6 +195,17 @@ _LAST_BACKUP: tuple[str, _Type, str] = (
     "reconciler_service_last_backup_timestamp_seconds", "gauge", "When the last good backup of a service was made.",
 )  # fmt: skip
 
+_ORIGIN_METRICS: tuple[tuple[str, _Type, str, Callable[[Origins], list[_Sample]]], ...] = (
+    ("reconciler_origin_state", "gauge", "1 for the state an origin in git is in.",
+     lambda origins: [("", {"origin": each["name"], "state": each["state"]}, 1) for each in origins]),
+    ("reconciler_origin_last_success_timestamp_seconds", "gauge", "When the repository of an origin answered last.",
+     lambda origins: [("", {"origin": o["name"]}, o["heard_at"]) for o in origins if o["heard_at"] is not None]),
+    ("reconciler_origin_head_info", "gauge", "1 for the newest commit of an origin.", _commits("head")),
+    ("reconciler_origin_in_force_info", "gauge", "1 for the commit of an origin that is in force.",
+     _commits("in_force")),
+)  # fmt: skip
+
 NAMES = frozenset(
-    {"reconciler_up", _LAST_BACKUP[0], *(row[0] for row in _DAEMON_METRICS), *(row[0] for row in _APP_METRICS)}
+    ["reconciler_up", _LAST_BACKUP[0]]
+    + [row[0] for rows in (_DAEMON_METRICS, _APP_METRICS, _ORIGIN_METRICS) for row in rows]
 )

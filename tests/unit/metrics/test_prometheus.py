@@ -169,6 +169,18 @@ def test_without_a_daemon_the_apps_are_told_all_the_same() -> None:
     assert "reconciler_backlog" not in rendered
 
 
+def test_an_origin_is_told_by_its_state_its_commits_and_when_its_repository_answered() -> None:
+    fleet = {"name": "fleet", "state": "returned", "heard_at": 1_700_000_000.5, "head": "b" * 40, "in_force": "a" * 40}
+    fresh = {"name": "code", "state": "unreachable", "heard_at": None, "head": None, "in_force": None}
+    rendered = text(None, {}, {}, [fleet, fresh])
+    assert value(rendered, "reconciler_origin_state", origin="fleet", state="returned") == 1
+    assert value(rendered, "reconciler_origin_state", origin="code", state="unreachable") == 1
+    assert value(rendered, "reconciler_origin_last_success_timestamp_seconds", origin="fleet") == 1_700_000_000.5
+    assert value(rendered, "reconciler_origin_head_info", origin="fleet", commit="b" * 40) == 1
+    assert value(rendered, "reconciler_origin_in_force_info", origin="fleet", commit="a" * 40) == 1
+    assert rendered.count('origin="code"') == 1, "what is not known is left out"
+
+
 def test_failed_backups_are_counted_by_service() -> None:
     rendered = text(told(), {}, {})
     assert value(rendered, "reconciler_service_backup_failures_total", service="blog-db") == 2
