@@ -35,7 +35,7 @@ from reconciler.planning.apps.actions import (
     Unlisten,
 )
 from reconciler.planning.apps.app import App, CrashPolicy
-from reconciler.planning.apps.observed import Failure, Instance, Observed, Override, SleepState, SourceState
+from reconciler.planning.apps.observed import Failure, Instance, Observed, Override, Retry, SleepState, SourceState
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.plan_instances import state_when_failing
 from reconciler.planning.apps.revision import NO_COMMANDS, Build, Recipe, Revision, Server, Source
@@ -107,7 +107,9 @@ def _noted(
     """What is true once something is done that concerns no process."""
     match action:
         case Stage():
-            return replace(observed, builds=(*_without(observed.builds, action.build.id), action.build.id))
+            left = tuple(failure for failure in observed.failures if failure.phase != "staging")
+            builds = (*_without(observed.builds, action.build.id), action.build.id)
+            return replace(observed, builds=builds, failures=left)
         case Release():
             return replace(observed, released=observed.released | {action.release})
         case MarkGood():
@@ -134,13 +136,15 @@ def _noted(
             return replace(observed, builds=_without(observed.builds, action.build))
 
 
-def failed(observed: Observed, action: Start | Release, now: float, reason: str) -> Observed:
+def failed(
+    observed: Observed, action: Stage | Start | Release, now: float, reason: str, retry: Retry = "soon"
+) -> Observed:
     """What is true once a revision has turned out not to get as far as serving."""
     left = observed
     if isinstance(action, Start):
         coming = coming_up(observed, action.revision)
         left = observed if coming is None or coming.ready else without_instance(observed, coming.id)
-    return waiting(remembering(left, replace(action.failing, reason=reason), now), now)
+    return waiting(remembering(left, replace(action.failing, reason=reason, retry=retry), now), now)
 
 
 def remembering(observed: Observed, trouble: Failure, now: float) -> Observed:
@@ -250,6 +254,12 @@ def a_trouble(revision: Revision, **different: Any) -> Failure:
     """A revision that failed its gate once, half a second ago."""
     usual = Failure(revision=revision.id, kind="rejected", count=1, last_at=NOW - 0.5, reason="exited with 3")
     return replace(usual, **different)
+
+
+def stage_of(build: Build, cause: str = "the test says so") -> Stage:
+    """To make a build that never failed yet."""
+    failing = Failure(revision="r", kind="rejected", count=1, last_at=0.0, reason="", phase="staging")
+    return Stage(build=build, failing=failing, cause=cause)
 
 
 def a_look(app: App, content: str = "c1", **different: Any) -> SourceState:
@@ -366,6 +376,8 @@ def _troubles(some: st.SearchStrategy[Revision]) -> st.SearchStrategy[Failure]:
         last_at=_pasts,
         reason=st.just("exited with 3"),
         workers=st.sampled_from((0, 0, 1, 2)),
+        phase=st.sampled_from(("starting", "starting", "staging")),
+        retry=st.sampled_from(("soon", "soon", "later")),
     )
 
 
@@ -415,7 +427,8 @@ class FakeWorld:
     """Does what `after` says, on the running loop's clock; fails and dawdles as it is told.
 
     `takes` gives the seconds an action of a class needs. `refuses` says why an action cannot be done, `breaks` why a
-    revision does not get as far as serving; None when it works.
+    revision does not get as far as serving, `unstageable` why its build cannot be made and when it is tried again; None
+    when it works.
     """
 
     seen: dict[str, Observed] = field(default_factory=dict)
@@ -423,6 +436,7 @@ class FakeWorld:
     takes: Mapping[type, float] = field(default_factory=dict)
     refuses: Callable[[str, Action], str | None] = lambda _name, _action: None
     breaks: Callable[[str, Start | Release], str | None] = lambda _name, _action: None
+    unstageable: Callable[[str, Stage], tuple[str, Retry] | None] = lambda _name, _action: None
     rings: Callable[[str], None] = lambda _name: None
     begun: list[tuple[float, str, Action]] = field(default_factory=list)
     done: list[Action] = field(default_factory=list)
@@ -454,8 +468,11 @@ class FakeWorld:
             raise OSError(problem)
         before, newborn = self.observe(name), f"i{next(self._names)}"
         broken = self.breaks(name, action) if isinstance(action, Start | Release) else None
+        unmade = self.unstageable(name, action) if isinstance(action, Stage) else None
         if broken is not None and isinstance(action, Start | Release):
             self.put(name, failed(before, action, self.now(), broken))
+        elif unmade is not None and isinstance(action, Stage):
+            self.put(name, failed(before, action, self.now(), *unmade))
         else:
             self.put(name, after(before, action, self.now(), content=self.content, newborn=newborn))
         self.done.append(action)

@@ -1,8 +1,9 @@
 """Show what the daemon would do now, and why.
 
-Shows the actions for APP, or for every app and service, and changes nothing. Reads the manifests and every source
-again, whether a daemon is running or not. Warns of what staging would certainly refuse. Exits with 0 when everything is
-up to date, with 2 when something is to be done or waits, and with 1 when a manifest or a source is wrong.
+Shows the actions for APP, or for every app and service, and changes nothing. Of what failed, says when it is tried
+again, or that an edit has to fix it. Reads the manifests and every source again, whether a daemon is running or not.
+Warns of what staging would certainly refuse. Exits with 0 when everything is up to date, with 2 when something is to be
+done or waits, and with 1 when a manifest or a source is wrong.
 """
 
 from collections.abc import Iterator
@@ -84,8 +85,9 @@ def _lines(app_plan: AppPlan) -> Iterator[str]:
         yield f"{name}: {plain(app_plan.message)}"
     for warning in app_plan.warnings:
         yield f"{name}: {styled(plain(f'warning: {warning}'), fg='yellow')}"
+    then = "then " if app_plan.is_backing_off else ""
     for action in app_plan.actions:
-        yield f"{name}: {plain(action)} — {plain(action.cause)}"
+        yield f"{name}: {then}{plain(action)} — {plain(action.cause)}"
     if app_plan.start_follows:
         ready = (f"{each} {'is created' if each.kind == 'service' else 'serves'}" for each in app_plan.start_follows)
         yield f"{name}: start once {plain(' and '.join(ready))} — it follows from this plan"

@@ -9,7 +9,6 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
 from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,6 @@ from reconciler.planning.reason import Reason
 from reconciler.planning.subject import Subject
 from reconciler.staging.concurrency import apart
 from reconciler.staging.differences import SourceDifference, compare, restored, stored, tree_of_build
-from reconciler.staging.errors import SourceChanged, StagingError
 from reconciler.state.paths import StatePaths
 from reconciler.state.release_log import KEPT, Initiator, ReleaseRecord
 
@@ -76,20 +74,20 @@ class ReleaseRecorder:
         self._stores.record_failure(name, failure)
         found = self._newest(name, failure.revision)
         if found is not None and failure.kind == "rejected":
-            self._failed(name, found, failure.count, failure.reason)
+            # A daemon that starts counts anew how often a build could not be made; the release does not.
+            count = found.failures + 1 if failure.phase == "staging" else failure.count
+            self._failed(name, found, count, failure.reason)
 
-    @contextlib.contextmanager
-    def staging(self, name: str) -> Iterator[None]:
-        """Record a StagingError: no build could be made for the newest release."""
-        try:
-            yield
-        except SourceChanged:
-            raise
-        except StagingError as error:
-            newest = next(iter(self._of(name)), None)
-            if newest is not None and newest.served_at is None:
-                self._failed(name, newest, newest.failures + 1, str(error))
-            raise
+    def rejected(self, name: str, failing: Failure, reason: str, now: float) -> None:
+        """Record that a revision did not get as far as serving: the plan decides what follows from that."""
+        failure = replace(failing, reason=reason, last_at=now)
+        self.failed(name, failure)
+        tries = f"try {failure.count}"
+        if failure.phase == "staging":
+            more = "; only an edit can fix it" if failure.retry == "never" else ""
+            self._stores.record_event(name, "failed", reason, f"{tries}{more}", Reason.STAGING_FAILED)
+        else:
+            self._stores.record_event(name, "failed", f"revision {failure.revision}: {reason}", tries)
 
     async def cause_of(self, name: str, action: Start) -> str:
         """Return the cause of a start, with the files that differ if they are known within a moment."""

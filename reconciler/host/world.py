@@ -48,7 +48,7 @@ from reconciler.planning.apps.actions import (
     Unlisten,
 )
 from reconciler.planning.apps.app import App
-from reconciler.planning.apps.observed import Failure, Observed, SleepState
+from reconciler.planning.apps.observed import Observed, SleepState
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.plan_instances import state_when_failing
 from reconciler.planning.cache import Planner
@@ -152,6 +152,7 @@ class AppWorld:
         adopt_all(self._instances, self.paths, self._listeners.fetch, self._tasks, self._on_adopted)
         self._listeners.mark_detached()
         for name in self.names():
+            self._history.staged(name)  # this daemon tries once more what only an edit can fix
             self._instances.remove_unused(name, self.paths(name))
         self._builds.remove_leftovers()
         addresses = [(name, i.address) for name in self._instances.apps() for i in self._instances.of(name)]
@@ -274,12 +275,14 @@ class AppWorld:
         await self.files.before_replacing(name)
         self._record_action(name, "staging", f"staging build {action.build.id}", action)
         try:
-            with self._releases.staging(name):
-                summary = await self._builds.stage(name, action.build)
+            summary = await self._builds.stage(name, action.build)
         except SourceChanged:
             self._tracker.mark_stale(name)
-            return
-        self._record_action(name, "staged", f"build {action.build.id}: {summary}", action)
+        except StagingError as error:
+            self._releases.rejected(name, replace(action.failing, retry=error.retry), str(error), self.now())
+        else:
+            self._history.staged(name)
+            self._record_action(name, "staged", f"build {action.build.id}: {summary}", action)
 
     def _listen(self, name: str, action: Listen) -> None:
         how = self._listeners.listen(name, action)
@@ -290,7 +293,7 @@ class AppWorld:
         try:
             await self._release_commands.run(name, action, partial(self._on_phase, name, "starting"))
         except StagingError as error:
-            self._failed(name, action.failing, str(error))
+            self._releases.rejected(name, action.failing, str(error), self.now())
 
     async def _start(self, name: str, action: Start) -> None:
         revision = action.revision
@@ -310,7 +313,7 @@ class AppWorld:
                 missing = self._builds.missing(name, revision.build.id, of_python=error.of_python)
                 damaged = await self._builds.suspect(name, revision.build.id)
                 damage = "; its environment is damaged, and is created again" if damaged else ""
-                self._failed(name, action.failing, f"{error}{missing}{damage}")
+                self._releases.rejected(name, action.failing, f"{error}{missing}{damage}", self.now())
                 return
         remark = self._instances.remark(name, instance.id)
         self._releases.served(name, revision.id)
@@ -320,12 +323,6 @@ class AppWorld:
             self._standings.deployed(name)
         self._listeners.succeed(revision.address)
         self._wake_all((*self._dependencies.dependents(name), *self._listeners.neighbours(name, revision.address)))
-
-    def _failed(self, name: str, failing: Failure, reason: str) -> None:
-        """Note that a revision did not get as far as serving: the plan decides what follows from that."""
-        failure = replace(failing, reason=reason, last_at=self.now())
-        self._releases.failed(name, failure)
-        self._record(name, "failed", f"revision {failure.revision}: {reason}", f"try {failure.count}")
 
     async def _sleep(self, name: str, action: Sleep) -> None:
         # Asleep from here on: a client that connects while the last requests finish wakes it at once.

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from reconciler.services.observer import ServiceObserver
     from reconciler.state.records import AppStatus, ServiceStatus
 
+_OF_ACTIONS = frozenset((Reason.ACTION_FAILED, Reason.NO_EFFECT))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppPlan:
@@ -81,6 +83,11 @@ class AppPlan:
         if self.actions and self.plan.state != "pending":
             return ""
         return self.plan.message
+
+    @property
+    def is_backing_off(self) -> bool:
+        """True while the first action is not tried, as it failed a moment ago: the others follow it."""
+        return self.wait_s is not None and self.told is not None and self.told.reason in _OF_ACTIONS
 
     @property
     def is_held(self) -> bool:

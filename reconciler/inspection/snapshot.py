@@ -24,7 +24,7 @@ from reconciler.vault.vault import Vault
 # `status` needs none of these and its user waits for every import, so the functions that need them import them.
 if TYPE_CHECKING:
     from reconciler.planning.apps.app import App
-    from reconciler.planning.apps.observed import Instance, Observed, SleepState
+    from reconciler.planning.apps.observed import Failure, Instance, Observed, SleepState
     from reconciler.planning.apps.revision import Revision, Source
     from reconciler.planning.reason import Cause
     from reconciler.planning.services.service import Service
@@ -126,7 +126,7 @@ class HostSnapshot:
                 *(_instance(record, None) for record in alive),
             ),
             armed=frozenset(candidates & self._daemon_addresses) if self._sleeps(name) else frozenset(),
-            failures=history.failures,
+            failures=history.failures if self.daemon is not None else _of_every_daemon(history.failures),
             known_good=history.known_good,
             override=history.override,
             sleep_state=self._sleep_state(name, history.sleep_state),
@@ -251,6 +251,11 @@ def read_source(app: "App", known: str | None = None) -> SourceReading:
 
 def _alive(record: InstanceRecord) -> bool:
     return record.pid is not None and start_ticks(record.pid) == record.ticks
+
+
+def _of_every_daemon(failures: "tuple[Failure, ...]") -> "tuple[Failure, ...]":
+    """Leave out the builds that could not be made: a daemon that starts tries each once more."""
+    return tuple(failure for failure in failures if failure.phase != "staging")
 
 
 def _listing(directory: Path) -> list[Path]:

@@ -87,6 +87,7 @@ class Reason(StrEnum):
     PRUNE_CONFIRMED = "prune-confirmed"
     EXITED = "exited"
     CRASHED = "crashed"
+    STAGING_FAILED = "staging-failed"
     REVISION_REJECTED = "revision-rejected"
     FALLEN_BACK = "fallen-back"
     UNHEALTHY = "unhealthy"

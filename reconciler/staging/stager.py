@@ -179,9 +179,8 @@ def _error_context(app: str, timeout_s: float) -> Iterator[None]:
         raise type(error)(f"cannot stage {app}: {error}") from error
     except TimeoutError as error:
         limit = f"{timeout_s:g} s (staging.timeout of the host's settings)"
-        raise StagingError(
-            f"cannot stage {app}: it took longer than {limit} and was ended; {where_all_is(app)}"
-        ) from error
+        why = f"cannot stage {app}: it took longer than {limit} and was ended; {where_all_is(app)}"
+        raise StagingError(why, retry="later") from error
     except ImportError as error:
         raise StagingError(
             f"cannot stage {app}: {error}; if another version was installed meanwhile, restart the daemon"
@@ -193,4 +192,4 @@ def _error_context(app: str, timeout_s: float) -> Iterator[None]:
     except RecursionError as error:
         raise StagingError(f"cannot stage {app}: a file of its source is nested too deeply") from error
     except (OSError, subprocess.SubprocessError) as error:
-        raise StagingError(f"cannot stage {app}: {error}") from error
+        raise StagingError(f"cannot stage {app}: {error}", retry="soon") from error

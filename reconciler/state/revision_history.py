@@ -99,6 +99,10 @@ class RevisionHistory:
         """Forget every failure, so that failed revisions are retried at once."""
         self._keep(app, failures=())
 
+    def staged(self, app: str) -> None:
+        """Forget that builds could not be made: one was, or a new daemon tries again."""
+        self._keep(app, failures=tuple(f for f in self.of(app).failures if f.phase != "staging"))
+
     def mark_good(self, app: str, revision: Revision) -> None:
         """Record that a revision passed its probation."""
         others = [p for p in self.of(app).known_good if p.id != revision.id]

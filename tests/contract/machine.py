@@ -22,7 +22,7 @@ from reconciler.host.world import AppWorld
 from reconciler.linux.processes import boot_id
 from reconciler.linux.removals import Removals
 from reconciler.planning.address import Address
-from reconciler.planning.apps.actions import Action, Listen, ReadSource, Reap, Stage, Start
+from reconciler.planning.apps.actions import Action, Listen, ReadSource, Reap, Start
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import ExternalInputs, Failure, Instance, Observed
 from reconciler.planning.apps.revision import Revision, Server, Source
@@ -41,7 +41,7 @@ from reconciler.state.revision_history import RevisionHistory
 from reconciler.state.schema import open_database, state_id
 from tests.support.ports import a_port
 from tests.support.site import Site
-from tests.world import address_of, after
+from tests.world import address_of, after, stage_of
 
 P = ParamSpec("P")
 
@@ -216,7 +216,7 @@ class Machine:
             ReadSource(source=app.source, source_generation=self.seen(app.name).source_generation, cause="test"),
             app.name,
         )
-        await self.do(Stage(build=app.build(self.content(app.name)), cause="test"), app.name)
+        await self.do(stage_of(app.build(self.content(app.name)), "test"), app.name)
         await self.do(Listen(address=address_of(app), cause="test"), app.name)
 
     async def started(self, app: App) -> Instance:

@@ -24,12 +24,12 @@ from reconciler.planning.apps.actions import (
 )
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
-from reconciler.planning.apps.revision import Health, Server
+from reconciler.planning.apps.revision import Health, Recipe, Server
 from reconciler.serving.listening_sockets import CannotListen
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
 from tests.support.eventually import soon
 from tests.support.site import Site, get, is_gone
-from tests.world import address_of
+from tests.world import address_of, stage_of
 
 WHY = "the test says so"
 
@@ -64,7 +64,7 @@ async def test_stage_makes_the_build(site: Site) -> None:
     with a_life(site) as machine:
         app = machine.app()
         await machine.do(read(machine, app))
-        await machine.holds(Stage(build=app.build(machine.content()), cause=WHY))
+        await machine.holds(stage_of(app.build(machine.content()), WHY))
         assert site.paths.builds("blog").joinpath(app.build(machine.content()).id, "build.json").is_file()
 
 
@@ -74,7 +74,7 @@ async def test_stage_of_a_source_that_has_changed_asks_to_read_it_again(site: Si
         app = machine.app()
         await machine.do(read(machine, app))
         stage, source_generation = (
-            Stage(build=app.build(machine.content()), cause=WHY),
+            stage_of(app.build(machine.content()), WHY),
             machine.seen().source_generation,
         )
         site.source("blog", "2")
@@ -84,6 +84,55 @@ async def test_stage_of_a_source_that_has_changed_asks_to_read_it_again(site: Si
         assert look is not None
         assert look.stale
         assert machine.seen().source_generation == source_generation + 1
+
+
+@pytest.mark.parametrize(
+    ("code", "runtime", "why", "retry"),
+    [
+        ("x = 1\n", None, "cannot stage blog: cannot find the entry point: ", "never"),
+        ("application = print\n", "3.99", "cannot stage blog: cannot choose a runtime: this host has no ", "later"),
+    ],
+)
+@on_the_loop
+async def test_stage_of_what_cannot_be_built_is_a_failure_until_a_build_is_made_or_the_daemon_starts_again(
+    site: Site, code: str, runtime: str | None, why: str, retry: str
+) -> None:
+    with a_life(site) as machine:
+        app = machine.app(recipe=Recipe(runtime=runtime))
+        site.save(Path(app.source.path) / "wsgi.py", code)
+        await machine.do(read(machine, app))
+        await machine.do(stage_of(app.build(machine.content()), WHY))
+        (failure,) = machine.seen().failures
+        assert (failure.phase, failure.retry, failure.count, failure.reason.startswith(why)) == (
+            "staging", retry, 1, True,
+        )  # fmt: skip
+        assert machine.seen().builds == ()
+        told = machine.database.execute("SELECT text, reason FROM event WHERE kind = 'failed'").fetchall()
+        assert [*map(tuple, told)] == [(failure.reason, "staging-failed")]
+        site.source("blog")
+        await machine.do(read(machine, app))
+        made = replace(app, recipe=Recipe()).build(machine.content())
+        await machine.do(stage_of(made, WHY))
+        assert (machine.seen().failures, machine.seen().builds) == ((), (made.id,))
+        unmakeable = replace(app, recipe=Recipe(runtime="3.98")).build(machine.content())
+        await machine.do(stage_of(unmakeable, WHY))
+        assert len(machine.seen().failures) == 1
+    with a_life(site) as machine:
+        assert machine.seen().failures == ()
+
+
+@on_the_loop
+async def test_a_release_counts_how_often_it_could_not_be_staged_whatever_daemon_tried(site: Site) -> None:
+    with a_life(site) as machine:
+        app = machine.app(recipe=Recipe(runtime="3.98"))
+    for counted in (1, 2):
+        with a_life(site) as machine:
+            await machine.do(read(machine, app))
+            build, revision = app.build(machine.content()), app.revision(machine.content())
+            failing = replace(stage_of(build, WHY).failing, revision=revision.id)
+            await machine.do(Stage(build=build, revision=revision, failing=failing, cause=WHY))
+            (release,) = machine.records.release_log.of("blog")
+            assert release.failures == counted
 
 
 @on_the_loop
@@ -322,8 +371,8 @@ async def _prepared(machine: Machine, kind: type[Action]) -> tuple[App, Action]:
     await machine.do(read(machine, app))
     build = app.build(machine.content())
     if kind is Stage:
-        return app, Stage(build=build, cause=WHY)
-    await machine.do(Stage(build=build, cause=WHY))
+        return app, stage_of(build, WHY)
+    await machine.do(stage_of(build, WHY))
     if kind is RemoveBuild:
         return app, RemoveBuild(build=build.id, cause=WHY)
     if kind is Listen:

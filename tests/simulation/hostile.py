@@ -36,7 +36,7 @@ from reconciler.planning.apps.actions import (
 )
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.failures import crash_delay_s
-from reconciler.planning.apps.observed import Instance, Observed, Override, SleepState
+from reconciler.planning.apps.observed import Instance, Observed, Override, Retry, SleepState
 from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.plan_instances import state_when_failing
 from reconciler.planning.apps.revision import Revision
@@ -261,7 +261,15 @@ class Daemon:
         for name, observed in machine.things.items():
             alive = any(i.end is None for i in observed.instances)
             rest = SleepState(gate_passed=observed.sleep_state.gate_passed, activated_at=self.now() if alive else None)
-            back = replace(observed, source_generation=0, sleep_state=rest, restart_before=float("-inf"), **_SHUT)
+            tried = tuple(failure for failure in observed.failures if failure.phase != "staging")
+            back = replace(
+                observed,
+                source_generation=0,
+                sleep_state=rest,
+                restart_before=float("-inf"),
+                failures=tried,
+                **_SHUT,
+            )
             if back.source is not None and not back.source.source.pinned:
                 back = replace(back, source=replace(back.source, stale=True, problem=None))
             for one in back.instances:
@@ -403,7 +411,10 @@ class Daemon:
                 await self._takes(20)
                 self._stumble("the index does not answer")
                 if action.build.content in self.machine.unstageable:
-                    raise OSError("no such requirement")
+                    retry = self.machine.chance.choice(_RETRIES)
+                    broken = failed(self.machine.of(name), action, self.now(), "no such requirement", retry)
+                    self.machine.put(name, broken)
+                    return
                 await self._takes(5)
                 self._becomes(name, action)
 
@@ -537,6 +548,8 @@ class Daemon:
                 raise self.machine.forbidden(f"the release command of {name} failed and is run again unasked")
             case Sleep(instance=instance):
                 self._check_sleep(asked, seen, next(i for i in seen.alive if i.id == instance))
+            case Stage():
+                self._check_stage(name, seen, action)
             case Start() | Release():
                 if asked is None or not wanted:
                     raise self.machine.forbidden(f"nobody asks for {name} to run")
@@ -545,6 +558,15 @@ class Daemon:
                     self._check_start(asked, seen, action.revision)
             case _:
                 pass
+
+    def _check_stage(self, name: str, seen: Observed, action: Stage) -> None:
+        """A build that could not be made is not made again before its time."""
+        trouble, asked = seen.failure_of(action.failing.revision), self._asked[name]
+        if asked is None or trouble is None or trouble.phase != "staging" or seen.restart_before > trouble.last_at:
+            return
+        waited_s, more = self.now() - trouble.last_at, 40 if trouble.retry == "later" else 1
+        if waited_s < crash_delay_s(asked.crash, trouble.count + more, name) - 0.001:
+            raise self.machine.forbidden(f"a build of {name} is made again after {waited_s:.3f} s")
 
     def _check_time(self, asked: App, seen: Observed, action: Start | Release) -> None:
         """A revision that failed is not tried before its time, and one that is bad not beside what serves at once."""
@@ -614,6 +636,8 @@ class Daemon:
             raise self.machine.forbidden(f"{action} of {name} failed and is tried again after {self.now() - at:.3f} s")
 
 
+# Without an edit: what only one can fix is never tried again, however long the story is.
+_RETRIES: tuple[Retry, ...] = ("soon", "later")
 _FRESH: dict[str, Any] = {"detached": False, "unhealthy": None, "workers_died": 0}
 
 

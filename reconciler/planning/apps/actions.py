@@ -35,11 +35,17 @@ class ReadSource(PlannedAction):
 class Stage(PlannedAction):
     """Make a build: snapshot, environment, finished directory.
 
-    `revision` is what it is made for, None while that is not known.
+    `revision` is what it is made for, None while that is not known. `failing` is the failure to record when the build
+    cannot be made.
     """
 
     build: Build
+    failing: Failure = field(compare=False)
     revision: Revision | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def attempt(self) -> int:
+        return self.failing.count
 
     def __str__(self) -> str:
         return f"stage build {self.build.id}"

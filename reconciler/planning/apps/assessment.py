@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from enum import Enum, auto
 
 from reconciler.planning.apps.app import App
-from reconciler.planning.apps.failures import crash_delay_s, has_failed
+from reconciler.planning.apps.failures import has_failed, retry_delay_s
 from reconciler.planning.apps.observed import Failure, Instance, Observed
 from reconciler.planning.apps.plan_listener import answer_at, dormant
+from reconciler.planning.apps.revision import Revision
 from reconciler.planning.apps.revision_choice import best_instance, desired_revision, fallback, rolled_back
 
 READ_AGAIN_S = 30.0
@@ -41,7 +42,7 @@ class Assessment:
         self.source = observed.source
         self.desired = desired_revision(app, observed)
         self.target = rolled_back(app, observed) or self.desired
-        self.failure = observed.failure_of(self.target.id, app.workers)
+        self.failure = self._failure_of(self.target)
         # Without all its inputs the target is unknown: what seems to be the target may be what served last.
         self.fallback = fallback(app, None if observed.inputs.missing else self.target, observed)
         self.current = best_instance(self.target, observed)
@@ -81,6 +82,11 @@ class Assessment:
         return not self.is_staged and self.source.problem is not None
 
     @property
+    def failed_to_stage(self) -> Failure | None:
+        """The failure to make the target's build, None if it is finished or was not tried."""
+        return self.failure if self.failure is not None and self.failure.phase == "staging" else None
+
+    @property
     def is_proven(self) -> bool:
         """Whether the target is the revision that passed its probation last."""
         return any(p.id == self.target.id for p in self.observed.known_good[:1])
@@ -108,11 +114,14 @@ class Assessment:
 
         Its release command may have done half of what it does, and clients are not given again to a revision that
         failed them while another one can serve. One more try follows when a service has recovered that was down then.
+        A build that cannot be made is not tried again if only an edit can change that.
         """
         failure = self.failure
-        if failure is None or failure.kind != "rejected" or self.observed.restart_before > failure.last_at:
+        if failure is None or self.observed.restart_before > failure.last_at:
             return False
-        if self.failed_in_an_outage:
+        if failure.phase == "staging":
+            return failure.retry == "never"
+        if failure.kind != "rejected" or self.failed_in_an_outage:
             return False
         return failure.phase == "releasing" or (failure.phase == "serving" and self._has_predecessor())
 
@@ -135,14 +144,18 @@ class Assessment:
     def keeps_failing(self) -> bool:
         """Whether nothing serves and the target failed more than once, with too little time since for a good run."""
         failure, current = self.failure, self.current
-        if failure is None or failure.count < 2 or self.observed.serves:
+        if failure is None or self.observed.serves:
+            return False
+        if failure.phase == "staging":
+            return True
+        if failure.count < 2:
             return False
         return (self.now if current is None else current.started_at) < self._forgiven_at(failure)
 
     @property
     def fallback_at(self) -> float:
         """When the fallback may be started; its own failures delay it, too."""
-        failure = None if self.fallback is None else self.observed.failure_of(self.fallback.id, self.app.workers)
+        failure = None if self.fallback is None else self._failure_of(self.fallback)
         return self._due_at(failure, beside=self.observed.serves)
 
     def proven_at(self, current: Instance) -> float:
@@ -164,6 +177,8 @@ class Assessment:
 
     def retry_at(self) -> float | None:
         """When what failed is tried again, None if nothing failed or nothing is tried by itself."""
+        if self.failed_to_stage is not None:
+            return self.try_at if self.now < self.try_at < NEVER else None
         if self.current is not None or (self.failure is None and self.observed.serves):
             return None
         times = [self.try_at] if self.observed.serves else [self.try_at, self.fallback_at]
@@ -180,6 +195,8 @@ class Assessment:
             yield self.idle_at(self.current)
             if not self.is_proven or self.failure is not None:  # after a failure, it has recovered by then
                 yield self.proven_at(self.current)
+            if self.failed_to_stage is not None:
+                yield self.try_at
         elif self.current is None and not (self.dormant and self._sleeps() and self.failure is None):
             yield self.try_at
             yield self.fallback_at
@@ -211,9 +228,15 @@ class Assessment:
         """When a start is no longer one more try of what failed: it could have had a good run since."""
         return self._due_at(failure, beside=False) + self.app.crash.good_run_s
 
+    def _failure_of(self, revision: Revision) -> Failure | None:
+        """Return how a revision failed last; that its build could not be made is over once the build is finished."""
+        failure = self.observed.failure_of(revision.id, self.app.workers)
+        if failure is not None and failure.phase == "staging" and revision.build.id in self.observed.builds:
+            return None
+        return failure
+
     def _due_at(self, failure: Failure | None, *, beside: bool) -> float:
-        """When a revision that failed may be tried again; a rejected one not at once beside something better."""
-        if failure is None:
+        """When a revision that failed may be tried again; to be staged, at once if a restart was requested since."""
+        if failure is None or (failure.phase == "staging" and self.observed.restart_before > failure.last_at):
             return -NEVER
-        count = failure.count + (failure.kind == "rejected" and beside)
-        return failure.last_at + crash_delay_s(self.app.crash, count, self.app.name)
+        return failure.last_at + retry_delay_s(self.app.crash, failure, self.app.name, beside=beside)

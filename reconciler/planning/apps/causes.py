@@ -18,7 +18,7 @@ def doing(known: Assessment, first: Action) -> Cause:
 
 def why_start(known: Assessment) -> Cause:
     """Say why an instance of the target is started."""
-    if known.failure is not None:
+    if known.failure is not None and known.failed_to_stage is None:
         return Cause(because(known.failure).reason, f"it failed: {known.failure.reason}")
     if known.is_waking and not known.others:
         return Cause(Reason.WAKING, "a request arrived")
@@ -51,7 +51,7 @@ def why_backing_off(known: Assessment, failure: Failure) -> Cause:
     serving = known.serving
     if serving is None:
         return _in_a_row(failure)
-    if serving.revision == known.target.id:
+    if serving.revision == known.target.id and failure.phase != "staging":
         return Cause(Reason.UNHEALTHY, f"{failure.reason}; the instance keeps serving")
     text = f"revision {known.target.id} failed: {failure.reason}; revision {serving.revision} serves"
     return Cause(Reason.FALLEN_BACK, text)
@@ -67,7 +67,12 @@ def trying_again(known: Assessment, failure: Failure, first: Action) -> Cause:
 
 
 def withheld(known: Assessment, cause: Cause) -> Cause:
-    """Return a cause with what has to happen before the target is tried again, if time alone does not do it."""
+    """Return a cause with what has to happen before the target is tried again, if time alone does not do it.
+
+    Of a build that cannot be made, it is told in either case whether an edit is needed.
+    """
+    if known.failed_to_stage is not None:
+        return replace(cause, text=f"{cause.text}; {_outlook(known)}")
     if not known.is_withheld:
         return cause
     down = "once the service has recovered, " if known.observed.inputs.down else ""
@@ -82,6 +87,18 @@ def finishing(which: str, served: Sequence[Instance]) -> str:
     return f"{which} (pid {first.pid}{more}) is finishing its requests; {killed}"
 
 
+def cannot_stage(known: Assessment) -> Cause | None:
+    """Say why the target's build could not be made, and what can change that; None if it is made or was not tried."""
+    failure = known.failed_to_stage
+    return None if failure is None else withheld(known, _in_a_row(failure))
+
+
+def _outlook(known: Assessment) -> str:
+    if known.is_withheld:
+        return f"only an edit can fix this: tried again after one or 'reconciler restart {known.app.name}'"
+    return "this may pass without an edit: tried again by itself"
+
+
 def _in_a_row(failure: Failure) -> Cause:
     text = f"failed {failure.count} times in a row, most recently: {failure.reason}"
     return replace(because(failure), text=text) if failure.count > 1 else because(failure)
@@ -89,4 +106,6 @@ def _in_a_row(failure: Failure) -> Cause:
 
 def because(failure: Failure) -> Cause:
     """Say how a revision failed."""
+    if failure.phase == "staging":
+        return Cause(Reason.STAGING_FAILED, failure.reason)
     return Cause(Reason.CRASHED if failure.kind == "crashed" else Reason.REVISION_REJECTED, failure.reason)

@@ -10,6 +10,19 @@ from reconciler.planning.apps.revision import Revision
 from reconciler.planning.reason import Reason
 from reconciler.planning.wording import quoted
 
+_MANY = 40  # failures, after which the delay is the longest
+
+
+def retry_delay_s(policy: CrashPolicy, failure: Failure, name: str, *, beside: bool) -> float:
+    """Return the seconds between a failure and the next try; `beside` says that something else serves meanwhile.
+
+    A crash is tried again at once, a rejection only if nothing serves; a build never is.
+    """
+    if failure.retry == "later":
+        return crash_delay_s(policy, failure.count + _MANY, name)
+    waits = failure.phase == "staging" or (failure.kind == "rejected" and beside)
+    return crash_delay_s(policy, failure.count + waits, name)
+
 
 def crash_delay_s(policy: CrashPolicy, count: int, name: str) -> float:
     """Return the seconds between the last of `count` failures and the next start: none, then doubling up to a cap.

@@ -58,16 +58,18 @@ class Instance:
         return self.ready and self.end is None and self.stopping_since is None
 
 
-FailurePhase: TypeAlias = Literal["releasing", "starting", "serving"]
+FailurePhase: TypeAlias = Literal["staging", "releasing", "starting", "serving"]
+# When what failed is tried again by itself: with back-off, at its longest delay, or not before an edit or a request.
+Retry: TypeAlias = Literal["soon", "later", "never"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """A revision that failed `count` times without a good run between.
 
-    A known good revision `crashed`. Any other one was `rejected`, in a `phase`: by its release command, by its gate, or
-    on probation, after it had served clients. `workers` is the number it failed with, 0 when that is not known: with
-    another number of workers it may succeed.
+    A known good revision `crashed`. Any other one was `rejected`, in a `phase`: as its build could not be made, by its
+    release command, by its gate, or on probation, after it had served clients. `workers` is the number it failed with,
+    0 when that is not known: with another number of workers it may succeed. `retry` is of a build.
     """
 
     revision: str
@@ -77,6 +79,7 @@ class Failure:
     reason: str
     workers: int = 0
     phase: FailurePhase = "starting"
+    retry: Retry = "soon"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from reconciler.planning.apps.app import App
 from reconciler.planning.apps.assessment import NEVER, Assessment, Situation
 from reconciler.planning.apps.causes import (
     because,
+    cannot_stage,
     doing,
     finishing,
     trying_again,
@@ -154,8 +155,10 @@ def _deploying(known: Assessment, actions: list[Action], serving: Instance) -> P
     if known.failure is None:
         cause = doing(known, actions[0])
         return _plan(known, actions, "running", replace(cause, text=f"deploying: {cause.text}"))
-    text = f"trying again, as revision {known.target.id} failed: {known.failure.reason}"
-    return _plan(known, actions, "degraded", Cause(Reason.FALLEN_BACK, f"{text}; revision {serving.revision} serves"))
+    text = f"revision {known.target.id} failed: {known.failure.reason}; revision {serving.revision} serves"
+    if not isinstance(actions[0], Stage | Release):  # whose own progress says that they are tried again
+        text = f"trying again, as {text}"
+    return _plan(known, actions, "degraded", Cause(Reason.FALLEN_BACK, text))
 
 
 def _backing_off(known: Assessment) -> Plan[Action]:
@@ -179,10 +182,10 @@ def _falling_back(known: Assessment) -> Plan[Action]:
 
 def _waiting_for_inputs(known: Assessment) -> Plan[Action]:
     """Keep what serves, or start the last known good revision: without all inputs the target is unknown."""
-    inputs, serving = known.observed.inputs, known.serving
-    text = f"waiting: {'; '.join(inputs.missing)}"
+    inputs, serving, failed = known.observed.inputs, known.serving, cannot_stage(known)
+    text = f"{f'{failed.text}; ' if failed is not None else ''}waiting: {'; '.join(inputs.missing)}"
     cause = Cause(Reason.WAITING_FOR_INPUTS, text if serving is None else f"{text}; revision {serving.revision} serves")
-    times = [inputs.again_at, answer_at(known.app, known.observed)]
+    times = [inputs.again_at, answer_at(known.app, known.observed), *([] if failed is None else [known.try_at])]
     actions: list[Action] = [*stay(known.app, known.observed)]
     if serving is not None:
         actions += [*_stage(known), *_stop_surplus(known), *_scale(known, serving)]
@@ -193,11 +196,13 @@ def _waiting_for_inputs(known: Assessment) -> Plan[Action]:
             actions += [step for step in _start_fallback(known, why) if step not in actions]
     else:
         actions += [*_stage(known), *_stop_surplus(known)]
+    state: AppState = "pending" if serving is None and failed is None else state_when_failing(known.observed)
+    retries = (inputs.again_at, None if failed is None else known.retry_at())
     return replace(
-        _plan(known, actions, "pending" if serving is None else "degraded", cause),
+        _plan(known, actions, state, cause),
         recheck_at=min((at for at in times if at is not None and known.now < at < NEVER), default=None),
-        retry_at=inputs.again_at,
-        failures=inputs.failures,
+        retry_at=min((at for at in retries if at is not None), default=None),
+        failures=max(inputs.failures, 0 if known.failed_to_stage is None else known.failed_to_stage.count),
         wanted=None,
     )
 
@@ -222,7 +227,9 @@ def _sleeping(known: Assessment) -> Plan[Action]:
     if not actions:
         actions += _remove_builds(known)
     cause = Cause(Reason.SLEEPING, "") if known.failure is None else withheld(known, because(known.failure))
-    state: AppState = "staging" if actions and isinstance(actions[0], Stage | Release) else "sleeping"
+    state: AppState = "sleeping" if known.failed_to_stage is None else state_when_failing(known.observed)
+    if actions and isinstance(actions[0], Stage | Release) and known.failed_to_stage is None:
+        state = "staging"
     if state == "staging":
         cause = Cause(actions[0].reason, actions[0].cause)
     return replace(_plan(known, actions, state, cause), settled=due and not actions)
@@ -256,13 +263,15 @@ def _plan(known: Assessment, actions: Iterable[Action], state: AppState, cause: 
 
 
 def _stage(known: Assessment) -> list[Action]:
-    if known.is_staged or known.cannot_stage:
+    if known.is_staged or known.cannot_stage or (known.failed_to_stage is not None and known.try_at > known.now):
         return []
     cause = Cause(Reason.FIRST_TIME, "first build of the app")
     if known.observed.builds:
         cause = Cause(Reason.SOURCE_CHANGED, "its source or its build settings changed")
     revision = None if known.observed.inputs.missing and not known.is_rolled_back else known.target
-    return [Stage(build=known.target.build, revision=revision, cause=cause.text, reason=cause.reason)]
+    failing = next_failure(known.target, known.app.workers, known.observed, known.now, "staging")
+    build = known.target.build
+    return [Stage(build=build, failing=failing, revision=revision, cause=cause.text, reason=cause.reason)]
 
 
 def _prepare(known: Assessment) -> list[Action]:

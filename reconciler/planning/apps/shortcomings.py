@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from reconciler.planning.apps.assessment import Assessment
+from reconciler.planning.apps.causes import cannot_stage
 from reconciler.planning.apps.observed import Instance, Observed
 from reconciler.planning.reason import Cause, Reason
 
@@ -20,6 +21,8 @@ def _shortcomings(known: Assessment, current: Instance) -> Iterator[Cause]:
         yield Cause(Reason.SOURCE_UNREADABLE, f"the last build serves, but {known.source.problem}")
     if known.source.busy is not None:
         yield Cause(Reason.SOURCE_BUSY, known.source.busy)
+    if (failed := cannot_stage(known)) is not None:
+        yield failed
     if inputs.stale:
         yield Cause(Reason.INPUTS_STALE, f"serving with the last known values: {'; '.join(inputs.stale)}")
     if inputs.down:

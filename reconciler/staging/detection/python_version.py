@@ -177,7 +177,8 @@ def _fitting(runtimes: tuple[Runtime, ...], required: list[PythonConstraint]) ->
     if required and not any(runtime.name.startswith("python") for runtime in fitting):
         files = " and ".join(dict.fromkeys(each.file for each in required))
         verb = "requires" if len(required) == 1 else "require"
-        raise StagingError(f"{files} {verb} Python {_bounds(required)}; this host has {names(runtimes)}")
+        lacks = f"{files} {verb} Python {_bounds(required)}; this host has {names(runtimes)}"
+        raise StagingError(lacks, retry="later")
     return fitting
 
 

@@ -88,16 +88,16 @@ def choose(runtimes: Sequence[Runtime], name: str | None) -> Runtime:
     supported = [runtime for runtime in matching if is_supported(runtime)]
     if supported:
         return max(supported, key=lambda runtime: (runtime.stable, runtime.release))
-    if matching:
-        raise StagingError(
-            f"{matching[0].description} is not supported, only 2.7 and 3.6 or newer; this host has {names(runtimes)}"
-        )
+    if matching or _is_too_old(name):
+        which = matching[0].description if matching else f"runtime {name!r}"
+        raise StagingError(f"{which} is not supported, only 2.7 and 3.6 or newer; this host has {names(runtimes)}")
     other = None if name is None else same_minor(runtimes, name)
     if other is not None:
         raise StagingError(
-            f"this host has no runtime {name!r}, but {other.version}, which the name {other.name} stands for"
+            f"this host has no runtime {name!r}, but {other.version}, which the name {other.name} stands for",
+            retry="later",
         )
-    raise StagingError(f"this host has no runtime {name or 'python3'!r}; it has {names(runtimes)}")
+    raise StagingError(f"this host has no runtime {name or 'python3'!r}; it has {names(runtimes)}", retry="later")
 
 
 def same_minor(runtimes: Sequence[Runtime], name: str) -> Runtime | None:
@@ -110,7 +110,18 @@ def same_minor(runtimes: Sequence[Runtime], name: str) -> Runtime | None:
 
 def is_supported(runtime: Runtime) -> bool:
     """Tell whether gunicorn and an installer still support a runtime."""
-    return runtime.release[:2] == _OLDEST or runtime.release >= _OLDEST_3
+    return _is_new_enough(runtime.release)
+
+
+def _is_new_enough(release: tuple[int, ...]) -> bool:
+    return release[:2] == _OLDEST or release >= _OLDEST_3
+
+
+def _is_too_old(name: str | None) -> bool:
+    """Tell whether a name is of a Python that no host can make suitable."""
+    match = _NAME.fullmatch((name or "").strip().lower())
+    numbers = () if match is None else tuple(int(each) for each in (match["version"] or "").split(".") if each)
+    return len(numbers) > 1 and not _is_new_enough(numbers)
 
 
 def names(runtimes: Iterable[Runtime]) -> str:

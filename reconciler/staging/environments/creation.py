@@ -119,7 +119,7 @@ def _finish(directory: Path, ingredients: Ingredients, boot: str) -> Environment
 def _installed(site: Path, package: str) -> str:
     for found in (*site.glob(f"{package}-*.dist-info"), *site.glob(f"{package}-*.egg-info")):
         return found.name.removeprefix(f"{package}-").removesuffix(".dist-info").partition("-py")[0]
-    raise StagingError(f"the installer finished without installing {package}: see the staging log")
+    raise StagingError(f"the installer finished without installing {package}: see the staging log", retry="soon")
 
 
 def _asgi_worker(site: Path) -> str:

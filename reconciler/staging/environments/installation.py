@@ -23,6 +23,7 @@ from reconciler.staging.environments.blamed_requirement import blamed
 from reconciler.staging.environments.environment import EnvironmentRequest
 from reconciler.staging.environments.export import Exporter
 from reconciler.staging.environments.installers import Installer, Pip, Uv, check_directory, is_old, link_mode
+from reconciler.staging.environments.outlook import retry_of
 from reconciler.staging.environments.server_needs import SETUPTOOLS, needs_setuptools, worker_needs
 from reconciler.staging.environments.tools import OLD_VIRTUALENV, CommandContext
 from reconciler.staging.environments.unsuitable import may_depend_on_python, unsuitable
@@ -267,7 +268,9 @@ class Installation:
             files = await in_thread(lambda _: self._requirement_files()) if installs else ()
             why = blamed(error.output, explained(error.output), self._request.code, files) or str(error)
             said = "; ".join((why, *self._hints(arguments, advice)))
-            raise (UnsuitablePython(said, reason) if reason else CommandFailed(said)) from error
+            if reason:
+                raise UnsuitablePython(said, reason) from error
+            raise CommandFailed(said, retry=retry_of(output, offline=self._is_offline(arguments))) from error
 
     def _requirement_files(self) -> tuple[str, ...]:
         """Return the files of the code that may name a package to install, relative to it."""
@@ -284,10 +287,14 @@ class Installation:
     def _hints(self, arguments: tuple[str, ...], advice: str) -> Iterator[str]:
         """Yield what an operator may not know of a command that failed, and could change."""
         offline = self._request.offline
-        if offline is not None and "--no-index" in arguments:
+        if offline is not None and self._is_offline(arguments):
             yield f"only packages in {offline.name} were looked at: add what is missing there, or remove it"
         if advice:
             yield advice
+
+    def _is_offline(self, arguments: tuple[str, ...]) -> bool:
+        """Tell whether a command installs from the code's own packages only."""
+        return self._request.offline is not None and "--no-index" in arguments
 
 
 def site_packages(directory: Path) -> Path:
@@ -295,7 +302,7 @@ def site_packages(directory: Path) -> Path:
     for pattern in ("lib/python*/site-packages", "lib/pypy*/site-packages", "site-packages"):
         for found in sorted(directory.glob(pattern)):
             return found
-    raise StagingError(f"the environment in {directory} has no site-packages")
+    raise StagingError(f"the environment in {directory} has no site-packages", retry="soon")
 
 
 def installed(directory: Path) -> tuple[str, ...]:

@@ -97,5 +97,6 @@ def _base(tool: Tool, runtimes: Sequence[Runtime]) -> str:
         return os.path.realpath(sys.executable)
     fitting = [each for each in runtimes if each.stable and (3, 8) <= each.release[:2] <= (3, tool.newest)]
     if not fitting:
-        raise StagingError(f"this app needs {tool.name}, which requires a Python between 3.8 and 3.{tool.newest}")
+        lacks = f"this app needs {tool.name}, which requires a Python between 3.8 and 3.{tool.newest}"
+        raise StagingError(lacks, retry="later")
     return fitting[-1].path

@@ -28,7 +28,7 @@ _REASONS = (
     (_NO_WHEEL, "has no wheel for"),
     (_LOCKED, "has no wheel for"),
 )
-_OF_NETWORK = re.compile(r"Failed to fetch|error sending request|timed out|dns error|Connection refused", re.IGNORECASE)
+OF_NETWORK = re.compile(r"Failed to fetch|error sending request|timed out|dns error|Connection refused", re.IGNORECASE)
 # Whatever is built may be at odds with its Python, and so may what says so.
 _OF_PYTHON = re.compile(
     r"Failed to build|build backend|Could not build wheels|Failed building wheel|[Rr]equires a different Python"
@@ -38,12 +38,12 @@ _OF_PYTHON = re.compile(
 
 def may_depend_on_python(output: str) -> bool:
     """Tell whether another Python might fix what failed, as far as the output of an installer tells."""
-    return _OF_PYTHON.search(output) is not None and not _OF_NETWORK.search(output)
+    return _OF_PYTHON.search(output) is not None and not OF_NETWORK.search(output)
 
 
 def unsuitable(output: str, runtime: Runtime) -> str:
     """Return which package cannot have the Python, and why, in an operator's words; "" if that is not what failed."""
-    return "" if _OF_NETWORK.search(output) else next(_reasons(output, runtime), "")
+    return "" if OF_NETWORK.search(output) else next(_reasons(output, runtime), "")
 
 
 def _reasons(output: str, runtime: Runtime) -> Iterator[str]:

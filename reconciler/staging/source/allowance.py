@@ -56,7 +56,8 @@ class Allowance:
             raise _Stopped(InterruptedError("the look at the source was cancelled"))
         if time.monotonic() > self._until:
             limit = f"{self.within_s:g} s (staging.timeout of the host's settings)"
-            raise _Stopped(StagingError(f"reading the source took longer than {limit}; {name} was being read"))
+            why = f"reading the source took longer than {limit}; {name} was being read"
+            raise _Stopped(StagingError(why, retry="later"))
 
     def take(self, name: str, size: int) -> None:
         """Count a file of that size; end the look if there were too many, or too large ones."""

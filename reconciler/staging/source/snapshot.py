@@ -248,7 +248,8 @@ def _opened(path: str) -> Iterator[Path]:
         detail = f"{error.strerror}: {printable(str(error.filename))}"
         missing = error.errno == errno.ENOENT and not Path(path).exists()
         reason = "it does not exist" if missing else detail
-        raise SourceError(f"cannot read the source at {printable(readable_path(path))}: {reason}") from error
+        why = f"cannot read the source at {printable(readable_path(path))}: {reason}"
+        raise SourceError(why, retry="soon") from error
 
 
 def _digest(path: str) -> str:

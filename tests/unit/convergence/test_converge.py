@@ -24,7 +24,7 @@ from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.apps.revision import Recipe, Server
 from tests.simulation.clock import run
-from tests.world import FakeWorld, a_trouble, an_app, an_instance, is_served, serving
+from tests.world import FakeWorld, a_trouble, an_app, an_instance, is_served, serving, stage_of
 
 APP = an_app()
 
@@ -79,7 +79,7 @@ def test_an_action_that_fails_ends_convergence_with_its_reason() -> None:
         world = FakeWorld(refuses=lambda _, action: "no space left" if isinstance(action, Stage) else None)
         with pytest.raises(ActionFailed, match="no space left") as failed:
             await converge(Desk(APP).subject, world, nothing_held, not_retried)
-        assert failed.value.action == Stage(build=APP.build("c1"), cause="")
+        assert failed.value.action == stage_of(APP.build("c1"), "")
         assert isinstance(failed.value.__cause__, OSError)
 
     run(story())
@@ -232,7 +232,7 @@ def test_cancelling_convergence_cancels_the_action_under_way() -> None:
 def test_what_is_held_is_not_tried_and_fails_as_it_did() -> None:
     async def story() -> None:
         world = FakeWorld()
-        failure = ActionFailed(Stage(build=APP.build("c1"), cause=""), "no space left")
+        failure = ActionFailed(stage_of(APP.build("c1"), ""), "no space left")
         with pytest.raises(ActionFailed) as failed:
             await converge(
                 Desk(APP).subject, world, lambda action: failure if action == failure.action else None, not_retried

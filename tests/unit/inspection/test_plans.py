@@ -1,7 +1,9 @@
 """What `plan` says of several apps in one line."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from reconciler.cli.plan import _lines
 from reconciler.inspection.plans import AppPlan, exit_code, facts, plans_now, summary
 from reconciler.manifests.catalog import Catalog
 from reconciler.planning.apps.plan import plan
@@ -35,6 +37,16 @@ def test_apps_that_something_is_wrong_with_are_counted_whether_there_is_somethin
         f"{actions} actions for 4 apps, 1 up to date, 2 degraded, 1 waiting to retry, 1 failing"
     )
     assert summary(apps[:1], Catalog()) == "nothing to do: 1 app up to date"
+
+
+def test_actions_that_follow_one_in_back_off_are_told_as_what_comes_then() -> None:
+    waits = planned("a", "failing", deploys=True, wait_s=3.0)
+    assert waits.told is not None
+    failed = replace(waits, told=replace(waits.told, reason="action-failed"))
+    assert [line.startswith("a: then ") for line in _lines(failed)] == [False, *[True] * len(failed.actions)]
+    assert next(_lines(failed)) == "a: retry in 3s — told"
+    for other in (waits, replace(failed, wait_s=None)):
+        assert not any(line.startswith("a: then ") for line in _lines(other))
 
 
 def host_with(place: Path, **manifests: str) -> Settings:

@@ -17,14 +17,14 @@ from reconciler.metrics.instrumented_world import InstrumentedWorld, kind_of
 from reconciler.metrics.prometheus import NAMES, text
 from reconciler.metrics.rates import quantile, rate
 from reconciler.metrics.sample import AppSample
-from reconciler.planning.apps.actions import Action, Reap, Stage, Start
+from reconciler.planning.apps.actions import Action, Reap, Start
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.plan import Plan
 from reconciler.planning.subject import Subject
 from reconciler.serving.gate_figures import BOUNDS_S, SPANS
 from reconciler.serving.gate_figures_reader import Figures
-from tests.world import a_trouble, an_app, an_instance, serving
+from tests.world import a_trouble, an_app, an_instance, serving, stage_of
 
 APP = an_app()
 REVISION = APP.revision("c1")
@@ -239,7 +239,7 @@ def test_a_build_is_counted_by_where_its_environment_came_from(reused: bool, env
     clock = Clock()
     after = replace(serving(APP, instances=()), builds=(REVISION.build.id,))
     world, counters = OneApp(clock, after), Counters(clock, Counter(), Counter())
-    stage = Stage(build=REVISION.build, cause="")
+    stage = stage_of(REVISION.build, "")
     asyncio.run(InstrumentedWorld(world, counters, lambda *_: reused).do("blog", stage))
     assert counters.as_json()["environments"] == {environment: 1}
 

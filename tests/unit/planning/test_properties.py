@@ -146,6 +146,8 @@ def test_a_revision_that_failed_is_not_started_before_its_time(situation: Runnin
     for decided, seen, now in story_of(app, observed, content, frozenset({app.revision(broken).id})):
         if isinstance(decided.first, Start):
             trouble = seen.failure_of(decided.first.revision.id, app.workers)
+            if trouble is not None and trouble.phase == "staging":
+                continue  # a build that could not be made, and is by now: what is started is in the builds
             if trouble is not None and coming_up(seen, decided.first.revision) is None:
                 more = trouble.kind == "rejected" and decided.first.revision.id == decided.wanted and seen.serves
                 # One more counts where there is a fallback, too; at the cap its jitter may make it the shorter delay.

@@ -141,7 +141,8 @@ class LockFormat:
         difference = f" ({detail})" if detail else ""
         other = f", or set `dependencies: {without}` in the manifest to install without the lock" if without else ""
         return StagingError(
-            f"cannot use {self.file}: it does not match {self.project}{difference}; run `{self.fix}`{other}"
+            f"cannot use {self.file}: it does not match {self.project}{difference}; run `{self.fix}`{other}",
+            retry="never",
         )
 
     def missing(self) -> StagingError:

@@ -1,0 +1,131 @@
+"""When a build that cannot be made is tried again: by what an installer wrote, or by what raised the error."""
+
+import errno
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reconciler.planning.apps.observed import Retry
+from reconciler.staging.detection.dependencies import DependencyOptions, dependencies
+from reconciler.staging.detection.entry_point import detect
+from reconciler.staging.detection.python_version import choose_runtime
+from reconciler.staging.detection.runtimes import Runtime
+from reconciler.staging.environments.outlook import retry_of
+from reconciler.staging.errors import CommandFailed, SourceError, StagingError, UnsuitablePython
+
+PYTHON = Runtime(name="python3.13", description="Python 3.13.0", version="3.13.0", path="/usr/bin/python3.13")
+OLD = Runtime(name="python3.5", description="Python 3.5.2", version="3.5.2", path="/usr/bin/python3.5")
+
+
+# The outputs are uv's and pip's own, shortened.
+@pytest.mark.parametrize(
+    ("output", "retry"),
+    [
+        (
+            "error: Couldn't parse requirement in `requirements.txt` at position 0\n  cause: Unexpected end of version",
+            "never",
+        ),
+        ("ERROR: Invalid requirement: 'flask==': Expected end or semicolon (after name)", "never"),
+        ("error: File not found: `more.txt`", "never"),
+        ("  cause: Because there is no version of flask==99.1 and you require flask==99.1, we can", "soon"),
+        ("  cause: No solution found\n  cause: Because there is no version of flask==99.1 and you require", "later"),
+        ("  cause: No solution found\n  cause: Because flaskk was not found in the package registry and you", "later"),
+        ("ERROR: Could not find a version that satisfies the requirement flask==99.1 (from versions: 0.1)", "later"),
+        ("ERROR: No matching distribution found for flask==99.1", "later"),
+        ("error: Failed to build `psycopg2==2.8`\n  cause: The build backend returned an error", "later"),
+        (
+            "error: Failed to fetch: `https://index/simple/a/`\n  cause: HTTP status client error (401 Unauthorized)",
+            "later",
+        ),
+        (
+            "error: Failed to fetch: `https://index/simple/a/`\n  cause: HTTP status client error (429 Too Many)",
+            "soon",
+        ),
+        (
+            "error: Failed to fetch: `https://index/simple/a/`\n  cause: HTTP status server error (503 Unavailable)",
+            "soon",
+        ),
+        (
+            "error: Failed to fetch: `https://index/simple/a/`\n  cause: error sending request\n  cause: dns error",
+            "soon",
+        ),
+        ("error: Failed to build `a==1`\n  cause: Failed to fetch: `https://index/b`\n  cause: timed out", "soon"),
+        ("error: failed to write to file\n  cause: No space left on device (os error 28)", "soon"),
+        ("", "soon"),
+        ("something new", "soon"),
+    ],
+)
+def test_what_an_installer_wrote_says_whether_its_failure_can_pass(output: str, retry: Retry) -> None:
+    assert retry_of(output, offline=False) == retry
+
+
+def test_what_the_codes_own_packages_lack_only_an_edit_brings() -> None:
+    assert (
+        retry_of("  cause: No solution found\n  cause: Because a was not found in the cache", offline=True) == "never"
+    )
+    assert retry_of("error: No space left on device", offline=True) == "soon"
+
+
+def caused(error: StagingError, cause: BaseException) -> StagingError:
+    try:
+        raise error from cause
+    except StagingError as raised:
+        return raised
+
+
+@pytest.mark.parametrize(
+    ("error", "retry"),
+    [
+        (StagingError("no entry point"), "never"),
+        (StagingError("no runtime", retry="later"), "later"),
+        (CommandFailed("uv failed"), "soon"),
+        (CommandFailed("uv failed", retry="never"), "never"),
+        (UnsuitablePython("no wheel"), "later"),
+        (caused(StagingError("cannot stage shop"), CommandFailed("uv failed", retry="later")), "later"),
+        (caused(CommandFailed("cannot stage shop"), UnsuitablePython("no wheel")), "later"),
+        (caused(StagingError("a"), caused(StagingError("b"), OSError(errno.ENOSPC, "full"))), "soon"),
+        (caused(StagingError("it took too long", retry="later"), TimeoutError()), "later"),
+        (caused(StagingError("cannot run uv"), subprocess.TimeoutExpired("uv", 10)), "soon"),
+        (caused(SourceError("cannot read it"), OSError(errno.EIO, "broken")), "soon"),
+        (caused(SourceError("cannot read it"), FileNotFoundError(errno.ENOENT, "not there")), "never"),
+        (caused(SourceError("cannot read it", retry="soon"), FileNotFoundError(errno.ENOENT, "not there")), "soon"),
+        (caused(SourceError("cannot read it"), IsADirectoryError(errno.EISDIR, "a directory")), "never"),
+        (caused(SourceError("it is not UTF-8"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no")), "never"),
+    ],
+)
+def test_an_error_is_tried_again_as_it_says_or_as_what_caused_it_can_pass(error: StagingError, retry: Retry) -> None:
+    assert error.retry == retry
+
+
+@pytest.mark.parametrize(
+    ("files", "look", "retry"),
+    [
+        ({"x.py": "x = 1\n"}, lambda code: detect(code, None), "never"),
+        ({"wsgi.py": "application = print\n"}, lambda code: detect(code, "wsgi:nothing"), "never"),
+        (
+            {"requirements.txt": "-r more.txt\n"},
+            lambda code: dependencies(code, DependencyOptions()),
+            "never",
+        ),
+        ({}, lambda code: dependencies(code, DependencyOptions(file="none.txt")), "never"),
+        ({}, lambda code: choose_runtime((PYTHON,), "3.99", code, None), "later"),
+        ({".python-version": "3.99\n"}, lambda code: choose_runtime((PYTHON,), None, code, None), "later"),
+        ({}, lambda code: choose_runtime((PYTHON, OLD), "3.5", code, None), "never"),
+        ({}, lambda code: choose_runtime((PYTHON,), "python2.6", code, None), "never"),
+        (
+            {"pyproject.toml": "[project]\nname = 'a'\nversion = '1'\nrequires-python = '>=3.99'\n"},
+            lambda code: choose_runtime((PYTHON,), None, code, None),
+            "later",
+        ),
+    ],
+)
+def test_what_the_code_and_its_manifest_say_is_no_different_the_next_time_but_a_host_gets_pythons(
+    files: dict[str, str], look: Callable[[Path], object], retry: Retry, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(StagingError) as told:
+        look(tmp_path)
+    assert told.value.retry == retry
