@@ -231,12 +231,13 @@ def _app_plan(
     # Marking a revision as known good is bookkeeping of the next daemon, and changes nothing for an operator.
     changes = tuple(action for action in planned.actions if not isinstance(action, MarkGood))
     settled = planned.settled or (planned.state == "running" and bool(planned.actions) and not changes)
+    reported = None if snapshot is None or snapshot.daemon is None else told
     return AppPlan(
         subject=Subject("app", name),
         plan=replace(planned, actions=changes, settled=settled),
         error=reading.problem,
-        wait_s=_wait_s(told, planned.retry_at, now),
-        told=None if snapshot is None or snapshot.daemon is None else told,
+        wait_s=_wait_s(reported, planned.retry_at, now),
+        told=reported,
         difference=difference(app, observed, planned.wanted),
         source=_source(app, observed, snapshot) if with_sources else None,
         awaited=awaited(app, observed, planned),

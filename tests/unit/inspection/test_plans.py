@@ -1,5 +1,6 @@
 """What `plan` says of several apps in one line."""
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from reconciler.planning.states import State
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
-from reconciler.state.records import AppStatus
+from reconciler.state.records import AppStatus, Records
+from reconciler.state.schema import open_database
 from tests.support.plans import APP, V1, V2
 from tests.world import NOW, a_look, an_instance, serving
 
@@ -108,3 +110,14 @@ def test_the_plan_of_an_app_that_is_to_be_staged_says_what_staging_would_refuse(
     assert warning.startswith("cannot use the entrypoint 'mian:app'")
     assert warning in str(facts(plans, catalog))
     assert exit_code(plans, catalog) == 2
+
+
+def test_without_a_daemon_nothing_is_about_to_be_tried_again(tmp_path: Path) -> None:
+    settings = host_with(tmp_path, shop="path: ../app\n")
+    failing = AppStatus(state="failing", message="no", wanted=None, since=0.0, next_try_at=4e9, reason="staging-failed")
+    settings.paths.state.mkdir()
+    with closing(open_database(settings.paths.database)) as database:
+        Records(database).set_app_status("shop", failing)
+    (shop,), _ = plans_now(settings, "shop")
+    assert shop.actions
+    assert (shop.wait_s, shop.told) == (None, None)
