@@ -12,10 +12,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from reconciler.linux import bounded_exec, tree_exec
+from reconciler.linux.child import Child
 
-Child = asyncio.subprocess.Process
-
-_LOOK_EVERY_S = 0.01
 _READ_S = 0.5  # what is left in a pipe is little, but another process may hold its other end
 _BLOCK = 65536
 
@@ -38,17 +36,17 @@ def bound_with_descendants(argv: Sequence[str], *, nice: int = 0) -> tuple[str, 
 
 
 async def start(argv: Sequence[str], grace_s: float = 0.0, **options: Any) -> Child:
-    """Start a child as the leader of a session of its own; `options` are those of `create_subprocess_exec`.
+    """Start a child as the leader of a session of its own; `options` are those of `subprocess.Popen`.
 
-    A cancellation ends it, where asyncio alone would forget a process that runs on. Raises OSError.
+    A failure or a cancellation on the way ends it. Raises OSError.
     """
-    starting = asyncio.ensure_future(asyncio.create_subprocess_exec(*argv, start_new_session=True, **options))
+    child = Child(tuple(argv), **options)
     try:
-        return await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        with suppress(OSError):
-            await end(await starting, grace_s)
+        await child.connect()
+    except BaseException:
+        await end(child, grace_s)
         raise
+    return child
 
 
 @asynccontextmanager
@@ -86,14 +84,14 @@ async def end(child: Child, grace_s: float = 0.0) -> None:
             await _exited(child)
         except asyncio.CancelledError:
             cancelled = True
+    child.close()
     if cancelled:
         raise asyncio.CancelledError
 
 
 async def _exited(child: Child) -> None:
-    """Wait until it has ended; its own `wait` would last until all it wrote is read, and the reader may be gone."""
-    while child.returncode is None:  # noqa: ASYNC110  asyncio has no event for that
-        await asyncio.sleep(_LOOK_EVERY_S)
+    """Wait until it has ended, and read what it left in its pipes, as no other reader may."""
+    await child.wait()
     with suppress(TimeoutError):
         async with asyncio.timeout(_READ_S):
             for left in filter(None, (child.stdout, child.stderr)):

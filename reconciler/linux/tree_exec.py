@@ -54,6 +54,7 @@ def _wait(command: int) -> int:
             _kill(command, signal.SIGTERM)
         if deadline is not None and time.monotonic() >= deadline:
             _kill(command, signal.SIGKILL)
+            return signal.SIGKILL  # not waited for: a descendant that traces it may have to end first
         while (ended := _reaped()) is not None:
             if ended[0] == command:
                 return ended[1]

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.linux import files
-from reconciler.linux.child_processes import Child, bound_to_us, running
+from reconciler.linux.child import Child
+from reconciler.linux.child_processes import bound_to_us, running
 from reconciler.services.provisioner import Misconfigured, ServiceError
 from reconciler.vault.secret_patterns import redacted
 
@@ -115,7 +116,7 @@ def readable(file: Path) -> BinaryIO:
         raise ServiceError(f"cannot read {file}: {error.strerror}") from error
 
 
-async def _last_bytes(process: asyncio.subprocess.Process) -> bytes:
+async def _last_bytes(process: Child) -> bytes:
     assert process.stderr is not None
     last = b""
     while block := await process.stderr.read(_LAST_BYTES):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import join
 
+from reconciler.linux.child import Child
 from reconciler.linux.child_processes import bound_with_descendants, end, start
 from reconciler.linux.regular_files import written_anew
 from reconciler.staging.errors import CommandFailed
@@ -74,7 +75,7 @@ async def run(command: Command, log: Log, progress: Progress) -> None:
     log.step(f"{command.activity}: done in {took_s:.1f} s")
 
 
-async def _start(command: Command) -> asyncio.subprocess.Process:
+async def _start(command: Command) -> Child:
     with ExitStack() as files:
         stdout = None if command.stdout is None else files.enter_context(os.fdopen(written_anew(command.stdout), "wb"))
         return await start(
@@ -89,7 +90,7 @@ async def _start(command: Command) -> asyncio.subprocess.Process:
         )
 
 
-async def _log_output(process: asyncio.subprocess.Process, log: Log, reporter: "_Reporter") -> tuple[str, ...]:
+async def _log_output(process: Child, log: Log, reporter: "_Reporter") -> tuple[str, ...]:
     """Write the output to the log as it arrives; returns its last lines."""
     last: deque[str] = deque(maxlen=_TAIL_LINES)
     output = process.stdout or process.stderr

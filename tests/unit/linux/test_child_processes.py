@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from reconciler.linux.child_processes import Child, bound_to_us, bound_with_descendants, end, running, start
+from reconciler.linux.child import Child
+from reconciler.linux.child_processes import bound_to_us, bound_with_descendants, end, running, start
 from tests.support.eventually import eventually
 
 _LONG_S = 60.0
@@ -55,7 +57,8 @@ def test_one_that_ends_by_itself_is_gone_though_nobody_read_it() -> None:
             while left > 300_000:
                 left -= len(await full.stdout.read(65536))
             await asyncio.sleep(0)
-            full.send_signal(15)
+            with suppress(ProcessLookupError):
+                os.kill(full.pid, 15)
             await end(full)
 
     asyncio.run(story())
@@ -175,6 +178,78 @@ def test_the_bound_command_that_does_not_exist_says_so() -> None:
     assert asyncio.run(story()) == (1, b"cannot run /no/such/program: No such file or directory\n")
 
 
+# Has a process of a session of its own trace it, tells that one's pid, and goes on with `then`.
+_TRACED = """
+import ctypes, os, sys, time
+
+libc, traced, (reading, writing) = ctypes.CDLL(None, use_errno=True), os.getpid(), os.pipe()
+if (tracer := os.fork()) == 0:
+    os.setsid()
+    for standard in (0, 1, 2):
+        os.close(standard)
+    refused = libc.ptrace({seize}, traced, None, None) and ctypes.get_errno()
+    os.write(writing, bytes([refused]))
+    while True:
+        time.sleep(1000)
+refused = os.read(reading, 1)[0]
+print(f"refused: {{os.strerror(refused)}}" if refused else tracer, flush=True)
+{then}
+"""
+_PTRACE_SEIZE = 0x4206  # linux/ptrace.h
+
+
+def traced(then: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", _TRACED.format(seize=_PTRACE_SEIZE, then=then))
+
+
+async def tracer_of(one: Child) -> int:
+    told = await said(one)
+    if told.startswith("refused"):
+        await end(one)
+        pytest.skip(f"this kernel lets no process trace its parent: {told}")
+    return int(told)
+
+
+@pytest.mark.parametrize("then", ["os._exit(3)", "time.sleep(1000)"])
+def test_one_that_is_traced_when_it_ends_keeps_nobody_waiting(then: str) -> None:
+    async def story() -> None:
+        one = await start(traced(then), stdout=asyncio.subprocess.PIPE)
+        tracer = psutil.Process(await tracer_of(one))
+        try:
+            async with asyncio.timeout(_LONG_S):
+                if then.startswith("os"):
+                    await one.wait()  # its tracer knows its code, and does not tell
+                await end(one)
+            assert tracer.is_running()
+            assert one.returncode == 255
+        finally:
+            tracer.kill()
+            eventually(lambda: os.waitpid(one.pid, os.WNOHANG)[0] == one.pid)
+
+    asyncio.run(story())
+
+
+def test_one_whose_tracer_lets_it_go_in_time_tells_its_code() -> None:
+    async def story() -> None:
+        one = await start(traced("os.kill(tracer, 9); os._exit(3)"), stdout=asyncio.subprocess.PIPE)
+        await tracer_of(one)
+        assert await one.wait() == 3
+        await end(one)
+
+    asyncio.run(story())
+
+
+def test_a_tracer_ends_with_the_command_that_it_traces() -> None:
+    async def story() -> None:
+        one = await start(bound_with_descendants(traced("os._exit(3)")), stdout=asyncio.subprocess.PIPE)
+        tracer = await tracer_of(one)
+        await end(one, _LONG_S)
+        assert one.returncode == -9
+        assert gone(tracer)
+
+    asyncio.run(story())
+
+
 async def leaving(then: str) -> tuple[Child, list[int]]:
     """Start a command that starts two processes in sessions of their own; once they run, it goes on with `then`."""
     script = f"setsid sh -c 'echo $$; exec sleep 1000' & setsid sh -c 'setsid sleep 1000 & echo $!'; read go; {then}"
@@ -196,9 +271,9 @@ def gone(pid: int) -> bool:
 def test_what_a_command_started_ends_with_it_and_its_status_is_the_commands(then: str, code: int) -> None:
     async def story() -> None:
         one, left = await leaving(then)
-        await one.wait()
-        assert one.returncode == code
+        assert await one.wait() == code
         assert all(gone(pid) for pid in left)
+        await end(one)
 
     asyncio.run(story())
 
