@@ -11,6 +11,7 @@ import click
 
 from reconciler.cli.env import surroundings
 from reconciler.cli.options import examples, host_options, paths_to_change
+from reconciler.linux.files import make_below
 from reconciler.settings.settings import Settings
 
 _TERMINAL = ("TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR")
@@ -36,8 +37,11 @@ def command(settings: Settings, app: str, cmd: tuple[str, ...]) -> None:
     paths_to_change(settings.paths.state)
     found = surroundings(app, settings)
     _require_owner(found.places.home, app)
-    for directory in (found.places.home, found.places.scratch):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        for directory in (found.places.home, found.places.scratch):
+            make_below(directory, Path())
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from error
     lay_out(found.views, found.files)
     environment = {name: value for name, value in found.environment.items() if name not in _MARKS}
     environment |= {name: os.environ[name] for name in _TERMINAL if name in os.environ}
@@ -54,7 +58,9 @@ def command(settings: Settings, app: str, cmd: tuple[str, ...]) -> None:
 
 def _require_owner(home: Path, app: str) -> None:
     """Refuse another user, root included: the app could not change the files that user would create in its home."""
-    nearest = next(parent for parent in (home, *home.parents) if parent.exists())
-    owner = nearest.stat().st_uid
+    if home.is_symlink():  # it is the app's own, wherever it leads
+        owner = home.lstat().st_uid
+    else:
+        owner = next(parent for parent in (home, *home.parents) if parent.exists()).stat().st_uid
     if owner != os.geteuid():
         raise click.ClickException(f"the files of {app} belong to user id {owner}: run this command as that user")

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from secrets import token_hex
 
+from reconciler.linux.regular_files import UnfitFile
 from reconciler.linux.remove_tree import remove_tree
 
 _GONE = ".gone-"
@@ -108,15 +109,23 @@ def make_below(top: Path, relative: Path) -> Path:
 
     Raises OSError, also where a link, which an app may have made, would lead somewhere else.
     """
-    top.mkdir(mode=0o700, parents=True, exist_ok=True)
+    top.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory = top
-    for part in relative.parts:
+    for part in ("", *relative.parts):
         directory /= part
         with suppress(FileExistsError):
             directory.mkdir(mode=0o700)
-        if not stat.S_ISDIR(directory.lstat().st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
+        require_no_link(directory)
     return directory
+
+
+def require_no_link(directory: Path) -> None:
+    """Raise OSError if a link, which an app may have made, or a file is in the place of a directory that exists."""
+    mode = directory.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        raise UnfitFile("it is a symbolic link, which is not followed: remove it, or mount what it leads to", directory)
+    if not stat.S_ISDIR(mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
 
 
 @cache

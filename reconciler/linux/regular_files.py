@@ -33,6 +33,9 @@ class UnfitFile(OSError):
     def __init__(self, reason: str, path: str | Path) -> None:
         super().__init__(0, reason, str(path))
 
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
+
 
 def read_file(path: str | Path, most: int, *, within: str | Path | None = None) -> bytes:
     """Return all bytes of a regular file that has at most `most` of them. Raises OSError; UnfitFile is one.

@@ -46,7 +46,7 @@ class Sandbox:
         """Create a directory for the instance, with its parents; one that exists stays as it is. Raises OSError."""
         path.mkdir(mode=self.private, parents=True, exist_ok=True)
         if self.owner is not None:
-            os.chown(path, self.owner.uid, self.owner.gid)
+            os.chown(path, self.owner.uid, self.owner.gid, follow_symlinks=False)
 
     def as_variable(self) -> str:
         """Encode for the launcher what a process applies to itself: umask, both limits, then user and group if any."""

@@ -25,13 +25,13 @@ def link_persisted(
 ) -> None:
     """Replace each of `paths` in a build's draft by a link to the same path below `kept`.
 
-    `earlier` are the code directories of earlier builds, newest first; `has_written` tells whether the app has written
-    to a path in one. Raises OSError.
+    `kept` is a directory in the app's home, `earlier` are the code directories of earlier builds, newest first;
+    `has_written` tells whether the app has written to a path in one. Raises OSError.
     """
     for path in paths:
         name = path.rstrip("/")
         target, place = kept / name, code / name
-        make_below(kept, Path(name).parent)
+        make_below(kept.parent, Path(kept.name, name).parent)
         if target.is_symlink() and target.readlink() == target:  # left by a kill within `_move`
             target.unlink()
         if not os.path.lexists(target):

@@ -85,7 +85,7 @@ def has_written(code: Path, path: str) -> bool:
 def keep_written(build: Path, kept: Path) -> tuple[str, ...]:
     """Move what was written into a build to the same paths below `kept`, and return them, to be shown.
 
-    What lies too deep for a path there is left behind. Raises OSError.
+    `kept` is two levels below the app's home. What lies too deep for a path there is left behind. Raises OSError.
     """
     found = written_files(build)
     while found.paths:
@@ -100,7 +100,8 @@ def keep_written(build: Path, kept: Path) -> tuple[str, ...]:
 
 def _moved(code: Path, path: str, kept: Path) -> bool:
     try:
-        directory = make_below(kept, Path(path).parent)
+        home, below = kept.parents[1], kept.parts[-2:]
+        directory = make_below(home, Path(*below, path).parent)
         (code / path).rename(directory / Path(path).name)
     except FileNotFoundError:
         return True  # it vanished, and is not found again

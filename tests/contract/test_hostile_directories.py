@@ -13,7 +13,7 @@ from reconciler.serving import instances as module
 from reconciler.serving.adoption import restored
 from reconciler.serving.live_instance import LiveInstance
 from reconciler.state.records import InstanceRecord
-from tests.contract.machine import Machine, a_life, on_the_loop
+from tests.contract.machine import Machine, a_life, on_the_loop, start_of
 from tests.support.eventually import soon
 from tests.support.site import Site, get, is_gone
 from tests.world import address_of
@@ -123,3 +123,28 @@ async def test_an_instance_that_cannot_be_adopted_keeps_no_other_from_it_and_is_
         assert (found.app, found.pid, machine.only("blog").pid) == ("blog", pids["blog"], pids["blog"])
         assert machine.instances.unadopted == {}
         await asyncio.sleep(0)
+
+
+@on_the_loop
+async def test_a_link_in_the_place_of_a_home_is_not_followed_and_in_that_of_another_directory_removed(
+    site: Site,
+) -> None:
+    elsewhere = site.root / "elsewhere"
+    elsewhere.mkdir(mode=0o755)
+    with a_life(site) as machine:
+        app = machine.app()
+        await machine.staged(app)
+        start = start_of(app.revision(machine.content()))
+        places = machine.host.paths("blog")
+        for place in (places.revisions, places.readiness, places.scratch, places.home):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            assert not place.exists()
+            place.symlink_to(elsewhere)
+        with pytest.raises(OSError, match="it is a symbolic link, which is not followed: remove it, or mount"):
+            await machine.do(start)
+        assert [*elsewhere.iterdir()] == []
+        assert elsewhere.stat().st_mode & 0o777 == 0o755
+        assert not any(place.is_symlink() for place in (places.revisions, places.readiness, places.scratch))
+        places.home.unlink()
+        await machine.do(start)
+        assert machine.only().ready

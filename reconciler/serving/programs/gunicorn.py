@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from importlib import resources
 from pathlib import Path
 
-from reconciler.linux.files import replace_file
+from reconciler.linux.files import replace_file, require_no_link
 from reconciler.linux.regular_files import read_own
 from reconciler.planning.address import Address
 from reconciler.planning.apps.revision import Revision, Server
@@ -69,9 +69,17 @@ class InstancePaths:
         return self.revisions / directory / "code"
 
     def create(self, sandbox: Sandbox) -> None:
-        """Create every directory, as the processes of the sandbox may use it."""
-        for directory in (self.revisions, self.readiness, self.home, self.scratch):
+        """Create every directory, as the processes of the sandbox may use it.
+
+        A link that the app put in the place of one is removed; of its home, which holds data, refused. Raises OSError.
+        """
+        for directory in (self.revisions, self.readiness, self.scratch):
+            if directory.is_symlink():
+                directory.unlink()
             sandbox.make_directory(directory)
+        if os.path.lexists(self.home):
+            require_no_link(self.home)
+        sandbox.make_directory(self.home)
         with contextlib.suppress(OSError):  # an app that cannot have a log starts without one, and that is journaled
             sandbox.make_directory(self.log.parent)
 

@@ -109,6 +109,18 @@ def test_a_link_that_the_app_made_leads_nowhere(tmp_path: Path) -> None:
     kept.mkdir()
     (kept / "a").symlink_to(outside)
     code = a_build(tmp_path / "1", {"a/b": "seed"})
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(OSError, match="it is a symbolic link, which is not followed"):
         link(code, kept, "a/b")
     assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("replaced", ["home", "home/persist", "home/persist/data"])
+def test_a_link_in_the_place_of_a_directory_of_the_home_is_not_followed(tmp_path: Path, replaced: str) -> None:
+    elsewhere, link_ = tmp_path / "elsewhere", tmp_path / replaced
+    elsewhere.mkdir()
+    link_.parent.mkdir(parents=True, exist_ok=True)
+    link_.symlink_to(elsewhere)
+    code = a_build(tmp_path / "1", {"data/in/media/a": "a"})
+    with pytest.raises(OSError, match="it is a symbolic link, which is not followed"):
+        link(code, tmp_path / "home" / "persist", "data/in/media")
+    assert [*elsewhere.iterdir()] == []

@@ -119,3 +119,16 @@ def test_a_file_too_deep_for_a_path_keeps_no_build_from_being_removed(build: Pat
     kept.parent.mkdir()
     assert "db.sqlite3" in keep_written(build, kept)
     assert (kept / "db.sqlite3").read_text() == "data"
+
+
+@pytest.mark.parametrize("replaced", ["home", "home/from-builds", "home/from-builds/b1"])
+def test_what_was_written_goes_where_no_link_leads(build: Path, tmp_path: Path, replaced: str) -> None:
+    elsewhere, link = tmp_path / "elsewhere", tmp_path / replaced
+    elsewhere.mkdir()
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(elsewhere)
+    (build / "code" / "db.sqlite3").write_text("data")
+    with pytest.raises(OSError, match="it is a symbolic link, which is not followed"):
+        keep_written(build, tmp_path / "home" / "from-builds" / "b1")
+    assert [*elsewhere.iterdir()] == []
+    assert (build / "code" / "db.sqlite3").read_text() == "data"
