@@ -60,7 +60,7 @@ def asked(paths: "StatePaths", **fields: Any) -> dict[str, Any]:
         return ask(paths.control, fields)
     except Refused as refused:
         hint = _hint(paths, fields.get("app"))
-        raise Failure("refused", plain(f"{refused}{hint}")) from refused
+        raise Failure(refused.reason, plain(f"{refused}{hint}")) from refused
     except NoAnswer as error:
         pid = holder(paths)
         raise Failure(

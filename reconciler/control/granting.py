@@ -2,13 +2,14 @@
 
 from typing import Any, Protocol
 
-from reconciler.control.requests import REQUESTS, Refused
+from reconciler.control.requests import REQUESTS, NotFound, Refused
 from reconciler.host.world import AppWorld
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import HOST, Subject
 from reconciler.planning.wording import counted
 from reconciler.services.provisioner import ServiceError
+from reconciler.services.requested_backups import NotProvisioned
 from reconciler.services.world import ServiceWorld
 from reconciler.state.journal import Journal
 from reconciler.vault.vault import VaultLocked
@@ -105,7 +106,7 @@ class OperatorRequests:
         name = request.get("app")
         app = self._manifests.catalog.apps.get(name) if isinstance(name, str) else None
         if app is None:
-            raise Refused(f"no valid manifest describes an app named '{name}'; 'reconciler status' lists the apps")
+            raise NotFound(f"no valid manifest describes an app named '{name}'; 'reconciler status' lists the apps")
         known = REQUESTS.get(kind) if isinstance(kind, str) else None
         if known is None:
             raise Refused(f"there is no request '{kind}'; there are {', '.join(REQUESTS)}")
@@ -116,7 +117,7 @@ class OperatorRequests:
 
     def _rotate(self, name: Any, app: Any, who: str) -> str:
         if not isinstance(name, str) or name not in self._manifests.catalog.services:
-            raise Refused(
+            raise NotFound(
                 f"no valid manifest describes a service named '{name}'; 'reconciler services' lists the services"
             )
         apps = self._services.rotation.rotate(name, app)
@@ -132,6 +133,8 @@ class OperatorRequests:
     def _back_up(self, name: Any, who: str) -> str:
         try:
             self._services.requested_backups.request(str(name), who)
+        except NotProvisioned as error:
+            raise NotFound(str(error)) from error
         except ServiceError as error:
             raise Refused(str(error)) from error
         self._journal.write(Subject("service", str(name)), "request", "a backup", f"requested by {who}")

@@ -18,7 +18,15 @@ if TYPE_CHECKING:  # the command line lists requests without loading what grants
 
 
 class Refused(Exception):
-    """A request that cannot be granted, and why."""
+    """A request that cannot be granted, and why; `reason` is for programs."""
+
+    reason = "refused"
+
+
+class NotFound(Refused):
+    """A request about what no valid manifest or setting describes."""
+
+    reason = "not-found"
 
 
 # A row of `status`: its `state` and its `override` (None, or its `kind` and `revision`) are read.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reconciler.control.requests import Refused
+from reconciler.control.requests import NotFound, Refused
 from reconciler.linux.unix_sockets import peer_name, reachable
 
 _MOST_OF_A_REQUEST = 64 * 1024
@@ -67,7 +67,9 @@ class Control:
             if not isinstance(request, dict):
                 raise Refused("a request is a JSON object")
             return self._answer(request, who)
-        except (Refused, ValueError) as error:
+        except Refused as error:
+            return {"error": str(error), "reason": error.reason}
+        except ValueError as error:
             return {"error": str(error)}
 
 
@@ -84,7 +86,7 @@ def ask(path: Path, request: dict[str, Any], patience_s: float = _PATIENCE_S) ->
         except (TimeoutError, BlockingIOError) as error:  # the second: its backlog is full
             raise NoAnswer(f"nothing came within {patience_s:g} s") from error
     if "error" in answer:
-        raise Refused(answer["error"])
+        raise (NotFound if answer.get("reason") == NotFound.reason else Refused)(answer["error"])
     return answer
 
 

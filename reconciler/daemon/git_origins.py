@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from reconciler.control.requests import Refused
+from reconciler.control.requests import NotFound, Refused
 from reconciler.convergence.standing_tasks import StandingTasks
 from reconciler.daemon.manifest_loop import ManifestLoop
 from reconciler.daemon.outcomes import Outcomes
@@ -79,7 +79,7 @@ class GitOrigins:
         name = request.get("name")
         follower = self.followers.get(name) if isinstance(name, str) else None
         if follower is None:
-            raise Refused(f"no origin is named '{name}'; there are {', '.join(sorted(self.followers))}")
+            raise NotFound(f"no origin is named '{name}'; there are {', '.join(sorted(self.followers))}")
         match request.get("action"):
             case "pull":
                 return {"done": f"{name}: looking at {follower.origin.followed} now", "looks": follower.look_now()}

@@ -17,6 +17,10 @@ from reconciler.services.scheduled_backups import RecordEvent
 from reconciler.settings.settings import Settings
 
 
+class NotProvisioned(ServiceError):
+    """No service of that name is provisioned on this host."""
+
+
 class RequestedBackups:
     """Makes the backups that operators request, one of a service at a time.
 
@@ -43,10 +47,10 @@ class RequestedBackups:
         self._unfinished: set[str] = set()
 
     def request(self, name: str, who: str) -> None:
-        """Have a service backed up as soon as a few others are. Raises ServiceError if that cannot be."""
+        """Have a service backed up as soon as a few others are. Raises NotProvisioned or another ServiceError."""
         record = self._service_records.made(name)
         if record is None:
-            raise ServiceError(f"no service named '{name}' is provisioned here: see 'reconciler services'")
+            raise NotProvisioned(f"no service named '{name}' is provisioned here: see 'reconciler services'")
         if record.type in WITHOUT_BACKUP:
             raise Misconfigured(f"type {record.type} cannot be backed up: {WITHOUT_BACKUP[record.type]}")
         if record.id in self._unfinished:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from starlette.requests import Request
 from starlette.responses import Response
 
-from reconciler.control.requests import Refused
+from reconciler.control.requests import NotFound, Refused
 from reconciler.control.socket import ask
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
@@ -71,6 +71,8 @@ class WebContext:
             content["revision"] = revision
         try:
             answer = await asyncio.to_thread(ask, self.settings.paths.control, content)
+        except NotFound as unknown:
+            raise Problem(404, str(unknown)) from unknown
         except Refused as refused:
             raise Problem(409, str(refused)) from refused
         except (OSError, ValueError) as error:

@@ -337,7 +337,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="Make a request to the daemon; it applies until the app's manifest changes.",
         body=_ref("Request"),
         answer=_object(done=_TEXT),
-        problems=(400, 403, 408, 409, 413, 415, 422),
+        problems=(400, 403, 404, 408, 409, 413, 415, 422),
     ),
     Endpoint(
         name="login_link",

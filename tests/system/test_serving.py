@@ -258,6 +258,8 @@ def test_requests_of_an_operator_hold_until_the_manifest_or_the_source_changes(s
     eventually(site.serves("blog", "3", port))
     asked = [text for _, kind, text in site.events("blog") if kind == "request"]
     assert len(asked) == 4
+    unknown = json.loads(site.cli("restart", "nothing", "--json").stderr.splitlines()[-1])
+    assert unknown["error"]["reason"] == "not-found"
     assert site.cli("restart", "nothing").stderr == (
         "Error: no valid manifest describes an app named 'nothing'; 'reconciler status' lists the apps\n"
     )

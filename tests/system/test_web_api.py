@@ -107,10 +107,11 @@ def test_a_request_over_the_socket_is_done_and_noted(host: tuple[Site, int]) -> 
     site.await_successor("blog", before)
     assert "request" in [kind for _, kind, _ in site.events("blog")]
     assert _ask(site.paths.api, {"do": "rollback", "app": "blog"}).status == 409
+    assert _ask(site.paths.api, {"do": "restart", "app": "none"}).status == 404
     assert _ask(site.paths.api, {"do": "explode", "app": "blog"}).status == 422
     assert _ask(site.paths.api, {"do": "restart", "app": "../x"}).status == 422
     assert _ask(site.paths.api, ["restart"]).status == 422
-    assert _ask(site.paths.api, {"do": "backup", "service": "none"}).status == 409
+    assert _ask(site.paths.api, {"do": "backup", "service": "none"}).status == 404
     for wrong in ({"app": "blog"}, {"service": "../x"}, {"service": "db", "revision": "1a"}):
         assert _ask(site.paths.api, {"do": "backup", **wrong}).status == 422
     assert fetch(site.paths.api, "/api/v1/requests", "POST", "{", {"Content-Type": "application/json"}).status == 400

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.control.requests import NotFound, Refused
 from reconciler.control.socket import NoAnswer, ask
 
 
@@ -52,6 +53,21 @@ def test_an_answer_is_returned(tmp_path: Path) -> None:
         thread.start()
         assert ask(tmp_path / "s", {"do": "restart"}) == {"done": "it is"}
         thread.join()
+
+
+@pytest.mark.parametrize(("given", "error"), [("not-found", NotFound), ("refused", Refused), (None, Refused)])
+def test_a_request_that_cannot_be_granted_fails_with_its_reason(
+    tmp_path: Path, given: str | None, error: type[Refused]
+) -> None:
+    reason = {} if given is None else {"reason": given}  # an earlier daemon gives none
+    answer = json.dumps({"error": "it is not there", **reason}).encode()
+    with listening(tmp_path / "s") as server:
+        thread = threading.Thread(target=_answer, args=(server, answer + b"\n"))
+        thread.start()
+        with pytest.raises(Refused, match="it is not there") as told:
+            ask(tmp_path / "s", {"do": "restart"})
+        thread.join()
+    assert (type(told.value), told.value.reason) == (error, given or "refused")
 
 
 @pytest.mark.parametrize("left", [True, False])
