@@ -61,6 +61,8 @@ class Console:
         self._terminal = is_terminal()
         self._phases = Phases()
         self._bottom = ""
+        self._progress = ""
+        self._progress_due_at: float | None = None
         self._name_width = 0
 
     def milestone(self, name: str, state: str, text: str = "") -> None:
@@ -87,6 +89,18 @@ class Console:
         self._bottom = plain(text)
         self._draw()
         sys.stdout.flush()
+
+    def progress(self, text: str) -> None:
+        """Show how far it is: in the bottom line, or in a line of its own now and then if that has changed."""
+        if self._terminal:
+            self.bottom(text)
+            return
+        now = self._now()
+        if self._progress_due_at is None:
+            self._progress_due_at = now + _FIRST_AFTER_S
+        if text != self._progress and now >= self._progress_due_at:
+            self._progress, self._progress_due_at = text, now + _SAME_AFTER_S
+            self._print(plain(text))
 
     def align(self, names: "frozenset[str] | set[str]") -> None:
         """Make the column of names wide enough for these."""

@@ -59,6 +59,7 @@ class Waiting:
     rows: Sequence[Row] = ()
     _told: dict[str, tuple[str, str]] = field(default_factory=dict)
     _run: str | None = None
+    _was_there: bool = False
     _is_lost: bool = False
 
     def end(self) -> Ending:
@@ -111,14 +112,14 @@ class Waiting:
         except OSError as error:
             if holder(self.paths) is not None:
                 self._tell("the daemon is starting; waiting for it")
-            elif self._run is None and not self._is_lost:
+            elif not self._was_there:
                 raise NoDaemon(self.paths.state) from error
             else:
                 self._tell("the daemon has ended; waiting for it to come back")
         else:
-            self._is_lost = False
+            self._was_there, self._is_lost = True, False
             return answer
-        self._is_lost = True
+        self._was_there = self._is_lost = True
         return None
 
     def _chosen(self, rows: Sequence[Row]) -> list[Row]:
@@ -167,7 +168,7 @@ class Waiting:
         open_ = [row for row in self.rows if not self.terms.is_met(row)]
         if open_:
             done = len(self.rows) - len(open_)
-            self._bottom(f"{done} of {len(self.rows)} up to date · {subject_of(open_[0])}: {_text(open_[0])}")
+            self.console.progress(f"{done} of {len(self.rows)} up to date · {subject_of(open_[0])}: {_text(open_[0])}")
 
 
 def wait(waiting: Waiting, *, as_json: bool = False) -> None:

@@ -135,7 +135,8 @@ def test_without_a_daemon_it_exits_with_3_and_one_that_comes_back_is_waited_for(
     site.app("blog", env={"KEY": {"file": "key"}}, probation="0s")
     daemon = live(site)
     waiting = beginning(site, "--timeout", "60s")
-    eventually(lambda: site.paths.control.exists() and site.told("blog")["state"] == "pending")
+    assert waiting.stdout is not None
+    assert "blog" in waiting.stdout.readline()  # the daemon has told it of the app
     site.end(daemon, signal.SIGKILL)
     done = site.cli("wait")
     assert (done.returncode, done.stderr.startswith("Error: no daemon is running in ")) == (3, True)

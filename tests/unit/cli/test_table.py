@@ -128,6 +128,21 @@ def test_a_failure_that_is_tried_again_is_printed_once_and_what_the_retry_does_w
     ]
 
 
+def test_in_a_pipe_how_far_a_wait_is_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = iter(range(100))
+    console = Console(lambda: float(next(seconds)))
+    for number in range(30):
+        console.progress(f"0 of 1 up to date · blog: installing ({number} s)")
+    for _ in range(30):
+        console.progress("0 of 1 up to date · blog: the key is missing")
+    assert capsys.readouterr().out.splitlines() == [
+        "0 of 1 up to date · blog: installing (2 s)",
+        "0 of 1 up to date · blog: installing (12 s)",
+        "0 of 1 up to date · blog: installing (22 s)",
+        "0 of 1 up to date · blog: the key is missing",
+    ]
+
+
 def test_nothing_to_wait_for_is_done_at_once() -> None:
     progress = ApplyProgress(Console(lambda: 0.0), {})
     progress.expect(set())
