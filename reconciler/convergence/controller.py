@@ -111,9 +111,7 @@ class Controller:
         try:
             return await attempt()
         except ActionFailed as failure:
-            seconds = self._delay_s(key, failure)
-            self._report(key)
-            await self._back_off(key, seconds)
+            self._delay_s(key, failure)
         return await self._retrying(key)(attempt)
 
     def _retrying(self, key: Key) -> "AsyncRetrying":

@@ -221,7 +221,7 @@ MUTANTS = (
     Mutant("a wake-up at rest changes nothing", "convergence/controller.py",
            "return key.plan(self._world) is done and not done.immediate", "return True"),
     Mutant("what failed is tried once more without a pause", "convergence/controller.py",
-           "            await self._back_off(key, seconds)\n", "            await asyncio.sleep(0)\n"),
+           "wait=lambda attempt: self._delay_s(key, _failure_of(attempt))", "wait=lambda attempt: 0.0"),
     Mutant("a plan outlives the time it holds for", "planning/cache.py",
            "last.desired is desired and _holds(last.plan, now)", "last.desired is desired"),
     Mutant("a plan outlives what was observed", "planning/cache.py",

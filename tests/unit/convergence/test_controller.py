@@ -240,7 +240,7 @@ def test_a_second_failure_later_on_starts_with_a_short_nap_again() -> None:
     told(world, story)
 
 
-def test_a_crash_is_answered_at_once_when_it_is_told_and_at_the_next_resync_when_it_is_not() -> None:
+def test_a_crash_is_answered_at_once_when_it_is_told() -> None:
     world = FakeWorld(seen={"blog": serving(APP)})
 
     async def story(controller: Controller) -> None:
@@ -250,10 +250,21 @@ def test_a_crash_is_answered_at_once_when_it_is_told_and_at_the_next_resync_when
         world.rings("blog")
         await asyncio.sleep(0.1)
         assert is_served(APP, "c1", world.seen["blog"])
+        assert len(tries(world, Reap)) == 1
+
+    told(world, story)
+
+
+def test_a_crash_of_which_nobody_told_is_answered_at_the_next_resync() -> None:
+    world = FakeWorld(seen={"blog": serving(APP)})
+
+    async def story(controller: Controller) -> None:
+        controller.replace({"blog": APP})
+        await asyncio.sleep(100)
         world.crash("blog")
-        await asyncio.sleep(RESYNC_S * 1.25 + 1)
+        await asyncio.sleep(RESYNC_S * 1.4)
         assert is_served(APP, "c1", world.seen["blog"])
-        assert len(tries(world, Reap)) == 2
+        assert len(tries(world, Reap)) == 1
 
     told(world, story)
 
