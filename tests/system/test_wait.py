@@ -279,7 +279,7 @@ def test_requests_take_patterns_and_all_and_say_what_became_of_each_app(site: Si
     assert [json.loads(line)["app"] for line in done.stdout.splitlines()] == ["blog", "shop-api", "shop-web"]
     done = site.cli("restart", "blgo", "blog", "--json")
     wrong, right = map(json.loads, done.stdout.splitlines())
-    assert (done.returncode, wrong["error"]["reason"], right["error"]) == (1, "refused", None)
+    assert (done.returncode, wrong["error"]["reason"], right["error"]) == (1, "not-found", None)
     assert wrong["error"]["message"].endswith("did you mean 'blog'?")
     done = site.cli("restart", "blg*")
     assert (done.returncode, done.stderr) == (1, "Error: no app matches 'blg*'; did you mean 'blog'?\n")

@@ -352,7 +352,8 @@ def test_without_scripts_everything_can_be_read_and_done(host: tuple[Site, int])
         before = site.pid("blog")
         driver.find_element("link text", "Restart").click()
         driver.find_element("css selector", "main form button").click()
-        assert "restarting; the current instance serves" in driver.find_element("css selector", ".done").text
+        (done,) = eventually(partial(driver.find_elements, "css selector", ".done"))
+        assert "restarting; the current instance serves" in done.text
         site.await_successor("blog", before)
         driver.get(f"{page}/apps/blog/plan")
         assert "up to date" in driver.find_element("id", "plan").text
@@ -360,7 +361,8 @@ def test_without_scripts_everything_can_be_read_and_done(host: tuple[Site, int])
         before = len(driver.find_elements("css selector", _BACKUPS))
         driver.find_element("link text", "Back up now").click()
         driver.find_element("css selector", "main form button").click()
-        assert "files: backing up" in driver.find_element("tag name", "main").text
+        (done,) = eventually(partial(driver.find_elements, "css selector", ".done"))
+        assert "files: backing up" in done.text
         eventually(partial(_lists_backups, driver, before + 1))
 
 
