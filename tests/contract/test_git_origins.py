@@ -57,7 +57,8 @@ class Apps:
 class Host:
     """One host that follows `origin`; `catalog` is what is in force, as the loop over the manifests would have it.
 
-    `failed` are the revisions that fail with each commit, with which all apps are up to date otherwise.
+    `failed` are the revisions that fail with each commit, with which all apps are up to date otherwise. `git` is what
+    reaches the server.
     """
 
     state: StatePaths
@@ -68,6 +69,7 @@ class Host:
     failure: FetchFailure | None = None
     services_on_record: frozenset[str] = frozenset()
     failed: dict[str, dict[str, str]] = field(default_factory=dict)
+    git: Callable[[Path], GitProgram] = GitProgram
 
     @property
     def rules(self) -> Rules:
@@ -82,7 +84,7 @@ class Host:
         return Follower(
             self.origin,
             self.state,
-            GitProgram(self.state.git),
+            self.git(self.state.git),
             signatures=CommitSignatures(self.origin.repository, self.state.git),
             in_force=HostInForce(lambda: self.catalog, self.rules, {}, lambda: self.services_on_record),
             telling=Telling(self.journal, publish),

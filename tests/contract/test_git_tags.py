@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.manifests.git.program import Finished, GitProgram
+from reconciler.settings.git import Repository as Settings
 from tests.contract.test_git_origins import Host, app, host, limited, repository
 from tests.support.repository import Repository, signing
 from tests.support.signing import Key, make_key
@@ -127,6 +129,39 @@ def test_a_signed_tag_that_is_replaced_by_a_name_alone_is_told_and_stays_in_forc
     repository.git("tag", "-f", "v1", commit)
     push_tag(repository, "v1")
     assert (host.follow().state, host.in_force) == ("refused", commit)
+
+
+class HostileServer(GitProgram):
+    """Git at a server that lists a tag that was signed, and sends an unsigned commit under its name."""
+
+    def __init__(self, home: Path, server: Repository, sent: str) -> None:
+        super().__init__(home)
+        self._server, self._sent = server, sent
+
+    async def tags(self, store: Path, repository: Settings, url: str, pattern: str) -> Finished:
+        listed = await super().tags(store, repository, url, pattern)
+        self._server.git("update-ref", "refs/tags/v1", self._sent, at=self._server.bare)
+        return listed
+
+
+def test_a_server_that_sends_another_commit_than_that_of_the_signed_tag_that_it_lists_changes_nothing(
+    host: Host, repository: Repository, alice: Key
+) -> None:
+    repository.push(app("shop"))
+    tag(repository, "v1", key=alice)
+    host.follow()
+    second = repository.push(app("blog"))
+    tag(repository, "v2", key=alice)
+    host.follow()
+    unsigned = repository.push(app("evil"))
+    repository.git("push", "-q", "origin", "--delete", "refs/tags/v2")
+    host.git = lambda home: HostileServer(home, repository, unsigned)
+    planned = host.follow()
+    assert host.in_force == second
+    assert planned.action is None
+    assert host.failure is not None
+    assert "sent another object as tag v1 than it had listed" in host.failure.why
+    assert host.facts["head"] == second
 
 
 def test_one_commit_of_the_settings_is_in_force_whatever_is_pushed(host: Host, repository: Repository) -> None:

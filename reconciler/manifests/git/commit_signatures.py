@@ -51,7 +51,7 @@ class CommitSignatures:
         name, tag = unjudged.tag
         async with Verifier(self._signers(), self._keys(), self._scratch) as verifier:
             try:
-                return await verifier.tag(tag, unjudged.raw[tag], name)
+                return await verifier.tag(tag, unjudged.raw[tag], name, unjudged.commit.id)
             except NotSigned as error:
                 raise NotAccepted("refused", f"tag {name} {error}") from error
 

@@ -68,9 +68,12 @@ class Verifier:
         """Return the signature of a commit, given its id and its bytes. Raises NotSigned, OSError."""
         return await self._verified(signed_commit(commit, raw))
 
-    async def tag(self, tag: str, raw: bytes, name: str) -> Signature:
-        """Return the signature of a tag that has to bear this name. Raises NotSigned, OSError."""
-        return await self._verified(signed_tag(tag, raw, name))
+    async def tag(self, tag: str, raw: bytes, name: str, commit: str) -> Signature:
+        """Return the signature of a tag that has to bear this name and lead to this commit.
+
+        Raises NotSigned, OSError.
+        """
+        return await self._verified(signed_tag(tag, raw, name, commit))
 
     async def _verified(self, found: SignedObject) -> Signature:
         if found.form == "ssh":

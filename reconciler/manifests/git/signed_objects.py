@@ -13,6 +13,7 @@ Fault: TypeAlias = Literal[
     "unsigned",
     "malformed",
     "other-name",
+    "other-commit",
     "unknown-form",
     "no-signer",
     "ended",
@@ -83,13 +84,18 @@ def signed_commit(commit: str, raw: bytes) -> SignedObject:
     return SignedObject(target=found[1].decode(), payload=payload, signature=block, form=form, parents=_parents(found))
 
 
-def signed_tag(tag: str, raw: bytes, name: str) -> SignedObject:
-    """Return what is signed of a tag, which has to bear its reference's name and lead to a commit. Raises NotSigned."""
+def signed_tag(tag: str, raw: bytes, name: str, commit: str) -> SignedObject:
+    """Return what is signed of a tag, which has to bear its reference's name and lead to a commit itself.
+
+    Raises NotSigned.
+    """
     found = _beginning("tag", tag, raw, _TAG)
     if found[2] != b"commit":
         raise NotSigned("malformed", "leads to something else than a commit")
     if found[3] != name.encode():
         raise NotSigned("other-name", f"is named {found[3].decode(errors='replace')[:64]!r} in what is signed")
+    if found[1] != commit.encode():
+        raise NotSigned("other-commit", f"leads to commit {found[1][:7].decode()} in what is signed, not {commit[:7]}")
     begins = [match.start() for match in _BEGIN.finditer(raw, found.end())]
     if not begins:
         raise NotSigned("unsigned", "is not signed")

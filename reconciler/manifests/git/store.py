@@ -19,6 +19,7 @@ from reconciler.manifests.git.program import MOST_OUTPUT, Finished, GitProgram
 from reconciler.planning.origins.history import HistoryMissing, commits_to_judge
 from reconciler.planning.origins.tags import newest
 from reconciler.settings.git import GitOrigin
+from reconciler.settings.git_url import host_of
 
 _SHALLOW = "shallow"
 _ID = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})")
@@ -204,8 +205,13 @@ class Store:
                 )
                 continue
             if done.status == 0 or ("does not make sense" in done.errors and "--unshallow" in options):
-                self._next_url = at  # it does not make sense where the whole history is there already
-                return await self._led_to(path, origin, head)
+                # It does not make sense where the whole history is there already.
+                if not head.tag or await self._has(path, reference_of(origin), head.tag_id):
+                    self._next_url = at
+                    return await self._led_to(path, origin, head)
+                sent = f"{host_of(urls[at])} sent another object as tag {head.tag} than it had listed"
+                failures.append(("other", sent))
+                continue
             if is_missing_ref(done.errors):
                 raise _missing(origin)
             if "cannot run git" in done.errors:

@@ -9,7 +9,7 @@ from tests.support.signing import TREE, object_id, unsigned_commit, unsigned_tag
 
 SSH = b"-----BEGIN SSH SIGNATURE-----\nU1NIU0lH\nAAAA\n-----END SSH SIGNATURE-----\n"
 PGP = b"-----BEGIN PGP SIGNATURE-----\n\niQIzBAAB\n=abcd\n-----END PGP SIGNATURE-----\n"
-PARENT = "0" * 39 + "1"
+PARENT = "1" * 40
 PAYLOAD = unsigned_commit("Subject\n\nText\n", parents=[PARENT])
 COMMIT = with_signature(PAYLOAD, SSH)
 TAG = unsigned_tag(PARENT, "v1")
@@ -115,21 +115,29 @@ def test_a_commit_of_a_repository_with_long_ids_has_the_header_of_its_own() -> N
         signed_commit(hashlib.sha256(b"commit %d\0%s" % (len(other), other)).hexdigest(), other)
 
 
-def tag_fault(raw: bytes, name: str = "v1") -> tuple[str, str]:
+def tag_fault(raw: bytes, name: str = "v1", commit: str = PARENT) -> tuple[str, str]:
     with pytest.raises(NotSigned) as found:
-        signed_tag(object_id(raw, "tag"), raw, name)
+        signed_tag(object_id(raw, "tag"), raw, name, commit)
     return found.value.fault, str(found.value)
 
 
 def test_what_is_signed_is_the_tag_before_its_signature() -> None:
     raw = TAG + SSH
-    found = signed_tag(object_id(raw, "tag"), raw, "v1")
+    found = signed_tag(object_id(raw, "tag"), raw, "v1", PARENT)
     assert (found.payload, found.signature, found.target) == (TAG, SSH, PARENT)
 
 
 def test_a_tag_that_bears_another_name_than_its_reference_is_refused() -> None:
     assert tag_fault(TAG + SSH, "v2") == ("other-name", "is named 'v1' in what is signed")
     assert tag_fault(unsigned_tag(PARENT, "v2\ntag v1") + SSH, "v1")[0] == "malformed"
+
+
+def test_a_tag_that_leads_to_another_commit_than_the_one_it_is_to_sign_is_refused() -> None:
+    other = "2" * 40
+    assert tag_fault(TAG + SSH, commit=other) == (
+        "other-commit",
+        "leads to commit 1111111 in what is signed, not 2222222",
+    )
 
 
 def test_a_tag_that_is_not_signed_or_twice_is_refused() -> None:
@@ -142,4 +150,4 @@ def test_a_tag_that_is_not_signed_or_twice_is_refused() -> None:
 
 def test_a_lightweight_tag_is_a_commit_and_no_tag() -> None:
     with pytest.raises(NotSigned, match="does not have its id"):
-        signed_tag(object_id(COMMIT), COMMIT, "v1")
+        signed_tag(object_id(COMMIT), COMMIT, "v1", PARENT)

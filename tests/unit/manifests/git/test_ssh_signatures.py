@@ -301,10 +301,10 @@ def test_nothing_is_left_on_the_disk_or_open(tmp_path: Path, keys: Callable[[str
     assert set(Path("/proc/self/fd").iterdir()) == before
 
 
-def verified_tag(raw: bytes, text: str, name: str) -> Signature:
+def verified_tag(raw: bytes, text: str, name: str, commit: str) -> Signature:
     async def story() -> Signature:
         async with Verifier(signers(text), None, Path("/nonexistent")) as verifier:
-            return await verifier.tag(object_id(raw, "tag"), raw, name)
+            return await verifier.tag(object_id(raw, "tag"), raw, name, commit)
 
     return asyncio.run(story())
 
@@ -317,9 +317,9 @@ def test_a_signed_tag_counts_under_its_own_name_only(keys: Callable[[str], Key],
     repository.trust(text)
     repository.git("update-ref", "refs/tags/v2.0.0", repository.add(raw, "tag"))
     assert repository.git("verify-tag", "v2.0.0").returncode == 0
-    assert verified_tag(raw, text, "v1.4.2").identity == "alice@x"
+    assert verified_tag(raw, text, "v1.4.2", commit).identity == "alice@x"
     with pytest.raises(NotSigned, match=r"is named 'v1\.4\.2' in what is signed"):
-        verified_tag(raw, text, "v2.0.0")
+        verified_tag(raw, text, "v2.0.0", commit)
 
 
 def test_the_programs_are_found_where_systems_have_them() -> None:
