@@ -18,7 +18,7 @@ from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.outcome import Outcome, app_outcome, probation_left_s, service_outcome
 from reconciler.planning.plan import Plan
-from reconciler.planning.reason import Reason
+from reconciler.planning.reason import REJECTED, Reason
 from reconciler.planning.subject import HOST, Subject
 from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.version import VERSION
@@ -75,9 +75,8 @@ class Outcomes:
         return frozenset(f"service {row['name']}" if row["kind"] == "service" else row["name"] for row in rows)
 
     def rejected(self) -> Iterator[dict[str, Any]]:
-        """Yield the rows of the apps whose desired revision was rejected."""
-        reasons = {Reason.REVISION_REJECTED, Reason.FALLEN_BACK}
-        yield from (row for row in self.rows() if row["outcome"] == "failed" and row["reason"] in reasons)
+        """Yield the rows of the apps whose desired revision was rejected: it could be built, and failed."""
+        yield from (row for row in self.rows() if row["outcome"] == "failed" and row["reason"] in REJECTED)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the outcome of each app, service and refused manifest, and of the host where something is wrong."""

@@ -127,6 +127,8 @@ class Cause:
 HELD_BY_OPERATOR = frozenset(
     {Reason.STOPPED_BY_OPERATOR, Reason.ROLLED_BACK_BY_OPERATOR, Reason.MAINTENANCE_BY_OPERATOR}
 )
+# Of an app whose desired revision was built and then failed; that of one that cannot be built is STAGING_FAILED.
+REJECTED = frozenset({Reason.REVISION_REJECTED, Reason.FALLEN_BACK})
 # Of an app whose clients get the holding page because that is meant.
 IN_MAINTENANCE = frozenset({Reason.MAINTENANCE, Reason.MAINTENANCE_BY_OPERATOR})
 # Of a service that is kept after its manifest was removed, as was asked for.

@@ -14,6 +14,7 @@ from reconciler.planning.apps.actions import (
     Action,
     ForgetApp,
     Listen,
+    MarkGood,
     ReadSource,
     Reap,
     RemoveBuild,
@@ -24,7 +25,10 @@ from reconciler.planning.apps.actions import (
 )
 from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
+from reconciler.planning.apps.plan import plan
 from reconciler.planning.apps.revision import Health, Recipe, Server
+from reconciler.planning.outcome import app_outcome
+from reconciler.planning.reason import Reason
 from reconciler.serving.listening_sockets import CannotListen
 from tests.contract.machine import Machine, a_life, burial, on_the_loop, start_of
 from tests.support.eventually import soon
@@ -119,6 +123,31 @@ async def test_stage_of_what_cannot_be_built_is_a_failure_until_a_build_is_made_
         assert len(machine.seen().failures) == 1
     with a_life(site) as machine:
         assert machine.seen().failures == ()
+
+
+@on_the_loop
+async def test_an_app_of_which_a_build_cannot_be_made_while_another_serves_was_not_rejected(site: Site) -> None:
+    with a_life(site) as machine:
+        first = machine.app()
+        gone = replace(first, recipe=Recipe(runtime="3.98"))
+        await machine.started(first)
+        await soon(lambda: machine.only().ready)
+        known_good = MarkGood(revision=first.revision(machine.content()), cause=WHY)
+        await machine.do(known_good)
+        stage = plan(gone, machine.seen(), machine.host.now()).first
+        assert isinstance(stage, Stage)
+        await machine.do(stage)
+        seen = machine.seen()
+        (failure,) = seen.failures
+        now = failure.last_at
+        unserved = replace(seen, instances=())
+        for told, at in ((seen, now), (seen, now + 3600), (unserved, now), (unserved, now + 3600)):
+            planned = plan(gone, told, at)
+            assert app_outcome(gone, planned, told, at) == "failed"
+            assert planned.reason is Reason.STAGING_FAILED, planned
+        start = plan(gone, unserved, now).first
+        assert isinstance(start, Start)
+        assert (start.revision, start.reason) == (known_good.revision, Reason.FALLEN_BACK)
 
 
 @on_the_loop

@@ -53,8 +53,12 @@ def why_backing_off(known: Assessment, failure: Failure) -> Cause:
         return _in_a_row(failure)
     if serving.revision == known.target.id and failure.phase != "staging":
         return Cause(Reason.UNHEALTHY, f"{failure.reason}; the instance keeps serving")
-    text = f"revision {known.target.id} failed: {failure.reason}; revision {serving.revision} serves"
-    return Cause(Reason.FALLEN_BACK, text)
+    return instead(known, f"revision {known.target.id} failed: {failure.reason}; revision {serving.revision} serves")
+
+
+def instead(known: Assessment, text: str) -> Cause:
+    """Say that another revision serves, or is started: the target was rejected, unless it has no build."""
+    return Cause(Reason.FALLEN_BACK if known.failed_to_stage is None else Reason.STAGING_FAILED, text)
 
 
 def trying_again(known: Assessment, failure: Failure, first: Action) -> Cause:

@@ -30,6 +30,7 @@ from reconciler.planning.apps.causes import (
     cannot_stage,
     doing,
     finishing,
+    instead,
     trying_again,
     why_backing_off,
     why_sleep,
@@ -158,7 +159,7 @@ def _deploying(known: Assessment, actions: list[Action], serving: Instance) -> P
     text = f"revision {known.target.id} failed: {known.failure.reason}; revision {serving.revision} serves"
     if not isinstance(actions[0], Stage | Release):  # whose own progress says that they are tried again
         text = f"trying again, as {text}"
-    return _plan(known, actions, "degraded", Cause(Reason.FALLEN_BACK, text))
+    return _plan(known, actions, "degraded", instead(known, text))
 
 
 def _backing_off(known: Assessment) -> Plan[Action]:
@@ -174,10 +175,11 @@ def _backing_off(known: Assessment) -> Plan[Action]:
 def _falling_back(known: Assessment) -> Plan[Action]:
     """Start the last known good revision first, as nothing serves well and the target cannot at once."""
     why = known.failure.reason if known.failure is not None else "it is not staged yet"
-    cause = Cause(Reason.FALLEN_BACK, f"revision {known.target.id} cannot serve: {why}")
+    text = f"revision {known.target.id} cannot serve: {why}"
+    why_started = Cause(Reason.FALLEN_BACK, text)
     moved = move(known.app, known.observed)
-    actions: list[Action] = [*moved, *(step for step in _start_fallback(known, cause) if step not in moved)]
-    return _plan(known, actions, state_when_failing(known.observed), cause)
+    actions: list[Action] = [*moved, *(step for step in _start_fallback(known, why_started) if step not in moved)]
+    return _plan(known, actions, state_when_failing(known.observed), instead(known, text))
 
 
 def _waiting_for_inputs(known: Assessment) -> Plan[Action]:

@@ -20,6 +20,7 @@ PACKAGE = Path(world.__file__).parents[1]
 STOPPED = Override(kind="stopped", holds_for=APP.fingerprint)
 MAINTAINED = Override(kind="maintenance", holds_for=APP.fingerprint)
 ROLLED_BACK = Override(kind="rolled back", holds_for=V2.id, revision=V1)
+UNBUILT = a_trouble(V2, phase="staging", reason="no such package")
 BACK = serving(APP, "c2", builds=BOTH, instances=(an_instance(V1),), known_good=(V1, V2), override=ROLLED_BACK)
 
 
@@ -46,6 +47,9 @@ BACK = serving(APP, "c2", builds=BOTH, instances=(an_instance(V1),), known_good=
         (APP, serving(APP, instances=(), known_good=(), failures=(a_trouble(V1, count=5),)), Reason.REVISION_REJECTED),
         (APP, deployed(a_trouble(V2)), Reason.FALLEN_BACK),
         (APP, deployed(a_trouble(V2), instances=()), Reason.FALLEN_BACK),
+        (APP, deployed(UNBUILT, builds=(V1.build.id,)), Reason.STAGING_FAILED),
+        (APP, deployed(replace(UNBUILT, last_at=NOW - 3600), builds=(V1.build.id,)), Reason.STAGING_FAILED),
+        (APP, deployed(UNBUILT, builds=(V1.build.id,), instances=()), Reason.STAGING_FAILED),
         (APP, serving(APP, instances=(an_instance(V1, unhealthy="500"),)), Reason.UNHEALTHY),
         (APP, serving(APP, instances=(an_instance(V1, unhealthy="500"),), failures=(crashed(5),)), Reason.UNHEALTHY),
         (APP, serving(APP, instances=(an_instance(V1, note="1 waits"),)), Reason.WORKER_WAITING),
