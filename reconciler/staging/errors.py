@@ -5,6 +5,7 @@ import subprocess
 from typing import ClassVar
 
 from reconciler.linux.encodable import encodable
+from reconciler.linux.regular_files import UnfitFile
 from reconciler.planning.apps.observed import Retry
 
 # What the host and the network can end by themselves; which files a source has, they cannot change.
@@ -32,7 +33,8 @@ class StagingError(Exception):
         if isinstance(self.__cause__, StagingError):
             return self.__cause__.retry
         if isinstance(self.__cause__, _OF_WORLD):
-            return "never" if getattr(self.__cause__, "errno", None) in _OF_FILES else "soon"
+            of_files = isinstance(self.__cause__, UnfitFile) or getattr(self.__cause__, "errno", None) in _OF_FILES
+            return "never" if of_files else "soon"
         return self._otherwise
 
 

@@ -116,7 +116,8 @@ def unpack_bundle(bundle: Path, directory: Path, runtime: Runtime, dependencies:
     if made_for != abi(runtime):
         raise StagingError(
             f"cannot use {BUNDLE}: it was made for {made_for}, but the app runs on {abi(runtime)};"
-            f" run `reconciler bundle --runtime {runtime.name}`"
+            f" run `reconciler bundle --runtime {runtime.name}`",
+            retry="later",  # with that Python, once this host has it
         )
     names = {**declared, **dependencies.declared}
     changed = [name for name in names if declared.get(name) != dependencies.declared.get(name)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+from reconciler.planning.apps.observed import Retry
 from reconciler.staging.detection import tables
 from reconciler.staging.detection.pyproject import FILE, project_table
 from reconciler.staging.detection.python_bounds import PythonBounds
@@ -229,13 +230,16 @@ def _of_minor(runtimes: Sequence[Runtime], version: str | None) -> Runtime | Non
 def _check(choice: RuntimeChoice, named: _Named, pin: _Named | None, constraints: list[PythonConstraint]) -> None:
     """Raise StagingError if a file of the code contradicts the chosen runtime."""
     chosen = f"{named.by} is {named.name} ({choice.runtime.description})"
+    # Another Python may be installed that has the same name: `python3`, or a path.
+    retry: Retry | None = "later" if named.name.startswith("/") or len(_minor(named.name)) < 2 else None
     if pin is not None and not named.pinned and not _agrees(pin.name, choice.runtime):
-        raise StagingError(f"{pin.by} names {pin.name}, but {chosen}; change one of them")
+        raise StagingError(f"{pin.by} names {pin.name}, but {chosen}; change one of them", retry=retry)
     for constraint in constraints:
         if not constraint.allows(choice.runtime):
             fix = f", or run `{constraint.fix}`" if constraint.fix else ""
             raise StagingError(
-                f"{constraint.file} requires Python {constraint.pythons}, but {chosen}; change one of them{fix}"
+                f"{constraint.file} requires Python {constraint.pythons}, but {chosen}; change one of them{fix}",
+                retry=retry,
             )
 
 

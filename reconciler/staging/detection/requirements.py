@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reconciler.planning.apps.observed import Retry
 from reconciler.staging.detection.text_file import text_of
 from reconciler.staging.errors import SourceError, StagingError
 from reconciler.staging.source import allowance
@@ -63,25 +64,23 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def tree_digest(path: Path, name: str) -> str:
+def tree_digest(path: Path, name: str, *, retry: Retry | None = None) -> str:
     """Return a digest of a file, or of all files of a directory; `name` is what an error calls it."""
     try:
         if path.is_dir():
             return fingerprint(str(path))
         return file_digest(path)
     except (OSError, SourceError) as error:
-        raise StagingError(f"cannot install from {name}: {getattr(error, 'strerror', None) or error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise StagingError(f"cannot install from {name}: {why}", retry=retry) from error
 
 
 def built_digest(path: Path, name: str, code: Path) -> str:
     """Return a digest of what a package is built from; a directory outside the code must be a project, not any tree."""
-    if (
-        path.is_dir()
-        and not path.is_relative_to(code.resolve())
-        and not any((path / file).is_file() for file in _PROJECT_FILES)
-    ):
-        raise StagingError(f"cannot install from {name}: it has no {' or '.join(_PROJECT_FILES)}")
-    return tree_digest(path, name)
+    outside = not path.is_relative_to(code.resolve())
+    if outside and path.is_dir() and not any((path / file).is_file() for file in _PROJECT_FILES):
+        raise StagingError(f"cannot install from {name}: it has no {' or '.join(_PROJECT_FILES)}", retry="later")
+    return tree_digest(path, name, retry="later" if outside and not path.exists() else None)
 
 
 def resolved_path(path: Path, name: str) -> Path:
@@ -188,7 +187,10 @@ class _Reader:
             )
         path = next((path for path in inside if os.access(path, os.F_OK)), None)
         if path is None:
-            raise StagingError(f"cannot install `{line}` of {name}: there is no {value} in the source")
+            why = f"cannot install `{line}` of {name}: there is no {value}"
+            if value.startswith("/"):
+                raise StagingError(f"{why} on this host", retry="later")
+            raise StagingError(f"{why} in the source")
         if not builds and path != self._code and self._code.is_relative_to(path):
             raise StagingError(f"cannot install from `{line}` of {name}: the source itself is in {value}")
         self._contents[value] = built_digest(path, value, self._code) if builds else tree_digest(path, value)

@@ -90,7 +90,10 @@ def choose(runtimes: Sequence[Runtime], name: str | None) -> Runtime:
         return max(supported, key=lambda runtime: (runtime.stable, runtime.release))
     if matching or _is_too_old(name):
         which = matching[0].description if matching else f"runtime {name!r}"
-        raise StagingError(f"{which} is not supported, only 2.7 and 3.6 or newer; this host has {names(runtimes)}")
+        raise StagingError(
+            f"{which} is not supported, only 2.7 and 3.6 or newer; this host has {names(runtimes)}",
+            retry=None if _is_too_old(name) else "later",
+        )
     other = None if name is None else same_minor(runtimes, name)
     if other is not None:
         raise StagingError(

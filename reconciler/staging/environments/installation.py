@@ -22,6 +22,7 @@ from reconciler.staging.detection.requirements import requirements
 from reconciler.staging.environments.blamed_requirement import blamed
 from reconciler.staging.environments.environment import EnvironmentRequest
 from reconciler.staging.environments.export import Exporter
+from reconciler.staging.environments.installer_env import host_files
 from reconciler.staging.environments.installers import Installer, Pip, Uv, check_directory, is_old, link_mode
 from reconciler.staging.environments.outlook import retry_of
 from reconciler.staging.environments.server_needs import SETUPTOOLS, needs_setuptools, worker_needs
@@ -270,7 +271,13 @@ class Installation:
             said = "; ".join((why, *self._hints(arguments, advice)))
             if reason:
                 raise UnsuitablePython(said, reason) from error
-            raise CommandFailed(said, retry=retry_of(output, offline=self._is_offline(arguments))) from error
+            retry = retry_of(
+                output,
+                code=self._request.code,
+                offline=self._is_offline(arguments),
+                host_files=host_files(self._request.environment),
+            )
+            raise CommandFailed(said, retry=retry) from error
 
     def _requirement_files(self) -> tuple[str, ...]:
         """Return the files of the code that may name a package to install, relative to it."""

@@ -31,6 +31,11 @@ _ALLOWED = frozenset(
     )
 )
 _ALLOWED_PREFIX = "UV_INDEX_"
+# Of files and directories that decide, beside the app's own, what is installed.
+_HOST_FILES = (
+    *("UV_CONSTRAINT", "UV_BUILD_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_CONFIG_FILE", "UV_FIND_LINKS"),
+    *("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT", "PIP_REQUIREMENT", "PIP_FIND_LINKS"),
+)
 # Settings that uv and pip share, by the name that each reads.
 _EQUIVALENT: tuple[tuple[str, str], ...] = (
     ("UV_DEFAULT_INDEX", "PIP_INDEX_URL"),
@@ -101,6 +106,11 @@ def for_installers(environ: Mapping[str, str]) -> dict[str, str]:
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_NO_ENV_FILE": "1",
     }
+
+
+def host_files(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the files and directories that the host's settings have uv and pip read."""
+    return tuple(file for name in _HOST_FILES for file in environment.get(name, "").split())
 
 
 def for_hashed(environment: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """When a build that cannot be made is tried again: by what an installer wrote, or by what raised the error."""
 
 import errno
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,15 @@ from reconciler.staging.detection.dependencies import DependencyOptions, depende
 from reconciler.staging.detection.entry_point import detect
 from reconciler.staging.detection.python_version import choose_runtime
 from reconciler.staging.detection.runtimes import Runtime
+from reconciler.staging.environments.installer_env import host_files
 from reconciler.staging.environments.outlook import retry_of
 from reconciler.staging.errors import CommandFailed, SourceError, StagingError, UnsuitablePython
+from reconciler.staging.source.reading import source_text
 
 PYTHON = Runtime(name="python3.13", description="Python 3.13.0", version="3.13.0", path="/usr/bin/python3.13")
+NEWER = "[project]\nname = 'a'\nversion = '1'\nrequires-python = '>=3.99'\n"
+CODE = Path("/code")
+LACKS = "  cause: No solution found\n  cause: Because a was not found in the cache"
 OLD = Runtime(name="python3.5", description="Python 3.5.2", version="3.5.2", path="/usr/bin/python3.5")
 
 
@@ -28,7 +34,18 @@ OLD = Runtime(name="python3.5", description="Python 3.5.2", version="3.5.2", pat
             "never",
         ),
         ("ERROR: Invalid requirement: 'flask==': Expected end or semicolon (after name)", "never"),
-        ("error: File not found: `more.txt`", "never"),
+        ("error: Unexpected '=', expected '-c', '-e', '-r' or the start of a requirement: /code/a.txt:1:1", "never"),
+        ("error: File not found: /code/more.txt", "never"),
+        ("error: File not found: /etc/limits.txt", "later"),
+        ("error: File not found: limits.txt", "later"),
+        (
+            "ERROR: Could not open requirements file: [Errno 2] No such file or directory: '/code/more.txt'",
+            "never",
+        ),
+        (
+            "ERROR: Could not open requirements file: [Errno 2] No such file or directory: '/etc/limits.txt'",
+            "later",
+        ),
         ("  cause: Because there is no version of flask==99.1 and you require flask==99.1, we can", "soon"),
         ("  cause: No solution found\n  cause: Because there is no version of flask==99.1 and you require", "later"),
         ("  cause: No solution found\n  cause: Because flaskk was not found in the package registry and you", "later"),
@@ -58,14 +75,42 @@ OLD = Runtime(name="python3.5", description="Python 3.5.2", version="3.5.2", pat
     ],
 )
 def test_what_an_installer_wrote_says_whether_its_failure_can_pass(output: str, retry: Retry) -> None:
-    assert retry_of(output, offline=False) == retry
+    assert retry_of(output, code=CODE, offline=False, host_files=()) == retry
 
 
 def test_what_the_codes_own_packages_lack_only_an_edit_brings() -> None:
-    assert (
-        retry_of("  cause: No solution found\n  cause: Because a was not found in the cache", offline=True) == "never"
-    )
-    assert retry_of("error: No space left on device", offline=True) == "soon"
+    assert retry_of(LACKS, code=CODE, offline=True, host_files=()) == "never"
+    assert retry_of("error: No space left on device", code=CODE, offline=True, host_files=()) == "soon"
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "error: Failed to build `psycopg2==2.8`\n  cause: The build backend returned an error\n  gcc: not found",
+        "ERROR: Failed building wheel for psycopg2",
+        "error: metadata-generation-failed",
+    ],
+)
+def test_a_compiler_or_a_header_comes_to_a_host_without_an_edit(output: str) -> None:
+    assert retry_of(output, code=CODE, offline=True, host_files=()) == "later"
+
+
+def test_what_files_of_the_host_rule_out_they_may_allow_later() -> None:
+    given = host_files({"UV_CONSTRAINT": "/etc/limits.txt /etc/more.txt", "UV_INDEX_URL": "https://index"})
+    assert given == ("/etc/limits.txt", "/etc/more.txt")
+    malformed = "error: Couldn't parse requirement in `{}` at position 0"
+    assert retry_of(malformed.format("/etc/more.txt"), code=CODE, offline=False, host_files=given) == "later"
+    assert retry_of(malformed.format("/code/a.txt"), code=CODE, offline=False, host_files=given) == "never"
+    assert retry_of(LACKS, code=CODE, offline=True, host_files=given) == "later"
+
+
+def test_what_is_no_readable_file_of_the_code_only_an_edit_changes(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "requirements.txt")
+    (tmp_path / "out").symlink_to("/etc/hostname")
+    for name in ("requirements.txt", "out"):
+        with pytest.raises(SourceError) as told:
+            source_text(tmp_path / name, within=tmp_path)
+        assert told.value.retry == "never"
 
 
 def caused(error: StagingError, cause: BaseException) -> StagingError:
@@ -110,15 +155,21 @@ def test_an_error_is_tried_again_as_it_says_or_as_what_caused_it_can_pass(error:
             "never",
         ),
         ({}, lambda code: dependencies(code, DependencyOptions(file="none.txt")), "never"),
+        ({"requirements.txt": "./lib\n"}, lambda code: dependencies(code, DependencyOptions()), "never"),
+        ({"requirements.txt": "/none/lib\n"}, lambda code: dependencies(code, DependencyOptions()), "later"),
+        ({"requirements.txt": "-e /dev\n"}, lambda code: dependencies(code, DependencyOptions()), "later"),
+        ({"requirements.txt": "#" * (16 << 20) + "#"}, lambda code: dependencies(code, DependencyOptions()), "never"),
         ({}, lambda code: choose_runtime((PYTHON,), "3.99", code, None), "later"),
         ({".python-version": "3.99\n"}, lambda code: choose_runtime((PYTHON,), None, code, None), "later"),
         ({}, lambda code: choose_runtime((PYTHON, OLD), "3.5", code, None), "never"),
+        ({}, lambda code: choose_runtime((OLD,), "python3", code, None), "later"),
+        ({}, lambda code: choose_runtime((OLD,), OLD.path, code, None), "later"),
+        ({}, lambda code: choose_runtime((OLD,), None, code, None), "later"),
+        ({"pyproject.toml": NEWER}, lambda code: choose_runtime((PYTHON,), "python3", code, None), "later"),
+        ({"pyproject.toml": NEWER}, lambda code: choose_runtime((PYTHON,), PYTHON.path, code, None), "later"),
+        ({"pyproject.toml": NEWER}, lambda code: choose_runtime((PYTHON,), "3.13", code, None), "never"),
         ({}, lambda code: choose_runtime((PYTHON,), "python2.6", code, None), "never"),
-        (
-            {"pyproject.toml": "[project]\nname = 'a'\nversion = '1'\nrequires-python = '>=3.99'\n"},
-            lambda code: choose_runtime((PYTHON,), None, code, None),
-            "later",
-        ),
+        ({"pyproject.toml": NEWER}, lambda code: choose_runtime((PYTHON,), None, code, None), "later"),
     ],
 )
 def test_what_the_code_and_its_manifest_say_is_no_different_the_next_time_but_a_host_gets_pythons(
