@@ -3,7 +3,7 @@
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,6 +22,8 @@ from reconciler.manifests.git.servers import servers_by_type
 from reconciler.manifests.git.telling import Telling
 from reconciler.manifests.git.trial import HostInForce
 from reconciler.planning.origins.observed import Pause
+from reconciler.planning.origins.proof import OriginApp
+from reconciler.planning.reason import REJECTED
 from reconciler.planning.subject import Subject
 from reconciler.settings.settings import Settings
 
@@ -161,28 +163,24 @@ class GitOrigins:
         with contextlib.suppress(sqlite3.Error):  # it is told again with the next change
             persisted.remember_origins(self._records, [self._facts[each] for each in sorted(self._facts)])
 
-    def is_proven(self, origin: str, commit: str) -> bool:
-        """Return whether all that an origin asks for with a commit is up to date."""
-        if not self._is_in_effect(origin, commit):
-            return False
-        files = self._manifests.catalog.files.values()
-        names = {name for entry in files if entry.origin == origin for name in entry.all_names}
-        return names.isdisjoint(self._outcomes.open_names())
+    def with_commit(self, origin: str, commit: str) -> Sequence[OriginApp] | None:
+        """Return the apps and services of an origin; None while it is not known how they are with this commit."""
+        catalog = self._manifests.catalog
+        if not self._manifests.is_current or catalog.identities.get(origin) != commit:
+            return None
+        names = {name for entry in catalog.files.values() if entry.origin == origin for name in entry.all_names}
+        return [app for app in map(self._app_of, self._outcomes.rows()) if app.name in names]
 
-    def failed(self, origin: str, commit: str) -> Mapping[str, str]:
-        """Return the revisions of an origin's apps that were rejected with a commit, each with a sentence about it.
+    def _app_of(self, row: Mapping[str, Any]) -> OriginApp:
+        """Return an app or a service by its outcome, named as a file of manifests tells the two apart.
 
-        An app that could not be built is none of them: that may be the fault of this host.
+        A revision was rejected if it could be built, and failed: what cannot be built may be the fault of this host.
         """
-        if not self._is_in_effect(origin, commit):
-            return {}
-        files = self._manifests.catalog.files.values()
-        names = {name for entry in files if entry.origin == origin for name in entry.names}
-        return {
-            f"{row['name']} {row['revision']}": f"{row['name']}: {row['message']}"
-            for row in self._outcomes.rejected()
-            if row["name"] in names
-        }
-
-    def _is_in_effect(self, origin: str, commit: str) -> bool:
-        return self._manifests.is_current and self._manifests.catalog.identities.get(origin) == commit
+        is_known = row["kind"] == "app" and not self._outcomes.is_being_read(row["name"])
+        is_rejected = row["outcome"] == "failed" and row["reason"] in REJECTED
+        return OriginApp(
+            name=f"service {row['name']}" if row["kind"] == "service" else row["name"],
+            revision=row.get("revision") if is_known else None,
+            outcome=row["outcome"],
+            rejected=row["message"] if is_rejected else "",
+        )

@@ -18,7 +18,7 @@ from reconciler.planning.apps.app import App
 from reconciler.planning.apps.observed import Observed
 from reconciler.planning.outcome import Outcome, app_outcome, probation_left_s, service_outcome
 from reconciler.planning.plan import Plan
-from reconciler.planning.reason import REJECTED, Reason
+from reconciler.planning.reason import Reason
 from reconciler.planning.subject import HOST, Subject
 from reconciler.staging.source.last_seen import SourceTracker
 from reconciler.version import VERSION
@@ -69,14 +69,9 @@ class Outcomes:
         rows = [row for row in self.rows() if not only_open or row["outcome"] != "up-to-date"]
         return {"run": self._run, "version": VERSION, "current": self._manifests.is_current, "rows": rows}
 
-    def open_names(self) -> frozenset[str]:
-        """Return the apps and services that are not up to date, told apart as a file of manifests tells them."""
-        rows = (row for row in self.rows() if row["outcome"] != "up-to-date")
-        return frozenset(f"service {row['name']}" if row["kind"] == "service" else row["name"] for row in rows)
-
-    def rejected(self) -> Iterator[dict[str, Any]]:
-        """Yield the rows of the apps whose desired revision was rejected: it could be built, and failed."""
-        yield from (row for row in self.rows() if row["outcome"] == "failed" and row["reason"] in REJECTED)
+    def is_being_read(self, name: str) -> bool:
+        """Return whether what an app is made from is being read, so that its revision is not known yet."""
+        return self._tracker.is_behind(name) or self._secret_files.is_being_read(name)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the outcome of each app, service and refused manifest, and of the host where something is wrong."""
@@ -111,7 +106,7 @@ class Outcomes:
         app, observed, now = self._manifests.catalog.apps.get(name), self._observe(name), self._apps.world.now()
         planned = self._plan(name, app, observed)
         outcome = app_outcome(app, planned, observed, now)
-        if self._tracker.is_behind(name) or self._secret_files.is_being_read(name):
+        if self.is_being_read(name):
             outcome = "under-way"
         row = self._judged(Subject("app", name), self._apps, planned, outcome)
         if app is not None:

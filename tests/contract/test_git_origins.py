@@ -5,7 +5,7 @@ import hashlib
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from reconciler.manifests.git.trial import HostInForce
 from reconciler.manifests.origin import Listing, Unreadable
 from reconciler.planning.origins.observed import FetchFailure
 from reconciler.planning.origins.plan import OriginPlan
+from reconciler.planning.origins.proof import OriginApp
 from reconciler.settings.git import GitOrigin
 from reconciler.settings.git import Repository as Settings
 from reconciler.state.journal import Journal
@@ -42,23 +43,20 @@ def app(name: str, fields: str = "", code: str = "application = 1\n") -> dict[st
 
 @dataclass(frozen=True, slots=True)
 class Apps:
-    """Apps of which some revisions fail with some commits."""
+    """Apps as they are with each commit, None while that is not known; with any other commit, all are up to date."""
 
-    by_commit: Mapping[str, Mapping[str, str]]
+    by_commit: Mapping[str, Sequence[OriginApp] | None]
 
-    def is_proven(self, _: str, commit: str) -> bool:
-        return commit not in self.by_commit
-
-    def failed(self, _: str, commit: str) -> Mapping[str, str]:
-        return self.by_commit.get(commit, {})
+    def with_commit(self, _: str, commit: str) -> Sequence[OriginApp] | None:
+        return self.by_commit.get(commit, ())
 
 
 @dataclass(slots=True)
 class Host:
     """One host that follows `origin`; `catalog` is what is in force, as the loop over the manifests would have it.
 
-    `failed` are the revisions that fail with each commit, with which all apps are up to date otherwise. `git` is what
-    reaches the server.
+    `apps` are those with each commit, None while they are not known; with any other commit, all are up to date. `git`
+    is what reaches the server.
     """
 
     state: StatePaths
@@ -68,7 +66,7 @@ class Host:
     catalog: Catalog = field(default_factory=Catalog)
     failure: FetchFailure | None = None
     services_on_record: frozenset[str] = frozenset()
-    failed: dict[str, dict[str, str]] = field(default_factory=dict)
+    apps: dict[str, Sequence[OriginApp] | None] = field(default_factory=dict)
     git: Callable[[Path], GitProgram] = GitProgram
 
     @property
@@ -89,7 +87,7 @@ class Host:
             in_force=HostInForce(lambda: self.catalog, self.rules, {}, lambda: self.services_on_record),
             telling=Telling(self.journal, publish),
             changed=self.look,
-            apps=Apps(self.failed),
+            apps=Apps(self.apps),
         )
 
     def look(self) -> None:

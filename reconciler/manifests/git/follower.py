@@ -24,6 +24,7 @@ from reconciler.planning.origins import actions
 from reconciler.planning.origins.fetch_times import deviation_of, wait_s
 from reconciler.planning.origins.observed import FetchFailure, ObservedOrigin, Verdict
 from reconciler.planning.origins.plan import OriginPlan, plan
+from reconciler.planning.origins.proof import is_good, wanted, why_failed
 from reconciler.settings.git import GitOrigin
 from reconciler.state.paths import StatePaths
 
@@ -33,7 +34,6 @@ _LOOKS_AFTER_REQUEST_S = (2.0, 5.0, 15.0)
 # An app that is not up to date soon after a commit took effect may not be for long.
 _FIRST_PROOF_S, _LONGEST_PROOF_S = 1.0, 60.0
 _AGAIN_S = 5.0
-_MOST_RETURNED = 100
 
 
 class Follower:
@@ -179,20 +179,22 @@ class Follower:
             pause=self.record.pause,
             trust=trust,
             heard_at=self.record.heard_at,
+            failed="",
         )
-        if in_force is not None and self.record.good != in_force and self._apps.is_proven(self.origin.name, in_force):
-            await self._remember(replace(self.record, good=in_force))
-            self._observed = replace(self._observed, good=in_force)
-        self._observed = replace(self._observed, failed=self._why_failed())
+        # The tag that led to the commit in force is known only of the one that is accepted.
+        if in_force is not None and in_force == self.record.accepted and not self.record.is_accepted_good:
+            await self._judge_apps(in_force)
 
-    def _why_failed(self) -> str:
-        """Return which apps fail because of the commit in force, "" if it is not to be left for that."""
-        record, in_force = self.record, self._observed.in_force
-        is_confirmed = in_force == record.taken or bool(self.origin.commit)
-        if in_force is None or in_force == record.good or is_confirmed or not self.origin.returns:
-            return ""
-        found = self._apps.failed(self.origin.name, in_force)
-        return "; ".join(message for failure, message in sorted(found.items()) if failure not in record.failing)
+    async def _judge_apps(self, in_force: str) -> None:
+        """Note that the commit in force is good, or which apps fail because of it, if it is to be left for that."""
+        apps, record = self._apps.with_commit(self.origin.name, in_force), self.record
+        if apps is not None and is_good(apps, record.wanted_with_good):
+            await self._remember(record.with_accepted_good())
+            self._observed = replace(self._observed, good=in_force)
+            return
+        stays = in_force in {record.good, record.taken} or bool(self.origin.commit) or not self.origin.returns
+        failed = "" if stays or apps is None else why_failed(apps, record.wanted_with_good)
+        self._observed = replace(self._observed, failed=failed)
 
     def _trust(self) -> str:
         """Return what identifies all that a commit is judged by. Blocks."""
@@ -218,8 +220,8 @@ class Follower:
                 await self._materialise(commit)
             case actions.TakeEffect(commit=commit):
                 await self._take_effect(commit)
-            case actions.Leave(commit=commit, good=good, cause=cause):
-                await self._leave(commit, good, cause)
+            case actions.Leave(commit=commit, cause=cause):
+                await self._leave(commit, cause)
             case actions.Tidy():
                 await self._tidy()
 
@@ -343,22 +345,24 @@ class Follower:
 
     async def _take_effect(self, commit: str) -> None:
         before = self._observed.in_force
+        if before is not None and before == self.record.good:
+            # First, as a daemon that is killed in between could not tell any more what a commit has changed.
+            apps = self._apps.with_commit(self.origin.name, before)
+            await self._remember(replace(self.record, wanted_with_good=None if apps is None else wanted(apps)))
         await asyncio.to_thread(self._trees.take_effect, commit)
         self._candidate, self._proof_s = None, _FIRST_PROOF_S
-        failing = self._apps.failed(self.origin.name, before) if before is not None else {}
-        await self._remember(replace(self.record, in_force_since=_now(), failing=tuple(sorted(failing))))
+        await self._remember(replace(self.record, in_force_since=_now()))
         self._telling.applied(self.origin, self.record, commit, before)
         self._observed = replace(self._observed, in_force=commit, is_untidy=True)
         self._changed()
 
-    async def _leave(self, commit: str, good: str, cause: str) -> None:
+    async def _leave(self, commit: str, cause: str) -> None:
         """Write down that a commit was left, and the last good one accepted again, which then takes effect."""
         why = (
             f"commit {commit[:7]} was left again, as its apps failed ({cause}): push a descendant, or confirm it with"
             " 'reconciler git take'"
         )
-        returned = dict([*self.record.returned.items(), (commit, why)][-_MOST_RETURNED:])
-        left = replace(self.record, accepted=good, returned=returned, accepted_tag="", accepted_tag_id="")
+        left = self.record.without(commit, why)
         if left.head == commit:
             verdict = Verdict(commit=commit, ruling="returned", why=why, trust=self._observed.trust)
             left = replace(left, verdict=verdict)
@@ -366,7 +370,7 @@ class Follower:
 
     async def _tidy(self) -> None:
         self._observed = replace(self._observed, is_untidy=False)
-        await asyncio.to_thread(self._trees.tidy, _KEPT)
+        await asyncio.to_thread(self._trees.tidy, _KEPT, self.record.good)
         is_known = self.record.head is not None and self.record.head == self.record.accepted
         if is_known and await asyncio.to_thread(self._store.is_too_large):
             with contextlib.suppress(CannotFetch, BranchMissing):

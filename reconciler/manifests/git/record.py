@@ -6,7 +6,7 @@ Which commit is in force is not among it: that is where the link `current` leads
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,19 @@ from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_record
 from reconciler.manifests.git.store import Head
 from reconciler.planning.origins.observed import Pause, Verdict
+from reconciler.planning.origins.proof import Wanted
 
 _MOST = 1024 * 1024
+_MOST_RETURNED = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """Facts about one origin. `taken` is a commit that an operator confirmed, `refusals` those that one refused.
 
-    `tag` and `accepted_tag` are the names of the tags that led to `head` and to `accepted`, the ids those of the tags.
-    `returned` are the commits that were left again, each with why, and `failing` the revisions of apps that had failed
-    before the commit in force took effect.
+    `tag`, `accepted_tag` and `good_tag` are the names of the tags that led to `head`, `accepted` and `good`, the ids
+    those of the tags. `wanted_with_good` is what the apps wanted when another commit took effect in place of `good`,
+    None if that is not known. `returned` are the commits that were left again, each with why.
 
     `subjects` are the first lines of the messages of the commits that are named here.
     """
@@ -32,6 +34,10 @@ class Record:
     head: str | None = None
     accepted: str | None = None
     good: str | None = None
+    good_tag: str = ""
+    good_tag_id: str = ""
+    good_signed_by: str = ""
+    wanted_with_good: Wanted | None = None
     verdict: Verdict | None = None
     pause: Pause | None = None
     taken: str | None = None
@@ -44,7 +50,6 @@ class Record:
     accepted_tag: str = ""
     accepted_tag_id: str = ""
     returned: Mapping[str, str] = field(default_factory=dict)
-    failing: tuple[str, ...] = ()
     subjects: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -53,6 +58,23 @@ class Record:
         if self.accepted is None:
             return None
         return Head(commit=self.accepted, tag=self.accepted_tag, tag_id=self.accepted_tag_id)
+
+    @property
+    def is_accepted_good(self) -> bool:
+        """Whether the commit that was accepted is known as good, with the tag that led to it."""
+        good = (self.good, self.good_tag, self.good_tag_id)
+        return good == (self.accepted, self.accepted_tag, self.accepted_tag_id)
+
+    def with_accepted_good(self) -> "Record":
+        """Return the record once the commit that was accepted is good."""
+        good = replace(self, good=self.accepted, good_tag=self.accepted_tag, good_tag_id=self.accepted_tag_id)
+        return replace(good, good_signed_by=self.signed_by, wanted_with_good=None)
+
+    def without(self, commit: str, why: str) -> "Record":
+        """Return the record once a commit was left again, and the last good one is accepted in its place."""
+        returned = dict([*self.returned.items(), (commit, why)][-_MOST_RETURNED:])
+        left = replace(self, accepted=self.good, accepted_tag=self.good_tag, accepted_tag_id=self.good_tag_id)
+        return replace(left, signed_by=self.good_signed_by, returned=returned)
 
 
 def read(path: Path) -> Record:
@@ -65,7 +87,7 @@ def read(path: Path) -> Record:
             given["verdict"] = Verdict(**given["verdict"])
         if given.get("pause") is not None:
             given["pause"] = Pause(**given["pause"])
-        given |= {name: tuple(given.get(name, ())) for name in ("refusals", "failing")}
+        given["refusals"] = tuple(given.get("refusals", ()))
         return Record(**given)
     return Record()
 

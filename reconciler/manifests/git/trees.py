@@ -146,22 +146,25 @@ class Trees:
         finally:
             os.close(descriptor)
 
-    def untidy(self, keep: int) -> list[Path]:
-        """Return what may be removed: drafts, and all but the newest trees and the one in force. Blocks."""
+    def untidy(self, keep: int, good: str | None) -> list[Path]:
+        """Return what may be removed: drafts, and all trees but the newest, the one in force and the good one.
+
+        Blocks.
+        """
         found = []
         for directory in (self.directory, self._trees):
             with contextlib.suppress(OSError):
                 found += list(leftovers(directory))
         in_force = self.in_force()
         with contextlib.suppress(OSError):
-            commits = sorted(self.complete() - {in_force}, key=lambda name: -self._index(name).stat().st_mtime_ns)
+            commits = sorted(self.complete() - {in_force, good}, key=lambda name: -self._index(name).stat().st_mtime_ns)
             old = commits[max(0, keep - 1) :]
             found += [path for commit in old for path in (self._trees / commit, self._index(commit))]
         return found
 
-    def tidy(self, keep: int) -> None:
+    def tidy(self, keep: int, good: str | None) -> None:
         """Remove that. Raises OSError; blocks."""
-        for path in self.untidy(keep):
+        for path in self.untidy(keep, good):
             if path.is_dir() and not path.is_symlink():
                 remove(path)
             else:

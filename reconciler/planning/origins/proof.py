@@ -1,0 +1,54 @@
+"""Decide from the apps of an origin whether the commit in force is good, or is to be left for the good one. Pure.
+
+A commit answers for what it changed alone: for the apps that want another revision than they did with the last good
+commit. Where that is not known, no commit is left.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from reconciler.planning.outcome import Outcome
+
+# The revision that each app wanted, None where it was not known.
+Wanted: TypeAlias = Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginApp:
+    """An app or a service of an origin: the revision that it wants, None while that is not known, and its outcome.
+
+    `rejected` says why that revision was rejected, "" if it was not.
+    """
+
+    name: str
+    revision: str | None
+    outcome: Outcome
+    rejected: str = ""
+
+
+def wanted(apps: Iterable[OriginApp]) -> dict[str, str | None]:
+    """Return the revision that each app wants."""
+    return {app.name: app.revision for app in apps}
+
+
+def is_good(apps: Iterable[OriginApp], with_good: Wanted | None) -> bool:
+    """Return whether every app that the commit in force changed is up to date, or stopped by an operator."""
+    return all(app.outcome in {"up-to-date", "held"} or _is_unchanged(app, with_good or {}) for app in apps)
+
+
+def why_failed(apps: Iterable[OriginApp], with_good: Wanted | None) -> str:
+    """Return why the revisions were rejected that the commit in force brought, "" if none was."""
+    if with_good is None:
+        return ""
+    return "; ".join(f"{app.name}: {app.rejected}" for app in apps if app.rejected and _is_changed(app, with_good))
+
+
+def _is_unchanged(app: OriginApp, with_good: Wanted) -> bool:
+    return app.revision is not None and with_good.get(app.name) == app.revision
+
+
+def _is_changed(app: OriginApp, with_good: Wanted) -> bool:
+    """Return whether a commit surely brought the revision: the app is new, or wanted another one, which is known."""
+    before = with_good.get(app.name, "")
+    return None not in {app.revision, before} and before != app.revision
