@@ -19,7 +19,7 @@ from pathlib import Path
 
 import reconciler
 from reconciler.linux.files import replace_file
-from reconciler.linux.processes import Process, kill_group, open_output, reap_killed
+from reconciler.linux.processes import Process, kill_group, open_output, reap_killed, watched_or_killed
 from reconciler.linux.regular_files import read_own
 from reconciler.linux.unix_sockets import reachable
 from reconciler.settings.settings import Api, Settings
@@ -118,35 +118,29 @@ class WebProcess:
             self._later("hang", _HANGS_AFTER_S, self._kill)
 
     def _spawned(self) -> Process:
-        with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack, contextlib.ExitStack() as undo:
             ours, theirs = socket.socketpair()
+            undo.enter_context(ours)
             stack.enter_context(theirs)
             output = open_output(_trimmed(self._settings.paths.web_log))
             stack.callback(os.close, output)
             # Copies with high numbers: putting one in its place must not overwrite another.
             wanted = [theirs.fileno(), output, output, *(listener.fileno() for listener in self._listeners())]
-            copies = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 32) for number in wanted]
-            for copy in copies:
-                stack.callback(os.close, copy)
+            copies: list[int] = []
+            for number in wanted:
+                copies.append(fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 32))
+                stack.callback(os.close, copies[-1])
             ours.setblocking(False)
-            try:
-                ours.sendall(pickle.dumps((self._settings, len(copies) - 3)))
-                pid = os.posix_spawn(
-                    sys.executable,
-                    [sys.executable, "-m", "reconciler.web"],
-                    _environment(),
-                    file_actions=[(os.POSIX_SPAWN_DUP2, copy, number) for number, copy in enumerate(copies)],
-                    setsid=True,
-                )
-                try:
-                    watched = os.pidfd_open(pid)
-                except OSError:
-                    kill_group(pid)
-                    reap_killed(pid)
-                    raise
-            except OSError:
-                ours.close()
-                raise
+            ours.sendall(pickle.dumps((self._settings, len(copies) - 3)))
+            pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-m", "reconciler.web"],
+                _environment(),
+                file_actions=[(os.POSIX_SPAWN_DUP2, copy, number) for number, copy in enumerate(copies)],
+                setsid=True,
+            )
+            watched = watched_or_killed(pid)
+            undo.pop_all()
             self._pipe = ours
             self._loop.add_reader(ours.fileno(), self._on_message)
             return Process(pid, watched, child=True, ended=self._on_end)

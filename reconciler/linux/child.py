@@ -10,7 +10,7 @@ import subprocess
 from contextlib import suppress
 from typing import IO, Any
 
-from reconciler.linux.processes import kill_group, reap_killed
+from reconciler.linux.processes import watched_or_killed
 
 _UNKNOWN = 255  # as a shell's; it has ended, and only its tracer has learnt how
 _TRACED_S = 1.0
@@ -34,10 +34,8 @@ class Child:
         self._reading: list[asyncio.BaseTransport] = []
         self._ended = asyncio.Event()
         try:
-            self._fd = os.pidfd_open(self.pid)
+            self._fd = watched_or_killed(self.pid)
         except OSError:
-            kill_group(self.pid)
-            reap_killed(self.pid)
             self._process.returncode = _UNKNOWN
             self._close_pipes()
             raise

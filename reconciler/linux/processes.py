@@ -14,13 +14,9 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from reconciler.linux.proc_files import read_proc
 from reconciler.linux.regular_files import append_to
-
-if TYPE_CHECKING:
-    import asyncio
 
 KILLED = "was ended by SIGKILL"
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
@@ -107,7 +103,7 @@ class Process:
     def _on_end(self) -> None:
         kill_group(self.pid)
         self.end = self._reap() if self.child else "ended"
-        _reap_group(self.pid, self._loop, _ORPHAN_CHECKS)
+        _reap_group(self.pid)
         self.forget()
         self._ended()
 
@@ -131,7 +127,7 @@ def kill_group(leader: int) -> None:
 
 
 def reap_killed(pid: int, at_most_s: float = 1.0) -> None:
-    """Reap a child that was just killed; one that another process traces stays, and is an orphan to reap later."""
+    """Block until a child that was just killed is reaped; one that another process traces is an orphan for later."""
     until = time.monotonic() + at_most_s
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < until:
@@ -211,13 +207,15 @@ def _children(pid: int) -> Iterator[int]:
                 yield from map(int, read_proc(f"/proc/{pid}/task/{thread}/children").split())
 
 
-def _reap_group(leader: int, loop: "asyncio.AbstractEventLoop", checks_left: int) -> None:
-    """Reap the members of a killed group as they die, those that this process is the parent of."""
+def _reap_group(leader: int, checks_left: int = _ORPHAN_CHECKS) -> None:
+    """Reap the members of a killed group as they die, those that this process is the parent of, without waiting."""
+    from asyncio import get_running_loop  # programs that only read the process table start faster without it
+
     with contextlib.suppress(ChildProcessError):
         while os.waitid(os.P_PGID, leader, os.WEXITED | os.WNOHANG) is not None:
             pass
         if checks_left > 0:
-            loop.call_later(_ORPHANS_END_S, _reap_group, leader, loop, checks_left - 1)
+            get_running_loop().call_later(_ORPHANS_END_S, _reap_group, leader, checks_left - 1)
 
 
 def _signal_name(number: int) -> str:
@@ -280,13 +278,21 @@ def spawn(command: Command, ended: Callable[[], None]) -> Process:
         )
     finally:
         os.close(output)
+    return Process(pid, watched_or_killed(pid), child=True, ended=ended)
+
+
+def watched_or_killed(pid: int) -> int:
+    """Return a pidfd of a child that leads its group, on a running loop.
+
+    Without one its exit would go unnoticed: where the kernel refuses it, the group is killed, and reaped as it dies.
+    Raises OSError then.
+    """
     try:
-        fd = os.pidfd_open(pid)
-    except OSError:  # without a descriptor its exit would go unnoticed
+        return os.pidfd_open(pid)
+    except OSError:
         kill_group(pid)
-        reap_killed(pid)
+        _reap_group(pid)
         raise
-    return Process(pid, fd, child=True, ended=ended)
 
 
 def adopt(pid: int, ticks: int, ended: Callable[[], None]) -> Process | None:

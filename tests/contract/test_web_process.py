@@ -1,6 +1,8 @@
 """The front door by itself: a process that hangs, dies at once or cannot be reached keeps nobody out for good."""
 
 import asyncio
+import errno
+import fcntl
 import os
 import signal
 import sys
@@ -107,3 +109,43 @@ def test_a_token_that_is_none_is_refused_without_being_told(tmp_path: Path, cont
     with pytest.raises(ValueError, match="the token in") as refusal:
         token_of(place)
     assert not content or content.decode("latin-1") not in str(refusal.value)
+
+
+@pytest.mark.parametrize("taken", ["log", "first copy", "third copy"])
+def test_one_that_lacks_descriptors_to_start_leaves_none_open(
+    taken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies: list[int] = []
+
+    def refused(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    def copied(number: int, command: int, lowest: int) -> int:
+        if len(copies) == (0 if taken == "first copy" else 2):
+            refused()
+        copies.append(really_copied(number, command, lowest))
+        return copies[-1]
+
+    async def story() -> None:
+        door = WebProcess(_settings(tmp_path), lambda _text, _then: None)
+        door.open()
+        before = open_descriptors()
+        if taken == "log":
+            monkeypatch.setattr(reconciler.daemon.web_process, "open_output", refused)
+        else:
+            monkeypatch.setattr(fcntl, "fcntl", copied)
+        try:
+            with pytest.raises(OSError, match="Too many open files") as told:
+                door._spawned()
+            assert told.value.errno == errno.EMFILE
+            assert open_descriptors() == before
+        finally:
+            monkeypatch.undo()
+            door.close()
+
+    really_copied = fcntl.fcntl
+    asyncio.run(story())
+
+
+def open_descriptors() -> set[str]:
+    return {each.name for each in Path("/proc/self/fd").iterdir() if each.is_symlink()}

@@ -1,16 +1,21 @@
 """Ends of processes, as the daemon learns of them."""
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from reconciler.linux.processes import Process, reap_killed
+from reconciler.linux.child import Child
+from reconciler.linux.processes import Command, Process, reap_killed, spawn
+from tests.support.eventually import soon
 
 _SEIZE = 0x4206  # PTRACE_SEIZE of <linux/ptrace.h>
 _TRACER = f"""
@@ -65,3 +70,38 @@ def test_a_killed_child_is_reaped() -> None:
     reap_killed(child, at_most_s=30.0)
     with pytest.raises(ChildProcessError):
         os.waitpid(child, os.WNOHANG)
+
+
+@pytest.mark.parametrize("how", ["child", "spawn"])
+def test_a_child_that_cannot_be_watched_is_killed_and_reaped_without_blocking_the_loop(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+    slept: list[float] = []
+    really_sleep = time.sleep
+
+    def refused(pid: int) -> int:
+        started.append(pid)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        really_sleep(seconds)
+
+    argv = ("sleep", "600")
+    sleeper = Command(argv=("/bin/sleep", "600"), env={}, listener=None, output=tmp_path / "log")
+
+    async def story() -> None:
+        monkeypatch.setattr(os, "pidfd_open", refused)
+        monkeypatch.setattr(time, "sleep", sleep)
+        with pytest.raises(OSError, match="Too many open files"):
+            _ = Child(argv) if how == "child" else spawn(sleeper, lambda: None)
+        monkeypatch.undo()
+        assert slept == []
+        await soon(lambda: is_reaped(started[0]))
+
+    asyncio.run(story())
+
+
+def is_reaped(pid: int) -> bool:
+    return not os.path.exists(f"/proc/{pid}")  # noqa: PTH110
