@@ -9,6 +9,7 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -89,16 +90,18 @@ class Holding:
         connection.setblocking(False)
         task = self._loop.create_task(self._serve(connection))
         self._answering.add(task)
-        task.add_done_callback(self._answered)
+        # Whatever becomes of it: a task that is cancelled before its first step never gets to close anything.
+        task.add_done_callback(partial(self._answered, connection))
         if len(self._answering) >= _AT_ONCE:
             self._stop_accepting()
 
-    def _answered(self, task: "asyncio.Task[None]") -> None:
+    def _answered(self, connection: socket.socket, task: "asyncio.Task[None]") -> None:
+        connection.close()
         self._answering.discard(task)
         self._accept_more()
 
     async def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError, TimeoutError):
+        with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
                 head = await self._head(connection)
                 await self._look()

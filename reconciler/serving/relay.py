@@ -8,6 +8,7 @@ sees the same clients as before.
 import asyncio
 import contextlib
 import socket
+from functools import partial
 
 from reconciler.planning.address import Address
 
@@ -38,10 +39,15 @@ class Relay:
                 connection, peer = self._listener.accept()
                 task = self._loop.create_task(self._pass_on(connection, peer[0]))
                 self._passing.add(task)
-                task.add_done_callback(self._passing.discard)
+                # Whatever becomes of it: a task that is cancelled before its first step never gets to close anything.
+                task.add_done_callback(partial(self._passed, connection))
+
+    def _passed(self, connection: socket.socket, task: "asyncio.Task[None]") -> None:
+        self._passing.discard(task)
+        connection.close()
 
     async def _pass_on(self, connection: socket.socket, client: str) -> None:
-        with connection, socket.socket(connection.family) as onward, contextlib.suppress(OSError, TimeoutError):
+        with socket.socket(connection.family) as onward, contextlib.suppress(OSError, TimeoutError):
             connection.setblocking(False)
             onward.setblocking(False)
             target = self._target(connection.getsockname()[0])
