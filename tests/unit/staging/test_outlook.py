@@ -3,6 +3,7 @@
 import errno
 import os
 import subprocess
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from reconciler.planning.apps.observed import Retry
 from reconciler.staging.detection.dependencies import DependencyOptions, dependencies
 from reconciler.staging.detection.entry_point import detect
+from reconciler.staging.detection.offline import BUNDLE, INDEX, unpack_bundle
 from reconciler.staging.detection.python_version import choose_runtime
 from reconciler.staging.detection.runtimes import Runtime
 from reconciler.staging.environments.installer_env import host_files
@@ -111,6 +113,14 @@ def test_what_is_no_readable_file_of_the_code_only_an_edit_changes(tmp_path: Pat
         with pytest.raises(SourceError) as told:
             source_text(tmp_path / name, within=tmp_path)
         assert told.value.retry == "never"
+
+
+def test_a_bundle_for_another_python_may_be_used_once_the_host_has_that(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / BUNDLE, "w") as made:
+        made.writestr(INDEX, '{"runtime": "python3.99", "files": {}, "dependencies": {}, "built": []}')
+    with pytest.raises(StagingError, match=r"it was made for python3\.99, but the app runs on python3\.13") as told:
+        unpack_bundle(tmp_path / BUNDLE, tmp_path / "unpacked", PYTHON, dependencies(tmp_path, DependencyOptions()))
+    assert told.value.retry == "later"
 
 
 def caused(error: StagingError, cause: BaseException) -> StagingError:
