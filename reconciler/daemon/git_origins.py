@@ -169,18 +169,20 @@ class GitOrigins:
         if not self._manifests.is_current or catalog.identities.get(origin) != commit:
             return None
         names = {name for entry in catalog.files.values() if entry.origin == origin for name in entry.all_names}
-        return [app for app in map(self._app_of, self._outcomes.rows()) if app.name in names]
+        is_being_read = self._outcomes.is_being_read
+        return [app for app in (app_of(row, is_being_read) for row in self._outcomes.rows()) if app.name in names]
 
-    def _app_of(self, row: Mapping[str, Any]) -> OriginApp:
-        """Return an app or a service by its outcome, named as a file of manifests tells the two apart.
 
-        A revision was rejected if it could be built, and failed: what cannot be built may be the fault of this host.
-        """
-        is_known = row["kind"] == "app" and not self._outcomes.is_being_read(row["name"])
-        is_rejected = row["outcome"] == "failed" and row["reason"] in REJECTED
-        return OriginApp(
-            name=f"service {row['name']}" if row["kind"] == "service" else row["name"],
-            revision=row.get("revision") if is_known else None,
-            outcome=row["outcome"],
-            rejected=row["message"] if is_rejected else "",
-        )
+def app_of(row: Mapping[str, Any], is_being_read: Callable[[str], bool]) -> OriginApp:
+    """Return an app or a service by its outcome, named as a file of manifests tells the two apart.
+
+    A revision was rejected if it could be built, and failed: what cannot be built may be the fault of this host.
+    """
+    name = row["name"]
+    is_rejected = row["outcome"] == "failed" and row.get("reason") in REJECTED
+    return OriginApp(
+        name=f"service {name}" if row["kind"] == "service" else name,
+        revision=row.get("revision") if row["kind"] == "app" and not is_being_read(name) else None,
+        outcome=row["outcome"],
+        rejected=row["message"] if is_rejected else "",
+    )

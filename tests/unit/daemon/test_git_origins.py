@@ -1,0 +1,37 @@
+"""The apps of an origin by their outcomes: what they want if that is known, and whether it was rejected."""
+
+from typing import Any
+
+from reconciler.daemon.git_origins import app_of
+from reconciler.planning.origins.proof import OriginApp
+
+ROW: dict[str, Any] = {"kind": "app", "name": "shop", "outcome": "failed", "message": "it exited", "revision": "2f1e"}
+
+
+def read(row: dict[str, Any], *, is_being_read: bool = False) -> OriginApp:
+    return app_of(row, lambda _: is_being_read)
+
+
+def test_only_a_revision_that_could_be_built_was_rejected() -> None:
+    assert read(ROW | {"reason": "revision-rejected"}).rejected == "it exited"
+    assert read(ROW | {"reason": "fallen-back"}).rejected == "it exited"
+    assert read(ROW | {"reason": "staging-failed"}).rejected == ""
+    assert read(ROW | {"reason": "revision-rejected", "outcome": "under-way"}).rejected == ""
+
+
+def test_what_an_app_wants_is_not_known_while_its_source_is_being_read_and_of_a_service_never() -> None:
+    assert read(ROW).revision == "2f1e"
+    assert read(ROW, is_being_read=True).revision is None
+    service = read(ROW | {"kind": "service"})
+    assert (service.name, service.revision) == ("service shop", None)
+
+
+def test_what_is_wrong_with_the_host_has_no_reason_and_is_no_app() -> None:
+    host: dict[str, Any] = {
+        "kind": "host",
+        "name": "",
+        "outcome": "failed",
+        "state": "failing",
+        "message": "cannot read",
+    }
+    assert read(host) == OriginApp(name="", revision=None, outcome="failed")
