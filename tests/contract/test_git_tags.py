@@ -177,6 +177,25 @@ def test_one_commit_of_the_settings_is_in_force_whatever_is_pushed(host: Host, r
     assert (host.follow().state, host.in_force) == ("current", first), "an operator may go back"
 
 
+def test_a_repository_that_is_not_asked_for_a_commit_that_is_here_counts_as_silent(
+    host: Host, repository: Repository
+) -> None:
+    host.origin = replace(host.origin, branch="", commit=repository.push(app("shop")))
+    host.follow()
+    heard_at = host.facts["heard_at"]
+    assert heard_at is not None
+    repository.bare.rename(repository.bare.with_name("away"))
+    assert host.follow().state == "current"
+    assert host.facts["heard_at"] == heard_at
+
+
+def test_a_commit_of_the_settings_that_is_something_else_is_named_as_such(host: Host, repository: Repository) -> None:
+    repository.push(app("shop"))
+    tree = repository.git("rev-parse", "HEAD^{tree}")
+    host.origin = replace(host.origin, branch="", commit=tree)
+    assert host.follow().message == f"commit {tree[:7]} leads to no commit; no commit is in force yet"
+
+
 def test_a_commit_that_the_repository_does_not_have_changes_nothing(host: Host, repository: Repository) -> None:
     first = repository.push(app("shop"))
     host.follow()

@@ -247,7 +247,8 @@ class Follower:
             self._schedule(None)
             subjects = self._named(subject_of={head.commit: subject})
             verdict = None if before.verdict is not None and not before.verdict.commit else self.record.verdict
-            heard = replace(self.record, heard_at=_now(), subjects=subjects, verdict=verdict)
+            heard_at = _now() if head.was_asked else before.heard_at
+            heard = replace(self.record, heard_at=heard_at, subjects=subjects, verdict=verdict)
             await self._remember(replace(heard, head=head.commit, tag=head.tag, tag_id=head.tag_id))
         finally:
             self.looks += 1

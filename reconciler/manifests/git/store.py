@@ -52,11 +52,15 @@ class TooLarge(CannotFetch):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """The commit that an origin leads to; where it follows tags, the name of the newest, and the id of its object."""
+    """The commit that an origin leads to; where it follows tags, the name of the newest, and the id of its object.
+
+    `was_asked` says whether the repository was asked for it: a commit that the settings name, and that is here, is not.
+    """
 
     commit: str
     tag: str = ""
     tag_id: str = ""
+    was_asked: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,7 +241,7 @@ class Store:
             head, source = Head(commit="", tag=tag, tag_id=objects[tag]), f"refs/tags/{tag}"
         known = head.commit or head.tag_id
         if known and not options and await self._has(path, reference_of(origin), known):
-            return Finished(status=0, output=b"", errors=""), head
+            return Finished(status=0, output=b"", errors=""), replace(head, was_asked=bool(origin.tags))
         refspecs = (f"+{source}:{reference_of(origin)}",)
         return await self._git.fetch(path, self._repository, url, refspecs, *options), head
 
@@ -253,7 +257,7 @@ class Store:
         done = await self._run("rev-parse", "--verify", "--quiet", "--end-of-options", ref, at=path)
         commit = done.output.decode(errors="replace").strip()
         if done.status != 0 or not _ID.fullmatch(commit):
-            raise BranchMissing(f"{'tag' if origin.tags else 'branch'} {head.tag or origin.branch} leads to no commit")
+            raise BranchMissing(f"{head.tag or origin.followed} leads to no commit")
         return replace(head, commit=commit)
 
     async def descends(self, commit: str, other: str) -> bool:
