@@ -140,12 +140,12 @@ class GitOrigins:
         return self._journaled(follower, f"commit {head[:7]} is refused; its descendants are judged", who)
 
     def _head(self, follower: Follower, written: Any) -> str:
-        """Return the newest commit of the branch, by the beginning of its id. Raises Refused."""
-        head = follower.record.head
+        """Return the commit that an origin leads to, by the beginning of its id. Raises Refused."""
+        head, origin = follower.record.head, follower.origin
         if head is None:
-            raise Refused(f"{follower.origin.name} has no commit: its branch is missing, or was never fetched")
+            raise Refused(f"{origin.name} has no commit: {origin.followed} is missing, or was never fetched")
         if not isinstance(written, str) or len(written) < _SHORTEST or not head.startswith(written):
-            raise Refused(f"the newest commit of {follower.origin.followed} is {head}: name that one")
+            raise Refused(f"{origin.name} is at commit {head}: name that one")
         return head
 
     def _journaled(self, follower: Follower, text: str, who: str) -> str:

@@ -23,6 +23,8 @@ def origin_of(text: str, settings: Settings) -> "GitOrigin":
     path, at, branch = tail.rpartition("@")
     if scheme == "ssh" and separator:
         raise ValueError("ssh needs a key and the public keys of its server: name both in the host's settings")
+    if "@" in host:
+        raise ValueError("contains credentials: name the user, and the file with the token, in the host's settings")
     if scheme not in {"https", "file"} or not slash or not at or (scheme == "file" and host):
         raise ValueError(FORM)
     subdirectory = ""

@@ -41,7 +41,7 @@ class Telling:
         """Tell what is new."""
         subject = Subject("origin", origin.name)
         if self._began and record.head is not None and record.head != self._head:
-            text = f"{record.tag or origin.followed} is at commit {_named(record, record.head)}"
+            text = f"{record.tag or origin.branch or origin.name} is at commit {_named(record, record.head)}"
             self._journal.write(subject, "fetched", text, reason=Reason.COMMIT_FETCHED)
         if self._began and record.accepted is not None and record.accepted != self._accepted:
             by = f", signed by {record.signed_by}" if record.signed_by else ""

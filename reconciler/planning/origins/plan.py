@@ -44,7 +44,7 @@ def _action(observed: ObservedOrigin, now: float, monotonic: float) -> Action | 
     is_judged = verdict is not None and (verdict.commit, verdict.trust) == (head, observed.trust)
     if head is not None and not is_judged:
         if head != accepted:
-            return Judge(head, "the branch has moved")
+            return Judge(head, "it is another commit than the accepted one")
         return Judge(head, "what it is judged by has changed")
     if observed.pause is not None and observed.pause.holds(now):
         return Tidy() if observed.is_untidy else None

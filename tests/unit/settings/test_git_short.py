@@ -41,7 +41,7 @@ def test_a_repository_on_this_host_is_named_by_its_path() -> None:
         ("git+https://git.example.com/fleet.git@", "expected the name of a branch"),
         ("git+https://git.example.com/fleet.git@-x", "expected the name of a branch"),
         ("git+https://git.example.com/fleet.git@main#subdirectory=../x", "expected a directory of the repository"),
-        ("git+https://me:secret@git.example.com/fleet.git@main", "contains credentials"),
+        ("git+https://me:secret@git.example.com/fleet.git@main", "contains credentials: name the user, and the"),
         ("git+ssh://git@git.example.com/fleet.git@main", "ssh needs a key and the public keys of its server"),
     ],
 )

@@ -30,7 +30,7 @@ def test_a_commit_goes_through_every_action_in_order() -> None:
     seen = ObservedOrigin(due_at=MONOTONIC)
     assert planned(seen).action == Fetch()
     seen = replace(seen, due_at=MONOTONIC + 60, head=A, heard_at=NOW)
-    assert planned(seen).action == Judge(A, "the branch has moved")
+    assert planned(seen).action == Judge(A, "it is another commit than the accepted one")
     seen = replace(seen, verdict=ACCEPTED, accepted=A)
     assert planned(seen).action == Materialise(A)
     seen = replace(seen, trees=frozenset({A}))
@@ -57,7 +57,7 @@ FAILED = replace(
 def test_a_commit_whose_apps_fail_is_left_for_the_last_good_one_unless_there_is_something_better_to_do() -> None:
     assert planned(FAILED).action == Leave(B, A, "shop: it exited")
     newer = "c" * 40
-    assert planned(replace(FAILED, head=newer)).action == Judge(newer, "the branch has moved")
+    assert planned(replace(FAILED, head=newer)).action == Judge(newer, "it is another commit than the accepted one")
     better = replace(FAILED, accepted=newer, head=newer, verdict=Verdict(commit=newer, ruling="accepted"))
     assert planned(better).action == Materialise(newer)
 
