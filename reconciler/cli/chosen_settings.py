@@ -27,20 +27,20 @@ class UnusableSettings(Failure):
 
 
 def settings_of(
-    manifests: Path | None, state: Path | None, file: Path | None, *, default_among_several: bool = False
+    manifests: Path | str | None, state: Path | None, file: Path | None, *, default_among_several: bool = False
 ) -> Settings:
     """Return the settings, of which the recorded ones of the daemon fill in what no option gives.
 
-    Of several daemons, the one that follows these manifests is meant; if none does, the default state directory where
+    `manifests` is a directory, or an origin in git in its short form, as for a daemon that is to start. Of several
+    daemons, the one that follows these manifests is meant; if none does, the default state directory where
     `default_among_several`. Raises Failure otherwise, and UnusableSettings if the settings file is missing or has
     mistakes.
     """
     paths = _paths(manifests, state, default_among_several=default_among_several)
     used = None if manifests is not None and file is not None else _recorded(paths)
-    short_origin = used.short_origin if used is not None and manifests is None else None
-    if manifests is None:
-        manifests = _MANIFESTS if used is None else used.manifests
-    return _with_origin(_with_file(Settings(manifests=manifests.absolute(), paths=paths), file, used), short_origin)
+    if manifests is not None or used is None:
+        return _settings(manifests, paths, file, used)
+    return _with_origin(_with_file(Settings(manifests=used.manifests, paths=paths), file, used), used.short_origin)
 
 
 def settings_to_start(manifests: Path | str | None, state: Path | None, file: Path | None) -> Settings:
@@ -51,10 +51,16 @@ def settings_to_start(manifests: Path | str | None, state: Path | None, file: Pa
     """
     from reconciler.state.paths import StatePaths, default_state
 
-    paths = StatePaths(state=(state or default_state()).absolute())
+    return _settings(manifests, StatePaths(state=(state or default_state()).absolute()), file, None)
+
+
+def _settings(
+    manifests: Path | str | None, paths: "StatePaths", file: Path | None, used: "DaemonRecord | None"
+) -> Settings:
+    """Return the settings with these manifests, whatever the daemon's are. Raises UnusableSettings."""
     short_origin = manifests if isinstance(manifests, str) else None
     directory = paths.manifests if isinstance(manifests, str) else (manifests or _MANIFESTS).absolute()
-    return _with_origin(_with_file(Settings(manifests=directory, paths=paths), file, None), short_origin)
+    return _with_origin(_with_file(Settings(manifests=directory, paths=paths), file, used), short_origin)
 
 
 def _with_origin(settings: Settings, short_origin: str | None) -> Settings:
@@ -81,7 +87,7 @@ def watched_directory(paths: "StatePaths") -> Path | None:
     return None if used is None else used.manifests
 
 
-def _paths(manifests: Path | None, state: Path | None, *, default_among_several: bool) -> "StatePaths":
+def _paths(manifests: Path | str | None, state: Path | None, *, default_among_several: bool) -> "StatePaths":
     """Return the paths of the state directory that is meant. Raises Failure."""
     from reconciler.state.paths import StatePaths, default_state
 
@@ -98,15 +104,20 @@ def _paths(manifests: Path | None, state: Path | None, *, default_among_several:
         return StatePaths(state=default_state().absolute())
 
 
-def _followers(manifests: Path) -> "tuple[StatePaths, ...]":
-    """Return the state directories of the running daemons that follow a directory of manifests."""
+def _followers(manifests: Path | str) -> "tuple[StatePaths, ...]":
+    """Return the state directories of the running daemons that follow a directory of manifests, or an origin in git."""
     from reconciler.state.paths import StatePaths
     from reconciler.state.running_daemons import running_daemons
 
     states = dict.fromkeys(daemon.state for daemon in running_daemons())
-    directory = manifests.resolve()
-    used = ((paths, watched_directory(paths)) for paths in (StatePaths(state=state) for state in states))
-    return tuple(paths for paths, watched in used if watched is not None and watched.resolve() == directory)
+    used = ((paths, _recorded(paths)) for paths in (StatePaths(state=state) for state in states))
+    return tuple(paths for paths, one in used if one is not None and _follows(one, manifests))
+
+
+def _follows(used: "DaemonRecord", manifests: Path | str) -> bool:
+    if isinstance(manifests, str):
+        return used.short_origin == manifests
+    return used.manifests.resolve() == manifests.resolve()
 
 
 def _recorded(paths: "StatePaths") -> "DaemonRecord | None":

@@ -12,6 +12,8 @@ from reconciler.cli.failure import Failure
 from reconciler.settings.place import DEFAULT_SETTINGS
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from reconciler.inspection.snapshot import HostSnapshot
     from reconciler.settings.settings import Settings
     from reconciler.state.paths import StatePaths
@@ -84,6 +86,9 @@ class _Manifests(click.ParamType["Path | str"]):
         text = str(value)
         return text if text.startswith("git+") else Path(_DIRECTORY.convert(text, param, ctx))
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+        return _DIRECTORY.shell_complete(ctx, param, incomplete)
+
 
 def _directory_option(
     name: str, help_text: str, of: click.ParamType[Any] = _DIRECTORY, metavar: str = "DIR"
@@ -108,7 +113,7 @@ def _settings_option(whose: str) -> Callable[[_Command], _Command]:
 _DEFAULT_STATE = "/var/lib/reconciler for root, otherwise $XDG_STATE_HOME/reconciler"
 
 manifests_option = _directory_option(
-    "manifests", "The directory of the manifests.  [default: the daemon's, otherwise ./manifests]"
+    "manifests", "The directory of the manifests.  [default: the daemon's, otherwise ./manifests]", of=_Manifests()
 )
 state_option = _directory_option(
     "state",
@@ -129,7 +134,9 @@ def without_daemon(*options: Callable[[Any], Any], writes_unless: str = "") -> C
     """
     from_manifests = manifests_option in options
 
-    def choose(manifests: Path | None, state: Path | None, file: Path | None, given: Mapping[str, Any]) -> "Settings":
+    def choose(
+        manifests: Path | str | None, state: Path | None, file: Path | None, given: Mapping[str, Any]
+    ) -> "Settings":
         from reconciler.cli.chosen_settings import settings_of
 
         certain = manifests is not None or not from_manifests or bool(given.get(writes_unless))
@@ -145,7 +152,7 @@ def _passing(
     def decorate(command: _Command) -> _Command:
         @functools.wraps(command)
         def ready(
-            settings_file: Path | None, manifests: Path | None = None, state: Path | None = None, **rest: Any
+            settings_file: Path | None, manifests: Path | str | None = None, state: Path | None = None, **rest: Any
         ) -> Any:
             return command(settings=choose(manifests, state, settings_file, rest), **rest)
 
@@ -164,7 +171,7 @@ def unusable_settings_allowed(command: Callable[..., Any]) -> Callable[..., Any]
     """
 
     @functools.wraps(command)
-    def ready(settings_file: Path | None, manifests: Path | None, state: Path | None, **rest: Any) -> Any:
+    def ready(settings_file: Path | None, manifests: Path | str | None, state: Path | None, **rest: Any) -> Any:
         from reconciler.cli.chosen_settings import UnusableSettings, settings_of
 
         try:
@@ -175,7 +182,9 @@ def unusable_settings_allowed(command: Callable[..., Any]) -> Callable[..., Any]
     return manifests_option(state_option(settings_option(ready)))
 
 
-def _daemon_settings(manifests: Path | None, state: Path | None, file: Path | None, _: Mapping[str, Any]) -> "Settings":
+def _daemon_settings(
+    manifests: Path | str | None, state: Path | None, file: Path | None, _: Mapping[str, Any]
+) -> "Settings":
     from reconciler.cli.chosen_settings import settings_of
 
     return settings_of(manifests, state, file)

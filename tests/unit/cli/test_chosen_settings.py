@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from reconciler.cli.chosen_settings import UnusableSettings, settings_of, settings_to_start
 from reconciler.cli.main import group
+from reconciler.cli.options import host_options
 from reconciler.state.daemon_record import DaemonRecord, record, recorded
 from reconciler.state.paths import StatePaths
 from reconciler.state.records import Records
@@ -203,6 +204,26 @@ def test_a_repository_in_place_of_a_directory_is_what_every_later_command_uses(t
     assert later.origins == started.origins
     assert [origin.paths for origin in later.origins] == [("web1",)]
     assert settings_of(None, state, None).origins == ()
+
+
+def test_the_variable_that_names_a_repository_means_the_same_to_every_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "git+https://git.example.com/fleet.git@main"
+    monkeypatch.setenv("RECONCILER_MANIFESTS", text)
+    command = click.command()(host_options(lambda settings: click.echo(repr((settings.manifests, settings.origins)))))
+    started = settings_to_start(text, tmp_path / "s", None)
+    expected = repr((started.manifests, started.origins))
+    before = CliRunner().invoke(command, ["--state", str(tmp_path / "s")])
+    recorded_as(tmp_path / "s", DaemonRecord(manifests=started.manifests, short_origin=text))
+    after = CliRunner().invoke(command, ["--state", str(tmp_path / "s")])
+    assert (before.output, after.output) == (f"{expected}\n", f"{expected}\n")
+
+
+def test_of_several_daemons_the_one_that_follows_the_repository_is_meant(several: Path) -> None:
+    text = "git+https://git.example.com/fleet.git@main"
+    recorded_as(several / "other", DaemonRecord(manifests=several / "n", short_origin=text))
+    assert settings_of(text, None, None).paths.state == several / "other"
 
 
 def test_a_repository_that_the_settings_name_as_well_is_refused(tmp_path: Path) -> None:
