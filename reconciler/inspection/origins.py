@@ -16,10 +16,11 @@ from reconciler.inspection.manifests import desired
 from reconciler.manifests.git import record as records
 from reconciler.manifests.git.candidate import NotAccepted
 from reconciler.manifests.git.commit_signatures import CommitSignatures
+from reconciler.manifests.git.commits import Commit
 from reconciler.manifests.git.judge import Judge
 from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.servers import servers_by_type
-from reconciler.manifests.git.store import BranchMissing, CannotFetch, Commit, DamagedStore, Head, Store
+from reconciler.manifests.git.store import BranchMissing, CannotFetch, DamagedStore, Head, Store
 from reconciler.manifests.git.trees import Trees
 from reconciler.manifests.git.trial import HostInForce
 from reconciler.settings.git import GitOrigin

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from reconciler.documents.problem import Problem
-from reconciler.manifests.git.store import Commit, Store
+from reconciler.manifests.git.commits import Commit
+from reconciler.manifests.git.store import Store
 from reconciler.manifests.git.tree_limits import Tree
 from reconciler.manifests.origin import Listing
 from reconciler.planning.origins.observed import Ruling

@@ -14,9 +14,10 @@ from reconciler.documents.text import LARGEST_MANIFEST, text_of, too_large
 from reconciler.documents.tree import Node, trees_of
 from reconciler.manifests.directory_files import is_manifest
 from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, Signatures, Trial, Unjudged, told
+from reconciler.manifests.git.commits import commit_of
 from reconciler.manifests.git.fence import named_files
 from reconciler.manifests.git.signed_objects import LARGEST_OBJECT
-from reconciler.manifests.git.store import DamagedStore, Head, Store, TooLarge, commit_of
+from reconciler.manifests.git.store import DamagedStore, Head, Store, TooLarge
 from reconciler.manifests.git.tree_limits import (
     LONGEST_POINTER,
     Entry,

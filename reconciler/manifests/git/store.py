@@ -14,6 +14,7 @@ from pathlib import Path
 
 from reconciler.linux.file_lock import locked
 from reconciler.linux.files import draft, leftovers_of, publish, remove
+from reconciler.manifests.git.commits import Commit, commit_of, parents_of
 from reconciler.manifests.git.fetch_failures import OUT_OF_MEMORY, Why, failure_of, is_missing_ref
 from reconciler.manifests.git.program import MOST_OUTPUT, Finished, GitProgram
 from reconciler.planning.origins.history import HistoryMissing, commits_to_judge
@@ -61,16 +62,6 @@ class Head:
     tag: str = ""
     tag_id: str = ""
     was_asked: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
-    """One commit as people know it: its id, the first line of its message, and the whole message."""
-
-    id: str
-    subject: str
-    message: str
-    author: str
 
 
 class Store:
@@ -359,29 +350,6 @@ def _tags_of(listing: bytes) -> dict[str, str]:
 def reference_of(origin: GitOrigin) -> str:
     """Return the reference of a store that holds what an origin leads to."""
     return f"refs/reconciler/{origin.name}/head"
-
-
-def parents_of(raw: bytes) -> list[str]:
-    """Return the parents that a commit object names itself, whether or not they were fetched."""
-    lines = raw.partition(b"\n\n")[0].split(b"\n")
-    return [line[7:].decode(errors="replace") for line in lines if line.startswith(b"parent ")]
-
-
-def commit_of(commit: str, raw: bytes) -> Commit:
-    """Return what people see of the bytes of a commit object."""
-    head, _, message = raw.partition(b"\n\n")
-    author = next((line[7:] for line in head.split(b"\n") if line.startswith(b"author ")), b"")
-    text = message.decode(errors="replace")
-    return Commit(
-        id=commit,
-        subject=_printable(next(iter(text.strip().splitlines()), "")),
-        message=text,
-        author=_printable(author.rpartition(b">")[0].decode(errors="replace") + ">" if author else ""),
-    )
-
-
-def _printable(text: str) -> str:
-    return "".join(each if each.isprintable() else " " for each in text)[:200]
 
 
 def _interrupted(store: Path) -> Iterator[Path]:
