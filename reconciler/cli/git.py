@@ -1,6 +1,6 @@
 """Show the origins in git, and look at them now.
 
-Without a command, shows each origin: its state, the commit in force, the newest commit of its branch, and why the two
+Without a command, shows each origin: its state, the commit in force, its newest commit, and why the two
 differ. What is in force stays in force until a newer commit passes every check.
 """
 
@@ -81,7 +81,7 @@ def command(ctx: click.Context, as_json: bool, state: Path | None) -> None:
 @click.option("--timeout", "timeout_s", type=DURATION, default="5m", show_default=True, help="Give up after this long.")
 @_with_state
 def pull(state: Path | None, name: str | None, wait: bool, timeout_s: float) -> None:
-    """Look at the branch now.
+    """Look at the repository now.
 
     With --wait, exits with 0 once its newest commit is in force and all apps of the origin are up to date, and with 1
     and the reason if that commit is not accepted or the time is over.
@@ -105,8 +105,8 @@ def pull(state: Path | None, name: str | None, wait: bool, timeout_s: float) -> 
 def test(settings: "Settings", name: str) -> None:
     """Try every step with the daemon's code, and change nothing.
 
-    Fetches the branch into a store of its own, and judges its newest commit: name, TLS or host key, credentials,
-    history, signature, files, fence and manifests. Exits with 1 if that commit would not be accepted.
+    Fetches into a store of its own, and judges the newest commit: name, TLS or host key, credentials, history,
+    signature, files, fence and manifests. Exits with 1 if that commit would not be accepted.
     """
     import contextlib
 
@@ -133,7 +133,7 @@ def test(settings: "Settings", name: str) -> None:
 @json_option
 @with_settings(manifests_option)
 def log(settings: "Settings", name: str, as_json: bool) -> None:
-    """Show the commits that are not in force, the newest first, as the branch was last fetched."""
+    """Show the commits that are not in force, the newest first, as they were last fetched."""
     from reconciler.cli.table import show, show_json
     from reconciler.inspection.origins import not_in_force
     from reconciler.manifests.git.store import CannotFetch, DamagedStore
@@ -187,7 +187,7 @@ def resume(state: Path | None, name: str, as_json: bool) -> None:
 def take(state: Path | None, name: str, commit: str, as_json: bool) -> None:
     """Accept the newest commit though it is rewound, missing or held.
 
-    COMMIT is the newest commit of the branch, by at least seven digits. It is taken whatever its history and whatever
+    COMMIT is the newest commit, by at least seven digits. It is taken whatever its history and whatever
     it removes, and only if it is signed as required, valid and inside the fence.
     """
     _request(state, as_json, action="take", name=name, commit=commit)

@@ -273,7 +273,7 @@ def test_an_app_starts_after_what_it_depends_on_and_waits_until_then(site: Site)
     eventually(lambda: site.settled("api", "shop"))
     started = [app for app, kind, _ in site.events() if kind == "ready"]
     assert started == ["api", "shop"]
+    (site.manifests / "shop.yaml").unlink()  # first, as the daemon may look between the two
     (site.manifests / "api.yaml").unlink()
-    (site.manifests / "shop.yaml").unlink()
     eventually(lambda: [app for app, kind, _ in site.events() if kind == "stopped"] == ["shop", "api"])
     assert site.instances() == []
