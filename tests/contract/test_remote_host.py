@@ -14,7 +14,7 @@ from reconciler.state.schema import open_database
 from tests.servers.openssh import SshServer, ssh_server
 from tests.support.eventually import eventually
 from tests.support.pseudo_terminal import PseudoTerminal
-from tests.support.site import REPOSITORY
+from tests.support.site import REPOSITORY, is_gone
 
 NASTY = [
     "",
@@ -132,11 +132,11 @@ def test_a_command_that_follows_ends_there_with_the_one_here(server: SshServer, 
     )  # fmt: skip
     try:
         eventually((tmp_path / "pid").exists)
-        there = Path("/proc", (tmp_path / "pid").read_text().strip())
-        eventually(lambda: b"events" in (there / "cmdline").read_bytes())
+        there = int((tmp_path / "pid").read_text())
+        eventually(lambda: b"events" in Path(f"/proc/{there}/cmdline").read_bytes())
         here.terminate()
         assert here.wait(60) == 143
-        eventually(lambda: not there.exists())
+        eventually(lambda: is_gone(there))
     finally:
         here.kill()
         here.wait()
