@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from reconciler.cli.main import _COMMANDS, _HERE, group
 from reconciler.cli.remote import RemoteHost, remote_host, without_host
+from reconciler.linux.processes import start_ticks
 from tests.support.eventually import eventually
 
 NASTY = ["", " ", "a b", "'", '"', "$(touch x)", "`id`", "a;b", "a\nb", "-n", "--", "ü", "\\", "*", "~", "!x", "\udcff"]
@@ -164,8 +165,8 @@ def test_a_signal_ends_ssh_too(ssh: Path, number: signal.Signals) -> None:
         eventually((ssh / "called").exists)
         process.send_signal(number)
         assert process.wait(30) == 128 + number
-    pid = called(ssh)["pid"]
-    eventually(lambda: not Path(f"/proc/{pid}").exists())
+    pid = int(str(called(ssh)["pid"]))
+    eventually(lambda: start_ticks(pid) is None)
 
 
 @pytest.mark.parametrize("name", sorted(_HERE))
