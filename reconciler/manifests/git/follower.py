@@ -249,7 +249,7 @@ class Follower:
             verdict = None if before.verdict is not None and not before.verdict.commit else self.record.verdict
             heard_at = _now() if head.was_asked else before.heard_at
             heard = replace(self.record, heard_at=heard_at, subjects=subjects, verdict=verdict)
-            await self._remember(replace(heard, head=head.commit, tag=head.tag, tag_id=head.tag_id))
+            await self._remember(heard.leading_to(head))
         finally:
             self.looks += 1
             self._is_fetching = False
@@ -341,8 +341,7 @@ class Follower:
             await asyncio.sleep(_AGAIN_S)
             return
         self._schedule(None)
-        heard = replace(self.record, heard_at=_now(), verdict=None)
-        await self._remember(replace(heard, head=head.commit, tag=head.tag, tag_id=head.tag_id))
+        await self._remember(replace(self.record, heard_at=_now(), verdict=None).leading_to(head))
 
     async def _take_effect(self, commit: str) -> None:
         before = self._observed.in_force

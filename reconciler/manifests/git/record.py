@@ -59,6 +59,10 @@ class Record:
             return None
         return Head(commit=self.accepted, tag=self.accepted_tag, tag_id=self.accepted_tag_id)
 
+    def leading_to(self, head: Head) -> "Record":
+        """Return the record once the origin leads to another commit."""
+        return replace(self, head=head.commit, tag=head.tag, tag_id=head.tag_id)
+
     @property
     def is_accepted_good(self) -> bool:
         """Whether the commit that was accepted is known as good, with the tag that led to it."""
