@@ -177,7 +177,7 @@ async def test_listen_opens_the_listener(site: Site) -> None:
 async def test_listen_where_somebody_else_does_names_them(site: Site) -> None:
     with a_life(site) as machine:
         app = machine.app()
-        async with await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", address_of(app).port):
+        async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", address_of(app).port):
             with pytest.raises(CannotListen, match=rf"the port is in use by .* \(pid {os.getpid()}\)"):
                 await machine.do(Listen(address=address_of(app), cause=WHY))
         assert machine.seen().listeners == frozenset()
@@ -578,6 +578,6 @@ async def test_a_stranger_at_the_port_is_named_also_beside_a_listener_of_our_own
     with a_life(site) as machine:
         narrow = address_of(machine.app())
         await machine.do(Listen(address=narrow, cause=WHY))
-        async with await asyncio.start_server(lambda _r, _w: None, "127.0.0.2", narrow.port):
+        async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.2", narrow.port):
             with pytest.raises(CannotListen, match=rf"in use by .* \(pid {os.getpid()}\)"):
                 await machine.do(Listen(address=Address(host="0.0.0.0", port=narrow.port), cause=WHY))

@@ -85,7 +85,7 @@ def test_an_address_in_use_is_taken_as_soon_as_it_is_free(tmp_path: Path, monkey
     told: list[str] = []
 
     async def story() -> None:
-        other = await asyncio.start_server(lambda _, __: None, "127.0.0.1", port)
+        other = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port)
         door = WebProcess(settings, lambda text, _: told.append(text))
         door.open()
         try:

@@ -27,13 +27,12 @@ async def serving(answer: bytes | None, tls: SSLContext | None = None) -> AsyncI
     over = asyncio.Event()
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError), contextlib.closing(writer):
             asked.append(await reader.read(1024))
             if answer is None:
                 await over.wait()
             else:
                 writer.write(answer)
-            writer.close()
 
     server = await asyncio.start_server(take, "127.0.0.1", 0, ssl=tls)
     async with server:
