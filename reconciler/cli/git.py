@@ -136,7 +136,7 @@ def log(settings: "Settings", name: str, as_json: bool) -> None:
     """Show the commits that are not in force, the newest first, as they were last fetched."""
     from reconciler.cli.table import show, show_json
     from reconciler.inspection.origins import not_in_force
-    from reconciler.manifests.git.store import CannotFetch, DamagedStore
+    from reconciler.manifests.git.objects import CannotFetch, DamagedStore
 
     try:
         found = not_in_force(settings, _named(settings, name))

@@ -18,9 +18,10 @@ from reconciler.manifests.git.candidate import NotAccepted
 from reconciler.manifests.git.commit_signatures import CommitSignatures
 from reconciler.manifests.git.commits import Commit
 from reconciler.manifests.git.judge import Judge
+from reconciler.manifests.git.objects import BranchMissing, CannotFetch, DamagedStore, Head
 from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.servers import servers_by_type
-from reconciler.manifests.git.store import BranchMissing, CannotFetch, DamagedStore, Head, Store
+from reconciler.manifests.git.store import Store
 from reconciler.manifests.git.trees import Trees
 from reconciler.manifests.git.trial import HostInForce
 from reconciler.settings.git import GitOrigin

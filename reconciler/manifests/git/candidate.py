@@ -6,7 +6,7 @@ from typing import Protocol
 
 from reconciler.documents.problem import Problem
 from reconciler.manifests.git.commits import Commit
-from reconciler.manifests.git.store import Store
+from reconciler.manifests.git.objects import Objects
 from reconciler.manifests.git.tree_limits import Tree
 from reconciler.manifests.origin import Listing
 from reconciler.planning.origins.observed import Ruling
@@ -31,7 +31,7 @@ class Unjudged:
     """
 
     origin: GitOrigin
-    store: Store
+    store: Objects
     commit: Commit
     accepted: str | None
     new: Sequence[str]

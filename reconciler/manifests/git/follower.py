@@ -1,80 +1,25 @@
-"""Follow one origin in git: observe, plan, do the first action, look again.
-
-Each of the four commits is written down after its fact: head once it is fetched, accepted once it is judged, in force
-once `current` leads to it, good once its apps are up to date. What goes wrong changes nothing that is in force.
-"""
+"""Follow one origin in git: observe, plan, do the first action, look again."""
 
 import asyncio
 import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from reconciler.manifests.git import record as records
-from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, Signatures
-from reconciler.manifests.git.judge import Judge
-from reconciler.manifests.git.origin_apps import OriginApps
-from reconciler.manifests.git.program import GitProgram
-from reconciler.manifests.git.store import BranchMissing, CannotFetch, DamagedStore, Head, Store, TooLarge
-from reconciler.manifests.git.telling import Telling
-from reconciler.manifests.git.trees import Index, Trees
+from reconciler.manifests.git.effects import AGAIN_S, FIRST_PROOF_S, Effects, now_s
 from reconciler.planning.origins import actions
-from reconciler.planning.origins.fetch_times import deviation_of, wait_s
-from reconciler.planning.origins.observed import FetchFailure, ObservedOrigin, Verdict
+from reconciler.planning.origins.observed import ObservedOrigin
 from reconciler.planning.origins.plan import OriginPlan, plan
-from reconciler.planning.origins.proof import is_good, wanted, why_failed
-from reconciler.settings.git import GitOrigin
-from reconciler.state.paths import StatePaths
+from reconciler.planning.origins.proof import is_good, why_failed
 
-_KEPT = 3
 # After a request to look that found nothing new: a replica of the server may be behind.
 _LOOKS_AFTER_REQUEST_S = (2.0, 5.0, 15.0)
-# An app that is not up to date soon after a commit took effect may not be for long.
-_FIRST_PROOF_S, _LONGEST_PROOF_S = 1.0, 60.0
-_AGAIN_S = 5.0
+_LONGEST_PROOF_S = 60.0
 
 
-class Follower:
-    """Follows one origin until cancelled. `changed` is called when another commit is in force.
-
-    `apps` are those of the origin, by which a commit in force is good or left again.
-    """
-
-    def __init__(  # noqa: PLR0913  collaborators, each named
-        self,
-        origin: GitOrigin,
-        paths: StatePaths,
-        git: GitProgram,
-        *,
-        signatures: Signatures,
-        in_force: InForce,
-        telling: Telling,
-        changed: Callable[[], None],
-        apps: OriginApps,
-    ) -> None:
-        self.origin = origin
-        self._directory = paths.origin(origin.name)
-        self._git = git
-        self._store = Store(git, paths.git, origin)
-        self._trees = Trees(self._directory)
-        self._signatures = signatures
-        self._judge = Judge(origin, self._store, signatures, in_force, self._directory)
-        self._in_force = in_force
-        self._telling = telling
-        self._changed = changed
-        self._apps = apps
-        self._wake = asyncio.Event()
-        self.record = records.Record()
-        self._observed = ObservedOrigin()
-        self._candidate: Candidate | None = None
-        self._looks_due: list[float] = []
-        self._requests: list[Callable[[records.Record], records.Record]] = []
-        self._is_wanted = self._is_fetching = False
-        self._proof_s = _FIRST_PROOF_S
-        self.looks = 0
-        self.is_at_rest = False
+class Follower(Effects):
+    """Follows one origin until cancelled."""
 
     # What operators request
 
@@ -91,7 +36,7 @@ class Follower:
     def look_now(self) -> int:
         """Fetch now; return the number of looks that are over once that is done."""
         self._looks_due, self._is_wanted = list(_LOOKS_AFTER_REQUEST_S), True
-        self._proof_s = _FIRST_PROOF_S
+        self._proof_s = FIRST_PROOF_S
         self._observed = replace(self._observed, due_at=0.0)
         self.wake()
         return self.looks + (2 if self._is_fetching else 1)
@@ -130,7 +75,7 @@ class Follower:
         with contextlib.suppress(OSError, TimeoutError):
             await self._store.clean()
         self.record = await asyncio.to_thread(records.read, self._directory / "record.json")
-        self._observed = ObservedOrigin(began_at=_now(), is_untidy=True)
+        self._observed = ObservedOrigin(began_at=now_s(), is_untidy=True)
 
     def _prepare(self) -> None:
         self._git.prepare()
@@ -157,7 +102,7 @@ class Follower:
         """Return the plan for what was last observed."""
         return plan(
             self._observed,
-            now=_now(),
+            now=now_s(),
             monotonic=time.monotonic(),
             stale_after_s=self.origin.repository.stale_after_s,
         )
@@ -207,188 +152,13 @@ class Follower:
             rest_s = min(rest_s, self._proof_s)
         pause = self.record.pause
         if pause is not None and pause.until is not None:
-            rest_s = min(rest_s, max(0.0, pause.until - _now()))
+            rest_s = min(rest_s, max(0.0, pause.until - now_s()))
         return rest_s
-
-    async def _do(self, action: actions.Action) -> None:
-        match action:
-            case actions.Fetch():
-                await self._fetch()
-            case actions.Judge(commit=commit):
-                await self._judge_commit(commit)
-            case actions.Materialise(commit=commit):
-                await self._materialise(commit)
-            case actions.TakeEffect(commit=commit):
-                await self._take_effect(commit)
-            case actions.Leave(commit=commit, cause=cause):
-                await self._leave(commit, cause)
-            case actions.Tidy():
-                await self._tidy()
-
-    async def _fetch(self) -> None:
-        before = self.record
-        # An unexpected error is no reason to fetch in a loop.
-        self._observed = replace(self._observed, due_at=time.monotonic() + self.origin.repository.every_s)
-        self._is_wanted, self._is_fetching = False, True
-        try:
-            head = await self._store.fetch(self.origin, before.accepted, since=self.origin.repository.first)
-            subject = (await self._store.commit(head.commit)).subject
-        except BranchMissing as error:
-            self._schedule(None)
-            missing = Verdict(commit="", ruling="missing", why=str(error), trust=self._observed.trust)
-            await self._remember(replace(self.record, head=None, verdict=missing, heard_at=_now()))
-        except (CannotFetch, DamagedStore) as error:
-            count = 1 + (self._observed.failure.count if self._observed.failure is not None else 0)
-            code = error.code if isinstance(error, CannotFetch) else "damaged"
-            self._schedule(FetchFailure(code=code, why=str(error), count=count))
-        else:
-            if head.commit != before.head:
-                self._looks_due.clear()
-            self._schedule(None)
-            subjects = self._named(subject_of={head.commit: subject})
-            verdict = None if before.verdict is not None and not before.verdict.commit else self.record.verdict
-            heard_at = _now() if head.was_asked else before.heard_at
-            heard = replace(self.record, heard_at=heard_at, subjects=subjects, verdict=verdict)
-            await self._remember(heard.leading_to(head))
-        finally:
-            self.looks += 1
-            self._is_fetching = False
-
-    def _named(self, subject_of: dict[str, str]) -> dict[str, str]:
-        """Return the subjects of the commits that the record names, and of these."""
-        record = self.record
-        named = {record.head, record.accepted, record.good, record.taken, self._observed.in_force}
-        return {c: subject for c, subject in record.subjects.items() if c in named} | subject_of
-
-    def _schedule(self, failure: FetchFailure | None) -> None:
-        """Note when to fetch next: with a deviation that is this host's own, and later after every failure in a row."""
-        deviation = deviation_of(self.origin.host, self.origin.name)
-        delay_s = wait_s(failure, self.origin.repository.every_s, deviation)
-        if failure is None and self._looks_due:
-            delay_s = min(delay_s, self._looks_due.pop(0))
-        due_at = 0.0 if self._is_wanted else time.monotonic() + delay_s
-        self._observed = replace(self._observed, failure=failure, due_at=due_at)
-
-    async def _judge_commit(self, commit: str) -> None:
-        trust, record = self._observed.trust, self.record
-        signer, accepted = record.signed_by, record.accepted
-        head = Head(commit=commit, tag=record.tag, tag_id=record.tag_id)
-        try:
-            if commit in record.returned and commit != record.taken:
-                raise NotAccepted("returned", record.returned[commit])
-            candidate, signer = await self._judge.judged(
-                head, record.accepted_head, taken=record.taken == commit, refused=commit in record.refusals
-            )
-            verdict, accepted, self._candidate = (
-                Verdict(commit=commit, ruling="accepted", trust=trust),
-                commit,
-                candidate,
-            )
-        except NotAccepted as error:
-            verdict = Verdict(commit=commit, ruling=error.ruling, why=str(error), trust=trust)
-        except DamagedStore as error:
-            await self._renew(str(error))
-            return
-        if self.record.head != commit:
-            return  # it was replaced meanwhile
-        if verdict.ruling != "accepted" or record.accepted == commit:
-            signer = record.signed_by
-        known = replace(self.record, verdict=verdict, accepted=accepted, signed_by=signer)
-        if verdict.ruling == "accepted":
-            known = replace(known, accepted_tag=head.tag, accepted_tag_id=head.tag_id)
-        await self._remember(known)
-
-    async def _materialise(self, commit: str) -> None:
-        if self._candidate is None or self._candidate.unjudged.commit.id != commit:
-            # Its files were lost, or an earlier daemon accepted it: what is written is what is judged.
-            record = self.record
-            try:
-                accepted = record.accepted_head or Head(commit=commit)
-                self._candidate, _ = await self._judge.judged(accepted, accepted, taken=True, refused=False)
-            except NotAccepted as error:
-                await self._withdraw(record.head or "", error)
-                return
-            except DamagedStore as error:
-                await self._renew(str(error))
-                return
-        candidate, before = self._candidate, self._observed.in_force
-        invalid = frozenset(file.removeprefix(f"{self.origin.name}/") for file in candidate.invalid)
-        index = Index(commit=commit, files=candidate.tree.files, directories=candidate.directories, invalid=invalid)
-        try:
-            with TemporaryDirectory(dir=self._directory, prefix=".draft-") as scratch:
-                asked, batch = Path(scratch, "ids"), Path(scratch, "objects")
-                ids = await asyncio.to_thread(self._trees.missing, index, before)
-                await asyncio.to_thread(asked.write_text, "".join(f"{each}\n" for each in ids))
-                await self._store.contents(asked, batch)
-                await asyncio.to_thread(self._trees.write, index, batch, before)
-        except TooLarge as error:
-            await self._withdraw(commit, NotAccepted("refused", f"commit {commit[:7]} is too large: {error}"))
-        except DamagedStore as error:
-            await self._renew(str(error))
-
-    async def _withdraw(self, commit: str, error: NotAccepted) -> None:
-        """Take a commit for not accepted whose files cannot be written."""
-        verdict = Verdict(commit=commit, ruling=error.ruling, why=str(error), trust=self._observed.trust)
-        await self._remember(replace(self.record, verdict=verdict, accepted=self._observed.in_force))
-
-    async def _renew(self, why: str) -> None:
-        """Fetch into a new store, as what was fetched is damaged."""
-        try:
-            head = await self._store.renew(self.origin, self.record.accepted or self.origin.repository.first)
-        except (CannotFetch, BranchMissing) as error:
-            count = 1 + (self._observed.failure.count if self._observed.failure is not None else 0)
-            self._schedule(FetchFailure(code="damaged", why=f"{why}; {error}", count=count))
-            await asyncio.sleep(_AGAIN_S)
-            return
-        self._schedule(None)
-        await self._remember(replace(self.record, heard_at=_now(), verdict=None).leading_to(head))
-
-    async def _take_effect(self, commit: str) -> None:
-        before = self._observed.in_force
-        if before is not None and before == self.record.good:
-            # First, as a daemon that is killed in between could not tell any more what a commit has changed.
-            apps = self._apps.with_commit(self.origin.name, before)
-            await self._remember(replace(self.record, wanted_with_good=None if apps is None else wanted(apps)))
-        await asyncio.to_thread(self._trees.take_effect, commit)
-        self._candidate, self._proof_s = None, _FIRST_PROOF_S
-        await self._remember(replace(self.record, in_force_since=_now()))
-        self._telling.applied(self.origin, self.record, commit, before)
-        self._observed = replace(self._observed, in_force=commit, is_untidy=True)
-        self._changed()
-
-    async def _leave(self, commit: str, cause: str) -> None:
-        """Write down that a commit was left, and the last good one accepted again, which then takes effect."""
-        why = (
-            f"commit {commit[:7]} was left again, as its apps failed ({cause}): push a descendant, or confirm it with"
-            " 'reconciler git take'"
-        )
-        left = self.record.without(commit, why)
-        if left.head == commit:
-            verdict = Verdict(commit=commit, ruling="returned", why=why, trust=self._observed.trust)
-            left = replace(left, verdict=verdict)
-        await self._remember(left)
-
-    async def _tidy(self) -> None:
-        self._observed = replace(self._observed, is_untidy=False)
-        await asyncio.to_thread(self._trees.tidy, _KEPT, self.record.good)
-        is_known = self.record.head is not None and self.record.head == self.record.accepted
-        if is_known and await asyncio.to_thread(self._store.is_too_large):
-            with contextlib.suppress(CannotFetch, BranchMissing):
-                await self._store.renew(self.origin, None)
-
-    async def _remember(self, record: records.Record) -> None:
-        if record != self.record:
-            await asyncio.to_thread(records.write, self._directory / "record.json", record)
-            self.record = record
 
     async def _pause_before_retry(self, action: actions.Action) -> None:
         if isinstance(action, actions.Tidy):
             self._observed = replace(self._observed, is_untidy=False)
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_AGAIN_S):
+            async with asyncio.timeout(AGAIN_S):
                 await self._wake.wait()
-
-
-def _now() -> float:
-    return time.time()  # noqa: TID251  compared with what an earlier daemon wrote down, and shown to people

@@ -16,8 +16,8 @@ from reconciler.manifests.directory_files import is_manifest
 from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, Signatures, Trial, Unjudged, told
 from reconciler.manifests.git.commits import commit_of
 from reconciler.manifests.git.fence import named_files
+from reconciler.manifests.git.objects import DamagedStore, Head, Objects, TooLarge
 from reconciler.manifests.git.signed_objects import LARGEST_OBJECT
-from reconciler.manifests.git.store import DamagedStore, Head, Store, TooLarge
 from reconciler.manifests.git.tree_limits import (
     LONGEST_POINTER,
     Entry,
@@ -40,7 +40,7 @@ class Judge:
     """Judges the commits of one origin; `scratch` is a directory for what is read."""
 
     def __init__(
-        self, origin: GitOrigin, store: Store, signatures: Signatures, in_force: InForce, scratch: Path
+        self, origin: GitOrigin, store: Objects, signatures: Signatures, in_force: InForce, scratch: Path
     ) -> None:
         self._origin = origin
         self._store = store

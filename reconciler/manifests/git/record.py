@@ -12,7 +12,7 @@ from typing import Any
 
 from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_record
-from reconciler.manifests.git.store import Head
+from reconciler.manifests.git.objects import Head
 from reconciler.planning.origins.observed import Pause, Verdict
 from reconciler.planning.origins.proof import Wanted
 

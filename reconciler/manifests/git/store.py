@@ -7,73 +7,34 @@ the old one, which is kept until the new one is complete.
 import asyncio
 import contextlib
 import os
-import re
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from reconciler.linux.file_lock import locked
 from reconciler.linux.files import draft, leftovers_of, publish, remove
-from reconciler.manifests.git.commits import Commit, commit_of, parents_of
-from reconciler.manifests.git.fetch_failures import OUT_OF_MEMORY, Why, failure_of, is_missing_ref
-from reconciler.manifests.git.program import MOST_OUTPUT, Finished, GitProgram
+from reconciler.manifests.git.commits import parents_of
+from reconciler.manifests.git.fetch_failures import Why, failure_of, is_missing_ref
+from reconciler.manifests.git.objects import OBJECT_ID, BranchMissing, CannotFetch, Head, Objects
+from reconciler.manifests.git.program import Finished, GitProgram
 from reconciler.planning.origins.history import HistoryMissing, commits_to_judge
 from reconciler.planning.origins.tags import newest
 from reconciler.settings.git import GitOrigin
 from reconciler.settings.git_url import host_of
 
 _SHALLOW = "shallow"
-_ID = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})")
 _SLACK = 1024 * 1024
 _LOCKED_S = 30.0
 
 
-class CannotFetch(Exception):
-    """A fetch that failed from every address; `code` is for programs."""
-
-    def __init__(self, code: Why, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class BranchMissing(Exception):
-    """A repository that answers, and has no branch, tag or commit of this name."""
-
-
-class DamagedStore(Exception):
-    """A store in which something cannot be read that was fetched."""
-
-
-class TooLarge(CannotFetch):
-    """Something that was fetched, and that takes more to read than the repository may."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__("too-large", message)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
-    """The commit that an origin leads to; where it follows tags, the name of the newest, and the id of its object.
-
-    `was_asked` says whether the repository was asked for it: a commit that the settings name, and that is here, is not.
-    """
-
-    commit: str
-    tag: str = ""
-    tag_id: str = ""
-    was_asked: bool = True
-
-
-class Store:
+class Store(Objects):
     """The store of one origin in `directory`.
 
     It is no other origin's: each of two that renew one in turn would lose what the other one needs.
     """
 
     def __init__(self, git: GitProgram, directory: Path, origin: GitOrigin) -> None:
-        self._git = git
-        self._repository = origin.repository
-        self.path = directory / f"{origin.name}.git"
+        super().__init__(git, directory / f"{origin.name}.git", origin.repository)
         self._lock = directory / f"{origin.name}.lock"
         self._next_url = 0
 
@@ -247,58 +208,9 @@ class Store:
         ref = f"{reference_of(origin)}^{{commit}}"
         done = await self._run("rev-parse", "--verify", "--quiet", "--end-of-options", ref, at=path)
         commit = done.output.decode(errors="replace").strip()
-        if done.status != 0 or not _ID.fullmatch(commit):
+        if done.status != 0 or not OBJECT_ID.fullmatch(commit):
             raise BranchMissing(f"{head.tag or origin.followed} leads to no commit")
         return replace(head, commit=commit)
-
-    async def descends(self, commit: str, other: str) -> bool:
-        """Return whether a commit is another or descends from it, as far as is known here. Raises DamagedStore."""
-        done = await self._run("cat-file", "-t", other)
-        if done.status != 0:
-            return False
-        left = await self._read("rev-list", "--max-count=1", other, f"^{commit}")
-        return not left.strip()
-
-    async def between(self, accepted: str | None, commit: str) -> tuple[str, ...]:
-        """Return the commits that are reachable from one and not from another, the newest first."""
-        since = [f"^{accepted}"] if accepted is not None else ["--max-count=1"]
-        return tuple((await self._read("rev-list", "--topo-order", commit, *since)).decode().split())
-
-    async def raw(self, commit: str) -> bytes:
-        """Return the bytes of a commit object. Raises DamagedStore."""
-        return await self._read("cat-file", "commit", commit)
-
-    async def commit(self, commit: str) -> Commit:
-        """Return a commit as people know it. Raises DamagedStore."""
-        return commit_of(commit, await self.raw(commit))
-
-    async def listing(self, commit: str) -> bytes:
-        """Return the listing of a commit's files, with their sizes. Raises DamagedStore."""
-        return await self._read("ls-tree", "-rz", "--full-tree", "-l", commit)
-
-    async def directories(self, commit: str) -> dict[str, str]:
-        """Return the tree id of every directory of a commit, and of its top, by path. Raises DamagedStore."""
-        top = (await self._read("rev-parse", "--verify", f"{commit}^{{tree}}")).decode().strip()
-        found = {"": top}
-        for record in (await self._read("ls-tree", "-rdz", "--full-tree", commit)).split(b"\0"):
-            head, _, name = record.partition(b"\t")
-            if name:
-                found[name.decode(errors="surrogateescape")] = head.split()[2].decode()
-        return found
-
-    async def sizes(self, ids: Path) -> dict[str, int]:
-        """Return the sizes of the objects whose ids stand in a file, by id. Raises DamagedStore."""
-        done = await self._run("cat-file", "--batch-check", "--buffer", asked=ids)
-        fields = [line.split() for line in done.output.decode(errors="replace").splitlines()]
-        if done.status != 0 or not all(len(each) == 3 and each[2].isdigit() for each in fields):
-            raise _unreadable(done)
-        return {each[0]: int(each[2]) for each in fields}
-
-    async def contents(self, ids: Path, into: Path) -> None:
-        """Write the objects whose ids stand in one file to another, as `cat-file --batch` does. Raises DamagedStore."""
-        done = await self._run("cat-file", "--batch", "--buffer", asked=ids, into=into)
-        if done.status != 0:
-            raise _unreadable(done)
 
     def is_too_large(self) -> bool:
         """Return whether the store has more than twice the size that it had when it was made. Blocks."""
@@ -307,32 +219,6 @@ class Store:
         except (OSError, ValueError):
             return False
         return _size(self.path) > 2 * fresh + _SLACK
-
-    async def _read(self, *arguments: str, at: Path | None = None) -> bytes:
-        done = await self._run(*arguments, at=at)
-        if done.status != 0:
-            raise _unreadable(done)
-        return done.output
-
-    async def _run(
-        self, *arguments: str, at: Path | None = None, asked: Path | None = None, into: Path | None = None
-    ) -> Finished:
-        """Return how a run of git ended that reads the store.
-
-        Raises TooLarge if it needs too much memory, or prints more than is kept.
-        """
-        memory = self._repository.most_memory
-        done = await self._git.read(at or self.path, *arguments, memory=memory, asked=asked, into=into)
-        if done.status != 0 and re.search(OUT_OF_MEMORY, done.errors):
-            raise TooLarge(f"git needs more than {memory // 1024**2} MiB of memory to read it, which is the limit")
-        if done.is_cut:
-            raise TooLarge(f"git prints more than {MOST_OUTPUT // 1024**2} MiB about it, which is the limit")
-        return done
-
-
-def _unreadable(done: Finished) -> DamagedStore:
-    why = done.errors.partition("\n")[0] or f"git ended with {done.status}"
-    return DamagedStore(f"what was fetched cannot be read: {why}")
 
 
 def _missing(origin: GitOrigin) -> BranchMissing:
@@ -344,7 +230,7 @@ def _missing(origin: GitOrigin) -> BranchMissing:
 def _tags_of(listing: bytes) -> dict[str, str]:
     """Return the objects of tags by the tags' names, as `ls-remote` lists them."""
     lines = (line.partition("\t") for line in listing.decode(errors="replace").splitlines())
-    return {ref.removeprefix("refs/tags/"): object_id for object_id, _, ref in lines if _ID.fullmatch(object_id)}
+    return {ref.removeprefix("refs/tags/"): object_id for object_id, _, ref in lines if OBJECT_ID.fullmatch(object_id)}
 
 
 def reference_of(origin: GitOrigin) -> str:
