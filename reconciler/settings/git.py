@@ -49,7 +49,7 @@ class GitOrigin:
     A `branch` is followed, or the newest of the `tags` that match a pattern, or it is one `commit`; the others are
     empty. `paths` are relative to the top, which is ""; `host` is what `{host}` in them stood for. `may` is the fence
     as the settings have it. With `whole`, a commit with a manifest that has an error is refused as a whole. With
-    `returns`, a commit whose apps fail is left again.
+    `returns`, a commit whose apps fail is left again. `templates` are the paths as they are written, with `{host}`.
     """
 
     name: str
@@ -59,6 +59,7 @@ class GitOrigin:
     tags: str = ""
     commit: str = ""
     paths: tuple[str, ...] = ("",)
+    templates: tuple[str, ...] = field(default=("",), repr=False, compare=False)
     whole: bool = True
     returns: bool = True
     may: Mapping[str, Any] = field(default_factory=dict)

@@ -2,7 +2,8 @@
 
 import posixpath
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +60,28 @@ def _repository(file: str, name: str, node: Node) -> Repository:
 def _origin(name: str, node: Node, repositories: Mapping[str, Repository], host: str) -> GitOrigin:
     given: dict[str, Any] = node.value  # type: ignore[assignment]  # the same
     path = given.get("path", [""])
+    templates = (path,) if isinstance(path, str) else tuple(path)
     return GitOrigin(
         name=name,
         repository=repositories[given["repository"]],
         host=host,
         **{each: _filled(node.written_at(each), host) for each in FOLLOWED if each in given},
-        paths=tuple(_normal(_filled(each, host)) for each in ([path] if isinstance(path, str) else path)),
+        paths=_paths(templates, host),
+        templates=templates,
         whole=given.get("whole", True),
         returns=given.get("returns", True),
         may=given.get("may", {}),
     )
+
+
+def at_host(origin: GitOrigin, host: str, templates: Sequence[str] = ()) -> GitOrigin:
+    """Return an origin as another host has it; `templates` take the place of the paths that it has."""
+    templates = tuple(templates) or origin.templates
+    return replace(origin, host=host, paths=_paths(templates, host), templates=templates)
+
+
+def _paths(templates: Iterable[str], host: str) -> tuple[str, ...]:
+    return tuple(_normal(_filled(each, host)) for each in templates)
 
 
 def _filled(text: str, host: str) -> str:

@@ -16,11 +16,15 @@ _MOST_TOLD = 3
 
 
 class NotAccepted(Exception):
-    """The ruling of a judge on a commit that is not accepted, and why, in a sentence."""
+    """The ruling of a judge on a commit that is not accepted, and why, in a sentence.
 
-    def __init__(self, ruling: Ruling, why: str) -> None:
+    `problems` are what is wrong in its files, where that is why.
+    """
+
+    def __init__(self, ruling: Ruling, why: str, problems: Sequence[Problem] = ()) -> None:
         super().__init__(why)
         self.ruling = ruling
+        self.problems = tuple(problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,14 +139,27 @@ def beyond_fence(file: str, tree: Node, may: May, around: Surroundings) -> list[
 
 def named_files(file: str, tree: Node) -> dict[str, str]:
     """Return the places of a document that name something in its repository, with the path from the top of that."""
-    found = {}
+    return {dotted(path): place for path, _, place in _named(file, tree)}
+
+
+def absent_files(file: str, tree: Node, has: Callable[[str], bool]) -> list[Problem]:
+    """Return where a document names what its repository does not have; `has` says what that has, from its top."""
+    return [
+        Problem(
+            file=file, line=node.line, column=node.column, path=dotted(path), message=f"the commit has no '{place}'"
+        )
+        for path, node, place in _named(file, tree)
+        if not has(place)
+    ]
+
+
+def _named(file: str, tree: Node) -> Iterator[tuple[Path, Node, str]]:
     for path, reach, node in _values(_kind(tree), tree):
         text = str(node.written)
         is_path = reach is Reach.FILE or (reach is Reach.PROGRAM and path[-1] == 0 and "/" in text)
         place = resolved(posixpath.dirname(file), text) if is_path else None
         if place is not None:
-            found[dotted(path)] = place
-    return found
+            yield path, node, place
 
 
 def declared_services(trees: Iterable[Node]) -> frozenset[str]:

@@ -56,6 +56,12 @@ class Objects:
         self._repository = repository
         self.path = path
 
+    async def resolved(self, ref: str) -> str | None:
+        """Return the id of the commit that a name of git's leads to, None if there is none here."""
+        done = await self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+        commit = done.output.decode(errors="replace").strip()
+        return commit if done.status == 0 and OBJECT_ID.fullmatch(commit) else None
+
     async def descends(self, commit: str, other: str) -> bool:
         """Return whether a commit is another or descends from it, as far as is known here. Raises DamagedStore."""
         done = await self._run("cat-file", "-t", other)

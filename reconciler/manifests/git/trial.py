@@ -7,8 +7,8 @@ from dataclasses import replace
 from reconciler.documents.problem import Problem
 from reconciler.manifests.catalog import Catalog, Rules, review
 from reconciler.manifests.git.candidate import Trial
+from reconciler.manifests.git.contents import documents
 from reconciler.manifests.git.fence import Surroundings, beyond_fence, declared_services
-from reconciler.manifests.git.judge import documents
 from reconciler.manifests.git.may_settings import may_of
 from reconciler.manifests.origin import Listing, Look, Unreadable
 from reconciler.planning.fingerprint import fingerprint
