@@ -152,14 +152,14 @@ def _service_cells(service: "ServiceRow") -> list[str]:
 
 
 def origin_cells(origin: Mapping[str, Any]) -> list[str]:
-    """Return the cells of an origin in git; the message of one that is not signed says so."""
+    """Return the cells of an origin in git; the message says if it is not signed, or its webhook may not be set."""
     in_force, head = ((origin[each] or "-")[:7] for each in ("in_force", "head"))
     since = ago(_elapsed_s(origin["since"])) if origin["since"] else "-"
     message = origin["message"] or origin["subjects"].get(origin["in_force"] or "", "")
     signature = (
         "not signed" if origin["signed"] == "no" else f"signed by {origin['signed_by']}" if origin["signed_by"] else ""
     )
-    told = "; ".join(filter(None, (message, signature)))
+    told = "; ".join(filter(None, (message, signature, (origin.get("webhook") or {}).get("doubt"))))
     return [plain(cell) for cell in (origin["name"], origin["state"], in_force, head, since, told)]
 
 

@@ -78,6 +78,8 @@ class GitOrigins:
 
     def grant(self, request: dict[str, Any], who: str) -> dict[str, Any]:
         """Return what was done, as {"done": sentence}, or facts. Raises Refused."""
+        if request.get("action") == "hook":
+            return {"done": self._called(request.get("repository"))}
         name = request.get("name")
         follower = self.followers.get(name) if isinstance(name, str) else None
         if follower is None:
@@ -98,6 +100,15 @@ class GitOrigins:
                 return {"done": self._refuse(follower, request.get("commit"), who)}
             case other:
                 raise Refused(f"there is no request '{other}' about an origin")
+
+    def _called(self, repository: Any) -> str:
+        """Look at every origin in a repository whose webhook was called."""
+        found = [each for each in self.followers.values() if each.origin.repository.name == repository]
+        if not found:
+            raise NotFound("no origin is in this repository")
+        for follower in found:
+            follower.hook()
+        return f"looking at {', '.join(follower.origin.name for follower in found)} now"
 
     def _pause(self, follower: Follower, request: Mapping[str, Any], who: str) -> str:
         because, for_s = request.get("because"), request.get("for_s")

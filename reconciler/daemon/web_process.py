@@ -23,10 +23,10 @@ from reconciler.linux.processes import Process, kill_group, open_output, reap_ki
 from reconciler.linux.regular_files import read_own
 from reconciler.linux.unix_sockets import reachable
 from reconciler.settings.settings import Api, Settings
+from reconciler.settings.tokens import token_of
 from reconciler.state.paths import StatePaths
 
 SIGN_OF_LIFE_EVERY_S = 10.0
-SHORTEST_TOKEN = 16
 _HANGS_AFTER_S = 60.0
 _OPEN_AGAIN_S = 30.0
 _LONGEST_PAUSE_S = 60.0
@@ -223,21 +223,6 @@ def _free_listener(host: str, remembered: Path) -> socket.socket:
     with contextlib.suppress(OSError):  # a full disk: the next daemon takes another port
         replace_file(remembered, str(listener.getsockname()[1]), durable=False)
     return listener
-
-
-def token_of(path: Path) -> str:
-    """Return the token in a file. Raises OSError or ValueError, which never says what the file holds."""
-    with path.open("rb") as file:
-        content = file.read(4097)
-    if len(content) > 4096:
-        raise ValueError(f"the token in {path} is longer than 4096 bytes")
-    try:
-        token = content.decode("ascii").strip()
-    except UnicodeDecodeError:
-        raise ValueError(f"the token in {path} must be plain ASCII") from None
-    if len(token) < SHORTEST_TOKEN or not token.isprintable():
-        raise ValueError(f"the token in {path} must be one line of at least {SHORTEST_TOKEN} printable characters")
-    return token
 
 
 def _unix_listener(path: Path) -> socket.socket:

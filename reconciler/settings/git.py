@@ -14,7 +14,8 @@ _GIT_ITSELF = 128 * 1024 * 1024
 class Repository:
     """One repository: where it is, how this host authenticates there, and the limits of what is fetched.
 
-    `urls` are its addresses in the order in which they are tried. Sizes are in bytes, times in seconds.
+    `urls` are its addresses in the order in which they are tried. Sizes are in bytes, times in seconds. `webhook` is
+    the file with the secret of the git server's webhook, None without one.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Repository:
     signed: Signed = "every"
     first: str | None = None
     fsck: tuple[str, ...] = ()
+    webhook: Path | None = None
 
     @property
     def most_memory(self) -> int:

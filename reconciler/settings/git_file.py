@@ -50,6 +50,8 @@ def _repository(file: str, name: str, node: Node) -> Repository:
     read |= {key: node.written_at(key) for key in ("user", "first", "signed") if key in given}
     if "ca" in given:
         read["ca"] = _path(file, given["ca"])
+    if "webhook" in given:
+        read["webhook"] = _path(file, given["webhook"]["secret"]["file"])
     if "files" in given:
         read["most_files"] = given["files"]
     return Repository(
@@ -95,8 +97,9 @@ def _normal(path: str) -> str:
 
 def _problems(file: str, tree: Node) -> Iterator[Problem]:
     repositories, origins = tree.given("git", "repositories"), tree.given("origins")
+    has_address = tree.given("api", "address") is not None
     for name, part in repositories.parts.items() if repositories else ():
-        for at, message in _problems_of_repository(part):
+        for at, message in _problems_of_repository(part, has_address=has_address):
             yield _problem(file, part.at(at), ("git", "repositories", name, *at), message)
     known = frozenset(map(str, repositories.parts)) if repositories else frozenset()
     for name, part in origins.parts.items() if origins else ():
@@ -132,8 +135,8 @@ def _problem_of_followed(origin: Node, repositories: Node | None) -> str:
     return ""
 
 
-def _problems_of_repository(node: Node) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Yield the place and the message of each problem."""
+def _problems_of_repository(node: Node, *, has_address: bool) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield the place and the message of each problem; `has_address` says whether the API has one."""
     given: dict[str, Any] = node.value  # type: ignore[assignment]  # the same
     urls: list[tuple[tuple[str | int, ...], str]] = [(("url",), given["url"])]
     urls += [(("mirrors", index), url) for index, url in enumerate(given.get("mirrors", ()))]
@@ -148,6 +151,14 @@ def _problems_of_repository(node: Node) -> Iterator[tuple[tuple[str | int, ...],
             yield ("url",), f"requires '{needed}' for ssh: {why}"
     if "token" in given and not any(uses_https(url) for _, url in urls):
         yield ("token",), "is for https:// only"
+    yield from _problems_of_signatures(given)
+    if given.get("every") is not None and duration_s(node.written_at("every")) < 1:
+        yield ("every",), "must be at least 1s"
+    if "webhook" in given and not has_address:
+        yield ("webhook",), "requires 'api.address', at which the git server calls it"
+
+
+def _problems_of_signatures(given: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
     judged = "signers" in given or "openpgp" in given
     if "signed" not in given:
         yield (), "requires 'signed': 'every', 'head' or 'tag' together with 'signers', or 'no'"
@@ -155,8 +166,6 @@ def _problems_of_repository(node: Node) -> Iterator[tuple[tuple[str | int, ...],
         yield ("signed",), "requires 'signers', the file of the keys that may sign"
     elif given["signed"] == "no" and judged:
         yield ("signed",), "is 'no', but 'signers' names keys: say 'every', 'head' or 'tag', or leave them out"
-    if given.get("every") is not None and duration_s(node.written_at("every")) < 1:
-        yield ("every",), "must be at least 1s"
 
 
 def _path(file: str, path: object) -> Path:

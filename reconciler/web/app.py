@@ -13,6 +13,7 @@ from reconciler.settings.settings import Settings
 from reconciler.web.api import Api
 from reconciler.web.authentication import Access, Unauthenticated
 from reconciler.web.context import WebContext
+from reconciler.web.hooks import PREFIX, Hooks
 from reconciler.web.pages import Pages, login_path
 from reconciler.web.responses import problem
 from reconciler.web.sessions import split
@@ -54,7 +55,8 @@ def application(settings: Settings) -> ASGIApp:
     handlers: dict[int | type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = dict.fromkeys(
         (HTTPException, Unauthenticated, StateUnreadable, 500), failed
     )
-    starlette = Starlette(routes=[*Api(context).routes(), *pages.routes()], exception_handlers=handlers)
+    routes = [*Api(context).routes(), *Hooks(context).routes(), *pages.routes()]
+    starlette = Starlette(routes=routes, exception_handlers=handlers)
     starlette.router.redirect_slashes = False
     return _WithHeaders(_WithSessionPath(starlette))
 
@@ -69,7 +71,7 @@ def _described(error: Exception) -> tuple[int, str, dict[str, str] | None]:
 
 
 def _is_for_programs(request: Request) -> bool:
-    return request.url.path.startswith(("/api/", "/metrics", "/live"))
+    return request.url.path.startswith(("/api/", "/metrics", "/live", PREFIX))
 
 
 class _WithSessionPath:

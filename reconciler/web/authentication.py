@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from itsdangerous import BadData, Signer, TimestampSigner
 from starlette.requests import Request
 
-from reconciler.daemon.web_process import token_of
 from reconciler.settings.settings import Api
+from reconciler.settings.tokens import token_of
 from reconciler.web.client_address import address_of
 from reconciler.web.login_links import LoginLinks
 from reconciler.web.request_body import media_type

@@ -1,7 +1,7 @@
 """State shared by all endpoints of one web process: settings, cached status, authentication, requests to the daemon."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -69,15 +69,18 @@ class WebContext:
         content: dict[str, Any] = {"do": name, subject.kind: subject.name}
         if revision:
             content["revision"] = revision
+        return str((await self.ask(content))["done"])
+
+    async def ask(self, content: dict[str, Any]) -> Mapping[str, Any]:
+        """Send a request to the daemon; returns its answer, raises Problem."""
         try:
-            answer = await asyncio.to_thread(ask, self.settings.paths.control, content)
+            return await asyncio.to_thread(ask, self.settings.paths.control, content)
         except NotFound as unknown:
             raise Problem(404, str(unknown)) from unknown
         except Refused as refused:
             raise Problem(409, str(refused)) from refused
         except (OSError, ValueError) as error:
             raise Problem(503, "the daemon does not answer: see 'reconciler status' on the host") from error
-        return str(answer["done"])
 
     def note(self, caller: Caller, subject: Subject, text: str) -> None:
         """Keep a notice for the next page that this session opens of an app or a service."""

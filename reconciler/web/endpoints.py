@@ -181,6 +181,10 @@ SCHEMAS: Mapping[str, Schema] = {
         heard_at=_NULLABLE_NUMBER,
         signed={"type": "string", "enum": ["every", "head", "tag", "no"]},
         signed_by=_TEXT,
+        webhook={
+            "oneOf": [{"type": "null"}, _object(called_at=_NULLABLE_NUMBER, missed=_INTEGER, doubt=_TEXT)],
+            "description": "When the webhook was called last, and how many commits it missed since; null without one.",
+        },
         subjects={"type": "object", "additionalProperties": _TEXT},
     ),
     "Event": _object(

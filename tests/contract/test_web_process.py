@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import reconciler.daemon.web_process
-from reconciler.daemon.web_process import WebProcess, token_of
+from reconciler.daemon.web_process import WebProcess
 from reconciler.settings.settings import Api, Settings
+from reconciler.settings.tokens import token_of
 from reconciler.state.paths import StatePaths
 from tests.support.eventually import soon
 from tests.support.ports import a_port

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 import pytest
 
 from reconciler.linux.unix_sockets import reachable
+from reconciler.state.paths import StatePaths
 from tests.support.eventually import eventually
 from tests.support.ports import a_port
 from tests.support.site import REPOSITORY, Site
@@ -121,12 +122,17 @@ def open_session(port: int) -> tuple[str, dict[str, str]]:
 
 def web_process(site: Site) -> int | None:
     """The pid of the process that answers, None when none does."""
+    return web_process_of(site.paths)
+
+
+def web_process_of(paths: StatePaths) -> int | None:
+    """The pid of the process that answers for a state directory, None when none does."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             with contextlib.suppress(OSError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
                 log = (entry / "fd" / "2").readlink()
-                if b"reconciler.web" in words and log == site.paths.web_log.resolve():
+                if b"reconciler.web" in words and log == paths.web_log.resolve():
                     return int(entry.name)
     return None
 

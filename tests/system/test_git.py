@@ -1,5 +1,7 @@
 """Manifests from a git repository, served by a real daemon: a push is all that anybody does."""
 
+import hashlib
+import hmac
 import json
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from tests.support.load import under_load
 from tests.support.ports import a_port
 from tests.support.repository import Repository
 from tests.support.site import WSGI, Site, get
+from tests.support.web import fetch
 
 
 def app(name: str, version: str = "1", **fields: object) -> dict[str, str | bytes | None]:
@@ -24,17 +27,16 @@ def repository(site: Site) -> Repository:
     return Repository.at(site.root)
 
 
-def settings(site: Site, repository: Repository, port: int) -> Path:
+def settings(site: Site, repository: Repository, port: int, api: object = None, **options: object) -> Path:
     """The settings of a host that follows the repository, and whose range of ports holds this one alone."""
     file = site.root / "host.yaml"
+    fleet = {"url": str(repository.bare), "signed": "no", "every": "1s", **options}
     file.write_text(
         yaml.safe_dump(
             {
                 "ports": {"first": port, "last": port},
-                "git": {
-                    "repositories": {"fleet": {"url": str(repository.bare), "signed": "no", "every": "1s"}},
-                    "host": "web1",
-                },
+                "git": {"repositories": {"fleet": fleet}, "host": "web1"},
+                **({} if api is None else {"api": api}),
                 "origins": {"fleet": {"repository": "fleet", "branch": "main", "path": "hosts/{host}"}},
             }
         )
@@ -168,3 +170,30 @@ def test_a_commit_whose_app_cannot_start_is_left_again_without_a_failed_request(
     done = site.cli("git", "pull", "--wait")
     assert done.returncode == 0, done.stderr
     assert (origin(site)["in_force"], get(port)) == (fixed, "3")
+
+
+def test_a_push_is_served_once_the_webhook_is_called(site: Site, repository: Repository) -> None:
+    port, api_port = a_port(), a_port()
+    repository.push(app("shop", "1"))
+    for name in ("token", "hook"):
+        (site.root / name).write_text(f"a long random word for the {name}\n")
+    api = {"address": f"127.0.0.1:{api_port}", "token": {"file": "token"}}
+    hook = {"secret": {"file": "hook"}}
+    site.start("--settings", str(settings(site, repository, port, api, every="1h", webhook=hook)))
+    eventually(site.serves("shop", "1", port), 60)
+    assert webhook_check(site) == "it was never called"
+    commit = repository.push(app("shop", "2"))
+    body = json.dumps({"ref": "refs/heads/main", "after": commit})
+    digest = hmac.new(b"a long random word for the hook", body.encode(), hashlib.sha256).hexdigest()
+    answer = fetch(api_port, "/hooks/fleet", "POST", body, {"X-Forgejo-Signature": digest})
+    assert (answer.status, answer.body) == (202, "")
+    eventually(site.serves("shop", "2", port), 60)
+    assert origin(site)["webhook"]["called_at"] is not None  # type: ignore[index]
+    assert fetch(api_port, "/hooks/fleet", "POST", f"{body} ", {"X-Forgejo-Signature": digest}).status == 401
+    assert webhook_check(site) == "the git server calls it"
+
+
+def webhook_check(site: Site) -> str:
+    """What `doctor` finds of the webhook."""
+    (found,) = [each for each in json.loads(site.cli("doctor", "--json").stdout) if each["subject"] == "webhook fleet"]
+    return str(found["found"])

@@ -2,13 +2,14 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reconciler.inspection.checks.check import Check
-from reconciler.settings.git import GitOrigin
+from reconciler.settings.git import GitOrigin, Repository
 from reconciler.settings.settings import Settings
+from reconciler.settings.tokens import token_of
 
 if TYPE_CHECKING:
     from reconciler.inspection.snapshot import HostSnapshot
@@ -31,6 +32,9 @@ def origins(settings: Settings) -> Iterator[Check]:
                 snapshot = stack.enter_context(contextlib.closing(HostSnapshot(settings.paths)))
         for origin in settings.origins:
             yield from _origin(settings, origin, snapshot)
+        facts = {} if snapshot is None else {each.get("repository"): each for each in snapshot.origins}
+        for repository in {origin.repository.name: origin.repository for origin in settings.origins}.values():
+            yield from _webhook(repository, facts.get(repository.name, {}))
 
 
 def _origin(settings: Settings, origin: GitOrigin, snapshot: "HostSnapshot | None") -> Iterator[Check]:
@@ -55,3 +59,26 @@ def _origin(settings: Settings, origin: GitOrigin, snapshot: "HostSnapshot | Non
     if repository.signed == "no":
         advice = f"name the keys that may sign: 'signers' and 'signed: every' of 'git.repositories.{repository.name}'"
         yield Check(level="warn", subject=subject, found=_UNSIGNED, advice=advice)
+
+
+def _webhook(repository: Repository, facts: Mapping[str, Any]) -> Iterator[Check]:
+    """Check that the secret of a webhook can be used, and that the git server still calls it."""
+    if repository.webhook is None:
+        return
+    subject, at = f"webhook {repository.name}", f"/hooks/{repository.name}"
+    try:
+        token_of(repository.webhook)
+    except (OSError, ValueError) as error:
+        why = f"cannot read {repository.webhook}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        advice = "write a long random word into that file, and give the git server the same"
+        yield Check(level="warn", subject=subject, found=why, advice=advice)
+        return
+    known = facts.get("webhook") or {}
+    if doubt := known.get("doubt"):
+        advice = f"look at the deliveries of the webhook in the git server; it calls {at} at the address of the API"
+        yield Check(level="warn", subject=subject, found=doubt, advice=advice)
+    elif known.get("called_at") is None:
+        advice = f"add it to the git server: {at} at the address of the API; until then, polling finds new commits"
+        yield Check(level="warn", subject=subject, found="it was never called", advice=advice)
+    else:
+        yield Check(level="ok", subject=subject, found="the git server calls it")

@@ -25,6 +25,7 @@ from reconciler.planning.origins import actions
 from reconciler.planning.origins.fetch_times import deviation_of, wait_s
 from reconciler.planning.origins.observed import FetchFailure, ObservedOrigin, Verdict
 from reconciler.planning.origins.proof import wanted
+from reconciler.planning.origins.webhook import LEAST_APART_S
 from reconciler.settings.git import GitOrigin
 from reconciler.state.paths import StatePaths
 
@@ -69,7 +70,8 @@ class Effects:
         self._candidate: Candidate | None = None
         self._looks_due: list[float] = []
         self._requests: list[Callable[[records.Record], records.Record]] = []
-        self._is_wanted = self._is_fetching = False
+        self._is_wanted = self._is_fetching = self._is_expected = False
+        self._fetched_at = -LEAST_APART_S
         self._proof_s = FIRST_PROOF_S
         self.looks = 0
         self.is_at_rest = False
@@ -91,6 +93,8 @@ class Effects:
 
     async def _fetch(self) -> None:
         before = self.record
+        looks_due = self._looks_due
+        is_expected = self._is_wanted or self._is_expected or bool(looks_due) or not self.looks
         # An unexpected error is no reason to fetch in a loop.
         self._observed = replace(self._observed, due_at=time.monotonic() + self.origin.repository.every_s)
         self._is_wanted, self._is_fetching = False, True
@@ -106,15 +110,18 @@ class Effects:
             code = error.code if isinstance(error, CannotFetch) else "damaged"
             self._schedule(FetchFailure(code=code, why=str(error), count=count))
         else:
-            if head.commit != before.head:
+            if head.commit != before.head and self._looks_due is looks_due:  # another call asks for another look
                 self._looks_due.clear()
             self._schedule(None)
             subjects = self._named(subject_of={head.commit: subject})
             verdict = None if before.verdict is not None and not before.verdict.commit else self.record.verdict
             heard_at = now_s() if head.was_asked else before.heard_at
             heard = replace(self.record, heard_at=heard_at, subjects=subjects, verdict=verdict)
+            if head.commit != before.head and not is_expected and self.origin.repository.webhook is not None:
+                heard = replace(heard, webhook=heard.webhook.with_missed())
             await self._remember(heard.leading_to(head))
         finally:
+            self._fetched_at = time.monotonic()
             self.looks += 1
             self._is_fetching = False
 
@@ -128,7 +135,8 @@ class Effects:
         """Note when to fetch next: with a deviation that is this host's own, and later after every failure in a row."""
         deviation = deviation_of(self.origin.host, self.origin.name)
         delay_s = wait_s(failure, self.origin.repository.every_s, deviation)
-        if failure is None and self._looks_due:
+        self._is_expected = failure is None and bool(self._looks_due)
+        if self._is_expected:
             delay_s = min(delay_s, self._looks_due.pop(0))
         due_at = 0.0 if self._is_wanted else time.monotonic() + delay_s
         self._observed = replace(self._observed, failure=failure, due_at=due_at)

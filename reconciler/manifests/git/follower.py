@@ -12,6 +12,7 @@ from reconciler.planning.origins import actions
 from reconciler.planning.origins.observed import ObservedOrigin
 from reconciler.planning.origins.plan import OriginPlan, plan
 from reconciler.planning.origins.proof import is_good, why_failed
+from reconciler.planning.origins.webhook import LEAST_APART_S, QUICK_S, looks_after_call
 
 # After a request to look that found nothing new: a replica of the server may be behind.
 _LOOKS_AFTER_REQUEST_S = (2.0, 5.0, 15.0)
@@ -20,6 +21,9 @@ _LONGEST_PROOF_S = 60.0
 
 class Follower(Effects):
     """Follows one origin until cancelled."""
+
+    _called_at: float | None = None
+    _quick_at: float | None = None
 
     # What operators request
 
@@ -40,6 +44,20 @@ class Follower(Effects):
         self._observed = replace(self._observed, due_at=0.0)
         self.wake()
         return self.looks + (2 if self._is_fetching else 1)
+
+    def hook(self) -> None:
+        """Fetch soon, as the webhook was called; a server that had too many requests is left alone until its time."""
+        self._called_at = now_s()
+        failure, monotonic = self._observed.failure, time.monotonic()
+        if failure is None or failure.code != "rate-limited":
+            looks = looks_after_call(None if self._quick_at is None else monotonic - self._quick_at)
+            self._quick_at = monotonic if looks is QUICK_S else self._quick_at
+            self._looks_due = [*max(looks, self._looks_due, key=len)]
+            # What was found has to be acted on between two looks, however many calls come.
+            soon = max(monotonic, self._fetched_at + LEAST_APART_S)
+            self._observed = replace(self._observed, due_at=min(self._observed.due_at, soon))
+            self._proof_s = FIRST_PROOF_S
+        self.wake()
 
     def request(self, change: Callable[[records.Record], records.Record]) -> None:
         """Have what an operator requested written down and acted on, as soon as the action under way is done."""
@@ -83,6 +101,7 @@ class Follower(Effects):
 
     async def step(self) -> OriginPlan:
         """Observe, tell, and do the first action that is due; return the plan that it was of."""
+        await self._note_call()
         while self._requests:
             await self._remember(self._requests[0](self.record))
             del self._requests[0]
@@ -97,6 +116,13 @@ class Follower(Effects):
                 self._telling.cannot(self.origin, planned.action, error)
                 await self._pause_before_retry(planned.action)
         return planned
+
+    async def _note_call(self) -> None:
+        """Write down when the webhook was called last; where that cannot be written, the look is made all the same."""
+        called_at, self._called_at = self._called_at, None
+        if called_at is not None:
+            with contextlib.suppress(OSError):
+                await self._remember(replace(self.record, webhook=self.record.webhook.called(called_at)))
 
     def plan(self) -> OriginPlan:
         """Return the plan for what was last observed."""

@@ -15,6 +15,7 @@ from reconciler.linux.regular_files import read_record
 from reconciler.manifests.git.objects import Head
 from reconciler.planning.origins.observed import Pause, Verdict
 from reconciler.planning.origins.proof import Wanted
+from reconciler.planning.origins.webhook import Webhook
 
 _MOST = 1024 * 1024
 _MOST_RETURNED = 100
@@ -51,6 +52,7 @@ class Record:
     accepted_tag_id: str = ""
     returned: Mapping[str, str] = field(default_factory=dict)
     subjects: Mapping[str, str] = field(default_factory=dict)
+    webhook: Webhook = field(default_factory=Webhook)
 
     @property
     def accepted_head(self) -> Head | None:
@@ -91,6 +93,8 @@ def read(path: Path) -> Record:
             given["verdict"] = Verdict(**given["verdict"])
         if given.get("pause") is not None:
             given["pause"] = Pause(**given["pause"])
+        if given.get("webhook") is not None:
+            given["webhook"] = Webhook(**given["webhook"])
         given["refusals"] = tuple(given.get("refusals", ()))
         return Record(**given)
     return Record()

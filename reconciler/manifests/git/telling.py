@@ -7,6 +7,7 @@ from reconciler.manifests.git.record import Record
 from reconciler.planning.origins.actions import Action
 from reconciler.planning.origins.observed import ObservedOrigin
 from reconciler.planning.origins.plan import OriginPlan, short
+from reconciler.planning.origins.webhook import Webhook
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import Subject
 from reconciler.settings.git import GitOrigin
@@ -104,6 +105,7 @@ class Telling:
             "signed": origin.repository.signed,
             "signed_by": record.signed_by,
             "subjects": dict(record.subjects),
+            "webhook": None if origin.repository.webhook is None else _facts_of(record.webhook),
         }
         if facts != self._facts:
             self._facts = facts
@@ -117,6 +119,10 @@ _VERBS = {
     "leave": "leave a commit",
     "tidy": "tidy up",
 }
+
+
+def _facts_of(webhook: Webhook) -> dict[str, Any]:
+    return {"called_at": webhook.called_at, "missed": webhook.missed, "doubt": webhook.doubt}
 
 
 def _named(record: Record, commit: str) -> str:

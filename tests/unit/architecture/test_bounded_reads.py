@@ -29,7 +29,6 @@ _EXEMPT = {
     "host/staging_settings.py": _OPERATORS,
     "services/server_choice.py": _OPERATORS,
     "inspection/checks/network.py": _OPERATORS,
-    "daemon/web_process.py": _OPERATORS,
     "services/server_tools.py": "it reads a backup in a thread, which the operator's settings name the directory of",
     "inspection/checks/kernel.py": _KERNELS,
     "inspection/checks/reconciler.py": _KERNELS,

@@ -43,7 +43,9 @@ git:
       signers: {file: signers}
       first: 4f1c1d5c0c2f6a3fdc7c1dbb0d5fd9d4c9a2d7be
       fsck: [zeroPaddedFilemode]
+      webhook: {secret: {file: hook}}
   host: web1
+api: {address: 127.0.0.1:9000, token: {file: api-token}}
 origins:
   fleet: {repository: fleet, branch: main, path: [all/, "hosts/{host}"], whole: false, may: {apps: shop-*}}
 """
@@ -70,6 +72,7 @@ origins:
                 signed="every",
                 first="4f1c1d5c0c2f6a3fdc7c1dbb0d5fd9d4c9a2d7be",
                 fsck=("zeroPaddedFilemode",),
+                webhook=Path("/etc/hook"),
             ),
             branch="main",
             host="web1",
@@ -148,6 +151,10 @@ SSH_KEYS = "key: {file: k}, known_hosts: {file: h}"
         (
             repository("url: /x, signed: no, every: 10ms"),
             "1:58: git.repositories.fleet.every: must be at least 1s",
+        ),
+        (
+            repository("url: /x, signed: no, webhook: {secret: {file: s}}"),
+            "1:60: git.repositories.fleet.webhook: requires 'api.address', at which the git server calls it",
         ),
         ("origins: {a: {repository: b, branch: main}}\n", f"1:27: {NO_REPOSITORY}"),
     ],
