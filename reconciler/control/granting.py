@@ -51,6 +51,10 @@ class Outcomes(Protocol):
 class Origins(Protocol):
     """The origins in git."""
 
+    def figures(self) -> dict[str, Any]:
+        """Return what was done for each since this daemon began, in numbers, by name."""
+        ...
+
     def grant(self, request: dict[str, Any], who: str) -> dict[str, Any]:
         """Return what was done, or facts. Raises Refused."""
         ...
@@ -82,7 +86,7 @@ class OperatorRequests:
         """Return what was done, as {"done": sentence}, or facts. Raises Refused."""
         match request.get("do"):
             case "metrics":
-                return self._metrics.as_json()
+                return {**self._metrics.as_json(), "origins": {} if self._origins is None else self._origins.figures()}
             case "look":
                 return self._outcomes.look()
             case "outcomes":

@@ -21,6 +21,7 @@ from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.servers import servers_by_type
 from reconciler.manifests.git.telling import Telling
 from reconciler.manifests.git.trial import HostInForce
+from reconciler.metrics.origin_figures import OriginFigures
 from reconciler.planning.origins.observed import Pause
 from reconciler.planning.origins.proof import OriginApp
 from reconciler.planning.reason import REJECTED
@@ -53,6 +54,7 @@ class GitOrigins:
             lambda: manifests.catalog, rules_of(settings), servers_by_type(settings), services_on_record
         )
         git = GitProgram(settings.paths.git)
+        self._figures = {origin.name: OriginFigures() for origin in settings.origins}
         self.followers = {
             origin.name: Follower(
                 origin,
@@ -60,7 +62,7 @@ class GitOrigins:
                 git,
                 signatures=CommitSignatures(origin.repository, settings.paths.origin(origin.name)),
                 in_force=in_force,
-                telling=Telling(stores.journal, self._publish),
+                telling=Telling(stores.journal, self._publish, self._figures[origin.name]),
                 changed=manifests.look_now.set,
                 apps=self,
             )
@@ -75,6 +77,10 @@ class GitOrigins:
     async def _follow(self, follower: Follower) -> None:
         await self._manifests.looked.wait()
         await follower.run()
+
+    def figures(self) -> dict[str, Any]:
+        """Return what was done for each origin since this daemon began, in numbers, by name."""
+        return {name: figures.as_json() for name, figures in sorted(self._figures.items())}
 
     def grant(self, request: dict[str, Any], who: str) -> dict[str, Any]:
         """Return what was done, as {"done": sentence}, or facts. Raises Refused."""
@@ -108,6 +114,7 @@ class GitOrigins:
             raise NotFound("no origin is in this repository")
         for follower in found:
             follower.hook()
+            self._figures[follower.origin.name].called()
         return f"looking at {', '.join(follower.origin.name for follower in found)} now"
 
     def _pause(self, follower: Follower, request: Mapping[str, Any], who: str) -> str:

@@ -152,6 +152,29 @@ def _commits(which: str) -> Callable[[Origins], list[_Sample]]:
     return lambda origins: [("", {"origin": o["name"], "commit": o[which]}, 1) for o in origins if o[which] is not None]
 
 
+def _by_why(of: str) -> Callable[[Mapping[str, Any]], list[_Sample]]:
+    return lambda daemon: [
+        ("", {"origin": name, "why": why}, count)
+        for name, figures in daemon.get("origins", {}).items()
+        for why, count in figures[of].items()
+    ]
+
+
+def _fetches(daemon: Mapping[str, Any]) -> list[_Sample]:
+    return [
+        each
+        for name, figures in daemon.get("origins", {}).items()
+        for each in _histogram(
+            {"origin": name}, counters.BOUNDS_S, figures["fetches"]["buckets"], figures["fetches"]["seconds"]
+        )
+    ]
+
+
+def _known(which: str) -> Callable[[Origins], list[_Sample]]:
+    """Tell a number of each origin of which it is known."""
+    return lambda origins: [("", {"origin": o["name"]}, o[which]) for o in origins if o.get(which) is not None]
+
+
 _DAEMON_METRICS: tuple[tuple[str, _Type, str, Callable[[Mapping[str, Any]], list[_Sample]]], ...] = (
     ("reconciler_apps", "gauge", "Apps by state.", _by_state("states", APP_STATES)),
     ("reconciler_app_state", "gauge", "1 for the state an app is in.", _state_of_each("states", "app")),
@@ -177,6 +200,12 @@ _DAEMON_METRICS: tuple[tuple[str, _Type, str, Callable[[Mapping[str, Any]], list
     ("reconciler_app_restarts_total", "counter", "Instances that exited unexpectedly.",
      lambda daemon: [("", {"app": app}, daemon["deaths"].get(app, 0)) for app in sorted(daemon["states"])]),
     ("reconciler_app_probes_total", "counter", "Probes of an app's health path by result.", _probes),
+    ("reconciler_origin_fetch_duration_seconds", "histogram", "Duration of fetches, whatever their outcome.",
+     _fetches),
+    ("reconciler_origin_fetch_failures_total", "counter", "Fetches that failed.", _by_why("failures")),
+    ("reconciler_origin_refused_total", "counter", "Commits that were judged and not accepted.", _by_why("refused")),
+    ("reconciler_origin_webhooks_total", "counter", "Genuine calls of the webhook of an origin's repository.",
+     lambda daemon: [("", {"origin": name}, each["calls"]) for name, each in daemon.get("origins", {}).items()]),
 )  # fmt: skip
 
 _APP_METRICS: tuple[tuple[str, _Type, str, Callable[[Apps], list[_Sample]]], ...] = (
@@ -203,6 +232,11 @@ _ORIGIN_METRICS: tuple[tuple[str, _Type, str, Callable[[Origins], list[_Sample]]
     ("reconciler_origin_head_info", "gauge", "1 for the newest commit of an origin.", _commits("head")),
     ("reconciler_origin_in_force_info", "gauge", "1 for the commit of an origin that is in force.",
      _commits("in_force")),
+    ("reconciler_origin_behind_commits", "gauge", "Commits of the newest one that are not in force.",
+     _known("behind")),
+    ("reconciler_origin_store_bytes", "gauge", "Size of what was fetched for an origin.", _known("store_bytes")),
+    ("reconciler_origin_webhook_missed_commits", "gauge", "Commits found without the webhook since its last call.",
+     lambda origins: [("", {"origin": o["name"]}, o["webhook"]["missed"]) for o in origins if o.get("webhook")]),
 )  # fmt: skip
 
 NAMES = frozenset(

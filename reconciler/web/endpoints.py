@@ -181,6 +181,8 @@ SCHEMAS: Mapping[str, Schema] = {
         heard_at=_NULLABLE_NUMBER,
         signed={"type": "string", "enum": ["every", "head", "tag", "no"]},
         signed_by=_TEXT,
+        behind={"type": ["integer", "null"], "description": "The commits of the head that are not in force."},
+        store_bytes={"type": ["integer", "null"], "description": "The size of what was fetched."},
         webhook={
             "oneOf": [{"type": "null"}, _object(called_at=_NULLABLE_NUMBER, missed=_INTEGER, doubt=_TEXT)],
             "description": "When the webhook was called last, and how many commits it missed since; null without one.",

@@ -23,6 +23,7 @@ from reconciler.manifests.git.telling import Telling
 from reconciler.manifests.git.trees import Trees
 from reconciler.manifests.git.trial import HostInForce
 from reconciler.manifests.origin import Listing, Unreadable
+from reconciler.metrics.origin_figures import OriginFigures
 from reconciler.planning.origins.observed import FetchFailure
 from reconciler.planning.origins.plan import OriginPlan
 from reconciler.planning.origins.proof import OriginApp
@@ -68,6 +69,7 @@ class Host:
     services_on_record: frozenset[str] = frozenset()
     apps: dict[str, Sequence[OriginApp] | None] = field(default_factory=dict)
     git: Callable[[Path], GitProgram] = GitProgram
+    figures: OriginFigures = field(default_factory=OriginFigures)
 
     @property
     def rules(self) -> Rules:
@@ -85,7 +87,7 @@ class Host:
             self.git(self.state.git),
             signatures=CommitSignatures(self.origin.repository, self.state.git),
             in_force=HostInForce(lambda: self.catalog, self.rules, {}, lambda: self.services_on_record),
-            telling=Telling(self.journal, publish),
+            telling=Telling(self.journal, publish, self.figures),
             changed=self.look,
             apps=Apps(self.apps),
         )
@@ -660,3 +662,25 @@ def test_a_local_manifest_of_the_same_name_is_told_once_and_the_rest_of_the_comm
     assert planned.message.count("'shop'") == 1
     assert "is described by /m/shop.yaml:1, and a manifest of this host wins" in planned.message
     assert set(host.catalog.apps) == {"blog", "shop"}
+
+
+def test_how_far_the_commit_in_force_is_behind_and_what_was_fetched_is_measured(
+    host: Host, repository: Repository
+) -> None:
+    repository.push(app("shop"))
+    host.follow()
+    assert host.facts["behind"] == 0
+    before = host.facts["store_bytes"]
+    assert before > 0
+    for number in (1, 2):
+        repository.push(app("shop", "wrokers: 2\n", code=f"{number}\n" * 999))
+    assert host.follow().state == "refused"
+    assert host.facts["behind"] == 2
+    assert host.facts["store_bytes"] > before
+    figures = host.figures.as_json()
+    assert (figures["refused"], figures["failures"]) == ({"refused": 1}, {})
+    assert sum(figures["fetches"]["buckets"]) == 2
+    repository.bare.rename(repository.bare.with_name("away"))
+    host.follow()
+    assert host.figures.as_json()["failures"] == {"not-found": 1}
+    assert host.facts["behind"] == 2

@@ -98,6 +98,7 @@ class Effects:
         # An unexpected error is no reason to fetch in a loop.
         self._observed = replace(self._observed, due_at=time.monotonic() + self.origin.repository.every_s)
         self._is_wanted, self._is_fetching = False, True
+        began, failure = time.monotonic(), ""
         try:
             head = await self._store.fetch(self.origin, before.accepted, since=self.origin.repository.first)
             subject = (await self._store.commit(head.commit)).subject
@@ -107,8 +108,8 @@ class Effects:
             await self._remember(replace(self.record, head=None, verdict=missing, heard_at=now_s()))
         except (CannotFetch, DamagedStore) as error:
             count = 1 + (self._observed.failure.count if self._observed.failure is not None else 0)
-            code = error.code if isinstance(error, CannotFetch) else "damaged"
-            self._schedule(FetchFailure(code=code, why=str(error), count=count))
+            failure = error.code if isinstance(error, CannotFetch) else "damaged"
+            self._schedule(FetchFailure(code=failure, why=str(error), count=count))
         else:
             if head.commit != before.head and self._looks_due is looks_due:  # another call asks for another look
                 self._looks_due.clear()
@@ -122,6 +123,7 @@ class Effects:
             await self._remember(heard.leading_to(head))
         finally:
             self._fetched_at = time.monotonic()
+            self._telling.figures.fetched(self._fetched_at - began, failure)
             self.looks += 1
             self._is_fetching = False
 
@@ -157,6 +159,7 @@ class Effects:
                 candidate,
             )
         except NotAccepted as error:
+            self._telling.figures.refused(error.ruling)
             verdict = Verdict(commit=commit, ruling=error.ruling, why=str(error), trust=trust)
         except DamagedStore as error:
             await self._renew(str(error))

@@ -24,6 +24,7 @@ class Follower(Effects):
 
     _called_at: float | None = None
     _quick_at: float | None = None
+    _measured: tuple[str | None, str | None] | None = None
 
     # What operators request
 
@@ -153,8 +154,20 @@ class Follower(Effects):
             failed="",
         )
         # The tag that led to the commit in force is known only of the one that is accepted.
+        await self._measure()
         if in_force is not None and in_force == self.record.accepted and not self.record.is_accepted_good:
             await self._judge_apps(in_force)
+
+    async def _measure(self) -> None:
+        """Note how far the commit in force is behind, and how much was fetched, where either commit is another one."""
+        head, in_force = self.record.head, self._observed.in_force
+        if (head, in_force) == self._measured:
+            return
+        self._measured = (head, in_force)
+        is_known = head is not None and in_force is not None
+        behind = await self._store.distance(str(in_force), str(head)) if is_known else None
+        size = await asyncio.to_thread(self._store.size)
+        self._observed = replace(self._observed, behind=behind, store_bytes=size)
 
     async def _judge_apps(self, in_force: str) -> None:
         """Note that the commit in force is good, or which apps fail because of it, if it is to be left for that."""

@@ -15,7 +15,7 @@ from reconciler.linux.file_lock import locked
 from reconciler.linux.files import draft, leftovers_of, publish, remove
 from reconciler.manifests.git.commits import parents_of
 from reconciler.manifests.git.fetch_failures import Why, failure_of, is_missing_ref
-from reconciler.manifests.git.objects import OBJECT_ID, BranchMissing, CannotFetch, Head, Objects
+from reconciler.manifests.git.objects import OBJECT_ID, BranchMissing, CannotFetch, Head, Objects, TooLarge
 from reconciler.manifests.git.program import Finished, GitProgram
 from reconciler.planning.origins.history import HistoryMissing, commits_to_judge
 from reconciler.planning.origins.tags import newest
@@ -211,6 +211,20 @@ class Store(Objects):
         if done.status != 0 or not OBJECT_ID.fullmatch(commit):
             raise BranchMissing(f"{head.tag or origin.followed} leads to no commit")
         return replace(head, commit=commit)
+
+    async def distance(self, since: str, commit: str) -> int | None:
+        """Return how many commits are reachable from one and not from another, None if that is not known here."""
+        if since == commit:
+            return 0
+        try:
+            done = await self._run("rev-list", "--count", commit, f"^{since}")
+        except (TooLarge, OSError, TimeoutError):
+            return None
+        return int(done.output) if done.status == 0 and done.output.strip().isdigit() else None
+
+    def size(self) -> int:
+        """Return the bytes of what was fetched. Blocks."""
+        return _size(self.path)
 
     def is_too_large(self) -> bool:
         """Return whether the store has more than twice the size that it had when it was made. Blocks."""

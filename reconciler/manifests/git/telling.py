@@ -1,7 +1,7 @@
 """Tell what becomes of an origin in git: events when something changes, and facts for `status` and the page."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from reconciler.manifests.git.record import Record
 from reconciler.planning.origins.actions import Action
@@ -25,11 +25,24 @@ _OF_STATE = {
 }
 
 
+class Figures(Protocol):
+    """What counts how an origin fares."""
+
+    def fetched(self, seconds: float, failure: str) -> None:
+        """Count a fetch that ended, by the code of why it failed, "" if it did not."""
+        ...
+
+    def refused(self, ruling: str) -> None:
+        """Count a commit that was judged and not accepted."""
+        ...
+
+
 class Telling:
     """Writes events of one origin to the journal, each once, and passes on its facts when they differ."""
 
-    def __init__(self, journal: Journal, publish: Callable[[str, dict[str, Any]], None]) -> None:
+    def __init__(self, journal: Journal, publish: Callable[[str, dict[str, Any]], None], figures: Figures) -> None:
         self._journal = journal
+        self.figures = figures
         self._publish = publish
         self._head: str | None = None
         self._accepted: str | None = None
@@ -105,6 +118,8 @@ class Telling:
             "signed": origin.repository.signed,
             "signed_by": record.signed_by,
             "subjects": dict(record.subjects),
+            "behind": observed.behind,
+            "store_bytes": observed.store_bytes,
             "webhook": None if origin.repository.webhook is None else _facts_of(record.webhook),
         }
         if facts != self._facts:

@@ -46,7 +46,8 @@ class ObservedOrigin:
     `head` is the commit of the branch as it was last fetched, None while the branch does not exist. `accepted` passed
     every judge, `in_force` is what the manifests come from, and with `good` every app came up. `trees` are the commits
     whose files are on disk. `heard_at` is when the repository last answered. `failed` says which apps failed because of
-    the commit in force, where it is to be left then.
+    the commit in force, where it is to be left then. `behind` is how many commits of the head are not in force, and
+    `store_bytes` the size of what was fetched; None while that is not known.
     """
 
     head: str | None = None
@@ -63,3 +64,5 @@ class ObservedOrigin:
     began_at: float = 0.0
     failed: str = ""
     is_untidy: bool = False
+    behind: int | None = None
+    store_bytes: int | None = None
