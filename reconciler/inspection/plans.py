@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -113,13 +113,14 @@ def plans_now(settings: Settings, app: str | None, *, with_sources: bool = False
         known = settings.paths.database.exists()
         snapshot = stack.enter_context(contextlib.closing(HostSnapshot(settings.paths))) if known else None
         catalog = desired(settings, snapshot)
-        plans = _plans(catalog, snapshot, app, settings, with_sources=with_sources)
+        plans = plans_for(catalog, snapshot, app, settings, with_sources=with_sources)
         return plans, catalog
 
 
-def _plans(
+def plans_for(
     catalog: "Catalog", snapshot: "HostSnapshot | None", only: str | None, settings: Settings, *, with_sources: bool
 ) -> list[AppPlan]:
+    """Return the plans for a catalog, for one app or service or for all. Raises sqlite3.Error."""
     from reconciler.manifests import persisted
 
     observer = None if snapshot is None else snapshot.service_observer(settings, catalog.services, catalog.apps)
@@ -130,7 +131,7 @@ def _plans(
 
     def app_plan(name: str) -> AppPlan:
         planned = _app_plan(name, catalog, snapshot, observer, with_sources=with_sources)
-        return _with_warnings(planned, catalog.apps.get(name), forecast)
+        return _with_warnings(planned, catalog.apps.get(name), forecast, str if snapshot is None else snapshot.place)
 
     def plan_of(subject: Subject) -> AppPlan | None:
         if subject.kind == "service":
@@ -251,16 +252,20 @@ def _source(
 
     if app is None or snapshot is None:
         return None
-    return source_comparison(snapshot.paths, app, observed, snapshot.env_files.known_paths(app.name))
+    known = snapshot.env_files.known_paths(app.name)
+    return source_comparison(snapshot.paths, app, observed, known, snapshot.place)
 
 
-def _with_warnings(app_plan: AppPlan, app: "App | None", forecast: StagingForecast) -> AppPlan:
+def _with_warnings(
+    app_plan: AppPlan, app: "App | None", forecast: StagingForecast, place: Callable[[str], str]
+) -> AppPlan:
     """Return the plan of an app with what staging would refuse, if it has to be staged."""
     from reconciler.planning.apps.actions import Stage
 
     if app is None or not any(isinstance(action, Stage) for action in app_plan.actions):
         return app_plan
-    return replace(app_plan, warnings=tuple(message for _, message in forecast.of(app)))
+    there = replace(app, source=replace(app.source, path=place(app.source.path)))
+    return replace(app_plan, warnings=tuple(message for _, message in forecast.of(there)))
 
 
 def _wait_s(told: "AppStatus | ServiceStatus | None", retry_at: float | None, now: float) -> float | None:

@@ -45,17 +45,28 @@ class SourceReading:
 
 
 class HostSnapshot:
-    """A snapshot of an existing state directory. Raises sqlite3.Error if it has no database; close it after use."""
+    """A snapshot of an existing state directory. Raises sqlite3.Error if it has no database; close it after use.
+
+    `elsewhere` are directories in whose place others are read.
+    """
 
     def __init__(self, paths: "StatePaths") -> None:
         self.paths = paths
         self.key_file: Path | None = None
+        self.elsewhere: Mapping[str, Path] = {}
         self._database = open_database(paths.database, read_only=True)
         self.records = Records(self._database)
         self._boot = boot_id()
 
     def close(self) -> None:
         self._database.close()
+
+    def place(self, path: str) -> str:
+        """Return where a file is read that the host would have at a path: elsewhere, or there."""
+        for directory, other in self.elsewhere.items():
+            if path == directory or path.startswith(f"{directory}/"):
+                return f"{other}{path[len(directory) :]}"
+        return path
 
     @cached_property
     def daemon(self) -> int | None:
@@ -96,7 +107,7 @@ class HostSnapshot:
         known = self.known_content(app)
         if app.source.pinned and known is not None:
             return SourceReading(content=known)
-        return read_source(app, known)
+        return read_source(app, known, self.place(app.source.path))
 
     def known_content(self, app: "App") -> str | None:
         """Return the fingerprint of the app's source when it was last read, None if this source has never been read."""
@@ -238,15 +249,16 @@ class HostSnapshot:
         return sum(1 for path in _listing(self.paths.readiness(record.app) / record.id) if path.name.isdecimal())
 
 
-def read_source(app: "App", known: str | None = None) -> SourceReading:
-    """Read an app's source; if it cannot be read, return the `known` fingerprint and why."""
+def read_source(app: "App", known: str | None = None, path: str | None = None) -> SourceReading:
+    """Read an app's source, at `path` if given; if it cannot be read, return the `known` fingerprint and why."""
     from reconciler.staging.errors import SourceError
     from reconciler.staging.source.snapshot import fingerprint
 
     try:
-        return SourceReading(content=fingerprint(app.source.path))
+        return SourceReading(content=fingerprint(path or app.source.path))
     except SourceError as error:
-        return SourceReading(content=known, problem=str(error))
+        said = str(error)
+        return SourceReading(content=known, problem=said.replace(path, app.source.path) if path else said)
 
 
 def _alive(record: InstanceRecord) -> bool:

@@ -6,7 +6,7 @@ the lines of the others.
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -83,11 +83,16 @@ def compared(before: Tree, after: Tree, *, source: str, files: Iterable[str]) ->
 
 
 def source_comparison(
-    paths: "StatePaths", app: "App", observed: "Observed", files: Iterable[str] = ()
+    paths: "StatePaths",
+    app: "App",
+    observed: "Observed",
+    files: Iterable[str] = (),
+    place: Callable[[str], str] = str,
 ) -> SourceComparison | str | None:
     """Compare the source of the build that serves or served last with the one that is to serve.
 
     Returns why where it cannot be compared, and None where it is the same, or where there is no build to compare with.
+    `place` says where a file is read.
     """
     serving = next((instance.build for instance in observed.instances if instance.serves), None)
     before_id = serving or next((revision.build.id for revision in observed.known_good), None)
@@ -100,7 +105,7 @@ def source_comparison(
     after = tree_of_build(paths.builds(app.name) / wanted.id)
     try:
         if after is None and observed.source is not None and wanted.content == observed.source.content:
-            after = tree_of_source(app.source.path)
+            after = tree_of_source(place(app.source.path))
             if after is None:
                 return "the source is an archive, which is compared once it is staged"
             after = _without_persisted(after, wanted)
@@ -108,7 +113,8 @@ def source_comparison(
         return f"the source cannot be read: {error}"
     if after is None:
         return f"build {wanted.id} is not kept"
-    return compared(before, after, source=app.source.path, files=(*files, *app.env_lists, *app.env_files.values()))
+    given = map(place, (*files, *app.env_lists, *app.env_files.values()))
+    return compared(before, after, source=place(app.source.path), files=given)
 
 
 def _wanted(app: "App", observed: "Observed") -> "Build | None":

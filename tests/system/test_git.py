@@ -197,3 +197,30 @@ def webhook_check(site: Site) -> str:
     """What `doctor` finds of the webhook."""
     (found,) = [each for each in json.loads(site.cli("doctor", "--json").stdout) if each["subject"] == "webhook fleet"]
     return str(found["found"])
+
+
+def test_a_plan_for_a_commit_shows_what_a_review_would_do_and_does_nothing(site: Site, repository: Repository) -> None:
+    port = a_port()
+    good = repository.push(app("shop"))
+    site.start("--settings", str(settings(site, repository, port)))
+    eventually(site.serves("shop", "1", port), 60)
+    eventually(lambda: origin(site)["good"] == good, 60)
+    assert site.cli("plan", "--commit", good[:8]).returncode == 0
+    repository.commit(app("shop", "2", threads=2), "Answer 2")
+    repository.git("push", "-q", "origin", "HEAD:review")
+    done = site.cli("plan", "--commit", "review", "--diff")
+    assert done.returncode == 2, done.stderr
+    first, *lines = done.stdout.splitlines()
+    assert first.endswith("“Answer 2” would be accepted")
+    assert any(line.startswith("shop: ") for line in lines)
+    assert any("threads" in line for line in lines), done.stdout
+    assert any('return [b"2"]' in line for line in lines), done.stdout
+    repository.commit(app("shop", "3", wrokers=2))
+    repository.git("push", "-q", "origin", "HEAD:review")
+    done = site.cli("plan", "--commit", "review", "--json")
+    assert done.returncode == 1
+    found = json.loads(done.stdout)["commit"]
+    assert (found["ruling"], found["origin"]) == ("refused", "fleet")
+    assert "fleet/hosts/web1/shop.yaml:3:1: wrokers: unknown field" in found["message"]
+    assert "no branch or tag 'gone'" in site.cli("plan", "--commit", "gone").stderr
+    assert (get(port), origin(site)["in_force"]) == ("1", good)

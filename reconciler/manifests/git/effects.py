@@ -9,18 +9,17 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from reconciler.manifests.git import record as records
 from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, Signatures
 from reconciler.manifests.git.judge import Judge
+from reconciler.manifests.git.materialise import index_of, materialise
 from reconciler.manifests.git.objects import BranchMissing, CannotFetch, DamagedStore, Head, TooLarge
 from reconciler.manifests.git.origin_apps import OriginApps
 from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.store import Store
 from reconciler.manifests.git.telling import Telling
-from reconciler.manifests.git.trees import Index, Trees
+from reconciler.manifests.git.trees import Trees
 from reconciler.planning.origins import actions
 from reconciler.planning.origins.fetch_times import deviation_of, wait_s
 from reconciler.planning.origins.observed import FetchFailure, ObservedOrigin, Verdict
@@ -148,8 +147,7 @@ class Effects:
         signer, accepted = record.signed_by, record.accepted
         head = Head(commit=commit, tag=record.tag, tag_id=record.tag_id)
         try:
-            if commit in record.returned and commit != record.taken:
-                raise NotAccepted("returned", record.returned[commit])
+            record.refuse_returned(commit)
             candidate, signer = await self._judge.judged(
                 head, record.accepted_head, taken=record.taken == commit, refused=commit in record.refusals
             )
@@ -186,16 +184,8 @@ class Effects:
             except DamagedStore as error:
                 await self._renew(str(error))
                 return
-        candidate, before = self._candidate, self._observed.in_force
-        invalid = frozenset(file.removeprefix(f"{self.origin.name}/") for file in candidate.invalid)
-        index = Index(commit=commit, files=candidate.tree.files, directories=candidate.directories, invalid=invalid)
         try:
-            with TemporaryDirectory(dir=self._directory, prefix=".draft-") as scratch:
-                asked, batch = Path(scratch, "ids"), Path(scratch, "objects")
-                ids = await asyncio.to_thread(self._trees.missing, index, before)
-                await asyncio.to_thread(asked.write_text, "".join(f"{each}\n" for each in ids))
-                await self._store.contents(asked, batch)
-                await asyncio.to_thread(self._trees.write, index, batch, before)
+            await materialise(index_of(self._candidate), self._store, self._trees, self._observed.in_force)
         except TooLarge as error:
             await self._withdraw(commit, NotAccepted("refused", f"commit {commit[:7]} is too large: {error}"))
         except DamagedStore as error:

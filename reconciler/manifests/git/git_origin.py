@@ -56,7 +56,7 @@ class GitOrigin:
                 f"{self.name}/{path}": self._content(index, path) for path in sorted(index.files) if self._has(path)
             },
             identity=commit,
-            versions=_versions(index, str(self._trees.current)),
+            versions=versions_of(index, str(self._trees.current)),
         )
 
     def _has(self, path: str) -> bool:
@@ -78,8 +78,8 @@ class GitOrigin:
         return content
 
 
-def _versions(index: Index, top: str) -> Mapping[str, str]:
-    """Return the version of each file and directory by its absolute path.
+def versions_of(index: Index, top: str) -> Mapping[str, str]:
+    """Return the version of each file and directory of a tree at `top` by its absolute path.
 
     A directory with a link that may lead out of it has none: its id does not change with what is there.
     """

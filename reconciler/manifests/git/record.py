@@ -12,6 +12,7 @@ from typing import Any
 
 from reconciler.linux.files import replace_file
 from reconciler.linux.regular_files import read_record
+from reconciler.manifests.git.candidate import NotAccepted
 from reconciler.manifests.git.objects import Head
 from reconciler.planning.origins.observed import Pause, Verdict
 from reconciler.planning.origins.proof import Wanted
@@ -81,6 +82,11 @@ class Record:
         returned = dict([*self.returned.items(), (commit, why)][-_MOST_RETURNED:])
         left = replace(self, accepted=self.good, accepted_tag=self.good_tag, accepted_tag_id=self.good_tag_id)
         return replace(left, signed_by=self.good_signed_by, returned=returned)
+
+    def refuse_returned(self, commit: str) -> None:
+        """Raise NotAccepted for a commit that was left again, unless an operator confirmed it."""
+        if commit in self.returned and commit != self.taken:
+            raise NotAccepted("returned", self.returned[commit])
 
 
 def read(path: Path) -> Record:
