@@ -54,7 +54,7 @@ soak: .venv/ready-dev
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(SOAK)
 
 LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
-	--generate-hashes --upgrade --no-emit-index-url --no-header --no-annotate --extra services pyproject.toml
+	--generate-hashes --upgrade --no-emit-index-url --no-header --no-annotate --extra services --extra secrets pyproject.toml
 
 FUZZ_LOCK := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --upgrade --no-emit-index-url --no-header --no-annotate --group pyproject.toml:fuzz

@@ -56,14 +56,14 @@ class _Variable:
 def command(settings: Settings, app: str, action: str | None, variables: Sequence[str], as_json: bool) -> None:
     _require_form(app, action, variables)
     if action is None:
-        _list(find(settings, app), as_json=as_json)
+        _list(settings, find(settings, app), as_json=as_json)
     elif action == "set":
         given = dict(map(_assignment, variables))
         report(settings, _set(settings, app, given), as_json=as_json, nothing=f"{app} has these values already")
     else:
         names = [*dict.fromkeys(map(_name, variables))]
         changed = change(
-            settings, app, [(_ENV, name) for name in names], lambda found, edits: _unset(found, edits, names)
+            settings, app, [(_ENV, name) for name in names], lambda found, edits: _unset(settings, found, edits, names)
         )
         report(settings, changed, as_json=as_json, nothing="")
 
@@ -97,8 +97,8 @@ def _name(word: str) -> str:
 # List
 
 
-def _list(found: "Described", *, as_json: bool) -> None:
-    variables = {each.name: each for each in _of_files(found)}
+def _list(settings: Settings, found: "Described", *, as_json: bool) -> None:
+    variables = {each.name: each for each in _of_files(settings, found)}
     variables |= {each.name: each for each in _of_env(found)}
     ordered = sorted(variables.values(), key=lambda each: each.name)
     if as_json:
@@ -134,13 +134,15 @@ def _of_env(found: "Described") -> Iterator[_Variable]:
             yield _Variable(name=name, value=value, kind="value", file=found.file, line=node.line)
 
 
-def _of_files(found: "Described") -> Iterator[_Variable]:
+def _of_files(settings: Settings, found: "Described") -> Iterator[_Variable]:
     """Yield the variables of files of many, the last of each name; a file that cannot be read is said to be so."""
-    from reconciler.vault.dotenv import Unusable, content_of, pairs_of
+    from reconciler.vault.dotenv import Unusable
+    from reconciler.vault.secret_reader import SecretReader
 
+    reader = SecretReader(settings)
     for path in _env_files(found):
         try:
-            names = pairs_of(path, content_of(path))
+            names = reader.variables_of(path)
         except Unusable as error:
             click.echo(plain(error), err=True)
             continue
@@ -187,18 +189,18 @@ def _warning(app: str, name: str) -> str:
     )
 
 
-def _unset(found: "Described", edits: "AppEdits", names: Sequence[str]) -> None:
+def _unset(settings: Settings, found: "Described", edits: "AppEdits", names: Sequence[str]) -> None:
     for name in names:
         if edits.tree.given(_ENV, name) is None:
-            raise click.ClickException(_not_set(found, edits, name))
+            raise click.ClickException(_not_set(settings, found, edits, name))
     for name in names:
         edits.remove((_ENV, name))
 
 
-def _not_set(found: "Described", edits: "AppEdits", name: str) -> str:
+def _not_set(settings: Settings, found: "Described", edits: "AppEdits", name: str) -> str:
     from difflib import get_close_matches
 
-    for each in _of_files(found):
+    for each in _of_files(settings, found):
         if each.name == name:
             return f"{name} of {found.app} comes from {each.file}: remove its line there"
     env = edits.tree.given(_ENV)

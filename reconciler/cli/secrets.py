@@ -2,8 +2,9 @@
 
 'set' reads the value of NAME from standard input, or asks for it on a terminal without showing it. It is written to a
 file that only the daemon's user may read: the one that the manifest of APP names, otherwise secrets/APP.NAME beside the
-manifest, which then refers to it. A last line break is no part of the value. 'unset' removes the reference, and the
-file if it is such a one and no other app uses it. The value is never printed.
+manifest, which then refers to it. With 'git.recipients' in the host's settings, a new file is encrypted with age, and
+named secrets/APP.NAME.age. A last line break is no part of the value. 'unset' removes the reference, and the file if it
+is such a one and no other app uses it. The value is never printed.
 """
 
 import os
@@ -60,15 +61,18 @@ def _set(settings: Settings, app: str, name: str) -> Changed:
 
     content, owner = _value(name), _owner(settings)
     written: list[tuple[Path, bool]] = []
+    suffix = ".age" if settings.recipients else ""
 
     def edit(_: "Described", edits: "AppEdits") -> None:
         given = edits.tree.given("env", name)
         if given is None or not given.keys:
-            edits.set(("env", name), FileReference(f"{_FOLDER}/{app}.{name}"))
+            edits.set(("env", name), FileReference(f"{_FOLDER}/{app}.{name}{suffix}"))
 
     def write_file(found: "Described") -> None:
-        file = _file(found, name) or _own_file(found, name)
-        written.append((file, _write(file, content, owner, is_ours=file == _own_file(found, name))))
+        own = _own_file(found, name, suffix)
+        file = _file(found, name) or own
+        encrypted = _encrypted(settings, file, content)
+        written.append((file, _write(file, encrypted or content, owner, folder=file == own, hidden=encrypted is None)))
 
     try:
         changed = change(settings, app, [("env", name)], edit, write_file)
@@ -76,8 +80,48 @@ def _set(settings: Settings, app: str, name: str) -> Changed:
         _undo(written)
         raise
     file = written[-1][0]
-    notes = [f"wrote {file}, which only its owner may read", *_shared(settings, app, name, file)]
+    who = "which only its owner may read" if not _is_encrypted(file) else "encrypted with age: it may be committed"
+    notes = [f"wrote {file}, {who}", *_shared(settings, app, name, file)]
     return Changed(app=app, file=changed.file, changes=changed.changes, notes=tuple(notes))
+
+
+def _encrypted(settings: Settings, file: Path, content: bytes) -> bytes | None:
+    """Return what to write in place of a value: None for a file that is to be plain. Raises ClickException."""
+    from reconciler.vault.dotenv import Unusable, bytes_of
+    from reconciler.vault.encryption.recognition import Encryption, encryption_of
+
+    try:
+        before = encryption_of(bytes_of(file)) if file.exists() else None
+    except Unusable as error:
+        raise click.ClickException(f"{plain(error)}; nothing was written") from None
+    if before is Encryption.SOPS:
+        raise click.ClickException(f"{file} is encrypted with SOPS: change it with 'sops edit'; nothing was written")
+    if before is None and (file.exists() or not settings.recipients) and not file.name.endswith(".age"):
+        return None
+    if not settings.recipients:
+        raise click.ClickException(
+            f"{file} is encrypted with age, and the host's settings do not say to whom: name 'git.recipients' in"
+            f" {settings.place}; nothing was written"
+        )
+    from reconciler.vault.encryption.age import BadRecipient, sealed
+    from reconciler.vault.encryption.identities import NoPackage
+
+    try:
+        return sealed(content, settings.recipients)
+    except BadRecipient as error:
+        raise click.ClickException(f"git.recipients of {settings.place}: {error}; nothing was written") from None
+    except NoPackage as error:
+        raise click.ClickException(f"encrypting with age needs a package: {error}; nothing was written") from None
+
+
+def _is_encrypted(file: Path) -> bool:
+    from reconciler.vault.dotenv import Unusable, bytes_of
+    from reconciler.vault.encryption.recognition import encryption_of
+
+    try:
+        return encryption_of(bytes_of(file)) is not None
+    except Unusable:
+        return False
 
 
 def _value(name: str) -> bytes:
@@ -117,12 +161,16 @@ def _owner(settings: Settings) -> tuple[int, int] | None:
     )
 
 
-def _write(file: Path, content: bytes, owner: tuple[int, int] | None, *, is_ours: bool) -> bool:
-    """Write the file; return whether it is a new one. Raises ClickException."""
+def _write(file: Path, content: bytes, owner: tuple[int, int] | None, *, folder: bool, hidden: bool) -> bool:
+    """Write the file, in a `folder` of ours that is created; one that is `hidden` from git. Return whether it is new.
+
+    Raises ClickException.
+    """
     from reconciler.linux.shared_files import make_private_directory, write_private
 
     try:
-        if is_ours and make_private_directory(file.parent, owner) and _is_in_git(file.parent):
+        is_new = folder and make_private_directory(file.parent, owner)
+        if is_new and hidden and _is_in_git(file.parent):
             write_private(file.parent / ".gitignore", b"*\n", owner)
         return write_private(file, content, owner)
     except OSError as error:
@@ -155,7 +203,8 @@ def _unset(settings: Settings, app: str, name: str) -> Changed:
             raise click.ClickException(
                 f"{name} of {app} {kind} in {found.file}; 'reconciler config {app}' lists its variables"
             )
-        files.append((file, _own_file(found, name)))
+        own = (_own_file(found, name), _own_file(found, name, ".age"))
+        files.append((file, file if file in own else own[0]))
         edits.remove(("env", name))
 
     changed = change(settings, app, [("env", name)], edit)
@@ -185,9 +234,9 @@ def _file(found: "Described", name: str) -> Path | None:
     return None if given is None else Path(found.path_of(str(given.value)))
 
 
-def _own_file(found: "Described", name: str) -> Path:
+def _own_file(found: "Described", name: str, suffix: str = "") -> Path:
     """Return where this command keeps a variable."""
-    return Path(found.path_of(f"{_FOLDER}/{found.app}.{name}"))
+    return Path(found.path_of(f"{_FOLDER}/{found.app}.{name}{suffix}"))
 
 
 def _shared(settings: Settings, app: str, name: str, file: Path) -> Sequence[str]:

@@ -121,7 +121,7 @@ class Daemon:
                 (self._apps, counted, self._app_wakeups),
             )
         ]
-        self._secret_files = SecretFiles(self._services, self._stores, self._app_wakeups, tasks)
+        self._secret_files = SecretFiles(settings, self._services, self._stores, self._app_wakeups, tasks)
         self.manifests = ManifestLoop(settings, self._stores, self._app_wakeups, self._secret_files, self._converging)
         self.reports.listeners += [self._services.on_report, self.manifests.on_report, self._counters.on_report]
         self.outcomes = Outcomes(

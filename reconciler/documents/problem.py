@@ -9,7 +9,7 @@ from reconciler.documents.names import LONGEST_NAME
 Path: TypeAlias = tuple[str | int, ...]
 
 # Fields whose values may be secrets: no message quotes what is in them.
-NEVER_QUOTED = frozenset(("env", "credentials", "parameters", "command", "release"))
+NEVER_QUOTED = frozenset(("env", "credentials", "parameters", "command", "release", "recipients"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

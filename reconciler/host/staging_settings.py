@@ -8,9 +8,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.documents.encoding import decoded
 from reconciler.linux.files import is_leftover
 from reconciler.settings.settings import Settings
+from reconciler.vault.dotenv import Unusable
+from reconciler.vault.secret_reader import SecretReader
 
 if TYPE_CHECKING:  # `validate` needs nothing of staging
     from reconciler.staging.stager import Stager
@@ -42,7 +43,7 @@ def package_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str,
     """
     from reconciler.staging.environments.installer_env import MEMORY, SECRETS, VARIABLES
 
-    given = settings.staging_env
+    given, reader = settings.staging_env, SecretReader(settings, may_wait=False)
     found = {
         **environ,
         MEMORY: str(settings.staging_memory_bytes),
@@ -50,8 +51,8 @@ def package_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str,
         SECRETS: " ".join(name for name, value in given.items() if isinstance(value, Path)),
     }
     for name, value in given.items():
-        with contextlib.suppress(OSError, ValueError):
-            found[name] = decoded(value.read_bytes()).rstrip("\r\n") if isinstance(value, Path) else value
+        with contextlib.suppress(Unusable):
+            found[name] = reader.text_of(value).rstrip("\r\n") if isinstance(value, Path) else value
     return found
 
 

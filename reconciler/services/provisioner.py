@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 
 from reconciler.planning.fingerprint import Json
 from reconciler.vault.secret import Secret
+from reconciler.vault.secret_reader import SecretReader
 
 Credentials: TypeAlias = Mapping[str, Json]
 
@@ -52,7 +53,7 @@ class ServiceSpec:
 
     `id` is twelve hexadecimal digits, drawn once for the service and kept; with `name` it names everything that is
     made on a server. `server` is None for a kind that needs none. `asked` are the fields of the manifest that only its
-    type has. `directory` is the service's own, 0700, and exists.
+    type has. `directory` is the service's own, 0700, and exists. `reader` reads the files that they name.
     """
 
     id: str
@@ -62,6 +63,7 @@ class ServiceSpec:
     server: Server | None
     asked: Mapping[str, Json]
     directory: Path
+    reader: SecretReader = field(default_factory=SecretReader)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 
-from reconciler.documents.encoding import decoded
 from reconciler.planning.fingerprint import Json
 from reconciler.planning.services.service import Service
 from reconciler.services.provisioner import Misconfigured, Server, ServiceSpec
 from reconciler.services.records import ServiceRecord
 from reconciler.services.registry import WITHOUT_SERVER
 from reconciler.settings.settings import ServiceServer, Settings
+from reconciler.vault.dotenv import Unusable
 from reconciler.vault.secret import Secret
+from reconciler.vault.secret_reader import SecretReader
 
 _BRANDS = {"postgresql": "PostgreSQL", "mysql": "MySQL", "redis": "Redis", "rabbitmq": "RabbitMQ"}
 # The least that reaches a server of each type, as the settings write it.
@@ -53,16 +54,14 @@ def _none_configured(of_type: str, settings: Settings) -> str:
     return f"no {brand} server is configured: {add}"
 
 
-def server_of(settings: ServiceServer) -> Server:
+def server_of(settings: ServiceServer, reader: SecretReader) -> Server:
     """Return a server with its password, read from its file now. Raises Misconfigured."""
     password = None
     if settings.password_file is not None:
         try:
-            password = Secret(decoded(settings.password_file.read_bytes()).rstrip("\r\n"))
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            message = f"cannot read the password of server {settings.name} in {settings.password_file}: {why}"
-            raise Misconfigured(message) from None
+            password = Secret(reader.text_of(settings.password_file).rstrip("\r\n"))
+        except Unusable as error:
+            raise Misconfigured(f"cannot use the password of server {settings.name}: {error}") from None
     return Server(
         name=settings.name,
         type=settings.type,
@@ -81,7 +80,7 @@ def spec_of(record: ServiceRecord, asked: Mapping[str, Json], settings: Settings
         known = settings.servers.get(record.server)
         if known is None:
             raise Misconfigured(f"its server '{record.server}' was removed from the host's settings")
-        server = server_of(known)
+        server = server_of(known, SecretReader(settings, may_wait=False))
     return ServiceSpec(
         id=record.id,
         name=record.name,
@@ -90,4 +89,5 @@ def spec_of(record: ServiceRecord, asked: Mapping[str, Json], settings: Settings
         server=server,
         asked=asked,
         directory=settings.paths.service(record.name, record.id),
+        reader=SecretReader(settings),
     )

@@ -134,6 +134,14 @@ def _staging_env(file: str, node: Node) -> Mapping[str, str | FilePath]:
     }
 
 
+def _identities(file: str, node: Node) -> tuple[FilePath, ...]:
+    return tuple(_path(file, part.written_at("file")) for part in node.parts.values())
+
+
+def _words(_: str, node: Node) -> tuple[str, ...]:
+    return tuple(str(part.written) for part in node.parts.values())
+
+
 def _key_file(file: str, node: Node) -> FilePath:
     return _path(file, node.value)
 
@@ -192,6 +200,9 @@ _STRUCTURES: Mapping[tuple[str, ...], tuple[str, Callable[[str, Node], Any]]] = 
     ("logs",): ("drain", _drain),
     ("services", "servers"): ("servers", _servers),
     ("services", "key"): ("key_file", _key_file),
+    ("git", "identities"): ("identities", _identities),
+    ("git", "recipients"): ("recipients", _words),
+    ("git", "open"): ("open_command", _words),
 }
 
 

@@ -78,7 +78,8 @@ class Settings:
     """How this host behaves. Durations are in seconds, sizes in bytes; a path in `staging_env` names the value's file.
 
     `file` is the settings file, None without one. `short_origin` is the origin in git that was named in place of a
-    directory of manifests, as it was written; the directory is then in the state directory. `keeper_patience_s` is not
+    directory of manifests, as it was written; the directory is then in the state directory. `identities` are files of
+    private keys, and `recipients` what new secrets are encrypted to. `keeper_patience_s` is not
     in the file; `crash` is, with its three parts.
     """
 
@@ -114,6 +115,9 @@ class Settings:
     notifications: "tuple[Target, ...]" = ()
     notify_every_s: float = duration("notify.every", "10m", may_be_zero=True)
     notify_delay_s: float = duration("notify.delay", "5s", may_be_zero=True)
+    identities: tuple[Path, ...] = ()
+    recipients: tuple[str, ...] = ()
+    open_command: tuple[str, ...] = ()
     origins: "tuple[GitOrigin, ...]" = ()
     api: Api | None = None
     api_idle_s: float = duration("api.idle", "5m")
@@ -127,6 +131,11 @@ class Settings:
     def ports(self) -> range:
         """The ports leased to apps whose manifests name none."""
         return range(self.first_port, self.last_port + 1)
+
+    @property
+    def unopened(self) -> tuple[Path, ...]:
+        """The directories of the origins whose encrypted files are not opened."""
+        return tuple(self.paths.origin(each.name) for each in self.origins if each.may.get("secrets") is False)
 
     @property
     def manifests_from(self) -> str:

@@ -31,8 +31,8 @@ class Unusable(Exception):
     """A file that cannot be read or does not say what it must."""
 
 
-def content_of(file: Path) -> str:
-    """Return the text of a file of at most 1 MiB. Raises Unusable."""
+def bytes_of(file: Path) -> bytes:
+    """Return the content of a file of at most 1 MiB, as it is on the disk. Raises Unusable."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         with open(descriptor, "rb") as opened:  # noqa: PTH123  a descriptor, not a path
@@ -43,6 +43,11 @@ def content_of(file: Path) -> str:
         raise Unusable(f"cannot read {readable_path(file)}: {error.strerror}") from error
     if len(content) > _LARGEST:
         raise Unusable(f"{readable_path(file)} is larger than 1 MiB")
+    return content
+
+
+def text_of(file: Path, content: bytes) -> str:
+    """Return the text that a file holds. Raises Unusable."""
     try:
         text = decoded(content)
     except Undecodable:  # which byte it is would tell something of a secret
@@ -50,11 +55,6 @@ def content_of(file: Path) -> str:
     if "\0" in text:
         raise Unusable(f"{file} holds a NUL character")
     return text
-
-
-def value_of(file: Path) -> str:
-    """Return the text of a file without its last line break, which editors add. Raises Unusable."""
-    return content_of(file).removesuffix("\n").removesuffix("\r")
 
 
 def pairs_of(file: Path, text: str) -> dict[str, str]:

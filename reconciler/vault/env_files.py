@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from reconciler.planning.apps.app import MOST_VARIABLES, App
-from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
+from reconciler.vault.dotenv import Unusable
+from reconciler.vault.secret_reader import SecretReader
 from reconciler.vault.vault import Vault, VaultLocked
 
 # Linux's MAX_ARG_STRLEN: exec refuses a longer NAME=value, with its ending NUL.
@@ -62,13 +63,13 @@ class EnvFiles:
         """Return each file of an app with what it is read for."""
         return frozenset((_path(key), f"{app.name} {key}") for _, key in _files(app))
 
-    async def refresh(self, app: App) -> bool:
+    async def refresh(self, app: App, reader: SecretReader) -> bool:
         """Read the files of an app again; return whether their content changed."""
         before = self.of(app)
         for name, key in _files(app):
             source = (app.name, key)
             try:
-                read = await asyncio.to_thread(_read, name, Path(_path(key)))
+                read = await asyncio.to_thread(_read, reader, name, Path(_path(key)))
                 if len(read.keys() | self._others(app, key)) > MOST_VARIABLES:
                     raise Unusable(f"{_path(key)}: the files of an app set at most {MOST_VARIABLES} variables")
                 values = {variable: self._vault.put(text) for variable, text in read.items()}
@@ -130,8 +131,8 @@ def _path(key: str) -> str:
     return key if key.startswith("/") else key.partition("=")[2]
 
 
-def _read(name: str | None, file: Path) -> Mapping[str, str]:
-    found = {name: value_of(file)} if name is not None else pairs_of(file, content_of(file))
+def _read(reader: SecretReader, name: str | None, file: Path) -> Mapping[str, str]:
+    found = {name: reader.value_of(file)} if name is not None else reader.variables_of(file)
     for variable, value in found.items():
         if variable.startswith(_TAKEN):
             raise Unusable(f"{file} sets {variable}, which is set by the daemon")

@@ -26,7 +26,8 @@ from reconciler.staging.detection.selection import select
 from reconciler.staging.errors import SourceError, StagingError
 from reconciler.staging.source import archive
 from reconciler.staging.source.ignore_rules import IgnoreRules
-from reconciler.vault import dotenv
+from reconciler.vault.dotenv import Unusable
+from reconciler.vault.secret_reader import SecretReader
 
 # An absolute path is taken as it is meant, and would have this host's own files read.
 _ABSOLUTE = re.compile(r"(?:^|[^\w.]|-\w)[\\\n]*/")
@@ -99,8 +100,8 @@ def ignore_file(content: bytes, directory: Path) -> None:
 
 def env_file(content: bytes, directory: Path) -> None:
     (directory / ".env").write_bytes(content)
-    with contextlib.suppress(dotenv.Unusable):
-        dotenv.pairs_of(directory / ".env", dotenv.content_of(directory / ".env"))
+    with contextlib.suppress(Unusable):
+        SecretReader().variables_of(directory / ".env")
 
 
 def looked_into(name: str) -> "Target":

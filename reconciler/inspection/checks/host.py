@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from reconciler.inspection.checks import disk, kernel, network, origins, reconciler, software, users
+from reconciler.inspection.checks import disk, encrypted_files, kernel, network, origins, reconciler, software, users
 from reconciler.inspection.checks.check import Check
 from reconciler.inspection.manifests import checked
 from reconciler.settings.settings import Settings
@@ -28,6 +28,7 @@ def checks(settings: Settings, unusable: str | None = None) -> Iterator[Check]:
         lambda: reconciler.manifests(settings, catalog),
         lambda: reconciler.settings_file(settings, unusable),
         lambda: origins.origins(settings),
+        lambda: encrypted_files.encrypted_files(settings, catalog),
         lambda: network.servers(settings),
         lambda: network.services(settings),
         lambda: network.page(settings),

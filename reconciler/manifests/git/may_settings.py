@@ -13,6 +13,8 @@ def may_of(given: Mapping[str, Any]) -> May:
     read: dict[str, Any] = {name: _all(given[name]) for name in _LISTS if name in given}
     if "ports" in given:
         read["ports"] = tuple(map(_range, _all(given["ports"])))
+    if "secrets" in given:
+        read["secrets"] = given["secrets"]
     if "commands" in given:
         read["commands"] = given["commands"]
     return May(**read)

@@ -26,8 +26,6 @@ _EXEMPT = {
     "serving/gate_import.py": _BY_APPS,
     "serving/forkserver/main.py": _BY_APPS,
     "staging/environments/identity.py": _OPERATORS,
-    "host/staging_settings.py": _OPERATORS,
-    "services/server_choice.py": _OPERATORS,
     "inspection/checks/network.py": _OPERATORS,
     "services/server_tools.py": "it reads a backup in a thread, which the operator's settings name the directory of",
     "inspection/checks/kernel.py": _KERNELS,

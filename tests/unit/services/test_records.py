@@ -20,8 +20,9 @@ from reconciler.planning.services.service import Service
 from reconciler.services.binding_views import OpenBinding, lay_out, shown
 from reconciler.services.records import BOXES, ServiceRecords
 from reconciler.state.schema import open_database
-from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
+from reconciler.vault.dotenv import Unusable, pairs_of
 from reconciler.vault.secret import Secret
+from reconciler.vault.secret_reader import SecretReader
 from reconciler.vault.vault import Vault, VaultLocked
 
 SAID = "correct horse battery staple"
@@ -279,17 +280,17 @@ def test_a_line_that_is_none_is_told_by_its_number_alone(tmp_path: Path) -> None
 
 def test_only_the_last_line_break_is_none_of_the_value(tmp_path: Path) -> None:
     (tmp_path / "f").write_text(" a \n\n")
-    assert value_of(tmp_path / "f") == " a \n"
+    assert SecretReader().value_of(tmp_path / "f") == " a \n"
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"a\0b", b"x" * 1_100_000])
 def test_what_is_no_text_of_a_sensible_size_is_unusable(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "f").write_bytes(content)
     with pytest.raises(Unusable):
-        content_of(tmp_path / "f")
+        SecretReader().text_of(tmp_path / "f")
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "f")
     with pytest.raises(Unusable, match="is not a file"):
-        content_of(tmp_path / "f")
+        SecretReader().text_of(tmp_path / "f")

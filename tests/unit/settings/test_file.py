@@ -149,6 +149,9 @@ def test_the_schema_has_exactly_the_settings_of_the_table() -> None:
         ("logs", "which"),
         ("git", "repositories"),
         ("git", "host"),
+        ("git", "identities"),
+        ("git", "recipients"),
+        ("git", "open"),
         ("origins",),
     }
     api = {("api", part) for part in ("address", "token", "writable", "url")}
@@ -158,7 +161,7 @@ def test_the_schema_has_exactly_the_settings_of_the_table() -> None:
 def test_every_field_of_settings_is_declared_for_the_file_or_known_not_to_be_in_it() -> None:
     declared = {name for path, (name, _) in scalars().items() if path[0] != "crash"}
     others = {"interpreters", "staging_env", "notifications", "api", "servers", "key_file", "crash", "drain"}
-    others |= {"origins"}
+    others |= {"origins", "identities", "recipients", "open_command"}
     elsewhere = {"manifests", "paths", "file", "short_origin", "keeper_patience_s"}
     assert {each.name for each in fields(Settings)} == (
         declared - {"first_s", "cap_s", "good_run_s"}

@@ -209,3 +209,26 @@ def test_a_pattern_of_tags_has_one_star_and_is_a_name_otherwise(tags: str) -> No
     text = repository("url: /srv/fleet.git, signed: no")
     found = problems(f"{text}origins: {{a: {{repository: fleet, tags: '{tags}'}}}}\n")
     assert "origins.a.tags: expected the name of a tag, with a '*' for its version" in found[0]
+
+
+def test_what_opens_encrypted_files_is_read_without_any_repository() -> None:
+    text = """
+git:
+  identities: [{file: age.txt}, {file: /run/keys/old}]
+  recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p, ssh-ed25519 AAAAC3Nz web1]
+  open: [/usr/bin/sops, decrypt]
+"""
+    found = parse("/etc/host.yaml", text.encode(), DEFAULTS)
+    assert found.problems == ()
+    settings = found.applied(DEFAULTS)
+    assert settings.identities == (Path("/etc/age.txt"), Path("/run/keys/old"))
+    assert len(settings.recipients) == 2
+    assert settings.open_command == ("/usr/bin/sops", "decrypt")
+    assert problems("git: {recipients: [hunter2]}") == [
+        "/h.yaml:1:20: git.recipients[0]: expected age1… or a public key of ssh (ed25519 or rsa), not this text"
+    ]
+    assert settings.unopened == ()
+    closed = repository("url: /srv/fleet.git, signed: no") + (
+        "origins: {fleet: {repository: fleet, branch: main, may: {secrets: false}}}"
+    )
+    assert parse("/h.yaml", closed.encode(), DEFAULTS).applied(DEFAULTS).unopened == (Path("/s/origins/fleet"),)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
+from reconciler.vault.dotenv import Unusable, pairs_of
+from reconciler.vault.secret_reader import SecretReader
 
 FILE = Path("/etc/shop.env")
 
@@ -61,6 +62,6 @@ def test_a_byte_order_mark_is_no_part_of_a_secret(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     for content in (codecs.BOM_UTF8 + b"hunter2\r\n", codecs.BOM_UTF16_LE + "hunter2\n".encode("utf-16-le")):
         file.write_bytes(content)
-        assert value_of(file) == "hunter2"
+        assert SecretReader().value_of(file) == "hunter2"
     file.write_bytes(codecs.BOM_UTF8 + b"A=1\n")
-    assert pairs_of(file, content_of(file)) == {"A": "1"}
+    assert SecretReader().variables_of(file) == {"A": "1"}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from reconciler.state.schema import open_database
 from reconciler.vault.env_files import EnvFiles
+from reconciler.vault.secret_reader import SecretReader
 from reconciler.vault.vault import Vault
 from tests.world import an_app
 
@@ -18,19 +19,19 @@ def test_the_files_of_an_app_set_no_more_variables_than_there_is_room_for(tmp_pa
     app = replace(an_app(), env_lists=(str(first), str(second)))
     with closing(open_database(tmp_path / "state.db")) as database:
         files = EnvFiles(database, Vault(database, tmp_path / "key"))
-        assert asyncio.run(files.refresh(app))
+        assert asyncio.run(files.refresh(app, SecretReader()))
         values, missing, _ = files.of(app)
         assert missing == (f"{first}: the files of an app set at most 2000 variables",)
         assert len(values) == 1500
         assert database.execute("SELECT count(*) FROM vault").fetchone()[0] < 10
 
         first.write_text("".join(f"A{number}=x\n" for number in range(500)))
-        asyncio.run(files.refresh(app))
+        asyncio.run(files.refresh(app, SecretReader()))
         values, missing, stale = files.of(app)
         assert (len(values), missing, stale) == (2000, (), ())
 
         first.write_text("".join(f"A{number}=x\n" for number in range(501)))
-        asyncio.run(files.refresh(app))
+        asyncio.run(files.refresh(app, SecretReader()))
         values, missing, stale = files.of(app)
         assert len(values) == 2000
         assert stale == (f"{first}: the files of an app set at most 2000 variables",)

@@ -21,7 +21,8 @@ from reconciler.services.provisioner import (
     ServiceError,
     ServiceSpec,
 )
-from reconciler.vault.dotenv import Unusable, content_of, pairs_of, value_of
+from reconciler.vault.dotenv import Unusable
+from reconciler.vault.secret_reader import SecretReader
 
 _COMMAND_S = 30.0
 _MOST_BYTES = 1024 * 1024
@@ -75,25 +76,19 @@ async def _credentials(service: ServiceSpec) -> dict[str, Json]:
         if "command" in asked:
             found |= _object(await _output(asked["command"]), "its command printed")
         if "credentials_file" in asked:
-            found |= await asyncio.to_thread(_of_file, Path(str(asked["credentials_file"])))
+            found |= await asyncio.to_thread(service.reader.fields_of, Path(str(asked["credentials_file"])))
         literal = asked.get("credentials", {})
-        found |= await asyncio.to_thread(_literal, literal if isinstance(literal, Mapping) else {})
+        found |= await asyncio.to_thread(_literal, service.reader, literal if isinstance(literal, Mapping) else {})
     except Unusable as error:
         raise ServiceError(str(error)) from error
     return found
 
 
-def _literal(asked: Mapping[str, Json]) -> dict[str, Json]:
+def _literal(reader: SecretReader, asked: Mapping[str, Json]) -> dict[str, Json]:
     return {
-        key: value_of(Path(str(given["file"]))) if isinstance(given, Mapping) else given for key, given in asked.items()
+        key: reader.value_of(Path(str(given["file"]))) if isinstance(given, Mapping) else given
+        for key, given in asked.items()
     }
-
-
-def _of_file(file: Path) -> dict[str, Json]:
-    text = content_of(file)
-    if text.lstrip().startswith("{"):
-        return _object(text, f"{file} holds")
-    return dict(pairs_of(file, text))
 
 
 def _object(text: str, said: str) -> dict[str, Json]:

@@ -1,0 +1,42 @@
+"""Check that the encrypted files that manifests name can be opened, as the user that runs this check."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from reconciler.inspection.checks.check import Check
+from reconciler.planning.desired_state import DesiredState
+from reconciler.services.types.user_provided.files import files_of
+from reconciler.settings.settings import Settings
+from reconciler.vault.dotenv import Unusable, bytes_of
+from reconciler.vault.encryption.recognition import encryption_of
+from reconciler.vault.secret_reader import SecretReader
+
+_SUBJECT = "encrypted files"
+_MOST_TOLD = 5
+
+
+def encrypted_files(settings: Settings, desired: DesiredState) -> Iterator[Check]:
+    """Open every encrypted file that an app or a user-provided service names; tell the first of those that fail."""
+    reader, opened, problems = SecretReader(settings), 0, list[str]()
+    for file in sorted(_files(desired)):
+        try:
+            if encryption_of(bytes_of(file)) is not None:
+                reader.text_of(file)
+                opened += 1
+        except Unusable as error:
+            if str(error).startswith(("cannot open", "cannot use")):
+                problems.append(str(error))
+    for problem in problems[:_MOST_TOLD]:
+        found, _, advice = problem.partition("; ")
+        yield Check(level="warn", subject=_SUBJECT, found=found, advice=advice)
+    if len(problems) > _MOST_TOLD:
+        yield Check(level="warn", subject=_SUBJECT, found=f"{len(problems) - _MOST_TOLD} more cannot be opened")
+    if opened and not problems:
+        some = "1 file" if opened == 1 else f"{opened} files"
+        yield Check(level="ok", subject=_SUBJECT, found=f"{some} can be opened")
+
+
+def _files(desired: DesiredState) -> set[Path]:
+    of_apps = (path for app in desired.apps.values() for path in (*app.env_lists, *app.env_files.values()))
+    of_services = (path for service in desired.services.values() for path in files_of(service))
+    return {Path(path) for path in (*of_apps, *of_services)}

@@ -1,0 +1,131 @@
+"""Read the files that hold secrets, plain or encrypted with age or SOPS: the one way to their content.
+
+An encrypted file is opened in memory; what is in it stands in no message, and nothing is loaded for a plain one.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from reconciler.linux.readable_paths import readable_path
+from reconciler.vault import dotenv
+from reconciler.vault.dotenv import Unusable
+from reconciler.vault.encryption.recognition import encryption_of, unencrypted
+
+if TYPE_CHECKING:
+    from reconciler.vault.encryption.sops.formats import Format
+
+
+class Decryption(Protocol):
+    """How this host opens encrypted files, as its settings say."""
+
+    @property
+    def identities(self) -> tuple[Path, ...]:
+        """The files of the private keys that files are encrypted to."""
+        ...
+
+    @property
+    def open_command(self) -> tuple[str, ...]:
+        """The words of the program that opens documents of SOPS for which there is no identity, empty for none."""
+        ...
+
+    @property
+    def unopened(self) -> tuple[Path, ...]:
+        """The directories whose encrypted files are not opened."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _WithoutIdentities:
+    """A host that opens no encrypted file."""
+
+    identities: tuple[Path, ...] = ()
+    open_command: tuple[str, ...] = ()
+    unopened: tuple[Path, ...] = ()
+
+
+class SecretReader:
+    """Reads files of at most 1 MiB. Every method raises Unusable, and blocks.
+
+    Without `may_wait`, as on the loop, it runs no program to open one.
+    """
+
+    def __init__(self, host: Decryption | None = None, *, may_wait: bool = True) -> None:
+        self._host = host or _WithoutIdentities()
+        self._words = self._host.open_command if may_wait else ()
+
+    def text_of(self, file: Path) -> str:
+        """Return the text of a file."""
+        return self._opened(file)[0]
+
+    def value_of(self, file: Path) -> str:
+        """Return the text of a file without its last line break, which editors add."""
+        return self.text_of(file).removesuffix("\n").removesuffix("\r")
+
+    def variables_of(self, file: Path) -> dict[str, str]:
+        """Return the variables of a file of NAME=VALUE lines, or of a document of SOPS whose fields are such."""
+        text, form = self._opened(file)
+        if form not in _STRUCTURED:
+            return dotenv.pairs_of(file, text)
+        return {name: _variable(file, name, value) for name, value in _fields(file, text, form).items()}
+
+    def fields_of(self, file: Path) -> dict[str, Any]:
+        """Return the fields of a JSON object, of NAME=VALUE lines, or of a document of SOPS."""
+        text, form = self._opened(file)
+        if form in _STRUCTURED:
+            return _fields(file, text, form)
+        if not text.lstrip().startswith("{"):
+            return dict(dotenv.pairs_of(file, text))
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            raise Unusable(f"{file} holds no JSON") from None
+        if not isinstance(found, dict):
+            raise Unusable(f"{file} holds no JSON object")
+        return found
+
+    def _opened(self, file: Path) -> "tuple[str, Format | None]":
+        content = dotenv.bytes_of(file)
+        encryption = encryption_of(content)
+        if encryption is None:
+            if problem := unencrypted(file.name):
+                raise Unusable(f"cannot use {readable_path(file)}: {problem}")
+            return dotenv.text_of(file, content), None
+        if any(file.is_relative_to(directory) for directory in self._host.unopened):
+            raise Unusable(
+                f"cannot open {readable_path(file)}: its origin may have no file opened with this host's identities"
+                " (may.secrets)"
+            )
+        # Most hosts have no encrypted file.
+        from reconciler.vault.encryption.age import CannotOpen
+        from reconciler.vault.encryption.opening import opened
+
+        try:
+            plain, form = opened(file, content, encryption, self._host.identities, self._words)
+        except CannotOpen as error:
+            raise Unusable(f"cannot open {readable_path(file)}: {error}") from None
+        return dotenv.text_of(file, plain), form
+
+
+_STRUCTURED: Sequence[Any] = ("yaml", "json")
+
+
+def _fields(file: Path, text: str, form: Any) -> dict[str, Any]:
+    from reconciler.vault.encryption.age import CannotOpen
+    from reconciler.vault.encryption.sops.formats import values_of
+
+    try:
+        return values_of(form, text)
+    except CannotOpen as error:
+        raise Unusable(f"cannot use {readable_path(file)}: {error}") from None
+
+
+def _variable(file: Path, name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return str(value)
+    kind = "null" if value is None else "a list" if isinstance(value, list) else "a mapping"
+    raise Unusable(f"cannot use {readable_path(file)}: its field '{name}' is {kind}; a variable is text or a number")
