@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.control.requests import NotFound, Refused
 from reconciler.convergence.standing_tasks import StandingTasks
@@ -22,11 +22,16 @@ from reconciler.manifests.git.servers import servers_by_type
 from reconciler.manifests.git.telling import Telling
 from reconciler.manifests.git.trial import HostInForce
 from reconciler.metrics.origin_figures import OriginFigures
+from reconciler.planning.origins.commit_status import CommitStatus
 from reconciler.planning.origins.observed import Pause
 from reconciler.planning.origins.proof import OriginApp
 from reconciler.planning.reason import REJECTED
 from reconciler.planning.subject import Subject
+from reconciler.settings.git import GitOrigin
 from reconciler.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from reconciler.daemon.statuses.reporter import StatusReporter
 
 _SHORTEST = 7
 _MOST_REFUSALS = 100
@@ -54,6 +59,7 @@ class GitOrigins:
             lambda: manifests.catalog, rules_of(settings), servers_by_type(settings), services_on_record
         )
         git = GitProgram(settings.paths.git)
+        self._reporters: dict[str, StatusReporter] = {}
         self._figures = {origin.name: OriginFigures() for origin in settings.origins}
         self.followers = {
             origin.name: Follower(
@@ -62,7 +68,9 @@ class GitOrigins:
                 git,
                 signatures=CommitSignatures(origin.repository, settings.paths.origin(origin.name)),
                 in_force=in_force,
-                telling=Telling(stores.journal, self._publish, self._figures[origin.name]),
+                telling=Telling(
+                    stores.journal, self._publish, self._figures[origin.name], self._tell_status(origin, settings)
+                ),
                 changed=manifests.look_now.set,
                 apps=self,
             )
@@ -73,6 +81,22 @@ class GitOrigins:
         """Follow every origin from now on; the manifests of this host are looked at first."""
         for name, follower in self.followers.items():
             tasks.keep(f"follow the origin {name}", partial(self._follow, follower))
+        for name, reporter in self._reporters.items():
+            tasks.keep(f"tell how commits of {name} fare", reporter.run)
+
+    def _tell_status(self, origin: GitOrigin, settings: Settings) -> Callable[[CommitStatus | None], None]:
+        """Return what tells the git server of an origin how its newest commit fares, if the settings name one."""
+        statuses = origin.repository.statuses
+        if statuses is None:
+            return lambda _: None
+        from reconciler.daemon.statuses.reporter import StatusReporter  # most hosts tell no server
+
+        is_only = sum(each.repository.name == origin.repository.name for each in settings.origins) == 1
+        context = f"reconciler/{origin.host}" if is_only else f"reconciler/{origin.host}/{origin.name}"
+        link = f"{settings.api.url}/host" if settings.api is not None and settings.api.url else ""
+        reporter = StatusReporter(origin, statuses, self._records, self._journal, context=context, link=link)
+        self._reporters[origin.name] = reporter
+        return reporter.tell
 
     async def _follow(self, follower: Follower) -> None:
         await self._manifests.looked.wait()
@@ -197,10 +221,12 @@ def app_of(row: Mapping[str, Any], is_being_read: Callable[[str], bool]) -> Orig
     A revision was rejected if it could be built, and failed: what cannot be built may be the fault of this host.
     """
     name = row["name"]
-    is_rejected = row["outcome"] == "failed" and row.get("reason") in REJECTED
+    is_failed = row["outcome"] == "failed"
+    is_rejected = is_failed and row.get("reason") in REJECTED
     return OriginApp(
         name=f"service {name}" if row["kind"] == "service" else name,
         revision=row.get("revision") if row["kind"] == "app" and not is_being_read(name) else None,
         outcome=row["outcome"],
         rejected=row["message"] if is_rejected else "",
+        unbuilt=row["message"] if is_failed and not is_rejected else "",
     )

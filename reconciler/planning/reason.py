@@ -37,6 +37,7 @@ class Reason(StrEnum):
     ORIGIN_UNREACHABLE = "origin-unreachable"
     ORIGIN_STALE = "origin-stale"
     ORIGIN_PAUSED = "origin-paused"
+    STATUS_NOT_TAKEN = "status-not-taken"
 
     # Requests of an operator.
     STOPPED_BY_OPERATOR = "stopped-by-operator"

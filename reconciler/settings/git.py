@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from reconciler.settings.git_statuses import Statuses
+
 Signed: TypeAlias = Literal["every", "head", "tag", "no"]
 
 _GIT_ITSELF = 128 * 1024 * 1024
@@ -15,7 +17,8 @@ class Repository:
     """One repository: where it is, how this host authenticates there, and the limits of what is fetched.
 
     `urls` are its addresses in the order in which they are tried. Sizes are in bytes, times in seconds. `webhook` is
-    the file with the secret of the git server's webhook, None without one.
+    the file with the secret of the git server's webhook, and `statuses` is where statuses of commits are told; None
+    without one.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Repository:
     first: str | None = None
     fsck: tuple[str, ...] = ()
     webhook: Path | None = None
+    statuses: Statuses | None = None
 
     @property
     def most_memory(self) -> int:

@@ -12,7 +12,8 @@ from reconciler.documents.schema_checks import suggestion
 from reconciler.documents.tree import Node
 from reconciler.documents.units import duration_s, size_bytes
 from reconciler.settings.git import GitOrigin, Repository
-from reconciler.settings.git_url import problem_of_url, uses_https, uses_ssh
+from reconciler.settings.git_statuses import Statuses, api_of, problem_of_api, project_of
+from reconciler.settings.git_url import host_of, problem_of_url, uses_https, uses_ssh
 
 FOLLOWED = ("branch", "tags", "commit")
 _FILES = ("key", "known_hosts", "token", "signers", "openpgp")
@@ -52,11 +53,20 @@ def _repository(file: str, name: str, node: Node) -> Repository:
         read["ca"] = _path(file, given["ca"])
     if "webhook" in given:
         read["webhook"] = _path(file, given["webhook"]["secret"]["file"])
+    if "statuses" in given:
+        read["statuses"] = _statuses(file, given["url"], given["statuses"])
     if "files" in given:
         read["most_files"] = given["files"]
     return Repository(
         name=name, urls=(given["url"], *given.get("mirrors", ())), fsck=tuple(given.get("fsck", ())), **read
     )
+
+
+def _statuses(file: str, url: str, given: Mapping[str, Any]) -> Statuses:
+    forge, project = given["forge"], project_of(given.get("project"), url)
+    api = api_of(forge, given.get("api"), url)
+    web = f"https://{host_of(api if url.startswith('/') else url)}/{project}"
+    return Statuses(forge=forge, api=api, project=project, token=_path(file, given["token"]["file"]), web=web)
 
 
 def _origin(name: str, node: Node, repositories: Mapping[str, Repository], host: str) -> GitOrigin:
@@ -154,6 +164,7 @@ def _problems_of_repository(node: Node, *, has_address: bool) -> Iterator[tuple[
     yield from _problems_of_signatures(given)
     if given.get("every") is not None and duration_s(node.written_at("every")) < 1:
         yield ("every",), "must be at least 1s"
+    yield from _problems_of_statuses(given["url"], given.get("statuses"))
     if "webhook" in given and not has_address:
         yield ("webhook",), "requires 'api.address', at which the git server calls it"
 
@@ -166,6 +177,17 @@ def _problems_of_signatures(given: Mapping[str, Any]) -> Iterator[tuple[tuple[st
         yield ("signed",), "requires 'signers', the file of the keys that may sign"
     elif given["signed"] == "no" and judged:
         yield ("signed",), "is 'no', but 'signers' names keys: say 'every', 'head' or 'tag', or leave them out"
+
+
+def _problems_of_statuses(url: str, given: Mapping[str, Any] | None) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    if given is None:
+        return
+    if "api" in given and (message := problem_of_api(given["api"])):
+        yield ("statuses", "api"), message
+    elif "api" not in given and url.startswith("/"):
+        yield ("statuses",), "requires 'api', as 'url' names no git server"
+    if not project_of(given.get("project"), url):
+        yield ("statuses",), "requires 'project', as 'url' does not tell it"
 
 
 def _path(file: str, path: object) -> Path:

@@ -24,6 +24,7 @@ from reconciler.manifests.git.trees import Trees
 from reconciler.manifests.git.trial import HostInForce
 from reconciler.manifests.origin import Listing, Unreadable
 from reconciler.metrics.origin_figures import OriginFigures
+from reconciler.planning.origins.commit_status import CommitStatus
 from reconciler.planning.origins.observed import FetchFailure
 from reconciler.planning.origins.plan import OriginPlan
 from reconciler.planning.origins.proof import OriginApp
@@ -70,6 +71,7 @@ class Host:
     apps: dict[str, Sequence[OriginApp] | None] = field(default_factory=dict)
     git: Callable[[Path], GitProgram] = GitProgram
     figures: OriginFigures = field(default_factory=OriginFigures)
+    statuses: list[CommitStatus | None] = field(default_factory=list)
 
     @property
     def rules(self) -> Rules:
@@ -87,7 +89,7 @@ class Host:
             self.git(self.state.git),
             signatures=CommitSignatures(self.origin.repository, self.state.git),
             in_force=HostInForce(lambda: self.catalog, self.rules, {}, lambda: self.services_on_record),
-            telling=Telling(self.journal, publish, self.figures),
+            telling=Telling(self.journal, publish, self.figures, self.statuses.append),
             changed=self.look,
             apps=Apps(self.apps),
         )

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.fakes.authority import made_in
+from tests.fakes.forge import forge
 from tests.support.eventually import eventually
 from tests.support.load import under_load
 from tests.support.ports import a_port
@@ -224,3 +226,34 @@ def test_a_plan_for_a_commit_shows_what_a_review_would_do_and_does_nothing(site:
     assert "fleet/hosts/web1/shop.yaml:3:1: wrokers: unknown field" in found["message"]
     assert "no branch or tag 'gone'" in site.cli("plan", "--commit", "gone").stderr
     assert (get(port), origin(site)["in_force"]) == ("1", good)
+
+
+def test_the_git_server_shows_how_each_commit_fares_and_the_token_is_nowhere(
+    site: Site, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    port, authority, token = a_port(), made_in(site.root), "tok-statuses-very-secret"
+    (site.root / "token").write_text(token)
+    good = repository.push(app("shop", "1"))
+    with forge(authority.serving) as server:
+        statuses = {"forge": "github", "api": server.url, "project": "ops/fleet", "token": {"file": "token"}}
+        file = settings(site, repository, port, ca=str(authority.certificate), statuses=statuses)
+        daemon = site.start("--settings", str(file))
+        eventually(lambda: server.states()[-1:] == [(good, "success")], 60)
+        bad = repository.push(app("shop", "2", wrokers=2))
+        eventually(lambda: server.states()[-1:] == [(bad, "failure")], 60)
+        told = [body["description"] for _, _, body in server.asked]
+        assert told[-1].startswith("fleet/hosts/web1/shop.yaml:3:1: wrokers: unknown field 'wrokers'")
+        path, headers, body = server.asked[-1]
+        assert path == f"/api/v3/repos/ops/fleet/statuses/{bad}"
+        assert (headers["Authorization"], body["context"]) == (f"Bearer {token}", "reconciler/web1")
+        daemon.kill()
+        daemon.wait()
+        asked = len(server.asked)
+        site.start("--settings", str(file))
+        fixed = repository.push(app("shop", "3"))
+        eventually(lambda: server.states()[-1:] == [(fixed, "success")], 60)
+        assert {commit for commit, _ in server.states()[asked:]} == {fixed}, "nothing is told twice"
+    found = [path for path in site.paths.state.rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
+    assert found == []
+    assert token not in site.cli("events", "--json").stdout + site.cli("status", "--json").stdout

@@ -11,7 +11,7 @@ from reconciler.manifests.git.effects import AGAIN_S, FIRST_PROOF_S, Effects, no
 from reconciler.planning.origins import actions
 from reconciler.planning.origins.observed import ObservedOrigin
 from reconciler.planning.origins.plan import OriginPlan, plan
-from reconciler.planning.origins.proof import is_good, why_failed
+from reconciler.planning.origins.proof import is_good, rejected, unbuilt, why_failed
 from reconciler.planning.origins.webhook import LEAST_APART_S, QUICK_S, looks_after_call
 
 # After a request to look that found nothing new: a replica of the server may be behind.
@@ -152,6 +152,8 @@ class Follower(Effects):
             trust=trust,
             heard_at=self.record.heard_at,
             failed="",
+            rejected=None,
+            unbuilt=None,
         )
         # The tag that led to the commit in force is known only of the one that is accepted.
         await self._measure()
@@ -178,7 +180,12 @@ class Follower(Effects):
             return
         stays = in_force in {record.good, record.taken} or bool(self.origin.commit) or not self.origin.returns
         failed = "" if stays or apps is None else why_failed(apps, record.wanted_with_good)
-        self._observed = replace(self._observed, failed=failed)
+        self._observed = replace(
+            self._observed,
+            failed=failed,
+            rejected=None if apps is None else rejected(apps, record.wanted_with_good),
+            unbuilt=None if apps is None else unbuilt(apps, record.wanted_with_good),
+        )
 
     def _trust(self) -> str:
         """Return what identifies all that a commit is judged by. Blocks."""

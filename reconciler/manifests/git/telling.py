@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from reconciler.manifests.git.record import Record
 from reconciler.planning.origins.actions import Action
+from reconciler.planning.origins.commit_status import CommitStatus, status_of
 from reconciler.planning.origins.observed import ObservedOrigin
 from reconciler.planning.origins.plan import OriginPlan, short
 from reconciler.planning.origins.webhook import Webhook
@@ -38,11 +39,21 @@ class Figures(Protocol):
 
 
 class Telling:
-    """Writes events of one origin to the journal, each once, and passes on its facts when they differ."""
+    """Writes events of one origin to the journal, each once, and passes on its facts when they differ.
 
-    def __init__(self, journal: Journal, publish: Callable[[str, dict[str, Any]], None], figures: Figures) -> None:
+    `tell_status` gets the status of the newest commit, None while it is not known.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        publish: Callable[[str, dict[str, Any]], None],
+        figures: Figures,
+        tell_status: Callable[[CommitStatus | None], None],
+    ) -> None:
         self._journal = journal
         self.figures = figures
+        self._tell_status = tell_status
         self._publish = publish
         self._head: str | None = None
         self._accepted: str | None = None
@@ -64,6 +75,7 @@ class Telling:
         self._head, self._accepted, self._began = record.head, record.accepted, True
         self._tell_state(subject, planned)
         self._publish_facts(origin, record, observed, planned)
+        self._tell_status(status_of(observed, self._failed))
 
     def _tell_state(self, subject: Subject, planned: OriginPlan) -> None:
         before, now = self._told, (planned.state, planned.message)

@@ -47,7 +47,8 @@ class ObservedOrigin:
     every judge, `in_force` is what the manifests come from, and with `good` every app came up. `trees` are the commits
     whose files are on disk. `heard_at` is when the repository last answered. `failed` says which apps failed because of
     the commit in force, where it is to be left then. `behind` is how many commits of the head are not in force, and
-    `store_bytes` the size of what was fetched; None while that is not known.
+    `store_bytes` the size of what was fetched. `rejected` says which apps of the commit in force were rejected, and
+    `unbuilt` which failed otherwise, "" if none did. Each is None while that is not known.
     """
 
     head: str | None = None
@@ -66,3 +67,5 @@ class ObservedOrigin:
     is_untidy: bool = False
     behind: int | None = None
     store_bytes: int | None = None
+    rejected: str | None = None
+    unbuilt: str | None = None

@@ -18,13 +18,14 @@ Wanted: TypeAlias = Mapping[str, str | None]
 class OriginApp:
     """An app or a service of an origin: the revision that it wants, None while that is not known, and its outcome.
 
-    `rejected` says why that revision was rejected, "" if it was not.
+    `rejected` says why that revision was rejected, "" if it was not, and `unbuilt` why it fails otherwise.
     """
 
     name: str
     revision: str | None
     outcome: Outcome
     rejected: str = ""
+    unbuilt: str = ""
 
 
 def wanted(apps: Iterable[OriginApp]) -> dict[str, str | None]:
@@ -42,6 +43,16 @@ def why_failed(apps: Iterable[OriginApp], with_good: Wanted | None) -> str:
     if with_good is None:
         return ""
     return "; ".join(f"{app.name}: {app.rejected}" for app in apps if app.rejected and _is_changed(app, with_good))
+
+
+def rejected(apps: Iterable[OriginApp], with_good: Wanted | None) -> str:
+    """Return which apps were rejected that the commit in force may have changed, "" if none was."""
+    return "; ".join(f"{a.name}: {a.rejected}" for a in apps if a.rejected and not _is_unchanged(a, with_good or {}))
+
+
+def unbuilt(apps: Iterable[OriginApp], with_good: Wanted | None) -> str:
+    """Return which apps fail otherwise that the commit in force may have changed, "" if none does."""
+    return "; ".join(f"{a.name}: {a.unbuilt}" for a in apps if a.unbuilt and not _is_unchanged(a, with_good or {}))
 
 
 def _is_unchanged(app: OriginApp, with_good: Wanted) -> bool:

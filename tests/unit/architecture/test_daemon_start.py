@@ -64,6 +64,11 @@ def test_a_daemon_without_a_log_drain_loads_none() -> None:
     assert not any(module.startswith("reconciler.daemon.drains") for module in loaded("reconciler.daemon.daemon"))
 
 
+def test_a_daemon_that_tells_no_git_server_of_commits_loads_nothing_for_it() -> None:
+    found = loaded("reconciler.daemon.git_origins")
+    assert not any(module.startswith(("reconciler.daemon.statuses", "http.client")) for module in found)
+
+
 def test_to_warm_up_and_to_collect_load_no_more(tmp_path: Path) -> None:
     environment = tmp_path / "environments" / "0123"
     environment.mkdir(parents=True)

@@ -15,7 +15,8 @@ def read(row: dict[str, Any], *, is_being_read: bool = False) -> OriginApp:
 def test_only_a_revision_that_could_be_built_was_rejected() -> None:
     assert read(ROW | {"reason": "revision-rejected"}).rejected == "it exited"
     assert read(ROW | {"reason": "fallen-back"}).rejected == "it exited"
-    assert read(ROW | {"reason": "staging-failed"}).rejected == ""
+    unbuilt = read(ROW | {"reason": "staging-failed"})
+    assert (unbuilt.rejected, unbuilt.unbuilt) == ("", "it exited")
     assert read(ROW | {"reason": "revision-rejected", "outcome": "under-way"}).rejected == ""
 
 
@@ -34,4 +35,4 @@ def test_what_is_wrong_with_the_host_has_no_reason_and_is_no_app() -> None:
         "state": "failing",
         "message": "cannot read",
     }
-    assert read(host) == OriginApp(name="", revision=None, outcome="failed")
+    assert read(host) == OriginApp(name="", revision=None, outcome="failed", unbuilt="cannot read")

@@ -6,6 +6,7 @@ import pytest
 
 from reconciler.settings.file import parse
 from reconciler.settings.git import GitOrigin, Repository
+from reconciler.settings.git_statuses import Forge, Statuses, api_of, project_of
 from reconciler.settings.settings import Settings
 from reconciler.state.paths import StatePaths
 
@@ -44,6 +45,7 @@ git:
       first: 4f1c1d5c0c2f6a3fdc7c1dbb0d5fd9d4c9a2d7be
       fsck: [zeroPaddedFilemode]
       webhook: {secret: {file: hook}}
+      statuses: {forge: forgejo, token: {file: statuses-token}}
   host: web1
 api: {address: 127.0.0.1:9000, token: {file: api-token}}
 origins:
@@ -73,6 +75,13 @@ origins:
                 first="4f1c1d5c0c2f6a3fdc7c1dbb0d5fd9d4c9a2d7be",
                 fsck=("zeroPaddedFilemode",),
                 webhook=Path("/etc/hook"),
+                statuses=Statuses(
+                    forge="forgejo",
+                    api="https://git.example.com/api/v1",
+                    project="ops/fleet",
+                    token=Path("/etc/statuses-token"),
+                    web="https://git.example.com/ops/fleet",
+                ),
             ),
             branch="main",
             host="web1",
@@ -232,3 +241,46 @@ git:
         "origins: {fleet: {repository: fleet, branch: main, may: {secrets: false}}}"
     )
     assert parse("/h.yaml", closed.encode(), DEFAULTS).applied(DEFAULTS).unopened == (Path("/s/origins/fleet"),)
+
+
+@pytest.mark.parametrize(
+    ("forge", "given", "url", "api"),
+    [
+        ("github", None, "https://github.com/ops/fleet.git", "https://api.github.com"),
+        ("github", None, "git@github.com:ops/fleet.git", "https://api.github.com"),
+        ("github", "https://api.github.com", "/srv/fleet.git", "https://api.github.com"),
+        ("github", None, "https://ghe.example.com/ops/fleet", "https://ghe.example.com/api/v3"),
+        ("gitlab", None, "ssh://git@gitlab.com:22/ops/fleet.git", "https://gitlab.com/api/v4"),
+        ("gitea", "https://git.example.com:8443/", "/srv/fleet.git", "https://git.example.com:8443/api/v1"),
+        ("forgejo", "https://git.example.com/forge/api/v1", "/srv/fleet.git", "https://git.example.com/forge/api/v1"),
+        ("bitbucket", None, "git@bitbucket.org:ops/fleet.git", "https://api.bitbucket.org/2.0"),
+        ("bitbucket-data-center", "https://bb", "/srv/fleet.git", "https://bb/rest/build-status/1.0"),
+    ],
+)
+def test_the_api_of_a_git_server_is_at_its_usual_place_unless_it_is_given(
+    forge: Forge, given: str | None, url: str, api: str
+) -> None:
+    assert api_of(forge, given, url) == api
+
+
+def test_the_project_is_that_of_the_url_unless_it_is_given() -> None:
+    assert project_of(None, "https://gitlab.com/ops/web/fleet.git") == "ops/web/fleet"
+    assert project_of(None, "git@github.com:ops/fleet.git") == "ops/fleet"
+    assert project_of("ops/fleet", "/srv/fleet.git") == "ops/fleet"
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ("forge: gitea, project: a/b, token: {file: t}", "statuses: requires 'api', as 'url' names no git server"),
+        ("forge: gitea, api: https://g, token: {file: t}", "statuses: requires 'project', as 'url' does not tell it"),
+        ("forge: gitea, api: http://g, project: a/b, token: {file: t}", "statuses.api: expected an address such as"),
+        ("forge: gitea, api: https://me:secret@g, project: a/b, token: {file: t}", "statuses.api: contains credent"),
+        ("forge: gitea, api: https://g/?x, project: a/b, token: {file: t}", "statuses.api: expected an address"),
+        ("forge: gogs, token: {file: t}", "statuses.forge: expected github, gitlab"),
+    ],
+)
+def test_where_statuses_are_told_is_checked_with_the_settings(fields: str, told: str) -> None:
+    (found,) = problems(repository(f"url: /srv/fleet.git, signed: no, statuses: {{{fields}}}"))
+    assert f"git.repositories.fleet.{told}" in found
+    assert "secret" not in found

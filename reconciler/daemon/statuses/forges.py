@@ -1,0 +1,59 @@
+"""Put the status of a commit as each git server wants it: a POST of JSON, with the token in a header of its own."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from reconciler.planning.origins.commit_status import CommitState, CommitStatus
+from reconciler.settings.git_statuses import Statuses
+
+_LONGEST_TEXT = 140  # which is GitHub's limit; the others allow more
+_LONGEST_KEY = 40  # which is Bitbucket's
+
+_GITLAB: Mapping[CommitState, str] = {
+    "pending": "pending", "success": "success", "failure": "failed", "error": "failed",
+}  # fmt: skip
+_BITBUCKET: Mapping[CommitState, str] = {
+    "pending": "INPROGRESS", "success": "SUCCESSFUL", "failure": "FAILED", "error": "FAILED",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """A request to a git server; `headers` hold the token."""
+
+    url: str
+    content: bytes
+    headers: Mapping[str, str] = field(repr=False)
+
+
+def post_of(statuses: Statuses, status: CommitStatus, *, context: str, link: str, token: str) -> Post:
+    """Return the request that tells a status; `context` names this host, and `link` is a page about it, or ""."""
+    text = " ".join(status.text.split())
+    text = text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
+    project, commit = quote(statuses.project), quote(status.commit)
+    body: dict[str, str]
+    match statuses.forge:
+        case "gitlab":
+            path = f"/projects/{quote(statuses.project, safe='')}/statuses/{commit}"
+            body = {"state": _GITLAB[status.state], "name": context, "description": text}
+            headers = {"PRIVATE-TOKEN": token}
+        case "bitbucket" | "bitbucket-data-center":
+            in_cloud = statuses.forge == "bitbucket"
+            path = f"/repositories/{project}/commit/{commit}/statuses/build" if in_cloud else f"/commits/{commit}"
+            body = {"state": _BITBUCKET[status.state], "key": context[:_LONGEST_KEY], "name": context}
+            body |= {"description": text, "url": link or statuses.web}
+            headers = {"Authorization": f"Bearer {token}"}
+        case "github":
+            path = f"/repos/{project}/statuses/{commit}"
+            body = {"state": status.state, "context": context, "description": text}
+            headers = {"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json"}
+        case _:  # Gitea, and Forgejo, which has its API
+            path = f"/repos/{project}/statuses/{commit}"
+            body = {"state": status.state, "context": context, "description": text}
+            headers = {"Authorization": f"token {token}"}
+    if link and "url" not in body:
+        body["target_url"] = link
+    headers |= {"Content-Type": "application/json", "User-Agent": "reconciler"}
+    return Post(url=f"{statuses.api}{path}", content=json.dumps(body).encode(), headers=headers)
