@@ -187,8 +187,8 @@ def resume(state: Path | None, name: str, as_json: bool) -> None:
 def take(state: Path | None, name: str, commit: str, as_json: bool) -> None:
     """Accept the newest commit though it is rewound, missing or held.
 
-    COMMIT is the newest commit, by at least seven digits. It is taken whatever its history and whatever
-    it removes, and only if it is signed as required, valid and inside the fence.
+    COMMIT is the newest commit, by at least seven digits. It is taken whatever its history,
+    what it removes and what its signers may change, and only if it is signed as required, valid and inside the fence.
     """
     _request(state, as_json, action="take", name=name, commit=commit)
 

@@ -18,7 +18,7 @@ class Repository:
 
     `urls` are its addresses in the order in which they are tried. Sizes are in bytes, times in seconds. `webhook` is
     the file with the secret of the git server's webhook, and `statuses` is where statuses of commits are told; None
-    without one.
+    without one. `scopes` are what each signer may change, as the settings have it; none if each may change all.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Repository:
     openpgp: Path | None = None
     signed: Signed = "every"
     first: str | None = None
+    scopes: Mapping[str, Any] = field(default_factory=dict)
     fsck: tuple[str, ...] = ()
     webhook: Path | None = None
     statuses: Statuses | None = None

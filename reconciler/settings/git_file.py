@@ -55,6 +55,8 @@ def _repository(file: str, name: str, node: Node) -> Repository:
         read["webhook"] = _path(file, given["webhook"]["secret"]["file"])
     if "statuses" in given:
         read["statuses"] = _statuses(file, given["url"], given["statuses"])
+    if "scopes" in given:
+        read["scopes"] = given["scopes"]
     if "files" in given:
         read["most_files"] = given["files"]
     return Repository(
@@ -177,6 +179,10 @@ def _problems_of_signatures(given: Mapping[str, Any]) -> Iterator[tuple[tuple[st
         yield ("signed",), "requires 'signers', the file of the keys that may sign"
     elif given["signed"] == "no" and judged:
         yield ("signed",), "is 'no', but 'signers' names keys: say 'every', 'head' or 'tag', or leave them out"
+    if "scopes" in given and "first" not in given:
+        yield ("scopes",), "requires 'first', the commit from which on a fresh host judges what signers change"
+    if "scopes" in given and given.get("signed") == "no":
+        yield ("scopes",), "is for signed commits: say 'every', 'head' or 'tag' in 'signed'"
 
 
 def _problems_of_statuses(url: str, given: Mapping[str, Any] | None) -> Iterator[tuple[tuple[str | int, ...], str]]:

@@ -59,11 +59,19 @@ class Candidate:
     invalid: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedBy:
+    """Who signed a commit, or its tag, as people read it; and whose signature counts for each commit, by its id."""
+
+    text: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
 class Signatures(Protocol):
     """What verifies the signatures of commits."""
 
-    async def signer(self, unjudged: Unjudged) -> str:
-        """Return who signed the commit, as people read it. Raises NotAccepted."""
+    async def signed_by(self, unjudged: Unjudged) -> SignedBy:
+        """Return who signed the commit and what is new with it. Raises NotAccepted."""
         ...
 
     def trust(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reconciler.linux.regular_files import read_file
-from reconciler.manifests.git.candidate import NotAccepted, Unjudged
+from reconciler.manifests.git.candidate import NotAccepted, SignedBy, Unjudged
 from reconciler.manifests.git.signatures import Signature, Verifier
 from reconciler.manifests.git.signed_objects import NotSigned
 from reconciler.manifests.git.signers import LARGEST_FILE, Signers, signers_of
@@ -26,26 +26,28 @@ class CommitSignatures:
         self._repository = repository
         self._scratch = scratch
 
-    async def signer(self, unjudged: Unjudged) -> str:
-        """Return who signed the newest commit, or its tag, as people read it. Raises NotAccepted, OSError.
+    async def signed_by(self, unjudged: Unjudged) -> SignedBy:
+        """Return who signed the newest commit, or its tag. Raises NotAccepted, OSError.
 
         With `every`, each commit that would newly take effect has to be signed, those behind a merge included.
         """
+        newest = unjudged.commit.id
         if self._repository.signed == "no":
-            return ""
+            return SignedBy()
         if self._repository.signed == "tag":
-            return str(await self._signature_of_tag(unjudged))
-        commits = [unjudged.commit.id]
+            signature = await self._signature_of_tag(unjudged)
+            return SignedBy(text=str(signature), names={newest: signature.identity})
+        commits = [newest]
         if self._repository.signed == "every":
-            commits += [each for each in unjudged.new if each != unjudged.commit.id]
-        signatures: list[Signature] = []
+            commits += [each for each in unjudged.new if each != newest]
+        found: dict[str, Signature] = {}
         async with Verifier(self._signers(), self._keys(), self._scratch) as verifier:
             for commit in commits:
                 try:
-                    signatures.append(await verifier.commit(commit, unjudged.raw[commit]))
+                    found[commit] = await verifier.commit(commit, unjudged.raw[commit])
                 except NotSigned as error:
                     raise NotAccepted("refused", f"commit {commit[:7]} {error}") from error
-        return str(signatures[0])
+        return SignedBy(text=str(found[newest]), names={commit: each.identity for commit, each in found.items()})
 
     async def _signature_of_tag(self, unjudged: Unjudged) -> Signature:
         name, tag = unjudged.tag

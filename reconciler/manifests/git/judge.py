@@ -1,6 +1,7 @@
-"""Judge a commit: its history, its signatures, its files, its manifests, and what it takes away, in this order.
+"""Judge a commit: its history, its signatures, what its signers change, its files, its manifests, and what it removes.
 
-The first that fails decides. Nothing is in force because of a judgement, and none of them changes anything.
+The first of these, in this order, that fails decides. Nothing is in force because of a judgement, and none of them
+changes anything.
 """
 
 from pathlib import Path
@@ -9,6 +10,7 @@ from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, 
 from reconciler.manifests.git.commits import commit_of
 from reconciler.manifests.git.contents import Contents
 from reconciler.manifests.git.objects import DamagedStore, Head, Objects, TooLarge
+from reconciler.manifests.git.signer_scopes import SignerScopes
 from reconciler.planning.origins.ancestry import ancestry
 from reconciler.planning.origins.tags import moved
 from reconciler.settings.git import GitOrigin
@@ -24,6 +26,7 @@ class Judge:
         self._store = store
         self._signatures = signatures
         self._contents = Contents(origin, store, in_force, scratch)
+        self._scopes = SignerScopes(origin, store, self._contents)
 
     async def judged(self, head: Head, accepted: Head | None, *, taken: bool, refused: bool) -> tuple[Candidate, str]:
         """Return a commit that is accepted, and who signed it. Raises NotAccepted, DamagedStore, OSError.
@@ -61,9 +64,10 @@ class Judge:
             is_taken=taken,
             tag=(head.tag, head.tag_id),
         )
-        signer = await self._signatures.signer(unjudged)
+        signed = await self._signatures.signed_by(unjudged)
+        await self._scopes.judge(unjudged, signed.names)
         candidate, _ = await self._contents.judged(unjudged)
-        return candidate, signer
+        return candidate, signed.text
 
     async def _tag(self, head: Head) -> dict[str, bytes]:
         """Return the bytes of the tag that led to a commit, by its id. Raises NotAccepted if there are none."""
