@@ -174,7 +174,7 @@ def replace(site: Site, number: int) -> Callable[[], object]:
     return done
 
 
-@pytest.mark.parametrize("story", [deploy, replace])
+@pytest.mark.parametrize("story", [deploy, pytest.param(replace, marks=pytest.mark.nightly)])
 def test_a_daemon_killed_before_each_thing_it_does_is_made_good_by_the_next(
     site: Site, story: Callable[[Site, int], Callable[[], object]]
 ) -> None:
