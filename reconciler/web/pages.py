@@ -33,6 +33,7 @@ from reconciler.web.host_pages import HostPages
 from reconciler.web.log_view import log_view
 from reconciler.web.login_links import LINK_PATTERN
 from reconciler.web.manifest import shown_manifest
+from reconciler.web.origin_pages import OriginPages
 from reconciler.web.rendering import StaticFiles, Templates
 from reconciler.web.request_body import read_form
 from reconciler.web.responses import Problem
@@ -52,6 +53,8 @@ _LOG_LINES, _DIFF_LINES = 60, 2000
 _REMOVING = frozenset(
     action.__name__ for action in (Stop, Sleep, Reap, Unlisten, StopHoldingPage, RemoveBuild, ForgetApp)
 )
+# States of an origin of which nobody has to be told at once.
+_AT_EASE = frozenset(("current", "pending", "paused"))
 _NO_PLAN: Mapping[str, Any] = dict.fromkeys(("actions", "error", "wait_seconds", "message", "changes"))
 
 
@@ -78,6 +81,7 @@ class Pages:
             Route("/events", authenticated(self.events), methods=["GET"]),
             *HostPages(self._context, self._templates).routes(),
             *ServicePages(self._context, self._templates).routes(),
+            *OriginPages(self._context, self._templates).routes(),
             Route("/live", authenticated(self.live), methods=["GET"]),
             Route("/login", self.login, methods=["GET"]),
             Route("/login", self.log_in, methods=["POST"]),
@@ -105,6 +109,7 @@ class Pages:
                 "counts": counts(status.apps),
                 "view": view,
                 "groups": _important(events)[:_HOST_GROUPS],
+                "held_back": [each for each in status.facts["origins"] if each["state"] not in _AT_EASE],
                 "refused": [manifest for manifest in status.facts["manifests"] if manifest["errors"]],
             }
 

@@ -18,7 +18,7 @@ from reconciler.web import charts
 from reconciler.web.authentication import Caller
 from reconciler.web.formatting import brief, line, moment, size
 from reconciler.web.responses import Problem
-from reconciler.web.rows import SERVICE_MARKS, STATES
+from reconciler.web.rows import ORIGIN_MARKS, SERVICE_MARKS, STATES
 from reconciler.web.status_cache import StateUnreadable
 
 _A_YEAR_S = 365 * 24 * 3600
@@ -67,7 +67,8 @@ class Templates:
         )  # fmt: skip
         self._environment.filters.update(line=line, ago=ago, brief=brief, clock=clock, moment=moment, size=size)
         self._environment.globals.update(
-            static=static.path, requests=REQUESTS, states=STATES, service_marks=SERVICE_MARKS,
+            static=static.path, requests=REQUESTS,
+            states=STATES, service_marks=SERVICE_MARKS, origin_marks=ORIGIN_MARKS,
             chart_size={"width": charts.WIDTH, "height": charts.HEIGHT, "left": charts.LEFT, "right": charts.RIGHT,
                         "bottom": charts.BOTTOM},
         )  # fmt: skip

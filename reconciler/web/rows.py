@@ -7,6 +7,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from reconciler.control.requests import offered_for
+from reconciler.planning.origins.plan import OriginState
 from reconciler.planning.states import APP_STATES, AppState
 from reconciler.web.app_links import Viewer
 from reconciler.web.formatting import line, percent, rate, size
@@ -24,6 +25,11 @@ STATES: Mapping[str, str] = {state.name: _MARKS[cast("AppState", state.name)] fo
 SERVICE_MARKS: Mapping[str, str] = {"ready": "running", "retained": "stopped"} | {
     state: state for state in ("pending", "starting", "stopping", "degraded", "failing", "invalid")
 }
+# The same of an origin in git.
+ORIGIN_MARKS: Mapping[OriginState, AppState] = {
+    "pending": "pending", "current": "running", "refused": "degraded", "rewound": "degraded", "missing": "degraded",
+    "held": "degraded", "returned": "degraded", "unreachable": "failing", "stale": "failing", "paused": "maintenance",
+}  # fmt: skip
 # In place of what takes two measurements: a cell that appeared with the second would move those beside it.
 _NOT_YET = "-"
 _TROUBLES = ("failing", "degraded", "invalid")

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -185,3 +186,11 @@ def log_in(driver: Any, port: int) -> str:
     ready = "return document.readyState == 'complete'"
     eventually(lambda: "/login" not in driver.current_url and driver.execute_script(ready))
     return str(driver.current_url).rstrip("/")
+
+
+def axe(driver: Any) -> list[str]:
+    """What axe-core finds, of whatever weight."""
+    script = resources.files("axe_core_python") / "axe.min.js"
+    driver.execute_script(script.read_text(encoding="utf-8"))
+    found = driver.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    return [f"{v['id']} ({v['impact']}): {v['nodes'][0]['html'][:200]}" for v in found["violations"]]

@@ -9,7 +9,6 @@ import socket
 import time
 from collections.abc import Iterator
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from tests.support.eventually import eventually
 from tests.support.ports import a_port
 from tests.support.site import REPOSITORY, WSGI, Site, get
 from tests.support.store import Store
-from tests.support.web import bearer, browser, fetch, log_in, resize, settings_with
+from tests.support.web import axe, bearer, browser, fetch, log_in, resize, settings_with
 
 _PICTURES = REPOSITORY / "docs" / "screenshots"
 _HOSTILE = (
@@ -188,7 +187,7 @@ def test_the_page_shows_every_state_and_axe_finds_nothing(host: tuple[Site, int]
         page = log_in(driver, port)
         eventually(lambda: driver.execute_script(_SHOWN) == _STATES)
         _picture(driver, f"apps-{width}-{'dark' if dark else 'light'}", width)
-        assert _axe(driver) == []
+        assert axe(driver) == []
         assert driver.execute_script("return document.documentElement.scrollWidth") <= width
         for screen in _SCREENS:
             path = screen.format(revision=site.told("blog")["revision"])
@@ -200,7 +199,7 @@ def test_the_page_shows_every_state_and_axe_finds_nothing(host: tuple[Site, int]
                 f"{path.partition('?')[0].strip('/').replace('/', '-')}-{width}-{'dark' if dark else 'light'}",
                 width,
             )
-            assert _axe(driver) == [], path
+            assert axe(driver) == [], path
             assert driver.execute_script("return document.documentElement.scrollWidth") <= width, path
         complaints = [
             e for e in driver.get_log("browser") if "Security Policy" in e["message"] or "TypeError" in e["message"]
@@ -408,7 +407,7 @@ def test_the_arrows_move_from_app_to_app_and_what_is_typed_is_kept_in_the_addres
         names = [each.get_attribute("data-app") for each in driver.find_elements("css selector", "#apps tbody tr")]
         assert names == sorted(_STATES, reverse=True)
         driver.get(f"{page}/events")
-        assert _axe(driver) == []
+        assert axe(driver) == []
         driver.find_element("css selector", "#events summary").click()
         assert driver.find_element("css selector", "#events details[open] li .kind").is_displayed()
 
@@ -460,14 +459,6 @@ def _says_of_the_plan(driver: Any, text: str) -> bool:
 
 def _says(place: Any, text: str) -> bool:
     return text in place.text
-
-
-def _axe(driver: Any) -> list[str]:
-    """What axe-core finds, of whatever weight."""
-    script = resources.files("axe_core_python") / "axe.min.js"
-    driver.execute_script(script.read_text(encoding="utf-8"))
-    found = driver.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
-    return [f"{v['id']} ({v['impact']}): {v['nodes'][0]['html'][:200]}" for v in found["violations"]]
 
 
 def _picture(driver: Any, name: str, width: int) -> None:

@@ -5,6 +5,7 @@
   const table = document.querySelector("#apps tbody");
   const app = one ? one.dataset.app : null;
   const service = document.getElementById("service");
+  const origin = document.getElementById("origin");
   const query = new URLSearchParams(location.search);
   const search = document.getElementById("q");
   const base = document.body.dataset.base;
@@ -123,12 +124,14 @@
     timer = setTimeout(() => {
       if (one) refetch(location.href, "actions", "remedy", "timeline", "releases", "workers", "manifest", "events").then(plan);
       else if (service) refetch(location.href, "standing", "facts", "backups", "manifest", "events");
+      else if (origin) refetch(location.href, "standing", "facts", "events");
+      else if (document.getElementById("origins")) refetch(location.href, "origins");
       else if (document.getElementById("events")) refetch(base + "/events" + (table ? "?show=brief" : location.search), "events");
     }, 700);
   };
   const happened = (kinds) => {
     refresh();
-    if (table && kinds.includes("manifest")) refetch(base + "/?state=invalid", "refused");
+    if (table && ["manifest", "refused", "applied", "recovered"].some((kind) => kinds.includes(kind))) refetch(base + "/?state=invalid", "refused");
   };
   const plan = () => {
     for (const id of ["plan", "checks"]) {
