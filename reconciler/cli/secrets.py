@@ -1,10 +1,11 @@
-"""Set or remove a secret environment variable of an app.
+"""Set or remove a secret variable of an app; list who can open a file.
 
 'set' reads the value of NAME from standard input, or asks for it on a terminal without showing it. It is written to a
 file that only the daemon's user may read: the one that the manifest of APP names, otherwise secrets/APP.NAME beside the
 manifest, which then refers to it. With 'git.recipients' in the host's settings, a new file is encrypted with age, and
 named secrets/APP.NAME.age. A last line break is no part of the value. 'unset' removes the reference, and the file if it
-is such a one and no other app uses it. The value is never printed.
+is such a one and no other app uses it. The value is never printed. 'recipients' lists to whom FILE is encrypted, with
+age or SOPS, and exits with 1 if this user cannot open it with the identities of the host's settings.
 """
 
 import os
@@ -15,8 +16,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.failure import Failure
 from reconciler.cli.manifest_changes import Changed, change, report
 from reconciler.cli.options import examples, host_options, json_option
+from reconciler.cli.table import show_json
 from reconciler.inspection.printable import plain
 from reconciler.settings.settings import Settings
 
@@ -34,14 +37,22 @@ _LONGEST = 128 * 1024
         "reconciler secrets set blog SECRET_KEY < key.txt",
         "openssl rand -hex 32 | reconciler secrets set blog SECRET_KEY",
         "reconciler secrets unset blog SECRET_KEY",
+        "reconciler secrets recipients secrets/blog.sops.env",
     ),
 )
-@click.argument("action", type=click.Choice(("set", "unset")))
-@click.argument("app")
-@click.argument("variable", metavar="NAME")
+@click.argument("action", type=click.Choice(("set", "unset", "recipients")))
+@click.argument("app", metavar="APP|FILE")
+@click.argument("variable", metavar="[NAME]", required=False)
 @json_option
 @host_options
-def command(settings: Settings, action: str, app: str, variable: str, as_json: bool) -> None:
+def command(settings: Settings, action: str, app: str, variable: str | None, as_json: bool) -> None:
+    if action == "recipients":
+        if variable is not None:
+            raise click.UsageError("'recipients' takes one FILE")
+        _tell_recipients(settings, Path(app), as_json=as_json)
+        return
+    if variable is None:
+        raise click.UsageError(f"'{action}' takes the NAME of a variable after the app")
     if "=" in variable:
         raise click.UsageError(
             "give only the name: the value is read from standard input, as the words of a command can be seen by others"
@@ -249,3 +260,42 @@ def _shared(settings: Settings, app: str, name: str, file: Path) -> Sequence[str
         return ()
     listed = ", ".join(f"{user} ({as_name or 'env_files'})" for user, as_name in others)
     return (plain(f"other variables come from it, too: {listed}"),)
+
+
+# Recipients
+
+
+def _tell_recipients(settings: Settings, file: Path, *, as_json: bool) -> None:
+    """Print to whom a file is encrypted. Raises Failure if this user cannot open it."""
+    from reconciler.vault.dotenv import Unusable, bytes_of
+    from reconciler.vault.encryption.age import CannotOpen
+    from reconciler.vault.encryption.opening import NAMES, recipients_of
+    from reconciler.vault.encryption.recognition import encryption_of
+    from reconciler.vault.secret_reader import SecretReader
+
+    problem = ""
+    try:
+        content = bytes_of(file)
+        encryption = encryption_of(content)
+        if encryption is None:
+            raise Failure("failed", f"{file} is not encrypted with age or SOPS")
+        recipients = recipients_of(file.name, content, encryption)
+    except (Unusable, CannotOpen) as error:
+        raise Failure(
+            "failed", plain(error if isinstance(error, Unusable) else f"cannot open {file}: {error}")
+        ) from None
+    try:
+        SecretReader(settings).text_of(file)
+    except Unusable as error:
+        problem = plain(error)
+    if as_json:
+        facts = {"file": str(file), "encrypted_with": encryption.value, "recipients": recipients, "opens": not problem}
+        show_json({**facts, "problem": problem or None})
+    else:
+        click.echo(f"{file} is encrypted with {NAMES[encryption]} to")
+        for each in recipients:
+            click.echo(f"  {plain(each)}")
+        if not problem:
+            click.echo("and opens with the identities of this host")
+    if problem:
+        raise Failure("failed", problem)

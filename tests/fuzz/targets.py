@@ -28,6 +28,7 @@ from reconciler.staging.source import archive
 from reconciler.staging.source.ignore_rules import IgnoreRules
 from reconciler.vault.dotenv import Unusable
 from reconciler.vault.secret_reader import SecretReader
+from tests.support.encryption import IDENTITY, Host, write_private
 
 # An absolute path is taken as it is meant, and would have this host's own files read.
 _ABSOLUTE = re.compile(r"(?:^|[^\w.]|-\w)[\\\n]*/")
@@ -104,6 +105,18 @@ def env_file(content: bytes, directory: Path) -> None:
         SecretReader().variables_of(directory / ".env")
 
 
+def encrypted(content: bytes, directory: Path) -> None:
+    """Open a file that a stranger encrypted, or seems to have, to an identity of this host."""
+    identity = directory / "age.txt"
+    write_private(identity, IDENTITY.read_text())
+    for name in ("f", "f.json"):
+        file = directory / name
+        file.write_bytes(content)
+        for read in (reader := Host(identities=(identity,)).reader).text_of, reader.variables_of, reader.fields_of:
+            with contextlib.suppress(Unusable):
+                read(file)
+
+
 def looked_into(name: str) -> "Target":
     """Return the target that selects what to stage from a source with this file in it."""
 
@@ -148,6 +161,7 @@ TARGETS: Mapping[str, Target] = {
     "pyproject": pyproject,
     "ignore": ignore_file,
     "env": env_file,
+    "encrypted": encrypted,
     **{name: lock_file(lock) for name, lock in LOCK_FORMATS.items()},
     **{name: looked_into(name) for name in _LOOKED_INTO},
 }

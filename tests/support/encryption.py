@@ -10,6 +10,9 @@ import pyrage
 
 from reconciler.vault.secret_reader import SecretReader
 
+# To which the samples of `tests/corpus/encrypted` are encrypted; whatever else is, is public.
+IDENTITY = Path(__file__).with_name("identity.txt")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:

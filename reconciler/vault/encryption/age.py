@@ -41,6 +41,14 @@ def opened(content: bytes, identities: Identities) -> bytes:
         raise CannotOpen(_CUT_SHORT) from None
 
 
+def recipients_of(content: bytes) -> tuple[str, ...]:
+    """Return each recipient as far as the file names it: by its type, a key of ssh also by a tag. Raises CannotOpen."""
+    return tuple(
+        f"{kind} (tag {rest.split(' ')[0]})" if kind.startswith("ssh-") else f"{kind}, which age does not name"
+        for kind, _, rest in (stanza.partition(" ") for stanza in _stanzas(_dearmored(content)))
+    )
+
+
 def _dearmored(content: bytes) -> bytes:
     text = content.strip()
     if not text.startswith(_BEGIN):
@@ -55,6 +63,18 @@ def _dearmored(content: bytes) -> bytes:
 
 def _recipients(content: bytes) -> Counter[str]:
     """Return how many recipients of each type the header has. Raises CannotOpen for one that is not to be tried."""
+    lines = _stanzas(content)
+    kinds = Counter(line.partition(" ")[0] for line in lines)
+    if "scrypt" in kinds:
+        raise CannotOpen("it is encrypted with a passphrase; encrypt it to a recipient, such as age1…")
+    named = Counter(tuple(line.split(" ")[:2]) for line in lines if line.startswith("ssh-"))
+    if any(times > _MOST_OF_ONE_KEY for times in named.values()):
+        raise CannotOpen("its header names one key of ssh again and again; encrypt it again")
+    return kinds
+
+
+def _stanzas(content: bytes) -> list[str]:
+    """Return the first line of each recipient of a header, without the noise that some programs add."""
     if not content.startswith(_VERSION):
         first = content[:64].partition(b"\n")
         is_other = first[1] and content.startswith(b"age-encryption.org/")
@@ -66,13 +86,7 @@ def _recipients(content: bytes) -> Counter[str]:
     if end < 0:
         raise CannotOpen(_CUT_SHORT)
     lines = [line[3:].decode("ascii", "replace") for line in content[:end].split(b"\n") if line.startswith(b"-> ")]
-    kinds = Counter(kind for kind in (line.partition(" ")[0] for line in lines) if not kind.endswith("-grease"))
-    if "scrypt" in kinds:
-        raise CannotOpen("it is encrypted with a passphrase; encrypt it to a recipient, such as age1…")
-    named = Counter(tuple(line.split(" ")[:2]) for line in lines if line.startswith("ssh-"))
-    if any(times > _MOST_OF_ONE_KEY for times in named.values()):
-        raise CannotOpen("its header names one key of ssh again and again; encrypt it again")
-    return kinds
+    return [line for line in lines if not line.partition(" ")[0].endswith("-grease")]
 
 
 def _not_for_us(kinds: Counter[str], identities: Identities) -> str:

@@ -11,7 +11,7 @@ from reconciler.vault.encryption.recognition import Encryption
 from reconciler.vault.encryption.sops import document
 from reconciler.vault.encryption.sops.formats import Format, format_of
 
-_NAMES = {Encryption.AGE: "age", Encryption.SOPS: "SOPS"}
+NAMES = {Encryption.AGE: "age", Encryption.SOPS: "SOPS"}
 
 
 def opened(
@@ -30,10 +30,17 @@ def opened(
         if words and encryption is Encryption.SOPS:
             return program.opened(words, file), format_of(file.name, _text(content))
         if isinstance(error, NoPackage):
-            raise CannotOpen(f"it is encrypted with {_NAMES[encryption]}, which needs a package; {error}") from None
+            raise CannotOpen(f"it is encrypted with {NAMES[encryption]}, which needs a package; {error}") from None
         raise
     except RecursionError:
         raise CannotOpen("it is nested too deeply") from None
+
+
+def recipients_of(name: str, content: bytes, encryption: Encryption) -> tuple[str, ...]:
+    """Return to whom a file of a name is encrypted, in words. Raises CannotOpen."""
+    if encryption is Encryption.AGE:
+        return age.recipients_of(content)
+    return document.recipients_of(name, _text(content))
 
 
 def _text(content: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Documents of SOPS: read as SOPS 3.11 itself wrote those in `sops`, and refused once anything in them was changed."""
+"""Documents of SOPS: read as SOPS 3.11 wrote those of the corpus, and refused once anything in them was changed."""
 
 import json
 import re
@@ -10,9 +10,10 @@ import yaml
 
 from reconciler.vault.dotenv import Unusable
 from reconciler.vault.encryption.sops.patterns import Pattern, UnknownPattern
-from tests.support.encryption import Host, an_identity, write_private
+from tests.support.encryption import IDENTITY, Host, an_identity, write_private
+from tests.support.site import REPOSITORY
 
-SAMPLES = Path(__file__).with_name("sops")
+SAMPLES = REPOSITORY / "tests" / "corpus" / "encrypted"
 SEALED = re.compile(r"ENC\[[^\]]*\]")
 NESTED = {
     "database": {
@@ -34,7 +35,7 @@ NESTED = {
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
-    write_private(tmp_path / "age.txt", (SAMPLES / "identity.txt").read_text())
+    write_private(tmp_path / "age.txt", IDENTITY.read_text())
     return Host(identities=(tmp_path / "age.txt",))
 
 
@@ -64,6 +65,7 @@ def test_a_json_document_is_what_was_encrypted(host: Host) -> None:
         "user": "ada", "password": "correct horse", "port": 587, "deep": {"list": ["a", 1.25, None, True]},
         "big_unencrypted": 1e21, "half_unencrypted": 0.5,
     }  # fmt: skip
+    assert "587,\n" in host.reader.text_of(SAMPLES / "object.json"), "a whole number stays one"
     assert host.reader.fields_of(SAMPLES / "suffixed.json") == {"a_secret": {"x": "correct horse"}, "b": "plain"}
 
 
@@ -280,7 +282,7 @@ def test_a_program_opens_what_no_identity_opens_and_gets_the_path_as_its_last_wo
     words = program(tmp_path, "import sys; print('A: ' + '|'.join(sys.argv[1:]))")
     host = Host(open_command=words)
     assert host.reader.variables_of(SAMPLES / "flat.yaml") == {"A": f"decrypt|{SAMPLES / 'flat.yaml'}"}
-    write_private(tmp_path / "age.txt", (SAMPLES / "identity.txt").read_text())
+    write_private(tmp_path / "age.txt", IDENTITY.read_text())
     ours = Host(identities=(tmp_path / "age.txt",), open_command=words)
     assert ours.reader.variables_of(SAMPLES / "flat.yaml")["API_KEY"] == "correct horse"
 

@@ -112,12 +112,17 @@ def _typed(content: bytes, kind: str, path: tuple[str, ...]) -> Any:
             case "int" | "int64":
                 return int(text[:20])
             case "float":
-                return float(text[:400])
+                return _whole(float(text[:400]))
             case "bool":
                 return _BOOLEANS[text]
     except (ValueError, KeyError):
         pass
     raise CannotOpen(f"{_named(path)} has a type that is not known here")
+
+
+def _whole(number: float) -> int | float:
+    """Return a number of JSON as it was written: SOPS takes every one for a float."""
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
 def _as_bytes(value: Any) -> bytes:

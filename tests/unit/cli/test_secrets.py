@@ -1,0 +1,49 @@
+"""`secrets recipients`: to whom a file is encrypted, and whether this host is one of them."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from reconciler.cli.main import group
+from tests.support.encryption import a_key_of_ssh, an_identity, encrypted
+from tests.support.site import REPOSITORY
+
+SAMPLE = REPOSITORY / "tests" / "corpus" / "encrypted" / "nested.yaml"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    (tmp_path / "host.yaml").write_text(yaml.safe_dump({"git": {"identities": [{"file": "age.txt"}]}}))
+    return tmp_path / "host.yaml"
+
+
+def told(settings: Path, file: Path, *options: str) -> Result:
+    words = ["secrets", "recipients", str(file), "--settings", str(settings), "--state", str(settings.parent), *options]
+    return CliRunner().invoke(group, words)
+
+
+def test_the_recipients_of_an_age_file_are_listed_as_far_as_it_names_them(tmp_path: Path, settings: Path) -> None:
+    ours, key = an_identity(tmp_path / "age.txt"), a_key_of_ssh(tmp_path / "key", "ed25519")
+    (tmp_path / "f.age").write_bytes(encrypted("swordfish", [ours, key], armored=True))
+    done = told(settings, tmp_path / "f.age")
+    first, one, other, last = done.stdout.splitlines()
+    assert (first, one) == (f"{tmp_path / 'f.age'} is encrypted with age to", "  X25519, which age does not name")
+    assert other.startswith("  ssh-ed25519 (tag ")
+    assert last == "and opens with the identities of this host"
+    assert done.exit_code == 0
+
+
+def test_a_file_that_this_host_cannot_open_is_a_failure_with_its_reason(tmp_path: Path, settings: Path) -> None:
+    ours = an_identity(tmp_path / "age.txt")
+    done = told(settings, SAMPLE, "--json")
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert (found["encrypted_with"], found["opens"], len(found["recipients"])) == ("sops", False, 1)
+    assert found["problem"].endswith(f"and this host has {ours}; encrypt it to that, too")
+    (tmp_path / "plain").write_text("swordfish")
+    done = told(settings, tmp_path / "plain")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == f"Error: {tmp_path / 'plain'} is not encrypted with age or SOPS\n"
