@@ -1,4 +1,4 @@
-"""Set or remove a secret variable of an app; list who can open a file.
+"""Set or remove a secret variable; list who can open a file.
 
 'set' reads the value of NAME from standard input, or asks for it on a terminal without showing it. It is written to a
 file that only the daemon's user may read: the one that the manifest of APP names, otherwise secrets/APP.NAME beside the
