@@ -147,6 +147,8 @@ class Daemon:
         self._tasks.keep("follow the manifests", self._follow_manifests)
         if self._git is not None:
             self._git.begin(self._tasks)
+        if self._git is not None or self.settings.paths.git.exists():
+            self._tasks.keep("remove what git has left", self._remove_git_leftovers)
         self._tasks.keep("warm up the stager", self._warm_up)
         self._tasks.keep("compile ahead", self._stager.compile_ahead)
         self._notify()
@@ -168,6 +170,11 @@ class Daemon:
             look = partial(trees.look_now_and_then, self.settings.resync_s)
             stack.callback(self._tasks.keep("look at the sources", look).cancel)
             await self.manifests.run(origins, trees, files)
+
+    async def _remove_git_leftovers(self) -> None:
+        from reconciler.daemon.git_leftovers import GitLeftovers  # most hosts have no repository
+
+        await GitLeftovers(self.settings, self.manifests, self._stores.records, self.journal).run()
 
     async def _answer_requests(self) -> None:
         requests = OperatorRequests(
@@ -200,6 +207,9 @@ class Daemon:
         if self._git is not None:
             await self._git.once()
         await self.manifests.follow(await asyncio.to_thread(look_once, self.settings))
+        if self._git is not None and self._git.sources.followers:
+            await self._git.sources.once()
+            await self.manifests.follow(await asyncio.to_thread(look_once, self.settings))
         for path in {path for path, _ in self._secret_files.follow(self.manifests.catalog)}:
             self._secret_files.suspect(path)
         return self._apps.names() | self.manifests.catalog.apps.keys()
@@ -223,7 +233,7 @@ class Daemon:
                     tasks.create_task(self._instances.stop(app, instance.id))
 
     def _git_origins(self) -> "GitOrigins | None":
-        if not self.settings.origins:
+        if not self.settings.origins and not self.settings.repositories:
             remember_origins(self._stores.records, ())
             return None
         from reconciler.daemon.git_origins import GitOrigins  # most hosts have no repository

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.control.requests import NotFound, Refused
 from reconciler.convergence.standing_tasks import StandingTasks
+from reconciler.daemon.git_sources import GitSources
 from reconciler.daemon.manifest_loop import ManifestLoop
 from reconciler.daemon.outcomes import Outcomes
 from reconciler.host.manifest_rules import rules_of
@@ -76,9 +77,19 @@ class GitOrigins:
             )
             for origin in settings.origins
         }
+        self.sources = GitSources(
+            settings,
+            stores.journal,
+            manifests,
+            outcomes,
+            publish=self._publish,
+            read=lambda row: app_of(row, outcomes.is_being_read),
+        )
+        manifests.tell(self.sources)
 
     def begin(self, tasks: StandingTasks) -> None:
         """Follow every origin from now on; the manifests of this host are looked at first."""
+        self.sources.begin(tasks)
         for name, follower in self.followers.items():
             tasks.keep(f"follow the origin {name}", partial(self._follow, follower))
         for name, reporter in self._reporters.items():
@@ -104,16 +115,25 @@ class GitOrigins:
 
     def figures(self) -> dict[str, Any]:
         """Return what was done for each origin since this daemon began, in numbers, by name."""
-        return {name: figures.as_json() for name, figures in sorted(self._figures.items())}
+        return {name: figures.as_json() for name, figures in sorted(self._all_figures.items())}
+
+    @property
+    def _all(self) -> Mapping[str, Follower]:
+        return {**self.followers, **self.sources.followers}
+
+    @property
+    def _all_figures(self) -> Mapping[str, OriginFigures]:
+        return {**self._figures, **self.sources.figures}
 
     def grant(self, request: dict[str, Any], who: str) -> dict[str, Any]:
         """Return what was done, as {"done": sentence}, or facts. Raises Refused."""
         if request.get("action") == "hook":
             return {"done": self._called(request.get("repository"))}
         name = request.get("name")
-        follower = self.followers.get(name) if isinstance(name, str) else None
+        known = self._all
+        follower = known.get(name) if isinstance(name, str) else None
         if follower is None:
-            raise NotFound(f"no origin is named '{name}'; there are {', '.join(sorted(self.followers))}")
+            raise NotFound(f"no origin is named '{name}'; there are {', '.join(sorted(known)) or 'none'}")
         match request.get("action"):
             case "pull":
                 return {"done": f"{name}: looking at {follower.origin.followed} now", "looks": follower.look_now()}
@@ -132,13 +152,13 @@ class GitOrigins:
                 raise Refused(f"there is no request '{other}' about an origin")
 
     def _called(self, repository: Any) -> str:
-        """Look at every origin in a repository whose webhook was called."""
-        found = [each for each in self.followers.values() if each.origin.repository.name == repository]
+        """Look at all that is followed in a repository whose webhook was called."""
+        found = [each for each in self._all.values() if each.origin.repository.name == repository]
         if not found:
             raise NotFound("no origin is in this repository")
         for follower in found:
             follower.hook()
-            self._figures[follower.origin.name].called()
+            self._all_figures[follower.origin.name].called()
         return f"looking at {', '.join(follower.origin.name for follower in found)} now"
 
     def _pause(self, follower: Follower, request: Mapping[str, Any], who: str) -> str:
@@ -200,8 +220,11 @@ class GitOrigins:
         for follower in self.followers.values():
             await follower.once()
 
-    def _publish(self, name: str, facts: Mapping[str, Any]) -> None:
-        self._facts[name] = facts
+    def _publish(self, name: str, facts: Mapping[str, Any] | None) -> None:
+        if facts is None:
+            self._facts.pop(name, None)
+        else:
+            self._facts[name] = facts
         with contextlib.suppress(sqlite3.Error):  # it is told again with the next change
             persisted.remember_origins(self._records, [self._facts[each] for each in sorted(self._facts)])
 

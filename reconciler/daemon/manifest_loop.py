@@ -22,6 +22,7 @@ from reconciler.manifests import persisted
 from reconciler.manifests.catalog import Catalog, review, unless_replaced
 from reconciler.manifests.half_written import HalfWritten
 from reconciler.manifests.origin import Listing, Look, Origin, Unreadable
+from reconciler.manifests.sources_in_git import SourcesInForce
 from reconciler.planning.desired_state import DesiredState
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import HOST, Subject
@@ -111,6 +112,16 @@ class ManifestLoop:
         self._confirmed = True
         self.look_now.set()
         return True
+
+    def tell(self, follower: Follower) -> None:
+        """Tell one more of every change of desired state from now on."""
+        self._followers = (*self._followers, follower)
+
+    def take_sources(self, sources: SourcesInForce) -> None:
+        """Let apps take their sources in repositories from these commits, soon."""
+        self._rules = replace(self._rules, sources=sources)
+        self._is_followed = False
+        self.look_now.set()
 
     def look_again(self) -> None:
         """Look at the manifests without waiting for a change; `looked` is set once that is done."""

@@ -12,7 +12,7 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("python", "python_version", "version", "interpreter", "buildpack", "stack"), ("runtime",)),
     **dict.fromkeys(("replicas", "instances", "processes", "scale", "concurrency", "worker"), ("workers",)),
     **dict.fromkeys(("healthcheck", "health_check", "healthchecks", "probe", "readiness", "liveness"), ("health",)),
-    **dict.fromkeys(("source", "src", "dir", "directory", "folder", "root", "context", "code", "workdir"), ("path",)),
+    **dict.fromkeys(("src", "dir", "directory", "folder", "root", "context", "code", "workdir"), ("path",)),
     **dict.fromkeys(
         ("dependencies_file", "requirements", "requirements_file", "packages", "lockfile"), ("dependencies",)
     ),

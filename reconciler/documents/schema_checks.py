@@ -85,11 +85,28 @@ def _explained(error: Any, tree: Node) -> Iterator[tuple[Path, tuple[int, int], 
         for name in error.validator_value:
             if name not in node.keys and name not in misspelt:
                 yield (*path, name), position, "is required"
+    elif error.validator == "oneOf":
+        yield from _of_alternatives(error, node, path, position)
     elif error.validator == "not":
         yield path, position, _expected(error)
     else:
         written = _kind_of(error.instance) if NEVER_QUOTED.intersection(path) else _as_written(node, error.instance)
         yield path, position, f"{_expected(error)}, not {written}{_hint(error)}"
+
+
+def _of_alternatives(
+    error: Any, node: Node, path: Path, position: tuple[int, int]
+) -> Iterator[tuple[Path, tuple[int, int], str]]:
+    """Explain that one of some fields is required, and all but one are too many."""
+    first, *others = (name for each in error.validator_value for name in each["required"])
+    known = frozenset(error.schema.get("properties", ()))
+    given = [name for name in (first, *others) if name in node.keys]
+    if given:
+        yield (*path, given[-1]), node.keys[given[-1]], f"stands in place of '{given[0]}': leave one of the two out"
+        return
+    misspelt = {suggestion(name, known) for name in islice(node.keys, MOST_PROBLEMS) if name not in known}
+    if misspelt.isdisjoint((first, *others)):
+        yield (*path, first), position, f"is required, or '{' or '.join(others)}' in its place"
 
 
 def _expected(error: Any) -> str:

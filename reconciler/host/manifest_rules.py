@@ -2,6 +2,7 @@
 
 from reconciler.manifests.app_document import HostDefaults
 from reconciler.manifests.catalog import Rules
+from reconciler.manifests.sources_in_git import SourcesInForce
 from reconciler.serving.listening_sockets import is_free
 from reconciler.settings.settings import Settings
 
@@ -13,8 +14,18 @@ def rules_of(settings: Settings) -> Rules:
             auto_workers=settings.auto_workers,
             crash=settings.crash,
             directories={origin.name: str(settings.paths.current(origin.name)) for origin in settings.origins},
+            repositories=settings.repositories,
         ),
         ports=settings.ports,
         is_free=is_free,
         prune_after_s=settings.prune_after_s,
+        sources=_sources(settings),
     )
+
+
+def _sources(settings: Settings) -> SourcesInForce:
+    if not settings.repositories:
+        return {}
+    from reconciler.manifests.git.source_trees import sources_in_force  # most hosts have no repository
+
+    return sources_in_force(settings.paths)

@@ -18,7 +18,7 @@ from reconciler.host.revision_differences import changes
 from reconciler.host.stores import Stores
 from reconciler.planning.apps.actions import Action, Release, Stage, Start
 from reconciler.planning.apps.observed import Failure, Override
-from reconciler.planning.apps.revision import Revision
+from reconciler.planning.apps.revision import TREE_MARK, Revision
 from reconciler.planning.reason import Reason
 from reconciler.planning.subject import Subject
 from reconciler.staging.concurrency import apart
@@ -233,9 +233,11 @@ def _initiator(previous: Revision | None, revision: Revision, *, first: bool) ->
     if previous is None:
         return "manifest" if first else ""
     by_source = previous.build.content != revision.build.content
+    sources = previous.build.source, revision.build.source
+    is_of_commits = all(source.pinned.startswith(TREE_MARK) for source in sources)
     alike = replace(
         revision,
-        build=replace(revision.build, content=previous.build.content),
+        build=replace(revision.build, content=previous.build.content, source=sources[0 if is_of_commits else 1]),
         bindings=previous.bindings,
         env_secrets=previous.env_secrets,
     )

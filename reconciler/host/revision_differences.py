@@ -28,7 +28,7 @@ _IN_A_MANIFEST: Mapping[str, str] = {
     "server.health.timeout_s": "health.timeout",
     "server.counts": "may sleep",
 }
-_PINNED = "build.source.pinned"
+_PINNED, _PATH = "build.source.pinned", "build.source.path"
 _WITHOUT = ("build.recipe.", "server.")
 
 
@@ -109,7 +109,10 @@ def _fields(revision: "Revision") -> dict[str, str]:
     facts["server"]["gunicorn"] = facts["server"].pop("settings")
     found = {path: _text(value) for path, value in _flat(facts) if value is not None}
     if found.get(_PINNED, "").startswith(TREE_MARK):
-        del found[_PINNED]  # it says the same as the content, which people can read
+        # It says the same as the content, which people can read; so does a path that ends with it.
+        tree = found.pop(_PINNED).removeprefix(TREE_MARK)
+        if found[_PATH].endswith(f"/{tree}"):
+            del found[_PATH]
     # The ids of secret values differ when the values do, and reveal nothing about them.
     found |= {f"env.{name}": f"{HIDDEN} {value}" for name, value in revision.env_secrets.items()}
     for bound in revision.bindings:

@@ -23,7 +23,7 @@ from reconciler.manifests.git.commit_signatures import CommitSignatures
 from reconciler.manifests.git.commits import Commit
 from reconciler.manifests.git.git_origin import versions_of
 from reconciler.manifests.git.judge import Judge
-from reconciler.manifests.git.materialise import index_of, materialise
+from reconciler.manifests.git.materialise import materialise
 from reconciler.manifests.git.objects import BranchMissing, CannotFetch, DamagedStore, Head, Objects
 from reconciler.manifests.git.program import GitProgram
 from reconciler.manifests.git.record import Record
@@ -150,7 +150,7 @@ async def _judged(question: _Question, in_force: HostInForce) -> CommitPlan | tu
         record.refuse_returned(commit.id)
         is_taken, is_refused = record.taken == commit.id, commit.id in record.refusals
         candidate, signer = await judge.judged(head, question.accepted, taken=is_taken, refused=is_refused)
-        await materialise(index_of(candidate), store, Trees(scratch))
+        await materialise(candidate.index, store, Trees(scratch))
     except NotAccepted as error:
         return CommitPlan(origin=origin.name, commit=commit, ruling=error.ruling, why=str(error))
     return candidate, signer
@@ -199,7 +199,7 @@ def _followed(ref: str) -> Iterator[_Followed]:
 
 def _catalog_with(settings: Settings, origin: GitOrigin, candidate: Candidate, before: Catalog) -> Catalog:
     """Return what would be desired with a commit in force, and everything else as it is."""
-    versions = versions_of(index_of(candidate), str(settings.paths.current(origin.name)))
+    versions = versions_of(candidate.index, str(settings.paths.current(origin.name)))
     listing = replace(candidate.listing, versions=versions)
     looks = [listing if look.origin == origin.name else look for look in look_once(settings)]
     return review(before, looks, rules_of(settings), time.monotonic())

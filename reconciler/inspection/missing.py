@@ -59,6 +59,8 @@ class StagingForecast:
     def of(self, app: "App") -> tuple[_Found, ...]:
         """Return the field at fault and what is wrong, for a source that is a directory."""
         source, recipe = app.source.path, app.recipe
+        if not source:
+            return ()  # in a repository, and not known here
         key = (source, recipe.runtime, recipe.entrypoint, recipe.dependencies)
         if key not in self._found:
             self._found[key] = tuple(self._look(source, recipe))
@@ -145,6 +147,8 @@ class _Sources:
     def of(self, app: "App") -> Iterator[_Found]:
         """Warn of a source that is not there, or has in it what it should not."""
         path = app.source.path
+        if not path:
+            return  # the same
         if path not in self._misplaced:
             source = Path(path)
             self._misplaced[path] = tuple(self._look(source))

@@ -105,14 +105,17 @@ class HostSnapshot:
     def read_source(self, app: "App") -> SourceReading:
         """Read an app's source as the daemon would read it now. Blocks while it is hashed."""
         known = self.known_content(app)
-        if app.source.pinned and known is not None:
+        if app.source.pinned and not app.source.missing and known is not None:
             return SourceReading(content=known)
         return read_source(app, known, self.place(app.source.path))
 
     def known_content(self, app: "App") -> str | None:
-        """Return the fingerprint of the app's source when it was last read, None if this source has never been read."""
+        """Return the fingerprint of the app's source when it was last read, None if this source has never been read.
+
+        Of a source that is not on this host, that of the one before, which stays until it is.
+        """
         source, content = self._sources.get(app.name, (None, None))
-        return content if source == app.source else None
+        return content if source == app.source or app.source.missing else None
 
     def observed(
         self, name: str, app: "App | None", content: str | None, observer: "ServiceObserver | None" = None
@@ -128,7 +131,7 @@ class HostSnapshot:
         history = self._history.of(name)
         candidates = open_addresses | ({app.address} if app is not None and app.address is not None else set())
         return Observed(
-            source=None if content is None or app is None else SourceState(source=app.source, content=content),
+            source=None if content is None or app is None else SourceState(source=self._read(app), content=content),
             builds=builds,
             commands={each: found for each in builds if (found := staged.commands_of(self.paths.builds(name) / each))},
             listeners=frozenset(open_addresses | (candidates & self._daemon_addresses)),
@@ -145,6 +148,10 @@ class HostSnapshot:
             has_residue=name in self.app_statuses or name in self._sources,
             inputs=ExternalInputs() if observer is None else observer.inputs(app, name),
         )
+
+    def _read(self, app: "App") -> "Source":
+        """Return the source of an app that was read: while the one it asks for is not here, the one before."""
+        return self._sources[app.name][0] if app.source.missing and app.name in self._sources else app.source
 
     def _how_it_ended(self) -> str:
         """Return how an instance on record ended that is not running; a daemon that runs is about to find out."""
@@ -254,6 +261,8 @@ def read_source(app: "App", known: str | None = None, path: str | None = None) -
     from reconciler.staging.errors import SourceError
     from reconciler.staging.source.snapshot import fingerprint
 
+    if app.source.missing:
+        return SourceReading(content=known, problem=app.source.missing)
     try:
         return SourceReading(content=fingerprint(path or app.source.path))
     except SourceError as error:

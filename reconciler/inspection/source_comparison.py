@@ -104,6 +104,8 @@ def source_comparison(
         return f"build {before_id} is not kept"
     after = tree_of_build(paths.builds(app.name) / wanted.id)
     try:
+        if after is None and app.source.missing:
+            return f"there is no other source: {app.source.missing}"
         if after is None and observed.source is not None and wanted.content == observed.source.content:
             after = tree_of_source(place(app.source.path))
             if after is None:

@@ -3,14 +3,18 @@
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.documents.tree import Node
 from reconciler.manifests.checks import variables, worker_count
 from reconciler.planning.address import Address
 from reconciler.planning.apps.app import App, Binding, CrashPolicy, Liveness
-from reconciler.planning.apps.revision import Health, Recipe, Server, Source
+from reconciler.planning.apps.revision import AWAITED_MARK, Health, Recipe, Server, Source
 from reconciler.planning.fingerprint import fingerprint
+
+if TYPE_CHECKING:  # most hosts have no repository
+    from reconciler.planning.apps.git_source import GitSource
+    from reconciler.settings.git import Repository
 
 # An app whose manifest leaves everything out.
 _SILENT = App(name="", manifest="", source=Source(path="/"), address=None)
@@ -21,11 +25,13 @@ class HostDefaults:
     """What this host fills in where a manifest leaves a field out, or says `auto`.
 
     `directories` are where the files of origins are that are no directories themselves, by the origin's name.
+    `repositories` are those of the settings, in which sources may be; None if they are not known.
     """
 
     auto_workers: int = 1
     crash: CrashPolicy = CrashPolicy()
     directories: Mapping[str, str] = field(default_factory=dict)
+    repositories: "Mapping[str, Repository] | None" = None
 
     def directory_of(self, file: str) -> str:
         """Return the absolute directory that the relative paths of a manifest begin at, by the file's identity."""
@@ -80,7 +86,8 @@ def _app(file: str, tree: Node, given: dict[str, Any], name: str, host: HostDefa
     return App(
         name=name,
         manifest=file,
-        source=Source(path=joined(directory, given["path"]), pinned="" if given.get("watch", True) else _digest(tree)),
+        source=_source(directory, tree, given),
+        in_git=_in_git(given["source"]) if "source" in given else None,
         address=None,
         recipe=Recipe(
             runtime=tree.written_at("runtime") if "runtime" in given else None,
@@ -106,6 +113,21 @@ def _app(file: str, tree: Node, given: dict[str, Any], name: str, host: HostDefa
         },
         env_lists=tuple(joined(directory, path) for path in given.get("env_files", ())),
     )
+
+
+def _source(directory: str, tree: Node, given: dict[str, Any]) -> Source:
+    """Return the source; one in a repository is awaited until it is known which commit of it is in force."""
+    if "source" in given:
+        return Source(path="", pinned=f"{AWAITED_MARK}{_in_git(given['source']).followed.text} is not fetched yet")
+    return Source(path=joined(directory, given["path"]), pinned="" if given.get("watch", True) else _digest(tree))
+
+
+def _in_git(given: dict[str, Any]) -> "GitSource":
+    from reconciler.planning.apps.git_source import Followed, GitSource
+
+    followed = {each: given[each] for each in ("repository", "branch", "tag", "commit", "signed") if each in given}
+    path = posixpath.normpath(given.get("path", ""))
+    return GitSource(followed=Followed(**followed), path="" if path == "." else path)
 
 
 def _binding(given: str | dict[str, Any]) -> Binding:

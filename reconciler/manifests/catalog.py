@@ -21,6 +21,7 @@ from reconciler.manifests.parse_file import Parsed, name_of_file, parse
 from reconciler.manifests.precedence import allocated
 from reconciler.manifests.service_document import ServiceDocument
 from reconciler.manifests.source_versions import versioned
+from reconciler.manifests.sources_in_git import SourcesInForce, resolved
 from reconciler.planning.apps.app import App
 from reconciler.planning.services.service import Service
 from reconciler.planning.subject import HOST, Subject
@@ -36,12 +37,16 @@ _FEW_APPS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What this host decides about manifests. `prune_after_s` is how long a suspicious disappearance must last."""
+    """What this host decides about manifests. `prune_after_s` is how long a suspicious disappearance must last.
+
+    `sources` are the sources in repositories that are in force.
+    """
 
     host: HostDefaults
     ports: range
     is_free: Callable[[str, int], bool]
     prune_after_s: float
+    sources: SourcesInForce = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +156,10 @@ def review(previous: Catalog, looks: Sequence[Look], rules: Rules, now: float, *
     if not listings:
         # Time in which nothing can be read is no proof that anything was removed.
         pending = dict.fromkeys(previous.pending_removals, math.inf)
-        return replace(previous, notice="; ".join(notices) or None, recheck_at=None, pending_removals=pending)
+        apps = {name: _same(app, resolved(app, rules.sources)) for name, app in previous.apps.items()}
+        return replace(
+            previous, apps=apps, notice="; ".join(notices) or None, recheck_at=None, pending_removals=pending
+        )
     read = {
         file: _read(previous.files.get(file), listing.origin, file, content, rules.host)
         for listing in listings
@@ -170,7 +178,10 @@ def review(previous: Catalog, looks: Sequence[Look], rules: Rules, now: float, *
         notices.append(_notice(missing & _names(allocation), allocation, rules))
     return Catalog(
         apps={
-            name: _same(previous.apps.get(name), versioned(app, previous.apps.get(name), versions))
+            name: _same(
+                previous.apps.get(name),
+                resolved(versioned(app, previous.apps.get(name), versions), rules.sources),
+            )
             for name, app in allocation.apps.items()
         },
         services={name: _same(previous.services.get(name), service) for name, service in allocation.services.items()},

@@ -39,7 +39,7 @@ def parse(file: str, content: bytes, host: HostDefaults) -> Parsed:
         problems = [_problem(file, None, "", "holds only comments; delete the file to remove the app")]
     default_name = _default_name(file, trees)
     for tree in trees:
-        problems += _document_problems(file, tree, default_name)
+        problems += _document_problems(file, tree, default_name, host)
     subjects = tuple(_subjects(trees, default_name))
     if problems:
         return Parsed(subjects=subjects, problems=_first(file, problems))
@@ -79,13 +79,14 @@ def _is_service(tree: Node) -> bool:
     return isinstance(tree.value, dict) and tree.value.get("kind") == "service"
 
 
-def _document_problems(file: str, tree: Node, default_name: str | None) -> list[Problem]:
+def _document_problems(file: str, tree: Node, default_name: str | None, host: HostDefaults) -> list[Problem]:
     if not isinstance(tree.value, dict):
         expected = f"expected fields such as 'path: ../apps/blog', not {shown(tree.value)}"
         return [_problem(file, tree, "", expected)]
     problems = problems_of(file, "service" if _is_service(tree) else "app", tree)
     beyond = [
         *([] if _is_service(tree) else owned_settings(file, tree)),
+        *_source_problems(file, tree, host),
         *(service_problems(file, tree) if _is_service(tree) else app_problems(file, tree, _name(tree, default_name))),
         *_name_problems(file, tree, default_name),
     ]
@@ -94,6 +95,14 @@ def _document_problems(file: str, tree: Node, default_name: str | None) -> list[
     named = [problem for problem in beyond if problem.path == "name"]
     problems = [problem for problem in problems if problem.path != "name" or not named]
     return problems + [problem for problem in beyond if problem.path not in said]
+
+
+def _source_problems(file: str, tree: Node, host: HostDefaults) -> Iterator[Problem]:
+    if _is_service(tree) or "source" not in tree.keys:
+        return
+    from reconciler.manifests.git_source_checks import source_problems  # most hosts have no repository
+
+    yield from source_problems(file, tree, host.repositories)
 
 
 def _name_problems(file: str, tree: Node, default_name: str | None) -> list[Problem]:

@@ -74,6 +74,7 @@ class Reason(StrEnum):
     WAITING_FOR_APPS = "waiting-for-apps"
     WAITING_FOR_DEPENDENTS = "waiting-for-dependents"
     WAITING_FOR_INPUTS = "waiting-for-inputs"
+    WAITING_FOR_SOURCE = "waiting-for-source"
     INPUTS_STALE = "inputs-stale"
     SERVICE_DOWN = "service-down"
     SERVICE_RECOVERED = "service-recovered"

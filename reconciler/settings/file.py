@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from reconciler.documents.problem import Path, Problem, dotted
 from reconciler.documents.schema_checks import problems_of
@@ -19,9 +19,6 @@ from reconciler.planning.apps.app import CrashPolicy
 from reconciler.settings.setting import Setting, declared_by
 from reconciler.settings.settings import Api, Drain, ServiceServer, Settings
 from reconciler.settings.targets import targets_of
-
-if TYPE_CHECKING:
-    from reconciler.settings.git import GitOrigin
 
 _Values: TypeAlias = Mapping[tuple[str, ...], Any]
 
@@ -85,7 +82,7 @@ def _parsed(file: str, tree: Node, defaults: Settings) -> HostFile:
     values = dict(_values(tree)) if not problems else {}
     notifications, invalid = targets_of(file, tree) if not problems else ((), [])
     problems += invalid
-    origins, invalid = _origins(file, tree) if not problems else ((), [])
+    git, invalid = _git(file, tree) if not problems else ({}, [])
     problems += invalid
     problems += [problem for problem in _problems(file, tree, values, defaults) if problem.path not in known]
     if problems:
@@ -96,8 +93,7 @@ def _parsed(file: str, tree: Node, defaults: Settings) -> HostFile:
         given["crash"] = CrashPolicy(**crash)
     if notifications:
         given["notifications"] = notifications
-    if origins:
-        given["origins"] = origins
+    given |= git
     for path, (name, read) in _STRUCTURES.items():
         node = tree.given(*path)
         found = None if node is None else read(file, node)
@@ -106,13 +102,13 @@ def _parsed(file: str, tree: Node, defaults: Settings) -> HostFile:
     return HostFile(given=given)
 
 
-def _origins(file: str, tree: Node) -> "tuple[tuple[GitOrigin, ...], list[Problem]]":
-    """Return the origins in git, and the problems of their settings."""
+def _git(file: str, tree: Node) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the settings of repositories and of origins in them, and their problems."""
     if tree.given("git") is None and tree.given("origins") is None:
-        return (), []
-    from reconciler.settings.git_file import origins_of  # most hosts have no repository
+        return {}, []
+    from reconciler.settings.git_file import git_of  # most hosts have no repository
 
-    return origins_of(file, tree)
+    return git_of(file, tree)
 
 
 def _values(tree: Node) -> Iterator[tuple[tuple[str, ...], Any]]:

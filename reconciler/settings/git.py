@@ -57,6 +57,7 @@ class GitOrigin:
     empty. `paths` are relative to the top, which is ""; `host` is what `{host}` in them stood for. `may` is the fence
     as the settings have it. With `whole`, a commit with a manifest that has an error is refused as a whole. With
     `returns`, a commit whose apps fail is left again. `templates` are the paths as they are written, with `{host}`.
+    What `is_source` has no manifests: apps take their sources from it.
     """
 
     name: str
@@ -70,6 +71,8 @@ class GitOrigin:
     whole: bool = True
     returns: bool = True
     may: Mapping[str, Any] = field(default_factory=dict)
+
+    is_source: bool = False
 
     @property
     def followed(self) -> str:

@@ -21,20 +21,21 @@ _DURATIONS = {"every": "every_s", "timeout": "timeout_s", "stale_after": "stale_
 _SIZES = {"size": "largest_store", "file_size": "largest_file"}
 
 
-def origins_of(file: str, tree: Node) -> tuple[tuple[GitOrigin, ...], list[Problem]]:
-    """Return the origins of a valid file, and the problems that a schema cannot express."""
+def git_of(file: str, tree: Node) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the fields of `Settings` that a valid file gives, and the problems that a schema cannot express."""
     problems = [*_problems(file, tree)]
-    node = tree.given("origins")
-    if problems or node is None:
-        return (), problems
+    if problems:
+        return {}, problems
     host = this_host(tree)
-    repositories = tree.given("git", "repositories")
+    repositories, node = tree.given("git", "repositories"), tree.given("origins")
     found = (
         {str(name): _repository(file, str(name), part) for name, part in repositories.parts.items()}
         if repositories
         else {}
     )
-    return tuple(_origin(str(name), part, found, host) for name, part in node.parts.items()), []
+    origins = tuple(_origin(str(name), part, found, host) for name, part in node.parts.items()) if node else ()
+    given: dict[str, Any] = {"repositories": found, "git_host": host} if found else {}
+    return (given | {"origins": origins} if origins else given), []
 
 
 def this_host(tree: Node) -> str:
@@ -79,7 +80,7 @@ def _origin(name: str, node: Node, repositories: Mapping[str, Repository], host:
         name=name,
         repository=repositories[given["repository"]],
         host=host,
-        **{each: _filled(node.written_at(each), host) for each in FOLLOWED if each in given},
+        **_followed(node, host),
         paths=_paths(templates, host),
         templates=templates,
         whole=given.get("whole", True),
@@ -96,6 +97,10 @@ def at_host(origin: GitOrigin, host: str, templates: Sequence[str] = ()) -> GitO
 
 def _paths(templates: Iterable[str], host: str) -> tuple[str, ...]:
     return tuple(_normal(_filled(each, host)) for each in templates)
+
+
+def _followed(node: Node, host: str) -> dict[str, Any]:
+    return {each: _filled(node.written_at(each), host) for each in FOLLOWED if each in node.keys}
 
 
 def _filled(text: str, host: str) -> str:

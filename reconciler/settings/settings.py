@@ -14,7 +14,7 @@ from reconciler.state.paths import StatePaths
 
 if TYPE_CHECKING:
     from reconciler.notifications.target import Target
-    from reconciler.settings.git import GitOrigin
+    from reconciler.settings.git import GitOrigin, Repository
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +119,8 @@ class Settings:
     recipients: tuple[str, ...] = ()
     open_command: tuple[str, ...] = ()
     origins: "tuple[GitOrigin, ...]" = ()
+    repositories: "Mapping[str, Repository]" = field(default_factory=dict)
+    git_host: str = ""
     api: Api | None = None
     api_idle_s: float = duration("api.idle", "5m")
     servers: Mapping[str, ServiceServer] = field(default_factory=dict)

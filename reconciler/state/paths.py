@@ -95,6 +95,15 @@ class StatePaths:
         return self.origin(name) / "current"
 
     @property
+    def sources(self) -> Path:
+        """The directory of what apps take from repositories: by repository, and by what is followed there."""
+        return self.state / "sources"
+
+    def source(self, name: str) -> Path:
+        """Return the directory of a repository's files, or of the record of something followed, by its name."""
+        return self.sources / name
+
+    @property
     def environments(self) -> Path:
         return self.state / "environments"
 

@@ -165,6 +165,11 @@ SCHEMAS: Mapping[str, Schema] = {
     "Service": {"type": "object", "required": ["name"], "properties": {"name": _TEXT}},
     "Origin": _object(
         name=_TEXT,
+        kind={
+            "type": "string",
+            "enum": ["origin", "source"],
+            "description": "Whether manifests or apps' sources are in it.",
+        },
         repository=_TEXT,
         branch=_TEXT,
         tags=_TEXT,
@@ -304,7 +309,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         name="origins",
         path=f"{PREFIX}/origins",
-        summary="Every origin of manifests in git.",
+        summary="Every origin of manifests in git, and what is followed for sources.",
         answer=_object(origins=_list("Origin")),
     ),
     Endpoint(

@@ -163,7 +163,7 @@ def problems(block: Block, page: Path) -> list[str]:
     """What is wrong with a YAML block, be it manifests, the host's settings, or a few fields of a manifest."""
     documents = [document for document in yaml.safe_load_all(block.text) if document is not None]
     file = f"/m/{Path(block.file or 'shown.yaml').name}"
-    if all(set(document) & {"path", "kind"} for document in documents):
+    if all(set(document) & {"path", "source", "kind"} for document in documents):
         return [str(problem) for problem in parse(file, block.text.encode(), HOST).problems]
     if set(documents[0]) <= set(schema("host")["properties"]) and block.file in {None, "host.yaml"}:
         return [str(problem) for problem in parse_settings(file, block.text.encode(), SETTINGS).problems]

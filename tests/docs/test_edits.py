@@ -60,6 +60,8 @@ APP_EDITS: dict[str, tuple[Any, Any]] = {
 APP_OTHERS = {
     "kind": "the document is another app or service: the old one is removed, the new one starts",
     "name": "the app of the old name is removed, and one of the new name starts",
+    "source": "the directory is fetched if it is not here; if its files differ, a new build is staged, then a new"
+    " instance takes over",
     "services": "credentials are created for the app, then a new instance takes over; those of services that it no"
     " longer names are revoked once no instance uses them",
     "env_files": "the files are read, then a new instance takes over",

@@ -8,6 +8,7 @@ from reconciler.documents.problem import Problem
 from reconciler.manifests.git.commits import Commit
 from reconciler.manifests.git.objects import Objects
 from reconciler.manifests.git.tree_limits import Tree
+from reconciler.manifests.git.trees import Index
 from reconciler.manifests.origin import Listing
 from reconciler.planning.origins.observed import Ruling
 from reconciler.settings.git import GitOrigin
@@ -57,6 +58,17 @@ class Candidate:
     messages: Sequence[str] = ()
     directories: Mapping[str, str] = field(default_factory=dict, repr=False)
     invalid: frozenset[str] = frozenset()
+
+    @property
+    def index(self) -> Index:
+        """The index of its files, as they are written."""
+        prefix = f"{self.unjudged.origin.name}/"
+        return Index(
+            commit=self.unjudged.commit.id,
+            files=self.tree.files,
+            directories=self.directories,
+            invalid=frozenset(file.removeprefix(prefix) for file in self.invalid),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,13 +65,12 @@ class Contents:
         """Return the commit with the files that it uses: its manifests, and all that they name."""
         commit = unjudged.commit.id
         listing = await self._objects.listing(commit)
-        found = await asyncio.to_thread(_tree, listing, self._origin)
+        found = await asyncio.to_thread(tree_of, listing, self._origin)
         manifests = {path: entry for path, entry in found.files.items() if self._is_manifest(path)}
         contents = await self._contents(manifests)
         named = await asyncio.to_thread(_named, contents)
-        tree = await asyncio.to_thread(_tree, listing, self._origin, named)
-        small = {path: entry for path, entry in tree.files.items() if _is_looked_into(entry)}
-        await self._judge_contents(tree, await self._contents(small))
+        tree = await asyncio.to_thread(tree_of, listing, self._origin, named)
+        await self.judge_files(tree)
         messages = [commit_of(each, unjudged.raw[each]).message for each in unjudged.new]
         return Candidate(
             unjudged=unjudged,
@@ -109,8 +108,10 @@ class Contents:
             except OSError as error:
                 raise DamagedStore(f"what was fetched cannot be read: {error}") from error
 
-    async def _judge_contents(self, tree: Tree, contents: Mapping[str, bytes]) -> None:
-        problems = link_problems(tree, {path: contents[path] for path in tree.links if path in contents})
+    async def judge_files(self, tree: Tree, top: str = "the repository") -> None:
+        """Judge the links, and what is no file but stands for one, in what `top` names. Raises NotAccepted."""
+        contents = await self._contents({path: e for path, e in tree.files.items() if _is_looked_into(e)})
+        problems = link_problems(tree, {path: contents[path] for path in tree.links if path in contents}, top)
         pointers = (pointer_problem(path, content) for path, content in contents.items() if path not in tree.links)
         problems += [problem for problem in pointers if problem is not None]
         if problems:
@@ -150,8 +151,8 @@ def _limits(origin: GitOrigin) -> Limits:
     return Limits(files=repository.most_files, file_size=repository.largest_file, total_size=repository.largest_store)
 
 
-def _tree(listing: bytes, origin: GitOrigin, named: Iterable[str] = ()) -> Tree:
-    """Return the files that are used. Raises NotAccepted."""
+def tree_of(listing: bytes, origin: GitOrigin, named: Iterable[str] = ()) -> Tree:
+    """Return the files of a listing that an origin uses. Raises NotAccepted."""
     try:
         reader = TreeReader(_limits(origin), origin.paths, named)
         reader.read(listing)

@@ -13,10 +13,11 @@ from dataclasses import replace
 from reconciler.manifests.git import record as records
 from reconciler.manifests.git.candidate import Candidate, InForce, NotAccepted, Signatures
 from reconciler.manifests.git.judge import Judge
-from reconciler.manifests.git.materialise import index_of, materialise
+from reconciler.manifests.git.materialise import materialise
 from reconciler.manifests.git.objects import BranchMissing, CannotFetch, DamagedStore, Head, TooLarge
 from reconciler.manifests.git.origin_apps import OriginApps
 from reconciler.manifests.git.program import GitProgram
+from reconciler.manifests.git.source_judge import SourceJudge, TakenSources
 from reconciler.manifests.git.store import Store
 from reconciler.manifests.git.telling import Telling
 from reconciler.manifests.git.trees import Trees
@@ -37,7 +38,8 @@ AGAIN_S = 5.0
 class Effects:
     """Acts on one origin. `changed` is called when another commit is in force.
 
-    `apps` are those of the origin, by which a commit in force is good or left again.
+    `apps` are those of the origin, by which a commit in force is good or left again. What apps take their sources from
+    has no manifests: `in_force` says so.
     """
 
     def __init__(  # noqa: PLR0913  collaborators, each named
@@ -52,13 +54,16 @@ class Effects:
         changed: Callable[[], None],
         apps: OriginApps,
     ) -> None:
+        sources = in_force.trees if isinstance(in_force, TakenSources) else None
         self.origin = origin
-        self._directory = paths.origin(origin.name)
+        self._directory = paths.origin(origin.name) if sources is None else sources.directory
         self._git = git
         self._store = Store(git, paths.git, origin)
-        self._trees = Trees(self._directory)
+        self._trees = Trees(self._directory) if sources is None else sources
         self._signatures = signatures
         self._judge = Judge(origin, self._store, signatures, in_force, self._directory)
+        if sources is not None:
+            self._judge = SourceJudge(origin, self._store, signatures, sources)
         self._in_force = in_force
         self._telling = telling
         self._changed = changed
@@ -184,8 +189,12 @@ class Effects:
             except DamagedStore as error:
                 await self._renew(str(error))
                 return
+        index, before = self._candidate.index, self._observed.in_force
+        self._candidate = None
         try:
-            await materialise(index_of(self._candidate), self._store, self._trees, self._observed.in_force)
+            await materialise(index, self._store, self._trees, before)
+            if commit == before:
+                self._changed()
         except TooLarge as error:
             await self._withdraw(commit, NotAccepted("refused", f"commit {commit[:7]} is too large: {error}"))
         except DamagedStore as error:

@@ -4,21 +4,12 @@ import asyncio
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from reconciler.manifests.git.candidate import Candidate
 from reconciler.manifests.git.objects import Objects
+from reconciler.manifests.git.source_trees import SourceTrees
 from reconciler.manifests.git.trees import Index, Trees
 
 
-def index_of(candidate: Candidate) -> Index:
-    """Return the files of a commit as a tree of it has them."""
-    unjudged = candidate.unjudged
-    invalid = frozenset(file.removeprefix(f"{unjudged.origin.name}/") for file in candidate.invalid)
-    return Index(
-        commit=unjudged.commit.id, files=candidate.tree.files, directories=candidate.directories, invalid=invalid
-    )
-
-
-async def materialise(index: Index, objects: Objects, trees: Trees, before: str | None = None) -> None:
+async def materialise(index: Index, objects: Objects, trees: Trees | SourceTrees, before: str | None = None) -> None:
     """Write a tree; files that the tree of the commit `before` has are linked.
 
     Raises TooLarge, DamagedStore, OSError.

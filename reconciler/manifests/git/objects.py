@@ -84,7 +84,7 @@ class Objects:
         return commit_of(commit, await self.raw(commit))
 
     async def listing(self, commit: str) -> bytes:
-        """Return the listing of a commit's files, with their sizes. Raises DamagedStore."""
+        """Return the listing of the files of a commit or of a tree, with their sizes. Raises DamagedStore."""
         return await self._read("ls-tree", "-rz", "--full-tree", "-l", commit)
 
     async def directories(self, commit: str) -> dict[str, str]:
@@ -93,7 +93,7 @@ class Objects:
         found = {"": top}
         for record in (await self._read("ls-tree", "-rdz", "--full-tree", commit)).split(b"\0"):
             head, _, name = record.partition(b"\t")
-            if name:
+            if name and head.split()[1] == b"tree":
                 found[name.decode(errors="surrogateescape")] = head.split()[2].decode()
         return found
 

@@ -88,9 +88,13 @@ class Finished:
 
 
 class GitProgram:
-    """The git program of this host, with its configuration in `directory`, which is created."""
+    """The git program of this host, with its configuration in `directory`, which is created.
 
-    def __init__(self, directory: Path) -> None:
+    At most so many processes at once reach a network.
+    """
+
+    def __init__(self, directory: Path, *, fetches_at_once: int = 64) -> None:
+        self._slots = asyncio.Semaphore(fetches_at_once)
         self._home = directory / "home"
         self._configuration = directory / "config"
         self._preparing = threading.Lock()
@@ -136,9 +140,9 @@ class GitProgram:
         environment["RECONCILER_LARGEST_FILE"] = str(repository.largest_store)
         if uses_ssh(url):
             environment |= {"GIT_SSH_COMMAND": _ssh_command(repository), "GIT_SSH_VARIANT": "ssh"}
-        return await self._run(
-            children.bound_with_descendants(argv, nice=_NICE), environment, within_s=repository.timeout_s
-        )
+        bound = children.bound_with_descendants(argv, nice=_NICE)
+        async with self._slots:
+            return await self._run(bound, environment, within_s=repository.timeout_s)
 
     async def create(self, store: Path, *, memory: int, sha256: bool = False) -> Finished:
         """Create an empty store. Raises OSError, TimeoutError."""

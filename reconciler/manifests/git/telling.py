@@ -113,6 +113,7 @@ class Telling:
     def _publish_facts(self, origin: GitOrigin, record: Record, observed: ObservedOrigin, planned: OriginPlan) -> None:
         facts = {
             "name": origin.name,
+            "kind": "source" if origin.is_source else "origin",
             "repository": origin.repository.name,
             "branch": origin.branch,
             "tags": origin.tags,

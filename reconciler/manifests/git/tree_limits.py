@@ -206,8 +206,8 @@ def name_problem(name: str) -> str:
     return ""
 
 
-def link_problems(tree: Tree, targets: Mapping[str, bytes]) -> list[TreeProblem]:
-    """Return what is wrong with the symbolic links of a commit, given what each contains.
+def link_problems(tree: Tree, targets: Mapping[str, bytes], top: str = "the repository") -> list[TreeProblem]:
+    """Return what is wrong with the symbolic links of a commit, or of what `top` names, given what each contains.
 
     A link is relative, stays inside the origin's paths, and leads neither through another link nor back to itself.
     """
@@ -215,7 +215,7 @@ def link_problems(tree: Tree, targets: Mapping[str, bytes]) -> list[TreeProblem]
     leads_to: dict[str, str] = {}
     for path in links:
         target = targets.get(path)
-        message, place = ("was not read", "") if target is None else _led(path, target, links)
+        message, place = ("was not read", "") if target is None else _led(path, target, links, top)
         if not message and not any(_is_below(place, used) for used in tree.paths):
             message = "is a symbolic link out of the origin's paths"
         if message:
@@ -247,7 +247,7 @@ def resolved(directory: str, path: str) -> str | None:
     return None if path.startswith("/") or ".." in rest else "/".join((*steps, *rest))
 
 
-def _led(path: str, target: bytes, links: Mapping[str, Entry]) -> tuple[str, str]:
+def _led(path: str, target: bytes, links: Mapping[str, Entry], top: str) -> tuple[str, str]:
     """Return what is wrong with a link, or "" and the path that it leads to."""
     try:
         text = target.decode()
@@ -259,7 +259,7 @@ def _led(path: str, target: bytes, links: Mapping[str, Entry]) -> tuple[str, str
         return "is a symbolic link to an absolute path", ""
     place = resolved(path.rpartition("/")[0], text)
     if place is None:
-        return "is a symbolic link out of the repository, or has '..' after a name", ""
+        return f"is a symbolic link out of {top}, or has '..' after a name", ""
     if any(each in links for each in _ancestors(f"{place}/")):
         return "is a symbolic link that leads through another", ""
     return "", place

@@ -100,14 +100,17 @@ class Trees:
 
     def write(self, index: Index, batch: Path, before: str | None) -> None:
         """Write a tree from what `cat-file --batch` printed of the objects of `missing`. Raises OSError; blocks."""
+        with batch.open("rb") as objects:
+            self.write_from(index, _contents(objects), before)
+
+    def write_from(self, index: Index, contents: Iterator[tuple[str, bytes]], before: str | None) -> None:
+        """Write a tree from the objects of `missing`, each with its id. Raises OSError; blocks."""
         self._trees.mkdir(mode=0o700, parents=True, exist_ok=True)
         linked = self._linkable(before)
         fresh = draft(self._trees, index.commit)
         try:
             fresh.mkdir(mode=0o755)
-            with batch.open("rb") as objects:
-                contents = _contents(objects)
-                _write_files(index, fresh, linked, contents)
+            _write_files(index, fresh, linked, contents)
             _sync_directories(fresh)
             replace_file(self._index(index.commit), _as_json(index))
             remove(self._trees / index.commit)
@@ -137,14 +140,7 @@ class Trees:
 
     def take_effect(self, commit: str) -> None:
         """Let `current` lead to a complete tree. Raises OSError; blocks."""
-        link = draft(self.directory, _CURRENT)
-        link.symlink_to(f"trees/{commit}")
-        os.replace(link, self.current)  # noqa: PTH105  of the link itself
-        descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        lead(self.current, f"trees/{commit}")
 
     def untidy(self, keep: int, good: str | None) -> list[Path]:
         """Return what may be removed: drafts, and all trees but the newest, the one in force and the good one.
@@ -169,6 +165,22 @@ class Trees:
                 remove(path)
             else:
                 path.unlink(missing_ok=True)
+
+
+def lead(link: Path, target: str) -> None:
+    """Let a link lead elsewhere, at once and for good. Raises OSError; blocks."""
+    fresh = draft(link.parent, link.name)
+    fresh.symlink_to(target)
+    os.replace(fresh, link)  # noqa: PTH105  of the link itself
+    _sync(link.parent)
+
+
+def _sync(directory: Path | str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _as_json(index: Index) -> str:
@@ -255,8 +267,4 @@ def contents_of(batch: Path, kind: str = "blob") -> dict[str, bytes]:
 
 def _sync_directories(top: Path) -> None:
     for above, _, _ in os.walk(top):
-        descriptor = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(above)

@@ -1,12 +1,18 @@
 """A desired app: everything in its manifest, as one value that compares by content."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from reconciler.planning.address import Address
 from reconciler.planning.apps.revision import Bound, Build, Recipe, Revision, Server, Source, without_workers
 from reconciler.planning.fingerprint import Json, canonical, fingerprint
+
+if TYPE_CHECKING:  # most hosts have no repository
+    from reconciler.planning.apps.git_source import GitSource
+
+# In place of the source of an app whose source is in a repository.
+_IN_GIT = Source(path="")
 
 AskedState: TypeAlias = Literal["running", "stopped", "maintenance"]
 
@@ -49,7 +55,8 @@ class App:
 
     `address` is None for a program without a listener. A `lazy` app is first started by a connection; `holding_page` is
     an absolute path. `env_files` are absolute paths of files that hold one variable each, `env_lists` of files of
-    NAME=VALUE lines.
+    NAME=VALUE lines. `in_git` is where the manifest takes the source from if that is a repository; `source` is then the
+    directory of a commit on this host.
     """
 
     name: str
@@ -72,6 +79,7 @@ class App:
     bindings: tuple[Binding, ...] = ()
     env_files: Mapping[str, str] = field(default_factory=dict)
     env_lists: tuple[str, ...] = ()
+    in_git: "GitSource | None" = None
 
     @property
     def url(self) -> str | None:
@@ -91,8 +99,9 @@ class App:
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that depend on every field of the manifest."""
-        return fingerprint(canonical(self))
+        """Twelve hexadecimal digits that depend on every field of the manifest, and on no commit of its source."""
+        asked = self if self.in_git is None else replace(self, source=_IN_GIT)
+        return fingerprint(canonical(asked))
 
     def build(self, content: str) -> Build:
         """Return the build this app needs when its source's fingerprint is `content`."""

@@ -13,7 +13,7 @@ from reconciler.planning.apps.assessment import NEVER, READ_AGAIN_S
 from reconciler.planning.apps.causes import finishing
 from reconciler.planning.apps.failures import reap
 from reconciler.planning.apps.observed import Observed, OverrideKind
-from reconciler.planning.apps.plan_instances import plan_serving
+from reconciler.planning.apps.plan_instances import plan_serving, state_when_failing
 from reconciler.planning.apps.plan_listener import answer_at, answering, listen, serve_holding_page, unlisten
 from reconciler.planning.plan import Plan
 from reconciler.planning.reason import Cause, Reason
@@ -40,6 +40,8 @@ def plan(app: App | None, observed: Observed, now: float) -> Plan[Action]:
         return _shut_down(observed, _STOPPED)
     if app.state == "maintenance":
         return _maintain(app, observed, _MAINTENANCE)
+    if app.source.missing:
+        return _without_source(app, observed, now)
     if _must_read(app, observed, now):
         return _read(app, observed, now)
     return plan_serving(app, observed, now)
@@ -106,6 +108,24 @@ def _read(app: App, observed: Observed, now: float) -> Plan[Action]:
         state="running" if observed.serves else "staging",
         reason=Reason.READING_SOURCE,
         message="reading its source",
+        recheck_at=answered_at if now < answered_at < NEVER else None,
+    )
+
+
+def _without_source(app: App, observed: Observed, now: float) -> Plan[Action]:
+    """Keep what was read last, and what serves, until the source is on this host."""
+    missing, known = app.source, observed.source
+    if known is not None:
+        as_before = replace(observed, source=replace(known, problem=missing.missing, stale=False))
+        return plan_serving(replace(app, source=known.source), as_before, now)
+    answered_at = answer_at(app, observed)
+    state: AppState = "pending" if missing.is_awaited else state_when_failing(observed)
+    return Plan(
+        actions=tuple(reap(None, observed, 0.0)),
+        immediate=answering(app, observed, now),
+        state="running" if observed.serves else state,
+        reason=Reason.WAITING_FOR_SOURCE if missing.is_awaited else Reason.SOURCE_UNREADABLE,
+        message=missing.missing,
         recheck_at=answered_at if now < answered_at < NEVER else None,
     )
 

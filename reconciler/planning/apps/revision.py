@@ -14,6 +14,8 @@ from reconciler.planning.fingerprint import Json, canonical, fingerprint
 
 # What begins the version of a source in a commit.
 TREE_MARK = "tree:"
+# What begins that of a source in a commit that is not on this host: not yet, or not as things are. A sentence follows.
+AWAITED_MARK, ABSENT_MARK = "awaited:", "absent:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +24,22 @@ class Source:
 
     `path` is absolute. `pinned` is empty when the source is watched for changes; otherwise the source is read again
     only when that changes: a digest of the manifest's document (`watch: false`), or `tree:` and the id of what is at
-    the path in the commit that is in force.
+    the path in the commit that is in force. A source in a repository has no path before it is on this host.
     """
 
     path: str
     pinned: str = ""
+
+    @property
+    def missing(self) -> str:
+        """Why the source is not on this host, "" if it is as far as is known."""
+        mark = next((mark for mark in (AWAITED_MARK, ABSENT_MARK) if self.pinned.startswith(mark)), None)
+        return "" if mark is None else self.pinned.removeprefix(mark)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the source is not on this host yet, and is being fetched."""
+        return self.pinned.startswith(AWAITED_MARK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

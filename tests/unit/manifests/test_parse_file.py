@@ -322,7 +322,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
         ("name: x\npath: y\nworkers:2\n", "3:1: 'workers:2' needs a space after the colon"),
         ("workers:2\npath: y\n", "1:1: 'workers:2' needs a space after the colon"),
         ("path: x\nenv:\n  KEY:hunter2\n  B: 1\n", "3:3: 'KEY:…' needs a space after the colon"),
-        ("name: blog\n", "1:1: path: is required"),
+        ("name: blog\n", "1:1: path: is required, or 'source' in its place"),
         (
             "path: ~/x\n",
             "1:7: path: expected a path, relative to this file or absolute ('~' is not expanded), not '~/x'",
@@ -486,7 +486,7 @@ def test_every_problem_is_told_at_once() -> None:
         "/m/blog.yaml:2:1: runtme: unknown field 'runtme'; did you mean 'runtime'?",
         "/m/blog.yaml:3:1: pth: unknown field 'pth'; did you mean 'path'?",
         "/m/blog.yaml:4:10: workers: expected a number of workers between 1 and 1000, or auto, not 'many'",
-        "/m/blog.yaml:6:1: path: is required",
+        "/m/blog.yaml:6:1: path: is required, or 'source' in its place",
         "/m/blog.yaml:7:1: prot: unknown field 'prot'; did you mean 'port'?",
     ]
 
